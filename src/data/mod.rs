@@ -1,0 +1,153 @@
+//! What exists in Zeek's world: [`Value`] and its parts. No bytes of the wire here.
+
+mod address;
+mod byte_string;
+mod container;
+mod endpoint_id;
+mod port;
+mod time;
+mod topic;
+
+pub use address::{Address, InvalidSubnet, Subnet};
+pub use byte_string::ByteString;
+pub use container::{Set, Table};
+pub use endpoint_id::{EndpointId, InvalidEndpointId};
+pub use port::{InvalidPort, Port, Protocol};
+pub use time::{TimeOutOfRange, Timespan, Timestamp};
+pub use topic::{Filter, InvalidTopic, Topic};
+
+use std::cmp::Ordering;
+
+/// One of Broker's fifteen value types (protocol section 5).
+///
+/// The order is total and the reference's: by type in the order of the variants here, then by
+/// value. For reals it is [`f64::total_cmp`] with all NaNs taken as one, the largest.
+/// Equality goes with that order, so `-0.0` and `0.0` are different values.
+#[derive(Clone, Debug, Default)]
+pub enum Value {
+    /// Nothing: an unset `&optional` field of a record.
+    #[default]
+    None,
+    /// `bool`.
+    Boolean(bool),
+    /// `count`.
+    Count(u64),
+    /// `int`.
+    Integer(i64),
+    /// `double`.
+    Real(f64),
+    /// `string`: bytes, usually text.
+    String(ByteString),
+    /// `addr`.
+    Address(Address),
+    /// `subnet`.
+    Subnet(Subnet),
+    /// `port`.
+    Port(Port),
+    /// `time`.
+    Timestamp(Timestamp),
+    /// `interval`.
+    Timespan(Timespan),
+    /// An `enum`'s label, with its module: `Conn::LOG`.
+    EnumValue(ByteString),
+    /// `set`.
+    Set(Set),
+    /// `table`.
+    Table(Table),
+    /// `vector`, and every record.
+    Vector(Vec<Value>),
+}
+
+impl Value {
+    /// The type's name in Broker's JSON (`@data-type`).
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Value::None => "none",
+            Value::Boolean(_) => "boolean",
+            Value::Count(_) => "count",
+            Value::Integer(_) => "integer",
+            Value::Real(_) => "real",
+            Value::String(_) => "string",
+            Value::Address(_) => "address",
+            Value::Subnet(_) => "subnet",
+            Value::Port(_) => "port",
+            Value::Timestamp(_) => "timestamp",
+            Value::Timespan(_) => "timespan",
+            Value::EnumValue(_) => "enum-value",
+            Value::Set(_) => "set",
+            Value::Table(_) => "table",
+            Value::Vector(_) => "vector",
+        }
+    }
+
+    /// The type's number on the wire, which is also its place in the order of values.
+    #[must_use]
+    pub const fn tag(&self) -> u8 {
+        match self {
+            Value::None => 0,
+            Value::Boolean(_) => 1,
+            Value::Count(_) => 2,
+            Value::Integer(_) => 3,
+            Value::Real(_) => 4,
+            Value::String(_) => 5,
+            Value::Address(_) => 6,
+            Value::Subnet(_) => 7,
+            Value::Port(_) => 8,
+            Value::Timestamp(_) => 9,
+            Value::Timespan(_) => 10,
+            Value::EnumValue(_) => 11,
+            Value::Set(_) => 12,
+            Value::Table(_) => 13,
+            Value::Vector(_) => 14,
+        }
+    }
+
+    /// An enum label, such as `Conn::LOG`.
+    pub fn enum_value(label: impl Into<ByteString>) -> Self {
+        Value::EnumValue(label.into())
+    }
+}
+
+/// [`f64::total_cmp`], with all NaNs taken as one: the wire has only one.
+pub(crate) fn compare_reals(a: f64, b: f64) -> Ordering {
+    let one_nan = |x: f64| if x.is_nan() { f64::NAN.abs() } else { x };
+    one_nan(a).total_cmp(&one_nan(b))
+}
+
+impl Ord for Value {
+    fn cmp(&self, other: &Self) -> Ordering {
+        use Value as V;
+        match (self, other) {
+            (V::None, V::None) => Ordering::Equal,
+            (V::Boolean(a), V::Boolean(b)) => a.cmp(b),
+            (V::Count(a), V::Count(b)) => a.cmp(b),
+            (V::Integer(a), V::Integer(b)) => a.cmp(b),
+            (V::Real(a), V::Real(b)) => compare_reals(*a, *b),
+            (V::String(a), V::String(b)) | (V::EnumValue(a), V::EnumValue(b)) => a.cmp(b),
+            (V::Address(a), V::Address(b)) => a.cmp(b),
+            (V::Subnet(a), V::Subnet(b)) => a.cmp(b),
+            (V::Port(a), V::Port(b)) => a.cmp(b),
+            (V::Timestamp(a), V::Timestamp(b)) => a.cmp(b),
+            (V::Timespan(a), V::Timespan(b)) => a.cmp(b),
+            (V::Set(a), V::Set(b)) => a.cmp(b),
+            (V::Table(a), V::Table(b)) => a.cmp(b),
+            (V::Vector(a), V::Vector(b)) => a.cmp(b),
+            _ => self.tag().cmp(&other.tag()),
+        }
+    }
+}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Value {}

@@ -1,0 +1,99 @@
+//! Ports (protocol section 5).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The transport protocol of a [`Port`]; the discriminants are the wire's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// None known.
+    Unknown = 0,
+    /// TCP.
+    Tcp = 1,
+    /// UDP.
+    Udp = 2,
+    /// ICMP; the number is then the message type.
+    Icmp = 3,
+}
+
+impl Protocol {
+    /// The protocol of a wire number; `None` for 4 and up.
+    #[must_use]
+    pub const fn from_wire(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Protocol::Unknown),
+            1 => Some(Protocol::Tcp),
+            2 => Some(Protocol::Udp),
+            3 => Some(Protocol::Icmp),
+            _ => None,
+        }
+    }
+
+    /// The wire number.
+    #[must_use]
+    pub const fn to_wire(self) -> u8 {
+        match self {
+            Protocol::Unknown => 0,
+            Protocol::Tcp => 1,
+            Protocol::Udp => 2,
+            Protocol::Icmp => 3,
+        }
+    }
+}
+
+/// A transport-level port, `80/tcp` in Zeek's notation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port {
+    /// The port number.
+    pub number: u16,
+    /// The transport protocol.
+    pub protocol: Protocol,
+}
+
+impl Port {
+    /// A port of the given protocol.
+    #[must_use]
+    pub const fn new(number: u16, protocol: Protocol) -> Self {
+        Port { number, protocol }
+    }
+}
+
+/// A text that is not a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a port: expected NUMBER/PROTOCOL, where PROTOCOL is tcp, udp, icmp or ?")]
+pub struct InvalidPort;
+
+impl FromStr for Port {
+    type Err = InvalidPort;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (number, protocol) = text.split_once('/').ok_or(InvalidPort)?;
+        let protocol = match protocol {
+            "?" => Protocol::Unknown,
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "icmp" => Protocol::Icmp,
+            _ => return Err(InvalidPort),
+        };
+        Ok(Port::new(number.parse().map_err(|_| InvalidPort)?, protocol))
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            Protocol::Unknown => "?",
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Icmp => "icmp",
+        };
+        write!(f, "{}/{protocol}", self.number)
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
