@@ -18,6 +18,12 @@ pub use topic::{Filter, InvalidTopic, Topic};
 
 use std::cmp::Ordering;
 
+/// How many containers of a [`Value`] may stand inside one another: no type of Zeek's comes near.
+///
+/// Decoding, encoding and the reading of JSON all refuse more, so that none of them can exhaust
+/// the stack.
+pub const MAX_DEPTH: usize = 128;
+
 /// One of Broker's fifteen value types (protocol section 5).
 ///
 /// The order is total and the reference's: by type in the order of the variants here, then by

@@ -1,0 +1,358 @@
+//! Data-store commands (protocol section 7): what clones and masters of a store say to each other.
+
+// mod display;
+
+use bytes::BufMut;
+
+use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, PathStep, fail, finish, within};
+use super::limits::Limits;
+use super::prim::{endpoint_id, put_varbyte, u8, u16, u64, varbyte};
+use super::value::{Budget, put_value, value};
+use crate::data::{EndpointId, Timespan, Value};
+
+/// One party of a data store: an object inside of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct EntityId {
+    /// The endpoint; [`EndpointId::NIL`] with object 0 is nobody in particular.
+    pub endpoint: EndpointId,
+    /// The object's number in its endpoint.
+    pub object: u64,
+}
+
+/// One data-store command with its place in the sender's sequence:
+/// `sequence u64` · `sender entity` · `receiver entity` · `variant index u8` · fields.
+/// An entity is `endpoint id 16` · `object u64`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The sender's running number; 0 for what stands outside the sequence.
+    pub sequence: u64,
+    /// Who sends it.
+    pub sender: EntityId,
+    /// Who it is for.
+    pub receiver: EntityId,
+    /// What it says.
+    pub content: CommandContent,
+}
+
+/// The fourteen commands; the variant index on the wire counts them from 0.
+///
+/// `expiry?` is a u8 flag, then an i64 of nanoseconds if the flag is not 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are section 7's, named as there")]
+pub enum CommandContent {
+    /// 0: set a key's value.
+    Put { key: Value, value: Value, expiry: Option<Timespan>, publisher: EntityId },
+    /// 1: set a key's value if the key is new.
+    PutUnique {
+        key: Value,
+        value: Value,
+        expiry: Option<Timespan>,
+        who: EntityId,
+        request: u64,
+        publisher: EntityId,
+    },
+    /// 2: the answer to a `put_unique`.
+    PutUniqueResult { inserted: bool, who: EntityId, request: u64, publisher: EntityId },
+    /// 3: remove a key.
+    Erase { key: Value, publisher: EntityId },
+    /// 4: remove a key whose time is over.
+    Expire { key: Value, publisher: EntityId },
+    /// 5: add to a key's value; `init_type` is the value tag to start from if the key is new.
+    Add { key: Value, value: Value, init_type: u8, expiry: Option<Timespan>, publisher: EntityId },
+    /// 6: subtract from a key's value.
+    Subtract { key: Value, value: Value, expiry: Option<Timespan>, publisher: EntityId },
+    /// 7: remove all keys.
+    Clear { publisher: EntityId },
+    /// 8: a clone's first word as a writer.
+    AttachWriter { offset: u64, heartbeat_interval: u16 },
+    /// 9: a producer's "still here".
+    Keepalive { sequence: u64 },
+    /// 10: a consumer has all up to here.
+    CumulativeAck { sequence: u64 },
+    /// 11: a consumer misses these.
+    Nack { sequences: Vec<u64> },
+    /// 12: the master's whole content for a new clone; the keys are distinct.
+    AckClone { offset: u64, heartbeat_interval: u16, snapshot: Vec<(Value, Value)> },
+    /// 13: a producer does not have this one any more.
+    RetransmitFailed { sequence: u64 },
+}
+
+impl Command {
+    /// Decodes the payload of a command envelope.
+    ///
+    /// # Errors
+    /// When it is not exactly one command, or is more than `limits` allow.
+    pub fn decode(payload: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
+        finish(payload, command(payload, limits))
+    }
+
+    /// Appends the command as the payload of an envelope.
+    ///
+    /// # Errors
+    /// When the wire cannot carry one of its values. What was appended by then is no command.
+    pub fn encode(&self, out: &mut impl BufMut) -> Result<(), EncodeError> {
+        out.put_u64(self.sequence);
+        put_entity(out, &self.sender);
+        put_entity(out, &self.receiver);
+        put_content(out, &self.content)
+    }
+}
+
+fn command<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a, Command> {
+    let (input, sequence) = u64(input)?;
+    let (input, sender) = entity(input)?;
+    let (input, receiver) = entity(input)?;
+    let (input, content) = content(input, limits)?;
+    Ok((input, Command { sequence, sender, receiver, content }))
+}
+
+fn content<'a>(start: &'a [u8], limits: &Limits) -> Parsed<'a, CommandContent> {
+    use CommandContent as C;
+    let budget = &mut Budget::new(limits);
+    let (input, variant) = u8(start)?;
+    match variant {
+        0 => {
+            let (input, key) = named(input, "key", budget)?;
+            let (input, value) = named(input, "value", budget)?;
+            let (input, expiry) = expiry(input)?;
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::Put { key, value, expiry, publisher }))
+        }
+        1 => {
+            let (input, key) = named(input, "key", budget)?;
+            let (input, value) = named(input, "value", budget)?;
+            let (input, expiry) = expiry(input)?;
+            let (input, who) = entity(input)?;
+            let (input, request) = u64(input)?;
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::PutUnique { key, value, expiry, who, request, publisher }))
+        }
+        2 => {
+            let (input, inserted) = u8(input)?;
+            let (input, who) = entity(input)?;
+            let (input, request) = u64(input)?;
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::PutUniqueResult { inserted: inserted != 0, who, request, publisher }))
+        }
+        3 => {
+            let (input, key) = named(input, "key", budget)?;
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::Erase { key, publisher }))
+        }
+        4 => {
+            let (input, key) = named(input, "key", budget)?;
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::Expire { key, publisher }))
+        }
+        5 => {
+            let (input, key) = named(input, "key", budget)?;
+            let (input, value) = named(input, "value", budget)?;
+            let (input, init_type) = u8(input)?;
+            let (input, expiry) = expiry(input)?;
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::Add { key, value, init_type, expiry, publisher }))
+        }
+        6 => {
+            let (input, key) = named(input, "key", budget)?;
+            let (input, value) = named(input, "value", budget)?;
+            let (input, expiry) = expiry(input)?;
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::Subtract { key, value, expiry, publisher }))
+        }
+        7 => {
+            let (input, publisher) = entity(input)?;
+            Ok((input, C::Clear { publisher }))
+        }
+        8 => {
+            let (input, offset) = u64(input)?;
+            let (input, heartbeat_interval) = u16(input)?;
+            Ok((input, C::AttachWriter { offset, heartbeat_interval }))
+        }
+        9 => {
+            let (input, sequence) = u64(input)?;
+            Ok((input, C::Keepalive { sequence }))
+        }
+        10 => {
+            let (input, sequence) = u64(input)?;
+            Ok((input, C::CumulativeAck { sequence }))
+        }
+        11 => sequences(input),
+        12 => {
+            let (input, offset) = u64(input)?;
+            let (input, heartbeat_interval) = u16(input)?;
+            let (input, snapshot) = snapshot(input, budget)?;
+            Ok((input, C::AckClone { offset, heartbeat_interval, snapshot }))
+        }
+        13 => {
+            let (input, sequence) = u64(input)?;
+            Ok((input, C::RetransmitFailed { sequence }))
+        }
+        _ => fail(start, DecodeReason::UnknownCommand(variant)),
+    }
+}
+
+fn named<'a>(input: &'a [u8], field: &'static str, budget: &mut Budget) -> Parsed<'a, Value> {
+    value(input, budget).map_err(within(PathStep::Field(field)))
+}
+
+fn entity(input: &[u8]) -> Parsed<'_, EntityId> {
+    let (input, endpoint) = endpoint_id(input)?;
+    let (input, object) = u64(input)?;
+    Ok((input, EntityId { endpoint, object }))
+}
+
+fn expiry(input: &[u8]) -> Parsed<'_, Option<Timespan>> {
+    let (input, flag) = u8(input)?;
+    if flag == 0 {
+        return Ok((input, None));
+    }
+    let (input, nanos) = u64(input)?;
+    Ok((input, Some(Timespan::from_nanos(nanos.cast_signed()))))
+}
+
+/// `varbyte count`, then a u64 each. The vector grows with the bytes, whatever the count says.
+fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
+    let (mut input, count) = varbyte(input)?;
+    let mut sequences = Vec::new();
+    for _ in 0..count {
+        let (rest, sequence) = u64(input)?;
+        sequences.push(sequence);
+        input = rest;
+    }
+    Ok((input, CommandContent::Nack { sequences }))
+}
+
+/// `varbyte count`, then key and value each, in any order: the reference does not sort them.
+fn snapshot<'a>(start: &'a [u8], budget: &mut Budget) -> Parsed<'a, Vec<(Value, Value)>> {
+    let (mut input, count) = varbyte(start)?;
+    let mut pairs = Vec::new();
+    for index in 0..count {
+        let (rest, key) = value(input, budget).map_err(within(PathStep::TableKey(index)))?;
+        let (rest, value) = value(rest, budget).map_err(within(PathStep::TableValue(index)))?;
+        pairs.push((key, value));
+        input = rest;
+    }
+    let mut keys: Vec<&Value> = pairs.iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    if keys.windows(2).any(|two| two.first() == two.last()) {
+        return fail(start, DecodeReason::DuplicateKey);
+    }
+    Ok((input, pairs))
+}
+
+fn put_content(out: &mut impl BufMut, content: &CommandContent) -> Result<(), EncodeError> {
+    use CommandContent as C;
+    out.put_u8(content.variant());
+    match content {
+        C::Put { key, value, expiry, publisher } | C::Subtract { key, value, expiry, publisher } => {
+            put_value(key, out, 0)?;
+            put_value(value, out, 0)?;
+            put_expiry(out, *expiry);
+            put_entity(out, publisher);
+        }
+        C::PutUnique { key, value, expiry, who, request, publisher } => {
+            put_value(key, out, 0)?;
+            put_value(value, out, 0)?;
+            put_expiry(out, *expiry);
+            put_entity(out, who);
+            out.put_u64(*request);
+            put_entity(out, publisher);
+        }
+        C::PutUniqueResult { inserted, who, request, publisher } => {
+            out.put_u8(u8::from(*inserted));
+            put_entity(out, who);
+            out.put_u64(*request);
+            put_entity(out, publisher);
+        }
+        C::Erase { key, publisher } | C::Expire { key, publisher } => {
+            put_value(key, out, 0)?;
+            put_entity(out, publisher);
+        }
+        C::Add { key, value, init_type, expiry, publisher } => {
+            put_value(key, out, 0)?;
+            put_value(value, out, 0)?;
+            out.put_u8(*init_type);
+            put_expiry(out, *expiry);
+            put_entity(out, publisher);
+        }
+        C::Clear { publisher } => put_entity(out, publisher),
+        C::AttachWriter { offset, heartbeat_interval } => {
+            out.put_u64(*offset);
+            out.put_u16(*heartbeat_interval);
+        }
+        C::Keepalive { sequence } | C::CumulativeAck { sequence } | C::RetransmitFailed { sequence } => {
+            out.put_u64(*sequence);
+        }
+        C::Nack { sequences } => {
+            put_varbyte(out, "nack", sequences.len())?;
+            sequences.iter().for_each(|sequence| out.put_u64(*sequence));
+        }
+        C::AckClone { offset, heartbeat_interval, snapshot } => {
+            out.put_u64(*offset);
+            out.put_u16(*heartbeat_interval);
+            put_varbyte(out, "snapshot", snapshot.len())?;
+            for (key, value) in snapshot {
+                put_value(key, out, 0)?;
+                put_value(value, out, 0)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_entity(out: &mut impl BufMut, entity: &EntityId) {
+    out.put_slice(entity.endpoint.as_bytes());
+    out.put_u64(entity.object);
+}
+
+fn put_expiry(out: &mut impl BufMut, expiry: Option<Timespan>) {
+    match expiry {
+        Some(span) => {
+            out.put_u8(1);
+            out.put_i64(span.as_nanos());
+        }
+        None => out.put_u8(0),
+    }
+}
+
+impl CommandContent {
+    const fn variant(&self) -> u8 {
+        match self {
+            CommandContent::Put { .. } => 0,
+            CommandContent::PutUnique { .. } => 1,
+            CommandContent::PutUniqueResult { .. } => 2,
+            CommandContent::Erase { .. } => 3,
+            CommandContent::Expire { .. } => 4,
+            CommandContent::Add { .. } => 5,
+            CommandContent::Subtract { .. } => 6,
+            CommandContent::Clear { .. } => 7,
+            CommandContent::AttachWriter { .. } => 8,
+            CommandContent::Keepalive { .. } => 9,
+            CommandContent::CumulativeAck { .. } => 10,
+            CommandContent::Nack { .. } => 11,
+            CommandContent::AckClone { .. } => 12,
+            CommandContent::RetransmitFailed { .. } => 13,
+        }
+    }
+
+    /// Broker's name of the command.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            CommandContent::Put { .. } => "put",
+            CommandContent::PutUnique { .. } => "put_unique",
+            CommandContent::PutUniqueResult { .. } => "put_unique_result",
+            CommandContent::Erase { .. } => "erase",
+            CommandContent::Expire { .. } => "expire",
+            CommandContent::Add { .. } => "add",
+            CommandContent::Subtract { .. } => "subtract",
+            CommandContent::Clear { .. } => "clear",
+            CommandContent::AttachWriter { .. } => "attach_writer",
+            CommandContent::Keepalive { .. } => "keepalive",
+            CommandContent::CumulativeAck { .. } => "cumulative_ack",
+            CommandContent::Nack { .. } => "nack",
+            CommandContent::AckClone { .. } => "ack_clone",
+            CommandContent::RetransmitFailed { .. } => "retransmit_failed",
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What can be wrong with bytes, and where.
+
+use std::fmt;
+
+/// Bytes that are not what they should be: where, inside what, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct DecodeError {
+    offset: usize,
+    path: Vec<PathStep>,
+    reason: DecodeReason,
+}
+
+impl DecodeError {
+    /// How many bytes of the input stand before the fault.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// From the outermost container to the element that the fault is in.
+    #[must_use]
+    pub fn path(&self) -> &[PathStep] {
+        &self.path
+    }
+
+    /// What is wrong there.
+    #[must_use]
+    pub fn reason(&self) -> &DecodeReason {
+        &self.reason
+    }
+
+    /// The same fault, in an input that has `bytes` more before it.
+    pub(crate) fn shifted(mut self, bytes: usize) -> Self {
+        self.offset = self.offset.saturating_add(bytes);
+        self
+    }
+
+    pub(crate) fn at(offset: usize, reason: DecodeReason) -> Self {
+        DecodeError { offset, path: Vec::new(), reason }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {}", self.offset)?;
+        for step in &self.path {
+            write!(f, ", {step}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
+/// One step of the way to a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathStep {
+    /// The element with this index, counted from 0.
+    VectorElement(usize),
+    /// The element with this index in the order of the wire.
+    SetElement(usize),
+    /// The key of the pair with this index in the order of the wire.
+    TableKey(usize),
+    /// The value of the pair with this index in the order of the wire.
+    TableValue(usize),
+    /// The topic with this index.
+    FilterTopic(usize),
+    /// A named part of a message.
+    Field(&'static str),
+}
+
+impl fmt::Display for PathStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PathStep::VectorElement(i) => write!(f, "vector element {i}"),
+            PathStep::SetElement(i) => write!(f, "set element {i}"),
+            PathStep::TableKey(i) => write!(f, "table key {i}"),
+            PathStep::TableValue(i) => write!(f, "table value {i}"),
+            PathStep::FilterTopic(i) => write!(f, "filter topic {i}"),
+            PathStep::Field(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What is wrong with the bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeReason {
+    /// The input stops inside of something.
+    #[error("the input ends too early")]
+    Truncated,
+    /// Something complete was read and more follows.
+    #[error("{0} bytes too many")]
+    Trailing(usize),
+    /// A varbyte of more than 5 bytes or more than 32 bits (section 1).
+    #[error("a varbyte of more than 32 bits")]
+    VarbyteOverflow,
+    /// A value tag beyond 14 (section 5).
+    #[error("unknown value tag {0}")]
+    UnknownValueTag(u8),
+    /// A port's protocol beyond 3.
+    #[error("unknown port protocol {0}")]
+    UnknownProtocol(u8),
+    /// A prefix length that its address cannot have.
+    #[error("a prefix length of {0} (counted on 128 bits) does not fit the address")]
+    InvalidPrefixLength(u8),
+    /// A set with an element twice.
+    #[error("a set holds the same element twice")]
+    DuplicateElement,
+    /// A table with a key twice.
+    #[error("a table holds the same key twice")]
+    DuplicateKey,
+    /// Containers inside one another beyond [`super::Limits::max_depth`].
+    #[error("containers nest deeper than the limit of {limit}")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// More values than [`super::Limits::max_elements`].
+    #[error("more values in one message than the limit of {limit}")]
+    TooManyElements {
+        /// The limit.
+        limit: usize,
+    },
+    /// More topics in a filter than [`super::Limits::max_filter_topics`].
+    #[error("{count} topics in a filter, more than the limit of {limit}")]
+    FilterTooLarge {
+        /// How many the filter says it has.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A topic longer than an envelope could ever name.
+    #[error("a topic of {0} bytes, which no envelope can carry")]
+    TopicTooLong(usize),
+    /// A handshake message that does not start with "ZEEK" (section 2).
+    #[error("wrong magic number {}, expected \"ZEEK\": the peer does not speak Broker's protocol", data_encoding::HEXLOWER.encode(.0))]
+    WrongMagic([u8; 4]),
+    /// A handshake message type that is not in section 2.
+    #[error("unknown handshake message type {0}")]
+    UnknownHandshakeType(u8),
+    /// An envelope type that is not in section 4.
+    #[error("unknown envelope type {0}")]
+    UnknownEnvelopeType(u8),
+    /// A data-store command that is not in section 7.
+    #[error("unknown data-store command {0}")]
+    UnknownCommand(u8),
+}
+
+/// A value that the wire cannot carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// A string, container, frame or list longer than its length field can say.
+    #[error("{what} of length {length} is too long for the wire: at most {max}")]
+    TooLong {
+        /// What is too long.
+        what: &'static str,
+        /// Its length.
+        length: usize,
+        /// The most there may be.
+        max: usize,
+    },
+    /// Containers nest deeper than [`crate::data::MAX_DEPTH`]; no peer of this crate would take it.
+    #[error("containers nest deeper than {}", crate::data::MAX_DEPTH)]
+    TooDeep,
+}
+
+/// The error inside the nom parsers. The position is kept as "bytes left", which every parser
+/// knows; [`finish`] turns it into an offset.
+#[derive(Debug)]
+pub(super) struct Fault {
+    left: usize,
+    /// Innermost step first.
+    path: Vec<PathStep>,
+    reason: DecodeReason,
+}
+
+impl nom::error::ParseError<&[u8]> for Fault {
+    /// nom's own complete parsers fail only when the input is too short.
+    fn from_error_kind(input: &[u8], _: nom::error::ErrorKind) -> Self {
+        Fault { left: input.len(), path: Vec::new(), reason: DecodeReason::Truncated }
+    }
+
+    fn append(_: &[u8], _: nom::error::ErrorKind, other: Self) -> Self {
+        other
+    }
+}
+
+/// The result of a parser in this layer.
+pub(super) type Parsed<'a, T> = nom::IResult<&'a [u8], T, Fault>;
+
+/// Fails at `input`.
+pub(super) fn fail<T>(input: &[u8], reason: DecodeReason) -> Parsed<'_, T> {
+    Err(nom::Err::Failure(Fault { left: input.len(), path: Vec::new(), reason }))
+}
+
+/// Names what the error is inside of.
+pub(super) fn within(step: PathStep) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fault> {
+    move |err| {
+        err.map(|mut fault| {
+            fault.path.push(step);
+            fault
+        })
+    }
+}
+
+/// Ends a parse that has to have consumed all of `input`.
+pub(super) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, DecodeError> {
+    match parsed {
+        Ok(([], value)) => Ok(value),
+        Ok((rest, _)) => {
+            Err(DecodeError::at(input.len().saturating_sub(rest.len()), DecodeReason::Trailing(rest.len())))
+        }
+        Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => {
+            let mut path = fault.path;
+            path.reverse();
+            Err(DecodeError { offset: input.len().saturating_sub(fault.left), path, reason: fault.reason })
+        }
+        // Only streaming parsers ask for more; none is used here.
+        Err(nom::Err::Incomplete(_)) => Err(DecodeError::at(input.len(), DecodeReason::Truncated)),
+    }
+}

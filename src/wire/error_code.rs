@@ -1,0 +1,95 @@
+//! Broker's error codes (protocol section 2).
+
+use std::fmt;
+
+/// Why a peer dropped a connection, as its `drop_conn` says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ErrorCode(pub u8);
+
+/// The names, in the order of their numbers.
+const NAMES: [&str; 42] = [
+    "none",
+    "unspecified",
+    "peer_incompatible",
+    "peer_invalid",
+    "peer_unavailable",
+    "peer_disconnect_during_handshake",
+    "peer_timeout",
+    "master_exists",
+    "no_such_master",
+    "no_such_key",
+    "request_timeout",
+    "type_clash",
+    "invalid_data",
+    "backend_failure",
+    "stale_data",
+    "cannot_open_file",
+    "cannot_write_file",
+    "invalid_topic_key",
+    "end_of_file",
+    "invalid_tag",
+    "invalid_message",
+    "invalid_status",
+    "conversion_failed",
+    "consumer_exists",
+    "connection_timeout",
+    "bad_member_function_call",
+    "repeated_request_id",
+    "broken_clone",
+    "shutting_down",
+    "invalid_peering_request",
+    "repeated_peering_handshake_request",
+    "unexpected_handshake_message",
+    "invalid_handshake_state",
+    "no_path_to_peer",
+    "no_connector_available",
+    "cannot_open_resource",
+    "serialization_failed",
+    "deserialization_failed",
+    "wrong_magic_number",
+    "redundant_connection",
+    "logic_error",
+    "invalid_json",
+];
+
+impl ErrorCode {
+    /// No version in common.
+    pub const PEER_INCOMPATIBLE: ErrorCode = ErrorCode(2);
+    /// A peer that is not acceptable, such as ourselves.
+    pub const PEER_INVALID: ErrorCode = ErrorCode(3);
+    /// The peer took too long.
+    pub const PEER_TIMEOUT: ErrorCode = ErrorCode(6);
+    /// A frame that could not be understood.
+    pub const INVALID_MESSAGE: ErrorCode = ErrorCode(20);
+    /// The endpoint is on its way out.
+    pub const SHUTTING_DOWN: ErrorCode = ErrorCode(28);
+    /// A handshake message out of order.
+    pub const UNEXPECTED_HANDSHAKE_MESSAGE: ErrorCode = ErrorCode(31);
+    /// The peer speaks another protocol.
+    pub const WRONG_MAGIC_NUMBER: ErrorCode = ErrorCode(38);
+    /// The two are peers already; said by the originator.
+    pub const REDUNDANT_CONNECTION: ErrorCode = ErrorCode(39);
+    /// The two are peers already; said by the responder, among other things.
+    pub const LOGIC_ERROR: ErrorCode = ErrorCode(40);
+
+    /// Broker's name of the code, if it has one.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        NAMES.get(usize::from(self.0)).copied()
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "error code {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({self})", self.0)
+    }
+}

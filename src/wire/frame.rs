@@ -1,0 +1,157 @@
+//! Frames (protocol section 1): `u32 length` + `length` bytes, in every phase.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::error::EncodeError;
+
+/// The bytes of the length field.
+pub const LENGTH_FIELD: usize = 4;
+
+/// A stream whose frames cannot be told apart any more. Nothing after it can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// A length of 0.
+    #[error("a frame of length 0")]
+    Empty,
+    /// A length beyond the limit.
+    #[error("a frame of {length} bytes, more than the limit of {limit}{}", hint(.first))]
+    TooLarge {
+        /// What the length field says.
+        length: u32,
+        /// The limit.
+        limit: usize,
+        /// The length field's bytes: what the peer may have meant by them.
+        first: [u8; LENGTH_FIELD],
+    },
+}
+
+/// What else a first length field that is far too large could be.
+fn hint(first: &[u8; LENGTH_FIELD]) -> &'static str {
+    match first {
+        [0x16, 0x03, ..] => {
+            ": this is a TLS handshake; the peer expects TLS here and this side has it off. \
+             Turn TLS on here, or set Broker::disable_ssl=T at the peer"
+        }
+        [0x15, 0x03, ..] => ": this is a TLS alert; the peer expects TLS here and this side has it off",
+        b"GET " | b"POST" | b"HEAD" | b"HTTP" => ": this is HTTP, not Broker",
+        b"SSH-" => ": this is SSH, not Broker",
+        _ => "",
+    }
+}
+
+/// Cuts the first complete frame off `buffer` and gives its bytes without the length field;
+/// `None` if it is not all there yet. Nothing is copied.
+///
+/// # Errors
+/// When the length field is 0 or above `limit` bytes.
+pub fn cut_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, FrameError> {
+    let Some(first) = buffer.first_chunk::<LENGTH_FIELD>().copied() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes(first);
+    let size = match usize::try_from(length) {
+        Ok(0) => return Err(FrameError::Empty),
+        Ok(size) if size <= limit => size,
+        _ => return Err(FrameError::TooLarge { length, limit, first }),
+    };
+    if buffer.len().saturating_sub(LENGTH_FIELD) < size {
+        return Ok(None);
+    }
+    buffer.advance(LENGTH_FIELD);
+    Ok(Some(buffer.split_to(size).freeze()))
+}
+
+/// Appends a frame: room for the length, then what `body` writes, then the length.
+///
+/// # Errors
+/// What `body` says, or that the frame became too long for its length field. `out` is then as it
+/// was before.
+pub fn put_frame(
+    out: &mut BytesMut,
+    body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.put_u32(0);
+    let written = body(out).and_then(|()| {
+        let length = out.len().saturating_sub(start).saturating_sub(LENGTH_FIELD);
+        frame_length(length)
+    });
+    match written {
+        Ok(length) => {
+            if let Some(field) = out.get_mut(start..).and_then(|tail| tail.first_chunk_mut()) {
+                *field = length.to_be_bytes();
+            }
+            Ok(())
+        }
+        Err(error) => {
+            out.truncate(start);
+            Err(error)
+        }
+    }
+}
+
+/// The value of a length field.
+pub(super) fn frame_length(length: usize) -> Result<u32, EncodeError> {
+    // What the reference takes at most.
+    const MAX: u32 = (1 << 31) - 5;
+    match u32::try_from(length) {
+        Ok(length) if length <= MAX => Ok(length),
+        _ => Err(EncodeError::TooLong { what: "frame", length, max: MAX.try_into().unwrap_or(usize::MAX) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_whole_however_they_arrive() {
+        let mut stream = BytesMut::new();
+        for body in [&b"a"[..], &[0; 300]] {
+            put_frame(&mut stream, |out| {
+                out.put_slice(body);
+                Ok(())
+            })
+            .unwrap();
+        }
+        let mut buffer = BytesMut::new();
+        let mut seen = Vec::new();
+        for byte in stream {
+            buffer.put_u8(byte);
+            while let Some(frame) = cut_frame(&mut buffer, 300).unwrap() {
+                seen.push(frame.len());
+            }
+        }
+        assert_eq!(seen, [1, 300]);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn impossible_lengths_end_the_stream_at_once() {
+        let cut = |bytes: &[u8]| cut_frame(&mut bytes.into(), 1000);
+        assert_eq!(cut(&[0, 0, 0, 0]), Err(FrameError::Empty));
+        assert_eq!(cut(&[0, 0, 3, 0xe8]), Ok(None));
+        assert!(matches!(cut(&[0, 0, 3, 0xe9]), Err(FrameError::TooLarge { length: 1001, .. })));
+        assert_eq!(cut(&[0xff, 0xff, 0xff]), Ok(None));
+    }
+
+    #[test]
+    fn other_protocols_are_named() {
+        for (first, word) in [(b"\x16\x03\x01\x02", "TLS"), (b"GET ", "HTTP"), (b"SSH-", "SSH")] {
+            let error = cut_frame(&mut first[..].into(), 1000).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_fails_leaves_nothing_behind() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let result = put_frame(&mut out, |out| {
+            out.put_slice(b"half");
+            Err(EncodeError::TooDeep)
+        });
+        assert_eq!(result, Err(EncodeError::TooDeep));
+        assert_eq!(out, b"before"[..]);
+    }
+}

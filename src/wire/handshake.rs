@@ -1,0 +1,184 @@
+//! Handshake messages (protocol section 2).
+
+use bytes::{BufMut, BytesMut};
+
+use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, PathStep, fail, finish, within};
+use super::error_code::ErrorCode;
+use super::frame::put_frame;
+use super::limits::Limits;
+use super::prim::{array, blob, endpoint_id, filter, put_blob, put_filter, u8};
+use crate::data::{ByteString, EndpointId, Filter};
+
+/// What the messages of the version-agnostic phase carry behind their tag.
+pub const MAGIC: [u8; 4] = *b"ZEEK";
+
+/// The only protocol version so far.
+pub const PROTOCOL_VERSION: u8 = 1;
+
+/// One message of a handshake. The body of a frame is one type tag and then:
+///
+/// | tag | message | body |
+/// | --- | --- | --- |
+/// | 6 | hello | magic u32, sender id 16 bytes, min version u8, max version u8 |
+/// | 7 | probe | magic u32 |
+/// | 8 | version_select | magic u32, sender id 16 bytes, selected version u8 |
+/// | 9 | drop_conn | magic u32, sender id 16 bytes, error code u8, description (varbyte length + bytes) |
+/// | 10 | originator_syn | filter |
+/// | 11 | responder_syn_ack | filter |
+/// | 12 | originator_ack | nothing |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// "This is me, and these are the versions that I speak."
+    Hello {
+        /// The endpoint that speaks.
+        sender: EndpointId,
+        /// The lowest version it speaks.
+        min_version: u8,
+        /// The highest version it speaks.
+        max_version: u8,
+    },
+    /// "There is a Broker here"; the listener's first message.
+    Probe,
+    /// The originator's choice of version.
+    VersionSelect {
+        /// The endpoint that speaks.
+        sender: EndpointId,
+        /// The version chosen.
+        version: u8,
+    },
+    /// The end of the attempt.
+    DropConn {
+        /// The endpoint that speaks.
+        sender: EndpointId,
+        /// Why.
+        code: ErrorCode,
+        /// Why, in words.
+        description: ByteString,
+    },
+    /// The originator's filter.
+    OriginatorSyn(Filter),
+    /// The responder's filter.
+    ResponderSynAck(Filter),
+    /// "The peering stands."
+    OriginatorAck,
+}
+
+impl Handshake {
+    /// The message's name in Broker's words.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Handshake::Hello { .. } => "hello",
+            Handshake::Probe => "probe",
+            Handshake::VersionSelect { .. } => "version_select",
+            Handshake::DropConn { .. } => "drop_conn",
+            Handshake::OriginatorSyn(_) => "originator_syn",
+            Handshake::ResponderSynAck(_) => "responder_syn_ack",
+            Handshake::OriginatorAck => "originator_ack",
+        }
+    }
+
+    /// Decodes the body of one frame.
+    ///
+    /// # Errors
+    /// When it is not exactly one handshake message.
+    pub fn decode(frame: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
+        finish(frame, handshake(frame, limits))
+    }
+
+    /// Appends the message as a frame, its length in front.
+    ///
+    /// # Errors
+    /// When the filter or description is too long for the wire. `out` is then as it was.
+    pub fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
+        put_frame(out, |out| {
+            out.put_u8(self.tag());
+            if self.tag() < 10 {
+                out.put_slice(&MAGIC);
+            }
+            match self {
+                Handshake::Hello { sender, min_version, max_version } => {
+                    out.put_slice(sender.as_bytes());
+                    out.put_u8(*min_version);
+                    out.put_u8(*max_version);
+                }
+                Handshake::VersionSelect { sender, version } => {
+                    out.put_slice(sender.as_bytes());
+                    out.put_u8(*version);
+                }
+                Handshake::DropConn { sender, code, description } => {
+                    out.put_slice(sender.as_bytes());
+                    out.put_u8(code.0);
+                    put_blob(out, "description", description.as_bytes())?;
+                }
+                Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => {
+                    put_filter(out, filter)?;
+                }
+                Handshake::Probe | Handshake::OriginatorAck => {}
+            }
+            Ok(())
+        })
+    }
+
+    const fn tag(&self) -> u8 {
+        match self {
+            Handshake::Hello { .. } => 6,
+            Handshake::Probe => 7,
+            Handshake::VersionSelect { .. } => 8,
+            Handshake::DropConn { .. } => 9,
+            Handshake::OriginatorSyn(_) => 10,
+            Handshake::ResponderSynAck(_) => 11,
+            Handshake::OriginatorAck => 12,
+        }
+    }
+}
+
+fn handshake<'a>(start: &'a [u8], limits: &Limits) -> Parsed<'a, Handshake> {
+    let (input, tag) = u8(start)?;
+    match tag {
+        6 => {
+            let (input, sender) = magic_and_sender(input)?;
+            let (input, min_version) = u8(input)?;
+            let (input, max_version) = u8(input)?;
+            Ok((input, Handshake::Hello { sender, min_version, max_version }))
+        }
+        7 => {
+            let (input, ()) = magic(input)?;
+            Ok((input, Handshake::Probe))
+        }
+        8 => {
+            let (input, sender) = magic_and_sender(input)?;
+            let (input, version) = u8(input)?;
+            Ok((input, Handshake::VersionSelect { sender, version }))
+        }
+        9 => {
+            let (input, sender) = magic_and_sender(input)?;
+            let (input, code) = u8(input)?;
+            let (input, description) = blob(input).map_err(within(PathStep::Field("description")))?;
+            Ok((
+                input,
+                Handshake::DropConn { sender, code: ErrorCode(code), description: description.into() },
+            ))
+        }
+        10 => {
+            let (input, filter) = filter(input, limits)?;
+            Ok((input, Handshake::OriginatorSyn(filter)))
+        }
+        11 => {
+            let (input, filter) = filter(input, limits)?;
+            Ok((input, Handshake::ResponderSynAck(filter)))
+        }
+        12 => Ok((input, Handshake::OriginatorAck)),
+        _ => fail(start, DecodeReason::UnknownHandshakeType(tag)),
+    }
+}
+
+fn magic(input: &[u8]) -> Parsed<'_, ()> {
+    let (rest, bytes) = array(input)?;
+    if bytes == MAGIC { Ok((rest, ())) } else { fail(input, DecodeReason::WrongMagic(bytes)) }
+}
+
+fn magic_and_sender(input: &[u8]) -> Parsed<'_, EndpointId> {
+    let (input, ()) = magic(input)?;
+    endpoint_id(input)
+}

@@ -1,0 +1,74 @@
+//! Reading a value into one of our own.
+
+use super::super::error::{DecodeError, DecodeReason, Parsed, PathStep, fail, finish, within};
+use super::super::limits::Limits;
+use super::Budget;
+use super::head::{Container, Head, head};
+use crate::data::{Set, Table, Value};
+
+/// How many elements room is made for before any of them has been seen. A count is only a
+/// claim, and claims nest.
+const FIRST_CAPACITY: usize = 64;
+
+/// Decodes `bytes`, which have to be exactly one value.
+///
+/// # Errors
+/// When they are not, or are more than `limits` allow: with the offset, the way to the fault and
+/// the reason.
+pub fn decode_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {
+    finish(bytes, value(bytes, &mut Budget::new(limits)))
+}
+
+/// One value at the start of `input`.
+pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<'a, Value> {
+    nested(input, budget, 0)
+}
+
+/// Recurses at most `max_depth` times.
+fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize) -> Parsed<'a, Value> {
+    budget.spend(start)?;
+    let (input, head) = head(start)?;
+    let (kind, count) = match head {
+        Head::Scalar(scalar) => return Ok((input, scalar.to_value())),
+        Head::Container(kind, count) => (kind, count),
+    };
+    let (mut input, depth) = budget.enter(input, depth, count)?;
+    let capacity = count.min(FIRST_CAPACITY);
+    let value = match kind {
+        Container::Vector | Container::Set => {
+            let mut elements = Vec::with_capacity(capacity);
+            for index in 0..count {
+                let step = match kind {
+                    Container::Set => PathStep::SetElement(index),
+                    _ => PathStep::VectorElement(index),
+                };
+                let (rest, element) = nested(input, budget, depth).map_err(within(step))?;
+                elements.push(element);
+                input = rest;
+            }
+            if kind == Container::Vector {
+                Value::Vector(elements)
+            } else {
+                match Set::from_distinct(elements) {
+                    Some(set) => Value::Set(set),
+                    None => return fail(start, DecodeReason::DuplicateElement),
+                }
+            }
+        }
+        Container::Table => {
+            let mut pairs = Vec::with_capacity(capacity);
+            for index in 0..count {
+                let (rest, key) = nested(input, budget, depth).map_err(within(PathStep::TableKey(index)))?;
+                let (rest, value) =
+                    nested(rest, budget, depth).map_err(within(PathStep::TableValue(index)))?;
+                pairs.push((key, value));
+                input = rest;
+            }
+            match Table::from_distinct(pairs) {
+                Some(table) => Value::Table(table),
+                None => return fail(start, DecodeReason::DuplicateKey),
+            }
+        }
+    };
+    Ok((input, value))
+}
