@@ -173,8 +173,9 @@ impl Envelope {
     /// When the header is not one. The payload is not looked at.
     pub fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
         // finish() wants everything consumed; the payload is whatever follows the header.
-        let parsed =
-            header(frame).map(|(payload, header)| (&payload[payload.len()..], (payload.len(), header)));
+        let parsed = header(frame).map(|(payload, header)| {
+            (payload.get(payload.len()..).unwrap_or_default(), (payload.len(), header))
+        });
         let (payload_length, header) = finish(frame, parsed)?;
         let payload_start = frame.len().saturating_sub(payload_length);
         let topic = frame.slice(payload_start.saturating_sub(header.topic_length)..payload_start);
@@ -195,32 +196,33 @@ impl Envelope {
     /// When the whole is too long for the wire. `out` is then as it was.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
         put_frame(out, |out| {
-            self.put_header(out)?;
+            self.put_header(self.sender, out)?;
             out.put_slice(&self.payload);
             Ok(())
         })
     }
 
-    /// Appends the frame's length and the header only; the payload's bytes have to follow as
-    /// they are. For sending one payload to many without copying it.
+    /// Appends the frame's length and the header only, with `sender` in the place of the
+    /// envelope's; the payload's bytes have to follow as they are. For sending one payload to
+    /// many without copying it.
     ///
     /// # Errors
     /// When the whole is too long for the wire. `out` is then as it was.
-    pub fn encode_header(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
+    pub fn encode_header_as(&self, sender: EndpointId, out: &mut BytesMut) -> Result<(), EncodeError> {
         let length =
             FIXED_HEADER.saturating_add(self.topic.as_bytes().len()).saturating_add(self.payload.len());
         let length = frame_length(length)?;
         out.reserve(LENGTH_FIELD.saturating_add(FIXED_HEADER).saturating_add(self.topic.as_bytes().len()));
         out.put_u32(length);
-        self.put_header(out)
+        self.put_header(sender, out)
     }
 
-    fn put_header(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
+    fn put_header(&self, sender: EndpointId, out: &mut BytesMut) -> Result<(), EncodeError> {
         let topic = self.topic.as_bytes();
         let Ok(topic_length) = u16::try_from(topic.len()) else {
             return Err(EncodeError::TooLong { what: "topic", length: topic.len(), max: Topic::MAX_LEN });
         };
-        out.put_slice(self.sender.as_bytes());
+        out.put_slice(sender.as_bytes());
         out.put_slice(self.receiver.as_bytes());
         out.put_u8(self.kind.to_wire());
         out.put_u16(self.ttl);

@@ -1,0 +1,50 @@
+//! What is to be written to the peer.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::data::{EndpointId, Filter};
+use crate::wire::{EncodeError, Envelope, Handshake};
+
+/// Payloads up to this size are copied behind their header, so that small messages go out in one
+/// piece; larger ones are handed on as they are.
+const COPIED_PAYLOAD: usize = 4096;
+
+/// Frames in their order: those in `pieces` before those in `buffer`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Output {
+    pieces: VecDeque<Bytes>,
+    buffer: BytesMut,
+}
+
+impl Output {
+    pub(super) fn say(&mut self, message: &Handshake) -> Result<(), EncodeError> {
+        message.encode(&mut self.buffer)
+    }
+
+    /// Queues an envelope with its sender replaced.
+    pub(super) fn push(&mut self, sender: EndpointId, envelope: &Envelope) -> Result<(), EncodeError> {
+        envelope.encode_header_as(sender, &mut self.buffer)?;
+        if envelope.payload.len() <= COPIED_PAYLOAD {
+            self.buffer.put_slice(&envelope.payload);
+        } else {
+            self.pieces.push_back(self.buffer.split().freeze());
+            self.pieces.push_back(envelope.payload.clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn routing_update(
+        &mut self,
+        sender: EndpointId,
+        receiver: EndpointId,
+        filter: &Filter,
+    ) -> Result<(), EncodeError> {
+        self.push(sender, &Envelope::routing_update(sender, receiver, filter)?)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        self.pieces.pop_front().or_else(|| (!self.buffer.is_empty()).then(|| self.buffer.split().freeze()))
+    }
+}
