@@ -1,0 +1,116 @@
+//! The byte stream under a peering: plain TCP, or TLS over it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// A connected byte stream: plain TCP, or TLS over it, on either side.
+///
+/// It ends where the peer ends it: Broker closes TLS without a `close_notify`, so a bare end of the
+/// TCP stream reads as an ordinary end here. That an end came in the middle of a frame, only the
+/// frame layer can tell.
+#[derive(Debug)]
+pub struct Stream(Kind);
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one per peer, and it is moved once or twice")]
+enum Kind {
+    Plain(TcpStream),
+    Rustls(TlsStream<TcpStream>),
+}
+
+impl Stream {
+    /// The TCP socket underneath, for its addresses and options.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        match &self.0 {
+            Kind::Plain(tcp) => tcp,
+            Kind::Rustls(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Whether the bytes are encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        !matches!(self.0, Kind::Plain(_))
+    }
+
+    /// The peer's own certificate (DER), which stood the check against the CA. `None` on plain TCP.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Kind::Plain(_) => None,
+            Kind::Rustls(tls) => Some(tls.get_ref().1.peer_certificates()?.first()?.as_ref()),
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(tcp: TcpStream) -> Self {
+        Stream(Kind::Plain(tcp))
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Stream {
+    fn from(tls: TlsStream<TcpStream>) -> Self {
+        Stream(Kind::Rustls(tls))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Kind::Rustls(tls) => Pin::new(tls).poll_read(cx, buf).map(|result| match result {
+                // This is how rustls tells of a stream that ended without a close_notify.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+                result => result,
+            }),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Kind::Rustls(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Kind::Rustls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.0 {
+            Kind::Plain(tcp) => tcp.is_write_vectored(),
+            Kind::Rustls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Kind::Rustls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Kind::Rustls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}

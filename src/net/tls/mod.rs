@@ -1,0 +1,99 @@
+//! TLS as Broker speaks it (protocol section 3): off, or mutual.
+//!
+//! In mutual TLS both sides show a certificate, and each checks the other's against its CA
+//! certificates. Host names are not checked unless asked for, and none is sent (no SNI). TLS 1.2
+//! and 1.3. The anonymous TLS of a Zeek that has no certificate options set is not mutual TLS, and
+//! the two do not talk to each other; neither talks to plain TCP. [`TlsError`] tells them apart as
+//! far as the bytes allow.
+//!
+//! ```no_run
+//! # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+//! use zeek_bridge::net::tls::{Credentials, Tls};
+//!
+//! let tls = Tls::Mutual(Credentials::from_files("ca.pem", "node.pem", "node.key").load()?);
+//! let tcp = tokio::net::TcpStream::connect("127.0.0.1:2151").await?;
+//! let stream = tls.connect(tcp).await?;
+//! # drop(stream);
+//! # Ok(())
+//! # }
+//! ```
+
+mod credentials;
+#[cfg(feature = "cli")]
+mod ephemeral;
+mod error;
+mod mutual;
+mod verify;
+
+use tokio::net::TcpStream;
+
+pub use credentials::{CredentialError, CredentialFault, CredentialKind, Credentials, PemSource};
+#[cfg(feature = "cli")]
+pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
+pub use error::{Refusal, TlsError};
+pub use mutual::{CredentialWarning, MutualTls};
+
+use super::Stream;
+
+/// What, if anything, is spoken between TCP and Broker's frames. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum Tls {
+    /// Plain TCP: Zeek's `Broker::disable_ssl=T`.
+    Off,
+    /// Certificates on both sides.
+    Mutual(MutualTls),
+}
+
+impl Tls {
+    /// Makes a stream of a TCP connection that this side opened. There is no time limit in here: a
+    /// silent peer keeps it waiting, so the caller sets one.
+    ///
+    /// In TLS 1.3 the side that connects is through before the other has looked at its certificate:
+    /// a refusal arrives as the error of a later read. [`TlsError::from_io`] makes sense of it.
+    ///
+    /// # Errors
+    /// When the TLS handshake fails, with the reason.
+    pub async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        match self {
+            Tls::Off => Ok(tcp.into()),
+            Tls::Mutual(mutual) => mutual.connect(tcp).await,
+        }
+    }
+
+    /// Makes a stream of a TCP connection that this side accepted. There is no time limit in here:
+    /// a silent peer keeps it waiting, so the caller sets one.
+    ///
+    /// # Errors
+    /// When the TLS handshake fails, with the reason.
+    pub async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        match self {
+            Tls::Off => Ok(tcp.into()),
+            Tls::Mutual(mutual) => mutual.accept(tcp).await,
+        }
+    }
+}
+
+/// Whether these, the first bytes that a peer sent, begin a TLS handshake: what a plain listener
+/// sees when a peer has TLS on. Three bytes are enough. As the length of a frame they would
+/// announce at least 369 million bytes.
+#[must_use]
+pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
+    // A record: type 22 (handshake), version 3.0 to 3.4.
+    matches!(first_bytes, [22, 3, 0..=4, ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::looks_like_tls;
+
+    #[test]
+    fn a_client_hello_is_told_from_broker_frames() {
+        assert!(looks_like_tls(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]));
+        assert!(looks_like_tls(&[0x16, 0x03, 0x03]));
+        // probe, hello; too little to say.
+        assert!(!looks_like_tls(&[0, 0, 0, 5, 7, 0x5a, 0x45, 0x45, 0x4b]));
+        assert!(!looks_like_tls(&[0, 0, 0, 23, 6, 0x5a, 0x45, 0x45, 0x4b]));
+        assert!(!looks_like_tls(&[0x16, 0x03]));
+        assert!(!looks_like_tls(&[]));
+    }
+}
