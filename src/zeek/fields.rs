@@ -1,7 +1,7 @@
 //! Reading fields and arguments one after the other: what the macros and the tuples are made of.
 
 use super::ArgsError;
-use crate::data::{FromValue, Value, WrongType};
+use crate::data::{FromValue, Step, Value, WrongType};
 
 /// The fields of a record or the arguments of an event, counted already.
 #[doc(hidden)]
@@ -17,11 +17,8 @@ impl Fields {
     pub fn of_record(value: Value, names: &'static [&'static str]) -> Result<Self, WrongType> {
         let values = Vec::<Value>::from_value(value)?;
         if values.len() != names.len() {
-            return Err(WrongType {
-                path: String::new(),
-                expected: format!("{} fields", names.len()),
-                found: values.len().to_string(),
-            });
+            let expected = format!("{} field{}", names.len(), if names.len() == 1 { "" } else { "s" });
+            return Err(WrongType::new(expected, values.len().to_string()));
         }
         Ok(Self::new(values, names))
     }
@@ -54,7 +51,7 @@ impl Fields {
 
     pub fn field<T: FromValue>(&mut self) -> Result<T, WrongType> {
         let (name, value) = self.next();
-        value.map_err(|error| error.inside(format_args!("field {}", name.unwrap_or_default())))
+        value.map_err(|error| error.within(Step::Field(name.unwrap_or_default())))
     }
 
     pub fn argument<T: FromValue>(&mut self) -> Result<T, ArgsError> {

@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(error(0, Value::None), "field inner: expected vector, found none");
         assert_eq!(
             error(0, vector(["x".into(), Value::None])),
-            "field inner: field type: expected count, found string"
+            "field inner, field type: expected count, found string"
         );
         assert_eq!(error(2, vector([])), "field perhaps: expected 2 fields, found 0");
         assert_eq!(
