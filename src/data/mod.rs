@@ -1,9 +1,12 @@
 //! What exists in Zeek's world: [`Value`] and its parts. No bytes of the wire here.
 
+mod access;
 mod address;
 mod byte_string;
 mod container;
+mod convert;
 mod endpoint_id;
+mod path;
 mod port;
 mod time;
 mod topic;
@@ -11,7 +14,9 @@ mod topic;
 pub use address::{Address, InvalidSubnet, Subnet};
 pub use byte_string::ByteString;
 pub use container::{Set, Table};
+pub use convert::{FromValue, WrongType};
 pub use endpoint_id::{EndpointId, InvalidEndpointId};
+pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
 pub use time::{TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};

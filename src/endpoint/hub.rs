@@ -163,7 +163,9 @@ impl Hub {
             }
             Command::WhenGone { peer, answer } => match self.peers.get_mut(&peer) {
                 Some(known) => known.waiting.push(answer),
-                None => drop(answer.send(Existed(false))),
+                None => {
+                    let _ = answer.send(Existed(false));
+                }
             },
             Command::Subscribe { id, filter, queue, answer } => {
                 if self.over {
@@ -216,14 +218,18 @@ impl Hub {
             Some(known) if !known.standing && role == Role::Originator => {
                 known.held.push_back((link, answer));
             }
-            Some(_) => drop(answer.send(false)),
+            Some(_) => {
+                let _ = answer.send(false);
+            }
         }
     }
 
     fn established(&mut self, link: LinkId, peer: EndpointId, filter: Filter, queue: &Arc<Queue>) {
         if let Some(known) = self.peers.get_mut(&peer).filter(|known| known.link == link) {
             known.standing = true;
-            known.held.drain(..).for_each(|(_, answer)| drop(answer.send(false)));
+            for (_, answer) in known.held.drain(..) {
+                let _ = answer.send(false);
+            }
             self.table.peers.push(PeerRoute { id: peer, filter: Arc::new(filter), queue: queue.clone() });
             self.publish_routes();
         }
@@ -248,7 +254,9 @@ impl Hub {
                 return;
             }
         }
-        known.waiting.into_iter().for_each(|waiting| drop(waiting.send(Existed(true))));
+        for waiting in known.waiting {
+            let _ = waiting.send(Existed(true));
+        }
     }
 
     fn unsubscribe(&mut self, id: SubscriberId) {

@@ -1,0 +1,467 @@
+//! Rust types to [`Value`] (`From`) and back ([`FromValue`]).
+//!
+//! | Rust | Zeek |
+//! | --- | --- |
+//! | `bool` | `bool` |
+//! | `u8` to `u64` | `count` |
+//! | `i8` to `i64` | `int` |
+//! | `f64` | `double` |
+//! | [`String`], `&str`, [`ByteString`] | `string` |
+//! | [`Address`], [`IpAddr`], [`Ipv4Addr`], [`Ipv6Addr`] | `addr` |
+//! | [`Subnet`], [`Port`], [`Timestamp`], [`Timespan`] | `subnet`, `port`, `time`, `interval` |
+//! | `Vec<T>`, `[T; N]` | `vector` |
+//! | tuples of one to six | `record` (a vector with an element per field) |
+//! | [`Set`], [`BTreeSet`], [`HashSet`] | `set` |
+//! | [`Table`], [`BTreeMap`], [`HashMap`] | `table` |
+//! | `Option<T>` | what `T` is, or `none` for an unset field |
+//! | [`Value`] | `any` |
+//!
+//! Numbers convert without loss or not at all; nothing is parsed, rounded or guessed. A `Vec<u8>` is a
+//! vector of counts, as any other `Vec` of numbers is a vector: bytes become a string by way of
+//! [`ByteString`] only. `usize`, whose width differs between machines, is left out. An enum of Zeek's
+//! is best mirrored by an enum of one's own, with `From<It> for Value` by [`Value::enum_value`] and
+//! `FromValue` by [`Value::as_enum_value`].
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Address, ByteString, Path, Port, Set, Step, Subnet, Table, Timespan, Timestamp, Value};
+
+/// Something of another type, or out of the range, that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}expected {expected}, found {found}", .path.prefix())]
+pub struct WrongType {
+    path: Path,
+    expected: Cow<'static, str>,
+    found: Cow<'static, str>,
+}
+
+impl WrongType {
+    /// An error about a whole value; [`Value::type_name`] often is what was `found`.
+    pub fn new(expected: impl Into<Cow<'static, str>>, found: impl Into<Cow<'static, str>>) -> Self {
+        WrongType { path: Path::default(), expected: expected.into(), found: found.into() }
+    }
+
+    /// The same error, seen from the container that a step leads into.
+    #[must_use]
+    pub fn within(mut self, step: Step) -> Self {
+        self.path.prepend(step);
+        self
+    }
+
+    /// Where it was found.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was expected.
+    #[must_use]
+    pub fn expected(&self) -> &str {
+        &self.expected
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn found(&self) -> &str {
+        &self.found
+    }
+}
+
+/// A Rust type that can be made from a [`Value`]; the way back is `Into<Value>`.
+pub trait FromValue: Sized {
+    /// Takes the value apart.
+    ///
+    /// # Errors
+    /// When the value, or one inside it, has another type or does not fit.
+    fn from_value(value: Value) -> Result<Self, WrongType>;
+}
+
+impl FromValue for Value {
+    fn from_value(value: Value) -> Result<Self, WrongType> {
+        Ok(value)
+    }
+}
+
+/// A Rust type that is the content of a variant.
+macro_rules! content {
+    ($($variant:ident($content:ty), $name:literal;)*) => {$(
+        impl From<$content> for Value {
+            fn from(content: $content) -> Self {
+                Value::$variant(content)
+            }
+        }
+
+        impl FromValue for $content {
+            fn from_value(value: Value) -> Result<Self, WrongType> {
+                match value {
+                    Value::$variant(content) => Ok(content),
+                    other => Err(WrongType::new($name, other.type_name())),
+                }
+            }
+        }
+    )*};
+}
+
+content! {
+    Boolean(bool), "boolean";
+    Count(u64), "count";
+    Integer(i64), "integer";
+    Real(f64), "real";
+    String(ByteString), "string";
+    Address(Address), "address";
+    Subnet(Subnet), "subnet";
+    Port(Port), "port";
+    Timestamp(Timestamp), "timestamp";
+    Timespan(Timespan), "timespan";
+    Set(Set), "set";
+    Table(Table), "table";
+}
+
+/// A narrower number than the one Broker has.
+macro_rules! narrow {
+    ($wide:ty, $name:literal: $($number:ty),*) => {$(
+        impl From<$number> for Value {
+            fn from(number: $number) -> Self {
+                Value::from(<$wide>::from(number))
+            }
+        }
+
+        impl FromValue for $number {
+            fn from_value(value: Value) -> Result<Self, WrongType> {
+                let wide = <$wide>::from_value(value)?;
+                <$number>::try_from(wide).map_err(|_| {
+                    let (min, max) = (<$number>::MIN, <$number>::MAX);
+                    WrongType::new(format!(concat!($name, " from {} to {}"), min, max), wide.to_string())
+                })
+            }
+        }
+    )*};
+}
+
+narrow!(u64, "count": u8, u16, u32);
+narrow!(i64, "integer": i8, i16, i32);
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::String(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::String(text.into())
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: Value) -> Result<Self, WrongType> {
+        String::from_utf8(ByteString::from_value(value)?.into_bytes())
+            .map_err(|_| WrongType::new("string of UTF-8", "string of other bytes"))
+    }
+}
+
+impl From<IpAddr> for Value {
+    fn from(ip: IpAddr) -> Self {
+        Value::Address(ip.into())
+    }
+}
+
+impl FromValue for IpAddr {
+    fn from_value(value: Value) -> Result<Self, WrongType> {
+        Address::from_value(value).map(|address| address.to_ip())
+    }
+}
+
+/// One of the two kinds of [`IpAddr`].
+macro_rules! ip {
+    ($($ip:ty, $variant:ident, $expected:literal;)*) => {$(
+        impl From<$ip> for Value {
+            fn from(ip: $ip) -> Self {
+                Value::Address(ip.into())
+            }
+        }
+
+        impl FromValue for $ip {
+            fn from_value(value: Value) -> Result<Self, WrongType> {
+                match IpAddr::from_value(value)? {
+                    IpAddr::$variant(ip) => Ok(ip),
+                    other => Err(WrongType::new($expected, other.to_string())),
+                }
+            }
+        }
+    )*};
+}
+
+ip! {
+    Ipv4Addr, V4, "IPv4 address";
+    Ipv6Addr, V6, "IPv6 address";
+}
+
+/// `TryFrom` for those that `FromValue` makes from a single value. (Containers cannot have it: their
+/// implementations would overlap with the standard library's.)
+macro_rules! try_from {
+    ($($type:ty),*) => {$(
+        impl TryFrom<Value> for $type {
+            type Error = WrongType;
+
+            fn try_from(value: Value) -> Result<Self, WrongType> {
+                FromValue::from_value(value)
+            }
+        }
+    )*};
+}
+
+try_from!(bool, u8, u16, u32, u64, i8, i16, i32, i64, f64, String, ByteString);
+try_from!(Address, IpAddr, Ipv4Addr, Ipv6Addr, Subnet, Port, Timestamp, Timespan, Set, Table);
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(option: Option<T>) -> Self {
+        option.map_or(Value::None, Into::into)
+    }
+}
+
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: Value) -> Result<Self, WrongType> {
+        match value {
+            Value::None => Ok(None),
+            value => T::from_value(value).map(Some),
+        }
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(elements: Vec<T>) -> Self {
+        Value::Vector(elements.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<T: Into<Value>, const N: usize> From<[T; N]> for Value {
+    fn from(elements: [T; N]) -> Self {
+        Value::Vector(elements.into_iter().map(Into::into).collect())
+    }
+}
+
+fn vector(value: Value) -> Result<Vec<Value>, WrongType> {
+    match value {
+        Value::Vector(elements) => Ok(elements),
+        other => Err(WrongType::new("vector", other.type_name())),
+    }
+}
+
+impl<T: FromValue> FromValue for Vec<T> {
+    fn from_value(value: Value) -> Result<Self, WrongType> {
+        let elements = vector(value)?.into_iter().enumerate();
+        elements
+            .map(|(i, e)| T::from_value(e).map_err(|error| error.within(Step::VectorElement(i))))
+            .collect()
+    }
+}
+
+/// A collection of the standard library that is a set.
+macro_rules! set {
+    ($collection:ident, $bound:ident $(, $hasher:ident: $build:ident)?) => {
+        impl<T: Into<Value> $(, $hasher)?> From<$collection<T $(, $hasher)?>> for Value {
+            fn from(elements: $collection<T $(, $hasher)?>) -> Self {
+                Value::Set(elements.into_iter().map(Into::into).collect())
+            }
+        }
+
+        impl<T: FromValue + Eq + $bound $(, $hasher: $build + Default)?> FromValue
+            for $collection<T $(, $hasher)?>
+        {
+            fn from_value(value: Value) -> Result<Self, WrongType> {
+                let elements = Set::from_value(value)?.into_iter().enumerate();
+                elements
+                    .map(|(i, e)| T::from_value(e).map_err(|error| error.within(Step::SetElement(i))))
+                    .collect()
+            }
+        }
+    };
+}
+
+set!(BTreeSet, Ord);
+set!(HashSet, Hash, S: BuildHasher);
+
+/// A collection of the standard library that is a table.
+macro_rules! table {
+    ($collection:ident, $bound:ident $(, $hasher:ident: $build:ident)?) => {
+        impl<K: Into<Value>, V: Into<Value> $(, $hasher)?> From<$collection<K, V $(, $hasher)?>> for Value {
+            fn from(pairs: $collection<K, V $(, $hasher)?>) -> Self {
+                Value::Table(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+            }
+        }
+
+        impl<K: FromValue + Eq + $bound, V: FromValue $(, $hasher: $build + Default)?> FromValue
+            for $collection<K, V $(, $hasher)?>
+        {
+            fn from_value(value: Value) -> Result<Self, WrongType> {
+                let pairs = Table::from_value(value)?.into_iter().enumerate();
+                pairs
+                    .map(|(i, (key, value))| {
+                        Ok((
+                            K::from_value(key).map_err(|error| error.within(Step::TableKey(i)))?,
+                            V::from_value(value).map_err(|error| error.within(Step::TableValue(i)))?,
+                        ))
+                    })
+                    .collect()
+            }
+        }
+    };
+}
+
+table!(BTreeMap, Ord);
+table!(HashMap, Hash, S: BuildHasher);
+
+/// Tuples, which are records.
+macro_rules! tuple {
+    ($count:literal: $($type:ident $name:ident $index:literal),*) => {
+        impl<$($type: Into<Value>),*> From<($($type,)*)> for Value {
+            fn from(($($name,)*): ($($type,)*)) -> Self {
+                Value::Vector(vec![$($name.into()),*])
+            }
+        }
+
+        impl<$($type: FromValue),*> FromValue for ($($type,)*) {
+            fn from_value(value: Value) -> Result<Self, WrongType> {
+                let elements = vector(value)?;
+                let [$($name),*] = <[Value; $count]>::try_from(elements).map_err(|elements| {
+                    let found = format!("vector of length {}", elements.len());
+                    WrongType::new(concat!("vector of length ", $count), found)
+                })?;
+                Ok(($(
+                    $type::from_value($name).map_err(|error| error.within(Step::VectorElement($index)))?,
+                )*))
+            }
+        }
+    };
+}
+
+tuple!(1: A a 0);
+tuple!(2: A a 0, B b 1);
+tuple!(3: A a 0, B b 1, C c 2);
+tuple!(4: A a 0, B b 1, C c 2, D d 3);
+tuple!(5: A a 0, B b 1, C c 2, D d 3, E e 4);
+tuple!(6: A a 0, B b 1, C c 2, D d 3, E e 4, F f 5);
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+    use crate::data::Protocol;
+
+    /// There is the value that is written, and back is what it was.
+    fn goes<T: Into<Value> + FromValue + Clone + PartialEq + Debug>(rust: T, value: Value) {
+        assert_eq!(rust.clone().into(), value);
+        assert_eq!(T::from_value(value), Ok(rust));
+    }
+
+    fn error<T: FromValue + Debug>(value: impl Into<Value>) -> String {
+        T::from_value(value.into()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn scalars_go_there_and_back() {
+        goes(Value::None, Value::None);
+        goes(true, Value::Boolean(true));
+        goes(u8::MAX, Value::Count(255));
+        goes(u16::MAX, Value::Count(65_535));
+        goes(u32::MAX, Value::Count(4_294_967_295));
+        goes(u64::MAX, Value::Count(u64::MAX));
+        goes(i8::MIN, Value::Integer(-128));
+        goes(i16::MIN, Value::Integer(-32_768));
+        goes(i32::MIN, Value::Integer(-2_147_483_648));
+        goes(i64::MIN, Value::Integer(i64::MIN));
+        goes(-0.5, Value::Real(-0.5));
+        goes("text".to_owned(), Value::String("text".into()));
+        goes(ByteString::from(&b"\xff"[..]), Value::String(b"\xff"[..].into()));
+        goes(Port::new(53, Protocol::Udp), Value::Port(Port::new(53, Protocol::Udp)));
+        goes(Timestamp::from_nanos(-1), Value::Timestamp(Timestamp::from_nanos(-1)));
+        goes(Timespan::from_nanos(7), Value::Timespan(Timespan::from_nanos(7)));
+        let subnet: Subnet = "10.0.0.0/8".parse().unwrap();
+        goes(subnet, Value::Subnet(subnet));
+        assert_eq!(Value::from("text"), Value::String("text".into()));
+        assert_eq!(u16::try_from(Value::Count(7)), Ok(7));
+    }
+
+    #[test]
+    fn both_kinds_of_address_go_there_and_back() {
+        let v4: Address = "1.2.3.4".parse().unwrap();
+        let v6: Address = "2001:db8::1".parse().unwrap();
+        goes(v4, Value::Address(v4));
+        goes(v4.to_ip(), Value::Address(v4));
+        goes(Ipv4Addr::new(1, 2, 3, 4), Value::Address(v4));
+        goes("2001:db8::1".parse::<Ipv6Addr>().unwrap(), Value::Address(v6));
+        assert_eq!(error::<Ipv4Addr>(v6), "expected IPv4 address, found 2001:db8::1");
+        assert_eq!(error::<Ipv6Addr>(v4), "expected IPv6 address, found 1.2.3.4");
+        assert_eq!(error::<Ipv6Addr>(1u64), "expected address, found count");
+    }
+
+    #[test]
+    fn containers_go_there_and_back() {
+        let counts = vec![Value::Count(1), Value::Count(2)];
+        let pairs: Table = [("a", 1u64), ("b", 2)].into_iter().collect();
+        let set: Set = counts.iter().cloned().collect();
+        goes(vec![1u64, 2], Value::Vector(counts.clone()));
+        goes(vec![1u8, 2], Value::Vector(counts.clone()));
+        goes(Vec::<u64>::new(), Value::Vector(vec![]));
+        goes(BTreeSet::from([2u64, 1]), Value::Set(set.clone()));
+        goes(HashSet::<u64>::from([2, 1]), Value::Set(set.clone()));
+        goes(set.clone(), Value::Set(set));
+        goes(BTreeMap::from([("b".to_owned(), 2u64), ("a".to_owned(), 1)]), Value::Table(pairs.clone()));
+        goes(HashMap::from([("b".to_owned(), 2u64), ("a".to_owned(), 1)]), Value::Table(pairs.clone()));
+        goes(pairs.clone(), Value::Table(pairs));
+        assert_eq!(Value::from([1u64, 2]), Value::Vector(counts));
+    }
+
+    #[test]
+    fn an_unset_field_is_none() {
+        goes(Some(1u64), Value::Count(1));
+        goes(None::<u64>, Value::None);
+        goes(vec![Some(true), None], Value::Vector(vec![Value::Boolean(true), Value::None]));
+        assert_eq!(error::<Option<u64>>("x"), "expected count, found string");
+        assert_eq!(error::<u64>(Value::None), "expected count, found none");
+    }
+
+    #[test]
+    fn tuples_are_records() {
+        let value = |n: u64| Value::Vector((1..=n).map(Value::Count).collect());
+        goes((1u64,), value(1));
+        goes((1u64, 2u8), value(2));
+        goes((1u64, 2u8, 3u16), value(3));
+        goes((1u64, 2u8, 3u16, 4u32), value(4));
+        goes((1u64, 2u8, 3u16, 4u32, Some(5u64)), value(5));
+        goes((1u64, 2u8, 3u16, 4u32, Some(5u64), Value::Count(6)), value(6));
+        assert_eq!(error::<(u64, u64)>(value(3)), "expected vector of length 2, found vector of length 3");
+        assert_eq!(error::<(u64, u64)>(1u64), "expected vector, found count");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert_eq!(error::<u8>(256u64), "expected count from 0 to 255, found 256");
+        assert_eq!(error::<i8>(-129i64), "expected integer from -128 to 127, found -129");
+        assert_eq!(error::<u64>(1i64), "expected count, found integer");
+        assert_eq!(error::<f64>(1u64), "expected real, found count");
+        assert_eq!(error::<String>(Value::enum_value("A::B")), "expected string, found enum-value");
+        let bytes = ByteString::from(&b"\xff"[..]);
+        assert_eq!(error::<String>(bytes), "expected string of UTF-8, found string of other bytes");
+    }
+
+    #[test]
+    fn an_error_says_where() {
+        type Deep = (u64, Vec<BTreeMap<u64, HashSet<String>>>);
+        let key: Table = [("k", 1u64)].into_iter().collect();
+        let value: Table = [(1u64, Set::from_iter(["a"])), (2, Set::from_iter([7u64]))].into_iter().collect();
+        assert_eq!(
+            error::<Deep>((1u64, vec![value.clone(), key])),
+            "vector element 1, vector element 0, table value 1, set element 0: expected string, found count"
+        );
+        let key: Table = [("k", 1u64)].into_iter().collect();
+        let wrong = Vec::<BTreeMap<u64, u64>>::from_value(vec![key].into()).unwrap_err();
+        assert_eq!((wrong.expected(), wrong.found()), ("count", "string"));
+        assert_eq!(wrong.path().to_string(), "vector element 0, table key 0");
+    }
+}
