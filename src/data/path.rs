@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Step {
     /// Into an element of a vector (a field of a record).
     VectorElement(usize),
+    /// Into a field of a record whose declaration is known: an element of a vector, by its name.
+    Field(&'static str),
     /// Into an element of a set.
     SetElement(usize),
     /// Into the key of a table's pair.
@@ -19,6 +21,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::VectorElement(index) => write!(f, "vector element {index}"),
+            Step::Field(name) => write!(f, "field {name}"),
             Step::SetElement(index) => write!(f, "set element {index}"),
             Step::TableKey(index) => write!(f, "table key {index}"),
             Step::TableValue(index) => write!(f, "table value {index}"),

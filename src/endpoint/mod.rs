@@ -1,1 +1,325 @@
-//! (under construction)
+//! An endpoint: many peers, what is sent to them, and who hears what they say.
+//!
+//! The data path takes no turns through a central task: a publisher pushes into the bounded queues of
+//! the peers that want the message, and a connection pushes what it reads into the bounded queues of the
+//! subscribers. One task, the hub, owns the routing table that they read, and decides who is a peer.
+
+mod config;
+mod connector;
+mod hub;
+mod link;
+mod listener;
+mod queue;
+mod routes;
+mod status;
+mod subscriber;
+
+pub use config::{EndpointConfig, Retry};
+pub use connector::Connector;
+pub use listener::Listener;
+pub use queue::QueueLimits;
+pub use status::{LinkError, Status, StatusReceiver};
+pub use subscriber::{Message, Subscriber};
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+
+use crate::data::{EndpointId, Filter, Topic, Value};
+use crate::net::tls::Tls;
+use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
+use hub::{Command, HubHandle};
+use queue::Refused;
+
+/// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
+///
+/// When the last clone is dropped, the endpoint stops listening and connecting and leaves its
+/// peers without waiting for what is still queued; [`Endpoint::shutdown`] waits.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use zeek_bridge::data::{Topic, Value};
+/// use zeek_bridge::endpoint::{Endpoint, Retry};
+/// use zeek_bridge::net::tls::Tls;
+///
+/// let endpoint = Endpoint::new()?;
+/// let mut subscriber = endpoint.subscribe([Topic::from_static("zeek/")]).await;
+/// endpoint.connect("127.0.0.1:9999", Tls::Off, Some(Retry::default())).first_attempt().await?;
+/// endpoint.publish(Topic::from_static("/hello"), &Value::String("from Rust".into())).await?;
+/// while let Some(message) = subscriber.recv().await {
+///     println!("{}: {}", message.topic(), message.value()?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Endpoint(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    phase: watch::Sender<Phase>,
+    /// Each task has a clone; taken away at the shutdown, so that `tasks` ends with the last of them.
+    task: watch::Sender<Option<mpsc::Sender<()>>>,
+    tasks: Mutex<mpsc::Receiver<()>>,
+}
+
+/// What every task of an endpoint has.
+#[derive(Clone, Debug)]
+struct Context {
+    id: EndpointId,
+    config: Arc<EndpointConfig>,
+    hub: HubHandle,
+    phase: watch::Receiver<Phase>,
+    stats: Arc<Counters>,
+    ids: Arc<AtomicU64>,
+    handshakes: Arc<Semaphore>,
+    peers: Arc<Semaphore>,
+    /// Held by every task that a shutdown waits for.
+    _task: Option<mpsc::Sender<()>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Draining,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    received: AtomicU64,
+    delivered: AtomicU64,
+    dropped: AtomicU64,
+    malformed: AtomicU64,
+}
+
+/// What an endpoint has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Data and command messages from peers.
+    pub received: u64,
+    /// Messages handed to subscribers, counted once for each.
+    pub delivered: u64,
+    /// Messages that a subscriber's queue had no room for.
+    pub dropped: u64,
+    /// Messages from peers that could not be decoded.
+    pub malformed: u64,
+}
+
+/// Why a message was not published.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The wire cannot carry it.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// It is larger than this endpoint's own limit for frames.
+    #[error("a message of {length} bytes is larger than the limit of {limit} bytes for a frame")]
+    TooLarge {
+        /// Its frame's length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Context {
+    fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Endpoint {
+    /// An endpoint with the default settings.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes for the endpoint id.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as everything in tokio.
+    pub fn new() -> io::Result<Self> {
+        Self::with_config(EndpointConfig::default())
+    }
+
+    /// An endpoint with these settings.
+    ///
+    /// # Errors
+    /// When an id has to be made and the operating system gives no random bytes.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as everything in tokio.
+    pub fn with_config(config: EndpointConfig) -> io::Result<Self> {
+        let id = config.id.map_or_else(EndpointId::random, Ok)?;
+        let (task, tasks) = mpsc::channel(1);
+        let (phase, phase_receiver) = watch::channel(Phase::Running);
+        let context = Context {
+            id,
+            hub: hub::start(&config, phase_receiver.clone()),
+            phase: phase_receiver,
+            stats: Arc::default(),
+            ids: Arc::default(),
+            handshakes: listener::places(config.max_handshakes),
+            peers: listener::places(config.max_peers),
+            config: Arc::new(config),
+            _task: None,
+        };
+        let task = watch::Sender::new(Some(task));
+        Ok(Endpoint(Arc::new(Inner { context, phase, task, tasks: Mutex::new(tasks) })))
+    }
+
+    /// The context for a task that a shutdown waits for.
+    fn task_context(&self) -> Context {
+        Context { _task: self.0.task.borrow().clone(), ..self.0.context.clone() }
+    }
+
+    /// This endpoint's id.
+    #[must_use]
+    pub fn id(&self) -> EndpointId {
+        self.0.context.id
+    }
+
+    /// Listens on `address` (`host:port`; port 0 lets the system choose) for peers.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn listen(&self, address: &str, tls: Tls) -> io::Result<Listener> {
+        listener::start(self.task_context(), address, tls).await
+    }
+
+    /// Connects to a peer at `target` (`host:port`), and with `retry` again whenever that fails or
+    /// the peering ends.
+    pub fn connect(&self, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
+        connector::start(self.task_context(), target, tls, retry)
+    }
+
+    /// Leaves the peering with this endpoint, behind everything published so far; `false` if there
+    /// is none. A connector with a retry connects again.
+    pub async fn unpeer(&self, peer: EndpointId) -> bool {
+        let (answer, existed) = oneshot::channel();
+        self.0.context.hub.tell(Command::Unpeer { peer, answer }).await;
+        existed.await.unwrap_or(false)
+    }
+
+    /// Subscribes to every topic that one of these prefixes matches, and tells the peers. When this
+    /// returns, the table knows; the peers may take a moment.
+    pub async fn subscribe(&self, topics: impl IntoIterator<Item = Topic>) -> Subscriber {
+        let topics = topics.into_iter().collect();
+        let context = &self.0.context;
+        let config = &context.config;
+        Subscriber::new(
+            context.next_id(),
+            topics,
+            context.hub.clone(),
+            config.subscriber_queue,
+            config.limits,
+        )
+        .await
+    }
+
+    /// Publishes a value to every peer that wants the topic, and says how many that are. It is
+    /// then in their queues; [`Endpoint::shutdown`] gets it out. Not delivered to this endpoint's own
+    /// subscribers, as in Zeek.
+    ///
+    /// A peer whose queue stays full for [`EndpointConfig::patience`] is disconnected.
+    ///
+    /// # Errors
+    /// When the wire cannot carry the value.
+    pub async fn publish(&self, topic: Topic, value: &Value) -> Result<usize, PublishError> {
+        self.publish_to(EndpointId::NIL, topic, value).await
+    }
+
+    /// As [`Endpoint::publish`], for one peer alone.
+    ///
+    /// # Errors
+    /// As [`Endpoint::publish`].
+    pub async fn publish_to(
+        &self,
+        receiver: EndpointId,
+        topic: Topic,
+        value: &Value,
+    ) -> Result<usize, PublishError> {
+        let envelope = Envelope { receiver, ..Envelope::data(self.id(), topic, value)? };
+        let (length, limit) = (envelope.frame_length(), self.0.context.config.limits.max_frame);
+        if length.saturating_sub(LENGTH_FIELD) > limit {
+            return Err(PublishError::TooLarge { length, limit });
+        }
+        let routes = self.0.context.hub.routes.borrow().clone();
+        let mut reached = 0usize;
+        let mut full = Vec::new();
+        for peer in routes.peers(receiver, &envelope.topic) {
+            match peer.queue.try_push(&envelope) {
+                Ok(()) => reached = reached.saturating_add(1),
+                Err(Refused::Full) => full.push(peer),
+                Err(Refused::Ended) => {}
+            }
+        }
+        for peer in full {
+            match peer.queue.push(&envelope, self.0.context.config.patience).await {
+                Ok(()) => reached = reached.saturating_add(1),
+                Err(Refused::Full) => {
+                    let command = Command::Overflowed { peer: peer.id, queue: peer.queue.clone() };
+                    self.0.context.hub.tell(command).await;
+                }
+                Err(Refused::Ended) => {}
+            }
+        }
+        Ok(reached)
+    }
+
+    /// Waits until at least `count` peers want this topic, and gives their ids.
+    pub async fn wanted(&self, topic: &Topic, count: usize) -> Vec<EndpointId> {
+        let mut routes = self.0.context.hub.routes.clone();
+        loop {
+            let now = routes.borrow_and_update().clone();
+            let peers: Vec<EndpointId> = now.peers(EndpointId::NIL, topic).map(|peer| peer.id).collect();
+            if peers.len() >= count || routes.changed().await.is_err() {
+                return peers;
+            }
+        }
+    }
+
+    /// The peers there are, with what each wants to hear.
+    #[must_use]
+    pub fn peers(&self) -> Vec<(EndpointId, Filter)> {
+        let routes = self.0.context.hub.routes.borrow();
+        routes.peers.iter().map(|peer| (peer.id, (*peer.filter).clone())).collect()
+    }
+
+    /// What happens to peers from now on.
+    #[must_use]
+    pub fn status(&self) -> StatusReceiver {
+        StatusReceiver(self.0.context.hub.status.subscribe())
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.0.context.stats;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            received: read(&counters.received),
+            delivered: read(&counters.delivered),
+            dropped: read(&counters.dropped),
+            malformed: read(&counters.malformed),
+        }
+    }
+
+    /// Stops listening and connecting, lets every peer read what was published before, leaves with
+    /// BYE, and returns when all connections are closed. Bounded by [`EndpointConfig::drain_timeout`] and
+    /// [`EndpointConfig::leave_timeout`].
+    pub async fn shutdown(&self) {
+        self.0.phase.send_replace(Phase::Draining);
+        self.0.context.hub.tell(Command::Shutdown).await;
+        self.0.task.send_replace(None);
+        let _ = self.0.tasks.lock().await.recv().await;
+        self.0.context.hub.tell(Command::Over).await;
+    }
+}
+
+/// A deadline from now on.
+fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now)
+}

@@ -1,1 +1,31 @@
-//! (under construction)
+//! The Management framework's node API (protocol section 8): its events and records.
+//!
+//! An *agent* asks the *nodes* of a cluster to run an action, a *dispatch*, and each node answers. Zeek's
+//! agent drops an answer that its scripts cannot convert, and nothing comes back; so the types here can only
+//! be made in the one form that it takes.
+
+mod events;
+pub mod failure;
+mod json_text;
+mod result;
+
+pub use events::{DispatchRequest, DispatchResponse, NodeMessage, NotifyNodeHello};
+pub use json_text::{InvalidJson, JsonText};
+pub use result::ManagementResult;
+
+use std::time::Duration;
+
+use crate::data::Topic;
+
+/// The topic of all three events. Nodes and agents subscribe to it.
+pub static NODE_TOPIC: Topic = Topic::from_static("zeek/management/node");
+
+/// The TCP port that Zeek's agent listens on, unless `ZEEK_AGENT_PORT` says otherwise.
+pub const DEFAULT_AGENT_PORT: u16 = 2151;
+
+/// How long Zeek's agent waits for the answers to a request: 5 s after sending it, it forgets the request and ignores
+/// what comes later.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The only action that Zeek ships: `get_id_value NAME` asks for the value of a global variable.
+pub const GET_ID_VALUE: &str = "get_id_value";

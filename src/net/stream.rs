@@ -24,6 +24,10 @@ enum Kind {
 }
 
 impl Stream {
+    pub(super) fn from_rustls(tls: impl Into<TlsStream<TcpStream>>) -> Self {
+        Stream(Kind::Rustls(tls.into()))
+    }
+
     /// The TCP socket underneath, for its addresses and options.
     #[must_use]
     pub fn tcp(&self) -> &TcpStream {
@@ -52,12 +56,6 @@ impl Stream {
 impl From<TcpStream> for Stream {
     fn from(tcp: TcpStream) -> Self {
         Stream(Kind::Plain(tcp))
-    }
-}
-
-impl From<TlsStream<TcpStream>> for Stream {
-    fn from(tls: TlsStream<TcpStream>) -> Self {
-        Stream(Kind::Rustls(tls))
     }
 }
 

@@ -326,6 +326,12 @@ impl Peering {
         self.out.pop()
     }
 
+    /// How many bytes [`Peering::poll_transmit`] has to give.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.out.len()
+    }
+
     /// Queues a message for the peer. Its ttl and receiver stay as they are; the sender becomes
     /// this endpoint. Whether the peer wants it is the caller's to know.
     ///

@@ -15,6 +15,7 @@ const COPIED_PAYLOAD: usize = 4096;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Output {
     pieces: VecDeque<Bytes>,
+    pieces_bytes: usize,
     buffer: BytesMut,
 }
 
@@ -29,8 +30,10 @@ impl Output {
         if envelope.payload.len() <= COPIED_PAYLOAD {
             self.buffer.put_slice(&envelope.payload);
         } else {
-            self.pieces.push_back(self.buffer.split().freeze());
-            self.pieces.push_back(envelope.payload.clone());
+            for piece in [self.buffer.split().freeze(), envelope.payload.clone()] {
+                self.pieces_bytes = self.pieces_bytes.saturating_add(piece.len());
+                self.pieces.push_back(piece);
+            }
         }
         Ok(())
     }
@@ -45,6 +48,15 @@ impl Output {
     }
 
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        self.pieces.pop_front().or_else(|| (!self.buffer.is_empty()).then(|| self.buffer.split().freeze()))
+        if let Some(piece) = self.pieces.pop_front() {
+            self.pieces_bytes = self.pieces_bytes.saturating_sub(piece.len());
+            return Some(piece);
+        }
+        (!self.buffer.is_empty()).then(|| self.buffer.split().freeze())
+    }
+
+    /// The bytes that have not been popped.
+    pub(super) fn len(&self) -> usize {
+        self.pieces_bytes.saturating_add(self.buffer.len())
     }
 }

@@ -270,6 +270,29 @@ impl Envelope {
         }
     }
 
+    /// The length of the frame that this makes, its length field included.
+    #[must_use]
+    pub fn frame_length(&self) -> usize {
+        LENGTH_FIELD.saturating_add(self.payload_offset()).saturating_add(self.payload.len())
+    }
+
+    /// The same message, without holding on to the much larger memory that it may have been read
+    /// into. For keeping; a large payload is shared all the same.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        const LARGE: usize = 32 * 1024;
+        if self.payload.len() >= LARGE {
+            return self.clone();
+        }
+        let topic = self.topic.as_bytes();
+        let mut bytes = BytesMut::with_capacity(topic.len().saturating_add(self.payload.len()));
+        bytes.put_slice(topic);
+        bytes.put_slice(&self.payload);
+        let payload = bytes.split_off(topic.len()).freeze();
+        let topic = Topic::new(bytes.freeze()).unwrap_or_default();
+        Envelope { topic, payload, ..self.clone() }
+    }
+
     fn payload_offset(&self) -> usize {
         FIXED_HEADER.saturating_add(self.topic.as_bytes().len())
     }

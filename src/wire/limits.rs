@@ -15,7 +15,8 @@ pub struct Limits {
     /// handful deep; the decoder's recursion is bounded by this.
     pub max_depth: usize,
     /// How many values one message may hold, nested ones included. A value of one byte on the wire
-    /// takes 32 in memory, so this bounds a decoded message to about 64 MiB above its frame.
+    /// takes 32 in memory, so this bounds a decoded message to 64 MiB above the bytes of its
+    /// strings, and to half as much again while it is being decoded.
     pub max_elements: usize,
     /// How many topics a peer's filter may have. A cluster node has some ten.
     pub max_filter_topics: usize,

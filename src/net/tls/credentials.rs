@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls_pemfile::Item;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::version;
 
 use super::mutual::MutualTls;
 
@@ -69,7 +70,7 @@ impl Credentials {
     /// # Errors
     /// When a part cannot be read or used, or key and certificate do not belong together.
     pub fn load(&self) -> Result<MutualTls, CredentialError> {
-        MutualTls::new(self)
+        MutualTls::new(self, &[&version::TLS13, &version::TLS12])
     }
 
     /// The certificates of the CAs.

@@ -83,17 +83,4 @@ pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::looks_like_tls;
-
-    #[test]
-    fn a_client_hello_is_told_from_broker_frames() {
-        assert!(looks_like_tls(&[0x16, 0x03, 0x01, 0x02, 0x00, 0x01]));
-        assert!(looks_like_tls(&[0x16, 0x03, 0x03]));
-        // probe, hello; too little to say.
-        assert!(!looks_like_tls(&[0, 0, 0, 5, 7, 0x5a, 0x45, 0x45, 0x4b]));
-        assert!(!looks_like_tls(&[0, 0, 0, 23, 6, 0x5a, 0x45, 0x45, 0x4b]));
-        assert!(!looks_like_tls(&[0x16, 0x03]));
-        assert!(!looks_like_tls(&[]));
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Mutual TLS on rustls.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{
-    self, ClientConfig, CommonState, Error, InconsistentKeys, RootCertStore, ServerConfig,
+    ClientConfig, CommonState, Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::credentials::{CredentialError, CredentialFault, CredentialKind, Credentials};
 use super::error::{Ago, TlsError};
@@ -100,7 +101,10 @@ pub enum CredentialWarning {
 }
 
 impl MutualTls {
-    pub(super) fn new(credentials: &Credentials) -> Result<Self, CredentialError> {
+    pub(super) fn new(
+        credentials: &Credentials,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, CredentialError> {
         let provider = Arc::new(ring::default_provider());
         let mut warnings = Vec::new();
         let roots = Arc::new(roots(credentials, &mut warnings)?);
@@ -133,9 +137,8 @@ impl MutualTls {
             tracing::warn!("{warning}");
         }
 
-        let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
         let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&versions)
+            .with_protocol_versions(versions)
             .map_err(wrong(CredentialKind::Keyfile))?
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone())
@@ -146,7 +149,7 @@ impl MutualTls {
         client.resumption = Resumption::disabled();
 
         let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&versions)
+            .with_protocol_versions(versions)
             .map_err(wrong(CredentialKind::Keyfile))?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(key);
@@ -167,17 +170,18 @@ impl MutualTls {
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        // rustls wants to know whom we talk to; as SNI is off and the verifier ignores it, nobody sees it.
-        let whom = tcp.peer_addr().map_err(TlsError::from_handshake)?.ip();
-        let tls = self.connector.connect(whom.into(), tcp).await.map_err(TlsError::from_handshake)?;
+        // rustls wants a name of the peer's. SNI is off and the verifier ignores it, so any will do, and the
+        // socket need not be asked for its peer's address (which fails on one that was just reset).
+        let whom = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
+        let tls = self.connector.connect(whom, tcp).await.map_err(TlsError::from_handshake)?;
         log(tls.get_ref().1);
-        Ok(TlsStream::from(tls).into())
+        Ok(Stream::from_rustls(tls))
     }
 
     pub(super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let tls = self.acceptor.accept(tcp).await.map_err(TlsError::from_handshake)?;
         log(tls.get_ref().1);
-        Ok(TlsStream::from(tls).into())
+        Ok(Stream::from_rustls(tls))
     }
 }
 

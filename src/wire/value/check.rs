@@ -2,81 +2,52 @@
 
 use std::cmp::Ordering;
 
-use super::super::error::{DecodeError, DecodeReason, Parsed, PathStep, fail, finish, within};
+use super::super::error::DecodeError;
 use super::super::limits::Limits;
 use super::head::{Container, Head, head};
 use super::{Budget, ValueRef, decode_value};
 
 /// Checks that `bytes` are exactly one value, and keeps nothing of it.
 ///
-/// Nothing is allocated where sets and tables stand in order, as the reference always writes
-/// them. One that is out of order can only be told from one with duplicates by sorting it, so
-/// such a message is decoded as by [`decode_value`], within the same limits.
+/// Nothing is allocated for a value whose sets and tables stand in order, as the reference always
+/// writes them. One that is out of order can only be told from one with duplicates by sorting it,
+/// so such a message is decoded as by [`decode_value`], within the same limits; so is what is no
+/// value, for the error.
 ///
 /// # Errors
 /// As [`decode_value`]: both take the same bytes.
 pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
-    let mut walk = Walk { budget: Budget::new(limits), in_order: true };
-    finish(bytes, walk.value(bytes, 0))?;
-    if walk.in_order { Ok(()) } else { decode_value(bytes, limits).map(drop) }
+    match in_order(bytes, &mut Budget::new(limits), 0) {
+        Some([]) => Ok(()),
+        _ => decode_value(bytes, limits).map(drop),
+    }
 }
 
-struct Walk {
-    budget: Budget,
-    in_order: bool,
-}
-
-impl Walk {
-    /// Recurses at most `max_depth` times.
-    fn value<'a>(&mut self, start: &'a [u8], depth: usize) -> Parsed<'a, ()> {
-        self.budget.spend(start)?;
-        let (input, head) = head(start)?;
-        let Head::Container(kind, count) = head else {
-            return Ok((input, ()));
-        };
-        let (mut input, depth) = self.budget.enter(input, depth, count)?;
-        match kind {
-            Container::Vector => {
-                for index in 0..count {
-                    (input, ()) = self.value(input, depth).map_err(within(PathStep::VectorElement(index)))?;
-                }
+/// What follows the value at the start of `input`, if it is one and in order.
+///
+/// Recurses at most `max_depth` times.
+fn in_order<'a>(input: &'a [u8], budget: &mut Budget, depth: usize) -> Option<&'a [u8]> {
+    budget.spend(input).ok()?;
+    let (input, head) = head(input).ok()?;
+    let Head::Container(kind, count) = head else {
+        return Some(input);
+    };
+    let (mut input, depth) = budget.enter(input, depth, count).ok()?;
+    let mut last: Option<&[u8]> = None;
+    for _ in 0..count {
+        let element = input;
+        input = in_order(element, budget, depth)?;
+        if kind != Container::Vector {
+            if last.is_some_and(|mut last| compare(&mut last, &mut { element }) != Ordering::Less) {
+                return None;
             }
-            Container::Set => {
-                let mut last = None;
-                for index in 0..count {
-                    let before = input;
-                    (input, ()) = self.value(before, depth).map_err(within(PathStep::SetElement(index)))?;
-                    if self.follows(last.replace(before), before) == Some(Ordering::Equal) {
-                        return fail(start, DecodeReason::DuplicateElement);
-                    }
-                }
-            }
-            Container::Table => {
-                let mut last = None;
-                for index in 0..count {
-                    let before = input;
-                    (input, ()) = self.value(before, depth).map_err(within(PathStep::TableKey(index)))?;
-                    if self.follows(last.replace(before), before) == Some(Ordering::Equal) {
-                        return fail(start, DecodeReason::DuplicateKey);
-                    }
-                    (input, ()) = self.value(input, depth).map_err(within(PathStep::TableValue(index)))?;
-                }
-            }
+            last = Some(element);
         }
-        Ok((input, ()))
+        if kind == Container::Table {
+            input = in_order(input, budget, depth)?;
+        }
     }
-
-    /// How the element at `next` stands to the one before it, while everything so far was in order.
-    fn follows(&mut self, last: Option<&[u8]>, next: &[u8]) -> Option<Ordering> {
-        if !self.in_order {
-            return None;
-        }
-        let order = compare(&mut last?, &mut { next });
-        if order == Ordering::Greater {
-            self.in_order = false;
-        }
-        Some(order)
-    }
+    Some(input)
 }
 
 /// Compares the first values of two checked inputs in the order of [`crate::data::Value`], and

@@ -6,8 +6,8 @@ use super::Budget;
 use super::head::{Container, Head, head};
 use crate::data::{Set, Table, Value};
 
-/// How many elements room is made for before any of them has been seen. A count is only a
-/// claim, and claims nest.
+/// How many elements room is made for when the first has been read. A count is only a claim, and
+/// claims nest.
 const FIRST_CAPACITY: usize = 64;
 
 /// Decodes `bytes`, which have to be exactly one value.
@@ -33,16 +33,16 @@ fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize) -> Parsed<'a, 
         Head::Container(kind, count) => (kind, count),
     };
     let (mut input, depth) = budget.enter(input, depth, count)?;
-    let capacity = count.min(FIRST_CAPACITY);
     let value = match kind {
         Container::Vector | Container::Set => {
-            let mut elements = Vec::with_capacity(capacity);
+            let mut elements = Vec::new();
             for index in 0..count {
                 let step = match kind {
                     Container::Set => PathStep::SetElement(index),
                     _ => PathStep::VectorElement(index),
                 };
                 let (rest, element) = nested(input, budget, depth).map_err(within(step))?;
+                make_room(&mut elements, count);
                 elements.push(element);
                 input = rest;
             }
@@ -56,11 +56,12 @@ fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize) -> Parsed<'a, 
             }
         }
         Container::Table => {
-            let mut pairs = Vec::with_capacity(capacity);
+            let mut pairs = Vec::new();
             for index in 0..count {
                 let (rest, key) = nested(input, budget, depth).map_err(within(PathStep::TableKey(index)))?;
                 let (rest, value) =
                     nested(rest, budget, depth).map_err(within(PathStep::TableValue(index)))?;
+                make_room(&mut pairs, count);
                 pairs.push((key, value));
                 input = rest;
             }
@@ -71,4 +72,13 @@ fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize) -> Parsed<'a, 
         }
     };
     Ok((input, value))
+}
+
+/// Makes room for the next one of `count` elements: as much again as there is, but never more than
+/// `count` in all, so that a finished container is as large as it has to be.
+fn make_room<T>(elements: &mut Vec<T>, count: usize) {
+    if elements.len() == elements.capacity() {
+        let left = count.saturating_sub(elements.len());
+        elements.reserve_exact(elements.len().max(FIRST_CAPACITY).min(left));
+    }
 }

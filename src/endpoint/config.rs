@@ -1,0 +1,106 @@
+//! What an endpoint can be told.
+
+use std::time::Duration;
+
+use super::QueueLimits;
+use crate::data::EndpointId;
+use crate::peering;
+use crate::wire::Limits;
+
+/// The settings of an [`super::Endpoint`]. The defaults suit a node or agent.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// This endpoint's id; `None`: a new random one, as is right for every process start.
+    pub id: Option<EndpointId>,
+    /// What each peer may cost.
+    pub limits: Limits,
+    /// How long a handshake may take, TLS included.
+    pub handshake_timeout: Duration,
+    /// How long a TCP connect may take.
+    pub connect_timeout: Duration,
+    /// How long a peer may be silent before it is pinged, and then again before it is given up.
+    pub idle_timeout: Option<Duration>,
+    /// How long a peer may take to confirm a BYE.
+    pub leave_timeout: Duration,
+    /// How long a peer may take to read what was published before a shutdown.
+    pub drain_timeout: Duration,
+    /// What may wait for one peer. The reference keeps 2048 messages.
+    pub peer_queue: QueueLimits,
+    /// What may wait for one subscriber. What does not fit is dropped and counted; peers are never
+    /// held up by a subscriber.
+    pub subscriber_queue: QueueLimits,
+    /// How long a `publish` waits for a peer whose queue is full before that peer is disconnected (the
+    /// reference disconnects at once). Only that one publisher waits; other peers have the
+    /// message by then.
+    pub patience: Duration,
+    /// How many connections may be in their handshake at once on all listeners; more wait in the
+    /// operating system's queue.
+    pub max_handshakes: usize,
+    /// How many peers there may be at once; further ones are closed before their handshake.
+    pub max_peers: usize,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        EndpointConfig {
+            id: None,
+            limits: Limits::DEFAULT,
+            handshake_timeout: peering::Config::HANDSHAKE_TIMEOUT,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Some(peering::Config::IDLE_TIMEOUT),
+            leave_timeout: peering::Config::LEAVE_TIMEOUT,
+            drain_timeout: Duration::from_secs(10),
+            peer_queue: QueueLimits { messages: 2048, bytes: 64 * 1024 * 1024 },
+            subscriber_queue: QueueLimits { messages: 8192, bytes: 64 * 1024 * 1024 },
+            patience: Duration::from_secs(1),
+            max_handshakes: 256,
+            max_peers: 16_384,
+        }
+    }
+}
+
+/// When to try again after a connection failed or was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The wait after the first failure; each further one doubles it.
+    pub first: Duration,
+    /// The longest wait.
+    pub cap: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { first: Duration::from_secs(1), cap: Duration::from_secs(10) }
+    }
+}
+
+impl Retry {
+    /// The wait after so many failures in a row, jittered to between three quarters and five
+    /// quarters of it so that many peers do not come back in one moment. `random` is any number.
+    #[must_use]
+    pub fn delay(&self, failures: u32, random: u8) -> Duration {
+        let doublings = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        let wait = self.first.saturating_mul(doublings).min(self.cap);
+        let jitter = 192u32.saturating_add(u32::from(random) / 2);
+        wait.checked_div(256).unwrap_or(wait).saturating_mul(jitter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_cap_and_are_jittered() {
+        let retry = Retry::default();
+        let middle = |failures| retry.delay(failures, 128);
+        let seconds = [1, 2, 4, 8, 10, 10].map(Duration::from_secs);
+        for (failures, expected) in (1..).zip(seconds) {
+            assert_eq!(middle(failures), expected, "{failures}");
+        }
+        assert_eq!(middle(u32::MAX), retry.cap);
+        assert_eq!(retry.delay(1, 0), Duration::from_millis(750));
+        assert!(retry.delay(1, 255) > Duration::from_millis(1240));
+        assert!(retry.delay(1, 255) <= Duration::from_millis(1250));
+    }
+}

@@ -1,0 +1,182 @@
+//! Connecting, and connecting again.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::sync::{oneshot, watch};
+
+use super::hub::{Command, Existed};
+use super::link::{self, LinkEnd};
+use super::status::{LinkError, Status};
+use super::{Context, Phase, Retry};
+use crate::data::EndpointId;
+use crate::net::Stream;
+use crate::net::tls::Tls;
+use crate::peering::Side;
+
+/// A connection that this endpoint keeps, or tries to.
+///
+/// Dropping it changes nothing; the endpoint goes on connecting until [`Connector::stop`] or its
+/// shutdown.
+#[derive(Debug)]
+pub struct Connector {
+    first: oneshot::Receiver<Result<EndpointId, LinkError>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Connector {
+    /// How the first attempt goes: the peer's id, or why there is none. With a retry, further
+    /// attempts follow all the same.
+    ///
+    /// # Errors
+    /// Why the first attempt failed.
+    pub async fn first_attempt(&mut self) -> Result<EndpointId, LinkError> {
+        (&mut self.first).await.unwrap_or(Err(LinkError::ShuttingDown))
+    }
+
+    /// Makes no further attempts. A standing peering is not touched: see
+    /// [`super::Endpoint::unpeer`].
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// Starts connecting to `target`, `host:port`.
+pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
+    let (first_sender, first) = oneshot::channel();
+    let (stop, stopped) = watch::channel(false);
+    let task = Task { context, target: target.into(), tls, retry, stopped, first: Some(first_sender) };
+    tokio::spawn(task.run());
+    Connector { first, stop }
+}
+
+struct Task {
+    context: Context,
+    target: Arc<str>,
+    tls: Tls,
+    retry: Option<Retry>,
+    stopped: watch::Receiver<bool>,
+    first: Option<oneshot::Sender<Result<EndpointId, LinkError>>>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut failures = 0u32;
+        while !self.over() {
+            let end = self.attempt().await;
+            match (end.peer, end.redundant) {
+                // Status has been told.
+                (Some(_), _) => failures = 0,
+                (None, Some(peer)) if self.until_gone(peer).await => failures = 0,
+                (None, _) => failures = failures.saturating_add(1),
+            }
+            let wait =
+                self.retry.filter(|_| !self.over()).map(|retry| retry.delay(failures.max(1), random()));
+            if failures > 0
+                && let Some(error) = end.error
+            {
+                self.unavailable(error, wait);
+            }
+            let Some(wait) = wait else { return };
+            self.pause(wait).await;
+        }
+    }
+
+    fn over(&self) -> bool {
+        *self.stopped.borrow() || *self.context.phase.borrow() != Phase::Running
+    }
+
+    /// Waits, unless there will be no further attempt.
+    async fn pause(&mut self, wait: Duration) {
+        let mut phase = self.context.phase.clone();
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+            true = stopped(&mut self.stopped) => {}
+        }
+    }
+
+    async fn attempt(&mut self) -> LinkEnd {
+        let mut phase = self.context.phase.clone();
+        let opened = tokio::select! {
+            opened = open(&self.context, &self.target, &self.tls) => opened,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => Err(LinkError::ShuttingDown),
+        };
+        let (stream, deadline) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return LinkEnd { peer: None, error: Some(error), redundant: None },
+        };
+        let (context, target, first) = (self.context.clone(), self.target.clone(), &mut self.first);
+        link::run(context, stream, Side::Connector, target, deadline, |peer| {
+            if let Some(first) = first.take() {
+                let _ = first.send(Ok(peer));
+            }
+        })
+        .await
+    }
+
+    /// Waits for the end of the peering that made a connection redundant; `false` if there is none,
+    /// so that the peer is wrong about it.
+    async fn until_gone(&mut self, peer: EndpointId) -> bool {
+        if let Some(first) = self.first.take() {
+            let _ = first.send(Ok(peer));
+        }
+        let (answer, gone) = oneshot::channel();
+        self.context.hub.tell(Command::WhenGone { peer, answer }).await;
+        let mut phase = self.context.phase.clone();
+        tokio::select! {
+            gone = gone => gone.is_ok_and(|Existed(existed)| existed),
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => true,
+            true = stopped(&mut self.stopped) => true,
+        }
+    }
+
+    fn unavailable(&mut self, error: LinkError, retry_in: Option<Duration>) {
+        let status = Status::PeerUnavailable { address: self.target.clone(), error: error.clone(), retry_in };
+        tracing::warn!("{status}");
+        let _ = self.context.hub.status.send(status);
+        if let Some(first) = self.first.take() {
+            let _ = first.send(Err(error));
+        }
+    }
+}
+
+/// Resolves to `true` when there is to be no further attempt. A handle that was dropped says nothing.
+async fn stopped(stop: &mut watch::Receiver<bool>) -> bool {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    true
+}
+
+fn random() -> u8 {
+    // Without randomness from the system, peers come back together; no reason to stop.
+    getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
+}
+
+/// Opens the stream; the deadline is for the rest of the handshake.
+async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
+    let config = &context.config;
+    let resolve = |error| LinkError::Resolve(Arc::new(error));
+    let tcp = tokio::time::timeout(config.connect_timeout, async {
+        let addresses = tokio::net::lookup_host(target).await.map_err(resolve)?;
+        let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses"));
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(tcp) => return Ok(tcp),
+                Err(error) => last = LinkError::Connect(Arc::new(error)),
+            }
+        }
+        Err(last)
+    })
+    .await
+    .unwrap_or(Err(LinkError::ConnectTimeout(config.connect_timeout)))?;
+    let _ = tcp.set_nodelay(true);
+    let deadline = super::after(config.handshake_timeout);
+    match tokio::time::timeout_at(deadline.into(), tls.connect(tcp)).await {
+        Ok(stream) => Ok((stream?, deadline)),
+        Err(_) => Err(LinkError::TlsTimeout(config.handshake_timeout)),
+    }
+}

@@ -1,0 +1,298 @@
+//! One connection in an endpoint, from its first byte to its end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::hub::{Command, LinkId};
+use super::queue::{End, Popped, Queue};
+use super::status::{LinkError, Status};
+use super::{Context, Phase};
+use crate::data::{EndpointId, Filter};
+use crate::net::{Connection, ConnectionFault, Progress, Stream};
+use crate::peering::{self, CloseReason, Event, Peering, Side};
+use crate::wire::{DecodeError, Envelope, EnvelopeType};
+
+/// How a connection ended.
+pub(super) struct LinkEnd {
+    /// The peer, if the peering ever stood.
+    pub(super) peer: Option<EndpointId>,
+    /// Why it ended; `None`: this side left.
+    pub(super) error: Option<LinkError>,
+    /// The peer that there is a peering with already.
+    pub(super) redundant: Option<EndpointId>,
+}
+
+struct Link {
+    context: Context,
+    id: LinkId,
+    connection: Connection,
+    address: Arc<str>,
+    peer: Option<EndpointId>,
+    /// What is to be sent, once the peering stands.
+    queue: Option<Arc<Queue>>,
+    /// The hub's word on an introduction.
+    admission: Option<oneshot::Receiver<bool>>,
+    leaving: bool,
+    malformed: u64,
+}
+
+/// Runs one connection to its end and tells the hub of it. `established` is called with the peer's
+/// id when the peering stands.
+pub(super) async fn run(
+    context: Context,
+    stream: Stream,
+    side: Side,
+    address: Arc<str>,
+    deadline: Instant,
+    established: impl FnOnce(EndpointId),
+) -> LinkEnd {
+    let id = context.next_id();
+    let mut filter = context.hub.filter.clone();
+    let config = &context.config;
+    let now = Instant::now();
+    let peering = Peering::new(
+        peering::Config {
+            filter: filter.borrow_and_update().clone(),
+            limits: config.limits,
+            handshake_timeout: deadline.saturating_duration_since(now),
+            idle_timeout: config.idle_timeout,
+            leave_timeout: config.leave_timeout,
+            ..peering::Config::new(context.id, side)
+        },
+        now,
+    );
+    let connection = Connection::new(stream, peering, config.limits.max_frame);
+    let mut link = Link {
+        context,
+        id,
+        connection,
+        address,
+        peer: None,
+        queue: None,
+        admission: None,
+        leaving: false,
+        malformed: 0,
+    };
+    let end = link.drive(filter, established).await;
+    let Link { context, connection, address, queue, leaving, .. } = link;
+    if let Some(queue) = queue {
+        // Publishers that wait for room here need not wait any longer.
+        queue.close();
+    }
+    connection.finish().await;
+    let status = end.peer.map(|peer| match &end.error {
+        Some(error) if !leaving && !matches!(error, LinkError::Overflow { .. } | LinkError::ShuttingDown) => {
+            Status::PeerLost { peer, address, error: error.clone() }
+        }
+        error => Status::PeerRemoved { peer, address, error: error.clone() },
+    });
+    context.hub.tell(Command::Closed { link: id, status }).await;
+    end
+}
+
+impl Link {
+    async fn drive(
+        &mut self,
+        mut filter: watch::Receiver<Filter>,
+        established: impl FnOnce(EndpointId),
+    ) -> LinkEnd {
+        let mut established = Some(established);
+        let mut phase = self.context.phase.clone();
+        let mut drained_by = None;
+        loop {
+            if let Some(end) = self.take_from_queue() {
+                return end;
+            }
+            if *phase.borrow_and_update() != Phase::Running && drained_by.is_none() {
+                drained_by = Some(deadline(self.context.config.drain_timeout));
+                if self.queue.is_none() {
+                    self.leave();
+                }
+            }
+            let (queue, backlogged) = (self.queue.clone(), self.connection.is_backlogged());
+            tokio::select! {
+                progress = self.connection.progress() => match progress {
+                    Progress::CaughtUp => {}
+                    Progress::Event(Event::Established { peer, filter }) => {
+                        self.established(peer, filter).await;
+                        if let Some(tell) = established.take() {
+                            tell(peer);
+                        }
+                    }
+                    Progress::Event(Event::Closed(reason)) => return self.closed(reason),
+                    Progress::Event(event) => self.handle(event).await,
+                },
+                admitted = answer(&mut self.admission) => {
+                    self.admission = None;
+                    if admitted {
+                        self.connection.admit();
+                    } else {
+                        self.connection.peering().refuse_redundant();
+                    }
+                }
+                () = filled(queue.as_deref()), if !backlogged && !self.leaving => {}
+                Ok(()) = filter.changed() => {
+                    let filter = filter.borrow_and_update().clone();
+                    if let Err(error) = self.connection.peering().set_filter(filter) {
+                        tracing::error!(address = %self.address, "cannot announce the new filter: {error}");
+                    }
+                }
+                changed = phase.changed(), if drained_by.is_none() => {
+                    if changed.is_err() {
+                        // The endpoint was dropped without a shutdown.
+                        self.leave();
+                        drained_by = Some(deadline(Duration::ZERO));
+                    }
+                }
+                () = until(drained_by), if !self.leaving => {
+                    return self.end(Some(LinkError::ShuttingDown));
+                }
+            }
+        }
+    }
+
+    /// Hands on what waits, as far as the stream keeps up.
+    fn take_from_queue(&mut self) -> Option<LinkEnd> {
+        let queue = self.queue.clone()?;
+        while !self.leaving && !self.connection.is_backlogged() {
+            match queue.try_pop() {
+                Popped::Message(envelope) => {
+                    if let Err(error) = self.connection.peering().send(&envelope) {
+                        tracing::debug!(address = %self.address, "a message was not sent: {error}");
+                    }
+                }
+                Popped::Empty => break,
+                Popped::Ended(End::Closed) => self.leave(),
+                Popped::Ended(End::Overflowed { dropped }) => {
+                    return Some(self.end(Some(LinkError::Overflow { dropped })));
+                }
+            }
+        }
+        None
+    }
+
+    fn leave(&mut self) {
+        self.leaving = true;
+        self.connection.peering().leave(Instant::now());
+    }
+
+    async fn established(&mut self, peer: EndpointId, filter: Filter) {
+        self.peer = Some(peer);
+        let (answer, queue) = oneshot::channel();
+        let address = self.address.clone();
+        let link = self.id;
+        self.context.hub.tell(Command::Established { link, peer, filter, address, answer }).await;
+        self.queue = queue.await.ok();
+    }
+
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Introduced { peer, role } => {
+                let (answer, admission) = oneshot::channel();
+                self.admission = Some(admission);
+                self.context.hub.tell(Command::Introduced { link: self.id, peer, role, answer }).await;
+            }
+            Event::Message(envelope) => self.deliver(&envelope),
+            Event::FilterChanged(filter) => {
+                self.context.hub.tell(Command::FilterChanged { link: self.id, filter }).await;
+            }
+            Event::Malformed(error) => self.malformed(&error),
+            Event::PeerLeaving => tracing::debug!(address = %self.address, "the peer says BYE"),
+            Event::Established { .. } | Event::Closed(_) => {}
+        }
+    }
+
+    /// Gives a message to the subscribers that want it. It is checked first, so that they need
+    /// not expect what cannot be decoded.
+    fn deliver(&mut self, envelope: &Envelope) {
+        let stats = &self.context.stats;
+        stats.received.fetch_add(1, Ordering::Relaxed);
+        let for_us = envelope.receiver.is_nil() || envelope.receiver == self.context.id;
+        if envelope.kind != EnvelopeType::Data || !for_us || envelope.topic.is_local() {
+            return;
+        }
+        let routes = self.context.hub.routes.borrow().clone();
+        let mut subscribers = routes.subscribers(&envelope.topic).peekable();
+        if subscribers.peek().is_none() {
+            return;
+        }
+        if let Err(error) = envelope.check(&self.context.config.limits) {
+            self.malformed(&error);
+            return;
+        }
+        let message = envelope.detached();
+        for subscriber in subscribers {
+            match subscriber.try_push(&message) {
+                Ok(()) => {
+                    stats.delivered.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(_) => {
+                    if stats.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                        tracing::warn!("a subscriber is too slow: messages for it are dropped");
+                    }
+                }
+            }
+        }
+    }
+
+    fn malformed(&mut self, error: &DecodeError) {
+        self.context.stats.malformed.fetch_add(1, Ordering::Relaxed);
+        self.malformed = self.malformed.saturating_add(1);
+        let (address, peer) = (&self.address, self.peer);
+        if self.malformed == 1 {
+            tracing::warn!(%address, ?peer, "a malformed message was dropped: {error} (said once per peering)");
+        } else {
+            tracing::debug!(%address, ?peer, "a malformed message was dropped: {error}");
+        }
+    }
+
+    fn closed(&mut self, reason: CloseReason) -> LinkEnd {
+        let fault = self.connection.fault().filter(|_| ConnectionFault::explains(&reason));
+        let error = match (fault, reason) {
+            (Some(ConnectionFault::Tls(error)), _) => Some(LinkError::Tls(error.clone())),
+            (Some(fault), _) => Some(LinkError::Stream(fault.clone())),
+            (None, CloseReason::Left) => None,
+            (None, CloseReason::Failed(error)) => Some(LinkError::Peering(error)),
+            (None, CloseReason::Redundant { peer }) => {
+                let error = Some(LinkError::Closed(CloseReason::Redundant { peer }));
+                return LinkEnd { redundant: Some(peer), ..self.end(error) };
+            }
+            (None, reason) => Some(LinkError::Closed(reason)),
+        };
+        self.end(error)
+    }
+
+    fn end(&self, error: Option<LinkError>) -> LinkEnd {
+        LinkEnd { peer: self.peer, error, redundant: None }
+    }
+}
+
+fn deadline(wait: Duration) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
+    now.checked_add(wait).unwrap_or(now)
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn filled(queue: Option<&Queue>) {
+    match queue {
+        Some(queue) => queue.filled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The hub's answer; a hub that is gone admits nobody.
+async fn answer(admission: &mut Option<oneshot::Receiver<bool>>) -> bool {
+    match admission {
+        Some(answer) => answer.await.unwrap_or(false),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,47 @@
+//! Who gets what: a table that is made anew at every change, and only read while messages move.
+
+use std::sync::Arc;
+
+use super::hub::SubscriberId;
+use super::queue::Queue;
+use crate::data::{EndpointId, Filter, Topic};
+
+/// The routes at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Routes {
+    pub(super) peers: Vec<PeerRoute>,
+    pub(super) subscribers: Vec<SubscriberRoute>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PeerRoute {
+    pub(super) id: EndpointId,
+    pub(super) filter: Arc<Filter>,
+    pub(super) queue: Arc<Queue>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SubscriberRoute {
+    pub(super) id: SubscriberId,
+    pub(super) filter: Arc<Filter>,
+    pub(super) queue: Arc<Queue>,
+}
+
+impl Routes {
+    /// The peers that want a message for this receiver (nil: for all) under this topic.
+    pub(super) fn peers<'a>(
+        &'a self,
+        receiver: EndpointId,
+        topic: &'a Topic,
+    ) -> impl Iterator<Item = &'a PeerRoute> {
+        self.peers
+            .iter()
+            .filter(move |peer| receiver.is_nil() || peer.id == receiver)
+            .filter(|peer| !topic.is_local() && peer.filter.matches(topic))
+    }
+
+    /// The queues of the subscribers that want a message under this topic.
+    pub(super) fn subscribers<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Queue> {
+        self.subscribers.iter().filter(|s| s.filter.matches(topic)).map(|s| &*s.queue)
+    }
+}

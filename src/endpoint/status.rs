@@ -1,0 +1,148 @@
+//! What happens to an endpoint's peers.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::data::EndpointId;
+use crate::net::ConnectionFault;
+use crate::net::tls::TlsError;
+use crate::peering::{CloseReason, PeeringError};
+
+/// Something that happened to a peer. The names are Broker's.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Status {
+    /// A peering stands; what is published from now on reaches the peer.
+    PeerAdded {
+        /// The peer.
+        peer: EndpointId,
+        /// Where it is: `host:port`.
+        address: Arc<str>,
+    },
+    /// A peering was ended by this side.
+    PeerRemoved {
+        /// The peer.
+        peer: EndpointId,
+        /// Where it was.
+        address: Arc<str>,
+        /// Why, if it was not simply left.
+        error: Option<LinkError>,
+    },
+    /// A peering was ended by the other side, or by the network between.
+    PeerLost {
+        /// The peer.
+        peer: EndpointId,
+        /// Where it was.
+        address: Arc<str>,
+        /// How.
+        error: LinkError,
+    },
+    /// An attempt to connect failed.
+    PeerUnavailable {
+        /// What was tried: `host:port`.
+        address: Arc<str>,
+        /// Why.
+        error: LinkError,
+        /// When it is tried again, if at all.
+        retry_in: Option<Duration>,
+    },
+    /// Somebody connected and did not become a peer.
+    HandshakeFailed {
+        /// Who: `address:port`.
+        address: Arc<str>,
+        /// Why.
+        error: LinkError,
+    },
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::PeerAdded { peer, address } => write!(f, "peer added: {peer} at {address}"),
+            Status::PeerRemoved { peer, address, error: None } => {
+                write!(f, "peer removed: {peer} at {address}")
+            }
+            Status::PeerRemoved { peer, address, error: Some(error) } => {
+                write!(f, "peer removed: {peer} at {address}: {error}")
+            }
+            Status::PeerLost { peer, address, error } => write!(f, "peer lost: {peer} at {address}: {error}"),
+            Status::PeerUnavailable { address, error, retry_in: Some(wait) } => {
+                write!(f, "peer unavailable: {address}: {error}; next try in {:.1} s", wait.as_secs_f64())
+            }
+            Status::PeerUnavailable { address, error, retry_in: None } => {
+                write!(f, "peer unavailable: {address}: {error}")
+            }
+            Status::HandshakeFailed { address, error } => write!(f, "no peering with {address}: {error}"),
+        }
+    }
+}
+
+/// Why a link to a peer did not come about, or ended.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The host name has no address.
+    #[error("cannot find the host: {0}; check the name")]
+    Resolve(Arc<io::Error>),
+    /// No TCP connection.
+    #[error("cannot connect: {0}; is a Zeek or zeek-bridge listening there?")]
+    Connect(Arc<io::Error>),
+    /// No TCP connection in time.
+    #[error("cannot connect: no answer within {:.0} s; is the address right, and does a firewall stand between?", .0.as_secs_f64())]
+    ConnectTimeout(Duration),
+    /// TLS failed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS was not through in time.
+    #[error(
+        "the TLS handshake was not through within {:.0} s; likely a plain Broker endpoint (Broker::disable_ssl=T) that \
+         waits for another first word: turn TLS off here, or on there",
+        .0.as_secs_f64()
+    )]
+    TlsTimeout(Duration),
+    /// The peering failed, by Broker's rules.
+    #[error(transparent)]
+    Peering(#[from] PeeringError),
+    /// The peering ended without an error.
+    #[error("{0}")]
+    Closed(CloseReason),
+    /// The stream broke.
+    #[error(transparent)]
+    Stream(ConnectionFault),
+    /// The peer did not keep up with what was published.
+    #[error("the peer did not read fast enough, and {dropped} messages for it were dropped")]
+    Overflow {
+        /// How many messages waited for it.
+        dropped: usize,
+    },
+    /// The endpoint has as many peers as it may have.
+    #[error("there are {0} peers already, as many as allowed")]
+    TooManyPeers(usize),
+    /// The endpoint is shutting down.
+    #[error("this endpoint is shutting down")]
+    ShuttingDown,
+}
+
+/// What happens to peers, as it happens.
+#[derive(Debug)]
+pub struct StatusReceiver(pub(super) broadcast::Receiver<Status>);
+
+impl StatusReceiver {
+    /// The next status; `None` once the endpoint is gone. A receiver that is more than 1024 behind
+    /// misses the oldest.
+    pub async fn recv(&mut self) -> Option<Status> {
+        loop {
+            match self.0.recv().await {
+                Ok(status) => return Some(status),
+                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a status receiver was too slow and missed some");
+                }
+            }
+        }
+    }
+}

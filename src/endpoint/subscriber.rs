@@ -1,0 +1,122 @@
+//! Hearing what peers say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::hub::{Command, HubHandle, SubscriberId};
+use super::queue::{Queue, QueueLimits};
+use crate::data::{EndpointId, Filter, Topic, Value};
+use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
+
+/// A data message from a peer. It has been checked: decoding it does not fail.
+#[derive(Clone, Debug)]
+pub struct Message {
+    envelope: Envelope,
+    limits: Limits,
+}
+
+impl Message {
+    /// The peer it came from (the last hop, not necessarily who said it first).
+    #[must_use]
+    pub fn peer(&self) -> EndpointId {
+        self.envelope.sender
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.envelope.topic
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// None in practice: see [`Message`].
+    pub fn value(&self) -> Result<Value, DecodeError> {
+        self.envelope.value(&self.limits)
+    }
+
+    /// What it says, where it stands.
+    ///
+    /// # Errors
+    /// None in practice: see [`Message`].
+    pub fn value_ref(&self) -> Result<ValueRef<'_>, DecodeError> {
+        ValueRef::decode(&self.envelope.payload, &self.limits)
+    }
+
+    /// The whole message as it came.
+    #[must_use]
+    pub fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+}
+
+/// Hears every data message whose topic one of its prefixes matches. Dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscriber {
+    id: SubscriberId,
+    topics: BTreeSet<Topic>,
+    queue: Arc<Queue>,
+    hub: HubHandle,
+    limits: Limits,
+}
+
+impl Subscriber {
+    pub(super) async fn new(
+        id: SubscriberId,
+        topics: BTreeSet<Topic>,
+        hub: HubHandle,
+        queue: QueueLimits,
+        limits: Limits,
+    ) -> Self {
+        let (answer, done) = oneshot::channel();
+        let queue = Arc::new(Queue::new(queue));
+        let filter = topics.iter().cloned().collect();
+        hub.tell(Command::Subscribe { id, filter, queue: queue.clone(), answer }).await;
+        let _ = done.await;
+        Subscriber { id, topics, queue, hub, limits }
+    }
+
+    /// The next message; `None` once the endpoint has shut down and all messages were taken.
+    /// Can be dropped while it waits; nothing is lost.
+    pub async fn recv(&mut self) -> Option<Message> {
+        let envelope = self.queue.pop().await?;
+        Some(Message { envelope, limits: self.limits })
+    }
+
+    /// How many messages wait to be received.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Hears this prefix too; peers are told.
+    pub async fn subscribe(&mut self, topic: Topic) {
+        if self.topics.insert(topic) {
+            self.resubscribe().await;
+        }
+    }
+
+    /// Hears this prefix no more, unless another covers it; peers are told. Only what was
+    /// subscribed can be unsubscribed: nothing can be taken out of a prefix.
+    pub async fn unsubscribe(&mut self, topic: &Topic) {
+        if self.topics.remove(topic) {
+            self.resubscribe().await;
+        }
+    }
+
+    async fn resubscribe(&self) {
+        let (answer, done) = oneshot::channel();
+        let filter: Filter = self.topics.iter().cloned().collect();
+        self.hub.tell(Command::Resubscribe { id: self.id, filter, answer }).await;
+        let _ = done.await;
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let _ = self.hub.unsubscribe.send(self.id);
+    }
+}

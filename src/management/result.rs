@@ -1,0 +1,192 @@
+//! `Management::Result`.
+
+use std::borrow::Cow;
+
+use super::{InvalidJson, JsonText, json_text};
+use crate::data::ByteString;
+
+crate::zeek_record! {
+    /// The record `Management::Result`: what a node answers to a dispatch.
+    ///
+    /// It is made by a node, as a success or a failure, or read from what another node sent; in the first case
+    /// it has the form that Zeek's agent takes: six elements, the node's name, no instance (the agent adds it), and
+    /// data only as a JSON text. In the second case it holds what was sent, and is written back unchanged.
+    ///
+    /// ```
+    /// use zeek_bridge::management::{ManagementResult, failure};
+    ///
+    /// let good = ManagementResult::success("KuPKPwTnXg6", "worker-01", Some("8192".parse()?));
+    /// assert!(good.is_success());
+    /// assert_eq!(good.json(), Some(Ok(8192.into())));
+    ///
+    /// let bad = ManagementResult::failure("jK19REdngc", "worker-01", failure::UNKNOWN_ID);
+    /// assert_eq!(bad.error().as_deref(), Some("unknown id"));
+    /// # Ok::<(), zeek_bridge::management::InvalidJson>(())
+    /// ```
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ManagementResult {
+        reqid: String,
+        success: bool,
+        instance: Option<String>,
+        data: Option<ByteString>,
+        error: Option<ByteString>,
+        node: Option<String>,
+    }
+}
+
+impl ManagementResult {
+    /// `node` did what `reqid` asked for. Whether there is data depends on the action; `get_id_value` has some.
+    pub fn success(reqid: impl Into<String>, node: impl Into<String>, data: Option<JsonText>) -> Self {
+        ManagementResult {
+            reqid: reqid.into(),
+            success: true,
+            instance: None,
+            data: data.map(Into::into),
+            error: None,
+            node: Some(node.into()),
+        }
+    }
+
+    /// `node` could not do what `reqid` asked for. [`failure`](super::failure) has Zeek's own words.
+    pub fn failure(reqid: impl Into<String>, node: impl Into<String>, error: impl Into<String>) -> Self {
+        ManagementResult {
+            reqid: reqid.into(),
+            success: false,
+            instance: None,
+            data: None,
+            error: Some(error.into().into()),
+            node: Some(node.into()),
+        }
+    }
+
+    /// The request that this answers.
+    #[must_use]
+    pub fn reqid(&self) -> &str {
+        &self.reqid
+    }
+
+    /// Whether the node did what it was asked for.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.success
+    }
+
+    /// The name of the agent that handed the answer on.
+    #[must_use]
+    pub fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
+
+    /// The answer as it was sent. From a well-behaved node it is a JSON text: see [`ManagementResult::json`].
+    #[must_use]
+    pub fn data(&self) -> Option<&ByteString> {
+        self.data.as_ref()
+    }
+
+    /// The answer, read as JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<Result<serde_json::Value, InvalidJson>> {
+        self.data.as_ref().map(|data| json_text::parse(data.as_bytes()))
+    }
+
+    /// Why it failed, with U+FFFD in the place of what is not UTF-8.
+    #[must_use]
+    pub fn error(&self) -> Option<Cow<'_, str>> {
+        self.error.as_ref().map(ByteString::to_str_lossy)
+    }
+
+    /// The node that answers. Zeek's agent waits in vain for a node that leaves this out.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{FromValue, Value};
+
+    fn success(data: Option<&str>) -> Vec<Value> {
+        let data = data.map(|text| text.parse().unwrap());
+        match ManagementResult::success("id", "worker-01", data).into() {
+            Value::Vector(fields) => fields,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn string(text: &str) -> Value {
+        Value::String(text.into())
+    }
+
+    fn error(fields: Vec<Value>) -> String {
+        ManagementResult::from_value(Value::Vector(fields)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_a_node_makes_has_six_elements_its_name_and_no_instance() {
+        let (none, name) = (Value::None, string("worker-01"));
+        let yes = Value::Boolean(true);
+        assert_eq!(
+            success(Some("\"x\"")),
+            [string("id"), yes.clone(), none.clone(), string("\"x\""), none.clone(), name.clone()]
+        );
+        assert_eq!(
+            success(None),
+            [string("id"), yes, none.clone(), none.clone(), none.clone(), name.clone()]
+        );
+        let failed: Value = ManagementResult::failure("id", "worker-01", "no").into();
+        let no = Value::Boolean(false);
+        assert_eq!(failed, Value::Vector(vec![string("id"), no, none.clone(), none, string("no"), name]));
+    }
+
+    #[test]
+    fn a_record_without_exactly_six_elements_is_refused() {
+        let mut fields = success(None);
+        fields.push(Value::None);
+        assert_eq!(error(fields.clone()), "expected 6 fields, found 7");
+        fields.truncate(5);
+        assert_eq!(error(fields), "expected 6 fields, found 5");
+    }
+
+    #[test]
+    fn a_field_of_the_wrong_type_is_named() {
+        for (at, wrong, expected) in [
+            (0, Value::None, "field reqid: expected string, found none"),
+            (1, Value::Count(1), "field success: expected boolean, found count"),
+            (2, Value::Count(1), "field instance: expected string, found count"),
+            (3, Value::Count(8192), "field data: expected string, found count"),
+            (4, Value::Vector(vec![]), "field error: expected string, found vector"),
+            (5, Value::enum_value("x"), "field node: expected string, found enum-value"),
+        ] {
+            let mut fields = success(None);
+            fields[at] = wrong;
+            assert_eq!(error(fields), expected);
+        }
+    }
+
+    #[test]
+    fn a_node_name_that_is_not_text_is_refused() {
+        let mut fields = success(None);
+        fields[5] = Value::String(vec![0xff].into());
+        let error = error(fields);
+        assert!(error.starts_with("field node: ") && error.contains("UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn what_another_sent_is_kept_as_it_is() {
+        let mut fields = success(Some("1"));
+        fields[1] = Value::Boolean(false);
+        fields[2] = string("agent-vm");
+        fields[3] = Value::String(vec![b'{', 0xff].into());
+        fields[4] = Value::String(vec![b'n', 0xff].into());
+        fields[5] = Value::None;
+        let value = Value::Vector(fields);
+        let result = ManagementResult::from_value(value.clone()).unwrap();
+        assert_eq!(result.instance(), Some("agent-vm"));
+        assert_eq!(result.node(), None);
+        assert_eq!(result.error().unwrap(), "n\u{fffd}");
+        assert!(result.json().unwrap().is_err());
+        assert_eq!(Value::from(result), value);
+    }
+}

@@ -1,0 +1,289 @@
+//! The pump: moves bytes between a stream and a [`Peering`], and decides nothing.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use super::Stream;
+use super::tls::TlsError;
+use crate::peering::{CloseReason, Event, Peering, SendError};
+use crate::wire::Envelope;
+
+/// Room for one read at first. An idle peer keeps no more than this.
+const FIRST_READ: usize = 2 * 1024;
+/// Room for one read at most: reads that fill their room double it up to here.
+const LARGEST_READ: usize = 64 * 1024;
+/// With this much unwritten, [`Connection::is_backlogged`].
+const BACKLOG: usize = 256 * 1024;
+/// With this much unwritten beyond one largest frame, the peer asks for answers (pongs) that it does
+/// not read.
+const UNREAD_ANSWERS: usize = 1024 * 1024;
+/// How long the last words of a connection may take to be written.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A stream and the peering on it.
+#[derive(Debug)]
+pub struct Connection {
+    peering: Peering,
+    reader: ReadHalf<Stream>,
+    writer: WriteHalf<Stream>,
+    input: BytesMut,
+    room: usize,
+    output: VecDeque<Bytes>,
+    unwritten: usize,
+    to_flush: bool,
+    most_unwritten: usize,
+    /// The stream's own reason for its end, if it had one.
+    fault: Option<ConnectionFault>,
+}
+
+/// What has come of moving bytes.
+#[derive(Debug)]
+pub enum Progress {
+    /// The peering has something to tell.
+    Event(Event),
+    /// What was [backlogged](Connection::is_backlogged) is written.
+    CaughtUp,
+}
+
+/// Why a stream broke under a peering.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectionFault {
+    /// The peer refused us, or TLS failed later.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The stream failed.
+    #[error("{0}")]
+    Io(std::sync::Arc<io::Error>),
+    /// The peer asks and does not read the answers.
+    #[error("the peer sends pings and does not read the pongs")]
+    DoesNotRead,
+}
+
+impl Connection {
+    /// A connection on which nothing has been said yet. `max_frame` is the peering's own limit.
+    #[must_use]
+    pub fn new(stream: Stream, peering: Peering, max_frame: usize) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Connection {
+            peering,
+            reader,
+            writer,
+            input: BytesMut::new(),
+            room: FIRST_READ,
+            output: VecDeque::new(),
+            unwritten: 0,
+            to_flush: false,
+            most_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(UNREAD_ANSWERS),
+            fault: None,
+        }
+    }
+
+    /// Moves bytes until the peering has something to tell, or a backlog is written. Can be dropped
+    /// at any await and called again; nothing is lost.
+    pub async fn progress(&mut self) -> Progress {
+        loop {
+            if let Some(event) = self.peering.poll_event() {
+                return Progress::Event(event);
+            }
+            let backlogged = self.is_backlogged();
+            self.collect();
+            if self.unwritten > self.most_unwritten {
+                self.end(ConnectionFault::DoesNotRead);
+                continue;
+            }
+            if self.peering.is_closed() {
+                // Closed was told before; there is nothing more to come.
+                std::future::pending::<()>().await;
+            }
+            let deadline = self.peering.poll_timeout().map(tokio::time::Instant::from_std);
+            let writing = self.to_flush || !self.output.is_empty();
+            self.input.reserve(self.room);
+            tokio::select! {
+                read = self.reader.read_buf(&mut self.input) => self.was_read(read),
+                written = push(&mut self.writer, &mut self.output), if writing => match written {
+                    Ok(count) => {
+                        self.unwritten = self.unwritten.saturating_sub(count);
+                        self.to_flush = count > 0;
+                    }
+                    Err(error) => self.write_failed(error).await,
+                },
+                () = sleep_until(deadline) => self.peering.handle_timeout(Instant::now()),
+            }
+            if backlogged && !self.is_backlogged() {
+                return Progress::CaughtUp;
+            }
+        }
+    }
+
+    fn was_read(&mut self, read: io::Result<usize>) {
+        match read {
+            Ok(0) => self.peering.handle_eof(),
+            Ok(count) => {
+                self.room = if count >= self.room {
+                    self.room.saturating_mul(2).min(LARGEST_READ)
+                } else if count < self.room / 4 {
+                    FIRST_READ.max(self.room / 2)
+                } else {
+                    self.room
+                };
+                self.peering.handle_input(Instant::now(), &mut self.input);
+                if self.input.is_empty()
+                    && self.room == FIRST_READ
+                    && self.input.capacity() > LARGEST_READ / 2
+                {
+                    // A quiet peer: let go of what a busy moment took.
+                    self.input = BytesMut::new();
+                }
+            }
+            Err(error) => self.end(fault(error)),
+        }
+    }
+
+    /// The peer may have said why before it closed; that is worth more than the broken pipe.
+    async fn write_failed(&mut self, error: io::Error) {
+        self.output.clear();
+        self.unwritten = 0;
+        self.to_flush = false;
+        let said = tokio::time::timeout(LAST_WORDS, async {
+            loop {
+                match self.reader.read_buf(&mut self.input).await {
+                    Ok(0) => return None,
+                    Ok(_) => {
+                        self.peering.handle_input(Instant::now(), &mut self.input);
+                        if self.peering.is_closed() {
+                            return None;
+                        }
+                    }
+                    Err(error) => return Some(error),
+                }
+            }
+        })
+        .await;
+        match said {
+            Ok(Some(reason)) if TlsError::from_io(&reason).is_some() => self.end(fault(reason)),
+            _ => self.end(fault(error)),
+        }
+    }
+
+    fn end(&mut self, fault: ConnectionFault) {
+        self.fault.get_or_insert(fault);
+        self.peering.handle_eof();
+        // What was queued has nowhere to go.
+        while self.peering.poll_transmit().is_some() {}
+        self.output.clear();
+        self.unwritten = 0;
+        self.to_flush = false;
+    }
+
+    fn collect(&mut self) {
+        while let Some(bytes) = self.peering.poll_transmit() {
+            self.unwritten = self.unwritten.saturating_add(bytes.len());
+            self.output.push_back(bytes);
+        }
+    }
+
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// As [`Peering::send`].
+    pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
+        self.peering.send(envelope)
+    }
+
+    /// Whether so much is unwritten that more messages had better wait where they are.
+    #[must_use]
+    pub fn is_backlogged(&self) -> bool {
+        self.unwritten.saturating_add(self.peering.unsent()) >= BACKLOG
+    }
+
+    /// The peering, to answer its events. What is left of the input is looked at again at the next
+    /// [`Connection::progress`] after [`Connection::admit`].
+    pub fn peering(&mut self) -> &mut Peering {
+        &mut self.peering
+    }
+
+    /// As [`Peering::admit`], and goes on with the input that waited for it.
+    pub fn admit(&mut self) {
+        self.peering.admit();
+        self.peering.handle_input(Instant::now(), &mut self.input);
+    }
+
+    /// The stream's own reason for its end, behind a [`CloseReason`] that only knows that it ended.
+    #[must_use]
+    pub fn fault(&self) -> Option<&ConnectionFault> {
+        self.fault.as_ref()
+    }
+
+    /// Writes the last words (a `drop_conn`, say) and closes, within a second. For after
+    /// [`Event::Closed`].
+    pub async fn finish(mut self) {
+        self.collect();
+        let _ = tokio::time::timeout(LAST_WORDS, async {
+            while !self.output.is_empty() {
+                push(&mut self.writer, &mut self.output).await?;
+            }
+            self.writer.shutdown().await
+        })
+        .await;
+    }
+}
+
+fn fault(error: io::Error) -> ConnectionFault {
+    match TlsError::from_io(&error) {
+        Some(error) => error.into(),
+        None => ConnectionFault::Io(std::sync::Arc::new(error)),
+    }
+}
+
+/// Writes some of the pieces at the front and takes them off; flushes, which is 0 bytes, when there are none.
+async fn push(writer: &mut WriteHalf<Stream>, output: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    const MOST_PIECES: usize = 32;
+    if output.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    let mut slices = [io::IoSlice::new(&[]); MOST_PIECES];
+    let mut used = 0usize;
+    for (slice, piece) in slices.iter_mut().zip(output.iter()) {
+        *slice = io::IoSlice::new(piece);
+        used = used.saturating_add(1);
+    }
+    let written = writer.write_vectored(slices.get(..used).unwrap_or_default()).await?;
+    if written == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    let mut left = written;
+    while let Some(piece) = output.front_mut() {
+        if piece.len() > left {
+            piece.advance(left);
+            break;
+        }
+        left = left.saturating_sub(piece.len());
+        output.pop_front();
+    }
+    Ok(written)
+}
+
+async fn sleep_until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl ConnectionFault {
+    /// Whether `reason` says no more than that the stream ended, so that this fault says more.
+    #[must_use]
+    pub fn explains(reason: &CloseReason) -> bool {
+        use crate::peering::PeeringError;
+        matches!(
+            reason,
+            CloseReason::Lost
+                | CloseReason::LeftUnconfirmed
+                | CloseReason::Failed(PeeringError::ClosedInHandshake { .. })
+        )
+    }
+}

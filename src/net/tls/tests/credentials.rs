@@ -1,0 +1,218 @@
+//! Loading: what is wrong with credentials is said with the file, the reason and the mend.
+
+use std::path::PathBuf;
+
+use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+
+use super::pki::Ca;
+use super::*;
+use crate::net::tls::{CredentialError, CredentialFault, CredentialKind, CredentialWarning};
+
+/// A directory with files of these contents.
+fn files(contents: &[(&str, &[u8])]) -> (tempfile::TempDir, impl Fn(&str) -> PathBuf + use<>) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in contents {
+        std::fs::write(dir.path().join(name), content).unwrap();
+    }
+    let path = dir.path().to_owned();
+    (dir, move |name| path.join(name))
+}
+
+fn rsa_with(part: CredentialKind, file: PathBuf) -> Credentials {
+    let [mut ca, mut certificate, mut key] = ["ca.pem", "rsa.pem", "rsa.pkcs8.key"].map(fixture_path);
+    match part {
+        CredentialKind::Cafile => ca = file,
+        CredentialKind::Certificate => certificate = file,
+        CredentialKind::Keyfile => key = file,
+        CredentialKind::VerifyName => unreachable!(),
+    }
+    Credentials::from_files(ca, certificate, key)
+}
+
+/// Loads good credentials with this file in the place of one part: its error, which names that part and file.
+fn refused(part: CredentialKind, file: PathBuf) -> CredentialError {
+    let error = rsa_with(part, file.clone()).load().unwrap_err();
+    assert_eq!((error.kind, error.source.as_str()), (part, file.to_str().unwrap()), "{error}");
+    assert!(error.to_string().starts_with(&format!("{part} {}: ", file.display())), "{error}");
+    error
+}
+
+const PARTS: [CredentialKind; 3] =
+    [CredentialKind::Cafile, CredentialKind::Certificate, CredentialKind::Keyfile];
+
+#[test]
+fn good_credentials_load_without_a_warning() {
+    for key in ["rsa.pkcs8.key", "rsa.pkcs1.key"] {
+        let loaded = rsa_with(CredentialKind::Keyfile, fixture_path(key)).load().unwrap();
+        assert_eq!(loaded.warnings(), []);
+    }
+}
+
+#[test]
+fn files_that_are_missing_or_no_files() {
+    let (dir, path) = files(&[]);
+    for part in PARTS {
+        for file in [path("missing"), dir.path().to_owned()] {
+            let error = refused(part, file);
+            assert!(matches!(error.fault, CredentialFault::Unreadable(_)), "{error}");
+            assert!(error.to_string().contains("permissions"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn files_that_are_not_pem() {
+    let (_dir, path) = files(&[("empty", b""), ("der", &Ca::new("ca").leaf(|_| ()).der)]);
+    for part in PARTS {
+        for name in ["empty", "der"] {
+            let error = refused(part, path(name));
+            assert!(matches!(error.fault, CredentialFault::NotPem), "{error}");
+            let tool = if part == CredentialKind::Keyfile { "openssl pkey" } else { "openssl x509" };
+            assert!(error.to_string().contains(&format!("`{tool} -inform DER")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn pem_that_is_broken() {
+    let (_dir, path) = files(&[
+        ("cut", b"-----BEGIN CERTIFICATE-----\nMIIB\n"),
+        ("letters", b"-----BEGIN CERTIFICATE-----\nM?IB\n-----END CERTIFICATE-----\n"),
+        ("cut.key", b"-----BEGIN PRIVATE KEY-----\nMIIB\n"),
+        ("letters.key", b"-----BEGIN PRIVATE KEY-----\nM?IB\n-----END PRIVATE KEY-----\n"),
+    ]);
+    for (part, name) in [
+        (CredentialKind::Cafile, "cut"),
+        (CredentialKind::Certificate, "letters"),
+        (CredentialKind::Keyfile, "cut.key"),
+        (CredentialKind::Keyfile, "letters.key"),
+    ] {
+        let error = refused(part, path(name));
+        assert!(matches!(error.fault, CredentialFault::BrokenPem(_)), "{error}");
+    }
+}
+
+#[test]
+fn files_in_the_wrong_place() {
+    for part in [CredentialKind::Cafile, CredentialKind::Certificate] {
+        let error = refused(part, fixture_path("ec.sec1.key"));
+        assert!(matches!(error.fault, CredentialFault::NoCertificate(_)), "{error}");
+        assert!(error.to_string().contains("only: EC PARAMETERS, EC PRIVATE KEY; are"), "{error}");
+    }
+    let error = refused(CredentialKind::Keyfile, fixture_path("rsa.pem"));
+    assert!(matches!(error.fault, CredentialFault::NoKey(_)), "{error}");
+    assert!(error.to_string().contains("only: CERTIFICATE; are"), "{error}");
+}
+
+#[test]
+fn certificate_and_key_may_stand_in_one_file() {
+    let both = [fixture("rsa.pem"), fixture("rsa.pkcs1.key")].concat();
+    let (_dir, path) = files(&[("both", &both)]);
+    Credentials::from_files(fixture_path("ca.pem"), path("both"), path("both")).load().unwrap();
+    let encrypted = [fixture("rsa.pem"), fixture("rsa.encrypted-legacy.key")].concat();
+    let (_dir, path) = files(&[("both", &encrypted)]);
+    let error =
+        Credentials::from_files(fixture_path("ca.pem"), path("both"), path("both")).load().unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::Encrypted), "{error}");
+}
+
+#[test]
+fn encrypted_keys() {
+    for name in ["rsa.encrypted-pkcs8.key", "rsa.encrypted-legacy.key"] {
+        let file = fixture_path(name);
+        let error = refused(CredentialKind::Keyfile, file.clone());
+        assert!(matches!(error.fault, CredentialFault::Encrypted), "{error}");
+        assert!(error.to_string().contains("passphrases are not supported yet"), "{error}");
+        assert!(error.to_string().contains(&format!("openssl pkey -in {} -out", file.display())), "{error}");
+    }
+}
+
+#[test]
+fn keys_that_do_not_fit_or_cannot_be_used() {
+    let error = refused(CredentialKind::Keyfile, fixture_path("ec.sec1.key"));
+    assert!(matches!(error.fault, CredentialFault::KeyMismatch), "{error}");
+    let garbage = b"-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+    let (_dir, path) = files(&[("garbage.key", garbage)]);
+    for file in [fixture_path("p521.key"), fixture_path("rsa1024.key"), path("garbage.key")] {
+        let error = refused(CredentialKind::Keyfile, file);
+        assert!(matches!(error.fault, CredentialFault::UnusableKey(_)), "{error}");
+        assert!(error.to_string().contains("RSA of 2048 to 4096 bits"), "{error}");
+    }
+}
+
+#[test]
+fn an_x509_version_1_certificate() {
+    let certificate = fixture_path("v1.pem");
+    let error = Credentials::from_files(fixture_path("ca.pem"), &certificate, fixture_path("v1.key"))
+        .load()
+        .unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::Version1), "{error}");
+    assert_eq!(
+        (error.kind, error.source.as_str()),
+        (CredentialKind::Certificate, certificate.to_str().unwrap())
+    );
+    assert!(error.to_string().contains("-extfile v3.ext"), "{error}");
+}
+
+#[test]
+fn certificates_that_are_none() {
+    let garbage = b"-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n";
+    let (_dir, path) = files(&[("garbage", garbage), ("some", &[garbage, &fixture("ca.pem")[..]].concat())]);
+    for part in [CredentialKind::Cafile, CredentialKind::Certificate] {
+        let error = refused(part, path("garbage"));
+        assert!(matches!(error.fault, CredentialFault::UnusableCertificate(_)), "{error}");
+        assert!(error.to_string().contains("openssl x509 -in"), "{error}");
+    }
+    // One bad CA does not spoil the others.
+    let loaded = rsa_with(CredentialKind::Cafile, path("some")).load().unwrap();
+    let [CredentialWarning::CaLeftOut { cafile, number: 1, .. }] = loaded.warnings() else {
+        panic!("{:?}", loaded.warnings())
+    };
+    assert_eq!(cafile.as_str(), path("some").to_str().unwrap());
+}
+
+#[test]
+fn a_name_that_is_none() {
+    for name in ["", "two words", "host:9999"] {
+        let error = Ca::new("ca").credentials().verify_name(name).load().unwrap_err();
+        assert!(matches!(error.fault, CredentialFault::BadName), "{error}");
+        assert_eq!((error.kind, error.source.as_str()), (CredentialKind::VerifyName, name));
+    }
+}
+
+#[test]
+fn what_peers_will_not_like_is_warned_about() {
+    let ca = Ca::new("ca");
+    let warning = |credentials: Credentials| {
+        let loaded = credentials.load().unwrap();
+        let [warning] = loaded.warnings() else { panic!("{:?}", loaded.warnings()) };
+        warning.clone()
+    };
+    let certificate = || "(in memory)".to_owned();
+
+    let expired = warning(ca.leaf(|params| params.not_after = date_time_ymd(2020, 1, 1)).trusting(&ca));
+    assert!(matches!(expired, CredentialWarning::Expired { .. }), "{expired}");
+    let text = expired.to_string();
+    let days: u32 =
+        text.split("expired ").nth(1).unwrap().split(" days ago").next().unwrap().parse().unwrap();
+    assert!(days > 2_000, "{text}");
+    let early = warning(ca.leaf(|params| params.not_before = date_time_ymd(2999, 1, 1)).trusting(&ca));
+    assert!(matches!(early, CredentialWarning::NotYetValid { .. }), "{early}");
+    let foreign = warning(ca.leaf(|_| ()).trusting(&Ca::new("another")));
+    assert_eq!(foreign, CredentialWarning::Foreign { certificate: certificate(), cafile: certificate() });
+    let is_ca = warning(ca.as_leaf().trusting(&ca));
+    assert_eq!(is_ca, CredentialWarning::IsCa { certificate: certificate() });
+    for (purpose, side) in
+        [(ExtendedKeyUsagePurpose::ServerAuth, "connect"), (ExtendedKeyUsagePurpose::ClientAuth, "listen")]
+    {
+        let purpose = warning(ca.leaf(|params| params.extended_key_usages = vec![purpose]).trusting(&ca));
+        assert_eq!(purpose, CredentialWarning::WrongPurpose { certificate: certificate(), side });
+    }
+}
+
+#[test]
+fn a_key_is_never_shown() {
+    let credentials = Ca::new("ca").credentials();
+    let shown = format!("{credentials:?} {:?}", credentials.load().unwrap());
+    assert!(!shown.contains("BEGIN") && !shown.contains("45, 45, 45"), "{shown}");
+}

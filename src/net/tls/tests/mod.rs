@@ -1,0 +1,125 @@
+//! TLS over loopback TCP, every right and wrong pairing of two ends.
+
+mod broken;
+mod credentials;
+mod openssl;
+mod pairings;
+mod pki;
+mod streams;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::mutual::MutualTls;
+use super::{Credentials, Stream, Tls, TlsError};
+
+type Version = &'static SupportedProtocolVersion;
+
+/// Both, each alone.
+const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(fixture_path(name)).unwrap()
+}
+
+fn fixture_path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name)
+}
+
+/// One end of a connection.
+#[derive(Clone)]
+enum End {
+    /// Ours.
+    Ours(Tls),
+    /// Bare rustls, which does what ours would not: shows what it is told to show, or nothing.
+    Bare(TlsConnector, TlsAcceptor),
+}
+
+impl End {
+    fn load(credentials: &Credentials, versions: &[Version]) -> End {
+        End::Ours(Tls::Mutual(MutualTls::new(credentials, versions).unwrap()))
+    }
+
+    fn bare(shows: Option<CertifiedKey>, versions: &[Version]) -> End {
+        let provider = Arc::new(ring::default_provider());
+        let shows = shows.map(|key| Arc::new(SingleCertAndKey::from(key)));
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(pki::TakesAnything));
+        let client = match &shows {
+            Some(key) => client.with_client_cert_resolver(key.clone()),
+            None => client.with_no_client_auth(),
+        };
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_client_cert_verifier(Arc::new(pki::TakesAnything));
+        // A listener must have something; with nothing to show, only the connector is of use.
+        let server = match shows {
+            Some(key) => server.with_cert_resolver(key),
+            None => server.with_cert_resolver(Arc::new(pki::ShowsNothing)),
+        };
+        End::Bare(Arc::new(client).into(), Arc::new(server).into())
+    }
+
+    async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        match self {
+            End::Ours(tls) => tls.connect(tcp).await,
+            End::Bare(connector, _) => {
+                let tls = connector.connect(IpAddr::V4(Ipv4Addr::LOCALHOST).into(), tcp).await;
+                Ok(Stream::from_rustls(tls.map_err(TlsError::from_handshake)?))
+            }
+        }
+    }
+
+    async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        match self {
+            End::Ours(tls) => tls.accept(tcp).await,
+            End::Bare(_, acceptor) => {
+                Ok(Stream::from_rustls(acceptor.accept(tcp).await.map_err(TlsError::from_handshake)?))
+            }
+        }
+    }
+}
+
+/// A TCP connection over loopback: the connector's socket, the listener's.
+async fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (connector, accepted) =
+        tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    (connector.unwrap(), accepted.unwrap().0)
+}
+
+/// Sends a word and takes one, so that both ends know how it went.
+async fn greet(stream: Result<Stream, TlsError>) -> Result<Stream, TlsError> {
+    let mut stream = stream?;
+    // The write may fail when the peer has refused us; the read knows why.
+    let _ = stream.write_all(b"hello").await;
+    let mut word = [0; 5];
+    match stream.read(&mut word).await {
+        Ok(0) => Err(TlsError::Closed),
+        Ok(n) => {
+            assert_eq!(&word[..n], &b"hello"[..n]);
+            Ok(stream)
+        }
+        Err(error) => Err(TlsError::from_io(&error).unwrap_or_else(|| TlsError::from_handshake(error))),
+    }
+}
+
+/// What each end makes of the other: the connector's view, the listener's.
+async fn meet(connector: &End, listener: &End) -> (Result<Stream, TlsError>, Result<Stream, TlsError>) {
+    let (a, b) = tcp_pair().await;
+    tokio::join!(async { greet(connector.connect(a).await).await }, async {
+        greet(listener.accept(b).await).await
+    })
+}

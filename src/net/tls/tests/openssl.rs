@@ -1,0 +1,221 @@
+//! Against the `openssl` program, which is the library under Zeek's own TLS. Where it is not found, the tests say
+//! so and do nothing.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::*;
+use crate::net::tls::Refusal;
+
+/// What every end shows that shows anything good, in `openssl`'s words.
+const RSA: [&str; 4] = ["-cert", "rsa.pem", "-key", "rsa.pkcs8.key"];
+const EC: [&str; 4] = ["-cert", "ec.pem", "-key", "ec.sec1.key"];
+/// How a Zeek without certificate options sets OpenSSL up.
+const ANONYMOUS: [&str; 4] = ["-cipher", "AECDH-AES256-SHA@SECLEVEL=0", "-groups", "P-384"];
+
+fn have_openssl() -> bool {
+    let found = std::process::Command::new("openssl").arg("version").output().is_ok();
+    if !found {
+        // Past the capture of the test harness: a skipped test should not look like a passed one.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no openssl program here");
+    }
+    found
+}
+
+fn ours() -> Tls {
+    let [ca, certificate, key] = ["ca.pem", "rsa.pem", "rsa.pkcs1.key"].map(fixture_path);
+    Tls::Mutual(Credentials::from_files(ca, certificate, key).load().unwrap())
+}
+
+struct Openssl {
+    _child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Openssl {
+    fn start(arguments: &[&str]) -> Openssl {
+        let mut child = Command::new("openssl")
+            .args(arguments)
+            .current_dir(fixture_path(""))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Openssl { _child: child, stdin, stdout }
+    }
+
+    /// A server that gives each line back reversed, and the address that it listens on.
+    async fn server(arguments: &[&str]) -> (Openssl, String) {
+        let mut server = Openssl::start(
+            &[&["s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-rev"], arguments].concat(),
+        );
+        let mut line = String::new();
+        while server.stdout.read_line(&mut line).await.unwrap() > 0 {
+            if let Some(address) = line.trim().strip_prefix("ACCEPT ") {
+                return (server, address.to_owned());
+            }
+            line.clear();
+        }
+        panic!("openssl s_server ended: {arguments:?}");
+    }
+}
+
+/// Demands and checks a certificate, as Broker does.
+const SERVER_CHECKS: [&str; 5] = ["-CAfile", "ca.pem", "-Verify", "3", "-verify_return_error"];
+const CLIENT_CHECKS: [&str; 3] = ["-CAfile", "ca.pem", "-verify_return_error"];
+
+/// Connects to `openssl s_server`: a line goes, and comes back reversed.
+async fn connected_to(arguments: &[&str]) -> Result<(), TlsError> {
+    let (_server, address) = Openssl::server(arguments).await;
+    let mut stream = ours().connect(TcpStream::connect(address).await.unwrap()).await?;
+    let _ = stream.write_all(b"zeek\n").await;
+    let mut line = [0; 5];
+    match stream.read_exact(&mut line).await {
+        Ok(_) => assert_eq!(&line, b"keez\n"),
+        Err(error) => {
+            return Err(TlsError::from_io(&error).unwrap_or_else(|| TlsError::from_handshake(error)));
+        }
+    }
+    Ok(())
+}
+
+/// Has `openssl s_client` connect to us: a line comes, and one goes.
+async fn connected_by(arguments: &[&str]) -> Result<(), TlsError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut client = Openssl::start(
+        &[&["s_client", "-connect", &address, "-noservername", "-quiet", "-no_ign_eof"], arguments].concat(),
+    );
+    let mut stream = ours().accept(listener.accept().await.unwrap().0).await?;
+    assert!(stream.peer_certificate().is_some());
+    client.stdin.write_all(b"from openssl\n").await.unwrap();
+    let mut line = [0; 13];
+    stream.read_exact(&mut line).await.unwrap();
+    assert_eq!(&line, b"from openssl\n");
+    stream.write_all(b"from us\n").await.unwrap();
+    let mut line = String::new();
+    client.stdout.read_line(&mut line).await.unwrap();
+    assert_eq!(line, "from us\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn openssl_and_we_understand_each_other() {
+    if !have_openssl() {
+        return;
+    }
+    for version in ["-tls1_2", "-tls1_3"] {
+        for identity in [RSA, EC] {
+            let broker = ["-cipher", "HIGH:!aNULL:!MD5", version];
+            connected_to(&[&SERVER_CHECKS[..], &identity, &broker].concat()).await.unwrap();
+            connected_by(&[&CLIENT_CHECKS[..], &identity, &broker].concat()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_anonymous_openssl_is_named() {
+    if !have_openssl() {
+        return;
+    }
+    let server = connected_to(&[&["-nocert"], &ANONYMOUS[..]].concat()).await.unwrap_err();
+    assert!(matches!(server, TlsError::Refused(Refusal::HandshakeFailure)), "{server:?}");
+    let client = connected_by(&[&["-tls1_2"], &ANONYMOUS[..]].concat()).await.unwrap_err();
+    assert!(matches!(client, TlsError::Incompatible(_)), "{client:?}");
+    // The anonymous ciphers are of TLS 1.2, but such a client goes on to offer TLS 1.3.
+    let client = connected_by(&ANONYMOUS).await.unwrap_err();
+    assert!(matches!(client, TlsError::PeerShowedNone), "{client:?}");
+    for error in [server, client] {
+        assert!(error.to_string().contains("anonymous TLS"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_openssl_shows_and_we_refuse() {
+    if !have_openssl() {
+        return;
+    }
+    for version in ["-tls1_2", "-tls1_3"] {
+        let none = connected_by(&[version]).await.unwrap_err();
+        assert!(matches!(none, TlsError::PeerShowedNone), "{version}: {none:?}");
+        let version1 = ["-cert", "v1.pem", "-key", "v1.key", version];
+        for error in [connected_to(&version1).await.unwrap_err(), connected_by(&version1).await.unwrap_err()]
+        {
+            assert!(matches!(error, TlsError::PeerVersion1), "{version}: {error:?}");
+        }
+        let foreign = ["-cert", "ec-by-v1-ca.pem", "-key", "ec.sec1.key", version];
+        for error in [connected_to(&foreign).await.unwrap_err(), connected_by(&foreign).await.unwrap_err()] {
+            assert!(matches!(error, TlsError::PeerForeign), "{version}: {error:?}");
+        }
+        let weak = ["-cert", "rsa1024.pem", "-key", "rsa1024.key", "-cipher", "ALL@SECLEVEL=0", version];
+        for error in [connected_to(&weak).await.unwrap_err(), connected_by(&weak).await.unwrap_err()] {
+            assert!(matches!(error, TlsError::PeerUnusable(_)), "{version}: {error:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_we_show_and_openssl_refuses() {
+    if !have_openssl() {
+        return;
+    }
+    for version in ["-tls1_2", "-tls1_3"] {
+        // It trusts another CA than ours. As a client it says why only to us, so there we are the ones to hear.
+        let server = ["-CAfile", "v1-ca.pem", "-Verify", "3", "-verify_return_error", version];
+        let error = connected_to(&[&server[..], &RSA].concat()).await.unwrap_err();
+        assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{version}: {error:?}");
+        let client = ["-CAfile", "v1-ca.pem", "-verify_return_error", version];
+        let error = connected_by(&[&client[..], &RSA].concat()).await.unwrap_err();
+        assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{version}: {error:?}");
+    }
+}
+
+#[test]
+fn the_mend_for_a_version_1_certificate_mends_it() {
+    if !have_openssl() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["ca.pem", "ca.key", "v1.pem", "v1.key"] {
+        std::fs::write(dir.path().join(name), fixture(name)).unwrap();
+    }
+    let [ca, ca_key, certificate, key] =
+        ["ca.pem", "ca.key", "v1.pem", "v1.key"].map(|name| dir.path().join(name));
+    let error = Credentials::from_files(&ca, &certificate, &key).load().unwrap_err().to_string();
+    let mend = error.split('`').nth(1).unwrap();
+    let mend = mend.replace("KEYFILE", key.to_str().unwrap());
+    let mend =
+        mend.replace("CAFILE", ca.to_str().unwrap()).replace("KEY-OF-THE-CA", ca_key.to_str().unwrap());
+    let done =
+        std::process::Command::new("sh").arg("-c").arg(&mend).current_dir(dir.path()).output().unwrap();
+    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+    let mended = certificate.with_extension("pem.v3");
+    assert_eq!(Credentials::from_files(&ca, mended, &key).load().unwrap().warnings(), []);
+}
+
+#[test]
+fn the_mend_for_an_encrypted_key_mends_it() {
+    if !have_openssl() {
+        return;
+    }
+    for name in ["rsa.encrypted-pkcs8.key", "rsa.encrypted-legacy.key"] {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join(name);
+        std::fs::write(&key, fixture(name)).unwrap();
+        let load = |key| Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key).load();
+        let error = load(key.clone()).unwrap_err().to_string();
+        // The passphrase is asked for at the terminal; here it is given along.
+        let mend =
+            error.split('`').nth(1).unwrap().replace("openssl pkey", "openssl pkey -passin pass:secret");
+        let done = std::process::Command::new("sh").arg("-c").arg(&mend).output().unwrap();
+        assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+        load(key.with_extension("key.plain")).unwrap();
+    }
+}

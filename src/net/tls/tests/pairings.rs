@@ -1,0 +1,235 @@
+//! Two TLS ends meet: the right ones understand each other, of the wrong ones each side knows why not.
+
+use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+
+use super::pki::{Ca, certified_key};
+use super::*;
+use crate::net::tls::Refusal;
+
+/// An ending in short, to compare.
+fn short(result: &Result<Stream, TlsError>) -> String {
+    match result {
+        Ok(_) => "ok".into(),
+        Err(TlsError::Refused(refusal)) => format!("refused: {refusal:?}"),
+        Err(error) => {
+            let debug = format!("{error:?}");
+            debug.split([' ', '(']).next().unwrap().to_owned()
+        }
+    }
+}
+
+/// Has the two meet in each version and in both directions, `culprit` being given for each version.
+async fn all_ways(
+    what: &str,
+    good: &Credentials,
+    culprit: impl Fn(&[Version]) -> End,
+    finds: &str,
+    hears: Refusal,
+) {
+    let hears = format!("refused: {hears:?}");
+    for version in VERSIONS {
+        let culprit = culprit(&[version]);
+        let good = End::load(good, &[&TLS12, &TLS13]);
+        let (connector, listener) = meet(&good, &culprit).await;
+        assert_eq!(short(&connector), finds, "{what}: the listener is the culprit, {version:?}");
+        assert_eq!(short(&listener), hears, "{what}: the listener is the culprit, {version:?}");
+        let (connector, listener) = meet(&culprit, &good).await;
+        assert_eq!(short(&connector), hears, "{what}: the connector is the culprit, {version:?}");
+        assert_eq!(short(&listener), finds, "{what}: the connector is the culprit, {version:?}");
+    }
+}
+
+async fn all_ways_ours(what: &str, good: &Credentials, culprit: &Credentials, finds: &str, hears: Refusal) {
+    all_ways(what, good, |versions| End::load(culprit, versions), finds, hears).await;
+}
+
+async fn all_well(a: &Credentials, b: &Credentials, what: &str) {
+    for version in VERSIONS {
+        let (a, b) = (End::load(a, &[version]), End::load(b, &[&TLS12, &TLS13]));
+        for (connector, listener) in [(&a, &b), (&b, &a)] {
+            let (connector, listener) = meet(connector, listener).await;
+            assert_eq!(
+                (short(&connector), short(&listener)),
+                ("ok".into(), "ok".into()),
+                "{what} {version:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_leaves_of_one_ca_understand_each_other_and_know_each_other() {
+    let ca = Ca::new("ca");
+    let (a, b) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
+    all_well(&a.trusting(&ca), &b.trusting(&ca), "plain leaves").await;
+
+    let (at_a, at_b) =
+        meet(&End::load(&a.trusting(&ca), &[&TLS13]), &End::load(&b.trusting(&ca), &[&TLS13])).await;
+    let (at_a, at_b) = (at_a.unwrap(), at_b.unwrap());
+    assert_eq!(at_a.peer_certificate(), Some(b.der.as_slice()));
+    assert_eq!(at_b.peer_certificate(), Some(a.der.as_slice()));
+    assert!(at_a.is_tls());
+    assert_eq!(at_a.tcp().local_addr().unwrap(), at_b.tcp().peer_addr().unwrap());
+}
+
+#[tokio::test]
+async fn intermediates_are_followed_when_they_are_sent() {
+    let ca = Ca::new("ca");
+    let below = ca.intermediate("first").intermediate("second");
+    let leaf = below.leaf(|_| ());
+    all_well(&leaf.trusting(&ca), &ca.credentials(), "two intermediates").await;
+    assert!(leaf.trusting(&ca).load().unwrap().warnings().is_empty());
+
+    let first = leaf.chain.split_inclusive("-----END CERTIFICATE-----").next().unwrap();
+    let without = Credentials::from_pem(ca.pem(), first, leaf.key.as_str());
+    all_ways_ours("intermediates left out", &ca.credentials(), &without, "PeerForeign", Refusal::UnknownCa)
+        .await;
+}
+
+#[tokio::test]
+async fn a_cafile_of_several_cas_trusts_each() {
+    let (one, other) = (Ca::new("one"), Ca::new("other"));
+    let both = format!("some words before\n{}\r\n{}", one.pem(), other.pem());
+    let trusting_both = |ca: &Ca| {
+        let leaf = ca.leaf(|_| ());
+        Credentials::from_pem(both.as_str(), leaf.chain, leaf.key)
+    };
+    all_well(&trusting_both(&one), &trusting_both(&other), "two CAs").await;
+}
+
+#[tokio::test]
+async fn rsa_and_ec_keys_in_every_form() {
+    let rsa =
+        |key| Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), fixture_path(key));
+    let ec = |certificate, ca| {
+        Credentials::from_files(fixture_path(ca), fixture_path(certificate), fixture_path("ec.sec1.key"))
+    };
+    all_well(&rsa("rsa.pkcs8.key"), &ec("ec.pem", "ca.pem"), "RSA in PKCS#8, EC in SEC1").await;
+    all_well(&rsa("rsa.pkcs1.key"), &rsa("rsa.pkcs8.key"), "RSA in PKCS#1").await;
+    let v1_ca = ec("ec-by-v1-ca.pem", "v1-ca.pem");
+    all_well(&v1_ca, &v1_ca, "an X.509 version 1 CA").await;
+    assert!(v1_ca.load().unwrap().warnings().is_empty());
+}
+
+#[tokio::test]
+async fn certificates_out_of_their_time() {
+    let ca = Ca::new("ca");
+    let expired = ca.leaf(|params| params.not_after = date_time_ymd(2020, 1, 1)).trusting(&ca);
+    let good = ca.credentials();
+    all_ways_ours("expired", &good, &expired, "PeerExpired", Refusal::CertificateExpired).await;
+    let early = ca.leaf(|params| params.not_before = date_time_ymd(2999, 1, 1)).trusting(&ca);
+    all_ways_ours("not yet valid", &good, &early, "PeerNotYetValid", Refusal::CertificateExpired).await;
+}
+
+#[tokio::test]
+async fn certificates_of_another_ca() {
+    let ca = Ca::new("ca");
+    let good = ca.credentials();
+    let foreign = Ca::new("another").leaf(|_| ()).trusting(&ca);
+    all_ways_ours("another CA", &good, &foreign, "PeerForeign", Refusal::UnknownCa).await;
+    let renewed = Ca::new("ca").leaf(|_| ()).trusting(&ca);
+    all_ways_ours("another CA of the same name", &good, &renewed, "PeerForeign", Refusal::UnknownCa).await;
+}
+
+#[tokio::test]
+async fn a_peer_without_a_certificate() {
+    let ca = Ca::new("ca");
+    let good = End::load(&ca.credentials(), &[&TLS12, &TLS13]);
+    for version in VERSIONS {
+        let (connector, listener) = meet(&End::bare(None, &[version]), &good).await;
+        assert_eq!(short(&connector), "refused: CertificateRequired", "{version:?}");
+        assert_eq!(short(&listener), "PeerShowedNone", "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_cannot_be_used() {
+    let trusting = |ca: &[u8]| Credentials::from_pem(ca, fixture("rsa.pem"), fixture("rsa.pkcs8.key"));
+    let good = trusting(&fixture("ca.pem"));
+    let version1 = |versions: &[Version]| {
+        End::bare(Some(certified_key(&fixture("v1.pem"), &fixture("v1.key"))), versions)
+    };
+    all_ways("version 1", &good, version1, "PeerVersion1", Refusal::CertificateUnknown).await;
+
+    let ca = Ca::new("ca");
+    let good = ca.credentials();
+    let as_leaf = ca.as_leaf().trusting(&ca);
+    all_ways_ours("the CA's own", &good, &as_leaf, "PeerIsCa", Refusal::CertificateUnknown).await;
+
+    let stolen = |versions: &[Version]| {
+        let (theirs, ours) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
+        End::bare(Some(certified_key(theirs.chain.as_bytes(), ours.key.as_bytes())), versions)
+    };
+    all_ways("without its key", &good, stolen, "PeerUnusable", Refusal::DecryptError).await;
+
+    let garbage = |versions: &[Version]| {
+        let mut key = ca.leaf(|_| ()).certified_key();
+        key.cert[0] = vec![0x30, 0x03, 0x02, 0x01, 0x00].into();
+        End::bare(Some(key), versions)
+    };
+    all_ways("no certificate at all", &good, garbage, "PeerUnusable", Refusal::BadCertificate).await;
+}
+
+#[tokio::test]
+async fn certificates_for_the_other_side_only() {
+    let ca = Ca::new("ca");
+    let good = End::load(&ca.credentials(), &[&TLS12, &TLS13]);
+    let only = |purpose, version| {
+        End::load(&ca.leaf(|params| params.extended_key_usages = vec![purpose]).trusting(&ca), &[version])
+    };
+    for version in VERSIONS {
+        let server = only(ExtendedKeyUsagePurpose::ServerAuth, version);
+        let client = only(ExtendedKeyUsagePurpose::ClientAuth, version);
+        let (connector, listener) = meet(&client, &server).await;
+        assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()));
+        let (connector, listener) = meet(&server, &good).await;
+        assert_eq!(short(&connector), "refused: UnsupportedCertificate", "{version:?}");
+        assert_eq!(short(&listener), "PeerWrongPurpose", "{version:?}");
+        let (connector, listener) = meet(&good, &client).await;
+        assert_eq!(short(&connector), "PeerWrongPurpose", "{version:?}");
+        assert_eq!(short(&listener), "refused: UnsupportedCertificate", "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_checked_on_both_sides_but_only_when_asked_for() {
+    let ca = Ca::new("ca");
+    let named = ca.credentials();
+    for name in ["node.example", "127.0.0.1"] {
+        all_well(&ca.credentials().verify_name(name), &named, name).await;
+    }
+    for name in ["other.example", "127.0.0.2"] {
+        let asking = ca.credentials().verify_name(name);
+        all_ways_ours(name, &asking, &named, "PeerWrongName", Refusal::BadCertificate).await;
+    }
+    let nameless = ca.leaf(|params| params.subject_alt_names.clear()).trusting(&ca);
+    all_well(&nameless, &named, "no names at all").await;
+}
+
+#[tokio::test]
+async fn no_version_in_common() {
+    let ca = Ca::new("ca");
+    let (old, new) = (End::load(&ca.credentials(), &[&TLS12]), End::load(&ca.credentials(), &[&TLS13]));
+    let (connector, listener) = meet(&old, &new).await;
+    assert_eq!(short(&connector), "refused: ProtocolVersion");
+    assert_eq!(short(&listener), "Incompatible");
+    let (connector, listener) = meet(&new, &old).await;
+    assert_eq!(short(&connector), "refused: ProtocolVersion");
+    assert_eq!(short(&listener), "Incompatible");
+}
+
+#[cfg(feature = "cli")]
+#[tokio::test]
+async fn an_ephemeral_authority_issues_identities_that_meet() {
+    let authority = crate::net::tls::ephemeral_authority().unwrap();
+    let [node, agent] = ["node", "agent"].map(|name| authority.issue(name).unwrap());
+    assert!(node.warnings().is_empty());
+    let (node, agent) = (End::Ours(Tls::Mutual(node)), End::Ours(Tls::Mutual(agent)));
+    let (connector, listener) = meet(&node, &agent).await;
+    assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()));
+
+    let stranger = crate::net::tls::ephemeral_authority().unwrap().issue("node").unwrap();
+    let (connector, listener) = meet(&End::Ours(Tls::Mutual(stranger)), &agent).await;
+    assert_eq!(short(&connector), "PeerForeign");
+    assert_eq!(short(&listener), "refused: UnknownCa");
+}

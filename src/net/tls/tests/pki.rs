@@ -1,0 +1,202 @@
+//! Certificates made on the spot, and ends that check nothing.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use tokio_rustls::rustls::client::ResolvesClientCert;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+
+use std::sync::Arc;
+
+use super::Credentials;
+
+/// A CA, or an intermediate one.
+pub(super) struct Ca {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    /// What leads from this one to the CA at the root, as PEM: nothing for the root.
+    path: String,
+    root: String,
+}
+
+/// A certificate with its key, as PEM.
+pub(super) struct Leaf {
+    pub(super) chain: String,
+    pub(super) key: String,
+    pub(super) der: Vec<u8>,
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+impl Ca {
+    pub(super) fn new(name: &str) -> Ca {
+        let issuer = CertifiedIssuer::self_signed(ca_params(name), KeyPair::generate().unwrap()).unwrap();
+        let root = issuer.pem();
+        Ca { issuer, path: String::new(), root }
+    }
+
+    pub(super) fn intermediate(&self, name: &str) -> Ca {
+        let issuer =
+            CertifiedIssuer::signed_by(ca_params(name), KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        let path = format!("{}{}", issuer.pem(), self.path);
+        Ca { issuer, path, root: self.root.clone() }
+    }
+
+    /// The root's certificate.
+    pub(super) fn pem(&self) -> &str {
+        &self.root
+    }
+
+    pub(super) fn leaf(&self, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["node.example".into(), "127.0.0.1".into()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "leaf");
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Leaf {
+            chain: format!("{}{}", certificate.pem(), self.path),
+            key: key.serialize_pem(),
+            der: certificate.der().to_vec(),
+        }
+    }
+
+    /// A good leaf that trusts its own CA.
+    pub(super) fn credentials(&self) -> Credentials {
+        self.leaf(|_| ()).trusting(self)
+    }
+
+    /// The CA's own certificate, as if it were a leaf.
+    pub(super) fn as_leaf(&self) -> Leaf {
+        Leaf {
+            chain: self.issuer.pem(),
+            key: self.issuer.key().serialize_pem(),
+            der: self.issuer.der().to_vec(),
+        }
+    }
+}
+
+impl Leaf {
+    pub(super) fn trusting(&self, ca: &Ca) -> Credentials {
+        Credentials::from_pem(ca.pem(), self.chain.as_str(), self.key.as_str())
+    }
+
+    pub(super) fn certified_key(&self) -> CertifiedKey {
+        certified_key(self.chain.as_bytes(), self.key.as_bytes())
+    }
+}
+
+/// A certificate with a key, whether they fit or not.
+pub(super) fn certified_key(chain: &[u8], key: &[u8]) -> CertifiedKey {
+    let chain = rustls_pemfile::certs(&mut &*chain).collect::<Result<Vec<CertificateDer<'_>>, _>>().unwrap();
+    let key: PrivateKeyDer<'_> = rustls_pemfile::private_key(&mut &*key).unwrap().unwrap();
+    CertifiedKey::new(chain, ring::sign::any_supported_type(&key).unwrap())
+}
+
+/// An end that takes whatever certificate it is shown.
+#[derive(Debug)]
+pub(super) struct TakesAnything;
+
+fn schemes() -> Vec<SignatureScheme> {
+    ring::default_provider().signature_verification_algorithms.supported_schemes()
+}
+
+impl ServerCertVerifier for TakesAnything {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes()
+    }
+}
+
+impl ClientCertVerifier for TakesAnything {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes()
+    }
+}
+
+/// An end with no certificate at all.
+#[derive(Debug)]
+pub(super) struct ShowsNothing;
+
+impl ResolvesServerCert for ShowsNothing {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+impl ResolvesClientCert for ShowsNothing {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,117 @@
+//! What a stream does once it stands.
+
+use std::io::IoSlice;
+
+use tokio::io::AsyncWrite;
+
+use super::pki::Ca;
+use super::*;
+
+async fn standing(version: Version) -> (Stream, Stream) {
+    let ca = Ca::new("ca");
+    let (a, b) = (End::load(&ca.credentials(), &[version]), End::load(&ca.credentials(), &[version]));
+    let (a, b) = meet(&a, &b).await;
+    (a.unwrap(), b.unwrap())
+}
+
+async fn plain() -> (Stream, Stream) {
+    let (a, b) = tcp_pair().await;
+    (Tls::Off.connect(a).await.unwrap(), Tls::Off.accept(b).await.unwrap())
+}
+
+/// Drops `from` after some words and without a `close_notify` (neither rustls nor we send one on drop).
+async fn ends_at(mut from: Stream, mut to: Stream) {
+    from.write_all(b"last words").await.unwrap();
+    from.flush().await.unwrap();
+    drop(from);
+    let mut all = Vec::new();
+    to.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all, b"last words");
+    // And it stays at its end.
+    assert_eq!(to.read(&mut [0; 8]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_end_without_close_notify_reads_as_an_end() {
+    for version in VERSIONS {
+        let (a, b) = standing(version).await;
+        ends_at(a, b).await;
+        let (a, b) = standing(version).await;
+        ends_at(b, a).await;
+    }
+    let (a, b) = plain().await;
+    ends_at(a, b).await;
+}
+
+#[tokio::test]
+async fn an_end_with_close_notify_reads_as_an_end_and_leaves_the_other_way_open() {
+    for version in VERSIONS {
+        let (mut a, mut b) = standing(version).await;
+        a.shutdown().await.unwrap();
+        assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 0);
+        b.write_all(b"still here").await.unwrap();
+        b.shutdown().await.unwrap();
+        let mut all = Vec::new();
+        a.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"still here");
+    }
+}
+
+async fn megabytes(mut a: Stream, mut b: Stream) {
+    let sent: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();
+    let (head, tail) = sent.split_at(1_000_000);
+    let send = async {
+        assert!(a.is_write_vectored());
+        let written = a.write_vectored(&[IoSlice::new(head), IoSlice::new(tail)]).await.unwrap();
+        assert!(written > 0);
+        a.write_all(&sent[written..]).await.unwrap();
+        a.shutdown().await.unwrap();
+    };
+    let mut got = Vec::new();
+    let ((), n) = tokio::join!(send, b.read_to_end(&mut got));
+    assert_eq!(n.unwrap(), sent.len());
+    assert!(got == sent);
+}
+
+#[tokio::test]
+async fn much_gets_through_whole_and_in_order() {
+    for version in VERSIONS {
+        let (a, b) = standing(version).await;
+        megabytes(a, b).await;
+    }
+    let (a, b) = plain().await;
+    megabytes(a, b).await;
+}
+
+#[tokio::test]
+async fn a_plain_stream_has_no_certificate() {
+    let (a, _b) = plain().await;
+    assert!(!a.is_tls());
+    assert_eq!(a.peer_certificate(), None);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_tls_in_a_standing_stream_are_an_error_not_an_end() {
+    for version in VERSIONS {
+        let ca = Ca::new("ca");
+        let (a, mut b) = tcp_pair().await;
+        let (ours, theirs) = (End::load(&ca.credentials(), &[version]), ca.leaf(|_| ()));
+        let End::Bare(_, acceptor) = End::bare(Some(theirs.certified_key()), &[version]) else {
+            unreachable!()
+        };
+        let (ours, theirs) = tokio::join!(ours.connect(a), acceptor.accept(&mut b));
+        drop(theirs.unwrap());
+        // A record of application data that no key fits.
+        b.write_all(&[23, 3, 3, 0, 32]).await.unwrap();
+        b.write_all(&[7; 32]).await.unwrap();
+        let error = ours.unwrap().read(&mut [0; 8]).await.unwrap_err();
+        let error = TlsError::from_io(&error).unwrap();
+        assert!(matches!(error, TlsError::Protocol(_)), "{error:?}");
+    }
+}
+
+#[test]
+fn errors_that_are_not_of_tls_are_left_alone() {
+    assert!(TlsError::from_io(&std::io::ErrorKind::ConnectionReset.into()).is_none());
+    assert!(TlsError::from_io(&std::io::Error::other("something else")).is_none());
+}

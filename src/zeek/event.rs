@@ -1,0 +1,217 @@
+//! Events: `[name string, args vector]` or `[name, args, metadata]`.
+
+use super::{ArgsError, FromArgs, IntoArgs, MessageError, parts};
+use crate::data::{Timestamp, Value};
+
+/// Metadata id 1: the network timestamp, a [`Timestamp`]. Ids below [`METADATA_USER_START`] are Zeek's.
+pub const METADATA_NETWORK_TIMESTAMP: u64 = 1;
+
+/// From this metadata id on, the meaning is the users' own.
+pub const METADATA_USER_START: u64 = 200;
+
+/// A Zeek event: a name, arguments, and perhaps metadata.
+///
+/// ```
+/// use zeek_bridge::data::{Timestamp, Value};
+/// use zeek_bridge::zeek::Event;
+///
+/// let ping = Event::new("ping", ("hello", 7u64));
+/// assert_eq!(ping.args, [Value::from("hello"), Value::Count(7)]);
+/// assert_eq!(ping.network_timestamp(), None);
+///
+/// let (text, number): (String, u64) = ping.args_as()?;
+/// assert_eq!((text.as_str(), number), ("hello", 7));
+/// let wrong = ping.args_as::<(String, bool)>().unwrap_err();
+/// assert_eq!(wrong.to_string(), "ping: argument 2: expected boolean, found count");
+///
+/// let late = ping.with_network_timestamp(Timestamp::from_nanos(1));
+/// assert_eq!(late.network_timestamp(), Some(Timestamp::from_nanos(1)));
+/// # Ok::<(), zeek_bridge::zeek::EventError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The event's name, with its module: `Management::Node::API::notify_node_hello`.
+    pub name: String,
+    /// The arguments, in the order of the event's declaration.
+    pub args: Vec<Value>,
+    /// Ids and values, in the order in which they came. `None` is the two-element form, an empty list the
+    /// three-element form with nothing in it; Zeek takes them as equal.
+    pub metadata: Option<Vec<(u64, Value)>>,
+}
+
+impl Event {
+    /// An event without metadata. The arguments may be a tuple, an array or a vector; `()` for none.
+    pub fn new(name: impl Into<String>, args: impl IntoArgs) -> Self {
+        Event { name: name.into(), args: args.into_args(), metadata: None }
+    }
+
+    /// The same event with this metadata in the place of what it had.
+    #[must_use]
+    pub fn with_metadata<V: Into<Value>>(mut self, metadata: impl IntoIterator<Item = (u64, V)>) -> Self {
+        self.metadata = Some(metadata.into_iter().map(|(id, value)| (id, value.into())).collect());
+        self
+    }
+
+    /// The same event at this network time; other metadata stays.
+    #[must_use]
+    pub fn with_network_timestamp(mut self, time: Timestamp) -> Self {
+        let metadata = self.metadata.get_or_insert_default();
+        metadata.retain(|(id, _)| *id != METADATA_NETWORK_TIMESTAMP);
+        metadata.push((METADATA_NETWORK_TIMESTAMP, Value::Timestamp(time)));
+        self
+    }
+
+    /// The value of a metadata id; the first one if there are several, as in the reference.
+    #[must_use]
+    pub fn metadata_value(&self, id: u64) -> Option<&Value> {
+        let mut entries = self.metadata.iter().flatten();
+        entries.find(|(found, _)| *found == id).map(|(_, value)| value)
+    }
+
+    /// When the event happened in the time of the network, if the sender said so.
+    #[must_use]
+    pub fn network_timestamp(&self) -> Option<Timestamp> {
+        match self.metadata_value(METADATA_NETWORK_TIMESTAMP) {
+            Some(Value::Timestamp(time)) => Some(*time),
+            _ => None,
+        }
+    }
+
+    /// The arguments as Rust types: a tuple, or `Vec<Value>`. The event stays.
+    ///
+    /// # Errors
+    /// When their number or a type is wrong; the error names the event and the argument.
+    pub fn args_as<A: FromArgs>(&self) -> Result<A, EventError> {
+        A::from_args(self.args.clone()).map_err(|error| EventError::Args { event: self.name.clone(), error })
+    }
+
+    /// What [`zeek_event!`](crate::zeek_event) reads its types with.
+    #[doc(hidden)]
+    pub fn to_typed<A: FromArgs>(&self, name: &'static str) -> Result<A, EventError> {
+        self.must_be(name)?;
+        self.args_as()
+    }
+
+    /// As [`Event::to_typed`], without a copy.
+    #[doc(hidden)]
+    pub fn into_typed<A: FromArgs>(self, name: &'static str) -> Result<A, EventError> {
+        self.must_be(name)?;
+        A::from_args(self.args).map_err(|error| EventError::Args { event: self.name, error })
+    }
+
+    fn must_be(&self, expected: &'static str) -> Result<(), EventError> {
+        if self.name == expected {
+            return Ok(());
+        }
+        Err(EventError::WrongName { expected, found: self.name.clone() })
+    }
+
+    pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
+        let mut elements = parts::vector("event", content)?.into_iter();
+        let found = elements.len();
+        let (name, args, metadata) =
+            match (elements.next(), elements.next(), elements.next(), elements.next()) {
+                (Some(name), Some(args), metadata, None) => (name, args, metadata),
+                _ => return Err(MessageError::EventShape(found)),
+            };
+        let name = String::from_utf8(parts::string("event name", name)?.into_bytes())
+            .map_err(|error| MessageError::NameNotText(error.into_bytes().into()))?;
+        let args = parts::vector("event arguments", args)?;
+        let metadata = metadata.map(metadata_from_value).transpose()?;
+        Ok(Event { name, args, metadata })
+    }
+
+    pub(super) fn into_content(self) -> Value {
+        let mut elements = vec![Value::String(self.name.into()), Value::Vector(self.args)];
+        if let Some(metadata) = self.metadata {
+            let entry = |(id, value)| Value::Vector(vec![Value::Count(id), value]);
+            elements.push(Value::Vector(metadata.into_iter().map(entry).collect()));
+        }
+        Value::Vector(elements)
+    }
+}
+
+fn metadata_from_value(value: Value) -> Result<Vec<(u64, Value)>, MessageError> {
+    let entry = |entry| {
+        let [id, value] = parts::elements("event metadata entry", entry)?;
+        let id = parts::count("event metadata id", &id)?;
+        if id == METADATA_NETWORK_TIMESTAMP {
+            parts::timestamp("event network timestamp", &value)?;
+        }
+        Ok((id, value))
+    };
+    parts::vector("event metadata", value)?.into_iter().map(entry).collect()
+}
+
+/// Why an event is not the one that was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// It is another event.
+    #[error("expected event {expected}, found {found}")]
+    WrongName {
+        /// The name it must have.
+        expected: &'static str,
+        /// The name it has.
+        found: String,
+    },
+    /// Its arguments are not those of its declaration.
+    #[error("{event}: {error}")]
+    Args {
+        /// The event's name.
+        event: String,
+        /// What is wrong with the arguments.
+        error: ArgsError,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zeek::Message;
+
+    fn elements(event: Event) -> usize {
+        match event.into_content() {
+            Value::Vector(elements) => elements.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_third_element_is_written_only_if_metadata_is_given() {
+        let event = Event::new("e", ());
+        assert_eq!(elements(event.clone()), 2);
+        assert_eq!(elements(event.clone().with_metadata::<Value>([])), 3);
+        assert_eq!(elements(event.with_network_timestamp(Timestamp::from_nanos(3))), 3);
+    }
+
+    #[test]
+    fn a_network_timestamp_replaces_the_one_before_and_nothing_else() {
+        let (early, late) = (Timestamp::from_nanos(1), Timestamp::from_nanos(2));
+        let user = (METADATA_USER_START, Value::Count(7));
+        let event = Event::new("e", ())
+            .with_metadata([user.clone()])
+            .with_network_timestamp(early)
+            .with_network_timestamp(late);
+        assert_eq!(event.network_timestamp(), Some(late));
+        assert_eq!(event.metadata_value(METADATA_USER_START), Some(&Value::Count(7)));
+        assert_eq!(event.metadata_value(METADATA_USER_START + 1), None);
+        assert_eq!(event.metadata, Some(vec![user, (METADATA_NETWORK_TIMESTAMP, Value::Timestamp(late))]));
+    }
+
+    #[test]
+    fn of_two_network_timestamps_the_first_counts_and_both_are_kept() {
+        let stamp = |n| (METADATA_NETWORK_TIMESTAMP, Value::Timestamp(Timestamp::from_nanos(n)));
+        let event = Event::new("e", ()).with_metadata([stamp(1), stamp(2)]);
+        let value = Message::from(event.clone()).into_value();
+        assert_eq!(Message::from_value(value), Ok(Message::Event(event.clone())));
+        assert_eq!(event.network_timestamp(), Some(Timestamp::from_nanos(1)));
+    }
+
+    #[test]
+    fn unset_or_handmade_metadata_gives_no_timestamp() {
+        assert_eq!(Event::new("e", ()).network_timestamp(), None);
+        let odd = Event::new("e", ()).with_metadata([(METADATA_NETWORK_TIMESTAMP, Value::Count(1))]);
+        assert_eq!(odd.network_timestamp(), None);
+    }
+}

@@ -1,0 +1,98 @@
+//! Log streams and identifier updates.
+
+use super::{MessageError, parts};
+use crate::data::{ByteString, Value};
+
+/// A log stream is made known to a peer, before the first [`LogWrite`] on it.
+///
+/// `[stream enum, writer enum, writer info, fields]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCreate {
+    /// The stream's label: `Conn::LOG`.
+    pub stream: ByteString,
+    /// The writer's label: `Log::WRITER_ASCII`.
+    pub writer: ByteString,
+    /// Path, rotation and options of the writer, as Zeek sent them.
+    pub writer_info: Value,
+    /// Names and types of the columns, as Zeek sent them.
+    pub fields: Value,
+}
+
+impl LogCreate {
+    pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
+        let [stream, writer, writer_info, fields] = parts::elements("log create", content)?;
+        Ok(LogCreate {
+            stream: parts::enum_label("log create stream", stream)?,
+            writer: parts::enum_label("log create writer", writer)?,
+            writer_info,
+            fields,
+        })
+    }
+
+    pub(super) fn into_content(self) -> Value {
+        Value::Vector(vec![
+            Value::EnumValue(self.stream),
+            Value::EnumValue(self.writer),
+            self.writer_info,
+            self.fields,
+        ])
+    }
+}
+
+/// Rows for a log stream.
+///
+/// `[stream enum, writer enum, path string, serialized rows string]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogWrite {
+    /// The stream's label: `Conn::LOG`.
+    pub stream: ByteString,
+    /// The writer's label: `Log::WRITER_ASCII`.
+    pub writer: ByteString,
+    /// The log's path: `conn`.
+    pub path: ByteString,
+    /// The rows in Zeek's own serialization: opaque bytes here.
+    pub rows: ByteString,
+}
+
+impl LogWrite {
+    pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
+        let [stream, writer, path, rows] = parts::elements("log write", content)?;
+        Ok(LogWrite {
+            stream: parts::enum_label("log write stream", stream)?,
+            writer: parts::enum_label("log write writer", writer)?,
+            path: parts::string("log write path", path)?,
+            rows: parts::string("log write rows", rows)?,
+        })
+    }
+
+    pub(super) fn into_content(self) -> Value {
+        Value::Vector(vec![
+            Value::EnumValue(self.stream),
+            Value::EnumValue(self.writer),
+            Value::String(self.path),
+            Value::String(self.rows),
+        ])
+    }
+}
+
+/// A global variable has a new value.
+///
+/// `[id string, value]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentifierUpdate {
+    /// The variable's name, with its module.
+    pub id: ByteString,
+    /// Its new value.
+    pub value: Value,
+}
+
+impl IdentifierUpdate {
+    pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
+        let [id, value] = parts::elements("identifier update", content)?;
+        Ok(IdentifierUpdate { id: parts::string("identifier update id", id)?, value })
+    }
+
+    pub(super) fn into_content(self) -> Value {
+        Value::Vector(vec![Value::String(self.id), self.value])
+    }
+}

@@ -1,0 +1,333 @@
+//! `[count 1, count kind, content]`: what every data payload from Zeek looks like.
+
+use super::{Event, IdentifierUpdate, LogCreate, LogWrite, parts};
+use crate::data::Value;
+
+/// How deep batches may stand inside each other. Zeek never nests them; the limit keeps a peer from
+/// driving our recursion.
+pub const MAX_BATCH_DEPTH: usize = 8;
+
+/// The only version of the format so far.
+const FORMAT_VERSION: u64 = 1;
+
+const EVENT: u64 = 1;
+const LOG_CREATE: u64 = 2;
+const LOG_WRITE: u64 = 3;
+const IDENTIFIER_UPDATE: u64 = 4;
+const BATCH: u64 = 5;
+
+/// A message of Zeek's: what a data payload means.
+///
+/// What [`Message::from_value`] accepts, [`Message::into_value`] gives back unchanged. It is stricter than the
+/// reference in one point: superfluous elements are an error, not ignored.
+///
+/// ```
+/// use zeek_bridge::data::Value;
+/// use zeek_bridge::zeek::{Event, Message};
+///
+/// let message = Message::from(Event::new("ping", [Value::Count(1)]));
+/// let value = message.clone().into_value();
+/// assert_eq!(Message::from_value(value), Ok(message));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Kind 1: an event.
+    Event(Event),
+    /// Kind 2: a log stream is made known.
+    LogCreate(LogCreate),
+    /// Kind 3: rows for a log stream.
+    LogWrite(LogWrite),
+    /// Kind 4: a global variable has a new value.
+    IdentifierUpdate(IdentifierUpdate),
+    /// Kind 5: several messages at once, at most [`MAX_BATCH_DEPTH`] batches inside each other.
+    Batch(Vec<Message>),
+}
+
+/// Why a value is not a message of Zeek's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// A part has the wrong type.
+    #[error("{part}: expected {expected}, found {found}")]
+    WrongType {
+        /// The offending part.
+        part: &'static str,
+        /// The type it must have.
+        expected: &'static str,
+        /// The type it has.
+        found: &'static str,
+    },
+    /// A part has too few or too many elements.
+    #[error("{part}: expected {expected} elements, found {found}")]
+    WrongCount {
+        /// The offending part.
+        part: &'static str,
+        /// How many elements it must have.
+        expected: usize,
+        /// How many it has.
+        found: usize,
+    },
+    /// An event has neither two nor three elements.
+    #[error("event: expected name, arguments and perhaps metadata (2 or 3 elements), found {0} elements")]
+    EventShape(usize),
+    /// An event's name is not text.
+    #[error("event name: not UTF-8: {0:?}")]
+    NameNotText(crate::data::ByteString),
+    /// A version of the format other than 1.
+    #[error("unknown format version {0}: this library speaks version 1")]
+    UnknownVersion(u64),
+    /// A kind of message other than the five known ones.
+    #[error("unknown message kind {0}: known are 1 (event) to 5 (batch)")]
+    UnknownKind(u64),
+    /// Batches inside batches, too deep.
+    #[error("batches stand more than {MAX_BATCH_DEPTH} deep inside each other")]
+    BatchTooDeep,
+    /// One of a batch's messages is wrong; the whole batch is refused, as the reference does.
+    #[error("batch message {index}: {error}")]
+    InBatch {
+        /// The message's place in the batch, from 0.
+        index: usize,
+        /// What is wrong with it.
+        error: Box<MessageError>,
+    },
+}
+
+impl Message {
+    /// The message that a data payload holds.
+    ///
+    /// # Errors
+    /// When the value is not a message of Zeek's, or not of a known version and kind. The error names the
+    /// offending part.
+    pub fn from_value(value: Value) -> Result<Self, MessageError> {
+        Self::decode(value, MAX_BATCH_DEPTH)
+    }
+
+    /// The data payload for this message.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        let (kind, content) = match self {
+            Message::Event(event) => (EVENT, event.into_content()),
+            Message::LogCreate(create) => (LOG_CREATE, create.into_content()),
+            Message::LogWrite(write) => (LOG_WRITE, write.into_content()),
+            Message::IdentifierUpdate(update) => (IDENTIFIER_UPDATE, update.into_content()),
+            Message::Batch(messages) => {
+                (BATCH, Value::Vector(messages.into_iter().map(Message::into_value).collect()))
+            }
+        };
+        Value::Vector(vec![Value::Count(FORMAT_VERSION), Value::Count(kind), content])
+    }
+
+    /// The data payload for this message, which stays.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        self.clone().into_value()
+    }
+
+    fn decode(value: Value, depth: usize) -> Result<Self, MessageError> {
+        let [version, kind, content] = parts::elements("message", value)?;
+        let version = parts::count("message version", &version)?;
+        if version != FORMAT_VERSION {
+            return Err(MessageError::UnknownVersion(version));
+        }
+        match parts::count("message kind", &kind)? {
+            EVENT => Event::from_content(content).map(Message::Event),
+            LOG_CREATE => LogCreate::from_content(content).map(Message::LogCreate),
+            LOG_WRITE => LogWrite::from_content(content).map(Message::LogWrite),
+            IDENTIFIER_UPDATE => IdentifierUpdate::from_content(content).map(Message::IdentifierUpdate),
+            BATCH => {
+                let depth = depth.checked_sub(1).ok_or(MessageError::BatchTooDeep)?;
+                let messages = parts::vector("batch", content)?.into_iter().enumerate();
+                messages
+                    .map(|(index, message)| {
+                        Self::decode(message, depth)
+                            .map_err(|error| MessageError::InBatch { index, error: Box::new(error) })
+                    })
+                    .collect::<Result<_, _>>()
+                    .map(Message::Batch)
+            }
+            unknown => Err(MessageError::UnknownKind(unknown)),
+        }
+    }
+}
+
+impl From<Message> for Value {
+    fn from(message: Message) -> Self {
+        message.into_value()
+    }
+}
+
+impl TryFrom<Value> for Message {
+    type Error = MessageError;
+
+    fn try_from(value: Value) -> Result<Self, MessageError> {
+        Message::from_value(value)
+    }
+}
+
+impl From<Event> for Message {
+    fn from(event: Event) -> Self {
+        Message::Event(event)
+    }
+}
+
+impl From<LogCreate> for Message {
+    fn from(create: LogCreate) -> Self {
+        Message::LogCreate(create)
+    }
+}
+
+impl From<LogWrite> for Message {
+    fn from(write: LogWrite) -> Self {
+        Message::LogWrite(write)
+    }
+}
+
+impl From<IdentifierUpdate> for Message {
+    fn from(update: IdentifierUpdate) -> Self {
+        Message::IdentifierUpdate(update)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{ByteString, Timestamp};
+    use Value as V;
+
+    fn vector<const N: usize>(elements: [Value; N]) -> Value {
+        V::Vector(elements.into())
+    }
+
+    fn string(text: &str) -> Value {
+        V::String(text.into())
+    }
+
+    fn message(kind: u64, content: Value) -> Value {
+        vector([V::Count(1), V::Count(kind), content])
+    }
+
+    fn ping() -> Value {
+        message(1, vector([string("ping"), vector([V::Count(7)])]))
+    }
+
+    fn error(value: Value) -> String {
+        Message::from_value(value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_kind_is_read_and_written_back_unchanged() {
+        let (label, writer) = (|| V::enum_value("Conn::LOG"), || V::enum_value("Log::WRITER_ASCII"));
+        let binary = || V::String(ByteString::from(&b"\x00\xff"[..]));
+        let event = |metadata: Value| message(1, vector([string("e"), vector([]), metadata]));
+        let stamp = || vector([V::Count(1), V::Timestamp(Timestamp::from_nanos(5))]);
+        for value in [
+            ping(),
+            message(1, vector([string(""), vector([])])),
+            event(vector([])),
+            event(vector([stamp()])),
+            event(vector([vector([V::Count(900), V::None]), stamp(), stamp()])),
+            message(2, vector([label(), writer(), V::None, vector([V::Boolean(true)])])),
+            message(3, vector([label(), writer(), binary(), binary()])),
+            message(4, vector([binary(), V::Real(0.5)])),
+            message(5, vector([])),
+            message(
+                5,
+                vector([ping(), message(5, vector([ping()])), message(4, vector([binary(), V::None]))]),
+            ),
+        ] {
+            let read = Message::from_value(value.clone()).unwrap();
+            assert_eq!(read.to_value(), value);
+            assert_eq!(Value::from(read), value);
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_offending_part() {
+        let (label, writer) = (|| V::enum_value("Conn::LOG"), || V::enum_value("Log::WRITER_ASCII"));
+        let with_metadata = |m: Value| message(1, vector([string("e"), vector([]), m]));
+        for (value, expected) in [
+            (V::None, "message: expected vector, found none"),
+            (vector([V::Count(1), V::Count(1)]), "message: expected 3 elements, found 2"),
+            (vector([string("x"), V::Count(1), V::None]), "message version: expected count, found string"),
+            (vector([V::Count(1), V::Integer(1), V::None]), "message kind: expected count, found integer"),
+            (message(1, string("x")), "event: expected vector, found string"),
+            (
+                message(1, vector([string("x")])),
+                "event: expected name, arguments and perhaps metadata (2 or 3 elements), found 1 elements",
+            ),
+            (message(1, vector([V::Count(0), vector([])])), "event name: expected string, found count"),
+            (
+                message(1, vector([V::String(vec![b'a', 0xff].into()), vector([])])),
+                "event name: not UTF-8: \"a\\xff\"",
+            ),
+            (
+                message(1, vector([string("e"), string("a")])),
+                "event arguments: expected vector, found string",
+            ),
+            (with_metadata(V::None), "event metadata: expected vector, found none"),
+            (with_metadata(vector([V::None])), "event metadata entry: expected vector, found none"),
+            (
+                with_metadata(vector([vector([V::Count(1)])])),
+                "event metadata entry: expected 2 elements, found 1",
+            ),
+            (
+                with_metadata(vector([vector([string("id"), V::None])])),
+                "event metadata id: expected count, found string",
+            ),
+            (
+                with_metadata(vector([vector([V::Count(1), V::Count(2)])])),
+                "event network timestamp: expected timestamp, found count",
+            ),
+            (message(2, vector([])), "log create: expected 4 elements, found 0"),
+            (
+                message(2, vector([string("s"), writer(), V::None, V::None])),
+                "log create stream: expected enum-value, found string",
+            ),
+            (
+                message(2, vector([label(), V::None, V::None, V::None])),
+                "log create writer: expected enum-value, found none",
+            ),
+            (
+                message(3, vector([label(), writer(), string("p"), string("r"), V::None])),
+                "log write: expected 4 elements, found 5",
+            ),
+            (
+                message(3, vector([label(), writer(), V::None, string("r")])),
+                "log write path: expected string, found none",
+            ),
+            (
+                message(3, vector([label(), writer(), string("p"), vector([])])),
+                "log write rows: expected string, found vector",
+            ),
+            (message(4, vector([V::None, V::None])), "identifier update id: expected string, found none"),
+            (message(5, V::None), "batch: expected vector, found none"),
+            (
+                message(5, vector([ping(), message(5, vector([message(1, string("x"))]))])),
+                "batch message 1: batch message 0: event: expected vector, found string",
+            ),
+        ] {
+            assert_eq!(error(value), expected);
+        }
+    }
+
+    #[test]
+    fn unknown_versions_and_kinds_are_their_own_errors() {
+        let version = vector([V::Count(2), V::Count(1), V::None]);
+        assert_eq!(Message::from_value(version), Err(MessageError::UnknownVersion(2)));
+        for kind in [0, 6, u64::MAX] {
+            assert_eq!(Message::from_value(message(kind, V::None)), Err(MessageError::UnknownKind(kind)));
+        }
+    }
+
+    #[test]
+    fn nested_batches_are_read_up_to_the_limit() {
+        let nested = |depth: usize| (0..depth).fold(ping(), |inner, _| message(5, vector([inner])));
+        assert!(Message::from_value(nested(MAX_BATCH_DEPTH)).is_ok());
+        let mut error = Message::from_value(nested(MAX_BATCH_DEPTH + 1)).unwrap_err();
+        for _ in 0..MAX_BATCH_DEPTH {
+            let MessageError::InBatch { index: 0, error: inner } = error else { panic!("{error}") };
+            error = *inner;
+        }
+        assert_eq!(error, MessageError::BatchTooDeep);
+    }
+}

@@ -1,0 +1,290 @@
+//! Zeek's records and events as Rust structs, by declaration.
+
+/// Declares a Zeek record: a struct that becomes a vector with one element per field, in the order of the
+/// declaration, `none` for a field that is `None`.
+///
+/// The fields may have any type with `Into<Value>` and [`FromValue`](crate::data::FromValue); `Option<T>` stands for an `&optional` field.
+/// The struct gets both traits too, so records can stand in records, containers and events. It is read only
+/// from a vector of exactly as many elements, and an error names the offending field.
+/// Attributes and visibilities are kept; for `Debug` and the like write a `derive`.
+///
+/// ```
+/// use zeek_bridge::data::{FromValue, Value};
+/// use zeek_bridge::zeek_record;
+///
+/// zeek_record! {
+///     /// An endpoint of a connection.
+///     #[derive(Debug, PartialEq)]
+///     pub struct Host {
+///         /// Its name.
+///         pub name: String,
+///         /// Bytes it sent, if counted.
+///         pub sent: Option<u64>,
+///     }
+/// }
+///
+/// let host = Host { name: "a".to_string(), sent: None };
+/// let value = Value::from(host);
+/// assert_eq!(value, Value::Vector(vec!["a".into(), Value::None]));
+/// assert_eq!(Host::from_value(value)?.sent, None);
+///
+/// let wrong = Value::Vector(vec!["a".into(), "b".into()]);
+/// assert_eq!(Host::from_value(wrong).unwrap_err().to_string(), "field sent: expected count, found string");
+/// let short = Value::Vector(vec!["a".into()]);
+/// assert_eq!(Host::from_value(short).unwrap_err().to_string(), "expected 2 fields, found 1");
+/// # Ok::<(), zeek_bridge::data::WrongType>(())
+/// ```
+#[macro_export]
+macro_rules! zeek_record {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $( $(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty ),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $( $(#[$field_meta])* $field_vis $field: $type, )*
+        }
+
+        impl ::core::convert::From<$name> for $crate::data::Value {
+            fn from(record: $name) -> Self {
+                let $name { $($field),* } = record;
+                $crate::data::Value::Vector(::std::vec![
+                    $( ::core::convert::Into::<$crate::data::Value>::into($field) ),*
+                ])
+            }
+        }
+
+        impl $crate::data::FromValue for $name {
+            fn from_value(
+                value: $crate::data::Value,
+            ) -> ::core::result::Result<Self, $crate::data::WrongType> {
+                const NAMES: &[&str] = &[$(::core::stringify!($field)),*];
+                #[allow(unused_mut, unused_variables)]
+                let mut fields = $crate::zeek::Fields::of_record(value, NAMES)?;
+                ::core::result::Result::Ok($name { $( $field: fields.field::<$type>()? ),* })
+            }
+        }
+    };
+}
+
+/// Declares a Zeek event: a struct with its name in Zeek and one field per argument.
+///
+/// The struct becomes an [`Event`](crate::zeek::Event) (and so a [`Message`](crate::zeek::Message)) by `into`, and is
+/// read from an event, or a reference to one, by `try_from`. The constant `NAME` holds the event's name. Field types are as
+/// for [`zeek_record!`](crate::zeek_record). The event must have this name and exactly as many arguments; an error
+/// names the offending one. Metadata is not read: look at the event.
+///
+/// ```
+/// use zeek_bridge::data::Value;
+/// use zeek_bridge::zeek::Event;
+/// use zeek_bridge::zeek_event;
+///
+/// zeek_event! {
+///     /// Somebody calls.
+///     #[derive(Debug, PartialEq)]
+///     pub struct Ping("Example::ping") {
+///         /// What was said.
+///         pub text: String,
+///         /// How often.
+///         pub times: u64,
+///     }
+/// }
+///
+/// let event = Event::from(Ping { text: "hello".to_string(), times: 3 });
+/// assert_eq!(event, Event::new("Example::ping", ("hello", 3u64)));
+/// assert_eq!(Ping::try_from(&event)?.times, 3);
+///
+/// let error = |event: Event| Ping::try_from(event).unwrap_err().to_string();
+/// assert_eq!(
+///     error(Event::new(Ping::NAME, ("hello", "3"))),
+///     "Example::ping: argument 2 (times): expected count, found string"
+/// );
+/// assert_eq!(error(Event::new(Ping::NAME, ())), "Example::ping: expected 2 arguments, found 0");
+/// assert_eq!(error(Event::new("pong", ())), "expected event Example::ping, found pong");
+/// # Ok::<(), zeek_bridge::zeek::EventError>(())
+/// ```
+#[macro_export]
+macro_rules! zeek_event {
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident ( $event:expr ) {
+            $( $(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty ),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        $vis struct $name {
+            $( $(#[$field_meta])* $field_vis $field: $type, )*
+        }
+
+        impl $name {
+            /// The event's name in Zeek.
+            $vis const NAME: &'static str = $event;
+        }
+
+        impl $crate::zeek::IntoArgs for $name {
+            fn into_args(self) -> ::std::vec::Vec<$crate::data::Value> {
+                let $name { $($field),* } = self;
+                ::std::vec![ $( ::core::convert::Into::<$crate::data::Value>::into($field) ),* ]
+            }
+        }
+
+        impl $crate::zeek::FromArgs for $name {
+            fn from_args(
+                args: ::std::vec::Vec<$crate::data::Value>,
+            ) -> ::core::result::Result<Self, $crate::zeek::ArgsError> {
+                const NAMES: &[&str] = &[$(::core::stringify!($field)),*];
+                #[allow(unused_mut, unused_variables)]
+                let mut fields = $crate::zeek::Fields::of_event(args, NAMES)?;
+                ::core::result::Result::Ok($name { $( $field: fields.argument::<$type>()? ),* })
+            }
+        }
+
+        impl ::core::convert::From<$name> for $crate::zeek::Event {
+            fn from(event: $name) -> Self {
+                $crate::zeek::Event::new($name::NAME, event)
+            }
+        }
+
+        impl ::core::convert::From<$name> for $crate::zeek::Message {
+            fn from(event: $name) -> Self {
+                $crate::zeek::Message::Event(event.into())
+            }
+        }
+
+        impl ::core::convert::TryFrom<$crate::zeek::Event> for $name {
+            type Error = $crate::zeek::EventError;
+
+            fn try_from(
+                event: $crate::zeek::Event,
+            ) -> ::core::result::Result<Self, $crate::zeek::EventError> {
+                event.into_typed($name::NAME)
+            }
+        }
+
+        impl ::core::convert::TryFrom<&$crate::zeek::Event> for $name {
+            type Error = $crate::zeek::EventError;
+
+            fn try_from(
+                event: &$crate::zeek::Event,
+            ) -> ::core::result::Result<Self, $crate::zeek::EventError> {
+                event.to_typed($name::NAME)
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::data::{FromValue, Value};
+    use crate::zeek::{Event, EventError, Message};
+
+    crate::zeek_record! {
+        #[derive(Debug, Clone, PartialEq)]
+        pub(crate) struct Inner { r#type: u64, note: Option<String> }
+    }
+
+    crate::zeek_record! {
+        #[derive(Debug, Clone, PartialEq)]
+        pub(crate) struct Outer {
+            pub(crate) inner: Inner,
+            several: Vec<Inner>,
+            perhaps: Option<Inner>,
+            anything: Value,
+        }
+    }
+
+    crate::zeek_record! {
+        #[derive(Debug, PartialEq)]
+        struct Empty {}
+    }
+
+    crate::zeek_event! {
+        #[derive(Debug, Clone, PartialEq)]
+        struct Told("Example::told") { r#in: bool, outer: Outer }
+    }
+
+    crate::zeek_event! {
+        #[derive(Debug, PartialEq)]
+        struct Done("Example::done") {}
+    }
+
+    fn inner(note: Option<&str>) -> Inner {
+        Inner { r#type: 1, note: note.map(Into::into) }
+    }
+
+    fn outer() -> Outer {
+        let several = vec![inner(None), inner(Some("x"))];
+        Outer { inner: inner(Some("y")), several, perhaps: None, anything: Value::None }
+    }
+
+    fn vector<const N: usize>(elements: [Value; N]) -> Value {
+        Value::Vector(elements.into())
+    }
+
+    #[test]
+    fn records_stand_in_records_vectors_and_options() {
+        let value = Value::from(outer());
+        let one = |note: Value| vector([Value::Count(1), note]);
+        let several = vector([one(Value::None), one("x".into())]);
+        assert_eq!(value, vector([one("y".into()), several, Value::None, Value::None]));
+        assert_eq!(Outer::from_value(value), Ok(outer()));
+        assert_eq!(Value::from(Empty {}), vector([]));
+        assert_eq!(Empty::from_value(vector([])), Ok(Empty {}));
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_with_the_way_to_it() {
+        let Value::Vector(good) = Value::from(outer()) else { panic!() };
+        let error = |at: usize, wrong: Value| {
+            let mut fields = good.clone();
+            fields[at] = wrong;
+            Outer::from_value(Value::Vector(fields)).unwrap_err().to_string()
+        };
+        assert_eq!(error(0, Value::None), "field inner: expected vector, found none");
+        assert_eq!(
+            error(0, vector(["x".into(), Value::None])),
+            "field inner, field type: expected count, found string"
+        );
+        assert_eq!(error(2, vector([])), "field perhaps: expected 2 fields, found 0");
+        assert_eq!(
+            Outer::from_value(Value::Count(1)).unwrap_err().to_string(),
+            "expected vector, found count"
+        );
+    }
+
+    #[test]
+    fn events_become_messages_and_come_back() {
+        let told = Told { r#in: true, outer: outer() };
+        let event = Event::from(told.clone());
+        assert_eq!((event.name.as_str(), event.args.len()), (Told::NAME, 2));
+        assert_eq!(Told::try_from(&event), Ok(told.clone()));
+        assert_eq!(Message::from(told.clone()), Message::Event(event.clone()));
+        assert_eq!(Told::try_from(event), Ok(told));
+        assert_eq!(Done::try_from(Event::from(Done {})), Ok(Done {}));
+    }
+
+    #[test]
+    fn a_wrong_event_says_what_is_wrong() {
+        let both = |event: Event| {
+            let error = Told::try_from(&event).unwrap_err();
+            assert_eq!(Told::try_from(event), Err(error.clone()));
+            error
+        };
+        let named = EventError::WrongName { expected: "Example::told", found: "Example::done".into() };
+        assert_eq!(both(Event::from(Done {})), named);
+        assert_eq!(
+            both(Event::new(Told::NAME, (1u64, outer()))).to_string(),
+            "Example::told: argument 1 (in): expected boolean, found count"
+        );
+        assert_eq!(
+            both(Event::new(Told::NAME, (true, vector([])))).to_string(),
+            "Example::told: argument 2 (outer): expected 4 fields, found 0"
+        );
+        assert_eq!(
+            both(Event::new(Told::NAME, (true,))).to_string(),
+            "Example::told: expected 2 arguments, found 1"
+        );
+    }
+}

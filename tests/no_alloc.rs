@@ -1,0 +1,106 @@
+//! What reading costs in memory, as counted by the allocator.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+mod common;
+
+use allocation_counter::measure;
+use common::{Fixture, Phase, golden_values};
+use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, check_value, decode_value};
+
+#[test]
+fn checking_a_data_message_allocates_nothing() {
+    let mut messages = 0;
+    for fixture in Fixture::all() {
+        for frame in fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered) {
+            let envelope = Envelope::decode(&frame.body()).unwrap();
+            if envelope.kind == EnvelopeType::Data {
+                let cost = measure(|| envelope.check(&Limits::DEFAULT).unwrap());
+                assert_eq!(cost.count_total, 0, "{} frame {}", fixture.name, frame.index);
+                messages += 1;
+            }
+        }
+    }
+    assert!(messages > 0);
+}
+
+#[test]
+fn checking_a_golden_value_allocates_nothing() {
+    for golden in golden_values() {
+        let cost = measure(|| check_value(&golden.bytes, &Limits::DEFAULT).unwrap());
+        assert_eq!(cost.count_total, 0, "{}", golden.name);
+    }
+}
+
+#[test]
+fn reading_an_envelope_copies_nothing() {
+    let fixture = Fixture::load("all-types");
+    let frames = || fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered);
+    let largest = frames().max_by_key(|frame| frame.bytes.len()).unwrap().body();
+    assert!(largest.len() > 10_000);
+    let cost = measure(|| drop(Envelope::decode(&largest).unwrap()));
+    // One share of the frame at most, whatever its size.
+    assert!(cost.bytes_total < 100, "{cost:?}");
+}
+
+/// `count` as a varbyte of five bytes.
+fn claim(tag: u8, count: u32) -> Vec<u8> {
+    let group = |shift: u32| u8::try_from((count >> shift) & 0x7f).unwrap() | 0x80;
+    vec![tag, group(0), group(7), group(14), group(21), u8::try_from(count >> 28).unwrap()]
+}
+
+#[test]
+fn a_count_that_is_only_claimed_costs_nothing() {
+    for tag in [5, 11, 12, 13, 14] {
+        for count in [1_000, u32::MAX] {
+            let bytes = claim(tag, count);
+            let cost = measure(|| drop(decode_value(&bytes, &Limits::DEFAULT).unwrap_err()));
+            assert_eq!(cost.bytes_total, 0, "tag {tag}, count {count}");
+        }
+    }
+}
+
+#[test]
+fn claims_inside_of_claims_cost_little() {
+    // As many claims as may nest, each of as much as there are bytes behind it: none is true, but
+    // none can be called a lie before the end of the input.
+    for tag in [12, 13, 14] {
+        let size = 1_000_000;
+        let mut bytes = Vec::new();
+        while bytes.len() < 6 * Limits::DEFAULT.max_depth {
+            bytes.extend(claim(tag, size));
+        }
+        bytes.resize(bytes.len() + usize::try_from(size).unwrap(), 0xff);
+        let cost = measure(|| drop(decode_value(&bytes, &Limits::DEFAULT).unwrap_err()));
+        assert!(cost.bytes_max < 1_000_000, "tag {tag}: {cost:?}");
+    }
+}
+
+#[test]
+fn a_message_costs_no_more_than_its_limits_say() {
+    let limit = Limits::DEFAULT.max_elements;
+    let vector = |count: usize, element: &[u8]| {
+        [claim(14, u32::try_from(count).unwrap()), element.repeat(count)].concat()
+    };
+    for (what, bytes) in [
+        ("nones", vector(limit - 1, &[0])),
+        ("strings", vector(limit - 1, &[5, 1, b'x'])),
+        ("empty sets", vector(limit - 1, &[12, 0])),
+        ("pairs", vector(limit / 4 - 1, &[13, 1, 0, 0])),
+        // One more than twice a power of two, where a vector that doubles its room has most to spare.
+        ("vectors", vector(limit / 130 - 1, &vector(129, &[0]))),
+    ] {
+        let mut value = None;
+        let cost = measure(|| value = Some(decode_value(&bytes, &Limits::DEFAULT).unwrap()));
+        let (kept, most) = (u64::try_from(cost.bytes_current).unwrap(), cost.bytes_max);
+        let strings = u64::try_from(bytes.len()).unwrap();
+        println!("{what}: {kept} bytes, {most} at most, of {strings} on the wire");
+        assert!(kept <= (64 << 20) + strings, "{what}: {kept}");
+        assert!(most <= (96 << 20) + strings, "{what}: {most}");
+    }
+}

@@ -1,0 +1,37 @@
+//! Alone in its process: which of a program's log lines are taken is decided for all of its threads at once.
+#![cfg(feature = "cli")]
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use zeek_bridge::net::tls::{CredentialWarning, Credentials};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_peers_will_not_like_is_logged_when_credentials_are_loaded() {
+    let log = Log::default();
+    let writer = log.clone();
+    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls");
+    let [ca, certificate, key] = ["v1-ca.pem", "rsa.pem", "rsa.pkcs8.key"].map(|name| fixtures.join(name));
+    let loaded = Credentials::from_files(&ca, &certificate, &key).load().unwrap();
+    assert!(matches!(loaded.warnings(), [CredentialWarning::Foreign { .. }]), "{loaded:?}");
+
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("WARN") && text.contains("is not signed by a CA in cafile"), "{text}");
+    assert!(text.contains(certificate.to_str().unwrap()) && text.contains(ca.to_str().unwrap()), "{text}");
+}
