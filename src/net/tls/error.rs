@@ -41,9 +41,9 @@ pub enum TlsError {
     )]
     PeerShowedNone,
 
-    /// The peer's certificate, or one in its chain, is an X.509 version 1 certificate.
+    /// The peer's certificate is an X.509 version 1 certificate.
     #[error(
-        "the peer's certificate (or one it is signed with) is X.509 version 1, which this TLS back end cannot use: \
+        "the peer's certificate is X.509 version 1, which this TLS back end cannot use: \
          reissue it as version 3, e.g. with `openssl x509 -req ... -extfile v3.ext`, \
          where v3.ext says `basicConstraints=CA:FALSE`"
     )]
