@@ -9,6 +9,7 @@ mod output;
 mod peered;
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
 pub use error::{CloseReason, PeeringError};
