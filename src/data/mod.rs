@@ -5,6 +5,7 @@ mod address;
 mod byte_string;
 mod container;
 mod convert;
+mod display;
 mod endpoint_id;
 mod path;
 mod port;
