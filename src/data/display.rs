@@ -1,0 +1,129 @@
+//! Values in the reference's own notation, the one that logs and Zeek's scripts show.
+
+use std::fmt::{self, Display, Formatter, Write};
+
+use super::Value;
+
+/// The reference's notation: `nil`, `T`, `1.500000`, `80/tcp`, `{a, b}`, `{key -> value}`, `(a, b)`.
+///
+/// Strings stand as they are, without quotes, and bytes that are not UTF-8 as U+FFFD: this is for
+/// people, and cannot be read back. Recurses as deep as the value nests.
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::None => f.write_str("nil"),
+            Value::Boolean(true) => f.write_str("T"),
+            Value::Boolean(false) => f.write_str("F"),
+            Value::Count(count) => write!(f, "{count}"),
+            Value::Integer(integer) => write!(f, "{integer}"),
+            // C's `%f`; the wire has one NaN, without a sign.
+            Value::Real(real) if real.is_nan() => f.write_str("nan"),
+            Value::Real(real) => write!(f, "{real:.6}"),
+            Value::String(string) => write!(f, "{string}"),
+            Value::Address(address) => write!(f, "{address}"),
+            Value::Subnet(subnet) => write!(f, "{subnet}"),
+            Value::Port(port) => write!(f, "{port}"),
+            Value::Timestamp(timestamp) => write!(f, "{timestamp}"),
+            Value::Timespan(timespan) => write!(f, "{timespan}"),
+            Value::EnumValue(label) => write!(f, "{label}"),
+            Value::Set(set) => separated(f, '{', set.iter(), '}'),
+            Value::Table(table) => separated(f, '{', table.iter().map(Pair), '}'),
+            Value::Vector(elements) => separated(f, '(', elements, ')'),
+        }
+    }
+}
+
+/// A key and its value in a table.
+struct Pair<'a>(&'a (Value, Value));
+
+impl Display for Pair<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (key, value) = self.0;
+        write!(f, "{key} -> {value}")
+    }
+}
+
+fn separated(
+    f: &mut Formatter<'_>,
+    open: char,
+    elements: impl IntoIterator<Item = impl Display>,
+    close: char,
+) -> fmt::Result {
+    f.write_char(open)?;
+    for (index, element) in elements.into_iter().enumerate() {
+        write!(f, "{}{element}", if index == 0 { "" } else { ", " })?;
+    }
+    f.write_char(close)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Address, Port, Protocol, Set, Subnet, Table, Timespan, Timestamp};
+
+    #[test]
+    fn scalars_are_written_as_the_reference_writes_them() {
+        let address: Address = "1.2.3.4".parse().unwrap();
+        let subnet: Subnet = "2001:db8::/32".parse().unwrap();
+        for (value, text) in [
+            (Value::None, "nil"),
+            (Value::Boolean(true), "T"),
+            (Value::Boolean(false), "F"),
+            (Value::Count(u64::MAX), "18446744073709551615"),
+            (Value::Integer(i64::MIN), "-9223372036854775808"),
+            (Value::String("a \"b\"\n".into()), "a \"b\"\n"),
+            (Value::String(b"a\xff\0"[..].into()), "a\u{fffd}\0"),
+            (Value::Address(address), "1.2.3.4"),
+            (Value::Subnet(subnet), "2001:db8::/32"),
+            (Value::Port(Port::new(80, Protocol::Tcp)), "80/tcp"),
+            (Value::Port(Port::new(0, Protocol::Unknown)), "0/?"),
+            (Value::Timestamp(Timestamp::from_nanos(-5)), "-5ns"),
+            (Value::Timespan(Timespan::from_nanos(1_500_000_000)), "1500000000ns"),
+            (Value::enum_value("Conn::LOG"), "Conn::LOG"),
+        ] {
+            assert_eq!(value.to_string(), text);
+        }
+    }
+
+    /// The texts were printed by glibc's `printf("%f")`.
+    #[test]
+    fn reals_are_written_as_c_writes_them() {
+        for (real, text) in [
+            (0.0, "0.000000"),
+            (-0.0, "-0.000000"),
+            (1.0, "1.000000"),
+            (-7.5, "-7.500000"),
+            (2.666_666_666_666_666_5, "2.666667"),
+            (0.007_812_5, "0.007812"),
+            (0.023_437_5, "0.023438"),
+            (1e-300, "0.000000"),
+            (-1e-300, "-0.000000"),
+            (0.9999999, "1.000000"),
+            (1e23, "99999999999999991611392.000000"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+            (-f64::NAN, "nan"),
+        ] {
+            assert_eq!(Value::Real(real).to_string(), text);
+        }
+        let largest = Value::Real(f64::MAX).to_string();
+        assert!(
+            largest.starts_with("179769313486231570814527423731704356798070567525844996598917"),
+            "{largest}"
+        );
+        assert!(largest.ends_with("250404026184124858368.000000"), "{largest}");
+        assert_eq!(largest.len(), 309 + ".000000".len());
+    }
+
+    #[test]
+    fn containers_have_their_brackets() {
+        assert_eq!(Value::Vector(vec![]).to_string(), "()");
+        assert_eq!(Value::Set(Set::new()).to_string(), "{}");
+        assert_eq!(Value::Table(Table::new()).to_string(), "{}");
+        assert_eq!(Value::from((1u64, "x", None::<bool>)).to_string(), "(1, x, nil)");
+        assert_eq!(Value::Set(["b", "a"].into_iter().collect()).to_string(), "{a, b}");
+        let table: Table = [(("k", 2u64), Value::from([1.5])), (("k", 1), Value::None)].into_iter().collect();
+        assert_eq!(Value::Table(table).to_string(), "{(k, 1) -> nil, (k, 2) -> (1.500000)}");
+    }
+}
