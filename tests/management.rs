@@ -161,8 +161,7 @@ async fn a_slow_dispatch_does_not_hold_up_others() {
     assert!(slow.await.unwrap().missing.is_empty());
 }
 
-/// The clock is paused and moves only when everything waits.
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_late_answer_is_not_sent() {
     let (endpoint, address) = listening().await;
     let mut subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
@@ -172,7 +171,8 @@ async fn a_late_answer_is_not_sent() {
         }
         Ok(None)
     };
-    let node = Node::start(connected(&address).await, "worker-1", handler).await;
+    let budget = Duration::from_secs(2);
+    let node = Node::start_with_budget(connected(&address).await, "worker-1", handler, budget).await;
     let mut did = node.events();
     endpoint.wanted(&NODE_TOPIC, 1).await;
     for (reqid, word) in [("1", "never"), ("2", "at once")] {

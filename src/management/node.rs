@@ -26,7 +26,7 @@ pub trait Handler: Send + Sync + 'static {
     /// [`failure::unknown_dispatch`] is Zeek's text for an action that is not known.
     ///
     /// A handler that panics is answered for with a failure. One that takes longer than
-    /// [`REQUEST_TIMEOUT`] is stopped and not answered for: the agent has forgotten the request.
+    /// the node's budget ([`REQUEST_TIMEOUT`], if nothing else was said) is stopped and not answered for: the agent has forgotten the request.
     fn dispatch(
         &self,
         action: String,
@@ -78,7 +78,7 @@ pub enum NodeEvent {
         /// The answer.
         result: ManagementResult,
     },
-    /// An answer was not sent: it was not ready within [`REQUEST_TIMEOUT`], or the peer is gone.
+    /// An answer was not sent: it was not ready in time, or the peer is gone.
     Unanswered {
         /// The request.
         reqid: String,
@@ -148,12 +148,21 @@ struct Shared<H> {
 impl Node {
     /// Starts the node `name`. The endpoint's peers may be there already or come later.
     pub async fn start(endpoint: Endpoint, name: impl Into<String>, handler: impl Handler) -> Node {
+        Self::start_with_budget(endpoint, name, handler, REQUEST_TIMEOUT).await
+    }
+
+    /// As [`Node::start`], for agents that forget a request after another time than Zeek's.
+    pub async fn start_with_budget(
+        endpoint: Endpoint,
+        name: impl Into<String>,
+        handler: impl Handler,
+        budget: Duration,
+    ) -> Node {
         let (events, _) = broadcast::channel(1024);
         let (stop, stopped) = watch::channel(false);
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
         let wanted = endpoint.watch_wanted(&NODE_TOPIC);
-        let shared =
-            Shared { endpoint, name: name.into(), handler, events: events.clone(), budget: REQUEST_TIMEOUT };
+        let shared = Shared { endpoint, name: name.into(), handler, events: events.clone(), budget };
         let task = tokio::spawn(Arc::new(shared).run(subscriber, wanted, stopped));
         Node { events, stop, task }
     }
