@@ -1,26 +1,4 @@
 //! Rust types to [`Value`] (`From`) and back ([`FromValue`]).
-//!
-//! | Rust | Zeek |
-//! | --- | --- |
-//! | `bool` | `bool` |
-//! | `u8` to `u64` | `count` |
-//! | `i8` to `i64` | `int` |
-//! | `f64` | `double` |
-//! | [`String`], `&str`, [`ByteString`] | `string` |
-//! | [`Address`], [`IpAddr`], [`Ipv4Addr`], [`Ipv6Addr`] | `addr` |
-//! | [`Subnet`], [`Port`], [`Timestamp`], [`Timespan`] | `subnet`, `port`, `time`, `interval` |
-//! | `Vec<T>`, `[T; N]` | `vector` |
-//! | tuples of one to six | `record` (a vector with an element per field) |
-//! | [`Set`], [`BTreeSet`], [`HashSet`] | `set` |
-//! | [`Table`], [`BTreeMap`], [`HashMap`] | `table` |
-//! | `Option<T>` | what `T` is, or `none` for an unset field |
-//! | [`Value`] | `any` |
-//!
-//! Numbers convert without loss or not at all; nothing is parsed, rounded or guessed. A `Vec<u8>` is a
-//! vector of counts, as any other `Vec` of numbers is a vector: bytes become a string by way of
-//! [`ByteString`] only. `usize`, whose width differs between machines, is left out. An enum of Zeek's
-//! is best mirrored by an enum of one's own, with `From<It> for Value` by [`Value::enum_value`] and
-//! `FromValue` by [`Value::as_enum_value`].
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -71,6 +49,28 @@ impl WrongType {
 }
 
 /// A Rust type that can be made from a [`Value`]; the way back is `Into<Value>`.
+///
+/// | Rust | Zeek |
+/// | --- | --- |
+/// | `bool` | `bool` |
+/// | `u8` to `u64` | `count` |
+/// | `i8` to `i64` | `int` |
+/// | `f64` | `double` |
+/// | [`String`], `&str`, [`ByteString`] | `string` |
+/// | [`Address`], [`IpAddr`], [`Ipv4Addr`], [`Ipv6Addr`] | `addr` |
+/// | [`Subnet`], [`Port`], [`Timestamp`], [`Timespan`] | `subnet`, `port`, `time`, `interval` |
+/// | `Vec<T>`, `[T; N]` | `vector` |
+/// | tuples of one to six | `record` (a vector with an element per field) |
+/// | [`Set`], [`BTreeSet`], [`HashSet`] | `set` |
+/// | [`Table`], [`BTreeMap`], [`HashMap`] | `table` |
+/// | `Option<T>` | what `T` is, or `none` for an unset field |
+/// | [`Value`] | `any` |
+///
+/// Numbers convert without loss or not at all; nothing is parsed, rounded or guessed. A `Vec<u8>` is a
+/// vector of counts, as any other `Vec` of numbers is a vector: bytes become a string by way of
+/// [`ByteString`] only. `usize`, whose width differs between machines, is left out. An enum of Zeek's
+/// is best mirrored by an enum of one's own, with `From<It> for Value` by [`Value::enum_value`] and
+/// `FromValue` by [`Value::as_enum_value`].
 pub trait FromValue: Sized {
     /// Takes the value apart.
     ///

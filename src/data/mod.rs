@@ -2,11 +2,14 @@
 
 mod access;
 mod address;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod byte_string;
 mod container;
 mod convert;
 mod display;
 mod endpoint_id;
+mod json;
 mod path;
 mod port;
 mod time;
@@ -17,9 +20,10 @@ pub use byte_string::ByteString;
 pub use container::{Set, Table};
 pub use convert::{FromValue, WrongType};
 pub use endpoint_id::{EndpointId, InvalidEndpointId};
+pub use json::{JsonError, parse_json};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
-pub use time::{TimeOutOfRange, Timespan, Timestamp};
+pub use time::{InvalidTimespan, TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};
 
 use std::cmp::Ordering;

@@ -1,0 +1,248 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::data::arbitrary;
+
+fn error(text: &str) -> String {
+    Value::from_json_text(text).unwrap_err().to_string()
+}
+
+/// Equal, where whole numbers are equal to the same numbers with a point, and `-0` is not `0`.
+fn same(a: &Json, b: &Json) -> bool {
+    match (a, b) {
+        (Json::Number(a), Json::Number(b)) => {
+            a == b
+                || (a.is_f64() || b.is_f64()) && a.as_f64().map(f64::to_bits) == b.as_f64().map(f64::to_bits)
+        }
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Json::Object(a), Json::Object(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|((k, a), (l, b))| k == l && same(a, b))
+        }
+        _ => a == b,
+    }
+}
+
+#[test]
+fn every_golden_value_is_read_and_written_back() {
+    let lines = include_str!("../../../fixtures/values.jsonl").lines();
+    let mut count = 0;
+    for line in lines {
+        let line = parse_json(line).unwrap();
+        let (name, json) = (&line["name"], &line["json"]);
+        let value = Value::from_json(json).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(same(&value.to_json(), json), "{name}: {} for {json}", value.to_json());
+        assert_eq!(Value::from_json_text(value.to_json().to_string()), Ok(value), "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 83);
+}
+
+proptest! {
+    #[test]
+    fn any_value_comes_back_from_its_text(value in arbitrary::value()) {
+        let text = value.to_json().to_string();
+        prop_assert_eq!(Value::from_json_text(&text), Ok(value), "{}", text);
+    }
+
+    #[test]
+    fn any_real_keeps_all_its_digits(real in proptest::num::f64::ANY) {
+        let text = Value::Real(real).to_json().to_string();
+        prop_assert_eq!(Value::from_json_text(&text), Ok(Value::Real(real)), "{}", text);
+    }
+
+    /// Whatever is taken in is a value that can be written.
+    #[test]
+    fn any_json_is_read_or_refused(
+        data_type in prop::sample::select(TYPES.split(", ").collect::<Vec<_>>()),
+        key in prop::sample::select(vec!["data", "hex", "ns"]),
+        content in prop_oneof![
+            Just("null".to_owned()), Just("true".to_owned()), Just("{}".to_owned()), Just("[]".to_owned()),
+            Just("[[]]".to_owned()), Just("[{}]".to_owned()), any::<i64>().prop_map(|n| n.to_string()),
+            any::<f64>().prop_map(|n| json!(n).to_string()), "[0-9a-f:./]{0,8}".prop_map(|t| json!(t).to_string()),
+        ],
+    ) {
+        let text = format!(r#"{{"@data-type":"{data_type}","{key}":{content}}}"#);
+        match Value::from_json_text(&text) {
+            Ok(value) => {
+                prop_assert_eq!(value.type_name(), data_type);
+                prop_assert_eq!(Value::from_json(&value.to_json()), Ok(value));
+            }
+            Err(error) => prop_assert!(matches!(error, JsonError::WrongType(_)), "{}: {}", text, error),
+        }
+    }
+}
+
+#[test]
+fn values_mean_what_their_json_says() {
+    let v4 = "1.2.3.4".parse().unwrap();
+    for (json, value) in [
+        (json!({"@data-type": "none"}), Value::None),
+        (json!({"@data-type": "none", "data": null}), Value::None),
+        (json!({"@data-type": "real", "data": 1}), Value::Real(1.0)),
+        (json!({"@data-type": "real", "data": "-inf"}), Value::Real(f64::NEG_INFINITY)),
+        (json!({"@data-type": "string", "hex": "61fF"}), Value::String(b"a\xff"[..].into())),
+        (json!({"@data-type": "string", "hex": ""}), Value::String("".into())),
+        (json!({"@data-type": "enum-value", "hex": "ff"}), Value::enum_value(&b"\xff"[..])),
+        (json!({"@data-type": "address", "data": "::ffff:1.2.3.4"}), Value::Address(v4)),
+        (json!({"@data-type": "subnet", "data": "10.1.2.3/8"}), Value::Subnet("10.0.0.0/8".parse().unwrap())),
+        (
+            json!({"@data-type": "timespan", "data": "1500ms"}),
+            Value::Timespan(Timespan::from_nanos(1_500_000_000)),
+        ),
+        (json!({"@data-type": "timestamp", "ns": -1}), Value::Timestamp(Timestamp::from_nanos(-1))),
+        (json!({"type": "data-message", "topic": "/t", "@data-type": "count", "data": 1}), Value::Count(1)),
+    ] {
+        assert_eq!(Value::from_json(&json), Ok(value), "{json}");
+    }
+    assert_eq!(Value::from_json_text(" {\"@data-type\":\"real\",\"data\":-0}\n"), Ok(Value::Real(-0.0)));
+}
+
+#[test]
+fn elements_are_taken_in_any_order() {
+    let count = |n: u64| json!({"@data-type": "count", "data": n});
+    let set = json!({"@data-type": "set", "data": [count(2), count(1)]});
+    assert_eq!(Value::from_json(&set), Ok(Value::Set([1u64, 2].into_iter().collect())));
+    let pair = |n: u64| json!({"key": count(n), "value": count(0)});
+    let table = json!({"@data-type": "table", "data": [pair(2), pair(1)]});
+    assert_eq!(Value::from_json(&table), Ok(Value::Table([(1u64, 0u64), (2, 0)].into_iter().collect())));
+}
+
+#[test]
+fn what_is_no_value_is_refused_with_the_reason() {
+    let with = |data_type: &str, rest: &str| error(&format!(r#"{{"@data-type":"{data_type}",{rest}}}"#));
+    for (found, expected) in [
+        (error("5"), r#"expected an object with "@data-type" and "data", found 5"#),
+        (error("{}"), r#"expected an object with "@data-type", found none there"#),
+        (error(r#"{"@data-type":"count"}"#), r#"expected an object with "data", found none there"#),
+        (with("none", r#""data":0"#), r#"expected "data" of a none to be {}, found 0"#),
+        (with("boolean", r#""data":1"#), "expected true or false, found 1"),
+        (with("count", r#""data":-1"#), "expected count: a whole number from 0 to 2^64 - 1, found -1"),
+        (with("count", r#""data":1.0"#), "expected count: a whole number from 0 to 2^64 - 1, found 1.0"),
+        (
+            with("integer", r#""data":9223372036854775808"#),
+            "expected integer: a whole number from -2^63 to 2^63 - 1, found 9223372036854775808",
+        ),
+        (
+            with("real", r#""data":"infinity""#),
+            r#"expected real: a number, "inf", "-inf" or "nan", found "infinity""#,
+        ),
+        (with("string", r#""data":7"#), "expected text, found 7"),
+        (with("string", r#""text":"""#), r#"expected an object with "data" or "hex", found neither"#),
+        (with("string", r#""data":"","hex":"""#), r#"expected an object with "data" or "hex", found both"#),
+        (with("string", r#""hex":"abc""#), r#"expected an even number of hexadecimal digits, found "abc""#),
+        (with("enum-value", r#""hex":"xy""#), r#"expected an even number of hexadecimal digits, found "xy""#),
+        (with("address", r#""data":"1.2.3""#), r#"expected an IPv4 or IPv6 address, found "1.2.3""#),
+        (with("subnet", r#""data":"1.2.3.4/33""#), r#"expected subnet: ADDRESS/LENGTH, found "1.2.3.4/33""#),
+        (
+            with("port", r#""data":"65536/tcp""#),
+            r#"expected port: NUMBER/PROTOCOL with tcp, udp, icmp or ?, found "65536/tcp""#,
+        ),
+        (
+            with("timestamp", r#""data":"2022-04-10T07:00:00.000""#),
+            r#"expected timestamp: "ns" with whole nanoseconds since 1970, found no "ns""#,
+        ),
+        (
+            with("timestamp", r#""ns":1.5"#),
+            r#"expected timestamp: "ns" with whole nanoseconds since 1970, found 1.5"#,
+        ),
+        (
+            with("timespan", r#""data":"5m""#),
+            r#"expected timespan: a whole number with ns, us, ms, s, min, h or d, found "5m""#,
+        ),
+        (with("timespan", r#""ns":"5""#), r#"expected timespan: whole nanoseconds, found "5""#),
+        (with("vector", r#""data":{}"#), "expected an array, found an object"),
+        (with("string", r#""data":["x"]"#), "expected text, found an array"),
+    ] {
+        assert_eq!(found, expected);
+    }
+    let unknown = with("counter", r#""data":1"#);
+    assert_eq!(unknown, format!(r#"expected "@data-type" to be one of {TYPES}, found "counter""#));
+    let long = with("address", &format!(r#""data":"{}""#, "é".repeat(50)));
+    assert!(long.ends_with(&format!(r#"found "{}" and more"#, "é".repeat(40))), "{long}");
+}
+
+#[test]
+fn equal_elements_and_keys_are_refused() {
+    let count = json!({"@data-type": "count", "data": 1});
+    let set = json!({"@data-type": "set", "data": [count, count]}).to_string();
+    assert_eq!(error(&set), "expected a set of different elements, found two equal ones");
+    let pair = json!({"key": count, "value": count});
+    let table = json!({"@data-type": "table", "data": [pair, pair]}).to_string();
+    assert_eq!(error(&table), "expected a table with different keys, found two equal ones");
+}
+
+#[test]
+fn an_error_says_where() {
+    let (good, bad) = (json!({"@data-type": "count", "data": 1}), json!({"@data-type": "count"}));
+    let table = |pair| json!({"@data-type": "table", "data": [pair]});
+    let within = |inner| error(&json!({"@data-type": "vector", "data": [good, inner]}).to_string());
+    let what = r#"expected an object with "data", found none there"#;
+    let key = within(table(json!({"key": bad, "value": good})));
+    assert_eq!(key, format!("vector element 1, table key 0: {what}"));
+    let value = within(table(json!({"key": good, "value": bad})));
+    assert_eq!(value, format!("vector element 1, table value 0: {what}"));
+    let element = within(json!({"@data-type": "set", "data": [good, bad]}));
+    assert_eq!(element, format!("vector element 1, set element 1: {what}"));
+    let pair = r#"vector element 1, table key 0: expected a pair: {"key": .., "value": ..}, found 3"#;
+    assert_eq!(within(table(json!(3))), pair);
+    let half = r#"vector element 1, table value 0: expected an object with "value", found none there"#;
+    assert_eq!(within(table(json!({"key": good}))), half);
+}
+
+#[test]
+fn what_is_not_json_is_refused_with_its_place() {
+    for (text, expected) in [
+        ("", "not JSON: there is nothing"),
+        (" \n", "not JSON: there is nothing"),
+        ("{\n\"a\" 1}", "not JSON: expected `:` at line 2 column 5"),
+        ("{} {}", "not JSON: more than one value"),
+        ("{}x", "not JSON: expected value at line 1 column 3"),
+        ("[1e400]", "not JSON: number out of range at line 1 column 6"),
+    ] {
+        assert_eq!(error(text), expected, "{text:?}");
+    }
+    assert!(matches!(Value::from_json_text(b"\"\xff\""), Err(JsonError::Syntax(_))));
+}
+
+/// `value` inside of `depth` vectors or tables.
+fn nested(depth: usize, value: Value, table: bool) -> Value {
+    (0..depth).fold(value, |value, _| {
+        if table { Value::Table([(0u64, value)].into_iter().collect()) } else { Value::from([value]) }
+    })
+}
+
+#[test]
+fn the_deepest_value_is_read_and_a_deeper_one_refused() {
+    for table in [false, true] {
+        let deepest = nested(MAX_DEPTH, Value::None, table);
+        let json = deepest.to_json();
+        // As much as the program puts around a value.
+        let line = parse_json(json!({"event": "e", "args": [json]}).to_string()).unwrap();
+        assert_eq!(Value::from_json(&line["args"][0]), Ok(deepest));
+        let deeper = nested(MAX_DEPTH + 1, Value::None, table).to_json();
+        assert_eq!(Value::from_json(&deeper), Err(JsonError::TooDeep));
+        assert_eq!(Value::from_json_text(deeper.to_string()), Err(JsonError::TooDeep));
+    }
+}
+
+#[test]
+fn a_million_brackets_do_not_exhaust_the_stack() {
+    for open in ["[", "{\"a\":", "{\"@data-type\":\"vector\",\"data\":["] {
+        assert_eq!(Value::from_json_text(open.repeat(1_000_000)), Err(JsonError::TooDeep));
+    }
+}
+
+#[test]
+fn only_brackets_outside_of_strings_count() {
+    for (text, depth) in [
+        (r#"["[[[", "\"[[", "\\", [{}]]"#, 3),
+        ("[[], [], [[]]]", 3),
+        ("]]]]", 0),
+        (r#""[[["#, 0),
+        (r#"["\"#, 1),
+    ] {
+        assert_eq!(deepest(text.as_bytes()), depth, "{text}");
+    }
+    let brackets = Value::String("[".repeat(1_000).into());
+    assert_eq!(Value::from_json_text(brackets.to_json().to_string()), Ok(brackets));
+}
