@@ -91,12 +91,12 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// Every folder of `fixtures/`, by name.
+    /// Every folder of `fixtures/` that holds a connection, by name.
     pub fn names() -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(folder())
             .unwrap()
             .map(|entry| entry.unwrap())
-            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .filter(|entry| entry.path().join("frames.jsonl").is_file())
             .map(|entry| entry.file_name().into_string().unwrap())
             .collect();
         names.sort();

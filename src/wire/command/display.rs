@@ -7,7 +7,11 @@ use crate::data::Timespan;
 
 impl Display for EntityId {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.endpoint.is_nil() { f.write_str("none") } else { write!(f, "{}@{}", self.object, self.endpoint) }
+        if *self == EntityId::default() {
+            f.write_str("none")
+        } else {
+            write!(f, "{}@{}", self.object, self.endpoint)
+        }
     }
 }
 
@@ -59,8 +63,13 @@ struct Expiry(Option<Timespan>);
 
 impl Display for Expiry {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        const UNITS: [(i64, &str); 5] =
-            [(3_600_000_000_000, "h"), (60_000_000_000, "min"), (1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+        const UNITS: [(i64, &str); 5] = [
+            (3_600_000_000_000, "h"),
+            (60_000_000_000, "min"),
+            (1_000_000_000, "s"),
+            (1_000_000, "ms"),
+            (1_000, "us"),
+        ];
         let Some(span) = self.0 else {
             return f.write_str("null");
         };
@@ -75,13 +84,12 @@ impl Display for Expiry {
     }
 }
 
-/// `nanos / unit` as a decimal number, cut off behind the ninth digit.
+/// `nanos / unit` as a decimal number, rounded to the sixth digit.
 fn quotient(nanos: i64, unit: i64) -> String {
-    let whole = nanos.checked_div(unit).unwrap_or(0);
-    let rest = nanos.checked_rem(unit).unwrap_or(0);
-    if rest == 0 {
-        return whole.to_string();
-    }
-    let billionths = i128::from(rest).saturating_mul(1_000_000_000).checked_div(i128::from(unit)).unwrap_or(0);
-    format!("{whole}.{billionths:09}").trim_end_matches('0').to_owned()
+    const MILLION: i128 = 1_000_000;
+    let unit = i128::from(unit);
+    let millionths = i128::from(nanos).saturating_mul(MILLION).saturating_add(unit >> 1);
+    let millionths = millionths.checked_div(unit).unwrap_or(0);
+    let text = format!("{}.{:06}", millionths.div_euclid(MILLION), millionths.rem_euclid(MILLION));
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

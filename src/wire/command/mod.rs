@@ -1,6 +1,8 @@
 //! Data-store commands (protocol section 7): what clones and masters of a store say to each other.
 
-// mod display;
+mod display;
+#[cfg(test)]
+mod tests;
 
 use bytes::BufMut;
 

@@ -1,0 +1,155 @@
+use super::{Command, CommandContent as C, EntityId};
+use crate::data::{EndpointId, Timespan, Value};
+use crate::wire::{DecodeReason, EncodeError, Limits, PathStep};
+
+const LIMITS: &Limits = &Limits::DEFAULT;
+const WHO: EntityId = EntityId { endpoint: EndpointId::from_bytes([7; 16]), object: 13 };
+const PUBLISHER: EntityId = EntityId { endpoint: EndpointId::from_bytes([8; 16]), object: u64::MAX };
+
+/// One of each, in the order of the wire's numbers.
+fn all_fourteen() -> [C; 14] {
+    let (key, value) = (Value::Count(5), Value::Vector(vec![Value::None, Value::Boolean(true)]));
+    let expiry = Some(Timespan::from_nanos(-1));
+    let pair = |n| (Value::Count(n), value.clone());
+    [
+        C::Put { key: key.clone(), value: value.clone(), expiry, publisher: PUBLISHER },
+        C::PutUnique {
+            key: key.clone(),
+            value: value.clone(),
+            expiry: None,
+            who: WHO,
+            request: 9,
+            publisher: PUBLISHER,
+        },
+        C::PutUniqueResult { inserted: true, who: WHO, request: 9, publisher: PUBLISHER },
+        C::Erase { key: key.clone(), publisher: PUBLISHER },
+        C::Expire { key: key.clone(), publisher: PUBLISHER },
+        C::Add { key: key.clone(), value: value.clone(), init_type: 12, expiry, publisher: PUBLISHER },
+        C::Subtract { key, value: value.clone(), expiry: None, publisher: PUBLISHER },
+        C::Clear { publisher: PUBLISHER },
+        C::AttachWriter { offset: 1, heartbeat_interval: 2 },
+        C::Keepalive { sequence: 3 },
+        C::CumulativeAck { sequence: 4 },
+        C::Nack { sequences: (0..200).collect() },
+        // Not in the order of the keys: a snapshot keeps the order that it came in.
+        C::AckClone { offset: 5, heartbeat_interval: 6, snapshot: vec![pair(2), pair(1)] },
+        C::RetransmitFailed { sequence: 7 },
+    ]
+}
+
+fn command(content: C) -> Command {
+    Command { sequence: 1, sender: WHO, receiver: EntityId::default(), content }
+}
+
+fn encoded(command: &Command) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    command.encode(&mut bytes).unwrap();
+    bytes
+}
+
+/// Where the variant's number stands: behind the sequence and two entities.
+const VARIANT: usize = 8 + 24 + 24;
+
+#[test]
+fn all_fourteen_commands_are_read_back_and_none_if_cut_short() {
+    for (number, content) in (0..).zip(all_fourteen()) {
+        let command = command(content);
+        let bytes = encoded(&command);
+        assert_eq!(bytes[VARIANT], number);
+        assert_eq!(Command::decode(&bytes, LIMITS).as_ref(), Ok(&command));
+        for cut in 0..bytes.len() {
+            let error = Command::decode(&bytes[..cut], LIMITS).unwrap_err();
+            assert_eq!(error.reason(), &DecodeReason::Truncated, "{} cut at {cut}", command.content.name());
+        }
+        let error = Command::decode(&[&bytes[..], &[0]].concat(), LIMITS).unwrap_err();
+        assert_eq!((error.offset(), error.reason()), (bytes.len(), &DecodeReason::Trailing(1)));
+    }
+}
+
+/// The one command that no captured peering has.
+#[test]
+fn a_failed_retransmission_is_a_number_behind_variant_13() {
+    let mut bytes = encoded(&command(C::Keepalive { sequence: 258 }));
+    assert_eq!(bytes[VARIANT..], [9, 0, 0, 0, 0, 0, 0, 1, 2]);
+    bytes[VARIANT] = 13;
+    let read = Command::decode(&bytes, LIMITS).unwrap();
+    assert_eq!(read.content, C::RetransmitFailed { sequence: 258 });
+    assert!(read.to_string().ends_with(", none, retransmit_failed(258))"), "{read}");
+}
+
+#[test]
+fn an_unknown_command_is_named() {
+    let mut bytes = encoded(&command(C::Keepalive { sequence: 1 }));
+    bytes[VARIANT] = 14;
+    let error = Command::decode(&bytes, LIMITS).unwrap_err();
+    assert_eq!((error.offset(), error.reason()), (VARIANT, &DecodeReason::UnknownCommand(14)));
+}
+
+#[test]
+fn a_fault_in_a_value_is_found_by_the_fields_name() {
+    let mut bytes = encoded(&command(all_fourteen()[0].clone()));
+    // Behind the variant: the key, tag and u64; the value, a vector of two of which the second is damaged.
+    let fault = VARIANT + 1 + 9 + 3;
+    bytes[fault] = 77;
+    let error = Command::decode(&bytes, LIMITS).unwrap_err();
+    assert_eq!(error.path(), [PathStep::Field("value"), PathStep::VectorElement(1)]);
+    assert_eq!((error.offset(), error.reason()), (fault, &DecodeReason::UnknownValueTag(77)));
+}
+
+#[test]
+fn a_snapshot_has_no_key_twice() {
+    let pair = || (Value::Count(1), Value::None);
+    let other = (Value::Count(0), Value::None);
+    let twice = C::AckClone { offset: 0, heartbeat_interval: 0, snapshot: vec![pair(), other, pair()] };
+    let error = Command::decode(&encoded(&command(twice)), LIMITS).unwrap_err();
+    // At the count, behind offset and interval.
+    assert_eq!((error.offset(), error.reason()), (VARIANT + 1 + 10, &DecodeReason::DuplicateKey));
+}
+
+#[test]
+fn the_values_of_one_command_share_one_allowance() {
+    // Key, value, and the value's two elements.
+    let bytes = encoded(&command(all_fourteen()[0].clone()));
+    let within = |max_elements| Command::decode(&bytes, &Limits { max_elements, ..Limits::DEFAULT });
+    assert!(within(4).is_ok());
+    assert_eq!(within(3).unwrap_err().reason(), &DecodeReason::TooManyElements { limit: 3 });
+}
+
+#[test]
+fn a_command_with_a_value_that_nests_too_deep_is_not_written() {
+    let deep = (0..200).fold(Value::None, |inside, _| Value::Vector(vec![inside]));
+    let command = command(C::Erase { key: deep, publisher: PUBLISHER });
+    assert_eq!(command.encode(&mut Vec::new()), Err(EncodeError::TooDeep));
+}
+
+#[test]
+fn an_expiry_stands_in_its_largest_unit() {
+    for (nanos, text) in [
+        (None, "null"),
+        (Some(0), "*0s"),
+        (Some(1), "*1ns"),
+        (Some(-1_500_000_000), "*-1500000000ns"),
+        (Some(1_500), "*1.5us"),
+        (Some(2_000_000), "*2ms"),
+        (Some(1_000_000_000), "*1s"),
+        (Some(1_234_567_891), "*1.234568s"),
+        (Some(59_999_999_999), "*60s"),
+        (Some(90_000_000_000), "*1.5min"),
+        (Some(86_400_000_000_000), "*24h"),
+        (Some(i64::MAX), "*2562047.788015h"),
+    ] {
+        let expiry = nanos.map(Timespan::from_nanos);
+        let put = C::Put { key: Value::None, value: Value::None, expiry, publisher: EntityId::default() };
+        let shown = put.to_string();
+        assert!(shown.ends_with(&format!(", {text}, none)")), "{shown} instead of {text}");
+    }
+}
+
+#[test]
+fn only_the_entity_of_all_zeros_is_nobody() {
+    assert_eq!(EntityId::default().to_string(), "none");
+    assert_eq!(
+        EntityId { endpoint: EndpointId::NIL, object: 3 }.to_string(),
+        "3@00000000-0000-0000-0000-000000000000"
+    );
+}
