@@ -1,6 +1,7 @@
 //! Nodes and agents against each other over loopback. Everything waits on events.
 
 #![cfg(feature = "net")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
