@@ -22,6 +22,20 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Be a node of a cluster
+    ///
+    /// Says hello to every agent that it peers with, and answers its dispatches as a Zeek node with the variables of
+    /// --values does. With --connect, it goes on trying until it is stopped by SIGINT or SIGTERM; stderr says why
+    /// it cannot connect.
+    #[command(after_help = exit::HELP)]
+    Node(NodeArgs),
+    /// Be an agent for one request
+    ///
+    /// Waits for the nodes to say hello, asks them to run ACTION, and prints one JSON line per answer: "node",
+    /// "success", "data" (JSON, or null) and "error" (a text, or null). That a node answers with a failure is an
+    /// answer, and no failure of this command; that one does not answer is (exit code 5).
+    #[command(after_help = exit::HELP)]
+    Dispatch(DispatchArgs),
     /// Print every message whose topic starts with one of the prefixes
     ///
     /// One JSON line per message. For a Zeek event: "peer", "topic", "event" (its name), "args" and "metadata"
@@ -100,9 +114,42 @@ pub(crate) enum TlsMode {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct TapArgs {
+pub(crate) struct NodeArgs {
+    /// The node's name in the cluster, such as worker-01
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+    /// What get_id_value answers: a JSON object from identifiers to values, such as {"Cluster::node": "worker-01"};
+    /// any other is an "unknown id", as all are without this option
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) values: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DispatchArgs {
+    /// Ask these nodes only, and wait until they are there
+    #[arg(long, value_name = "A,B..", value_delimiter = ',',
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) nodes: Vec<String>,
+    /// Wait until so many nodes are there; without this and --nodes, one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) expect: Option<u16>,
+    /// How long hellos and answers may take together; answers alone never more than 5, for nodes do not answer later
+    #[arg(long, value_name = "SECONDS", default_value = "15")]
+    pub(crate) timeout: Seconds,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// What to run: get_id_value is all that Zeek knows of itself
+    #[arg(value_name = "ACTION")]
+    pub(crate) action: String,
+    /// Its arguments, such as the name of a global variable
+    #[arg(value_name = "ARG")]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TapArgs {
     /// What to hear: all topics that start with one of these; '' for everything
     #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
     pub(crate) topics: Vec<TopicArg>,
@@ -112,18 +159,20 @@ pub(crate) struct TapArgs {
     /// End after so long; with --count, exit with 5 if there were fewer messages
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<Seconds>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
     /// The topic to publish under
     #[arg(long, value_name = "T")]
     pub(crate) topic: TopicArg,
     /// Wait so long for a peer that wants the topic, and exit with 5 if none comes; without it, wait for ever
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<Seconds>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,11 +2,13 @@
 
 mod args;
 mod decode;
+mod dispatch;
 mod encode;
 mod exit;
 mod input;
 mod log;
 mod network;
+mod node;
 mod output;
 mod publish;
 mod signals;
@@ -22,6 +24,8 @@ use exit::Failure;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::start(cli.verbose).and_then(|()| match cli.command {
+        Command::Node(args) => on_runtime(node::run(args)),
+        Command::Dispatch(args) => on_runtime(dispatch::run(args)),
         Command::Tap(args) => on_runtime(tap::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Decode(args) => decode::run(&args),
