@@ -15,6 +15,9 @@
 pub mod data;
 #[cfg(feature = "net")]
 pub mod endpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod management;
 #[cfg(feature = "net")]
 pub mod net;

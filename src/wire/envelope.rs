@@ -293,7 +293,63 @@ impl Envelope {
         Envelope { topic, payload, ..self.clone() }
     }
 
-    fn payload_offset(&self) -> usize {
+    /// How many bytes of the frame stand before the payload.
+    pub(crate) fn payload_offset(&self) -> usize {
         FIXED_HEADER.saturating_add(self.topic.as_bytes().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::PathStep;
+    use super::*;
+
+    fn frame_of(kind: u8, payload: &[u8]) -> Bytes {
+        [&[1; 16][..], &[2; 16], &[kind, 0, 16, 0, 2, b'/', b't'], payload].concat().into()
+    }
+
+    #[test]
+    fn a_type_that_is_unknown_is_named() {
+        for kind in [0, 6] {
+            let error = Envelope::decode(&frame_of(kind, &[])).unwrap_err();
+            assert_eq!((error.offset(), error.reason()), (32, &DecodeReason::UnknownEnvelopeType(kind)));
+        }
+    }
+
+    #[test]
+    fn a_fault_in_the_payload_is_counted_from_the_start_of_the_frame() {
+        let limits = &Limits::DEFAULT;
+        let data = Envelope::decode(&frame_of(1, &[14, 1, 15])).unwrap();
+        let error = data.value(limits).unwrap_err();
+        assert_eq!(error.to_string(), "byte 41, vector element 0: unknown value tag 15");
+        assert_eq!(data.check(limits), Err(error));
+
+        let command = Envelope::decode(&frame_of(2, &[0; 7])).unwrap();
+        assert_eq!(command.command(limits).unwrap_err().offset(), 39);
+
+        let update = Envelope::decode(&frame_of(3, &[1, 9])).unwrap();
+        let error = update.filter(limits).unwrap_err();
+        assert_eq!((error.offset(), error.path()), (41, &[PathStep::FilterTopic(0)][..]));
+    }
+
+    #[test]
+    fn a_topic_of_any_length_and_bytes_is_read_back() {
+        for topic in [Vec::new(), vec![0xff, 0], vec![b'x'; Topic::MAX_LEN]] {
+            let topic = Topic::new(topic).unwrap();
+            let envelope = Envelope::data(EndpointId::NIL, topic, &Value::None).unwrap();
+            let mut out = BytesMut::new();
+            envelope.encode(&mut out).unwrap();
+            assert_eq!(Envelope::decode(&out.freeze().slice(LENGTH_FIELD..)), Ok(envelope));
+        }
+    }
+
+    #[test]
+    fn what_is_detached_holds_on_to_no_frame() {
+        let frame = frame_of(1, &[0]);
+        let envelope = Envelope::decode(&frame).unwrap();
+        let kept = envelope.detached();
+        assert_eq!(kept, envelope);
+        drop(envelope);
+        assert!(frame.is_unique());
     }
 }

@@ -182,3 +182,64 @@ fn magic_and_sender(input: &[u8]) -> Parsed<'_, EndpointId> {
     let (input, ()) = magic(input)?;
     endpoint_id(input)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Topic;
+
+    fn filter_of(count: u8) -> Vec<u8> {
+        let topics = (0..count).flat_map(|n| [2, b'/', n]);
+        [10, count].into_iter().chain(topics).collect()
+    }
+
+    #[test]
+    fn errors_say_where_they_are_and_why() {
+        use DecodeReason as R;
+        let path = [PathStep::FilterTopic(1)];
+        let description = [PathStep::Field("description")];
+        let drop_conn = [&[9][..], b"ZEEK", &[0; 16], &[40, 3, b'n']].concat();
+        let cases: [(&[u8], usize, &[PathStep], R); 9] = [
+            (&[], 0, &[], R::Truncated),
+            (&[5], 0, &[], R::UnknownHandshakeType(5)),
+            (&[13], 0, &[], R::UnknownHandshakeType(13)),
+            (b"\x07ZEEL", 1, &[], R::WrongMagic(*b"ZEEL")),
+            (b"\x07ZEEK\0", 5, &[], R::Trailing(1)),
+            (&[12, 0, 0], 1, &[], R::Trailing(2)),
+            (&[10, 2, 1, b'/', 1], 5, &path, R::Truncated),
+            (&[11, 0xff, 0xff, 0xff, 0xff, 0x7f], 1, &[], R::VarbyteOverflow),
+            (&drop_conn, 23, &description, R::Truncated),
+        ];
+        for (bytes, offset, path, reason) in cases {
+            let error = Handshake::decode(bytes, &Limits::DEFAULT).unwrap_err();
+            assert_eq!((error.offset(), error.path(), error.reason()), (offset, path, &reason), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_has_as_many_topics_as_the_limit_and_no_more() {
+        let limits = Limits { max_filter_topics: 5, ..Limits::DEFAULT };
+        assert!(Handshake::decode(&filter_of(5), &limits).is_ok());
+        let error = Handshake::decode(&filter_of(6), &limits).unwrap_err();
+        assert_eq!(error.reason(), &DecodeReason::FilterTooLarge { count: 6, limit: 5 });
+    }
+
+    #[test]
+    fn a_topic_that_no_envelope_can_carry_is_refused() {
+        let topic = vec![b'x'; Topic::MAX_LEN.saturating_add(1)];
+        let mut bytes = vec![10, 2, 0];
+        put_blob(&mut bytes, "topic", &topic).unwrap();
+        let error = Handshake::decode(&bytes, &Limits::DEFAULT).unwrap_err();
+        assert_eq!(error.reason(), &DecodeReason::TopicTooLong(topic.len()));
+        assert_eq!((error.offset(), error.path()), (3, &[PathStep::FilterTopic(1)][..]));
+    }
+
+    #[test]
+    fn a_filter_that_is_not_minimal_is_taken_and_written_minimal() {
+        let bytes = [10, 4, 2, b'/', b'b', 1, b'a', 2, b'a', b'x', 1, b'a'];
+        let message = Handshake::decode(&bytes, &Limits::DEFAULT).unwrap();
+        let mut out = BytesMut::new();
+        message.encode(&mut out).unwrap();
+        assert_eq!(out[..], [0, 0, 0, 7, 10, 2, 2, b'/', b'b', 1, b'a']);
+    }
+}

@@ -10,6 +10,7 @@ mod error;
 mod error_code;
 mod frame;
 mod handshake;
+mod json;
 mod limits;
 mod prim;
 mod value;

@@ -2,12 +2,14 @@
 
 use super::super::error::DecodeError;
 use super::super::limits::Limits;
-use super::check_value;
 use super::head::{Container, Head, head};
+use super::{Budget, check_value, value};
 use crate::data::{Address, Port, Subnet, Timespan, Timestamp, Value};
 
 /// A value that borrows from the bytes it stands in. Elements are read as they are asked for, in
-/// the order of the wire. Two are equal if they are written with the same bytes.
+/// the order of the wire: a container is passed over once where it is met and again where it is
+/// read, so for all of a large value [`ValueRef::to_value`] is the better way. Two are equal if
+/// they are written with the same bytes.
 ///
 /// ```
 /// use zeek_bridge::wire::{Limits, ValueRef};
@@ -80,11 +82,12 @@ impl<'a> ValueRef<'a> {
             ValueRef::Timestamp(x) => Value::Timestamp(*x),
             ValueRef::Timespan(x) => Value::Timespan(*x),
             ValueRef::EnumValue(x) => Value::EnumValue((*x).into()),
-            ValueRef::Set(elements) => Value::Set(elements.clone().map(|e| e.to_value()).collect()),
+            ValueRef::Set(elements) => Value::Set(owned(elements.bytes).collect()),
             ValueRef::Table(pairs) => {
-                Value::Table(pairs.clone().map(|(k, v)| (k.to_value(), v.to_value())).collect())
+                let mut parts = owned(pairs.bytes);
+                Value::Table(std::iter::from_fn(|| Some((parts.next()?, parts.next()?))).collect())
             }
-            ValueRef::Vector(elements) => Value::Vector(elements.clone().map(|e| e.to_value()).collect()),
+            ValueRef::Vector(elements) => Value::Vector(owned(elements.bytes).collect()),
         }
     }
 
@@ -147,6 +150,17 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 impl ExactSizeIterator for Pairs<'_> {}
+
+/// All the values in checked bytes. Each byte is read once, however deep the values nest.
+fn owned(mut bytes: &[u8]) -> impl Iterator<Item = Value> {
+    let mut budget =
+        Budget::new(&Limits { max_depth: usize::MAX, max_elements: usize::MAX, ..Limits::DEFAULT });
+    std::iter::from_fn(move || {
+        let (rest, value) = value(bytes, &mut budget).ok()?;
+        bytes = rest;
+        Some(value)
+    })
+}
 
 /// The first value in checked bytes, and what follows it.
 fn first(bytes: &[u8]) -> Option<(ValueRef<'_>, &[u8])> {

@@ -22,6 +22,8 @@ pub(super) use encode::put_value;
 pub(super) use own::value;
 
 #[cfg(test)]
+mod loose;
+#[cfg(test)]
 mod tests;
 
 use super::error::{DecodeReason, Parsed, fail};

@@ -1,1 +1,195 @@
+use proptest::prelude::*;
 
+use super::loose::Loose;
+use super::{decode_value, encode_value};
+use crate::data::{MAX_DEPTH, Set, Table, Value, arbitrary};
+use crate::fuzzing::read_value;
+use crate::wire::{DecodeReason, EncodeError, Limits, PathStep};
+
+const LIMITS: &Limits = &Limits::DEFAULT;
+
+fn encoded(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_value(value, &mut bytes).unwrap();
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn any_value_is_read_back_in_all_three_ways(value in arbitrary::value()) {
+        prop_assert_eq!(read_value(&encoded(&value), LIMITS), Ok(value));
+    }
+
+    #[test]
+    fn any_way_to_write_a_value_is_taken(value in arbitrary::value(), seed: u64) {
+        prop_assert_eq!(read_value(&Loose::new(seed).write(&value), LIMITS), Ok(value));
+    }
+
+    #[test]
+    fn a_duplicate_is_refused_however_it_is_written(
+        value in arbitrary::value(),
+        seed: u64,
+        place in 0..4usize,
+    ) {
+        if let Some(bytes) = Loose::new(seed).write_with_duplicate(&value, place) {
+            let error = read_value(&bytes, LIMITS).unwrap_err();
+            prop_assert!(
+                matches!(error.reason(), DecodeReason::DuplicateElement | DecodeReason::DuplicateKey),
+                "{}",
+                error
+            );
+        }
+    }
+
+    #[test]
+    fn any_value_cut_short_is_truncated(value in arbitrary::value(), seed: u64) {
+        let bytes = Loose::new(seed).write(&value);
+        for cut in 0..bytes.len() {
+            let error = read_value(&bytes[..cut], LIMITS).unwrap_err();
+            prop_assert_eq!(error.reason(), &DecodeReason::Truncated, "cut at {}", cut);
+        }
+    }
+
+    #[test]
+    fn any_damage_is_judged_alike_by_all_three_readings(
+        value in arbitrary::value(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut bytes = encoded(&value);
+        for (place, byte) in damage {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let _ = read_value(&bytes, LIMITS);
+    }
+}
+
+#[test]
+fn a_set_in_a_set_is_the_same_in_whatever_order_it_is_written() {
+    let pair = |a: u8, b: u8| [12, 2, 1, a, 1, b];
+    let outer = |first: [u8; 6], second: [u8; 6]| [&[12, 2], &first[..], &second[..]].concat();
+    for bytes in [outer(pair(0, 1), pair(0, 1)), outer(pair(0, 1), pair(1, 0)), outer(pair(1, 0), pair(0, 1))]
+    {
+        let error = read_value(&bytes, LIMITS).unwrap_err();
+        assert_eq!((error.offset(), error.path()), (0, &[][..]), "{bytes:?}");
+        assert_eq!(error.reason(), &DecodeReason::DuplicateElement);
+    }
+}
+
+#[test]
+fn what_is_equal_only_as_a_value_is_a_duplicate_too() {
+    // A "true" of 1 and of 2, a length of one byte and of two, a NaN of all ones twice, and what
+    // arrives as the same infinity.
+    let real = |bits: u64| [&[4], &bits.to_be_bytes()[..]].concat();
+    for (a, b) in [
+        (vec![1, 1], vec![1, 2]),
+        (vec![5, 1, b'x'], vec![5, 0x81, 0, b'x']),
+        (real(u64::MAX), real(u64::MAX)),
+        (real(0xfff0_0000_0000_0000), real(0x7ff8_0000_0000_0000)),
+    ] {
+        let set = [&[12, 2], &a[..], &b[..]].concat();
+        assert_eq!(read_value(&set, LIMITS).unwrap_err().reason(), &DecodeReason::DuplicateElement, "{a:?}");
+        let table = [&[13, 2], &a[..], &[0], &b[..], &[1, 1]].concat();
+        assert_eq!(read_value(&table, LIMITS).unwrap_err().reason(), &DecodeReason::DuplicateKey, "{a:?}");
+    }
+}
+
+#[test]
+fn an_error_says_where_it_is_and_why() {
+    use DecodeReason as R;
+    use PathStep::{SetElement, TableKey, TableValue, VectorElement};
+    let cases: [(&[u8], usize, &[PathStep], R); 16] = [
+        (&[], 0, &[], R::Truncated),
+        (&[15], 0, &[], R::UnknownValueTag(15)),
+        (&[2, 0, 0], 1, &[], R::Truncated),
+        (&[0, 0, 0], 1, &[], R::Trailing(2)),
+        (&[5, 3, b'a', b'b'], 2, &[], R::Truncated),
+        (&[8, 0, 80, 4], 3, &[], R::UnknownProtocol(4)),
+        (&[5, 0xff, 0xff, 0xff, 0xff, 0x10], 1, &[], R::VarbyteOverflow),
+        (&[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4, 95], 17, &[], R::InvalidPrefixLength(95)),
+        (&[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 129], 17, &[], R::InvalidPrefixLength(129)),
+        (&[14, 2, 0], 2, &[], R::Truncated),
+        (&[14, 4, 0, 0, 0, 13, 1, 2, 0], 8, &[VectorElement(3), TableKey(0)], R::Truncated),
+        (&[12, 2, 0, 13, 1, 0, 99], 6, &[SetElement(1), TableValue(0)], R::UnknownValueTag(99)),
+        (&[14, 2, 12, 2, 0, 0, 0], 2, &[VectorElement(0)], R::DuplicateElement),
+        (&[14, 1, 13, 2, 0, 0, 0, 0], 2, &[VectorElement(0)], R::DuplicateKey),
+        // The first fault in the order of the wire is the one that is told. A set is judged at its end.
+        (&[12, 3, 0, 0, 99], 4, &[SetElement(2)], R::UnknownValueTag(99)),
+        (&[14, 2, 12, 3, 1, 1, 0, 0, 99], 2, &[VectorElement(0)], R::DuplicateElement),
+    ];
+    for (bytes, offset, path, reason) in cases {
+        let error = read_value(bytes, LIMITS).unwrap_err();
+        assert_eq!((error.offset(), error.path(), error.reason()), (offset, path, &reason), "{bytes:?}");
+    }
+    let error = read_value(&[14, 4, 0, 0, 0, 13, 1, 2, 0], LIMITS).unwrap_err();
+    assert_eq!(error.to_string(), "byte 8, vector element 3, table key 0: the input ends too early");
+}
+
+/// `depth` containers inside one another.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(Value::None, |inside, level| match level % 3 {
+        0 => Value::Vector(vec![inside]),
+        1 => Value::Set([inside].into_iter().collect::<Set>()),
+        _ => Value::Table([(Value::None, inside)].into_iter().collect::<Table>()),
+    })
+}
+
+#[test]
+fn containers_nest_as_deep_as_the_limit_and_no_deeper() {
+    let bytes = encoded(&nested(MAX_DEPTH));
+    assert_eq!(read_value(&bytes, LIMITS), Ok(nested(MAX_DEPTH)));
+    for deeper in [&[12, 1][..], &[13, 1, 0], &[13, 1], &[14, 1]] {
+        let mut bytes = [deeper, &bytes].concat();
+        bytes.push(0);
+        let error = read_value(&bytes, LIMITS).unwrap_err();
+        assert_eq!(error.reason(), &DecodeReason::TooDeep { limit: MAX_DEPTH }, "{deeper:?}");
+        assert_eq!(error.path().len(), MAX_DEPTH, "{deeper:?}");
+    }
+    let limits = Limits { max_depth: 2, ..Limits::DEFAULT };
+    assert_eq!(read_value(&encoded(&nested(2)), &limits), Ok(nested(2)));
+    let error = read_value(&encoded(&nested(3)), &limits).unwrap_err();
+    assert_eq!(error.reason(), &DecodeReason::TooDeep { limit: 2 });
+    assert_eq!(error.path(), [PathStep::TableValue(0), PathStep::SetElement(0)]);
+}
+
+#[test]
+fn what_nests_too_deep_is_not_written() {
+    let mut out = Vec::new();
+    assert_eq!(encode_value(&nested(MAX_DEPTH), &mut out), Ok(()));
+    for deeper in 1..=3 {
+        assert_eq!(encode_value(&nested(MAX_DEPTH + deeper), &mut out), Err(EncodeError::TooDeep));
+    }
+}
+
+#[test]
+fn no_depth_on_the_wire_exhausts_the_stack() {
+    for tag in [12, 13, 14] {
+        let bytes = [tag, 1].repeat(500_000);
+        assert!(decode_value(&bytes, LIMITS).is_err());
+        let error = read_value(&bytes, LIMITS).unwrap_err();
+        assert_eq!(error.reason(), &DecodeReason::TooDeep { limit: MAX_DEPTH });
+    }
+}
+
+#[test]
+fn nested_values_count_towards_the_element_limit() {
+    // The outer vector, four elements, and the table's key and value in one of them.
+    let value = Value::Vector(vec![
+        Value::None,
+        Value::Table([(Value::Count(1), Value::Count(2))].into_iter().collect::<Table>()),
+        Value::None,
+        Value::None,
+    ]);
+    let bytes = encoded(&value);
+    let within = |max_elements| read_value(&bytes, &Limits { max_elements, ..Limits::DEFAULT });
+    assert_eq!(within(7), Ok(value));
+    for (limit, offset, path) in [
+        (6, bytes.len() - 1, &[PathStep::VectorElement(3)][..]),
+        (4, bytes.len() - 11, &[PathStep::VectorElement(1), PathStep::TableValue(0)]),
+        (0, 0, &[]),
+    ] {
+        let error = within(limit).unwrap_err();
+        assert_eq!(error.reason(), &DecodeReason::TooManyElements { limit });
+        assert_eq!((error.offset(), error.path()), (offset, path), "{limit}");
+    }
+}

@@ -1,0 +1,241 @@
+//! What the fuzz targets of `fuzz/` do with their input. Each panics on a fault.
+//!
+//! They are library functions so that the tests can run them over the committed seeds.
+
+#![allow(
+    missing_docs,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "to panic is how a fuzz target speaks"
+)]
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::data::{Subnet, Value};
+use crate::wire::{
+    Command, DecodeError, Envelope, EnvelopeType, FrameError, Handshake, Limits, ValueRef, check_value,
+    cut_frame, decode_value, encode_value, put_frame,
+};
+
+/// Small enough that a fuzzer meets every one of them.
+const TIGHT: Limits =
+    Limits { max_frame: 512, max_handshake_frame: 128, max_depth: 3, max_elements: 20, max_filter_topics: 3 };
+
+/// Reads `bytes` in all three ways, which have to agree in what they say.
+pub fn read_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {
+    let owned = decode_value(bytes, limits);
+    assert_eq!(check_value(bytes, limits), owned.as_ref().map(drop).map_err(Clone::clone));
+    let borrowed = ValueRef::decode(bytes, limits);
+    assert_eq!(borrowed.as_ref().map(|value| value.to_value()).map_err(Clone::clone), owned);
+    assert_eq!(borrowed.map(walked), owned);
+    owned
+}
+
+/// What a borrowed value says to someone who goes through it.
+fn walked(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Set(elements) => Value::Set(elements.map(walked).collect()),
+        ValueRef::Table(pairs) => {
+            Value::Table(pairs.map(|(key, value)| (walked(key), walked(value))).collect())
+        }
+        ValueRef::Vector(elements) => Value::Vector(elements.map(walked).collect()),
+        scalar => scalar.to_value(),
+    }
+}
+
+/// Any bytes as a value.
+pub fn value(input: &[u8]) {
+    let read = read_value(input, &Limits::DEFAULT);
+    match read_value(input, &TIGHT) {
+        Ok(value) => assert_eq!(Ok(value), read),
+        Err(error) => assert!(error.offset() <= input.len(), "{error}"),
+    }
+    match read {
+        Ok(value) => value_is_read_back(&value, input.len()),
+        Err(error) => assert!(error.offset() <= input.len(), "{error}"),
+    }
+}
+
+/// A value that was decoded from `length` bytes.
+fn value_is_read_back(value: &Value, length: usize) {
+    let mut bytes = Vec::new();
+    encode_value(value, &mut bytes).expect("what was decoded can be encoded");
+    assert!(bytes.len() <= length, "the reference's form is the shortest");
+    assert_eq!(read_value(&bytes, &Limits::DEFAULT).as_ref(), Ok(value));
+    // Bits behind a subnet's prefix, which nobody should send, are not in its text.
+    if !has_host_bits(value) {
+        assert_eq!(Value::from_json(&value.to_json()).as_ref(), Ok(value));
+    }
+}
+
+fn has_host_bits(value: &Value) -> bool {
+    match value {
+        Value::Subnet(subnet) => Subnet::new(subnet.network(), subnet.length()) != Ok(*subnet),
+        Value::Set(elements) => elements.iter().any(has_host_bits),
+        Value::Table(pairs) => pairs.iter().any(|(key, value)| has_host_bits(key) || has_host_bits(value)),
+        Value::Vector(elements) => elements.iter().any(has_host_bits),
+        _ => false,
+    }
+}
+
+/// Any bytes as a handshake message.
+pub fn handshake(input: &[u8]) {
+    let read = Handshake::decode(input, &Limits::DEFAULT);
+    match Handshake::decode(input, &TIGHT) {
+        Ok(message) => assert_eq!(Ok(message), read),
+        Err(error) => assert!(error.offset() <= input.len(), "{error}"),
+    }
+    let Ok(message) = read else { return };
+    let mut out = BytesMut::new();
+    message.encode(&mut out).expect("what was decoded can be encoded");
+    let frame = only_frame(out);
+    assert!(frame.len() <= input.len(), "filters become minimal, lengths the shortest");
+    assert_eq!(Handshake::decode(&frame, &Limits::DEFAULT).as_ref(), Ok(&message));
+    assert_eq!(message.to_json()["type"], message.name());
+}
+
+/// Any bytes as an envelope.
+pub fn envelope(input: &[u8]) {
+    let frame = Bytes::copy_from_slice(input);
+    let envelope = match Envelope::decode(&frame) {
+        Ok(envelope) => envelope,
+        Err(error) => return assert!(error.offset() <= input.len(), "{error}"),
+    };
+    let mut whole = BytesMut::new();
+    envelope.encode(&mut whole).expect("what was decoded can be encoded");
+    assert_eq!(whole.len(), envelope.frame_length());
+    let mut parts = BytesMut::new();
+    envelope.encode_header_as(envelope.sender, &mut parts).expect("what was decoded can be encoded");
+    parts.put_slice(&envelope.payload);
+    assert_eq!(whole, parts);
+    assert_eq!(envelope.detached(), envelope);
+    assert_eq!(only_frame(whole), frame, "an envelope is written in one way only");
+
+    payload(&envelope, &TIGHT);
+    payload(&envelope, &Limits::DEFAULT);
+}
+
+/// What the envelope says has to be the same in every way to ask for it.
+fn payload(envelope: &Envelope, limits: &Limits) {
+    let checked = envelope.check(limits);
+    let header = envelope.payload_offset();
+    if let Err(error) = &checked {
+        assert!((header..=header + envelope.payload.len()).contains(&error.offset()), "{error}");
+    }
+    let read = match envelope.kind {
+        EnvelopeType::Data => {
+            envelope.value(limits).map(|value| value_is_read_back(&value, envelope.payload.len()))
+        }
+        EnvelopeType::Command => envelope.command(limits).map(|command| {
+            let mut bytes = Vec::new();
+            command.encode(&mut bytes).expect("what was decoded can be encoded");
+            assert!(bytes.len() <= envelope.payload.len());
+            assert_eq!(Command::decode(&bytes, limits), Ok(command));
+        }),
+        EnvelopeType::RoutingUpdate => envelope.filter(limits).map(|filter| {
+            let again = Envelope::routing_update(envelope.sender, envelope.receiver, &filter)
+                .expect("what was decoded can be encoded");
+            assert!(again.payload.len() <= envelope.payload.len());
+            assert_eq!(again.filter(limits), Ok(filter));
+        }),
+        EnvelopeType::Ping | EnvelopeType::Pong => Ok(()),
+    };
+    assert_eq!(checked, read);
+    assert_eq!(envelope.to_json(limits).map(drop), read);
+}
+
+fn only_frame(mut stream: BytesMut) -> Bytes {
+    let frame = cut_frame(&mut stream, usize::MAX).expect("no length of 0").expect("a whole frame");
+    assert!(stream.is_empty());
+    frame
+}
+
+/// A byte that says how many chunk sizes follow, those sizes, a byte each, and a stream, which
+/// arrives in chunks of these sizes over and over.
+pub fn frames(input: &[u8]) {
+    let Some((&count, input)) = input.split_first() else { return };
+    let (sizes, stream) = input.split_at(input.len().min(count.into()));
+    let limit = TIGHT.max_frame;
+
+    let mut buffer = BytesMut::from(stream);
+    let (at_once, end) = cut_all(&mut buffer, limit);
+
+    let mut chunked = BytesMut::new();
+    let mut frames = Vec::new();
+    let mut last = Ok(());
+    let mut rest = stream;
+    let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
+    while !rest.is_empty() && last.is_ok() {
+        let (chunk, behind) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+        rest = behind;
+        chunked.put_slice(chunk);
+        let (more, end) = cut_all(&mut chunked, limit);
+        frames.extend(more);
+        last = end;
+    }
+    assert_eq!(frames, at_once);
+    assert_eq!(last, end);
+    chunked.put_slice(rest);
+    assert_eq!(chunked, buffer, "the same is left over");
+
+    let mut again = BytesMut::new();
+    for frame in &frames {
+        put_frame(&mut again, |out| {
+            out.put_slice(frame);
+            Ok(())
+        })
+        .expect("a frame within the limit");
+    }
+    again.put_slice(&buffer);
+    assert_eq!(again, stream, "nothing is lost or made up");
+}
+
+/// All frames that are there, and how it ended.
+fn cut_all(buffer: &mut BytesMut, limit: usize) -> (Vec<Bytes>, Result<(), FrameError>) {
+    let mut frames = Vec::new();
+    loop {
+        match cut_frame(buffer, limit) {
+            Ok(Some(frame)) => frames.push(frame),
+            Ok(None) => return (frames, Ok(())),
+            Err(error) => return (frames, Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    fn run_over_seeds(target: &str, body: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+        let seeds: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(!seeds.is_empty());
+        for seed in seeds {
+            println!("{}", seed.display());
+            body(&fs::read(seed).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_seed_of_a_value_passes() {
+        run_over_seeds("value", super::value);
+    }
+
+    #[test]
+    fn every_seed_of_an_envelope_passes() {
+        run_over_seeds("envelope", super::envelope);
+    }
+
+    #[test]
+    fn every_seed_of_a_handshake_message_passes() {
+        run_over_seeds("handshake", super::handshake);
+    }
+
+    #[test]
+    fn every_seed_of_a_stream_of_frames_passes() {
+        run_over_seeds("frames", super::frames);
+    }
+}

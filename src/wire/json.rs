@@ -1,0 +1,126 @@
+//! Messages as JSON, in the shape of `fixtures/*/frames.jsonl`.
+//!
+//! Topics, and the words of a `drop_conn`, are JSON strings; one whose bytes are not UTF-8 is the
+//! object `{"hex": ..}` instead, so that nothing of it is lost.
+
+use data_encoding::HEXLOWER;
+use serde_json::{Value as Json, json};
+
+use super::envelope::{Envelope, EnvelopeType};
+use super::error::DecodeError;
+use super::handshake::Handshake;
+use super::limits::Limits;
+use crate::data::Filter;
+
+impl Handshake {
+    /// The message's `type` and fields: `{"type": "hello", "sender": .., "min_version": 1,
+    /// "max_version": 1}`.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let name = self.name();
+        match self {
+            Handshake::Hello { sender, min_version, max_version } => json!({
+                "type": name,
+                "sender": sender.to_string(),
+                "min_version": min_version,
+                "max_version": max_version,
+            }),
+            Handshake::VersionSelect { sender, version } => json!({
+                "type": name,
+                "sender": sender.to_string(),
+                "selected_version": version,
+            }),
+            Handshake::DropConn { sender, code, description } => json!({
+                "type": name,
+                "sender": sender.to_string(),
+                "code": code.0,
+                "description": text(description.as_bytes()),
+            }),
+            Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => json!({
+                "type": name,
+                "filter": topics(filter),
+            }),
+            Handshake::Probe | Handshake::OriginatorAck => json!({ "type": name }),
+        }
+    }
+}
+
+impl Envelope {
+    /// The header's fields, and the payload as `value` (in Broker's JSON), as `filter`, or as `text`
+    /// (commands, pings and pongs, in the reference's notation).
+    ///
+    /// # Errors
+    /// When the payload is not what [`Envelope::kind`] says; see [`Envelope::check`].
+    pub fn to_json(&self, limits: &Limits) -> Result<Json, DecodeError> {
+        let (part, payload) = match self.kind {
+            EnvelopeType::Data => ("value", self.value(limits)?.to_json()),
+            EnvelopeType::Command => {
+                ("text", format!("command({}, {})", self.topic, self.command(limits)?).into())
+            }
+            EnvelopeType::RoutingUpdate => ("filter", topics(&self.filter(limits)?)),
+            EnvelopeType::Ping | EnvelopeType::Pong => {
+                ("text", format!("{}({})", self.kind, HEXLOWER.encode(&self.payload)).into())
+            }
+        };
+        Ok(json!({
+            "sender": self.sender.to_string(),
+            "receiver": self.receiver.to_string(),
+            "type": self.kind.to_string(),
+            "ttl": self.ttl,
+            "topic": text(self.topic.as_bytes()),
+            part: payload,
+        }))
+    }
+}
+
+fn topics(filter: &Filter) -> Json {
+    filter.topics().iter().map(|topic| text(topic.as_bytes())).collect()
+}
+
+fn text(bytes: &[u8]) -> Json {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "hex": HEXLOWER.encode(bytes) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::data::{EndpointId, Topic};
+    use crate::wire::ErrorCode;
+
+    #[test]
+    fn bytes_that_are_no_text_are_not_lost() {
+        let filter: Filter =
+            [Topic::new(&b"\xff/a"[..]).unwrap(), Topic::from_static("/b")].into_iter().collect();
+        assert_eq!(
+            Handshake::OriginatorSyn(filter).to_json(),
+            json!({ "type": "originator_syn", "filter": ["/b", { "hex": "ff2f61" }] }),
+        );
+        let drop = Handshake::DropConn {
+            sender: EndpointId::NIL,
+            code: ErrorCode::LOGIC_ERROR,
+            description: b"\x80"[..].into(),
+        };
+        assert_eq!(drop.to_json()["description"], json!({ "hex": "80" }));
+    }
+
+    #[test]
+    fn a_payload_that_is_not_what_its_type_says_is_an_error() {
+        for (kind, reads) in [
+            (EnvelopeType::Data, false),
+            (EnvelopeType::Command, false),
+            (EnvelopeType::RoutingUpdate, false),
+            (EnvelopeType::Ping, true),
+            (EnvelopeType::Pong, true),
+        ] {
+            let ping = Envelope::ping(EndpointId::NIL, EndpointId::NIL, Bytes::from_static(b"\xff"));
+            let envelope = Envelope { kind, ..ping };
+            assert_eq!(envelope.to_json(&Limits::DEFAULT).is_ok(), reads, "{kind}");
+            assert_eq!(envelope.check(&Limits::DEFAULT).is_ok(), reads, "{kind}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The seeds of the fuzz targets (`fuzz/seeds/`) are made from the fixtures, here.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use common::{Fixture, Phase, Side, golden_values};
+use serde_json::Value as Json;
+
+/// Small inputs are what a fuzzer gets on with.
+const MOST: usize = 1024;
+
+/// By target and name.
+fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
+    let mut seeds = BTreeMap::new();
+    for golden in golden_values().into_iter().filter(|golden| golden.bytes.len() <= MOST) {
+        // Names of reals have characters that not every file system takes.
+        let name = golden.name.replace(|c: char| !c.is_ascii_alphanumeric() && !".+".contains(c), "-");
+        seeds.insert(("value", name), golden.bytes.to_vec());
+    }
+    for fixture in Fixture::all() {
+        for frame in &fixture.frames {
+            let target = match frame.phase {
+                Phase::Handshake => "handshake",
+                Phase::Peered => "envelope",
+            };
+            // One of each kind will do: the shortest.
+            let seed = seeds.entry((target, kind(&frame.json))).or_insert_with(|| frame.body().to_vec());
+            if frame.body().len() < seed.len() {
+                *seed = frame.body().to_vec();
+            }
+        }
+        for side in Side::BOTH {
+            let stream = fixture.stream(side);
+            if (1..=MOST).contains(&stream.len()) {
+                let chunks: [u8; 4] = [3, 1, 30, 7];
+                let name = format!("{}-{side:?}", fixture.name).to_lowercase();
+                seeds.insert(("frames", name), [&chunks[..], stream].concat());
+            }
+        }
+    }
+    seeds.retain(|_, seed| seed.len() <= MOST);
+    seeds
+}
+
+/// The message's type; of a command its name, of a message of Zeek's its kind.
+fn kind(message: &Json) -> String {
+    let kind = message["type"].as_str().unwrap();
+    if let Some(magic) = message["wrong_magic"].as_str() {
+        return format!("{kind}-{magic}");
+    }
+    match kind {
+        "command" => {
+            let text = message["text"].as_str().unwrap();
+            // "command(TOPIC, broker::internal_command(SEQUENCE, SENDER, RECEIVER, NAME(..", where
+            // no part before the name has a comma of its own.
+            let name = text.split(", ").nth(4).unwrap().split('(').next().unwrap();
+            format!("{kind}-{name}")
+        }
+        "data" => {
+            let zeek = message.pointer("/value/data/1/data").and_then(Json::as_u64);
+            let parts = message.pointer("/value/data/2/data").and_then(Json::as_array).map_or(0, Vec::len);
+            zeek.map_or_else(|| kind.to_owned(), |zeek| format!("{kind}-{zeek}-{parts}"))
+        }
+        _ => kind.to_owned(),
+    }
+}
+
+#[test]
+fn the_committed_seeds_are_those_of_the_fixtures() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    for ((target, name), seed) in seeds() {
+        let file = folder.join(target).join(&name);
+        if std::env::var_os("UPDATE_SEEDS").is_some() {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, &seed).unwrap();
+        }
+        let committed = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        assert_eq!(committed, seed, "{target}/{name}: run with UPDATE_SEEDS=1 to write it anew");
+    }
+}
