@@ -91,12 +91,12 @@ pub struct Fixture {
 }
 
 impl Fixture {
-    /// Every folder of `fixtures/`, by name.
+    /// Every captured connection of `fixtures/`, by the name of its folder.
     pub fn names() -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(folder())
             .unwrap()
             .map(|entry| entry.unwrap())
-            .filter(|entry| entry.file_type().unwrap().is_dir())
+            .filter(|entry| entry.path().join("frames.jsonl").exists())
             .map(|entry| entry.file_name().into_string().unwrap())
             .collect();
         names.sort();
