@@ -301,8 +301,8 @@ impl Envelope {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::PathStep;
     use super::*;
+    use crate::data::Step;
 
     fn frame_of(kind: u8, payload: &[u8]) -> Bytes {
         [&[1; 16][..], &[2; 16], &[kind, 0, 16, 0, 2, b'/', b't'], payload].concat().into()
@@ -329,7 +329,10 @@ mod tests {
 
         let update = Envelope::decode(&frame_of(3, &[1, 9])).unwrap();
         let error = update.filter(limits).unwrap_err();
-        assert_eq!((error.offset(), error.path()), (41, &[PathStep::FilterTopic(0)][..]));
+        assert_eq!(
+            (error.offset(), error.path().steps().collect::<Vec<_>>()),
+            (41, vec![Step::FilterTopic(0)])
+        );
     }
 
     #[test]
