@@ -230,7 +230,12 @@ impl Hub {
             for (_, answer) in known.held.drain(..) {
                 let _ = answer.send(false);
             }
-            self.table.peers.push(PeerRoute { id: peer, filter: Arc::new(filter), queue: queue.clone() });
+            self.table.peers.push(PeerRoute {
+                link,
+                id: peer,
+                filter: Arc::new(filter),
+                queue: queue.clone(),
+            });
             self.publish_routes();
         }
     }

@@ -250,7 +250,7 @@ impl Link {
     }
 
     fn closed(&mut self, reason: CloseReason) -> LinkEnd {
-        let fault = self.connection.fault().filter(|_| ConnectionFault::explains(&reason));
+        let fault = self.connection.fault().filter(|fault| fault.explains(&reason));
         let error = match (fault, reason) {
             (Some(ConnectionFault::Tls(error)), _) => Some(LinkError::Tls(error.clone())),
             (Some(fault), _) => Some(LinkError::Stream(fault.clone())),

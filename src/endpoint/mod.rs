@@ -31,8 +31,9 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::Tls;
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
-use hub::{Command, HubHandle};
+use hub::{Command, HubHandle, LinkId};
 use queue::Refused;
+use routes::{PeerRoute, Routes};
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
@@ -240,23 +241,48 @@ impl Endpoint {
         topic: Topic,
         value: &Value,
     ) -> Result<usize, PublishError> {
+        let envelope = self.envelope(receiver, topic, value)?;
+        Ok(self.push(&envelope, |_| true).await)
+    }
+
+    /// As [`Endpoint::publish`], but through this peer alone; the message is still for all who want
+    /// it, so that a peer that relays passes it on. `false` if the peer is not there or does not want it.
+    ///
+    /// # Errors
+    /// As [`Endpoint::publish`].
+    pub async fn publish_via(
+        &self,
+        peer: EndpointId,
+        topic: Topic,
+        value: &Value,
+    ) -> Result<bool, PublishError> {
+        let envelope = self.envelope(EndpointId::NIL, topic, value)?;
+        Ok(self.push(&envelope, |route| route.id == peer).await > 0)
+    }
+
+    fn envelope(&self, receiver: EndpointId, topic: Topic, value: &Value) -> Result<Envelope, PublishError> {
         let envelope = Envelope { receiver, ..Envelope::data(self.id(), topic, value)? };
         let (length, limit) = (envelope.frame_length(), self.0.context.config.limits.max_frame);
         if length.saturating_sub(LENGTH_FIELD) > limit {
             return Err(PublishError::TooLarge { length, limit });
         }
+        Ok(envelope)
+    }
+
+    /// Pushes into the queues of the peers that want it and that `choose` takes; to those with room first.
+    async fn push(&self, envelope: &Envelope, choose: impl Fn(&PeerRoute) -> bool) -> usize {
         let routes = self.0.context.hub.routes.borrow().clone();
         let mut reached = 0usize;
         let mut full = Vec::new();
-        for peer in routes.peers(receiver, &envelope.topic) {
-            match peer.queue.try_push(&envelope) {
+        for peer in routes.peers(envelope.receiver, &envelope.topic).filter(|peer| choose(peer)) {
+            match peer.queue.try_push(envelope) {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => full.push(peer),
                 Err(Refused::Ended) => {}
             }
         }
         for peer in full {
-            match peer.queue.push(&envelope, self.0.context.config.patience).await {
+            match peer.queue.push(envelope, self.0.context.config.patience).await {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => {
                     let command = Command::Overflowed { peer: peer.id, queue: peer.queue.clone() };
@@ -265,7 +291,12 @@ impl Endpoint {
                 Err(Refused::Ended) => {}
             }
         }
-        Ok(reached)
+        reached
+    }
+
+    /// Follows who wants a topic, for the roles.
+    pub(crate) fn watch_wanted(&self, topic: &'static Topic) -> Wanted {
+        Wanted { routes: self.0.context.hub.routes.clone(), topic }
     }
 
     /// Waits until at least `count` peers want this topic, and gives their ids.
@@ -317,6 +348,37 @@ impl Endpoint {
         self.0.context.hub.tell(Command::Over).await;
     }
 }
+
+/// Who wants a topic, and when that changes.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    routes: watch::Receiver<Arc<Routes>>,
+    topic: &'static Topic,
+}
+
+impl Wanted {
+    /// The peerings over which the topic is wanted now. A peer that comes back has another [`PeeringId`].
+    pub(crate) fn now(&mut self) -> Vec<(PeeringId, EndpointId)> {
+        let routes = self.routes.borrow_and_update().clone();
+        routes.peers(EndpointId::NIL, self.topic).map(|peer| (PeeringId(peer.link), peer.id)).collect()
+    }
+
+    /// Whether there is a peering with this endpoint, whatever it wants.
+    pub(crate) fn is_peer(&self, id: EndpointId) -> bool {
+        self.routes.borrow().peers.iter().any(|peer| peer.id == id)
+    }
+
+    /// Waits until it may be different.
+    pub(crate) async fn changed(&mut self) {
+        if self.routes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// One peering of an endpoint, never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PeeringId(LinkId);
 
 /// A deadline from now on.
 fn after(wait: Duration) -> Instant {

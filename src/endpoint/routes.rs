@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::hub::SubscriberId;
+use super::hub::{LinkId, SubscriberId};
 use super::queue::Queue;
 use crate::data::{EndpointId, Filter, Topic};
 
@@ -15,6 +15,7 @@ pub(super) struct Routes {
 
 #[derive(Clone, Debug)]
 pub(super) struct PeerRoute {
+    pub(super) link: LinkId,
     pub(super) id: EndpointId,
     pub(super) filter: Arc<Filter>,
     pub(super) queue: Arc<Queue>,

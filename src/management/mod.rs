@@ -4,14 +4,24 @@
 //! agent drops an answer that its scripts cannot convert, and nothing comes back; so the types here can only
 //! be made in the one form that it takes.
 
+#[cfg(feature = "net")]
+mod agent;
 mod events;
 pub mod failure;
 mod json_text;
+#[cfg(feature = "net")]
+mod node;
 mod result;
+mod values;
 
+#[cfg(feature = "net")]
+pub use agent::{Agent, MAX_NODES, Outcome};
 pub use events::{DispatchRequest, DispatchResponse, NodeMessage, NotifyNodeHello};
 pub use json_text::{InvalidJson, JsonText};
+#[cfg(feature = "net")]
+pub use node::{Handler, MAX_DISPATCHES, Node, NodeEvent, NodeEvents};
 pub use result::ManagementResult;
+pub use values::{InvalidValues, Values};
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::Stream;
 use super::tls::TlsError;
-use crate::peering::{CloseReason, Event, Peering, SendError};
+use crate::peering::{CloseReason, Event, Peering, PeeringError, SendError};
 use crate::wire::Envelope;
 
 /// Room for one read at first. An idle peer keeps no more than this.
@@ -275,15 +275,17 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 }
 
 impl ConnectionFault {
-    /// Whether `reason` says no more than that the stream ended, so that this fault says more.
+    /// Whether this fault says more than `reason`, which may know no more than that the stream ended.
     #[must_use]
-    pub fn explains(reason: &CloseReason) -> bool {
-        use crate::peering::PeeringError;
-        matches!(
-            reason,
-            CloseReason::Lost
-                | CloseReason::LeftUnconfirmed
-                | CloseReason::Failed(PeeringError::ClosedInHandshake { .. })
-        )
+    pub fn explains(&self, reason: &CloseReason) -> bool {
+        match reason {
+            CloseReason::Lost | CloseReason::LeftUnconfirmed => true,
+            // A peer that expects TLS resets the connection at the first plain word: the end in the
+            // handshake says more than the reset.
+            CloseReason::Failed(PeeringError::ClosedInHandshake { .. }) => {
+                !matches!(self, ConnectionFault::Io(_))
+            }
+            _ => false,
+        }
     }
 }

@@ -9,6 +9,7 @@ mod output;
 mod peered;
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
 pub use error::{CloseReason, PeeringError};
@@ -148,20 +149,25 @@ pub enum SendError {
 /// let mut a = Peering::new(Config::new(id(1), Side::Connector), now);
 /// let mut b = Peering::new(Config::new(id(2), Side::Listener), now);
 /// let (mut to_a, mut to_b) = (BytesMut::new(), BytesMut::new());
-/// let mut established = 0;
-/// while established < 2 {
-///     for (peering, input, output) in [(&mut a, &mut to_a, &mut to_b), (&mut b, &mut to_b, &mut to_a)] {
-///         peering.handle_input(now, input);
-///         while let Some(event) = peering.poll_event() {
-///             match event {
-///                 Event::Introduced { .. } => peering.admit(),
-///                 Event::Established { .. } => established += 1,
-///                 other => panic!("{other:?}"),
+/// while !(a.is_established() && b.is_established()) {
+///     turn(&mut a, &mut to_a, &mut to_b, now);
+///     turn(&mut b, &mut to_b, &mut to_a, now);
+/// }
+///
+/// fn turn(peering: &mut Peering, input: &mut BytesMut, output: &mut BytesMut, now: Instant) {
+///     peering.handle_input(now, input);
+///     while let Some(event) = peering.poll_event() {
+///         match event {
+///             Event::Introduced { .. } => {
+///                 peering.admit();
+///                 peering.handle_input(now, input);
 ///             }
+///             Event::Established { peer, .. } => println!("peered with {peer}"),
+///             other => panic!("{other:?}"),
 ///         }
-///         while let Some(bytes) = peering.poll_transmit() {
-///             output.extend_from_slice(&bytes);
-///         }
+///     }
+///     while let Some(bytes) = peering.poll_transmit() {
+///         output.extend_from_slice(&bytes);
 ///     }
 /// }
 /// ```

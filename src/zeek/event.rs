@@ -115,7 +115,7 @@ impl Event {
                 _ => return Err(MessageError::EventShape(found)),
             };
         let name = String::from_utf8(parts::string("event name", name)?.into_bytes())
-            .map_err(|error| MessageError::NameNotText(error.into_bytes().into()))?;
+            .map_err(|_| MessageError::NameNotText)?;
         let args = parts::vector("event arguments", args)?;
         let metadata = metadata.map(metadata_from_value).transpose()?;
         Ok(Event { name, args, metadata })

@@ -235,7 +235,7 @@ fn a_million_brackets_do_not_exhaust_the_stack() {
 #[test]
 fn only_brackets_outside_of_strings_count() {
     for (text, depth) in [
-        (r#"["[[[", "\"[[", "\\", [{}]]"#, 3),
+        (r#"["[[[", "\"[[[[[", "\\", [{}]]"#, 3),
         ("[[], [], [[]]]", 3),
         ("]]]]", 0),
         (r#""[[["#, 0),

@@ -14,14 +14,20 @@ use super::verify::is_webpki;
 #[non_exhaustive]
 pub enum TlsError {
     /// The peer's certificate, or one in its chain, is past its end.
-    #[error("the peer's certificate (or one it is signed with) expired {} ago: renew it, or set the clocks right", Ago(*ago))]
+    #[error(
+        "the peer's certificate (or one it is signed with) expired {} ago: renew it, or set the clocks right",
+        Ago(*ago)
+    )]
     PeerExpired {
         /// For how long.
         ago: Duration,
     },
 
     /// The peer's certificate, or one in its chain, is not valid yet.
-    #[error("the peer's certificate (or one it is signed with) becomes valid only in {}: set the clocks right", Ago(*ahead))]
+    #[error(
+        "the peer's certificate (or one it is signed with) becomes valid only in {}: set the clocks right",
+        Ago(*ahead)
+    )]
     PeerNotYetValid {
         /// For how long still.
         ahead: Duration,
@@ -41,9 +47,9 @@ pub enum TlsError {
     )]
     PeerShowedNone,
 
-    /// The peer's certificate, or one in its chain, is an X.509 version 1 certificate.
+    /// The peer's certificate is an X.509 version 1 certificate.
     #[error(
-        "the peer's certificate (or one it is signed with) is X.509 version 1, which this TLS back end cannot use: \
+        "the peer's certificate is X.509 version 1, which this TLS back end cannot use: \
          reissue it as version 3, e.g. with `openssl x509 -req ... -extfile v3.ext`, \
          where v3.ext says `basicConstraints=CA:FALSE`"
     )]

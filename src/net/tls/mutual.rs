@@ -34,7 +34,10 @@ pub struct MutualTls {
 #[non_exhaustive]
 pub enum CredentialWarning {
     /// Our certificate, or one in its chain, is past its end.
-    #[error("certificate {certificate}: it (or one it is signed with) expired {} ago, peers will refuse it: renew it", Ago(*ago))]
+    #[error(
+        "certificate {certificate}: it (or one it is signed with) expired {} ago, peers will refuse it: renew it",
+        Ago(*ago)
+    )]
     Expired {
         /// Its file.
         certificate: String,
@@ -42,7 +45,11 @@ pub enum CredentialWarning {
         ago: Duration,
     },
     /// Our certificate, or one in its chain, is not valid yet.
-    #[error("certificate {certificate}: it (or one it is signed with) becomes valid only in {}, peers will refuse it: set the clocks right", Ago(*ahead))]
+    #[error(
+        "certificate {certificate}: it (or one it is signed with) becomes valid only in {}, peers will refuse it: \
+         set the clocks right",
+        Ago(*ahead)
+    )]
     NotYetValid {
         /// Its file.
         certificate: String,
@@ -51,8 +58,8 @@ pub enum CredentialWarning {
     },
     /// Our certificate is not signed by the CA that we trust.
     #[error(
-        "certificate {certificate}: it is not signed by a CA in cafile {cafile}, and peers with the same cafile will refuse it: \
-             use one that is, or append the intermediate certificates to it"
+        "certificate {certificate}: it is not signed by a CA in cafile {cafile}, and peers with the same cafile \
+         will refuse it: use one that is, or append the intermediate certificates to it"
     )]
     Foreign {
         /// Its file.
@@ -62,8 +69,8 @@ pub enum CredentialWarning {
     },
     /// Our certificate is that of a CA.
     #[error(
-        "certificate {certificate}: it is that of a CA, which not every peer takes for a peer's own: sign one with it, \
-             with `basicConstraints=CA:FALSE`"
+        "certificate {certificate}: it is that of a CA, which not every peer takes for a peer's own: \
+         sign one with it, with `basicConstraints=CA:FALSE`"
     )]
     IsCa {
         /// Its file.
@@ -72,7 +79,7 @@ pub enum CredentialWarning {
     /// Our certificate may only be used on one side of a connection.
     #[error(
         "certificate {certificate}: it is not meant for the side that {side}s, where peers will refuse it: \
-             reissue it with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
+         reissue it with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
     )]
     WrongPurpose {
         /// Its file.

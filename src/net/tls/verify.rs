@@ -57,6 +57,7 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
+        ParsedCertificate::try_from(leaf)?;
         self.clients.verify_client_cert(leaf, intermediates, now).map_err(name_the_foreign)?;
         Ok(())
     }
@@ -69,11 +70,17 @@ impl PeerVerifier {
     }
 }
 
-/// A signature in the chain that does not fit is most often that of another CA of the same name (one made
-/// anew, say): as foreign as one of another name, and the peer should hear `unknown_ca` of it too.
+/// What webpki says of a chain that leads nowhere can mislead when the peer sends its CA along, as OpenSSL does. A
+/// signature that does not fit is most often that of another CA of the same name (one made anew, say), and a version
+/// 1 certificate above the leaf can only be a CA that we do not trust: both are as foreign as any other, and the
+/// peer should hear `unknown_ca`.
 fn name_the_foreign(error: Error) -> Error {
     match error {
-        Error::InvalidCertificate(CertificateError::BadSignature) => CertificateError::UnknownIssuer.into(),
+        Error::InvalidCertificate(error)
+            if error == CertificateError::BadSignature || is_webpki(&error, "UnsupportedCertVersion") =>
+        {
+            CertificateError::UnknownIssuer.into()
+        }
         other => other,
     }
 }

@@ -129,6 +129,15 @@ async fn certificates_of_another_ca() {
     all_ways_ours("another CA", &good, &foreign, "PeerForeign", Refusal::UnknownCa).await;
     let renewed = Ca::new("ca").leaf(|_| ()).trusting(&ca);
     all_ways_ours("another CA of the same name", &good, &renewed, "PeerForeign", Refusal::UnknownCa).await;
+
+    // As OpenSSL sends it: with the CA behind it. That this one is of version 1 is not the point.
+    let chain = [fixture("ec-by-v1-ca.pem"), fixture("v1-ca.pem")].concat();
+    let with_ca = Credentials::from_pem(ca.pem(), chain, fixture("ec.sec1.key"));
+    all_ways_ours("another CA, sent along", &good, &with_ca, "PeerForeign", Refusal::UnknownCa).await;
+    let another = Ca::new("another");
+    let leaf = another.leaf(|_| ());
+    let with_ca = Credentials::from_pem(ca.pem(), format!("{}{}", leaf.chain, another.pem()), leaf.key);
+    all_ways_ours("another CA, sent along", &good, &with_ca, "PeerForeign", Refusal::UnknownCa).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,217 @@
+//! The role of an agent: knows its nodes by their hellos, asks them, and gathers the answers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::node::events;
+use super::{DispatchRequest, ManagementResult, NODE_TOPIC, NodeMessage};
+use crate::data::EndpointId;
+use crate::endpoint::{Endpoint, PublishError, Subscriber, Wanted};
+use crate::zeek::{self, Event};
+
+/// How many nodes an agent remembers. A peer that says hello under ever new names gets no further.
+pub const MAX_NODES: usize = 16_384;
+
+/// How a dispatch went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the nodes answered, by name.
+    pub answers: BTreeMap<String, ManagementResult>,
+    /// The nodes that did not answer in time.
+    pub missing: BTreeSet<String>,
+}
+
+/// An agent, on an endpoint of its own. When it is dropped it stops; the endpoint goes on.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use zeek_bridge::endpoint::Endpoint;
+/// use zeek_bridge::management::{Agent, GET_ID_VALUE, REQUEST_TIMEOUT};
+/// use zeek_bridge::net::tls::Tls;
+///
+/// let endpoint = Endpoint::new()?;
+/// let agent = Agent::start(endpoint.clone()).await;
+/// endpoint.listen("127.0.0.1:2151", Tls::Off).await?;
+/// agent.wait_for_nodes(|nodes| nodes.contains("worker-01")).await;
+/// let action = vec![GET_ID_VALUE.to_owned(), "Cluster::node".to_owned()];
+/// let outcome = agent.dispatch(action, ["worker-01".to_owned()].into(), REQUEST_TIMEOUT).await?;
+/// println!("{:?}", outcome.answers);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Agent {
+    endpoint: Endpoint,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The nodes, and the peer behind which each is.
+    nodes: watch::Sender<BTreeMap<String, EndpointId>>,
+    pending: Mutex<HashMap<String, Pending>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// Who has not answered yet.
+    expected: BTreeSet<String>,
+    /// Takes one answer from each of them, and no more.
+    answers: mpsc::UnboundedSender<(String, ManagementResult)>,
+}
+
+impl Agent {
+    /// Starts an agent. The endpoint's peers may be there already or come later.
+    pub async fn start(endpoint: Endpoint) -> Agent {
+        let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let wanted = endpoint.watch_wanted(&NODE_TOPIC);
+        let state = Arc::new(State { nodes: watch::Sender::default(), pending: Mutex::default() });
+        let task = tokio::spawn(state.clone().run(subscriber, wanted));
+        Agent { endpoint, state, task }
+    }
+
+    /// The nodes that have said hello and whose peering stands.
+    #[must_use]
+    pub fn nodes(&self) -> BTreeSet<String> {
+        self.state.nodes.borrow().keys().cloned().collect()
+    }
+
+    /// Waits until `enough` says so of the nodes that are there, and gives them.
+    pub async fn wait_for_nodes(&self, enough: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
+        let mut changes = self.state.nodes.subscribe();
+        loop {
+            let nodes = changes.borrow_and_update().keys().cloned().collect();
+            if enough(&nodes) {
+                return nodes;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Asks these nodes, or all that are there if none is named, and waits for their answers at most
+    /// `timeout` (Zeek's agent: [`super::REQUEST_TIMEOUT`]).
+    ///
+    /// # Errors
+    /// When the request is too large for the wire.
+    pub async fn dispatch(
+        &self,
+        action: Vec<String>,
+        nodes: BTreeSet<String>,
+        timeout: Duration,
+    ) -> Result<Outcome, PublishError> {
+        let expected = if nodes.is_empty() { self.nodes() } else { nodes.clone() };
+        let mut outcome = Outcome { missing: expected.clone(), ..Outcome::default() };
+        let reqid = EndpointId::random().unwrap_or_default().to_string();
+        let (sender, mut answers) = mpsc::unbounded_channel();
+        let _forgotten = Forget { state: &self.state, reqid: &reqid };
+        self.state.pending().insert(reqid.clone(), Pending { expected, answers: sender });
+        let request = Event::from(DispatchRequest { reqid: reqid.clone(), action, nodes });
+        let value = zeek::Message::from(request).into_value();
+        if self.endpoint.publish(NODE_TOPIC.clone(), &value).await? == 0 {
+            return Ok(outcome);
+        }
+        // The sender is gone when everybody has answered.
+        let _ = tokio::time::timeout(timeout, async {
+            while let Some((node, result)) = answers.recv().await {
+                outcome.missing.remove(&node);
+                outcome.answers.insert(node, result);
+            }
+        })
+        .await;
+        Ok(outcome)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Forgets a request when nobody waits for its answers any more.
+struct Forget<'a> {
+    state: &'a State,
+    reqid: &'a str,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.state.pending().remove(self.reqid);
+    }
+}
+
+impl State {
+    fn pending(&self) -> MutexGuard<'_, HashMap<String, Pending>> {
+        // No code panics while it holds the lock.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut wanted: Wanted) {
+        loop {
+            wanted.now();
+            self.nodes.send_if_modified(|nodes| {
+                let before = nodes.len();
+                nodes.retain(|_, peer| wanted.is_peer(*peer));
+                nodes.len() != before
+            });
+            tokio::select! {
+                message = subscriber.recv() => match message {
+                    Some(message) => {
+                        for event in events(&message) {
+                            self.take(message.peer(), &event);
+                        }
+                    }
+                    None => return,
+                },
+                () = wanted.changed() => {}
+            }
+        }
+    }
+
+    fn take(&self, peer: EndpointId, event: &Event) {
+        match NodeMessage::parse(event) {
+            Ok(Some(NodeMessage::Hello(hello))) => self.nodes.send_modify(|nodes| {
+                if nodes.len() < MAX_NODES || nodes.contains_key(&hello.node) {
+                    nodes.insert(hello.node, peer);
+                } else {
+                    tracing::warn!(%peer, node = hello.node, "too many nodes: a hello was ignored");
+                }
+            }),
+            Ok(Some(NodeMessage::Response(response))) => {
+                let reqid = response.reqid().to_owned();
+                self.answered(peer, &reqid, response.into_result());
+            }
+            // Other agents' requests, and other events.
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%peer, "a malformed message was dropped: {error}"),
+        }
+    }
+
+    fn answered(&self, peer: EndpointId, reqid: &str, result: ManagementResult) {
+        let Some(node) = result.node().map(str::to_owned) else {
+            tracing::warn!(%peer, reqid, "an answer that does not say which node it is from was ignored");
+            return;
+        };
+        let mut pending = self.pending();
+        let Some(request) = pending.get_mut(reqid) else {
+            tracing::debug!(%peer, reqid, node, "an answer to no request of ours, or too late, was ignored");
+            return;
+        };
+        if !request.expected.remove(&node) {
+            tracing::warn!(%peer, reqid, node, "an answer that was not expected (any more) was ignored");
+            return;
+        }
+        // Nobody may be waiting any more.
+        let _ = request.answers.send((node, result));
+        if request.expected.is_empty() {
+            pending.remove(reqid);
+        }
+    }
+}

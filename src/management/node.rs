@@ -1,0 +1,335 @@
+//! The role of a cluster node: says hello, and answers dispatches.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{broadcast, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::{
+    DispatchRequest, DispatchResponse, JsonText, ManagementResult, NODE_TOPIC, NodeMessage, NotifyNodeHello,
+    REQUEST_TIMEOUT, Values, failure,
+};
+use crate::data::EndpointId;
+use crate::endpoint::{Endpoint, Message, PeeringId, Subscriber, Wanted};
+use crate::zeek::{self, Event};
+
+/// How many dispatches a node works on at once. Further ones are answered with a failure.
+pub const MAX_DISPATCHES: usize = 1024;
+
+/// What a node does with a dispatch: any `async fn(action, args) -> Result<data, failure text>`.
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one action. The answer is data, or the text of a failure;
+    /// [`failure::unknown_dispatch`] is Zeek's text for an action that is not known.
+    ///
+    /// A handler that panics is answered for with a failure. One that takes longer than
+    /// the node's budget ([`REQUEST_TIMEOUT`], if nothing else was said) is stopped and not answered for: the agent has forgotten the request.
+    fn dispatch(
+        &self,
+        action: String,
+        args: Vec<String>,
+    ) -> impl Future<Output = Result<Option<JsonText>, String>> + Send;
+}
+
+impl<F, A> Handler for F
+where
+    F: Fn(String, Vec<String>) -> A + Send + Sync + 'static,
+    A: Future<Output = Result<Option<JsonText>, String>> + Send,
+{
+    fn dispatch(
+        &self,
+        action: String,
+        args: Vec<String>,
+    ) -> impl Future<Output = Result<Option<JsonText>, String>> + Send {
+        self(action, args)
+    }
+}
+
+/// Answers `get_id_value` as a Zeek node with these variables.
+impl Handler for Values {
+    async fn dispatch(&self, action: String, args: Vec<String>) -> Result<Option<JsonText>, String> {
+        Values::dispatch(self, &action, &args)
+    }
+}
+
+/// What a node does.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// The node has said hello to a peer.
+    Hello {
+        /// The peer.
+        peer: EndpointId,
+    },
+    /// An agent asks this node.
+    Request {
+        /// The peer that the request came from.
+        peer: EndpointId,
+        /// The request.
+        request: DispatchRequest,
+    },
+    /// The node has answered.
+    Answered {
+        /// The peer that the answer went to.
+        peer: EndpointId,
+        /// The answer.
+        result: ManagementResult,
+    },
+    /// An answer was not sent: it was not ready in time, or the peer is gone.
+    Unanswered {
+        /// The request.
+        reqid: String,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// What a node does, as it does it.
+#[derive(Debug)]
+pub struct NodeEvents(broadcast::Receiver<NodeEvent>);
+
+impl NodeEvents {
+    /// The next event; `None` once the node has stopped. A receiver that is more than 1024 behind misses
+    /// the oldest.
+    pub async fn recv(&mut self) -> Option<NodeEvent> {
+        loop {
+            match self.0.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(missed, "a receiver of node events was too slow and missed some");
+                }
+            }
+        }
+    }
+}
+
+/// A node of a cluster, on an endpoint of its own.
+///
+/// It says hello over every new peering whose other side wants [`NODE_TOPIC`], ignores requests that are
+/// not for it, and answers the others the way they came.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use zeek_bridge::endpoint::{Endpoint, Retry};
+/// use zeek_bridge::management::{Node, failure};
+/// use zeek_bridge::net::tls::Tls;
+///
+/// let endpoint = Endpoint::new()?;
+/// let node = Node::start(endpoint.clone(), "worker-01", async |action: String, args: Vec<String>| {
+///     match action.as_str() {
+///         "echo" => Ok(Some(serde_json::json!(args).into())),
+///         other => Err(failure::unknown_dispatch(other)),
+///     }
+/// })
+/// .await;
+/// endpoint.connect("127.0.0.1:2151", Tls::Off, Some(Retry::default()));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Node {
+    events: broadcast::Sender<NodeEvent>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+struct Shared<H> {
+    endpoint: Endpoint,
+    name: String,
+    handler: H,
+    events: broadcast::Sender<NodeEvent>,
+    budget: Duration,
+}
+
+impl Node {
+    /// Starts the node `name`. The endpoint's peers may be there already or come later.
+    pub async fn start(endpoint: Endpoint, name: impl Into<String>, handler: impl Handler) -> Node {
+        Self::start_with_budget(endpoint, name, handler, REQUEST_TIMEOUT).await
+    }
+
+    /// As [`Node::start`], for agents that forget a request after another time than Zeek's.
+    pub async fn start_with_budget(
+        endpoint: Endpoint,
+        name: impl Into<String>,
+        handler: impl Handler,
+        budget: Duration,
+    ) -> Node {
+        let (events, _) = broadcast::channel(1024);
+        let (stop, stopped) = watch::channel(false);
+        let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let wanted = endpoint.watch_wanted(&NODE_TOPIC);
+        let shared = Shared { endpoint, name: name.into(), handler, events: events.clone(), budget };
+        let task = tokio::spawn(Arc::new(shared).run(subscriber, wanted, stopped));
+        Node { events, stop, task }
+    }
+
+    /// What the node does from now on.
+    #[must_use]
+    pub fn events(&self) -> NodeEvents {
+        NodeEvents(self.events.subscribe())
+    }
+
+    /// Takes no more requests, finishes those that it works on, and returns. The endpoint goes on.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let _ = self.task.await;
+    }
+}
+
+impl<H: Handler> Shared<H> {
+    async fn run(
+        self: Arc<Self>,
+        mut subscriber: Subscriber,
+        mut wanted: Wanted,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let mut greeted = HashSet::new();
+        let mut dispatches = JoinSet::new();
+        loop {
+            // Before any answer, so that the agent knows who answers.
+            self.greet(&mut wanted, &mut greeted).await;
+            tokio::select! {
+                message = subscriber.recv() => match message {
+                    Some(message) => {
+                        self.greet(&mut wanted, &mut greeted).await;
+                        self.take(&message, &mut dispatches).await;
+                    }
+                    None => break,
+                },
+                Some(_) = dispatches.join_next() => {}
+                () = wanted.changed() => {}
+                _ = stopped.changed() => break,
+            }
+        }
+        while dispatches.join_next().await.is_some() {}
+    }
+
+    /// Says hello over each peering that is new, or newly wants to hear it.
+    async fn greet(&self, wanted: &mut Wanted, greeted: &mut HashSet<PeeringId>) {
+        let now = wanted.now();
+        greeted.retain(|peering| now.iter().any(|(id, _)| id == peering));
+        for (peering, peer) in now {
+            if greeted.insert(peering) {
+                let hello = Event::from(NotifyNodeHello { node: self.name.clone() });
+                if self.send(peer, hello).await {
+                    tracing::info!(node = %self.name, %peer, "said hello");
+                    let _ = self.events.send(NodeEvent::Hello { peer });
+                }
+            }
+        }
+    }
+
+    async fn take(self: &Arc<Self>, message: &Message, dispatches: &mut JoinSet<()>) {
+        let peer = message.peer();
+        for event in events(message) {
+            match NodeMessage::parse(&event) {
+                Ok(Some(NodeMessage::Request(request))) if request.is_for(&self.name) => {
+                    let _ = self.events.send(NodeEvent::Request { peer, request: request.clone() });
+                    let deadline = Instant::now().checked_add(self.budget);
+                    if dispatches.len() >= MAX_DISPATCHES {
+                        let busy = "the node is busy: too many dispatches at once";
+                        self.answer(peer, ManagementResult::failure(request.reqid, &self.name, busy)).await;
+                    } else {
+                        dispatches.spawn(self.clone().dispatch(peer, request, deadline));
+                    }
+                }
+                // Other nodes' requests, hellos and answers.
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%peer, "a malformed request was dropped: {error}"),
+            }
+        }
+    }
+
+    async fn dispatch(
+        self: Arc<Self>,
+        peer: EndpointId,
+        request: DispatchRequest,
+        deadline: Option<Instant>,
+    ) {
+        let reqid = request.reqid;
+        let mut action = request.action.into_iter();
+        let Some(name) = action.next() else {
+            self.answer(peer, ManagementResult::failure(reqid, &self.name, failure::NO_ACTION)).await;
+            return;
+        };
+        // A task of its own, so that a panic ends there.
+        let shared = self.clone();
+        let args = action.collect();
+        let mut running = tokio::spawn(async move { shared.handler.dispatch(name, args).await });
+        let done = tokio::select! {
+            // An answer that is ready at the last moment is late.
+            biased;
+            () = until(deadline) => {
+                running.abort();
+                tracing::warn!(node = %self.name, reqid, "a dispatch took too long; its answer is not sent");
+                let reason = "the dispatch took too long";
+                let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
+                return;
+            }
+            done = &mut running => done,
+        };
+        let result = match done {
+            Ok(Ok(data)) => ManagementResult::success(reqid, &self.name, data),
+            Ok(Err(text)) => ManagementResult::failure(reqid, &self.name, text),
+            Err(error) => {
+                tracing::error!(node = %self.name, reqid, "a dispatch handler failed: {error}");
+                ManagementResult::failure(reqid, &self.name, "the node's handler failed")
+            }
+        };
+        self.answer(peer, result).await;
+    }
+
+    async fn answer(&self, peer: EndpointId, result: ManagementResult) {
+        let reqid = result.reqid().to_owned();
+        if self.send(peer, DispatchResponse::from(result.clone()).into()).await {
+            let _ = self.events.send(NodeEvent::Answered { peer, result });
+        } else {
+            let reason = "the peer that asked is gone, or the answer is too large";
+            tracing::warn!(node = %self.name, reqid, "not answered: {reason}");
+            let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
+        }
+    }
+
+    async fn send(&self, peer: EndpointId, event: Event) -> bool {
+        let value = zeek::Message::from(event).into_value();
+        match self.endpoint.publish_via(peer, NODE_TOPIC.clone(), &value).await {
+            Ok(sent) => sent,
+            Err(error) => {
+                tracing::error!(node = %self.name, "cannot be sent: {error}");
+                false
+            }
+        }
+    }
+}
+
+/// The events in a message, those in batches included.
+pub(super) fn events(message: &Message) -> Vec<Event> {
+    let read = message.value().map_err(|e| e.to_string());
+    match read.and_then(|value| zeek::Message::from_value(value).map_err(|e| e.to_string())) {
+        Ok(message) => flatten(message),
+        Err(error) => {
+            tracing::debug!(peer = %message.peer(), "not a Zeek message: {error}");
+            Vec::new()
+        }
+    }
+}
+
+/// Batches nest no deeper than [`zeek::MAX_BATCH_DEPTH`].
+fn flatten(message: zeek::Message) -> Vec<Event> {
+    match message {
+        zeek::Message::Event(event) => vec![event],
+        zeek::Message::Batch(messages) => messages.into_iter().flat_map(flatten).collect(),
+        _ => Vec::new(),
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
