@@ -134,12 +134,15 @@ impl Task {
     }
 
     fn unavailable(&mut self, error: LinkError, retry_in: Option<Duration>) {
-        let status = Status::PeerUnavailable { address: self.target.clone(), error: error.clone(), retry_in };
-        tracing::warn!("{status}");
-        let _ = self.context.hub.status.send(status);
-        if let Some(first) = self.first.take() {
-            let _ = first.send(Err(error));
+        let told = self.first.take().is_some_and(|first| first.send(Err(error.clone())).is_ok());
+        let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
+        if told && retry_in.is_none() {
+            // Whoever waits for the only attempt has the error in hand.
+            tracing::debug!("{status}");
+        } else {
+            tracing::warn!("{status}");
         }
+        let _ = self.context.hub.status.send(status);
     }
 }
 

@@ -1,3 +1,44 @@
-//! The program.
+//! The program: one file per command, and what they share.
 
-fn main() {}
+mod args;
+mod decode;
+mod dispatch;
+mod encode;
+mod exit;
+mod input;
+mod log;
+mod network;
+mod node;
+mod output;
+mod publish;
+mod signals;
+mod tap;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = log::start(cli.verbose).and_then(|()| match cli.command {
+        Command::Node(args) => on_runtime(node::run(args)),
+        Command::Dispatch(args) => on_runtime(dispatch::run(args)),
+        Command::Tap(args) => on_runtime(tap::run(args)),
+        Command::Publish(args) => on_runtime(publish::run(args)),
+        Command::Decode(args) => decode::run(&args),
+        Command::Encode(args) => encode::run(&args),
+    });
+    exit::code(result)
+}
+
+fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::failed(format!("cannot start the threads to run on: {error}")))?;
+    let result = runtime.block_on(command);
+    // What is still running has had its time.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,301 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use zeek_bridge::data::Topic;
+
+use crate::exit;
+
+/// Peers with Zeek over Broker's native protocol: watch, publish, stand in for a cluster node or an agent.
+#[derive(Debug, Parser)]
+#[command(name = "zeek-bridge", version, after_help = exit::HELP, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Log more on stderr: -v what happens to peers, -vv and -vvv the details
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Be a node of a cluster
+    ///
+    /// Says hello to every agent that it peers with, and answers its dispatches as a Zeek node with the variables of
+    /// --values does. With --connect, it goes on trying until it is stopped by SIGINT or SIGTERM; stderr says why
+    /// it cannot connect.
+    #[command(after_help = exit::HELP)]
+    Node(NodeArgs),
+    /// Be an agent for one request
+    ///
+    /// Waits for the nodes to say hello, asks them to run ACTION, and prints one JSON line per answer: "node",
+    /// "success", "data" (JSON, or null) and "error" (a text, or null). That a node answers with a failure is an
+    /// answer, and no failure of this command; that one does not answer is (exit code 5).
+    #[command(after_help = exit::HELP)]
+    Dispatch(DispatchArgs),
+    /// Print every message whose topic starts with one of the prefixes
+    ///
+    /// One JSON line per message. For a Zeek event: "peer", "topic", "event" (its name), "args" and "metadata"
+    /// (null, or a list of {"id", "value"}). For anything else: "peer", "topic" and "value". Values are in Broker's
+    /// JSON shape, {"@data-type": .., "data": ..}.
+    ///
+    /// Ends at --count or --timeout, at SIGINT or SIGTERM, or when stdout is closed.
+    #[command(after_help = exit::HELP)]
+    Tap(TapArgs),
+    /// Publish messages from stdin
+    ///
+    /// One JSON line per message: {"event": NAME, "args": [VALUE..]}, perhaps with "metadata"; or a bare VALUE,
+    /// {"@data-type": .., "data": ..}. What `tap` prints is taken as well; its "peer" and "topic" are passed over.
+    ///
+    /// Waits until a peer that wants the topic is there. A bad line is reported and skipped. At the end of stdin
+    /// the peers are left only after they have read everything.
+    #[command(after_help = exit::HELP)]
+    Publish(PublishArgs),
+    /// Turn bytes of the protocol into JSON
+    ///
+    /// For each line of hex, one line of JSON. A bad line gives {"error", "offset", "line"}, where offset is the
+    /// byte in which the fault is, and the rest still comes.
+    #[command(after_help = exit::HELP)]
+    Decode(DecodeArgs),
+    /// Turn JSON into bytes of the protocol
+    ///
+    /// For each line of JSON, one line of hex: what `decode` takes. A bad line gives {"error", "offset", "line"},
+    /// and the rest still comes.
+    #[command(after_help = exit::HELP)]
+    Encode(EncodeArgs),
+}
+
+/// What all network commands share.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct NetworkArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Place {
+    /// Connect to the Zeek, or zeek-bridge, that listens there
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) connect: Option<HostPort>,
+    /// Listen there for any number of peers; port 0 lets the system choose, and stderr says which it is
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<HostPort>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// off: plain TCP, for Broker::disable_ssl=T. mutual: certificates on both sides; implied by the three options below
+    #[arg(long, value_name = "off|mutual", value_enum, hide_possible_values = true)]
+    pub(crate) tls: Option<TlsMode>,
+    /// The CA certificates that sign the peers' (PEM), as in Broker::ssl_cafile
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cafile: Option<PathBuf>,
+    /// Our certificate (PEM), as in Broker::ssl_certificate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Our private key (PEM), as in Broker::ssl_keyfile
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keyfile: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TlsMode {
+    Off,
+    Mutual,
+    /// What a Zeek without certificate options speaks; known, to say that it is not there yet.
+    Anonymous,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// The node's name in the cluster, such as worker-01
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+    /// What get_id_value answers: a JSON object from identifiers to values, such as {"Cluster::node": "worker-01"};
+    /// any other is an "unknown id", as all are without this option
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) values: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DispatchArgs {
+    /// Ask these nodes only, and wait until they are there
+    #[arg(long, value_name = "A,B..", value_delimiter = ',',
+          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) nodes: Vec<String>,
+    /// Wait until so many nodes are there; without this and --nodes, one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) expect: Option<u16>,
+    /// How long hellos and answers may take together; answers alone never more than 5, for nodes do not answer later
+    #[arg(long, value_name = "SECONDS", default_value = "15")]
+    pub(crate) timeout: Seconds,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+    /// What to run: get_id_value is all that Zeek knows of itself
+    #[arg(value_name = "ACTION")]
+    pub(crate) action: String,
+    /// Its arguments, such as the name of a global variable
+    #[arg(value_name = "ARG")]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TapArgs {
+    /// What to hear: all topics that start with one of these; '' for everything
+    #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
+    pub(crate) topics: Vec<TopicArg>,
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// End after so long; with --count, exit with 5 if there were fewer messages
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<Seconds>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// The topic to publish under
+    #[arg(long, value_name = "T")]
+    pub(crate) topic: TopicArg,
+    /// Wait so long for a peer that wants the topic, and exit with 5 if none comes; without it, wait for ever
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<Seconds>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecodeArgs {
+    #[command(flatten)]
+    pub(crate) what: DecodeWhat,
+    /// Where the lines of hex are; stdin if left out, or -
+    #[arg(conflicts_with = "stream")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct DecodeWhat {
+    /// Each line is a value, its tag first
+    #[arg(long)]
+    pub(crate) value: bool,
+    /// Each line is an envelope: a frame without its 4-byte length
+    #[arg(long)]
+    pub(crate) envelope: bool,
+    /// FILE (- for stdin) is every byte that one side of a connection sent: handshake, then envelopes. One line of
+    /// JSON per frame, with its index, offset and length (length field included) and the phase it belongs to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stream: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EncodeArgs {
+    /// Each line is a value in Broker's JSON shape, {"@data-type": .., "data": ..}
+    #[arg(long, required = true)]
+    pub(crate) value: bool,
+    /// Where the lines of JSON are; stdin if left out, or -
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// `host:port`, where the port is a number.
+#[derive(Clone, Debug)]
+pub(crate) struct HostPort(pub(crate) String);
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| Err(format!("{what}; give HOST:PORT, such as 127.0.0.1:9999 or [::1]:9999"));
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return wrong("there is no port");
+        };
+        if host.is_empty() {
+            return wrong("there is no host");
+        }
+        if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
+            return wrong("an IPv6 address stands in brackets");
+        }
+        match port.parse::<u16>() {
+            Ok(_) => Ok(HostPort(text.to_owned())),
+            Err(_) => wrong("the port is not a number from 0 to 65535"),
+        }
+    }
+}
+
+/// A topic, or a prefix of topics.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicArg(pub(crate) Topic);
+
+impl FromStr for TopicArg {
+    type Err = zeek_bridge::data::InvalidTopic;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Topic::try_from(text).map(TopicArg)
+    }
+}
+
+/// A span of time in seconds, which may have a fraction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse()
+            .ok()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .filter(|time| !time.is_zero())
+            .map(Seconds)
+            .ok_or_else(|| "give a number of seconds above 0, such as 5 or 0.5".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for good in ["127.0.0.1:9999", "zeek.example.org:0", "[::1]:2151", "localhost:65535"] {
+            assert!(good.parse::<HostPort>().is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("localhost", "no port"),
+            (":9999", "no host"),
+            ("::1:9999", "brackets"),
+            ("localhost:", "0 to 65535"),
+            ("localhost:zeek", "0 to 65535"),
+            ("localhost:65536", "0 to 65535"),
+        ] {
+            let error = bad.parse::<HostPort>().unwrap_err();
+            assert!(error.contains(why) && error.contains("HOST:PORT"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn times_are_above_zero_and_finite() {
+        assert_eq!("0.5".parse::<Seconds>().unwrap().0, Duration::from_millis(500));
+        for bad in ["0", "-1", "nan", "inf", "1e30", "5s", ""] {
+            assert!(bad.parse::<Seconds>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `dispatch`: an agent for one request.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+use tokio::time::{Instant, timeout_at};
+use zeek_bridge::management::{Agent, ManagementResult, Outcome, REQUEST_TIMEOUT};
+
+use crate::args::DispatchArgs;
+use crate::exit::Failure;
+use crate::network::{self, Network, Persistence};
+use crate::output::{Object, Output};
+use crate::signals::Signals;
+
+pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let request = Request {
+        action: std::iter::once(args.action).chain(args.args).collect(),
+        expect: args.expect.map_or(if args.nodes.is_empty() { 1 } else { 0 }, usize::from),
+        nodes: args.nodes.into_iter().collect(),
+        deadline: Instant::now().checked_add(args.timeout.0).unwrap_or_else(Instant::now),
+    };
+    let network = Network::new(args.network)?;
+    let endpoint = network::endpoint()?;
+    let agent = Agent::start(endpoint.clone()).await;
+    let ask = async {
+        let start = network.start(&endpoint, Persistence::FirstMustSucceed);
+        match timeout_at(request.deadline, start).await {
+            Ok(started) => _ = started?,
+            Err(_) => return Err(Failure::timeout("timeout: no peering yet")),
+        }
+        request.ask(&agent).await
+    };
+    let result = tokio::select! {
+        result = ask => result,
+        () = signals.next() => Err(Failure::failed("interrupted")),
+    };
+    let printed = result.and_then(|outcome| print(&outcome));
+    network::leave(&endpoint, &mut signals).await;
+    printed
+}
+
+struct Request {
+    action: Vec<String>,
+    nodes: BTreeSet<String>,
+    expect: usize,
+    deadline: Instant,
+}
+
+impl Request {
+    async fn ask(self, agent: &Agent) -> Result<Outcome, Failure> {
+        let enough = |nodes: &BTreeSet<String>| self.nodes.is_subset(nodes) && nodes.len() >= self.expect;
+        if timeout_at(self.deadline, agent.wait_for_nodes(enough)).await.is_err() {
+            return Err(self.absent(&agent.nodes()));
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let dispatch = agent.dispatch(self.action, self.nodes, left.min(REQUEST_TIMEOUT)).await;
+        dispatch.map_err(|error| Failure::failed(format!("the request cannot be sent: {error}")))
+    }
+
+    /// Not all nodes are there in time.
+    fn absent(&self, there: &BTreeSet<String>) -> Failure {
+        let absent: Vec<&str> = self.nodes.difference(there).map(String::as_str).collect();
+        let there = there.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let there = if there.is_empty() { "nobody" } else { &there };
+        let wanted = match absent.as_slice() {
+            [] => format!("{} nodes", self.expect),
+            names => names.join(", "),
+        };
+        Failure::timeout(format!(
+            "timeout: waited for a hello of {wanted}; {there} said hello. Nobody was asked. Do the nodes connect to \
+             here, and with the same choice of TLS?"
+        ))
+    }
+}
+
+fn print(outcome: &Outcome) -> Result<(), Failure> {
+    let mut output = Output::new();
+    for (node, result) in &outcome.answers {
+        output.line(&object(node, result).into_line())?;
+    }
+    output.flush()?;
+    if outcome.missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<&str> = outcome.missing.iter().map(String::as_str).collect();
+    Err(Failure::timeout(format!("timeout: no answer from {}", missing.join(", "))))
+}
+
+fn object(node: &str, result: &ManagementResult) -> Object {
+    let object = Object::new().with("node", node).with("success", result.is_success());
+    let data = result.data().map(|data| data.to_str_lossy());
+    let object = match (data, result.json()) {
+        // As the node wrote it: reading and writing it again could round its numbers.
+        (Some(data), Some(Ok(_))) => object.with_text("data", &data),
+        (Some(data), _) => {
+            tracing::warn!(node, "the answer is not a JSON text, but printed as a string all the same");
+            object.with("data", data)
+        }
+        (None, _) => object.with("data", Json::Null),
+    };
+    object.with("error", result.error())
+}
+
+#[cfg(test)]
+mod tests {
+    use zeek_bridge::data::{FromValue, Value};
+
+    use super::*;
+
+    fn line(result: &ManagementResult) -> String {
+        object("n", result).into_line()
+    }
+
+    #[test]
+    fn data_is_json_as_the_node_wrote_it() {
+        let good = ManagementResult::success("id", "n", Some("{\"a\":\n 1.50e1}".parse().unwrap()));
+        assert_eq!(line(&good), "{\"node\":\"n\",\"success\":true,\"data\":{\"a\":  1.50e1},\"error\":null}");
+        let none = ManagementResult::success("id", "n", None);
+        assert_eq!(line(&none), r#"{"node":"n","success":true,"data":null,"error":null}"#);
+        let bad = ManagementResult::failure("id", "n", "unknown id");
+        assert_eq!(line(&bad), r#"{"node":"n","success":false,"data":null,"error":"unknown id"}"#);
+    }
+
+    #[test]
+    fn data_that_is_not_json_is_a_string() {
+        let Value::Vector(mut fields) = Value::from(ManagementResult::success("id", "n", None)) else {
+            panic!()
+        };
+        fields[3] = Value::String(b"{\n\xff".to_vec().into());
+        let odd = ManagementResult::from_value(Value::Vector(fields)).unwrap();
+        assert_eq!(line(&odd), "{\"node\":\"n\",\"success\":true,\"data\":\"{\\n\u{fffd}\",\"error\":null}");
+    }
+}

@@ -1,0 +1,155 @@
+//! How the program ends: the exit codes and what belongs to which.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::peering::{CloseReason, PeeringError};
+use zeek_bridge::wire::FrameError;
+
+/// What `--help` says about the exit codes.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  all is well; also when stdout was closed by its reader
+  1  something failed, and stderr says what; for example, a line of the input was bad
+  2  wrong usage: stderr says what to choose
+  3  could not connect, or not listen
+  4  TLS failed (wrong certificates included), or the peer refused
+  5  timeout: what was waited for did not come
+  6  the peer broke the protocol, or does not speak it
+
+Data is on stdout, one JSON document a line; everything else is on stderr.
+RUST_LOG sets the level of the log as for any Rust program; NO_COLOR turns its colors off.";
+
+/// Why a command did not come to its good end.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whoever read stdout has had enough: a reason to end, but nothing went wrong.
+    StdoutClosed,
+    /// It went wrong: how, and what to tell the user.
+    Error(Exit, String),
+}
+
+/// The exit codes of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Failed,
+    Usage,
+    Unconnected,
+    Refused,
+    Timeout,
+    Protocol,
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Unconnected => 3,
+            Exit::Refused => 4,
+            Exit::Timeout => 5,
+            Exit::Protocol => 6,
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Failure::Error(Exit::Failed, message.into())
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Failure::Error(Exit::Usage, message.into())
+    }
+
+    pub(crate) fn timeout(message: impl Into<String>) -> Self {
+        Failure::Error(Exit::Timeout, message.into())
+    }
+
+    /// No peering with `address`.
+    pub(crate) fn link(address: &str, error: &LinkError) -> Self {
+        Failure::Error(exit_of(error), format!("no peering with {address}: {error}"))
+    }
+}
+
+/// Which exit code tells of a link that did not come about.
+fn exit_of(error: &LinkError) -> Exit {
+    match error {
+        LinkError::Resolve(_) | LinkError::Connect(_) | LinkError::ConnectTimeout(_) => Exit::Unconnected,
+        LinkError::Tls(_) | LinkError::TlsTimeout(_) => Exit::Refused,
+        LinkError::Peering(error) => match error {
+            PeeringError::Refused { .. } | PeeringError::ClosedInHandshake { .. } => Exit::Refused,
+            PeeringError::HandshakeTimeout { .. } | PeeringError::Silent => Exit::Timeout,
+            // A TLS handshake or alert: one side has TLS on, the other off.
+            PeeringError::Framing(FrameError::TooLarge { first: [0x15 | 0x16, 0x03, ..], .. }) => {
+                Exit::Refused
+            }
+            PeeringError::FilterTooLarge => Exit::Failed,
+            _ => Exit::Protocol,
+        },
+        LinkError::Closed(CloseReason::Redundant { .. }) | LinkError::TooManyPeers(_) => Exit::Refused,
+        LinkError::Closed(_) | LinkError::Stream(_) => Exit::Unconnected,
+        _ => Exit::Failed,
+    }
+}
+
+/// Tells the user, and the shell.
+pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
+        Err(Failure::Error(exit, message)) => {
+            say(format_args!("error: {message}"));
+            ExitCode::from(exit.code())
+        }
+    }
+}
+
+/// A line on stderr. That nobody may be listening there is no reason to end.
+pub(crate) fn say(words: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use zeek_bridge::data::EndpointId;
+    use zeek_bridge::net::tls::TlsError;
+    use zeek_bridge::wire::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn every_failure_to_peer_has_its_code() {
+        let io = || Arc::new(Error::from(ErrorKind::ConnectionRefused));
+        let too_large =
+            |first| PeeringError::Framing(FrameError::TooLarge { length: u32::MAX, limit: 1, first });
+        let refused = PeeringError::Refused {
+            peer: EndpointId::NIL,
+            code: ErrorCode::PEER_INVALID,
+            description: "no".into(),
+        };
+        for (error, code) in [
+            (LinkError::Resolve(io()), 3),
+            (LinkError::Connect(io()), 3),
+            (LinkError::ConnectTimeout(Duration::ZERO), 3),
+            (LinkError::Tls(TlsError::NotTls), 4),
+            (LinkError::TlsTimeout(Duration::ZERO), 4),
+            (LinkError::Peering(refused), 4),
+            (LinkError::Peering(PeeringError::ClosedInHandshake { expected: "probe" }), 4),
+            (LinkError::Peering(too_large(*b"\x15\x03\x03\x00")), 4),
+            (LinkError::Peering(too_large(*b"HTTP")), 6),
+            (LinkError::Peering(PeeringError::NilPeer), 6),
+            (LinkError::Peering(PeeringError::SelfConnection(EndpointId::NIL)), 6),
+            (LinkError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), 6),
+            (LinkError::Peering(PeeringError::HandshakeTimeout { expected: "probe" }), 5),
+            (LinkError::Closed(CloseReason::Redundant { peer: EndpointId::NIL }), 4),
+            (LinkError::Closed(CloseReason::Lost), 3),
+        ] {
+            assert_eq!(exit_of(&error).code(), code, "{error}");
+        }
+    }
+}

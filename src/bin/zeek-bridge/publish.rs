@@ -1,0 +1,226 @@
+//! `publish`: says what stdin says.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json};
+use tokio::sync::mpsc;
+use zeek_bridge::data::{Topic, Value, parse_json};
+use zeek_bridge::endpoint::Endpoint;
+use zeek_bridge::zeek::{self, Event};
+
+use crate::args::PublishArgs;
+use crate::exit::{self, Failure};
+use crate::input::{self, Line};
+use crate::network::{self, Network, Persistence};
+use crate::signals::Signals;
+
+pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let network = Network::new(args.network)?;
+    let endpoint = network::endpoint()?;
+    let publisher = Publisher {
+        endpoint: &endpoint,
+        topic: args.topic.0,
+        timeout: args.timeout.map(|timeout| timeout.0),
+    };
+    let publish = async {
+        let peers = network.start(&endpoint, Persistence::FirstMustSucceed).await?;
+        publisher.wait().await?;
+        let bad = publisher.publish(input::open(None)?.lines().in_background()).await?;
+        Ok((peers, bad))
+    };
+    let result = tokio::select! {
+        result = publish => result,
+        () = signals.next() => Err(Failure::failed("interrupted: what was read until then is published")),
+    };
+    network::leave(&endpoint, &mut signals).await;
+    let (peers, bad) = result?;
+    match (peers.failed().await, bad) {
+        (0, 0) => Ok(()),
+        (0, bad) => Err(Failure::failed(format!("{bad} bad lines were skipped"))),
+        (failed, _) => Err(Failure::failed(format!(
+            "the peering broke {failed} times: messages may be lost; -v says why"
+        ))),
+    }
+}
+
+struct Publisher<'a> {
+    endpoint: &'a Endpoint,
+    topic: Topic,
+    timeout: Option<Duration>,
+}
+
+impl Publisher<'_> {
+    /// Waits for a peer that wants the topic.
+    async fn wait(&self) -> Result<(), Failure> {
+        let wanted = self.endpoint.wanted(&self.topic, 1);
+        let Some(timeout) = self.timeout else {
+            wanted.await;
+            return Ok(());
+        };
+        tokio::time::timeout(timeout, wanted).await.map(drop).map_err(|_| {
+            let peers = self.endpoint.peers().len();
+            Failure::timeout(format!(
+                "timeout: no peer wants the topic {}; {peers} peers are there, is one of them subscribed to it?",
+                self.topic
+            ))
+        })
+    }
+
+    /// Publishes every line, and says how many could not be.
+    async fn publish(&self, mut lines: mpsc::Receiver<Result<Line, Failure>>) -> Result<u64, Failure> {
+        let mut bad = 0u64;
+        while let Some(line) = lines.recv().await {
+            let line = line?;
+            if let Err(error) = self.line(&line.text).await? {
+                exit::say(format_args!("line {}: {error}; it is skipped", line.number));
+                bad = bad.saturating_add(1);
+            }
+        }
+        Ok(bad)
+    }
+
+    /// Publishes one line; the inner error is what is wrong with it.
+    async fn line(&self, text: &[u8]) -> Result<Result<(), String>, Failure> {
+        let value = match message(text) {
+            Ok(value) => value,
+            Err(error) => return Ok(Err(error)),
+        };
+        loop {
+            match self.endpoint.publish(self.topic.clone(), &value).await {
+                // The last one that wanted it is gone.
+                Ok(0) => self.wait().await?,
+                Ok(_) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+    }
+}
+
+/// What a line can be, for those who got it wrong.
+const SHAPES: &str =
+    r#"expected {"event": NAME, "args": [VALUE..]} or a value {"@data-type": .., "data": ..}"#;
+
+/// The payload that a line stands for.
+fn message(text: &[u8]) -> Result<Value, String> {
+    let json = parse_json(text).map_err(|error| error.to_string())?;
+    let Json::Object(mut object) = json else {
+        return Err(format!("not an object; {SHAPES}"));
+    };
+    if object.contains_key("@data-type") {
+        return value(&Json::Object(object));
+    }
+    // Where a line from `tap` came from.
+    object.remove("peer");
+    object.remove("topic");
+    if let Some(bare) = object.remove("value") {
+        nothing_else(&object)?;
+        return value(&bare);
+    }
+    event(object).map(|event| zeek::Message::from(event).into_value())
+}
+
+fn event(mut object: Map<String, Json>) -> Result<Event, String> {
+    let name = match object.remove("event") {
+        Some(Json::String(name)) if !name.is_empty() => name,
+        Some(_) => return Err("\"event\" is not a name".into()),
+        None => return Err(format!("there is no \"event\"; {SHAPES}")),
+    };
+    let args = match object.remove("args") {
+        Some(Json::Array(args)) => numbered("argument", &args, value)?,
+        Some(_) => return Err("\"args\" is not an array of values".into()),
+        None => Vec::new(),
+    };
+    let metadata = match object.remove("metadata") {
+        Some(Json::Array(entries)) => Some(numbered("metadata entry", &entries, metadata)?),
+        Some(Json::Null) | None => None,
+        Some(_) => return Err("\"metadata\" is not an array of {\"id\": COUNT, \"value\": VALUE}".into()),
+    };
+    nothing_else(&object)?;
+    Ok(Event { name, args, metadata })
+}
+
+fn metadata(entry: &Json) -> Result<(u64, Value), String> {
+    let id = entry.get("id").and_then(Json::as_u64).ok_or("its \"id\" is not a count")?;
+    let content = entry.get("value").ok_or("it has no \"value\"")?;
+    Ok((id, value(content)?))
+}
+
+fn value(json: &Json) -> Result<Value, String> {
+    Value::from_json(json).map_err(|error| error.to_string())
+}
+
+fn numbered<T>(
+    what: &str,
+    list: &[Json],
+    read: impl Fn(&Json) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let numbered = (1u64..).zip(list);
+    numbered.map(|(n, json)| read(json).map_err(|error| format!("{what} {n}: {error}"))).collect()
+}
+
+fn nothing_else(object: &Map<String, Json>) -> Result<(), String> {
+    match object.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(format!("{name:?} is not known here; {SHAPES}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeek_bridge::data::Timestamp;
+
+    use super::*;
+
+    fn event_of(text: &str) -> Event {
+        match zeek::Message::from_value(message(text.as_bytes()).unwrap()) {
+            Ok(zeek::Message::Event(event)) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_has_a_name_arguments_and_perhaps_metadata() {
+        assert_eq!(event_of(r#"{"event":"e"}"#), Event::new("e", ()));
+        let text = r#"{"event":"e","args":[{"@data-type":"count","data":7}],"metadata":null}"#;
+        assert_eq!(event_of(text), Event::new("e", (7u64,)));
+        let text = r#"{"peer":"p","topic":"t","event":"e","args":[],
+                       "metadata":[{"id":1,"value":{"@data-type":"timestamp","ns":5}}]}"#;
+        assert_eq!(event_of(text), Event::new("e", ()).with_network_timestamp(Timestamp::from_nanos(5)));
+    }
+
+    #[test]
+    fn a_bare_value_is_published_as_it_is() {
+        for text in [
+            r#"{"@data-type":"count","data":7}"#,
+            r#"{"peer":"p","topic":"t","value":{"@data-type":"count","data":7}}"#,
+        ] {
+            assert_eq!(message(text.as_bytes()), Ok(Value::Count(7)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_line_is_named() {
+        for (text, words) in [
+            ("", "not JSON"),
+            ("{", "not JSON"),
+            ("\u{0}", "not JSON"),
+            ("7", "not an object"),
+            ("{}", "no \"event\""),
+            (r#"{"event":7}"#, "not a name"),
+            (r#"{"event":""}"#, "not a name"),
+            (r#"{"event":"e","args":{}}"#, "\"args\" is not an array"),
+            (r#"{"event":"e","args":[{"@data-type":"none"},7]}"#, "argument 2: "),
+            (r#"{"event":"e","arg":[]}"#, "\"arg\" is not known"),
+            (r#"{"event":"e","metadata":{}}"#, "\"metadata\" is not an array"),
+            (r#"{"event":"e","metadata":[{"id":-1}]}"#, "metadata entry 1: its \"id\""),
+            (r#"{"event":"e","metadata":[{"id":1}]}"#, "metadata entry 1: it has no \"value\""),
+            (r#"{"value":{"@data-type":"none"},"args":[]}"#, "\"args\" is not known"),
+            (r#"{"@data-type":"nonsense"}"#, "@data-type"),
+        ] {
+            let error = message(text.as_bytes()).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        assert!(message(b"{\"event\":\"\xff\"}").unwrap_err().contains("not JSON"));
+    }
+}
