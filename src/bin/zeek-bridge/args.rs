@@ -22,6 +22,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show that it works: takes no options, touches no file, and uses no network but loopback
+    ///
+    /// First, the Management agent of Zeek 8.0.9, as it was captured, dispatches to a node of this program's,
+    /// frame by frame over mutual TLS. Then this program's agent dispatches the same to two of its nodes. Prints
+    /// every event with its direction, and for each dispatch whether the answer is the one that the real Zeek node
+    /// gave. The nodes know the values that the captured nodes gave, and nothing else of their answers.
+    #[command(after_help = exit::HELP)]
+    Demo,
     /// Be a node of a cluster
     ///
     /// Says hello to every agent that it peers with, and answers its dispatches as a Zeek node with the variables of

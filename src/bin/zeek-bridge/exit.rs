@@ -100,6 +100,9 @@ pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
         Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
         Err(Failure::Error(exit, message)) => {
             say(format_args!("error: {message}"));
+            if exit == Exit::Usage {
+                say(format_args!("\nFor more information, try '--help'."));
+            }
             ExitCode::from(exit.code())
         }
     }

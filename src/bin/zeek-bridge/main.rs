@@ -2,6 +2,7 @@
 
 mod args;
 mod decode;
+mod demo;
 mod dispatch;
 mod encode;
 mod exit;
@@ -24,6 +25,7 @@ use exit::Failure;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::start(cli.verbose).and_then(|()| match cli.command {
+        Command::Demo => on_runtime(demo::run()),
         Command::Node(args) => on_runtime(node::run(args)),
         Command::Dispatch(args) => on_runtime(dispatch::run(args)),
         Command::Tap(args) => on_runtime(tap::run(args)),

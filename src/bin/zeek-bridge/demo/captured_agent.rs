@@ -1,0 +1,150 @@
+//! First link: the captured agent dispatches to a node of this library's.
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig};
+use zeek_bridge::management::{DispatchRequest, NODE_TOPIC, Node, NodeMessage, Values};
+use zeek_bridge::net::Stream;
+use zeek_bridge::net::tls::{EphemeralAuthority, Tls};
+use zeek_bridge::wire::{Handshake, Limits, cut_frame};
+
+use super::recording::{Content, Frame, Recording};
+use super::report::Report;
+use super::{failed, mutual};
+use crate::exit::Failure;
+
+/// Plays back what the agent of the recording sent, to a live node that stands in for the other side.
+pub(super) async fn run(
+    recording: &Recording,
+    values: Values,
+    authority: &EphemeralAuthority,
+    report: &mut Report<'_>,
+) -> Result<(), Failure> {
+    let (agent_tls, node_tls) = (mutual(authority, "agent")?, mutual(authority, &recording.node)?);
+    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?.to_string();
+
+    // What was recorded is addressed to the recorded node's endpoint.
+    let config = EndpointConfig { id: Some(recording.node_id), ..EndpointConfig::default() };
+    let endpoint = Endpoint::with_config(config).map_err(failed)?;
+    let node = Node::start(endpoint.clone(), recording.node.as_str(), values).await;
+    let mut connector = endpoint.connect(&address, node_tls, None);
+    let connect = async { connector.first_attempt().await.map_err(|error| Failure::link(&address, &error)) };
+    let play = async { Agent::accept(&listener, &agent_tls).await?.play(recording, report).await };
+    let played = tokio::try_join!(connect, play);
+    node.stop().await;
+    endpoint.shutdown().await;
+    played.map(drop)
+}
+
+/// The agent's end of the connection: it knows what comes next, and decides nothing.
+struct Agent {
+    stream: Stream,
+    input: BytesMut,
+    /// Whether the node has sent its last handshake message.
+    peered: bool,
+}
+
+impl Agent {
+    async fn accept(listener: &TcpListener, tls: &Tls) -> Result<Self, Failure> {
+        let (tcp, _) = listener.accept().await.map_err(failed)?;
+        let stream = tls.accept(tcp).await.map_err(failed)?;
+        Ok(Agent { stream, input: BytesMut::new(), peered: false })
+    }
+
+    /// Sends each frame of the agent's as soon as the live node has said what the captured one had said
+    /// before.
+    async fn play(mut self, recording: &Recording, report: &mut Report<'_>) -> Result<(), Failure> {
+        let mut asked = None;
+        for frame in &recording.frames {
+            if frame.from_agent {
+                self.say(frame, &recording.node, report, &mut asked).await?;
+            } else if awaited(&frame.content) {
+                let live = self.hear().await?;
+                compare(&frame.content, &live, &recording.node, report, asked.as_ref())?;
+            }
+        }
+        self.stream.shutdown().await.map_err(failed)
+    }
+
+    async fn say(
+        &mut self,
+        frame: &Frame,
+        node: &str,
+        report: &mut Report<'_>,
+        asked: &mut Option<DispatchRequest>,
+    ) -> Result<(), Failure> {
+        if let Content::Event(event, message) = &frame.content {
+            report.event("agent", node, event)?;
+            if let Some(NodeMessage::Request(request)) = message {
+                *asked = Some(request.clone());
+            }
+        }
+        self.stream.write_all(&frame.bytes).await.map_err(failed)?;
+        self.stream.flush().await.map_err(failed)
+    }
+
+    /// The next frame of the live node's.
+    async fn hear(&mut self) -> Result<Content, Failure> {
+        let frame: Bytes = loop {
+            if let Some(frame) = cut_frame(&mut self.input, Limits::DEFAULT.max_frame).map_err(failed)? {
+                break frame;
+            }
+            if self.stream.read_buf(&mut self.input).await.map_err(failed)? == 0 {
+                return Err(failed("the node closed the connection where the captured one went on"));
+            }
+        };
+        let content = Content::read(&frame, self.peered).map_err(failed)?;
+        self.peered |= matches!(content, Content::Handshake(Handshake::ResponderSynAck(_)));
+        Ok(content)
+    }
+}
+
+/// Whether a stand-in says this, too. It has no logs and stores to announce.
+fn awaited(content: &Content) -> bool {
+    match content {
+        Content::Handshake(_) | Content::Event(_, Some(_)) | Content::Pong(_) => true,
+        Content::Event(_, None) | Content::Other => false,
+    }
+}
+
+/// Compares what the live node said with what the captured one said in its place.
+fn compare(
+    captured: &Content,
+    live: &Content,
+    node: &str,
+    report: &mut Report<'_>,
+    asked: Option<&DispatchRequest>,
+) -> Result<(), Failure> {
+    if let Content::Event(event, _) = live {
+        report.event(node, "agent", event)?;
+    }
+    let same = match (captured, live) {
+        // What it subscribes to is its own; that the agent can reach it is what counts.
+        (
+            Content::Handshake(Handshake::ResponderSynAck(_)),
+            Content::Handshake(Handshake::ResponderSynAck(filter)),
+        ) => filter.matches(&NODE_TOPIC),
+        (Content::Handshake(captured), Content::Handshake(live)) => captured == live,
+        (Content::Pong(captured), Content::Pong(live)) => captured == live,
+        (
+            Content::Event(_, Some(NodeMessage::Hello(captured))),
+            Content::Event(_, Some(NodeMessage::Hello(live))),
+        ) => captured == live,
+        (
+            Content::Event(_, Some(NodeMessage::Response(captured))),
+            Content::Event(_, Some(NodeMessage::Response(live))),
+        ) if captured.reqid() == live.reqid() => {
+            let asked = asked.ok_or_else(|| failed("an answer without a request"))?;
+            report.verdict(node, asked, Some(captured.result()), Some(live.result()))?;
+            live.reqid() == live.result().reqid()
+        }
+        _ => false,
+    };
+    if same {
+        Ok(())
+    } else {
+        Err(failed(format!("the node said {live:?} where the captured one said {captured:?}")))
+    }
+}

@@ -1,0 +1,187 @@
+//! `demo`: the main job on recorded input, in one process and without any file.
+
+mod captured_agent;
+mod recording;
+mod report;
+mod rust_agent;
+
+use std::fmt;
+use std::time::Duration;
+
+use zeek_bridge::management::Values;
+use zeek_bridge::net::tls::{EphemeralAuthority, Tls, ephemeral_authority};
+
+use crate::exit::{self, Failure};
+use crate::output::{Object, Output};
+use crate::signals::Signals;
+use recording::Recording;
+use report::{Report, Verdict};
+
+/// Nothing here waits for a clock; this is only so that a fault cannot make it wait for ever.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) async fn run() -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let mut output = Some(Output::new());
+    let mut print = |object: Object| {
+        let Some(open) = &mut output else { return Ok(()) };
+        match open.line(&object.into_line()).and_then(|()| open.flush()) {
+            // The verdict counts even when nobody reads the rest.
+            Err(Failure::StdoutClosed) => {
+                output = None;
+                Ok(())
+            }
+            result => result,
+        }
+    };
+    let scenario = Scenario::captured().map_err(failed)?;
+    let verdict = tokio::select! {
+        verdict = tokio::time::timeout(LIMIT, scenario.play(&mut print)) => {
+            verdict.map_err(|_| Failure::timeout(format!("not done after {LIMIT:?}")))??
+        }
+        () = signals.next() => return Err(failed("interrupted")),
+    };
+    let Verdict { agreed, disagreed } = verdict;
+    let all = agreed.saturating_add(disagreed);
+    if disagreed > 0 {
+        return Err(failed(format!(
+            "{disagreed} of {all} answers are not those of Zeek 8.0.9: look for \"agrees\":false"
+        )));
+    }
+    exit::say(format_args!("all {all} answers are those of Zeek 8.0.9"));
+    Ok(())
+}
+
+/// What was captured, and what the stand-ins for the captured nodes know.
+struct Scenario {
+    worker: Recording,
+    manager: Recording,
+    worker_values: Values,
+    manager_values: Values,
+}
+
+impl Scenario {
+    fn captured() -> Result<Self, String> {
+        let (worker, manager) = (Recording::worker()?, Recording::manager()?);
+        let (worker_values, manager_values) = (worker.values()?, manager.values()?);
+        Ok(Scenario { worker, manager, worker_values, manager_values })
+    }
+
+    /// Plays it, and says how many answers were compared with what result: one for each dispatch over the
+    /// first link, and one for each dispatch and node over the second.
+    async fn play(self, print: &mut dyn FnMut(Object) -> Result<(), Failure>) -> Result<Verdict, Failure> {
+        let Scenario { worker, manager, worker_values, manager_values } = self;
+        let dispatches = worker.dispatches().len();
+        let authority = ephemeral_authority().map_err(failed)?;
+
+        let mut report = Report::new("captured-agent", print);
+        captured_agent::run(&worker, worker_values.clone(), &authority, &mut report).await?;
+        let first = report.counts();
+        complete(first, dispatches)?;
+
+        let mut report = Report::new("rust-agent", print);
+        let nodes = vec![(&worker, worker_values), (&manager, manager_values)];
+        rust_agent::run(nodes, &authority, &mut report).await?;
+        let second = report.counts();
+        complete(second, dispatches.saturating_mul(2))?;
+
+        Ok(Verdict {
+            agreed: first.agreed.saturating_add(second.agreed),
+            disagreed: first.disagreed.saturating_add(second.disagreed),
+        })
+    }
+}
+
+/// A comparison that was left out is no agreement.
+fn complete(verdict: Verdict, expected: usize) -> Result<(), Failure> {
+    let compared = verdict.agreed.saturating_add(verdict.disagreed);
+    if compared == expected && expected > 0 {
+        return Ok(());
+    }
+    Err(failed(format!("{compared} answers were compared where {expected} were captured")))
+}
+
+fn mutual(authority: &EphemeralAuthority, name: &str) -> Result<Tls, Failure> {
+    authority.issue(name).map(Tls::Mutual).map_err(failed)
+}
+
+fn failed(error: impl fmt::Display) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use zeek_bridge::management::JsonText;
+
+    use super::*;
+
+    async fn play(scenario: Scenario) -> Result<(Verdict, Vec<String>), Failure> {
+        let mut lines = Vec::new();
+        let verdict = scenario
+            .play(&mut |object: Object| {
+                lines.push(object.into_line());
+                Ok(())
+            })
+            .await?;
+        Ok((verdict, lines))
+    }
+
+    fn disagreeing(lines: &[String]) -> Vec<&String> {
+        lines.iter().filter(|line| line.contains("\"agrees\":false")).collect()
+    }
+
+    #[tokio::test]
+    async fn all_answers_are_zeek_s() {
+        let (verdict, lines) = play(Scenario::captured().unwrap()).await.unwrap();
+        assert_eq!(verdict, Verdict { agreed: 36, disagreed: 0 });
+        assert!(disagreeing(&lines).is_empty());
+        let events = lines.iter().filter(|line| line.contains("\"event\":")).count();
+        // Hello, status request, 12 times both ways; two hellos, 12 requests to both, 23 answers.
+        assert_eq!(events, 26 + 49);
+    }
+
+    #[tokio::test]
+    async fn one_wrong_value_is_found_wherever_it_is_asked_for() {
+        let mut scenario = Scenario::captured().unwrap();
+        scenario.worker_values.insert("Broker::peer_buffer_size", JsonText::new("8193").unwrap());
+        let (verdict, lines) = play(scenario).await.unwrap();
+        assert_eq!(verdict, Verdict { agreed: 34, disagreed: 2 });
+        for line in disagreeing(&lines) {
+            assert!(line.contains("peer_buffer_size") && line.contains("\"differs\":[\"data\"]"), "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_value_in_other_words_is_not_the_same_answer() {
+        let mut scenario = Scenario::captured().unwrap();
+        scenario.manager_values.insert("Broker::peer_buffer_size", JsonText::new("8192 ").unwrap());
+        let (verdict, _) = play(scenario).await.unwrap();
+        assert_eq!(verdict, Verdict { agreed: 35, disagreed: 1 });
+    }
+
+    #[tokio::test]
+    async fn a_value_where_zeek_has_none_is_found() {
+        let mut scenario = Scenario::captured().unwrap();
+        scenario.worker_values.insert("no_such_thing", JsonText::new("1").unwrap());
+        scenario.manager_values.insert_without_value("no_such_thing");
+        let (verdict, lines) = play(scenario).await.unwrap();
+        assert_eq!(verdict, Verdict { agreed: 33, disagreed: 3 });
+        let count = |words: &str| disagreeing(&lines).iter().filter(|line| line.contains(words)).count();
+        assert_eq!((count("[\"success\",\"data\",\"error\"]"), count("[\"error\"]")), (2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_node_of_another_name_does_not_pass() {
+        let mut scenario = Scenario::captured().unwrap();
+        scenario.worker.node = "worker-02".into();
+        let error = play(scenario).await.unwrap_err();
+        assert!(matches!(&error, Failure::Error(_, text) if text.contains("worker-02")), "{error:?}");
+    }
+
+    #[test]
+    fn comparisons_that_were_left_out_are_missed() {
+        assert!(complete(Verdict { agreed: 11, disagreed: 1 }, 12).is_ok());
+        assert!(complete(Verdict { agreed: 11, disagreed: 0 }, 12).is_err());
+        assert!(complete(Verdict::default(), 0).is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! What the demonstration tells: every event, and for every dispatch whether the answer is Zeek's.
+
+use serde_json::Value as Json;
+use zeek_bridge::data::Value;
+use zeek_bridge::management::{DispatchRequest, ManagementResult};
+use zeek_bridge::zeek::Event;
+
+use crate::exit::Failure;
+use crate::output::Object;
+
+/// Prints, and counts the verdicts.
+pub(super) struct Report<'a> {
+    print: &'a mut dyn FnMut(Object) -> Result<(), Failure>,
+    link: &'static str,
+    agreed: usize,
+    disagreed: usize,
+}
+
+/// How many answers were compared, and with what result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) agreed: usize,
+    pub(super) disagreed: usize,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(link: &'static str, print: &'a mut dyn FnMut(Object) -> Result<(), Failure>) -> Self {
+        Report { print, link, agreed: 0, disagreed: 0 }
+    }
+
+    pub(super) fn event(&mut self, from: &str, to: &str, event: &Event) -> Result<(), Failure> {
+        let object = Object::new().with("link", self.link).with("from", from).with("to", to);
+        let args: Json = event.args.iter().map(Value::to_json).collect();
+        (self.print)(object.with("event", event.name.as_str()).with("args", args))
+    }
+
+    /// Compares what `node` answered with what the real node did; `None` is silence.
+    pub(super) fn verdict(
+        &mut self,
+        node: &str,
+        request: &DispatchRequest,
+        zeek: Option<&ManagementResult>,
+        here: Option<&ManagementResult>,
+    ) -> Result<(), Failure> {
+        let differences = differences(zeek, here);
+        let object = Object::new()
+            .with("link", self.link)
+            .with("node", node)
+            .with("action", request.action.as_slice())
+            .with("zeek", summary(zeek))
+            .with("agrees", differences.is_empty());
+        if differences.is_empty() {
+            self.agreed = self.agreed.saturating_add(1);
+            return (self.print)(object);
+        }
+        self.disagreed = self.disagreed.saturating_add(1);
+        (self.print)(object.with("here", summary(here)).with("differs", differences))
+    }
+
+    pub(super) fn counts(&self) -> Verdict {
+        Verdict { agreed: self.agreed, disagreed: self.disagreed }
+    }
+}
+
+/// The fields in which an answer differs from Zeek's. The request's id is not compared: an agent makes its
+/// own, and takes no answer with another.
+fn differences(zeek: Option<&ManagementResult>, here: Option<&ManagementResult>) -> Vec<&'static str> {
+    let (zeek, here) = match (zeek, here) {
+        (None, None) => return Vec::new(),
+        (Some(zeek), Some(here)) => (zeek, here),
+        _ => return vec!["whether there is an answer"],
+    };
+    [
+        ("success", zeek.is_success() == here.is_success()),
+        ("instance", zeek.instance() == here.instance()),
+        ("data", zeek.data() == here.data()),
+        ("error", zeek.error() == here.error()),
+        ("node", zeek.node() == here.node()),
+    ]
+    .into_iter()
+    .filter_map(|(field, same)| (!same).then_some(field))
+    .collect()
+}
+
+/// How an answer went, in a word or two.
+fn summary(result: Option<&ManagementResult>) -> String {
+    match result {
+        None => "silent".into(),
+        Some(result) if result.is_success() => "success".into(),
+        Some(result) => format!("failure: {}", result.error().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeek_bridge::data::FromValue;
+
+    use super::*;
+
+    #[test]
+    fn every_field_but_the_id_is_compared() {
+        let text = |text: &str| Value::String(text.into());
+        let fields = |reqid: &str| {
+            vec![text(reqid), Value::Boolean(true), Value::None, text("1"), Value::None, text("n")]
+        };
+        let result = |fields: Vec<Value>| ManagementResult::from_value(Value::Vector(fields)).unwrap();
+        let zeek = result(fields("a"));
+        assert_eq!(differences(Some(&zeek), Some(&result(fields("b")))), [""; 0]);
+        for (at, other, name) in [
+            (1, Value::Boolean(false), "success"),
+            (2, text("agent"), "instance"),
+            (3, text("1.0"), "data"),
+            (3, Value::None, "data"),
+            (4, text(""), "error"),
+            (5, text("m"), "node"),
+        ] {
+            let mut changed = fields("a");
+            changed[at] = other;
+            assert_eq!(differences(Some(&zeek), Some(&result(changed))), [name]);
+        }
+    }
+
+    #[test]
+    fn silence_is_an_answer_of_its_own() {
+        let result = ManagementResult::failure("a", "n", "no");
+        assert!(differences(None, None).is_empty());
+        assert!(!differences(None, Some(&result)).is_empty());
+        assert!(!differences(Some(&result), None).is_empty());
+    }
+}

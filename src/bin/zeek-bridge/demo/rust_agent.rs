@@ -1,0 +1,138 @@
+//! Second link: this library's agent dispatches the same to two nodes of this library's.
+
+use std::collections::BTreeMap;
+
+use zeek_bridge::endpoint::{Endpoint, Message, Subscriber};
+use zeek_bridge::management::{
+    Agent, DispatchRequest, NODE_TOPIC, Node, NodeMessage, REQUEST_TIMEOUT, Values,
+};
+use zeek_bridge::net::tls::EphemeralAuthority;
+use zeek_bridge::zeek::{self, Event};
+
+use super::recording::Recording;
+use super::report::Report;
+use super::{failed, mutual};
+use crate::exit::Failure;
+
+/// A node that stands in for a captured one.
+struct Live<'a> {
+    recording: &'a Recording,
+    node: Node,
+    endpoint: Endpoint,
+    /// Hears what the node hears.
+    heard: Subscriber,
+}
+
+/// Lets an agent ask live nodes what the captured agent asked the captured ones.
+pub(super) async fn run(
+    nodes: Vec<(&Recording, Values)>,
+    authority: &EphemeralAuthority,
+    report: &mut Report<'_>,
+) -> Result<(), Failure> {
+    let endpoint = Endpoint::new().map_err(failed)?;
+    let mut heard = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+    let agent = Agent::start(endpoint.clone()).await;
+    let listener = endpoint.listen("127.0.0.1:0", mutual(authority, "agent")?).await.map_err(failed)?;
+    let address = listener.local_addr().to_string();
+    let mut live = Vec::new();
+    for (recording, values) in nodes {
+        live.push(Live::start(recording, values, &address, authority).await?);
+    }
+    agent.wait_for_nodes(|there| there.len() >= live.len()).await;
+    for _ in &live {
+        let event = event(&mut heard).await?;
+        match NodeMessage::parse(&event).map_err(failed)? {
+            Some(NodeMessage::Hello(hello)) => report.event(&hello.node, "agent", &event)?,
+            other => return Err(failed(format!("a node said {other:?} before its hello"))),
+        }
+    }
+
+    let mut silences = Vec::new();
+    let requests = live.first().map(|live| live.recording.dispatches()).unwrap_or_default();
+    for request in requests.into_iter().map(|dispatch| dispatch.request) {
+        silences.extend(ask(&agent, &request, &mut live, &mut heard, report).await?);
+    }
+
+    // Silence is certain only now: the nodes have said all that they say, and it is read.
+    for live in live {
+        live.node.stop().await;
+        live.endpoint.shutdown().await;
+    }
+    drop(agent);
+    endpoint.shutdown().await;
+    if let Some(message) = heard.recv().await {
+        return Err(failed(format!(
+            "a node spoke when it was not asked: {}",
+            message.value().map_err(failed)?
+        )));
+    }
+    for (node, request) in silences {
+        report.verdict(&node, &request, None, None)?;
+    }
+    Ok(())
+}
+
+/// Asks once, compares the answers, and says which nodes were rightly silent so far.
+async fn ask(
+    agent: &Agent,
+    request: &DispatchRequest,
+    live: &mut [Live<'_>],
+    heard: &mut Subscriber,
+    report: &mut Report<'_>,
+) -> Result<Vec<(String, DispatchRequest)>, Failure> {
+    let dispatch = agent.dispatch(request.action.clone(), request.nodes.clone(), REQUEST_TIMEOUT);
+    let outcome = dispatch.await.map_err(failed)?;
+    for live in live.iter_mut() {
+        report.event("agent", &live.recording.node, &event(&mut live.heard).await?)?;
+    }
+    let mut answered = BTreeMap::new();
+    for _ in &outcome.answers {
+        let event = event(heard).await?;
+        match NodeMessage::parse(&event).map_err(failed)? {
+            Some(NodeMessage::Response(response)) => {
+                let node = response.result().node().unwrap_or_default().to_owned();
+                report.event(&node, "agent", &event)?;
+                answered.insert(node, response.into_result());
+            }
+            other => return Err(failed(format!("a node said {other:?} where an answer had to come"))),
+        }
+    }
+    if answered != outcome.answers {
+        return Err(failed("the agent's answers are not those that the nodes sent to it"));
+    }
+    let mut silent = Vec::new();
+    for live in live.iter() {
+        let recording = live.recording;
+        let captured = recording.dispatches().into_iter().find(|other| other.request.reqid == request.reqid);
+        let captured = captured.and_then(|dispatch| dispatch.answer);
+        match (&captured, outcome.answers.get(&recording.node)) {
+            (None, None) => silent.push((recording.node.clone(), request.clone())),
+            (zeek, here) => report.verdict(&recording.node, request, zeek.as_ref(), here)?,
+        }
+    }
+    Ok(silent)
+}
+
+impl<'a> Live<'a> {
+    async fn start(
+        recording: &'a Recording,
+        values: Values,
+        address: &str,
+        authority: &EphemeralAuthority,
+    ) -> Result<Self, Failure> {
+        let endpoint = Endpoint::new().map_err(failed)?;
+        let heard = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let node = Node::start(endpoint.clone(), recording.node.as_str(), values).await;
+        let mut connector = endpoint.connect(address, mutual(authority, &recording.node)?, None);
+        connector.first_attempt().await.map_err(|error| Failure::link(address, &error))?;
+        Ok(Live { recording, node, endpoint, heard })
+    }
+}
+
+async fn event(heard: &mut Subscriber) -> Result<Event, Failure> {
+    let message: Message = heard.recv().await.ok_or_else(|| failed("the endpoint is gone"))?;
+    match zeek::Message::from_value(message.value().map_err(failed)?).map_err(failed)? {
+        zeek::Message::Event(event) => Ok(event),
+        other => Err(failed(format!("{other:?} is no event"))),
+    }
+}

@@ -1,0 +1,262 @@
+//! `decode` and `encode`, as a user drives them, and the command line itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+mod common;
+#[path = "common/program.rs"]
+mod program;
+
+use std::io::Read;
+use std::process::Stdio;
+
+use common::{Fixture, Phase, Side, golden_values, same_json};
+use data_encoding::HEXLOWER;
+use program::{Program, command};
+use serde_json::{Value as Json, json};
+
+fn joined(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+#[track_caller]
+fn assert_same(found: &[Json], expected: &[Json]) {
+    for (line, (found, expected)) in (1..).zip(found.iter().zip(expected)) {
+        assert!(same_json(found, expected), "line {line}: {found} for {expected}");
+    }
+    assert_eq!(found.len(), expected.len());
+}
+
+#[test]
+fn every_golden_value_is_decoded_and_encoded() {
+    let golden = golden_values();
+    let hex: Vec<String> = golden.iter().map(|value| HEXLOWER.encode(&value.bytes)).collect();
+    let decoded = Program::run("decode --value", joined(hex.clone()));
+    assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""));
+    let expected: Vec<Json> = golden.into_iter().map(|value| value.json).collect();
+    assert_same(&decoded.json(), &expected);
+
+    let encoded = Program::run("encode --value", joined(decoded.stdout));
+    assert_eq!((encoded.code, encoded.stderr.as_str()), (Some(0), ""));
+    assert_eq!(encoded.stdout, hex);
+}
+
+#[test]
+fn every_captured_envelope_is_decoded() {
+    let (mut hex, mut expected) = (Vec::new(), Vec::new());
+    for frame in Fixture::all().iter().flat_map(|fixture| &fixture.frames) {
+        if frame.phase == Phase::Peered {
+            hex.push(HEXLOWER.encode(&frame.body()));
+            expected.push(frame.json.clone());
+        }
+    }
+    let decoded = Program::run("decode --envelope", joined(hex));
+    assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""));
+    assert_same(&decoded.json(), &expected);
+}
+
+#[test]
+fn every_captured_stream_is_decoded_frame_by_frame() {
+    for name in Fixture::names() {
+        let fixture = Fixture::load(&name);
+        for (side, file) in Side::BOTH.into_iter().zip(["connector.bin", "listener.bin"]) {
+            let path = format!("{}/fixtures/{name}/{file}", env!("CARGO_MANIFEST_DIR"));
+            let decoded = Program::run(&format!("decode --stream {path}"), "");
+            if (name.as_str(), side) == ("drop-magic", Side::Connector) {
+                assert_eq!(decoded.code, Some(1));
+                assert!(decoded.stdout[0].contains("wrong magic number"), "{decoded:?}");
+                continue;
+            }
+            assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{name}");
+            let expected: Vec<Json> = fixture
+                .from(side)
+                .enumerate()
+                .map(|(index, frame)| {
+                    let (phase, part) = match frame.phase {
+                        Phase::Handshake => ("handshake", "message"),
+                        Phase::Peered => ("peered", "envelope"),
+                    };
+                    let (offset, length) = (frame.offset, frame.bytes.len());
+                    json!({"index": index, "offset": offset, "length": length, "phase": phase, part: frame.json})
+                })
+                .collect();
+            assert_same(&decoded.json(), &expected);
+            let piped = Program::run("decode --stream -", fixture.stream(side));
+            assert_eq!((piped.code, piped.stdout), (Some(0), decoded.stdout), "{name} {file}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_line_of_hex_is_told_and_the_rest_still_comes() {
+    let lines: &[u8] = b"00\n  \n0x00\n0\n0e02000f\n\xff\xfe\n  0101\r\n01ff00";
+    let decoded = Program::run("decode --value", lines);
+    assert_eq!(decoded.code, Some(1), "{decoded:?}");
+    decoded.has_said(&["error: 5 of 7 lines could not be decoded"]);
+    let bad = |error: &str, offset: u64, line: u64| json!({"error": error, "offset": offset, "line": line});
+    assert_eq!(
+        decoded.json(),
+        [
+            json!({"@data-type": "none", "data": {}}),
+            bad("not hex: character 2 is no hexadecimal digit", 0, 3),
+            bad("not hex: an odd number of digits (1)", 0, 4),
+            bad("byte 3, vector element 1: unknown value tag 15", 3, 5),
+            bad("not hex: character 1 is no hexadecimal digit", 0, 6),
+            json!({"@data-type": "boolean", "data": true}),
+            bad("byte 2: 1 bytes too many", 2, 8),
+        ]
+    );
+    let envelope = Program::run("decode --envelope", "00\n");
+    assert_eq!(envelope.json()[0]["offset"], 0, "{envelope:?}");
+    assert_eq!(envelope.code, Some(1));
+}
+
+#[test]
+fn a_bad_line_of_json_is_told_and_the_rest_still_comes() {
+    let lines: &[u8] = b"{\"@data-type\":\"count\",\"data\":1}\n\
+        {\"@data-type\":\"count\",\"data\":}\n\
+        {\"@data-type\":\"count\",\"data\":-1}\n\
+        \"\xff\"\n\
+        {\"@data-type\":\"boolean\",\"data\":true}\n";
+    let encoded = Program::run("encode --value", lines);
+    assert_eq!(encoded.code, Some(1), "{encoded:?}");
+    encoded.has_said(&["error: 3 of 5 lines could not be encoded"]);
+    assert_eq!((encoded.stdout[0].as_str(), encoded.stdout[4].as_str()), ("020000000000000001", "0101"));
+    let bad: Vec<Json> =
+        encoded.stdout[1..4].iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&bad[0]["line"], &bad[0]["offset"]), (&json!(2), &json!(29)), "{bad:?}");
+    assert!(bad[0]["error"].as_str().unwrap().starts_with("not JSON"), "{bad:?}");
+    assert_eq!((&bad[1]["line"], &bad[1]["offset"]), (&json!(3), &Json::Null), "{bad:?}");
+    assert!(bad[1]["error"].as_str().unwrap().contains("count"), "{bad:?}");
+    assert_eq!(bad[2]["line"], json!(4), "{bad:?}");
+}
+
+#[test]
+fn a_text_that_nests_without_end_is_an_error_and_no_crash() {
+    for text in ["[".repeat(1_000_000), "{\"data\":".repeat(300_000)] {
+        let encoded = Program::run("encode --value", text);
+        assert_eq!(encoded.code, Some(1));
+        assert!(encoded.stdout[0].contains("nested too deep"), "{encoded:?}");
+    }
+}
+
+#[test]
+fn a_line_comes_out_before_the_next_is_given() {
+    for (command, line) in
+        [("decode --value", "0101"), ("encode --value", r#"{"@data-type":"none","data":{}}"#)]
+    {
+        let mut program = Program::start(command);
+        program.give(line);
+        let first = program.text();
+        program.give(line);
+        assert_eq!(program.text(), first);
+        assert_eq!(program.end().code, Some(0));
+    }
+}
+
+#[test]
+fn a_stream_that_breaks_off_says_where() {
+    let fixture = Fixture::load("plain-peering");
+    let whole = fixture.stream(Side::Connector);
+    let frames: Vec<_> = fixture.from(Side::Connector).collect();
+    let last = frames.last().unwrap();
+    let cut = Program::run("decode --stream -", &whole[..whole.len() - 1]);
+    assert_eq!((cut.code, cut.stdout.len()), (Some(1), frames.len()));
+    let error = cut.json().pop().unwrap();
+    assert_eq!((&error["index"], &error["offset"]), (&json!(frames.len() - 1), &json!(last.offset)));
+    assert!(error["error"].as_str().unwrap().contains("ends inside of a frame"), "{error}");
+    cut.has_said(&[&format!("at byte {}", last.offset)]);
+
+    let garbled = Program::run("decode --stream -", [whole, &b"\x16\x03\x01\x02\x00"[..]].concat());
+    assert_eq!((garbled.code, garbled.stdout.len()), (Some(1), frames.len() + 1));
+    garbled.has_said(&["TLS"]);
+
+    // A frame that cannot be read does not hide those behind it.
+    let odd = [&b"\0\0\0\x01\x63"[..], whole].concat();
+    let odd = Program::run("decode --stream -", odd);
+    assert_eq!((odd.code, odd.stdout.len()), (Some(1), frames.len() + 1));
+    assert!(odd.json()[0]["error"].as_str().unwrap().contains("unknown handshake message type 99"));
+    odd.has_said(&[&format!("1 of {} frames", frames.len() + 1)]);
+}
+
+#[test]
+fn a_file_takes_the_place_of_stdin() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values");
+    std::fs::write(&file, "0101\n").unwrap();
+    let decoded = Program::run(&format!("decode --value {}", file.display()), "00\n");
+    assert_eq!(decoded.stdout, [r#"{"@data-type":"boolean","data":true}"#]);
+    for command in ["decode --value", "decode --stream", "encode --value"] {
+        let missing = folder.path().join("missing");
+        let end = Program::run(&format!("{command} {}", missing.display()), "");
+        end.fails(1, &["missing", "check its name"]);
+        let end = Program::run(&format!("{command} {}", folder.path().display()), "");
+        end.fails(1, &["cannot read", "directory"]);
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_it_quietly() {
+    let mut program = command(["decode", "--value"]).spawn().unwrap();
+    let mut stdin = program.stdin.take().unwrap();
+    drop(program.stdout.take());
+    let mut stderr = program.stderr.take().unwrap();
+    // More than any pipe holds: the end comes from the program, and this write fails.
+    let written = std::io::Write::write_all(&mut stdin, "00\n".repeat(1_000_000).as_bytes());
+    assert!(written.is_err());
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!((program.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = command(["decode", "--value"]);
+    command.stdout(full);
+    let mut program = Program::spawn(command);
+    program.give("00");
+    program.end().fails(1, &["cannot write to stdout"]);
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2_and_help_tells_of_them_all() {
+    for (args, words) in [
+        ("", "Usage"),
+        ("nonsense", "nonsense"),
+        ("decode", "--value"),
+        ("decode --value --envelope", "cannot be used with"),
+        ("decode --stream a b", "cannot be used with"),
+        ("decode --stream", "<FILE>"),
+        ("decode --value a b", "unexpected argument 'b'"),
+        ("encode", "--value"),
+        ("encode --envelope", "--envelope"),
+        ("demo --tls off", "--tls"),
+    ] {
+        Program::run(args, "").fails(2, &[words]);
+    }
+    for command in ["", "demo", "node", "dispatch", "tap", "publish", "decode", "encode"] {
+        let help = Program::run(&format!("{command} --help"), "");
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+        let help = help.stdout.join("\n");
+        for code in 0..=6 {
+            assert!(help.contains(&format!("\n  {code}  ")), "{command}: {code}: {help}");
+        }
+    }
+    let version = Program::run("--version", "");
+    assert_eq!(version.stdout, [format!("zeek-bridge {}", env!("CARGO_PKG_VERSION"))]);
+}
+
+#[test]
+fn the_log_is_on_stderr_and_follows_rust_log() {
+    let mut wrong = command(["decode", "--value"]);
+    wrong.env("RUST_LOG", "a=b=c").stdin(Stdio::null());
+    Program::spawn(wrong).end().fails(2, &["RUST_LOG"]);
+}

@@ -1,0 +1,230 @@
+//! The built program, run as a user runs it.
+//!
+//! Whatever is waited for is an event: a line, or the program's end. The limit is only there so that a
+//! fault does not make the tests hang.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code"
+)]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use zeek_bridge::net::tls::{EphemeralAuthority, PemSource};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A running program.
+pub struct Program {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    /// What was read of stderr so far.
+    said: Vec<String>,
+}
+
+/// How a program ended, with what was not taken of its output before.
+#[derive(Debug)]
+pub struct End {
+    pub code: Option<i32>,
+    pub stdout: Vec<String>,
+    /// All of stderr.
+    pub stderr: String,
+}
+
+/// The program, to be run with these arguments, in an environment that does not matter.
+pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zeek-bridge"));
+    command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Program {
+    /// Starts it with arguments that are separated by spaces.
+    pub fn start(args: &str) -> Self {
+        Self::with(args.split_whitespace())
+    }
+
+    pub fn with(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        Self::spawn(command(args))
+    }
+
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.take();
+        let stdout = lines(child.stdout.take());
+        let stderr = lines(child.stderr.take());
+        Program { child, stdin, stdout, stderr, said: Vec::new() }
+    }
+
+    /// Runs it to its end, with this for stdin.
+    pub fn run(args: &str, stdin: impl AsRef<[u8]>) -> End {
+        let mut program = Self::start(args);
+        let (mut pipe, bytes) = (program.stdin.take().unwrap(), stdin.as_ref().to_vec());
+        // The program may not want all of it, or print more than a pipe takes meanwhile.
+        let writer = std::thread::spawn(move || pipe.write_all(&bytes));
+        let end = program.end();
+        let _ = writer.join().unwrap();
+        end
+    }
+
+    /// Gives it a line.
+    pub fn give(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next line of its data, which is JSON.
+    pub fn line(&mut self) -> Json {
+        let line = self.text();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// The next line of its data.
+    pub fn text(&mut self) -> String {
+        match self.stdout.recv_timeout(LIMIT) {
+            Ok(line) => line,
+            Err(_) => panic!("no line on stdout; stderr: {:?}", self.rest_of_stderr()),
+        }
+    }
+
+    /// Waits until it says something with these words on stderr, and gives the whole line.
+    pub fn says(&mut self, words: &str) -> String {
+        loop {
+            let Ok(line) = self.stderr.recv_timeout(LIMIT) else {
+                panic!("not said: {words}; but: {:?}", self.said);
+            };
+            self.said.push(line.clone());
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    /// Where it listens, once it does.
+    pub fn address(&mut self) -> String {
+        let line = self.says("listening on ");
+        line.strip_prefix("listening on ").unwrap().to_owned()
+    }
+
+    /// Sends it a signal, by its name without SIG.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> End {
+        self.close_stdin();
+        // Its output ends with it.
+        let deadline = Instant::now() + LIMIT;
+        let mut stdout = Vec::new();
+        while let Ok(line) = self.stdout.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            stdout.push(line);
+        }
+        let stderr = self.rest_of_stderr().join("\n");
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return End { code: status.code(), stdout, stderr };
+            }
+            assert!(Instant::now() < deadline, "it does not end; stdout: {stdout:?}, stderr: {stderr}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn rest_of_stderr(&mut self) -> Vec<String> {
+        let deadline = Instant::now() + LIMIT;
+        while let Ok(line) = self.stderr.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.said.push(line);
+        }
+        self.said.clone()
+    }
+}
+
+/// A test that failed leaves nothing running.
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl End {
+    /// The lines of stdout, each a JSON document.
+    pub fn json(&self) -> Vec<Json> {
+        let parse = |line: &String| {
+            zeek_bridge::data::parse_json(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
+        self.stdout.iter().map(parse).collect()
+    }
+
+    /// Asserts the exit code, no data on stdout, and that stderr has all of these words.
+    #[track_caller]
+    pub fn fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert!(self.stdout.is_empty(), "{self:?}");
+        self.has_said(words);
+    }
+
+    #[track_caller]
+    pub fn has_said(&self, words: &[&str]) {
+        for words in words {
+            assert!(self.stderr.contains(words), "{words:?} is not in: {}", self.stderr);
+        }
+    }
+}
+
+fn lines(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    if let Some(pipe) = pipe {
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+/// Zeek's three files, in a folder that lives as long as this.
+pub struct Files {
+    _folder: tempfile::TempDir,
+    /// The three options with their values.
+    pub options: String,
+}
+
+impl Files {
+    pub fn issue(authority: &EphemeralAuthority, name: &str) -> Self {
+        let credentials = authority.credentials(name).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let write = |option: &str, source: &PemSource| {
+            let PemSource::Memory(pem) = source else { panic!("not in memory") };
+            let path = folder.path().join(option);
+            std::fs::write(&path, pem).unwrap();
+            format!("--{option} {} ", path.display())
+        };
+        let options = write("cafile", &credentials.cafile)
+            + &write("certificate", &credentials.certificate)
+            + &write("keyfile", &credentials.keyfile);
+        Files { _folder: folder, options }
+    }
+}
