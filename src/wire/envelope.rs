@@ -277,13 +277,9 @@ impl Envelope {
     }
 
     /// The same message, without holding on to the much larger memory that it may have been read
-    /// into. For keeping; a large payload is shared all the same.
+    /// into. For keeping: a large frame and those that come with it share one piece of memory.
     #[must_use]
     pub fn detached(&self) -> Self {
-        const LARGE: usize = 32 * 1024;
-        if self.payload.len() >= LARGE {
-            return self.clone();
-        }
         let topic = self.topic.as_bytes();
         let mut bytes = BytesMut::with_capacity(topic.len().saturating_add(self.payload.len()));
         bytes.put_slice(topic);
@@ -348,11 +344,13 @@ mod tests {
 
     #[test]
     fn what_is_detached_holds_on_to_no_frame() {
-        let frame = frame_of(1, &[0]);
-        let envelope = Envelope::decode(&frame).unwrap();
-        let kept = envelope.detached();
-        assert_eq!(kept, envelope);
-        drop(envelope);
-        assert!(frame.is_unique());
+        for payload in [&[0][..], &[0; 1_000_000]] {
+            let frame = frame_of(1, payload);
+            let envelope = Envelope::decode(&frame).unwrap();
+            let kept = envelope.detached();
+            assert_eq!(kept, envelope);
+            drop(envelope);
+            assert!(frame.is_unique());
+        }
     }
 }
