@@ -11,7 +11,8 @@ mod common;
 
 use allocation_counter::measure;
 use common::{Fixture, Phase, golden_values};
-use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, check_value, decode_value};
+use zeek_bridge::data::Value;
+use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, check_value, decode_value, encode_value};
 
 #[test]
 fn checking_a_data_message_allocates_nothing() {
@@ -35,6 +36,26 @@ fn checking_a_golden_value_allocates_nothing() {
         let cost = measure(|| check_value(&golden.bytes, &Limits::DEFAULT).unwrap());
         assert_eq!(cost.count_total, 0, "{}", golden.name);
     }
+}
+
+#[test]
+fn checking_containers_that_differ_late_allocates_nothing() {
+    let table = |last: u64| Value::Table([(1u64, 0u64), (2, last)].into_iter().collect());
+    let vector = |parts: &[Value]| Value::Vector(parts.to_vec());
+    let set = |elements: Vec<Value>| Value::Set(elements.into_iter().collect());
+    let value = set(vec![
+        table(1),
+        table(2),
+        vector(&[table(1), Value::None]),
+        vector(&[table(1), Value::Boolean(true)]),
+        vector(&[table(1), Value::Boolean(true), Value::None]),
+        set(vec![table(1), Value::Real(f64::INFINITY)]),
+        set(vec![table(1), Value::Real(f64::NAN)]),
+    ]);
+    let mut bytes = Vec::new();
+    encode_value(&value, &mut bytes).unwrap();
+    let cost = measure(|| check_value(&bytes, &Limits::DEFAULT).unwrap());
+    assert_eq!(cost.count_total, 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Step {
     /// Into an element of a vector (a field of a record).
     VectorElement(usize),
-    /// Into a field of a record whose declaration is known: an element of a vector, by its name.
+    /// Into a field by its name: of a record whose declaration is known, or of a message.
     Field(&'static str),
     /// Into an element of a set.
     SetElement(usize),
@@ -15,6 +15,8 @@ pub enum Step {
     TableKey(usize),
     /// Into the value of a table's pair.
     TableValue(usize),
+    /// Into a topic of a filter.
+    FilterTopic(usize),
 }
 
 impl fmt::Display for Step {
@@ -25,6 +27,7 @@ impl fmt::Display for Step {
             Step::SetElement(index) => write!(f, "set element {index}"),
             Step::TableKey(index) => write!(f, "table key {index}"),
             Step::TableValue(index) => write!(f, "table value {index}"),
+            Step::FilterTopic(index) => write!(f, "filter topic {index}"),
         }
     }
 }

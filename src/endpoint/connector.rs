@@ -23,6 +23,8 @@ use crate::peering::Side;
 #[derive(Debug)]
 pub struct Connector {
     first: oneshot::Receiver<Result<EndpointId, LinkError>>,
+    /// What came of it.
+    outcome: Option<Result<EndpointId, LinkError>>,
     stop: watch::Sender<bool>,
 }
 
@@ -33,7 +35,11 @@ impl Connector {
     /// # Errors
     /// Why the first attempt failed.
     pub async fn first_attempt(&mut self) -> Result<EndpointId, LinkError> {
-        (&mut self.first).await.unwrap_or(Err(LinkError::ShuttingDown))
+        let outcome = match self.outcome.take() {
+            Some(outcome) => outcome,
+            None => (&mut self.first).await.unwrap_or(Err(LinkError::ShuttingDown)),
+        };
+        self.outcome.insert(outcome).clone()
     }
 
     /// Makes no further attempts. A standing peering is not touched: see
@@ -49,7 +55,7 @@ pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retr
     let (stop, stopped) = watch::channel(false);
     let task = Task { context, target: target.into(), tls, retry, stopped, first: Some(first_sender) };
     tokio::spawn(task.run());
-    Connector { first, stop }
+    Connector { first, outcome: None, stop }
 }
 
 struct Task {
@@ -85,7 +91,9 @@ impl Task {
     }
 
     fn over(&self) -> bool {
-        *self.stopped.borrow() || *self.context.phase.borrow() != Phase::Running
+        let phase = &self.context.phase;
+        // Without a sender, the endpoint was dropped.
+        *self.stopped.borrow() || *phase.borrow() != Phase::Running || phase.has_changed().is_err()
     }
 
     /// Waits, unless there will be no further attempt.
@@ -135,6 +143,10 @@ impl Task {
 
     fn unavailable(&mut self, error: LinkError, retry_in: Option<Duration>) {
         let told = self.first.take().is_some_and(|first| first.send(Err(error.clone())).is_ok());
+        if matches!(error, LinkError::ShuttingDown) {
+            // That is not the target's doing.
+            return;
+        }
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         if told && retry_in.is_none() {
             // Whoever waits for the only attempt has the error in hand.

@@ -173,7 +173,10 @@ impl Hub {
                 }
                 self.table.subscribers.push(SubscriberRoute { id, filter: Arc::new(filter), queue });
                 self.subscribers_changed();
-                let _ = answer.send(());
+                if answer.send(()).is_err() {
+                    // It was not waited for, and nobody knows of it.
+                    self.unsubscribe(id);
+                }
             }
             Command::Resubscribe { id, filter, answer } => {
                 if let Some(route) = self.table.subscribers.iter_mut().find(|route| route.id == id) {

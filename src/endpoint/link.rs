@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::hub::{Command, LinkId};
-use super::queue::{End, Popped, Queue};
+use super::queue::{End, Popped, Queue, Refused};
 use super::status::{LinkError, Status};
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
@@ -84,7 +84,7 @@ pub(super) async fn run(
     }
     connection.finish().await;
     let status = end.peer.map(|peer| match &end.error {
-        Some(error) if !leaving && !matches!(error, LinkError::Overflow { .. } | LinkError::ShuttingDown) => {
+        Some(error) if !leaving && !is_ours(error) => {
             Status::PeerLost { peer, address, error: error.clone() }
         }
         error => Status::PeerRemoved { peer, address, error: error.clone() },
@@ -106,13 +106,14 @@ impl Link {
             if let Some(end) = self.take_from_queue() {
                 return end;
             }
-            if *phase.borrow_and_update() != Phase::Running && drained_by.is_none() {
-                drained_by = Some(deadline(self.context.config.drain_timeout));
-                if self.queue.is_none() {
-                    self.leave();
-                }
+            let shutdown = *phase.borrow_and_update() != Phase::Running;
+            if shutdown && self.queue.is_none() {
+                self.leave();
             }
-            let (queue, backlogged) = (self.queue.clone(), self.connection.is_backlogged());
+            let queue = self.queue.clone();
+            if drained_by.is_none() && (shutdown || queue.as_ref().is_some_and(|q| q.ended().is_some())) {
+                drained_by = Some(deadline(self.context.config.drain_timeout));
+            }
             tokio::select! {
                 progress = self.connection.progress() => match progress {
                     Progress::CaughtUp => {}
@@ -133,22 +134,26 @@ impl Link {
                         self.connection.peering().refuse_redundant();
                     }
                 }
-                () = filled(queue.as_deref()), if !backlogged && !self.leaving => {}
+                // Also while backlogged: a queue that overflows says so in this way.
+                () = filled(queue.as_deref()), if !self.leaving => {}
                 Ok(()) = filter.changed() => {
                     let filter = filter.borrow_and_update().clone();
                     if let Err(error) = self.connection.peering().set_filter(filter) {
                         tracing::error!(address = %self.address, "cannot announce the new filter: {error}");
                     }
                 }
-                changed = phase.changed(), if drained_by.is_none() => {
+                changed = phase.changed(), if !self.leaving => {
                     if changed.is_err() {
                         // The endpoint was dropped without a shutdown.
                         self.leave();
-                        drained_by = Some(deadline(Duration::ZERO));
                     }
                 }
                 () = until(drained_by), if !self.leaving => {
-                    return self.end(Some(LinkError::ShuttingDown));
+                    return self.end(Some(if shutdown {
+                        LinkError::ShuttingDown
+                    } else {
+                        LinkError::Closed(CloseReason::LeftUnconfirmed)
+                    }));
                 }
             }
         }
@@ -157,6 +162,9 @@ impl Link {
     /// Hands on what waits, as far as the stream keeps up.
     fn take_from_queue(&mut self) -> Option<LinkEnd> {
         let queue = self.queue.clone()?;
+        if let Some(End::Overflowed { dropped }) = queue.ended() {
+            return Some(self.end(Some(LinkError::Overflow { dropped })));
+        }
         while !self.leaving && !self.connection.is_backlogged() {
             match queue.try_pop() {
                 Popped::Message(envelope) => {
@@ -164,11 +172,9 @@ impl Link {
                         tracing::debug!(address = %self.address, "a message was not sent: {error}");
                     }
                 }
-                Popped::Empty => break,
-                Popped::Ended(End::Closed) => self.leave(),
-                Popped::Ended(End::Overflowed { dropped }) => {
-                    return Some(self.end(Some(LinkError::Overflow { dropped })));
-                }
+                // The time for confirming a BYE begins when everything before it is written.
+                Popped::Ended(_) if self.connection.is_written() => self.leave(),
+                Popped::Empty | Popped::Ended(_) => break,
             }
         }
         None
@@ -223,13 +229,15 @@ impl Link {
             self.malformed(&error);
             return;
         }
-        let message = envelope.detached();
+        // The last hop is the one it came over, whatever it says.
+        let message = Envelope { sender: self.peer.unwrap_or(envelope.sender), ..envelope.detached() };
         for subscriber in subscribers {
             match subscriber.try_push(&message) {
                 Ok(()) => {
                     stats.delivered.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(_) => {
+                Err(Refused::Ended) => {}
+                Err(Refused::Full) => {
                     if stats.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
                         tracing::warn!("a subscriber is too slow: messages for it are dropped");
                     }
@@ -268,6 +276,16 @@ impl Link {
     fn end(&self, error: Option<LinkError>) -> LinkEnd {
         LinkEnd { peer: self.peer, error, redundant: None }
     }
+}
+
+/// Whether this side ended the peering for this.
+const fn is_ours(error: &LinkError) -> bool {
+    matches!(
+        error,
+        LinkError::Overflow { .. }
+            | LinkError::ShuttingDown
+            | LinkError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
+    )
 }
 
 fn deadline(wait: Duration) -> tokio::time::Instant {

@@ -231,7 +231,7 @@ impl Endpoint {
         self.publish_to(EndpointId::NIL, topic, value).await
     }
 
-    /// As [`Endpoint::publish`], for one peer alone.
+    /// As [`Endpoint::publish`], for one peer alone, whatever it is subscribed to.
     ///
     /// # Errors
     /// As [`Endpoint::publish`].
@@ -281,8 +281,10 @@ impl Endpoint {
                 Err(Refused::Ended) => {}
             }
         }
+        // They have it at the same time, so that many are not waited for longer than one.
+        let deadline = after(self.0.context.config.patience).into();
         for peer in full {
-            match peer.queue.push(envelope, self.0.context.config.patience).await {
+            match peer.queue.push(envelope, deadline).await {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => {
                     let command = Command::Overflowed { peer: peer.id, queue: peer.queue.clone() };

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::wire::Envelope;
 
@@ -13,7 +13,7 @@ use crate::wire::Envelope;
 pub struct QueueLimits {
     /// Messages at most.
     pub messages: usize,
-    /// Bytes of payload at most. One message alone is always taken.
+    /// Bytes of topics and payloads at most. One message alone is always taken.
     pub bytes: usize,
 }
 
@@ -76,7 +76,7 @@ impl Queue {
         if state.end.is_some() {
             return Err(Refused::Ended);
         }
-        let bytes = state.bytes.saturating_add(message.payload.len());
+        let bytes = state.bytes.saturating_add(size(message));
         if state.items.len() >= self.limits.messages || (bytes > self.limits.bytes && !state.items.is_empty())
         {
             return Err(Refused::Full);
@@ -88,8 +88,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes a message, and waits for room at most `patience`.
-    pub(super) async fn push(&self, message: &Envelope, patience: Duration) -> Result<(), Refused> {
+    /// Takes a message, and waits for room until `deadline` at most.
+    pub(super) async fn push(&self, message: &Envelope, deadline: Instant) -> Result<(), Refused> {
         let wait = async {
             loop {
                 // Registered before the look, so that no room is missed.
@@ -102,14 +102,14 @@ impl Queue {
                 }
             }
         };
-        tokio::time::timeout(patience, wait).await.unwrap_or(Err(Refused::Full))
+        tokio::time::timeout_at(deadline, wait).await.unwrap_or(Err(Refused::Full))
     }
 
     pub(super) fn try_pop(&self) -> Popped {
         let mut state = self.state();
         match state.items.pop_front() {
             Some(message) => {
-                state.bytes = state.bytes.saturating_sub(message.payload.len());
+                state.bytes = state.bytes.saturating_sub(size(&message));
                 drop(state);
                 self.emptied.notify_waiters();
                 Popped::Message(message)
@@ -152,9 +152,19 @@ impl Queue {
         self.emptied.notify_waiters();
     }
 
+    /// Whether, and how, it has come to an end; there may be something in it all the same.
+    pub(super) fn ended(&self) -> Option<End> {
+        self.state().end
+    }
+
     pub(super) fn len(&self) -> usize {
         self.state().items.len()
     }
+}
+
+/// What a message takes of [`QueueLimits::bytes`].
+fn size(message: &Envelope) -> usize {
+    message.topic.as_bytes().len().saturating_add(message.payload.len())
 }
 
 #[cfg(test)]
@@ -202,9 +212,9 @@ mod tests {
         let queue = queue(1, 1000);
         queue.try_push(&message("a")).unwrap();
         let second = message("b");
-        let patience = Duration::from_secs(5);
-        assert_eq!(queue.push(&second, patience).await, Err(Refused::Full));
-        let (pushed, popped) = tokio::join!(queue.push(&second, patience), queue.pop());
+        let patience = || Instant::now() + std::time::Duration::from_secs(5);
+        assert_eq!(queue.push(&second, patience()).await, Err(Refused::Full));
+        let (pushed, popped) = tokio::join!(queue.push(&second, patience()), queue.pop());
         assert_eq!((pushed, popped), (Ok(()), Some(message("a"))));
         assert_eq!(queue.pop().await, Some(second));
     }

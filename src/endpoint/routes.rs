@@ -29,16 +29,16 @@ pub(super) struct SubscriberRoute {
 }
 
 impl Routes {
-    /// The peers that want a message for this receiver (nil: for all) under this topic.
+    /// The peers for a message: its receiver, or without one all that want its topic.
     pub(super) fn peers<'a>(
         &'a self,
         receiver: EndpointId,
         topic: &'a Topic,
     ) -> impl Iterator<Item = &'a PeerRoute> {
-        self.peers
-            .iter()
-            .filter(move |peer| receiver.is_nil() || peer.id == receiver)
-            .filter(|peer| !topic.is_local() && peer.filter.matches(topic))
+        self.peers.iter().filter(move |peer| {
+            !topic.is_local()
+                && if receiver.is_nil() { peer.filter.matches(topic) } else { peer.id == receiver }
+        })
     }
 
     /// The queues of the subscribers that want a message under this topic.

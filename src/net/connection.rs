@@ -45,7 +45,7 @@ pub struct Connection {
 pub enum Progress {
     /// The peering has something to tell.
     Event(Event),
-    /// What was [backlogged](Connection::is_backlogged) is written.
+    /// What was [backlogged](Connection::is_backlogged) is not any more, or everything is written.
     CaughtUp,
 }
 
@@ -100,10 +100,14 @@ impl Connection {
                 std::future::pending::<()>().await;
             }
             let deadline = self.peering.poll_timeout().map(tokio::time::Instant::from_std);
-            let writing = self.to_flush || !self.output.is_empty();
-            self.input.reserve(self.room);
+            let writing = !self.is_written();
+            // What a peer says before it is admitted has to wait, and not all of it here.
+            let reading = self.peering.takes_input() || self.input.len() < LARGEST_READ;
+            if reading {
+                self.input.reserve(self.room);
+            }
             tokio::select! {
-                read = self.reader.read_buf(&mut self.input) => self.was_read(read),
+                read = self.reader.read_buf(&mut self.input), if reading => self.was_read(read),
                 written = push(&mut self.writer, &mut self.output), if writing => match written {
                     Ok(count) => {
                         self.unwritten = self.unwritten.saturating_sub(count);
@@ -113,7 +117,7 @@ impl Connection {
                 },
                 () = sleep_until(deadline) => self.peering.handle_timeout(Instant::now()),
             }
-            if backlogged && !self.is_backlogged() {
+            if (backlogged && !self.is_backlogged()) || (writing && self.is_written()) {
                 return Progress::CaughtUp;
             }
         }
@@ -198,6 +202,12 @@ impl Connection {
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
         self.unwritten.saturating_add(self.peering.unsent()) >= BACKLOG
+    }
+
+    /// Whether everything that was to be sent is written: the operating system has it.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        !self.to_flush && self.output.is_empty() && self.peering.unsent() == 0
     }
 
     /// The peering, to answer its events. What is left of the input is looked at again at the next

@@ -79,7 +79,7 @@ pub enum PeeringError {
         peer: EndpointId,
         /// Broker's code.
         code: ErrorCode,
-        /// The peer's words.
+        /// The peer's words: the first 256 characters, without control characters.
         description: String,
     },
     /// *Dropped by the peer*: the stream ended during the handshake.

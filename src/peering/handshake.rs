@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::peered::Peered;
 use super::{CloseReason, Event, Peering, PeeringError, Role, State};
-use crate::data::{EndpointId, Filter};
+use crate::data::{ByteString, EndpointId, Filter};
 use crate::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 
 /// The handshake message that has to come next.
@@ -44,6 +44,21 @@ impl WaitFor {
 
 pub(super) fn hello(sender: EndpointId) -> Handshake {
     Handshake::Hello { sender, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION }
+}
+
+/// A peer's words, fit for one line of a log.
+fn words(description: &ByteString) -> String {
+    const ENOUGH: usize = 256;
+    let text = description.to_string();
+    let mut line: String = text
+        .chars()
+        .take(ENOUGH)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if text.chars().nth(ENOUGH).is_some() {
+        line.push('…');
+    }
+    line
 }
 
 /// How each side says that a connection is redundant, in the reference's codes and words.
@@ -112,10 +127,14 @@ impl Peering {
 
             (WaitFor::Ack(peer, filter), Handshake::OriginatorAck) => self.establish(now, peer, filter),
 
-            (_, Handshake::DropConn { sender: peer, code, description }) => Err(match code {
-                ErrorCode::REDUNDANT_CONNECTION => CloseReason::Redundant { peer },
-                _ => PeeringError::Refused { peer, code, description: description.to_string() }.into(),
-            }),
+            (_, Handshake::DropConn { sender: peer, code, description }) => {
+                self.no_drop_conn = true;
+                Err(match code {
+                    _ if peer == self.config.id => PeeringError::SelfConnection(peer).into(),
+                    ErrorCode::REDUNDANT_CONNECTION => CloseReason::Redundant { peer },
+                    _ => PeeringError::Refused { peer, code, description: words(&description) }.into(),
+                })
+            }
 
             (wait, message) => {
                 Err(PeeringError::Unexpected { expected: wait.expected(), received: message.name() }.into())
@@ -152,7 +171,7 @@ impl Peering {
     }
 
     fn establish(&mut self, now: Instant, peer: EndpointId, filter: Filter) -> Result<State, CloseReason> {
-        self.established = true;
+        self.no_drop_conn = true;
         if self.filter_changed {
             self.out
                 .routing_update(self.config.id, peer, &self.config.filter)

@@ -179,8 +179,9 @@ pub struct Peering {
     events: VecDeque<Event>,
     /// The filter was changed since the handshake may have announced it.
     filter_changed: bool,
-    /// Envelopes are spoken: a `drop_conn` would not be understood any more.
-    established: bool,
+    /// A `drop_conn` would not be understood any more (envelopes are spoken), or the peer has
+    /// said one.
+    no_drop_conn: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -209,7 +210,7 @@ impl Peering {
             out: Output::default(),
             events: VecDeque::new(),
             filter_changed: false,
-            established: false,
+            no_drop_conn: false,
             config,
         };
         if let Err(reason) = peering.say(&first) {
@@ -222,6 +223,12 @@ impl Peering {
     /// is left in it (part of a frame, or all that follows an [`Event::Introduced`]) has to be there
     /// again at the next call.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
+        if let State::Peered(peered) = &mut self.state
+            && !input.is_empty()
+        {
+            // Part of a large frame is a sign of life too.
+            peered.heard(now);
+        }
         loop {
             let limit = match &self.state {
                 State::Handshake { .. } => self.config.limits.max_handshake_frame,
@@ -380,6 +387,13 @@ impl Peering {
         }
     }
 
+    /// Whether [`Peering::handle_input`] takes anything: not between an [`Event::Introduced`] and
+    /// its answer. What arrives meanwhile had better stay where it is.
+    #[must_use]
+    pub fn takes_input(&self) -> bool {
+        !matches!(self.state, State::Introduced { .. })
+    }
+
     /// Whether it is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -397,7 +411,7 @@ impl Peering {
         self.state = State::Closed;
         if let CloseReason::Failed(error) = &reason
             && let Some((code, words)) = error.drop_conn()
-            && !self.established
+            && !self.no_drop_conn
         {
             self.drop_conn(code, words);
         }

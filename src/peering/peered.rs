@@ -42,6 +42,12 @@ impl Peered {
         self.leaving.is_some()
     }
 
+    /// Something came from the peer.
+    pub(super) const fn heard(&mut self, now: Instant) {
+        self.last_heard = now;
+        self.asked = None;
+    }
+
     /// One envelope. An envelope that cannot be read, or is for somebody else, is dropped.
     pub(super) fn handle_frame(
         mut self,
@@ -51,8 +57,7 @@ impl Peered {
         out: &mut Output,
         events: &mut VecDeque<Event>,
     ) -> Result<Self, CloseReason> {
-        self.last_heard = now;
-        self.asked = None;
+        self.heard(now);
         let envelope = match Envelope::decode(frame) {
             Ok(envelope) => envelope,
             Err(error) => {

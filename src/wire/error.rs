@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use crate::data::{Path, Step};
+
 /// Bytes that are not what they should be: where, inside what, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct DecodeError {
     offset: usize,
-    path: Vec<PathStep>,
+    path: Path,
     reason: DecodeReason,
 }
 
@@ -19,7 +21,7 @@ impl DecodeError {
 
     /// From the outermost container to the element that the fault is in.
     #[must_use]
-    pub fn path(&self) -> &[PathStep] {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -36,47 +38,17 @@ impl DecodeError {
     }
 
     pub(crate) fn at(offset: usize, reason: DecodeReason) -> Self {
-        DecodeError { offset, path: Vec::new(), reason }
+        DecodeError { offset, path: Path::default(), reason }
     }
 }
 
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "byte {}", self.offset)?;
-        for step in &self.path {
-            write!(f, ", {step}")?;
+        if !self.path.is_empty() {
+            write!(f, ", {}", self.path)?;
         }
         write!(f, ": {}", self.reason)
-    }
-}
-
-/// One step of the way to a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PathStep {
-    /// The element with this index, counted from 0.
-    VectorElement(usize),
-    /// The element with this index in the order of the wire.
-    SetElement(usize),
-    /// The key of the pair with this index in the order of the wire.
-    TableKey(usize),
-    /// The value of the pair with this index in the order of the wire.
-    TableValue(usize),
-    /// The topic with this index.
-    FilterTopic(usize),
-    /// A named part of a message.
-    Field(&'static str),
-}
-
-impl fmt::Display for PathStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PathStep::VectorElement(i) => write!(f, "vector element {i}"),
-            PathStep::SetElement(i) => write!(f, "set element {i}"),
-            PathStep::TableKey(i) => write!(f, "table key {i}"),
-            PathStep::TableValue(i) => write!(f, "table value {i}"),
-            PathStep::FilterTopic(i) => write!(f, "filter topic {i}"),
-            PathStep::Field(name) => f.write_str(name),
-        }
     }
 }
 
@@ -169,15 +141,14 @@ pub enum EncodeError {
 #[derive(Debug)]
 pub(super) struct Fault {
     left: usize,
-    /// Innermost step first.
-    path: Vec<PathStep>,
+    path: Path,
     reason: DecodeReason,
 }
 
 impl nom::error::ParseError<&[u8]> for Fault {
     /// nom's own complete parsers fail only when the input is too short.
     fn from_error_kind(input: &[u8], _: nom::error::ErrorKind) -> Self {
-        Fault { left: input.len(), path: Vec::new(), reason: DecodeReason::Truncated }
+        Fault { left: input.len(), path: Path::default(), reason: DecodeReason::Truncated }
     }
 
     fn append(_: &[u8], _: nom::error::ErrorKind, other: Self) -> Self {
@@ -190,14 +161,14 @@ pub(super) type Parsed<'a, T> = nom::IResult<&'a [u8], T, Fault>;
 
 /// Fails at `input`.
 pub(super) fn fail<T>(input: &[u8], reason: DecodeReason) -> Parsed<'_, T> {
-    Err(nom::Err::Failure(Fault { left: input.len(), path: Vec::new(), reason }))
+    Err(nom::Err::Failure(Fault { left: input.len(), path: Path::default(), reason }))
 }
 
 /// Names what the error is inside of.
-pub(super) fn within(step: PathStep) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fault> {
+pub(super) fn within(step: Step) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fault> {
     move |err| {
         err.map(|mut fault| {
-            fault.path.push(step);
+            fault.path.prepend(step);
             fault
         })
     }
@@ -211,9 +182,8 @@ pub(super) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, Decode
             Err(DecodeError::at(input.len().saturating_sub(rest.len()), DecodeReason::Trailing(rest.len())))
         }
         Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => {
-            let mut path = fault.path;
-            path.reverse();
-            Err(DecodeError { offset: input.len().saturating_sub(fault.left), path, reason: fault.reason })
+            let offset = input.len().saturating_sub(fault.left);
+            Err(DecodeError { offset, path: fault.path, reason: fault.reason })
         }
         // Only streaming parsers ask for more; none is used here.
         Err(nom::Err::Incomplete(_)) => Err(DecodeError::at(input.len(), DecodeReason::Truncated)),

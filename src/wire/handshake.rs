@@ -2,12 +2,12 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, PathStep, fail, finish, within};
+use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, fail, finish, within};
 use super::error_code::ErrorCode;
 use super::frame::put_frame;
 use super::limits::Limits;
 use super::prim::{array, blob, endpoint_id, filter, put_blob, put_filter, u8};
-use crate::data::{ByteString, EndpointId, Filter};
+use crate::data::{ByteString, EndpointId, Filter, Step};
 
 /// What the messages of the version-agnostic phase carry behind their tag.
 pub const MAGIC: [u8; 4] = *b"ZEEK";
@@ -154,7 +154,7 @@ fn handshake<'a>(start: &'a [u8], limits: &Limits) -> Parsed<'a, Handshake> {
         9 => {
             let (input, sender) = magic_and_sender(input)?;
             let (input, code) = u8(input)?;
-            let (input, description) = blob(input).map_err(within(PathStep::Field("description")))?;
+            let (input, description) = blob(input).map_err(within(Step::Field("description")))?;
             Ok((
                 input,
                 Handshake::DropConn { sender, code: ErrorCode(code), description: description.into() },
@@ -196,10 +196,10 @@ mod tests {
     #[test]
     fn errors_say_where_they_are_and_why() {
         use DecodeReason as R;
-        let path = [PathStep::FilterTopic(1)];
-        let description = [PathStep::Field("description")];
+        let path = [Step::FilterTopic(1)];
+        let description = [Step::Field("description")];
         let drop_conn = [&[9][..], b"ZEEK", &[0; 16], &[40, 3, b'n']].concat();
-        let cases: [(&[u8], usize, &[PathStep], R); 9] = [
+        let cases: [(&[u8], usize, &[Step], R); 9] = [
             (&[], 0, &[], R::Truncated),
             (&[5], 0, &[], R::UnknownHandshakeType(5)),
             (&[13], 0, &[], R::UnknownHandshakeType(13)),
@@ -212,7 +212,11 @@ mod tests {
         ];
         for (bytes, offset, path, reason) in cases {
             let error = Handshake::decode(bytes, &Limits::DEFAULT).unwrap_err();
-            assert_eq!((error.offset(), error.path(), error.reason()), (offset, path, &reason), "{bytes:?}");
+            assert_eq!(
+                (error.offset(), error.path().steps().collect::<Vec<_>>(), error.reason()),
+                (offset, path.to_vec(), &reason),
+                "{bytes:?}"
+            );
         }
     }
 
@@ -231,7 +235,10 @@ mod tests {
         put_blob(&mut bytes, "topic", &topic).unwrap();
         let error = Handshake::decode(&bytes, &Limits::DEFAULT).unwrap_err();
         assert_eq!(error.reason(), &DecodeReason::TopicTooLong(topic.len()));
-        assert_eq!((error.offset(), error.path()), (3, &[PathStep::FilterTopic(1)][..]));
+        assert_eq!(
+            (error.offset(), error.path().steps().collect::<Vec<_>>()),
+            (3, vec![Step::FilterTopic(1)])
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod value;
 
 pub use command::{Command, CommandContent, EntityId};
 pub use envelope::{Envelope, EnvelopeType, INITIAL_TTL, RESERVED_TOPIC};
-pub use error::{DecodeError, DecodeReason, EncodeError, PathStep};
+pub use error::{DecodeError, DecodeReason, EncodeError};
 pub use error_code::ErrorCode;
 pub use frame::{FrameError, LENGTH_FIELD, cut_frame, put_frame};
 pub use handshake::{Handshake, MAGIC, PROTOCOL_VERSION};

@@ -4,9 +4,9 @@ use bytes::BufMut;
 use nom::bytes::complete::take;
 use nom::number::complete::{be_u8, be_u16, be_u64};
 
-use super::error::{DecodeReason, EncodeError, Parsed, PathStep, fail, within};
+use super::error::{DecodeReason, EncodeError, Parsed, fail, within};
 use super::limits::Limits;
-use crate::data::{EndpointId, Filter, Topic};
+use crate::data::{EndpointId, Filter, Step, Topic};
 
 pub(super) fn u8(input: &[u8]) -> Parsed<'_, u8> {
     be_u8(input)
@@ -88,10 +88,10 @@ pub(super) fn filter<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a, Filter>
     }
     let mut topics = Vec::new();
     for index in 0..count {
-        let (after, bytes) = blob(rest).map_err(within(PathStep::FilterTopic(index)))?;
+        let (after, bytes) = blob(rest).map_err(within(Step::FilterTopic(index)))?;
         let Ok(topic) = Topic::new(bytes.to_vec()) else {
             return fail(rest, DecodeReason::TopicTooLong(bytes.len()))
-                .map_err(within(PathStep::FilterTopic(index)));
+                .map_err(within(Step::FilterTopic(index)));
         };
         topics.push(topic);
         rest = after;

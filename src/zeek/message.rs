@@ -330,4 +330,36 @@ mod tests {
         }
         assert_eq!(error, MessageError::BatchTooDeep);
     }
+
+    /// Puts `wrong` in the place of a part, somewhere below as many vectors as there are `choices`.
+    fn damage(value: &mut Value, choices: &[usize], wrong: Value) {
+        match (value, choices) {
+            (V::Vector(elements), [choice, below @ ..]) if !elements.is_empty() => {
+                let at = choice.checked_rem(elements.len()).unwrap();
+                damage(&mut elements[at], below, wrong);
+            }
+            (value, _) => *value = wrong,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_damaged_message_is_an_error_or_still_comes_back_unchanged(
+            choices in proptest::collection::vec(0usize..16, 0..7),
+            wrong in crate::data::arbitrary::value(),
+        ) {
+            let event = Event::new("e", [V::Count(1)]).with_network_timestamp(Timestamp::from_nanos(1));
+            let (label, text) = (|| V::enum_value("Conn::LOG"), || string("conn"));
+            let mut value = message(5, vector([
+                message(5, vector([Message::from(event).into_value()])),
+                message(2, vector([label(), label(), V::None, V::None])),
+                message(3, vector([label(), label(), text(), text()])),
+                message(4, vector([text(), V::None])),
+            ]));
+            damage(&mut value, &choices, wrong);
+            if let Ok(message) = Message::from_value(value.clone()) {
+                proptest::prop_assert_eq!(message.into_value(), value);
+            }
+        }
+    }
 }

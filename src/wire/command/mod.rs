@@ -6,11 +6,11 @@ mod tests;
 
 use bytes::BufMut;
 
-use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, PathStep, fail, finish, within};
+use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, fail, finish, within};
 use super::limits::Limits;
 use super::prim::{endpoint_id, put_varbyte, u8, u16, u64, varbyte};
 use super::value::{Budget, put_value, value};
-use crate::data::{EndpointId, Timespan, Value};
+use crate::data::{EndpointId, Step, Timespan, Value};
 
 /// One party of a data store: an object inside of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -194,7 +194,7 @@ fn content<'a>(start: &'a [u8], limits: &Limits) -> Parsed<'a, CommandContent> {
 }
 
 fn named<'a>(input: &'a [u8], field: &'static str, budget: &mut Budget) -> Parsed<'a, Value> {
-    value(input, budget).map_err(within(PathStep::Field(field)))
+    value(input, budget).map_err(within(Step::Field(field)))
 }
 
 fn entity(input: &[u8]) -> Parsed<'_, EntityId> {
@@ -229,8 +229,8 @@ fn snapshot<'a>(start: &'a [u8], budget: &mut Budget) -> Parsed<'a, Vec<(Value, 
     let (mut input, count) = varbyte(start)?;
     let mut pairs = Vec::new();
     for index in 0..count {
-        let (rest, key) = value(input, budget).map_err(within(PathStep::TableKey(index)))?;
-        let (rest, value) = value(rest, budget).map_err(within(PathStep::TableValue(index)))?;
+        let (rest, key) = value(input, budget).map_err(within(Step::TableKey(index)))?;
+        let (rest, value) = value(rest, budget).map_err(within(Step::TableValue(index)))?;
         pairs.push((key, value));
         input = rest;
     }

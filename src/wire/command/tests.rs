@@ -1,6 +1,6 @@
 use super::{Command, CommandContent as C, EntityId};
-use crate::data::{EndpointId, Timespan, Value};
-use crate::wire::{DecodeReason, EncodeError, Limits, PathStep};
+use crate::data::{EndpointId, Step, Timespan, Value};
+use crate::wire::{DecodeReason, EncodeError, Limits};
 
 const LIMITS: &Limits = &Limits::DEFAULT;
 const WHO: EntityId = EntityId { endpoint: EndpointId::from_bytes([7; 16]), object: 13 };
@@ -92,7 +92,7 @@ fn a_fault_in_a_value_is_found_by_the_fields_name() {
     let fault = VARIANT + 1 + 9 + 3;
     bytes[fault] = 77;
     let error = Command::decode(&bytes, LIMITS).unwrap_err();
-    assert_eq!(error.path(), [PathStep::Field("value"), PathStep::VectorElement(1)]);
+    assert_eq!(error.path().steps().collect::<Vec<_>>(), [Step::Field("value"), Step::VectorElement(1)]);
     assert_eq!((error.offset(), error.reason()), (fault, &DecodeReason::UnknownValueTag(77)));
 }
 

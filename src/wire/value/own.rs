@@ -1,10 +1,10 @@
 //! Reading a value into one of our own.
 
-use super::super::error::{DecodeError, DecodeReason, Parsed, PathStep, fail, finish, within};
+use super::super::error::{DecodeError, DecodeReason, Parsed, fail, finish, within};
 use super::super::limits::Limits;
 use super::Budget;
 use super::head::{Container, Head, head};
-use crate::data::{Set, Table, Value};
+use crate::data::{Set, Step, Table, Value};
 
 /// How many elements room is made for when the first has been read. A count is only a claim, and
 /// claims nest.
@@ -38,8 +38,8 @@ fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize) -> Parsed<'a, 
             let mut elements = Vec::new();
             for index in 0..count {
                 let step = match kind {
-                    Container::Set => PathStep::SetElement(index),
-                    _ => PathStep::VectorElement(index),
+                    Container::Set => Step::SetElement(index),
+                    _ => Step::VectorElement(index),
                 };
                 let (rest, element) = nested(input, budget, depth).map_err(within(step))?;
                 make_room(&mut elements, count);
@@ -58,9 +58,8 @@ fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize) -> Parsed<'a, 
         Container::Table => {
             let mut pairs = Vec::new();
             for index in 0..count {
-                let (rest, key) = nested(input, budget, depth).map_err(within(PathStep::TableKey(index)))?;
-                let (rest, value) =
-                    nested(rest, budget, depth).map_err(within(PathStep::TableValue(index)))?;
+                let (rest, key) = nested(input, budget, depth).map_err(within(Step::TableKey(index)))?;
+                let (rest, value) = nested(rest, budget, depth).map_err(within(Step::TableValue(index)))?;
                 make_room(&mut pairs, count);
                 pairs.push((key, value));
                 input = rest;

@@ -1,0 +1,102 @@
+//! Per-frame times of the codec on what Zeek really says: `fixtures/`, and sizes that it does not.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "bench code")]
+
+use std::hint::black_box;
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use zeek_bridge::data::Value;
+use zeek_bridge::wire::{
+    Envelope, EnvelopeType, Limits, ValueRef, check_value, cut_frame, decode_value, encode_value,
+};
+
+/// The payloads of a fixture's data messages, of both sides.
+fn payloads(fixture: &str) -> Vec<Bytes> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture);
+    let mut payloads = Vec::new();
+    for side in ["connector.bin", "listener.bin"] {
+        let mut stream = BytesMut::from(&*std::fs::read(folder.join(side)).unwrap());
+        while let Some(frame) = cut_frame(&mut stream, Limits::DEFAULT.max_frame).unwrap() {
+            // Handshake messages are no envelopes, and too short to look like one.
+            if let Ok(envelope) = Envelope::decode(&frame)
+                && envelope.kind == EnvelopeType::Data
+            {
+                payloads.push(envelope.payload);
+            }
+        }
+    }
+    assert!(!payloads.is_empty(), "{fixture}");
+    payloads
+}
+
+fn encoded(value: &Value) -> Vec<Bytes> {
+    let mut bytes = BytesMut::new();
+    encode_value(value, &mut bytes).unwrap();
+    vec![bytes.freeze()]
+}
+
+fn event(args: usize) -> Value {
+    let args = (0..args)
+        .map(|n| Value::Vector(vec![Value::Count(7), Value::String(format!("argument {n}").into())]));
+    let content = vec![Value::String("bench".into()), Value::Vector(args.collect())];
+    Value::Vector(vec![Value::Count(1), Value::Count(1), Value::Vector(content)])
+}
+
+fn batch(events: usize) -> Value {
+    let content = Value::Vector(vec![event(4); events]);
+    Value::Vector(vec![Value::Count(1), Value::Count(5), content])
+}
+
+/// Reads all payloads once an iteration, in each of the three ways, and writes their values.
+fn readings(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Bytes]) {
+    let limits = Limits::DEFAULT;
+    let bytes: usize = payloads.iter().map(Bytes::len).sum();
+    group.throughput(Throughput::ElementsAndBytes {
+        elements: payloads.len().try_into().unwrap(),
+        bytes: bytes.try_into().unwrap(),
+    });
+    group.bench_function("check", |b| {
+        b.iter(|| payloads.iter().for_each(|p| check_value(black_box(p), &limits).unwrap()));
+    });
+    group.bench_function("borrow", |b| {
+        b.iter(|| {
+            for payload in payloads {
+                black_box(ValueRef::decode(black_box(payload), &limits).unwrap());
+            }
+        });
+    });
+    group.bench_function("own", |b| {
+        b.iter(|| {
+            for payload in payloads {
+                black_box(decode_value(black_box(payload), &limits).unwrap());
+            }
+        });
+    });
+    let values: Vec<Value> = payloads.iter().map(|p| decode_value(p, &limits).unwrap()).collect();
+    let mut out = BytesMut::with_capacity(bytes);
+    group.bench_function("encode", |b| {
+        b.iter(|| {
+            out.clear();
+            values.iter().for_each(|value| encode_value(black_box(value), &mut out).unwrap());
+        });
+    });
+}
+
+fn codec(c: &mut Criterion) {
+    for fixture in ["node-worker", "cluster-logs", "all-types"] {
+        readings(&mut c.benchmark_group(fixture), &payloads(fixture));
+    }
+    for args in [1, 10, 1_000, 100_000] {
+        readings(&mut c.benchmark_group(format!("event-of-{args}")), &encoded(&event(args)));
+    }
+    for events in [1, 100, 10_000] {
+        readings(&mut c.benchmark_group(format!("batch-of-{events}")), &encoded(&batch(events)));
+    }
+}
+
+criterion_group!(benches, codec);
+criterion_main!(benches);

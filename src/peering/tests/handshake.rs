@@ -1,0 +1,249 @@
+//! Until the peering stands.
+
+use super::*;
+use crate::wire::FrameError;
+
+/// Goes through every order in which frames can arrive and answers can be given, and counts them.
+fn explore(now: Instant, mut ends: [End; 2], orders: &mut usize) {
+    exchange(&mut ends);
+    let mut moved = false;
+    for i in 0..2 {
+        if matches!(ends[i].seen.last(), Some(Event::Introduced { .. })) {
+            let mut next = ends.clone();
+            next[i].seen.pop();
+            next[i].peering.admit();
+            next[i].arrive(now, &[]);
+            explore(now, next, orders);
+            moved = true;
+        }
+        if !ends[i].wire.is_empty() {
+            let mut next = ends.clone();
+            let frame = next[i].wire.pop_front().unwrap();
+            next[i].arrive(now, &frame);
+            explore(now, next, orders);
+            moved = true;
+        }
+    }
+    if !moved {
+        let [a, b] = &ends;
+        assert_eq!(a.established(), Some((LARGE, filter("/large"))));
+        assert_eq!(b.established(), Some((SMALL, filter("/small"))));
+        *orders += 1;
+    }
+}
+
+#[test]
+fn the_handshake_succeeds_in_every_order_of_arrival() {
+    let now = Instant::now();
+    for (small, large) in [(Side::Connector, Side::Listener), (Side::Listener, Side::Connector)] {
+        let ends = [End::new(machine(SMALL, small, now)), End::new(machine(LARGE, large, now))];
+        let mut orders = 0;
+        explore(now, ends, &mut orders);
+        assert!(orders > 3, "{small:?}: {orders}");
+    }
+}
+
+/// Two machines with a standing peering and nothing on the wires.
+
+#[test]
+fn every_message_out_of_order_is_refused_with_its_code() {
+    let now = Instant::now();
+    let messages = [
+        hello_from(LARGE),
+        Handshake::Probe,
+        Handshake::VersionSelect { sender: LARGE, version: 1 },
+        Handshake::OriginatorSyn(Filter::new()),
+        Handshake::ResponderSynAck(Filter::new()),
+        Handshake::OriginatorAck,
+    ];
+    let mut refused = 0;
+    for (end, expected) in points(now) {
+        for message in &messages {
+            let right = expected.contains(message.name())
+                || (matches!(message, Handshake::Probe)
+                    && (expected.contains("hello") || expected == "version_select"));
+            if right {
+                continue;
+            }
+            let mut end = end.clone();
+            end.arrive(now, &bytes(message));
+            let received = message.name();
+            assert_eq!(end.closed(), Some(&PeeringError::Unexpected { expected, received }.into()));
+            let said = end.said();
+            let [Handshake::DropConn { code, .. }] = said.as_slice() else { panic!("{said:?}") };
+            assert_eq!(*code, ErrorCode::UNEXPECTED_HANDSHAKE_MESSAGE);
+            refused += 1;
+        }
+    }
+    assert!(refused >= 24, "{refused}");
+}
+
+#[test]
+fn a_silent_peer_is_given_up_at_every_point_of_the_handshake() {
+    let now = Instant::now();
+    for (mut end, expected) in points(now) {
+        let deadline = end.peering.poll_timeout().unwrap();
+        assert_eq!(deadline, now + Config::HANDSHAKE_TIMEOUT);
+        end.peering.handle_timeout(deadline - Duration::from_nanos(1));
+        end.note();
+        assert_eq!(end.closed(), None);
+        end.peering.handle_timeout(deadline);
+        end.note();
+        assert_eq!(end.closed(), Some(&PeeringError::HandshakeTimeout { expected }.into()));
+        assert!(matches!(end.said().as_slice(), [Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }]));
+        assert_eq!(end.peering.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_in_the_handshake_names_what_was_missing() {
+    for (mut end, expected) in points(Instant::now()) {
+        end.peering.handle_eof();
+        end.note();
+        assert_eq!(end.closed(), Some(&PeeringError::ClosedInHandshake { expected }.into()));
+        assert!(end.frames().is_empty());
+    }
+}
+
+#[test]
+fn a_refusal_by_the_peer_is_reported_at_every_point_of_the_handshake() {
+    let now = Instant::now();
+    for (end, _) in points(now) {
+        for code in [ErrorCode::PEER_INCOMPATIBLE, ErrorCode::REDUNDANT_CONNECTION] {
+            let mut end = end.clone();
+            let peer = if end.peering.config.id == SMALL { LARGE } else { SMALL };
+            end.arrive(now, &bytes(&Handshake::DropConn { sender: peer, code, description: "why".into() }));
+            let expected: CloseReason = if code == ErrorCode::REDUNDANT_CONNECTION {
+                CloseReason::Redundant { peer }
+            } else {
+                PeeringError::Refused { peer, code, description: "why".into() }.into()
+            };
+            assert_eq!(end.closed(), Some(&expected));
+            assert!(end.frames().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_refusal_in_our_own_name_is_that_of_a_connection_to_ourselves() {
+    let mut end = End::new(machine(SMALL, Side::Connector, Instant::now()));
+    end.frames();
+    let (code, description) = (ErrorCode::PEER_INVALID, "connected to itself".into());
+    end.arrive(Instant::now(), &bytes(&Handshake::DropConn { sender: SMALL, code, description }));
+    assert_eq!(end.closed(), Some(&PeeringError::SelfConnection(SMALL).into()));
+    assert!(end.frames().is_empty(), "the last word was said");
+}
+
+#[test]
+fn of_a_peer_s_words_no_more_is_kept_than_fits_a_line() {
+    let now = Instant::now();
+    for (said, kept) in [
+        ("a\nb\u{1b}[31m".to_owned(), "a\u{fffd}b\u{fffd}[31m".to_owned()),
+        ("ä".repeat(256), "ä".repeat(256)),
+        ("ä".repeat(257), "ä".repeat(256) + "…"),
+    ] {
+        let mut end = End::new(machine(SMALL, Side::Connector, now));
+        let (code, description) = (ErrorCode::PEER_INVALID, said.as_str().into());
+        end.arrive(now, &bytes(&Handshake::DropConn { sender: LARGE, code, description }));
+        let expected = PeeringError::Refused { peer: LARGE, code, description: kept };
+        assert_eq!(end.closed(), Some(&expected.into()));
+    }
+}
+
+#[test]
+fn unacceptable_peers_are_refused() {
+    let now = Instant::now();
+    let select = |sender, version| Handshake::VersionSelect { sender, version };
+    let versions = |min_version, max_version| Handshake::Hello { sender: LARGE, min_version, max_version };
+    for (message, error, code) in [
+        (hello_from(SMALL), PeeringError::SelfConnection(SMALL), ErrorCode::PEER_INVALID),
+        (hello_from(EndpointId::NIL), PeeringError::NilPeer, ErrorCode::PEER_INVALID),
+        (versions(2, 9), PeeringError::Incompatible { min: 2, max: 9 }, ErrorCode::PEER_INCOMPATIBLE),
+        (versions(0, 0), PeeringError::Incompatible { min: 0, max: 0 }, ErrorCode::PEER_INCOMPATIBLE),
+        (select(LARGE, 2), PeeringError::Incompatible { min: 2, max: 2 }, ErrorCode::PEER_INCOMPATIBLE),
+        (select(SMALL, 1), PeeringError::SelfConnection(SMALL), ErrorCode::PEER_INVALID),
+    ] {
+        let mut end = End::new(machine(SMALL, Side::Connector, now));
+        end.frames();
+        end.arrive(now, &bytes(&message));
+        assert_eq!(end.closed(), Some(&error.into()));
+        let said = end.said();
+        assert!(matches!(said.as_slice(), [Handshake::DropConn { code: c, .. }] if *c == code), "{said:?}");
+    }
+    let mut end = End::new(machine(LARGE, Side::Listener, now));
+    end.arrive(now, &bytes(&hello_from(SMALL)));
+    let other = EndpointId::from_bytes([0x11; 16]);
+    end.arrive(now, &bytes(&select(other, 1)));
+    assert_eq!(end.closed(), Some(&PeeringError::IdChanged { first: SMALL, then: other }.into()));
+}
+
+#[test]
+fn what_is_no_frame_or_message_ends_the_handshake_at_once() {
+    let now = Instant::now();
+    let garbage: [(&[u8], ErrorCode); 4] = [
+        (&[0, 0, 0, 0], ErrorCode::INVALID_MESSAGE),
+        (b"GET / HTTP/1.1\r\n", ErrorCode::INVALID_MESSAGE),
+        (&[0, 0, 0, 5, 7, b'B', b'O', b'R', b'K'], ErrorCode::WRONG_MAGIC_NUMBER),
+        (&[0, 0, 0, 1, 99], ErrorCode::INVALID_MESSAGE),
+    ];
+    for (input, code) in garbage {
+        let mut end = End::new(machine(SMALL, Side::Listener, now));
+        end.frames();
+        end.arrive(now, input);
+        assert!(matches!(end.closed(), Some(CloseReason::Failed(_))), "{input:?}");
+        assert!(end.input.is_empty(), "nothing is kept of it");
+        assert!(matches!(end.said().as_slice(), [Handshake::DropConn { code: c, .. }] if *c == code));
+    }
+}
+
+#[test]
+fn a_frame_too_large_for_a_handshake_is_taken_once_peered() {
+    let now = Instant::now();
+    let large = u32::try_from(Limits::DEFAULT.max_handshake_frame + 1).unwrap().to_be_bytes();
+    let mut end = End::new(machine(SMALL, Side::Listener, now));
+    end.arrive(now, &large);
+    assert!(matches!(
+        end.closed(),
+        Some(CloseReason::Failed(PeeringError::Framing(FrameError::TooLarge { .. })))
+    ));
+    let [mut end, _] = standing(now);
+    end.arrive(now, &large);
+    assert_eq!(end.closed(), None);
+}
+
+#[test]
+fn a_redundant_connection_is_refused_in_each_role_s_own_code() {
+    let now = Instant::now();
+    let mut originator = End::new(machine(SMALL, Side::Listener, now));
+    originator.frames();
+    originator.arrive(now, &bytes(&hello_from(LARGE)));
+    let mut responder = End::new(machine(LARGE, Side::Connector, now));
+    responder.frames();
+    responder.arrive(now, &bytes(&Handshake::VersionSelect { sender: SMALL, version: 1 }));
+    for (mut end, peer, role, expected) in [
+        (originator, LARGE, Role::Originator, ErrorCode::REDUNDANT_CONNECTION),
+        (responder, SMALL, Role::Responder, ErrorCode::LOGIC_ERROR),
+    ] {
+        assert_eq!(end.seen, [Event::Introduced { peer, role }]);
+        end.peering.refuse_redundant();
+        end.note();
+        assert_eq!(end.closed(), Some(&CloseReason::Redundant { peer }));
+        assert!(matches!(end.said().as_slice(), [Handshake::DropConn { code, .. }] if *code == expected));
+    }
+}
+
+#[test]
+fn nothing_is_read_past_an_introduction() {
+    let now = Instant::now();
+    let mut end = End::new(machine(LARGE, Side::Connector, now));
+    let mut input = bytes(&Handshake::VersionSelect { sender: SMALL, version: 1 });
+    input.extend(bytes(&Handshake::OriginatorSyn(filter("/x"))));
+    end.arrive(now, &input);
+    end.frames();
+    assert_eq!(end.input.len(), 4 + 5, "the syn waits");
+    assert!(!end.peering.takes_input());
+    end.peering.admit();
+    assert!(end.peering.takes_input());
+    end.arrive(now, &[]);
+    assert!(matches!(end.said().as_slice(), [Handshake::ResponderSynAck(_)]));
+}

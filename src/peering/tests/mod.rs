@@ -1,0 +1,162 @@
+//! Two machines against each other, and one against a hostile peer, on a fake clock.
+
+mod handshake;
+mod peered;
+
+use super::*;
+use crate::data::Topic;
+
+const SMALL: EndpointId = EndpointId::from_bytes([1; 16]);
+const LARGE: EndpointId = EndpointId::from_bytes([2; 16]);
+
+fn filter(topic: &'static str) -> Filter {
+    [Topic::from_static(topic)].into_iter().collect()
+}
+
+fn machine(id: EndpointId, side: Side, now: Instant) -> Peering {
+    let topic = if id == SMALL { "/small" } else { "/large" };
+    Peering::new(Config { filter: filter(topic), ..Config::new(id, side) }, now)
+}
+
+/// A machine with the bytes that are on their way to it.
+#[derive(Clone)]
+struct End {
+    peering: Peering,
+    /// Frames as the peer wrote them, not yet arrived.
+    wire: VecDeque<Vec<u8>>,
+    input: BytesMut,
+    seen: Vec<Event>,
+}
+
+impl End {
+    fn new(peering: Peering) -> Self {
+        End { peering, wire: VecDeque::new(), input: BytesMut::new(), seen: Vec::new() }
+    }
+
+    fn arrive(&mut self, now: Instant, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        self.peering.handle_input(now, &mut self.input);
+        self.note();
+    }
+
+    fn note(&mut self) {
+        while let Some(event) = self.peering.poll_event() {
+            self.seen.push(event);
+        }
+    }
+
+    /// What it has to say, frame by frame.
+    fn frames(&mut self) -> Vec<Vec<u8>> {
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = self.peering.poll_transmit() {
+            bytes.extend_from_slice(&piece);
+        }
+        let mut frames = Vec::new();
+        while bytes.len() >= 4 {
+            let length = u32::from_be_bytes(bytes[..4].try_into().unwrap());
+            frames.push(bytes.split_to(4 + usize::try_from(length).unwrap()).to_vec());
+        }
+        assert!(bytes.is_empty(), "only whole frames are written");
+        frames
+    }
+
+    fn said(&mut self) -> Vec<Handshake> {
+        self.frames().iter().map(|f| Handshake::decode(&f[4..], &Limits::DEFAULT).unwrap()).collect()
+    }
+
+    fn said_envelopes(&mut self) -> Vec<Envelope> {
+        self.frames().iter().map(|f| Envelope::decode(&Bytes::copy_from_slice(&f[4..])).unwrap()).collect()
+    }
+
+    fn established(&self) -> Option<(EndpointId, Filter)> {
+        self.seen.iter().find_map(|e| match e {
+            Event::Established { peer, filter } => Some((*peer, filter.clone())),
+            _ => None,
+        })
+    }
+
+    fn closed(&self) -> Option<&CloseReason> {
+        match self.seen.last() {
+            Some(Event::Closed(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+fn bytes(message: &Handshake) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    message.encode(&mut out).unwrap();
+    out.to_vec()
+}
+
+fn framed(envelope: &Envelope) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    envelope.encode(&mut out).unwrap();
+    out.to_vec()
+}
+
+/// Moves what each end has written onto the other's wire.
+fn exchange(ends: &mut [End; 2]) {
+    let [a, b] = ends;
+    b.wire.extend(a.frames());
+    a.wire.extend(b.frames());
+}
+
+fn standing(now: Instant) -> [End; 2] {
+    let mut ends =
+        [End::new(machine(SMALL, Side::Connector, now)), End::new(machine(LARGE, Side::Listener, now))];
+    settle(now, &mut ends);
+    assert!(ends.iter().all(|end| end.established().is_some()));
+    ends.iter_mut().for_each(|end| end.seen.clear());
+    ends
+}
+
+/// Lets everything that is on its way arrive, byte by byte.
+fn settle(now: Instant, ends: &mut [End; 2]) {
+    loop {
+        exchange(ends);
+        if ends.iter().all(|end| end.wire.is_empty()) {
+            return;
+        }
+        for end in ends.iter_mut() {
+            for byte in std::mem::take(&mut end.wire).into_iter().flatten() {
+                end.arrive(now, &[byte]);
+                if matches!(end.seen.last(), Some(Event::Introduced { .. })) {
+                    end.peering.admit();
+                    end.arrive(now, &[]);
+                }
+            }
+        }
+    }
+}
+
+fn hello_from(sender: EndpointId) -> Handshake {
+    super::handshake::hello(sender)
+}
+
+/// A machine brought to each point of the handshake, with what it waits for.
+fn points(now: Instant) -> Vec<(End, &'static str)> {
+    let select = |sender| bytes(&Handshake::VersionSelect { sender, version: 1 });
+    let syn = bytes(&Handshake::OriginatorSyn(Filter::new()));
+    let small = |side| End::new(machine(SMALL, side, now));
+    let large = |side| End::new(machine(LARGE, side, now));
+    let mut points =
+        vec![(small(Side::Connector), "hello or version_select"), (small(Side::Listener), "hello")];
+    let mut end = large(Side::Listener);
+    end.arrive(now, &bytes(&hello_from(SMALL)));
+    points.push((end.clone(), "version_select"));
+    end.arrive(now, &select(SMALL));
+    end.peering.admit();
+    points.push((end.clone(), "originator_syn"));
+    end.arrive(now, &syn);
+    points.push((end, "originator_ack"));
+    let mut end = small(Side::Listener);
+    end.arrive(now, &bytes(&hello_from(LARGE)));
+    end.peering.admit();
+    points.push((end, "responder_syn_ack"));
+    for (end, _) in &mut points {
+        end.frames();
+        end.seen.clear();
+    }
+    points
+}

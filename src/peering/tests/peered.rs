@@ -1,0 +1,234 @@
+//! While it stands, and its end.
+
+use super::*;
+use crate::data::Value;
+
+#[test]
+fn messages_go_both_ways_and_keep_their_payload() {
+    let now = Instant::now();
+    let mut ends = standing(now);
+    let value = |text: String| Value::String(text.into());
+    let texts = ["short".to_owned(), "long".repeat(5000), "short again".to_owned()];
+    for text in &texts {
+        let envelope = Envelope::data(SMALL, Topic::from_static("/t"), &value(text.clone())).unwrap();
+        for end in &mut ends {
+            end.peering.send(&envelope).unwrap();
+        }
+    }
+    settle(now, &mut ends);
+    for (end, peer) in ends.iter().zip([LARGE, SMALL]) {
+        let received: Vec<_> = end
+            .seen
+            .iter()
+            .map(|event| match event {
+                Event::Message(envelope) => {
+                    assert_eq!(envelope.sender, peer, "the sender is the last hop");
+                    envelope.value(&Limits::DEFAULT).unwrap()
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(received, texts.clone().map(value));
+    }
+}
+
+#[test]
+fn nothing_can_be_sent_before_the_peering_stands_or_after_bye() {
+    let now = Instant::now();
+    let envelope = Envelope::data(SMALL, Topic::from_static("/t"), &Value::None).unwrap();
+    for (mut end, _) in points(now) {
+        assert_eq!(end.peering.send(&envelope), Err(SendError::NotEstablished));
+        assert!(end.frames().is_empty());
+    }
+    let [mut end, _] = standing(now);
+    end.peering.leave(now);
+    assert_eq!(end.peering.send(&envelope), Err(SendError::NotEstablished));
+}
+
+#[test]
+fn pings_are_echoed_to_their_sender() {
+    let now = Instant::now();
+    let [mut end, _] = standing(now);
+    let other = EndpointId::from_bytes([9; 16]);
+    for (receiver, echoed) in [(SMALL, true), (EndpointId::NIL, true), (other, false)] {
+        end.arrive(now, &framed(&Envelope::ping(LARGE, receiver, Bytes::from_static(b"\0any"))));
+        let answer = end.said_envelopes();
+        let expected = Envelope::pong(SMALL, LARGE, Bytes::from_static(b"\0any"));
+        assert_eq!(answer, if echoed { vec![expected] } else { vec![] });
+    }
+    assert!(end.seen.is_empty());
+}
+
+#[test]
+fn filters_change_while_connected() {
+    let now = Instant::now();
+    let mut ends = standing(now);
+    ends[0].peering.set_filter(filter("/new")).unwrap();
+    settle(now, &mut ends);
+    assert_eq!(ends[1].seen, [Event::FilterChanged(filter("/new"))]);
+}
+
+#[test]
+fn a_filter_changed_during_the_handshake_reaches_the_peer() {
+    let now = Instant::now();
+    for (mut end, _) in points(now) {
+        end.peering.set_filter(filter("/new")).unwrap();
+        let (id, side) = if end.peering.config.id == SMALL { (LARGE, SMALL) } else { (SMALL, LARGE) };
+        // The rest of the handshake, from the other side.
+        for message in [
+            hello_from(id),
+            Handshake::VersionSelect { sender: id, version: 1 },
+            Handshake::OriginatorSyn(Filter::new()),
+            Handshake::ResponderSynAck(Filter::new()),
+            Handshake::OriginatorAck,
+        ] {
+            let mut tried = end.clone();
+            tried.arrive(now, &bytes(&message));
+            if tried.closed().is_none() {
+                end = tried;
+                end.peering.admit();
+            }
+        }
+        assert!(end.established().is_some(), "{side}");
+        let mut last = None;
+        for frame in end.frames() {
+            let body = Bytes::copy_from_slice(&frame[4..]);
+            last = match Handshake::decode(&body, &Limits::DEFAULT) {
+                Ok(Handshake::OriginatorSyn(f) | Handshake::ResponderSynAck(f)) => Some(f),
+                Ok(_) => last,
+                Err(_) => Some(Envelope::decode(&body).unwrap().filter(&Limits::DEFAULT).unwrap()),
+            };
+        }
+        assert_eq!(last, Some(filter("/new")));
+    }
+}
+
+#[test]
+fn leaving_ends_when_the_peer_confirms() {
+    let now = Instant::now();
+    let mut ends = standing(now);
+    ends[0].peering.leave(now);
+    settle(now, &mut ends);
+    assert_eq!(ends[0].closed(), Some(&CloseReason::Left));
+    assert_eq!(ends[1].seen, [Event::PeerLeaving]);
+    ends[1].peering.handle_eof();
+    ends[1].note();
+    assert_eq!(ends[1].closed(), Some(&CloseReason::PeerLeft));
+}
+
+#[test]
+fn leaving_ends_without_a_confirmation_too() {
+    let now = Instant::now();
+    let [mut end, _] = standing(now);
+    end.peering.leave(now);
+    let said = end.said_envelopes();
+    assert!(said.len() == 1 && said[0].payload.starts_with(b"BYE") && said[0].payload.len() == 11);
+    let foreign = Envelope::pong(LARGE, SMALL, Bytes::from_static(b"BYE12345678"));
+    end.arrive(now, &framed(&foreign));
+    assert_eq!(end.closed(), None, "not our BYE");
+    let mut cut_off = end.clone();
+    cut_off.peering.handle_eof();
+    cut_off.note();
+    assert_eq!(cut_off.closed(), Some(&CloseReason::LeftUnconfirmed));
+    let deadline = end.peering.poll_timeout().unwrap();
+    assert_eq!(deadline, now + Config::LEAVE_TIMEOUT);
+    end.peering.handle_timeout(deadline);
+    end.note();
+    assert_eq!(end.closed(), Some(&CloseReason::LeftUnconfirmed));
+}
+
+#[test]
+fn leaving_in_the_handshake_says_so() {
+    let now = Instant::now();
+    for (mut end, _) in points(now) {
+        end.peering.leave(now);
+        end.note();
+        assert_eq!(end.closed(), Some(&CloseReason::Left));
+        assert!(matches!(
+            end.said().as_slice(),
+            [Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }]
+        ));
+    }
+}
+
+#[test]
+fn a_stream_that_ends_without_bye_is_a_loss() {
+    let [mut end, _] = standing(Instant::now());
+    end.peering.handle_eof();
+    end.note();
+    assert_eq!(end.closed(), Some(&CloseReason::Lost));
+}
+
+#[test]
+fn a_silent_peer_is_asked_and_then_given_up() {
+    let start = Instant::now();
+    let mut ends = standing(start);
+    let idle = Config::IDLE_TIMEOUT;
+    // Asked, the peer answers, and the clock starts anew.
+    let asked = ends[0].peering.poll_timeout().unwrap();
+    assert_eq!(asked, start + idle);
+    ends[0].peering.handle_timeout(asked);
+    settle(asked, &mut ends);
+    assert_eq!(ends[0].peering.poll_timeout(), Some(asked + idle));
+    // Asked again, it does not.
+    let [mut end, _] = ends;
+    end.peering.handle_timeout(asked + idle);
+    assert_eq!(end.said_envelopes().len(), 1);
+    let given_up = end.peering.poll_timeout().unwrap();
+    assert_eq!(given_up, asked + idle + idle);
+    end.peering.handle_timeout(given_up);
+    end.note();
+    assert_eq!(end.closed(), Some(&PeeringError::Silent.into()));
+    assert!(end.frames().is_empty(), "a drop_conn would not be understood");
+}
+
+#[test]
+fn a_large_frame_on_its_way_is_a_sign_of_life() {
+    let start = Instant::now();
+    let [mut end, _] = standing(start);
+    end.arrive(start, &1_000_000u32.to_be_bytes());
+    let mut now = start;
+    for _ in 0..10 {
+        now = end.peering.poll_timeout().unwrap();
+        end.peering.handle_timeout(now);
+        assert_eq!(end.said_envelopes().len(), 1, "asked");
+        end.arrive(now, &[0]);
+    }
+    assert_eq!(end.closed(), None);
+    assert_eq!(end.peering.poll_timeout(), Some(now + Config::IDLE_TIMEOUT));
+}
+
+#[test]
+fn malformed_envelopes_are_dropped_and_the_peering_goes_on() {
+    let now = Instant::now();
+    let [mut end, _] = standing(now);
+    let good = Envelope::data(LARGE, Topic::from_static("/t"), &Value::None).unwrap();
+    let mut unknown_type = framed(&good);
+    unknown_type[4 + 32] = 77;
+    let mut update = Envelope::routing_update(LARGE, SMALL, &filter("/x")).unwrap();
+    update.payload = Bytes::from_static(&[1, 200]);
+    for bad in [&[0, 0, 0, 3, 1, 2, 3][..], &unknown_type, &framed(&update)] {
+        end.arrive(now, bad);
+        let event = end.seen.pop();
+        assert!(matches!(event, Some(Event::Malformed(_))), "{event:?}");
+    }
+    end.arrive(now, &framed(&good));
+    assert_eq!(end.seen, [Event::Message(good)]);
+}
+
+#[test]
+fn nothing_changes_after_the_end() {
+    let now = Instant::now();
+    let [mut end, _] = standing(now);
+    end.peering.handle_eof();
+    end.note();
+    end.seen.clear();
+    end.arrive(now, &bytes(&hello_from(LARGE)));
+    end.peering.handle_eof();
+    end.peering.leave(now);
+    end.peering.admit();
+    end.peering.refuse_redundant();
+    end.peering.handle_timeout(now + Duration::from_secs(1000));
+    end.note();
+    assert!(end.seen.is_empty() && end.frames().is_empty() && end.peering.is_closed());
+}

@@ -1,0 +1,154 @@
+//! A peer made by hand: frames over a TCP socket, and no rules but the test's own.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use zeek_bridge::data::{EndpointId, Filter, Topic, Value};
+use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
+
+pub(crate) struct Raw {
+    pub(crate) id: EndpointId,
+    pub(crate) stream: TcpStream,
+    input: BytesMut,
+    /// Who is at the other end, once that is known.
+    pub(crate) peer: Option<EndpointId>,
+}
+
+impl Raw {
+    /// A connection on which nothing was said yet.
+    pub(crate) async fn open(id: EndpointId, address: SocketAddr) -> Self {
+        Self::on(id, TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) fn on(id: EndpointId, stream: TcpStream) -> Self {
+        Raw { id, stream, input: BytesMut::new(), peer: None }
+    }
+
+    /// A standing peering, as the connector.
+    pub(crate) async fn connect(id: EndpointId, address: SocketAddr, topics: &[&'static str]) -> Self {
+        let mut raw = Self::open(id, address).await;
+        raw.say(&raw.hello()).await;
+        raw.handshake(topics).await;
+        raw
+    }
+
+    /// A standing peering with the next one that connects.
+    pub(crate) async fn accept(id: EndpointId, listener: &TcpListener, topics: &[&'static str]) -> Self {
+        let mut raw = Self::on(id, listener.accept().await.unwrap().0);
+        raw.say(&Handshake::Probe).await;
+        raw.handshake(topics).await;
+        raw
+    }
+
+    pub(crate) fn hello(&self) -> Handshake {
+        Handshake::Hello { sender: self.id, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION }
+    }
+
+    /// From the first words on both sides to the end; gives the other side's filter.
+    pub(crate) async fn handshake(&mut self, topics: &[&'static str]) -> Filter {
+        let filter: Filter = topics.iter().map(|topic| Topic::from_static(topic)).collect();
+        let mut theirs = Filter::new();
+        loop {
+            match self.heard().await {
+                Handshake::Probe => {}
+                Handshake::Hello { sender, .. } => {
+                    self.peer = Some(sender);
+                    if self.id < sender {
+                        let (sender, version) = (self.id, PROTOCOL_VERSION);
+                        self.say(&Handshake::VersionSelect { sender, version }).await;
+                        self.say(&Handshake::OriginatorSyn(filter.clone())).await;
+                    } else {
+                        self.say(&self.hello()).await;
+                    }
+                }
+                Handshake::VersionSelect { sender, .. } => self.peer = Some(sender),
+                Handshake::OriginatorSyn(filter_of_peer) => {
+                    theirs = filter_of_peer;
+                    self.say(&Handshake::ResponderSynAck(filter.clone())).await;
+                }
+                Handshake::ResponderSynAck(filter_of_peer) => {
+                    self.say(&Handshake::OriginatorAck).await;
+                    return filter_of_peer;
+                }
+                Handshake::OriginatorAck => return theirs,
+                refused @ Handshake::DropConn { .. } => panic!("{refused:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn say(&mut self, message: &Handshake) {
+        let mut bytes = BytesMut::new();
+        message.encode(&mut bytes).unwrap();
+        self.bytes(&bytes).await;
+    }
+
+    pub(crate) async fn send(&mut self, envelope: &Envelope) {
+        let mut bytes = BytesMut::new();
+        envelope.encode(&mut bytes).unwrap();
+        self.bytes(&bytes).await;
+    }
+
+    /// Publishes a text to whoever wants it.
+    pub(crate) async fn publish(&mut self, topic: &'static str, text: &str) {
+        let value = Value::String(text.into());
+        self.send(&Envelope::data(self.id, Topic::from_static(topic), &value).unwrap()).await;
+    }
+
+    pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The next frame, or `None` at the end of the stream, however it comes.
+    pub(crate) async fn frame(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = cut_frame(&mut self.input, usize::MAX).unwrap() {
+                return Some(frame);
+            }
+            if self.stream.read_buf(&mut self.input).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// The next handshake message.
+    pub(crate) async fn heard(&mut self) -> Handshake {
+        let frame = self.frame().await.expect("a handshake message");
+        Handshake::decode(&frame, &Limits::DEFAULT).unwrap()
+    }
+
+    /// The next envelope, or `None` at the end of the stream.
+    pub(crate) async fn envelope(&mut self) -> Option<Envelope> {
+        Some(Envelope::decode(&self.frame().await?).unwrap())
+    }
+
+    /// The next envelope of this type; others are let go.
+    pub(crate) async fn envelope_of(&mut self, kind: EnvelopeType) -> Envelope {
+        loop {
+            let envelope = self.envelope().await.expect("an envelope");
+            if envelope.kind == kind {
+                return envelope;
+            }
+        }
+    }
+
+    /// The text of the next data message.
+    pub(crate) async fn text(&mut self) -> String {
+        let envelope = self.envelope_of(EnvelopeType::Data).await;
+        match envelope.value(&Limits::DEFAULT).unwrap() {
+            Value::String(text) => text.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Waits until the other side has read all that was sent to it.
+    pub(crate) async fn settle(&mut self) {
+        let peer = self.peer.expect("a peering");
+        let token = Bytes::from_static(b"settled?");
+        self.send(&Envelope::ping(self.id, peer, token.clone())).await;
+        while self.envelope_of(EnvelopeType::Pong).await.payload != token {}
+    }
+}

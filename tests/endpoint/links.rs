@@ -1,0 +1,255 @@
+//! Connecting, losing, connecting again, and what is said about it.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::peering::{CloseReason, PeeringError};
+use zeek_bridge::wire::{Envelope, ErrorCode, Handshake};
+
+use crate::raw::Raw;
+use crate::support::*;
+
+#[tokio::test]
+async fn both_sides_tell_of_a_new_peer_and_of_its_leaving() {
+    for (listener_tls, connector_tls) in kinds_of_tls() {
+        let (a, b) = (endpoint(), endpoint());
+        let (mut at_a, mut at_b) = (a.status(), b.status());
+        let listener = listen_with(&a, listener_tls).await;
+        connect_with(&b, &listener, connector_tls).await.unwrap();
+        assert_eq!(added(&mut at_a).await, b.id());
+        let address = status(&mut at_b, |status| match status {
+            Status::PeerAdded { peer, address } if *peer == a.id() => Some(address.clone()),
+            _ => None,
+        });
+        assert_eq!(*address.await, *listener.local_addr().to_string());
+        assert_eq!(a.peers()[0].0, b.id());
+        b.shutdown().await;
+        assert!(matches!(lost(&mut at_a).await, LinkError::Closed(CloseReason::PeerLeft)));
+        assert!(removed(&mut at_b).await.is_none());
+        assert!(a.peers().is_empty() && b.peers().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
+    let endpoint = endpoint();
+    let mut statuses = endpoint.status();
+    let target = dead_address();
+    let mut connector = endpoint.connect(&target, Tls::Off, None);
+    let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
+    assert!(matches!(error, LinkError::Connect(_)), "{error}");
+    let (address, retry_in) = status(&mut statuses, |status| match status {
+        Status::PeerUnavailable { address, retry_in, error: LinkError::Connect(_) } => {
+            Some((address.clone(), *retry_in))
+        }
+        _ => None,
+    })
+    .await;
+    assert_eq!((&*address, retry_in), (&*target, None));
+    let mut connector = endpoint.connect("no port", Tls::Off, None);
+    let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
+    assert!(matches!(error, LinkError::Resolve(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_outcome_of_a_first_attempt_can_be_asked_for_twice() {
+    let (a, b) = (endpoint(), endpoint());
+    let mut connector = a.connect(&dead_address(), Tls::Off, None);
+    for _ in 0..2 {
+        let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
+        assert!(matches!(error, LinkError::Connect(_)), "{error}");
+    }
+    let listener = listen(&a).await;
+    let mut connector = b.connect(&listener.local_addr().to_string(), Tls::Off, None);
+    for _ in 0..2 {
+        assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), a.id());
+    }
+}
+
+#[tokio::test]
+async fn a_connector_may_be_there_before_the_listener() {
+    let (a, b) = (endpoint(), endpoint());
+    let (mut at_a, mut at_b) = (a.status(), b.status());
+    let target = dead_address();
+    let mut connector = b.connect(&target, Tls::Off, SOON);
+    within("the first attempt", connector.first_attempt()).await.unwrap_err();
+    let retry_in = status(&mut at_b, |status| match status {
+        Status::PeerUnavailable { retry_in, .. } => Some(*retry_in),
+        _ => None,
+    })
+    .await;
+    let (first, most) = (Duration::from_millis(20).mul_f32(0.74), Duration::from_millis(20).mul_f32(1.26));
+    assert!(retry_in.is_some_and(|wait| wait >= first && wait <= most), "{retry_in:?}");
+    let _listener = a.listen(&target, Tls::Off).await.unwrap();
+    assert_eq!(added(&mut at_b).await, a.id());
+    assert_eq!(added(&mut at_a).await, b.id());
+}
+
+#[tokio::test]
+async fn a_peer_that_restarts_is_a_peer_again() {
+    let b = endpoint();
+    let mut at_b = b.status();
+    let mut subscriber = subscribe(&b, "/t").await;
+    let mut first = endpoint();
+    let listener = listen(&first).await;
+    let target = listener.local_addr().to_string();
+    let _connector = b.connect(&target, Tls::Off, SOON);
+    for round in 0..3 {
+        assert_eq!(added(&mut at_b).await, first.id());
+        wanted(&first, "/t", 1).await;
+        first.publish(topic("/t"), &text(round.to_string())).await.unwrap();
+        assert_eq!(next_text(&mut subscriber).await, round.to_string());
+        first.shutdown().await;
+        assert!(matches!(lost(&mut at_b).await, LinkError::Closed(CloseReason::PeerLeft)));
+        first = endpoint();
+        first.listen(&target, Tls::Off).await.unwrap();
+    }
+    assert_eq!(added(&mut at_b).await, first.id());
+}
+
+#[tokio::test]
+async fn a_lost_peer_is_connected_to_again() {
+    let endpoint = endpoint();
+    let mut statuses = endpoint.status();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _connector = endpoint.connect(&listener.local_addr().unwrap().to_string(), Tls::Off, SOON);
+    for peer in [id(1), id(0xff), id(1)] {
+        let raw = within("a connection", Raw::accept(peer, &listener, &[])).await;
+        assert_eq!(added(&mut statuses).await, peer);
+        drop(raw);
+        let error = lost(&mut statuses).await;
+        assert!(matches!(error, LinkError::Closed(CloseReason::Lost)), "{error}");
+    }
+    // A connection that is cut in an attempt is one that failed.
+    let raw = listener.accept().await.unwrap();
+    drop(raw);
+    let error = status(&mut statuses, |status| match status {
+        Status::PeerUnavailable { error, retry_in: Some(_), .. } => Some(error.clone()),
+        _ => None,
+    })
+    .await;
+    assert!(
+        matches!(error, LinkError::Peering(PeeringError::ClosedInHandshake { .. }) | LinkError::Stream(_)),
+        "{error}"
+    );
+    within("a connection", Raw::accept(id(3), &listener, &[])).await;
+    assert_eq!(added(&mut statuses).await, id(3));
+}
+
+#[tokio::test]
+async fn a_stopped_connector_does_not_come_back() {
+    let endpoint = endpoint();
+    let mut statuses = endpoint.status();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    let stopped = endpoint.connect(&target, Tls::Off, SOON);
+    let raw = within("a connection", Raw::accept(id(1), &listener, &[])).await;
+    assert_eq!(added(&mut statuses).await, id(1));
+    stopped.stop();
+    assert_eq!(endpoint.peers().len(), 1, "a standing peering is not touched");
+    drop(raw);
+    lost(&mut statuses).await;
+    // While another tries twenty times, it does not once.
+    let _other = endpoint.connect(&dead_address(), Tls::Off, SOON);
+    for _ in 0..20 {
+        status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
+    }
+    tokio::select! {
+        biased;
+        came = listener.accept() => panic!("{came:?}"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_code_and_no_more_of_its_words_than_fit_a_line() {
+    let endpoint = endpoint();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    for words in ["come back later".to_owned(), "x".repeat(500_000)] {
+        let mut connector = endpoint.connect(&target, Tls::Off, None);
+        let mut raw = Raw::on(id(1), listener.accept().await.unwrap().0);
+        let description = words.as_str().into();
+        raw.say(&Handshake::DropConn { sender: raw.id, code: ErrorCode::PEER_INVALID, description }).await;
+        let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
+        let LinkError::Peering(PeeringError::Refused { peer, code, description }) = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((*peer, *code), (id(1), ErrorCode::PEER_INVALID));
+        assert!(words.starts_with(description.trim_end_matches('…')), "{description}");
+        assert!(error.to_string().len() < 1000);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_does_not_peer_with_itself() {
+    let endpoint = endpoint();
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let error = connect(&endpoint, &listener).await.unwrap_err();
+    assert!(matches!(error, LinkError::Peering(PeeringError::SelfConnection(_))), "{error}");
+    let error = failed(&mut statuses).await;
+    assert!(matches!(error, LinkError::Peering(PeeringError::SelfConnection(_))), "{error}");
+    assert!(endpoint.peers().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_is_connected_to_after_a_listener_is_stopped() {
+    let (a, b) = pair().await;
+    let listener = listen(&a).await;
+    let address = listener.local_addr();
+    listener.stop();
+    // It lets go of the port: then it can be had again.
+    within("the port", async {
+        while TcpListener::bind(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(b.peers().len(), 1, "standing peerings are not touched");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_cannot_be_listened_on() {
+    let (a, b) = (endpoint(), endpoint());
+    let listener = listen(&a).await;
+    let error = b.listen(&listener.local_addr().to_string(), Tls::Off).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn a_silent_listener_and_a_silent_connector_are_given_up_in_time() {
+    let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_millis(50));
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut connector = endpoint.connect(&silent.local_addr().unwrap().to_string(), Tls::Off, None);
+    let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
+    assert!(matches!(error, LinkError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let mut raw = Raw::open(id(1), listener.local_addr()).await;
+    let error = failed(&mut statuses).await;
+    assert!(matches!(error, LinkError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
+    assert_eq!(raw.heard().await, Handshake::Probe);
+    let refused = raw.heard().await;
+    assert!(matches!(refused, Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }), "{refused:?}");
+    assert!(within("the end", raw.frame()).await.is_none());
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_silent_is_asked_and_then_given_up() {
+    let endpoint = endpoint_with(|config| config.idle_timeout = Some(Duration::from_millis(50)));
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let mut raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
+    // Answered, it goes on.
+    for _ in 0..3 {
+        let ping = within("a ping", raw.envelope()).await.unwrap();
+        raw.send(&Envelope::pong(raw.id, ping.sender, ping.payload)).await;
+    }
+    within("a ping", raw.envelope()).await.unwrap();
+    let error = lost(&mut statuses).await;
+    assert!(matches!(error, LinkError::Peering(PeeringError::Silent)), "{error}");
+    assert!(within("the end", raw.envelope()).await.is_none());
+}

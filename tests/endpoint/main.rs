@@ -1,0 +1,26 @@
+//! Endpoints over loopback TCP and mutual TLS, against each other and against hand-made peers.
+//!
+//! Tests wait for events (a status, a message, a frame, a peer that wants a topic), never for time to pass. A wait
+//! that takes [`support::LONG`] has failed.
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "test code"
+)]
+
+#[path = "../common/raw.rs"]
+mod raw;
+mod support;
+
+mod hostile;
+mod leaving;
+mod links;
+mod messages;
+mod redundant;
+mod slow;
+mod tls;

@@ -1,0 +1,145 @@
+//! Two endpoints that connect to each other more than once have one peering.
+
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::endpoint::{Endpoint, LinkError, Status, StatusReceiver};
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::peering::CloseReason;
+use zeek_bridge::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
+
+use crate::raw::Raw;
+use crate::support::*;
+
+/// Asserts that both have exactly one peering, that it works, and that nothing else was said than that it came.
+async fn one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
+    let [(a, mut at_a), (b, mut at_b)] = ends;
+    let (mut heard_at_a, mut heard_at_b) = (subscribe(a, "/t").await, subscribe(b, "/t").await);
+    for (from, to, heard) in [(a, b, &mut heard_at_b), (b, a, &mut heard_at_a)] {
+        assert_eq!(wanted(from, "/t", 1).await, [to.id()]);
+        assert_eq!(from.publish(topic("/t"), &text("once")).await, Ok(1));
+        from.publish(topic("/t"), &text("end")).await.unwrap();
+        assert_eq!(next_text(heard).await, "once");
+        assert_eq!(next_text(heard).await, "end");
+    }
+    // The next status after that of the peering is that of its end.
+    assert_eq!(added(&mut at_a).await, b.id());
+    assert_eq!(added(&mut at_b).await, a.id());
+    a.shutdown().await;
+    for statuses in [&mut at_a, &mut at_b] {
+        let next = within("a status", statuses.recv()).await.unwrap();
+        let end = matches!(next, Status::PeerRemoved { error: None, .. })
+            || matches!(next, Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. });
+        assert!(end, "{next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_connect_to_each_other_at_once_have_one_peering() {
+    for (tls_a, tls_b) in kinds_of_tls() {
+        for round in 0..20 {
+            let ids = if round % 2 == 0 { [id(1), id(2)] } else { [id(2), id(1)] };
+            let [a, b] = ids.map(endpoint_of);
+            let (at_a, at_b) = (a.status(), b.status());
+            let (listener_a, listener_b) =
+                (listen_with(&a, tls_a.clone()).await, listen_with(&b, tls_b.clone()).await);
+            let (address_a, address_b) =
+                (listener_a.local_addr().to_string(), listener_b.local_addr().to_string());
+            let mut to_b = a.connect(&address_b, tls_a.clone(), SOON);
+            let mut to_a = b.connect(&address_a, tls_b.clone(), SOON);
+            let (first, second) =
+                within("both attempts", async { tokio::join!(to_b.first_attempt(), to_a.first_attempt()) })
+                    .await;
+            assert_eq!((first.unwrap(), second.unwrap()), (b.id(), a.id()));
+            one_peering([(&a, at_a), (&b, at_b)]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_connects_between_the_same_two_make_one_peering() {
+    for ids in [[id(1), id(2)], [id(2), id(1)]] {
+        let [a, b] = ids.map(endpoint_of);
+        let (at_a, at_b) = (a.status(), b.status());
+        let listener = listen(&a).await;
+        let address = listener.local_addr().to_string();
+        let mut connectors: Vec<_> = (0..10).map(|_| b.connect(&address, Tls::Off, SOON)).collect();
+        for connector in &mut connectors {
+            assert_eq!(within("an attempt", connector.first_attempt()).await.unwrap(), a.id());
+        }
+        one_peering([(&a, at_a), (&b, at_b)]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redundant_connector_takes_over_when_the_peering_ends() {
+    let (a, b) = (endpoint(), endpoint());
+    let mut at_b = b.status();
+    let (first, second) = (listen(&a).await, listen(&a).await);
+    let _first = connect(&b, &first).await.unwrap();
+    added(&mut at_b).await;
+    let mut spare = b.connect(&second.local_addr().to_string(), Tls::Off, SOON);
+    assert_eq!(within("an attempt", spare.first_attempt()).await.unwrap(), a.id());
+    assert!(a.unpeer(b.id()).await);
+    lost(&mut at_b).await;
+    assert_eq!(added(&mut at_b).await, a.id());
+}
+
+/// A peer that stands refuses further connections, each role with its own code (protocol section 2).
+#[tokio::test]
+async fn a_second_connection_of_a_peer_is_refused_in_broker_s_codes() {
+    for (raw_id, code) in [(id(0xff), ErrorCode::REDUNDANT_CONNECTION), (id(1), ErrorCode::LOGIC_ERROR)] {
+        let endpoint = endpoint_of(id(0x80));
+        let listener = listen(&endpoint).await;
+        let first = Raw::connect(raw_id, listener.local_addr(), &[]).await;
+        wanted_peers(&endpoint, 1).await;
+        let mut second = Raw::open(raw_id, listener.local_addr()).await;
+        second.say(&second.hello()).await;
+        let refusal = within("a refusal", async {
+            loop {
+                match second.heard().await {
+                    Handshake::Hello { .. } => {
+                        let (sender, version) = (second.id, PROTOCOL_VERSION);
+                        second.say(&Handshake::VersionSelect { sender, version }).await;
+                    }
+                    Handshake::Probe => {}
+                    other => break other,
+                }
+            }
+        })
+        .await;
+        assert!(matches!(&refusal, Handshake::DropConn { code: c, .. } if *c == code), "{refusal:?}");
+        assert!(within("the end", second.frame()).await.is_none());
+        assert_eq!(endpoint.peers().len(), 1);
+        drop(first);
+    }
+}
+
+/// The peer leads the handshake of the second connection to nowhere: the one that is held back gets its turn.
+#[tokio::test]
+async fn a_connection_that_was_held_back_goes_on_when_the_first_fails() {
+    let endpoint = endpoint_of(id(1));
+    let listener = listen(&endpoint).await;
+    let mut first = Raw::open(id(2), listener.local_addr()).await;
+    first.say(&first.hello()).await;
+    while !matches!(first.heard().await, Handshake::OriginatorSyn(_)) {}
+    // The first handshake is under way: the second has to wait for its outcome.
+    let mut second = Raw::open(id(2), listener.local_addr()).await;
+    second.say(&second.hello()).await;
+    assert_eq!(second.heard().await, Handshake::Probe);
+    drop(first);
+    within("the second handshake", second.handshake(&["/t"])).await;
+    assert_eq!(wanted(&endpoint, "/t", 1).await, [id(2)]);
+}
+
+async fn wanted_peers(endpoint: &Endpoint, count: usize) -> Vec<EndpointId> {
+    within("peers", async {
+        let mut statuses = endpoint.status();
+        loop {
+            let peers: Vec<_> = endpoint.peers().into_iter().map(|(id, _)| id).collect();
+            if peers.len() >= count {
+                return peers;
+            }
+            statuses.recv().await.unwrap();
+        }
+    })
+    .await
+}

@@ -1,0 +1,182 @@
+//! Those who do not keep up harm nobody but themselves.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
+use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::net::ConnectionFault;
+use zeek_bridge::wire::{Envelope, Handshake};
+
+use crate::raw::Raw;
+use crate::support::*;
+
+#[tokio::test]
+async fn a_slow_subscriber_loses_messages_and_stops_nobody() {
+    const ROOM: usize = 10;
+    const MESSAGES: usize = 1000;
+    let a = endpoint_with(|config| config.subscriber_queue.messages = ROOM);
+    let b = endpoint();
+    let mut slow = subscribe(&a, "/t").await;
+    let mut quick = subscribe(&a, "/t").await;
+    let listener = listen(&a).await;
+    connect(&b, &listener).await.unwrap();
+    wanted(&b, "/t", 1).await;
+    for n in 0..MESSAGES {
+        b.publish(topic("/t"), &text(n.to_string())).await.unwrap();
+        assert_eq!(next_text(&mut quick).await, n.to_string());
+    }
+    assert_eq!(slow.waiting(), ROOM);
+    let stats = a.stats();
+    assert_eq!(stats.received as usize, MESSAGES);
+    assert_eq!(stats.delivered as usize, MESSAGES + ROOM);
+    assert_eq!(stats.dropped as usize, MESSAGES - ROOM);
+    // The oldest are kept, and there is room again afterwards.
+    for n in 0..ROOM {
+        assert_eq!(next_text(&mut slow).await, n.to_string());
+    }
+    b.publish(topic("/t"), &text("room")).await.unwrap();
+    assert_eq!(next_text(&mut slow).await, "room");
+}
+
+/// A subscriber's queue holds what it says in bytes, topics included, whatever the messages are made of.
+#[tokio::test]
+async fn a_slow_subscriber_costs_no_more_than_its_queue() {
+    let a = endpoint_with(|config| config.subscriber_queue.bytes = 1_000_000);
+    let b = endpoint();
+    let mut slow = subscribe(&a, "/slow").await;
+    let mut quick = subscribe(&a, "/quick").await;
+    let listener = listen(&a).await;
+    connect(&b, &listener).await.unwrap();
+    wanted(&b, "/slow", 1).await;
+    for _ in 0..100 {
+        b.publish(topic(&format!("/slow{}", "x".repeat(60_000))), &text("")).await.unwrap();
+    }
+    b.publish(topic("/quick"), &text("end")).await.unwrap();
+    next_text(&mut quick).await;
+    assert!(slow.waiting() <= 1_000_000 / 60_000, "{}", slow.waiting());
+    next_text(&mut slow).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_disconnected_and_stops_nobody() {
+    const SIZE: usize = 100_000;
+    let hub = endpoint_with(|config| {
+        config.patience = Duration::from_millis(50);
+        config.peer_queue.bytes = 4 * 1024 * 1024;
+        // Not by its silence.
+        config.idle_timeout = None;
+    });
+    let mut statuses = hub.status();
+    let good = endpoint();
+    let mut heard = subscribe(&good, "/t").await;
+    let listener = listen(&hub).await;
+    connect(&good, &listener).await.unwrap();
+    let _slow = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
+    wanted(&hub, "/t", 2).await;
+    let mut published = 0;
+    within("the slow one's end", async {
+        while hub.publish(topic("/t"), &text("x".repeat(SIZE))).await == Ok(2) {
+            published += 1;
+            assert_eq!(next_text(&mut heard).await.len(), SIZE);
+            assert!(published < 10_000, "what it has not read is kept somewhere");
+        }
+    })
+    .await;
+    assert_eq!(next_text(&mut heard).await.len(), SIZE);
+    let error = removed(&mut statuses).await;
+    assert!(matches!(error, Some(LinkError::Overflow { dropped }) if dropped > 0), "{error:?}");
+    assert_eq!(hub.peers().len(), 1);
+    assert_eq!(hub.publish(topic("/t"), &text("after")).await, Ok(1));
+    assert_eq!(next_text(&mut heard).await, "after");
+}
+
+/// Ten that do not read cost one publisher one patience, not ten.
+#[tokio::test]
+async fn patience_with_many_is_not_longer_than_with_one() {
+    const SLOW: u8 = 10;
+    let patience = Duration::from_secs(2);
+    let hub = endpoint_with(|config| {
+        config.patience = patience;
+        config.peer_queue.bytes = 1024 * 1024;
+        config.idle_timeout = None;
+    });
+    let mut statuses = hub.status();
+    let listener = listen(&hub).await;
+    let mut slow = Vec::new();
+    for n in 1..=SLOW {
+        slow.push(Raw::connect(id(n), listener.local_addr(), &["/t"]).await);
+    }
+    wanted(&hub, "/t", slow.len()).await;
+    let mut longest = Duration::ZERO;
+    while !hub.peers().is_empty() {
+        let start = std::time::Instant::now();
+        let reached =
+            within("a publish", hub.publish(topic("/t"), &text("x".repeat(500_000)))).await.unwrap();
+        longest = longest.max(start.elapsed());
+        if reached == 0 {
+            break;
+        }
+    }
+    // Half of what it would be one after the other.
+    assert!(longest < patience * u32::from(SLOW) / 2, "{longest:?}");
+    for _ in 0..SLOW {
+        assert!(matches!(removed(&mut statuses).await, Some(LinkError::Overflow { .. })));
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_without_reading_is_bounded() {
+    let good = endpoint();
+    let endpoint = endpoint_with(|config| config.idle_timeout = None);
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    connect(&good, &listener).await.unwrap();
+    let mut raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
+    for size in [1, 100_000] {
+        let mut pings = BytesMut::new();
+        while pings.len() < 100_000 {
+            Envelope::ping(raw.id, endpoint.id(), Bytes::from(vec![0; size])).encode(&mut pings).unwrap();
+        }
+        let mut sent = 0usize;
+        within("the end", async {
+            while raw.stream.write_all(&pings).await.is_ok() {
+                sent += pings.len();
+                // One largest frame, a megabyte or so, and what the kernel holds both ways.
+                assert!(sent < 128 * 1024 * 1024, "all the answers are kept somewhere");
+            }
+        })
+        .await;
+        let error = lost(&mut statuses).await;
+        assert!(matches!(error, LinkError::Stream(ConnectionFault::DoesNotRead)), "{error}");
+        raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
+    }
+    assert_eq!(good.peers().len(), 1);
+}
+
+/// Nothing is read past the introduction of a peer that has to wait for its turn.
+#[tokio::test]
+async fn a_flood_of_bytes_in_a_handshake_that_is_held_back_is_bounded() {
+    let endpoint = endpoint_with(|config| {
+        config.id = Some(id(1));
+        config.handshake_timeout = Duration::from_secs(1);
+    });
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let mut first = Raw::open(id(2), listener.local_addr()).await;
+    first.say(&first.hello()).await;
+    while !matches!(first.heard().await, Handshake::OriginatorSyn(_)) {}
+    let mut second = Raw::open(id(2), listener.local_addr()).await;
+    second.say(&second.hello()).await;
+    let chunk = vec![0x7f; 1024 * 1024];
+    let mut sent = 0usize;
+    let _ = within("the end", async {
+        while let Ok(count) = second.stream.write(&chunk).await {
+            sent += count;
+        }
+    })
+    .await;
+    // What the kernel holds both ways.
+    assert!(sent < 32 * 1024 * 1024, "{sent} bytes are kept somewhere");
+    failed(&mut statuses).await;
+}

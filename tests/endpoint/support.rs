@@ -1,0 +1,160 @@
+//! What the tests of endpoints share.
+
+use std::future::Future;
+use std::time::Duration;
+
+use zeek_bridge::data::{EndpointId, Topic, Value};
+use zeek_bridge::endpoint::{
+    Endpoint, EndpointConfig, LinkError, Listener, Retry, Status, StatusReceiver, Subscriber,
+};
+use zeek_bridge::net::tls::{Tls, ephemeral_authority};
+
+/// What takes this long does not come any more.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+pub(crate) fn topic(text: &str) -> Topic {
+    Topic::new(text.to_owned()).unwrap()
+}
+
+pub(crate) fn text(text: impl Into<String>) -> Value {
+    Value::String(text.into().into())
+}
+
+pub(crate) fn id(n: u8) -> EndpointId {
+    EndpointId::from_bytes([n; 16])
+}
+
+/// A retry that does not make a test wait.
+pub(crate) const SOON: Option<Retry> =
+    Some(Retry { first: Duration::from_millis(20), cap: Duration::from_millis(100) });
+
+pub(crate) fn endpoint() -> Endpoint {
+    endpoint_with(|_| {})
+}
+
+pub(crate) fn endpoint_with(change: impl FnOnce(&mut EndpointConfig)) -> Endpoint {
+    let mut config = EndpointConfig::default();
+    change(&mut config);
+    Endpoint::with_config(config).unwrap()
+}
+
+pub(crate) fn endpoint_of(id: EndpointId) -> Endpoint {
+    endpoint_with(|config| config.id = Some(id))
+}
+
+/// Two sides' TLS of one kind: off, and mutual.
+pub(crate) fn kinds_of_tls() -> [(Tls, Tls); 2] {
+    let authority = ephemeral_authority().unwrap();
+    let mutual = |name| Tls::Mutual(authority.issue(name).unwrap());
+    [(Tls::Off, Tls::Off), (mutual("listener"), mutual("connector"))]
+}
+
+pub(crate) async fn listen(endpoint: &Endpoint) -> Listener {
+    listen_with(endpoint, Tls::Off).await
+}
+
+pub(crate) async fn listen_with(endpoint: &Endpoint, tls: Tls) -> Listener {
+    endpoint.listen("127.0.0.1:0", tls).await.unwrap()
+}
+
+/// Connects in plain TCP, once.
+pub(crate) async fn connect(endpoint: &Endpoint, listener: &Listener) -> Result<EndpointId, LinkError> {
+    connect_with(endpoint, listener, Tls::Off).await
+}
+
+pub(crate) async fn connect_with(
+    endpoint: &Endpoint,
+    listener: &Listener,
+    tls: Tls,
+) -> Result<EndpointId, LinkError> {
+    let mut connector = endpoint.connect(&listener.local_addr().to_string(), tls, None);
+    within("the first attempt", connector.first_attempt()).await
+}
+
+/// A listening endpoint with one that is connected to it.
+pub(crate) async fn pair() -> (Endpoint, Endpoint) {
+    let (a, b) = (endpoint(), endpoint());
+    let listener = listen(&a).await;
+    connect(&b, &listener).await.unwrap();
+    (a, b)
+}
+
+/// A port on which nobody listens.
+pub(crate) fn dead_address() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subscriber {
+    endpoint.subscribe([Topic::from_static(topic)]).await
+}
+
+/// Waits until a peer of `endpoint` wants `topic`.
+pub(crate) async fn wanted(endpoint: &Endpoint, wanted: &str, count: usize) -> Vec<EndpointId> {
+    within(wanted, endpoint.wanted(&topic(wanted), count)).await
+}
+
+/// The next message: its topic and its text.
+pub(crate) async fn next(subscriber: &mut Subscriber) -> (String, String) {
+    let message = within("a message", subscriber.recv()).await.expect("a message");
+    let Value::String(text) = message.value().unwrap() else { panic!("{message:?}") };
+    (message.topic().to_string(), text.to_string())
+}
+
+pub(crate) async fn next_text(subscriber: &mut Subscriber) -> String {
+    next(subscriber).await.1
+}
+
+/// Waits for the first status that `pick` takes; those before it are let go.
+pub(crate) async fn status<T>(
+    statuses: &mut StatusReceiver,
+    mut pick: impl FnMut(&Status) -> Option<T>,
+) -> T {
+    let mut others = Vec::new();
+    let wait = async {
+        loop {
+            let status = statuses.recv().await.unwrap_or_else(|| panic!("no more statuses after {others:?}"));
+            if let Some(picked) = pick(&status) {
+                return picked;
+            }
+            others.push(status);
+        }
+    };
+    within("a status", wait).await
+}
+
+pub(crate) async fn added(statuses: &mut StatusReceiver) -> EndpointId {
+    status(statuses, |status| match status {
+        Status::PeerAdded { peer, .. } => Some(*peer),
+        _ => None,
+    })
+    .await
+}
+
+pub(crate) async fn lost(statuses: &mut StatusReceiver) -> LinkError {
+    status(statuses, |status| match status {
+        Status::PeerLost { error, .. } => Some(error.clone()),
+        _ => None,
+    })
+    .await
+}
+
+pub(crate) async fn removed(statuses: &mut StatusReceiver) -> Option<LinkError> {
+    status(statuses, |status| match status {
+        Status::PeerRemoved { error, .. } => Some(error.clone()),
+        _ => None,
+    })
+    .await
+}
+
+/// Why somebody who connected did not become a peer.
+pub(crate) async fn failed(statuses: &mut StatusReceiver) -> LinkError {
+    status(statuses, |status| match status {
+        Status::HandshakeFailed { error, .. } => Some(error.clone()),
+        _ => None,
+    })
+    .await
+}

@@ -1,0 +1,54 @@
+//! Sides that do not agree on TLS say so to each other, promptly.
+
+use std::time::Duration;
+
+use zeek_bridge::endpoint::{Endpoint, LinkError};
+use zeek_bridge::net::tls::{Refusal, Tls, TlsError, ephemeral_authority};
+use zeek_bridge::peering::PeeringError;
+use zeek_bridge::wire::FrameError;
+
+use crate::support::*;
+
+fn mutual() -> Tls {
+    Tls::Mutual(ephemeral_authority().unwrap().issue("somebody").unwrap())
+}
+
+/// None of this may wait for a timeout.
+fn patient() -> Endpoint {
+    endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
+}
+
+/// The errors of the connector and of the listener.
+async fn errors(connector_tls: Tls, listener_tls: Tls) -> (LinkError, LinkError) {
+    let (a, b) = (patient(), patient());
+    let mut statuses = a.status();
+    let listener = listen_with(&a, listener_tls).await;
+    let error = connect_with(&b, &listener, connector_tls).await.unwrap_err();
+    (error, failed(&mut statuses).await)
+}
+
+#[tokio::test]
+async fn tls_to_a_plain_port() {
+    let (connector, listener) = errors(mutual(), Tls::Off).await;
+    assert!(matches!(connector, LinkError::Tls(TlsError::NotTls)), "{connector}");
+    assert!(connector.to_string().contains("disable_ssl"), "{connector}");
+    let expected = matches!(listener, LinkError::Peering(PeeringError::Framing(FrameError::TooLarge { .. })));
+    assert!(expected && listener.to_string().contains("TLS handshake"), "{listener}");
+}
+
+#[tokio::test]
+async fn plain_to_a_tls_port() {
+    let (connector, listener) = errors(Tls::Off, mutual()).await;
+    assert!(matches!(listener, LinkError::Tls(TlsError::NotTls)), "{listener}");
+    let expected =
+        matches!(connector, LinkError::Peering(PeeringError::Framing(FrameError::TooLarge { .. })));
+    assert!(expected && connector.to_string().contains("TLS alert"), "{connector}");
+}
+
+#[tokio::test]
+async fn certificates_of_different_authorities() {
+    // In TLS 1.3 the connector sees the listener's certificate first, and is the one who refuses.
+    let (connector, listener) = errors(mutual(), mutual()).await;
+    assert!(matches!(connector, LinkError::Tls(TlsError::PeerForeign)), "{connector}");
+    assert!(matches!(listener, LinkError::Tls(TlsError::Refused(Refusal::UnknownCa))), "{listener}");
+}
