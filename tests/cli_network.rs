@@ -1,5 +1,6 @@
 //! `tap` and `publish`, and what all network commands share, as a user drives them.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

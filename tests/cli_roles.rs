@@ -1,5 +1,6 @@
 //! `node`, `dispatch` and `demo`, as a user drives them.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
