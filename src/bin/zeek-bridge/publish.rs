@@ -37,9 +37,9 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let (peers, bad) = result?;
     match (peers.failed().await, bad) {
         (0, 0) => Ok(()),
-        (0, bad) => Err(Failure::failed(format!("{bad} bad lines were skipped"))),
+        (0, bad) => Err(Failure::failed(format!("bad lines that were skipped: {bad}"))),
         (failed, _) => Err(Failure::failed(format!(
-            "the peering broke {failed} times: messages may be lost; -v says why"
+            "peerings that broke: {failed}, and messages may be lost with them; the log says why"
         ))),
     }
 }
@@ -61,7 +61,7 @@ impl Publisher<'_> {
         tokio::time::timeout(timeout, wanted).await.map(drop).map_err(|_| {
             let peers = self.endpoint.peers().len();
             Failure::timeout(format!(
-                "timeout: no peer wants the topic {}; {peers} peers are there, is one of them subscribed to it?",
+                "timeout: no peer wants the topic {} (peers there: {peers}); is anybody subscribed to it?",
                 self.topic
             ))
         })
