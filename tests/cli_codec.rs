@@ -1,5 +1,6 @@
 //! `decode` and `encode`, as a user drives them, and the command line itself.
 
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,8 @@
 //! `tap` and `publish`, and what all network commands share, as a user drives them.
 
+#![cfg(feature = "cli")]
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

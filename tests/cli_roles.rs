@@ -1,6 +1,8 @@
 //! `node`, `dispatch` and `demo`, as a user drives them.
 
+#![cfg(feature = "cli")]
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
