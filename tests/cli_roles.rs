@@ -169,7 +169,7 @@ async fn a_node_leaves_with_bye() {
     node.env("RUST_LOG", "zeek_bridge=info");
     let mut node = Program::spawn(node);
     while !matches!(status.recv().await.unwrap(), Status::PeerAdded { .. }) {}
-    node.says("said hello");
+    node.says("peer added");
     node.signal("TERM");
     match status.recv().await.unwrap() {
         Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {}

@@ -10,7 +10,7 @@ use super::routes::{PeerRoute, Routes, SubscriberRoute};
 use super::status::{LinkError, Status};
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::{EndpointId, Filter};
-use crate::peering::Role;
+use crate::peering::{CloseReason, Role};
 
 /// One connection, from its first byte on.
 pub(super) type LinkId = u64;
@@ -297,6 +297,10 @@ impl Hub {
         match &status {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => tracing::info!("{status}"),
             Status::PeerLost { error: LinkError::Closed(_), .. } => tracing::info!("{status}"),
+            // Both left at once.
+            Status::PeerRemoved { error: Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {
+                tracing::info!("{status}");
+            }
             _ => tracing::warn!("{status}"),
         }
         // Nobody may be listening.

@@ -139,7 +139,7 @@ impl Fates {
             }
             // It has read what it was sent up to then, and wants no more.
             Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. }
-            | Status::PeerRemoved { error: None, .. } => 0,
+            | Status::PeerRemoved { error: None | Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => 0,
             Status::PeerLost { .. } | Status::PeerRemoved { .. } => 1,
             _ => return,
         };

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         (0, 0) => Ok(()),
         (0, bad) => Err(Failure::failed(format!("bad lines that were skipped: {bad}"))),
         (failed, _) => Err(Failure::failed(format!(
-            "peerings that broke: {failed}, and messages may be lost with them; the log says why"
+            "peerings that broke: {failed}, and messages may be lost with them; -v says why"
         ))),
     }
 }
