@@ -2,6 +2,7 @@
 
 #![cfg(feature = "cli")]
 #![allow(
+    clippy::arithmetic_side_effects,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -10,7 +10,9 @@ use crate::wire::Limits;
 /// The settings of an [`super::Endpoint`]. The defaults suit a node or agent.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// This endpoint's id; `None`: a new random one, as is right for every process start.
+    /// This endpoint's id; `None`: a new random one, as is right for every process start. It had
+    /// better be a well-formed UUID: of a peer whose id is none, the reference tells no statuses, so
+    /// that a Zeek sees no `Broker::peer_added`.
     pub id: Option<EndpointId>,
     /// What each peer may cost.
     pub limits: Limits,

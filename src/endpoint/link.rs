@@ -263,6 +263,8 @@ impl Link {
             (Some(ConnectionFault::Tls(error)), _) => Some(LinkError::Tls(error.clone())),
             (Some(fault), _) => Some(LinkError::Stream(fault.clone())),
             (None, CloseReason::Left) => None,
+            // Both left at once.
+            (None, CloseReason::PeerLeft) if self.leaving => None,
             (None, CloseReason::Failed(error)) => Some(LinkError::Peering(error)),
             (None, CloseReason::Redundant { peer }) => {
                 let error = Some(LinkError::Closed(CloseReason::Redundant { peer }));

@@ -1,5 +1,7 @@
 //! What the tests of endpoints share.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::future::Future;
 use std::time::Duration;
 

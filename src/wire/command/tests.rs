@@ -153,3 +153,18 @@ fn only_the_entity_of_all_zeros_is_nobody() {
         "3@00000000-0000-0000-0000-000000000000"
     );
 }
+
+#[test]
+fn any_flag_but_0_says_yes() {
+    let expiring = |expiry| command(C::Put { key: Value::None, value: Value::None, expiry, publisher: WHO });
+    let with = expiring(Some(Timespan::from_nanos(5)));
+    let mut bytes = encoded(&with);
+    // Behind the variant and two values of one byte.
+    bytes[VARIANT + 3] = 2;
+    assert_eq!(Command::decode(&bytes, LIMITS), Ok(with));
+
+    let result = command(C::PutUniqueResult { inserted: true, who: WHO, request: 1, publisher: WHO });
+    let mut bytes = encoded(&result);
+    bytes[VARIANT + 1] = 0xff;
+    assert_eq!(Command::decode(&bytes, LIMITS), Ok(result));
+}

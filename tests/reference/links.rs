@@ -1,0 +1,151 @@
+//! Coming, going, coming again.
+
+use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::peering::CloseReason;
+
+use crate::driver::*;
+use crate::support::*;
+
+#[tokio::test]
+async fn each_side_sees_the_other_leave() {
+    let program = reference_or_skip!();
+    for kind in Kind::both() {
+        for connector in [Connector::Ours, Connector::Theirs] {
+            // Ours: with a BYE that the reference confirms.
+            let options = ["--subscribe", "/theirs", "--retry", "0"];
+            let mut pair = Pair::new(endpoint(), &program, &kind, connector, &options).await;
+            wanted(&pair.ours, "/theirs", 1).await;
+            let mut statuses = pair.ours.status();
+            for n in 0..1000 {
+                pair.ours.publish(topic("/theirs"), &text(n.to_string())).await.unwrap();
+            }
+            within("the shutdown", pair.ours.shutdown()).await;
+            assert!(removed(&mut statuses).await.is_none(), "confirmed");
+            for n in 0..1000 {
+                assert_eq!(pair.theirs.line("message /theirs ").await, n.to_string());
+            }
+            pair.theirs.status("peer_lost", pair.ours.id()).await;
+            // Theirs, with the end of its process.
+            let ours = endpoint();
+            let mut heard = subscribe(&ours, "/ours").await;
+            let mut pair = Pair::new(ours, &program, &kind, connector, &options).await;
+            let mut statuses = pair.ours.status();
+            pair.theirs.say("publish /ours string last words").await;
+            assert_eq!(next_text(&mut heard).await, "last words");
+            pair.theirs.say("quit").await;
+            let error = lost(&mut statuses).await;
+            assert!(matches!(error, LinkError::Closed(CloseReason::PeerLeft)), "{error}");
+            pair.theirs.gone().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn unpeering_is_seen_by_the_other_side_and_can_be_undone() {
+    let program = reference_or_skip!();
+    // Theirs unpeers; it had connected, and connects again when told to.
+    let ours = endpoint();
+    let mut statuses = ours.status();
+    let listener = listen(&ours).await;
+    let port = listener.local_addr().port();
+    let mut theirs = Reference::start(&program, &["--disable-ssl"]).await;
+    for _ in 0..3 {
+        theirs.say(&format!("peer {port} 1")).await;
+        assert_eq!(added(&mut statuses).await, theirs.id);
+        theirs.status("peer_added", ours.id()).await;
+        theirs.say("unpeer").await;
+        let error = lost(&mut statuses).await;
+        assert!(matches!(error, LinkError::Closed(CloseReason::PeerLeft)), "{error}");
+        theirs.status("peer_removed", ours.id()).await;
+    }
+    // Ours unpeers; it had connected, and connects again by itself.
+    let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), Connector::Ours, &[]).await;
+    let mut statuses = pair.ours.status();
+    for _ in 0..3 {
+        assert!(pair.ours.unpeer(pair.theirs.id).await);
+        assert!(removed(&mut statuses).await.is_none(), "confirmed");
+        pair.theirs.status("peer_lost", pair.ours.id()).await;
+        assert_eq!(added(&mut statuses).await, pair.theirs.id);
+        pair.theirs.status("peer_added", pair.ours.id()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reference_that_is_killed_is_lost_and_connected_to_again() {
+    let program = reference_or_skip!();
+    for kind in Kind::both() {
+        let ours = endpoint();
+        let mut statuses = ours.status();
+        let (mut theirs, address) = Reference::listen(&program, &kind.theirs()).await;
+        let port = address.rsplit(':').next().unwrap().to_owned();
+        let _connector = ours.connect(&address, kind.ours.clone(), SOON);
+        for _ in 0..2 {
+            assert_eq!(added(&mut statuses).await, theirs.id);
+            theirs.say("abort").await;
+            theirs.gone().await;
+            let error = lost(&mut statuses).await;
+            assert!(matches!(error, LinkError::Closed(CloseReason::Lost) | LinkError::Stream(_)), "{error}");
+            status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(()))
+                .await;
+            theirs = Reference::start(&program, &[&["--listen", &port], &kind.theirs()[..]].concat()).await;
+        }
+        assert_eq!(added(&mut statuses).await, theirs.id);
+    }
+}
+
+#[tokio::test]
+async fn the_reference_connects_again_to_ours() {
+    let program = reference_or_skip!();
+    let ours = endpoint();
+    let mut statuses = ours.status();
+    let listener = listen(&ours).await;
+    let address = listener.local_addr();
+    let port = address.port().to_string();
+    let mut theirs = Reference::start(&program, &["--disable-ssl", "--connect", &port, "--retry", "1"]).await;
+    assert_eq!(added(&mut statuses).await, theirs.id);
+    theirs.status("peer_added", ours.id()).await;
+    // One that comes back on the same port, as a restarted process does.
+    within("the shutdown", ours.shutdown()).await;
+    theirs.status("peer_lost", ours.id()).await;
+    let ours = endpoint();
+    let mut statuses = ours.status();
+    let _listener = ours.listen(&address.to_string(), zeek_bridge::net::tls::Tls::Off).await.unwrap();
+    assert_eq!(added(&mut statuses).await, theirs.id);
+    theirs.status("peer_added", ours.id()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connecting_to_each_other_at_once_makes_one_peering() {
+    let program = reference_or_skip!();
+    for round in 0..20 {
+        let ours = endpoint_of(our_ids()[round % 2]);
+        let mut statuses = ours.status();
+        let mut heard = subscribe(&ours, "/ours").await;
+        let listener = listen(&ours).await;
+        let (mut theirs, address) =
+            Reference::listen(&program, &["--disable-ssl", "--subscribe", "/theirs"]).await;
+        assert!(our_ids()[0] < theirs.id && theirs.id < our_ids()[1]);
+        theirs.say(&format!("peer {} 1", listener.local_addr().port())).await;
+        let mut connector = ours.connect(&address, zeek_bridge::net::tls::Tls::Off, SOON);
+        assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), theirs.id);
+        assert_eq!(added(&mut statuses).await, theirs.id);
+        theirs.status("peer_added", ours.id()).await;
+        wanted(&ours, "/theirs", 1).await;
+        assert_eq!(ours.publish(topic("/theirs"), &text("once")).await, Ok(1));
+        assert_eq!(ours.publish(topic("/theirs"), &text("twice")).await, Ok(1));
+        assert_eq!(theirs.line("message /theirs ").await, "once");
+        assert_eq!(theirs.line("message /theirs ").await, "twice");
+        theirs.say("publish /ours string once").await;
+        theirs.say("publish /ours string twice").await;
+        assert_eq!(next_text(&mut heard).await, "once");
+        assert_eq!(next_text(&mut heard).await, "twice");
+        // A third connection is redundant, and says so to nobody but the connector.
+        let mut third = ours.connect(&address, zeek_bridge::net::tls::Tls::Off, SOON);
+        assert_eq!(within("the attempt", third.first_attempt()).await.unwrap(), theirs.id);
+        // The next that is heard of the peering is its end.
+        theirs.say("quit").await;
+        let next = within("a status", statuses.recv()).await.unwrap();
+        let left = matches!(&next, Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. });
+        assert!(left, "{next}");
+    }
+}

@@ -1,0 +1,34 @@
+//! Against the reference Broker itself, where it is at hand.
+//!
+//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program around a reference endpoint, which is no part of
+//! this repository; without it every test here says that it is skipped. What that program has to understand:
+//!
+//! - options: `--listen PORT` (0: any; prints `listening PORT`), `--connect PORT`, `--retry SECONDS`,
+//!   `--subscribe TOPIC`, `--peer-buffer-size N`, `--format text|hex`;
+//!   `--disable-ssl`, or `--ssl-cafile`, `--ssl-certificate` and `--ssl-keyfile`, or nothing for Zeek's anonymous TLS;
+//! - it prints `id UUID` first, then `status NAME PEER ...` for each of Broker's statuses, and for each message
+//!   `message TOPIC TEXT` (the value in Broker's notation) or `message-hex TOPIC HEX` (its bytes);
+//! - lines on its stdin: `publish TOPIC JSON` (Broker's JSON of a value), `publish TOPIC string TEXT`,
+//!   `event TOPIC NAME ARG...` (string arguments), `flood TOPIC COUNT SIZE` (COUNT strings `N:xxx...` of SIZE bytes),
+//!   `subscribe TOPIC`, `peer PORT RETRY`, `unpeer`, `sync TEXT` (prints it), `quit`
+//!   (graceful), `abort` (not).
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "test code"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod driver;
+#[path = "../endpoint/support.rs"]
+mod support;
+
+mod links;
+mod messages;
+mod tls;

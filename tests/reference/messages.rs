@@ -1,0 +1,180 @@
+//! Messages in both directions.
+
+use zeek_bridge::data::Value;
+use zeek_bridge::endpoint::EndpointConfig;
+use zeek_bridge::wire::{Limits, decode_value};
+use zeek_bridge::zeek::{Event, Message};
+
+use crate::common;
+use crate::driver::*;
+use crate::support::*;
+
+#[tokio::test]
+async fn events_in_both_directions_whoever_connects_with_and_without_tls_and_in_both_orders_of_ids() {
+    let program = reference_or_skip!();
+    for kind in Kind::both() {
+        for connector in [Connector::Ours, Connector::Theirs] {
+            for our_id in our_ids() {
+                let ours = endpoint_of(our_id);
+                let mut heard = subscribe(&ours, "/ours").await;
+                let mut pair = Pair::new(ours, &program, &kind, connector, &["--subscribe", "/theirs"]).await;
+                assert_eq!(wanted(&pair.ours, "/theirs", 1).await, [pair.theirs.id]);
+                let event = Event::new("Ours::ping", ("one".to_owned(), 2u64));
+                let value = Message::Event(event).into_value();
+                assert_eq!(pair.ours.publish(topic("/theirs/x"), &value).await, Ok(1));
+                let line = pair.theirs.line("message ").await;
+                assert_eq!(line, "/theirs/x (1, 1, (Ours::ping, (one, 2)))");
+                pair.theirs.say("event /ours Theirs::pong three four").await;
+                let message = within("an event", heard.recv()).await.unwrap();
+                assert_eq!((message.peer(), message.topic()), (pair.theirs.id, &topic("/ours")));
+                let expected = Event::new("Theirs::pong", ("three".to_owned(), "four".to_owned()));
+                assert_eq!(Message::from_value(message.value().unwrap()), Ok(Message::Event(expected)));
+            }
+        }
+    }
+}
+
+/// The filter of a reference endpoint only grows: what it unsubscribes it does not tell.
+#[tokio::test]
+async fn filters_that_change_reach_the_other_side() {
+    let program = reference_or_skip!();
+    for connector in [Connector::Ours, Connector::Theirs] {
+        let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), connector, &[]).await;
+        // Theirs, to us.
+        pair.theirs.say("subscribe /one").await;
+        wanted(&pair.ours, "/one", 1).await;
+        pair.theirs.say("subscribe /two").await;
+        wanted(&pair.ours, "/two", 1).await;
+        assert_eq!(pair.ours.publish(topic("/three"), &text("nobody")).await, Ok(0));
+        assert_eq!(pair.ours.publish(topic("/two"), &text("somebody")).await, Ok(1));
+        assert_eq!(pair.theirs.line("message ").await, "/two somebody");
+        // Ours, to them: told in the order in which it happens, so the second is known when the third is.
+        let mut subscriber = subscribe(&pair.ours, "/a").await;
+        publish_until_heard(&mut pair, "/a", &mut subscriber).await;
+        subscriber.unsubscribe(&topic("/a")).await;
+        subscriber.subscribe(topic("/b")).await;
+        publish_until_heard(&mut pair, "/b", &mut subscriber).await;
+        let before = pair.ours.stats();
+        pair.theirs.say("publish /a string not wanted").await;
+        pair.theirs.say("publish /b string wanted").await;
+        while next(&mut subscriber).await != ("/b".to_owned(), "wanted".to_owned()) {}
+        let now = pair.ours.stats();
+        assert!(now.received > before.received);
+        assert_eq!(
+            now.received - before.received,
+            now.delivered - before.delivered,
+            "only what is wanted comes"
+        );
+    }
+}
+
+/// When a reference endpoint knows a filter, only its messages tell.
+async fn publish_until_heard(
+    pair: &mut Pair,
+    topic: &str,
+    subscriber: &mut zeek_bridge::endpoint::Subscriber,
+) {
+    within("a filter", async {
+        loop {
+            pair.theirs.say(&format!("publish {topic} string now?")).await;
+            pair.theirs.say("sync published").await;
+            pair.theirs.line("sync published").await;
+            let wait = std::time::Duration::from_millis(100);
+            if tokio::time::timeout(wait, subscriber.recv()).await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn floods_arrive_whole_and_in_order_both_ways() {
+    const COUNT: usize = 10_000;
+    let program = reference_or_skip!();
+    for kind in Kind::both() {
+        for connector in [Connector::Ours, Connector::Theirs] {
+            let ours = endpoint_with(|config: &mut EndpointConfig| config.subscriber_queue.messages = COUNT);
+            let mut heard = subscribe(&ours, "/ours").await;
+            let options = ["--subscribe", "/theirs", "--peer-buffer-size", "20000"];
+            let mut pair = Pair::new(ours, &program, &kind, connector, &options).await;
+            wanted(&pair.ours, "/theirs", 1).await;
+            // Both at the same time.
+            pair.theirs.say(&format!("flood /ours {COUNT} 200")).await;
+            let publisher = pair.ours.clone();
+            let publishing = tokio::spawn(async move {
+                for n in 0..COUNT {
+                    let sent = text(format!("{n}:{}", "y".repeat(200)));
+                    assert_eq!(publisher.publish(topic("/theirs"), &sent).await, Ok(1));
+                }
+            });
+            for n in 0..COUNT {
+                let line = pair.theirs.line("message /theirs ").await;
+                assert!(line.starts_with(&format!("{n}:y")) && line.len() > 200, "{n}: {line}");
+            }
+            for n in 0..COUNT {
+                let text = next_text(&mut heard).await;
+                assert!(text.starts_with(&format!("{n}:x")) && text.len() == 200, "{n}: {text}");
+            }
+            publishing.await.unwrap();
+            assert_eq!(pair.ours.stats().dropped, 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn twenty_megabytes_in_one_message_arrive_both_ways() {
+    const SIZE: usize = 20_000_000;
+    let program = reference_or_skip!();
+    for kind in Kind::both() {
+        let ours = endpoint();
+        let mut heard = subscribe(&ours, "/ours").await;
+        let mut pair = Pair::new(ours, &program, &kind, Connector::Ours, &["--subscribe", "/theirs"]).await;
+        wanted(&pair.ours, "/theirs", 1).await;
+        pair.theirs.say(&format!("flood /ours 1 {SIZE}")).await;
+        assert_eq!(next_text(&mut heard).await.len(), SIZE);
+        pair.ours.publish(topic("/theirs"), &text("z".repeat(SIZE))).await.unwrap();
+        assert_eq!(pair.theirs.line("message /theirs ").await.len(), SIZE);
+    }
+}
+
+#[tokio::test]
+async fn golden_values_arrive_with_the_same_bytes() {
+    let program = reference_or_skip!();
+    let options = ["--subscribe", "/theirs", "--format", "hex"];
+    let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), Connector::Ours, &options).await;
+    wanted(&pair.ours, "/theirs", 1).await;
+    for golden in common::golden_values() {
+        let value = decode_value(&golden.bytes, &Limits::DEFAULT).unwrap();
+        pair.ours.publish(topic("/theirs"), &value).await.unwrap();
+        let hex = pair.theirs.line("message-hex /theirs ").await;
+        assert_eq!(hex, data_encoding::HEXLOWER.encode(&golden.bytes), "{}", golden.name);
+    }
+}
+
+/// As far as the reference's own JSON can tell it what to send: it reads no real exactly, no timestamp or
+/// timespan in nanoseconds, no bytes that are no UTF-8, and nothing as deep as 64.
+#[tokio::test]
+async fn golden_values_come_with_the_same_bytes() {
+    const NOT_IN_JSON: [&str; 3] = ["real-", "timestamp-", "timespan-"];
+    const NOR: [&str; 2] = ["string-not-utf8", "vector-nested-64"];
+    let program = reference_or_skip!();
+    let ours = endpoint();
+    let mut heard = subscribe(&ours, "/ours").await;
+    let mut pair = Pair::new(ours, &program, &Kind::plain(), Connector::Theirs, &[]).await;
+    let mut compared = 0;
+    for golden in common::golden_values() {
+        let name = golden.name.as_str();
+        if NOT_IN_JSON.iter().any(|start| name.starts_with(start)) || NOR.contains(&name) {
+            continue;
+        }
+        pair.theirs.say(&format!("publish /ours {}", golden.json)).await;
+        let message = within(name, heard.recv()).await.unwrap();
+        assert_eq!(message.envelope().payload, golden.bytes, "{name}");
+        let value = message.value().unwrap();
+        assert_eq!(value, decode_value(&golden.bytes, &Limits::DEFAULT).unwrap(), "{name}");
+        assert!(!matches!(value, Value::Real(_)));
+        compared += 1;
+    }
+    assert!(compared >= 50, "{compared}");
+}
