@@ -20,7 +20,7 @@ const IDS: [EndpointId; 4] = [
     EndpointId::NIL,
 ];
 
-/// A byte of settings, then operations, a byte each, with what they need behind them. See [`Operations::run`].
+/// A byte of settings, then operations, a byte each, with what they need behind them. See `Operations::run`.
 pub fn peering(input: &[u8]) {
     let Some((&settings, rest)) = input.split_first() else { return };
     Operations { ends: ends(settings), rest, now: Instant::now(), disturbed: false }.run();
