@@ -53,13 +53,15 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
 /// Operations on two machines, as `src/fuzzing/peering.rs` reads them: twice the operation, and 1 for the second machine.
 mod operation {
     pub(crate) const PUT_IN: u8 = 0;
+    pub(crate) const ENVELOPE: u8 = 2 * 2;
     pub(crate) const ARRIVE: u8 = 2 * 3;
     pub(crate) const ADMIT: u8 = 2 * 5;
     pub(crate) const SEND: u8 = 2 * 8;
     pub(crate) const SET_FILTER: u8 = 2 * 9;
     pub(crate) const LEAVE: u8 = 2 * 10;
     pub(crate) const PING: u8 = 2 * 12;
-    /// Settings: the larger id; the listener.
+    /// Settings: tight limits; the larger id; the listener.
+    pub(crate) const TIGHT: u8 = 1;
     pub(crate) const LARGER: u8 = 2;
     pub(crate) const LISTENER: u8 = 4;
 }
@@ -95,9 +97,17 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
         }
         seed.extend([SEND, 2, b'h', b'i', SEND | 1, 0, SET_FILTER | 1, 1, ARRIVE, ARRIVE | 1, PING]);
         seeds.push((format!("two-{settings}"), seed.clone()));
+        let garbage = [&seed[..], &[PUT_IN, 4, 0, 0, 0, 0]].concat();
+        seeds.push((format!("two-{settings}-and-garbage"), garbage));
+        let byes = [&seed[..], &[ENVELOPE, 5, ENVELOPE, 5]].concat();
+        seeds.push((format!("two-{settings}-and-bye-twice"), byes));
         seed.extend([LEAVE, SEND | 1, 1, b'x', ARRIVE | 1, ARRIVE]);
         seeds.push((format!("two-{settings}-and-one-leaves"), seed));
     }
+    // A frame that is too large for a handshake under tight limits.
+    let mut large = vec![TIGHT, PUT_IN, 154, 0, 0, 0, 200];
+    large.extend([0; 150]);
+    seeds.push(("large-handshake".to_owned(), large));
     seeds
 }
 

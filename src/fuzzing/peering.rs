@@ -263,6 +263,7 @@ impl End {
     fn arrive(&mut self, now: Instant, bytes: &[u8]) {
         self.input.put_slice(bytes);
         self.peering.handle_input(now, &mut self.input);
+        assert!(!self.peering.is_closed() || self.input.is_empty(), "nothing is kept after the end");
         self.look();
     }
 
