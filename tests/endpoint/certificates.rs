@@ -1,5 +1,7 @@
 //! TLS of every kind, from the certificates in `fixtures/tls`.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 use std::path::PathBuf;
 
 use zeek_bridge::net::tls::{Backend, Credentials, Passphrase, Tls};
