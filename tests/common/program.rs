@@ -222,9 +222,11 @@ impl Files {
             let PemSource::Memory(pem) = source else { panic!("not in memory") };
             let path = folder.path().join(option);
             std::fs::write(&path, pem).unwrap();
+            // A key that others can read is warned about.
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
             format!("--{option} {} ", path.display())
         };
-        let options = write("cafile", &credentials.cafile)
+        let options = write("cafile", credentials.cafile.as_ref().unwrap())
             + &write("certificate", &credentials.certificate)
             + &write("keyfile", &credentials.keyfile);
         Files { _folder: folder, options }
