@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::*;
-use crate::net::tls::Refusal;
+use crate::net::tls::{CredentialFault, Passphrase, Refusal};
 
 /// What every end shows that shows anything good, in `openssl`'s words.
 const RSA: [&str; 4] = ["-cert", "rsa.pem", "-key", "rsa.pkcs8.key"];
@@ -303,6 +303,49 @@ fn the_mend_for_a_version_1_certificate_mends_it() {
     assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
     let mended = certificate.with_extension("pem.v3");
     assert_eq!(*Credentials::from_files(&ca, mended, &key).load().unwrap().warnings(), []);
+}
+
+#[test]
+fn the_mend_for_a_cas_own_certificate_mends_it() {
+    if !have_openssl() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, ca_key] = ["ca.pem", "ca.key"].map(|name| dir.path().join(name));
+    std::fs::write(&ca, fixture("ca.pem")).unwrap();
+    std::fs::copy(private_copy("ca.key"), &ca_key).unwrap();
+    let loaded = Credentials::from_files(&ca, &ca, &ca_key).backend(Backend::Rustls).load().unwrap();
+    let [warning] = &*loaded.warnings() else { panic!("{loaded:?}") };
+    let text = warning.to_string();
+    let mend = text.split('`').nth(1).unwrap().replace("KEYFILE", ca_key.to_str().unwrap());
+    let done =
+        std::process::Command::new("sh").arg("-c").arg(&mend).current_dir(dir.path()).output().unwrap();
+    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+    let [certificate, key] = ["node.pem", "node.key"].map(|name| dir.path().join(name));
+    assert_eq!(*Credentials::from_files(&ca, certificate, key).load().unwrap().warnings(), []);
+}
+
+#[test]
+fn the_mend_for_an_old_encryption_mends_it() {
+    if !have_openssl() {
+        return;
+    }
+    let key = private_copy("rsa.encrypted-legacy.key");
+    let load = |key: &std::path::Path| {
+        Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key)
+            .passphrase(Passphrase::new("secret"))
+            .backend(Backend::Rustls)
+            .load()
+    };
+    let error = load(&key).unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::LegacyEncrypted), "{error}");
+    let text = error.to_string();
+    // The first says what was found; the passphrase, which is asked for at the terminal, is given along.
+    let mend = text.split('`').find(|part| part.starts_with("openssl")).unwrap();
+    let mend = mend.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
+    let done = std::process::Command::new("sh").arg("-c").arg(&mend).output().unwrap();
+    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(*load(&key.with_extension("key.pkcs8")).unwrap().warnings(), []);
 }
 
 #[test]
