@@ -198,7 +198,9 @@ impl fmt::Display for CredentialError {
             (CredentialFault::NoOpenSsl, _) => {
                 write!(f, "build it with `cargo build --features openssl`, or choose another back end")
             }
-            (CredentialFault::OpenSsl(_), _) => write!(f, "is this OpenSSL 1.1.1 or later, and set up rightly?"),
+            (CredentialFault::OpenSsl(_), _) => {
+                write!(f, "is this OpenSSL 1.1.1 or later, and set up rightly?")
+            }
         }
     }
 }

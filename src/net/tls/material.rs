@@ -171,8 +171,7 @@ fn cas(
         }
     };
     if let (Some(source), Some(pem)) = (&credentials.cafile, &raw.cafile) {
-        let ders =
-            certificates(pem).map_err(|fault| credentials.error(CredentialKind::Cafile, fault))?;
+        let ders = certificates(pem).map_err(|fault| credentials.error(CredentialKind::Cafile, fault))?;
         take(CredentialKind::Cafile, &source.to_string(), ders);
     }
     let mut unreadable = Vec::new();

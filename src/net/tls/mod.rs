@@ -25,6 +25,7 @@ mod credentials;
 #[cfg(feature = "cli")]
 mod ephemeral;
 mod error;
+mod identity;
 mod inspect;
 mod material;
 mod mutual;
@@ -46,6 +47,7 @@ pub use credentials::{Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
 pub use error::{Refusal, TlsError};
+pub use identity::{PeerIdentity, SubjectAltName};
 pub use mutual::MutualTls;
 pub use passphrase::Passphrase;
 #[cfg(feature = "openssl")]

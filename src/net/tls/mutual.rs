@@ -209,12 +209,15 @@ fn auto(
             | CredentialFault::LegacyEncrypted
             | CredentialFault::UnsupportedEncryption(_)
             | CredentialFault::UnusableKey(_)
-            | CredentialFault::UnusableCertificate(_) => Some(format!("{} {}: {}", error.kind, error.source, error.fault)),
+            | CredentialFault::UnusableCertificate(_) => {
+                Some(format!("{} {}: {}", error.kind, error.source, error.fault))
+            }
             _ => None,
         },
-        (Ok(_), Some(_)) if has_version1_ca => {
-            Some(format!("a CA certificate in {} is X.509 version 1, as then the peers' may be", credentials.cas()))
-        }
+        (Ok(_), Some(_)) if has_version1_ca => Some(format!(
+            "a CA certificate in {} is X.509 version 1, as then the peers' may be",
+            credentials.cas()
+        )),
         (Ok(_), Some(_)) => material
             .warnings
             .iter()

@@ -54,7 +54,13 @@ impl PeerVerifier {
     ) -> Result<Self, VerifierBuilderError> {
         let clients =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider)).build()?;
-        Ok(PeerVerifier { roots, algorithms: provider.signature_verification_algorithms, clients, name, standby })
+        Ok(PeerVerifier {
+            roots,
+            algorithms: provider.signature_verification_algorithms,
+            clients,
+            name,
+            standby,
+        })
     }
 
     /// Whether a side that listens may show this chain.
@@ -97,10 +103,12 @@ impl PeerVerifier {
     ) -> Error {
         let Some(standby) = &self.standby else { return error };
         match TlsError::from_rustls(&error) {
-            TlsError::PeerVersion1 | TlsError::PeerIsCa => match standby.consider(side, leaf, intermediates) {
-                Err(TlsError::PeerForeign) => CertificateError::UnknownIssuer.into(),
-                _ => error,
-            },
+            TlsError::PeerVersion1 | TlsError::PeerIsCa => {
+                match standby.consider(side, leaf, intermediates) {
+                    Err(TlsError::PeerForeign) => CertificateError::UnknownIssuer.into(),
+                    _ => error,
+                }
+            }
             _ => error,
         }
     }

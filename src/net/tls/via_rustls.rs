@@ -53,11 +53,10 @@ impl RustlsMutual {
         let key = Arc::new(SingleCertAndKey::from(key));
 
         let name = server_name(credentials)?;
-        let verifier =
-            PeerVerifier::new(Arc::new(roots), &provider, name, standby).map_err(|error| {
-                let fault = CredentialFault::UnusableCertificate(error.to_string());
-                credentials.error(CredentialKind::Cafile, fault)
-            })?;
+        let verifier = PeerVerifier::new(Arc::new(roots), &provider, name, standby).map_err(|error| {
+            let fault = CredentialFault::UnusableCertificate(error.to_string());
+            credentials.error(CredentialKind::Cafile, fault)
+        })?;
         let verifier = Arc::new(verifier);
         doubts(&verifier, credentials, material);
 
