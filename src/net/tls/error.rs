@@ -83,8 +83,8 @@ pub enum TlsError {
 
     /// The peer's certificate may not be used for what it is used for here.
     #[error(
-        "the peer's certificate is not meant for this side of a connection ({0}): \
-         reissue it with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
+        "the peer's certificate is not meant for this side of a connection ({0}): reissue it with \
+         `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these extensions"
     )]
     PeerWrongPurpose(String),
 
@@ -215,7 +215,8 @@ impl fmt::Display for Refusal {
             }
             Refusal::UnsupportedCertificate => {
                 "our certificate is not meant for this side of a connection (unsupported_certificate): reissue it \
-                 with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
+                 with `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these \
+                 extensions"
             }
             Refusal::CertificateRevoked => {
                 "our certificate was revoked (certificate_revoked): have a new one issued"

@@ -209,8 +209,11 @@ fn cas(
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialFault> {
+    if labels(pem).is_empty() {
+        return Err(CredentialFault::NotPem);
+    }
     let mut found = Vec::new();
-    for item in sections(pem)? {
+    for item in sections(&only_certificates(pem))? {
         if let Item::X509Certificate(der) = item {
             found.push(der);
         }
@@ -240,6 +243,9 @@ pub(super) fn key_section(pem: &[u8]) -> Result<KeySection, CredentialFault> {
     if contains(pem, b"Proc-Type: 4,ENCRYPTED") {
         return Ok(KeySection::Legacy);
     }
+    if labels(pem).is_empty() {
+        return Err(CredentialFault::NotPem);
+    }
     for item in sections(pem)? {
         match item {
             Item::Pkcs8Key(key) => return Ok(KeySection::Open(key.into())),
@@ -263,10 +269,21 @@ fn encrypted_pkcs8(pem: &[u8]) -> Option<Result<Vec<u8>, CredentialFault>> {
     Some(der.map_err(|error| CredentialFault::BrokenPem(error.to_string())))
 }
 
-fn sections(pem: &[u8]) -> Result<Vec<Item>, CredentialFault> {
-    if labels(pem).is_empty() {
-        return Err(CredentialFault::NotPem);
+/// Leaves out what else is there: a key may stand in the same file, in a form that only OpenSSL reads.
+fn only_certificates(pem: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut inside = false;
+    for line in pem.split_inclusive(|byte| *byte == b'\n') {
+        inside |= line.starts_with(b"-----BEGIN CERTIFICATE-----");
+        if inside {
+            kept.extend_from_slice(line);
+        }
+        inside &= !line.starts_with(b"-----END ");
     }
+    kept
+}
+
+fn sections(pem: &[u8]) -> Result<Vec<Item>, CredentialFault> {
     rustls_pemfile::read_all(&mut &*pem)
         .collect::<Result<_, _>>()
         .map_err(|error| CredentialFault::BrokenPem(error.to_string()))

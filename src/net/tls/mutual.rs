@@ -218,11 +218,14 @@ fn auto(
             "a CA certificate in {} is X.509 version 1, as then the peers' may be",
             credentials.cas()
         )),
-        (Ok(_), Some(_)) => material
-            .warnings
-            .iter()
-            .find(|warning| matches!(warning, CredentialWarning::IsCa { .. }))
-            .map(CredentialWarning::to_string),
+        (Ok(_), Some(standby)) => {
+            // Not every certificate of a CA is one that OpenSSL takes.
+            let refused =
+                |warning: &CredentialWarning| matches!(warning, CredentialWarning::WrongPurpose { .. });
+            let is_ca = |warning: &&CredentialWarning| matches!(warning, CredentialWarning::IsCa { .. });
+            let found = material.warnings.iter().find(is_ca);
+            found.filter(|_| !standby.warnings().iter().any(refused)).map(CredentialWarning::to_string)
+        }
         (Ok(_), None) => None,
     };
     match (reason, standby, rustls) {

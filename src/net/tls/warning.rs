@@ -55,7 +55,8 @@ pub enum CredentialWarning {
     /// Our certificate may only be used on one side of a connection.
     #[error(
         "certificate {certificate}: it is not meant for the side that {side}s, where peers will refuse it: \
-         reissue it with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
+         reissue it with `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these \
+         extensions"
     )]
     WrongPurpose {
         /// Its file.
