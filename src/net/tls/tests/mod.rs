@@ -1,10 +1,13 @@
 //! TLS over loopback TCP, every right and wrong pairing of two ends.
 
+mod backends;
 mod broken;
 mod credentials;
 mod openssl;
 mod pairings;
+mod parts;
 mod pki;
+mod renewal;
 mod streams;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -25,6 +25,15 @@ fn have_openssl() -> bool {
     found
 }
 
+/// What the program says to this, in the directory of the fixtures; `None` where it is not found.
+pub(super) fn run(arguments: &[&str]) -> Option<Vec<u8>> {
+    let output = have_openssl().then(|| {
+        std::process::Command::new("openssl").args(arguments).current_dir(fixture_path("")).output().unwrap()
+    })?;
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(output.stdout)
+}
+
 fn ours() -> Tls {
     let [ca, certificate, key] = ["ca.pem", "rsa.pem", "rsa.pkcs1.key"].map(fixture_path);
     Tls::Mutual(Credentials::from_files(ca, certificate, key).backend(Backend::Rustls).load().unwrap())

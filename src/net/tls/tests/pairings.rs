@@ -7,7 +7,7 @@ use super::*;
 use crate::net::tls::Refusal;
 
 /// An ending in short, to compare.
-fn short(result: &Result<Stream, TlsError>) -> String {
+pub(super) fn short(result: &Result<Stream, TlsError>) -> String {
     match result {
         Ok(_) => "ok".into(),
         Err(TlsError::Refused(refusal)) => format!("refused: {refusal:?}"),
@@ -72,7 +72,7 @@ async fn all_ways_ours(
     all_ways(what, good, culprit, finds, hears).await;
 }
 
-async fn all_well(a: &Credentials, b: &Credentials, what: &str) {
+pub(super) async fn all_well(a: &Credentials, b: &Credentials, what: &str) {
     for (version, one, other) in VERSIONS
         .into_iter()
         .flat_map(|v| BACKENDS.iter().flat_map(move |a| BACKENDS.iter().map(move |b| (v, *a, *b))))
