@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,11 +28,19 @@ fn what_peers_will_not_like_is_logged_when_credentials_are_loaded() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
 
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls");
-    let [ca, certificate, key] = ["v1-ca.pem", "rsa.pem", "rsa.pkcs8.key"].map(|name| fixtures.join(name));
+    let [ca, certificate] = ["v1-ca.pem", "rsa.pem"].map(|name| fixtures.join(name));
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    std::fs::copy(fixtures.join("rsa.pkcs8.key"), &key).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let loaded = Credentials::from_files(&ca, &certificate, &key).load().unwrap();
-    assert!(matches!(loaded.warnings(), [CredentialWarning::Foreign { .. }]), "{loaded:?}");
+    let [CredentialWarning::KeyExposed { .. }, CredentialWarning::Foreign { .. }] = &*loaded.warnings()
+    else {
+        panic!("{loaded:?}")
+    };
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("WARN") && text.contains("is not signed by a CA in cafile"), "{text}");
+    assert!(text.contains("others can read it") && text.contains(key.to_str().unwrap()), "{text}");
     assert!(text.contains(certificate.to_str().unwrap()) && text.contains(ca.to_str().unwrap()), "{text}");
 }

@@ -13,7 +13,7 @@ use super::status::{LinkError, Status};
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::Stream;
-use crate::net::tls::Tls;
+use crate::net::tls::{Tls, TlsError};
 use crate::peering::Side;
 
 /// A connection that this endpoint keeps, or tries to.
@@ -171,8 +171,16 @@ fn random() -> u8 {
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 
-/// Opens the stream; the deadline is for the rest of the handshake.
+/// Opens the stream; the deadline is for the rest of the handshake. Where TLS finds that it takes the other
+/// library, that is tried at once.
 async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
+    match open_once(context, target, tls).await {
+        Err(LinkError::Tls(TlsError::OpenSslNext)) => open_once(context, target, tls).await,
+        opened => opened,
+    }
+}
+
+async fn open_once(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
     let config = &context.config;
     let resolve = |error| LinkError::Resolve(Arc::new(error));
     let tcp = tokio::time::timeout(config.connect_timeout, async {

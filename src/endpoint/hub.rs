@@ -10,6 +10,7 @@ use super::routes::{PeerRoute, Routes, SubscriberRoute};
 use super::status::{LinkError, Status};
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::{EndpointId, Filter};
+use crate::net::tls::PeerIdentity;
 use crate::peering::{CloseReason, Role};
 
 /// One connection, from its first byte on.
@@ -27,6 +28,7 @@ pub(super) enum Command {
         peer: EndpointId,
         filter: Filter,
         address: Arc<str>,
+        identity: Option<Arc<PeerIdentity>>,
         answer: oneshot::Sender<Arc<Queue>>,
     },
     /// A peer wants to hear something else.
@@ -139,14 +141,21 @@ impl Hub {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Introduced { link, peer, role, answer } => self.introduced(link, peer, role, answer),
-            Command::Established { link, peer, filter, address, answer } => {
+            Command::Established { link, peer, filter, address, identity, answer } => {
                 let queue = Arc::new(Queue::new(self.peer_queue));
                 if self.shutting_down {
                     queue.close();
                 }
-                self.established(link, peer, filter, &queue);
+                let route = PeerRoute {
+                    link,
+                    id: peer,
+                    filter: Arc::new(filter),
+                    queue: queue.clone(),
+                    identity: identity.clone(),
+                };
+                self.established(route);
                 let _ = answer.send(queue);
-                self.tell(Status::PeerAdded { peer, address });
+                self.tell(Status::PeerAdded { peer, address, identity });
             }
             Command::FilterChanged { link, filter } => {
                 let Some(peer) = self.links.get(&link) else { return };
@@ -227,18 +236,13 @@ impl Hub {
         }
     }
 
-    fn established(&mut self, link: LinkId, peer: EndpointId, filter: Filter, queue: &Arc<Queue>) {
-        if let Some(known) = self.peers.get_mut(&peer).filter(|known| known.link == link) {
+    fn established(&mut self, route: PeerRoute) {
+        if let Some(known) = self.peers.get_mut(&route.id).filter(|known| known.link == route.link) {
             known.standing = true;
             for (_, answer) in known.held.drain(..) {
                 let _ = answer.send(false);
             }
-            self.table.peers.push(PeerRoute {
-                link,
-                id: peer,
-                filter: Arc::new(filter),
-                queue: queue.clone(),
-            });
+            self.table.peers.push(route);
             self.publish_routes();
         }
     }

@@ -11,6 +11,7 @@ use super::queue::{End, Popped, Queue, Refused};
 use super::status::{LinkError, Status};
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
+use crate::net::tls::PeerIdentity;
 use crate::net::{Connection, ConnectionFault, Progress, Stream};
 use crate::peering::{self, CloseReason, Event, Peering, Side};
 use crate::wire::{DecodeError, Envelope, EnvelopeType};
@@ -30,6 +31,8 @@ struct Link {
     id: LinkId,
     connection: Connection,
     address: Arc<str>,
+    /// Who the peer is by its certificate.
+    identity: Option<Arc<PeerIdentity>>,
     peer: Option<EndpointId>,
     /// What is to be sent, once the peering stands.
     queue: Option<Arc<Queue>>,
@@ -64,12 +67,14 @@ pub(super) async fn run(
         },
         now,
     );
+    let identity = stream.peer_identity().map(Arc::new);
     let connection = Connection::new(stream, peering, config.limits.max_frame);
     let mut link = Link {
         context,
         id,
         connection,
         address,
+        identity,
         peer: None,
         queue: None,
         admission: None,
@@ -188,9 +193,9 @@ impl Link {
     async fn established(&mut self, peer: EndpointId, filter: Filter) {
         self.peer = Some(peer);
         let (answer, queue) = oneshot::channel();
-        let address = self.address.clone();
+        let (address, identity) = (self.address.clone(), self.identity.clone());
         let link = self.id;
-        self.context.hub.tell(Command::Established { link, peer, filter, address, answer }).await;
+        self.context.hub.tell(Command::Established { link, peer, filter, address, identity, answer }).await;
         self.queue = queue.await.ok();
     }
 

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
-use crate::net::tls::Tls;
+use crate::net::tls::{PeerIdentity, Tls};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use hub::{Command, HubHandle, LinkId};
 use queue::Refused;
@@ -318,6 +318,14 @@ impl Endpoint {
     pub fn peers(&self) -> Vec<(EndpointId, Filter)> {
         let routes = self.0.context.hub.routes.borrow();
         routes.peers.iter().map(|peer| (peer.id, (*peer.filter).clone())).collect()
+    }
+
+    /// Who a peer is by its certificate, for what [`Message::peer`] says, too. `None` when it is not a peer (any
+    /// more), without TLS, and in anonymous TLS.
+    #[must_use]
+    pub fn identity(&self, peer: EndpointId) -> Option<Arc<PeerIdentity>> {
+        let routes = self.0.context.hub.routes.borrow();
+        routes.peers.iter().find(|route| route.id == peer)?.identity.clone()
     }
 
     /// What happens to peers from now on.

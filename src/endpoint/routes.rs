@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::hub::{LinkId, SubscriberId};
 use super::queue::Queue;
 use crate::data::{EndpointId, Filter, Topic};
+use crate::net::tls::PeerIdentity;
 
 /// The routes at one moment.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct PeerRoute {
     pub(super) id: EndpointId,
     pub(super) filter: Arc<Filter>,
     pub(super) queue: Arc<Queue>,
+    /// Who it is by its certificate, if it showed one.
+    pub(super) identity: Option<Arc<PeerIdentity>>,
 }
 
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::data::EndpointId;
 use crate::net::ConnectionFault;
-use crate::net::tls::TlsError;
+use crate::net::tls::{PeerIdentity, TlsError};
 use crate::peering::{CloseReason, PeeringError};
 
 /// Something that happened to a peer. The names are Broker's.
@@ -22,6 +22,8 @@ pub enum Status {
         peer: EndpointId,
         /// Where it is: `host:port`.
         address: Arc<str>,
+        /// Who it is by its certificate; `None` without TLS, and in anonymous TLS.
+        identity: Option<Arc<PeerIdentity>>,
     },
     /// A peering was ended by this side.
     PeerRemoved {
@@ -62,7 +64,13 @@ pub enum Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Status::PeerAdded { peer, address } => write!(f, "peer added: {peer} at {address}"),
+            Status::PeerAdded { peer, address, identity } => {
+                write!(f, "peer added: {peer} at {address}")?;
+                match identity {
+                    Some(identity) => write!(f, ", {identity}"),
+                    None => Ok(()),
+                }
+            }
             Status::PeerRemoved { peer, address, error: None } => {
                 write!(f, "peer removed: {peer} at {address}")
             }

@@ -8,6 +8,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+#[cfg(feature = "openssl")]
+use super::tls::OpenSslStream;
+use super::tls::PeerIdentity;
+
 /// A connected byte stream: plain TCP, or TLS over it, on either side.
 ///
 /// It ends where the peer ends it: Broker closes TLS without a `close_notify`, so a bare end of the
@@ -21,11 +25,30 @@ pub struct Stream(Kind);
 enum Kind {
     Plain(TcpStream),
     Rustls(TlsStream<TcpStream>),
+    #[cfg(feature = "openssl")]
+    OpenSsl(OpenSslStream),
+}
+
+/// The same of each kind.
+macro_rules! each {
+    ($kind:expr, $stream:ident => $what:expr) => {
+        match $kind {
+            Kind::Plain($stream) => $what,
+            Kind::Rustls($stream) => $what,
+            #[cfg(feature = "openssl")]
+            Kind::OpenSsl($stream) => $what,
+        }
+    };
 }
 
 impl Stream {
     pub(super) fn from_rustls(tls: impl Into<TlsStream<TcpStream>>) -> Self {
         Stream(Kind::Rustls(tls.into()))
+    }
+
+    #[cfg(feature = "openssl")]
+    pub(super) fn from_openssl(tls: OpenSslStream) -> Self {
+        Stream(Kind::OpenSsl(tls))
     }
 
     /// The TCP socket underneath, for its addresses and options.
@@ -34,6 +57,8 @@ impl Stream {
         match &self.0 {
             Kind::Plain(tcp) => tcp,
             Kind::Rustls(tls) => tls.get_ref().0,
+            #[cfg(feature = "openssl")]
+            Kind::OpenSsl(tls) => tls.tcp(),
         }
     }
 
@@ -43,13 +68,22 @@ impl Stream {
         !matches!(self.0, Kind::Plain(_))
     }
 
-    /// The peer's own certificate (DER), which stood the check against the CA. `None` on plain TCP.
+    /// The peer's own certificate (DER), which stood the check against the CA. `None` on plain TCP and in
+    /// anonymous TLS.
     #[must_use]
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match &self.0 {
             Kind::Plain(_) => None,
             Kind::Rustls(tls) => Some(tls.get_ref().1.peer_certificates()?.first()?.as_ref()),
+            #[cfg(feature = "openssl")]
+            Kind::OpenSsl(tls) => tls.peer_certificate(),
         }
+    }
+
+    /// Who the peer is by its certificate. `None` where there is no [`Stream::peer_certificate`].
+    #[must_use]
+    pub fn peer_identity(&self) -> Option<PeerIdentity> {
+        self.peer_certificate().map(PeerIdentity::of)
     }
 }
 
@@ -68,16 +102,15 @@ impl AsyncRead for Stream {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
                 result => result,
             }),
+            #[cfg(feature = "openssl")]
+            Kind::OpenSsl(tls) => Pin::new(tls).poll_read(cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Kind::Rustls(tls) => Pin::new(tls).poll_write(cx, buf),
-        }
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -85,30 +118,18 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0 {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Kind::Rustls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
-        }
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.0 {
-            Kind::Plain(tcp) => tcp.is_write_vectored(),
-            Kind::Rustls(tls) => tls.is_write_vectored(),
-        }
+        each!(&self.0, stream => stream.is_write_vectored())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Kind::Rustls(tls) => Pin::new(tls).poll_flush(cx),
-        }
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().0 {
-            Kind::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Kind::Rustls(tls) => Pin::new(tls).poll_shutdown(cx),
-        }
+        each!(&mut self.get_mut().0, stream => Pin::new(stream).poll_shutdown(cx))
     }
 }

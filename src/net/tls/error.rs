@@ -7,7 +7,18 @@ use std::time::Duration;
 
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMessage};
 
+use super::credential_error::OR_OPENSSL;
 use super::verify::is_webpki;
+use super::via_openssl;
+
+/// The end of a sentence about a Zeek without certificate options: how to set it up, and how to do without.
+const ANONYMOUS_MEND: &str = if cfg!(feature = "openssl") {
+    "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
+     too (`--tls anonymous`)"
+} else {
+    "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
+     too (`--tls anonymous`, in a build with `--features openssl`)"
+};
 
 /// Why there is no TLS with a peer. The text of each names the likely cause and the mend.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,7 +54,7 @@ pub enum TlsError {
     /// The peer showed no certificate.
     #[error(
         "the peer showed no certificate: likely a Zeek with no certificate options, which speaks anonymous TLS; \
-         set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there"
+         {ANONYMOUS_MEND}"
     )]
     PeerShowedNone,
 
@@ -51,21 +62,29 @@ pub enum TlsError {
     #[error(
         "the peer's certificate is X.509 version 1, which this TLS back end cannot use: \
          reissue it as version 3, e.g. with `openssl x509 -req ... -extfile v3.ext`, \
-         where v3.ext says `basicConstraints=CA:FALSE`"
+         where v3.ext says `basicConstraints=CA:FALSE`, {OR_OPENSSL}"
     )]
     PeerVersion1,
 
     /// The peer uses the certificate of a CA as its own.
     #[error(
         "the peer's certificate is that of a CA, which this TLS back end does not take for a peer's own: \
-         sign one for the peer with it, with `basicConstraints=CA:FALSE`"
+         sign one for the peer with it, with `basicConstraints=CA:FALSE`, {OR_OPENSSL}"
     )]
     PeerIsCa,
 
+    /// The peer's certificate is good, but only OpenSSL takes it; from now on OpenSSL is used
+    /// ([`super::Backend::Auto`]), and the next attempt will succeed.
+    #[error(
+        "the peer's certificate is one that rustls does not take (X.509 version 1, or that of a CA): \
+         TLS is done with OpenSSL from now on, try again"
+    )]
+    OpenSslNext,
+
     /// The peer's certificate may not be used for what it is used for here.
     #[error(
-        "the peer's certificate is not meant for this side of a connection ({0}): \
-         reissue it with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
+        "the peer's certificate is not meant for this side of a connection ({0}): reissue it with \
+         `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these extensions"
     )]
     PeerWrongPurpose(String),
 
@@ -95,10 +114,17 @@ pub enum TlsError {
     /// The peer speaks TLS, but none that we do.
     #[error(
         "the peer speaks TLS, but shares no version or cipher with us ({0}): likely a Zeek with no certificate \
-         options, which speaks anonymous TLS; set Broker::ssl_cafile, Broker::ssl_certificate and \
-         Broker::ssl_keyfile there"
+         options, which speaks anonymous TLS; {ANONYMOUS_MEND}"
     )]
     Incompatible(String),
+
+    /// The peer speaks TLS, but not the anonymous kind that we speak.
+    #[error(
+        "the peer speaks TLS, but not anonymous TLS ({0}): likely it has certificate options set \
+         (Broker::ssl_certificate); speak mutual TLS with it (`--cafile`, `--certificate` and `--keyfile`, \
+         with a certificate of its CA)"
+    )]
+    NotAnonymous(String),
 
     /// The connection was closed during the TLS handshake.
     #[error(
@@ -177,8 +203,11 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Refusal::HandshakeFailure => {
-                "no TLS in common (handshake_failure): likely a Zeek with no certificate options, which speaks \
-                 anonymous TLS; set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there"
+                return write!(
+                    f,
+                    "no TLS in common (handshake_failure): likely a Zeek with no certificate options, which \
+                     speaks anonymous TLS; {ANONYMOUS_MEND}"
+                );
             }
             Refusal::BadCertificate => {
                 "it cannot use our certificate (bad_certificate): it may not be valid yet by the peer's clock, or \
@@ -186,7 +215,8 @@ impl fmt::Display for Refusal {
             }
             Refusal::UnsupportedCertificate => {
                 "our certificate is not meant for this side of a connection (unsupported_certificate): reissue it \
-                 with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
+                 with `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these \
+                 extensions"
             }
             Refusal::CertificateRevoked => {
                 "our certificate was revoked (certificate_revoked): have a new one issued"
@@ -234,8 +264,11 @@ impl TlsError {
     /// write fails, read before giving up: the reason may stand there unread.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Option<Self> {
-        let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-        Some(Self::from_rustls(error))
+        let inner = error.get_ref()?;
+        match inner.downcast_ref::<rustls::Error>() {
+            Some(error) => Some(Self::from_rustls(error)),
+            None => via_openssl::tls_error(inner),
+        }
     }
 
     /// The error of a handshake that did not come to its end.

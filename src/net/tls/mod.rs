@@ -1,10 +1,11 @@
-//! TLS as Broker speaks it (protocol section 3): off, or mutual.
+//! TLS as Broker speaks it (protocol section 3): off, anonymous, or mutual.
 //!
 //! In mutual TLS both sides show a certificate, and each checks the other's against its CA
 //! certificates. Host names are not checked unless asked for, and none is sent (no SNI). TLS 1.2
-//! and 1.3. The anonymous TLS of a Zeek that has no certificate options set is not mutual TLS, and
-//! the two do not talk to each other; neither talks to plain TCP. [`TlsError`] tells them apart as
-//! far as the bytes allow.
+//! and 1.3, on rustls, or OpenSSL where that is needed ([`Backend`]). Anonymous TLS is what a Zeek
+//! speaks that has no certificate options set; only OpenSSL has it (feature `openssl`). The two do
+//! not talk to each other, and neither talks to plain TCP. [`TlsError`] tells them apart as far as
+//! the bytes allow.
 //!
 //! ```no_run
 //! # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,20 +19,40 @@
 //! # }
 //! ```
 
+mod anonymous;
+mod credential_error;
 mod credentials;
 #[cfg(feature = "cli")]
 mod ephemeral;
 mod error;
+mod identity;
+mod inspect;
+mod material;
 mod mutual;
+mod passphrase;
 mod verify;
+#[cfg(feature = "openssl")]
+mod via_openssl;
+#[cfg(not(feature = "openssl"))]
+#[path = "without_openssl.rs"]
+mod via_openssl;
+mod via_rustls;
+mod warning;
 
 use tokio::net::TcpStream;
 
-pub use credentials::{CredentialError, CredentialFault, CredentialKind, Credentials, PemSource};
+pub use anonymous::{AnonymousTls, AnonymousUnavailable};
+pub use credential_error::{CredentialError, CredentialFault, CredentialKind};
+pub use credentials::{Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
 pub use error::{Refusal, TlsError};
-pub use mutual::{CredentialWarning, MutualTls};
+pub use identity::{PeerIdentity, SubjectAltName};
+pub use mutual::MutualTls;
+pub use passphrase::Passphrase;
+#[cfg(feature = "openssl")]
+pub(super) use via_openssl::OpenSslStream;
+pub use warning::CredentialWarning;
 
 use super::Stream;
 
@@ -40,11 +61,22 @@ use super::Stream;
 pub enum Tls {
     /// Plain TCP: Zeek's `Broker::disable_ssl=T`.
     Off,
+    /// Encryption without certificates: a Zeek without certificate options. [`Tls::anonymous`] makes it.
+    Anonymous(AnonymousTls),
     /// Certificates on both sides.
     Mutual(MutualTls),
 }
 
 impl Tls {
+    /// Anonymous TLS, which a Zeek speaks out of the box. It is encrypted, and nobody is authenticated: see
+    /// [`AnonymousTls`].
+    ///
+    /// # Errors
+    /// When this build has no OpenSSL in it (feature `openssl`), or one that no longer has it.
+    pub fn anonymous() -> Result<Self, AnonymousUnavailable> {
+        AnonymousTls::new().map(Tls::Anonymous)
+    }
+
     /// Makes a stream of a TCP connection that this side opened. There is no time limit in here: a
     /// silent peer keeps it waiting, so the caller sets one.
     ///
@@ -56,6 +88,7 @@ impl Tls {
     pub async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
+            Tls::Anonymous(anonymous) => anonymous.connect(tcp).await,
             Tls::Mutual(mutual) => mutual.connect(tcp).await,
         }
     }
@@ -68,6 +101,7 @@ impl Tls {
     pub async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
+            Tls::Anonymous(anonymous) => anonymous.accept(tcp).await,
             Tls::Mutual(mutual) => mutual.accept(tcp).await,
         }
     }

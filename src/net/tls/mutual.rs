@@ -1,110 +1,44 @@
-//! Mutual TLS on rustls.
+//! Mutual TLS: certificates on both sides, on either library, and taken up anew when they are renewed.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate};
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::rustls::{
-    ClientConfig, CommonState, Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion,
-};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::rustls::SupportedProtocolVersion;
 
-use super::credentials::{CredentialError, CredentialFault, CredentialKind, Credentials};
-use super::error::{Ago, TlsError};
-use super::verify::PeerVerifier;
+use super::credential_error::{CredentialError, CredentialFault};
+use super::credentials::{Backend, Credentials};
+use super::error::TlsError;
+use super::material::{Digest, Material, Raw};
+use super::via_openssl::OpenSslMutual;
+use super::via_rustls::RustlsMutual;
+use super::warning::CredentialWarning;
 use crate::net::Stream;
 
-/// Mutual TLS, ready for connections on either side. Cheap to clone. Made by [`Credentials::load`].
+/// Mutual TLS, ready for connections on either side. Made by [`Credentials::load`]. Cheap to clone; the clones are
+/// one: [`MutualTls::reload`] changes what all of them show and trust from then on. Connections that stand are
+/// not touched.
 #[derive(Clone)]
-pub struct MutualTls {
-    connector: TlsConnector,
-    acceptor: TlsAcceptor,
-    warnings: Arc<[CredentialWarning]>,
+pub struct MutualTls(Arc<Shared>);
+
+struct Shared {
+    credentials: Credentials,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    loaded: RwLock<Arc<Loaded>>,
 }
 
-/// Something about our credentials that peers will likely not like.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CredentialWarning {
-    /// Our certificate, or one in its chain, is past its end.
-    #[error(
-        "certificate {certificate}: it (or one it is signed with) expired {} ago, peers will refuse it: renew it",
-        Ago(*ago)
-    )]
-    Expired {
-        /// Its file.
-        certificate: String,
-        /// For how long.
-        ago: Duration,
-    },
-    /// Our certificate, or one in its chain, is not valid yet.
-    #[error(
-        "certificate {certificate}: it (or one it is signed with) becomes valid only in {}, peers will refuse it: \
-         set the clocks right",
-        Ago(*ahead)
-    )]
-    NotYetValid {
-        /// Its file.
-        certificate: String,
-        /// For how long still.
-        ahead: Duration,
-    },
-    /// Our certificate is not signed by the CA that we trust.
-    #[error(
-        "certificate {certificate}: it is not signed by a CA in cafile {cafile}, and peers with the same cafile \
-         will refuse it: use one that is, or append the intermediate certificates to it"
-    )]
-    Foreign {
-        /// Its file.
-        certificate: String,
-        /// The CA file.
-        cafile: String,
-    },
-    /// Our certificate is that of a CA.
-    #[error(
-        "certificate {certificate}: it is that of a CA, which not every peer takes for a peer's own: \
-         sign one with it, with `basicConstraints=CA:FALSE`"
-    )]
-    IsCa {
-        /// Its file.
-        certificate: String,
-    },
-    /// Our certificate may only be used on one side of a connection.
-    #[error(
-        "certificate {certificate}: it is not meant for the side that {side}s, where peers will refuse it: \
-         reissue it with `extendedKeyUsage=serverAuth,clientAuth`, or without that extension"
-    )]
-    WrongPurpose {
-        /// Its file.
-        certificate: String,
-        /// `connect` or `listen`.
-        side: &'static str,
-    },
-    /// Our certificate does not stand our own check for another reason.
-    #[error("certificate {certificate}: peers may refuse it: {reason}")]
-    Other {
-        /// Its file.
-        certificate: String,
-        /// What the check said.
-        reason: String,
-    },
-    /// One of several CA certificates cannot be used.
-    #[error("cafile {cafile}: certificate number {number} in it is left out: {reason}")]
-    CaLeftOut {
-        /// The CA file.
-        cafile: String,
-        /// Counted from 1.
-        number: usize,
-        /// Why.
-        reason: String,
-    },
+/// The credentials of one moment.
+struct Loaded {
+    engine: Engine,
+    warnings: Arc<[CredentialWarning]>,
+    digest: Digest,
+}
+
+enum Engine {
+    /// The second takes over when the first turns out not to do.
+    Rustls(RustlsMutual, Option<Arc<OpenSslMutual>>),
+    OpenSsl(Arc<OpenSslMutual>),
 }
 
 impl MutualTls {
@@ -112,162 +46,208 @@ impl MutualTls {
         credentials: &Credentials,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
-        let provider = Arc::new(ring::default_provider());
-        let mut warnings = Vec::new();
-        let roots = Arc::new(roots(credentials, &mut warnings)?);
-        // The key comes first: of a file that holds both, its fault is the clearer one.
-        let key = credentials.read_keyfile()?;
-        let chain = credentials.read_certificate()?;
-        let wrong = |kind| move |error| credentials.error(kind, fault(&error));
-
-        let leaf = chain.first().ok_or_else(|| {
-            credentials.error(CredentialKind::Certificate, CredentialFault::NoCertificate(String::new()))
-        })?;
-        ParsedCertificate::try_from(leaf).map_err(wrong(CredentialKind::Certificate))?;
-        let key =
-            CertifiedKey::from_der(chain.clone(), key, &provider).map_err(wrong(CredentialKind::Keyfile))?;
-        let key = Arc::new(SingleCertAndKey::from(key));
-
-        let name = match &credentials.verify_name {
-            None => None,
-            Some(name) => Some(
-                ServerName::try_from(name.clone())
-                    .map_err(|_| credentials.error(CredentialKind::VerifyName, CredentialFault::BadName))?,
-            ),
-        };
-        let verifier = PeerVerifier::new(roots, &provider, name).map_err(|error| {
-            credentials.error(CredentialKind::Cafile, CredentialFault::UnusableCertificate(error.to_string()))
-        })?;
-        let verifier = Arc::new(verifier);
-        doubts(&verifier, credentials, &chain, &mut warnings);
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
-
-        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
-            .map_err(wrong(CredentialKind::Keyfile))?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_client_cert_resolver(key.clone());
-        client.enable_sni = false;
-        // Peerings are few and long: nothing is won by resumption, and a resumed session would carry a
-        // certificate that was checked once, long ago.
-        client.resumption = Resumption::disabled();
-
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .map_err(wrong(CredentialKind::Keyfile))?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(key);
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        server.send_tls13_tickets = 0;
-
-        Ok(MutualTls {
-            connector: TlsConnector::from(Arc::new(client)),
-            acceptor: TlsAcceptor::from(Arc::new(server)),
-            warnings: warnings.into(),
-        })
+        let loaded = Loaded::new(credentials, &Raw::read(credentials)?, versions)?;
+        Ok(MutualTls(Arc::new(Shared {
+            credentials: credentials.clone(),
+            versions: versions.to_vec(),
+            loaded: RwLock::new(Arc::new(loaded)),
+        })))
     }
 
     /// What peers will likely not like about our credentials, as of when they were loaded.
     #[must_use]
-    pub fn warnings(&self) -> &[CredentialWarning] {
-        &self.warnings
+    pub fn warnings(&self) -> Arc<[CredentialWarning]> {
+        self.0.loaded().warnings.clone()
+    }
+
+    /// The library that the next connection is made with; never [`Backend::Auto`].
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        match &self.0.loaded().engine {
+            Engine::Rustls(_, Some(standby)) if standby.is_chosen() => Backend::OpenSsl,
+            Engine::Rustls(..) => Backend::Rustls,
+            Engine::OpenSsl(_) => Backend::OpenSsl,
+        }
+    }
+
+    /// Reads all files anew, and if everything is in order uses it for connections from now on; says whether
+    /// anything was different. As with [`Credentials::load`], that takes a moment.
+    ///
+    /// # Errors
+    /// As [`Credentials::load`]; then everything stays as it was.
+    pub fn reload(&self) -> Result<bool, CredentialError> {
+        let raw = Raw::read(&self.0.credentials)?;
+        self.0.take_up(&raw)
+    }
+
+    /// Looks at the files again and again, and takes them up when their content is different. What cannot be
+    /// used is logged, once, and what was there before stays in use: a certificate may be renewed a moment
+    /// before its key. It ends when all clones of this are gone; spawn it.
+    pub fn watch_files(&self, interval: Duration) -> impl Future<Output = ()> + Send + use<> {
+        watch_files(Arc::downgrade(&self.0), interval)
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        // rustls wants a name of the peer's. SNI is off and the verifier ignores it, so any will do, and the
-        // socket need not be asked for its peer's address (which fails on one that was just reset).
-        let whom = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
-        let tls = self.connector.connect(whom, tcp).await.map_err(TlsError::from_handshake)?;
-        log(tls.get_ref().1);
-        Ok(Stream::from_rustls(tls))
+        let loaded = self.0.loaded();
+        match &loaded.engine {
+            Engine::OpenSsl(openssl) => openssl.connect(tcp).await,
+            Engine::Rustls(_, Some(standby)) if standby.is_chosen() => standby.connect(tcp).await,
+            Engine::Rustls(rustls, standby) => {
+                rustls.connect(tcp).await.map_err(|error| next_time(standby.as_deref(), error))
+            }
+        }
     }
 
     pub(super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        let tls = self.acceptor.accept(tcp).await.map_err(TlsError::from_handshake)?;
-        log(tls.get_ref().1);
-        Ok(Stream::from_rustls(tls))
+        let loaded = self.0.loaded();
+        match &loaded.engine {
+            Engine::OpenSsl(openssl) => openssl.accept(tcp).await,
+            Engine::Rustls(_, Some(standby)) if standby.is_chosen() => standby.accept(tcp).await,
+            Engine::Rustls(rustls, standby) => {
+                rustls.accept(tcp).await.map_err(|error| next_time(standby.as_deref(), error))
+            }
+        }
+    }
+}
+
+/// Whether the peer is worth another try, now with OpenSSL.
+fn next_time(standby: Option<&OpenSslMutual>, error: TlsError) -> TlsError {
+    match (standby, &error) {
+        (Some(standby), TlsError::PeerVersion1 | TlsError::PeerIsCa) if standby.is_chosen() => {
+            TlsError::OpenSslNext
+        }
+        _ => error,
+    }
+}
+
+impl Shared {
+    fn loaded(&self) -> Arc<Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn take_up(&self, raw: &Raw) -> Result<bool, CredentialError> {
+        if raw.digest() == self.loaded().digest {
+            return Ok(false);
+        }
+        let loaded = Arc::new(Loaded::new(&self.credentials, raw, &self.versions)?);
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        tracing::info!(certificate = %self.credentials.certificate, "certificates were taken up anew");
+        Ok(true)
+    }
+}
+
+async fn watch_files(shared: Weak<Shared>, interval: Duration) {
+    // What went wrong last time, and with which content: said once.
+    let mut told: Option<(Option<Digest>, String)> = None;
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(shared) = shared.upgrade() else { return };
+        let last = told.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let (digest, result) = match Raw::read(&shared.credentials) {
+                Err(error) => (None, Err(error)),
+                Ok(raw) => {
+                    let digest = Some(raw.digest());
+                    if last.as_ref().is_some_and(|(known, _)| *known == digest) {
+                        return last;
+                    }
+                    (digest, shared.take_up(&raw))
+                }
+            };
+            let problem = (digest, result.err()?.to_string());
+            if last.as_ref() != Some(&problem) {
+                tracing::warn!("{}; what was loaded before stays in use", problem.1);
+            }
+            Some(problem)
+        });
+        told = looked.await.unwrap_or_default();
+    }
+}
+
+impl Loaded {
+    fn new(
+        credentials: &Credentials,
+        raw: &Raw,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, CredentialError> {
+        let (engine, warnings) = match credentials.backend {
+            Backend::OpenSsl => {
+                let openssl = Arc::new(OpenSslMutual::new(credentials, raw, versions)?);
+                let warnings = openssl.warnings().to_vec();
+                (Engine::OpenSsl(openssl), warnings)
+            }
+            Backend::Rustls => {
+                let mut material = Material::new(credentials, raw)?;
+                let rustls = RustlsMutual::new(credentials, raw, &mut material, versions, None)?;
+                (Engine::Rustls(rustls, None), material.warnings)
+            }
+            Backend::Auto => auto(credentials, raw, versions)?,
+        };
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Loaded { engine, warnings: warnings.into(), digest: raw.digest() })
+    }
+}
+
+/// rustls, unless what we have ourselves speaks for OpenSSL.
+fn auto(
+    credentials: &Credentials,
+    raw: &Raw,
+    versions: &[&'static SupportedProtocolVersion],
+) -> Result<(Engine, Vec<CredentialWarning>), CredentialError> {
+    let mut material = Material::new(credentials, raw)?;
+    let (standby, openssl_error) = match OpenSslMutual::new(credentials, raw, versions) {
+        Ok(standby) => (Some(Arc::new(standby)), None),
+        Err(error) => (None, Some(error)),
+    };
+    let has_version1_ca = material.has_version1_ca();
+    let rustls = RustlsMutual::new(credentials, raw, &mut material, versions, standby.clone());
+    let reason = match (&rustls, standby.as_deref()) {
+        (Err(error), _) => match error.fault {
+            CredentialFault::Version1
+            | CredentialFault::LegacyEncrypted
+            | CredentialFault::UnsupportedEncryption(_)
+            | CredentialFault::UnusableKey(_)
+            | CredentialFault::UnusableCertificate(_) => {
+                Some(format!("{} {}: {}", error.kind, error.source, error.fault))
+            }
+            _ => None,
+        },
+        (Ok(_), Some(_)) if has_version1_ca => Some(format!(
+            "a CA certificate in {} is X.509 version 1, as then the peers' may be",
+            credentials.cas()
+        )),
+        (Ok(_), Some(standby)) => {
+            // Not every certificate of a CA is one that OpenSSL takes.
+            let refused =
+                |warning: &CredentialWarning| matches!(warning, CredentialWarning::WrongPurpose { .. });
+            let is_ca = |warning: &&CredentialWarning| matches!(warning, CredentialWarning::IsCa { .. });
+            let found = material.warnings.iter().find(is_ca);
+            found.filter(|_| !standby.warnings().iter().any(refused)).map(CredentialWarning::to_string)
+        }
+        (Ok(_), None) => None,
+    };
+    match (reason, standby, rustls) {
+        (Some(reason), Some(standby), _) => {
+            tracing::warn!("TLS with OpenSSL instead of rustls: {reason}");
+            let warnings = standby.warnings().to_vec();
+            Ok((Engine::OpenSsl(standby), warnings))
+        }
+        (_, standby, Ok(rustls)) => Ok((Engine::Rustls(rustls, standby), material.warnings)),
+        // OpenSSL was tried as well; it knows better what is wrong with what only it could take.
+        (Some(_), None, Err(error)) => {
+            Err(openssl_error.filter(|_| cfg!(feature = "openssl")).unwrap_or(error))
+        }
+        (None, _, Err(error)) => Err(error),
     }
 }
 
 impl fmt::Debug for MutualTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MutualTls").field("warnings", &self.warnings).finish_non_exhaustive()
-    }
-}
-
-fn log(session: &CommonState) {
-    tracing::debug!(
-        version = ?session.protocol_version(),
-        cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
-        "TLS stands"
-    );
-}
-
-/// The CAs that we trust: all that can be used, and at least one.
-fn roots(
-    credentials: &Credentials,
-    warnings: &mut Vec<CredentialWarning>,
-) -> Result<RootCertStore, CredentialError> {
-    let mut roots = RootCertStore::empty();
-    let mut last = None;
-    for (number, der) in (1..).zip(credentials.read_cafile()?) {
-        if let Err(error) = roots.add(der) {
-            let cafile = credentials.cafile.to_string();
-            warnings.push(CredentialWarning::CaLeftOut { cafile, number, reason: error.to_string() });
-            last = Some(error);
-        }
-    }
-    match last {
-        Some(error) if roots.is_empty() => Err(credentials.error(CredentialKind::Cafile, fault(&error))),
-        _ => Ok(roots),
-    }
-}
-
-/// What is wrong with credentials, in our terms.
-fn fault(error: &Error) -> CredentialFault {
-    match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CredentialFault::KeyMismatch,
-        Error::InvalidCertificate(_) => match TlsError::from_rustls(error) {
-            TlsError::PeerVersion1 => CredentialFault::Version1,
-            TlsError::PeerUnusable(reason) => CredentialFault::UnusableCertificate(reason),
-            _ => CredentialFault::UnusableCertificate(error.to_string()),
-        },
-        _ => CredentialFault::UnusableKey(error.to_string()),
-    }
-}
-
-/// Checks our certificate as a peer with the same CA would, on either side.
-fn doubts(
-    verifier: &PeerVerifier,
-    credentials: &Credentials,
-    chain: &[CertificateDer<'static>],
-    warnings: &mut Vec<CredentialWarning>,
-) {
-    let Some((leaf, intermediates)) = chain.split_first() else { return };
-    let now = UnixTime::now();
-    let checks = [
-        ("listen", verifier.check_server(leaf, intermediates, now)),
-        ("connect", verifier.check_client(leaf, intermediates, now)),
-    ];
-    for (side, result) in checks {
-        let Err(error) = result else { continue };
-        let certificate = credentials.certificate.to_string();
-        let warning = match TlsError::from_rustls(&error) {
-            TlsError::PeerExpired { ago } => CredentialWarning::Expired { certificate, ago },
-            TlsError::PeerNotYetValid { ahead } => CredentialWarning::NotYetValid { certificate, ahead },
-            TlsError::PeerForeign => {
-                CredentialWarning::Foreign { certificate, cafile: credentials.cafile.to_string() }
-            }
-            TlsError::PeerIsCa => CredentialWarning::IsCa { certificate },
-            TlsError::PeerWrongPurpose(_) => CredentialWarning::WrongPurpose { certificate, side },
-            _ => CredentialWarning::Other { certificate, reason: error.to_string() },
-        };
-        // Most faults show on both sides alike.
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
-        }
+        f.debug_struct("MutualTls")
+            .field("backend", &self.backend())
+            .field("warnings", &self.warnings())
+            .finish_non_exhaustive()
     }
 }

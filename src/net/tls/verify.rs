@@ -12,6 +12,28 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
 };
 
+use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
+use super::credentials::Credentials;
+use super::error::TlsError;
+use super::via_openssl::OpenSslMutual;
+
+/// Which side of a connection shows a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Showing {
+    /// The one that connects.
+    Client,
+    /// The one that listens.
+    Server,
+}
+
+/// The name to check, if any.
+pub(super) fn server_name(credentials: &Credentials) -> Result<Option<ServerName<'static>>, CredentialError> {
+    let Some(name) = &credentials.verify_name else { return Ok(None) };
+    ServerName::try_from(name.clone())
+        .map(Some)
+        .map_err(|_| credentials.error(CredentialKind::VerifyName, CredentialFault::BadName))
+}
+
 /// Checks the peer's certificate: the chain always, the name when one was asked for.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
@@ -19,17 +41,26 @@ pub(super) struct PeerVerifier {
     algorithms: WebPkiSupportedAlgorithms,
     clients: Arc<dyn ClientCertVerifier>,
     name: Option<ServerName<'static>>,
+    standby: Option<Arc<OpenSslMutual>>,
 }
 
 impl PeerVerifier {
+    /// `standby` is asked about certificates that rustls does not take.
     pub(super) fn new(
         roots: Arc<RootCertStore>,
         provider: &Arc<CryptoProvider>,
         name: Option<ServerName<'static>>,
+        standby: Option<Arc<OpenSslMutual>>,
     ) -> Result<Self, VerifierBuilderError> {
         let clients =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider)).build()?;
-        Ok(PeerVerifier { roots, algorithms: provider.signature_verification_algorithms, clients, name })
+        Ok(PeerVerifier {
+            roots,
+            algorithms: provider.signature_verification_algorithms,
+            clients,
+            name,
+            standby,
+        })
     }
 
     /// Whether a side that listens may show this chain.
@@ -60,6 +91,26 @@ impl PeerVerifier {
         ParsedCertificate::try_from(leaf)?;
         self.clients.verify_client_cert(leaf, intermediates, now).map_err(name_the_foreign)?;
         Ok(())
+    }
+
+    /// Of what only OpenSSL takes, hears it out: it knows whether our CA stands behind it.
+    fn second_opinion(
+        &self,
+        error: Error,
+        side: Showing,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Error {
+        let Some(standby) = &self.standby else { return error };
+        match TlsError::from_rustls(&error) {
+            TlsError::PeerVersion1 | TlsError::PeerIsCa => {
+                match standby.consider(side, leaf, intermediates) {
+                    Err(TlsError::PeerForeign) => CertificateError::UnknownIssuer.into(),
+                    _ => error,
+                }
+            }
+            _ => error,
+        }
     }
 
     fn check_name(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
@@ -101,7 +152,8 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check_server(end_entity, intermediates, now)?;
+        self.check_server(end_entity, intermediates, now)
+            .map_err(|error| self.second_opinion(error, Showing::Server, end_entity, intermediates))?;
         self.check_name(end_entity)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -140,7 +192,8 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check_client(end_entity, intermediates, now)?;
+        self.check_client(end_entity, intermediates, now)
+            .map_err(|error| self.second_opinion(error, Showing::Client, end_entity, intermediates))?;
         self.check_name(end_entity)?;
         Ok(ClientCertVerified::assertion())
     }

@@ -8,13 +8,15 @@ use crate::net::tls::{Refusal, looks_like_tls};
 const PROBE: &[u8] = &[0, 0, 0, 5, 7, 0x5a, 0x45, 0x45, 0x4b];
 const HELLO: &[u8] = b"\0\0\0\x17\x06ZEEK0123456789abcdef\x01\x01";
 
-fn ours() -> Tls {
-    Tls::Mutual(Ca::new("ca").credentials().load().unwrap())
+/// Every kind of end that we have.
+fn ours() -> Vec<Tls> {
+    let credentials = Ca::new("ca").credentials();
+    let mutual = |backend: &Backend| Tls::Mutual(credentials.clone().backend(*backend).load().unwrap());
+    BACKENDS.iter().map(mutual).chain(Tls::anonymous().ok()).collect()
 }
 
 /// What we say when the peer sends just this, to our connector and to our listener, and then waits.
-async fn answered(bytes: &[u8]) -> [TlsError; 2] {
-    let ours = ours();
+async fn answered(ours: &Tls, bytes: &[u8]) -> [TlsError; 2] {
     let (a, mut b) = tcp_pair().await;
     b.write_all(bytes).await.unwrap();
     let connecting = ours.connect(a).await.unwrap_err();
@@ -26,38 +28,43 @@ async fn answered(bytes: &[u8]) -> [TlsError; 2] {
 
 #[tokio::test]
 async fn a_plain_broker_is_recognized_on_either_side() {
-    for bytes in [PROBE, HELLO] {
-        for error in answered(bytes).await {
-            assert!(matches!(error, TlsError::NotTls), "{error:?}");
-            assert!(error.to_string().contains("Broker::disable_ssl=T"), "{error}");
+    for ours in ours() {
+        for bytes in [PROBE, HELLO] {
+            for error in answered(&ours, bytes).await {
+                assert!(matches!(error, TlsError::NotTls), "{ours:?}: {error:?}");
+                assert!(error.to_string().contains("Broker::disable_ssl=T"), "{error}");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn other_protocols_are_not_tls_either() {
-    for bytes in
-        [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n"]
-    {
-        for error in answered(bytes).await {
-            assert!(matches!(error, TlsError::NotTls), "{error:?}");
+    let words: [&[u8]; 3] =
+        [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n"];
+    for ours in ours() {
+        for bytes in words {
+            for error in answered(&ours, bytes).await {
+                assert!(matches!(error, TlsError::NotTls), "{ours:?}: {error:?}");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn a_plain_listener_can_tell_our_client_hello() {
-    let ours = ours();
-    let (a, mut b) = tcp_pair().await;
-    let mut first = [0; 9];
-    let seen = async {
-        b.read_exact(&mut first).await.unwrap();
-        drop(b);
-    };
-    let (connecting, ()) = tokio::join!(ours.connect(a), seen);
-    assert!(matches!(connecting.unwrap_err(), TlsError::Closed));
-    assert!(looks_like_tls(&first));
-    assert!(looks_like_tls(&first[..3]));
+    for ours in ours() {
+        let (a, mut b) = tcp_pair().await;
+        let mut first = [0; 9];
+        let seen = async {
+            b.read_exact(&mut first).await.unwrap();
+            drop(b);
+        };
+        let (connecting, ()) = tokio::join!(ours.connect(a), seen);
+        assert!(matches!(connecting.unwrap_err(), TlsError::Closed));
+        assert!(looks_like_tls(&first));
+        assert!(looks_like_tls(&first[..3]));
+    }
 }
 
 #[test]
@@ -69,30 +76,34 @@ fn broker_frames_do_not_look_like_tls() {
 
 #[tokio::test]
 async fn a_connection_that_ends_during_the_handshake() {
-    let ours = ours();
-    let (a, b) = tcp_pair().await;
-    drop(b);
-    assert!(matches!(ours.connect(a).await.unwrap_err(), TlsError::Closed));
-    let (a, b) = tcp_pair().await;
-    drop(a);
-    assert!(matches!(ours.accept(b).await.unwrap_err(), TlsError::Closed));
+    for ours in ours() {
+        let (a, b) = tcp_pair().await;
+        drop(b);
+        assert!(matches!(ours.connect(a).await.unwrap_err(), TlsError::Closed));
+        let (a, b) = tcp_pair().await;
+        drop(a);
+        assert!(matches!(ours.accept(b).await.unwrap_err(), TlsError::Closed));
 
-    // In the middle of a record, and by a reset.
-    let (mut a, b) = tcp_pair().await;
-    a.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
-    drop(a);
-    assert!(matches!(ours.accept(b).await.unwrap_err(), TlsError::Closed));
-    let (a, b) = tcp_pair().await;
-    b.set_zero_linger().unwrap();
-    drop(b);
-    assert!(matches!(ours.connect(a).await.unwrap_err(), TlsError::Closed));
+        // In the middle of a record, and by a reset.
+        let (mut a, b) = tcp_pair().await;
+        a.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
+        drop(a);
+        assert!(matches!(ours.accept(b).await.unwrap_err(), TlsError::Closed));
+        let (a, b) = tcp_pair().await;
+        b.set_zero_linger().unwrap();
+        drop(b);
+        assert!(matches!(ours.connect(a).await.unwrap_err(), TlsError::Closed));
+    }
 }
 
 #[tokio::test]
 async fn an_anonymous_client_hello_is_named() {
-    let [_, listening] = answered(&fixture("anonymous-client-hello-tls12.bin")).await;
-    assert!(matches!(listening, TlsError::Incompatible(_)), "{listening:?}");
-    assert!(listening.to_string().contains("Broker::ssl_certificate"), "{listening}");
+    for ours in ours().into_iter().filter(|ours| matches!(ours, Tls::Mutual(_))) {
+        let [_, listening] = answered(&ours, &fixture("anonymous-client-hello-tls12.bin")).await;
+        assert!(matches!(listening, TlsError::Incompatible(_)), "{ours:?}: {listening:?}");
+        assert!(listening.to_string().contains("Broker::ssl_certificate"), "{listening}");
+        assert!(listening.to_string().contains("--tls anonymous"), "{listening}");
+    }
 }
 
 #[tokio::test]
@@ -114,10 +125,20 @@ async fn alerts_in_the_place_of_an_answer_are_understood() {
         (116, Refusal::CertificateRequired),
         (200, Refusal::Other(200)),
     ];
-    for (number, refusal) in refusals {
-        let [connecting, _] = answered(&[21, 3, 3, 0, 2, 2, number]).await;
-        let TlsError::Refused(found) = connecting else { panic!("{connecting:?}") };
-        assert_eq!(found, refusal);
+    for ours in ours() {
+        for (number, refusal) in refusals {
+            let [connecting, _] = answered(&ours, &[21, 3, 3, 0, 2, 2, number]).await;
+            match (&ours, number) {
+                // No TLS in common: to an anonymous end that means something else.
+                (Tls::Anonymous(_), 40 | 70 | 71) => {
+                    assert!(matches!(connecting, TlsError::NotAnonymous(_)), "{connecting:?}");
+                }
+                _ => {
+                    let TlsError::Refused(found) = connecting else { panic!("{ours:?}: {connecting:?}") };
+                    assert_eq!(found, refusal);
+                }
+            }
+        }
     }
     let anonymous = TlsError::Refused(Refusal::HandshakeFailure).to_string();
     assert!(anonymous.contains("anonymous TLS") && anonymous.contains("Broker::ssl_cafile"), "{anonymous}");

@@ -1,10 +1,13 @@
 //! TLS over loopback TCP, every right and wrong pairing of two ends.
 
+mod backends;
 mod broken;
 mod credentials;
 mod openssl;
 mod pairings;
+mod parts;
 mod pki;
+mod renewal;
 mod streams;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,9 +22,13 @@ use tokio_rustls::rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion}
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::mutual::MutualTls;
-use super::{Credentials, Stream, Tls, TlsError};
+use super::{Backend, Credentials, Stream, Tls, TlsError};
 
 type Version = &'static SupportedProtocolVersion;
+
+/// Each that this build has.
+const BACKENDS: &[Backend] =
+    if cfg!(feature = "openssl") { &[Backend::Rustls, Backend::OpenSsl] } else { &[Backend::Rustls] };
 
 /// Both, each alone.
 const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
@@ -32,6 +39,19 @@ fn fixture(name: &str) -> Vec<u8> {
 
 fn fixture_path(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name)
+}
+
+/// A copy of a key that only its owner can read, which a checkout does not leave it; for as long as the tests run.
+fn private_copy(name: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    static COPIES: std::sync::LazyLock<tempfile::TempDir> =
+        std::sync::LazyLock::new(|| tempfile::tempdir().unwrap());
+    static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let copy = COPIES.path().join(format!("{count}.{name}"));
+    std::fs::write(&copy, fixture(name)).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
+    copy
 }
 
 /// One end of a connection.

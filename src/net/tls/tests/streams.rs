@@ -7,11 +7,23 @@ use tokio::io::AsyncWrite;
 use super::pki::Ca;
 use super::*;
 
-async fn standing(version: Version) -> (Stream, Stream) {
+/// Each library on either side.
+async fn standing(version: Version) -> Vec<(Stream, Stream)> {
     let ca = Ca::new("ca");
-    let (a, b) = (End::load(&ca.credentials(), &[version]), End::load(&ca.credentials(), &[version]));
-    let (a, b) = meet(&a, &b).await;
-    (a.unwrap(), b.unwrap())
+    let end = |backend: Backend| End::load(&ca.credentials().backend(backend), &[version]);
+    let mut pairs = Vec::new();
+    for one in BACKENDS {
+        for other in BACKENDS {
+            let (a, b) = meet(&end(*one), &end(*other)).await;
+            pairs.push((a.unwrap(), b.unwrap()));
+        }
+    }
+    if let Ok(anonymous) = Tls::anonymous() {
+        let anonymous = End::Ours(anonymous);
+        let (a, b) = meet(&anonymous, &anonymous).await;
+        pairs.push((a.unwrap(), b.unwrap()));
+    }
+    pairs
 }
 
 async fn plain() -> (Stream, Stream) {
@@ -34,10 +46,12 @@ async fn ends_at(mut from: Stream, mut to: Stream) {
 #[tokio::test]
 async fn an_end_without_close_notify_reads_as_an_end() {
     for version in VERSIONS {
-        let (a, b) = standing(version).await;
-        ends_at(a, b).await;
-        let (a, b) = standing(version).await;
-        ends_at(b, a).await;
+        for (a, b) in standing(version).await {
+            ends_at(a, b).await;
+        }
+        for (a, b) in standing(version).await {
+            ends_at(b, a).await;
+        }
     }
     let (a, b) = plain().await;
     ends_at(a, b).await;
@@ -46,14 +60,15 @@ async fn an_end_without_close_notify_reads_as_an_end() {
 #[tokio::test]
 async fn an_end_with_close_notify_reads_as_an_end_and_leaves_the_other_way_open() {
     for version in VERSIONS {
-        let (mut a, mut b) = standing(version).await;
-        a.shutdown().await.unwrap();
-        assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 0);
-        b.write_all(b"still here").await.unwrap();
-        b.shutdown().await.unwrap();
-        let mut all = Vec::new();
-        a.read_to_end(&mut all).await.unwrap();
-        assert_eq!(all, b"still here");
+        for (mut a, mut b) in standing(version).await {
+            a.shutdown().await.unwrap();
+            assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 0);
+            b.write_all(b"still here").await.unwrap();
+            b.shutdown().await.unwrap();
+            let mut all = Vec::new();
+            a.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, b"still here");
+        }
     }
 }
 
@@ -76,8 +91,9 @@ async fn megabytes(mut a: Stream, mut b: Stream) {
 #[tokio::test]
 async fn much_gets_through_whole_and_in_order() {
     for version in VERSIONS {
-        let (a, b) = standing(version).await;
-        megabytes(a, b).await;
+        for (a, b) in standing(version).await {
+            megabytes(a, b).await;
+        }
     }
     let (a, b) = plain().await;
     megabytes(a, b).await;
@@ -92,10 +108,11 @@ async fn a_plain_stream_has_no_certificate() {
 
 #[tokio::test]
 async fn bytes_that_are_no_tls_in_a_standing_stream_are_an_error_not_an_end() {
-    for version in VERSIONS {
+    for (version, backend) in VERSIONS.into_iter().flat_map(|v| BACKENDS.iter().map(move |b| (v, *b))) {
         let ca = Ca::new("ca");
         let (a, mut b) = tcp_pair().await;
-        let (ours, theirs) = (End::load(&ca.credentials(), &[version]), ca.leaf(|_| ()));
+        let ours = End::load(&ca.credentials().backend(backend), &[version]);
+        let theirs = ca.leaf(|_| ());
         let End::Bare(_, acceptor) = End::bare(Some(theirs.certified_key()), &[version]) else {
             unreachable!()
         };

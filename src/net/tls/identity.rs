@@ -1,0 +1,206 @@
+//! Who a peer is, by the certificate that it showed.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ring::digest;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::der_parser::asn1_rs::{Any, BmpString, Tag, ToDer};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+/// A peer's own certificate in short. It stood the check against the CA; its words are the CA's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerIdentity {
+    /// The subject as RFC 4514 (and Zeek's logs) has it, most specific part first: `CN=worker-1,O=Example`. Two
+    /// subjects give the same text only if they say the same. Empty if there is none, or the certificate cannot be read.
+    pub subject: String,
+    /// The names of the subjectAltName extension, in its order, at most [`PeerIdentity::MOST_NAMES`].
+    pub sans: Vec<SubjectAltName>,
+    /// The SHA-256 of the certificate (DER), by which nothing else can be meant.
+    pub sha256: [u8; 32],
+}
+
+/// One of the names in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SubjectAltName {
+    /// A DNS name, as it stands there.
+    Dns(String),
+    /// An IP address.
+    Ip(IpAddr),
+    /// An e-mail address.
+    Email(String),
+    /// A URI.
+    Uri(String),
+    /// A directory name, as [`PeerIdentity::subject`].
+    Directory(String),
+}
+
+impl PeerIdentity {
+    /// Names beyond so many are left out.
+    pub const MOST_NAMES: usize = 1024;
+
+    /// Of this certificate (DER). It need not be well-formed: only its hash is sure to be there.
+    #[must_use]
+    pub fn of(certificate: &[u8]) -> Self {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+        match X509Certificate::from_der(certificate) {
+            Ok((_, parsed)) => {
+                PeerIdentity { subject: rfc4514(parsed.subject()), sans: names(&parsed), sha256 }
+            }
+            Err(error) => {
+                tracing::warn!("the names in a peer's certificate cannot be read: {error}");
+                PeerIdentity { subject: String::new(), sans: Vec::new(), sha256 }
+            }
+        }
+    }
+
+    /// The hash in hex, without colons, as in Zeek's logs.
+    #[must_use]
+    pub fn sha256_hex(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.sha256)
+    }
+}
+
+/// The subject; the other names; the hash.
+impl fmt::Display for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.subject)?;
+        for (index, san) in self.sans.iter().enumerate() {
+            write!(f, "{}{san}", if index == 0 { " (" } else { ", " })?;
+        }
+        write!(f, "{} sha256:{}", if self.sans.is_empty() { "" } else { ")" }, self.sha256_hex())
+    }
+}
+
+/// As OpenSSL shows it, `DNS:node.example`; control characters are escaped.
+impl fmt::Display for SubjectAltName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = match self {
+            SubjectAltName::Ip(address) => return write!(f, "IP:{address}"),
+            SubjectAltName::Dns(name) => ("DNS", name),
+            SubjectAltName::Email(name) => ("email", name),
+            SubjectAltName::Uri(name) => ("URI", name),
+            SubjectAltName::Directory(name) => ("DirName", name),
+        };
+        write!(f, "{kind}:")?;
+        for letter in name.chars() {
+            if letter.is_control() {
+                write!(f, "{}", letter.escape_default())?
+            } else {
+                f.write_char(letter)?
+            }
+        }
+        Ok(())
+    }
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<SubjectAltName> {
+    // Of two such extensions, none counts.
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let names = extension.value.general_names.iter().filter_map(|name| {
+        Some(match name {
+            GeneralName::DNSName(name) => SubjectAltName::Dns((*name).to_owned()),
+            GeneralName::RFC822Name(name) => SubjectAltName::Email((*name).to_owned()),
+            GeneralName::URI(name) => SubjectAltName::Uri((*name).to_owned()),
+            GeneralName::DirectoryName(name) => SubjectAltName::Directory(rfc4514(name)),
+            GeneralName::IPAddress(bytes) => SubjectAltName::Ip(
+                <[u8; 4]>::try_from(*bytes)
+                    .map(IpAddr::from)
+                    .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
+                    .ok()?,
+            ),
+            _ => return None,
+        })
+    });
+    names.take(PeerIdentity::MOST_NAMES).collect()
+}
+
+/// A name as RFC 4514 has it: its parts in reverse, what is special in them escaped.
+fn rfc4514(name: &X509Name<'_>) -> String {
+    let mut text = String::new();
+    let parts: Vec<_> = name.iter_rdn().collect();
+    for part in parts.iter().rev() {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        for (index, attribute) in part.iter().enumerate() {
+            if index > 0 {
+                text.push('+');
+            }
+            push_attribute(&mut text, attribute);
+        }
+    }
+    text
+}
+
+fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
+    let oid = attribute.attr_type().to_id_string();
+    let value = attribute.attr_value();
+    let short = short_name(&oid);
+    text.push_str(short.unwrap_or(&oid));
+    text.push('=');
+    match (short, string(value)) {
+        (Some(_), Some(value)) => push_escaped(text, &value),
+        // What is no text, or not known to be meant as text, stands as its bytes.
+        _ => {
+            text.push('#');
+            text.push_str(&data_encoding::HEXLOWER.encode(&value.to_der_vec().unwrap_or_default()));
+        }
+    }
+}
+
+/// The attributes that have a name.
+fn short_name(oid: &str) -> Option<&'static str> {
+    Some(match oid {
+        "2.5.4.3" => "CN",
+        "2.5.4.4" => "SN",
+        "2.5.4.5" => "serialNumber",
+        "2.5.4.6" => "C",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.9" => "street",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "2.5.4.12" => "title",
+        "2.5.4.42" => "GN",
+        "0.9.2342.19200300.100.1.1" => "UID",
+        "0.9.2342.19200300.100.1.25" => "DC",
+        "1.2.840.113549.1.9.1" => "emailAddress",
+        _ => return None,
+    })
+}
+
+fn string(value: &Any<'_>) -> Option<String> {
+    match value.tag() {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString => {
+            String::from_utf8(value.data.to_vec()).ok()
+        }
+        // Meant as Latin-1 by everyone.
+        Tag::T61String => Some(value.data.iter().copied().map(char::from).collect()),
+        Tag::BmpString => BmpString::try_from(value).ok().map(|text| text.string()),
+        _ => None,
+    }
+}
+
+fn push_escaped(text: &mut String, value: &str) {
+    let last = value.chars().count().saturating_sub(1);
+    for (index, letter) in value.chars().enumerate() {
+        match letter {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', letter]),
+            '#' if index == 0 => text.push_str("\\#"),
+            ' ' if index == 0 || index == last => text.push_str("\\ "),
+            _ if letter.is_control() => {
+                for byte in letter.encode_utf8(&mut [0; 4]).bytes() {
+                    text.push_str(&format!("\\{byte:02X}"));
+                }
+            }
+            _ => text.push(letter),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What only OpenSSL does: anonymous TLS, and certificates and keys that rustls refuses. And what a build without it
+//! says instead.
+
+use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
+
+use super::pairings::short;
+use super::pki::Ca;
+use super::*;
+use crate::net::tls::{CredentialFault, Passphrase};
+
+/// An X.509 version 1 leaf of the RSA CA.
+fn version1() -> Credentials {
+    Credentials::from_files(fixture_path("ca.pem"), fixture_path("v1.pem"), private_copy("v1.key"))
+}
+
+/// A version 3 leaf of the same CA.
+fn version3() -> Credentials {
+    Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy("rsa.pkcs8.key"))
+}
+
+/// A leaf whose key is encrypted in the old way.
+fn legacy() -> Credentials {
+    let key = private_copy("rsa.encrypted-legacy.key");
+    Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key)
+        .passphrase(Passphrase::new("secret"))
+}
+
+/// The certificate of a CA, without keyUsage, as a leaf: as `openssl req -x509` makes it.
+fn ca_as_leaf() -> (Ca, Credentials) {
+    let ca = Ca::new("ca");
+    let leaf = ca.leaf(|params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = Vec::<KeyUsagePurpose>::new();
+    });
+    let credentials = leaf.trusting(&ca);
+    (ca, credentials)
+}
+
+#[cfg(not(feature = "openssl"))]
+mod without {
+    use super::*;
+    use crate::net::tls::{CredentialKind, CredentialWarning};
+
+    #[test]
+    fn anonymous_tls_says_how_to_get_it() {
+        let error = Tls::anonymous().unwrap_err().to_string();
+        assert!(error.contains("cargo build --features openssl") && error.contains("ssl_cafile"), "{error}");
+    }
+
+    #[test]
+    fn openssl_says_how_to_get_it() {
+        let error = version3().backend(Backend::OpenSsl).load().unwrap_err();
+        assert_eq!(error.kind, CredentialKind::Backend);
+        assert!(matches!(error.fault, CredentialFault::NoOpenSsl), "{error}");
+        assert!(error.to_string().contains("cargo build --features openssl"), "{error}");
+    }
+
+    #[test]
+    fn what_rustls_refuses_says_how_to_mend_it_and_how_to_do_without() {
+        let cases = [
+            (version1(), "v1.pem: it is an X.509 version 1"),
+            (legacy(), "legacy.key: the key is encrypted"),
+        ];
+        for (credentials, what) in cases {
+            let error = credentials.load().unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains("cargo build --features openssl"), "{error}");
+        }
+        let (_, credentials) = ca_as_leaf();
+        let loaded = credentials.load().unwrap();
+        assert!(matches!(&*loaded.warnings(), [CredentialWarning::IsCa { .. }]), "{loaded:?}");
+        assert_eq!(loaded.backend(), Backend::Rustls);
+    }
+}
+
+#[cfg(feature = "openssl")]
+mod with {
+    use super::*;
+    use crate::net::tls::Refusal;
+
+    fn anonymous() -> End {
+        End::Ours(Tls::anonymous().unwrap())
+    }
+
+    fn mutual(credentials: &Credentials, backend: Backend) -> End {
+        End::load(&credentials.clone().backend(backend), &[&TLS12, &TLS13])
+    }
+
+    async fn both_ways(a: &End, b: &End) -> [(String, String); 2] {
+        let (connector, listener) = meet(a, b).await;
+        let there = (short(&connector), short(&listener));
+        let (connector, listener) = meet(b, a).await;
+        [there, (short(&listener), short(&connector))]
+    }
+
+    fn ok() -> (String, String) {
+        ("ok".into(), "ok".into())
+    }
+
+    #[tokio::test]
+    async fn anonymous_ends_understand_each_other_and_do_not_know_each_other() {
+        let (a, b) = meet(&anonymous(), &anonymous()).await;
+        let (a, b) = (a.unwrap(), b.unwrap());
+        for stream in [a, b] {
+            assert!(stream.is_tls());
+            assert_eq!((stream.peer_certificate(), stream.peer_identity()), (None, None));
+        }
+    }
+
+    #[tokio::test]
+    async fn anonymous_and_mutual_ends_name_each_other() {
+        let ca = Ca::new("ca");
+        for backend in BACKENDS {
+            for version in [&[&TLS12][..], &[&TLS13], &[&TLS12, &TLS13]] {
+                let mutual = End::load(&ca.credentials().backend(*backend), version);
+                let (connector, listener) = meet(&anonymous(), &mutual).await;
+                assert_eq!(short(&connector), "NotAnonymous", "{backend:?} {version:?}");
+                assert_eq!(short(&listener), "Incompatible", "{backend:?} {version:?}");
+                let (connector, listener) = meet(&mutual, &anonymous()).await;
+                assert_eq!(short(&listener), "NotAnonymous", "{backend:?} {version:?}");
+                let expected = if version.len() == 1 && version[0].version == TLS13.version {
+                    "ProtocolVersion"
+                } else {
+                    "HandshakeFailure"
+                };
+                assert_eq!(short(&connector), format!("refused: {expected}"), "{backend:?} {version:?}");
+                let text = listener.unwrap_err().to_string();
+                assert!(text.contains("--cafile") && text.contains("Broker::ssl_certificate"), "{text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn openssl_takes_what_rustls_refuses() {
+        let version1 = mutual(&version1(), Backend::OpenSsl);
+        assert_eq!(both_ways(&version1, &mutual(&version3(), Backend::OpenSsl)).await, [ok(), ok()]);
+        assert_eq!(both_ways(&version1, &version1).await, [ok(), ok()]);
+        let legacy = mutual(&legacy(), Backend::OpenSsl);
+        assert_eq!(both_ways(&legacy, &version1).await, [ok(), ok()]);
+        let (ca, as_leaf) = ca_as_leaf();
+        let as_leaf = mutual(&as_leaf, Backend::OpenSsl);
+        assert_eq!(both_ways(&as_leaf, &mutual(&ca.credentials(), Backend::OpenSsl)).await, [ok(), ok()]);
+        // A certificate that is its own CA, on both sides.
+        let own = ca.leaf(|_| ());
+        let itself = Credentials::from_pem(ca.pem(), own.chain, own.key);
+        assert_eq!(
+            both_ways(&mutual(&itself, Backend::OpenSsl), &mutual(&itself, Backend::Rustls)).await,
+            [ok(), ok()]
+        );
+    }
+
+    #[test]
+    fn openssl_is_chosen_where_rustls_cannot_do() {
+        let (_, as_leaf) = ca_as_leaf();
+        let version1_ca = Credentials::from_files(
+            fixture_path("v1-ca.pem"),
+            fixture_path("ec-by-v1-ca.pem"),
+            private_copy("ec.sec1.key"),
+        );
+        let p521 = Credentials::from_files(
+            fixture_path("ca.pem"),
+            fixture_path("p521.pem"),
+            private_copy("p521.key"),
+        );
+        for credentials in [version1(), legacy(), as_leaf, version1_ca, p521] {
+            let loaded = credentials.load().unwrap();
+            assert_eq!(
+                (loaded.backend(), &*loaded.warnings()),
+                (Backend::OpenSsl, &[][..]),
+                "{credentials:?}"
+            );
+        }
+        for credentials in [version3(), Ca::new("ca").credentials()] {
+            assert_eq!(credentials.load().unwrap().backend(), Backend::Rustls, "{credentials:?}");
+            assert_eq!(credentials.backend(Backend::OpenSsl).load().unwrap().backend(), Backend::OpenSsl);
+        }
+        // And what neither can use is an error of the one that came nearer.
+        let error = legacy().passphrase(Passphrase::new("wrong")).load().unwrap_err();
+        assert!(matches!(error.fault, CredentialFault::WrongPassphrase), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_peers_good_certificate_that_rustls_refuses_brings_openssl_in() {
+        let (ca, as_leaf) = ca_as_leaf();
+        for (ours, theirs) in [(version3(), version1()), (ca.credentials(), as_leaf)] {
+            let theirs = mutual(&theirs, Backend::OpenSsl);
+            for we_connect in [true, false] {
+                let tls = ours.load().unwrap();
+                let ours = End::Ours(Tls::Mutual(tls.clone()));
+                let once = || async {
+                    if we_connect { meet(&ours, &theirs).await.0 } else { meet(&theirs, &ours).await.1 }
+                };
+                assert_eq!(tls.backend(), Backend::Rustls);
+                assert_eq!(short(&once().await), "OpenSslNext");
+                assert_eq!(tls.backend(), Backend::OpenSsl);
+                assert_eq!(short(&once().await), "ok");
+                // Those that rustls would take are taken still.
+                let modern = ours_again(&tls);
+                assert_eq!(both_ways(&modern, &modern).await, [ok(), ok()]);
+            }
+        }
+    }
+
+    fn ours_again(tls: &MutualTls) -> End {
+        End::Ours(Tls::Mutual(tls.clone()))
+    }
+
+    #[tokio::test]
+    async fn a_strangers_certificate_does_not_bring_openssl_in() {
+        let shows = super::super::pki::certified_key(&fixture("v1.pem"), &fixture("v1.key"));
+        let stranger = End::bare(Some(shows), &VERSIONS);
+        let tls = Ca::new("ca").credentials().load().unwrap();
+        let [(connecting, _), (listening, heard)] = both_ways(&ours_again(&tls), &stranger).await;
+        assert_eq!((connecting.as_str(), listening.as_str()), ("PeerForeign", "PeerForeign"));
+        assert_eq!(heard, format!("refused: {:?}", Refusal::UnknownCa));
+        assert_eq!(tls.backend(), Backend::Rustls);
+    }
+
+    #[tokio::test]
+    async fn rustls_alone_names_openssl_as_the_mend() {
+        let (_, error) =
+            meet(&mutual(&version1(), Backend::OpenSsl), &mutual(&version3(), Backend::Rustls)).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, TlsError::PeerVersion1), "{error:?}");
+        assert!(error.to_string().contains("--tls-backend openssl"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_none_is_unusable_on_openssl_too() {
+        let ca = Ca::new("ca");
+        let mut key = ca.leaf(|_| ()).certified_key();
+        key.cert[0] = vec![0x30, 0x03, 0x02, 0x01, 0x00].into();
+        let good = mutual(&ca.credentials(), Backend::OpenSsl);
+        for version in VERSIONS {
+            let garbage = End::bare(Some(key.clone()), &[version]);
+            let [(there, _), (back, _)] = both_ways(&good, &garbage).await;
+            assert_eq!((there.as_str(), back.as_str()), ("PeerUnusable", "PeerUnusable"));
+            let (_, listener) = meet(&End::bare(None, &[version]), &good).await;
+            assert_eq!(short(&listener), "PeerShowedNone");
+        }
+    }
+
+    #[test]
+    fn credentials_that_openssl_cannot_use_are_named_alike() {
+        let openssl = |credentials: Credentials| credentials.backend(Backend::OpenSsl).load().unwrap_err();
+        let mismatch = Credentials::from_files(
+            fixture_path("ca.pem"),
+            fixture_path("rsa.pem"),
+            private_copy("ec.sec1.key"),
+        );
+        let error = openssl(mismatch);
+        assert!(matches!(error.fault, CredentialFault::KeyMismatch), "{error}");
+        let no_passphrase = Credentials { passphrase: None, ..legacy() };
+        let error = openssl(no_passphrase);
+        assert!(matches!(error.fault, CredentialFault::Encrypted), "{error}");
+        for key in ["rsa.encrypted-legacy.key", "rsa.encrypted-pkcs8.key"] {
+            let wrong =
+                Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy(key))
+                    .passphrase(Passphrase::new("wrong"));
+            let error = openssl(wrong);
+            assert!(matches!(error.fault, CredentialFault::WrongPassphrase), "{error}");
+        }
+        let weak = Credentials::from_files(
+            fixture_path("ca.pem"),
+            fixture_path("rsa1024.pem"),
+            private_copy("rsa1024.key"),
+        );
+        let error = openssl(weak);
+        assert!(matches!(error.fault, CredentialFault::UnusableCertificate(_)), "{error}");
+        let garbage = b"-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+        let error = openssl(Credentials::from_pem(fixture("ca.pem"), fixture("rsa.pem"), garbage));
+        assert!(matches!(error.fault, CredentialFault::UnusableKey(_)), "{error}");
+        let error = openssl(version3().verify_name("two words"));
+        assert!(matches!(error.fault, CredentialFault::BadName), "{error}");
+    }
+
+    #[test]
+    fn openssl_has_the_same_doubts() {
+        let ca = Ca::new("ca");
+        let cases = [
+            ca.leaf(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).trusting(&ca),
+            ca.leaf(|params| params.not_before = rcgen::date_time_ymd(2999, 1, 1)).trusting(&ca),
+            ca.leaf(|_| ()).trusting(&Ca::new("another")),
+            ca.leaf(|params| {
+                params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+            })
+            .trusting(&ca),
+        ];
+        for credentials in cases {
+            let [rustls, openssl] = [Backend::Rustls, Backend::OpenSsl].map(|backend| {
+                let loaded = credentials.clone().backend(backend).load().unwrap();
+                let [warning] = &*loaded.warnings() else { panic!("{loaded:?}") };
+                // The clock may have gone on by a second.
+                warning.to_string()
+            });
+            assert_eq!(rustls, openssl);
+        }
+    }
+}

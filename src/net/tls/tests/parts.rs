@@ -1,0 +1,211 @@
+//! The parts of credentials in all their forms, on every library: directories, passphrases, permissions.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use super::pairings::all_well;
+use super::pki::Ca;
+use super::*;
+use crate::net::tls::{CredentialFault, CredentialKind, CredentialWarning, Passphrase};
+
+fn rsa(key: &str) -> Credentials {
+    Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy(key))
+}
+
+#[tokio::test]
+async fn a_directory_of_cas_trusts_each_whatever_its_name() {
+    let [one, other, third] = ["one", "other", "third"].map(Ca::new);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("one.pem"), one.pem()).unwrap();
+    // As `openssl rehash` leaves it, and two in one file.
+    symlink("one.pem", dir.path().join("f8acc15f.0")).unwrap();
+    std::fs::write(dir.path().join("others"), [other.pem(), third.pem()].concat()).unwrap();
+    std::fs::write(dir.path().join("README"), "not for you").unwrap();
+    std::fs::write(dir.path().join("key.pem"), fixture("ec.sec1.key")).unwrap();
+    std::fs::create_dir(dir.path().join("more")).unwrap();
+    let trusting_all = |ca: &Ca| {
+        let leaf = ca.leaf(|_| ());
+        let credentials = Credentials::from_pem("", leaf.chain, leaf.key).capath(dir.path());
+        Credentials { cafile: None, ..credentials }
+    };
+    all_well(&trusting_all(&one), &trusting_all(&other), "a directory").await;
+    all_well(&trusting_all(&other), &trusting_all(&third), "a directory").await;
+    assert_eq!(*trusting_all(&third).load().unwrap().warnings(), []);
+
+    // Beside a file, too.
+    let fourth = Ca::new("fourth");
+    let both = fourth.credentials().capath(dir.path());
+    all_well(&both, &both, "a file and a directory").await;
+    let leaf = one.leaf(|_| ());
+    let below = Credentials { cafile: None, ..Credentials::from_pem("", leaf.chain, leaf.key) };
+    all_well(&both, &Credentials { cafile: both.cafile.clone(), ..below.capath(dir.path()) }, "both").await;
+}
+
+#[test]
+fn a_directory_with_nothing_in_it_or_none_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("README"), "nothing").unwrap();
+    let load = |path: std::path::PathBuf| {
+        let [certificate, key] = ["rsa.pem", "rsa.pkcs8.key"].map(fixture_path);
+        Credentials::from_capath(path, certificate, key).load().unwrap_err()
+    };
+    let error = load(dir.path().to_owned());
+    assert!(matches!(error.fault, CredentialFault::EmptyDirectory), "{error}");
+    assert!(error.to_string().starts_with(&format!("capath {}: no file", dir.path().display())), "{error}");
+    let error = load(dir.path().join("missing"));
+    assert!(matches!(error.fault, CredentialFault::Unreadable(_)), "{error}");
+    let none = Credentials { cafile: None, ..rsa("rsa.pkcs8.key") };
+    let error = none.load().unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::NoCa), "{error}");
+}
+
+#[test]
+fn what_cannot_be_used_in_a_directory_is_left_out_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.pem"), fixture("ca.pem")).unwrap();
+    std::fs::write(dir.path().join("b.pem"), "-----BEGIN CERTIFICATE-----\nM?\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    symlink("gone.pem", dir.path().join("c.pem")).unwrap();
+    for backend in BACKENDS {
+        let credentials =
+            Credentials::from_capath(dir.path(), fixture_path("rsa.pem"), private_copy("rsa.pkcs8.key"));
+        let loaded = credentials.backend(*backend).load().unwrap();
+        let [CredentialWarning::CaLeftOut { file: b, .. }, CredentialWarning::CaLeftOut { file: c, .. }] =
+            &*loaded.warnings()
+        else {
+            panic!("{loaded:?}")
+        };
+        assert!(b.ends_with("b.pem") && c.ends_with("c.pem"), "{loaded:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peers_certificate_among_the_cas_makes_no_ca_of_it() {
+    let ca = Ca::new("ca");
+    let leaf = ca.leaf(|_| ());
+    let both = [ca.pem(), &leaf.chain].concat();
+    let trusting = |cas: &str| Credentials::from_pem(cas, leaf.chain.as_str(), leaf.key.as_str());
+    for backend in BACKENDS {
+        let loaded = trusting(&both).backend(*backend).load().unwrap();
+        let [CredentialWarning::CaLeftOut { number: 2, reason, .. }] = &*loaded.warnings() else {
+            panic!("{loaded:?}")
+        };
+        assert!(reason.contains("not the certificate of a CA"), "{reason}");
+        let error = trusting(&leaf.chain).backend(*backend).load().unwrap_err();
+        assert_eq!(error.kind, CredentialKind::Cafile);
+        assert!(error.to_string().contains("not the certificate of a CA"), "{error}");
+    }
+    // One that vouches only for itself may stand there, as in OpenSSL.
+    all_well(&trusting(&both), &ca.credentials(), "with a leaf among the CAs").await;
+}
+
+#[tokio::test]
+async fn an_intermediate_ca_may_be_all_that_is_trusted() {
+    let ca = Ca::new("ca");
+    let below = ca.intermediate("below");
+    let leaf = below.leaf(|_| ());
+    let intermediate = leaf.chain.split_inclusive("-----END CERTIFICATE-----").nth(1).unwrap();
+    let trusting = Credentials::from_pem(intermediate, leaf.chain.as_str(), leaf.key.as_str());
+    all_well(&trusting, &trusting, "an intermediate CA").await;
+}
+
+#[tokio::test]
+async fn an_encrypted_key_opens_with_its_passphrase() {
+    let encrypted = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::new("secret"));
+    all_well(&encrypted, &rsa("rsa.pkcs8.key"), "an encrypted key").await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passphrase");
+    for content in ["secret", "secret\n", "secret\r\n"] {
+        std::fs::write(&file, content).unwrap();
+        let credentials = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::from_file(&file));
+        assert_eq!(*credentials.load().unwrap().warnings(), []);
+    }
+    for backend in BACKENDS {
+        for wrong in ["Secret", "secret\n\n", " secret"] {
+            std::fs::write(&file, wrong).unwrap();
+            let credentials = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::from_file(&file));
+            let error = credentials.backend(*backend).load().unwrap_err();
+            assert_eq!(error.kind, CredentialKind::Keyfile);
+            assert!(matches!(error.fault, CredentialFault::WrongPassphrase), "{error}");
+            assert!(!error.to_string().contains(wrong.trim()), "{error}");
+        }
+    }
+    // A passphrase that no key needs does no harm.
+    rsa("rsa.pkcs8.key").passphrase(Passphrase::new("secret")).load().unwrap();
+}
+
+#[test]
+fn a_passphrase_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passphrase");
+    let load = || rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::from_file(&file)).load().unwrap_err();
+    let error = load();
+    assert_eq!((error.kind, error.source.as_str()), (CredentialKind::Passphrase, file.to_str().unwrap()));
+    assert!(matches!(error.fault, CredentialFault::Unreadable(_)), "{error}");
+    std::fs::write(&file, "\n").unwrap();
+    assert!(matches!(load().fault, CredentialFault::EmptyPassphrase), "{}", load());
+}
+
+#[test]
+fn a_passphrase_is_never_shown() {
+    let credentials = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::new("secret"));
+    let shown = format!("{credentials:?} {:?}", credentials.load().unwrap()).replace("rsa.encrypted", "");
+    assert!(!shown.contains("secret") && !shown.contains("115, 101"), "{shown}");
+}
+
+#[test]
+fn an_encryption_that_rustls_does_not_know_is_named_and_mended() {
+    // PBES2 with DES: nothing that OpenSSL would make today.
+    let Some(des) = super::openssl::run(&[
+        "pkcs8",
+        "-topk8",
+        "-in",
+        "rsa.pkcs8.key",
+        "-v2",
+        "des3",
+        "-v2prf",
+        "hmacWithSHA1",
+        "-passout",
+        "pass:secret",
+    ]) else {
+        return;
+    };
+    let credentials = Credentials::from_pem(fixture("ca.pem"), fixture("rsa.pem"), des)
+        .passphrase(Passphrase::new("secret"));
+    let error = credentials.clone().backend(Backend::Rustls).load().unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::UnsupportedEncryption(_)), "{error}");
+    assert!(error.to_string().contains("openssl pkcs8 -topk8 -in"), "{error}");
+    if cfg!(feature = "openssl") {
+        assert_eq!(credentials.load().unwrap().backend(), Backend::OpenSsl);
+    }
+}
+
+#[test]
+fn a_key_that_others_can_read_is_warned_about() {
+    for backend in BACKENDS {
+        for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            let key = private_copy("rsa.pkcs8.key");
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+            let credentials = Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), &key);
+            let loaded = credentials.backend(*backend).load().unwrap();
+            match (&*loaded.warnings(), exposed) {
+                ([], false) => {}
+                ([warning @ CredentialWarning::KeyExposed { .. }], true) => {
+                    assert!(
+                        warning.to_string().contains(&format!("chmod go-rwx {}", key.display())),
+                        "{warning}"
+                    );
+                }
+                other => panic!("{mode:o}: {other:?}"),
+            }
+        }
+    }
+    // A passphrase keeps them out.
+    let credentials = Credentials::from_files(
+        fixture_path("ca.pem"),
+        fixture_path("rsa.pem"),
+        fixture_path("rsa.encrypted-pkcs8.key"),
+    );
+    let loaded = credentials.passphrase(Passphrase::new("secret")).load().unwrap();
+    assert_eq!(*loaded.warnings(), []);
+}

@@ -1,0 +1,146 @@
+//! Certificates that are renewed while connections stand.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::pki::Ca;
+use super::*;
+use crate::net::tls::{CredentialFault, CredentialKind, Refusal};
+
+/// Writes the three files that `in_files` reads.
+fn write(dir: &Path, ca: &str, certificate: &str, key: &str) {
+    for (name, content) in [("ca.pem", ca), ("node.pem", certificate), ("node.key", key)] {
+        write_one(dir, name, content);
+    }
+}
+
+/// In one step, as tools that renew certificates do.
+fn write_one(dir: &Path, name: &str, content: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let new = dir.join("new");
+    std::fs::write(&new, content).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::rename(new, dir.join(name)).unwrap();
+}
+
+fn in_files(dir: &Path, backend: Backend) -> Credentials {
+    Credentials::from_files(dir.join("ca.pem"), dir.join("node.pem"), dir.join("node.key")).backend(backend)
+}
+
+/// What the tls shows to a peer of this CA.
+async fn shown(tls: &MutualTls, peer: &Credentials) -> Result<Vec<u8>, TlsError> {
+    let peer = End::load(peer, &[&TLS12, &TLS13]);
+    let (at_peer, ours) = meet(&peer, &End::Ours(Tls::Mutual(tls.clone()))).await;
+    ours?;
+    Ok(at_peer?.peer_certificate().unwrap().to_vec())
+}
+
+async fn still_stands(a: &mut Stream, b: &mut Stream) {
+    a.write_all(b"word").await.unwrap();
+    a.flush().await.unwrap();
+    let mut word = [0; 4];
+    b.read_exact(&mut word).await.unwrap();
+    b.write_all(&word).await.unwrap();
+    b.flush().await.unwrap();
+    a.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"word");
+}
+
+#[tokio::test]
+async fn a_reload_is_for_new_connections_and_leaves_standing_ones_alone() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (Ca::new("old"), Ca::new("new"));
+        let (first, second) = (old.leaf(|_| ()), new.leaf(|_| ()));
+        write(dir.path(), old.pem(), &first.chain, &first.key);
+        let tls = in_files(dir.path(), *backend).load().unwrap();
+        let other_handle = tls.clone();
+        let (a, b) = meet(&End::Ours(Tls::Mutual(tls.clone())), &End::Ours(Tls::Mutual(tls.clone()))).await;
+        let (mut a, mut b) = (a.unwrap(), b.unwrap());
+        assert_eq!(shown(&tls, &old.credentials()).await.unwrap(), first.der);
+
+        assert!(!tls.reload().unwrap(), "nothing has changed");
+        write(dir.path(), new.pem(), &second.chain, &second.key);
+        assert_eq!(shown(&tls, &old.credentials()).await.unwrap(), first.der, "not before the reload");
+        assert!(tls.reload().unwrap());
+        assert_eq!(shown(&other_handle, &new.credentials()).await.unwrap(), second.der);
+        let error = shown(&tls, &old.credentials()).await.unwrap_err();
+        assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{error:?}");
+        still_stands(&mut a, &mut b).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reload_that_fails_names_the_file_and_changes_nothing() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = Ca::new("ca");
+        let (first, second) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
+        write(dir.path(), ca.pem(), &first.chain, &first.key);
+        let tls = in_files(dir.path(), *backend).load().unwrap();
+
+        // The certificate is there before its key.
+        write(dir.path(), ca.pem(), &second.chain, &first.key);
+        let error = tls.reload().unwrap_err();
+        assert!(matches!(error.fault, CredentialFault::KeyMismatch), "{error}");
+        assert_eq!(error.source, dir.path().join("node.key").display().to_string());
+        assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+        for (name, kind) in [
+            ("ca.pem", CredentialKind::Cafile),
+            ("node.pem", CredentialKind::Certificate),
+            ("node.key", CredentialKind::Keyfile),
+        ] {
+            write(dir.path(), ca.pem(), &second.chain, &second.key);
+            write_one(dir.path(), name, "half a fi");
+            let error = tls.reload().unwrap_err();
+            assert_eq!((error.kind, error.source), (kind, dir.path().join(name).display().to_string()));
+            assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+            assert!(matches!(tls.reload().unwrap_err().fault, CredentialFault::Unreadable(_)));
+        }
+        write(dir.path(), ca.pem(), &second.chain, &second.key);
+        assert!(tls.reload().unwrap());
+        assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), second.der);
+    }
+}
+
+/// Waits until it shows something else.
+async fn until_shown(tls: &MutualTls, peer: &Credentials, der: &[u8]) {
+    while shown(tls, peer).await.unwrap() != der {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn files_that_change_are_taken_up_and_bad_ones_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let cas = tempfile::tempdir().unwrap();
+    let (ca, other) = (Ca::new("ca"), Ca::new("other"));
+    std::fs::write(cas.path().join("ca.pem"), ca.pem()).unwrap();
+    let (first, second) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
+    write(dir.path(), ca.pem(), &first.chain, &first.key);
+    let credentials =
+        Credentials { cafile: None, ..in_files(dir.path(), Backend::Rustls) }.capath(cas.path());
+    let tls = credentials.load().unwrap();
+    let watching = tokio::spawn(tls.watch_files(Duration::from_millis(1)));
+    assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+
+    // The certificate first, and then its key: between the two, the old ones stay.
+    write_one(dir.path(), "node.pem", &second.chain);
+    assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+    write_one(dir.path(), "node.key", &second.key);
+    until_shown(&tls, &ca.credentials(), &second.der).await;
+
+    // A CA is added to the directory.
+    let leaf = other.leaf(|_| ());
+    let of_other = Credentials::from_pem(ca.pem(), leaf.chain, leaf.key);
+    assert!(matches!(shown(&tls, &of_other).await.unwrap_err(), TlsError::PeerForeign));
+    std::fs::write(cas.path().join("other.pem"), other.pem()).unwrap();
+    while shown(&tls, &of_other).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+
+    // It ends by itself.
+    drop(tls);
+    watching.await.unwrap();
+}

@@ -1,0 +1,111 @@
+//! TLS on OpenSSL: the anonymous kind, and the mutual kind with what rustls refuses.
+
+mod error;
+mod mutual;
+mod stream;
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode,
+    SslVersion,
+};
+use tokio::net::TcpStream;
+use tokio_openssl::SslStream;
+
+pub(super) use error::tls_error;
+pub(super) use mutual::OpenSslMutual;
+pub(in crate::net) use stream::OpenSslStream;
+
+use super::anonymous::AnonymousUnavailable;
+use super::error::TlsError;
+use super::verify::Showing;
+use crate::net::Stream;
+
+/// How a Zeek without certificate options sets OpenSSL up.
+const ANONYMOUS_CIPHER: &str = "AECDH-AES256-SHA@SECLEVEL=0";
+const ANONYMOUS_GROUP: &str = "P-384";
+
+/// What both kinds have in common.
+fn context() -> Result<SslContextBuilder, ErrorStack> {
+    let mut context = SslContext::builder(SslMethod::tls())?;
+    context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    // Peerings are few and long: nothing is won by resumption, and a resumed session would carry a
+    // certificate that was checked once, long ago.
+    context.set_session_cache_mode(SslSessionCacheMode::OFF);
+    context.set_options(SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
+    context.set_num_tickets(0)?;
+    context.set_mode(
+        SslMode::AUTO_RETRY
+            | SslMode::ENABLE_PARTIAL_WRITE
+            | SslMode::ACCEPT_MOVING_WRITE_BUFFER
+            | SslMode::RELEASE_BUFFERS,
+    );
+    Ok(context)
+}
+
+/// TLS without certificates.
+#[derive(Debug, Clone)]
+pub(super) struct OpenSslAnonymous(SslContext);
+
+impl OpenSslAnonymous {
+    pub(super) fn new() -> Result<Self, AnonymousUnavailable> {
+        let make = || {
+            let mut context = context()?;
+            // In TLS 1.3 there is no such thing.
+            context.set_max_proto_version(Some(SslVersion::TLS1_2))?;
+            context.set_verify(SslVerifyMode::NONE);
+            context.set_groups_list(ANONYMOUS_GROUP)?;
+            context.set_cipher_list(ANONYMOUS_CIPHER)?;
+            Ok(OpenSslAnonymous(context.build()))
+        };
+        make().map_err(|error: ErrorStack| AnonymousUnavailable::Refused(error.to_string()))
+    }
+
+    pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        let ssl = Ssl::new(&self.0).map_err(|error| error::failed(&error))?;
+        shake_hands(ssl, tcp, Showing::Client).await
+    }
+
+    pub(super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        let ssl = Ssl::new(&self.0).map_err(|error| error::failed(&error))?;
+        shake_hands(ssl, tcp, Showing::Server).await
+    }
+}
+
+/// What was found wrong with the peer's certificate during a handshake.
+type Verdict = Arc<Mutex<Option<TlsError>>>;
+
+async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, TlsError> {
+    let mut stream = SslStream::new(ssl, tcp).map_err(|error| error::failed(&error))?;
+    let pinned = Pin::new(&mut stream);
+    match side {
+        Showing::Client => pinned.connect().await,
+        Showing::Server => pinned.accept().await,
+    }
+    .map_err(error::from_handshake)?;
+    let ssl = stream.ssl();
+    tracing::debug!(
+        version = ssl.version_str(),
+        cipher = ssl.current_cipher().map(openssl::ssl::SslCipherRef::name),
+        "TLS stands, on OpenSSL"
+    );
+    Ok(Stream::from_openssl(OpenSslStream::new(stream)))
+}
+
+/// As [`shake_hands`], but the peer's certificate is checked, and what is wrong with it is told.
+async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, TlsError> {
+    let verdict = Verdict::default();
+    let found = verdict.clone();
+    ssl.set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, move |good, check| {
+        if !good {
+            found.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error::verdict(check));
+        }
+        good
+    });
+    shake_hands(ssl, tcp, side)
+        .await
+        .map_err(|error| verdict.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(error))
+}

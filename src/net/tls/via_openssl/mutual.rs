@@ -1,0 +1,243 @@
+//! Mutual TLS on OpenSSL.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{Ssl, SslContext, SslVersion};
+use openssl::stack::Stack;
+use openssl::x509::store::{X509Store, X509StoreBuilder};
+use openssl::x509::verify::{X509CheckFlags, X509VerifyFlags, X509VerifyParam};
+use openssl::x509::{X509, X509PurposeId, X509StoreContext, X509VerifyResult};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ProtocolVersion, SupportedProtocolVersion};
+
+use super::super::credential_error::{CredentialError, CredentialFault, CredentialKind};
+use super::super::credentials::Credentials;
+use super::super::error::TlsError;
+use super::super::material::{KeySection, Material, Raw, key_section};
+use super::super::verify::{Showing, server_name};
+use super::super::warning::CredentialWarning;
+use super::error;
+use crate::net::Stream;
+
+/// As Broker has it.
+const CIPHERS: &str = "HIGH:!aNULL:!MD5";
+
+/// Both sides of mutual TLS.
+pub(in super::super) struct OpenSslMutual {
+    context: SslContext,
+    trust: Trust,
+    warnings: Vec<CredentialWarning>,
+    /// Whether this, on standby behind rustls, is to take over.
+    chosen: AtomicBool,
+}
+
+impl OpenSslMutual {
+    pub(in super::super) fn new(
+        credentials: &Credentials,
+        raw: &Raw,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, CredentialError> {
+        let fail = |kind| {
+            move |error: ErrorStack| credentials.error(kind, CredentialFault::OpenSsl(error.to_string()))
+        };
+        let certificate = |fault| credentials.error(CredentialKind::Certificate, fault);
+        let keyfile = |fault| credentials.error(CredentialKind::Keyfile, fault);
+        let unusable =
+            |error: ErrorStack| certificate(CredentialFault::UnusableCertificate(error.to_string()));
+
+        let mut context = super::context().map_err(fail(CredentialKind::Backend))?;
+        context.set_cipher_list(CIPHERS).map_err(fail(CredentialKind::Backend))?;
+        context.set_session_id_context(b"zeek-bridge").map_err(fail(CredentialKind::Backend))?;
+        if !versions.iter().any(|version| version.version == ProtocolVersion::TLSv1_3) {
+            context.set_max_proto_version(Some(SslVersion::TLS1_2)).map_err(fail(CredentialKind::Backend))?;
+        }
+        if !versions.iter().any(|version| version.version == ProtocolVersion::TLSv1_2) {
+            context.set_min_proto_version(Some(SslVersion::TLS1_3)).map_err(fail(CredentialKind::Backend))?;
+        }
+
+        let mut material = Material::new(credentials, raw)?;
+        let mut cas = Vec::new();
+        material.trust(credentials, |der| {
+            let ca = X509::from_der(der)?;
+            cas.push(ca.clone());
+            context.cert_store_mut().add_cert(ca)
+        })?;
+        // What stands among the trusted is trusted, self-signed or not, as rustls has it.
+        let store = context.cert_store_mut();
+        store.set_flags(X509VerifyFlags::PARTIAL_CHAIN).map_err(fail(CredentialKind::Backend))?;
+
+        let key = private_key(raw).map_err(keyfile)?;
+        let mut chain = material.chain.iter();
+        let leaf = chain.next().ok_or_else(|| certificate(CredentialFault::NoCertificate(String::new())))?;
+        let leaf = X509::from_der(leaf).map_err(unusable)?;
+        context.set_certificate(&leaf).map_err(unusable)?;
+        for der in chain {
+            context.add_extra_chain_cert(X509::from_der(der).map_err(unusable)?).map_err(unusable)?;
+        }
+        match leaf.public_key() {
+            Ok(public) if !public.public_eq(&key) => return Err(keyfile(CredentialFault::KeyMismatch)),
+            _ => {}
+        }
+        context
+            .set_private_key(&key)
+            .map_err(|error| keyfile(CredentialFault::UnusableKey(error.to_string())))?;
+
+        if server_name(credentials)?.is_some()
+            && let Some(name) = &credentials.verify_name
+        {
+            let param = context.verify_param_mut();
+            // Only subjectAltName counts.
+            param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
+            match name.parse::<IpAddr>() {
+                Ok(ip) => param.set_ip(ip),
+                Err(_) => param.set_host(name),
+            }
+            .map_err(fail(CredentialKind::VerifyName))?;
+        }
+
+        let context = context.build();
+        let trust = Trust::new(cas, context.security_level()).map_err(fail(CredentialKind::Backend))?;
+        doubts(&trust, credentials, &mut material);
+        Ok(OpenSslMutual { context, trust, warnings: material.warnings, chosen: AtomicBool::new(false) })
+    }
+
+    pub(in super::super) fn warnings(&self) -> &[CredentialWarning] {
+        &self.warnings
+    }
+
+    /// Whether this is to take over from rustls.
+    pub(in super::super) fn is_chosen(&self) -> bool {
+        self.chosen.load(Ordering::Relaxed)
+    }
+
+    /// Looks at a peer's certificate that rustls does not take. If it stands the check here, this takes over for
+    /// all connections from now on: only a certificate of our CA brings that about.
+    pub(in super::super) fn consider(
+        &self,
+        side: Showing,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), TlsError> {
+        self.trust.check(side, leaf, intermediates)?;
+        if !self.chosen.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "TLS with OpenSSL instead of rustls from now on: a peer shows a certificate of our CA that rustls \
+                 does not take (X.509 version 1, or that of a CA)"
+            );
+        }
+        Ok(())
+    }
+
+    pub(in super::super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        let ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
+        super::shake_hands_and_check(ssl, tcp, Showing::Client).await
+    }
+
+    pub(in super::super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
+        let ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
+        super::shake_hands_and_check(ssl, tcp, Showing::Server).await
+    }
+}
+
+impl fmt::Debug for OpenSslMutual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenSslMutual").field("chosen", &self.chosen).finish_non_exhaustive()
+    }
+}
+
+/// Our key, opened if need be. OpenSSL is never given a chance to ask for a passphrase at the terminal.
+fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
+    let wrong = |error: ErrorStack| {
+        let text = error.to_string();
+        if text.contains("unsupported") {
+            CredentialFault::UnsupportedEncryption(text)
+        } else {
+            CredentialFault::WrongPassphrase
+        }
+    };
+    match (key_section(&raw.keyfile)?, &raw.passphrase) {
+        (KeySection::Open(der), _) => PKey::private_key_from_der(der.secret_der())
+            .map_err(|error| CredentialFault::UnusableKey(error.to_string())),
+        (_, None) => Err(CredentialFault::Encrypted),
+        (KeySection::Legacy, Some(passphrase)) => {
+            PKey::private_key_from_pem_passphrase(&raw.keyfile, passphrase).map_err(wrong)
+        }
+        (KeySection::Pkcs8(der), Some(passphrase)) => {
+            PKey::private_key_from_pkcs8_passphrase(&der, passphrase).map_err(wrong)
+        }
+    }
+}
+
+/// The trusted CAs, to check certificates outside of a handshake.
+struct Trust {
+    servers: X509Store,
+    clients: X509Store,
+}
+
+impl Trust {
+    fn new(cas: Vec<X509>, security_level: u32) -> Result<Self, ErrorStack> {
+        let store = |purpose| {
+            let mut param = X509VerifyParam::new()?;
+            param.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
+            param.set_purpose(purpose)?;
+            param.set_auth_level(i32::try_from(security_level).unwrap_or(i32::MAX));
+            let mut store = X509StoreBuilder::new()?;
+            store.set_param(&param)?;
+            for ca in &cas {
+                store.add_cert(ca.clone())?;
+            }
+            Ok::<_, ErrorStack>(store.build())
+        };
+        Ok(Trust { servers: store(X509PurposeId::SSL_SERVER)?, clients: store(X509PurposeId::SSL_CLIENT)? })
+    }
+
+    /// Whether that side of a connection may show this chain.
+    fn check(
+        &self,
+        side: Showing,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), TlsError> {
+        let store = match side {
+            Showing::Server => &self.servers,
+            Showing::Client => &self.clients,
+        };
+        let check = || {
+            let leaf = X509::from_der(leaf)?;
+            let mut chain = Stack::new()?;
+            for der in intermediates {
+                chain.push(X509::from_der(der)?)?;
+            }
+            X509StoreContext::new()?.init(store, &leaf, &chain, |check| {
+                check.verify_cert()?;
+                Ok(match check.error() {
+                    X509VerifyResult::OK => None,
+                    _ => Some(error::verdict(check)),
+                })
+            })
+        };
+        match check() {
+            Ok(None) => Ok(()),
+            Ok(Some(verdict)) => Err(verdict),
+            Err(error) => Err(TlsError::PeerUnusable(error.to_string())),
+        }
+    }
+}
+
+/// Checks our certificate as a peer with the same CA would, on either side.
+fn doubts(trust: &Trust, credentials: &Credentials, material: &mut Material) {
+    let Some((leaf, intermediates)) = material.chain.split_first() else { return };
+    for (side, showing) in [("listen", Showing::Server), ("connect", Showing::Client)] {
+        let Err(verdict) = trust.check(showing, leaf, intermediates) else { continue };
+        let warning = CredentialWarning::from_verdict(verdict, credentials, side);
+        // Most faults show on both sides alike.
+        if !material.warnings.contains(&warning) {
+            material.warnings.push(warning);
+        }
+    }
+}
