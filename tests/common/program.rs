@@ -223,7 +223,7 @@ impl Files {
             std::fs::write(&path, pem).unwrap();
             format!("--{option} {} ", path.display())
         };
-        let options = write("cafile", &credentials.cafile)
+        let options = write("cafile", credentials.cafile.as_ref().unwrap())
             + &write("certificate", &credentials.certificate)
             + &write("keyfile", &credentials.keyfile);
         Files { _folder: folder, options }
