@@ -249,6 +249,9 @@ fn time_runs_out() {
     };
     run("--count 2").fails(5, &["0 of 2 messages came"]);
     assert_eq!(run("").code, Some(0));
+    // Nothing to publish is nothing to wait for.
+    let end = Program::run(&format!("{PUBLISH} {address}"), "");
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
     // A server that accepts and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
@@ -292,7 +295,7 @@ fn a_signal_before_all_messages_came_is_no_success() {
     let mut publish = Program::start("publish --topic /t --tls off --listen 127.0.0.1:0");
     publish.address();
     publish.signal("INT");
-    publish.end().fails(1, &["interrupted"]);
+    publish.end_by_itself().fails(1, &["interrupted"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,7 +339,7 @@ async fn a_closed_stdout_ends_a_tap_quietly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_breaks_off_makes_publish_say_that_messages_may_be_lost() {
     let endpoint = Endpoint::new().unwrap();
-    let _subscriber = endpoint.subscribe([Topic::from_static("/t")]).await;
+    let mut subscriber = endpoint.subscribe([Topic::from_static("/t")]).await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // A way to the endpoint that can be cut.
@@ -355,7 +358,8 @@ async fn a_peer_that_breaks_off_makes_publish_say_that_messages_may_be_lost() {
         }
     });
     let mut publish = Program::start(&format!("{PUBLISH} {address} -v"));
-    publish.says("peer added");
+    publish.give("{\"event\":\"e\"}");
+    subscriber.recv().await.unwrap();
     cut.send(()).unwrap();
     publish.says("peer lost");
     publish.end().fails(1, &["peerings that broke: 1"]);

@@ -43,7 +43,71 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
             }
         }
     }
+    for (name, seed) in peerings() {
+        seeds.insert(("peering", name), seed);
+    }
     seeds.retain(|_, seed| seed.len() <= MOST);
+    seeds
+}
+
+/// Operations on two machines, as `src/fuzzing/peering.rs` reads them: twice the operation, and 1 for the second machine.
+mod operation {
+    pub(crate) const PUT_IN: u8 = 0;
+    pub(crate) const ENVELOPE: u8 = 2 * 2;
+    pub(crate) const ARRIVE: u8 = 2 * 3;
+    pub(crate) const ADMIT: u8 = 2 * 5;
+    pub(crate) const SEND: u8 = 2 * 8;
+    pub(crate) const SET_FILTER: u8 = 2 * 9;
+    pub(crate) const LEAVE: u8 = 2 * 10;
+    pub(crate) const PING: u8 = 2 * 12;
+    /// Settings: tight limits; the larger id; the listener.
+    pub(crate) const TIGHT: u8 = 1;
+    pub(crate) const LARGER: u8 = 2;
+    pub(crate) const LISTENER: u8 = 4;
+}
+
+fn peerings() -> Vec<(String, Vec<u8>)> {
+    use operation::*;
+    let mut seeds = Vec::new();
+    // A captured side speaks to the first machine, in the place of the second.
+    for fixture in Fixture::all() {
+        for side in Side::BOTH {
+            let stream = fixture.stream(side);
+            if !(1..=MOST / 2).contains(&stream.len()) {
+                continue;
+            }
+            for id in [0, LARGER] {
+                let mut seed = vec![id | if side == Side::Connector { LISTENER } else { 0 }];
+                for chunk in stream.chunks(100) {
+                    seed.extend([PUT_IN, chunk.len().try_into().unwrap()]);
+                    seed.extend(chunk);
+                    seed.push(ADMIT);
+                }
+                let name =
+                    format!("{}-{side:?}-to-{}", fixture.name, if id == 0 { "small" } else { "large" });
+                seeds.push((name.to_lowercase(), seed));
+            }
+        }
+    }
+    // The two speak to each other.
+    for settings in [0, LARGER, LISTENER, LARGER | LISTENER] {
+        let mut seed = vec![settings, SET_FILTER, 2];
+        for _ in 0..4 {
+            seed.extend([ARRIVE, ADMIT, ARRIVE | 1, ADMIT | 1]);
+        }
+        seed.extend([SEND, 2, b'h', b'i', SEND | 1, 0, SET_FILTER | 1, 1, ARRIVE, ARRIVE | 1, PING]);
+        seeds.push((format!("two-{settings}"), seed.clone()));
+        let garbage = [&seed[..], &[PUT_IN, 4, 0, 0, 0, 0]].concat();
+        seeds.push((format!("two-{settings}-and-garbage"), garbage));
+        let byes = [&seed[..], &[ENVELOPE, 5, ENVELOPE, 5]].concat();
+        seeds.push((format!("two-{settings}-and-bye-twice"), byes));
+        seed.extend([LEAVE, SEND | 1, 1, b'x', ARRIVE | 1, ARRIVE]);
+        seeds.push((format!("two-{settings}-and-one-leaves"), seed));
+    }
+    // A frame that is too large for a handshake under tight limits.
+    let mut large = vec![TIGHT, PUT_IN, 154, 0, 0, 0, 200];
+    large.extend([0; 150]);
+    seeds.push(("large-handshake".to_owned(), large));
     seeds
 }
 

@@ -298,7 +298,7 @@ const fn is_ours(error: &LinkError) -> bool {
     )
 }
 
-fn deadline(wait: Duration) -> tokio::time::Instant {
+pub(super) fn deadline(wait: Duration) -> tokio::time::Instant {
     let now = tokio::time::Instant::now();
     now.checked_add(wait).unwrap_or(now)
 }

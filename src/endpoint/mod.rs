@@ -275,7 +275,7 @@ impl Endpoint {
             }
         }
         // They have it at the same time, so that many are not waited for longer than one.
-        let deadline = after(self.0.context.config.patience).into();
+        let deadline = link::deadline(self.0.context.config.patience);
         for peer in full {
             match peer.queue.push(envelope, deadline).await {
                 Ok(()) => reached = reached.saturating_add(1),

@@ -88,10 +88,6 @@ impl Program {
         stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
     }
 
-    pub fn close_stdin(&mut self) {
-        self.stdin = None;
-    }
-
     /// The next line of its data, which is JSON.
     pub fn line(&mut self) -> Json {
         let line = self.text();
@@ -131,9 +127,14 @@ impl Program {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// Waits for its end.
+    /// Ends its stdin and waits for its end.
     pub fn end(mut self) -> End {
-        self.close_stdin();
+        self.stdin = None;
+        self.end_by_itself()
+    }
+
+    /// Waits for its end, with its stdin open.
+    pub fn end_by_itself(mut self) -> End {
         // Its output ends with it.
         let deadline = Instant::now() + LIMIT;
         let mut stdout = Vec::new();
@@ -221,6 +222,8 @@ impl Files {
             let PemSource::Memory(pem) = source else { panic!("not in memory") };
             let path = folder.path().join(option);
             std::fs::write(&path, pem).unwrap();
+            // A key that others can read is warned about.
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
             format!("--{option} {} ", path.display())
         };
         let options = write("cafile", credentials.cafile.as_ref().unwrap())

@@ -20,7 +20,7 @@ async fn both_sides_tell_of_a_new_peer_and_of_its_leaving() {
         connect_with(&b, &listener, connector_tls).await.unwrap();
         assert_eq!(added(&mut at_a).await, b.id());
         let address = status(&mut at_b, |status| match status {
-            Status::PeerAdded { peer, address } if *peer == a.id() => Some(address.clone()),
+            Status::PeerAdded { peer, address, .. } if *peer == a.id() => Some(address.clone()),
             _ => None,
         });
         assert_eq!(*address.await, *listener.local_addr().to_string());

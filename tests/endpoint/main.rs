@@ -13,6 +13,7 @@
     reason = "test code"
 )]
 
+mod certificates;
 #[path = "../common/raw.rs"]
 mod raw;
 mod support;
@@ -24,3 +25,5 @@ mod messages;
 mod redundant;
 mod slow;
 mod tls;
+mod tls_crowd;
+mod tls_kinds;

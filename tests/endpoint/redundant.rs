@@ -143,3 +143,78 @@ async fn wanted_peers(endpoint: &Endpoint, count: usize) -> Vec<EndpointId> {
     })
     .await
 }
+
+/// Everybody listens and connects to everybody: each pair is connected twice, and peers once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_mesh_every_pair_has_one_peering() {
+    const COUNT: usize = 8;
+    for tls in kinds_of_tls().map(|(tls, _)| tls) {
+        let mut mesh = Vec::new();
+        for _ in 0..COUNT {
+            let endpoint = endpoint();
+            let subscriber = subscribe(&endpoint, "/t").await;
+            let listener = listen_with(&endpoint, tls.clone()).await;
+            mesh.push((endpoint, subscriber, listener.local_addr().to_string()));
+        }
+        let mut connectors = Vec::new();
+        for (from, ..) in &mesh {
+            for (to, _, address) in mesh.iter().filter(|(to, ..)| to.id() != from.id()) {
+                connectors.push((from.connect(address, tls.clone(), SOON), to.id()));
+            }
+        }
+        for (connector, to) in &mut connectors {
+            assert_eq!(within("an attempt", connector.first_attempt()).await.unwrap(), *to);
+        }
+        for (endpoint, ..) in &mesh {
+            wanted(endpoint, "/t", COUNT - 1).await;
+            assert_eq!(endpoint.publish(topic("/t"), &text("first")).await, Ok(COUNT - 1));
+        }
+        for (endpoint, ..) in &mesh {
+            assert_eq!(endpoint.publish(topic("/t"), &text("last")).await, Ok(COUNT - 1));
+        }
+        for (_, subscriber, _) in &mut mesh {
+            let mut texts = Vec::new();
+            while texts.iter().filter(|text| *text == "last").count() < COUNT - 1 {
+                texts.push(next_text(subscriber).await);
+            }
+            assert_eq!(texts.len(), 2 * (COUNT - 1), "each message once from each");
+        }
+    }
+}
+
+/// Peerings that are ended from both sides again and again, and begun again from both sides.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_any_number_of_ends_there_is_one_peering_again() {
+    for ids in [[id(1), id(2)], [id(2), id(1)]] {
+        let [a, b] = ids.map(endpoint_of);
+        let (mut heard_at_a, mut heard_at_b) = (subscribe(&a, "/t").await, subscribe(&b, "/t").await);
+        let (listener_a, listener_b) = (listen(&a).await, listen(&b).await);
+        let _to_b = a.connect(&listener_b.local_addr().to_string(), Tls::Off, SOON);
+        let _to_a = b.connect(&listener_a.local_addr().to_string(), Tls::Off, SOON);
+        for round in 0..30 {
+            wanted(&a, "/t", 1).await;
+            wanted(&b, "/t", 1).await;
+            let (by_a, by_b) = match round % 3 {
+                0 => (a.unpeer(b.id()).await, true),
+                1 => (true, b.unpeer(a.id()).await),
+                _ => tokio::join!(a.unpeer(b.id()), b.unpeer(a.id())),
+            };
+            assert!(by_a || by_b);
+        }
+        // Messages may go down with a peering that is on its way out; some get through in the end.
+        for (from, heard) in [(&a, &mut heard_at_b), (&b, &mut heard_at_a)] {
+            within("a message", async {
+                loop {
+                    wanted(from, "/t", 1).await;
+                    from.publish(topic("/t"), &text("through")).await.unwrap();
+                    let wait = std::time::Duration::from_millis(200);
+                    if tokio::time::timeout(wait, heard.recv()).await.is_ok() {
+                        return;
+                    }
+                }
+            })
+            .await;
+        }
+        assert_eq!((a.peers().len(), b.peers().len()), (1, 1));
+    }
+}

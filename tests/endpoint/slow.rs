@@ -108,9 +108,11 @@ async fn patience_with_many_is_not_longer_than_with_one() {
         slow.push(Raw::connect(id(n), listener.local_addr(), &["/t"]).await);
     }
     wanted(&hub, "/t", slow.len()).await;
+    // From here on time is what is waited for: it goes on when there is nothing else to do.
+    tokio::time::pause();
     let mut longest = Duration::ZERO;
     while !hub.peers().is_empty() {
-        let start = std::time::Instant::now();
+        let start = tokio::time::Instant::now();
         let reached =
             within("a publish", hub.publish(topic("/t"), &text("x".repeat(500_000)))).await.unwrap();
         longest = longest.max(start.elapsed());
@@ -118,8 +120,7 @@ async fn patience_with_many_is_not_longer_than_with_one() {
             break;
         }
     }
-    // Half of what it would be one after the other.
-    assert!(longest < patience * u32::from(SLOW) / 2, "{longest:?}");
+    assert!(longest < patience * 2, "{longest:?}");
     for _ in 0..SLOW {
         assert!(matches!(removed(&mut statuses).await, Some(LinkError::Overflow { .. })));
     }

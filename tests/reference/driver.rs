@@ -112,7 +112,7 @@ pub(crate) struct Kind {
     pub(crate) ours: Tls,
     /// The reference's options.
     pub(crate) theirs: Vec<String>,
-    _files: Option<TempDir>,
+    pub(crate) _files: Option<TempDir>,
 }
 
 impl Kind {

@@ -5,7 +5,7 @@
 //!
 //! - options: `--listen PORT` (0: any; prints `listening PORT`), `--connect PORT`, `--retry SECONDS`,
 //!   `--subscribe TOPIC`, `--peer-buffer-size N`, `--format text|hex`;
-//!   `--disable-ssl`, or `--ssl-cafile`, `--ssl-certificate` and `--ssl-keyfile`, or nothing for Zeek's anonymous TLS;
+//!   `--disable-ssl`, or `--ssl-cafile` or `--ssl-capath`, `--ssl-certificate`, `--ssl-keyfile` and `--ssl-passphrase`, or nothing for Zeek's anonymous TLS;
 //! - it prints `id UUID` first, then `status NAME PEER ...` for each of Broker's statuses, and for each message
 //!   `message TOPIC TEXT` (the value in Broker's notation) or `message-hex TOPIC HEX` (its bytes);
 //! - lines on its stdin: `publish TOPIC JSON` (Broker's JSON of a value), `publish TOPIC string TEXT`,
@@ -23,6 +23,8 @@
     reason = "test code"
 )]
 
+#[path = "../endpoint/certificates.rs"]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
 mod driver;

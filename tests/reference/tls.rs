@@ -1,9 +1,11 @@
-//! Kinds of TLS that do not go together. Nobody waits for a timeout.
+//! Kinds of TLS that go together, and those that do not. Nobody waits for a timeout.
 
 use std::time::Duration;
 
 use zeek_bridge::endpoint::{Endpoint, LinkError};
+use zeek_bridge::net::tls::{Backend, Credentials, Tls, TlsError};
 
+use crate::certificates::*;
 use crate::driver::*;
 use crate::support::*;
 
@@ -58,5 +60,171 @@ async fn certificates_of_another_authority() {
     for error in [connecting, listening] {
         assert!(matches!(error, LinkError::Tls(_)), "{error}");
         assert!(error.to_string().contains("CA"), "{error}");
+    }
+}
+
+/// The reference's options for a certificate of the fixtures.
+fn certificate(ca: &str, certificate: &str, key: &str) -> Vec<String> {
+    let [ca, certificate, key] = [ca, certificate, key].map(|name| fixture(name).display().to_string());
+    ["--ssl-cafile", &ca, "--ssl-certificate", &certificate, "--ssl-keyfile", &key]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+fn with_passphrase(mut options: Vec<String>) -> Vec<String> {
+    options.extend(["--ssl-passphrase".to_owned(), "secret".to_owned()]);
+    options
+}
+
+/// Both directions, and a message each way.
+async fn go_together(program: &str, ours: Tls, theirs: Vec<String>) {
+    let kind = Kind { ours, theirs, _files: None };
+    for connector in [Connector::Ours, Connector::Theirs] {
+        let ours = patient();
+        let mut heard = subscribe(&ours, "/ours").await;
+        let options = ["--subscribe", "/theirs", "--retry", "1"];
+        let mut pair = Pair::new(ours, program, &kind, connector, &options).await;
+        wanted(&pair.ours, "/theirs", 1).await;
+        pair.ours.publish(topic("/theirs"), &text("from ours")).await.unwrap();
+        assert_eq!(pair.theirs.line("message /theirs ").await, "from ours");
+        pair.theirs.say("publish /ours string from theirs").await;
+        assert_eq!(next_text(&mut heard).await, "from theirs");
+        assert_eq!(pair.ours.identity(pair.theirs.id).is_some(), matches!(kind.ours, Tls::Mutual(_)));
+    }
+}
+
+#[tokio::test]
+async fn version_3_certificates_with_every_kind_of_key() {
+    let program = reference_or_skip!();
+    for backend in BACKENDS {
+        let theirs = certificate("ca.pem", "ec.pem", "ec.sec1.key");
+        go_together(&program, mutual(&encrypted(), *backend), theirs).await;
+        for key in ["rsa.encrypted-pkcs8.key", "rsa.encrypted-legacy.key"] {
+            let theirs = with_passphrase(certificate("ca.pem", "rsa.pem", key));
+            go_together(&program, mutual(&version3(), *backend), theirs).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn cas_in_directories() {
+    let program = reference_or_skip!();
+    let cas = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("ca.pem"), cas.path().join("ca.pem")).unwrap();
+    // The name under which OpenSSL looks for it.
+    let hash = std::process::Command::new("openssl")
+        .args(["x509", "-noout", "-hash", "-in"])
+        .arg(fixture("ca.pem"))
+        .output()
+        .unwrap();
+    let hash = String::from_utf8(hash.stdout).unwrap();
+    std::os::unix::fs::symlink("ca.pem", cas.path().join(format!("{}.0", hash.trim()))).unwrap();
+    for backend in BACKENDS {
+        let ours = Credentials::from_capath(cas.path(), fixture("rsa.pem"), fixture("rsa.pkcs8.key"));
+        let mut theirs = certificate("ca.pem", "ec.pem", "ec.sec1.key");
+        theirs.splice(..2, ["--ssl-capath".to_owned(), cas.path().display().to_string()]);
+        go_together(&program, mutual(&ours, *backend), theirs).await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_1_certificate_and_rustls_alone() {
+    let program = reference_or_skip!();
+    let ours = mutual(&version3(), Backend::Rustls);
+    let theirs = certificate("ca.pem", "v1.pem", "v1.key");
+    let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+    let kind = Kind { ours, theirs: Vec::new(), _files: None };
+    let (connecting, listening) = errors(&program, &kind, &theirs).await;
+    for error in [connecting, listening] {
+        assert!(matches!(error, LinkError::Tls(TlsError::PeerVersion1)), "{error}");
+        assert!(error.to_string().contains("-extfile v3.ext"), "{error}");
+    }
+}
+
+#[cfg(feature = "openssl")]
+mod with_openssl {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_zeek_out_of_the_box() {
+        let program = reference_or_skip!();
+        go_together(&program, Tls::anonymous().unwrap(), Vec::new()).await;
+    }
+
+    #[tokio::test]
+    async fn anonymous_tls_against_everything_else() {
+        let program = reference_or_skip!();
+        let kind = Kind { ours: Tls::anonymous().unwrap(), theirs: Vec::new(), _files: None };
+        let (connecting, listening) = errors(&program, &kind, &["--disable-ssl"]).await;
+        for error in [connecting, listening] {
+            assert!(matches!(error, LinkError::Tls(TlsError::NotTls)), "{error}");
+        }
+        let (connecting, listening) = errors(&program, &kind, &Kind::mutual().theirs()).await;
+        for error in [connecting, listening] {
+            assert!(matches!(error, LinkError::Tls(TlsError::NotAnonymous(_))), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn version_1_certificates() {
+        let program = reference_or_skip!();
+        let theirs = || certificate("ca.pem", "v1.pem", "v1.key");
+        // A modern one of ours finds out by itself; the reference, when it connects, comes back.
+        go_together(&program, mutual(&version3(), Backend::Auto), theirs()).await;
+        go_together(&program, mutual(&version3(), Backend::OpenSsl), theirs()).await;
+        go_together(&program, mutual(&version1(), Backend::Auto), theirs()).await;
+        go_together(&program, mutual(&legacy(), Backend::Auto), theirs()).await;
+        // A version 1 CA.
+        let ours =
+            Credentials::from_files(fixture("v1-ca.pem"), fixture("ec-by-v1-ca.pem"), fixture("ec.sec1.key"));
+        let theirs = certificate("v1-ca.pem", "ec-by-v1-ca.pem", "ec.sec1.key");
+        go_together(&program, mutual(&ours, Backend::Auto), theirs).await;
+    }
+
+    #[tokio::test]
+    async fn a_cas_own_certificate_as_everybodys() {
+        let program = reference_or_skip!();
+        let folder = tempfile::tempdir().unwrap();
+        let [file, key] = ["self.pem", "self.key"].map(|name| folder.path().join(name).display().to_string());
+        // As a site would that has read half of a manual.
+        let made = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "30", "-subj", "/CN=everybody"])
+            .args(["-out", &file, "-keyout", &key])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let theirs = ["--ssl-cafile", &file, "--ssl-certificate", &file, "--ssl-keyfile", &key];
+        let ours = Credentials::from_files(&file, &file, &key);
+        go_together(&program, mutual(&ours, Backend::Auto), theirs.map(str::to_owned).to_vec()).await;
+    }
+
+    #[tokio::test]
+    async fn mismatches_on_openssl() {
+        let program = reference_or_skip!();
+        let kind = |credentials: Credentials| Kind {
+            ours: mutual(&credentials, Backend::OpenSsl),
+            theirs: Vec::new(),
+            _files: None,
+        };
+        let (connecting, listening) = errors(&program, &kind(version3()), &[]).await;
+        for error in [connecting, listening] {
+            assert!(error.to_string().contains("--tls anonymous"), "{error}");
+        }
+        let (connecting, listening) = errors(&program, &kind(version3()), &["--disable-ssl"]).await;
+        for error in [connecting, listening] {
+            assert!(matches!(error, LinkError::Tls(TlsError::NotTls)), "{error}");
+        }
+        let foreign = certificate("ca.pem", "ec-by-v1-ca.pem", "ec.sec1.key");
+        let foreign: Vec<&str> = foreign.iter().map(String::as_str).collect();
+        let (connecting, listening) = errors(&program, &kind(version3()), &foreign).await;
+        for error in [connecting, listening] {
+            assert!(matches!(error, LinkError::Tls(TlsError::PeerForeign)), "{error}");
+        }
+        let expired = certificate("ca.pem", "expired.pem", "expired.key");
+        let expired: Vec<&str> = expired.iter().map(String::as_str).collect();
+        let (connecting, listening) = errors(&program, &kind(version3()), &expired).await;
+        for error in [connecting, listening] {
+            assert!(matches!(error, LinkError::Tls(TlsError::PeerExpired { .. })), "{error}");
+        }
     }
 }

@@ -72,7 +72,7 @@ pub(crate) enum Command {
     /// {"@data-type": .., "data": ..}. What `tap` prints is taken as well; its "peer", "identity" and "topic" are passed
     /// over.
     ///
-    /// Waits until a peer that wants the topic is there. A bad line is reported and skipped. At the end of stdin
+    /// Each message waits until a peer that wants the topic is there. A bad line is reported and skipped. At the end of stdin
     /// the peers are left only after they have read everything.
     #[command(after_help = exit::HELP)]
     Publish(PublishArgs),
@@ -184,7 +184,7 @@ pub(crate) struct PublishArgs {
     /// The topic to publish under
     #[arg(long, value_name = "T")]
     pub(crate) topic: TopicArg,
-    /// Wait so long for a peer that wants the topic, and exit with 5 if none comes; without it, wait for ever
+    /// Let a message wait so long for a peer that wants it, and exit with 5 if none comes; without this, for ever
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<Seconds>,
     #[command(flatten)]

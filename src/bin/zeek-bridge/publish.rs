@@ -25,7 +25,6 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     };
     let publish = async {
         let peers = network.start(&endpoint, Persistence::FirstMustSucceed).await?;
-        publisher.wait().await?;
         let bad = publisher.publish(input::open(None)?.lines().in_background()).await?;
         Ok((peers, bad))
     };
@@ -88,7 +87,7 @@ impl Publisher<'_> {
         };
         loop {
             match self.endpoint.publish(self.topic.clone(), &value).await {
-                // The last one that wanted it is gone.
+                // Nobody wants it yet, or any more.
                 Ok(0) => self.wait().await?,
                 Ok(_) => return Ok(Ok(())),
                 Err(error) => return Ok(Err(error.to_string())),

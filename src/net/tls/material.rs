@@ -18,12 +18,14 @@ const LARGEST_CA_FILE: u64 = 1024 * 1024;
 /// The bytes of every part.
 pub(super) struct Raw {
     cafile: Option<Vec<u8>>,
-    /// Each file's name and what reading it gave, by name.
-    capath: Vec<(String, Result<Vec<u8>, String>)>,
+    capath: Vec<CaFile>,
     certificate: Vec<u8>,
     pub(super) keyfile: Vec<u8>,
     pub(super) passphrase: Option<Vec<u8>>,
 }
+
+/// A file in a directory of certificates: its name, and what reading it gave.
+type CaFile = (String, Result<Vec<u8>, String>);
 
 /// A fingerprint of everything in a [`Raw`].
 pub(super) type Digest = [u8; digest::SHA256_OUTPUT_LEN];
@@ -88,7 +90,7 @@ impl Raw {
 }
 
 /// All that could be a file of certificates in there, by name.
-fn directory(path: &Path) -> std::io::Result<Vec<(String, Result<Vec<u8>, String>)>> {
+fn directory(path: &Path) -> std::io::Result<Vec<CaFile>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();

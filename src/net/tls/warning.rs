@@ -45,8 +45,10 @@ pub enum CredentialWarning {
     },
     /// Our certificate is that of a CA.
     #[error(
-        "certificate {certificate}: it is that of a CA, which not every peer takes for a peer's own: \
-         sign one with it, with `basicConstraints=CA:FALSE`"
+        "certificate {certificate}: it is that of a CA, which not every peer takes for a peer's own: sign one with it: \
+         `echo basicConstraints=CA:FALSE > v3.ext; openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
+         -subj /CN=NAME -keyout node.key | openssl x509 -req -CA {certificate} -CAkey KEYFILE -CAcreateserial \
+         -days 365 -extfile v3.ext -out node.pem`"
     )]
     IsCa {
         /// Its file.

@@ -3,6 +3,7 @@
 
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
 
+#[cfg(feature = "openssl")]
 use super::pairings::short;
 use super::pki::Ca;
 use super::*;

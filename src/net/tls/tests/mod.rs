@@ -3,6 +3,7 @@
 mod backends;
 mod broken;
 mod credentials;
+mod identities;
 mod openssl;
 mod pairings;
 mod parts;

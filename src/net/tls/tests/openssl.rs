@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::*;
-use crate::net::tls::Refusal;
+use crate::net::tls::{CredentialFault, Passphrase, Refusal};
 
 /// What every end shows that shows anything good, in `openssl`'s words.
 const RSA: [&str; 4] = ["-cert", "rsa.pem", "-key", "rsa.pkcs8.key"];
@@ -34,9 +34,13 @@ pub(super) fn run(arguments: &[&str]) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-fn ours() -> Tls {
+fn mutual(backend: Backend) -> Tls {
     let [ca, certificate, key] = ["ca.pem", "rsa.pem", "rsa.pkcs1.key"].map(fixture_path);
-    Tls::Mutual(Credentials::from_files(ca, certificate, key).backend(Backend::Rustls).load().unwrap())
+    Tls::Mutual(Credentials::from_files(ca, certificate, key).backend(backend).load().unwrap())
+}
+
+fn ours() -> Tls {
+    mutual(Backend::Rustls)
 }
 
 struct Openssl {
@@ -82,8 +86,12 @@ const CLIENT_CHECKS: [&str; 3] = ["-CAfile", "ca.pem", "-verify_return_error"];
 
 /// Connects to `openssl s_server`: a line goes, and comes back reversed.
 async fn connected_to(arguments: &[&str]) -> Result<(), TlsError> {
+    we_connect_to(&ours(), arguments).await
+}
+
+async fn we_connect_to(ours: &Tls, arguments: &[&str]) -> Result<(), TlsError> {
     let (_server, address) = Openssl::server(arguments).await;
-    let mut stream = ours().connect(TcpStream::connect(address).await.unwrap()).await?;
+    let mut stream = ours.connect(TcpStream::connect(address).await.unwrap()).await?;
     let _ = stream.write_all(b"zeek\n").await;
     let mut line = [0; 5];
     match stream.read_exact(&mut line).await {
@@ -97,13 +105,17 @@ async fn connected_to(arguments: &[&str]) -> Result<(), TlsError> {
 
 /// Has `openssl s_client` connect to us: a line comes, and one goes.
 async fn connected_by(arguments: &[&str]) -> Result<(), TlsError> {
+    we_are_connected_by(&ours(), arguments).await
+}
+
+async fn we_are_connected_by(ours: &Tls, arguments: &[&str]) -> Result<(), TlsError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut client = Openssl::start(
         &[&["s_client", "-connect", &address, "-noservername", "-quiet", "-no_ign_eof"], arguments].concat(),
     );
-    let mut stream = ours().accept(listener.accept().await.unwrap().0).await?;
-    assert!(stream.peer_certificate().is_some());
+    let mut stream = ours.accept(listener.accept().await.unwrap().0).await?;
+    assert_eq!(stream.peer_certificate().is_some(), matches!(ours, Tls::Mutual(_)));
     client.stdin.write_all(b"from openssl\n").await.unwrap();
     let mut line = [0; 13];
     stream.read_exact(&mut line).await.unwrap();
@@ -125,6 +137,89 @@ async fn openssl_and_we_understand_each_other() {
             let broker = ["-cipher", "HIGH:!aNULL:!MD5", version];
             connected_to(&[&SERVER_CHECKS[..], &identity, &broker].concat()).await.unwrap();
             connected_by(&[&CLIENT_CHECKS[..], &identity, &broker].concat()).await.unwrap();
+        }
+    }
+}
+
+/// Another end by its kind: what it is started with as a server and as a client, and what comes of it, for us as
+/// the one that connects and the one that listens.
+struct Row {
+    kind: &'static str,
+    server: Vec<&'static str>,
+    client: Vec<&'static str>,
+    outcomes: [&'static str; 2],
+}
+
+/// What comes of each kind of other end, if ours is mutual (and OpenSSL takes what rustls refuses) or anonymous.
+fn table(ours: &Tls) -> Vec<Row> {
+    let (anonymous, openssl) = match ours {
+        Tls::Mutual(mutual) => (false, mutual.backend() == Backend::OpenSsl),
+        _ => (true, true),
+    };
+    let row = |kind, identity: &[&'static str], outcomes: [&'static str; 2]| Row {
+        kind,
+        server: [&SERVER_CHECKS, identity].concat(),
+        client: [&CLIENT_CHECKS, identity].concat(),
+        outcomes: if anonymous { ["NotAnonymous"; 2] } else { outcomes },
+    };
+    let ok = ["ok"; 2];
+    let encrypted = |key| vec!["-cert", "rsa.pem", "-key", key, "-pass", "pass:secret"];
+    let refused_or_nothing = ["refused: HandshakeFailure", "PeerShowedNone"];
+    vec![
+        Row {
+            kind: "anonymous",
+            server: [&["-nocert"], &ANONYMOUS[..]].concat(),
+            client: ANONYMOUS.to_vec(),
+            outcomes: if anonymous { ok } else { refused_or_nothing },
+        },
+        row("mutual v3, RSA", &RSA, ok),
+        row("mutual v3, EC", &EC, ok),
+        row(
+            "mutual v1",
+            &["-cert", "v1.pem", "-key", "v1.key"],
+            if openssl { ok } else { ["PeerVersion1"; 2] },
+        ),
+        row("wrong CA", &["-cert", "ec-by-v1-ca.pem", "-key", "ec.sec1.key"], ["PeerForeign"; 2]),
+        row("expired", &["-cert", "expired.pem", "-key", "expired.key"], ["PeerExpired"; 2]),
+        Row {
+            kind: "no certificate",
+            server: vec!["-nocert"],
+            client: CLIENT_CHECKS.to_vec(),
+            outcomes: if anonymous { ["NotAnonymous"; 2] } else { refused_or_nothing },
+        },
+        row("encrypted key, PKCS#8", &encrypted("rsa.encrypted-pkcs8.key"), ok),
+        row("encrypted key, legacy", &encrypted("rsa.encrypted-legacy.key"), ok),
+    ]
+}
+
+/// What a failure's text has to say.
+fn mend(outcome: &str) -> &'static str {
+    match outcome {
+        "PeerVersion1" => "-extfile v3.ext",
+        "PeerForeign" => "cafile",
+        "PeerExpired" => "days ago: renew it",
+        "NotAnonymous" => "Broker::ssl_certificate",
+        "PeerShowedNone" | "refused: HandshakeFailure" => "--tls anonymous",
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_openssl_meets_every_kind_of_ours() {
+    if !have_openssl() {
+        return;
+    }
+    for ours in BACKENDS.iter().map(|backend| mutual(*backend)).chain(Tls::anonymous().ok()) {
+        for row in table(&ours) {
+            let met =
+                [we_connect_to(&ours, &row.server).await, we_are_connected_by(&ours, &row.client).await];
+            for ((met, outcome), side) in met.into_iter().zip(row.outcomes).zip(["connect", "listen"]) {
+                let what = format!("{ours:?} {side} {}: {met:?}", row.kind);
+                assert_eq!(super::pairings::short(&met), outcome, "{what}");
+                if let Err(error) = met {
+                    assert!(error.to_string().contains(mend(outcome)), "{what}: {error}");
+                }
+            }
         }
     }
 }
@@ -208,6 +303,49 @@ fn the_mend_for_a_version_1_certificate_mends_it() {
     assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
     let mended = certificate.with_extension("pem.v3");
     assert_eq!(*Credentials::from_files(&ca, mended, &key).load().unwrap().warnings(), []);
+}
+
+#[test]
+fn the_mend_for_a_cas_own_certificate_mends_it() {
+    if !have_openssl() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [ca, ca_key] = ["ca.pem", "ca.key"].map(|name| dir.path().join(name));
+    std::fs::write(&ca, fixture("ca.pem")).unwrap();
+    std::fs::copy(private_copy("ca.key"), &ca_key).unwrap();
+    let loaded = Credentials::from_files(&ca, &ca, &ca_key).backend(Backend::Rustls).load().unwrap();
+    let [warning] = &*loaded.warnings() else { panic!("{loaded:?}") };
+    let text = warning.to_string();
+    let mend = text.split('`').nth(1).unwrap().replace("KEYFILE", ca_key.to_str().unwrap());
+    let done =
+        std::process::Command::new("sh").arg("-c").arg(&mend).current_dir(dir.path()).output().unwrap();
+    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+    let [certificate, key] = ["node.pem", "node.key"].map(|name| dir.path().join(name));
+    assert_eq!(*Credentials::from_files(&ca, certificate, key).load().unwrap().warnings(), []);
+}
+
+#[test]
+fn the_mend_for_an_old_encryption_mends_it() {
+    if !have_openssl() {
+        return;
+    }
+    let key = private_copy("rsa.encrypted-legacy.key");
+    let load = |key: &std::path::Path| {
+        Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key)
+            .passphrase(Passphrase::new("secret"))
+            .backend(Backend::Rustls)
+            .load()
+    };
+    let error = load(&key).unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::LegacyEncrypted), "{error}");
+    let text = error.to_string();
+    // The first says what was found; the passphrase, which is asked for at the terminal, is given along.
+    let mend = text.split('`').find(|part| part.starts_with("openssl")).unwrap();
+    let mend = mend.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
+    let done = std::process::Command::new("sh").arg("-c").arg(&mend).output().unwrap();
+    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(*load(&key.with_extension("key.pkcs8")).unwrap().warnings(), []);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::*;
 use crate::net::tls::Refusal;
 
 /// An ending in short, to compare.
-pub(super) fn short(result: &Result<Stream, TlsError>) -> String {
+pub(super) fn short<T>(result: &Result<T, TlsError>) -> String {
     match result {
         Ok(_) => "ok".into(),
         Err(TlsError::Refused(refusal)) => format!("refused: {refusal:?}"),

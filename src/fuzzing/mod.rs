@@ -11,6 +11,10 @@
     reason = "to panic is how a fuzz target speaks"
 )]
 
+mod peering;
+
+pub use peering::peering;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::data::{Subnet, Value};
@@ -216,6 +220,28 @@ mod tests {
         for seed in seeds {
             println!("{}", seed.display());
             body(&fs::read(seed).unwrap());
+        }
+    }
+
+    #[test]
+    fn every_seed_of_a_peering_passes() {
+        run_over_seeds("peering", super::peering);
+    }
+
+    /// Not what a fuzzer would find, but something each time the tests run.
+    #[test]
+    fn thousands_of_random_operations_on_peerings_pass() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..20_000 {
+            let input: Vec<u8> = (0..64)
+                .map(|_| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state.to_be_bytes()[0]
+                })
+                .collect();
+            super::peering(&input);
         }
     }
 

@@ -1,0 +1,433 @@
+//! Two machines, what is on its way between them, and somebody who puts in a word now and then.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::TIGHT;
+use crate::data::{EndpointId, Filter, Topic, Value};
+use crate::peering::{CloseReason, Config, Event, Peering, PeeringError, Side};
+use crate::wire::{
+    Envelope, EnvelopeType, ErrorCode, Handshake, LENGTH_FIELD, Limits, PROTOCOL_VERSION, cut_frame,
+};
+
+/// No byte of theirs is the tag of a handshake message, so that an envelope of theirs is never taken for one.
+const IDS: [EndpointId; 4] = [
+    EndpointId::from_bytes([1; 16]),
+    EndpointId::from_bytes([2; 16]),
+    EndpointId::from_bytes([0x20; 16]),
+    EndpointId::NIL,
+];
+
+/// A byte of settings, then operations, a byte each, with what they need behind them. See `Operations::run`.
+pub fn peering(input: &[u8]) {
+    let Some((&settings, rest)) = input.split_first() else { return };
+    Operations { ends: ends(settings), rest, now: Instant::now(), disturbed: false }.run();
+}
+
+fn ends(settings: u8) -> [End; 2] {
+    let bit = |n: u8| settings & (1 << n) != 0;
+    let limits = if bit(0) { TIGHT } else { Limits::DEFAULT };
+    let ids = if bit(1) { [IDS[1], IDS[0]] } else { [IDS[0], IDS[1]] };
+    let sides = if bit(2) { [Side::Listener, Side::Connector] } else { [Side::Connector, Side::Listener] };
+    let idle_timeout = bit(3).then(|| Duration::from_secs(20));
+    let now = Instant::now();
+    [0, 1].map(|n| End::new(Config { limits, idle_timeout, ..Config::new(ids[n], sides[n]) }, now))
+}
+
+struct Operations<'a> {
+    ends: [End; 2],
+    rest: &'a [u8],
+    now: Instant,
+    /// Something was said by a third, or ended by force: the two need not agree any more.
+    disturbed: bool,
+}
+
+impl<'a> Operations<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(byte)
+    }
+
+    /// A length, and that many bytes, or what is left.
+    fn bytes(&mut self) -> &'a [u8] {
+        let length = usize::from(self.byte().unwrap_or(0)).min(self.rest.len());
+        let (bytes, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        bytes
+    }
+
+    fn run(mut self) {
+        for end in &mut self.ends {
+            end.look();
+        }
+        while let Some(operation) = self.byte() {
+            let n = usize::from(operation & 1);
+            self.operation(n, operation >> 1);
+            for end in &mut self.ends {
+                end.look();
+            }
+        }
+        if !self.disturbed {
+            self.come_to_rest();
+        }
+        for end in &mut self.ends {
+            end.peering.handle_eof();
+            end.look();
+            assert!(end.closed.is_some(), "the end of the stream is the end");
+        }
+    }
+
+    fn operation(&mut self, n: usize, operation: u8) {
+        let now = self.now;
+        match operation % 14 {
+            0 => {
+                let bytes = self.bytes();
+                self.put_in(n, bytes);
+            }
+            1 => {
+                let message = handshake(self.byte().unwrap_or(0));
+                let mut bytes = BytesMut::new();
+                message.encode(&mut bytes).expect("it is small");
+                self.put_in(n, &bytes);
+            }
+            2 => {
+                let envelope = envelope(self.byte().unwrap_or(0));
+                let mut bytes = BytesMut::new();
+                envelope.encode(&mut bytes).expect("it is small");
+                self.put_in(n, &bytes);
+            }
+            // What is on its way arrives, all of it or some bytes.
+            3 => self.arrive(n, usize::MAX),
+            4 => {
+                let count = self.byte().unwrap_or(1);
+                self.arrive(n, count.into());
+            }
+            5 => self.ends[n].admit(now),
+            6 => {
+                let end = &mut self.ends[n];
+                self.disturbed |= end.introduced && !end.answered;
+                end.answered |= end.introduced;
+                end.peering.refuse_redundant();
+            }
+            7 => {
+                let seconds = self.byte().unwrap_or(0);
+                self.now += Duration::from_secs(seconds.into());
+                self.disturbed = true;
+                for end in &mut self.ends {
+                    end.time(self.now);
+                }
+            }
+            8 => {
+                let text = Bytes::copy_from_slice(self.bytes());
+                self.ends[n].send(text);
+            }
+            9 => {
+                // No more topics than the tight limits allow.
+                let filter = filter(self.byte().unwrap_or(0) & 3);
+                self.ends[n].peering.set_filter(filter.clone()).expect("it is small");
+                self.ends[n].filter = filter;
+            }
+            10 => {
+                self.ends[n].peering.leave(now);
+                self.ends[n].left = true;
+            }
+            11 => {
+                self.ends[n].peering.handle_eof();
+                self.disturbed = true;
+            }
+            12 => self.ping(n),
+            _ => self.ends[n].time(now),
+        }
+    }
+
+    /// A third's words arrive in the middle of what the two say to each other.
+    fn put_in(&mut self, n: usize, bytes: &[u8]) {
+        self.disturbed |= !bytes.is_empty();
+        self.ends[n].arrive(self.now, bytes);
+    }
+
+    fn arrive(&mut self, n: usize, most: usize) {
+        let [a, b] = &mut self.ends;
+        let (end, other) = if n == 0 { (a, b) } else { (b, a) };
+        let count = other.out.len().min(most);
+        let bytes = other.out.split_to(count);
+        end.arrive(self.now, &bytes);
+    }
+
+    /// A ping between two frames is answered by a standing peering with its very bytes.
+    fn ping(&mut self, n: usize) {
+        let (now, end) = (self.now, &mut self.ends[n]);
+        end.look();
+        if !end.peering.is_established() || !end.input.is_empty() {
+            return;
+        }
+        let payload = Bytes::from_static(b"some bytes");
+        let mut bytes = BytesMut::new();
+        Envelope::ping(IDS[2], end.id, payload.clone()).encode(&mut bytes).expect("it is small");
+        let before = end.out.len();
+        end.arrive(now, &bytes);
+        let mut pong = BytesMut::new();
+        Envelope::pong(end.id, IDS[2], payload).encode(&mut pong).expect("it is small");
+        assert_eq!(end.out[before..], pong);
+        // The other has to expect this pong as little as any.
+    }
+
+    /// Everything arrives and everybody is admitted: then the two agree.
+    fn come_to_rest(&mut self) {
+        for _ in 0..100 {
+            for n in [0, 1] {
+                self.arrive(n, usize::MAX);
+                self.ends[n].admit(self.now);
+                self.ends[n].look();
+            }
+        }
+        let [a, b] = &self.ends;
+        assert!(a.out.is_empty() && b.out.is_empty(), "they have nothing more to say");
+        for (one, other) in [(a, b), (b, a)] {
+            if !one.left && !other.left {
+                assert_eq!(one.closed, None);
+                assert!(one.established);
+                assert_eq!(one.peer_filter, other.filter);
+            }
+            if one.established && other.established {
+                // A message may come when the one it is for has gone; otherwise nothing is lost.
+                let complete = !one.left && !other.left;
+                assert!(other.sent.starts_with(&one.received) && (!complete || one.received == other.sent));
+            }
+            let expected = match &one.closed {
+                None | Some(CloseReason::Left) => true,
+                Some(CloseReason::Failed(PeeringError::Refused { code, .. })) => {
+                    other.left && *code == ErrorCode::SHUTTING_DOWN
+                }
+                _ => false,
+            };
+            assert!(expected, "{:?}", one.closed);
+            // The one case in which one side's last handshake message crosses the other's leaving.
+            assert!(one.malformed <= usize::from(other.left && !other.established));
+        }
+    }
+}
+
+/// A machine and what is known of it.
+struct End {
+    id: EndpointId,
+    limits: Limits,
+    peering: Peering,
+    input: BytesMut,
+    /// What it said and nobody has heard yet.
+    out: BytesMut,
+    filter: Filter,
+    peer_filter: Filter,
+    introduced: bool,
+    answered: bool,
+    established: bool,
+    peer_leaving: bool,
+    /// It was told to leave.
+    left: bool,
+    closed: Option<CloseReason>,
+    malformed: usize,
+    sent: Vec<Bytes>,
+    received: Vec<Bytes>,
+    /// It has said its first envelope, or the last of a handshake's messages.
+    speaks_envelopes: bool,
+    refused: bool,
+}
+
+impl End {
+    fn new(config: Config, now: Instant) -> Self {
+        End {
+            id: config.id,
+            limits: config.limits,
+            peering: Peering::new(config, now),
+            input: BytesMut::new(),
+            out: BytesMut::new(),
+            filter: Filter::new(),
+            peer_filter: Filter::new(),
+            introduced: false,
+            answered: false,
+            established: false,
+            peer_leaving: false,
+            left: false,
+            closed: None,
+            malformed: 0,
+            sent: Vec::new(),
+            received: Vec::new(),
+            speaks_envelopes: false,
+            refused: false,
+        }
+    }
+
+    fn arrive(&mut self, now: Instant, bytes: &[u8]) {
+        self.input.put_slice(bytes);
+        self.peering.handle_input(now, &mut self.input);
+        assert!(!self.peering.is_closed() || self.input.is_empty(), "nothing is kept after the end");
+        self.look();
+    }
+
+    fn admit(&mut self, now: Instant) {
+        self.answered |= self.introduced;
+        self.peering.admit();
+        self.peering.handle_input(now, &mut self.input);
+    }
+
+    fn send(&mut self, text: Bytes) {
+        let value = Value::String(text.to_vec().into());
+        let envelope = Envelope::data(self.id, Topic::from_static("/t"), &value).expect("it is small");
+        let sent = self.peering.send(&envelope);
+        assert_eq!(sent.is_ok(), self.peering.is_established() && !self.left);
+        if sent.is_ok() {
+            self.sent.push(envelope.payload);
+        }
+    }
+
+    fn time(&mut self, now: Instant) {
+        self.peering.handle_timeout(now);
+        let next = self.peering.poll_timeout();
+        assert!(next.is_none_or(|next| next > now), "a timeout that is over is dealt with");
+    }
+
+    /// Takes what it tells and says, and sees whether that is in order.
+    fn look(&mut self) {
+        let was_closed = self.closed.is_some();
+        let mut events = VecDeque::new();
+        while let Some(event) = self.peering.poll_event() {
+            events.push_back(event);
+        }
+        for event in events {
+            self.told(event);
+        }
+        assert_eq!(self.peering.is_closed(), self.closed.is_some());
+        assert_eq!(self.peering.is_established(), self.established && self.closed.is_none());
+        let mut said = BytesMut::new();
+        let unsent = self.peering.unsent();
+        while let Some(bytes) = self.peering.poll_transmit() {
+            assert!(!bytes.is_empty());
+            said.put_slice(&bytes);
+        }
+        assert_eq!((said.len(), self.peering.unsent()), (unsent, 0));
+        assert!(!was_closed || said.is_empty(), "nothing is said after the end");
+        self.out.put_slice(&said);
+        while let Some(frame) = cut_frame(&mut said, usize::MAX).expect("frames") {
+            self.said(&frame);
+        }
+        assert!(said.is_empty(), "whole frames are said");
+        self.keeps_little();
+        if self.closed.is_some() {
+            assert_eq!(self.peering.poll_timeout(), None);
+        }
+    }
+
+    /// Of the input, no more than part of one frame stays, unless it waits for an answer.
+    fn keeps_little(&self) {
+        let limit = if self.peering.is_established() {
+            self.limits.max_frame
+        } else {
+            self.limits.max_handshake_frame
+        };
+        if self.peering.takes_input() && !self.peering.is_closed() {
+            assert!(self.input.len() < LENGTH_FIELD + limit);
+        }
+    }
+
+    fn told(&mut self, event: Event) {
+        assert_eq!(self.closed, None, "nothing comes after the end: {event:?}");
+        let standing = self.established;
+        match event {
+            Event::Introduced { peer, .. } => {
+                assert!(!self.introduced && peer != self.id && !peer.is_nil());
+                self.introduced = true;
+            }
+            Event::Established { peer, filter } => {
+                assert!(self.answered && !standing && peer != self.id && !peer.is_nil());
+                self.established = true;
+                self.peer_filter = filter;
+            }
+            Event::Message(envelope) => {
+                assert!(standing && matches!(envelope.kind, EnvelopeType::Data | EnvelopeType::Command));
+                self.received.push(envelope.payload);
+            }
+            Event::FilterChanged(filter) => {
+                assert!(standing && filter.topics().len() <= self.limits.max_filter_topics);
+                self.peer_filter = filter;
+            }
+            Event::Malformed(_) => {
+                assert!(standing);
+                self.malformed += 1;
+            }
+            Event::PeerLeaving => {
+                assert!(standing && !self.peer_leaving);
+                self.peer_leaving = true;
+            }
+            Event::Closed(reason) => self.closed = Some(reason),
+        }
+    }
+
+    fn said(&mut self, frame: &Bytes) {
+        assert!(!self.refused, "a refusal is the last word");
+        if let Ok(message) = Handshake::decode(frame, &Limits::DEFAULT) {
+            match message {
+                Handshake::Hello { sender, .. }
+                | Handshake::VersionSelect { sender, .. }
+                | Handshake::DropConn { sender, .. } => assert_eq!(sender, self.id),
+                _ => {}
+            }
+            assert!(!self.speaks_envelopes, "{message:?} in the middle of envelopes");
+            self.speaks_envelopes = matches!(message, Handshake::OriginatorAck);
+            self.refused = matches!(message, Handshake::DropConn { .. });
+            assert!(!self.refused || self.closed.is_some(), "a refusal is the end");
+            return;
+        }
+        let envelope = Envelope::decode(frame).expect("an envelope");
+        envelope.check(&Limits::DEFAULT).expect("a good one");
+        assert_eq!(envelope.sender, self.id);
+        assert!(self.established);
+        self.speaks_envelopes = true;
+    }
+}
+
+/// One of the handshake messages, from one of the ids.
+fn handshake(which: u8) -> Handshake {
+    let sender = IDS[usize::from(which >> 3) % IDS.len()];
+    let other = which & 0x40 != 0;
+    match which & 7 {
+        0 => Handshake::Hello { sender, min_version: if other { 2 } else { 0 }, max_version: 9 },
+        1 => Handshake::Probe,
+        2 => Handshake::VersionSelect { sender, version: if other { 2 } else { PROTOCOL_VERSION } },
+        3 => Handshake::OriginatorSyn(filter(which >> 3)),
+        4 => Handshake::ResponderSynAck(filter(which >> 3)),
+        5 => Handshake::OriginatorAck,
+        6 => Handshake::DropConn {
+            sender,
+            code: if other { ErrorCode::LOGIC_ERROR } else { ErrorCode::REDUNDANT_CONNECTION },
+            description: "no".into(),
+        },
+        _ => Handshake::Hello { sender, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION },
+    }
+}
+
+/// One of the kinds of envelopes, from and for some of the ids.
+fn envelope(which: u8) -> Envelope {
+    let sender = IDS[usize::from(which >> 3) % IDS.len()];
+    let receiver = IDS[usize::from(which >> 5) % IDS.len()];
+    let bye = Bytes::from_static(b"BYE\x01\x01\x01\x01\x01\x01\x01\x01");
+    let data = Envelope::data(sender, Topic::from_static("/t"), &Value::Count(1)).expect("it is small");
+    match which & 7 {
+        0 => Envelope { receiver, ..data },
+        1 => Envelope { kind: EnvelopeType::Command, receiver, ..data },
+        2 => Envelope::routing_update(sender, receiver, &filter(which)).expect("it is small"),
+        3 => Envelope { kind: EnvelopeType::RoutingUpdate, receiver, ..data },
+        4 => Envelope::ping(sender, receiver, Bytes::new()),
+        5 => Envelope::ping(sender, receiver, bye),
+        6 => Envelope::pong(sender, receiver, bye),
+        _ => Envelope::pong(sender, receiver, Bytes::new()),
+    }
+}
+
+/// A filter of up to seven topics.
+fn filter(which: u8) -> Filter {
+    let topics = ["/a", "/b", "/c", "/a/b", "", "/d", "/e"];
+    topics.iter().take(usize::from(which & 7)).map(|topic| Topic::from_static(topic)).collect()
+}

@@ -1,0 +1,56 @@
+//! TLS of every kind, from the certificates in `fixtures/tls`.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::path::PathBuf;
+
+use zeek_bridge::net::tls::{Backend, Credentials, Passphrase, Tls};
+
+/// Each library that this build has, and the choice between them.
+pub(crate) const BACKENDS: &[Backend] = if cfg!(feature = "openssl") {
+    &[Backend::Rustls, Backend::OpenSsl, Backend::Auto]
+} else {
+    &[Backend::Rustls, Backend::Auto]
+};
+
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name)
+}
+
+/// A certificate of the fixtures with its key, trusting their RSA CA.
+pub(crate) fn credentials(certificate: &str, key: &str) -> Credentials {
+    Credentials::from_files(fixture("ca.pem"), fixture(certificate), fixture(key))
+}
+
+pub(crate) fn mutual(credentials: &Credentials, backend: Backend) -> Tls {
+    Tls::Mutual(credentials.clone().backend(backend).load().unwrap())
+}
+
+/// An ordinary one.
+pub(crate) fn version3() -> Credentials {
+    credentials("ec.pem", "ec.sec1.key")
+}
+
+/// A certificate of another CA.
+pub(crate) fn foreign() -> Credentials {
+    credentials("ec-by-v1-ca.pem", "ec.sec1.key")
+}
+
+pub(crate) fn expired() -> Credentials {
+    credentials("expired.pem", "expired.key")
+}
+
+pub(crate) fn encrypted() -> Credentials {
+    credentials("rsa.pem", "rsa.encrypted-pkcs8.key").passphrase(Passphrase::new("secret"))
+}
+
+/// What only OpenSSL takes.
+#[cfg(feature = "openssl")]
+pub(crate) fn version1() -> Credentials {
+    credentials("v1.pem", "v1.key")
+}
+
+#[cfg(feature = "openssl")]
+pub(crate) fn legacy() -> Credentials {
+    credentials("rsa.pem", "rsa.encrypted-legacy.key").passphrase(Passphrase::new("secret"))
+}

@@ -1,0 +1,85 @@
+//! Many at once, half of them up to no good.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zeek_bridge::net::tls::Tls;
+
+use crate::certificates::*;
+use crate::support::*;
+
+const EACH: usize = 100;
+
+/// An end that will not become a peer, in one of the ways that come to mind. Most are shown the door, which is the
+/// end of this; those that say too little stay, as long as a handshake may take.
+async fn garbage(address: std::net::SocketAddr, number: usize) {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    let noise: Vec<u8> = (0..4096usize).map(|n| (n * 7919 + number * 104_729) as u8).collect();
+    let words: &[u8] = match number % 8 {
+        // Silence, and going at once.
+        0 | 1 => b"",
+        // A plain Broker.
+        2 => b"\0\0\0\x17\x06ZEEK0123456789abcdef\x01\x01",
+        3 => b"GET / HTTP/1.1\r\n\r\n",
+        // The beginning of a TLS record, and no more.
+        4 => &[22, 3, 1, 2, 0, 1, 0, 1],
+        // A record that is all there, with no handshake in it.
+        5 => &[22, 3, 1, 0, 4, 0xff, 0xff, 0xff, 0xff],
+        // An alert.
+        6 => &[21, 3, 3, 0, 2, 2, 40],
+        _ => &noise,
+    };
+    let _ = tcp.write_all(words).await;
+    if number % 8 == 1 {
+        return;
+    }
+    // Until it is shown the door.
+    let _ = tcp.read_to_end(&mut Vec::new()).await;
+}
+
+async fn crowd(tls: Tls, theirs: Tls) {
+    let hub = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600));
+    let mut statuses = hub.status();
+    let listener = listen_with(&hub, tls).await;
+    let address = listener.local_addr();
+    let (mut noise, mut silent) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
+    let mut good = tokio::task::JoinSet::new();
+    for number in 0..EACH {
+        let noisy = if matches!(number % 8, 0 | 4) { &mut silent } else { &mut noise };
+        noisy.spawn(garbage(address, number));
+        let theirs = theirs.clone();
+        good.spawn(async move {
+            // One attempt each.
+            let endpoint = endpoint();
+            let mut connector = endpoint.connect(&address.to_string(), theirs, None);
+            connector.first_attempt().await.map(|_| endpoint)
+        });
+    }
+    let mut endpoints = Vec::new();
+    while let Some(connected) = within("all good ones", good.join_next()).await {
+        endpoints.push(connected.unwrap().unwrap());
+    }
+    let mut there: Vec<_> = endpoints.iter().map(zeek_bridge::endpoint::Endpoint::id).collect();
+    let mut known = Vec::new();
+    while known.len() < EACH {
+        known.push(added(&mut statuses).await);
+    }
+    there.sort();
+    known.sort();
+    assert_eq!(there, known);
+    while let Some(ended) = within("all bad ones", noise.join_next()).await {
+        ended.unwrap();
+    }
+    assert_eq!(hub.peers().len(), EACH);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_hundred_at_once_the_good_half_succeeds() {
+    for backend in BACKENDS {
+        crowd(mutual(&version3(), *backend), mutual(&encrypted(), *backend)).await;
+    }
+    if let Ok(anonymous) = Tls::anonymous() {
+        crowd(anonymous.clone(), anonymous).await;
+    }
+}

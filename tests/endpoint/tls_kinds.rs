@@ -1,0 +1,223 @@
+//! Endpoints with every kind of TLS meet endpoints with every other: what comes of it, and what is said about it.
+//! Nobody waits for a timeout.
+
+use std::time::Duration;
+
+use zeek_bridge::endpoint::{Endpoint, LinkError};
+use zeek_bridge::net::tls::{Backend, Tls, TlsError};
+use zeek_bridge::peering::PeeringError;
+use zeek_bridge::wire::FrameError;
+
+use crate::certificates::*;
+use crate::support::*;
+
+fn patient() -> Endpoint {
+    endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
+}
+
+/// What comes of it, in short.
+fn short(result: &Result<(), LinkError>) -> String {
+    match result {
+        Ok(()) => "ok".into(),
+        Err(LinkError::Tls(TlsError::Refused(refusal))) => format!("refused: {refusal:?}"),
+        Err(LinkError::Tls(error)) => format!("{error:?}").split([' ', '(']).next().unwrap().to_owned(),
+        Err(LinkError::Peering(PeeringError::Framing(FrameError::TooLarge { .. }))) => {
+            "TLS, not frames".into()
+        }
+        Err(LinkError::Peering(PeeringError::ClosedInHandshake { .. })) => "closed".into(),
+        Err(other) => format!("{other:?}"),
+    }
+}
+
+/// The first attempt, as each side sees it.
+async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), LinkError>, Result<(), LinkError>) {
+    let (a, b) = (patient(), patient());
+    let mut statuses = a.status();
+    let listening = listen_with(&a, listener.clone()).await;
+    let connected = connect_with(&b, &listening, connector.clone()).await.map(|_| ());
+    let accepted = status(&mut statuses, |status| match status {
+        zeek_bridge::endpoint::Status::PeerAdded { .. } => Some(Ok(())),
+        zeek_bridge::endpoint::Status::HandshakeFailed { error, .. } => Some(Err(error.clone())),
+        _ => None,
+    })
+    .await;
+    (connected, accepted)
+}
+
+/// What ours makes of the other, as the one that connects and as the one that listens.
+async fn both_ways(ours: &Tls, other: &Tls) -> [Result<(), LinkError>; 2] {
+    [meet(ours, other).await.0, meet(other, ours).await.1]
+}
+
+/// The other ends, each with what ours makes of it, being off, anonymous, and mutual.
+fn table() -> Vec<(&'static str, Tls, [[&'static str; 2]; 3])> {
+    let no_tls = ["TLS, not frames"; 2];
+    let mutual_tls = ["NotAnonymous"; 2];
+    let with = |credentials| mutual(&credentials, Backend::Auto);
+    let table = vec![
+        ("plain", Tls::Off, [["ok"; 2], ["NotTls"; 2], ["NotTls"; 2]]),
+        ("mutual v3", with(version3()), [no_tls, mutual_tls, ["ok"; 2]]),
+        ("wrong CA", with(foreign()), [no_tls, mutual_tls, ["PeerForeign"; 2]]),
+        ("expired", with(expired()), [no_tls, mutual_tls, ["PeerExpired"; 2]]),
+        ("encrypted key", with(encrypted()), [no_tls, mutual_tls, ["ok"; 2]]),
+    ];
+    #[cfg(feature = "openssl")]
+    let table = {
+        // OpenSSL closes without an alert where it sees no TLS.
+        let closed = ["closed", "TLS, not frames"];
+        let refused = ["refused: HandshakeFailure", "Incompatible"];
+        let others = [
+            ("anonymous", Tls::anonymous().unwrap(), [closed, ["ok"; 2], refused]),
+            ("encrypted key, legacy", with(legacy()), [closed, mutual_tls, ["ok"; 2]]),
+        ];
+        table.into_iter().chain(others).collect()
+    };
+    table
+}
+
+/// What a failure's text has to say.
+fn mend(outcome: &str) -> &'static str {
+    match outcome {
+        "TLS, not frames" | "closed" => "TLS",
+        "NotTls" => "Broker::disable_ssl=T",
+        "NotAnonymous" => "--cafile",
+        "Incompatible" | "refused: HandshakeFailure" => "--tls anonymous",
+        "PeerForeign" => "cafile",
+        "PeerExpired" => "days ago: renew it",
+        "PeerVersion1" => "--tls-backend openssl",
+        "OpenSslNext" => "try again",
+        other => panic!("{other}"),
+    }
+}
+
+fn check(what: &str, met: [Result<(), LinkError>; 2], outcomes: [&str; 2]) {
+    for ((met, outcome), side) in met.into_iter().zip(outcomes).zip(["connects", "listens"]) {
+        assert_eq!(short(&met), outcome, "{what}, who {side}: {met:?}");
+        if let Err(error) = met {
+            assert!(error.to_string().contains(mend(outcome)), "{what}, who {side}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_kind_meets_every_kind() {
+    for (kind, other, [off, anonymous, mutually]) in table() {
+        check(&format!("{kind} meets plain"), both_ways(&Tls::Off, &other).await, off);
+        if let Ok(ours) = Tls::anonymous() {
+            check(&format!("{kind} meets anonymous"), both_ways(&ours, &other).await, anonymous);
+        }
+        for backend in BACKENDS {
+            let ours = mutual(&version3(), *backend);
+            check(&format!("{kind} meets {ours:?}"), both_ways(&ours, &other).await, mutually);
+        }
+    }
+}
+
+#[cfg(feature = "openssl")]
+#[tokio::test]
+async fn a_version_1_certificate_is_taken_as_far_as_we_are_free_to() {
+    for (backend, outcomes) in [
+        (Backend::Rustls, ["PeerVersion1"; 2]),
+        (Backend::OpenSsl, ["ok"; 2]),
+        // The connector tries again by itself; who connects to our listener has to.
+        (Backend::Auto, ["ok", "OpenSslNext"]),
+    ] {
+        let other = mutual(&version1(), Backend::Auto);
+        let connecting = meet(&mutual(&version3(), backend), &other).await.0;
+        let listening = meet(&other, &mutual(&version3(), backend)).await.1;
+        check(&format!("v1 meets {backend:?}"), [connecting, listening], outcomes);
+    }
+}
+
+#[cfg(feature = "openssl")]
+#[tokio::test]
+async fn a_peer_with_a_version_1_certificate_that_comes_back_is_taken() {
+    let (a, b) = (patient(), patient());
+    let mut statuses = a.status();
+    let listening = listen_with(&a, mutual(&version3(), Backend::Auto)).await;
+    let address = listening.local_addr().to_string();
+    let _connector = b.connect(&address, mutual(&version1(), Backend::Auto), SOON);
+    assert!(matches!(failed(&mut statuses).await, LinkError::Tls(TlsError::OpenSslNext)));
+    assert_eq!(added(&mut statuses).await, b.id());
+}
+
+#[tokio::test]
+async fn peers_are_known_by_their_certificates() {
+    for backend in BACKENDS {
+        let (a, b) = (patient(), patient());
+        let mut statuses = a.status();
+        let mut heard = subscribe(&a, "/t").await;
+        let listening = listen_with(&a, mutual(&encrypted(), *backend)).await;
+        connect_with(&b, &listening, mutual(&version3(), *backend)).await.unwrap();
+        let (line, told) = status(&mut statuses, |status| match status {
+            zeek_bridge::endpoint::Status::PeerAdded { identity, .. } => {
+                Some((status.to_string(), identity.clone()))
+            }
+            _ => None,
+        })
+        .await;
+        let identity = told.unwrap();
+        assert_eq!(identity.subject, "CN=ec-leaf");
+        assert!(line.contains(&format!("CN=ec-leaf sha256:{}", identity.sha256_hex())), "{line}");
+        assert_eq!(b.identity(a.id()).unwrap().subject, "CN=rsa-leaf");
+
+        wanted(&b, "/t", 1).await;
+        b.publish(topic("/t"), &text("who am I?")).await.unwrap();
+        let message = within("a message", heard.recv()).await.unwrap();
+        assert_eq!(a.identity(message.peer()), Some(identity));
+        assert_eq!(a.identity(id(9)), None);
+        within("the end", b.shutdown()).await;
+        lost(&mut statuses).await;
+        assert_eq!(a.identity(b.id()), None);
+    }
+}
+
+#[tokio::test]
+async fn without_certificates_nobody_is_known() {
+    for tls in [Some(Tls::Off), Tls::anonymous().ok()].into_iter().flatten() {
+        let (a, b) = (patient(), patient());
+        let listening = listen_with(&a, tls.clone()).await;
+        connect_with(&b, &listening, tls).await.unwrap();
+        assert_eq!((a.identity(b.id()), b.identity(a.id())), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_renewed_under_standing_peerings() {
+    for backend in BACKENDS {
+        let dir = tempfile::tempdir().unwrap();
+        let [certificate, key] = ["node.pem", "node.key"].map(|name| dir.path().join(name));
+        let put = |from: &str, and: &str| {
+            std::fs::copy(fixture(from), &certificate).unwrap();
+            std::fs::copy(fixture(and), &key).unwrap();
+        };
+        put("rsa.pem", "rsa.pkcs8.key");
+        let credentials =
+            zeek_bridge::net::tls::Credentials::from_files(fixture("ca.pem"), &certificate, &key);
+        let tls = credentials.backend(*backend).load().unwrap();
+
+        let hub = patient();
+        let mut statuses = hub.status();
+        let listening = listen_with(&hub, Tls::Mutual(tls.clone())).await;
+        let (old, new) = (patient(), patient());
+        let mut heard = subscribe(&old, "/t").await;
+        connect_with(&old, &listening, mutual(&version3(), *backend)).await.unwrap();
+        assert_eq!(added(&mut statuses).await, old.id());
+        assert_eq!(old.identity(hub.id()).unwrap().subject, "CN=rsa-leaf");
+
+        put("expired.pem", "rsa.pkcs8.key");
+        let error = tls.reload().unwrap_err().to_string();
+        assert!(error.contains(key.to_str().unwrap()) && error.contains("not the key"), "{error}");
+        put("ec.pem", "ec.sec1.key");
+        assert!(tls.reload().unwrap());
+        connect_with(&new, &listening, mutual(&version3(), *backend)).await.unwrap();
+        assert_eq!(added(&mut statuses).await, new.id(), "and nobody was lost before");
+        assert_eq!(new.identity(hub.id()).unwrap().subject, "CN=ec-leaf");
+
+        // The one that was there before still is, with what it knew.
+        assert_eq!(old.identity(hub.id()).unwrap().subject, "CN=rsa-leaf");
+        wanted(&hub, "/t", 1).await;
+        hub.publish(topic("/t"), &text("still here")).await.unwrap();
+        assert_eq!(next_text(&mut heard).await, "still here");
+    }
+}
