@@ -97,10 +97,12 @@ impl Verdict {
             }
             Found::Certificate(found) => {
                 let (summary, exit) = certificate(found);
-                let mut options: Vec<&str> = given.iter().flat_map(|(name, value)| [*name, value]).collect();
-                if found.with_ours.is_none() {
-                    options.extend(["--cafile", "FILE", "--certificate", "FILE", "--keyfile", "FILE"]);
-                }
+                let options: Vec<&str> = match found.with_ours {
+                    Some(Answer::Broker(_)) => {
+                        given.iter().flat_map(|(name, value)| [*name, value]).collect()
+                    }
+                    _ => vec!["--cafile", "FILE", "--certificate", "FILE", "--keyfile", "FILE"],
+                };
                 let kind = if found.asks_for.is_some() { "mutual" } else { "certificate" };
                 let is_broker = matches!(exit, None | Some(Exit::Refused));
                 let mut verdict = Verdict {
