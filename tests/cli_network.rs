@@ -32,14 +32,22 @@ fn tls_has_to_be_chosen() {
         let run = |options: &str| Program::run(&format!("{command} --connect 127.0.0.1:1 {options}"), "");
         run("").fails(
             2,
-            &["--tls off", "Broker::disable_ssl=T", "--cafile", "--certificate", "--keyfile", "--help"],
+            &[
+                "--tls anonymous",
+                "--tls off",
+                "Broker::disable_ssl=T",
+                "--cafile",
+                "--certificate",
+                "--keyfile",
+                "zeek-bridge probe",
+                "--help",
+            ],
         );
         run("--tls mutual").fails(2, &["--cafile, --certificate and --keyfile are missing"]);
         run("--cafile a").fails(2, &["--certificate and --keyfile are missing"]);
         run("--certificate a --keyfile b").fails(2, &["--cafile is missing"]);
         run("--cafile a --keyfile b").fails(2, &["--certificate is missing"]);
         run("--tls off --cafile a").fails(2, &["--tls off", "leave out"]);
-        run("--tls anonymous").fails(2, &["not supported yet", "Broker::ssl_cafile"]);
         run("--tls maybe").fails(2, &["maybe"]);
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::queue::Queue;
 use super::routes::{PeerRoute, Routes, SubscriberRoute};
 use super::status::{LinkError, Status};
+use super::subscriber::Message;
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
@@ -38,7 +39,7 @@ pub(super) enum Command {
     /// Whether there is a peering with this endpoint; if so, with what waits for its end.
     WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
     /// Somebody wants to hear something. The answer comes when the table knows.
-    Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue>, answer: oneshot::Sender<()> },
+    Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue<Message>>, answer: oneshot::Sender<()> },
     /// ... something else. The answer comes when the table knows.
     Resubscribe { id: SubscriberId, filter: Filter, answer: oneshot::Sender<()> },
     /// The peering with this endpoint is to be left; the answer is whether there was one.

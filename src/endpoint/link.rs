@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::hub::{Command, LinkId};
 use super::queue::{End, Popped, Queue, Refused};
 use super::status::{LinkError, Status};
+use super::subscriber::Message;
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
@@ -242,7 +243,9 @@ impl Link {
             return;
         }
         // The last hop is the one it came over, whatever it says.
-        let message = Envelope { sender: self.peer.unwrap_or(envelope.sender), ..envelope.detached() };
+        let envelope = Envelope { sender: self.peer.unwrap_or(envelope.sender), ..envelope.detached() };
+        let limits = self.context.config.limits;
+        let message = Message { envelope, limits, identity: self.identity.clone() };
         for subscriber in subscribers {
             match subscriber.try_push(&message) {
                 Ok(()) => {

@@ -215,15 +215,8 @@ impl Endpoint {
     pub async fn subscribe(&self, topics: impl IntoIterator<Item = Topic>) -> Subscriber {
         let topics = topics.into_iter().collect();
         let context = &self.0.context;
-        let config = &context.config;
-        Subscriber::new(
-            context.next_id(),
-            topics,
-            context.hub.clone(),
-            config.subscriber_queue,
-            config.limits,
-        )
-        .await
+        let queue = context.config.subscriber_queue;
+        Subscriber::new(context.next_id(), topics, context.hub.clone(), queue).await
     }
 
     /// Publishes a value to every peer that wants the topic, and says how many that are. It is
@@ -329,8 +322,8 @@ impl Endpoint {
         routes.peers.iter().map(|peer| (peer.id, (*peer.filter).clone())).collect()
     }
 
-    /// Who a peer is by its certificate, for what [`Message::peer`] says, too. `None` when it is not a peer (any
-    /// more), without TLS, and in anonymous TLS.
+    /// Who a peer is by its certificate. `None` when it is not a peer (any more), without TLS, and in anonymous TLS.
+    /// For a message, [`Message::identity`] knows it for sure.
     #[must_use]
     pub fn identity(&self, peer: EndpointId) -> Option<Arc<PeerIdentity>> {
         let routes = self.0.context.hub.routes.borrow();

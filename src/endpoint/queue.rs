@@ -17,18 +17,29 @@ pub struct QueueLimits {
     pub bytes: usize,
 }
 
+/// What can wait in a queue: a message, and perhaps what is known of it.
+pub(super) trait Item: Clone {
+    fn envelope(&self) -> &Envelope;
+}
+
+impl Item for Envelope {
+    fn envelope(&self) -> &Envelope {
+        self
+    }
+}
+
 /// One queue, between many who push and one who pops.
 #[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct Queue<T = Envelope> {
+    state: Mutex<State<T>>,
     limits: QueueLimits,
     filled: Notify,
     emptied: Notify,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    items: VecDeque<Envelope>,
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<T>,
     bytes: usize,
     end: Option<End>,
 }
@@ -54,29 +65,30 @@ pub(super) enum Refused {
 
 /// What a pop gives.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Popped {
-    Message(Envelope),
+pub(super) enum Popped<T = Envelope> {
+    Message(T),
     Empty,
     Ended(End),
 }
 
-impl Queue {
+impl<T: Item> Queue<T> {
     pub(super) fn new(limits: QueueLimits) -> Self {
-        Queue { state: Mutex::default(), limits, filled: Notify::new(), emptied: Notify::new() }
+        let state = State { items: VecDeque::new(), bytes: 0, end: None };
+        Queue { state: Mutex::new(state), limits, filled: Notify::new(), emptied: Notify::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
         // No code panics while it holds the lock, and a queue is whole between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a message if there is room; does not copy it if there is none.
-    pub(super) fn try_push(&self, message: &Envelope) -> Result<(), Refused> {
+    pub(super) fn try_push(&self, message: &T) -> Result<(), Refused> {
         let mut state = self.state();
         if state.end.is_some() {
             return Err(Refused::Ended);
         }
-        let bytes = state.bytes.saturating_add(size(message));
+        let bytes = state.bytes.saturating_add(size(message.envelope()));
         if state.items.len() >= self.limits.messages || (bytes > self.limits.bytes && !state.items.is_empty())
         {
             return Err(Refused::Full);
@@ -89,7 +101,7 @@ impl Queue {
     }
 
     /// Takes a message, and waits for room until `deadline` at most.
-    pub(super) async fn push(&self, message: &Envelope, deadline: Instant) -> Result<(), Refused> {
+    pub(super) async fn push(&self, message: &T, deadline: Instant) -> Result<(), Refused> {
         let wait = async {
             loop {
                 // Registered before the look, so that no room is missed.
@@ -105,11 +117,11 @@ impl Queue {
         tokio::time::timeout_at(deadline, wait).await.unwrap_or(Err(Refused::Full))
     }
 
-    pub(super) fn try_pop(&self) -> Popped {
+    pub(super) fn try_pop(&self) -> Popped<T> {
         let mut state = self.state();
         match state.items.pop_front() {
             Some(message) => {
-                state.bytes = state.bytes.saturating_sub(size(&message));
+                state.bytes = state.bytes.saturating_sub(size(message.envelope()));
                 drop(state);
                 self.emptied.notify_waiters();
                 Popped::Message(message)
@@ -119,7 +131,7 @@ impl Queue {
     }
 
     /// The next message; `None` at the end.
-    pub(super) async fn pop(&self) -> Option<Envelope> {
+    pub(super) async fn pop(&self) -> Option<T> {
         loop {
             match self.try_pop() {
                 Popped::Message(message) => return Some(message),

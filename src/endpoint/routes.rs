@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::hub::{LinkId, SubscriberId};
 use super::queue::Queue;
+use super::subscriber::Message;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::net::tls::PeerIdentity;
 
@@ -28,7 +29,7 @@ pub(super) struct PeerRoute {
 pub(super) struct SubscriberRoute {
     pub(super) id: SubscriberId,
     pub(super) filter: Arc<Filter>,
-    pub(super) queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue<Message>>,
 }
 
 impl Routes {
@@ -45,7 +46,7 @@ impl Routes {
     }
 
     /// The queues of the subscribers that want a message under this topic.
-    pub(super) fn subscribers<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Queue> {
+    pub(super) fn subscribers<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Queue<Message>> {
         self.subscribers.iter().filter(|s| s.filter.matches(topic)).map(|s| &*s.queue)
     }
 }

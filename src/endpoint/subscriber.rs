@@ -6,15 +6,23 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::hub::{Command, HubHandle, SubscriberId};
-use super::queue::{Queue, QueueLimits};
+use super::queue::{Item, Queue, QueueLimits};
 use crate::data::{EndpointId, Filter, Topic, Value};
+use crate::net::tls::PeerIdentity;
 use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
 
 /// A data message from a peer. It has been checked: decoding it does not fail.
 #[derive(Clone, Debug)]
 pub struct Message {
-    envelope: Envelope,
-    limits: Limits,
+    pub(super) envelope: Envelope,
+    pub(super) limits: Limits,
+    pub(super) identity: Option<Arc<PeerIdentity>>,
+}
+
+impl Item for Message {
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
 }
 
 impl Message {
@@ -22,6 +30,13 @@ impl Message {
     #[must_use]
     pub fn peer(&self) -> EndpointId {
         self.envelope.sender
+    }
+
+    /// Who that peer is by its certificate: that of the connection over which the message came. `None` without
+    /// TLS, and in anonymous TLS.
+    #[must_use]
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        self.identity.as_deref()
     }
 
     /// What it is about.
@@ -58,9 +73,8 @@ impl Message {
 pub struct Subscriber {
     id: SubscriberId,
     topics: BTreeSet<Topic>,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Message>>,
     hub: HubHandle,
-    limits: Limits,
 }
 
 impl Subscriber {
@@ -69,21 +83,19 @@ impl Subscriber {
         topics: BTreeSet<Topic>,
         hub: HubHandle,
         queue: QueueLimits,
-        limits: Limits,
     ) -> Self {
         let (answer, done) = oneshot::channel();
         let queue = Arc::new(Queue::new(queue));
         let filter = topics.iter().cloned().collect();
         hub.tell(Command::Subscribe { id, filter, queue: queue.clone(), answer }).await;
         let _ = done.await;
-        Subscriber { id, topics, queue, hub, limits }
+        Subscriber { id, topics, queue, hub }
     }
 
     /// The next message; `None` once the endpoint has shut down and all messages were taken.
     /// Can be dropped while it waits; nothing is lost.
     pub async fn recv(&mut self) -> Option<Message> {
-        let envelope = self.queue.pop().await?;
-        Some(Message { envelope, limits: self.limits })
+        self.queue.pop().await
     }
 
     /// How many messages wait to be received.

@@ -1,7 +1,8 @@
-//! Sockets: TLS as Broker speaks it, the stream it gives, and the pump between a stream and a
-//! peering (protocol section 3).
+//! Sockets: TLS as Broker speaks it, the stream it gives, the pump between a stream and a
+//! peering (protocol section 3), and a look at what stands at an address.
 
 mod connection;
+pub mod probe;
 mod stream;
 pub mod tls;
 

@@ -85,7 +85,7 @@ pub enum PeeringError {
     /// *Dropped by the peer*: the stream ended during the handshake.
     #[error(
         "the peer closed the connection during the handshake, when {expected} had to come; \
-         it may expect TLS, or be shutting down"
+         it may expect TLS (turn TLS on here, or off there), or be shutting down"
     )]
     ClosedInHandshake {
         /// What had to come next.

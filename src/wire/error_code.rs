@@ -53,6 +53,8 @@ const NAMES: [&str; 42] = [
 ];
 
 impl ErrorCode {
+    /// For a reason that has no code.
+    pub const UNSPECIFIED: ErrorCode = ErrorCode(1);
     /// No version in common.
     pub const PEER_INCOMPATIBLE: ErrorCode = ErrorCode(2);
     /// A peer that is not acceptable, such as ourselves.

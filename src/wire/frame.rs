@@ -33,7 +33,10 @@ fn hint(first: &[u8; LENGTH_FIELD]) -> &'static str {
             ": this is a TLS handshake; the peer expects TLS here and this side has it off. \
              Turn TLS on here, or set Broker::disable_ssl=T at the peer"
         }
-        [0x15, 0x03, ..] => ": this is a TLS alert; the peer expects TLS here and this side has it off",
+        [0x15, 0x03, ..] => {
+            ": this is a TLS alert; the peer expects TLS here and this side has it off. \
+             Turn TLS on here, or set Broker::disable_ssl=T at the peer"
+        }
         b"GET " | b"POST" | b"HEAD" | b"HTTP" => ": this is HTTP, not Broker",
         b"SSH-" => ": this is SSH, not Broker",
         _ => "",

@@ -209,26 +209,40 @@ fn lines(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
 
 /// Zeek's three files, in a folder that lives as long as this.
 pub struct Files {
-    _folder: tempfile::TempDir,
+    pub folder: tempfile::TempDir,
     /// The three options with their values.
     pub options: String,
 }
 
 impl Files {
     pub fn issue(authority: &EphemeralAuthority, name: &str) -> Self {
-        let credentials = authority.credentials(name).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let write = |option: &str, source: &PemSource| {
+        let options = ["cafile", "certificate", "keyfile"]
+            .map(|option| format!("--{option} {} ", folder.path().join(option).display()))
+            .concat();
+        let files = Files { folder, options };
+        files.renew(authority, name);
+        files
+    }
+
+    /// Puts others in their place.
+    pub fn renew(&self, authority: &EphemeralAuthority, name: &str) {
+        let credentials = authority.credentials(name).unwrap();
+        let parts = [
+            ("cafile", credentials.cafile.as_ref().unwrap()),
+            ("certificate", &credentials.certificate),
+            ("keyfile", &credentials.keyfile),
+        ];
+        for (option, source) in parts {
             let PemSource::Memory(pem) = source else { panic!("not in memory") };
-            let path = folder.path().join(option);
-            std::fs::write(&path, pem).unwrap();
-            // A key that others can read is warned about.
-            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-            format!("--{option} {} ", path.display())
-        };
-        let options = write("cafile", credentials.cafile.as_ref().unwrap())
-            + &write("certificate", &credentials.certificate)
-            + &write("keyfile", &credentials.keyfile);
-        Files { _folder: folder, options }
+            self.write(option, pem);
+        }
+    }
+
+    pub fn write(&self, option: &str, content: &[u8]) {
+        let path = self.folder.path().join(option);
+        std::fs::write(&path, content).unwrap();
+        // A key that others can read is warned about.
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 }

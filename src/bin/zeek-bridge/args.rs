@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use zeek_bridge::data::Topic;
 
 use crate::exit;
+use crate::tls::{CertificateArgs, TlsArgs};
 
 /// Peers with Zeek over Broker's native protocol: watch, publish, stand in for a cluster node or an agent.
 #[derive(Debug, Parser)]
@@ -48,15 +49,28 @@ pub(crate) enum Command {
     ///
     /// One JSON line per message. For a Zeek event: "peer", "topic", "event" (its name), "args" and "metadata"
     /// (null, or a list of {"id", "value"}). For anything else: "peer", "topic" and "value". Values are in Broker's
-    /// JSON shape, {"@data-type": .., "data": ..}.
+    /// JSON shape, {"@data-type": .., "data": ..}. With --identity, "identity" stands behind "peer": null, or by the
+    /// certificate that the peer showed its "subject", "sans" (a list such as ["DNS:a.example", "IP:192.0.2.1"]) and
+    /// "sha256", the fingerprint in hex.
     ///
     /// Ends at --count or --timeout, at SIGINT or SIGTERM, or when stdout is closed.
     #[command(after_help = exit::HELP)]
     Tap(TapArgs),
+    /// Tell what stands at an address, and with which options to reach it
+    ///
+    /// Nothing, a Broker without TLS, a Zeek's anonymous TLS, mutual TLS (and for which CAs), or something else; with
+    /// the Broker's endpoint id, versions and filter, where it can get that far: without TLS; with anonymous TLS in a
+    /// build with `--features openssl`; with mutual TLS if certificates are given. It ends before a peering stands.
+    ///
+    /// Exit code 0: a Broker, or the TLS of one. 3: nothing. 4: a certificate was refused, theirs or ours. 5:
+    /// something that takes connections and says nothing. 6: something else.
+    #[command(after_help = exit::HELP)]
+    Probe(ProbeArgs),
     /// Publish messages from stdin
     ///
     /// One JSON line per message: {"event": NAME, "args": [VALUE..]}, perhaps with "metadata"; or a bare VALUE,
-    /// {"@data-type": .., "data": ..}. What `tap` prints is taken as well; its "peer" and "topic" are passed over.
+    /// {"@data-type": .., "data": ..}. What `tap` prints is taken as well; its "peer", "identity" and "topic" are passed
+    /// over.
     ///
     /// Each message waits until a peer that wants the topic is there. A bad line is reported and skipped. At the end of stdin
     /// the peers are left only after they have read everything.
@@ -95,30 +109,6 @@ pub(crate) struct Place {
     /// Listen there for any number of peers; port 0 lets the system choose, and stderr says which it is
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<HostPort>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TlsArgs {
-    /// off: plain TCP, for Broker::disable_ssl=T. mutual: certificates on both sides; implied by the three options below
-    #[arg(long, value_name = "off|mutual", value_enum, hide_possible_values = true)]
-    pub(crate) tls: Option<TlsMode>,
-    /// The CA certificates that sign the peers' (PEM), as in Broker::ssl_cafile
-    #[arg(long, value_name = "FILE")]
-    pub(crate) cafile: Option<PathBuf>,
-    /// Our certificate (PEM), as in Broker::ssl_certificate
-    #[arg(long, value_name = "FILE")]
-    pub(crate) certificate: Option<PathBuf>,
-    /// Our private key (PEM), as in Broker::ssl_keyfile
-    #[arg(long, value_name = "FILE")]
-    pub(crate) keyfile: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum TlsMode {
-    Off,
-    Mutual,
-    /// What a Zeek without certificate options speaks; known, to say that it is not there yet.
-    Anonymous,
 }
 
 #[derive(Debug, Args)]
@@ -167,8 +157,26 @@ pub(crate) struct TapArgs {
     /// End after so long; with --count, exit with 5 if there were fewer messages
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<Seconds>,
+    /// Print with each message who its peer is by its certificate
+    #[arg(long)]
+    pub(crate) identity: bool,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// What to look at
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) target: HostPort,
+    /// Print one line of JSON instead of words for people
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long each of at most five attempts may take; most take a fraction of it
+    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    pub(crate) timeout: Seconds,
+    #[command(flatten, next_help_heading = "Certificates to show")]
+    pub(crate) certificates: CertificateArgs,
 }
 
 #[derive(Debug, Args)]

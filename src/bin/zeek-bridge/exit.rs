@@ -26,6 +26,8 @@ RUST_LOG sets the level of the log as for any Rust program; NO_COLOR turns its c
 pub(crate) enum Failure {
     /// Whoever read stdout has had enough: a reason to end, but nothing went wrong.
     StdoutClosed,
+    /// It did not go well, and stdout says how.
+    Told(Exit),
     /// It went wrong: how, and what to tell the user.
     Error(Exit, String),
 }
@@ -98,6 +100,7 @@ fn exit_of(error: &LinkError) -> Exit {
 pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
+        Err(Failure::Told(exit)) => ExitCode::from(exit.code()),
         Err(Failure::Error(exit, message)) => {
             say(format_args!("error: {message}"));
             if exit == Exit::Usage {

@@ -11,9 +11,11 @@ mod log;
 mod network;
 mod node;
 mod output;
+mod probe;
 mod publish;
 mod signals;
 mod tap;
+mod tls;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Node(args) => on_runtime(node::run(args)),
         Command::Dispatch(args) => on_runtime(dispatch::run(args)),
         Command::Tap(args) => on_runtime(tap::run(args)),
+        Command::Probe(args) => on_runtime(probe::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Decode(args) => decode::run(&args),
         Command::Encode(args) => encode::run(&args),

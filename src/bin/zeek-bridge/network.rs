@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use zeek_bridge::endpoint::{Endpoint, LinkError, Retry, Status, StatusReceiver};
-use zeek_bridge::net::tls::{Credentials, Tls};
+use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::CloseReason;
 
-use crate::args::{NetworkArgs, TlsArgs, TlsMode};
+use crate::args::NetworkArgs;
 use crate::exit::{self, Exit, Failure};
 use crate::signals::Signals;
+use crate::tls;
 
 /// How long the status of the last peer may take to arrive after a shutdown.
 const LAST_STATUS: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ impl Network {
             (None, Some(address)) => Place::Listen(address.0),
             _ => return Err(Failure::usage("give one of --connect HOST:PORT and --listen ADDR:PORT")),
         };
-        Ok(Network { place, tls: tls(&args.tls)? })
+        Ok(Network { place, tls: args.tls.load()? })
     }
 
     /// Connects or listens. What is to be heard must have been subscribed to before.
@@ -52,6 +53,7 @@ impl Network {
         persistence: Persistence,
     ) -> Result<Peers, Failure> {
         let peers = Peers::watch(endpoint);
+        tls::keep_up(&self.tls)?;
         match &self.place {
             Place::Listen(address) => {
                 let listener = endpoint.listen(address, self.tls.clone()).await.map_err(|error| {
@@ -145,55 +147,5 @@ impl Fates {
         };
         self.standing = self.standing.saturating_sub(1);
         self.failed = self.failed.saturating_add(failed);
-    }
-}
-
-/// What the TLS options say together.
-fn tls(args: &TlsArgs) -> Result<Tls, Failure> {
-    let files =
-        [("--cafile", &args.cafile), ("--certificate", &args.certificate), ("--keyfile", &args.keyfile)];
-    let missing: Vec<&str> = files.iter().filter(|(_, file)| file.is_none()).map(|(name, _)| *name).collect();
-    let mode = match args.tls {
-        Some(mode) => mode,
-        None if missing.len() < files.len() => TlsMode::Mutual,
-        None => {
-            return Err(Failure::usage(
-                "TLS or not? Zeek has it on by default. Choose --tls off (for a Zeek with Broker::disable_ssl=T), or \
-                 mutual TLS with --cafile FILE --certificate FILE --keyfile FILE (what Broker::ssl_cafile, \
-                 Broker::ssl_certificate and Broker::ssl_keyfile are in Zeek)",
-            ));
-        }
-    };
-    match mode {
-        TlsMode::Off if missing.len() < files.len() => Err(Failure::usage(
-            "--tls off does not go with --cafile, --certificate or --keyfile: leave out the one or the others",
-        )),
-        TlsMode::Off => Ok(Tls::Off),
-        TlsMode::Anonymous => Err(Failure::usage(
-            "--tls anonymous, which a Zeek without certificate options speaks, is not supported yet: set \
-             Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile in Zeek and choose --tls mutual, or \
-             Broker::disable_ssl=T and choose --tls off",
-        )),
-        TlsMode::Mutual => match (&args.cafile, &args.certificate, &args.keyfile) {
-            (Some(cafile), Some(certificate), Some(keyfile)) => {
-                let credentials = Credentials::from_files(cafile, certificate, keyfile);
-                let mutual =
-                    credentials.load().map_err(|error| Failure::Error(Exit::Refused, error.to_string()))?;
-                Ok(Tls::Mutual(mutual))
-            }
-            _ => Err(Failure::usage(format!(
-                "mutual TLS takes --cafile, --certificate and --keyfile, all three: {} missing",
-                list(&missing)
-            ))),
-        },
-    }
-}
-
-/// `a is`, `a and b are`, ...
-fn list(names: &[&str]) -> String {
-    match names {
-        [one] => format!("{one} is"),
-        [more @ .., last] => format!("{} and {last} are", more.join(", ")),
-        [] => String::new(),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot};
+use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::exit::Failure;
 
@@ -51,6 +52,12 @@ pub(crate) fn text(bytes: &[u8]) -> Json {
         Ok(text) => text.into(),
         Err(_) => json!({"hex": HEXLOWER.encode(bytes)}),
     }
+}
+
+/// Who a peer is by its certificate.
+pub(crate) fn identity_json(identity: &PeerIdentity) -> Json {
+    let sans: Json = identity.sans.iter().map(ToString::to_string).collect();
+    json!({"subject": identity.subject, "sans": sans, "sha256": identity.sha256_hex()})
 }
 
 /// Stdout for a command that does nothing else meanwhile.

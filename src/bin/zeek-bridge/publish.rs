@@ -111,6 +111,7 @@ fn message(text: &[u8]) -> Result<Value, String> {
     }
     // Where a line from `tap` came from.
     object.remove("peer");
+    object.remove("identity");
     object.remove("topic");
     if let Some(bare) = object.remove("value") {
         nothing_else(&object)?;
@@ -192,7 +193,7 @@ mod tests {
     fn a_bare_value_is_published_as_it_is() {
         for text in [
             r#"{"@data-type":"count","data":7}"#,
-            r#"{"peer":"p","topic":"t","value":{"@data-type":"count","data":7}}"#,
+            r#"{"peer":"p","identity":null,"topic":"t","value":{"@data-type":"count","data":7}}"#,
         ] {
             assert_eq!(message(text.as_bytes()), Ok(Value::Count(7)), "{text}");
         }

@@ -9,7 +9,7 @@ use zeek_bridge::zeek;
 use crate::args::TapArgs;
 use crate::exit::Failure;
 use crate::network::{self, Network, Persistence};
-use crate::output::{BackgroundOutput, Object, text};
+use crate::output::{BackgroundOutput, Object, identity_json, text};
 use crate::signals::Signals;
 
 /// How long the reader of stdout may take for the rest when we were asked to end.
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let tap = async {
         network.start(&endpoint, Persistence::FirstMustSucceed).await?;
         started = true;
-        print(&mut messages, &output, args.count, &mut printed).await;
+        print(&mut messages, &output, args.identity, args.count, &mut printed).await;
         Ok(End::Complete)
     };
     let end = tokio::select! {
@@ -66,9 +66,15 @@ async fn after(timeout: Option<Duration>) {
     }
 }
 
-async fn print(messages: &mut Subscriber, output: &BackgroundOutput, count: Option<u64>, printed: &mut u64) {
+async fn print(
+    messages: &mut Subscriber,
+    output: &BackgroundOutput,
+    identity: bool,
+    count: Option<u64>,
+    printed: &mut u64,
+) {
     while let Some(message) = messages.recv().await {
-        match object(&message) {
+        match object(&message, identity) {
             Ok(object) => output.line(object).await,
             Err(error) => tracing::error!("a message could not be read: {error}"),
         }
@@ -80,11 +86,13 @@ async fn print(messages: &mut Subscriber, output: &BackgroundOutput, count: Opti
 }
 
 /// A Zeek event by its parts; anything else as the value that it is.
-fn object(message: &Message) -> Result<Object, zeek_bridge::wire::DecodeError> {
+fn object(message: &Message, identity: bool) -> Result<Object, zeek_bridge::wire::DecodeError> {
     let value = message.value()?;
-    let object = Object::new()
-        .with("peer", message.peer().to_string())
-        .with("topic", text(message.topic().as_bytes()));
+    let mut object = Object::new().with("peer", message.peer().to_string());
+    if identity {
+        object = object.with("identity", message.identity().map(identity_json));
+    }
+    let object = object.with("topic", text(message.topic().as_bytes()));
     Ok(match zeek::Message::from_value(value.clone()) {
         Ok(zeek::Message::Event(event)) => {
             let metadata = event.metadata.as_ref().map(|entries| {

@@ -121,6 +121,19 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<SubjectAltName> {
     names.take(PeerIdentity::MOST_NAMES).collect()
 }
 
+/// A name in DER, as [`PeerIdentity::subject`]; in hex where it cannot be read.
+pub(super) fn distinguished_name(der: &[u8]) -> String {
+    match X509Name::from_der(der) {
+        Ok((_, name)) => rfc4514(&name),
+        Err(_) => format!("#{}", data_encoding::HEXLOWER.encode(der)),
+    }
+}
+
+/// The name of who signed this certificate (DER), as [`PeerIdentity::subject`].
+pub(in crate::net) fn issuer(certificate: &[u8]) -> String {
+    X509Certificate::from_der(certificate).map_or_else(|_| String::new(), |(_, c)| rfc4514(c.issuer()))
+}
+
 /// A name as RFC 4514 has it: its parts in reverse, what is special in them escaped.
 fn rfc4514(name: &X509Name<'_>) -> String {
     let mut text = String::new();

@@ -19,6 +19,14 @@ pub(super) fn may_be_trusted(der: &[u8]) -> bool {
     }
 }
 
+/// Whether only OpenSSL takes it for a peer's own: it is an X.509 version 1 certificate, or that of a CA.
+pub(in crate::net) fn takes_openssl(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
+        certificate.version() == X509Version::V1
+            || matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+    })
+}
+
 /// Whether it is an X.509 version 1 certificate.
 pub(super) fn is_version1(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1)

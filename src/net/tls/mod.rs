@@ -27,6 +27,7 @@ mod ephemeral;
 mod error;
 mod identity;
 mod inspect;
+mod look;
 mod material;
 mod mutual;
 mod passphrase;
@@ -47,7 +48,10 @@ pub use credentials::{Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
 pub use error::{Refusal, TlsError};
+pub(super) use identity::issuer;
 pub use identity::{PeerIdentity, SubjectAltName};
+pub(super) use inspect::takes_openssl;
+pub(super) use look::{Seen, look};
 pub use mutual::MutualTls;
 pub use passphrase::Passphrase;
 #[cfg(feature = "openssl")]

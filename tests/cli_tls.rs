@@ -1,0 +1,344 @@
+//! The TLS options, as a user gives them: each kind, each mismatch, renewal, and who a peer is.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+#[path = "common/program.rs"]
+mod program;
+
+use std::path::Path;
+
+use program::{End, Files, Program, command};
+use serde_json::{Value as Json, json};
+use zeek_bridge::data::{Topic, Value};
+use zeek_bridge::endpoint::{Endpoint, Status, StatusReceiver};
+use zeek_bridge::net::tls::{PeerIdentity, Tls, ephemeral_authority};
+
+const OPENSSL: bool = cfg!(feature = "openssl");
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name).display().to_string()
+}
+
+/// The options for a certificate of the fixtures.
+fn certificate(certificate: &str, key: &str) -> String {
+    let [ca, certificate, key] = ["ca.pem", certificate, key].map(fixture);
+    format!("--cafile {ca} --certificate {certificate} --keyfile {key}")
+}
+
+/// Publishes one event to a tap, which has the second options.
+fn publish_to_tap(publish: &str, tap: &str) -> (End, End) {
+    let mut tap = Program::start(&format!("tap --topic /t --listen 127.0.0.1:0 --count 1 {tap}"));
+    let address = tap.address();
+    let publish = format!("publish --topic /t --connect {address} {publish}");
+    let published = Program::run(&publish, r#"{"event":"e"}"#);
+    if published.code != Some(0) {
+        tap.signal("TERM");
+    }
+    (published, tap.end())
+}
+
+#[track_caller]
+fn goes_well(ends: &(End, End)) {
+    assert_eq!((ends.0.code, ends.1.code), (Some(0), Some(0)), "{ends:?}");
+    assert_eq!(ends.1.json()[0]["event"], "e");
+}
+
+/// Starts a tap that listens, and is not expected to fail at it.
+fn fails_to_start(options: &str, code: i32, words: &[&str]) {
+    Program::run(&format!("tap --topic /t --listen 127.0.0.1:0 {options}"), "").fails(code, words);
+}
+
+#[test]
+fn options_that_do_not_go_together_are_named() {
+    let mutual = "mutual TLS takes --cafile (or --capath), --certificate and --keyfile";
+    for (options, words) in [
+        ("--capath a", "--certificate and --keyfile are missing"),
+        ("--certificate a --keyfile b", "--cafile is missing"),
+        ("--passphrase-file a", mutual),
+        ("--verify-name a", mutual),
+        ("--tls mutual --tls-backend rustls", mutual),
+        ("--tls off --capath a", "--tls off does not go with --capath"),
+        ("--tls off --passphrase-file a", "--tls off does not go with --passphrase-file"),
+        ("--tls off --tls-backend rustls", "--tls off does not go with --tls-backend"),
+        ("--tls anonymous --cafile a", "--tls anonymous does not go with --cafile"),
+        ("--tls anonymous --verify-name a", "--tls anonymous does not go with --verify-name"),
+        ("--tls anonymous --tls-backend rustls", "only OpenSSL has anonymous TLS"),
+        ("--tls-backend openssl", "TLS or not?"),
+        ("--tls-backend gnutls", "gnutls"),
+    ] {
+        fails_to_start(options, 2, &[words]);
+    }
+}
+
+#[test]
+fn anonymous_tls_is_spoken_with_a_warning_or_it_is_said_how_to_get_it() {
+    if !OPENSSL {
+        let mend = &["--tls anonymous", "cargo build --features openssl", "Broker::ssl_cafile", "--help"];
+        for command in ["tap --topic x", "publish --topic x", "node --name n", "dispatch get_id_value x"] {
+            Program::run(&format!("{command} --connect 127.0.0.1:1 --tls anonymous"), "").fails(2, mend);
+        }
+        return;
+    }
+    let ends = publish_to_tap("--tls anonymous", "--tls anonymous --tls-backend openssl --identity");
+    goes_well(&ends);
+    for end in [&ends.0, &ends.1] {
+        end.has_said(&["WARN", "unauthenticated", "whoever stands between the two ends can read and change"]);
+        assert_eq!(end.stderr.matches("unauthenticated").count(), 1, "{end:?}");
+    }
+    assert_eq!(ends.1.json()[0]["identity"], Json::Null);
+}
+
+#[test]
+fn a_back_end_can_be_chosen() {
+    let authority = ephemeral_authority().unwrap();
+    let [one, other] = ["one", "other"].map(|name| Files::issue(&authority, name));
+    let openssl = format!("{} --tls-backend openssl", one.options);
+    for backend in ["auto", "rustls"] {
+        goes_well(&publish_to_tap(&format!("{} --tls-backend {backend}", one.options), &other.options));
+    }
+    if OPENSSL {
+        goes_well(&publish_to_tap(&openssl, &other.options));
+    } else {
+        let mend = &["--tls-backend openssl", "no OpenSSL", "cargo build --features openssl", "--help"];
+        fails_to_start(&openssl, 2, mend);
+    }
+}
+
+#[test]
+fn what_rustls_refuses_takes_openssl() {
+    let version1 = certificate("v1.pem", "v1.key");
+    let file = fixture("v1.pem");
+    let refusal = [file.as_str(), "X.509 version 1", "-extfile v3.ext"];
+    fails_to_start(&format!("{version1} --tls-backend rustls"), 4, &refusal);
+    if !OPENSSL {
+        fails_to_start(&version1, 4, &refusal);
+        fails_to_start(&version1, 4, &["cargo build --features openssl"]);
+        return;
+    }
+    for options in [version1.clone(), format!("{version1} --tls-backend openssl")] {
+        // The other end finds out by itself, be it while it listens or connects.
+        goes_well(&publish_to_tap(&certificate("ec.pem", "ec.sec1.key"), &options));
+        let ends = publish_to_tap(&options, &options);
+        goes_well(&ends);
+    }
+    let ends = publish_to_tap(&version1, &version1);
+    ends.0.has_said(&["TLS with OpenSSL instead of rustls", &file]);
+}
+
+#[test]
+fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
+    let options = certificate("rsa.pem", "rsa.encrypted-pkcs8.key");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, passphrase: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, passphrase).unwrap();
+        format!("{options} --passphrase-file {}", path.display())
+    };
+    let (right, wrong) = (file("right", "secret\n"), file("wrong", "not it\n"));
+    goes_well(&publish_to_tap(&right, &certificate("ec.pem", "ec.sec1.key")));
+    fails_to_start(&options, 4, &["the key is encrypted", "--passphrase-file"]);
+    fails_to_start(&wrong, 4, &["rsa.encrypted-pkcs8.key", "the passphrase does not open it"]);
+    fails_to_start(&file("empty", "\n"), 4, &["empty"]);
+    fails_to_start(&format!("{options} --passphrase-file /nowhere"), 4, &["/nowhere", "cannot be read"]);
+
+    let with = |passphrase: &str, options: &str| {
+        let args = format!("tap --topic /t --listen 127.0.0.1:0 --timeout 0.1 {options}");
+        let mut command = command(args.split_whitespace());
+        command.env("ZEEK_BRIDGE_PASSPHRASE", passphrase);
+        Program::spawn(command).end()
+    };
+    assert_eq!(with("secret", &options).code, Some(0));
+    with("not it", &options).fails(4, &["the passphrase does not open it"]);
+    assert_eq!(with("not it", &right).code, Some(0), "the file has the last word");
+    with("", &options).fails(4, &["the key is encrypted"]);
+    assert_eq!(with("not it", "--tls off").code, Some(0), "a passphrase alone is no choice of TLS");
+    let end = with("not it", &wrong);
+    assert!(!end.stderr.contains("not it"), "a passphrase is never shown: {end:?}");
+}
+
+#[test]
+fn cas_may_be_in_a_directory() {
+    let cas = tempfile::tempdir().unwrap();
+    std::fs::copy(fixture("ca.pem"), cas.path().join("some-name.pem")).unwrap();
+    let [certificate, key] = ["ec.pem", "ec.sec1.key"].map(fixture);
+    let capath = format!("--capath {} --certificate {certificate} --keyfile {key}", cas.path().display());
+    goes_well(&publish_to_tap(&capath, &self::certificate("rsa.pem", "rsa.pkcs8.key")));
+    std::fs::remove_file(cas.path().join("some-name.pem")).unwrap();
+    fails_to_start(&capath, 4, &["capath", cas.path().to_str().unwrap(), "no file in this directory"]);
+}
+
+#[test]
+fn a_name_is_verified_if_asked_for() {
+    let authority = ephemeral_authority().unwrap();
+    let [one, other] = ["one", "other"].map(|name| Files::issue(&authority, name));
+    goes_well(&publish_to_tap(&format!("{} --verify-name other", one.options), &other.options));
+    let ends = publish_to_tap(&format!("{} --verify-name third", one.options), &other.options);
+    ends.0.fails(4, &["does not bear the name that was asked for"]);
+    ends.1.has_said(&["no peering with 127.0.0.1:"]);
+    fails_to_start(&format!("{} --verify-name a:b:c", one.options), 4, &["a:b:c", "neither a DNS name nor"]);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = Files::issue(&ephemeral_authority().unwrap(), "a");
+    let key = files.folder.path().join("keyfile");
+    let tap = format!("tap --topic /t --listen 127.0.0.1:0 --timeout 0.1 {}", files.options);
+    let end = Program::run(&tap, "");
+    assert!(end.code == Some(0) && !end.stderr.contains("WARN"), "{end:?}");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let end = Program::run(&tap, "");
+    assert_eq!(end.code, Some(0));
+    end.has_said(&["WARN", &key.display().to_string(), "others can read it", "chmod go-rwx"]);
+}
+
+#[test]
+fn every_mismatch_ends_at_once_and_each_side_says_why() {
+    let authority = ephemeral_authority().unwrap();
+    let files = Files::issue(&authority, "a");
+    let stranger = Files::issue(&ephemeral_authority().unwrap(), "a");
+    let (off, anonymous) = ("--tls off", "--tls anonymous");
+    let (mutual, foreign) = (files.options.as_str(), stranger.options.as_str());
+    // Connector and its exit code, listener, what each says.
+    let mut table = vec![
+        (off, 4, mutual, "Turn TLS on here", "Broker::disable_ssl=T"),
+        (mutual, 4, off, "Broker::disable_ssl=T", "Turn TLS on here"),
+        (mutual, 4, foreign, "not signed by a CA in our cafile", "does not trust the CA"),
+    ];
+    if OPENSSL {
+        table.extend([
+            (off, 4, anonymous, "turn TLS on here", "Broker::disable_ssl=T"),
+            (anonymous, 4, off, "Broker::disable_ssl=T", "Turn TLS on here"),
+            (anonymous, 4, mutual, "--cafile", "speaks anonymous TLS"),
+            (mutual, 4, anonymous, "--tls anonymous", "speak mutual TLS"),
+        ]);
+    }
+    for (connector, code, listener, connector_says, listener_says) in table {
+        let what = format!("{connector} connects to {listener}");
+        let mut there = Program::start(&format!("tap --topic /t --listen 127.0.0.1:0 {listener}"));
+        let address = there.address();
+        let end = Program::run(&format!("tap --topic /t --connect {address} {connector}"), "");
+        assert_eq!(end.code, Some(code), "{what}: {end:?}");
+        assert!(end.stderr.contains(connector_says), "{what}: {}", end.stderr);
+        let line = there.says("no peering with 127.0.0.1:");
+        assert!(line.contains(listener_says), "{what}: {line}");
+
+        // One that tries for ever says so each time, and when it tries again.
+        let mut node = Program::start(&format!("node --name n --connect {address} {connector}"));
+        for _ in 0..2 {
+            let line = node.says("peer unavailable");
+            assert!(line.contains(connector_says) && line.contains("; next try in "), "{what}: {line}");
+        }
+        node.signal("TERM");
+        assert_eq!(node.end().code, Some(0), "{what}");
+    }
+}
+
+/// The identity of the next peer.
+async fn added(statuses: &mut StatusReceiver) -> PeerIdentity {
+    loop {
+        match statuses.recv().await.unwrap() {
+            Status::PeerAdded { identity, .. } => return (*identity.unwrap()).clone(),
+            Status::PeerUnavailable { error, .. } => panic!("{error}"),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renewed_certificates_are_taken_up_under_standing_peerings() {
+    let authority = ephemeral_authority().unwrap();
+    let files = Files::issue(&authority, "first");
+    let ours = || (Endpoint::new().unwrap(), Tls::Mutual(authority.issue("ours").unwrap()));
+    for command in ["tap --topic /t", "node --name n"] {
+        files.renew(&authority, "first");
+        let mut program = Program::start(&format!("{command} --listen 127.0.0.1:0 -v {}", files.options));
+        let address = program.address();
+        let connect = async |endpoint: &Endpoint, tls: Tls| {
+            let mut statuses = endpoint.status();
+            endpoint.connect(&address, tls, None).first_attempt().await.unwrap();
+            added(&mut statuses).await.subject
+        };
+        let (standing, tls) = ours();
+        let mut standing_status = standing.status();
+        assert_eq!(connect(&standing, tls).await, "CN=first");
+
+        files.renew(&authority, "second");
+        program.signal("HUP");
+        program.says("certificates were taken up anew");
+        let (endpoint, tls) = ours();
+        assert_eq!(connect(&endpoint, tls).await, "CN=second", "{command}");
+
+        // What cannot be used changes nothing.
+        files.write("certificate", b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
+        program.signal("HUP");
+        let line = program.says("what was loaded before stays in use");
+        assert!(line.contains(files.folder.path().join("certificate").to_str().unwrap()), "{line}");
+        let (endpoint, tls) = ours();
+        assert_eq!(connect(&endpoint, tls).await, "CN=second", "{command}");
+
+        // Without a signal, too.
+        files.renew(&authority, "third");
+        program.says("certificates were taken up anew");
+        let (endpoint, tls) = ours();
+        assert_eq!(connect(&endpoint, tls).await, "CN=third", "{command}");
+
+        if command.starts_with("tap") {
+            standing.publish(Topic::from_static("/t"), &Value::Count(1)).await.unwrap();
+            assert_eq!(program.line()["value"]["data"], 1);
+        }
+        assert!(matches!(standing_status.recv().await, Some(Status::PeerAdded { .. })));
+        program.signal("TERM");
+        let ended = standing_status.recv().await;
+        assert!(matches!(ended, Some(Status::PeerLost { .. })), "the first to hear of it: {ended:?}");
+        assert_eq!(program.end().code, Some(0));
+    }
+}
+
+#[test]
+fn who_a_peer_is_stands_in_the_log_and_on_request_beside_each_message() {
+    let authority = ephemeral_authority().unwrap();
+    let [one, other] = ["one", "other.example"].map(|name| Files::issue(&authority, name));
+    let (_, tap) = publish_to_tap(&other.options, &format!("{} --identity -v", one.options));
+    let pem = std::fs::read(other.folder.path().join("certificate")).unwrap();
+    let der = rustls_pemfile::certs(&mut pem.as_slice()).next().unwrap().unwrap();
+    let sha256 = PeerIdentity::of(&der).sha256_hex();
+    let expected = json!({"subject": "CN=other.example", "sans": ["DNS:other.example"], "sha256": sha256});
+    assert_eq!(tap.json()[0]["identity"], expected);
+    let keys: Vec<_> = ["peer", "identity", "topic"].map(|key| tap.stdout[0].find(key).unwrap()).into();
+    assert!(keys.is_sorted(), "{tap:?}");
+    tap.has_said(&["peer added: ", ", CN=other.example (DNS:other.example) sha256:", &sha256]);
+
+    let (_, tap) = publish_to_tap("--tls off", "--tls off --identity");
+    assert_eq!(tap.json()[0].get("identity"), Some(&Json::Null));
+    let (_, tap) = publish_to_tap(&other.options, &one.options);
+    assert_eq!(tap.json()[0].get("identity"), None);
+}
+
+#[test]
+fn help_tells_of_every_tls_option() {
+    for command in ["tap", "publish", "node", "dispatch"] {
+        let help = Program::run(&format!("{command} --help"), "");
+        for words in [
+            "--tls <off|anonymous|mutual>",
+            "--cafile <FILE>",
+            "--capath <DIR>",
+            "--certificate <FILE>",
+            "--keyfile <FILE>",
+            "--passphrase-file <FILE>",
+            "ZEEK_BRIDGE_PASSPHRASE",
+            "--verify-name <NAME>",
+            "--tls-backend <auto|rustls|openssl>",
+        ] {
+            assert!(help.stdout.iter().any(|line| line.contains(words)), "{words}: {help:?}");
+        }
+    }
+}
