@@ -67,6 +67,7 @@ fn wrong_options_are_named() {
     run("tap --topic x --tls off --connect a:1 --timeout -1").fails(2, &["--timeout", "above 0"]);
     run("publish --topic x --tls off --connect a:1 --timeout -0.5").fails(2, &["--timeout", "above 0"]);
     run("dispatch --tls off --connect a:1 --timeout -1 x").fails(2, &["--timeout", "above 0"]);
+    run("probe a:1 --timeout -1").fails(2, &["--timeout", "above 0"]);
     run("dispatch --tls off --connect a:1 --expect -1 x").fails(2, &["--expect", "1..=65535"]);
     run("tap --topic x --tls off --connect 127.0.0.1:+9").fails(2, &["0 to 65535"]);
     run("tap --topic x --tls off --connect []:9").fails(2, &["brackets"]);

@@ -179,7 +179,7 @@ pub(crate) struct ProbeArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// How long each of at most five attempts may take; most take a fraction of it
-    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
     pub(crate) timeout: Seconds,
     #[command(flatten, next_help_heading = "Certificates to show")]
     pub(crate) certificates: CertificateArgs,

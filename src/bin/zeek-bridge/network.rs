@@ -1,4 +1,4 @@
-//! The endpoint of a network command: where it is, its TLS, and what becomes of its peers.
+//! The endpoint of a network command: where it is, and its TLS.
 
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver};
 use zeek_bridge::net::tls::Tls;

@@ -54,7 +54,8 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     if !matches!(end, Ok(End::Complete)) {
         patience = LAST_LINES;
         // What came before the end is still printed. The endpoint is shut down, so nothing more comes.
-        let _ = timeout(LAST_LINES, print(&mut messages, &output, args.identity, args.count, &mut progress)).await;
+        let _ = timeout(LAST_LINES, print(&mut messages, &output, args.identity, args.count, &mut progress))
+            .await;
     }
     let Progress { taken, printed } = progress;
     let mut left = taken.saturating_sub(printed);
