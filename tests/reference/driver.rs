@@ -101,6 +101,21 @@ impl Reference {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
+    /// Asserts that it tells of no peer until its end.
+    pub(crate) async fn has_seen_nobody(mut self) {
+        self.say("sync now").await;
+        self.line("sync now").await;
+        self.say("quit").await;
+        within("its end", async {
+            while let Ok(Some(line)) = self.lines.next_line().await {
+                self.waiting.push_back(line);
+            }
+        })
+        .await;
+        let statuses = self.waiting.iter().filter(|line| line.starts_with("status")).collect::<Vec<_>>();
+        assert!(statuses.is_empty(), "{statuses:?}");
+    }
+
     /// Waits until it has gone.
     pub(crate) async fn gone(mut self) {
         within("its end", async { while let Ok(Some(_)) = self.lines.next_line().await {} }).await;

@@ -4,8 +4,9 @@
 //! this repository; without it every test here says that it is skipped. What that program has to understand:
 //!
 //! - options: `--listen PORT` (0: any; prints `listening PORT`), `--connect PORT`, `--retry SECONDS`,
-//!   `--subscribe TOPIC`, `--peer-buffer-size N`, `--format text|hex`;
-//!   `--disable-ssl`, or `--ssl-cafile` or `--ssl-capath`, `--ssl-certificate`, `--ssl-keyfile` and `--ssl-passphrase`, or nothing for Zeek's anonymous TLS;
+//!   `--subscribe TOPIC`, `--endpoint-id UUID`, `--peer-buffer-size N`, `--format text|hex`;
+//!   `--disable-ssl`, or `--ssl-cafile` or `--ssl-capath`, `--ssl-certificate`, `--ssl-keyfile` and `--ssl-passphrase`,
+//!   or nothing for Zeek's anonymous TLS;
 //! - it prints `id UUID` first, then `status NAME PEER ...` for each of Broker's statuses, and for each message
 //!   `message TOPIC TEXT` (the value in Broker's notation) or `message-hex TOPIC HEX` (its bytes);
 //! - lines on its stdin: `publish TOPIC JSON` (Broker's JSON of a value), `publish TOPIC string TEXT`,
@@ -33,4 +34,5 @@ mod support;
 
 mod links;
 mod messages;
+mod probe;
 mod tls;

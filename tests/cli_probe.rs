@@ -1,0 +1,387 @@
+//! `probe`: what stands at an address, as a user asks for it.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+#[path = "common/program.rs"]
+mod program;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+
+use program::{End, Files, Program};
+use serde_json::{Value as Json, json};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use zeek_bridge::data::{EndpointId, Topic};
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig, LinkError, Status, StatusReceiver, Subscriber};
+use zeek_bridge::net::tls::{Credentials, Tls, ephemeral_authority};
+use zeek_bridge::peering::PeeringError;
+
+const OPENSSL: bool = cfg!(feature = "openssl");
+
+/// A Broker of ours that listens, and what it hears.
+struct Broker {
+    endpoint: Endpoint,
+    statuses: StatusReceiver,
+    subscriber: Subscriber,
+    address: String,
+}
+
+impl Broker {
+    async fn start(id: Option<EndpointId>, tls: Tls) -> Self {
+        let endpoint = Endpoint::with_config(EndpointConfig { id, ..EndpointConfig::default() }).unwrap();
+        let subscriber = endpoint.subscribe(["zeek/x", "/a b"].map(Topic::from_static)).await;
+        let address = endpoint.listen("127.0.0.1:0", tls).await.unwrap().local_addr().to_string();
+        Broker { statuses: endpoint.status(), endpoint, subscriber, address }
+    }
+
+    /// Probes it, once for people and once for programs.
+    async fn probe(&self, options: &str) -> (End, Json) {
+        let args = format!("probe {} {options}", self.address);
+        tokio::task::spawn_blocking(move || probe(&args)).await.unwrap()
+    }
+
+    /// Nobody became a peer; what refused was the probe.
+    async fn peered_with_nobody(mut self, refusals: usize) {
+        assert!(self.endpoint.peers().is_empty());
+        let mut seen = 0;
+        while seen < refusals {
+            match self.statuses.recv().await.unwrap() {
+                Status::HandshakeFailed {
+                    error: LinkError::Peering(PeeringError::Refused { description, .. }),
+                    ..
+                } => {
+                    assert_eq!(description, "a probe: no peering is wanted");
+                    seen += 1;
+                }
+                Status::HandshakeFailed { .. } => {}
+                other => panic!("{other}"),
+            }
+        }
+        let Broker { endpoint, mut statuses, subscriber, .. } = self;
+        endpoint.shutdown().await;
+        drop((endpoint, subscriber));
+        while let Some(status) = statuses.recv().await {
+            assert!(matches!(status, Status::HandshakeFailed { .. }), "{status}");
+        }
+    }
+}
+
+/// For people, and as JSON; both end alike.
+fn probe(args: &str) -> (End, Json) {
+    let (words, json) = (Program::run(args, ""), Program::run(&format!("{args} --json"), ""));
+    assert_eq!(words.code, json.code, "{words:?} {json:?}");
+    assert_eq!(json.stdout.len(), 1, "{json:?}");
+    let summary = json.json()[0]["summary"].clone();
+    assert!(words.stdout[0].ends_with(summary.as_str().unwrap()), "{words:?} {summary}");
+    let json = json.json().remove(0);
+    (words, json)
+}
+
+fn broker_json(id: EndpointId) -> Json {
+    json!({"id": id.to_string(), "versions": [1, 1], "filter": ["/a b", "zeek/x"], "cut_short": null})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_broker_says_everything_whichever_id_is_larger_and_no_peering_is_left() {
+    // Smaller than any that a probe has, larger, and one as they are.
+    let mut smallest = [0; 16];
+    smallest[15] = 1;
+    for id in [Some(EndpointId::from_bytes(smallest)), Some(EndpointId::from_bytes([0xff; 16])), None] {
+        let broker = Broker::start(id, Tls::Off).await;
+        let (end, json) = broker.probe("").await;
+        let (address, id) = (&broker.address, broker.endpoint.id());
+        assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
+        let expected = [
+            format!("{address}: a Broker without TLS"),
+            format!("  endpoint id  {id}"),
+            "  versions     1".to_owned(),
+            "  filter       '/a b' zeek/x".to_owned(),
+            format!("  reach it by  --connect {address} --tls off"),
+            "  Zeek there   redef Broker::disable_ssl = T;".to_owned(),
+        ];
+        assert_eq!(end.stdout, expected);
+        let expected = json!({
+            "target": address, "address": address, "found": "plain", "summary": "a Broker without TLS",
+            "tls": null, "broker": broker_json(id), "options": ["--connect", address, "--tls", "off"],
+            "zeek": ["redef Broker::disable_ssl = T;"], "notes": [],
+        });
+        assert_eq!(json, expected);
+        broker.peered_with_nobody(2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mutual_tls_shows_its_certificate_and_with_ours_the_broker() {
+    let authority = ephemeral_authority().unwrap();
+    let broker = Broker::start(None, Tls::Mutual(authority.issue("zeek.example").unwrap())).await;
+    let ca = "CN=zeek-bridge ephemeral CA";
+    let (end, json) = broker.probe("").await;
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(json["found"], "mutual");
+    assert_eq!(json["tls"]["version"], "TLS 1.3");
+    assert_eq!(json["tls"]["certificate"]["subject"], "CN=zeek.example");
+    assert_eq!(json["tls"]["certificate"]["sans"], json!(["DNS:zeek.example"]));
+    assert_eq!(json["tls"]["certificate"]["issuer"], ca);
+    assert_eq!(json["tls"]["asks_for_certificate"], true);
+    assert_eq!(json["tls"]["cas"], json!([ca]));
+    assert_eq!(json["broker"], Json::Null);
+    let placeholders = ["--cafile", "FILE", "--certificate", "FILE", "--keyfile", "FILE"];
+    let options = |files: &[&str]| json!([&["--connect", &broker.address], files].concat());
+    assert_eq!(json["options"], options(&placeholders));
+    assert!(json["zeek"][0].as_str().unwrap().starts_with("redef Broker::ssl_cafile"), "{json}");
+    assert!(
+        end.stdout.iter().any(|line| line.ends_with(&format!("asks for     a certificate of {ca}"))),
+        "{end:?}"
+    );
+
+    let ours = Files::issue(&authority, "ours");
+    let (end, json) = broker.probe(&ours.options).await;
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
+    assert_eq!(json["summary"], "a Broker with mutual TLS");
+    assert_eq!(json["broker"], broker_json(broker.endpoint.id()));
+    assert_eq!(json["options"], options(&ours.options.split_whitespace().collect::<Vec<_>>()));
+
+    let foreign = Files::issue(&ephemeral_authority().unwrap(), "ours");
+    let (end, json) = broker.probe(&foreign.options).await;
+    assert_eq!(end.code, Some(4), "{end:?}");
+    assert_eq!((&json["found"], &json["broker"]), (&json!("mutual"), &Json::Null));
+    assert!(json["summary"].as_str().unwrap().contains("not signed by a CA in our cafile"), "{json}");
+    assert_eq!(json["options"], options(&placeholders));
+    broker.peered_with_nobody(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_1_certificate_is_noted() {
+    let fixture = |name| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name);
+    let note = |json: &Json| json["notes"][0].as_str().unwrap().to_owned();
+    if OPENSSL {
+        let credentials = Credentials::from_files(fixture("ca.pem"), fixture("v1.pem"), fixture("v1.key"));
+        let broker = Broker::start(None, Tls::Mutual(credentials.load().unwrap())).await;
+        let (_, json) = broker.probe("").await;
+        assert!(note(&json).contains("version 1") && note(&json).contains("OpenSSL is used"), "{json}");
+        let [ca, certificate, key] =
+            ["ca.pem", "ec.pem", "ec.sec1.key"].map(|name| fixture(name).display().to_string());
+        let ours = format!("--cafile {ca} --certificate {certificate} --keyfile {key}");
+        let (end, json) = broker.probe(&ours).await;
+        assert_eq!((end.code, &json["broker"]), (Some(0), &broker_json(broker.endpoint.id())));
+        broker.peered_with_nobody(2).await;
+    } else {
+        let address = tls_server(&fixture("v1.pem"), &fixture("v1.key"), b"");
+        let (_, json) =
+            tokio::task::spawn_blocking(move || probe(&format!("probe {address}"))).await.unwrap();
+        // It does not ask for a certificate, so it is no Zeek.
+        assert_eq!((&json["found"], &json["notes"]), (&json!("certificate"), &json!([])));
+        assert_eq!(json["tls"]["certificate"]["issuer"], "CN=rsa-ca");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anonymous_tls_is_told_without_openssl_and_entered_with_it() {
+    if OPENSSL {
+        let broker = Broker::start(None, Tls::anonymous().unwrap()).await;
+        let (end, json) = broker.probe("").await;
+        assert_eq!(end.code, Some(0), "{end:?}");
+        assert_eq!(json["found"], "anonymous");
+        assert_eq!(json["summary"], "a Broker with anonymous TLS, as Zeek has it by default");
+        assert_eq!(json["broker"], broker_json(broker.endpoint.id()));
+        assert_eq!(json["options"], json!(["--connect", broker.address, "--tls", "anonymous"]));
+        assert_eq!((&json["zeek"], &json["notes"]), (&json!([]), &json!([])));
+        broker.peered_with_nobody(2).await;
+        return;
+    }
+    // Takes that one cipher suite, and refuses each other, as a Zeek does.
+    let address = serve(|mut stream| {
+        let hello = first_words(&mut stream);
+        let mut server_hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03".to_vec();
+        server_hello.extend([7; 32]);
+        server_hello.extend(b"\x00\xc0\x19\x00");
+        let alert: &[u8] = b"\x15\x03\x03\x00\x02\x02\x28";
+        let anonymous = hello.starts_with(b"\x16") && hello.windows(2).any(|suite| suite == b"\xc0\x19");
+        let _ = stream.write_all(if anonymous { &server_hello } else { alert });
+    });
+    let (end, json) = tokio::task::spawn_blocking(move || probe(&format!("probe {address}"))).await.unwrap();
+    assert_eq!((end.code, &json["found"], &json["broker"]), (Some(0), &json!("anonymous"), &Json::Null));
+    assert_eq!(json["options"].as_array().unwrap()[2..], ["--tls", "anonymous"]);
+    assert!(json["notes"][0].as_str().unwrap().contains("--features openssl"), "{json}");
+}
+
+#[test]
+fn nothing_is_exit_code_3() {
+    // Nobody else gets the port while it is bound here, and nobody listens on it.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let refused = bound.local_addr().unwrap().to_string();
+    for (target, words) in [(refused.as_str(), "cannot connect: "), ("a..b:9999", "cannot find the host: ")] {
+        let (end, json) = probe(&format!("probe {target}"));
+        assert_eq!((end.code, end.stderr.as_str()), (Some(3), ""));
+        assert!(end.stdout[0].starts_with(&format!("{target}: nothing: {words}")), "{end:?}");
+        assert_eq!(
+            (&json["found"], &json["address"], &json["options"]),
+            (&json!("nothing"), &Json::Null, &Json::Null)
+        );
+    }
+}
+
+/// Has this serve each connection; gives the address.
+fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    address
+}
+
+fn first_words(stream: &mut TcpStream) -> Vec<u8> {
+    let mut words = vec![0; 4096];
+    let count = stream.read(&mut words).unwrap_or(0);
+    words.truncate(count);
+    words
+}
+
+/// A web server over TLS that lets everybody in, or one that says something else.
+fn tls_server(certificate: &std::path::Path, key: &std::path::Path, words: &'static [u8]) -> String {
+    let pem = |path| std::fs::read(path).unwrap();
+    let chain = rustls_pemfile::certs(&mut pem(certificate).as_slice()).map(Result::unwrap).collect();
+    let key = rustls_pemfile::private_key(&mut pem(key).as_slice()).unwrap().unwrap();
+    let provider = tokio_rustls::rustls::crypto::ring::default_provider();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let shown = tokio_rustls::rustls::sign::CertifiedKey::new(chain, key);
+    let shown = tokio_rustls::rustls::sign::SingleCertAndKey::from(shown);
+    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(shown));
+    let config = Arc::new(config);
+    serve(move |stream| {
+        let mut tls = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+        if tls.read(&mut [0; 100]).is_ok() {
+            let _ = tls.write_all(words);
+        }
+    })
+}
+
+#[test]
+fn strangers_are_named_by_their_first_words() {
+    let answers = |words: &'static [u8]| {
+        serve(move |mut stream| {
+            stream.write_all(words).unwrap();
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        })
+    };
+    let fixture = |name| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name);
+    for (address, code, found, summary) in [
+        (answers(b"SSH-2.0-OpenSSH_9.9\r\n"), 6, "other", "an SSH server: SSH-2.0-OpenSSH_9.9"),
+        (
+            answers(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+            6,
+            "other",
+            "a web server (HTTP): HTTP/1.1 400 Bad Request",
+        ),
+        (
+            answers(b"220 mail\x1b[2J\xff ESMTP\r\n"),
+            6,
+            "other",
+            "something that says: 220 mail\\x1b[2J\\xff ESMTP",
+        ),
+        (answers(b"\0\0\0\x01\x63"), 6, "other", "something that says: \\x00\\x00\\x00\\x01c"),
+        (serve(drop), 6, "other", "it takes connections, and closes them without a word"),
+        (
+            serve(|mut stream| {
+                first_words(&mut stream);
+                let _ = stream.write_all(b"\x15\x03\x03\x00\x02\x02\x46");
+            }),
+            6,
+            "tls",
+            "TLS that is not a Broker's: it refuses each with an alert: ProtocolVersion",
+        ),
+        (
+            tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), b"HTTP/1.0 400 Bad Request\r\n\r\n"),
+            6,
+            "certificate",
+            "a web server over TLS (HTTPS): HTTP/1.0 400 Bad Request",
+        ),
+        (
+            tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), b""),
+            6,
+            "certificate",
+            "TLS, but no Broker in it: it takes connections, and closes them without a word",
+        ),
+    ] {
+        let (end, json) = probe(&format!("probe {address}"));
+        assert_eq!((end.code, end.stderr.as_str()), (Some(code), ""), "{summary}");
+        assert_eq!(
+            (&json["found"], &json["broker"], &json["options"]),
+            (&json!(found), &Json::Null, &Json::Null)
+        );
+        assert!(json["summary"].as_str().unwrap().ends_with(summary), "{json}");
+    }
+}
+
+#[test]
+fn who_says_nothing_does_not_hang_it() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (end, json) = probe(&format!("probe {} --timeout 0.2", silent.local_addr().unwrap()));
+    assert_eq!(end.code, Some(5), "{end:?}");
+    assert_eq!(json["summary"], "no Broker: it takes connections, and says nothing");
+    // One that waits for a whole line, as web servers do.
+    let web = serve(|mut stream| {
+        let mut byte = [0];
+        while stream.read(&mut byte).unwrap_or(0) > 0 {
+            if byte[0] == b'\n' {
+                let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n");
+                return;
+            }
+        }
+    });
+    // A hello of Broker's has no line end in it, and one of TLS's may or may not.
+    let (end, json) = probe(&format!("probe {web} --timeout 0.2"));
+    assert_eq!(
+        (end.code, &json["summary"]),
+        (Some(6), &json!("no Broker: a web server (HTTP): HTTP/1.0 200 OK"))
+    );
+    assert!(json["notes"][0].as_str().unwrap().contains("WebSocket"), "{json}");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    let run = |args: &str| Program::run(args, "");
+    run("probe").fails(2, &["HOST:PORT"]);
+    run("probe localhost").fails(2, &["no port"]);
+    run("probe a:1 --timeout 0").fails(2, &["--timeout"]);
+    run("probe a:1 --cafile x").fails(2, &["--certificate and --keyfile are missing"]);
+    run("probe a:1 --cafile /nowhere --certificate /nowhere --keyfile /nowhere")
+        .fails(4, &["cannot be read"]);
+    run("probe a:1 --tls off").fails(2, &["--tls"]);
+}
+
+/// That two probes at once do not take each other for the same endpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_probes_at_once_all_see_it() {
+    let broker = Broker::start(None, Tls::Off).await;
+    let probes: Vec<_> = (0..8)
+        .map(|_| {
+            let args = format!("probe {} --json", broker.address);
+            tokio::task::spawn_blocking(move || Program::run(&args, ""))
+        })
+        .collect();
+    for end in probes {
+        let end = end.await.unwrap();
+        assert_eq!(end.json()[0]["broker"], broker_json(broker.endpoint.id()), "{end:?}");
+    }
+    broker.peered_with_nobody(8).await;
+}

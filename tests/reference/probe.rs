@@ -1,0 +1,79 @@
+//! What a probe finds of the reference, and that the reference sees no peer.
+
+use std::time::Duration;
+
+use zeek_bridge::data::{EndpointId, Filter};
+use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
+use zeek_bridge::net::tls::Tls;
+
+use crate::driver::*;
+use crate::support::*;
+
+async fn look(address: &str, ours: &Tls) -> ProbeReport {
+    let ours = if let Tls::Mutual(ours) = ours { Some(ours) } else { None };
+    // Long enough never to be waited for.
+    within("the probe", probe(address, ours, Duration::from_secs(3600))).await.unwrap()
+}
+
+#[track_caller]
+fn knows(broker: &BrokerInfo, id: EndpointId) {
+    let filter: Filter = ["/theirs", "zeek/x"].map(topic).into_iter().collect();
+    assert_eq!((broker.id, &broker.versions, &broker.filter), (Some(id), &Some(1..=1), &Some(filter)));
+    assert_eq!(broker.cut_short, None);
+}
+
+/// A reference that listens with these options, and is smaller or larger than any probe, or as it comes.
+async fn references(program: &str, options: &[&str]) -> Vec<(Reference, String)> {
+    let mut references = Vec::new();
+    let ids = ["00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-8fff-ffffffffffff"];
+    for id in ids.map(|id| vec!["--endpoint-id", id]).into_iter().chain([Vec::new()]) {
+        let options = [&["--subscribe", "/theirs", "--subscribe", "zeek/x"], options, &id].concat();
+        references.push(Reference::listen(program, &options).await);
+    }
+    references
+}
+
+#[tokio::test]
+async fn a_plain_reference() {
+    let program = reference_or_skip!();
+    for (reference, address) in references(&program, &["--disable-ssl"]).await {
+        let Found::Plain(broker) = look(&address, &Tls::Off).await.found else { panic!() };
+        knows(&broker, reference.id);
+        reference.has_seen_nobody().await;
+    }
+}
+
+#[tokio::test]
+async fn a_zeek_out_of_the_box() {
+    let program = reference_or_skip!();
+    for (reference, address) in references(&program, &[]).await {
+        let Found::Anonymous(answer) = look(&address, &Tls::Off).await.found else { panic!() };
+        match answer {
+            Some(Answer::Broker(broker)) => knows(&broker, reference.id),
+            None => assert!(cfg!(not(feature = "openssl"))),
+            other => panic!("{other:?}"),
+        }
+        reference.has_seen_nobody().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reference_with_certificates() {
+    let program = reference_or_skip!();
+    let kind = Kind::mutual();
+    for (reference, address) in references(&program, &kind.theirs()).await {
+        for ours in [&Tls::Off, &kind.ours] {
+            let Found::Certificate(found) = look(&address, ours).await.found else { panic!() };
+            assert_eq!(found.version, Some("TLS 1.3"));
+            assert_eq!((found.certificate.subject.as_str(), found.issuer.as_str()), ("CN=theirs", "CN=CA"));
+            assert_eq!(found.asks_for, Some(Vec::new()));
+            assert!(matches!(found.without, Answer::Tls(_)), "{found:?}");
+            match (ours, found.with_ours) {
+                (Tls::Off, None) => {}
+                (_, Some(Answer::Broker(broker))) => knows(&broker, reference.id),
+                other => panic!("{other:?}"),
+            }
+        }
+        reference.has_seen_nobody().await;
+    }
+}
