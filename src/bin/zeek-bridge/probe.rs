@@ -195,7 +195,9 @@ fn object(report: &ProbeReport, verdict: &Verdict) -> Object {
         }
         Found::Certificate(found) => {
             let mut certificate = identity_json(&found.certificate);
-            certificate["issuer"] = found.issuer.as_str().into();
+            if let Some(certificate) = certificate.as_object_mut() {
+                certificate.insert("issuer".into(), found.issuer.as_str().into());
+            }
             json!({
                 "version": found.version,
                 "certificate": certificate,
