@@ -63,6 +63,18 @@ fn wrong_options_are_named() {
     run("tap --topic x --tls off --connect a:99999").fails(2, &["0 to 65535"]);
     run("tap --topic x --tls off --connect a:1 --count 0").fails(2, &["--count"]);
     run("tap --topic x --tls off --connect a:1 --timeout 0").fails(2, &["--timeout", "above 0"]);
+    run("tap --topic x --tls off --connect a:1 --count -3").fails(2, &["--count", "from 1 to"]);
+    run("tap --topic x --tls off --connect a:1 --timeout -1").fails(2, &["--timeout", "above 0"]);
+    run("publish --topic x --tls off --connect a:1 --timeout -0.5").fails(2, &["--timeout", "above 0"]);
+    run("dispatch --tls off --connect a:1 --timeout -1 x").fails(2, &["--timeout", "above 0"]);
+    run("probe a:1 --timeout -1").fails(2, &["--timeout", "above 0"]);
+    run("dispatch --tls off --connect a:1 --expect -1 x").fails(2, &["--expect", "1..=65535"]);
+    run("tap --topic x --tls off --connect 127.0.0.1:+9").fails(2, &["0 to 65535"]);
+    run("tap --topic x --tls off --connect []:9").fails(2, &["brackets"]);
+    for command in ["publish", "tap"] {
+        run(&format!("{command} --topic <$>/local/x --tls off --connect a:1"))
+            .fails(2, &["<$>/local/", "never leave an endpoint"]);
+    }
     run("publish --tls off --connect a:1").fails(2, &["--topic"]);
     run("node --tls off --connect a:1").fails(2, &["--name"]);
     run("dispatch --tls off --connect a:1").fails(2, &["ACTION"]);
@@ -251,7 +263,7 @@ fn time_runs_out() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
     let address = tap.address();
     let end = Program::run(&format!("{PUBLISH} {address} --timeout 0.2"), "{\"event\":\"e\"}");
-    end.fails(5, &["no peer wants the topic /t", "peers there: 1"]);
+    end.fails(5, &["no peer wants the topic /t", "peers there: 1", "nothing was published"]);
     let run = |options: &str| {
         Program::run(&format!("tap --topic x --tls off --listen 127.0.0.1:0 --timeout 0.2 {options}"), "")
     };
@@ -263,7 +275,7 @@ fn time_runs_out() {
     // A server that accepts and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    for command in ["tap --topic x", "dispatch x"] {
+    for command in ["tap --topic x", "dispatch x", "publish --topic x"] {
         let end = Program::run(&format!("{command} --tls off --connect {address} --timeout 0.2"), "");
         end.fails(5, &["no peering yet"]);
     }
@@ -303,7 +315,7 @@ fn a_signal_before_all_messages_came_is_no_success() {
     let mut publish = Program::start("publish --topic /t --tls off --listen 127.0.0.1:0");
     publish.address();
     publish.signal("INT");
-    publish.end_by_itself().fails(1, &["interrupted"]);
+    publish.end_by_itself().fails(1, &["interrupted: nothing was published"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,7 +382,7 @@ async fn a_peer_that_breaks_off_makes_publish_say_that_messages_may_be_lost() {
     subscriber.recv().await.unwrap();
     cut.send(()).unwrap();
     publish.says("peer lost");
-    publish.end().fails(1, &["peerings that broke: 1"]);
+    publish.end().fails(1, &["peerings that broke: 1", "up to line 1 "]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -398,4 +410,80 @@ async fn a_stdout_that_is_not_read_does_not_keep_a_tap_from_its_end() {
     assert_eq!(end.status.code(), Some(1), "{said}");
     assert!(said.contains("stdout is not read"), "{said}");
     drop(stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publish_says_what_was_not_published_when_its_peer_is_killed_or_leaves() {
+    for (signal, words) in [("KILL", "peerings that broke: 1"), ("TERM", "a peer left before everything")] {
+        let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0");
+        let address = tap.address();
+        let mut publish = Program::start(&format!("{PUBLISH} {address} --timeout 0.5 -v"));
+        publish.give("{\"event\":\"one\"}");
+        publish.give("{\"event\":\"two\"}");
+        assert_eq!((tap.line()["event"].as_str(), tap.line()["event"].as_str()), (Some("one"), Some("two")));
+        tap.signal(signal);
+        publish.says("peer lost");
+        publish.give("{\"event\":\"three\"}");
+        let nothing = "nothing behind line 2 was published";
+        publish.end().fails(1, &["no peer wants the topic", nothing, words, "up to line 2 "]);
+    }
+}
+
+#[test]
+fn publish_says_how_far_it_was_when_it_is_interrupted() {
+    let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 --count 1");
+    let mut publish = Program::start(&format!("{PUBLISH} {}", tap.address()));
+    publish.give("\n{\"event\":\"e\"}");
+    assert_eq!(tap.end().code, Some(0));
+    publish.signal("TERM");
+    publish.end_by_itself().fails(1, &["interrupted: nothing behind line 2 was published"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tap_whose_stdout_is_too_slow_says_how_many_messages_it_did_not_print() {
+    let endpoint = Endpoint::new().unwrap();
+    let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
+    let mut tap = command(format!("tap --topic /t --tls off --connect {address} -v").split(' '));
+    let mut tap = tap.stdin(Stdio::null()).spawn().unwrap();
+    let topic = Topic::from_static("/t");
+    endpoint.wanted(&topic, 1).await;
+    // More than may wait for stdout and to be printed, 72 MiB together, and in a pipe.
+    let large = Value::String("x".repeat(1024 * 1024).as_str().into());
+    for _ in 0..90 {
+        assert_eq!(endpoint.publish(topic.clone(), &large).await.unwrap(), 1);
+    }
+    // With this, it has heard them all.
+    endpoint.shutdown().await;
+    let mut stderr = std::io::BufReader::new(tap.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("peer lost") {
+        assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap(), 0, "{said}");
+    }
+    assert!(Command::new("kill").arg(tap.id().to_string()).status().unwrap().success());
+    let mut stdout = tap.stdout.take().unwrap();
+    let mut printed = Vec::new();
+    stdout.read_to_end(&mut printed).unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(tap.wait().unwrap().code(), Some(1), "{said}");
+    let printed = printed.iter().filter(|byte| **byte == b'\n').count();
+    let number = |words: &str| {
+        let (before, _) = said.split_once(words)?;
+        before.rsplit(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty())?.parse::<usize>().ok()
+    };
+    let dropped = number(" messages came and were not printed").expect("some were dropped");
+    assert_eq!(printed + dropped + number(" messages came last").unwrap_or(0), 90, "{said}");
+}
+
+#[test]
+fn a_burst_of_many_messages_is_printed_to_the_last() {
+    const COUNT: u64 = 30_000;
+    let mut tap = Program::start(&format!("tap --topic /t --tls off --listen 127.0.0.1:0 --count {COUNT}"));
+    let address = tap.address();
+    let lines: String = (0..COUNT).map(|n| format!("{{\"@data-type\":\"count\",\"data\":{n}}}\n")).collect();
+    let end = Program::run(&format!("{PUBLISH} {address}"), lines);
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
+    let tapped = tap.end();
+    assert_eq!(tapped.code, Some(0), "{}", tapped.stderr);
+    let numbers: Vec<_> = tapped.json().iter().map(|line| line["value"]["data"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
 }

@@ -123,7 +123,7 @@ fn a_missing_node_is_exit_code_5_and_named() {
         )
     };
     dispatch("--nodes gone,here,lost").fails(5, &["a hello of gone, lost", "here said hello"]);
-    dispatch("--expect 2").fails(5, &["2 nodes", "here said hello"]);
+    dispatch("--expect 2").fails(5, &["2 nodes of different names", "here said hello"]);
     let mut alone = Program::start("dispatch --tls off --listen 127.0.0.1:0 --timeout 0.3 get_id_value x");
     alone.address();
     alone.end().fails(5, &["nobody said hello"]);
@@ -248,4 +248,51 @@ fn the_demo_comes_to_its_verdict_when_nobody_reads() {
         (demo.wait().unwrap().code(), said.as_str()),
         (Some(0), "all 36 answers are those of Zeek 8.0.9\n")
     );
+}
+
+#[test]
+fn two_nodes_of_one_name_are_one() {
+    let mut dispatch =
+        Program::start("dispatch --tls off --listen 127.0.0.1:0 --expect 2 --timeout 1 get_id_value x");
+    let address = dispatch.address();
+    let _nodes = [(); 2].map(|()| Program::start(&format!("node --name w --tls off --connect {address}")));
+    dispatch.end().fails(5, &["2 nodes of different names; w said hello (nodes of one name count as one)"]);
+}
+
+#[test]
+fn a_node_s_name_is_clean_text() {
+    for name in ["", "a\n\u{1b}[31m", "a\u{7f}"] {
+        let node = Program::with(["node", "--name", name, "--tls", "off", "--connect", "a:1"]);
+        node.end().fails(2, &["--name", "control characters", "worker-01"]);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_values_file_is_named() {
+    let run = |path: &str| {
+        Program::run(&format!("node --name n --tls off --listen 127.0.0.1:0 --values {path}"), "")
+    };
+    let file = |content: &[u8]| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        file
+    };
+    let twice = file(b"{\"a\": 1, \"b\": {\"a\": 2}, \"\\u0061\": 3}");
+    run(&twice.path().display().to_string()).fails(1, &["\"a\" stands there more than once"]);
+    let latin = file(b"{\"a\": \"\xe9\"}");
+    let end = run(&latin.path().display().to_string());
+    end.fails(1, &["byte 8 is not UTF-8"]);
+    assert!(!end.stderr.contains("permissions"), "{end:?}");
+    let end = run("src");
+    end.fails(1, &["src: it is a directory"]);
+    assert!(!end.stderr.contains("permissions"), "{end:?}");
+
+    let marked = file(b"\xef\xbb\xbf{\"a\": 1}");
+    let mut node = Program::start(&format!(
+        "node --name n --tls off --listen 127.0.0.1:0 --values {}",
+        marked.path().display()
+    ));
+    let address = node.address();
+    let end = Program::run(&format!("dispatch --tls off --connect {address} get_id_value a"), "");
+    answers(&end, &[good("n", json!(1))]);
 }

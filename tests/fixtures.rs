@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use bytes::{BufMut, Bytes, BytesMut};
 use common::{Fixture, Frame, Phase, Side, golden_values, same_json};
 use serde_json::json;
-use zeek_bridge::data::{EndpointId, Value};
+use zeek_bridge::data::{EndpointId, Value, parse_json};
 use zeek_bridge::wire::{
     DecodeReason, Envelope, EnvelopeType, Handshake, Limits, ValueRef, check_value, cut_frame, decode_value,
     encode_value, put_frame,
@@ -216,6 +216,9 @@ fn prove_envelope(frame: &Frame) -> &'static str {
     let envelope = Envelope::decode(&body).unwrap();
     envelope.check(LIMITS).unwrap();
     let json = envelope.to_json(LIMITS).unwrap();
+    let mut text = Vec::new();
+    envelope.write_json(LIMITS, &mut text).unwrap().unwrap();
+    assert_eq!(parse_json(&text).unwrap(), json);
     assert!(same_json(&json, &frame.json), "{json} for {}", frame.json);
 
     let mut whole = BytesMut::new();

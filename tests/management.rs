@@ -1,7 +1,13 @@
 //! Nodes and agents against each other over loopback. Everything waits on events.
 
 #![cfg(feature = "net")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +17,8 @@ use tokio::sync::Semaphore;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status};
 use zeek_bridge::management::{
-    Agent, DispatchRequest, JsonText, NODE_TOPIC, Node, NodeEvent, NodeMessage, NotifyNodeHello, Values,
+    Agent, DispatchRequest, JsonText, MAX_NODE_NAME, NODE_TOPIC, Node, NodeEvent, NodeMessage,
+    NotifyNodeHello, Values,
 };
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::zeek::{Event, Message};
@@ -328,4 +335,18 @@ async fn an_answer_too_large_for_the_wire_is_not_sent_and_costs_nothing_else() {
     let outcome = agent.dispatch(action(&["ok"]), names(&[]), LONG).await.unwrap();
     assert!(outcome.answers["worker-1"].is_success());
     assert_eq!(NODE_TOPIC, Topic::from_static("zeek/management/node"));
+}
+
+#[tokio::test]
+async fn a_hello_under_a_name_of_no_sane_length_is_ignored() {
+    let (endpoint, address) = listening().await;
+    let agent = Agent::start(endpoint).await;
+    let rogue = connected(&address).await;
+    rogue.wanted(&NODE_TOPIC, 1).await;
+    for node in ["x".repeat(MAX_NODE_NAME + 1), "y".repeat(MAX_NODE_NAME), "worker-1".to_owned()] {
+        let hello = Message::from(Event::from(NotifyNodeHello { node })).into_value();
+        rogue.publish(NODE_TOPIC.clone(), &hello).await.unwrap();
+    }
+    let nodes = agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
+    assert_eq!(nodes, names(&["worker-1", &"y".repeat(MAX_NODE_NAME)]));
 }

@@ -59,6 +59,16 @@ fn checking_containers_that_differ_late_allocates_nothing() {
 }
 
 #[test]
+fn writing_json_allocates_nothing() {
+    let write = |value: &Value| measure(|| value.write_json(&mut std::io::sink()).unwrap()).count_total;
+    for golden in golden_values() {
+        let value = decode_value(&golden.bytes, &Limits::DEFAULT).unwrap();
+        assert_eq!(write(&value), 0, "{}", golden.name);
+    }
+    assert_eq!(write(&Value::Vector(vec![Value::None; 100_000])), 0);
+}
+
+#[test]
 fn reading_an_envelope_copies_nothing() {
     let fixture = Fixture::load("all-types");
     let frames = || fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered);

@@ -35,8 +35,8 @@ pub struct EndpointConfig {
     /// reference disconnects at once). Only that one publisher waits; other peers have the
     /// message by then.
     pub patience: Duration,
-    /// How many connections may be in their handshake at once on all listeners; more wait in the
-    /// operating system's queue.
+    /// How many connections may be in their handshake at once on all listeners. When there are more, those that
+    /// have taken longer than a second give way; further ones wait in the operating system's queue.
     pub max_handshakes: usize,
     /// How many peers there may be at once; further ones are closed before their handshake.
     pub max_peers: usize,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
-use super::hub::{Command, Existed};
+use super::hub::Command;
 use super::link::{self, LinkEnd};
 use super::status::{LinkError, Status};
 use super::{Context, Phase, Retry};
@@ -117,7 +117,7 @@ impl Task {
             Err(error) => return LinkEnd { peer: None, error: Some(error), redundant: None },
         };
         let (context, target, first) = (self.context.clone(), self.target.clone(), &mut self.first);
-        link::run(context, stream, Side::Connector, target, deadline, |peer| {
+        link::run(context, stream, Side::Connector, target, deadline, None, |peer| {
             if let Some(first) = first.take() {
                 let _ = first.send(Ok(peer));
             }
@@ -128,17 +128,19 @@ impl Task {
     /// Waits for the end of the peering that made a connection redundant; `false` if there is none,
     /// so that the peer is wrong about it.
     async fn until_gone(&mut self, peer: EndpointId) -> bool {
+        let (answer, gone) = oneshot::channel();
+        self.context.hub.tell(Command::WhenGone { peer, answer }).await;
+        let Ok(Some(gone)) = gone.await else { return false };
         if let Some(first) = self.first.take() {
             let _ = first.send(Ok(peer));
         }
-        let (answer, gone) = oneshot::channel();
-        self.context.hub.tell(Command::WhenGone { peer, answer }).await;
         let mut phase = self.context.phase.clone();
         tokio::select! {
-            gone = gone => gone.is_ok_and(|Existed(existed)| existed),
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => true,
-            true = stopped(&mut self.stopped) => true,
+            _ = gone => {}
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+            true = stopped(&mut self.stopped) => {}
         }
+        true
     }
 
     fn unavailable(&mut self, error: LinkError, retry_in: Option<Duration>) {

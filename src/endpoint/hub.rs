@@ -36,8 +36,8 @@ pub(super) enum Command {
     FilterChanged { link: LinkId, filter: Filter },
     /// A connection is over; the status is to be told once the routes know.
     Closed { link: LinkId, status: Option<Status> },
-    /// Whether there is a peering with this endpoint; if so, the answer waits for its end.
-    WhenGone { peer: EndpointId, answer: oneshot::Sender<Existed> },
+    /// Whether there is a peering with this endpoint; if so, with what waits for its end.
+    WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
     /// Somebody wants to hear something. The answer comes when the table knows.
     Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue<Message>>, answer: oneshot::Sender<()> },
     /// ... something else. The answer comes when the table knows.
@@ -51,10 +51,6 @@ pub(super) enum Command {
     /// All peerings are left: subscribers will hear nothing more.
     Over,
 }
-
-/// Whether a peering existed when it was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Existed(pub(super) bool);
 
 /// How to reach the hub.
 #[derive(Clone, Debug)]
@@ -81,7 +77,7 @@ struct Known {
     /// Originators' connections that wait for how the first handshake ends.
     held: VecDeque<(LinkId, oneshot::Sender<bool>)>,
     /// Connectors that wait for the end of this peering.
-    waiting: Vec<oneshot::Sender<Existed>>,
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 struct Hub {
@@ -171,12 +167,14 @@ impl Hub {
                     self.tell(status);
                 }
             }
-            Command::WhenGone { peer, answer } => match self.peers.get_mut(&peer) {
-                Some(known) => known.waiting.push(answer),
-                None => {
-                    let _ = answer.send(Existed(false));
-                }
-            },
+            Command::WhenGone { peer, answer } => {
+                let known = self.peers.get_mut(&peer).map(|known| {
+                    let (waiting, gone) = oneshot::channel();
+                    known.waiting.push(waiting);
+                    gone
+                });
+                let _ = answer.send(known);
+            }
             Command::Subscribe { id, filter, queue, answer } => {
                 if self.over {
                     queue.close();
@@ -268,7 +266,7 @@ impl Hub {
             }
         }
         for waiting in known.waiting {
-            let _ = waiting.send(Existed(true));
+            let _ = waiting.send(());
         }
     }
 
@@ -301,7 +299,9 @@ impl Hub {
     fn tell(&self, status: Status) {
         match &status {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => tracing::info!("{status}"),
-            Status::PeerLost { error: LinkError::Closed(_), .. } => tracing::info!("{status}"),
+            Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {
+                tracing::info!("{status}");
+            }
             // Both left at once.
             Status::PeerRemoved { error: Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {
                 tracing::info!("{status}");

@@ -44,13 +44,14 @@ struct Link {
 }
 
 /// Runs one connection to its end and tells the hub of it. `established` is called with the peer's
-/// id when the peering stands.
+/// id when the peering stands; `given_up` ends a handshake before its deadline.
 pub(super) async fn run(
     context: Context,
     stream: Stream,
     side: Side,
     address: Arc<str>,
     deadline: Instant,
+    given_up: Option<oneshot::Receiver<()>>,
     established: impl FnOnce(EndpointId),
 ) -> LinkEnd {
     let id = context.next_id();
@@ -82,7 +83,7 @@ pub(super) async fn run(
         leaving: false,
         malformed: 0,
     };
-    let end = link.drive(filter, established).await;
+    let end = link.drive(filter, given_up, established).await;
     let Link { context, connection, address, queue, leaving, .. } = link;
     if let Some(queue) = queue {
         // Publishers that wait for room here need not wait any longer.
@@ -103,12 +104,15 @@ impl Link {
     async fn drive(
         &mut self,
         mut filter: watch::Receiver<Filter>,
+        mut given_up: Option<oneshot::Receiver<()>>,
         established: impl FnOnce(EndpointId),
     ) -> LinkEnd {
         let mut established = Some(established);
         let mut phase = self.context.phase.clone();
         let mut drained_by = None;
         loop {
+            // Events cost the runtime's budget no less than reads: a peer with much to say takes turns.
+            tokio::task::consume_budget().await;
             if let Some(end) = self.take_from_queue() {
                 return end;
             }
@@ -132,6 +136,9 @@ impl Link {
                     Progress::Event(Event::Closed(reason)) => return self.closed(reason),
                     Progress::Event(event) => self.handle(event).await,
                 },
+                () = asked(&mut given_up), if self.peer.is_none() => {
+                    return self.end(Some(LinkError::GaveWay));
+                }
                 admitted = answer(&mut self.admission) => {
                     self.admission = None;
                     if admitted {
@@ -315,6 +322,17 @@ async fn filled(queue: Option<&Queue>) {
         Some(queue) => queue.filled().await,
         None => std::future::pending().await,
     }
+}
+
+/// Resolves when the handshake is to be given up, if ever.
+async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(asked) = given_up
+        && asked.await.is_ok()
+    {
+        return;
+    }
+    *given_up = None;
+    std::future::pending().await
 }
 
 /// The hub's answer; a hub that is gone admits nobody.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
+use super::handshakes::Place;
 use super::link;
 use super::status::{LinkError, Status};
 use super::{Context, Phase};
@@ -50,15 +51,17 @@ async fn run(context: Context, listener: TcpListener, tls: Tls, mut stopped: wat
     let mut phase = context.phase.clone();
     let accepting = async {
         loop {
-            // A connection is taken only when there is a place for its handshake.
-            let Ok(place) = context.handshakes.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((tcp, address)) => {
+                    // No further connection is taken before there is a place for this one's handshake.
+                    let Some((place, given_up)) = context.handshakes.place().await else { return };
                     let address = address.to_string().into();
-                    tokio::spawn(serve(context.clone(), tcp, tls.clone(), address, place));
+                    tokio::spawn(serve(context.clone(), tcp, tls.clone(), address, place, given_up));
                 }
                 Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
+                    if let Some(unsaid) = context.throttle.pass() {
+                        tracing::warn!(unsaid, "cannot accept a connection: {error}");
+                    }
                     tokio::time::sleep(OUT_OF_ROOM).await;
                 }
             }
@@ -78,14 +81,25 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn serve(context: Context, tcp: TcpStream, tls: Tls, address: Arc<str>, place: OwnedSemaphorePermit) {
+async fn serve(
+    context: Context,
+    tcp: TcpStream,
+    tls: Tls,
+    address: Arc<str>,
+    place: Place,
+    mut given_up: oneshot::Receiver<()>,
+) {
     let Ok(_peer_place) = context.peers.clone().try_acquire_owned() else {
         fail(&context, address, LinkError::TooManyPeers(context.config.max_peers));
         return;
     };
     let _ = tcp.set_nodelay(true);
     let deadline = super::after(context.config.handshake_timeout);
-    let stream = match tokio::time::timeout_at(deadline.into(), tls.accept(tcp)).await {
+    let accepted = tokio::select! {
+        accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
+        Ok(()) = &mut given_up => return fail(&context, address, LinkError::GaveWay),
+    };
+    let stream = match accepted {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return fail(&context, address, error.into()),
         Err(_) => {
@@ -93,7 +107,10 @@ async fn serve(context: Context, tcp: TcpStream, tls: Tls, address: Arc<str>, pl
         }
     };
     let end =
-        link::run(context.clone(), stream, Side::Listener, address.clone(), deadline, |_| drop(place)).await;
+        link::run(context.clone(), stream, Side::Listener, address.clone(), deadline, Some(given_up), |_| {
+            drop(place)
+        })
+        .await;
     match (end.peer, end.redundant, end.error) {
         // A peering stood; its end has been told.
         (Some(_), ..) => {}
@@ -106,11 +123,14 @@ async fn serve(context: Context, tcp: TcpStream, tls: Tls, address: Arc<str>, pl
 
 fn fail(context: &Context, address: Arc<str>, error: LinkError) {
     let status = Status::HandshakeFailed { address, error };
-    tracing::warn!("{status}");
+    match context.throttle.pass() {
+        Some(unsaid) => tracing::warn!(unsaid, "{status}"),
+        None => tracing::debug!("{status}"),
+    }
     let _ = context.hub.status.send(status);
 }
 
-/// The places for handshakes, or peers.
+/// So many places.
 pub(super) fn places(count: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))
 }

@@ -6,6 +6,7 @@
 
 mod config;
 mod connector;
+mod handshakes;
 mod hub;
 mod link;
 mod listener;
@@ -13,6 +14,7 @@ mod queue;
 mod routes;
 mod status;
 mod subscriber;
+mod throttle;
 
 pub use config::{EndpointConfig, Retry};
 pub use connector::Connector;
@@ -20,7 +22,9 @@ pub use listener::Listener;
 pub use queue::QueueLimits;
 pub use status::{LinkError, Status, StatusReceiver};
 pub use subscriber::{Message, Subscriber};
+pub(crate) use throttle::Throttle;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +35,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::{PeerIdentity, Tls};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
+use handshakes::Handshakes;
 use hub::{Command, HubHandle, LinkId};
 use queue::Refused;
 use routes::{PeerRoute, Routes};
@@ -77,7 +82,8 @@ struct Context {
     phase: watch::Receiver<Phase>,
     stats: Arc<Counters>,
     ids: Arc<AtomicU64>,
-    handshakes: Arc<Semaphore>,
+    handshakes: Arc<Handshakes>,
+    throttle: Arc<Throttle>,
     peers: Arc<Semaphore>,
     /// Held by every task that a shutdown waits for.
     _task: Option<mpsc::Sender<()>>,
@@ -161,7 +167,8 @@ impl Endpoint {
             phase: phase_receiver,
             stats: Arc::default(),
             ids: Arc::default(),
-            handshakes: listener::places(config.max_handshakes),
+            handshakes: Handshakes::new(config.max_handshakes),
+            throttle: Arc::default(),
             peers: listener::places(config.max_peers),
             config: Arc::new(config),
             _task: None,
@@ -299,7 +306,9 @@ impl Endpoint {
         let mut routes = self.0.context.hub.routes.clone();
         loop {
             let now = routes.borrow_and_update().clone();
-            let peers: Vec<EndpointId> = now.peers(EndpointId::NIL, topic).map(|peer| peer.id).collect();
+            // A queue that takes nothing more belongs to a peer that is being left.
+            let wanting = now.peers(EndpointId::NIL, topic).filter(|peer| peer.queue.ended().is_none());
+            let peers: Vec<EndpointId> = wanting.map(|peer| peer.id).collect();
             if peers.len() >= count || routes.changed().await.is_err() {
                 return peers;
             }
@@ -366,9 +375,14 @@ impl Wanted {
         routes.peers(EndpointId::NIL, self.topic).map(|peer| (PeeringId(peer.link), peer.id)).collect()
     }
 
-    /// Whether there is a peering with this endpoint, whatever it wants.
-    pub(crate) fn is_peer(&self, id: EndpointId) -> bool {
-        self.routes.borrow().peers.iter().any(|peer| peer.id == id)
+    /// The endpoints that there is a peering with, whatever they want.
+    pub(crate) fn peers(&mut self) -> HashSet<EndpointId> {
+        self.routes.borrow_and_update().peers.iter().map(|peer| peer.id).collect()
+    }
+
+    /// Whether it may be different from what it was at the last [`Wanted::now`].
+    pub(crate) fn has_changed(&self) -> bool {
+        self.routes.has_changed().unwrap_or(false)
     }
 
     /// Waits until it may be different.

@@ -127,6 +127,9 @@ pub enum LinkError {
         /// How many messages waited for it.
         dropped: usize,
     },
+    /// The handshake took its time while others waited for its place.
+    #[error("the handshake was not through when its place was needed by others; see max_handshakes")]
+    GaveWay,
     /// The endpoint has as many peers as it may have.
     #[error("there are {0} peers already, as many as allowed")]
     TooManyPeers(usize),

@@ -106,24 +106,28 @@ impl Subscriber {
 
     /// Hears this prefix too; peers are told.
     pub async fn subscribe(&mut self, topic: Topic) {
-        if self.topics.insert(topic) {
-            self.resubscribe().await;
+        let mut topics = self.topics.clone();
+        if topics.insert(topic) {
+            self.resubscribe(topics).await;
         }
     }
 
     /// Hears this prefix no more, unless another covers it; peers are told. Only what was
     /// subscribed can be unsubscribed: nothing can be taken out of a prefix.
     pub async fn unsubscribe(&mut self, topic: &Topic) {
-        if self.topics.remove(topic) {
-            self.resubscribe().await;
+        let mut topics = self.topics.clone();
+        if topics.remove(topic) {
+            self.resubscribe(topics).await;
         }
     }
 
-    async fn resubscribe(&self) {
+    /// If it is dropped while it waits, the topics are as they were, and saying it again helps.
+    async fn resubscribe(&mut self, topics: BTreeSet<Topic>) {
         let (answer, done) = oneshot::channel();
-        let filter: Filter = self.topics.iter().cloned().collect();
+        let filter: Filter = topics.iter().cloned().collect();
         self.hub.tell(Command::Resubscribe { id: self.id, filter, answer }).await;
         let _ = done.await;
+        self.topics = topics;
     }
 }
 

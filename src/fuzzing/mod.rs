@@ -24,8 +24,14 @@ use crate::wire::{
 };
 
 /// Small enough that a fuzzer meets every one of them.
-const TIGHT: Limits =
-    Limits { max_frame: 512, max_handshake_frame: 128, max_depth: 3, max_elements: 20, max_filter_topics: 3 };
+const TIGHT: Limits = Limits {
+    max_frame: 512,
+    max_handshake_frame: 128,
+    max_depth: 3,
+    max_elements: 20,
+    max_filter_bytes: 64,
+    max_filter_topics: 3,
+};
 
 /// Reads `bytes` in all three ways, which have to agree in what they say.
 pub fn read_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {

@@ -1,6 +1,6 @@
 //! The role of an agent: knows its nodes by their hellos, asks them, and gathers the answers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +10,14 @@ use tokio::task::JoinHandle;
 use super::node::events;
 use super::{DispatchRequest, ManagementResult, NODE_TOPIC, NodeMessage};
 use crate::data::EndpointId;
-use crate::endpoint::{Endpoint, PublishError, Subscriber, Wanted};
+use crate::endpoint::{Endpoint, PublishError, Subscriber, Throttle, Wanted};
 use crate::zeek::{self, Event};
 
 /// How many nodes an agent remembers. A peer that says hello under ever new names gets no further.
 pub const MAX_NODES: usize = 16_384;
+
+/// How long a node's name may be in bytes. A hello under a longer one is ignored.
+pub const MAX_NODE_NAME: usize = 1024;
 
 /// How a dispatch went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,9 +55,17 @@ pub struct Agent {
 
 #[derive(Debug)]
 struct State {
-    /// The nodes, and the peer behind which each is.
-    nodes: watch::Sender<BTreeMap<String, EndpointId>>,
+    nodes: watch::Sender<Nodes>,
+    ignored: Throttle,
     pending: Mutex<HashMap<String, Pending>>,
+}
+
+/// The nodes that are there.
+#[derive(Debug, Default)]
+struct Nodes {
+    names: BTreeSet<String>,
+    /// The peer behind which each is.
+    peers: BTreeMap<String, EndpointId>,
 }
 
 #[derive(Debug)]
@@ -70,7 +81,11 @@ impl Agent {
     pub async fn start(endpoint: Endpoint) -> Agent {
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
         let wanted = endpoint.watch_wanted(&NODE_TOPIC);
-        let state = Arc::new(State { nodes: watch::Sender::default(), pending: Mutex::default() });
+        let state = Arc::new(State {
+            nodes: watch::Sender::default(),
+            ignored: Throttle::default(),
+            pending: Mutex::default(),
+        });
         let task = tokio::spawn(state.clone().run(subscriber, wanted));
         Agent { endpoint, state, task }
     }
@@ -78,17 +93,18 @@ impl Agent {
     /// The nodes that have said hello and whose peering stands.
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<String> {
-        self.state.nodes.borrow().keys().cloned().collect()
+        self.state.nodes.borrow().names.clone()
     }
 
     /// Waits until `enough` says so of the nodes that are there, and gives them.
     pub async fn wait_for_nodes(&self, enough: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
         let mut changes = self.state.nodes.subscribe();
         loop {
-            let nodes = changes.borrow_and_update().keys().cloned().collect();
-            if enough(&nodes) {
-                return nodes;
+            let nodes = changes.borrow_and_update();
+            if enough(&nodes.names) {
+                return nodes.names.clone();
             }
+            drop(nodes);
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -155,13 +171,9 @@ impl State {
 
     async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut wanted: Wanted) {
         loop {
-            wanted.now();
-            self.nodes.send_if_modified(|nodes| {
-                let before = nodes.len();
-                nodes.retain(|_, peer| wanted.is_peer(*peer));
-                nodes.len() != before
-            });
             tokio::select! {
+                // In this order, so that what a peer said before it went counts as said before.
+                biased;
                 message = subscriber.recv() => match message {
                     Some(message) => {
                         for event in events(&message) {
@@ -170,34 +182,61 @@ impl State {
                     }
                     None => return,
                 },
-                () = wanted.changed() => {}
+                () = wanted.changed() => self.prune(&wanted.peers()),
             }
         }
     }
 
+    /// Forgets the nodes behind peers that are gone.
+    fn prune(&self, there: &HashSet<EndpointId>) {
+        self.nodes.send_if_modified(|Nodes { names, peers }| {
+            let before = peers.len();
+            peers.retain(|_, peer| there.contains(peer));
+            names.retain(|name| peers.contains_key(name));
+            peers.len() != before
+        });
+    }
+
     fn take(&self, peer: EndpointId, event: &Event) {
         match NodeMessage::parse(event) {
-            Ok(Some(NodeMessage::Hello(hello))) => self.nodes.send_modify(|nodes| {
-                if nodes.len() < MAX_NODES || nodes.contains_key(&hello.node) {
-                    nodes.insert(hello.node, peer);
-                } else {
-                    tracing::warn!(%peer, node = hello.node, "too many nodes: a hello was ignored");
-                }
-            }),
+            Ok(Some(NodeMessage::Hello(hello))) => self.add(peer, hello.node),
             Ok(Some(NodeMessage::Response(response))) => {
                 let reqid = response.reqid().to_owned();
                 self.answered(peer, &reqid, response.into_result());
             }
             // Other agents' requests, and other events.
             Ok(_) => {}
-            Err(error) => tracing::warn!(%peer, "a malformed message was dropped: {error}"),
+            Err(error) => self.ignored(peer, format_args!("a malformed message: {error}")),
+        }
+    }
+
+    fn add(&self, peer: EndpointId, node: String) {
+        if node.len() > MAX_NODE_NAME {
+            let length = node.len();
+            return self.ignored(peer, format_args!("a hello under a name of {length} bytes"));
+        }
+        let known = self.nodes.send_if_modified(|Nodes { names, peers }| {
+            let room = peers.len() < MAX_NODES || peers.contains_key(&node);
+            if room {
+                names.insert(node.clone());
+                peers.insert(node, peer);
+            }
+            room
+        });
+        if !known {
+            self.ignored(peer, format_args!("a hello beyond {MAX_NODES} nodes"));
+        }
+    }
+
+    fn ignored(&self, peer: EndpointId, what: std::fmt::Arguments<'_>) {
+        if let Some(unsaid) = self.ignored.pass() {
+            tracing::warn!(%peer, unsaid, "ignored: {what}");
         }
     }
 
     fn answered(&self, peer: EndpointId, reqid: &str, result: ManagementResult) {
         let Some(node) = result.node().map(str::to_owned) else {
-            tracing::warn!(%peer, reqid, "an answer that does not say which node it is from was ignored");
-            return;
+            return self.ignored(peer, format_args!("an answer that does not say which node it is from"));
         };
         let mut pending = self.pending();
         let Some(request) = pending.get_mut(reqid) else {
@@ -205,8 +244,9 @@ impl State {
             return;
         };
         if !request.expected.remove(&node) {
-            tracing::warn!(%peer, reqid, node, "an answer that was not expected (any more) was ignored");
-            return;
+            drop(pending);
+            return self
+                .ignored(peer, format_args!("an answer of {node:?} that was not expected (any more)"));
         }
         // Nobody may be waiting any more.
         let _ = request.answers.send((node, result));

@@ -15,7 +15,7 @@ mod result;
 mod values;
 
 #[cfg(feature = "net")]
-pub use agent::{Agent, MAX_NODES, Outcome};
+pub use agent::{Agent, MAX_NODE_NAME, MAX_NODES, Outcome};
 pub use events::{DispatchRequest, DispatchResponse, NodeMessage, NotifyNodeHello};
 pub use json_text::{InvalidJson, JsonText};
 #[cfg(feature = "net")]

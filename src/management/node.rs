@@ -14,7 +14,7 @@ use super::{
     REQUEST_TIMEOUT, Values, failure,
 };
 use crate::data::EndpointId;
-use crate::endpoint::{Endpoint, Message, PeeringId, Subscriber, Wanted};
+use crate::endpoint::{Endpoint, Message, PeeringId, Subscriber, Throttle, Wanted};
 use crate::zeek::{self, Event};
 
 /// How many dispatches a node works on at once. Further ones are answered with a failure.
@@ -143,6 +143,7 @@ struct Shared<H> {
     handler: H,
     events: broadcast::Sender<NodeEvent>,
     budget: Duration,
+    malformed: Throttle,
 }
 
 impl Node {
@@ -162,7 +163,14 @@ impl Node {
         let (stop, stopped) = watch::channel(false);
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
         let wanted = endpoint.watch_wanted(&NODE_TOPIC);
-        let shared = Shared { endpoint, name: name.into(), handler, events: events.clone(), budget };
+        let shared = Shared {
+            endpoint,
+            name: name.into(),
+            handler,
+            events: events.clone(),
+            budget,
+            malformed: Throttle::default(),
+        };
         let task = tokio::spawn(Arc::new(shared).run(subscriber, wanted, stopped));
         Node { events, stop, task }
     }
@@ -189,19 +197,21 @@ impl<H: Handler> Shared<H> {
     ) {
         let mut greeted = HashSet::new();
         let mut dispatches = JoinSet::new();
+        self.greet(&mut wanted, &mut greeted).await;
         loop {
-            // Before any answer, so that the agent knows who answers.
-            self.greet(&mut wanted, &mut greeted).await;
             tokio::select! {
                 message = subscriber.recv() => match message {
                     Some(message) => {
-                        self.greet(&mut wanted, &mut greeted).await;
+                        // Before any answer, so that the agent knows who answers.
+                        if wanted.has_changed() {
+                            self.greet(&mut wanted, &mut greeted).await;
+                        }
                         self.take(&message, &mut dispatches).await;
                     }
                     None => break,
                 },
                 Some(_) = dispatches.join_next() => {}
-                () = wanted.changed() => {}
+                () = wanted.changed() => self.greet(&mut wanted, &mut greeted).await,
                 _ = stopped.changed() => break,
             }
         }
@@ -211,12 +221,13 @@ impl<H: Handler> Shared<H> {
     /// Says hello over each peering that is new, or newly wants to hear it.
     async fn greet(&self, wanted: &mut Wanted, greeted: &mut HashSet<PeeringId>) {
         let now = wanted.now();
-        greeted.retain(|peering| now.iter().any(|(id, _)| id == peering));
+        let there: HashSet<PeeringId> = now.iter().map(|(id, _)| *id).collect();
+        greeted.retain(|peering| there.contains(peering));
         for (peering, peer) in now {
             if greeted.insert(peering) {
                 let hello = Event::from(NotifyNodeHello { node: self.name.clone() });
                 if self.send(peer, hello).await {
-                    tracing::info!(node = %self.name, %peer, "said hello");
+                    tracing::info!(node = self.name, %peer, "said hello");
                     let _ = self.events.send(NodeEvent::Hello { peer });
                 }
             }
@@ -239,7 +250,11 @@ impl<H: Handler> Shared<H> {
                 }
                 // Other nodes' requests, hellos and answers.
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%peer, "a malformed request was dropped: {error}"),
+                Err(error) => {
+                    if let Some(unsaid) = self.malformed.pass() {
+                        tracing::warn!(%peer, unsaid, "a malformed request was dropped: {error}");
+                    }
+                }
             }
         }
     }
@@ -265,7 +280,7 @@ impl<H: Handler> Shared<H> {
             biased;
             () = until(deadline) => {
                 running.abort();
-                tracing::warn!(node = %self.name, reqid, "a dispatch took too long; its answer is not sent");
+                tracing::warn!(node = self.name, reqid, "a dispatch took too long; its answer is not sent");
                 let reason = "the dispatch took too long";
                 let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
                 return;
@@ -276,7 +291,7 @@ impl<H: Handler> Shared<H> {
             Ok(Ok(data)) => ManagementResult::success(reqid, &self.name, data),
             Ok(Err(text)) => ManagementResult::failure(reqid, &self.name, text),
             Err(error) => {
-                tracing::error!(node = %self.name, reqid, "a dispatch handler failed: {error}");
+                tracing::error!(node = self.name, reqid, "a dispatch handler failed: {error}");
                 ManagementResult::failure(reqid, &self.name, "the node's handler failed")
             }
         };
@@ -289,7 +304,7 @@ impl<H: Handler> Shared<H> {
             let _ = self.events.send(NodeEvent::Answered { peer, result });
         } else {
             let reason = "the peer that asked is gone, or the answer is too large";
-            tracing::warn!(node = %self.name, reqid, "not answered: {reason}");
+            tracing::warn!(node = self.name, reqid, "not answered: {reason}");
             let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
         }
     }
@@ -299,7 +314,7 @@ impl<H: Handler> Shared<H> {
         match self.endpoint.publish_via(peer, NODE_TOPIC.clone(), &value).await {
             Ok(sent) => sent,
             Err(error) => {
-                tracing::error!(node = %self.name, "cannot be sent: {error}");
+                tracing::error!(node = self.name, "cannot be sent: {error}");
                 false
             }
         }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::Stream;
@@ -32,6 +32,10 @@ pub struct Connection {
     writer: WriteHalf<Stream>,
     input: BytesMut,
     room: usize,
+    /// The input may hold more frames than the peering wanted at once.
+    more: bool,
+    /// The most input that waited since its memory was taken.
+    most_input: usize,
     output: VecDeque<Bytes>,
     unwritten: usize,
     to_flush: bool,
@@ -74,6 +78,8 @@ impl Connection {
             writer,
             input: BytesMut::new(),
             room: FIRST_READ,
+            more: false,
+            most_input: 0,
             output: VecDeque::new(),
             unwritten: 0,
             to_flush: false,
@@ -88,6 +94,10 @@ impl Connection {
         loop {
             if let Some(event) = self.peering.poll_event() {
                 return Progress::Event(event);
+            }
+            if self.more {
+                self.handle_input();
+                continue;
             }
             let backlogged = self.is_backlogged();
             self.collect();
@@ -107,7 +117,7 @@ impl Connection {
                 self.input.reserve(self.room);
             }
             tokio::select! {
-                read = self.reader.read_buf(&mut self.input), if reading => self.was_read(read),
+                read = read(&mut self.reader, &mut self.input, self.room), if reading => self.was_read(read),
                 written = push(&mut self.writer, &mut self.output), if writing => match written {
                     Ok(count) => {
                         self.unwritten = self.unwritten.saturating_sub(count);
@@ -134,16 +144,19 @@ impl Connection {
                 } else {
                     self.room
                 };
-                self.peering.handle_input(Instant::now(), &mut self.input);
-                if self.input.is_empty()
-                    && self.room == FIRST_READ
-                    && self.input.capacity() > LARGEST_READ / 2
-                {
-                    // A quiet peer: let go of what a busy moment took.
-                    self.input = BytesMut::new();
-                }
+                self.handle_input();
             }
             Err(error) => self.end(fault(error)),
+        }
+    }
+
+    fn handle_input(&mut self) {
+        self.most_input = self.most_input.max(self.input.len());
+        self.more = self.peering.handle_input(Instant::now(), &mut self.input);
+        if self.input.len() <= FIRST_READ && self.most_input > 2 * LARGEST_READ {
+            // Let go of the memory that a large frame took.
+            self.input = BytesMut::from(&*self.input);
+            self.most_input = 0;
         }
     }
 
@@ -154,10 +167,12 @@ impl Connection {
         self.to_flush = false;
         let said = tokio::time::timeout(LAST_WORDS, async {
             loop {
-                match self.reader.read_buf(&mut self.input).await {
+                self.input.reserve(FIRST_READ);
+                match read(&mut self.reader, &mut self.input, FIRST_READ).await {
                     Ok(0) => return None,
+                    Ok(_) if self.input.len() > LARGEST_READ => return None,
                     Ok(_) => {
-                        self.peering.handle_input(Instant::now(), &mut self.input);
+                        self.handle_input();
                         if self.peering.is_closed() {
                             return None;
                         }
@@ -219,7 +234,7 @@ impl Connection {
     /// As [`Peering::admit`], and goes on with the input that waited for it.
     pub fn admit(&mut self) {
         self.peering.admit();
-        self.peering.handle_input(Instant::now(), &mut self.input);
+        self.handle_input();
     }
 
     /// The stream's own reason for its end, behind a [`CloseReason`] that only knows that it ended.
@@ -247,6 +262,11 @@ fn fault(error: io::Error) -> ConnectionFault {
         Some(error) => error.into(),
         None => ConnectionFault::Io(std::sync::Arc::new(error)),
     }
+}
+
+/// Reads no more than `room` bytes, whatever memory the input has.
+async fn read(reader: &mut ReadHalf<Stream>, input: &mut BytesMut, room: usize) -> io::Result<usize> {
+    reader.read_buf(&mut input.limit(room)).await
 }
 
 /// Writes some of the pieces at the front and takes them off; flushes, which is 0 bytes, when there are none.

@@ -196,6 +196,12 @@ enum State {
     Closed,
 }
 
+/// For how many events the memory is kept when none waits.
+const KEPT_EVENTS: usize = 128;
+
+/// How many events may wait to be polled. What else is in the input waits there.
+const MOST_EVENTS: usize = 1024;
+
 impl Peering {
     /// A new connection, on which nothing has been said yet.
     #[must_use]
@@ -222,7 +228,10 @@ impl Peering {
     /// Takes the complete frames off the front of `input`; payloads stay parts of its memory. What
     /// is left in it (part of a frame, or all that follows an [`Event::Introduced`]) has to be there
     /// again at the next call.
-    pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
+    ///
+    /// Stops early, and says so with `true`, when many events wait to be polled: it should be called
+    /// again when they are.
+    pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         if let State::Peered(peered) = &mut self.state
             && !input.is_empty()
         {
@@ -230,18 +239,21 @@ impl Peering {
             peered.heard(now);
         }
         loop {
+            if self.events.len() >= MOST_EVENTS {
+                return true;
+            }
             let limit = match &self.state {
                 State::Handshake { .. } => self.config.limits.max_handshake_frame,
                 State::Peered(_) => self.config.limits.max_frame,
-                State::Introduced { .. } => return,
+                State::Introduced { .. } => return false,
                 State::Closed => {
                     input.clear();
-                    return;
+                    return false;
                 }
             };
             match cut_frame(input, limit) {
                 Ok(Some(frame)) => self.handle_frame(now, &frame),
-                Ok(None) => return,
+                Ok(None) => return false,
                 Err(error) => self.close(PeeringError::from(error)),
             }
         }
@@ -329,7 +341,11 @@ impl Peering {
     /// The next event, if there is one.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() && self.events.capacity() > KEPT_EVENTS {
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// The next bytes for the peer, if there are any. A large payload comes as it was given to

@@ -100,6 +100,12 @@ pub enum DecodeReason {
         /// The limit.
         limit: usize,
     },
+    /// More bytes in a filter than [`super::Limits::max_filter_bytes`].
+    #[error("a filter of more than the limit of {limit} bytes")]
+    FilterTooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// A topic longer than an envelope could ever name.
     #[error("a topic of {0} bytes, which no envelope can carry")]
     TopicTooLong(usize),

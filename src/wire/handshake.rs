@@ -249,4 +249,21 @@ mod tests {
         message.encode(&mut out).unwrap();
         assert_eq!(out[..], [0, 0, 0, 7, 10, 2, 2, b'/', b'b', 1, b'a']);
     }
+
+    #[test]
+    fn a_filter_is_bounded_in_bytes_and_topics() {
+        let limits = Limits { max_filter_bytes: 20, max_filter_topics: 3, ..Limits::DEFAULT };
+        let read = |topics: &[&[u8]]| {
+            let mut bytes = vec![10, u8::try_from(topics.len()).unwrap()];
+            for topic in topics {
+                bytes.push(u8::try_from(topic.len()).unwrap());
+                bytes.extend_from_slice(topic);
+            }
+            Handshake::decode(&bytes, &limits).map_err(|error| error.reason().clone())
+        };
+        assert!(read(&[b"a", b"b", b"c"]).is_ok());
+        assert_eq!(read(&[b"a", b"b", b"c", b"d"]), Err(DecodeReason::FilterTooLarge { count: 4, limit: 3 }));
+        assert!(read(&[&[b'x'; 18]]).is_ok());
+        assert_eq!(read(&[&[b'x'; 19]]), Err(DecodeReason::FilterTooLong { limit: 20 }));
+    }
 }

@@ -3,6 +3,8 @@
 //! Topics, and the words of a `drop_conn`, are JSON strings; one whose bytes are not UTF-8 is the
 //! object `{"hex": ..}` instead, so that nothing of it is lost.
 
+use std::io::{self, Write};
+
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 
@@ -70,6 +72,38 @@ impl Envelope {
             "topic": text(self.topic.as_bytes()),
             part: payload,
         }))
+    }
+}
+
+impl Envelope {
+    /// Writes the text of [`Envelope::to_json`], the payload at the end, without the memory that a large
+    /// payload takes as a `serde_json::Value`.
+    ///
+    /// # Errors
+    /// Those of [`Envelope::to_json`], before anything is written. Inside, those of the writer.
+    pub fn write_json<W: Write + ?Sized>(
+        &self,
+        limits: &Limits,
+        to: &mut W,
+    ) -> Result<io::Result<()>, DecodeError> {
+        if self.kind != EnvelopeType::Data {
+            return Ok(write!(to, "{}", self.to_json(limits)?));
+        }
+        let value = self.value(limits)?;
+        let header = format!(
+            "{{\"sender\":\"{}\",\"receiver\":\"{}\",\"type\":\"{}\",\"ttl\":{},\"topic\":{},\"value\":",
+            self.sender,
+            self.receiver,
+            self.kind,
+            self.ttl,
+            text(self.topic.as_bytes()),
+        );
+        let mut write = || {
+            to.write_all(header.as_bytes())?;
+            value.write_json(to)?;
+            to.write_all(b"}")
+        };
+        Ok(write())
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Limits {
     /// takes 32 in memory, so this bounds a decoded message to 64 MiB above the bytes of its
     /// strings, and to half as much again while it is being decoded.
     pub max_elements: usize,
+    /// How many bytes a peer's filter may have; it is kept as long as the peer.
+    pub max_filter_bytes: usize,
     /// How many topics a peer's filter may have. A cluster node has some ten.
     pub max_filter_topics: usize,
 }
@@ -29,6 +31,7 @@ impl Limits {
         max_handshake_frame: 1024 * 1024,
         max_depth: crate::data::MAX_DEPTH,
         max_elements: 2 * 1024 * 1024,
+        max_filter_bytes: 1024 * 1024,
         max_filter_topics: 16_384,
     };
 }

@@ -95,6 +95,9 @@ pub(super) fn filter<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a, Filter>
         };
         topics.push(topic);
         rest = after;
+        if input.len().saturating_sub(rest.len()) > limits.max_filter_bytes {
+            return fail(input, DecodeReason::FilterTooLong { limit: limits.max_filter_bytes });
+        }
     }
     Ok((rest, topics.into_iter().collect()))
 }

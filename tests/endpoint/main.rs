@@ -18,6 +18,7 @@ mod certificates;
 mod raw;
 mod support;
 
+mod greedy;
 mod hostile;
 mod leaving;
 mod links;

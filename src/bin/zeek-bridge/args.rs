@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddrV6;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -53,7 +54,10 @@ pub(crate) enum Command {
     /// certificate that the peer showed its "subject", "sans" (a list such as ["DNS:a.example", "IP:192.0.2.1"]) and
     /// "sha256", the fingerprint in hex.
     ///
-    /// Ends at --count or --timeout, at SIGINT or SIGTERM, or when stdout is closed.
+    /// Ends at --count or --timeout, at SIGINT or SIGTERM, or when stdout is closed. Peers are never held up: when
+    /// messages come faster than stdout takes them, some 262144 (or 64 MiB) wait, and further ones are dropped. Then, or
+    /// when what waits cannot be written at the end, stderr says how many messages were not printed, and the exit
+    /// code is 1.
     #[command(after_help = exit::HELP)]
     Tap(TapArgs),
     /// Tell what stands at an address, and with which options to reach it
@@ -73,7 +77,8 @@ pub(crate) enum Command {
     /// over.
     ///
     /// Each message waits until a peer that wants the topic is there. A bad line is reported and skipped. At the end of stdin
-    /// the peers are left only after they have read everything.
+    /// the peers are left only after they have read everything. When a peering breaks, stderr says which lines may be
+    /// lost with it, and the exit code is 1.
     #[command(after_help = exit::HELP)]
     Publish(PublishArgs),
     /// Turn bytes of the protocol into JSON
@@ -114,7 +119,7 @@ pub(crate) struct Place {
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// The node's name in the cluster, such as worker-01
-    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = node_name)]
     pub(crate) name: String,
     /// What get_id_value answers: a JSON object from identifiers to values, such as {"Cluster::node": "worker-01"};
     /// any other is an "unknown id", as all are without this option
@@ -128,13 +133,14 @@ pub(crate) struct NodeArgs {
 pub(crate) struct DispatchArgs {
     /// Ask these nodes only, and wait until they are there
     #[arg(long, value_name = "A,B..", value_delimiter = ',',
-          value_parser = clap::builder::NonEmptyStringValueParser::new())]
+          value_parser = node_name)]
     pub(crate) nodes: Vec<String>,
-    /// Wait until so many nodes are there; without this and --nodes, one
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Wait until nodes of so many different names are there; without this and --nodes, one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..),
+          allow_negative_numbers = true)]
     pub(crate) expect: Option<u16>,
     /// How long hellos and answers may take together; answers alone never more than 5, for nodes do not answer later
-    #[arg(long, value_name = "SECONDS", default_value = "15")]
+    #[arg(long, value_name = "SECONDS", default_value = "15", allow_negative_numbers = true)]
     pub(crate) timeout: Seconds,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
@@ -152,10 +158,10 @@ pub(crate) struct TapArgs {
     #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
     pub(crate) topics: Vec<TopicArg>,
     /// End after so many messages
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,
     /// End after so long; with --count, exit with 5 if there were fewer messages
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) timeout: Option<Seconds>,
     /// Print with each message who its peer is by its certificate
     #[arg(long)]
@@ -173,7 +179,7 @@ pub(crate) struct ProbeArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// How long each of at most five attempts may take; most take a fraction of it
-    #[arg(long, value_name = "SECONDS", default_value = "5")]
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
     pub(crate) timeout: Seconds,
     #[command(flatten, next_help_heading = "Certificates to show")]
     pub(crate) certificates: CertificateArgs,
@@ -184,8 +190,9 @@ pub(crate) struct PublishArgs {
     /// The topic to publish under
     #[arg(long, value_name = "T")]
     pub(crate) topic: TopicArg,
-    /// Let a message wait so long for a peer that wants it, and exit with 5 if none comes; without this, for ever
-    #[arg(long, value_name = "SECONDS")]
+    /// Let connecting take so long, and each message wait so long for a peer that wants it, and exit with 5 otherwise;
+    /// without this, for ever
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) timeout: Option<Seconds>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
@@ -239,13 +246,22 @@ impl FromStr for HostPort {
         if host.is_empty() {
             return wrong("there is no host");
         }
-        if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-            return wrong("an IPv6 address stands in brackets");
+        if port.is_empty()
+            || !port.bytes().all(|digit| digit.is_ascii_digit())
+            || port.parse::<u16>().is_err()
+        {
+            return wrong("the port is not a number from 0 to 65535");
         }
-        match port.parse::<u16>() {
-            Ok(_) => Ok(HostPort(text.to_owned())),
-            Err(_) => wrong("the port is not a number from 0 to 65535"),
+        if host.contains(['[', ']', ':']) {
+            return match text.parse::<SocketAddrV6>() {
+                Ok(_) => Ok(HostPort(text.to_owned())),
+                Err(_) => wrong("only an IPv6 address, and nothing else, stands in brackets"),
+            };
         }
+        if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return wrong("white space stands in the host");
+        }
+        Ok(HostPort(text.to_owned()))
     }
 }
 
@@ -254,11 +270,31 @@ impl FromStr for HostPort {
 pub(crate) struct TopicArg(pub(crate) Topic);
 
 impl FromStr for TopicArg {
-    type Err = zeek_bridge::data::InvalidTopic;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Topic::try_from(text).map(TopicArg)
+    fn from_str(text: &str) -> Result<Self, String> {
+        let topic = Topic::try_from(text).map_err(|error| error.to_string())?;
+        if topic.is_local() {
+            let prefix = Topic::LOCAL_PREFIX;
+            return Err(format!(
+                "topics with {prefix} in front never leave an endpoint: no peer sends or hears them"
+            ));
+        }
+        Ok(TopicArg(topic))
     }
+}
+
+/// The name of a node, which goes to logs and terminals.
+fn node_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("give a name without control characters, such as worker-01".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn count(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("give a whole number from 1 to {}", u64::MAX))
 }
 
 /// A span of time in seconds, which may have a fraction.
@@ -291,7 +327,8 @@ mod tests {
 
     #[test]
     fn addresses_have_a_host_and_a_port() {
-        for good in ["127.0.0.1:9999", "zeek.example.org:0", "[::1]:2151", "localhost:65535"] {
+        for good in ["127.0.0.1:9999", "zeek.example.org:0", "[::1]:2151", "[fe80::1%2]:1", "localhost:65535"]
+        {
             assert!(good.parse::<HostPort>().is_ok(), "{good}");
         }
         for (bad, why) in [
@@ -300,6 +337,12 @@ mod tests {
             ("::1:9999", "brackets"),
             ("localhost:", "0 to 65535"),
             ("localhost:zeek", "0 to 65535"),
+            ("127.0.0.1:+9", "0 to 65535"),
+            (" 127.0.0.1:9", "white space"),
+            ("local host:9", "white space"),
+            ("[]:9", "brackets"),
+            ("[::1:9", "brackets"),
+            ("[localhost]:9", "brackets"),
             ("localhost:65536", "0 to 65535"),
         ] {
             let error = bad.parse::<HostPort>().unwrap_err();

@@ -2,61 +2,37 @@
 
 use bytes::BytesMut;
 use data_encoding::{DecodeKind, HEXLOWER_PERMISSIVE};
-use serde_json::Value as Json;
 use zeek_bridge::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD, Limits, cut_frame, decode_value};
 
 use crate::args::DecodeArgs;
 use crate::exit::Failure;
 use crate::input::{self, Input};
+use crate::lines::{self, Fault};
 use crate::output::{Object, Output};
 
 pub(crate) fn run(args: &DecodeArgs) -> Result<(), Failure> {
     if let Some(file) = &args.what.stream {
         return stream(input::open(Some(file))?, &mut Output::new());
     }
-    let mut lines = input::open(args.file.as_deref())?.lines();
-    let mut output = Output::new();
-    let (mut read, mut bad) = (0u64, 0u64);
-    while let Some(line) = lines.next()? {
-        read = read.saturating_add(1);
-        let decoded = if args.what.value { value(&line.text) } else { envelope(&line.text) };
-        match decoded {
-            Ok(json) => output.line(&json.to_string())?,
-            Err(Fault { error, offset }) => {
-                bad = bad.saturating_add(1);
-                let object = Object::new().with("error", error).with("offset", offset);
-                output.line(&object.with("line", line.number).into_line())?;
-            }
-        }
-        if lines.may_wait() {
-            output.flush()?;
-        }
-    }
-    output.flush()?;
-    match bad {
-        0 => Ok(()),
-        _ => Err(Failure::failed(format!("{bad} of {read} lines could not be decoded"))),
-    }
-}
-
-/// What is wrong with a line, and in which of its bytes.
-struct Fault {
-    error: String,
-    offset: usize,
+    let decode = if args.what.value { value } else { envelope };
+    lines::convert(args.file.as_deref(), "decoded", decode)
 }
 
 impl From<DecodeError> for Fault {
     fn from(error: DecodeError) -> Self {
-        Fault { error: error.to_string(), offset: error.offset() }
+        Fault { error: error.to_string(), offset: error.offset().try_into().ok() }
     }
 }
 
-fn value(line: &[u8]) -> Result<Json, Fault> {
-    Ok(decode_value(&hex(line)?, &Limits::DEFAULT)?.to_json())
+fn value(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    // To memory, which does not fail.
+    let _ = decode_value(&hex(line)?, &Limits::DEFAULT)?.write_json(to);
+    Ok(())
 }
 
-fn envelope(line: &[u8]) -> Result<Json, Fault> {
-    Ok(Envelope::decode(&hex(line)?.into())?.to_json(&Limits::DEFAULT)?)
+fn envelope(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    let _ = Envelope::decode(&hex(line)?.into())?.write_json(&Limits::DEFAULT, to)?;
+    Ok(())
 }
 
 fn hex(line: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -65,7 +41,7 @@ fn hex(line: &[u8]) -> Result<Vec<u8>, Fault> {
             DecodeKind::Length => format!("not hex: an odd number of digits ({})", line.len()),
             _ => format!("not hex: character {} is no hexadecimal digit", fault.position.saturating_add(1)),
         };
-        Fault { error, offset: fault.position / 2 }
+        Fault { error, offset: (fault.position / 2).try_into().ok() }
     })
 }
 
@@ -117,16 +93,18 @@ impl Frames {
             .with("phase", if self.peered { "peered" } else { "handshake" });
         self.index = self.index.saturating_add(1);
         self.offset = self.offset.saturating_add(length);
+        let mut text = Vec::new();
         let (part, decoded) = if self.peered {
-            ("envelope", Envelope::decode(frame).and_then(|envelope| envelope.to_json(limits)))
+            let written = Envelope::decode(frame).and_then(|envelope| envelope.write_json(limits, &mut text));
+            ("envelope", written.map(drop))
         } else {
             let message = Handshake::decode(frame, limits);
             // The originator's last word, and the responder's.
             self.peered = matches!(message, Ok(Handshake::OriginatorAck | Handshake::ResponderSynAck(_)));
-            ("message", message.map(|message| message.to_json()))
+            ("message", message.map(|message| text = message.to_json().to_string().into_bytes()))
         };
         match decoded {
-            Ok(json) => object.with(part, json),
+            Ok(()) => object.with_bytes(part, &text),
             Err(error) => {
                 self.bad = self.bad.saturating_add(1);
                 object.with("error", error.to_string())

@@ -26,7 +26,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
     let ask = async {
         let start = network.start(&endpoint, Persistence::FirstMustSucceed);
         match timeout_at(request.deadline, start).await {
-            Ok(started) => _ = started?,
+            Ok(started) => started?,
             Err(_) => return Err(Failure::timeout("timeout: no peering yet")),
         }
         request.ask(&agent).await
@@ -64,11 +64,12 @@ impl Request {
         let there = there.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let there = if there.is_empty() { "nobody" } else { &there };
         let wanted = match absent.as_slice() {
-            [] => format!("{} nodes", self.expect),
+            [] => format!("{} nodes of different names", self.expect),
             names => names.join(", "),
         };
         Failure::timeout(format!(
-            "timeout: waited for a hello of {wanted}; {there} said hello. Nobody was asked. Do the nodes connect to \
+            "timeout: waited for a hello of {wanted}; {there} said hello (nodes of one name count as one). Nobody was \
+             asked. Do the nodes connect to \
              here, and with the same choice of TLS?"
         ))
     }
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     fn line(result: &ManagementResult) -> String {
-        object("n", result).into_line()
+        String::from_utf8(object("n", result).into_line()).unwrap()
     }
 
     #[test]

@@ -8,40 +8,20 @@ use zeek_bridge::wire::encode_value;
 
 use crate::args::EncodeArgs;
 use crate::exit::Failure;
-use crate::input;
-use crate::output::{Object, Output};
+use crate::lines::{self, Fault};
 
 pub(crate) fn run(args: &EncodeArgs) -> Result<(), Failure> {
-    let mut lines = input::open(args.file.as_deref())?.lines();
-    let mut output = Output::new();
-    let (mut read, mut bad) = (0u64, 0u64);
-    while let Some(line) = lines.next()? {
-        read = read.saturating_add(1);
-        match encode(&line.text) {
-            Ok(bytes) => output.line(&HEXLOWER.encode(&bytes))?,
-            Err((error, offset)) => {
-                bad = bad.saturating_add(1);
-                let object = Object::new().with("error", error).with("offset", offset);
-                output.line(&object.with("line", line.number).into_line())?;
-            }
-        }
-        if lines.may_wait() {
-            output.flush()?;
-        }
-    }
-    output.flush()?;
-    match bad {
-        0 => Ok(()),
-        _ => Err(Failure::failed(format!("{bad} of {read} lines could not be encoded"))),
-    }
+    lines::convert(args.file.as_deref(), "encoded", encode)
 }
 
-/// The bytes, or what is wrong and in which byte of the line, as far as that is known.
-fn encode(line: &[u8]) -> Result<BytesMut, (String, Option<u64>)> {
-    let value = Value::from_json_text(line).map_err(|error| (error.to_string(), offset(line, &error)))?;
+/// The bytes in hex, or what is wrong and in which byte of the line, as far as that is known.
+fn encode(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    let value = Value::from_json_text(line)
+        .map_err(|error| Fault { error: error.to_string(), offset: offset(line, &error) })?;
     let mut bytes = BytesMut::new();
-    encode_value(&value, &mut bytes).map_err(|error| (error.to_string(), None))?;
-    Ok(bytes)
+    encode_value(&value, &mut bytes).map_err(|error| Fault { error: error.to_string(), offset: None })?;
+    *to = HEXLOWER.encode(&bytes).into_bytes();
+    Ok(())
 }
 
 /// Where a text stops being JSON. In JSON of the wrong shape the error names the way instead.

@@ -14,13 +14,21 @@ pub(crate) fn open(file: Option<&Path>) -> Result<Input, Failure> {
         Some(path) if path != Path::new("-") => path,
         _ => return Ok(Input { name: "stdin".into(), from: Box::new(io::stdin()) }),
     };
-    let from = File::open(name).map_err(|error| {
-        Failure::failed(format!(
-            "cannot open {}: {error}; check its name and its permissions",
-            name.display()
-        ))
-    })?;
+    let from = open_file(name)?;
     Ok(Input { name: name.display().to_string(), from: Box::new(from) })
+}
+
+/// Opens a file to read.
+pub(crate) fn open_file(name: &Path) -> Result<File, Failure> {
+    let file = name.display();
+    let opened = File::open(name).and_then(|opened| Ok((opened.metadata()?.is_dir(), opened)));
+    match opened {
+        Ok((false, opened)) => Ok(opened),
+        Ok((true, _)) => Err(Failure::failed(format!("cannot read {file}: it is a directory; give a file"))),
+        Err(error) => {
+            Err(Failure::failed(format!("cannot open {file}: {error}; check its name and its permissions")))
+        }
+    }
 }
 
 /// Something to read from, and what to call it.
@@ -31,7 +39,7 @@ pub(crate) struct Input {
 
 impl Input {
     pub(crate) fn lines(self) -> Lines {
-        Lines { name: self.name, from: BufReader::new(self.from), number: 0 }
+        Lines { name: self.name, from: BufReader::new(self.from), number: 0, longest: MAX_LINE }
     }
 
     /// Reads some bytes to the end of `buffer`; 0 at the end.
@@ -50,11 +58,18 @@ impl Input {
     }
 }
 
+/// The longest line: the hex of the largest frame has room in it twice.
+const MAX_LINE: usize = 128 * 1024 * 1024;
+
+/// How many bytes of lines are handed on together, a last one of any length not counted.
+const BATCH: usize = 64 * 1024;
+
 /// The lines of an input, blank ones left out.
 pub(crate) struct Lines {
     name: String,
     from: BufReader<Box<dyn Read + Send>>,
     number: u64,
+    longest: usize,
 }
 
 /// One line, as bytes: that it is text is for its reader to find out.
@@ -63,25 +78,43 @@ pub(crate) struct Line {
     /// Counted from 1, blank lines included.
     pub(crate) number: u64,
     /// Without white space around.
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: Result<Vec<u8>, TooLong>,
 }
+
+/// A line that was passed over.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the line is longer than {0} bytes")]
+pub(crate) struct TooLong(usize);
 
 impl Lines {
     /// The next line that is not blank; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Line>, Failure> {
-        let mut text = Vec::new();
         loop {
-            text.clear();
-            match self.from.read_until(b'\n', &mut text) {
-                Ok(0) => return Ok(None),
-                Ok(_) => self.number = self.number.saturating_add(1),
-                Err(error) => return Err(unreadable(&self.name, &error)),
-            }
-            let trimmed = text.trim_ascii();
-            if !trimmed.is_empty() {
-                return Ok(Some(Line { number: self.number, text: trimmed.to_vec() }));
+            let Some(text) = self.line().map_err(|error| unreadable(&self.name, &error))? else {
+                return Ok(None);
+            };
+            self.number = self.number.saturating_add(1);
+            if text.as_ref().map_or(true, |text| !text.is_empty()) {
+                return Ok(Some(Line { number: self.number, text }));
             }
         }
+    }
+
+    fn line(&mut self) -> io::Result<Option<Result<Vec<u8>, TooLong>>> {
+        let most = u64::try_from(self.longest).unwrap_or(u64::MAX).saturating_add(1);
+        let mut text = Vec::new();
+        if (&mut self.from).take(most).read_until(b'\n', &mut text)? == 0 {
+            return Ok(None);
+        }
+        if text.len() > self.longest && text.last() != Some(&b'\n') {
+            drop(text);
+            self.from.skip_until(b'\n')?;
+            return Ok(Some(Err(TooLong(self.longest))));
+        }
+        text.truncate(text.trim_ascii_end().len());
+        let blank = text.len().saturating_sub(text.trim_ascii_start().len());
+        text.drain(..blank);
+        Ok(Some(Ok(text)))
     }
 
     /// Whether the next line may have to be waited for.
@@ -89,13 +122,28 @@ impl Lines {
         self.from.buffer().is_empty()
     }
 
-    /// Reads in a thread of its own, which may wait for ever without keeping the program from its end.
-    pub(crate) fn in_background(mut self) -> mpsc::Receiver<Result<Line, Failure>> {
-        let (sender, receiver) = mpsc::channel(64);
+    /// Reads in a thread of its own, which may wait for ever without keeping the program from its end. Few
+    /// lines wait to be taken, so that long ones do not fill the memory.
+    pub(crate) fn in_background(mut self) -> mpsc::Receiver<Result<Vec<Line>, Failure>> {
+        let (sender, receiver) = mpsc::channel(1);
         std::thread::spawn(move || {
-            while let Some(line) = self.next().transpose() {
-                let failed = line.is_err();
-                if sender.blocking_send(line).is_err() || failed {
+            let (mut lines, mut bytes) = (Vec::new(), 0usize);
+            loop {
+                let next = self.next();
+                let last = !matches!(next, Ok(Some(_)));
+                if let Ok(Some(line)) = next {
+                    bytes = bytes.saturating_add(line.text.as_ref().map_or(0, Vec::len)).saturating_add(1);
+                    lines.push(line);
+                    if bytes < BATCH && !self.may_wait() {
+                        continue;
+                    }
+                } else if let Err(error) = next {
+                    let _ = sender.blocking_send(Ok(std::mem::take(&mut lines)));
+                    let _ = sender.blocking_send(Err(error));
+                    return;
+                }
+                bytes = 0;
+                if sender.blocking_send(Ok(std::mem::take(&mut lines))).is_err() || last {
                     return;
                 }
             }
@@ -106,4 +154,42 @@ impl Lines {
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {
     Failure::failed(format!("cannot read {name}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &'static [u8], longest: usize) -> Lines {
+        Lines { longest, ..Input { name: "test".into(), from: Box::new(text) }.lines() }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_named_and_passed_over() {
+        let mut lines = lines(b"1234\n12345\n \n  1 \r\n123456789012345678901234567890\nlast", 4);
+        let mut found = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            let text = line.text.map(|text| String::from_utf8(text).unwrap());
+            found.push((line.number, text.map_err(|error| error.to_string())));
+        }
+        let long = || Err("the line is longer than 4 bytes".to_owned());
+        let good = |text: &str| Ok(text.to_owned());
+        assert_eq!(found, [(1, good("1234")), (2, long()), (4, long()), (5, long()), (6, good("last"))]);
+    }
+
+    #[test]
+    fn in_the_background_lines_come_in_their_order() {
+        let text: &'static str = (1..=50_000).map(|n| format!("{n}\n")).collect::<String>().leak();
+        let mut receiver = lines(text.as_bytes(), 100).in_background();
+        let mut next = 1;
+        while let Some(lines) = receiver.blocking_recv() {
+            let lines = lines.unwrap();
+            assert!(lines.iter().map(|line| line.text.as_ref().unwrap().len()).sum::<usize>() < BATCH);
+            for line in lines {
+                assert_eq!((line.number, line.text.unwrap()), (next, next.to_string().into_bytes()));
+                next += 1;
+            }
+        }
+        assert_eq!(next, 50_001);
+    }
 }

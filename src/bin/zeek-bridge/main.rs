@@ -1,12 +1,15 @@
 //! The program: one file per command, and what they share.
 
 mod args;
+mod background;
 mod decode;
 mod demo;
 mod dispatch;
 mod encode;
 mod exit;
+mod handover;
 mod input;
+mod lines;
 mod log;
 mod network;
 mod node;

@@ -1,19 +1,12 @@
-//! The endpoint of a network command: where it is, its TLS, and what becomes of its peers.
+//! The endpoint of a network command: where it is, and its TLS.
 
-use std::time::Duration;
-
-use tokio::sync::watch;
-use zeek_bridge::endpoint::{Endpoint, LinkError, Retry, Status, StatusReceiver};
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver};
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::peering::CloseReason;
 
 use crate::args::NetworkArgs;
 use crate::exit::{self, Exit, Failure};
 use crate::signals::Signals;
 use crate::tls;
-
-/// How long the status of the last peer may take to arrive after a shutdown.
-const LAST_STATUS: Duration = Duration::from_secs(1);
 
 /// Where to connect or listen, with everything that can be checked beforehand checked.
 pub(crate) struct Network {
@@ -47,12 +40,7 @@ impl Network {
     }
 
     /// Connects or listens. What is to be heard must have been subscribed to before.
-    pub(crate) async fn start(
-        &self,
-        endpoint: &Endpoint,
-        persistence: Persistence,
-    ) -> Result<Peers, Failure> {
-        let peers = Peers::watch(endpoint);
+    pub(crate) async fn start(&self, endpoint: &Endpoint, persistence: Persistence) -> Result<(), Failure> {
         tls::keep_up(&self.tls)?;
         match &self.place {
             Place::Listen(address) => {
@@ -75,7 +63,7 @@ impl Network {
                 tokio::spawn(reconnect(endpoint.clone(), status, target.clone(), self.tls.clone()));
             }
         }
-        Ok(peers)
+        Ok(())
     }
 }
 
@@ -91,7 +79,12 @@ async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: Strin
 
 /// Makes an endpoint.
 pub(crate) fn endpoint() -> Result<Endpoint, Failure> {
-    Endpoint::new()
+    endpoint_with(EndpointConfig::default())
+}
+
+/// Makes an endpoint with these settings.
+pub(crate) fn endpoint_with(config: EndpointConfig) -> Result<Endpoint, Failure> {
+    Endpoint::with_config(config)
         .map_err(|error| Failure::failed(format!("no random number for the endpoint's id: {error}")))
 }
 
@@ -100,52 +93,5 @@ pub(crate) async fn leave(endpoint: &Endpoint, signals: &mut Signals) {
     tokio::select! {
         () = endpoint.shutdown() => {}
         () = signals.next() => {}
-    }
-}
-
-/// What became of the peers so far.
-pub(crate) struct Peers(watch::Receiver<Fates>);
-
-#[derive(Debug, Default)]
-struct Fates {
-    standing: usize,
-    /// How many were lost in a way in which messages can get lost, too.
-    failed: usize,
-}
-
-impl Peers {
-    fn watch(endpoint: &Endpoint) -> Self {
-        let mut status = endpoint.status();
-        let (sender, receiver) = watch::channel(Fates::default());
-        tokio::spawn(async move {
-            while let Some(status) = status.recv().await {
-                sender.send_modify(|fates| fates.update(&status));
-            }
-        });
-        Peers(receiver)
-    }
-
-    /// After a shutdown: how many peers were lost, or could not be left in order.
-    pub(crate) async fn failed(mut self) -> usize {
-        let _ = tokio::time::timeout(LAST_STATUS, self.0.wait_for(|fates| fates.standing == 0)).await;
-        self.0.borrow().failed
-    }
-}
-
-impl Fates {
-    fn update(&mut self, status: &Status) {
-        let failed = match status {
-            Status::PeerAdded { .. } => {
-                self.standing = self.standing.saturating_add(1);
-                return;
-            }
-            // It has read what it was sent up to then, and wants no more.
-            Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. }
-            | Status::PeerRemoved { error: None | Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => 0,
-            Status::PeerLost { .. } | Status::PeerRemoved { .. } => 1,
-            _ => return,
-        };
-        self.standing = self.standing.saturating_sub(1);
-        self.failed = self.failed.saturating_add(failed);
     }
 }

@@ -1,22 +1,21 @@
 //! Data on stdout, one JSON document a line.
 
 use std::io::{self, BufWriter, StdoutLock, Write};
-use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
-use tokio::sync::{mpsc, oneshot};
+use zeek_bridge::data::Value;
 use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::exit::Failure;
 
 /// A JSON object whose members stand in the order in which they were added.
 #[derive(Debug)]
-pub(crate) struct Object(String);
+pub(crate) struct Object(Vec<u8>);
 
 impl Object {
     pub(crate) fn new() -> Self {
-        Object(String::new())
+        Object(Vec::new())
     }
 
     /// Adds a member. The name is written as it is.
@@ -28,22 +27,62 @@ impl Object {
     /// Adds a member whose value is a JSON text already.
     #[must_use]
     pub(crate) fn with_text(mut self, name: &'static str, value: &str) -> Self {
-        self.0.push(if self.0.is_empty() { '{' } else { ',' });
-        self.0.push('"');
-        self.0.push_str(name);
-        self.0.push_str("\":");
+        self.name(name);
         // Line breaks can only stand between the tokens of a JSON text.
-        self.0.extend(value.chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }));
+        self.0.extend(value.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }));
         self
     }
 
-    pub(crate) fn into_line(mut self) -> String {
-        if self.0.is_empty() {
-            self.0.push('{');
+    /// Adds a member whose value is a JSON text on one line.
+    #[must_use]
+    pub(crate) fn with_bytes(mut self, name: &'static str, value: &[u8]) -> Self {
+        self.name(name);
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    /// Adds a member with a value in Broker's shape.
+    #[must_use]
+    pub(crate) fn with_value(mut self, name: &'static str, value: &Value) -> Self {
+        self.name(name);
+        write_value(value, &mut self.0);
+        self
+    }
+
+    /// Adds a member with an array of such values.
+    #[must_use]
+    pub(crate) fn with_values(mut self, name: &'static str, values: &[Value]) -> Self {
+        self.name(name);
+        self.0.push(b'[');
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                self.0.push(b',');
+            }
+            write_value(value, &mut self.0);
         }
-        self.0.push('}');
+        self.0.push(b']');
+        self
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    pub(crate) fn into_line(mut self) -> Vec<u8> {
+        if self.0.is_empty() {
+            self.0.push(b'{');
+        }
+        self.0.push(b'}');
         self.0
     }
+}
+
+/// To memory, which does not fail.
+fn write_value(value: &Value, to: &mut Vec<u8>) {
+    let _ = value.write_json(to);
 }
 
 /// Bytes that are text by custom: text, or `{"hex": ..}` where they are not.
@@ -68,8 +107,8 @@ impl Output {
         Output(BufWriter::new(io::stdout().lock()))
     }
 
-    pub(crate) fn line(&mut self, line: &str) -> Result<(), Failure> {
-        self.0.write_all(line.as_bytes()).and_then(|()| self.0.write_all(b"\n")).map_err(|e| failure(&e))
+    pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(line).and_then(|()| self.0.write_all(b"\n")).map_err(|e| failure(&e))
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
@@ -77,61 +116,12 @@ impl Output {
     }
 }
 
-fn failure(error: &io::Error) -> Failure {
+/// Why stdout could not be written to.
+pub(crate) fn failure(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::StdoutClosed,
         _ => Failure::failed(format!("cannot write to stdout: {error}")),
     }
-}
-
-/// Stdout for a command that must go on while its reader is slow: lines are written by a thread.
-pub(crate) struct BackgroundOutput {
-    lines: mpsc::Sender<String>,
-    end: oneshot::Receiver<Result<(), Failure>>,
-}
-
-impl BackgroundOutput {
-    pub(crate) fn start() -> Self {
-        let (lines, receiver) = mpsc::channel(256);
-        let (sender, end) = oneshot::channel();
-        std::thread::spawn(move || {
-            let _ = sender.send(write_all(receiver));
-        });
-        BackgroundOutput { lines, end }
-    }
-
-    /// Hands a line on; waits while the reader is too slow. After the end of stdout, lines go nowhere:
-    /// see [`BackgroundOutput::ended`].
-    pub(crate) async fn line(&self, object: Object) {
-        let _ = self.lines.send(object.into_line()).await;
-    }
-
-    /// Waits until nothing can be written any more; [`BackgroundOutput::finish`] says why.
-    pub(crate) async fn ended(&self) {
-        self.lines.closed().await;
-    }
-
-    /// Waits until everything is written, at most so long.
-    pub(crate) async fn finish(self, patience: Duration) -> Result<(), Failure> {
-        drop(self.lines);
-        match tokio::time::timeout(patience, self.end).await {
-            Ok(Ok(result)) => result,
-            _ => Err(Failure::failed("stdout is not read: not everything was written")),
-        }
-    }
-}
-
-fn write_all(mut lines: mpsc::Receiver<String>) -> Result<(), Failure> {
-    let mut output = Output::new();
-    while let Some(line) = lines.blocking_recv() {
-        output.line(&line)?;
-        // Together what is there together, and at once what comes alone.
-        while let Ok(line) = lines.try_recv() {
-            output.line(&line)?;
-        }
-        output.flush()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -141,7 +131,13 @@ mod tests {
     #[test]
     fn an_object_is_one_line_in_the_order_given() {
         let object = Object::new().with("z", json!(["a\nb"])).with_text("a", "{\r\n \"b\": 1.0\n}");
-        assert_eq!(object.into_line(), "{\"z\":[\"a\\nb\"],\"a\":{   \"b\": 1.0 }}");
-        assert_eq!(Object::new().into_line(), "{}");
+        let object =
+            object.with_values("v", &[Value::None, Value::Count(1)]).with_value("c", &Value::Count(2));
+        let expected = concat!(
+            r#"{"z":["a\nb"],"a":{   "b": 1.0 },"v":[{"@data-type":"none","data":{}},"#,
+            r#"{"@data-type":"count","data":1}],"c":{"@data-type":"count","data":2}}"#
+        );
+        assert_eq!(String::from_utf8(object.into_line()).unwrap(), expected);
+        assert_eq!(Object::new().into_line(), b"{}");
     }
 }

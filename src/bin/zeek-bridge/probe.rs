@@ -26,7 +26,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
         output.line(&object(&report, &verdict).into_line())?;
     } else {
         for line in lines(&report, &verdict) {
-            output.line(&line)?;
+            output.line(line.as_bytes())?;
         }
     }
     output.flush()?;

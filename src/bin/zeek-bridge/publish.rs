@@ -1,5 +1,7 @@
 //! `publish`: says what stdin says.
 
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
@@ -10,6 +12,7 @@ use zeek_bridge::zeek::{self, Event};
 
 use crate::args::PublishArgs;
 use crate::exit::{self, Failure};
+use crate::handover::{Handover, Progress};
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
 use crate::signals::Signals;
@@ -18,28 +21,47 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let network = Network::new(args.network)?;
     let endpoint = network::endpoint()?;
+    let progress = Arc::new(Progress::default());
+    let handover = Handover::watch(&endpoint, progress.clone());
     let publisher = Publisher {
         endpoint: &endpoint,
         topic: args.topic.0,
         timeout: args.timeout.map(|timeout| timeout.0),
+        progress: &progress,
     };
     let publish = async {
-        let peers = network.start(&endpoint, Persistence::FirstMustSucceed).await?;
-        let bad = publisher.publish(input::open(None)?.lines().in_background()).await?;
-        Ok((peers, bad))
+        let start = network.start(&endpoint, Persistence::FirstMustSucceed);
+        within(publisher.timeout, start)
+            .await
+            .unwrap_or_else(|| Err(Failure::timeout("timeout: no peering yet; nothing was published")))?;
+        match publisher.publish(input::open(None)?.lines().in_background()).await? {
+            0 => Ok(()),
+            bad => Err(Failure::failed(format!("bad lines that were skipped: {bad}"))),
+        }
     };
-    let result = tokio::select! {
+    let mut result = tokio::select! {
         result = publish => result,
-        () = signals.next() => Err(Failure::failed("interrupted: what was read until then is published")),
+        () = signals.next() => Err(Failure::failed(match progress.taken() {
+            0 => "interrupted: nothing was published".to_owned(),
+            line => format!("interrupted: nothing behind line {line} was published"),
+        })),
     };
     network::leave(&endpoint, &mut signals).await;
-    let (peers, bad) = result?;
-    match (peers.failed().await, bad) {
-        (0, 0) => Ok(()),
-        (0, bad) => Err(Failure::failed(format!("bad lines that were skipped: {bad}"))),
-        (failed, _) => Err(Failure::failed(format!(
-            "peerings that broke: {failed}, and messages may be lost with them; -v says why"
-        ))),
+    if let Some(lost) = handover.lost().await {
+        let words = match result {
+            Err(Failure::Error(_, words)) => format!("{words}; {lost}"),
+            _ => lost,
+        };
+        result = Err(Failure::failed(words));
+    }
+    result
+}
+
+/// `None` if it takes longer.
+async fn within<T>(timeout: Option<Duration>, future: impl Future<Output = T>) -> Option<T> {
+    match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, future).await.ok(),
+        None => Some(future.await),
     }
 }
 
@@ -47,49 +69,58 @@ struct Publisher<'a> {
     endpoint: &'a Endpoint,
     topic: Topic,
     timeout: Option<Duration>,
+    progress: &'a Progress,
 }
 
 impl Publisher<'_> {
     /// Waits for a peer that wants the topic.
     async fn wait(&self) -> Result<(), Failure> {
-        let wanted = self.endpoint.wanted(&self.topic, 1);
-        let Some(timeout) = self.timeout else {
-            wanted.await;
-            return Ok(());
-        };
-        tokio::time::timeout(timeout, wanted).await.map(drop).map_err(|_| {
+        within(self.timeout, self.endpoint.wanted(&self.topic, 1)).await.map(drop).ok_or_else(|| {
             let peers = self.endpoint.peers().len();
+            let published = match self.progress.taken() {
+                0 => "nothing was published".to_owned(),
+                line => format!("nothing behind line {line} was published"),
+            };
             Failure::timeout(format!(
-                "timeout: no peer wants the topic {} (peers there: {peers}); is anybody subscribed to it?",
+                "timeout: no peer wants the topic {} (peers there: {peers}); is anybody subscribed to it? {published}",
                 self.topic
             ))
         })
     }
 
     /// Publishes every line, and says how many could not be.
-    async fn publish(&self, mut lines: mpsc::Receiver<Result<Line, Failure>>) -> Result<u64, Failure> {
+    async fn publish(&self, mut lines: mpsc::Receiver<Result<Vec<Line>, Failure>>) -> Result<u64, Failure> {
         let mut bad = 0u64;
-        while let Some(line) = lines.recv().await {
-            let line = line?;
-            if let Err(error) = self.line(&line.text).await? {
-                exit::say(format_args!("line {}: {error}; it is skipped", line.number));
-                bad = bad.saturating_add(1);
+        while let Some(lines) = lines.recv().await {
+            for Line { number, text } in lines? {
+                let published = match text {
+                    Ok(text) => self.line(number, &text).await?,
+                    Err(error) => Err(error.to_string()),
+                };
+                if let Err(error) = published {
+                    exit::say(format_args!("line {number}: {error}; it is skipped"));
+                    bad = bad.saturating_add(1);
+                }
             }
         }
         Ok(bad)
     }
 
     /// Publishes one line; the inner error is what is wrong with it.
-    async fn line(&self, text: &[u8]) -> Result<Result<(), String>, Failure> {
+    async fn line(&self, number: u64, text: &[u8]) -> Result<Result<(), String>, Failure> {
         let value = match message(text) {
             Ok(value) => value,
             Err(error) => return Ok(Err(error)),
         };
+        self.progress.try_line(number);
         loop {
             match self.endpoint.publish(self.topic.clone(), &value).await {
                 // Nobody wants it yet, or any more.
                 Ok(0) => self.wait().await?,
-                Ok(_) => return Ok(Ok(())),
+                Ok(_) => {
+                    self.progress.line_taken(number);
+                    return Ok(Ok(()));
+                }
                 Err(error) => return Ok(Err(error.to_string())),
             }
         }

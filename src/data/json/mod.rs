@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::str::FromStr;
 

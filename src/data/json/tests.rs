@@ -7,6 +7,12 @@ fn error(text: &str) -> String {
     Value::from_json_text(text).unwrap_err().to_string()
 }
 
+fn written(value: &Value) -> String {
+    let mut text = Vec::new();
+    value.write_json(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
 /// Equal, where whole numbers are equal to the same numbers with a point, and `-0` is not `0`.
 fn same(a: &Json, b: &Json) -> bool {
     match (a, b) {
@@ -31,6 +37,7 @@ fn every_golden_value_is_read_and_written_back() {
         let (name, json) = (&line["name"], &line["json"]);
         let value = Value::from_json(json).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(same(&value.to_json(), json), "{name}: {} for {json}", value.to_json());
+        assert_eq!(written(&value), value.to_json().to_string(), "{name}");
         assert_eq!(Value::from_json_text(value.to_json().to_string()), Ok(value), "{name}");
         count += 1;
     }
@@ -41,12 +48,20 @@ proptest! {
     #[test]
     fn any_value_comes_back_from_its_text(value in arbitrary::value()) {
         let text = value.to_json().to_string();
+        prop_assert_eq!(written(&value), text.as_str());
         prop_assert_eq!(Value::from_json_text(&text), Ok(value), "{}", text);
+    }
+
+    #[test]
+    fn bytes_of_any_length_are_written_as_hex(bytes in prop::collection::vec(128..=255u8, 0..1500)) {
+        let value = Value::String(bytes.into());
+        prop_assert_eq!(written(&value), value.to_json().to_string());
     }
 
     #[test]
     fn any_real_keeps_all_its_digits(real in proptest::num::f64::ANY) {
         let text = Value::Real(real).to_json().to_string();
+        prop_assert_eq!(written(&Value::Real(real)), text.as_str());
         prop_assert_eq!(Value::from_json_text(&text), Ok(Value::Real(real)), "{}", text);
     }
 

@@ -232,3 +232,27 @@ fn nothing_changes_after_the_end() {
     end.note();
     assert!(end.seen.is_empty() && end.frames().is_empty() && end.peering.is_closed());
 }
+
+#[test]
+fn many_events_are_told_in_turns() {
+    let now = Instant::now();
+    let [mut end, _] = standing(now);
+    let frame = [0, 0, 0, 1, 0xff];
+    let mut input = BytesMut::from(&*frame.repeat(5_000));
+    let (mut turns, mut told) = (0, 0);
+    loop {
+        let more = end.peering.handle_input(now, &mut input);
+        let mut waiting = 0;
+        while let Some(event) = end.peering.poll_event() {
+            assert!(matches!(event, Event::Malformed(_)), "{event:?}");
+            waiting += 1;
+        }
+        assert!(waiting <= MOST_EVENTS, "{waiting}");
+        (turns, told) = (turns + 1, told + waiting);
+        if !more {
+            break;
+        }
+    }
+    assert_eq!((turns, told, input.len()), (5, 5_000, 0));
+    assert!(end.peering.events.capacity() <= KEPT_EVENTS, "the memory is let go");
+}

@@ -119,7 +119,7 @@ mod tests {
         let mut lines = Vec::new();
         let verdict = scenario
             .play(&mut |object: Object| {
-                lines.push(object.into_line());
+                lines.push(String::from_utf8(object.into_line()).unwrap());
                 Ok(())
             })
             .await?;

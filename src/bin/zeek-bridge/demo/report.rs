@@ -1,7 +1,5 @@
 //! What the demonstration tells: every event, and for every dispatch whether the answer is Zeek's.
 
-use serde_json::Value as Json;
-use zeek_bridge::data::Value;
 use zeek_bridge::management::{DispatchRequest, ManagementResult};
 use zeek_bridge::zeek::Event;
 
@@ -30,8 +28,7 @@ impl<'a> Report<'a> {
 
     pub(super) fn event(&mut self, from: &str, to: &str, event: &Event) -> Result<(), Failure> {
         let object = Object::new().with("link", self.link).with("from", from).with("to", to);
-        let args: Json = event.args.iter().map(Value::to_json).collect();
-        (self.print)(object.with("event", event.name.as_str()).with("args", args))
+        (self.print)(object.with("event", event.name.as_str()).with_values("args", &event.args))
     }
 
     /// Compares what `node` answered with what the real node did; `None` is silence.
@@ -93,7 +90,7 @@ fn summary(result: Option<&ManagementResult>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use zeek_bridge::data::FromValue;
+    use zeek_bridge::data::{FromValue, Value};
 
     use super::*;
 

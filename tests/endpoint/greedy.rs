@@ -1,0 +1,83 @@
+//! Peers that take more than their share.
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::peering::CloseReason;
+use zeek_bridge::wire::{ErrorCode, Handshake};
+
+use crate::raw::Raw;
+use crate::support::*;
+
+/// On one thread, so that who holds it holds up all others.
+#[tokio::test]
+async fn a_flood_of_tiny_frames_does_not_hold_up_others() {
+    let endpoint = endpoint();
+    let listener = listen(&endpoint).await;
+    let mut heard = subscribe(&endpoint, "/t").await;
+    let mut flooder = Raw::connect(id(1), listener.local_addr(), &[]).await;
+    let mut healthy = Raw::connect(id(2), listener.local_addr(), &[]).await;
+    // All of the flood is on its way or waits to be written before the healthy peer speaks.
+    const FRAMES: u64 = 1_000_000;
+    let flood = tokio::spawn(async move {
+        let frame = [0, 0, 0, 1, 0xff];
+        let bytes = frame.repeat(100_000);
+        for _ in 0..FRAMES / 100_000 {
+            flooder.stream.write_all(&bytes).await.unwrap();
+        }
+        flooder.settle().await;
+    });
+    while endpoint.stats().malformed < 10_000 {
+        tokio::task::yield_now().await;
+    }
+    healthy.publish("/t", "me too").await;
+    assert_eq!(next_text(&mut heard).await, "me too");
+    let seen = endpoint.stats().malformed;
+    assert!(seen < FRAMES / 10, "the healthy peer was heard behind {seen} of {FRAMES} frames");
+    within("the flood", flood).await.unwrap();
+    assert_eq!(endpoint.stats().malformed, FRAMES);
+}
+
+#[tokio::test]
+async fn silent_handshakes_give_way_to_newcomers() {
+    let endpoint = endpoint_with(|config| {
+        config.handshake_timeout = LONG;
+        config.max_handshakes = 2;
+    });
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let mut silent = Vec::new();
+    for n in 1..=4 {
+        silent.push(Raw::open(id(n), listener.local_addr()).await);
+    }
+    let healthy = endpoint_with(|_| {});
+    let mut connected = healthy.connect(&listener.local_addr().to_string(), Tls::Off, None);
+    // Four silent ones and the healthy one for two places: three have to go.
+    for _ in 0..3 {
+        let error = failed(&mut statuses).await;
+        assert!(matches!(error, LinkError::GaveWay), "{error}");
+    }
+    within("the peering", connected.first_attempt()).await.unwrap();
+    assert_eq!(added(&mut statuses).await, healthy.id());
+    drop(silent);
+}
+
+/// "We have a peering already" means nothing where there is none.
+#[tokio::test]
+async fn a_false_refusal_as_redundant_is_a_failure() {
+    let endpoint = endpoint();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut connector = endpoint.connect(&address, Tls::Off, None);
+    let (stream, _) = within("a connection", listener.accept()).await.unwrap();
+    let mut raw = Raw::on(id(1), stream);
+    let refusal = Handshake::DropConn {
+        sender: raw.id,
+        code: ErrorCode::REDUNDANT_CONNECTION,
+        description: "redundant connection".into(),
+    };
+    raw.say(&refusal).await;
+    let error = within("the first attempt", connector.first_attempt()).await.unwrap_err();
+    assert!(matches!(error, LinkError::Closed(CloseReason::Redundant { peer }) if peer == raw.id), "{error}");
+}
