@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn added() -> Status {
-        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into() }
+        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None }
     }
 
     fn lost(reason: CloseReason) -> Status {
