@@ -50,7 +50,7 @@ struct Fates {
     why: Option<String>,
     /// The last line that may have been given to one of them.
     until: u64,
-    /// What had been tried when a peer left of its own will, before everything was published. It need not have
+    /// What had been taken when a peer left of its own will, before everything was published. It need not have
     /// read all that waited for it.
     left: Option<u64>,
 }
@@ -63,8 +63,8 @@ impl Handover {
         tokio::spawn(async move {
             while let Some(status) = status.recv().await {
                 // Perhaps a line too many: it can be tried, and taken by nobody yet.
-                let tried = tried.tried.load(Ordering::SeqCst);
-                sender.send_modify(|fates| fates.update(&status, tried));
+                let (tried, taken) = (tried.tried.load(Ordering::SeqCst), tried.taken());
+                sender.send_modify(|fates| fates.update(&status, tried, taken));
             }
         });
         Handover { progress, fates }
@@ -74,12 +74,12 @@ impl Handover {
     pub(crate) async fn lost(mut self) -> Option<String> {
         let _ = tokio::time::timeout(LAST_STATUS, self.fates.wait_for(|fates| fates.standing == 0)).await;
         let tried = self.progress.tried.load(Ordering::SeqCst);
-        self.fates.borrow().lost(tried)
+        self.fates.borrow().lost(tried, self.progress.taken())
     }
 }
 
 impl Fates {
-    fn update(&mut self, status: &Status, tried: u64) {
+    fn update(&mut self, status: &Status, tried: u64, taken: u64) {
         match status {
             Status::PeerAdded { .. } => {
                 self.standing = self.standing.saturating_add(1);
@@ -88,7 +88,7 @@ impl Fates {
             // It was left after everything was written to it, and reads that before it confirms or leaves.
             Status::PeerRemoved { error: None | Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {}
             Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {
-                self.left = Some(self.left.unwrap_or(0).max(tried));
+                self.left = Some(self.left.unwrap_or(0).max(taken));
             }
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
                 if tried > 0 {
@@ -102,14 +102,17 @@ impl Fates {
         self.standing = self.standing.saturating_sub(1);
     }
 
-    /// `tried` is the last line of all.
-    fn lost(&self, tried: u64) -> Option<String> {
+    /// `tried` is the last line of all, `taken` the last that some peering has taken.
+    fn lost(&self, tried: u64, taken: u64) -> Option<String> {
         let unread = |until: u64| {
             format!("no line up to line {until} is known to have been read, and any of them may be lost")
         };
         if self.broken > 0 {
             let (broken, why) = (self.broken, self.why.as_deref().unwrap_or_default());
-            return Some(format!("peerings that broke: {broken} ({why}): over them, {}", unread(self.until)));
+            return Some(format!(
+                "peerings that broke: {broken} ({why}): over them, {}",
+                unread(self.until.min(taken))
+            ));
         }
         if self.standing > 0 && tried > 0 {
             return Some(format!(
@@ -144,8 +147,8 @@ mod tests {
 
     fn told(statuses: &[(Status, u64)], tried: u64) -> Option<String> {
         let mut fates = Fates::default();
-        statuses.iter().for_each(|(status, tried)| fates.update(status, *tried));
-        fates.lost(tried)
+        statuses.iter().for_each(|(status, tried)| fates.update(status, *tried, *tried));
+        fates.lost(tried, tried)
     }
 
     #[test]
