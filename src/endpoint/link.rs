@@ -180,7 +180,8 @@ impl Link {
         if let Some(End::Overflowed { dropped }) = queue.ended() {
             return Some(self.end(Some(LinkError::Overflow { dropped })));
         }
-        while !self.leaving && !self.connection.is_backlogged() {
+        let standing = self.connection.peering().is_established();
+        while standing && !self.leaving && !self.connection.is_backlogged() {
             match queue.try_pop() {
                 Popped::Message(envelope) => {
                     if let Err(error) = self.connection.peering().send(&envelope) {
