@@ -85,6 +85,8 @@ pub(super) async fn run(
     };
     let end = link.drive(filter, given_up, established).await;
     let Link { context, connection, address, queue, leaving, .. } = link;
+    let unwritten = !connection.is_written() || connection.fault().is_some();
+    let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
     if let Some(queue) = queue {
         // Publishers that wait for room here need not wait any longer.
         queue.close();
@@ -92,7 +94,7 @@ pub(super) async fn run(
     connection.finish().await;
     let status = end.peer.map(|peer| match &end.error {
         Some(error) if !leaving && !is_ours(error) => {
-            Status::PeerLost { peer, address, error: error.clone() }
+            Status::PeerLost { peer, address, error: error.clone(), unsent }
         }
         error => Status::PeerRemoved { peer, address, error: error.clone() },
     });
@@ -178,7 +180,8 @@ impl Link {
         if let Some(End::Overflowed { dropped }) = queue.ended() {
             return Some(self.end(Some(LinkError::Overflow { dropped })));
         }
-        while !self.leaving && !self.connection.is_backlogged() {
+        let standing = self.connection.peering().is_established();
+        while standing && !self.leaving && !self.connection.is_backlogged() {
             match queue.try_pop() {
                 Popped::Message(envelope) => {
                     if let Err(error) = self.connection.peering().send(&envelope) {

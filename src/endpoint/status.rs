@@ -42,6 +42,9 @@ pub enum Status {
         address: Arc<str>,
         /// How.
         error: LinkError,
+        /// How many messages for it were not written: they waited in its queue, or were being written. What was
+        /// written, it need not have read.
+        unsent: usize,
     },
     /// An attempt to connect failed.
     PeerUnavailable {
@@ -77,7 +80,12 @@ impl fmt::Display for Status {
             Status::PeerRemoved { peer, address, error: Some(error) } => {
                 write!(f, "peer removed: {peer} at {address}: {error}")
             }
-            Status::PeerLost { peer, address, error } => write!(f, "peer lost: {peer} at {address}: {error}"),
+            Status::PeerLost { peer, address, error, unsent: 0 } => {
+                write!(f, "peer lost: {peer} at {address}: {error}")
+            }
+            Status::PeerLost { peer, address, error, unsent } => {
+                write!(f, "peer lost: {peer} at {address}: {error}; {unsent} messages for it were not sent")
+            }
             Status::PeerUnavailable { address, error, retry_in: Some(wait) } => {
                 write!(f, "peer unavailable: {address}: {error}; next try in {:.1} s", wait.as_secs_f64())
             }

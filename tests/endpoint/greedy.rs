@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::endpoint::{LinkError, Status};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::CloseReason;
 use zeek_bridge::wire::{ErrorCode, Handshake};
@@ -80,4 +80,25 @@ async fn a_false_refusal_as_redundant_is_a_failure() {
     raw.say(&refusal).await;
     let error = within("the first attempt", connector.first_attempt()).await.unwrap_err();
     assert!(matches!(error, LinkError::Closed(CloseReason::Redundant { peer }) if peer == raw.id), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_lost_peer_was_not_sent_is_counted() {
+    let endpoint = endpoint();
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let raw = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
+    wanted(&endpoint, "/t", 1).await;
+    let large = text("x".repeat(1024 * 1024));
+    for _ in 0..30 {
+        assert_eq!(endpoint.publish(topic("/t"), &large).await.unwrap(), 1);
+    }
+    // It has read nothing; the operating system takes a few megabytes at most.
+    drop(raw);
+    let unsent = status(&mut statuses, |status| match status {
+        Status::PeerLost { unsent, .. } => Some(*unsent),
+        _ => None,
+    })
+    .await;
+    assert!((2..=30).contains(&unsent), "{unsent}");
 }

@@ -87,7 +87,7 @@ impl Fates {
             }
             // It was left after everything was written to it, and reads that before it confirms or leaves.
             Status::PeerRemoved { error: None | Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {}
-            Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {
+            Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), unsent: 0, .. } => {
                 self.left = Some(self.left.unwrap_or(0).max(taken));
             }
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
@@ -138,7 +138,8 @@ mod tests {
     }
 
     fn lost(reason: CloseReason) -> Status {
-        Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error: LinkError::Closed(reason) }
+        let error = LinkError::Closed(reason);
+        Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 0 }
     }
 
     fn removed(error: Option<LinkError>) -> Status {
@@ -169,6 +170,9 @@ mod tests {
         let text = told(&[(added(), 0), (left(), 990), (added(), 990), (removed(None), 1000)], 1000).unwrap();
         assert!(text.contains("a peer left before") && text.contains("up to line 990 "), "{text}");
         assert_eq!(told(&[(added(), 0), (left(), 1000)], 1000), None);
+        let error = LinkError::Closed(CloseReason::PeerLeft);
+        let early = Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 990 };
+        assert!(told(&[(added(), 0), (early, 1000)], 1000).unwrap().contains("peerings that broke: 1 "));
         assert_eq!(told(&[(added(), 0), (left(), 0), (added(), 0), (removed(None), 9)], 9), None);
     }
 

@@ -71,7 +71,11 @@ impl Network {
 async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: String, tls: Tls) {
     while let Some(status) = status.recv().await {
         if matches!(status, Status::PeerLost { .. } | Status::PeerRemoved { .. }) {
-            endpoint.connect(&target, tls, Some(Retry::default()));
+            // As after every end of a peering: at once, a peer that left is not back yet, and this command may be
+            // about to end as well.
+            let retry = Retry::default();
+            tokio::time::sleep(retry.first).await;
+            endpoint.connect(&target, tls, Some(retry));
             return;
         }
     }
