@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use program::{End, Files, Program};
 use serde_json::{Value as Json, json};
-use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use zeek_bridge::data::{EndpointId, Topic};
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, LinkError, Status, StatusReceiver, Subscriber};
 use zeek_bridge::net::tls::{Credentials, Tls, ephemeral_authority};
@@ -175,7 +176,7 @@ async fn a_version_1_certificate_is_noted() {
         assert_eq!((end.code, &json["broker"]), (Some(0), &broker_json(broker.endpoint.id())));
         broker.peered_with_nobody(2).await;
     } else {
-        let address = tls_server(&fixture("v1.pem"), &fixture("v1.key"), b"");
+        let address = tls_server(&fixture("v1.pem"), &fixture("v1.key"), false, b"");
         let (_, json) =
             tokio::task::spawn_blocking(move || probe(&format!("probe {address}"))).await.unwrap();
         // It does not ask for a certificate, so it is no Zeek.
@@ -253,7 +254,12 @@ fn first_words(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// A web server over TLS that lets everybody in, or one that says something else.
-fn tls_server(certificate: &std::path::Path, key: &std::path::Path, words: &'static [u8]) -> String {
+fn tls_server(
+    certificate: &std::path::Path,
+    key: &std::path::Path,
+    asks: bool,
+    words: &'static [u8],
+) -> String {
     let pem = |path| std::fs::read(path).unwrap();
     let chain = rustls_pemfile::certs(&mut pem(certificate).as_slice()).map(Result::unwrap).collect();
     let key = rustls_pemfile::private_key(&mut pem(key).as_slice()).unwrap().unwrap();
@@ -261,10 +267,20 @@ fn tls_server(certificate: &std::path::Path, key: &std::path::Path, words: &'sta
     let key = provider.key_provider.load_private_key(key).unwrap();
     let shown = tokio_rustls::rustls::sign::CertifiedKey::new(chain, key);
     let shown = tokio_rustls::rustls::sign::SingleCertAndKey::from(shown);
-    let config = ServerConfig::builder_with_provider(Arc::new(provider))
+    let provider = Arc::new(provider);
+    let clients = if asks {
+        let mut cas = RootCertStore::empty();
+        let ca = certificate.with_file_name("ca.pem");
+        cas.add(rustls_pemfile::certs(&mut pem(&ca).as_slice()).next().unwrap().unwrap()).unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(cas), provider.clone());
+        clients.allow_unauthenticated().build().unwrap()
+    } else {
+        WebPkiClientVerifier::no_client_auth()
+    };
+    let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(shown));
     let config = Arc::new(config);
     serve(move |stream| {
@@ -310,16 +326,27 @@ fn strangers_are_named_by_their_first_words() {
             "TLS that is not a Broker's: it refuses each with an alert: ProtocolVersion",
         ),
         (
-            tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), b"HTTP/1.0 400 Bad Request\r\n\r\n"),
+            tls_server(
+                &fixture("rsa.pem"),
+                &fixture("rsa.pkcs8.key"),
+                false,
+                b"HTTP/1.0 400 Bad Request\r\n\r\n",
+            ),
             6,
             "certificate",
             "a web server over TLS (HTTPS): HTTP/1.0 400 Bad Request",
         ),
         (
-            tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), b""),
+            tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), false, b""),
             6,
             "certificate",
             "TLS, but no Broker in it: it takes connections, and closes them without a word",
+        ),
+        (
+            tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), true, b"+OK\r\n"),
+            6,
+            "certificate",
+            "TLS, but no Broker in it: something that says: +OK",
         ),
     ] {
         let (end, json) = probe(&format!("probe {address}"));

@@ -103,7 +103,7 @@ impl Verdict {
                     }
                     _ => vec!["--cafile", "FILE", "--certificate", "FILE", "--keyfile", "FILE"],
                 };
-                let kind = if found.asks_for.is_some() { "mutual" } else { "certificate" };
+                let kind = if is_mutual(found) { "mutual" } else { "certificate" };
                 let is_broker = matches!(exit, None | Some(Exit::Refused));
                 let mut verdict = Verdict {
                     reach: if is_broker { reach(&options, ZEEK_MUTUAL) } else { None },
@@ -140,18 +140,23 @@ impl Verdict {
     }
 }
 
+/// Whether it asks for a certificate, and lets nobody in without one.
+fn is_mutual(found: &CertificateTls) -> bool {
+    found.asks_for.is_some() && matches!(found.without, Answer::Tls(_) | Answer::Other(Stranger::Closed))
+}
+
 /// What TLS with a certificate comes to.
 fn certificate(found: &CertificateTls) -> (String, Option<Exit>) {
-    let asks = found.asks_for.is_some();
+    let mutual = is_mutual(found);
     match (&found.with_ours, &found.without) {
-        (Some(Answer::Broker(_)), _) if asks => ("a Broker with mutual TLS".into(), None),
+        (Some(Answer::Broker(_)), _) if mutual => ("a Broker with mutual TLS".into(), None),
         (Some(Answer::Tls(error)), _) => {
             (format!("TLS with certificates, and with ours it fails: {error}"), Some(Exit::Refused))
         }
         (Some(Answer::Broker(_)), _) | (None, Answer::Broker(_)) => {
             ("a Broker with TLS that lets everybody in, as no Zeek does".into(), None)
         }
-        (None, _) if asks => ("mutual TLS, as a Zeek with certificates has it".into(), None),
+        (None, _) if mutual => ("mutual TLS, as a Zeek with certificates has it".into(), None),
         (None, Answer::Other(Stranger::Http(line))) => {
             (format!("no Broker: a web server over TLS (HTTPS): {line}"), Some(Exit::Protocol))
         }
