@@ -231,7 +231,8 @@ fn what_is_published_over_mutual_tls_is_tapped() {
         "",
     );
     assert_eq!((tap.code, tap.json()[0]["event"].as_str()), (Some(0), Some("e")), "{tap:?}");
-    assert_eq!(publish.end().code, Some(0));
+    let end = publish.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
 }
 
 #[test]

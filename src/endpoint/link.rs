@@ -84,8 +84,8 @@ pub(super) async fn run(
         malformed: 0,
     };
     let end = link.drive(filter, given_up, established).await;
-    let Link { context, connection, address, queue, leaving, .. } = link;
-    let unwritten = !connection.is_written() || connection.fault().is_some();
+    let Link { context, mut connection, address, queue, leaving, .. } = link;
+    let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
     if let Some(queue) = queue {
         // Publishers that wait for room here need not wait any longer.
@@ -184,7 +184,7 @@ impl Link {
         while standing && !self.leaving && !self.connection.is_backlogged() {
             match queue.try_pop() {
                 Popped::Message(envelope) => {
-                    if let Err(error) = self.connection.peering().send(&envelope) {
+                    if let Err(error) = self.connection.send(&envelope) {
                         tracing::debug!(address = %self.address, "a message was not sent: {error}");
                     }
                 }

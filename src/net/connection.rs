@@ -1,11 +1,14 @@
 //! The pump: moves bytes between a stream and a [`Peering`], and decides nothing.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::Stream;
 use super::tls::TlsError;
@@ -38,6 +41,9 @@ pub struct Connection {
     most_input: usize,
     output: VecDeque<Bytes>,
     unwritten: usize,
+    /// How much was ever collected from the peering, and how much of it until the last message's end.
+    collected: u64,
+    messages_end: u64,
     to_flush: bool,
     most_unwritten: usize,
     /// The stream's own reason for its end, if it had one.
@@ -82,6 +88,8 @@ impl Connection {
             most_input: 0,
             output: VecDeque::new(),
             unwritten: 0,
+            collected: 0,
+            messages_end: 0,
             to_flush: false,
             most_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(UNREAD_ANSWERS),
             fault: None,
@@ -201,6 +209,7 @@ impl Connection {
     fn collect(&mut self) {
         while let Some(bytes) = self.peering.poll_transmit() {
             self.unwritten = self.unwritten.saturating_add(bytes.len());
+            self.collected = self.collected.saturating_add(size(bytes.len()));
             self.output.push_back(bytes);
         }
     }
@@ -210,7 +219,20 @@ impl Connection {
     /// # Errors
     /// As [`Peering::send`].
     pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
-        self.peering.send(envelope)
+        self.peering.send(envelope)?;
+        self.messages_end = self.collected.saturating_add(size(self.peering.unsent()));
+        Ok(())
+    }
+
+    /// Whether a message is not written yet, or cannot be any more. What the peering says of its own accord, such as
+    /// the answer to a BYE, does not count.
+    pub async fn owes_messages(&mut self) -> bool {
+        if self.to_flush && self.output.is_empty() {
+            let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.writer).poll_flush(cx))).await;
+            self.to_flush = !matches!(flushed, Poll::Ready(Ok(())));
+        }
+        let written = self.collected.saturating_sub(size(self.unwritten));
+        self.fault.is_some() || self.to_flush || written < self.messages_end
     }
 
     /// Whether so much is unwritten that more messages had better wait where they are.
@@ -255,6 +277,10 @@ impl Connection {
         })
         .await;
     }
+}
+
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 fn fault(error: io::Error) -> ConnectionFault {
