@@ -12,6 +12,8 @@
 //!
 //! The first four, and the types of [`management`], are built without tokio, sockets or a clock.
 
+#[cfg(feature = "bridge")]
+pub mod bridge;
 pub mod data;
 #[cfg(feature = "net")]
 pub mod endpoint;

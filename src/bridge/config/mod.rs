@@ -1,0 +1,5 @@
+//! What a bridge is told to do: a TOML file, as types.
+
+mod model;
+
+pub use model::*;
