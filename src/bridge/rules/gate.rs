@@ -1,0 +1,146 @@
+//! The rules as they are for one peer.
+
+use std::sync::Arc;
+
+use super::look::Look;
+use super::refusal::{Detail, Fault, Reason, Refusal};
+use super::rule::{Heard, Verdict};
+use super::{Compiled, Route};
+use crate::data::Topic;
+use crate::management::NodeMessage;
+use crate::net::tls::PeerIdentity;
+use crate::wire::{Envelope, Limits};
+
+/// What a peer may say, and to whom: see [`super::Rules::gate`].
+#[derive(Clone, Debug)]
+pub struct Gate {
+    rules: Arc<Compiled>,
+    from: usize,
+    /// By rule, whether it is for this peer.
+    admitted: Vec<bool>,
+    /// Who it is, in words.
+    identity: Option<String>,
+}
+
+/// What was made of a message.
+#[derive(Debug)]
+pub struct Judged<'a> {
+    /// What it says in the node API, if it does, and a rule by its topic and sender was there to read it for.
+    ///
+    /// Of an event that is not as it should be, which only a rule with `passthrough` lets pass, it is what Zeek would
+    /// take it for: of a response's result only the request and the node are there. Whatever passes and
+    /// is not here names no node that Zeek would take.
+    pub node: Option<NodeMessage>,
+    /// Why it does not pass: if it went nowhere, or if a rule held it back from some links as invalid.
+    pub refusal: Option<Refusal>,
+    topic: &'a Topic,
+    event: Option<&'a [u8]>,
+    identity: Option<&'a str>,
+    fault: Option<Fault>,
+}
+
+impl Judged<'_> {
+    /// What there is to say of the message in a log.
+    #[must_use]
+    pub fn detail(&self) -> Detail<'_> {
+        Detail {
+            topic: self.topic,
+            event: self.event,
+            node: self.node.as_ref(),
+            identity: self.identity,
+            fault: self.fault.as_ref(),
+        }
+    }
+}
+
+impl Gate {
+    pub(super) fn new(rules: Arc<Compiled>, from: usize, identity: Option<&PeerIdentity>) -> Self {
+        let admitted = rules.rules.iter().map(|rule| rule.admits(identity)).collect();
+        Gate { rules, from, admitted, identity: identity.map(ToString::to_string) }
+    }
+
+    /// Judges a message from this peer: calls `pass` with each link that it may go to and the rule that lets it.
+    ///
+    /// The payload is not looked at unless there is a rule for the topic and the sender. Nothing is allocated for what passes
+    /// and is no event of the node API, unless its sets and tables are out of order (see
+    /// [`check_value`](crate::wire::check_value)).
+    pub fn judge<'a>(
+        &'a self,
+        envelope: &'a Envelope,
+        limits: &Limits,
+        mut pass: impl FnMut(usize, usize),
+    ) -> Judged<'a> {
+        let heard = Heard::new(envelope, limits);
+        let mut passed = false;
+        let mut refusal = None;
+        let why_nowhere = if envelope.topic.is_local() {
+            Reason::LocalTopic
+        } else if envelope.ttl <= 1 {
+            Reason::Ttl
+        } else {
+            for route in self.rules.routes(self.from) {
+                match self.on(route, &heard) {
+                    Ok(rule) => {
+                        passed = true;
+                        route.to.iter().for_each(|to| pass(*to, rule));
+                    }
+                    Err(other) => refusal = closer(refusal, other),
+                }
+            }
+            Reason::NoRule
+        };
+        let refusal = match refusal {
+            Some(refusal) if passed => Some(refusal).filter(|refusal| refusal.invalid),
+            None if !passed => Some(Refusal { reason: why_nowhere, rule: None, invalid: false }),
+            refusal => refusal,
+        };
+        self.judged(heard, refusal)
+    }
+
+    /// The rule by which a message passes on a route, or why there is none.
+    fn on(&self, route: &Route, heard: &Heard<'_>) -> Result<usize, Option<Refusal>> {
+        let mut closest = None;
+        for &index in &route.rules {
+            let Some(rule) = self.rules.rules.get(index).filter(|rule| rule.covers(&heard.envelope.topic))
+            else {
+                continue;
+            };
+            let admitted = self.admitted.get(index).is_some_and(|admitted| *admitted);
+            let refusal = |reason, invalid| Some(Refusal { reason, rule: Some(index), invalid });
+            match rule.judge(heard, admitted) {
+                Verdict::Pass => return Ok(index),
+                Verdict::Refused(reason) => return Err(refusal(reason, true)),
+                Verdict::Unfit(reason) => closest = closer(closest, refusal(reason, false)),
+            }
+        }
+        Err(closest)
+    }
+
+    fn judged<'a>(&'a self, heard: Heard<'a>, refusal: Option<Refusal>) -> Judged<'a> {
+        let topic = &heard.envelope.topic;
+        let (look, command) = heard.into_seen();
+        let (event, node, fault) = match look {
+            None => (None, None, command),
+            Some(Look::Event { name, api: Some(api), .. }) => {
+                let (node, fault) = api.into_parts();
+                (Some(name), node, fault)
+            }
+            Some(Look::Event { name, flaw, api: None }) => (Some(name), None, flaw.map(Fault::Text)),
+            Some(Look::BatchedNodeApi(name)) => (Some(name), None, Some(Fault::Text("in a batch"))),
+            Some(Look::Batch(_)) => (None, None, Some(Fault::Text("a batch"))),
+            Some(Look::NoEvent) => (None, None, Some(Fault::Text("no event"))),
+            Some(Look::NoMessage(flaw)) => (None, None, Some(Fault::Text(flaw))),
+            Some(Look::Opaque(fault)) => (None, None, Some(fault)),
+        };
+        Judged { node, refusal, topic, event, identity: self.identity.as_deref(), fault }
+    }
+}
+
+/// The refusal that came closer to passing; the first of two that came as close.
+fn closer(one: Option<Refusal>, other: Option<Refusal>) -> Option<Refusal> {
+    let rank = |refusal: &Refusal| (refusal.invalid, refusal.reason);
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if rank(&other) > rank(&one) { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,122 @@
+//! Rules: which messages pass from which link to which, and why not.
+//!
+//! Nothing passes but by a rule. For each link that a message may go to, the first rule of the file that it *fits*
+//! decides. All of these have to fit, and are asked in this order:
+//!
+//! | of the rule | fits if |
+//! | --- | --- |
+//! | `from`, `to` | the message came over the one and may go to the other; to where it came from only on a hub |
+//! | `topics` | one of them is a string prefix of the message's topic |
+//! | `commands` | the message is a data-store command; without it, if it is data |
+//! | `identities` | there are none, or one is that of the peer's certificate |
+//! | `events` | there are none, or the message is an event of such a name, or a batch of nothing else |
+//! | `nodes` | there are none, or it is an event of the node API: a hello or response of such a node, a request that names nodes, all of them such |
+//! | `actions` | there are none, or it is an event of the node API; of a request, the command has to be in the table and its first argument as it stands there |
+//!
+//! In `actions`, an argument that is not given counts as an empty one: `get_id_value = ["Cluster::*"]` lets no
+//! `get_id_value` without a name pass, `get_id_value = ["*"]` does. A command with no globs at all passes without arguments
+//! only. Arguments beyond the first are free, as Zeek's own action ignores them. Globs know upper from lower case, as Zeek
+//! does. What they are asked about is text of at most [`MAX_NAME`] bytes; nothing else fits.
+//!
+//! A message that fits a rule still has to be valid, or it is refused there, and no later rule is asked:
+//! - an event of the node API has to be one: in Zeek's form, with the arguments of its declaration, a response with the
+//!   name of the node and the same request id inside and outside. Its data is a string or none (that it is JSON is for
+//!   the one to say who reads it: the agent does not);
+//! - other data has to be a value within the limits, and where a rule has `events`, a message of Zeek's (else it does not fit);
+//! - a command has to be one.
+//!
+//! With `passthrough` it need not. Even so, what can be read in it is read: see [`Judged::node`].
+//!
+//! Whoever receives may be less strict than this crate: Zeek ignores superfluous elements of events, and up to 6.0 the
+//! version of the message, and what else is in a batch. So whatever anybody might take as an event of the node API is taken as one,
+//! and has to be valid. In a batch, where Zeek never puts it, it is refused, by every rule. So is a passed-through
+//! payload that cannot be read, but holds the name of such an event.
+
+mod gate;
+mod identity;
+mod look;
+mod node_api;
+mod refusal;
+mod rule;
+
+pub use gate::{Gate, Judged};
+pub use refusal::{Detail, Reason, Refusal};
+
+use std::sync::Arc;
+
+use super::config::{LinkConfig, RuleConfig};
+use crate::data::Filter;
+use crate::net::tls::PeerIdentity;
+use rule::Rule;
+
+/// The most bytes that a name may have to fit a glob. It bounds what a peer's names can cost; Zeek's are far shorter.
+pub const MAX_NAME: usize = 1024;
+
+/// All rules of a bridge. Links and rules go by their place in the configuration. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Rules(Arc<Compiled>);
+
+#[derive(Debug)]
+struct Compiled {
+    rules: Vec<Rule>,
+    /// By the link that messages come from.
+    links: Vec<Vec<Route>>,
+}
+
+/// Links that the same rules lead to.
+#[derive(Debug)]
+struct Route {
+    to: Vec<usize>,
+    /// In the order of the file; there is at least one.
+    rules: Vec<usize>,
+}
+
+impl Rules {
+    /// Compiles rules over links. Names of links that are not among `links` lead nowhere.
+    #[must_use]
+    pub fn new(links: &[LinkConfig], rules: &[RuleConfig]) -> Self {
+        let routes = |(from, link): (usize, &LinkConfig)| {
+            let mut routes: Vec<Route> = Vec::new();
+            for (to, target) in links.iter().enumerate().filter(|(to, _)| *to != from || link.hub) {
+                let leads =
+                    |rule: &RuleConfig| rule.from.contains(&link.name) && rule.to.contains(&target.name);
+                let rules: Vec<usize> = rules
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, rule)| leads(rule))
+                    .map(|(index, _)| index)
+                    .collect();
+                match routes.iter_mut().find(|route| route.rules == rules) {
+                    _ if rules.is_empty() => {}
+                    Some(route) => route.to.push(to),
+                    None => routes.push(Route { to: vec![to], rules }),
+                }
+            }
+            routes
+        };
+        Rules(Arc::new(Compiled {
+            links: links.iter().enumerate().map(routes).collect(),
+            rules: rules.iter().map(Rule::new).collect(),
+        }))
+    }
+
+    /// What to announce on a link: the topics of all rules by which something may pass from there.
+    #[must_use]
+    pub fn filter(&self, from: usize) -> Filter {
+        let rules = self.0.routes(from).iter().flat_map(|route| &route.rules);
+        rules.filter_map(|rule| self.0.rules.get(*rule)).flat_map(Rule::topics).cloned().collect()
+    }
+
+    /// The rules as they are for a peer of the link `from`; `identity` by its certificate, if it showed one. To be made
+    /// once for each peering, and anew when there are new rules.
+    #[must_use]
+    pub fn gate(&self, from: usize, identity: Option<&PeerIdentity>) -> Gate {
+        Gate::new(self.0.clone(), from, identity)
+    }
+}
+
+impl Compiled {
+    fn routes(&self, from: usize) -> &[Route] {
+        self.links.get(from).map_or(&[], Vec::as_slice)
+    }
+}
