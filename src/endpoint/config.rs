@@ -1,9 +1,12 @@
 //! What an endpoint can be told.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::QueueLimits;
 use crate::data::EndpointId;
+use crate::net::tls::PeerIdentity;
 use crate::peering;
 use crate::wire::Limits;
 
@@ -35,11 +38,55 @@ pub struct EndpointConfig {
     /// reference disconnects at once). Only that one publisher waits; other peers have the
     /// message by then.
     pub patience: Duration,
+    /// What becomes of a message that is passed on to a peer whose queue is full. Only a bridge passes messages on;
+    /// a `publish` has its [`patience`](Self::patience).
+    pub when_full: WhenFull,
     /// How many connections may be in their handshake at once on all listeners. When there are more, those that
     /// have taken longer than a second give way; further ones wait in the operating system's queue.
     pub max_handshakes: usize,
     /// How many peers there may be at once; further ones are closed before their handshake.
     pub max_peers: usize,
+    /// How many connections are accepted a second, on all listeners together, after as many at once at first and after
+    /// a quiet second; the others wait in the operating system's queue. `None`: as many as come; 0: none.
+    pub connects_per_second: Option<u32>,
+    /// Who may peer, whichever side connected; `None`: everybody that TLS lets through.
+    pub admits: Option<Admits>,
+}
+
+/// What becomes of a message for a peer whose queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WhenFull {
+    /// The oldest that waits is dropped for it.
+    DropOldest,
+    /// It is dropped.
+    DropNewest,
+    /// The peer is disconnected, as the reference does.
+    #[default]
+    Disconnect,
+    /// Its sender is not read from until there is room.
+    Block,
+}
+
+/// Decides who may peer: asked once for each connection, after TLS and before the peering's handshake, with who it is
+/// by its certificate (`None` without TLS, and in anonymous TLS). It must not block.
+#[derive(Clone)]
+pub struct Admits(Arc<dyn Fn(Option<&PeerIdentity>) -> bool + Send + Sync>);
+
+impl Admits {
+    /// Lets those through for whom `ask` says `true`.
+    pub fn new(ask: impl Fn(Option<&PeerIdentity>) -> bool + Send + Sync + 'static) -> Self {
+        Admits(Arc::new(ask))
+    }
+
+    pub(super) fn ask(&self, identity: Option<&PeerIdentity>) -> bool {
+        (self.0)(identity)
+    }
+}
+
+impl fmt::Debug for Admits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admits")
+    }
 }
 
 impl Default for EndpointConfig {
@@ -55,8 +102,11 @@ impl Default for EndpointConfig {
             peer_queue: QueueLimits { messages: 2048, bytes: 64 * 1024 * 1024 },
             subscriber_queue: QueueLimits { messages: 8192, bytes: 64 * 1024 * 1024 },
             patience: Duration::from_secs(1),
+            when_full: WhenFull::default(),
             max_handshakes: 256,
             max_peers: 16_384,
+            connects_per_second: None,
+            admits: None,
         }
     }
 }

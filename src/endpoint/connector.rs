@@ -149,6 +149,7 @@ impl Task {
             // That is not the target's doing.
             return;
         }
+        self.context.stats.failed(&error);
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         if told && retry_in.is_none() {
             // Whoever waits for the only attempt has the error in hand.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::queue::Queue;
-use super::routes::{PeerRoute, Routes, SubscriberRoute};
+use super::relay::Relay;
+use super::routes::{Peer, PeerRoute, PeeringId, Routes, SubscriberRoute};
 use super::status::{LinkError, Status};
 use super::subscriber::Message;
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::{EndpointId, Filter};
-use crate::net::tls::PeerIdentity;
 use crate::peering::{CloseReason, Role};
 
 /// One connection, from its first byte on.
@@ -24,14 +24,7 @@ pub(super) enum Command {
     /// A peer has shown its id; the answer is whether to go on.
     Introduced { link: LinkId, peer: EndpointId, role: Role, answer: oneshot::Sender<bool> },
     /// A peering stands; the answer is what is to be sent to the peer.
-    Established {
-        link: LinkId,
-        peer: EndpointId,
-        filter: Filter,
-        address: Arc<str>,
-        identity: Option<Arc<PeerIdentity>>,
-        answer: oneshot::Sender<Arc<Queue>>,
-    },
+    Established { peer: Peer, filter: Filter, answer: oneshot::Sender<Arc<Queue>> },
     /// A peer wants to hear something else.
     FilterChanged { link: LinkId, filter: Filter },
     /// A connection is over; the status is to be told once the routes know.
@@ -42,10 +35,10 @@ pub(super) enum Command {
     Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue<Message>>, answer: oneshot::Sender<()> },
     /// ... something else. The answer comes when the table knows.
     Resubscribe { id: SubscriberId, filter: Filter, answer: oneshot::Sender<()> },
+    /// The relay wants to hear something else. The answer comes when it is announced.
+    Announce { filter: Filter, answer: oneshot::Sender<()> },
     /// The peering with this endpoint is to be left; the answer is whether there was one.
     Unpeer { peer: EndpointId, answer: oneshot::Sender<bool> },
-    /// A peer has not read for too long.
-    Overflowed { peer: EndpointId, queue: Arc<Queue> },
     /// All peerings are to be left.
     Shutdown,
     /// All peerings are left: subscribers will hear nothing more.
@@ -89,12 +82,19 @@ struct Hub {
     filter: watch::Sender<Filter>,
     status: broadcast::Sender<Status>,
     peer_queue: QueueLimits,
+    relay: Option<Arc<dyn Relay>>,
+    /// What the relay wants to hear.
+    announced: Filter,
     shutting_down: bool,
     over: bool,
 }
 
 /// Starts the hub. It ends when every handle to it is gone.
-pub(super) fn start(config: &EndpointConfig, phase: watch::Receiver<Phase>) -> HubHandle {
+pub(super) fn start(
+    config: &EndpointConfig,
+    phase: watch::Receiver<Phase>,
+    relay: Option<Arc<dyn Relay>>,
+) -> HubHandle {
     let (commands, receiver) = mpsc::channel(1024);
     let (status, _) = broadcast::channel(1024);
     let (routes, routes_receiver) = watch::channel(Arc::default());
@@ -108,6 +108,8 @@ pub(super) fn start(config: &EndpointConfig, phase: watch::Receiver<Phase>) -> H
         filter,
         status: status.clone(),
         peer_queue: config.peer_queue,
+        relay,
+        announced: Filter::new(),
         shutting_down: false,
         over: false,
     };
@@ -138,27 +140,23 @@ impl Hub {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Introduced { link, peer, role, answer } => self.introduced(link, peer, role, answer),
-            Command::Established { link, peer, filter, address, identity, answer } => {
+            Command::Established { peer, filter, answer } => {
                 let queue = Arc::new(Queue::new(self.peer_queue));
                 if self.shutting_down {
                     queue.close();
                 }
-                let route = PeerRoute {
-                    link,
-                    id: peer,
-                    filter: Arc::new(filter),
-                    queue: queue.clone(),
-                    identity: identity.clone(),
-                };
-                self.established(route);
+                let Peer { id, address, identity, .. } = peer.clone();
+                self.established(PeerRoute { peer, filter: Arc::new(filter), queue: queue.clone() });
                 let _ = answer.send(queue);
-                self.tell(Status::PeerAdded { peer, address, identity });
+                self.tell(Status::PeerAdded { peer: id, address, identity });
             }
             Command::FilterChanged { link, filter } => {
                 let Some(peer) = self.links.get(&link) else { return };
-                if let Some(route) = self.table.peers.iter_mut().find(|route| route.id == *peer) {
+                if let Some(route) = self.table.peers.iter_mut().find(|route| route.peer.id == *peer) {
                     route.filter = Arc::new(filter);
+                    let (peer, filter) = (route.peer.clone(), route.filter.clone());
                     self.publish_routes();
+                    self.relay(|relay| relay.wants(&peer, &filter));
                 }
             }
             Command::Closed { link, status } => {
@@ -193,20 +191,17 @@ impl Hub {
                 }
                 let _ = answer.send(());
             }
+            Command::Announce { filter, answer } => {
+                self.announced = filter;
+                self.wishes_changed();
+                let _ = answer.send(());
+            }
             Command::Unpeer { peer, answer } => {
-                let route = self.table.peers.iter().find(|route| route.id == peer);
+                let route = self.table.peers.iter().find(|route| route.peer.id == peer);
                 if let Some(route) = route {
                     route.queue.close();
                 }
                 let _ = answer.send(route.is_some());
-            }
-            Command::Overflowed { peer, queue } => {
-                // The peer may be gone and back with a new queue meanwhile.
-                let same = |route: &&PeerRoute| route.id == peer && Arc::ptr_eq(&route.queue, &queue);
-                if self.table.peers.iter().any(|route| same(&route)) {
-                    let dropped = queue.overflow();
-                    tracing::warn!(%peer, dropped, "a peer does not keep up and is disconnected");
-                }
             }
             Command::Shutdown => {
                 self.shutting_down = true;
@@ -236,13 +231,23 @@ impl Hub {
     }
 
     fn established(&mut self, route: PeerRoute) {
-        if let Some(known) = self.peers.get_mut(&route.id).filter(|known| known.link == route.link) {
+        let PeeringId(link) = route.peer.peering;
+        if let Some(known) = self.peers.get_mut(&route.peer.id).filter(|known| known.link == link) {
             known.standing = true;
             for (_, answer) in known.held.drain(..) {
                 let _ = answer.send(false);
             }
-            self.table.peers.push(route);
+            // It knows of the peer before anybody can send it something.
+            self.relay(|relay| relay.stands(&route.peer));
+            self.table.peers.push(route.clone());
             self.publish_routes();
+            self.relay(|relay| relay.wants(&route.peer, &route.filter));
+        }
+    }
+
+    fn relay(&self, tell: impl FnOnce(&dyn Relay)) {
+        if let Some(relay) = &self.relay {
+            tell(&**relay);
         }
     }
 
@@ -253,9 +258,10 @@ impl Hub {
             return;
         };
         let Some(mut known) = self.peers.remove(&peer) else { return };
-        if known.standing {
-            self.table.peers.retain(|route| route.id != peer);
+        if let Some(at) = self.table.peers.iter().position(|route| route.peer.id == peer && known.standing) {
+            let route = self.table.peers.remove(at);
             self.publish_routes();
+            self.relay(|relay| relay.gone(&route.peer));
         }
         // The next one that still waits for an answer may try.
         while let Some((next, answer)) = known.held.pop_front() {
@@ -284,11 +290,16 @@ impl Hub {
         self.routes.send_replace(Arc::new(self.table.clone()));
     }
 
-    /// What all subscribers want together is told to the peers, if it is news.
     fn subscribers_changed(&self) {
         self.publish_routes();
-        let topics = self.table.subscribers.iter().flat_map(|route| route.filter.topics().iter().cloned());
-        let filter: Filter = topics.collect();
+        self.wishes_changed();
+    }
+
+    /// What the subscribers and the relay want together is told to the peers, if it is news.
+    fn wishes_changed(&self) {
+        let subscribers = self.table.subscribers.iter().map(|route| &*route.filter);
+        let filters = subscribers.chain([&self.announced]);
+        let filter: Filter = filters.flat_map(|filter| filter.topics().iter().cloned()).collect();
         self.filter.send_if_modified(|current| {
             let news = *current != filter;
             *current = filter;

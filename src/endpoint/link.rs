@@ -1,21 +1,21 @@
 //! One connection in an endpoint, from its first byte to its end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::hub::{Command, LinkId};
-use super::queue::{End, Popped, Queue, Refused};
+use super::queue::{End, Outgoing, Popped, Queue};
+use super::relay::Blocked;
+use super::routes::{Peer, PeeringId};
 use super::status::{LinkError, Status};
-use super::subscriber::Message;
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
 use crate::net::{Connection, ConnectionFault, Progress, Stream};
 use crate::peering::{self, CloseReason, Event, Peering, Side};
-use crate::wire::{DecodeError, Envelope, EnvelopeType};
+use crate::wire::Envelope;
 
 /// How a connection ended.
 pub(super) struct LinkEnd {
@@ -27,20 +27,27 @@ pub(super) struct LinkEnd {
     pub(super) redundant: Option<EndpointId>,
 }
 
-struct Link {
-    context: Context,
+pub(super) struct Link {
+    pub(super) context: Context,
     id: LinkId,
-    connection: Connection,
-    address: Arc<str>,
+    pub(super) connection: Connection,
+    pub(super) address: Arc<str>,
     /// Who the peer is by its certificate.
-    identity: Option<Arc<PeerIdentity>>,
-    peer: Option<EndpointId>,
+    pub(super) identity: Option<Arc<PeerIdentity>>,
+    /// Who it is, once the peering stands.
+    pub(super) peer: Option<Peer>,
     /// What is to be sent, once the peering stands.
     queue: Option<Arc<Queue>>,
     /// The hub's word on an introduction.
     admission: Option<oneshot::Receiver<bool>>,
     leaving: bool,
-    malformed: u64,
+    pub(super) malformed: u64,
+    /// How many messages the relay heard.
+    pub(super) heard: u64,
+    /// What the relay wants to have handed on before anything more is heard.
+    pub(super) blocked: Vec<Blocked>,
+    /// Says that there may be room for something of that.
+    pub(super) room: Arc<Notify>,
 }
 
 /// Runs one connection to its end and tells the hub of it. `established` is called with the peer's
@@ -70,7 +77,13 @@ pub(super) async fn run(
         now,
     );
     let identity = stream.peer_identity().map(Arc::new);
-    let connection = Connection::new(stream, peering, config.limits.max_frame);
+    let mut connection = Connection::new(stream, peering, config.limits.max_frame);
+    if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
+        connection.peering().refuse();
+        connection.finish().await;
+        let error = Some(LinkError::NotAllowed(identity));
+        return LinkEnd { peer: None, error, redundant: None };
+    }
     let mut link = Link {
         context,
         id,
@@ -82,8 +95,12 @@ pub(super) async fn run(
         admission: None,
         leaving: false,
         malformed: 0,
+        heard: 0,
+        blocked: Vec::new(),
+        room: Arc::default(),
     };
     let end = link.drive(filter, given_up, established).await;
+    link.unblock();
     let Link { context, mut connection, address, queue, leaving, .. } = link;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
@@ -115,6 +132,10 @@ impl Link {
         loop {
             // Events cost the runtime's budget no less than reads: a peer with much to say takes turns.
             tokio::task::consume_budget().await;
+            self.connection.took().for_each(|took| self.context.stats.latency.note(took));
+            if !self.blocked.is_empty() {
+                self.unblock();
+            }
             if let Some(end) = self.take_from_queue() {
                 return end;
             }
@@ -151,6 +172,7 @@ impl Link {
                 }
                 // Also while backlogged: a queue that overflows says so in this way.
                 () = filled(queue.as_deref()), if !self.leaving => {}
+                () = self.room.notified(), if !self.blocked.is_empty() => {}
                 Ok(()) = filter.changed() => {
                     let filter = filter.borrow_and_update().clone();
                     if let Err(error) = self.connection.peering().set_filter(filter) {
@@ -183,11 +205,7 @@ impl Link {
         let standing = self.connection.peering().is_established();
         while standing && !self.leaving && !self.connection.is_backlogged() {
             match queue.try_pop() {
-                Popped::Message(envelope) => {
-                    if let Err(error) = self.connection.send(&envelope) {
-                        tracing::debug!(address = %self.address, "a message was not sent: {error}");
-                    }
-                }
+                Popped::Message(Outgoing { envelope, heard }) => self.send(&envelope, heard),
                 // The time for confirming a BYE begins when everything before it is written.
                 Popped::Ended(_) if self.connection.is_written() => self.leave(),
                 Popped::Empty | Popped::Ended(_) => break,
@@ -196,17 +214,30 @@ impl Link {
         None
     }
 
+    fn send(&mut self, envelope: &Envelope, heard: Option<Instant>) {
+        if let Err(error) = self.connection.send(envelope) {
+            tracing::debug!(address = %self.address, "a message was not sent: {error}");
+            return;
+        }
+        if let Some(heard) = heard {
+            self.connection.time(heard);
+        }
+        let stats = &self.context.stats;
+        stats.sent.one();
+        stats.sent_bytes.add(envelope.frame_length());
+    }
+
     fn leave(&mut self) {
         self.leaving = true;
         self.connection.peering().leave(Instant::now());
     }
 
-    async fn established(&mut self, peer: EndpointId, filter: Filter) {
-        self.peer = Some(peer);
-        let (answer, queue) = oneshot::channel();
+    async fn established(&mut self, id: EndpointId, filter: Filter) {
         let (address, identity) = (self.address.clone(), self.identity.clone());
-        let link = self.id;
-        self.context.hub.tell(Command::Established { link, peer, filter, address, identity, answer }).await;
+        let peer = Peer { id, address, identity, peering: PeeringId(self.id) };
+        self.peer = Some(peer.clone());
+        let (answer, queue) = oneshot::channel();
+        self.context.hub.tell(Command::Established { peer, filter, answer }).await;
         self.queue = queue.await.ok();
     }
 
@@ -217,61 +248,13 @@ impl Link {
                 self.admission = Some(admission);
                 self.context.hub.tell(Command::Introduced { link: self.id, peer, role, answer }).await;
             }
-            Event::Message(envelope) => self.deliver(&envelope),
+            Event::Message(envelope) => self.hear(envelope),
             Event::FilterChanged(filter) => {
                 self.context.hub.tell(Command::FilterChanged { link: self.id, filter }).await;
             }
             Event::Malformed(error) => self.malformed(&error),
             Event::PeerLeaving => tracing::debug!(address = %self.address, "the peer says BYE"),
             Event::Established { .. } | Event::Closed(_) => {}
-        }
-    }
-
-    /// Gives a message to the subscribers that want it. It is checked first, so that they need
-    /// not expect what cannot be decoded.
-    fn deliver(&mut self, envelope: &Envelope) {
-        let stats = &self.context.stats;
-        stats.received.fetch_add(1, Ordering::Relaxed);
-        let for_us = envelope.receiver.is_nil() || envelope.receiver == self.context.id;
-        if envelope.kind != EnvelopeType::Data || !for_us || envelope.topic.is_local() {
-            return;
-        }
-        let routes = self.context.hub.routes.borrow().clone();
-        let mut subscribers = routes.subscribers(&envelope.topic).peekable();
-        if subscribers.peek().is_none() {
-            return;
-        }
-        if let Err(error) = envelope.check(&self.context.config.limits) {
-            self.malformed(&error);
-            return;
-        }
-        // The last hop is the one it came over, whatever it says.
-        let envelope = Envelope { sender: self.peer.unwrap_or(envelope.sender), ..envelope.detached() };
-        let limits = self.context.config.limits;
-        let message = Message { envelope, limits, identity: self.identity.clone() };
-        for subscriber in subscribers {
-            match subscriber.try_push(&message) {
-                Ok(()) => {
-                    stats.delivered.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(Refused::Ended) => {}
-                Err(Refused::Full) => {
-                    if stats.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                        tracing::warn!("a subscriber is too slow: messages for it are dropped");
-                    }
-                }
-            }
-        }
-    }
-
-    fn malformed(&mut self, error: &DecodeError) {
-        self.context.stats.malformed.fetch_add(1, Ordering::Relaxed);
-        self.malformed = self.malformed.saturating_add(1);
-        let (address, peer) = (&self.address, self.peer);
-        if self.malformed == 1 {
-            tracing::warn!(%address, ?peer, "a malformed message was dropped: {error} (said once per peering)");
-        } else {
-            tracing::debug!(%address, ?peer, "a malformed message was dropped: {error}");
         }
     }
 
@@ -294,7 +277,7 @@ impl Link {
     }
 
     fn end(&self, error: Option<LinkError>) -> LinkEnd {
-        LinkEnd { peer: self.peer, error, redundant: None }
+        LinkEnd { peer: self.peer.as_ref().map(|peer| peer.id), error, redundant: None }
     }
 }
 

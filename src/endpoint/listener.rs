@@ -50,9 +50,17 @@ pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Resu
 async fn run(context: Context, listener: TcpListener, tls: Tls, mut stopped: watch::Receiver<bool>) {
     let mut phase = context.phase.clone();
     let accepting = async {
+        let mut token = false;
         loop {
+            if let Some(connects) = &context.connects
+                && !token
+            {
+                connects.take().await;
+                token = true;
+            }
             match listener.accept().await {
                 Ok((tcp, address)) => {
+                    token = false;
                     // No further connection is taken before there is a place for this one's handshake.
                     let Some((place, given_up)) = context.handshakes.place().await else { return };
                     let address = address.to_string().into();
@@ -122,6 +130,7 @@ async fn serve(
 }
 
 fn fail(context: &Context, address: Arc<str>, error: LinkError) {
+    context.stats.failed(&error);
     let status = Status::HandshakeFailed { address, error };
     match context.throttle.pass() {
         Some(unsaid) => tracing::warn!(unsaid, "{status}"),

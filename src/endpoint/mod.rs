@@ -4,27 +4,45 @@
 //! the peers that want the message, and a connection pushes what it reads into the bounded queues of the
 //! subscribers. One task, the hub, owns the routing table that they read, and decides who is a peer.
 
+mod bucket;
 mod config;
 mod connector;
+mod counters;
 mod handshakes;
+mod hear;
 mod hub;
+mod latency;
 mod link;
 mod listener;
 mod queue;
+#[allow(dead_code, reason = "for the bridge")]
+mod relay;
 mod routes;
 mod status;
 mod subscriber;
+#[cfg(test)]
+mod tests_relay;
 mod throttle;
+mod wanted;
 
-pub use config::{EndpointConfig, Retry};
+pub use config::{Admits, EndpointConfig, Retry, WhenFull};
 pub use connector::Connector;
+pub use counters::Stats;
 pub use listener::Listener;
 pub use queue::QueueLimits;
+pub(crate) use relay::Relay;
+pub(crate) use routes::PeeringId;
 pub use status::{LinkError, Status, StatusReceiver};
 pub use subscriber::{Message, Subscriber};
 pub(crate) use throttle::Throttle;
+pub(crate) use wanted::Wanted;
+#[allow(unused_imports, reason = "for the bridge")]
+pub(crate) use {
+    latency::Latency,
+    relay::{Blocked, Forwarded, PeerState},
+    routes::Peer,
+};
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,10 +53,12 @@ use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::{PeerIdentity, Tls};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
+use bucket::Bucket;
+use counters::Counters;
 use handshakes::Handshakes;
-use hub::{Command, HubHandle, LinkId};
-use queue::Refused;
-use routes::{PeerRoute, Routes};
+use hub::{Command, HubHandle};
+use queue::{Outgoing, Refused};
+use routes::PeerRoute;
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
@@ -85,6 +105,10 @@ struct Context {
     handshakes: Arc<Handshakes>,
     throttle: Arc<Throttle>,
     peers: Arc<Semaphore>,
+    /// Who hears what peers say before the subscribers, and tells what they want.
+    relay: Option<Arc<dyn Relay>>,
+    /// What every accepted connection takes one of.
+    connects: Option<Arc<Bucket>>,
     /// Held by every task that a shutdown waits for.
     _task: Option<mpsc::Sender<()>>,
 }
@@ -93,27 +117,6 @@ struct Context {
 enum Phase {
     Running,
     Draining,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    received: AtomicU64,
-    delivered: AtomicU64,
-    dropped: AtomicU64,
-    malformed: AtomicU64,
-}
-
-/// What an endpoint has counted since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Data and command messages from peers.
-    pub received: u64,
-    /// Messages handed to subscribers, counted once for each.
-    pub delivered: u64,
-    /// Messages that a subscriber's queue had no room for.
-    pub dropped: u64,
-    /// Messages from peers that could not be decoded.
-    pub malformed: u64,
 }
 
 /// Why a message was not published.
@@ -158,18 +161,24 @@ impl Endpoint {
     /// # Panics
     /// Outside of a tokio runtime, as everything in tokio.
     pub fn with_config(config: EndpointConfig) -> io::Result<Self> {
+        Self::make(config, None)
+    }
+
+    fn make(config: EndpointConfig, relay: Option<Arc<dyn Relay>>) -> io::Result<Self> {
         let id = config.id.map_or_else(EndpointId::random, Ok)?;
         let (task, tasks) = mpsc::channel(1);
         let (phase, phase_receiver) = watch::channel(Phase::Running);
         let context = Context {
             id,
-            hub: hub::start(&config, phase_receiver.clone()),
+            hub: hub::start(&config, phase_receiver.clone(), relay.clone()),
             phase: phase_receiver,
             stats: Arc::default(),
             ids: Arc::default(),
             handshakes: Handshakes::new(config.max_handshakes),
             throttle: Arc::default(),
             peers: listener::places(config.max_peers),
+            relay,
+            connects: config.connects_per_second.map(|count| Arc::new(Bucket::new(count))),
             config: Arc::new(config),
             _task: None,
         };
@@ -257,7 +266,7 @@ impl Endpoint {
         value: &Value,
     ) -> Result<bool, PublishError> {
         let envelope = self.envelope(EndpointId::NIL, topic, value)?;
-        Ok(self.push(&envelope, |route| route.id == peer).await > 0)
+        Ok(self.push(&envelope, |route| route.peer.id == peer).await > 0)
     }
 
     fn envelope(&self, receiver: EndpointId, topic: Topic, value: &Value) -> Result<Envelope, PublishError> {
@@ -274,21 +283,21 @@ impl Endpoint {
         let routes = self.0.context.hub.routes.borrow().clone();
         let mut reached = 0usize;
         let mut full = Vec::new();
-        for peer in routes.peers(envelope.receiver, &envelope.topic).filter(|peer| choose(peer)) {
-            match peer.queue.try_push(envelope) {
+        let message = Outgoing { envelope: envelope.clone(), heard: None };
+        for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
+            match route.queue.try_push(&message) {
                 Ok(()) => reached = reached.saturating_add(1),
-                Err(Refused::Full) => full.push(peer),
+                Err(Refused::Full) => full.push(route),
                 Err(Refused::Ended) => {}
             }
         }
         // They have it at the same time, so that many are not waited for longer than one.
         let deadline = link::deadline(self.0.context.config.patience);
-        for peer in full {
-            match peer.queue.push(envelope, deadline).await {
+        for route in full {
+            match route.queue.push(&message, deadline).await {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => {
-                    let command = Command::Overflowed { peer: peer.id, queue: peer.queue.clone() };
-                    self.0.context.hub.tell(command).await;
+                    route.overflow(&self.0.context.stats);
                 }
                 Err(Refused::Ended) => {}
             }
@@ -307,8 +316,8 @@ impl Endpoint {
         loop {
             let now = routes.borrow_and_update().clone();
             // A queue that takes nothing more belongs to a peer that is being left.
-            let wanting = now.peers(EndpointId::NIL, topic).filter(|peer| peer.queue.ended().is_none());
-            let peers: Vec<EndpointId> = wanting.map(|peer| peer.id).collect();
+            let wanting = now.peers(EndpointId::NIL, topic).filter(|route| route.queue.ended().is_none());
+            let peers: Vec<EndpointId> = wanting.map(|route| route.peer.id).collect();
             if peers.len() >= count || routes.changed().await.is_err() {
                 return peers;
             }
@@ -319,7 +328,7 @@ impl Endpoint {
     #[must_use]
     pub fn peers(&self) -> Vec<(EndpointId, Filter)> {
         let routes = self.0.context.hub.routes.borrow();
-        routes.peers.iter().map(|peer| (peer.id, (*peer.filter).clone())).collect()
+        routes.peers.iter().map(|route| (route.peer.id, (*route.filter).clone())).collect()
     }
 
     /// Who a peer is by its certificate. `None` when it is not a peer (any more), without TLS, and in anonymous TLS.
@@ -327,26 +336,13 @@ impl Endpoint {
     #[must_use]
     pub fn identity(&self, peer: EndpointId) -> Option<Arc<PeerIdentity>> {
         let routes = self.0.context.hub.routes.borrow();
-        routes.peers.iter().find(|route| route.id == peer)?.identity.clone()
+        routes.peers.iter().find(|route| route.peer.id == peer)?.peer.identity.clone()
     }
 
     /// What happens to peers from now on.
     #[must_use]
     pub fn status(&self) -> StatusReceiver {
         StatusReceiver(self.0.context.hub.status.subscribe())
-    }
-
-    /// What was counted so far.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let counters = &self.0.context.stats;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Stats {
-            received: read(&counters.received),
-            delivered: read(&counters.delivered),
-            dropped: read(&counters.dropped),
-            malformed: read(&counters.malformed),
-        }
     }
 
     /// Stops listening and connecting, lets every peer read what was published before, leaves with
@@ -360,42 +356,6 @@ impl Endpoint {
         self.0.context.hub.tell(Command::Over).await;
     }
 }
-
-/// Who wants a topic, and when that changes.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    routes: watch::Receiver<Arc<Routes>>,
-    topic: &'static Topic,
-}
-
-impl Wanted {
-    /// The peerings over which the topic is wanted now. A peer that comes back has another [`PeeringId`].
-    pub(crate) fn now(&mut self) -> Vec<(PeeringId, EndpointId)> {
-        let routes = self.routes.borrow_and_update().clone();
-        routes.peers(EndpointId::NIL, self.topic).map(|peer| (PeeringId(peer.link), peer.id)).collect()
-    }
-
-    /// The endpoints that there is a peering with, whatever they want.
-    pub(crate) fn peers(&mut self) -> HashSet<EndpointId> {
-        self.routes.borrow_and_update().peers.iter().map(|peer| peer.id).collect()
-    }
-
-    /// Whether it may be different from what it was at the last [`Wanted::now`].
-    pub(crate) fn has_changed(&self) -> bool {
-        self.routes.has_changed().unwrap_or(false)
-    }
-
-    /// Waits until it may be different.
-    pub(crate) async fn changed(&mut self) {
-        if self.routes.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// One peering of an endpoint, never used again for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PeeringId(LinkId);
 
 /// A deadline from now on.
 fn after(wait: Duration) -> Instant {

@@ -1,7 +1,7 @@
 //! Bounded queues to peers and subscribers.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use crate::wire::Envelope;
 pub struct QueueLimits {
     /// Messages at most.
     pub messages: usize,
-    /// Bytes of topics and payloads at most. One message alone is always taken.
+    /// Bytes of topics and payloads at most. One message alone is always taken, whatever the limits are.
     pub bytes: usize,
 }
 
@@ -22,15 +22,23 @@ pub(super) trait Item: Clone {
     fn envelope(&self) -> &Envelope;
 }
 
-impl Item for Envelope {
+/// A message for a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outgoing {
+    pub(super) envelope: Envelope,
+    /// When it was heard, if its way through this process is measured.
+    pub(super) heard: Option<std::time::Instant>,
+}
+
+impl Item for Outgoing {
     fn envelope(&self) -> &Envelope {
-        self
+        &self.envelope
     }
 }
 
 /// One queue, between many who push and one who pops.
 #[derive(Debug)]
-pub(super) struct Queue<T = Envelope> {
+pub(super) struct Queue<T = Outgoing> {
     state: Mutex<State<T>>,
     limits: QueueLimits,
     filled: Notify,
@@ -41,7 +49,40 @@ pub(super) struct Queue<T = Envelope> {
 struct State<T> {
     items: VecDeque<T>,
     bytes: usize,
+    /// How many it had no room for.
+    dropped: u64,
+    /// Connections that are not read from until there is room here.
+    blocked: Vec<Arc<Notify>>,
     end: Option<End>,
+}
+
+impl<T: Item> State<T> {
+    fn has_room(&self, message: &T, limits: &QueueLimits) -> bool {
+        let bytes = self.bytes.saturating_add(size(message.envelope()));
+        self.items.is_empty() || (self.items.len() < limits.messages && bytes <= limits.bytes)
+    }
+
+    fn push(&mut self, message: T) {
+        self.bytes = self.bytes.saturating_add(size(message.envelope()));
+        self.items.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let message = self.items.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(size(message.envelope()));
+        Some(message)
+    }
+
+    fn note_dropped(&mut self, count: usize) {
+        self.dropped = self.dropped.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// Those who may go on now. They are all let go at once, when half of the queue is free, so that they need not
+    /// wake for every message.
+    fn unblocked(&mut self, limits: &QueueLimits) -> Vec<Arc<Notify>> {
+        let half_free = self.items.len() <= limits.messages / 2 && self.bytes <= limits.bytes / 2;
+        if half_free || self.items.is_empty() { std::mem::take(&mut self.blocked) } else { Vec::new() }
+    }
 }
 
 /// Nothing more is taken in.
@@ -65,15 +106,24 @@ pub(super) enum Refused {
 
 /// What a pop gives.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Popped<T = Envelope> {
+pub(super) enum Popped<T = Outgoing> {
     Message(T),
     Empty,
     Ended(End),
 }
 
+/// How much waits in a queue, and what was dropped before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fill {
+    pub(super) messages: usize,
+    /// As in [`QueueLimits::bytes`].
+    pub(super) bytes: usize,
+    pub(super) dropped: u64,
+}
+
 impl<T: Item> Queue<T> {
     pub(super) fn new(limits: QueueLimits) -> Self {
-        let state = State { items: VecDeque::new(), bytes: 0, end: None };
+        let state = State { items: VecDeque::new(), bytes: 0, dropped: 0, blocked: Vec::new(), end: None };
         Queue { state: Mutex::new(state), limits, filled: Notify::new(), emptied: Notify::new() }
     }
 
@@ -84,20 +134,55 @@ impl<T: Item> Queue<T> {
 
     /// Takes a message if there is room; does not copy it if there is none.
     pub(super) fn try_push(&self, message: &T) -> Result<(), Refused> {
+        self.offer(message, |state| state.has_room(message, &self.limits))
+    }
+
+    /// As [`Queue::try_push`], but not past those who wait for room already, or they might wait for ever.
+    pub(super) fn try_push_behind(&self, message: &T) -> Result<(), Refused> {
+        self.offer(message, |state| state.blocked.is_empty() && state.has_room(message, &self.limits))
+    }
+
+    /// As [`Queue::try_push`]; if there is no room, `room` is told when to come again.
+    pub(super) fn try_push_or_wait(&self, message: &T, room: &Arc<Notify>) -> Result<(), Refused> {
+        self.offer(message, |state| {
+            let has_room = state.has_room(message, &self.limits);
+            if !has_room && !state.blocked.iter().any(|waiting| Arc::ptr_eq(waiting, room)) {
+                state.blocked.push(room.clone());
+            }
+            has_room
+        })
+    }
+
+    /// Takes a message, and drops the oldest that wait until there is room; says how many those were.
+    pub(super) fn push_out(&self, message: &T) -> Result<usize, Refused> {
+        let mut dropped = 0usize;
+        self.offer(message, |state| {
+            while !state.has_room(message, &self.limits) && state.pop().is_some() {
+                dropped = dropped.saturating_add(1);
+            }
+            state.note_dropped(dropped);
+            true
+        })?;
+        Ok(dropped)
+    }
+
+    fn offer(&self, message: &T, makes_room: impl FnOnce(&mut State<T>) -> bool) -> Result<(), Refused> {
         let mut state = self.state();
         if state.end.is_some() {
             return Err(Refused::Ended);
         }
-        let bytes = state.bytes.saturating_add(size(message.envelope()));
-        if state.items.len() >= self.limits.messages || (bytes > self.limits.bytes && !state.items.is_empty())
-        {
+        if !makes_room(&mut state) {
             return Err(Refused::Full);
         }
-        state.bytes = bytes;
-        state.items.push_back(message.clone());
+        state.push(message.clone());
         drop(state);
         self.filled.notify_one();
         Ok(())
+    }
+
+    /// A message was not taken, and is lost.
+    pub(super) fn note_dropped(&self) {
+        self.state().note_dropped(1);
     }
 
     /// Takes a message, and waits for room until `deadline` at most.
@@ -119,10 +204,11 @@ impl<T: Item> Queue<T> {
 
     pub(super) fn try_pop(&self) -> Popped<T> {
         let mut state = self.state();
-        match state.items.pop_front() {
+        match state.pop() {
             Some(message) => {
-                state.bytes = state.bytes.saturating_sub(size(message.envelope()));
+                let unblocked = state.unblocked(&self.limits);
                 drop(state);
+                unblocked.iter().for_each(|room| room.notify_one());
                 self.emptied.notify_waiters();
                 Popped::Message(message)
             }
@@ -148,18 +234,30 @@ impl<T: Item> Queue<T> {
 
     /// Takes nothing more in.
     pub(super) fn close(&self) {
-        self.end(End::Closed);
+        let mut state = self.state();
+        state.end.get_or_insert(End::Closed);
+        self.tell_end(state);
     }
 
-    /// Takes nothing more in and forgets what is there; says how much that was.
-    pub(super) fn overflow(&self) -> usize {
-        let dropped = std::mem::take(&mut self.state().items).len();
-        self.end(End::Overflowed { dropped });
-        dropped
+    /// Takes nothing more in and forgets what is there; says how much that was, if it had not ended before.
+    pub(super) fn overflow(&self) -> Option<usize> {
+        let mut state = self.state();
+        if state.end.is_some() {
+            return None;
+        }
+        let items = std::mem::take(&mut state.items);
+        let dropped = items.len();
+        state.bytes = 0;
+        state.note_dropped(dropped);
+        state.end = Some(End::Overflowed { dropped });
+        self.tell_end(state);
+        Some(dropped)
     }
 
-    fn end(&self, end: End) {
-        self.state().end.get_or_insert(end);
+    fn tell_end(&self, mut state: MutexGuard<'_, State<T>>) {
+        let blocked = std::mem::take(&mut state.blocked);
+        drop(state);
+        blocked.iter().for_each(|room| room.notify_one());
         self.filled.notify_one();
         self.emptied.notify_waiters();
     }
@@ -172,6 +270,11 @@ impl<T: Item> Queue<T> {
     pub(super) fn len(&self) -> usize {
         self.state().items.len()
     }
+
+    pub(super) fn fill(&self) -> Fill {
+        let state = self.state();
+        Fill { messages: state.items.len(), bytes: state.bytes, dropped: state.dropped }
+    }
 }
 
 /// What a message takes of [`QueueLimits::bytes`].
@@ -181,11 +284,15 @@ fn size(message: &Envelope) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::data::{EndpointId, Topic, Value};
 
-    fn message(text: &str) -> Envelope {
-        Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &Value::String(text.into())).unwrap()
+    fn message(text: &str) -> Outgoing {
+        let value = Value::String(text.into());
+        let envelope = Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap();
+        Outgoing { envelope, heard: None }
     }
 
     fn queue(messages: usize, bytes: usize) -> Queue {
@@ -215,7 +322,8 @@ mod tests {
         assert_eq!(closed.try_pop(), Popped::Ended(End::Closed));
         let overflowed = queue(2, 1000);
         overflowed.try_push(&message("a")).unwrap();
-        assert_eq!(overflowed.overflow(), 1);
+        assert_eq!(overflowed.overflow(), Some(1));
+        assert_eq!(overflowed.overflow(), None, "only once");
         assert_eq!(overflowed.try_pop(), Popped::Ended(End::Overflowed { dropped: 1 }));
     }
 
@@ -224,10 +332,49 @@ mod tests {
         let queue = queue(1, 1000);
         queue.try_push(&message("a")).unwrap();
         let second = message("b");
-        let patience = || Instant::now() + std::time::Duration::from_secs(5);
+        let patience = || Instant::now() + Duration::from_secs(5);
         assert_eq!(queue.push(&second, patience()).await, Err(Refused::Full));
         let (pushed, popped) = tokio::join!(queue.push(&second, patience()), queue.pop());
         assert_eq!((pushed, popped), (Ok(()), Some(message("a"))));
         assert_eq!(queue.pop().await, Some(second));
+    }
+
+    #[test]
+    fn the_oldest_make_way_until_there_is_room() {
+        let queue = queue(3, 100);
+        for text in ["a", "b", "c"] {
+            assert_eq!(queue.push_out(&message(text)), Ok(0));
+        }
+        assert_eq!(queue.push_out(&message("d")), Ok(1));
+        assert_eq!(queue.push_out(&message(&"e".repeat(90))), Ok(2), "by bytes");
+        assert_eq!(queue.push_out(&message(&"f".repeat(1000))), Ok(2), "one alone is always taken");
+        assert_eq!(queue.fill(), Fill { messages: 1, bytes: 2 + 1000 + 3, dropped: 5 });
+        queue.close();
+        assert_eq!(queue.push_out(&message("g")), Err(Refused::Ended));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_room_is_told_when_half_is_free_and_nobody_passes_by() {
+        let queue = queue(4, 1000);
+        let room = Arc::new(Notify::new());
+        for text in ["a", "b", "c", "d"] {
+            assert_eq!(queue.try_push_behind(&message(text)), Ok(()));
+        }
+        for _ in 0..2 {
+            assert_eq!(queue.try_push_or_wait(&message("e"), &room), Err(Refused::Full));
+        }
+        let told = || async { tokio::time::timeout(Duration::ZERO, room.notified()).await.is_ok() };
+        queue.try_pop();
+        assert!(!told().await);
+        assert_eq!(queue.try_push_behind(&message("f")), Err(Refused::Full), "there is room, but not for it");
+        queue.try_pop();
+        assert!(told().await);
+        assert!(!told().await, "once");
+        assert_eq!(queue.try_push_or_wait(&message("e"), &room), Ok(()));
+        assert_eq!(queue.try_push_behind(&message("f")), Ok(()));
+        assert_eq!(queue.try_push_or_wait(&message("g"), &room), Err(Refused::Full));
+        queue.close();
+        assert!(told().await);
+        assert_eq!(queue.try_push_or_wait(&message("g"), &room), Err(Refused::Ended));
     }
 }

@@ -17,13 +17,25 @@ pub(super) struct Routes {
 
 #[derive(Clone, Debug)]
 pub(super) struct PeerRoute {
-    pub(super) link: LinkId,
-    pub(super) id: EndpointId,
+    pub(super) peer: Peer,
     pub(super) filter: Arc<Filter>,
     pub(super) queue: Arc<Queue>,
-    /// Who it is by its certificate, if it showed one.
-    pub(super) identity: Option<Arc<PeerIdentity>>,
 }
+
+/// Who is at the other end of a standing peering.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: EndpointId,
+    /// Where it is: `host:port`.
+    pub(crate) address: Arc<str>,
+    /// Who it is by its certificate, if it showed one.
+    pub(crate) identity: Option<Arc<PeerIdentity>>,
+    pub(crate) peering: PeeringId,
+}
+
+/// One peering of an endpoint, never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PeeringId(pub(super) LinkId);
 
 #[derive(Clone, Debug)]
 pub(super) struct SubscriberRoute {
@@ -39,9 +51,9 @@ impl Routes {
         receiver: EndpointId,
         topic: &'a Topic,
     ) -> impl Iterator<Item = &'a PeerRoute> {
-        self.peers.iter().filter(move |peer| {
+        self.peers.iter().filter(move |route| {
             !topic.is_local()
-                && if receiver.is_nil() { peer.filter.matches(topic) } else { peer.id == receiver }
+                && if receiver.is_nil() { route.filter.matches(topic) } else { route.peer.id == receiver }
         })
     }
 

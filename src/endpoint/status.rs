@@ -138,12 +138,68 @@ pub enum LinkError {
     /// The handshake took its time while others waited for its place.
     #[error("the handshake was not through when its place was needed by others; see max_handshakes")]
     GaveWay,
+    /// The peer is not among those who may peer ([`EndpointConfig::admits`](super::EndpointConfig::admits)).
+    #[error("{} is not allowed to peer here; if it should be, add it to the link's `allow`", Who(.0.as_deref()))]
+    NotAllowed(
+        /// Who it is by its certificate.
+        Option<Arc<PeerIdentity>>,
+    ),
     /// The endpoint has as many peers as it may have.
     #[error("there are {0} peers already, as many as allowed")]
     TooManyPeers(usize),
     /// The endpoint is shutting down.
     #[error("this endpoint is shutting down")]
     ShuttingDown,
+}
+
+struct Who<'a>(Option<&'a PeerIdentity>);
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(identity) => identity.fmt(f),
+            None => f.write_str("a peer without a certificate"),
+        }
+    }
+}
+
+impl LinkError {
+    /// The kind of error in a word, for counting: one of a fixed few.
+    #[must_use]
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            LinkError::Resolve(_) => "resolve",
+            LinkError::Connect(_) => "connect",
+            LinkError::ConnectTimeout(_) => "connect_timeout",
+            LinkError::Tls(_) | LinkError::Stream(ConnectionFault::Tls(_)) => "tls",
+            LinkError::TlsTimeout(_) => "tls_timeout",
+            LinkError::Peering(error) | LinkError::Closed(CloseReason::Failed(error)) => match error {
+                PeeringError::HandshakeTimeout { .. } => "timeout",
+                PeeringError::Refused { .. } => "refused",
+                PeeringError::ClosedInHandshake { .. } => "closed",
+                PeeringError::Incompatible { .. } => "incompatible",
+                PeeringError::SelfConnection(_) => "self",
+                PeeringError::Silent => "silent",
+                // What came is not what Broker says.
+                PeeringError::Framing(_)
+                | PeeringError::Malformed(_)
+                | PeeringError::Unexpected { .. }
+                | PeeringError::NilPeer
+                | PeeringError::IdChanged { .. }
+                | PeeringError::FilterTooLarge => "handshake",
+            },
+            LinkError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed) => "left",
+            LinkError::Closed(CloseReason::PeerLeft) => "peer_left",
+            LinkError::Closed(CloseReason::Redundant { .. }) => "redundant",
+            LinkError::Closed(CloseReason::Lost) | LinkError::Stream(ConnectionFault::Io(_)) => "lost",
+            LinkError::Stream(ConnectionFault::DoesNotRead) => "does_not_read",
+            LinkError::Overflow { .. } => "overflow",
+            LinkError::GaveWay => "gave_way",
+            LinkError::NotAllowed(_) => "not_allowed",
+            LinkError::TooManyPeers(_) => "too_many_peers",
+            LinkError::ShuttingDown => "shutting_down",
+        }
+    }
 }
 
 /// What happens to peers, as it happens.

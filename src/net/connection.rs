@@ -46,6 +46,12 @@ pub struct Connection {
     messages_end: u64,
     to_flush: bool,
     most_unwritten: usize,
+    /// Nothing is read and nothing told.
+    paused: bool,
+    /// Messages that are timed: where each ends in what was collected, and since when.
+    timed: VecDeque<(u64, Instant)>,
+    /// How long those took that are written.
+    took: Vec<Duration>,
     /// The stream's own reason for its end, if it had one.
     fault: Option<ConnectionFault>,
 }
@@ -92,6 +98,9 @@ impl Connection {
             messages_end: 0,
             to_flush: false,
             most_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(UNREAD_ANSWERS),
+            paused: false,
+            timed: VecDeque::new(),
+            took: Vec::new(),
             fault: None,
         }
     }
@@ -100,12 +109,16 @@ impl Connection {
     /// at any await and called again; nothing is lost.
     pub async fn progress(&mut self) -> Progress {
         loop {
-            if let Some(event) = self.peering.poll_event() {
-                return Progress::Event(event);
-            }
-            if self.more {
-                self.handle_input();
-                continue;
+            // When it is over, nothing can wait any longer.
+            let paused = self.paused && !self.peering.is_closed();
+            if !paused {
+                if let Some(event) = self.peering.poll_event() {
+                    return Progress::Event(event);
+                }
+                if self.more {
+                    self.handle_input();
+                    continue;
+                }
             }
             let backlogged = self.is_backlogged();
             self.collect();
@@ -120,7 +133,7 @@ impl Connection {
             let deadline = self.peering.poll_timeout().map(tokio::time::Instant::from_std);
             let writing = !self.is_written();
             // What a peer says before it is admitted has to wait, and not all of it here.
-            let reading = self.peering.takes_input() || self.input.len() < LARGEST_READ;
+            let reading = !paused && (self.peering.takes_input() || self.input.len() < LARGEST_READ);
             if reading {
                 self.input.reserve(self.room);
             }
@@ -130,6 +143,7 @@ impl Connection {
                     Ok(count) => {
                         self.unwritten = self.unwritten.saturating_sub(count);
                         self.to_flush = count > 0;
+                        self.stop_watches();
                     }
                     Err(error) => self.write_failed(error).await,
                 },
@@ -161,8 +175,8 @@ impl Connection {
     fn handle_input(&mut self) {
         self.most_input = self.most_input.max(self.input.len());
         self.more = self.peering.handle_input(Instant::now(), &mut self.input);
-        if self.input.len() <= FIRST_READ && self.most_input > 2 * LARGEST_READ {
-            // Let go of the memory that a large frame took.
+        if self.input.len() <= LARGEST_READ && self.most_input > 2 * LARGEST_READ {
+            // Let go of the memory that a large frame took, so that small ones do not share it: see for_keeping.
             self.input = BytesMut::from(&*self.input);
             self.most_input = 0;
         }
@@ -231,8 +245,39 @@ impl Connection {
             let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.writer).poll_flush(cx))).await;
             self.to_flush = !matches!(flushed, Poll::Ready(Ok(())));
         }
-        let written = self.collected.saturating_sub(size(self.unwritten));
-        self.fault.is_some() || self.to_flush || written < self.messages_end
+        self.fault.is_some() || self.to_flush || self.written() < self.messages_end
+    }
+
+    /// How much of what was collected is written.
+    fn written(&self) -> u64 {
+        self.collected.saturating_sub(size(self.unwritten))
+    }
+
+    /// Times the message that was sent last, from `since` until the operating system has it.
+    pub(crate) fn time(&mut self, since: Instant) {
+        self.timed.push_back((self.messages_end, since));
+    }
+
+    fn stop_watches(&mut self) {
+        let written = self.written();
+        while let Some((_, since)) = self.timed.front().filter(|(end, _)| *end <= written) {
+            self.took.push(since.elapsed());
+            self.timed.pop_front();
+        }
+    }
+
+    /// How long the timed messages took that were written since the last time.
+    pub(crate) fn took(&mut self) -> impl Iterator<Item = Duration> {
+        self.took.drain(..)
+    }
+
+    /// Reads nothing more, tells nothing more of what is read, and lets the peer know now and then that this
+    /// side is there; or goes on reading. Writing goes on all the while. A peering that comes to its end is paused no more.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        if self.paused != paused {
+            self.paused = paused;
+            self.peering.pause(Instant::now(), paused);
+        }
     }
 
     /// Whether so much is unwritten that more messages had better wait where they are.
@@ -277,6 +322,15 @@ impl Connection {
         })
         .await;
     }
+}
+
+/// The same message, fit to be kept: it holds on to a few times its own memory at most.
+///
+/// Frames share the memory that they were read into, up to 64 KiB at a time, so that one small message may hold on to
+/// a thousand times its size; such are copied, which costs less than reading them did. A frame as large as a whole
+/// read makes out a good part of its memory ([`Connection`] begins anew behind it), and is left where it is.
+pub(crate) fn for_keeping(envelope: Envelope) -> Envelope {
+    if envelope.frame_length() < LARGEST_READ { envelope.detached() } else { envelope }
 }
 
 fn size(bytes: usize) -> u64 {

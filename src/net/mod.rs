@@ -6,5 +6,6 @@ pub mod probe;
 mod stream;
 pub mod tls;
 
+pub(crate) use connection::for_keeping;
 pub use connection::{Connection, ConnectionFault, Progress};
 pub use stream::Stream;

@@ -403,6 +403,22 @@ impl Peering {
         }
     }
 
+    /// Input is held back from now on, or no more. A peer that is not heard meanwhile is not given up for its silence,
+    /// and told every ten seconds that this side is there.
+    pub fn pause(&mut self, now: Instant, paused: bool) {
+        if let State::Peered(peered) = &mut self.state {
+            peered.pause(now, paused);
+        }
+    }
+
+    /// Ends the attempt before it begins: this peer may not peer.
+    pub fn refuse(&mut self) {
+        if !self.is_closed() && !self.is_established() {
+            self.drop_conn(ErrorCode::PEER_INVALID, "not allowed to peer here");
+            self.close(CloseReason::Left);
+        }
+    }
+
     /// Whether [`Peering::handle_input`] takes anything: not between an [`Event::Introduced`] and
     /// its answer. What arrives meanwhile had better stay where it is.
     #[must_use]

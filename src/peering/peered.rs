@@ -1,7 +1,7 @@
 //! The rules of a standing peering (protocol section 4).
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -13,6 +13,9 @@ use crate::wire::{Envelope, EnvelopeType};
 /// What a BYE's payload starts with; 8 bytes of the sender's choice follow.
 const BYE: &[u8; 3] = b"BYE";
 const BYE_LENGTH: usize = 11;
+
+/// How often a peer that is not read from is told that this side is there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// The payload of the ping that asks a silent peer for a sign of life.
 const STILL_THERE: &[u8] = b"still there?";
@@ -27,11 +30,13 @@ pub(super) struct Peered {
     leaving: Option<Instant>,
     /// The peer has said BYE.
     peer_leaving: bool,
+    /// This side does not read, so that silence says nothing.
+    paused: bool,
 }
 
 impl Peered {
     pub(super) const fn new(peer: EndpointId, now: Instant) -> Self {
-        Peered { peer, last_heard: now, asked: None, leaving: None, peer_leaving: false }
+        Peered { peer, last_heard: now, asked: None, leaving: None, peer_leaving: false, paused: false }
     }
 
     pub(super) const fn peer(&self) -> EndpointId {
@@ -46,6 +51,13 @@ impl Peered {
     pub(super) const fn heard(&mut self, now: Instant) {
         self.last_heard = now;
         self.asked = None;
+    }
+
+    /// The peer is not read from from now on, or again.
+    pub(super) const fn pause(&mut self, now: Instant, paused: bool) {
+        self.paused = paused;
+        // What it says meanwhile cannot be heard, and had no time to be.
+        self.heard(now);
     }
 
     /// One envelope. An envelope that cannot be read, or is for somebody else, is dropped.
@@ -109,7 +121,11 @@ impl Peered {
     }
 
     pub(super) fn deadline(&self, config: &Config) -> Option<Instant> {
-        let idle = config.idle_timeout.map(|idle| after(self.asked.unwrap_or(self.last_heard), idle));
+        let idle = match config.idle_timeout {
+            _ if self.paused => Some(SIGN_OF_LIFE),
+            idle => idle,
+        };
+        let idle = idle.map(|idle| after(self.asked.unwrap_or(self.last_heard), idle));
         match (self.leaving, idle) {
             (Some(leaving), Some(idle)) => Some(leaving.min(idle)),
             (leaving, idle) => leaving.or(idle),
@@ -129,7 +145,11 @@ impl Peered {
         if self.asked.is_some() {
             return Err(PeeringError::Silent.into());
         }
-        self.asked = Some(now);
+        if self.paused {
+            self.heard(now);
+        } else {
+            self.asked = Some(now);
+        }
         let ping = Envelope::ping(config.id, self.peer, Bytes::from_static(STILL_THERE));
         let _ = out.push(config.id, &ping);
         Ok(self)

@@ -2,4 +2,5 @@
 
 mod model;
 
+pub use crate::endpoint::WhenFull;
 pub use model::*;

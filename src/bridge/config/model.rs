@@ -8,7 +8,7 @@ use std::time::Duration;
 use wildmatch::WildMatch;
 
 use crate::data::Topic;
-use crate::endpoint::{QueueLimits, Retry};
+use crate::endpoint::{QueueLimits, Retry, WhenFull};
 use crate::net::tls::Backend;
 
 /// A whole configuration.
@@ -134,20 +134,6 @@ pub struct LinkLimits {
     pub depth: usize,
     /// What may wait for one peer.
     pub queue: QueueLimits,
-}
-
-/// What becomes of a message for a peer whose queue is full.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum WhenFull {
-    /// The oldest that waits is dropped for it.
-    DropOldest,
-    /// It is dropped.
-    DropNewest,
-    /// The peer is disconnected, as the reference does.
-    #[default]
-    Disconnect,
-    /// Its sender is not read from until there is room.
-    Block,
 }
 
 /// The table `[link.NAME.chaos]`: faults to inject into what is sent over a link. Shares are of messages, from 0 to 1.

@@ -1,0 +1,108 @@
+//! What an endpoint counts.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::Endpoint;
+use super::latency::Histogram;
+use super::status::LinkError;
+
+/// One count, which anybody may raise.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn one(&self) {
+        self.add(1);
+    }
+
+    /// Gives what it was before.
+    pub(super) fn add(&self, count: usize) -> u64 {
+        self.0.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed)
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What all tasks of an endpoint count together.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) received: Counter,
+    pub(super) received_bytes: Counter,
+    pub(super) sent: Counter,
+    pub(super) sent_bytes: Counter,
+    pub(super) delivered: Counter,
+    pub(super) dropped: Counter,
+    pub(super) dropped_for_peers: Counter,
+    pub(super) overflows: Counter,
+    pub(super) malformed: Counter,
+    failures: Mutex<BTreeMap<&'static str, u64>>,
+    pub(super) latency: Histogram,
+}
+
+/// What an endpoint has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Data and command messages from peers.
+    pub received: u64,
+    /// The bytes of their frames, length fields included.
+    pub received_bytes: u64,
+    /// Data and command messages to peers, counted when they leave a peer's queue for its connection.
+    pub sent: u64,
+    /// The bytes of their frames, length fields included.
+    pub sent_bytes: u64,
+    /// Messages handed to subscribers, counted once for each.
+    pub delivered: u64,
+    /// Messages that a subscriber's queue had no room for.
+    pub dropped: u64,
+    /// Messages that were lost because a peer's queue had no room, counted once for each peer: see
+    /// [`WhenFull`](super::WhenFull).
+    pub dropped_for_peers: u64,
+    /// Peers that were disconnected because their queue was full.
+    pub overflows: u64,
+    /// Messages from peers that could not be decoded.
+    pub malformed: u64,
+}
+
+impl Counters {
+    /// A connection did not become a peering.
+    pub(super) fn failed(&self, error: &LinkError) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(error.cause()).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// A peer did not keep up, and is disconnected; so many messages are lost with it.
+    pub(super) fn overflowed(&self, dropped: usize) {
+        self.overflows.one();
+        self.dropped_for_peers.add(dropped);
+    }
+}
+
+impl Endpoint {
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counters = &self.0.context.stats;
+        Stats {
+            received: counters.received.get(),
+            received_bytes: counters.received_bytes.get(),
+            sent: counters.sent.get(),
+            sent_bytes: counters.sent_bytes.get(),
+            delivered: counters.delivered.get(),
+            dropped: counters.dropped.get(),
+            dropped_for_peers: counters.dropped_for_peers.get(),
+            overflows: counters.overflows.get(),
+            malformed: counters.malformed.get(),
+        }
+    }
+
+    /// How many connections, in either direction, did not become a peering so far, by [`LinkError::cause`].
+    #[must_use]
+    pub fn failures(&self) -> BTreeMap<&'static str, u64> {
+        self.0.context.stats.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,86 @@
+//! What is done with a peer's messages.
+
+use std::time::Instant;
+
+use super::link::Link;
+use super::queue::Refused;
+use super::subscriber::Message;
+use crate::net::for_keeping;
+use crate::wire::{DecodeError, Envelope, EnvelopeType};
+
+/// One of so many messages is timed.
+const TIMED: u64 = 64;
+
+impl Link {
+    /// Gives a message to the relay, and to the subscribers that want it.
+    pub(super) fn hear(&mut self, envelope: Envelope) {
+        let stats = &self.context.stats;
+        stats.received.one();
+        stats.received_bytes.add(envelope.frame_length());
+        if envelope.topic.is_local() {
+            return;
+        }
+        self.deliver(&envelope);
+        if let Some((relay, peer)) = self.context.relay.as_ref().zip(self.peer.as_ref()) {
+            // While somebody is blocked here, nothing is heard but what still came before the connection's end. For
+            // order's sake, what is blocked is then given up first.
+            self.blocked.clear();
+            let since = self.heard.is_multiple_of(TIMED).then(Instant::now);
+            self.heard = self.heard.wrapping_add(1);
+            self.blocked = relay.heard(peer, for_keeping(envelope), since);
+        }
+    }
+
+    /// Gives a message to the subscribers that want it. It is checked first, so that they need
+    /// not expect what cannot be decoded.
+    fn deliver(&mut self, envelope: &Envelope) {
+        let for_us = envelope.receiver.is_nil() || envelope.receiver == self.context.id;
+        if envelope.kind != EnvelopeType::Data || !for_us {
+            return;
+        }
+        let routes = self.context.hub.routes.borrow().clone();
+        let mut subscribers = routes.subscribers(&envelope.topic).peekable();
+        if subscribers.peek().is_none() {
+            return;
+        }
+        if let Err(error) = envelope.check(&self.context.config.limits) {
+            self.malformed(&error);
+            return;
+        }
+        // The last hop is the one it came over, whatever it says.
+        let sender = self.peer.as_ref().map_or(envelope.sender, |peer| peer.id);
+        let envelope = Envelope { sender, ..for_keeping(envelope.clone()) };
+        let limits = self.context.config.limits;
+        let message = Message { envelope, limits, identity: self.identity.clone() };
+        let stats = &self.context.stats;
+        for subscriber in subscribers {
+            match subscriber.try_push(&message) {
+                Ok(()) => stats.delivered.one(),
+                Err(Refused::Ended) => {}
+                Err(Refused::Full) => {
+                    if stats.dropped.add(1) == 0 {
+                        tracing::warn!("a subscriber is too slow: messages for it are dropped");
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn malformed(&mut self, error: &DecodeError) {
+        self.context.stats.malformed.one();
+        self.malformed = self.malformed.saturating_add(1);
+        let (address, peer) = (&self.address, self.peer.as_ref().map(|peer| peer.id));
+        if self.malformed == 1 {
+            tracing::warn!(%address, ?peer, "a malformed message was dropped: {error} (said once per peering)");
+        } else {
+            tracing::debug!(%address, ?peer, "a malformed message was dropped: {error}");
+        }
+    }
+
+    /// Tries again to hand on what blocks this connection.
+    pub(super) fn unblock(&mut self) {
+        let room = &self.room;
+        self.blocked.retain_mut(|blocked| !blocked.retry(room));
+        self.connection.pause(!self.blocked.is_empty());
+    }
+}

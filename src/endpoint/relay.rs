@@ -1,0 +1,219 @@
+//! Passing on what peers say: what a bridge needs of its endpoints.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::counters::Counters;
+use super::hub::Command;
+use super::latency::Latency;
+use super::queue::{Outgoing, Queue, Refused};
+use super::routes::{Peer, PeerRoute};
+use super::{Endpoint, EndpointConfig, WhenFull};
+use crate::data::{EndpointId, Filter};
+use crate::net::tls::PeerIdentity;
+use crate::wire::Envelope;
+
+/// Hears what the peers of an endpoint say, and who they are. Nothing in here may block.
+///
+/// An endpoint holds on to its relay: one that holds on to the endpoint keeps both, until one lets go.
+pub(crate) trait Relay: Send + Sync + fmt::Debug {
+    /// A data or command message came from a peer, for whomever. Called in the task of the peer's connection: in order for
+    /// one peer, at the same time for several. The payload is not checked. Topics under `<$>/local/` do not get here.
+    ///
+    /// `since` is when it was heard, for one of a few messages: for [`Endpoint::forward`].
+    ///
+    /// The peer is not read from until all that is given back here has found room.
+    fn heard(&self, from: &Peer, envelope: Envelope, since: Option<Instant>) -> Vec<Blocked>;
+
+    /// A peering stands. Nothing of the peer was heard yet, and nothing goes to it before this returns. This and the
+    /// following are called one after the other for all peers of an endpoint.
+    fn stands(&self, peer: &Peer);
+
+    /// What a peer wants to hear: once after [`Relay::stands`], and at each change. What is forwarded goes by it already.
+    fn wants(&self, peer: &Peer, filter: &Filter);
+
+    /// A peering has ended. Nothing that is forwarded reaches the peer any more, and nothing of it is heard.
+    fn gone(&self, peer: &Peer);
+}
+
+/// What became of a message that was passed on.
+#[must_use]
+#[derive(Debug, Default)]
+pub(crate) struct Forwarded {
+    /// So many peers have it in their queues.
+    pub(crate) reached: usize,
+    /// So many messages were dropped because a queue was full: this one, or those that it took the place of, or
+    /// all that a peer had in its queue when it was disconnected.
+    pub(crate) dropped: usize,
+    /// Of the peers that are waited for.
+    pub(crate) blocked: Vec<Blocked>,
+}
+
+/// A message that waits for room in a peer's queue. One that is dropped before is counted as dropped.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    queue: Arc<Queue>,
+    message: Outgoing,
+    /// Of the endpoint whose peer it is for.
+    stats: Arc<Counters>,
+    done: bool,
+}
+
+impl Blocked {
+    /// Whether it waits no more: it is in the queue, or the queue has ended. If not, `room` is told when to try again.
+    pub(super) fn retry(&mut self, room: &Arc<Notify>) -> bool {
+        let pushed = self.queue.try_push_or_wait(&self.message, room);
+        self.done = pushed.is_ok();
+        pushed != Err(Refused::Full)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if !self.done {
+            self.queue.note_dropped();
+            self.stats.dropped_for_peers.one();
+        }
+    }
+}
+
+/// A peer at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerState {
+    pub(crate) id: EndpointId,
+    /// Where it is: `host:port`.
+    pub(crate) address: Arc<str>,
+    /// Who it is by its certificate.
+    pub(crate) identity: Option<Arc<PeerIdentity>>,
+    /// What it wants to hear.
+    pub(crate) filter: Arc<Filter>,
+    /// How many messages wait for it.
+    pub(crate) queued: usize,
+    /// How many bytes of topics and payloads these are.
+    pub(crate) queued_bytes: usize,
+    /// How many messages for it were dropped because its queue was full.
+    pub(crate) dropped: u64,
+}
+
+impl Endpoint {
+    /// As [`Endpoint::with_config`], with somebody who passes on what its peers say. Subscribers hear it all the same.
+    ///
+    /// # Errors
+    /// As [`Endpoint::with_config`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as everything in tokio.
+    pub(crate) fn with_relay(config: EndpointConfig, relay: Arc<dyn Relay>) -> io::Result<Self> {
+        Self::make(config, Some(relay))
+    }
+
+    /// Tells the peers, now and those to come, that this is wanted here beside what the subscribers want.
+    /// When this returns, further peerings begin with it; those that stand may take a moment.
+    pub(crate) async fn announce(&self, filter: Filter) {
+        let (answer, done) = oneshot::channel();
+        self.0.context.hub.tell(Command::Announce { filter, answer }).await;
+        let _ = done.await;
+    }
+
+    /// Passes a message on to the peers that `choose` takes, of those it is for: its receiver, or without one all that want
+    /// its topic. The sender becomes this endpoint; ttl and receiver stay as they are. It never waits: what becomes
+    /// of it at a queue that is full says [`EndpointConfig::when_full`].
+    ///
+    /// `since` is when it was heard, to be measured until it is written; `None`: not this one.
+    pub(crate) fn forward(
+        &self,
+        envelope: &Envelope,
+        since: Option<Instant>,
+        choose: impl Fn(&Peer) -> bool,
+    ) -> Forwarded {
+        let context = &self.0.context;
+        let routes = context.hub.routes.borrow().clone();
+        let mut forwarded = Forwarded::default();
+        let mut wanting =
+            routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
+        let Some(first) = wanting.next() else { return forwarded };
+        let message = Outgoing { envelope: envelope.clone(), heard: since };
+        for route in std::iter::once(first).chain(wanting) {
+            route.offer(&message, context.config.when_full, &context.stats, &mut forwarded);
+        }
+        forwarded
+    }
+
+    /// The peers there are.
+    pub(crate) fn peer_states(&self) -> Vec<PeerState> {
+        let routes = self.0.context.hub.routes.borrow().clone();
+        let state = |route: &PeerRoute| {
+            let (peer, fill) = (route.peer.clone(), route.queue.fill());
+            PeerState {
+                id: peer.id,
+                address: peer.address,
+                identity: peer.identity,
+                filter: route.filter.clone(),
+                queued: fill.messages,
+                queued_bytes: fill.bytes,
+                dropped: fill.dropped,
+            }
+        };
+        routes.peers.iter().map(state).collect()
+    }
+
+    /// How long forwarded messages took from [`Relay::heard`] until the operating system had them, of a sample.
+    pub(crate) fn latency(&self) -> Latency {
+        self.0.context.stats.latency.read()
+    }
+}
+
+impl PeerRoute {
+    fn offer(
+        &self,
+        message: &Outgoing,
+        when_full: WhenFull,
+        stats: &Arc<Counters>,
+        forwarded: &mut Forwarded,
+    ) {
+        let pushed = match when_full {
+            WhenFull::DropOldest => self.queue.push_out(message).map(|dropped| {
+                if dropped > 0 {
+                    stats.dropped_for_peers.add(dropped);
+                    forwarded.dropped = forwarded.dropped.saturating_add(dropped);
+                }
+            }),
+            WhenFull::DropNewest | WhenFull::Disconnect => self.queue.try_push(message),
+            WhenFull::Block => self.queue.try_push_behind(message),
+        };
+        match (pushed, when_full) {
+            (Ok(()), _) => forwarded.reached = forwarded.reached.saturating_add(1),
+            (Err(Refused::Ended), _) => {}
+            (Err(Refused::Full), WhenFull::Block) => forwarded.blocked.push(Blocked {
+                queue: self.queue.clone(),
+                message: message.clone(),
+                stats: stats.clone(),
+                done: false,
+            }),
+            (Err(Refused::Full), WhenFull::Disconnect) => {
+                let dropped = self.overflow(stats);
+                forwarded.dropped = forwarded.dropped.saturating_add(dropped);
+            }
+            (Err(Refused::Full), WhenFull::DropNewest | WhenFull::DropOldest) => {
+                self.queue.note_dropped();
+                stats.dropped_for_peers.one();
+                forwarded.dropped = forwarded.dropped.saturating_add(1);
+            }
+        }
+    }
+
+    /// Disconnects the peer: it does not keep up. Says how many messages are lost, with the one that did not fit.
+    pub(super) fn overflow(&self, stats: &Counters) -> usize {
+        // Somebody else may have been faster.
+        let Some(dropped) = self.queue.overflow() else { return 0 };
+        let dropped = dropped.saturating_add(1);
+        self.queue.note_dropped();
+        stats.overflowed(dropped);
+        tracing::warn!(peer = %self.peer.id, dropped, "a peer does not keep up and is disconnected");
+        dropped
+    }
+}

@@ -1,0 +1,41 @@
+//! Following who wants a topic, for the roles.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::routes::{PeeringId, Routes};
+use crate::data::{EndpointId, Topic};
+
+/// Who wants a topic, and when that changes.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(super) routes: watch::Receiver<Arc<Routes>>,
+    pub(super) topic: &'static Topic,
+}
+
+impl Wanted {
+    /// The peerings over which the topic is wanted now. A peer that comes back has another [`PeeringId`].
+    pub(crate) fn now(&mut self) -> Vec<(PeeringId, EndpointId)> {
+        let routes = self.routes.borrow_and_update().clone();
+        routes.peers(EndpointId::NIL, self.topic).map(|route| (route.peer.peering, route.peer.id)).collect()
+    }
+
+    /// The endpoints that there is a peering with, whatever they want.
+    pub(crate) fn peers(&mut self) -> HashSet<EndpointId> {
+        self.routes.borrow_and_update().peers.iter().map(|route| route.peer.id).collect()
+    }
+
+    /// Whether it may be different from what it was at the last [`Wanted::now`].
+    pub(crate) fn has_changed(&self) -> bool {
+        self.routes.has_changed().unwrap_or(false)
+    }
+
+    /// Waits until it may be different.
+    pub(crate) async fn changed(&mut self) {
+        if self.routes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
