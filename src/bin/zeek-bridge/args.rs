@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::net::SocketAddrV6;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use zeek_bridge::bridge::config::host_port;
 use zeek_bridge::data::Topic;
 
 use crate::exit;
@@ -32,6 +32,16 @@ pub(crate) enum Command {
     /// gave. The nodes know the values that the captured nodes gave, and nothing else of their answers.
     #[command(after_help = exit::HELP)]
     Demo,
+    /// Say every mistake in a bridge's configuration
+    ///
+    /// Each in a line on stderr, as CONFIG.toml:LINE: KEY: what is wrong, and what to do about it. What is allowed, but
+    /// dangerous or likely not meant, has "warning: " in front. Tests the files, too: whether the certificates load, the keys
+    /// fit and the passphrases open them; looks the names up; and sees whether what is to be listened on is an address of
+    /// this host. Sends nothing to anyone but the resolver, and leaves a bridge that is running alone.
+    ///
+    /// If there is no mistake, prints the links and the rules as they will apply.
+    #[command(after_help = exit::HELP)]
+    Check(CheckArgs),
     /// Be a node of a cluster
     ///
     /// Says hello to every agent that it peers with, and answers its dispatches as a Zeek node with the variables of
@@ -114,6 +124,13 @@ pub(crate) struct Place {
     /// Listen there for any number of peers; port 0 lets the system choose, and stderr says which it is
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<HostPort>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration of the bridge
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -239,28 +256,7 @@ impl FromStr for HostPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| Err(format!("{what}; give HOST:PORT, such as 127.0.0.1:9999 or [::1]:9999"));
-        let Some((host, port)) = text.rsplit_once(':') else {
-            return wrong("there is no port");
-        };
-        if host.is_empty() {
-            return wrong("there is no host");
-        }
-        if port.is_empty()
-            || !port.bytes().all(|digit| digit.is_ascii_digit())
-            || port.parse::<u16>().is_err()
-        {
-            return wrong("the port is not a number from 0 to 65535");
-        }
-        if host.contains(['[', ']', ':']) {
-            return match text.parse::<SocketAddrV6>() {
-                Ok(_) => Ok(HostPort(text.to_owned())),
-                Err(_) => wrong("only an IPv6 address, and nothing else, stands in brackets"),
-            };
-        }
-        if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return wrong("white space stands in the host");
-        }
+        host_port(text)?;
         Ok(HostPort(text.to_owned()))
     }
 }

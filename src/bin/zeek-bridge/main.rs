@@ -2,6 +2,7 @@
 
 mod args;
 mod background;
+mod check;
 mod decode;
 mod demo;
 mod dispatch;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = log::start(cli.verbose).and_then(|()| match cli.command {
         Command::Demo => on_runtime(demo::run()),
+        Command::Check(args) => check::run(&args),
         Command::Node(args) => on_runtime(node::run(args)),
         Command::Dispatch(args) => on_runtime(dispatch::run(args)),
         Command::Tap(args) => on_runtime(tap::run(args)),

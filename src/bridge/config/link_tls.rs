@@ -1,0 +1,119 @@
+//! The TLS of a link, from its keys.
+
+use super::model::{LinkTls, TlsFiles};
+use super::reader::{Entry, Table};
+use crate::net::tls::Backend;
+
+/// What is given, by the names of the keys.
+struct Keys<'r> {
+    cafile: Option<Entry<'r>>,
+    capath: Option<Entry<'r>>,
+    certificate: Option<Entry<'r>>,
+    keyfile: Option<Entry<'r>>,
+    passphrase_file: Option<Entry<'r>>,
+    verify_name: Option<Entry<'r>>,
+    backend: Option<Entry<'r>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Off,
+    Anonymous,
+    Mutual,
+}
+
+/// The TLS; `None` after a mistake that leaves it open which.
+pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
+    let mode = table.take("tls");
+    let keys = Keys {
+        cafile: table.take("cafile"),
+        capath: table.take("capath"),
+        certificate: table.take("certificate"),
+        keyfile: table.take("keyfile"),
+        passphrase_file: table.take("passphrase_file"),
+        verify_name: table.take("verify_name"),
+        backend: table.take("tls_backend"),
+    };
+    let backend = keys.backend.as_ref().map(|entry| {
+        entry
+            .choice(&[("auto", Backend::Auto), ("rustls", Backend::Rustls), ("openssl", Backend::OpenSsl)])
+            .unwrap_or_default()
+    });
+    let Some(mode) = mode else {
+        if keys.implying().is_empty() {
+            table.missing(
+                "tls",
+                "TLS or not? Zeek has it on by default. Choose tls = \"anonymous\" (for a Zeek that was told nothing about \
+                 TLS), tls = \"off\" (for one with Broker::disable_ssl=T), or mutual TLS with cafile, certificate and \
+                 keyfile. `zeek-bridge probe HOST:PORT` tells which of them a Zeek speaks",
+            );
+            return None;
+        }
+        return keys.mutual(table, backend);
+    };
+    let modes = [("off", Mode::Off), ("anonymous", Mode::Anonymous), ("mutual", Mode::Mutual)];
+    let (chosen, word) = match mode.choice(&modes)? {
+        Mode::Mutual => return keys.mutual(table, backend),
+        Mode::Off => (LinkTls::Off, "off"),
+        Mode::Anonymous => (LinkTls::Anonymous, "anonymous"),
+    };
+    for entry in keys.implying() {
+        entry.wrong(format!("this does not go with tls = \"{word}\": leave out the one or the other"));
+    }
+    match (&chosen, keys.backend, backend) {
+        (LinkTls::Off, Some(entry), _) => {
+            entry.wrong("this does not go with tls = \"off\": leave out the one or the other");
+        }
+        (LinkTls::Anonymous, Some(entry), Some(Backend::Rustls)) => {
+            entry.wrong("only OpenSSL has anonymous TLS: leave this out, or choose \"openssl\"");
+        }
+        _ => {}
+    }
+    Some(chosen)
+}
+
+impl<'r> Keys<'r> {
+    /// Those by which mutual TLS is meant.
+    fn implying(&self) -> Vec<&Entry<'r>> {
+        let keys = [
+            &self.cafile,
+            &self.capath,
+            &self.certificate,
+            &self.keyfile,
+            &self.passphrase_file,
+            &self.verify_name,
+        ];
+        keys.into_iter().flatten().collect()
+    }
+
+    fn mutual(&self, table: &Table<'_>, backend: Option<Backend>) -> Option<LinkTls> {
+        let no_ca = self.cafile.is_none() && self.capath.is_none();
+        for (key, is_missing) in [
+            ("cafile", no_ca),
+            ("certificate", self.certificate.is_none()),
+            ("keyfile", self.keyfile.is_none()),
+        ] {
+            if is_missing {
+                table.missing(
+                    key,
+                    "mutual TLS takes cafile (or capath), certificate and keyfile, all three, and this one is missing",
+                );
+            }
+        }
+        let path = |entry: &Option<Entry<'_>>| entry.as_ref().and_then(Entry::path);
+        let files = TlsFiles {
+            cafile: path(&self.cafile),
+            capath: path(&self.capath),
+            certificate: path(&self.certificate).unwrap_or_default(),
+            keyfile: path(&self.keyfile).unwrap_or_default(),
+            passphrase_file: path(&self.passphrase_file),
+            verify_name: self
+                .verify_name
+                .as_ref()
+                .and_then(|entry| entry.text("a DNS name or an IP address"))
+                .map(str::to_owned),
+            backend: backend.unwrap_or_default(),
+        };
+        Some(LinkTls::Mutual(files))
+    }
+}

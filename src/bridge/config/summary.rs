@@ -1,0 +1,118 @@
+//! What applies, each thing in a line for people.
+
+use std::fmt::{self, Display};
+
+use super::model::{Faces, LinkConfig, LinkTls, LogFormat, Operation, Place, RuleConfig, WhenFull};
+use crate::net::tls::Backend;
+
+/// `bridge: metrics on 127.0.0.1:9747, status on ..`.
+impl Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.metrics {
+            Some(address) => write!(f, "bridge: metrics on {address}")?,
+            None => f.write_str("bridge: no metrics")?,
+        }
+        match &self.status_socket {
+            Some(path) => write!(f, ", status on {}", path.display())?,
+            None => f.write_str(", no status")?,
+        }
+        match self.log {
+            LogFormat::Text => f.write_str(", log as text")?,
+            LogFormat::Json => f.write_str(", log as JSON")?,
+        }
+        write!(f, ", drains for {} at most", humantime::format_duration(self.drain))?;
+        let answered = if self.answer_in_flight { "" } else { " not" };
+        write!(f, ", requests in flight are{answered} answered for a node that is lost")
+    }
+}
+
+/// `link agents: connects to 10.0.0.5:2151, mutual TLS, faces agents, ..`: what is not as usual.
+impl Display for LinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "link {}: ", self.name)?;
+        match &self.place {
+            Place::Connect(targets) => write!(f, "connects to {}", targets.join(" and "))?,
+            Place::Listen(addresses) => write!(f, "listens on {}", addresses.join(" and "))?,
+        }
+        match &self.tls {
+            LinkTls::Off => f.write_str(", no TLS")?,
+            LinkTls::Anonymous => f.write_str(", anonymous TLS")?,
+            LinkTls::Mutual(files) => {
+                f.write_str(", mutual TLS")?;
+                match files.backend {
+                    Backend::Auto => {}
+                    Backend::Rustls => f.write_str(" (rustls)")?,
+                    Backend::OpenSsl => f.write_str(" (OpenSSL)")?,
+                }
+                if let Some(name) = &files.verify_name {
+                    write!(f, " with {name}")?;
+                }
+            }
+        }
+        if !self.allow.is_empty() {
+            write!(f, ", for {}", joined(&self.allow, " or "))?;
+        }
+        match self.faces {
+            Some(Faces::Agents) => f.write_str(", faces agents")?,
+            Some(Faces::Nodes) => f.write_str(", faces nodes")?,
+            None => {}
+        }
+        if self.hub {
+            f.write_str(", a hub")?;
+        }
+        match self.when_full {
+            WhenFull::DropOldest => f.write_str(", when full: drop-oldest")?,
+            WhenFull::DropNewest => f.write_str(", when full: drop-newest")?,
+            WhenFull::Disconnect => {}
+            WhenFull::Block => f.write_str(", when full: block")?,
+        }
+        if let Some(chaos) = &self.chaos {
+            let delay = humantime::format_duration(chaos.delay);
+            let (drop, duplicate, corrupt) = (chaos.drop, chaos.duplicate, chaos.corrupt);
+            write!(f, ", CHAOS: delay {delay}, drop {drop}, duplicate {duplicate}, corrupt {corrupt}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `rule hellos: from nodes to agents: events .. on zeek/management/node`.
+impl Display for RuleConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RuleConfig { name, from, to, .. } = self;
+        write!(f, "rule {name}: from {} to {}: ", from.join(" or "), to.join(" and "))?;
+        if self.commands {
+            f.write_str("data-store commands")?;
+        } else if self.events.is_empty() {
+            f.write_str("all data")?;
+        } else {
+            write!(f, "event {}", joined(&self.events, " or "))?;
+        }
+        let topics: Vec<String> =
+            self.topics.iter().map(|topic| format!("{}*", topic.to_str_lossy().escape_debug())).collect();
+        write!(f, " on {}", topics.join(" or "))?;
+        if !self.nodes.is_empty() {
+            write!(f, ", for nodes {}", joined(&self.nodes, " or "))?;
+        }
+        if let Some(actions) = &self.actions {
+            let actions: Vec<String> = actions
+                .iter()
+                .map(|(command, arguments)| {
+                    format!("{} {}", command.escape_debug(), joined(arguments, " or "))
+                })
+                .collect();
+            write!(f, ", to do {}", actions.join(" or "))?;
+        }
+        if !self.identities.is_empty() {
+            write!(f, ", said by {}", joined(&self.identities, " or "))?;
+        }
+        if self.passthrough {
+            f.write_str(", UNCHECKED")?;
+        }
+        Ok(())
+    }
+}
+
+fn joined<T: Display>(parts: &[T], between: &str) -> String {
+    let parts: Vec<String> = parts.iter().map(|part| part.to_string().escape_debug().to_string()).collect();
+    parts.join(between)
+}
