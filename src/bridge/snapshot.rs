@@ -56,6 +56,8 @@ pub struct LinkSnapshot {
     pub dropped: u64,
     /// Peers that were disconnected because their queue was full.
     pub overflows: u64,
+    /// Messages for its peers that `chaos` dropped.
+    pub lost_to_chaos: u64,
     /// Handshakes and connects that failed, by cause.
     pub failures: BTreeMap<String, u64>,
 }
@@ -75,6 +77,8 @@ pub struct PeerSnapshot {
     pub queued: u64,
     /// How many bytes these are.
     pub queued_bytes: u64,
+    /// How many messages for it were dropped because its queue was full.
+    pub dropped: u64,
 }
 
 /// A rule at one moment.

@@ -64,6 +64,14 @@ pub(crate) struct Blocked {
 }
 
 impl Blocked {
+    /// Waits until it is in the queue, or the queue has ended.
+    pub(crate) async fn pushed(mut self) {
+        let room = Arc::new(Notify::new());
+        while !self.retry(&room) {
+            room.notified().await;
+        }
+    }
+
     /// Whether it waits no more: it is in the queue, or the queue has ended. If not, `room` is told when to try again.
     pub(super) fn retry(&mut self, room: &Arc<Notify>) -> bool {
         let pushed = self.queue.try_push_or_wait(&self.message, room);
@@ -141,6 +149,12 @@ impl Endpoint {
             route.offer(&message, context.config.when_full, &context.stats, &mut forwarded);
         }
         forwarded
+    }
+
+    /// The peerings that stand, with what each wants to hear.
+    pub(crate) fn standing(&self) -> Vec<(Peer, Arc<Filter>)> {
+        let routes = self.0.context.hub.routes.borrow().clone();
+        routes.peers.iter().map(|route| (route.peer.clone(), route.filter.clone())).collect()
     }
 
     /// The peers there are.

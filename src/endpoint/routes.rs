@@ -37,6 +37,14 @@ pub(crate) struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeeringId(pub(super) LinkId);
 
+#[cfg(feature = "bridge")]
+impl PeeringId {
+    /// A number that no other peering of the endpoint has.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct SubscriberRoute {
     pub(super) id: SubscriberId,

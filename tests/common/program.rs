@@ -18,7 +18,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -47,7 +47,12 @@ pub struct End {
 
 /// The program, to be run with these arguments, in an environment that does not matter.
 pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zeek-bridge"));
+    command_of(env!("CARGO_BIN_EXE_zeek-bridge"), args)
+}
+
+/// Another program, in the same way.
+pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(program);
     command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -102,6 +107,17 @@ impl Program {
         }
     }
 
+    /// The next line of its data, or its end.
+    pub fn text_or_end(&mut self) -> Option<String> {
+        match self.stdout.recv_timeout(LIMIT) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("no line on stdout; stderr: {:?}", self.rest_of_stderr())
+            }
+        }
+    }
+
     /// Waits until it says something with these words on stderr, and gives the whole line.
     pub fn says(&mut self, words: &str) -> String {
         loop {
@@ -125,6 +141,13 @@ impl Program {
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// What it has of the machine's memory, in kB. Only where there is a /proc.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Ends its stdin and waits for its end.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::address::{host_port, is_port_0};
-use super::model::{Chaos, Faces, IdentityPattern, LinkConfig, LinkLimits, LinkTls, Place, WhenFull};
+use super::model::{Chaos, Faces, IdentityPattern, LinkConfig, LinkLimits, LinkTls, Place};
 use super::reader::{Entry, Table};
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
-use crate::endpoint::{EndpointConfig, QueueLimits, Retry};
+use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
 use crate::wire::Limits;
 
 /// A link as far as it could be read.

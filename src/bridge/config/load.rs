@@ -4,13 +4,14 @@ use std::fs::File;
 use std::path::Path;
 
 use super::mistake::Mistake;
-use super::model::{LinkConfig, LinkTls, TlsFiles};
-use crate::endpoint::EndpointConfig;
+use super::model::{IdentityPattern, LinkConfig, LinkTls, TlsFiles};
+use crate::endpoint::{Admits, EndpointConfig};
 use crate::net::tls::{CredentialError, CredentialKind, Credentials, Passphrase, PemSource, Tls};
 use crate::wire::Limits;
 
 impl LinkConfig {
-    /// The settings of this link's endpoint: the limits. All else is as [`EndpointConfig::default`] has it.
+    /// The settings of this link's endpoint: its limits, and whom it admits. All else is as [`EndpointConfig::default`]
+    /// has it.
     #[must_use]
     pub fn endpoint_config(&self) -> EndpointConfig {
         let limits = &self.limits;
@@ -23,7 +24,13 @@ impl LinkConfig {
                 ..default
             },
             peer_queue: limits.queue,
+            when_full: self.when_full,
             max_peers: limits.peers,
+            connects_per_second: limits.connects_per_second,
+            admits: (!self.allow.is_empty()).then(|| {
+                let allow = self.allow.clone();
+                Admits::new(move |identity| IdentityPattern::allow(&allow, identity))
+            }),
             ..EndpointConfig::default()
         }
     }

@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display};
 
-use super::model::{Faces, LinkConfig, LinkTls, LogFormat, Operation, Place, RuleConfig, WhenFull};
+use super::model::{Faces, LinkConfig, LinkTls, LogFormat, Operation, Place, RuleConfig};
+use crate::endpoint::WhenFull;
 use crate::net::tls::Backend;
 
 /// `bridge: metrics on 127.0.0.1:9747, status on ..`.

@@ -78,6 +78,14 @@ impl Rule {
         self.topics.matches(topic)
     }
 
+    /// Whether an event of this name under this topic can fit.
+    pub(super) fn is_about(&self, topic: &Topic, event: &str) -> bool {
+        let events = &self.config.events;
+        self.covers(topic)
+            && !self.config.commands
+            && (events.is_empty() || events.iter().any(|glob| glob.matches(event)))
+    }
+
     /// Of a message under one of its topics; `admitted` is what [`Rule::admits`] said of its sender.
     pub(super) fn judge(&self, heard: &Heard<'_>, admitted: bool) -> Verdict {
         let is_command = match heard.envelope.kind {
@@ -134,8 +142,10 @@ impl Rule {
 
     fn judge_node_api(&self, api: &NodeApi) -> Verdict {
         if self.is_of_node_api() {
-            // What cannot be read is not known to be another's.
-            let Some(message) = api.message() else { return Refused(Reason::InvalidNodeApi) };
+            // What names nobody is not known to be another rule's.
+            let Some(message) = api.message().filter(|message| names_somebody(message)) else {
+                return Refused(Reason::InvalidNodeApi);
+            };
             if !self.has_nodes(message) {
                 return Unfit(Reason::NodeNotAllowed);
             }
@@ -184,6 +194,11 @@ impl Rule {
             Some(argument) => matches(globs, argument),
         })
     }
+}
+
+/// A response might not.
+fn names_somebody(message: &NodeMessage) -> bool {
+    !matches!(message, NodeMessage::Response(response) if response.result().node().is_none())
 }
 
 fn matches(globs: &[Glob], name: &str) -> bool {

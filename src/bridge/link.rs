@@ -1,0 +1,253 @@
+//! One link: an endpoint, and what the configuration says of it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::chaos::corrupt;
+use super::config::{Chaos, LinkConfig, Mistake, Place};
+use super::relay::LinkRelay;
+use super::table::Table;
+use crate::data::{EndpointId, Filter};
+use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Listener, Peer};
+use crate::net::tls::Tls;
+use crate::wire::{Envelope, Limits};
+
+/// How often the files of its certificates are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How many messages chaos holds back at most; what comes then is dropped, and counted.
+const MOST_HELD_BACK: usize = 4096;
+
+/// A link of a running bridge.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) config: LinkConfig,
+    pub(super) endpoint: Endpoint,
+    limits: Limits,
+    pub(super) tls: Tls,
+    relay: Arc<LinkRelay>,
+    listeners: Mutex<Vec<Listener>>,
+    watcher: Option<AbortHandle>,
+    chaos: Option<Faults>,
+}
+
+/// Who of a link's peers a message is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whom {
+    /// All that want it, but those that it came from: the peer, and the last hop that it names.
+    AllBut([EndpointId; 2]),
+    /// This one, if it wants it.
+    One(EndpointId),
+}
+
+impl Whom {
+    fn includes(self, peer: &Peer) -> bool {
+        match self {
+            Whom::AllBut(origins) => !origins.contains(&peer.id),
+            Whom::One(one) => one == peer.id,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Faults {
+    chaos: Chaos,
+    held_back: Option<mpsc::Sender<(Instant, Envelope, Whom)>>,
+    dropped: AtomicU64,
+}
+
+impl Link {
+    /// A link that neither listens nor connects yet.
+    ///
+    /// # Errors
+    /// When the operating system gives no random bytes for an endpoint id.
+    pub(super) fn new(
+        config: LinkConfig,
+        tls: Tls,
+        drain: Duration,
+        relay: Arc<LinkRelay>,
+    ) -> std::io::Result<Self> {
+        let settings = EndpointConfig { drain_timeout: drain, ..config.endpoint_config() };
+        let limits = settings.limits;
+        let endpoint = Endpoint::with_relay(settings, relay.clone())?;
+        let watcher = match &tls {
+            Tls::Mutual(mutual) => Some(tokio::spawn(mutual.watch_files(LOOK_EVERY)).abort_handle()),
+            _ => None,
+        };
+        let chaos = config.chaos.map(|chaos| Faults::new(chaos, &endpoint));
+        Ok(Link { config, endpoint, limits, tls, relay, listeners: Mutex::default(), watcher, chaos })
+    }
+
+    /// Listens, or begins to connect. Says where it cannot.
+    pub(super) async fn open(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        match &self.config.place {
+            Place::Connect(targets) => {
+                for target in targets {
+                    self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
+                }
+            }
+            Place::Listen(addresses) => {
+                for address in addresses {
+                    match self.endpoint.listen(address, self.tls.clone()).await {
+                        Ok(listener) => {
+                            tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
+                            self.listeners().push(listener);
+                        }
+                        Err(error) => mistakes.push(Mistake::new(
+                            format!("link.{}.listen", self.config.name),
+                            format!(
+                                "cannot listen on {address}: {error}; choose an address of this host and a port \
+                                 that is free"
+                            ),
+                        )),
+                    }
+                }
+            }
+        }
+        mistakes
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it listens.
+    pub(super) fn listening(&self) -> Vec<SocketAddr> {
+        self.listeners().iter().map(Listener::local_addr).collect()
+    }
+
+    /// Hears these topics from its peers.
+    pub(super) async fn announce(&self, filter: Filter) {
+        self.endpoint.announce(filter).await;
+    }
+
+    /// As [`Rules::new`](super::rules::Rules::new) takes it.
+    pub(super) fn name_and_hub(&self) -> (&str, bool) {
+        (&self.config.name, self.config.hub)
+    }
+
+    /// What its peers may send.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Sends a message, in this link's own name. What has to wait for room comes back. `since` is as in
+    /// [`Endpoint::forward`].
+    pub(super) fn send(&self, envelope: &Envelope, since: Option<Instant>, whom: Whom) -> Vec<Blocked> {
+        match &self.chaos {
+            None => self.endpoint.forward(envelope, since, |peer| whom.includes(peer)).blocked,
+            Some(faults) => faults.send(&self.endpoint, envelope, since, whom),
+        }
+    }
+
+    /// As [`Link::send`], from where nobody can be kept waiting.
+    pub(super) fn send_now(&self, envelope: &Envelope, whom: Whom) {
+        let blocked = self.send(envelope, None, whom);
+        if !blocked.is_empty() {
+            tokio::spawn(wait_for(blocked));
+        }
+    }
+
+    /// Tells its peers of the nodes that rules let them hear of only now.
+    pub(super) fn tell_of_nodes(&self, table: &Table) {
+        for (peer, filter) in self.endpoint.standing() {
+            self.relay.agent_wants(table, &peer, &filter);
+        }
+    }
+
+    /// How many messages chaos dropped.
+    pub(super) fn lost_to_chaos(&self) -> u64 {
+        self.chaos.as_ref().map_or(0, |faults| faults.dropped.load(Ordering::Relaxed))
+    }
+
+    /// Takes up certificates that changed on disk.
+    pub(super) async fn renew_certificates(&self) {
+        let Tls::Mutual(mutual) = self.tls.clone() else { return };
+        // It reads files, and may open a key for a while.
+        let renewed = tokio::task::spawn_blocking(move || mutual.reload()).await;
+        if let Ok(Err(error)) = renewed {
+            tracing::warn!(link = %self.config.name, "{error}; what was loaded before stays in use");
+        }
+    }
+
+    /// Lets every peer read what waits for it, and leaves.
+    pub(super) async fn close(&self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+        self.endpoint.shutdown().await;
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            watcher.abort();
+        }
+    }
+}
+
+impl Faults {
+    fn new(chaos: Chaos, endpoint: &Endpoint) -> Self {
+        let held_back = (!chaos.delay.is_zero()).then(|| {
+            let (sender, receiver) = mpsc::channel(MOST_HELD_BACK);
+            tokio::spawn(let_go(receiver, endpoint.clone()));
+            sender
+        });
+        Faults { chaos, held_back, dropped: AtomicU64::new(0) }
+    }
+
+    fn send(
+        &self,
+        endpoint: &Endpoint,
+        envelope: &Envelope,
+        since: Option<Instant>,
+        whom: Whom,
+    ) -> Vec<Blocked> {
+        let mut random = fastrand::Rng::new();
+        let fate = self.chaos.fate(&mut random);
+        let mut envelope = envelope.clone();
+        if fate.corrupt {
+            corrupt(&mut envelope, &mut random);
+        }
+        if fate.times == 0 {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut blocked = Vec::new();
+        for _ in 0..fate.times {
+            match &self.held_back {
+                None => {
+                    blocked.extend(endpoint.forward(&envelope, since, |peer| whom.includes(peer)).blocked)
+                }
+                Some(held_back) => {
+                    let now = Instant::now();
+                    let due = now.checked_add(self.chaos.delay).unwrap_or(now);
+                    if held_back.try_send((due, envelope.clone(), whom)).is_err() {
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+        blocked
+    }
+}
+
+/// Sends what was held back, each when it is due. Ends with the link.
+async fn let_go(mut held_back: mpsc::Receiver<(Instant, Envelope, Whom)>, endpoint: Endpoint) {
+    while let Some((due, envelope, whom)) = held_back.recv().await {
+        tokio::time::sleep_until(due.into()).await;
+        wait_for(endpoint.forward(&envelope, None, |peer| whom.includes(peer)).blocked).await;
+    }
+}
+
+async fn wait_for(blocked: Vec<Blocked>) {
+    for blocked in blocked {
+        blocked.pushed().await;
+    }
+}

@@ -1,0 +1,117 @@
+//! The links and rules of a bridge at one moment.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::link::Link;
+use super::nodes::PeeringKey;
+use super::rules::{Gate, Rules};
+use crate::endpoint::Peer;
+
+/// Made anew at every change, and only read while messages move.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// By slot. A link has the same slot as long as it runs, and no other has it later.
+    slots: Vec<Option<Slot>>,
+    pub(super) rules: Rules,
+    /// By rule, with its name.
+    counts: Vec<(String, Arc<RuleCount>)>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    link: Arc<Link>,
+    /// What each peering may say.
+    gates: RwLock<HashMap<u64, Arc<Gate>>>,
+}
+
+/// What became of the messages that a rule is about.
+#[derive(Debug, Default)]
+pub(super) struct RuleCount {
+    pub(super) passed: AtomicU64,
+    pub(super) invalid: AtomicU64,
+}
+
+impl Table {
+    pub(super) fn new(
+        links: Vec<Option<Arc<Link>>>,
+        rules: Rules,
+        counts: Vec<(String, Arc<RuleCount>)>,
+    ) -> Self {
+        let slot = |link: Option<Arc<Link>>| link.map(|link| Slot { link, gates: RwLock::default() });
+        Table { slots: links.into_iter().map(slot).collect(), rules, counts }
+    }
+
+    pub(super) fn empty() -> Self {
+        Table::new(Vec::new(), Rules::new([], &[]), Vec::new())
+    }
+
+    /// With the same rules, and some of the links.
+    pub(super) fn with(&self, links: Vec<Option<Arc<Link>>>) -> Self {
+        Table::new(links, self.rules.clone(), self.counts.clone())
+    }
+
+    pub(super) fn link(&self, slot: usize) -> Option<&Arc<Link>> {
+        Some(&self.slots.get(slot)?.as_ref()?.link)
+    }
+
+    /// By slot.
+    pub(super) fn links(&self) -> impl Iterator<Item = Option<&Arc<Link>>> {
+        self.slots.iter().map(|slot| Some(&slot.as_ref()?.link))
+    }
+
+    /// What a peer of this link may say.
+    pub(super) fn gate(&self, slot: usize, peer: &Peer) -> Option<Arc<Gate>> {
+        let (gates, number) = (self.slot(slot)?, peer.peering.number());
+        if let Some(gate) = gates.known(number) {
+            return Some(gate);
+        }
+        let gate = Arc::new(self.rules.gate(slot, peer.identity.as_deref()));
+        gates.gates.write().unwrap_or_else(PoisonError::into_inner).insert(number, gate.clone());
+        Some(gate)
+    }
+
+    /// As [`Table::gate`], of somebody who is not speaking just now.
+    pub(super) fn gate_of(&self, key: PeeringKey) -> Option<Arc<Gate>> {
+        let slot = self.slot(key.link)?;
+        let known = slot.known(key.peering);
+        // It has said nothing since the rules are new.
+        let made = || Arc::new(self.rules.gate(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
+        Some(known.unwrap_or_else(made))
+    }
+
+    /// A peering is over.
+    pub(super) fn forget(&self, slot: usize, peer: &Peer) {
+        if let Some(slot) = self.slot(slot) {
+            slot.gates.write().unwrap_or_else(PoisonError::into_inner).remove(&peer.peering.number());
+        }
+    }
+
+    fn slot(&self, slot: usize) -> Option<&Slot> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    pub(super) fn passed(&self, rule: usize) {
+        if let Some((_, count)) = self.counts.get(rule) {
+            count.passed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn invalid(&self, rule: usize) {
+        if let Some((_, count)) = self.counts.get(rule) {
+            count.invalid.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What became of the messages that each rule is about.
+    pub(super) fn rule_counts(&self) -> impl Iterator<Item = (&str, &Arc<RuleCount>)> {
+        self.counts.iter().map(|(name, count)| (name.as_str(), count))
+    }
+}
+
+impl Slot {
+    fn known(&self, peering: u64) -> Option<Arc<Gate>> {
+        self.gates.read().unwrap_or_else(PoisonError::into_inner).get(&peering).cloned()
+    }
+}

@@ -1,0 +1,168 @@
+//! An agent in a process of its own, so that it can be killed: this test program again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::BufRead;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use zeek_bridge::endpoint::{Endpoint, Subscriber};
+use zeek_bridge::management::{Agent, GET_ID_VALUE, NODE_TOPIC, NodeMessage, REQUEST_TIMEOUT};
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::zeek::Message;
+
+use crate::program::{Program, command_of};
+
+/// Where the agent process listens.
+const LISTEN: &str = "ZEEK_BRIDGE_TEST_AGENT";
+
+/// How many dispatches are on their way at once.
+const AT_ONCE: usize = 16;
+
+/// An agent process, and what it said.
+pub(crate) struct AgentProcess {
+    program: Program,
+    pub(crate) address: String,
+    /// One for each dispatch that ended, in any of its lives.
+    pub(crate) ended: Vec<Ended>,
+}
+
+/// How one dispatch ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// By node: the data, or the failure's words.
+    pub(crate) answers: BTreeMap<String, Result<Json, String>>,
+    /// Who did not answer.
+    pub(crate) missing: BTreeSet<String>,
+}
+
+impl AgentProcess {
+    /// Starts one that listens there; on port 0, wherever.
+    pub(crate) fn start(address: &str) -> Self {
+        let mut command = command_of(std::env::current_exe().unwrap(), ["agent::agent_process", "--exact"]);
+        command.args(["--ignored", "--nocapture", "--test-threads=1"]).env(LISTEN, address);
+        let mut program = Program::spawn(command);
+        let address = program.address();
+        AgentProcess { program, address, ended: Vec::new() }
+    }
+
+    /// Has it dispatch until it is told otherwise, to these nodes.
+    pub(crate) fn go(&mut self, nodes: &[&str]) {
+        self.program.give(&nodes.join(" "));
+    }
+
+    /// Kills it and starts it again in the same place.
+    pub(crate) fn kill(&mut self) {
+        self.program.signal("KILL");
+        while let Some(line) = self.program.text_or_end() {
+            self.take(&line);
+        }
+    }
+
+    pub(crate) fn revive(&mut self) {
+        let Self { program, address, ended } = Self::start(&self.address);
+        assert!(ended.is_empty());
+        (self.program, self.address) = (program, address);
+    }
+
+    /// Waits until a dispatch has ended like this.
+    pub(crate) fn until(&mut self, like: impl Fn(&Ended) -> bool) {
+        loop {
+            let line = self.program.text();
+            if self.take(&line) && like(self.ended.last().unwrap()) {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, line: &str) -> bool {
+        let Some(json) = line.strip_prefix("ended ") else { return false };
+        // A line that was cut by a kill.
+        let Ok(json) = serde_json::from_str::<Json>(json) else { return false };
+        let answers = json["answers"].as_object().unwrap().iter().map(|(node, answer)| {
+            (node.clone(), answer["error"].as_str().map_or(Ok(answer["data"].clone()), |e| Err(e.into())))
+        });
+        let missing = json["missing"].as_array().unwrap().iter().map(|n| n.as_str().unwrap().into());
+        self.ended.push(Ended { answers: answers.collect(), missing: missing.collect() });
+        true
+    }
+
+    /// Has it finish what it began; gives what answers came twice.
+    pub(crate) fn finish(&mut self) -> Vec<String> {
+        self.program.give("");
+        loop {
+            let line = self.program.text();
+            if let Some(twice) = line.strip_prefix("twice ") {
+                return serde_json::from_str(twice).unwrap();
+            }
+            self.take(&line);
+        }
+    }
+}
+
+#[test]
+#[ignore = "the agent of the other tests, in a process of its own"]
+fn agent_process() {
+    let Ok(address) = std::env::var(LISTEN) else { return };
+    tokio::runtime::Runtime::new().unwrap().block_on(run(&address));
+}
+
+async fn run(address: &str) {
+    let endpoint = Endpoint::new().unwrap();
+    let counted = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+    let counting = tokio::spawn(twice(counted));
+    let agent = Arc::new(Agent::start(endpoint.clone()).await);
+    let listener = endpoint.listen(address, Tls::Off).await.unwrap();
+    eprintln!("listening on {}", listener.local_addr());
+
+    let mut orders = std::io::BufReader::new(std::io::stdin()).lines();
+    let nodes: BTreeSet<String> = orders.next().unwrap().unwrap().split(' ').map(Into::into).collect();
+    let over = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> =
+        (0..AT_ONCE).map(|n| tokio::spawn(work(n, agent.clone(), nodes.clone(), over.clone()))).collect();
+    tokio::task::spawn_blocking(move || orders.next()).await.unwrap();
+    over.store(true, Ordering::SeqCst);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    endpoint.shutdown().await;
+    println!("twice {}", json!(counting.await.unwrap()));
+}
+
+/// Dispatches, now to all nodes and now to each by name.
+async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, over: Arc<AtomicBool>) {
+    let mut asked = number;
+    while !over.load(Ordering::SeqCst) {
+        let there = agent.wait_for_nodes(|there| there.is_superset(&nodes));
+        if tokio::time::timeout(Duration::from_secs(1), there).await.is_err() {
+            continue;
+        }
+        let to = if asked.is_multiple_of(2) { BTreeSet::new() } else { nodes.clone() };
+        asked += 1;
+        let action = vec![GET_ID_VALUE.to_owned(), "Cluster::node".to_owned()];
+        let outcome = agent.dispatch(action, to, REQUEST_TIMEOUT).await.unwrap();
+        let answers: BTreeMap<_, _> = outcome
+            .answers
+            .iter()
+            .map(|(node, result)| {
+                (node, json!({"data": result.json().and_then(Result::ok), "error": result.error()}))
+            })
+            .collect();
+        println!("ended {}", json!({"answers": answers, "missing": outcome.missing}));
+    }
+}
+
+/// Every answer that came more than once.
+async fn twice(mut messages: Subscriber) -> Vec<String> {
+    let mut answers: HashMap<(String, String), u32> = HashMap::new();
+    while let Some(message) = messages.recv().await {
+        let Ok(Message::Event(event)) = Message::from_value(message.value().unwrap()) else { continue };
+        if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {
+            let node = response.result().node().unwrap_or_default().to_owned();
+            *answers.entry((response.reqid().to_owned(), node)).or_default() += 1;
+        }
+    }
+    let more = answers.into_iter().filter(|(_, count)| *count > 1);
+    more.map(|((reqid, node), count)| format!("{reqid} {node}: {count} times")).collect()
+}

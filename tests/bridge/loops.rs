@@ -1,0 +1,52 @@
+//! Bridges that lead to each other in a circle.
+
+use zeek_bridge::data::{Topic, Value};
+
+use crate::cluster::BridgeProcess;
+use crate::peers::{PLAIN, peer, subscribe};
+
+fn config(left: &str, right: &str) -> String {
+    format!(
+        "[link.left]\ntls = \"off\"\nlisten = \"{left}\"\n\
+         [link.right]\ntls = \"off\"\nconnect = \"{right}\"\nretry = {{ first = \"100ms\", cap = \"100ms\" }}\n\
+         [link.here]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
+         [[rule]]\nname = \"around\"\nfrom = [\"left\", \"right\", \"here\"]\nto = [\"left\", \"right\", \"here\"]\n\
+         topics = [\"/around\"]\n"
+    )
+}
+
+fn address(bridge: &BridgeProcess, link: &str) -> String {
+    bridge.link(link)["listening"][0].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_around_three_bridges_dies_out() {
+    // The first connects to the last, whose port is known once the last runs: it is started twice.
+    let first = BridgeProcess::start(&config("127.0.0.1:0", "127.0.0.1:1"));
+    let second = BridgeProcess::start(&config("127.0.0.1:0", &address(&first, "left")));
+    let third = BridgeProcess::start(&config("127.0.0.1:0", &address(&second, "left")));
+    let mut bridges = [first, second, third];
+    let (own, last) = (address(&bridges[0], "left"), address(&bridges[2], "left"));
+    bridges[0].reload(&config(&own, &last));
+    for bridge in &bridges {
+        while ["left", "right"].iter().any(|link| bridge.link(link)["peers"].as_array().unwrap().len() != 1) {
+        }
+    }
+
+    let (speaker, hearer) = (peer(), peer());
+    let mut heard = subscribe(&hearer, "/around").await;
+    hearer.connect(&address(&bridges[1], "here"), PLAIN, None).first_attempt().await.unwrap();
+    speaker.connect(&address(&bridges[0], "here"), PLAIN, None).first_attempt().await.unwrap();
+    let topic = Topic::from_static("/around");
+    speaker.wanted(&topic, 1).await;
+    speaker.publish(topic, &Value::Count(7)).await.unwrap();
+    assert_eq!(heard.recv().await.unwrap().value().unwrap(), Value::Count(7));
+
+    // One went around in each direction, over as many hops as it had left.
+    let sum = |of: &dyn Fn(&BridgeProcess) -> u64| bridges.iter().map(of).sum::<u64>();
+    while sum(&|bridge| bridge.status()["refused"]["ttl"].as_u64().unwrap_or(0)) < 2 {}
+    let around = |bridge: &BridgeProcess| {
+        ["left", "right"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()
+    };
+    assert_eq!(sum(&around), 2 * 15);
+}

@@ -1,0 +1,68 @@
+//! A configuration that changes while messages run.
+
+use crate::cluster::BridgeProcess;
+use crate::peers::{count, peer, subscribe};
+
+const MESSAGES: u64 = 20_000;
+
+/// What is in all of them, and as it was.
+const UNCHANGED: &str = "
+[link.in]
+tls = \"off\"
+listen = \"127.0.0.1:0\"
+[link.out]
+tls = \"off\"
+listen = \"127.0.0.1:0\"
+when_full = \"block\"
+[[rule]]
+name = \"load\"
+from = \"in\"
+to = \"out\"
+topics = [\"/load\"]
+";
+
+fn with(other: &str) -> String {
+    format!("{UNCHANGED}{other}")
+}
+
+fn other(queue: u32) -> String {
+    with(&format!(
+        "[link.other]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\nlimits = {{ queue = {queue} }}\n\
+         [[rule]]\nname = \"other\"\nfrom = \"other\"\nto = \"out\"\ntopics = [\"/other\"]\n"
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_loses_nothing_on_links_that_stay() {
+    let mut bridge = BridgeProcess::start(&with(""));
+    let address = |link: &str| bridge.link(link)["listening"][0].as_str().unwrap().to_owned();
+    let (publisher, subscriber) = (peer(), peer());
+    let mut heard = subscribe(&subscriber, "/load").await;
+    subscriber.connect(&address("out"), crate::peers::PLAIN, None).first_attempt().await.unwrap();
+    publisher.connect(&address("in"), crate::peers::PLAIN, None).first_attempt().await.unwrap();
+    let publishing = tokio::spawn(count(publisher.clone(), "/load", MESSAGES));
+    let reloading = tokio::task::spawn_blocking(move || {
+        for queue in 100..105 {
+            bridge.reload(&other(queue));
+        }
+        // What is wrong changes nothing.
+        bridge.refuse(&with("[link.wrong]\ntls = \"off\"\n"), "link.wrong");
+        let names = |bridge: &BridgeProcess| {
+            let status = bridge.status();
+            let links = status["links"].as_array().unwrap();
+            links.iter().map(|link| link["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&bridge), ["in", "out", "other"]);
+        bridge.reload(&with(""));
+        assert_eq!(names(&bridge), ["in", "out"]);
+        bridge
+    });
+    for n in 0..MESSAGES {
+        let message = heard.recv().await.unwrap();
+        assert_eq!(message.value().unwrap(), n.into());
+    }
+    publishing.await.unwrap();
+    let bridge = reloading.await.unwrap();
+    let rules = &bridge.status()["rules"];
+    assert_eq!((&rules[0]["name"], &rules[0]["passed"]), (&"load".into(), &MESSAGES.into()));
+}

@@ -1,0 +1,137 @@
+//! Full speed, with somebody attached who does not read and somebody who talks garbage.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zeek_bridge::data::{EndpointId, Topic, Value};
+
+use crate::cluster::BridgeProcess;
+use crate::peers::{PLAIN, peer, subscribe};
+use crate::raw::Raw;
+
+const CONFIG: &str = "
+[link.in]
+tls = \"off\"
+listen = \"127.0.0.1:0\"
+[link.healthy]
+tls = \"off\"
+listen = \"127.0.0.1:0\"
+when_full = \"block\"
+[link.stuck]
+tls = \"off\"
+listen = \"127.0.0.1:0\"
+when_full = \"drop-oldest\"
+limits = { queue = 2048, queue_bytes = \"4MiB\" }
+[[rule]]
+name = \"load\"
+from = \"in\"
+to = [\"healthy\", \"stuck\"]
+topics = [\"/load\"]
+";
+
+/// How much memory the bridge may have, in kB: its queues (4 MiB and what is in the sockets) and its code. In a debug
+/// build that is about 30 MB more than in a release.
+const MOST: u64 = 96 * 1024;
+
+/// Runs until so many messages came through, or for so long.
+async fn soak(messages: u64, time: Option<Duration>) {
+    let bridge = BridgeProcess::start(CONFIG);
+    let address = |link: &str| bridge.link(link)["listening"][0].as_str().unwrap().to_owned();
+    let (publisher, subscriber) = (peer(), peer());
+    let mut heard = subscribe(&subscriber, "/load").await;
+    subscriber.connect(&address("healthy"), PLAIN, None).first_attempt().await.unwrap();
+    let stuck: SocketAddr = address("stuck").parse().unwrap();
+    let _stuck = Raw::connect(EndpointId::from_bytes([3; 16]), stuck, &["/load"]).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let garbage = tokio::spawn(garbage(address("in").parse().unwrap(), over.clone()));
+    publisher.connect(&address("in"), PLAIN, None).first_attempt().await.unwrap();
+    let publishing = tokio::spawn({
+        let (publisher, over) = (publisher.clone(), over.clone());
+        async move {
+            let topic = Topic::from_static("/load");
+            publisher.wanted(&topic, 1).await;
+            let mut n = 0u64;
+            while !over.load(Ordering::Relaxed) {
+                let value = Value::Vector(vec![n.into(), Value::String("x".repeat(300).into())]);
+                assert_eq!(publisher.publish(topic.clone(), &value).await.unwrap(), 1);
+                n += 1;
+            }
+            n
+        }
+    });
+    let (start, mut next_look) = (Instant::now(), Duration::ZERO);
+    let mut came = 0u64;
+    let mut curve = Vec::new();
+    let every = time.map_or(Duration::MAX, |time| time / 60);
+    while time.map_or(came < messages, |time| start.elapsed() < time) {
+        let message = heard.recv().await.unwrap();
+        let Value::Vector(parts) = message.value().unwrap() else { panic!() };
+        assert_eq!(parts[0], came.into(), "the healthy peer gets everything, in order");
+        came += 1;
+        if time.is_none() && came == messages / 2 || time.is_some() && start.elapsed() >= next_look {
+            curve.push(bridge.program.memory());
+            println!(
+                "{:>4} s {came:>10} messages {:>8} kB",
+                start.elapsed().as_secs(),
+                curve[curve.len() - 1]
+            );
+            next_look += every;
+        }
+    }
+    curve.push(bridge.program.memory());
+    over.store(true, Ordering::Relaxed);
+    let most = curve.iter().max().unwrap();
+    assert!(*most < MOST, "{curve:?}");
+    let said = publishing.await.unwrap();
+    while came < said {
+        heard.recv().await.unwrap();
+        came += 1;
+    }
+    let attempts = garbage.await.unwrap();
+    let link = |name: &str| bridge.link(name);
+    let dropped = link("stuck")["dropped"].as_u64().unwrap();
+    println!("{came} messages, {dropped} dropped for the one that does not read, {attempts} times garbage");
+    assert!(dropped > 0 && attempts > 0);
+    assert_eq!(link("stuck")["peers"].as_array().unwrap().len(), 1, "it is still there");
+    assert_eq!(link("in")["messages_in"], said);
+    assert!(link("in")["failures"].as_object().is_some_and(|causes| !causes.is_empty()));
+}
+
+/// Connects, talks nonsense, and connects again.
+async fn garbage(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
+    let mut attempts = 0u64;
+    while !over.load(Ordering::Relaxed) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut nonsense = [0u8; 512];
+        for (n, byte) in nonsense.iter_mut().enumerate() {
+            *byte = (attempts.wrapping_mul(31).wrapping_add(n as u64 * 7) % 251) as u8;
+        }
+        // Half of them with a length that fits.
+        if attempts.is_multiple_of(2) {
+            nonsense[..4].copy_from_slice(&508u32.to_be_bytes());
+        }
+        let _ = stream.write_all(&nonsense).await;
+        let _ = stream.shutdown().await;
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        attempts += 1;
+    }
+    attempts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_is_bounded_and_a_healthy_peer_is_not_touched() {
+    soak(100_000, None).await;
+}
+
+/// `ZEEK_BRIDGE_SOAK=600 cargo test --release --test bridge soak -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes as many seconds as ZEEK_BRIDGE_SOAK says"]
+async fn for_a_long_time() {
+    let seconds = std::env::var("ZEEK_BRIDGE_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
+    soak(0, Some(Duration::from_secs(seconds))).await;
+}
