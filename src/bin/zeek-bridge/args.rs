@@ -9,9 +9,11 @@ use zeek_bridge::bridge::config::host_port;
 use zeek_bridge::data::Topic;
 
 use crate::exit;
+use crate::run::RunArgs;
+use crate::status::StatusArgs;
 use crate::tls::{CertificateArgs, TlsArgs};
 
-/// Peers with Zeek over Broker's native protocol: watch, publish, stand in for a cluster node or an agent.
+/// Peers with Zeek over Broker's native protocol: bridge, watch, publish, stand in for a cluster node or an agent.
 #[derive(Debug, Parser)]
 #[command(name = "zeek-bridge", version, after_help = exit::HELP, propagate_version = true)]
 pub(crate) struct Cli {
@@ -24,6 +26,21 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Be a bridge: between links to Zeek and links to other endpoints, and by rules that say what passes
+    ///
+    /// Runs until SIGINT or SIGTERM, and then drains its queues and leaves its peers in the time that the configuration
+    /// gives for it; a second signal cuts that short. On SIGHUP it takes up the configuration again, and renewed
+    /// certificates: links that did not change keep their peerings, and a file with a mistake changes nothing.
+    ///
+    /// It serves /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. It tells systemd when it is
+    /// ready, reloads, stops and lives. What happens to peers is logged without -v.
+    #[command(after_help = exit::HELP)]
+    Run(RunArgs),
+    /// Tell how a running bridge is: its links, peers, nodes and rules
+    ///
+    /// Exit code 3: no bridge is running there.
+    #[command(after_help = exit::HELP)]
+    Status(StatusArgs),
     /// Show that it works: takes no options, touches no file, and uses no network but loopback
     ///
     /// First, the Management agent of Zeek 8.0.9, as it was captured, dispatches to a node of this program's,

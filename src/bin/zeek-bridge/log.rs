@@ -4,11 +4,12 @@ use std::env;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
+use zeek_bridge::bridge::config::LogFormat;
 
 use crate::exit::Failure;
 
 /// Starts the log: warnings by default, more with each `-v`; RUST_LOG has the last word.
-pub(crate) fn start(verbose: u8) -> Result<(), Failure> {
+pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
     let default = match verbose {
         0 => "warn",
         1 => "info",
@@ -20,13 +21,16 @@ pub(crate) fn start(verbose: u8) -> Result<(), Failure> {
         Failure::usage(format!("RUST_LOG: {error}; give a level such as debug, or take the variable away"))
     })?;
     let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
         .with_target(verbose > 1)
         // It would be said with eprintln!, which panics when stderr is closed.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     Ok(())
 }

@@ -17,7 +17,9 @@ mod node;
 mod output;
 mod probe;
 mod publish;
+mod run;
 mod signals;
+mod status;
 mod tap;
 mod tls;
 
@@ -27,10 +29,19 @@ use std::process::ExitCode;
 use args::{Cli, Command};
 use clap::Parser;
 use exit::Failure;
+use zeek_bridge::bridge::config::LogFormat;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = log::start(cli.verbose).and_then(|()| match cli.command {
+    // The configuration of a bridge says how to log.
+    let log = if matches!(cli.command, Command::Run(_)) {
+        Ok(())
+    } else {
+        log::start(cli.verbose, LogFormat::Text)
+    };
+    let result = log.and_then(|()| match cli.command {
+        Command::Run(args) => run::run(args, cli.verbose),
+        Command::Status(args) => on_runtime(status::run(args)),
         Command::Demo => on_runtime(demo::run()),
         Command::Check(args) => check::run(&args),
         Command::Node(args) => on_runtime(node::run(args)),

@@ -1,0 +1,175 @@
+//! `run`: the bridge, as a daemon.
+
+mod bridge;
+mod doors;
+mod http;
+mod metrics;
+mod status_socket;
+mod systemd;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bridge::{Bridge, Running};
+use clap::Args;
+use doors::{Change, Doors, Places, View};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use zeek_bridge::bridge::config::{BridgeConfig, Operation};
+
+use crate::exit::{self, Exit, Failure};
+use crate::log;
+use crate::output::Output;
+use crate::signals::Signals;
+
+/// For systemd, with its own words on what to adapt.
+const UNIT: &str = include_str!("zeek-bridge.service");
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The links and rules
+    #[arg(value_name = "CONFIG.toml", required_unless_present = "print_unit")]
+    config: Option<PathBuf>,
+    /// Print a unit file for systemd, and end
+    #[arg(long, conflicts_with = "config")]
+    print_unit: bool,
+}
+
+pub(crate) fn run(args: RunArgs, verbose: u8) -> Result<(), Failure> {
+    let Some(path) = args.config else {
+        let mut output = Output::new();
+        return output.line(UNIT.trim_end().as_bytes()).and_then(|()| output.flush());
+    };
+    start::<Bridge>(path, verbose)
+}
+
+/// Reads the configuration of a running bridge's.
+pub(crate) fn read(path: &Path) -> Result<BridgeConfig, Failure> {
+    Bridge::read(path).map(|(config, _)| config).map_err(|mistakes| all(Exit::Failed, mistakes))
+}
+
+fn start<R: Running>(path: PathBuf, verbose: u8) -> Result<(), Failure> {
+    let (config, warnings) = R::read(&path).map_err(|mistakes| all(Exit::Failed, mistakes))?;
+    // What happens to peers is what a daemon's log is for.
+    log::start(verbose.max(1), config.operation.log)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    crate::on_runtime(daemon::<R>(path, config))
+}
+
+/// Tells every mistake.
+fn all(exit: Exit, mistakes: Vec<String>) -> Failure {
+    mistakes.iter().for_each(|mistake| exit::say(format_args!("error: {mistake}")));
+    Failure::Told(exit)
+}
+
+async fn daemon<R: Running>(path: PathBuf, config: BridgeConfig) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| Failure::failed(format!("cannot listen for SIGHUP: {error}")))?;
+    let mut operation = config.operation.clone();
+    // Before any peer hears of it, in case that another bridge runs already.
+    let doors = Change::prepare(&Places::default(), &Places::of(&operation)).await;
+    let doors_to_open = doors.map_err(|mistakes| all(Exit::Unconnected, mistakes))?;
+    let running = tokio::select! {
+        running = R::start(config) => running.map_err(|mistakes| all(Exit::Failed, mistakes))?,
+        () = signals.next() => return Ok(()),
+    };
+    let running = Arc::new(running);
+    let view = Arc::new({
+        let running = running.clone();
+        View::new(move || running.snapshot())
+    });
+    let mut doors = Doors::new(view.clone());
+    doors.put(doors_to_open);
+    tracing::info!("running, with {}", path.display());
+    systemd::ready(&view.snapshot());
+
+    let mut watchdog = systemd::Watchdog::new(view.clone());
+    let mut reload: Option<JoinHandle<Reloaded>> = None;
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            _ = hangup.recv(), if reload.is_none() => {
+                systemd::reloading();
+                reload = Some(tokio::spawn(take_up(running.clone(), path.clone(), operation.clone())));
+            }
+            reloaded = end_of(&mut reload) => {
+                if let Some((config, change)) = reloaded {
+                    operation = config;
+                    doors.put(change);
+                }
+                systemd::ready(&view.snapshot());
+            }
+            snapshot = watchdog.alive() => systemd::alive(&snapshot),
+        }
+    }
+
+    tracing::info!(
+        "ending, within {}; a second signal cuts it short",
+        humantime::format_duration(operation.drain)
+    );
+    view.stop();
+    systemd::stopping(operation.drain);
+    if let Some(reload) = reload {
+        reload.abort();
+    }
+    tokio::select! {
+        () = running.shutdown() => tracing::info!("ended"),
+        () = signals.next() => tracing::warn!("cut short by a second signal: messages that waited are lost"),
+    }
+    Ok(())
+}
+
+/// How the bridge is to be run from now on; `None`: as before.
+type Reloaded = Option<(Operation, Change)>;
+
+/// Waits for the end of a reload, if there is one. May be dropped and called again at any time.
+async fn end_of(reload: &mut Option<JoinHandle<Reloaded>>) -> Reloaded {
+    let Some(task) = reload else { return std::future::pending().await };
+    let end = task.await;
+    *reload = None;
+    end.unwrap_or_else(|error| {
+        tracing::error!("SIGHUP: the configuration could not be taken up: {error}");
+        None
+    })
+}
+
+/// Reads the configuration again and lets the bridge have it.
+async fn take_up<R: Running>(running: Arc<R>, path: PathBuf, before: Operation) -> Reloaded {
+    match try_take_up(&*running, path, &before).await {
+        Ok((operation, change, changes)) => {
+            changes.iter().for_each(|change| tracing::info!("SIGHUP: {change}"));
+            if operation.log != before.log {
+                tracing::warn!("SIGHUP: the format of the log changes only with the next start");
+            }
+            let nothing = changes.is_empty() && operation == before;
+            tracing::info!(
+                "SIGHUP: {}",
+                if nothing { "nothing has changed" } else { "the configuration is taken up" }
+            );
+            Some((operation, change))
+        }
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
+            tracing::error!("SIGHUP: the configuration was not taken up; everything goes on as before");
+            None
+        }
+    }
+}
+
+async fn try_take_up<R: Running>(
+    running: &R,
+    path: PathBuf,
+    before: &Operation,
+) -> Result<(Operation, Change, Vec<String>), Vec<String>> {
+    // Files are read and keys are opened, which may take a while.
+    let read = tokio::task::spawn_blocking(move || R::read(&path)).await;
+    let (config, warnings) = read.unwrap_or_else(|error| Err(vec![error.to_string()]))?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let operation = config.operation.clone();
+    let change = Change::prepare(&Places::of(before), &Places::of(&operation)).await?;
+    let changes = running.reload(config).await?;
+    Ok((operation, change, changes))
+}
