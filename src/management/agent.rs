@@ -100,11 +100,13 @@ impl Agent {
     pub async fn wait_for_nodes(&self, enough: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
         let mut changes = self.state.nodes.subscribe();
         loop {
-            let nodes = changes.borrow_and_update();
-            if enough(&nodes.names) {
-                return nodes.names.clone();
+            // In a block of its own, so that the future can go to another thread.
+            {
+                let nodes = changes.borrow_and_update();
+                if enough(&nodes.names) {
+                    return nodes.names.clone();
+                }
             }
-            drop(nodes);
             if changes.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }

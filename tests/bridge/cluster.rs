@@ -24,7 +24,7 @@ impl BridgeProcess {
     fn run(folder: &tempfile::TempDir, config: &str) -> Program {
         Self::write(folder, config);
         let mut program = Program::start(&format!("run {}", folder.path().join("bridge.toml").display()));
-        program.says("ready");
+        program.says("running, with");
         program
     }
 
@@ -38,7 +38,7 @@ impl BridgeProcess {
     pub(crate) fn reload(&mut self, config: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
-        self.program.says("reloaded");
+        self.program.says("the configuration is taken up");
     }
 
     /// As [`BridgeProcess::reload`], with one that is refused with these words.
@@ -46,6 +46,7 @@ impl BridgeProcess {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
         self.program.says(words);
+        self.program.says("everything goes on as before");
     }
 
     /// As `kill -9` does it.

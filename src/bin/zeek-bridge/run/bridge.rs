@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::path::Path;
 
-use zeek_bridge::bridge::Snapshot;
-use zeek_bridge::bridge::config::BridgeConfig;
+use zeek_bridge::bridge::config::{BridgeConfig, ConfigFile, Mistake};
+use zeek_bridge::bridge::{Bridge, Snapshot};
 
 /// A bridge that runs, and how it comes to run. Mistakes are for people, one a line.
 pub(super) trait Running: Sized + Send + Sync + 'static {
@@ -24,30 +24,31 @@ pub(super) trait Running: Sized + Send + Sync + 'static {
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Stands here until the library has the bridge.
-#[derive(Debug)]
-pub(super) enum Bridge {}
-
-const ABSENT: &str = "the bridge is not part of this build";
-
 impl Running for Bridge {
     fn read(path: &Path) -> Result<(BridgeConfig, Vec<String>), Vec<String>> {
-        Err(vec![format!("{}: {ABSENT}", path.display())])
+        let file = ConfigFile::read(path);
+        let warnings = file.warnings();
+        let (config, _) = file.into_result().map_err(in_words)?;
+        Ok((config, in_words(warnings)))
     }
 
-    async fn start(_: BridgeConfig) -> Result<Self, Vec<String>> {
-        Err(vec![ABSENT.into()])
+    async fn start(config: BridgeConfig) -> Result<Self, Vec<String>> {
+        Bridge::start(config).await.map_err(in_words)
     }
 
-    async fn reload(&self, _: BridgeConfig) -> Result<Vec<String>, Vec<String>> {
-        match *self {}
+    async fn reload(&self, config: BridgeConfig) -> Result<Vec<String>, Vec<String>> {
+        Bridge::reload(self, config).await.map_err(in_words)
     }
 
     fn snapshot(&self) -> Snapshot {
-        match *self {}
+        Bridge::snapshot(self)
     }
 
     async fn shutdown(&self) {
-        match *self {}
+        Bridge::shutdown(self).await;
     }
+}
+
+fn in_words(mistakes: Vec<Mistake>) -> Vec<String> {
+    mistakes.iter().map(ToString::to_string).collect()
 }

@@ -12,11 +12,12 @@ pub(crate) mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bridge::{Bridge, Running};
+use bridge::Running;
 use clap::Args;
 use doors::{Change, Doors, Places, View};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::{BridgeConfig, Operation};
 
 use crate::exit::{self, Exit, Failure};
