@@ -4,6 +4,7 @@
 //! the other's peers but through the rules.
 
 pub mod config;
+pub mod nodes;
 mod snapshot;
 
 pub use snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
