@@ -44,7 +44,7 @@ pub use refusal::{Detail, Reason, Refusal};
 
 use std::sync::Arc;
 
-use super::config::{LinkConfig, RuleConfig};
+use super::config::RuleConfig;
 use crate::data::Filter;
 use crate::net::tls::PeerIdentity;
 use rule::Rule;
@@ -72,20 +72,18 @@ struct Route {
 }
 
 impl Rules {
-    /// Compiles rules over links. Names of links that are not among `links` lead nowhere.
+    /// Compiles rules over links: the name of each, and whether it is a hub. Names that no link has lead nowhere.
     #[must_use]
-    pub fn new(links: &[LinkConfig], rules: &[RuleConfig]) -> Self {
-        let routes = |(from, link): (usize, &LinkConfig)| {
+    pub fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
+        let links: Vec<_> = links.into_iter().collect();
+        let is_among = |names: &[String], link: &str| names.iter().any(|name| name == link);
+        let routes = |(from, (source, hub)): (usize, &(&str, bool))| {
             let mut routes: Vec<Route> = Vec::new();
-            for (to, target) in links.iter().enumerate().filter(|(to, _)| *to != from || link.hub) {
-                let leads =
-                    |rule: &RuleConfig| rule.from.contains(&link.name) && rule.to.contains(&target.name);
-                let rules: Vec<usize> = rules
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, rule)| leads(rule))
-                    .map(|(index, _)| index)
-                    .collect();
+            for (to, (target, _)) in links.iter().enumerate().filter(|(to, _)| *to != from || *hub) {
+                let leads = |rule: &RuleConfig| is_among(&rule.from, source) && is_among(&rule.to, target);
+                let numbered = rules.iter().enumerate();
+                let rules: Vec<_> =
+                    numbered.filter(|(_, rule)| leads(rule)).map(|(index, _)| index).collect();
                 match routes.iter_mut().find(|route| route.rules == rules) {
                     _ if rules.is_empty() => {}
                     Some(route) => route.to.push(to),

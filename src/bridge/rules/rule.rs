@@ -134,8 +134,10 @@ impl Rule {
 
     fn judge_node_api(&self, api: &NodeApi) -> Verdict {
         if self.is_of_node_api() {
-            // What cannot be read is not known to be another's.
-            let Some(message) = api.message() else { return Refused(Reason::InvalidNodeApi) };
+            // What names nobody is not known to be another rule's.
+            let Some(message) = api.message().filter(|message| names_somebody(message)) else {
+                return Refused(Reason::InvalidNodeApi);
+            };
             if !self.has_nodes(message) {
                 return Unfit(Reason::NodeNotAllowed);
             }
@@ -184,6 +186,11 @@ impl Rule {
             Some(argument) => matches(globs, argument),
         })
     }
+}
+
+/// A response might not.
+fn names_somebody(message: &NodeMessage) -> bool {
+    !matches!(message, NodeMessage::Response(response) if response.result().node().is_none())
 }
 
 fn matches(globs: &[Glob], name: &str) -> bool {
