@@ -43,21 +43,19 @@ fn what_passes_and_is_not_of_the_node_api_costs_no_allocation() {
             rule.identities = vec![identity("subject:CN=worker-*"), identity("DNS:worker-?.example")];
         })
     };
-    for (rule, most) in [
-        (all(), 243),
-        (RuleConfig { passthrough: true, ..all() }, 243),
-        (RuleConfig { events: globs(&["no such", "*"]), ..all() }, 60),
+    for (rule, count) in [
+        (all(), 147),
+        (RuleConfig { passthrough: true, ..all() }, 147),
+        (RuleConfig { events: globs(&["no such", "*"]), ..all() }, 47),
     ] {
-        let passing = passing(rule);
-        println!("{passing}");
-        assert!(passing > 30 && passing <= most, "{passing}");
+        assert_eq!(passing(rule), count);
     }
 }
 
 #[test]
 fn a_payload_that_no_rule_is_for_is_not_looked_at() {
     let rules = Rules::new(LINKS, &[rule(|rule| rule.identities = vec![identity("subject:CN=worker-1,*")])]);
-    // To say what is wrong with it takes an allocation, as for every error in a value that is named by its place.
+    // To say where it is wrong takes an allocation.
     let payload = [14, 1, 14, 1, 99];
     for (topic, identity, reason) in [
         ("other", &*WORKER, Reason::NoRule),
