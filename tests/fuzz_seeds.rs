@@ -10,6 +10,9 @@ use std::path::Path;
 
 use common::{Fixture, Phase, Side, golden_values};
 use serde_json::Value as Json;
+use zeek_bridge::management::NODE_TOPIC;
+use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
+use zeek_bridge::zeek::{Event, Message};
 
 /// Small inputs are what a fuzzer gets on with.
 const MOST: usize = 1024;
@@ -43,11 +46,51 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
             }
         }
     }
+    for (name, seed) in payloads() {
+        seeds.insert(("rules", name), seed);
+    }
     for (name, seed) in peerings() {
         seeds.insert(("peering", name), seed);
     }
     seeds.retain(|_, seed| seed.len() <= MOST);
     seeds
+}
+
+/// Of each kind of message the shortest payload, and those of the node API with something about them that rules look for.
+fn payloads() -> BTreeMap<String, Vec<u8>> {
+    let mut seeds: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for fixture in Fixture::all() {
+        for frame in fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered) {
+            let envelope = Envelope::decode(&frame.body()).unwrap();
+            if envelope.kind != EnvelopeType::Data {
+                continue;
+            }
+            let mut name = kind(&frame.json);
+            let is_api = envelope.topic == NODE_TOPIC;
+            let message = envelope.value(&Limits::DEFAULT).ok().and_then(|v| Message::from_value(v).ok());
+            if let (true, Some(Message::Event(event))) = (is_api, &message) {
+                name = event.name.rsplit("::").next().unwrap().to_owned();
+                let batch = Message::Batch(vec![event.clone().into()]);
+                let batch = Message::Batch(vec![Event::new("e", ()).into(), batch]).into_value();
+                let mut payload = Vec::new();
+                encode_value(&batch, &mut payload).unwrap();
+                shortest(&mut seeds, format!("{name}-in-batch"), payload);
+                let nul = Event { name: format!("{}\0", event.name), ..event.clone() };
+                let mut payload = Vec::new();
+                encode_value(&Message::from(nul).into_value(), &mut payload).unwrap();
+                shortest(&mut seeds, format!("{name}-nul"), payload);
+            }
+            shortest(&mut seeds, name, envelope.payload.to_vec());
+        }
+    }
+    seeds
+}
+
+fn shortest(seeds: &mut BTreeMap<String, Vec<u8>>, name: String, seed: Vec<u8>) {
+    let kept = seeds.entry(name).or_insert_with(|| seed.clone());
+    if seed.len() < kept.len() {
+        *kept = seed;
+    }
 }
 
 /// Operations on two machines, as `src/fuzzing/peering.rs` reads them: twice the operation, and 1 for the second machine.

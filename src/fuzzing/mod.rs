@@ -12,8 +12,12 @@
 )]
 
 mod peering;
+#[cfg(feature = "bridge")]
+mod rules;
 
 pub use peering::peering;
+#[cfg(feature = "bridge")]
+pub use rules::rules;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -249,6 +253,12 @@ mod tests {
                 .collect();
             super::peering(&input);
         }
+    }
+
+    #[cfg(feature = "bridge")]
+    #[test]
+    fn every_seed_of_the_rules_passes() {
+        run_over_seeds("rules", super::rules);
     }
 
     #[test]

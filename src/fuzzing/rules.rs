@@ -1,0 +1,112 @@
+//! The bridge's rules over any payload.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+
+use crate::bridge::config::{Glob, RuleConfig};
+use crate::bridge::rules::{Gate, Judged, Rules};
+use crate::data::{EndpointId, Value};
+use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
+use crate::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
+use crate::zeek::Message;
+
+const ANSWERS: [&str; 2] = [NotifyNodeHello::NAME, DispatchResponse::NAME];
+
+/// From one link to another, by one rule.
+fn gate(events: &[&str], passthrough: bool) -> Gate {
+    let rule = RuleConfig {
+        name: "rule".into(),
+        from: vec!["a".into()],
+        to: vec!["b".into()],
+        topics: vec![NODE_TOPIC.clone()],
+        events: events.iter().map(|event| Glob::new(event)).collect(),
+        nodes: vec![],
+        actions: None,
+        identities: vec![],
+        commands: false,
+        passthrough,
+    };
+    Rules::new([("a", false), ("b", false)], &[rule]).gate(0, None)
+}
+
+static UP: LazyLock<Gate> = LazyLock::new(|| gate(&ANSWERS, false));
+static DOWN: LazyLock<Gate> = LazyLock::new(|| gate(&[DispatchRequest::NAME], false));
+static OTHERS: LazyLock<[Gate; 4]> =
+    LazyLock::new(|| [gate(&[], false), gate(&[], true), gate(&["*"], false), gate(&["*"], true)]);
+
+/// Any bytes as the payload of a data message on the topic of the node API.
+pub fn rules(input: &[u8]) {
+    let envelope = Envelope {
+        sender: EndpointId::NIL,
+        receiver: EndpointId::NIL,
+        kind: EnvelopeType::Data,
+        ttl: INITIAL_TTL,
+        topic: NODE_TOPIC.clone(),
+        payload: Bytes::copy_from_slice(input),
+    };
+    let value = envelope.value(&Limits::DEFAULT);
+    let sound = value.clone().ok().and_then(sound);
+    let (up, judged) = judge(&UP, &envelope);
+    assert_eq!(up, matches!(sound, Some(NodeMessage::Hello(_) | NodeMessage::Response(_))));
+    if up {
+        assert_eq!(judged.node, sound);
+    }
+    assert_eq!(judge(&DOWN, &envelope).0, matches!(sound, Some(NodeMessage::Request(_))));
+
+    let (mut seen, mut api) = (0, 0);
+    if let Ok(value) = &value {
+        events(value, &mut |name| {
+            seen += 1;
+            api += usize::from(ANSWERS.contains(&name) || name == DispatchRequest::NAME);
+        });
+    }
+    for (index, gate) in OTHERS.iter().enumerate() {
+        let (passes, judged) = judge(gate, &envelope);
+        if passes && api > 0 {
+            assert_eq!(seen, 1, "no batch");
+            let is_unchecked = index % 2 == 1;
+            assert!(is_unchecked || sound.is_some(), "what is checked is as it should be");
+            assert!(sound.is_none() || judged.node == sound);
+        }
+    }
+}
+
+/// Whether it passes, and what is said of it.
+fn judge<'a>(gate: &'a Gate, envelope: &'a Envelope) -> (bool, Judged<'a>) {
+    let mut passes = false;
+    let judged = gate.judge(envelope, &Limits::DEFAULT, |_, _| passes = true);
+    assert_eq!(passes, judged.refusal.is_none());
+    let detail = judged.detail().to_string();
+    assert!(detail.len() < 8192 && !detail.contains(char::is_control), "{detail}");
+    (passes, judged)
+}
+
+/// The message of the node API that a value is, if it is as it should be.
+fn sound(value: Value) -> Option<NodeMessage> {
+    let Message::Event(event) = Message::from_value(value).ok()? else { return None };
+    let message = NodeMessage::parse(&event).ok()??;
+    if let NodeMessage::Response(response) = &message {
+        let result = response.result();
+        if result.node().is_none() || result.reqid() != response.reqid() {
+            return None;
+        }
+    }
+    Some(message)
+}
+
+/// Calls `seen` with the name of each event that the laxest of Zeeks would see in a value.
+fn events(value: &Value, seen: &mut dyn FnMut(&str)) {
+    let Value::Vector(outer) = value else { return };
+    match outer.as_slice() {
+        [_, Value::Count(1), Value::Vector(event), ..] => {
+            if let [Value::String(name), Value::Vector(_), ..] = event.as_slice() {
+                seen(name.as_str().unwrap_or_default());
+            }
+        }
+        [_, Value::Count(5), Value::Vector(batch), ..] => {
+            batch.iter().for_each(|message| events(message, seen));
+        }
+        _ => {}
+    }
+}
