@@ -57,6 +57,7 @@ fn mistakes_about_the_bridge() {
             "answer_in_flight",
             "this is a text; give true or false, without quotes",
         ),
+        ("status = \"C:\\run\"", "status", "there is a control character in \"C:\\run\""),
         ("metric = \"off\"", "metric", "there is no such key here; did you mean `metrics`?"),
         ("color = \"red\"", "color", "there are `log`, `metrics`, `status`, `drain` and `answer_in_flight`"),
         ("\"a\\nb\" = 1", "\"a\\nb\"", "no such key"),

@@ -411,9 +411,9 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_a_configuration_makes_it_panic(at in 0..1200usize, with in any::<char>()) {
+    fn no_change_of_a_configuration_makes_it_panic(at in any::<prop::sample::Index>(), with in any::<char>()) {
         let mut text: Vec<char> = format!("{MISSION}{}", mistakes::RULES).chars().collect();
-        let at = at % text.len();
+        let at = at.index(text.len());
         text[at] = with;
         reads(&text.into_iter().collect::<String>());
     }
@@ -428,8 +428,11 @@ fn reads(text: &str) {
         let shown = mistake.to_string();
         assert!(!shown.contains(['\n', '\0']), "{shown:?}");
     }
-    let shown: Vec<String> = file.config.links.iter().map(ToString::to_string).collect();
-    assert!(shown.iter().all(|line| !line.contains('\n')));
-    let shown: Vec<String> = file.config.rules.iter().map(ToString::to_string).collect();
-    assert!(shown.iter().all(|line| !line.contains('\n')));
+    if file.mistakes.is_empty() {
+        let links = file.config.links.iter().map(ToString::to_string);
+        let rules = file.config.rules.iter().map(ToString::to_string);
+        for line in links.chain(rules).chain([file.config.operation.to_string()]) {
+            assert!(!line.contains('\n'), "{line:?}");
+        }
+    }
 }
