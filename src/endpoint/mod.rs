@@ -20,7 +20,8 @@ mod relay;
 mod routes;
 mod status;
 mod subscriber;
-#[cfg(test)]
+#[cfg(all(test, feature = "cli"))]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests_relay;
 mod throttle;
 mod wanted;
