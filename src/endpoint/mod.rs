@@ -20,7 +20,7 @@ mod relay;
 mod routes;
 mod status;
 mod subscriber;
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests_relay;
 mod throttle;

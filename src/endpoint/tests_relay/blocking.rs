@@ -43,12 +43,12 @@ async fn only_the_sender_waits_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn several_wait_for_one_and_each_keeps_its_order() {
-    const SENDERS: u8 = 5;
+    const SENDERS: usize = 5;
     let (left, right) = waiting().await;
     let mut stuck = right.hand(id(1), &["/slow"]).await;
     let mut floods = Vec::new();
     for n in 0..SENDERS {
-        let mut hand = left.hand(id(10 + n), &[]).await;
+        let mut hand = left.hand(id(10 + u8::try_from(n).unwrap()), &[]).await;
         floods.push(tokio::spawn(async move {
             for m in 0..200 {
                 hand.send(&message("/slow", &format!("{n} {m:10000}"))).await;
@@ -56,8 +56,8 @@ async fn several_wait_for_one_and_each_keeps_its_order() {
             hand
         }));
     }
-    let mut next = [0; SENDERS as usize];
-    for _ in 0..200 * usize::from(SENDERS) {
+    let mut next = [0; SENDERS];
+    for _ in 0..200 * SENDERS {
         let got = stuck.next_text().await;
         let (sender, number) = got.split_once(' ').unwrap();
         let next = &mut next[sender.parse::<usize>().unwrap()];

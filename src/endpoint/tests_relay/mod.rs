@@ -1,5 +1,6 @@
 //! A relay between two endpoints, over loopback TCP.
 
+#[cfg(feature = "cli")]
 mod admission;
 mod blocking;
 mod passing;
