@@ -11,6 +11,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use zeek_bridge::bridge::config::default_status_socket;
 use zeek_bridge::bridge::{Latency, LinkSnapshot, PeerSnapshot, Snapshot};
 
 use crate::exit::{Exit, Failure};
@@ -37,13 +38,7 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
-/// Where a bridge is asked if its configuration does not say.
-pub(crate) fn default_status_socket() -> PathBuf {
-    let of_user = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty());
-    of_user.map_or_else(service_socket, |directory| PathBuf::from(directory).join("zeek-bridge.sock"))
-}
-
-/// The same, of a bridge that is a service of the system.
+/// Where a bridge is asked that is a service of the system.
 fn service_socket() -> PathBuf {
     PathBuf::from("/run/zeek-bridge/status.sock")
 }
@@ -70,7 +65,7 @@ fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.config {
         return run::read(path)?.operation.status_socket.ok_or_else(|| {
             Failure::usage(format!(
-                "{} has no status socket: take `status_socket = false` out of its [bridge]",
+                "{} has no status socket: take `status = \"off\"` out of its [bridge]",
                 path.display()
             ))
         });

@@ -61,7 +61,7 @@ fn start<R: Running>(path: PathBuf, verbose: u8) -> Result<(), Failure> {
 
 /// Tells every mistake.
 fn all(exit: Exit, mistakes: Vec<String>) -> Failure {
-    mistakes.iter().for_each(|mistake| exit::say(format_args!("error: {mistake}")));
+    mistakes.iter().for_each(|mistake| exit::say(format_args!("{mistake}")));
     Failure::Told(exit)
 }
 
