@@ -22,6 +22,7 @@ pub(crate) fn snapshot() -> Snapshot {
         filter: vec!["zeek/management/node".into()],
         queued,
         queued_bytes,
+        dropped: 0,
     };
     let agents = LinkSnapshot {
         name: "agents".into(),
