@@ -63,7 +63,7 @@ fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
         return Ok(path.clone());
     }
     if let Some(path) = &args.config {
-        return run::read(path)?.operation.status_socket.ok_or_else(|| {
+        return run::read(path)?.config.operation.status_socket.ok_or_else(|| {
             Failure::usage(format!(
                 "{} has no status socket: take `status = \"off\"` out of its [bridge]",
                 path.display()
@@ -121,7 +121,8 @@ fn tables(snapshot: &Snapshot) -> String {
         let _ = writeln!(text, "relaying takes {took}");
     }
 
-    let header = "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED FAILED";
+    let header =
+        "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED CHAOS FAILED";
     let mut table = Columns::new(header, &["LINK", "TLS", "WHERE", "READY"]);
     for link in links {
         let failed = link.failures.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
@@ -138,17 +139,20 @@ fn tables(snapshot: &Snapshot) -> String {
             &link.dropped,
             &link.overflows,
             &link.malformed,
+            &link.lost_to_chaos,
             &failed,
         ]);
     }
     table.write(&mut text);
 
-    let mut table =
-        Columns::new("LINK PEER ADDRESS IDENTITY QUEUED BYTES", &["LINK", "PEER", "ADDRESS", "IDENTITY"]);
+    let mut table = Columns::new(
+        "LINK PEER ADDRESS IDENTITY QUEUED BYTES DROPPED",
+        &["LINK", "PEER", "ADDRESS", "IDENTITY"],
+    );
     for (link, peer) in links.iter().flat_map(|link| link.peers.iter().map(move |peer| (link, peer))) {
-        let PeerSnapshot { id, address, identity, queued, queued_bytes, .. } = peer;
+        let PeerSnapshot { id, address, identity, queued, queued_bytes, dropped, .. } = peer;
         let identity = identity.as_deref().unwrap_or("-");
-        table.row(&[&link.name, id, address, &identity, queued, &bytes(*queued_bytes)]);
+        table.row(&[&link.name, id, address, &identity, queued, &bytes(*queued_bytes), dropped]);
     }
     table.write(&mut text);
 
@@ -262,11 +266,11 @@ mod tests {
         for line in [
             "up 1h 2m 5s; 6 requests in flight, 8 answered for nodes that were gone",
             "relaying takes at most 1ms for half and more than 10ms for 99 % of a sample of 6 messages",
-            "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED FAILED",
-            "agents off on 127.0.0.1:2151 2 yes 10 20 1000 B 2.0 KiB 5 1 3 0",
-            "nodes mutual to 192.0.2.1:2150, to 192.0.2.2:2150 0 no 0 0 0 B 0 B 0 0 0 4",
-            "agents id-1 127.0.0.1:40001 - 9 64 B",
-            "agents id-2 127.0.0.1:40002 CN=agent 2 4.0 KiB",
+            "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED CHAOS FAILED",
+            "agents off on 127.0.0.1:2151 2 yes 10 20 1000 B 2.0 KiB 5 1 3 12 0",
+            "nodes mutual to 192.0.2.1:2150, to 192.0.2.2:2150 0 no 0 0 0 B 0 B 0 0 0 0 4",
+            "agents id-1 127.0.0.1:40001 - 9 64 B 0",
+            "agents id-2 127.0.0.1:40002 CN=agent 2 4.0 KiB 5",
             r"worker\u{1b}[2J-01 agents id-1",
             "hellos 11 2",
             "no-rule 7",

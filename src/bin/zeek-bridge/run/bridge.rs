@@ -1,21 +1,17 @@
-//! The bridge as the daemon sees it.
+//! The bridge as the daemon sees it, so that the daemon can be tested without one.
 
 use std::future::Future;
-use std::path::Path;
 
-use zeek_bridge::bridge::config::{BridgeConfig, ConfigFile, Mistake};
+use zeek_bridge::bridge::config::{BridgeConfig, Mistake};
 use zeek_bridge::bridge::{Bridge, Snapshot};
 
-/// A bridge that runs, and how it comes to run. Mistakes are for people, one a line.
+/// What [`Bridge`] does.
 pub(super) trait Running: Sized + Send + Sync + 'static {
-    /// Reads a configuration, which comes with warnings, or tells every mistake in it.
-    fn read(path: &Path) -> Result<(BridgeConfig, Vec<String>), Vec<String>>;
+    /// Starts, or says everything that is in the way.
+    fn start(config: BridgeConfig) -> impl Future<Output = Result<Self, Vec<Mistake>>> + Send;
 
-    /// Starts with it.
-    fn start(config: BridgeConfig) -> impl Future<Output = Result<Self, Vec<String>>> + Send;
-
-    /// Takes up another one, and says what changed; or changes nothing, and says why.
-    fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Vec<String>, Vec<String>>> + Send;
+    /// Takes up another configuration and says what changed, or says everything that is in the way.
+    fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Vec<String>, Vec<Mistake>>> + Send;
 
     /// How it is now.
     fn snapshot(&self) -> Snapshot;
@@ -25,19 +21,12 @@ pub(super) trait Running: Sized + Send + Sync + 'static {
 }
 
 impl Running for Bridge {
-    fn read(path: &Path) -> Result<(BridgeConfig, Vec<String>), Vec<String>> {
-        let file = ConfigFile::read(path);
-        let warnings = file.warnings();
-        let (config, _) = file.into_result().map_err(in_words)?;
-        Ok((config, in_words(warnings)))
+    async fn start(config: BridgeConfig) -> Result<Self, Vec<Mistake>> {
+        Bridge::start(config).await
     }
 
-    async fn start(config: BridgeConfig) -> Result<Self, Vec<String>> {
-        Bridge::start(config).await.map_err(in_words)
-    }
-
-    async fn reload(&self, config: BridgeConfig) -> Result<Vec<String>, Vec<String>> {
-        Bridge::reload(self, config).await.map_err(in_words)
+    async fn reload(&self, config: BridgeConfig) -> Result<Vec<String>, Vec<Mistake>> {
+        Bridge::reload(self, config).await
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -47,8 +36,4 @@ impl Running for Bridge {
     async fn shutdown(&self) {
         Bridge::shutdown(self).await;
     }
-}
-
-fn in_words(mistakes: Vec<Mistake>) -> Vec<String> {
-    mistakes.iter().map(ToString::to_string).collect()
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use zeek_bridge::bridge::Snapshot;
-use zeek_bridge::bridge::config::Operation;
+use zeek_bridge::bridge::config::{Mistake, Operation};
 
 use super::http;
 use super::status_socket::{self, SocketFile};
@@ -99,13 +99,14 @@ impl<S> Next<S> {
         is: Option<P>,
         shall_be: Option<P>,
         bind: impl FnOnce(P) -> F,
-        mistakes: &mut Vec<String>,
+        key: &str,
+        mistakes: &mut Vec<Mistake>,
     ) -> Self {
         match shall_be {
             shall_be if is == shall_be => Next::AsItIs,
             None => Next::Closed,
-            Some(place) => bind(place).await.map(Next::Open).unwrap_or_else(|mistake| {
-                mistakes.push(mistake);
+            Some(place) => bind(place).await.map(Next::Open).unwrap_or_else(|message| {
+                mistakes.push(Mistake::new(key, message));
                 Next::AsItIs
             }),
         }
@@ -123,13 +124,13 @@ impl<S> Next<S> {
 
 impl Change {
     /// Takes the addresses, so that nothing can fail afterwards; or says of each that cannot be taken why.
-    pub(super) async fn prepare(is: &Places, shall_be: &Places) -> Result<Self, Vec<String>> {
+    pub(super) async fn prepare(is: &Places, shall_be: &Places) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let bind = async |address: SocketAddr| http::Server::bind(address).await;
-        let metrics = Next::prepare(is.metrics, shall_be.metrics, bind, &mut mistakes).await;
-        let bind = async |path: &Path| status_socket::Server::bind(path).await;
+        let (is_at, be_at) = (is.metrics, shall_be.metrics);
+        let metrics = Next::prepare(is_at, be_at, http::Server::bind, "bridge.metrics", &mut mistakes).await;
+        let (is_at, be_at) = (is.status.as_deref(), shall_be.status.as_deref());
         let status =
-            Next::prepare(is.status.as_deref(), shall_be.status.as_deref(), bind, &mut mistakes).await;
+            Next::prepare(is_at, be_at, status_socket::Server::bind, "bridge.status", &mut mistakes).await;
         if mistakes.is_empty() { Ok(Change { metrics, status }) } else { Err(mistakes) }
     }
 }

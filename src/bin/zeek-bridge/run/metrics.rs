@@ -34,12 +34,13 @@ impl Collector for Scrape {
         families.uptime(*uptime)?;
         families.links(links)?;
 
-        let full = links
-            .iter()
-            .map(|link| (vec![("link", label(&link.name)), ("reason", "queue_full".into())], link.dropped));
+        let by_link = links.iter().flat_map(|link| {
+            let reason = |reason: &str| vec![("link", label(&link.name)), ("reason", reason.into())];
+            [(reason("queue_full"), link.dropped), (reason("chaos"), link.lost_to_chaos)]
+        });
         let refused = refused.iter().map(|(reason, count)| (vec![("reason", label(reason))], *count));
-        let help = "Messages that went nowhere: those for a peer whose queue was full by its link, others by reason.";
-        families.counters("drops", help, full.chain(refused))?;
+        let help = "Messages that went nowhere; with a link, messages for its peers.";
+        families.counters("drops", help, by_link.chain(refused))?;
 
         let rule = |name: &str| vec![("rule", label(name))];
         let passed = rules.iter().map(|each| (rule(&each.name), each.passed));
@@ -246,6 +247,7 @@ mod tests {
             (r#"bytes_total{link="agents",direction="in"}"#, 1000.0),
             (r#"bytes_total{link="agents",direction="out"}"#, 2000.0),
             (r#"drops_total{link="agents",reason="queue_full"}"#, 5.0),
+            (r#"drops_total{link="agents",reason="chaos"}"#, 12.0),
             (r#"drops_total{reason="no-rule"}"#, 7.0),
             (r#"queue_fill_messages{link="agents"}"#, 9.0),
             (r#"queue_fill_bytes{link="agents"}"#, 4096.0),

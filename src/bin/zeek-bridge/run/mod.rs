@@ -18,7 +18,7 @@ use doors::{Change, Doors, Places, View};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use zeek_bridge::bridge::Bridge;
-use zeek_bridge::bridge::config::{BridgeConfig, Operation};
+use zeek_bridge::bridge::config::{ConfigFile, Mistake, Operation, Source};
 
 use crate::exit::{self, Exit, Failure};
 use crate::log;
@@ -43,38 +43,46 @@ pub(crate) fn run(args: RunArgs, verbose: u8) -> Result<(), Failure> {
         let mut output = Output::new();
         return output.line(UNIT.trim_end().as_bytes()).and_then(|()| output.flush());
     };
-    start::<Bridge>(path, verbose)
+    start::<Bridge>(&path, verbose)
 }
 
-/// Reads the configuration of a running bridge's.
-pub(crate) fn read(path: &Path) -> Result<BridgeConfig, Failure> {
-    Bridge::read(path).map(|(config, _)| config).map_err(|mistakes| all(Exit::Failed, mistakes))
-}
-
-fn start<R: Running>(path: PathBuf, verbose: u8) -> Result<(), Failure> {
-    let (config, warnings) = R::read(&path).map_err(|mistakes| all(Exit::Failed, mistakes))?;
+fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
+    let file = read(path)?;
     // What happens to peers is what a daemon's log is for.
-    log::start(verbose.max(1), config.operation.log)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    crate::on_runtime(daemon::<R>(path, config))
+    log::start(verbose.max(1), file.config.operation.log)?;
+    crate::on_runtime(daemon::<R>(file))
+}
+
+/// Reads the configuration of a bridge.
+pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
+    let file = ConfigFile::read(path);
+    if file.mistakes.is_empty() { Ok(file) } else { Err(all(Exit::Failed, &file.source, file.mistakes)) }
 }
 
 /// Tells every mistake.
-fn all(exit: Exit, mistakes: Vec<String>) -> Failure {
-    mistakes.iter().for_each(|mistake| exit::say(format_args!("{mistake}")));
+fn all(exit: Exit, source: &Source, mistakes: Vec<Mistake>) -> Failure {
+    located(source, mistakes).for_each(|mistake| exit::say(format_args!("error: {mistake}")));
     Failure::Told(exit)
 }
 
-async fn daemon<R: Running>(path: PathBuf, config: BridgeConfig) -> Result<(), Failure> {
+/// With the lines at which they are, as far as these are not known yet.
+fn located(source: &Source, mistakes: Vec<Mistake>) -> impl Iterator<Item = Mistake> {
+    mistakes.into_iter().map(|mistake| if mistake.line.is_some() { mistake } else { source.find(mistake) })
+}
+
+async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
+    file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let ConfigFile { config, source, .. } = file;
+    let path = source.file().to_owned();
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| Failure::failed(format!("cannot listen for SIGHUP: {error}")))?;
     let mut operation = config.operation.clone();
     // Before any peer hears of it, in case that another bridge runs already.
     let doors = Change::prepare(&Places::default(), &Places::of(&operation)).await;
-    let doors_to_open = doors.map_err(|mistakes| all(Exit::Unconnected, mistakes))?;
+    let doors_to_open = doors.map_err(|mistakes| all(Exit::Unconnected, &source, mistakes))?;
     let running = tokio::select! {
-        running = R::start(config) => running.map_err(|mistakes| all(Exit::Failed, mistakes))?,
+        running = R::start(config) => running.map_err(|mistakes| all(Exit::Failed, &source, mistakes))?,
         () = signals.next() => return Ok(()),
     };
     let running = Arc::new(running);
@@ -140,37 +148,51 @@ async fn end_of(reload: &mut Option<JoinHandle<Reloaded>>) -> Reloaded {
 /// Reads the configuration again and lets the bridge have it.
 async fn take_up<R: Running>(running: Arc<R>, path: PathBuf, before: Operation) -> Reloaded {
     match try_take_up(&*running, path, &before).await {
-        Ok((operation, change, changes)) => {
-            changes.iter().for_each(|change| tracing::info!("SIGHUP: {change}"));
+        Ok((operation, change, news)) => {
+            news.iter().for_each(|news| tracing::info!("SIGHUP: {news}"));
             if operation.log != before.log {
                 tracing::warn!("SIGHUP: the format of the log changes only with the next start");
             }
-            let nothing = changes.is_empty() && operation == before;
-            tracing::info!(
-                "SIGHUP: {}",
-                if nothing { "nothing has changed" } else { "the configuration is taken up" }
-            );
+            tracing::info!("SIGHUP: the configuration is taken up");
             Some((operation, change))
         }
-        Err(mistakes) => {
+        Err(Refusal { mistakes, verdict }) => {
             mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
-            tracing::error!("SIGHUP: the configuration was not taken up; everything goes on as before");
+            tracing::error!("SIGHUP: {verdict}");
             None
         }
     }
+}
+
+/// Why a configuration is not taken up.
+struct Refusal {
+    mistakes: Vec<Mistake>,
+    /// What that means.
+    verdict: &'static str,
 }
 
 async fn try_take_up<R: Running>(
     running: &R,
     path: PathBuf,
     before: &Operation,
-) -> Result<(Operation, Change, Vec<String>), Vec<String>> {
-    // Files are read and keys are opened, which may take a while.
-    let read = tokio::task::spawn_blocking(move || R::read(&path)).await;
-    let (config, warnings) = read.unwrap_or_else(|error| Err(vec![error.to_string()]))?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+) -> Result<(Operation, Change, Vec<String>), Refusal> {
+    let as_before = |mistakes| {
+        let verdict = "the configuration was not taken up; everything goes on as before";
+        Refusal { mistakes, verdict }
+    };
+    let read = tokio::task::spawn_blocking(move || ConfigFile::read(path)).await;
+    let file = read.map_err(|error| as_before(vec![Mistake::new("", error.to_string())]))?;
+    if !file.mistakes.is_empty() {
+        return Err(as_before(file.mistakes));
+    }
+    file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let ConfigFile { config, source, .. } = file;
     let operation = config.operation.clone();
-    let change = Change::prepare(&Places::of(before), &Places::of(&operation)).await?;
-    let changes = running.reload(config).await?;
-    Ok((operation, change, changes))
+    let change = Change::prepare(&Places::of(before), &Places::of(&operation)).await;
+    let change = change.map_err(|mistakes| as_before(located(&source, mistakes).collect()))?;
+    let news = running.reload(config).await.map_err(|mistakes| Refusal {
+        mistakes: located(&source, mistakes).collect(),
+        verdict: "the links above are not as the configuration has them; mend that and send SIGHUP again",
+    })?;
+    Ok((operation, change, news))
 }

@@ -1,0 +1,128 @@
+//! `run` and `status`, as a user and a service manager see them.
+#![cfg(all(unix, feature = "cli"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+#[path = "common/program.rs"]
+mod program;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use program::{Program, command};
+
+const CONFIG: &str = "
+[bridge]
+metrics = '127.0.0.1:0'
+status = 's.sock'
+
+[link.agents]
+faces = 'agents'
+listen = '127.0.0.1:0'
+tls = 'off'
+
+[link.nodes]
+faces = 'nodes'
+listen = '127.0.0.1:0'
+tls = 'off'
+";
+
+fn write(folder: &Path, config: &str) -> String {
+    let path = folder.join("bridge.toml");
+    std::fs::write(&path, config).unwrap();
+    path.display().to_string()
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_bridge_tells_how_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(folder.path(), CONFIG);
+    let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    systemd.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let mut run = command(["run", &config]);
+    run.env("NOTIFY_SOCKET", folder.path().join("notify"));
+    let mut bridge = Program::spawn(run);
+    let line = bridge.says("metrics and health at http://");
+    let (_, address) = line.split_once("http://").unwrap();
+    bridge.says("running, with ");
+    let mut told = [0; 4096];
+    let length = systemd.recv(&mut told).unwrap();
+    assert_eq!(&told[..length], b"READY=1\nSTATUS=2 of 2 links ready, 0 peers\n");
+
+    let status = Program::run(&format!("status --json --config {config}"), "").json().remove(0);
+    let nodes = status["links"][1]["listening"][0].as_str().unwrap();
+    let agents = status["links"][0]["listening"][0].as_str().unwrap();
+    let values = folder.path().join("values.json");
+    std::fs::write(&values, r#"{"X": 5}"#).unwrap();
+    let values = values.display();
+    let mut node =
+        Program::start(&format!("node -v --name worker-01 --values {values} --connect {nodes} --tls off"));
+    node.says("said hello");
+    let end = Program::run(&format!("dispatch --connect {agents} --tls off get_id_value X"), "");
+    assert_eq!(end.stdout, [r#"{"node":"worker-01","success":true,"data":5,"error":null}"#], "{end:?}");
+
+    assert!(get(address, "/readyz").starts_with("HTTP/1.1 200 "));
+    let metrics = get(address, "/metrics");
+    for line in [
+        "zeek_bridge_peers{link=\"nodes\"} 1\n",
+        "zeek_bridge_rule_passed_total{rule=\"requests\"} 1\n",
+        "zeek_bridge_rule_passed_total{rule=\"responses\"} 1\n",
+        "zeek_bridge_nodes 1\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    let end = Program::run(&format!("status --socket {}", folder.path().join("s.sock").display()), "");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(end.stdout.iter().any(|line| line.starts_with("worker-01  nodes ")), "{end:?}");
+
+    let second = Program::run(&format!("run {config}"), "");
+    second.fails(3, &["bridge.toml:4: bridge.status: another bridge is running"]);
+
+    bridge.signal("TERM");
+    let end = bridge.end_by_itself();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let end = Program::run(&format!("status --config {config}"), "");
+    end.fails(3, &["no bridge is running there", "zeek-bridge run CONFIG.toml"]);
+}
+
+#[test]
+fn what_is_wrong_is_told_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(folder.path(), "[bridge]\nmetric = 'off'\n[link.nodes]\nlisten = '127.0.0.1'\n");
+    let end = Program::run(&format!("run {config}"), "");
+    end.fails(1, &["error: ", "bridge.toml:2: bridge.metric: ", "bridge.toml:4: link.nodes.listen: "]);
+    Program::run(&format!("status --config {config}"), "").fails(1, &["bridge.toml:2: "]);
+    let config = write(folder.path(), &CONFIG.replace("'s.sock'", "'off'"));
+    Program::run(&format!("status --config {config}"), "").fails(2, &["has no status socket"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("faces = 'nodes'\nlisten = '{}'", taken.local_addr().unwrap());
+    let config = write(folder.path(), &CONFIG.replace("faces = 'nodes'\nlisten = '127.0.0.1:0'", &listen));
+    Program::run(&format!("run {config}"), "").fails(1, &["error: ", "bridge.toml:13: link.nodes.listen: "]);
+    assert!(!folder.path().join("s.sock").exists());
+    Program::run("run", "").fails(2, &["CONFIG.toml"]);
+}
+
+#[test]
+fn the_unit_file_is_printed() {
+    let end = Program::run("run --print-unit", "");
+    assert_eq!(end.code, Some(0));
+    for line in ["Type=notify", "ExecReload=/bin/kill -HUP $MAINPID", "DynamicUser=yes", "[Install]"] {
+        assert!(end.stdout.iter().any(|there| there == line), "{line}: {end:?}");
+    }
+}
