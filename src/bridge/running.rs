@@ -181,7 +181,8 @@ async fn load_tls(link: LinkConfig) -> Result<Tls, Vec<Mistake>> {
 
 async fn close(links: &[Arc<Link>]) {
     let mut closing = JoinSet::new();
-    for link in links.iter().cloned() {
+    for link in links {
+        let link = link.clone();
         closing.spawn(async move { link.close().await });
     }
     closing.join_all().await;

@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_none_a_second_there_is_never_one() {
-        let wait = tokio::time::timeout(Duration::from_secs(1_000_000), Bucket::new(0).take());
-        wait.await.unwrap_err();
+        let bucket = Bucket::new(0);
+        tokio::time::timeout(Duration::from_secs(1_000_000), bucket.take()).await.unwrap_err();
     }
 }

@@ -70,7 +70,9 @@ pub enum WhenFull {
 /// Decides who may peer: asked once for each connection, after TLS and before the peering's handshake, with who it is
 /// by its certificate (`None` without TLS, and in anonymous TLS). It must not block.
 #[derive(Clone)]
-pub struct Admits(Arc<dyn Fn(Option<&PeerIdentity>) -> bool + Send + Sync>);
+pub struct Admits(Arc<Ask>);
+
+type Ask = dyn Fn(Option<&PeerIdentity>) -> bool + Send + Sync;
 
 impl Admits {
     /// Lets those through for whom `ask` says `true`.

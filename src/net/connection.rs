@@ -399,3 +399,71 @@ impl ConnectionFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::data::{EndpointId, Topic, Value};
+    use crate::peering::{Config, Side};
+    use crate::wire::Limits;
+
+    /// Two peers; the second one's connection is read by hand.
+    async fn peers() -> [Connection; 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().0;
+        let connection = |stream: TcpStream, n, side| {
+            let peering = Peering::new(Config::new(EndpointId::from_bytes([n; 16]), side), Instant::now());
+            Connection::new(stream.into(), peering, Limits::DEFAULT.max_frame)
+        };
+        let mut peers = [connection(connecting, 1, Side::Connector), connection(accepted, 2, Side::Listener)];
+        while !peers.iter().all(|peer| peer.peering.is_established() && peer.is_written()) {
+            let [a, b] = &mut peers;
+            let (progress, peer) = tokio::select! {
+                progress = a.progress() => (progress, a),
+                progress = b.progress() => (progress, b),
+            };
+            if matches!(progress, Progress::Event(Event::Introduced { .. })) {
+                peer.admit();
+            }
+        }
+        peers
+    }
+
+    /// The next message.
+    async fn heard(from: &mut Connection, to: &mut Connection) -> Envelope {
+        loop {
+            let progress = tokio::select! {
+                _ = from.progress() => continue,
+                progress = to.progress() => progress,
+            };
+            if let Progress::Event(Event::Message(envelope)) = progress {
+                return envelope;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_holds_on_to_no_memory_of_others() {
+        let [mut from, mut to] = peers().await;
+        let message = |length: usize| {
+            let value = Value::String("x".repeat(length).into());
+            Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap()
+        };
+        for length in [10_000_000, 100, LARGEST_READ, 100] {
+            from.send(&message(length)).unwrap();
+        }
+        let large = heard(&mut from, &mut to).await;
+        let small = heard(&mut from, &mut to).await;
+        let kept = for_keeping(small.clone());
+        assert_eq!(kept, small);
+        assert_ne!(kept.payload.as_ptr(), small.payload.as_ptr(), "it is copied");
+        let middle = heard(&mut from, &mut to).await;
+        assert_eq!(for_keeping(middle.clone()).payload.as_ptr(), middle.payload.as_ptr(), "it is not");
+        // Left in the large one's memory, it would be where it was in the stream: right behind.
+        let apart = middle.payload.as_ptr().addr().wrapping_sub(large.payload.as_ptr_range().end.addr());
+        assert!(apart > 1000, "{apart}");
+    }
+}

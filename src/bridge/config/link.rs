@@ -17,8 +17,6 @@ pub(super) struct LinkDraft<'r> {
     pub(super) entry: Entry<'r>,
     /// Where it says where it is.
     pub(super) place: Option<Entry<'r>>,
-    /// Whether there are no mistakes in it.
-    pub(super) is_sound: bool,
     /// Whether what it faces can be told.
     pub(super) knows_faces: bool,
     /// Whether its TLS can be told.
@@ -35,7 +33,6 @@ const MANY: u64 = 1 << 32;
 const FRAMES: std::ops::RangeInclusive<u64> = 1024..=(1 << 31) - 5;
 
 pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
-    let before = entry.report.count();
     let mut table = entry.table("a table: write [link.NAME] above its keys")?;
     if !values::is_name(entry.key) {
         entry.wrong(values::NAME);
@@ -44,7 +41,9 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
     let faces_read =
         faces.as_ref().and_then(|entry| entry.choice(&[("agents", Faces::Agents), ("nodes", Faces::Nodes)]));
     let (place_entry, place) = place(&mut table);
+    let before = entry.report.count();
     let tls = link_tls::read(&mut table);
+    let knows_tls = tls.is_some() && entry.report.count() == before;
     let config = LinkConfig {
         name: entry.key.to_owned(),
         faces: faces_read,
@@ -56,7 +55,8 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
         limits: table.take("limits").map_or_else(LinkLimits::default, |entry| limits(&entry)),
         when_full: table.take("when_full").and_then(|entry| when_full(&entry)).unwrap_or_default(),
         chaos: table.take("chaos").and_then(|entry| chaos(&entry)),
-        tls: tls.clone().unwrap_or(LinkTls::Off),
+        // What is not understood is not to be tried.
+        tls: tls.filter(|_| knows_tls).unwrap_or(LinkTls::Off),
     };
     if let (Place::Connect(targets), Some(place)) = (&config.place, &place_entry)
         && targets.len() > config.limits.peers
@@ -68,9 +68,8 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
     }
     table.finish();
     Some(LinkDraft {
-        is_sound: entry.report.count() == before,
         knows_faces: faces.is_none() || faces_read.is_some(),
-        knows_tls: tls.is_some(),
+        knows_tls,
         place: place_entry,
         config,
         entry,

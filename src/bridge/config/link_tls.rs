@@ -101,11 +101,11 @@ impl<'r> Keys<'r> {
             }
         }
         let path = |entry: &Option<Entry<'_>>| entry.as_ref().and_then(Entry::path);
+        let (cafile, capath) = (path(&self.cafile), path(&self.capath));
+        let (certificate, keyfile) = (path(&self.certificate), path(&self.keyfile));
         let files = TlsFiles {
-            cafile: path(&self.cafile),
-            capath: path(&self.capath),
-            certificate: path(&self.certificate).unwrap_or_default(),
-            keyfile: path(&self.keyfile).unwrap_or_default(),
+            cafile,
+            capath,
             passphrase_file: path(&self.passphrase_file),
             verify_name: self
                 .verify_name
@@ -113,7 +113,9 @@ impl<'r> Keys<'r> {
                 .and_then(|entry| entry.text("a DNS name or an IP address"))
                 .map(str::to_owned),
             backend: backend.unwrap_or_default(),
+            certificate: certificate?,
+            keyfile: keyfile?,
         };
-        Some(LinkTls::Mutual(files))
+        (!no_ca).then_some(LinkTls::Mutual(files))
     }
 }

@@ -56,8 +56,8 @@ use reader::Report;
 /// A configuration file that was read: what it says, where it says it, and what is wrong with it.
 #[derive(Clone, Debug)]
 pub struct ConfigFile {
-    /// What it says. Where there are mistakes, links and rules are missing here: those that the mistakes are in, and perhaps
-    /// more.
+    /// What it says. Where there are mistakes, it is what could be made out: what has a mistake in it is left out, or is as it
+    /// would be if nothing were said of it, and TLS is off.
     pub config: BridgeConfig,
     /// Where everything stands in it.
     pub source: Source,

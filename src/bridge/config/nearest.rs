@@ -12,7 +12,7 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
         (distance(&word, &plain), candidate)
     });
     let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
-    let most = word.chars().count().max(candidate.chars().count()).div_ceil(3);
+    let most = word.chars().count().max(candidate.chars().count()) / 3;
     (distance <= most).then_some(candidate)
 }
 

@@ -74,6 +74,14 @@ pub(super) fn read<'r>(entry: &Entry<'r>, number: usize) -> Option<RuleDraft<'r>
     Some(RuleDraft { config, table, name, from, to, identities })
 }
 
+impl RuleDraft<'_> {
+    /// The rule, once nothing more is to be said about it.
+    pub(super) fn finish(self) -> RuleConfig {
+        self.table.finish();
+        self.config
+    }
+}
+
 /// Conditions on events that the rule does not let pass.
 fn without_effect(config: &RuleConfig, nodes: Option<&Entry<'_>>, actions: Option<&Entry<'_>>) {
     let lets = |event: &str| config.events.is_empty() || config.events.iter().any(|glob| glob.matches(event));

@@ -32,14 +32,15 @@ pub(super) fn read(mut document: Table<'_>) -> BridgeConfig {
         check_rule(rule, &by_name);
     }
     rule::tell_duplicates(&rules);
-    let sound: Vec<_> = links.iter().filter(|link| link.is_sound).map(|link| &link.config).collect();
+    let configs: Vec<_> = links.iter().map(|link| &link.config).collect();
     let rule_configs = if default_rules {
         tell_impossible_default_rules(&document, &links);
-        rule::default_rules(&sound)
+        rule::default_rules(&configs)
     } else {
-        rules.into_iter().map(|rule| rule.config).collect()
+        rules.into_iter().map(RuleDraft::finish).collect()
     };
-    let config = BridgeConfig { operation, links: sound.into_iter().cloned().collect(), rules: rule_configs };
+    let config =
+        BridgeConfig { operation, links: configs.into_iter().cloned().collect(), rules: rule_configs };
     document.finish();
     config
 }

@@ -18,8 +18,9 @@ impl<'r> Entry<'r> {
                 self.wrong(format!("this is empty; give {wanted}"));
                 None
             }
-            DeValue::String(text) if text.contains('\0') => {
-                self.wrong(format!("there is a NUL byte in it; give {wanted}"));
+            // A backslash that was meant as one makes such, too.
+            DeValue::String(text) if text.contains(char::is_control) => {
+                self.wrong(format!("there is a control character in {text:?}; give {wanted}"));
                 None
             }
             DeValue::String(text) => Some(text),

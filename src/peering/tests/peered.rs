@@ -183,6 +183,54 @@ fn a_silent_peer_is_asked_and_then_given_up() {
 }
 
 #[test]
+fn a_peer_that_is_not_read_from_is_not_given_up_and_told_that_somebody_is_there() {
+    let start = Instant::now();
+    let mut ends = standing(start);
+    let idle = Config::IDLE_TIMEOUT;
+    // Even one that was asked already.
+    let mut now = start + idle;
+    ends[0].peering.handle_timeout(now);
+    let asked = ends[0].frames().concat();
+    ends[1].arrive(now, &asked);
+    ends[1].frames();
+    ends[0].peering.pause(now, true);
+    for _ in 0..1000 {
+        let next = ends[0].peering.poll_timeout().unwrap();
+        assert_eq!(next, now + Duration::from_secs(10));
+        now = next;
+        ends[0].peering.handle_timeout(now);
+        let [_, reader] = &mut ends;
+        // Its own patience does not end either.
+        reader.peering.handle_timeout(now);
+        let told = ends[0].frames().concat();
+        ends[1].arrive(now, &told);
+        assert_eq!(ends[1].said_envelopes().len(), 1, "the answer, which will not be heard");
+        assert!(ends.iter().all(|end| end.closed().is_none()));
+    }
+    // From here on the clock runs as ever.
+    let [mut end, _] = ends;
+    end.peering.pause(now, false);
+    assert_eq!(end.peering.poll_timeout(), Some(now + idle));
+    end.peering.handle_timeout(now + idle);
+    end.peering.handle_timeout(now + idle + idle);
+    end.note();
+    assert_eq!(end.closed(), Some(&PeeringError::Silent.into()));
+}
+
+#[test]
+fn leaving_has_its_deadline_also_when_nothing_is_read() {
+    let now = Instant::now();
+    let [mut end, _] = standing(now);
+    end.peering.pause(now, true);
+    end.peering.leave(now);
+    let deadline = end.peering.poll_timeout().unwrap();
+    assert_eq!(deadline, now + Config::LEAVE_TIMEOUT);
+    end.peering.handle_timeout(deadline);
+    end.note();
+    assert_eq!(end.closed(), Some(&CloseReason::LeftUnconfirmed));
+}
+
+#[test]
 fn a_large_frame_on_its_way_is_a_sign_of_life() {
     let start = Instant::now();
     let [mut end, _] = standing(start);

@@ -1,1 +1,438 @@
+//! What is read, and what is told.
 
+mod mistakes;
+mod warnings;
+
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::data::Topic;
+use crate::endpoint::{EndpointConfig, QueueLimits, Retry};
+use crate::net::tls::{Backend, Tls};
+
+const FILE: &str = "/etc/zb/bridge.toml";
+
+/// The mistakes in a text, each as it is shown, without the file.
+fn mistakes(text: &str) -> Vec<String> {
+    let shown =
+        |mistake: &Mistake| mistake.to_string().strip_prefix("/etc/zb/bridge.toml:").unwrap().to_owned();
+    ConfigFile::parse(text, FILE).mistakes.iter().map(shown).collect()
+}
+
+fn good(text: &str) -> BridgeConfig {
+    BridgeConfig::parse(text, FILE).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+}
+
+fn globs(patterns: &[&str]) -> Vec<Glob> {
+    patterns.iter().map(|pattern| Glob::new(pattern)).collect()
+}
+
+#[test]
+fn a_full_example_becomes_what_it_says() {
+    let config = good(
+        r#"
+[bridge]
+log = "json"
+metrics = "127.0.0.1:1234"
+status = "status.sock"
+drain = "1m 5s"
+answer_in_flight = false
+
+[link.west]
+faces = "agents"
+connect = ["10.0.0.5:2151", "[2001:db8::1]:2151"]
+tls = "mutual"
+cafile = "ca.pem"
+capath = "/etc/ssl/cas"
+certificate = "sub/west.pem"
+keyfile = "west.key"
+passphrase_file = "west.pass"
+verify_name = "agent.example"
+tls_backend = "rustls"
+retry = { first = "2s", cap = "1m" }
+allow = ["subject:CN=agent-*", "DNS:Agent*.example",
+         "sha256:0000000000000000000000000000000000000000000000000000000000000a0b"]
+when_full = "block"
+[link.west.limits]
+peers = 7
+connects_per_second = 100
+frame = "1MiB"
+depth = 0x10
+queue = 9
+queue_bytes = 65536
+[link.west.chaos]
+delay = "50ms"
+drop = 0.25
+duplicate = 1
+corrupt = 0
+
+[link.east]
+faces = "nodes"
+listen = "0.0.0.0:2151"
+tls = "off"
+hub = true
+
+[[rule]]
+name = "ids"
+from = "west"
+to = ["east"]
+topics = ["zeek/management/node", "x"]
+events = ["Management::Node::API::*", "e?"]
+nodes = ["worker-*"]
+actions = { get_id_value = ["Site::*"], other = "*" }
+identities = ["IP:192.0.2.*"]
+passthrough = true
+
+[[rule]]
+name = "stores"
+from = ["east", "west"]
+to = "east"
+topics = ""
+commands = true
+"#,
+    );
+    assert_eq!(
+        config.operation,
+        Operation {
+            log: LogFormat::Json,
+            metrics: Some("127.0.0.1:1234".parse().unwrap()),
+            status_socket: Some("/etc/zb/status.sock".into()),
+            drain: Duration::from_secs(65),
+            answer_in_flight: false,
+        }
+    );
+    let mut hash = [0; 32];
+    hash[30..].copy_from_slice(&[0x0a, 0x0b]);
+    let west = LinkConfig {
+        name: "west".to_owned(),
+        faces: Some(Faces::Agents),
+        place: Place::Connect(vec!["10.0.0.5:2151".to_owned(), "[2001:db8::1]:2151".to_owned()]),
+        tls: LinkTls::Mutual(TlsFiles {
+            cafile: Some("/etc/zb/ca.pem".into()),
+            capath: Some("/etc/ssl/cas".into()),
+            certificate: "/etc/zb/sub/west.pem".into(),
+            keyfile: "/etc/zb/west.key".into(),
+            passphrase_file: Some("/etc/zb/west.pass".into()),
+            verify_name: Some("agent.example".to_owned()),
+            backend: Backend::Rustls,
+        }),
+        retry: Retry { first: Duration::from_secs(2), cap: Duration::from_secs(60) },
+        hub: false,
+        allow: vec![
+            IdentityPattern::Subject(Glob::new("CN=agent-*")),
+            IdentityPattern::San(Glob::new_case_insensitive("DNS:Agent*.example")),
+            IdentityPattern::Sha256(hash),
+        ],
+        limits: LinkLimits {
+            peers: 7,
+            connects_per_second: Some(100),
+            frame: 1024 * 1024,
+            depth: 16,
+            queue: QueueLimits { messages: 9, bytes: 65536 },
+        },
+        when_full: WhenFull::Block,
+        chaos: Some(Chaos { delay: Duration::from_millis(50), drop: 0.25, duplicate: 1.0, corrupt: 0.0 }),
+    };
+    let east = LinkConfig {
+        name: "east".to_owned(),
+        faces: Some(Faces::Nodes),
+        place: Place::Listen(vec!["0.0.0.0:2151".to_owned()]),
+        tls: LinkTls::Off,
+        retry: Retry::default(),
+        hub: true,
+        allow: Vec::new(),
+        limits: LinkLimits::default(),
+        when_full: WhenFull::Disconnect,
+        chaos: None,
+    };
+    assert_eq!(config.links, [west.clone(), east]);
+    let ids = RuleConfig {
+        name: "ids".to_owned(),
+        from: vec!["west".to_owned()],
+        to: vec!["east".to_owned()],
+        topics: vec![Topic::from_static("zeek/management/node"), Topic::from_static("x")],
+        events: globs(&["Management::Node::API::*", "e?"]),
+        nodes: globs(&["worker-*"]),
+        actions: Some(
+            [("get_id_value", "Site::*"), ("other", "*")]
+                .map(|(command, argument)| (command.to_owned(), globs(&[argument])))
+                .into(),
+        ),
+        identities: vec![IdentityPattern::San(Glob::new("IP:192.0.2.*"))],
+        commands: false,
+        passthrough: true,
+    };
+    let stores = RuleConfig {
+        name: "stores".to_owned(),
+        from: vec!["east".to_owned(), "west".to_owned()],
+        to: vec!["east".to_owned()],
+        topics: vec![Topic::from_static("")],
+        events: Vec::new(),
+        nodes: Vec::new(),
+        actions: None,
+        identities: Vec::new(),
+        commands: true,
+        passthrough: false,
+    };
+    assert_eq!(config.rules, [ids, stores]);
+
+    let endpoint = west.endpoint_config();
+    assert_eq!((endpoint.max_peers, endpoint.peer_queue.messages, endpoint.peer_queue.bytes), (7, 9, 65536));
+    assert_eq!((endpoint.limits.max_frame, endpoint.limits.max_depth), (1024 * 1024, 16));
+}
+
+/// Two links of which the default rules can be made.
+const MISSION: &str = r#"
+[link.z-nodes]
+faces = "nodes"
+listen = "127.0.0.1:2151"
+tls = "off"
+[link.agents]
+faces = "agents"
+connect = "127.0.0.1:2152"
+tls = "off"
+[link.more-nodes]
+faces = "nodes"
+listen = ["127.0.0.1:2153", "localhost:2154"]
+tls = "off"
+[link.other]
+connect = "127.0.0.1:2155"
+tls = "off"
+"#;
+
+#[test]
+fn without_rules_the_default_rules_are_the_mission() {
+    let config = good(MISSION);
+    let shown: Vec<String> = config.rules.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "rule hellos: from z-nodes or more-nodes to agents: event Management::Node::API::notify_node_hello on \
+             zeek/management/node*",
+            "rule responses: from z-nodes or more-nodes to agents: event \
+             Management::Node::API::node_dispatch_response on zeek/management/node*",
+            "rule requests: from agents to z-nodes and more-nodes: event \
+             Management::Node::API::node_dispatch_request on zeek/management/node*",
+        ]
+    );
+    for rule in &config.rules {
+        assert!(rule.nodes.is_empty() && rule.actions.is_none() && rule.identities.is_empty(), "{rule}");
+        assert!(!rule.commands && !rule.passthrough, "{rule}");
+    }
+}
+
+#[test]
+fn links_stand_in_the_order_of_the_file_and_have_the_defaults() {
+    let config = good(MISSION);
+    let names: Vec<&str> = config.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["z-nodes", "agents", "more-nodes", "other"]);
+    assert_eq!(config.operation, Operation::default());
+    let endpoint = config.links[0].endpoint_config();
+    let default = EndpointConfig::default();
+    assert_eq!(endpoint.limits, default.limits);
+    assert_eq!((endpoint.peer_queue, endpoint.max_peers), (default.peer_queue, default.max_peers));
+    assert!(matches!(config.links[0].tls(), Ok(Tls::Off)));
+}
+
+#[test]
+fn what_is_off_is_nowhere() {
+    let off = good(&format!(
+        "[bridge]\nmetrics = \"off\"\nstatus = \"off\"\n{MISSION}\n[link.agents.chaos]\ndrop = 0\n"
+    ));
+    assert_eq!((off.operation.metrics, off.operation.status_socket), (None, None));
+    assert_eq!(off.links[1].chaos, None);
+}
+
+#[test]
+fn a_longer_first_wait_lengthens_the_longest() {
+    let retry = |retry: &str| {
+        good(&MISSION.replace("[link.agents]", &format!("[link.agents]\nretry = {retry}"))).links[1].retry
+    };
+    let seconds = Duration::from_secs;
+    assert_eq!(retry("{}"), Retry::default());
+    assert_eq!(retry("{ first = \"20s\" }"), Retry { first: seconds(20), cap: seconds(20) });
+    assert_eq!(retry("{ cap = \"2s\" }"), Retry { first: seconds(1), cap: seconds(2) });
+}
+
+#[test]
+fn a_small_frame_holds_for_the_handshake_as_well() {
+    let config = good(&format!("{MISSION}\n[link.agents.limits]\nframe = \"2KiB\"\n"));
+    let limits = config.links[1].endpoint_config().limits;
+    assert_eq!((limits.max_frame, limits.max_handshake_frame), (2048, 2048));
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told_all_at_once_with_their_lines() {
+    let text = MISSION.replace(
+        "connect = \"127.0.0.1:2152\"\ntls = \"off\"",
+        "connect = \"127.0.0.1:2152\"\ncafile = \"no-ca\"\ncertificate = \"no-cert\"\nkeyfile = \"/\"",
+    );
+    let file = ConfigFile::parse(&text, "/nowhere/bridge.toml");
+    assert_eq!(file.mistakes, []);
+    let told: Vec<String> = file.config.links[1]
+        .tls()
+        .unwrap_err()
+        .into_iter()
+        .map(|mistake| file.source.find(mistake).to_string())
+        .collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with("/nowhere/bridge.toml:9: link.agents.cafile: /nowhere/no-ca cannot be read"));
+    assert!(
+        told[1].starts_with("/nowhere/bridge.toml:10: link.agents.certificate: /nowhere/no-cert cannot be")
+    );
+    assert!(
+        told[2].starts_with("/nowhere/bridge.toml:11: link.agents.keyfile: / is a directory"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_mistake() {
+    let told = BridgeConfig::read(Path::new("/nowhere/bridge.toml")).unwrap_err();
+    assert_eq!(told.len(), 1);
+    assert!(told[0].to_string().starts_with("/nowhere/bridge.toml: it cannot be read: "), "{}", told[0]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    for (content, words) in
+        [(&b"\xff"[..], "not UTF-8"), (&[b'#'; 1024 * 1024 + 1], "more than 1048576 bytes")]
+    {
+        std::fs::write(&file, content).unwrap();
+        let told = BridgeConfig::read(&file).unwrap_err();
+        assert!(told[0].message.contains(words), "{told:?}");
+    }
+    std::fs::write(&file, MISSION).unwrap();
+    assert_eq!(BridgeConfig::read(&file).unwrap(), good(MISSION));
+}
+
+#[test]
+fn text_that_nests_without_end_is_a_mistake_and_no_crash() {
+    for text in [
+        format!("x = {}", "[".repeat(300_000)),
+        format!("x = {}", "{a=".repeat(300_000)),
+        format!("link{} = 1", ".a".repeat(300_000)),
+        format!("[link{}]", ".a".repeat(300_000)),
+        "[[rule]]\n".repeat(1000),
+    ] {
+        assert!(!mistakes(&text).is_empty());
+    }
+}
+
+/// Bits of configurations, to be put together at random.
+fn pieces() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "[bridge]",
+        "[link.a]",
+        "[link.b]",
+        "[[rule]]",
+        "[link]",
+        "[link.a.limits]",
+        "[link.a.chaos]",
+        "[rule]",
+        "log",
+        "metrics",
+        "status",
+        "faces",
+        "connect",
+        "listen",
+        "tls",
+        "cafile",
+        "hub",
+        "retry",
+        "allow",
+        "name",
+        "from",
+        "to",
+        "topics",
+        "events",
+        "nodes",
+        "actions",
+        "identities",
+        "commands",
+        "frame",
+        "depth",
+        "drop",
+        "delay",
+        "= \"agents\"",
+        "= \"off\"",
+        "= \"a\"",
+        "= [\"a\", \"b\"]",
+        "= 1",
+        "= -1",
+        "= 1.5",
+        "= nan",
+        "= inf",
+        "= true",
+        "= []",
+        "= {}",
+        "= [[]]",
+        "= { first = \"1s\" }",
+        "= \"127.0.0.1:0\"",
+        "= \"ä:1\"",
+        "= 1979-05-27",
+        "= \"10s\"",
+        "= \"99999999999999999999y\"",
+        "= \"999999999999EiB\"",
+        "= 0xffffffffffffffffffff",
+        "=",
+        "[",
+        "]",
+        "\"",
+        "'",
+        "{",
+        "}",
+        "\n",
+        "\r\n",
+        "\0",
+        "\\",
+        "#",
+        ".",
+        "ä",
+        "\u{feff}",
+    ]);
+    prop::collection::vec((words, any::<bool>()), 0..60).prop_map(|words| {
+        words.into_iter().flat_map(|(word, ends)| [word, if ends { "\n" } else { " " }]).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        reads(&text);
+    }
+
+    #[test]
+    fn no_configuration_makes_it_panic(text in pieces()) {
+        reads(&text);
+    }
+
+    #[test]
+    fn no_change_of_a_configuration_makes_it_panic(at in any::<prop::sample::Index>(), with in any::<char>()) {
+        let mut text: Vec<char> = format!("{MISSION}{}", mistakes::RULES).chars().collect();
+        let at = at.index(text.len());
+        text[at] = with;
+        reads(&text.into_iter().collect::<String>());
+    }
+}
+
+/// Whatever the text, every mistake is in a line that there is, and a warning does not panic either.
+fn reads(text: &str) {
+    let file = ConfigFile::parse(text, FILE);
+    let lines = text.split('\n').count();
+    for mistake in file.mistakes.iter().chain(&file.warnings()) {
+        assert!(mistake.line.is_none_or(|line| (1..=lines).contains(&line)), "{mistake}");
+        let shown = mistake.to_string();
+        assert!(!shown.contains(['\n', '\0']), "{shown:?}");
+    }
+    if file.mistakes.is_empty() {
+        let links = file.config.links.iter().map(ToString::to_string);
+        let rules = file.config.rules.iter().map(ToString::to_string);
+        for line in links.chain(rules).chain([file.config.operation.to_string()]) {
+            assert!(!line.contains('\n'), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! `check`, as a user runs it: every mistake in a line, the files and addresses tested, a summary of what is good.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+#[path = "common/program.rs"]
+mod program;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use program::{End, Files, Program, command};
+use zeek_bridge::net::tls::ephemeral_authority;
+
+const OPENSSL: bool = cfg!(feature = "openssl");
+
+/// A folder for a configuration and what it names.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Checks a file with this in it, from elsewhere.
+    fn check(&self, text: &str) -> End {
+        let file = self.path("bridge.toml");
+        fs::write(&file, text).unwrap();
+        check(&file)
+    }
+}
+
+fn check(file: &Path) -> End {
+    let mut command = command([Path::new("check"), file]);
+    command.env_remove("XDG_RUNTIME_DIR");
+    Program::spawn(command).end()
+}
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name).display().to_string()
+}
+
+/// A link to agents and one to nodes, the former with these keys; they begin in line 5.
+fn links(agents: &str) -> String {
+    format!(
+        "[link.nodes]\nfaces = \"nodes\"\nlisten = \"127.0.0.1:0\"\ntls = \"off\"\n[link.agents]\nfaces = \"agents\"\n{agents}\n"
+    )
+}
+
+const PLAIN: &str = "connect = \"127.0.0.1:2151\"\ntls = \"off\"";
+
+#[test]
+fn a_good_configuration_is_summed_up() {
+    let folder = Folder::new();
+    let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
+    let tls = files.folder.path().display();
+    let end = folder.check(&format!(
+        "[bridge]\nmetrics = \"127.0.0.1:0\"\n{}allow = [\"DNS:agent*\"]\nwhen_full = \"block\"\n",
+        links(&format!(
+            "connect = [\"127.0.0.1:2151\", \"localhost:2152\"]\ncafile = \"{tls}/cafile\"\n\
+             certificate = \"{tls}/certificate\"\nkeyfile = \"{tls}/keyfile\"",
+        ))
+    ));
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+    assert_eq!(
+        end.stdout,
+        [
+            "bridge: metrics on 127.0.0.1:0, status on /run/zeek-bridge/status.sock, log as text, drains for 10s at \
+             most, requests in flight are answered for a node that is lost",
+            "link nodes: listens on 127.0.0.1:0, no TLS, faces nodes",
+            "link agents: connects to 127.0.0.1:2151 and localhost:2152, mutual TLS, for DNS:agent*, faces agents, when \
+             full: block",
+            "default rule hellos: from nodes to agents: event Management::Node::API::notify_node_hello on \
+             zeek/management/node*",
+            "default rule responses: from nodes to agents: event Management::Node::API::node_dispatch_response on \
+             zeek/management/node*",
+            "default rule requests: from agents to nodes: event Management::Node::API::node_dispatch_request on \
+             zeek/management/node*",
+        ]
+    );
+}
+
+#[test]
+fn rules_are_summed_up_as_they_are_written() {
+    let end = Folder::new().check(&format!(
+        "{}[[rule]]\nname = \"ids\"\nfrom = \"agents\"\nto = \"nodes\"\ntopics = [\"a\", \"b\\n\"]\nnodes = \"w*\"\n\
+         actions = {{ get_id_value = [\"Site::*\", \"Cluster::*\"] }}\n\
+         [[rule]]\nname = \"all\"\nfrom = [\"agents\", \"nodes\"]\nto = [\"agents\", \"nodes\"]\ntopics = \"\"\n\
+         commands = true\npassthrough = true\n",
+        links(PLAIN)
+    ));
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(
+        end.stdout[3..],
+        [
+            "rule ids: from agents to nodes: all data on a* or b\\n*, for nodes w*, to do get_id_value Site::* or \
+             Cluster::*",
+            "rule all: from agents or nodes to agents and nodes: data-store commands on *, UNCHECKED",
+        ]
+    );
+    end.has_said(&["warning: ", "bridge.toml:22: rule.all.passthrough: messages pass unchecked"]);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_line() {
+    let folder = Folder::new();
+    let end = folder.check(&format!(
+        "{}hub = 1\n[link.third]\nconnect = \"no-port\"\ntls = \"on\"\n[[rule]]\nname = \"a\"\nform = \"agents\"\n",
+        links("connect = \"127.0.0.1:2151\"\ncafile = \"no-ca.pem\"\ncertificate = \"no.pem\"\nkeyfile = \"no.key\"")
+    ));
+    let file = folder.path("bridge.toml");
+    let file = file.display();
+    end.fails(1, &[&format!("error: 10 mistakes in {file}")]);
+    let lines: Vec<&str> = end.stderr.lines().collect();
+    let expected = [
+        "8: link.agents.cafile: ",
+        "9: link.agents.certificate: ",
+        "10: link.agents.keyfile: ",
+        "11: link.agents.hub: ",
+        "13: link.third.connect: ",
+        "14: link.third.tls: ",
+        "15: rule.a.from: ",
+        "15: rule.a.to: ",
+        "15: rule.a.topics: ",
+        "17: rule.a.form: ",
+    ];
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(&format!("{file}:{expected}")), "{expected}: {end:?}");
+    }
+    // The files of a link are found, or not, where the configuration is.
+    let ca = folder.path("no-ca.pem");
+    assert!(lines[0].contains(&format!("{} cannot be read: No such file", ca.display())), "{end:?}");
+}
+
+#[test]
+fn faults_of_syntax_have_their_column() {
+    let folder = Folder::new();
+    let end = folder.check("[link.a]\ntls = off\nhub = 1\n");
+    let file = folder.path("bridge.toml");
+    end.fails(
+        1,
+        &[
+            &format!("{}:2:7: this is not TOML: string values must be quoted", file.display()),
+            &format!("{}:3: link.a.hub: this is a number", file.display()),
+            "error: 2 mistakes",
+        ],
+    );
+}
+
+#[test]
+fn credentials_are_tested() {
+    let folder = Folder::new();
+    let with = |certificate: &str, key: &str, more: &str| {
+        let [ca, certificate, key] = ["ca.pem", certificate, key].map(fixture);
+        let keys = format!("cafile = {ca:?}\ncertificate = {certificate:?}\nkeyfile = {key:?}\n{more}");
+        folder.check(&links(&format!("connect = \"127.0.0.1:2151\"\n{keys}")))
+    };
+    for (certificate, key, more, start, words) in [
+        ("rsa.pem", "ec.sec1.key", "", "10: link.agents.keyfile", "it is not the key of the certificate"),
+        (
+            "ec.sec1.key",
+            "ec.sec1.key",
+            "",
+            "9: link.agents.certificate",
+            "are certificate and keyfile swapped?",
+        ),
+        (
+            "rsa.pem",
+            "rsa.encrypted-pkcs8.key",
+            "",
+            "10: link.agents.keyfile",
+            "(`passphrase_file = \"FILE\"`)",
+        ),
+        (
+            "rsa.pem",
+            "rsa.encrypted-pkcs8.key",
+            "passphrase_file = \"wrong\"",
+            "10: link.agents.keyfile",
+            "the passphrase does not open it",
+        ),
+        (
+            "rsa.pem",
+            "rsa.encrypted-pkcs8.key",
+            "passphrase_file = \"empty\"",
+            "11: link.agents.passphrase_file",
+            "it is empty",
+        ),
+        (
+            "rsa.pem",
+            "rsa.pkcs8.key",
+            "verify_name = \"a b\"",
+            "11: link.agents.verify_name",
+            "neither a DNS name",
+        ),
+        ("rsa.pem", "rsa.pkcs8.key", "capath = \"empty\"", "11: link.agents.capath", "cannot be read"),
+    ] {
+        fs::write(folder.path("wrong"), "wrong\n").unwrap();
+        fs::write(folder.path("empty"), "").unwrap();
+        let end = with(certificate, key, more);
+        end.fails(1, &["error: 1 mistake in"]);
+        let line = end
+            .stderr
+            .lines()
+            .find(|line| line.contains(words))
+            .unwrap_or_else(|| panic!("{words}: {end:?}"));
+        assert!(line.contains(&format!("bridge.toml:{start}: ")), "{start}: {end:?}");
+    }
+    let expired = with("expired.pem", "expired.key", "");
+    assert_eq!(expired.code, Some(0), "{expired:?}");
+    expired.has_said(&["bridge.toml:9: link.agents.certificate: ", "expired"]);
+    // What loading them logs is said once.
+    assert!(!expired.stderr.contains("WARN"), "{expired:?}");
+    assert_eq!(expired.stderr.matches("expired.pem").count(), 1, "{expired:?}");
+}
+
+#[test]
+fn tls_that_takes_openssl_is_good_with_it_only() {
+    let folder = Folder::new();
+    let anonymous = folder.check(&links("connect = \"127.0.0.1:2151\"\ntls = \"anonymous\""));
+    let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
+    let tls = files.folder.path().display();
+    let openssl = folder.check(&links(&format!(
+        "connect = \"127.0.0.1:2151\"\ncafile = \"{tls}/cafile\"\ncertificate = \"{tls}/certificate\"\n\
+         keyfile = \"{tls}/keyfile\"\ntls_backend = \"openssl\""
+    )));
+    if OPENSSL {
+        assert_eq!((anonymous.code, openssl.code), (Some(0), Some(0)), "{anonymous:?} {openssl:?}");
+        anonymous
+            .has_said(&["bridge.toml:8: link.agents.tls: anonymous TLS is encrypted, but unauthenticated"]);
+        assert_eq!(anonymous.stderr.matches("unauthenticated").count(), 1, "{anonymous:?}");
+        assert!(!openssl.stderr.contains("link.agents"), "{openssl:?}");
+    } else {
+        anonymous
+            .fails(1, &["bridge.toml:8: link.agents.tls: anonymous TLS takes OpenSSL", "--features openssl"]);
+        openssl.fails(1, &["bridge.toml:11: link.agents.tls_backend: ", "this build has no OpenSSL"]);
+    }
+}
+
+#[test]
+fn names_are_looked_up() {
+    // A name that is reserved to be none.
+    let end =
+        Folder::new().check(&links("connect = [\"127.0.0.1:2151\", \"zeek.invalid:2151\"]\ntls = \"off\""));
+    end.fails(
+        1,
+        &["bridge.toml:7: link.agents.connect: zeek.invalid:2151 cannot be found", "check the name"],
+    );
+}
+
+#[test]
+fn an_address_of_another_host_cannot_be_listened_on() {
+    // Addresses that are reserved for documentation, and so nobody's.
+    let end = Folder::new().check(&format!(
+        "[bridge]\nmetrics = \"192.0.2.1:9747\"\n{}",
+        links("listen = [\"127.0.0.1:0\", \"[2001:db8::1]:2151\"]\ntls = \"off\"")
+    ));
+    end.fails(
+        1,
+        &[
+            "bridge.toml:2: bridge.metrics: 192.0.2.1:9747 is no address of this host",
+            "bridge.toml:9: link.agents.listen: [2001:db8::1]:2151 ",
+        ],
+    );
+}
+
+#[test]
+fn a_port_in_use_is_mentioned_and_left_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let end = Folder::new().check(&links(&format!("listen = \"{address}\"\ntls = \"off\"")));
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&[&format!(
+        "bridge.toml:7: link.agents.listen: {address} is in use; unless the bridge itself"
+    )]);
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn the_place_of_the_status_socket_is_looked_at() {
+    let folder = Folder::new();
+    let check = |status: &str| {
+        folder.check(&format!("[bridge]\nmetrics = \"off\"\nstatus = \"{status}\"\n{}", links(PLAIN)))
+    };
+    let status = "bridge.toml:3: bridge.status: ";
+    check("bridge.toml").fails(1, &[status, "bridge.toml is there, and is no socket"]);
+    let end = check("nowhere/status.sock");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&["warning: ", status, "there is no directory", "RuntimeDirectory"]);
+    let _socket = UnixListener::bind(folder.path("status.sock")).unwrap();
+    for good in ["status.sock", "other.sock", "off"] {
+        let end = check(good);
+        assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{good}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_failure_and_none_a_wrong_usage() {
+    let folder = Folder::new();
+    let missing = folder.path("missing.toml");
+    check(&missing).fails(1, &["missing.toml: it cannot be read: No such file", "check its name"]);
+    check(folder.0.path()).fails(1, &["it cannot be read: Is a directory"]);
+    Program::run("check", "").fails(2, &["<CONFIG.toml>"]);
+    Program::run("check a b", "").fails(2, &["unexpected argument 'b'"]);
+    let help = Program::run("check --help", "");
+    assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+}
