@@ -59,9 +59,9 @@ pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
     if file.mistakes.is_empty() { Ok(file) } else { Err(all(Exit::Failed, &file.source, file.mistakes)) }
 }
 
-/// Tells every mistake.
+/// Tells every mistake, as `check` does.
 fn all(exit: Exit, source: &Source, mistakes: Vec<Mistake>) -> Failure {
-    located(source, mistakes).for_each(|mistake| exit::say(format_args!("error: {mistake}")));
+    located(source, mistakes).for_each(|mistake| exit::say(format_args!("{mistake}")));
     Failure::Told(exit)
 }
 
