@@ -9,7 +9,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Credentials, PemSource};
-use super::inspect;
+use super::inspect::{self, VouchesFor};
 use super::warning::CredentialWarning;
 
 /// Files larger than this in a directory of certificates are something else.
@@ -40,9 +40,10 @@ pub(super) struct Material {
     pub(super) warnings: Vec<CredentialWarning>,
 }
 
-/// The certificate of a CA that we trust.
+/// The certificate of a CA that we trust, or one that we trust for itself.
 pub(super) struct Ca {
     pub(super) der: CertificateDer<'static>,
+    pub(super) vouches_for: VouchesFor,
     kind: CredentialKind,
     file: String,
     number: usize,
@@ -130,12 +131,12 @@ impl Material {
     pub(super) fn trust<E: ToString>(
         &mut self,
         credentials: &Credentials,
-        mut add: impl FnMut(&CertificateDer<'static>) -> Result<(), E>,
+        mut add: impl FnMut(&Ca) -> Result<(), E>,
     ) -> Result<(), CredentialError> {
         let mut last = None;
         let mut taken = false;
         for ca in &self.cas {
-            match add(&ca.der) {
+            match add(ca) {
                 Ok(()) => taken = true,
                 Err(error) => {
                     let reason = error.to_string();
@@ -164,11 +165,12 @@ fn cas(
     let mut found: Vec<Ca> = Vec::new();
     let mut take = |kind, file: &str, ders: Vec<CertificateDer<'static>>| {
         for (number, der) in (1..).zip(ders) {
-            if !inspect::may_be_trusted(&der) {
+            let vouches_for = inspect::vouches_for(&der);
+            if vouches_for == VouchesFor::Nobody {
                 let reason = "it is not the certificate of a CA".to_owned();
                 warnings.push(CredentialWarning::CaLeftOut { file: file.to_owned(), number, reason });
             } else if !found.iter().any(|known| known.der == der) {
-                found.push(Ca { der, kind, file: file.to_owned(), number });
+                found.push(Ca { der, vouches_for, kind, file: file.to_owned(), number });
             }
         }
     };

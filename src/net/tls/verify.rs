@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use tokio_rustls::rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use tokio_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
 };
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
 use super::error::TlsError;
+use super::inspect;
 use super::via_openssl::OpenSslMutual;
 
 /// Which side of a connection shows a certificate.
@@ -34,12 +38,30 @@ pub(super) fn server_name(credentials: &Credentials) -> Result<Option<ServerName
         .map_err(|_| credentials.error(CredentialKind::VerifyName, CredentialFault::BadName))
 }
 
+/// Certificates that a peer's may lead to.
+#[derive(Debug)]
+struct Anchors {
+    roots: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+impl Anchors {
+    fn new(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Self, VerifierBuilderError> {
+        let roots = Arc::new(roots);
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider)).build()?;
+        Ok(Anchors { roots, clients })
+    }
+}
+
 /// Checks the peer's certificate: the chain always, the name when one was asked for.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
-    roots: Arc<RootCertStore>,
+    cas: Option<Anchors>,
+    /// What is trusted for itself alone: rustls would take each for a CA.
+    alone: Vec<(CertificateDer<'static>, Anchors)>,
+    hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
-    clients: Arc<dyn ClientCertVerifier>,
     name: Option<ServerName<'static>>,
     standby: Option<Arc<OpenSslMutual>>,
 }
@@ -47,20 +69,27 @@ pub(super) struct PeerVerifier {
 impl PeerVerifier {
     /// `standby` is asked about certificates that rustls does not take.
     pub(super) fn new(
-        roots: Arc<RootCertStore>,
+        cas: RootCertStore,
+        alone: Vec<(CertificateDer<'static>, RootCertStore)>,
         provider: &Arc<CryptoProvider>,
         name: Option<ServerName<'static>>,
         standby: Option<Arc<OpenSslMutual>>,
     ) -> Result<Self, VerifierBuilderError> {
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider)).build()?;
-        Ok(PeerVerifier {
-            roots,
-            algorithms: provider.signature_verification_algorithms,
-            clients,
-            name,
-            standby,
-        })
+        let cas = if cas.is_empty() { None } else { Some(Anchors::new(cas, provider)?) };
+        let alone = alone
+            .into_iter()
+            .map(|(der, itself)| Ok((der, Anchors::new(itself, provider)?)))
+            .collect::<Result<Vec<_>, VerifierBuilderError>>()?;
+        let all = cas.iter().chain(alone.iter().map(|(_, itself)| itself));
+        let hints = all.flat_map(|anchors| anchors.clients.root_hint_subjects()).cloned().collect();
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(PeerVerifier { cas, alone, hints, algorithms, name, standby })
+    }
+
+    /// What this certificate has to lead to.
+    fn anchors(&self, leaf: &CertificateDer<'_>) -> Result<&Anchors, Error> {
+        let itself = self.alone.iter().find(|(der, _)| der == leaf).map(|(_, itself)| itself);
+        itself.or(self.cas.as_ref()).ok_or_else(|| CertificateError::UnknownIssuer.into())
     }
 
     /// Whether a side that listens may show this chain.
@@ -73,7 +102,7 @@ impl PeerVerifier {
         let parsed = ParsedCertificate::try_from(leaf)?;
         verify_server_cert_signed_by_trust_anchor(
             &parsed,
-            &self.roots,
+            &self.anchors(leaf)?.roots,
             intermediates,
             now,
             self.algorithms.all,
@@ -89,27 +118,81 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<(), Error> {
         ParsedCertificate::try_from(leaf)?;
-        self.clients.verify_client_cert(leaf, intermediates, now).map_err(name_the_foreign)?;
+        let clients = &self.anchors(leaf)?.clients;
+        clients.verify_client_cert(leaf, intermediates, now).map_err(name_the_foreign)?;
         Ok(())
     }
 
-    /// Of what only OpenSSL takes, hears it out: it knows whether our CA stands behind it.
+    /// OpenSSL, if it is there and the certificate is of a kind that it alone takes.
+    fn standby_for(&self, leaf: &CertificateDer<'_>) -> Option<&OpenSslMutual> {
+        self.standby.as_deref().filter(|_| inspect::takes_openssl(leaf))
+    }
+
+    /// Of what only OpenSSL takes, hears it out: it knows whether our CA stands behind it. If so the handshake goes
+    /// on, and fails in [`PeerVerifier::prove`].
     fn second_opinion(
         &self,
         error: Error,
         side: Showing,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-    ) -> Error {
-        let Some(standby) = &self.standby else { return error };
+    ) -> Result<(), Error> {
+        let Some(standby) = self.standby_for(leaf) else { return Err(error) };
         match TlsError::from_rustls(&error) {
-            TlsError::PeerVersion1 | TlsError::PeerIsCa => {
-                match standby.consider(side, leaf, intermediates) {
-                    Err(TlsError::PeerForeign) => CertificateError::UnknownIssuer.into(),
-                    _ => error,
-                }
-            }
-            _ => error,
+            TlsError::PeerVersion1 | TlsError::PeerIsCa => match standby.check(side, leaf, intermediates) {
+                Ok(()) => Ok(()),
+                Err(TlsError::PeerForeign) => Err(CertificateError::UnknownIssuer.into()),
+                Err(verdict) => Err(ByOpenSsl(verdict).into()),
+            },
+            _ => Err(error),
+        }
+    }
+
+    /// The peer's proof that it holds the key of its certificate, where only OpenSSL takes that: then OpenSSL takes
+    /// over, at the next connection, so it is an error in any case. A certificate alone, which anybody may have seen,
+    /// does not bring that about. `None` for all other certificates.
+    fn prove(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Option<Error> {
+        let standby = self.standby_for(leaf)?;
+        let holds_the_key = inspect::public_key(leaf).is_some_and(|(algorithm, key)| {
+            let known = self.algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
+            known
+                .flat_map(|(_, candidates)| candidates.iter())
+                .filter(|candidate| *candidate.public_key_alg_id() == *algorithm)
+                .any(|candidate| candidate.verify_signature(&key, message, signed.signature()).is_ok())
+        });
+        if !holds_the_key {
+            return Some(CertificateError::BadSignature.into());
+        }
+        standby.choose();
+        Some(ByOpenSsl(TlsError::OpenSslNext).into())
+    }
+
+    fn check_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self.prove(message, leaf, signed) {
+            Some(error) => Err(error),
+            None => verify_tls12_signature(message, leaf, signed, &self.algorithms),
+        }
+    }
+
+    fn check_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self.prove(message, leaf, signed) {
+            Some(error) => Err(error),
+            None => verify_tls13_signature(message, leaf, signed, &self.algorithms),
         }
     }
 
@@ -142,6 +225,17 @@ pub(super) fn is_webpki(error: &CertificateError, variant: &str) -> bool {
     matches!(error, CertificateError::Other(other) if other.to_string() == variant)
 }
 
+/// What OpenSSL had to say of a certificate that rustls does not take.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ByOpenSsl(pub(super) TlsError);
+
+impl From<ByOpenSsl> for Error {
+    fn from(verdict: ByOpenSsl) -> Self {
+        CertificateError::Other(OtherError(Arc::new(verdict))).into()
+    }
+}
+
 impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
@@ -153,7 +247,7 @@ impl ServerCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.check_server(end_entity, intermediates, now)
-            .map_err(|error| self.second_opinion(error, Showing::Server, end_entity, intermediates))?;
+            .or_else(|error| self.second_opinion(error, Showing::Server, end_entity, intermediates))?;
         self.check_name(end_entity)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -164,7 +258,7 @@ impl ServerCertVerifier for PeerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.clients.verify_tls12_signature(message, cert, dss)
+        self.check_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -173,7 +267,7 @@ impl ServerCertVerifier for PeerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.clients.verify_tls13_signature(message, cert, dss)
+        self.check_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -183,7 +277,7 @@ impl ServerCertVerifier for PeerVerifier {
 
 impl ClientCertVerifier for PeerVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.clients.root_hint_subjects()
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -193,7 +287,7 @@ impl ClientCertVerifier for PeerVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         self.check_client(end_entity, intermediates, now)
-            .map_err(|error| self.second_opinion(error, Showing::Client, end_entity, intermediates))?;
+            .or_else(|error| self.second_opinion(error, Showing::Client, end_entity, intermediates))?;
         self.check_name(end_entity)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -204,7 +298,7 @@ impl ClientCertVerifier for PeerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.clients.verify_tls12_signature(message, cert, dss)
+        self.check_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -213,7 +307,7 @@ impl ClientCertVerifier for PeerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.clients.verify_tls13_signature(message, cert, dss)
+        self.check_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

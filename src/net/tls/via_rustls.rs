@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
 use super::error::TlsError;
+use super::inspect::VouchesFor;
 use super::material::{KeySection, Material, Raw, key_section};
 use super::verify::{PeerVerifier, server_name};
 use super::via_openssl::OpenSslMutual;
@@ -40,8 +41,17 @@ impl RustlsMutual {
     ) -> Result<Self, CredentialError> {
         let provider = Arc::new(ring::default_provider());
         let wrong = |kind| move |error| credentials.error(kind, fault(&error));
-        let mut roots = RootCertStore::empty();
-        material.trust(credentials, |der| roots.add(der.clone()))?;
+        let mut cas = RootCertStore::empty();
+        let mut alone = Vec::new();
+        material.trust(credentials, |ca| match ca.vouches_for {
+            VouchesFor::Itself => {
+                let mut itself = RootCertStore::empty();
+                itself.add(ca.der.clone())?;
+                alone.push((ca.der.clone(), itself));
+                Ok(())
+            }
+            _ => cas.add(ca.der.clone()),
+        })?;
         let key = private_key(raw).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
 
         let leaf = material.chain.first().ok_or_else(|| {
@@ -53,7 +63,7 @@ impl RustlsMutual {
         let key = Arc::new(SingleCertAndKey::from(key));
 
         let name = server_name(credentials)?;
-        let verifier = PeerVerifier::new(Arc::new(roots), &provider, name, standby).map_err(|error| {
+        let verifier = PeerVerifier::new(cas, alone, &provider, name, standby).map_err(|error| {
             let fault = CredentialFault::UnusableCertificate(error.to_string());
             credentials.error(CredentialKind::Cafile, fault)
         })?;

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use rcgen::IsCa;
+
 use super::pairings::all_well;
 use super::pki::Ca;
 use super::*;
@@ -96,6 +98,31 @@ async fn a_peers_certificate_among_the_cas_makes_no_ca_of_it() {
     }
     // One that vouches only for itself may stand there, as in OpenSSL.
     all_well(&trusting(&both), &ca.credentials(), "with a leaf among the CAs").await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_vouches_for_itself_vouches_for_nobody_else() {
+    let ca = Ca::new("ca");
+    let itself = Ca::self_signed("itself", IsCa::ExplicitNoCa);
+    let unsaid = Ca::self_signed("unsaid", IsCa::NoCa);
+    for alone in [&itself, &unsaid] {
+        let ours = ca.leaf(|_| ());
+        let cas = [ca.pem(), alone.pem()].concat();
+        let trusting_both = Credentials::from_pem(cas.as_str(), ours.chain.as_str(), ours.key.as_str());
+        let trusting_it = Credentials::from_pem(alone.pem(), ours.chain.as_str(), ours.key.as_str());
+        let own = alone.as_leaf().trusting(&ca);
+        let leaf = alone.leaf(|_| ());
+        let below = Credentials::from_pem(ca.pem(), [&leaf.chain, alone.pem()].concat(), leaf.key);
+        for trusting in [&trusting_both, &trusting_it] {
+            all_well(trusting, &own, "a certificate of its own").await;
+            for backend in BACKENDS {
+                let ours = End::load(&trusting.clone().backend(*backend), &VERSIONS);
+                let theirs = End::load(&below, &VERSIONS);
+                assert!(meet(&theirs, &ours).await.1.is_err(), "{backend:?}");
+                assert!(meet(&ours, &theirs).await.0.is_err(), "{backend:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
