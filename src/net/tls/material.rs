@@ -10,6 +10,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Credentials, PemSource};
 use super::inspect::{self, VouchesFor};
+use super::passphrase::Passphrase;
 use super::warning::CredentialWarning;
 
 /// Files larger than this in a directory of certificates are something else.
@@ -114,10 +115,17 @@ impl Material {
         key_section(&raw.keyfile).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let chain = certificates(&raw.certificate)
             .map_err(|fault| credentials.error(CredentialKind::Certificate, fault))?;
-        if let PemSource::File(path) = &credentials.keyfile
-            && key_is_exposed(path, &raw.keyfile)
+        let is_open = matches!(key_section(&raw.keyfile), Ok(KeySection::Open(_)));
+        if let (PemSource::File(path), true) = (&credentials.keyfile, is_open)
+            && is_exposed(path)
         {
             warnings.push(CredentialWarning::KeyExposed { keyfile: path.display().to_string() });
+        }
+        // A key that is encrypted keeps its secret as well as its passphrase is kept.
+        if let (Some(path), false) = (credentials.passphrase.as_ref().and_then(Passphrase::file), is_open)
+            && is_exposed(path)
+        {
+            warnings.push(CredentialWarning::PassphraseExposed { file: path.display().to_string() });
         }
         Ok(Material { cas, chain, warnings })
     }
@@ -305,17 +313,15 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether others than its owner can read the key; one that is encrypted keeps its secret from them.
+/// Whether others than its owner can read it.
 #[cfg(unix)]
-fn key_is_exposed(path: &Path, pem: &[u8]) -> bool {
+fn is_exposed(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     const GROUP_OR_OTHERS_READ: u32 = 0o044;
-    matches!(key_section(pem), Ok(KeySection::Open(_)))
-        && std::fs::metadata(path)
-            .is_ok_and(|metadata| metadata.permissions().mode() & GROUP_OR_OTHERS_READ != 0)
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & GROUP_OR_OTHERS_READ != 0)
 }
 
 #[cfg(not(unix))]
-fn key_is_exposed(_: &Path, _: &[u8]) -> bool {
+fn is_exposed(_: &Path) -> bool {
     false
 }

@@ -46,9 +46,10 @@ impl MutualTls {
         credentials: &Credentials,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
-        let loaded = Loaded::new(credentials, &Raw::read(credentials)?, versions)?;
+        let credentials = credentials.settled()?;
+        let loaded = Loaded::new(&credentials, &Raw::read(&credentials)?, versions)?;
         Ok(MutualTls(Arc::new(Shared {
-            credentials: credentials.clone(),
+            credentials,
             versions: versions.to_vec(),
             loaded: RwLock::new(Arc::new(loaded)),
         })))

@@ -144,6 +144,7 @@ async fn an_encrypted_key_opens_with_its_passphrase() {
     let file = dir.path().join("passphrase");
     for content in ["secret", "secret\n", "secret\r\n"] {
         std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         let credentials = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::from_file(&file));
         assert_eq!(*credentials.load().unwrap().warnings(), []);
     }
@@ -171,6 +172,21 @@ fn a_passphrase_that_is_not_there() {
     assert!(matches!(error.fault, CredentialFault::Unreadable(_)), "{error}");
     std::fs::write(&file, "\n").unwrap();
     assert!(matches!(load().fault, CredentialFault::EmptyPassphrase), "{}", load());
+}
+
+#[test]
+fn a_pipe_is_read_once_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let [passphrase, key] = ["passphrase", "key"].map(|name| dir.path().join(name));
+    for (pipe, content) in [(&passphrase, b"secret\n".to_vec()), (&key, fixture("rsa.encrypted-pkcs8.key"))] {
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::write(pipe, content).unwrap());
+    }
+    let credentials = Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), &key);
+    let tls = credentials.passphrase(Passphrase::from_file(&passphrase)).load().unwrap();
+    // Nobody writes to them any more.
+    assert!(!tls.reload().unwrap());
 }
 
 #[test]
@@ -233,6 +249,19 @@ fn a_key_that_others_can_read_is_warned_about() {
         fixture_path("rsa.pem"),
         fixture_path("rsa.encrypted-pkcs8.key"),
     );
-    let loaded = credentials.passphrase(Passphrase::new("secret")).load().unwrap();
+    let loaded = credentials.clone().passphrase(Passphrase::new("secret")).load().unwrap();
     assert_eq!(*loaded.warnings(), []);
+    // As long as they cannot read that.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passphrase");
+    std::fs::write(&file, "secret").unwrap();
+    let credentials = credentials.passphrase(Passphrase::from_file(&file));
+    for backend in BACKENDS {
+        for (mode, exposed) in [(0o600, false), (0o640, true)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let loaded = credentials.clone().backend(*backend).load().unwrap();
+            let expected = CredentialWarning::PassphraseExposed { file: file.display().to_string() };
+            assert_eq!(*loaded.warnings(), [expected][usize::from(!exposed)..]);
+        }
+    }
 }
