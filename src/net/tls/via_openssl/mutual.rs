@@ -95,7 +95,8 @@ impl OpenSslMutual {
             param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
             match name.parse::<IpAddr>() {
                 Ok(ip) => param.set_ip(ip),
-                Err(_) => param.set_host(name),
+                // A name may end in the dot of the root, which certificates leave out.
+                Err(_) => param.set_host(name.strip_suffix('.').unwrap_or(name)),
             }
             .map_err(fail(CredentialKind::VerifyName))?;
         }
