@@ -1,5 +1,8 @@
 //! Looking into certificates, for what the TLS libraries do not tell.
 
+use std::time::Duration;
+
+use tokio_rustls::rustls::pki_types::UnixTime;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::Sequence;
 use x509_parser::prelude::FromDer;
@@ -45,6 +48,17 @@ pub(in crate::net) fn takes_openssl(der: &[u8]) -> bool {
 /// Whether it is an X.509 version 1 certificate.
 pub(super) fn is_version1(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1)
+}
+
+/// From when until when it is valid; what cannot be read is left to the TLS library to refuse.
+pub(super) fn times(der: &[u8]) -> (UnixTime, UnixTime) {
+    let (from, until) = X509Certificate::from_der(der).map_or((0, i64::MAX), |(_, certificate)| {
+        let validity = certificate.validity();
+        (validity.not_before.timestamp(), validity.not_after.timestamp())
+    });
+    [from, until]
+        .map(|time| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(time).unwrap_or(0))))
+        .into()
 }
 
 /// The algorithm and the key in a certificate, as rustls' algorithms want them: what is in the `AlgorithmIdentifier`, and

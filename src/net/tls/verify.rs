@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
+use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
 };
 
+use super::anchors::{Anchors, Chain};
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
 use super::error::TlsError;
@@ -38,22 +38,6 @@ pub(super) fn server_name(credentials: &Credentials) -> Result<Option<ServerName
         .map_err(|_| credentials.error(CredentialKind::VerifyName, CredentialFault::BadName))
 }
 
-/// Certificates that a peer's may lead to.
-#[derive(Debug)]
-struct Anchors {
-    roots: Arc<RootCertStore>,
-    clients: Arc<dyn ClientCertVerifier>,
-}
-
-impl Anchors {
-    fn new(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Self, VerifierBuilderError> {
-        let roots = Arc::new(roots);
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider)).build()?;
-        Ok(Anchors { roots, clients })
-    }
-}
-
 /// Checks the peer's certificate: the chain always, the name when one was asked for.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
@@ -67,60 +51,38 @@ pub(super) struct PeerVerifier {
 }
 
 impl PeerVerifier {
-    /// `standby` is asked about certificates that rustls does not take.
+    /// `cas` are trusted for all that they sign, each of `alone` for itself. `standby` is asked about certificates
+    /// that rustls does not take.
     pub(super) fn new(
-        cas: RootCertStore,
-        alone: Vec<(CertificateDer<'static>, RootCertStore)>,
+        cas: &[CertificateDer<'static>],
+        alone: &[CertificateDer<'static>],
         provider: &Arc<CryptoProvider>,
         name: Option<ServerName<'static>>,
         standby: Option<Arc<OpenSslMutual>>,
     ) -> Result<Self, VerifierBuilderError> {
-        let cas = if cas.is_empty() { None } else { Some(Anchors::new(cas, provider)?) };
-        let alone = alone
-            .into_iter()
-            .map(|(der, itself)| Ok((der, Anchors::new(itself, provider)?)))
-            .collect::<Result<Vec<_>, VerifierBuilderError>>()?;
-        let all = cas.iter().chain(alone.iter().map(|(_, itself)| itself));
-        let hints = all.flat_map(|anchors| anchors.clients.root_hint_subjects()).cloned().collect();
+        let cas = Anchors::new(cas, provider)?;
+        let mut itself = Vec::new();
+        for der in alone {
+            itself.extend(Anchors::new(std::slice::from_ref(der), provider)?.map(|it| (der.clone(), it)));
+        }
+        let all = cas.iter().chain(itself.iter().map(|(_, itself)| itself));
+        let hints = all.flat_map(Anchors::names).cloned().collect();
         let algorithms = provider.signature_verification_algorithms;
-        Ok(PeerVerifier { cas, alone, hints, algorithms, name, standby })
+        Ok(PeerVerifier { cas, alone: itself, hints, algorithms, name, standby })
     }
 
-    /// What this certificate has to lead to.
-    fn anchors(&self, leaf: &CertificateDer<'_>) -> Result<&Anchors, Error> {
-        let itself = self.alone.iter().find(|(der, _)| der == leaf).map(|(_, itself)| itself);
-        itself.or(self.cas.as_ref()).ok_or_else(|| CertificateError::UnknownIssuer.into())
+    /// Whether that side of a connection may show this chain.
+    pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
+        ParsedCertificate::try_from(chain.leaf)?;
+        let itself = self.alone.iter().find(|(der, _)| der == chain.leaf).map(|(_, itself)| itself);
+        let anchors = itself.or(self.cas.as_ref()).ok_or(CertificateError::UnknownIssuer)?;
+        anchors.check(chain).map_err(name_the_foreign)
     }
 
-    /// Whether a side that listens may show this chain.
-    pub(super) fn check_server(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let parsed = ParsedCertificate::try_from(leaf)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &parsed,
-            &self.anchors(leaf)?.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )
-        .map_err(name_the_foreign)
-    }
-
-    /// Whether a side that connects may show this chain.
-    pub(super) fn check_client(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        ParsedCertificate::try_from(leaf)?;
-        let clients = &self.anchors(leaf)?.clients;
-        clients.verify_client_cert(leaf, intermediates, now).map_err(name_the_foreign)?;
-        Ok(())
+    /// As [`PeerVerifier::check`], for a peer: with its name, and with OpenSSL's opinion.
+    fn check_peer(&self, chain: &Chain<'_>) -> Result<(), Error> {
+        self.check(chain).or_else(|error| self.second_opinion(error, chain))?;
+        self.check_name(chain.leaf)
     }
 
     /// OpenSSL, if it is there and the certificate is of a kind that it alone takes.
@@ -130,13 +92,8 @@ impl PeerVerifier {
 
     /// Of what only OpenSSL takes, hears it out: it knows whether our CA stands behind it. If so the handshake goes
     /// on, and fails in [`PeerVerifier::prove`].
-    fn second_opinion(
-        &self,
-        error: Error,
-        side: Showing,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> Result<(), Error> {
+    fn second_opinion(&self, error: Error, chain: &Chain<'_>) -> Result<(), Error> {
+        let &Chain { side, leaf, intermediates, .. } = chain;
         let Some(standby) = self.standby_for(leaf) else { return Err(error) };
         match TlsError::from_rustls(&error) {
             TlsError::PeerVersion1 | TlsError::PeerIsCa => match standby.check(side, leaf, intermediates) {
@@ -246,9 +203,7 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check_server(end_entity, intermediates, now)
-            .or_else(|error| self.second_opinion(error, Showing::Server, end_entity, intermediates))?;
-        self.check_name(end_entity)?;
+        self.check_peer(&Chain { side: Showing::Server, leaf: end_entity, intermediates, now })?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -286,9 +241,7 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check_client(end_entity, intermediates, now)
-            .or_else(|error| self.second_opinion(error, Showing::Client, end_entity, intermediates))?;
-        self.check_name(end_entity)?;
+        self.check_peer(&Chain { side: Showing::Client, leaf: end_entity, intermediates, now })?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -103,8 +103,9 @@ async fn a_peers_certificate_among_the_cas_makes_no_ca_of_it() {
 #[tokio::test]
 async fn a_certificate_that_vouches_for_itself_vouches_for_nobody_else() {
     let ca = Ca::new("ca");
-    let itself = Ca::self_signed("itself", IsCa::ExplicitNoCa);
-    let unsaid = Ca::self_signed("unsaid", IsCa::NoCa);
+    let [itself, unsaid] = [IsCa::ExplicitNoCa, IsCa::NoCa].map(|is_ca| {
+        Ca::self_signed("itself", |params| (params.is_ca, params.key_usages) = (is_ca, Vec::new()))
+    });
     for alone in [&itself, &unsaid] {
         let ours = ca.leaf(|_| ());
         let cas = [ca.pem(), alone.pem()].concat();

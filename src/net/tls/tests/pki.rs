@@ -45,9 +45,9 @@ impl Ca {
     }
 
     /// A certificate that signed itself, and signs others whatever it says of itself.
-    pub(super) fn self_signed(name: &str, is_ca: IsCa) -> Ca {
+    pub(super) fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
         let mut params = ca_params(name);
-        (params.is_ca, params.key_usages) = (is_ca, Vec::new());
+        change(&mut params);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let root = issuer.pem();
         Ca { issuer, path: String::new(), root }
