@@ -17,7 +17,8 @@ use super::passphrase::Passphrase;
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// The certificates of the CAs that we trust to sign a peer's: one or several. This or
-    /// [`Credentials::capath`] is needed; both together are trusted alike.
+    /// [`Credentials::capath`] is needed; both together are trusted alike. One that is no CA's, but signed itself, is
+    /// trusted for itself alone.
     pub cafile: Option<PemSource>,
     /// A directory of such certificates. Every file in it that holds certificates in PEM counts, whatever
     /// its name: hashed names (`openssl rehash`), as Zeek needs them, are fine and not needed.
@@ -40,7 +41,7 @@ pub struct Credentials {
 pub enum Backend {
     /// rustls, as long as it will do. Where it cannot use our own certificate, key or CA, or one of
     /// our CAs is an X.509 version 1 certificate (whose site likely has such leaves), OpenSSL from the
-    /// start; where a peer shows a certificate of our CA that only OpenSSL takes, OpenSSL from the next
+    /// start; where a peer has a certificate of our CA that only OpenSSL takes (and its key), OpenSSL from the next
     /// connection on ([`super::TlsError::OpenSslNext`]). Both are logged. Without the feature
     /// `openssl`, the same as [`Backend::Rustls`].
     #[default]
