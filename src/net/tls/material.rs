@@ -98,6 +98,9 @@ fn directory(path: &Path) -> std::io::Result<Vec<CaFile>> {
         let file = entry?.path();
         let content = match std::fs::metadata(&file) {
             Ok(metadata) if metadata.is_file() && metadata.len() <= LARGEST_CA_FILE => std::fs::read(&file),
+            Ok(metadata) if metadata.is_file() => {
+                Err(std::io::Error::other(format!("it is larger than {LARGEST_CA_FILE} bytes")))
+            }
             Ok(_) => continue,
             Err(error) => Err(error),
         };
