@@ -215,6 +215,24 @@ async fn anonymous_tls_is_told_without_openssl_and_entered_with_it() {
     assert!(json["notes"][0].as_str().unwrap().contains("--features openssl"), "{json}");
 }
 
+/// What agrees to that cipher suite, and then goes no further.
+#[cfg(feature = "openssl")]
+#[test]
+fn anonymous_tls_without_a_broker_in_it_is_not_reached_by_any_options() {
+    let address = serve(|mut stream| {
+        if first_words(&mut stream).starts_with(b"\x16") {
+            let mut server_hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03".to_vec();
+            server_hello.extend([7; 32]);
+            server_hello.extend(b"\x00\xc0\x19\x00");
+            let _ = stream.write_all(&server_hello);
+        }
+    });
+    let end = Program::run(&format!("probe {address} --json"), "");
+    assert_ne!(end.code, Some(0), "{end:?}");
+    let json = &end.json()[0];
+    assert_eq!((&json["found"], &json["options"]), (&json!("anonymous"), &Json::Null), "{json}");
+}
+
 #[test]
 fn nothing_is_exit_code_3() {
     // Nobody else gets the port while it is bound here, and nobody listens on it.
@@ -299,6 +317,15 @@ fn strangers_are_named_by_their_first_words() {
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         })
     };
+    // Byte by byte, after so much was heard at most.
+    let in_pieces = |hears: usize, words: &'static [u8]| {
+        serve(move |mut stream| {
+            stream.set_nodelay(true).unwrap();
+            let _ = stream.read(&mut vec![0; hears]);
+            words.iter().for_each(|byte| stream.write_all(&[*byte]).unwrap());
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        })
+    };
     let fixture = |name| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name);
     for (address, code, found, summary) in [
         (answers(b"SSH-2.0-OpenSSH_9.9\r\n"), 6, "other", "an SSH server: SSH-2.0-OpenSSH_9.9"),
@@ -315,6 +342,8 @@ fn strangers_are_named_by_their_first_words() {
             "something that says: 220 mail\\x1b[2J\\xff ESMTP",
         ),
         (answers(b"\0\0\0\x01\x63"), 6, "other", "something that says: \\x00\\x00\\x00\\x01c"),
+        (in_pieces(0, b"SSH-2.0-x\r\n"), 6, "other", "an SSH server: SSH-2.0-x"),
+        (in_pieces(100, b"HTTP/1.1 400 Bad Request\r\n\r\n"), 6, "other", "(HTTP): HTTP/1.1 400 Bad Request"),
         (serve(drop), 6, "other", "it takes connections, and closes them without a word"),
         (
             serve(|mut stream| {

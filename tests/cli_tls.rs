@@ -342,3 +342,13 @@ fn help_tells_of_every_tls_option() {
         }
     }
 }
+
+#[test]
+fn without_certificates_a_hangup_is_no_end() {
+    let mut tap = Program::start("tap --topic /t --listen 127.0.0.1:0 --tls off -v");
+    tap.address();
+    tap.signal("HUP");
+    tap.says("there are no certificates to read again");
+    tap.signal("TERM");
+    assert_eq!(tap.end_by_itself().code, Some(0));
+}

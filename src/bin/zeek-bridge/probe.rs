@@ -84,7 +84,7 @@ impl Verdict {
                     }
                 };
                 let mut verdict = Verdict {
-                    reach: reach(&["--tls", "anonymous"], &[]),
+                    reach: reach(&["--tls", "anonymous"], &[]).filter(|_| exit.is_none()),
                     ..verdict("anonymous", summary, exit)
                 };
                 if cfg!(not(feature = "openssl")) {

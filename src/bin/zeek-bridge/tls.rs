@@ -192,17 +192,25 @@ fn list(names: &[&str]) -> String {
 
 /// From now on takes up certificates that are renewed: when their files change, and on SIGHUP.
 pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
-    let Tls::Mutual(mutual) = tls else { return Ok(()) };
-    tokio::spawn(mutual.watch_files(LOOK_EVERY));
+    let mutual = match tls {
+        Tls::Mutual(mutual) => Some(mutual.clone()),
+        // A SIGHUP is no reason to end, whatever there is to reload.
+        _ => None,
+    };
+    if let Some(mutual) = &mutual {
+        tokio::spawn(mutual.watch_files(LOOK_EVERY));
+    }
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())
             .map_err(|error| Failure::failed(format!("cannot listen for SIGHUP: {error}")))?;
-        let mutual = mutual.clone();
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                reload(mutual.clone()).await;
+                match &mutual {
+                    Some(mutual) => reload(mutual.clone()).await,
+                    None => tracing::info!("SIGHUP: there are no certificates to read again"),
+                }
             }
         });
     }

@@ -102,13 +102,20 @@ pub(super) async fn first_words(mut tcp: TcpStream, ours: &[u8], deadline: Insta
     let mut words = BytesMut::new();
     let asking = async {
         tcp.write_all(ours).await?;
-        tcp.read_buf(&mut words).await
+        while tcp.read_buf(&mut words).await? > 0 && is_unfinished(&words) {}
+        io::Result::Ok(())
     };
-    match timeout_at(deadline, asking).await {
-        Ok(Ok(1..)) => Stranger::of(&words),
-        Ok(_) => Stranger::Closed,
-        Err(_) => Stranger::Silent,
+    let ended = timeout_at(deadline, asking).await;
+    match (words.is_empty(), ended) {
+        (false, _) => Stranger::of(&words),
+        (true, Ok(_)) => Stranger::Closed,
+        (true, Err(_)) => Stranger::Silent,
     }
+}
+
+/// Whether these are the beginning of a line of text.
+fn is_unfinished(words: &[u8]) -> bool {
+    words.len() < FIRST_WORDS && words.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// How a talk ended.
@@ -138,6 +145,9 @@ pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> A
     };
     let end = timeout_at(deadline, talk.run()).await.unwrap_or(End::Timeout);
     let Some(mut broker) = talk.broker.take() else {
+        if matches!(end, End::Odd(_)) {
+            let _ = timeout_at(deadline, talk.hear_out()).await;
+        }
         return match end {
             End::Tls(error) => Answer::Tls(error),
             _ if !talk.first.is_empty() => Answer::Other(Stranger::of(&talk.first)),
@@ -202,6 +212,11 @@ impl Talk {
         let room = FIRST_WORDS.saturating_sub(self.first.len());
         self.first.extend(self.input.iter().skip(before).take(room));
         Ok(count)
+    }
+
+    /// A line of text may come in pieces.
+    async fn hear_out(&mut self) {
+        while is_unfinished(&self.first) && self.read().await.unwrap_or(0) > 0 {}
     }
 
     async fn heard(&mut self, message: Handshake) -> Option<End> {

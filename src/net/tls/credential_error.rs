@@ -69,6 +69,9 @@ pub enum CredentialFault {
     /// The file is not there, or may not be read.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
+    /// A pipe or a device stands where a file was.
+    #[error("it is no file, and could keep us waiting for ever")]
+    NotAFile,
     /// There is nothing in it that PEM consists of.
     #[error("it is not PEM: there is no `-----BEGIN` line in it")]
     NotPem,
@@ -138,6 +141,7 @@ impl fmt::Display for CredentialError {
         }
         match (fault, kind) {
             (CredentialFault::Unreadable(_), _) => write!(f, "check its name and its permissions"),
+            (CredentialFault::NotAFile, _) => write!(f, "put a file there"),
             (CredentialFault::NotPem, CredentialKind::Keyfile) => {
                 write!(
                     f,

@@ -1,7 +1,7 @@
 //! Where the certificates and the key come from: PEM, in files or in memory.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::version;
@@ -17,7 +17,8 @@ use super::passphrase::Passphrase;
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// The certificates of the CAs that we trust to sign a peer's: one or several. This or
-    /// [`Credentials::capath`] is needed; both together are trusted alike.
+    /// [`Credentials::capath`] is needed; both together are trusted alike. One that is no CA's, but signed itself, is
+    /// trusted for itself alone.
     pub cafile: Option<PemSource>,
     /// A directory of such certificates. Every file in it that holds certificates in PEM counts, whatever
     /// its name: hashed names (`openssl rehash`), as Zeek needs them, are fine and not needed.
@@ -40,7 +41,7 @@ pub struct Credentials {
 pub enum Backend {
     /// rustls, as long as it will do. Where it cannot use our own certificate, key or CA, or one of
     /// our CAs is an X.509 version 1 certificate (whose site likely has such leaves), OpenSSL from the
-    /// start; where a peer shows a certificate of our CA that only OpenSSL takes, OpenSSL from the next
+    /// start; where a peer has a certificate of our CA that only OpenSSL takes (and its key), OpenSSL from the next
     /// connection on ([`super::TlsError::OpenSslNext`]). Both are logged. Without the feature
     /// `openssl`, the same as [`Backend::Rustls`].
     #[default]
@@ -136,6 +137,22 @@ impl Credentials {
         MutualTls::new(self, &[&version::TLS13, &version::TLS12])
     }
 
+    /// The same, but what can be read only once (a pipe, as `<(command)` makes in a shell) is read now.
+    pub(super) fn settled(&self) -> Result<Self, CredentialError> {
+        let part = |kind, source: &PemSource| source.settled().map_err(|fault| self.error(kind, fault));
+        let cafile = self.cafile.as_ref().map(|source| part(CredentialKind::Cafile, source));
+        let passphrase = self.passphrase.as_ref().map(|passphrase| {
+            passphrase.settled().map_err(|fault| self.error(CredentialKind::Passphrase, fault))
+        });
+        Ok(Credentials {
+            cafile: cafile.transpose()?,
+            certificate: part(CredentialKind::Certificate, &self.certificate)?,
+            keyfile: part(CredentialKind::Keyfile, &self.keyfile)?,
+            passphrase: passphrase.transpose()?,
+            ..self.clone()
+        })
+    }
+
     /// An error about one of the parts.
     pub(super) fn error(&self, kind: CredentialKind, fault: CredentialFault) -> CredentialError {
         let source = match kind {
@@ -164,7 +181,7 @@ impl Credentials {
 /// PEM text in a file or in memory.
 #[derive(Clone)]
 pub enum PemSource {
-    /// A file, read anew at each load.
+    /// A file, read anew at each load. A pipe is read once, by [`Credentials::load`], and waited for.
     File(PathBuf),
     /// What such a file would hold.
     Memory(Vec<u8>),
@@ -173,12 +190,40 @@ pub enum PemSource {
 impl PemSource {
     pub(super) fn read(&self) -> Result<Vec<u8>, CredentialFault> {
         match self {
-            PemSource::File(path) => {
-                std::fs::read(path).map_err(|error| CredentialFault::Unreadable(Arc::new(error)))
-            }
+            PemSource::File(path) => read_file(path),
             PemSource::Memory(pem) => Ok(pem.clone()),
         }
     }
+
+    fn settled(&self) -> Result<Self, CredentialFault> {
+        match self {
+            PemSource::File(path) if is_read_once(path) => Ok(PemSource::Memory(read_pipe(path)?)),
+            other => Ok(other.clone()),
+        }
+    }
+}
+
+/// Whether this is a pipe or a device: what comes out of it may not come again, and keep its reader waiting.
+pub(super) fn is_read_once(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Reads a file, and nothing else that may stand in its place when it is read again.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CredentialFault> {
+    if is_read_once(path) {
+        return Err(CredentialFault::NotAFile);
+    }
+    std::fs::read(path).map_err(unreadable)
+}
+
+/// Reads what can be read only once.
+pub(super) fn read_pipe(path: &Path) -> Result<Vec<u8>, CredentialFault> {
+    tracing::info!("{} is no file: it is read until its end, and not again", path.display());
+    std::fs::read(path).map_err(unreadable)
+}
+
+fn unreadable(error: std::io::Error) -> CredentialFault {
+    CredentialFault::Unreadable(Arc::new(error))
 }
 
 /// The file's name; never its content, which may be a key.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMessage};
 
 use super::credential_error::OR_OPENSSL;
-use super::verify::is_webpki;
+use super::verify::{ByOpenSsl, is_webpki};
 use super::via_openssl;
 
 /// The end of a sentence about a Zeek without certificate options: how to set it up, and how to do without.
@@ -319,7 +319,10 @@ impl TlsError {
                 "the peer does not hold its key, or the key is RSA under 2048 bits".into(),
             ),
             CertificateError::Expired => TlsError::PeerUnusable("it ends before it begins".into()),
-            CertificateError::Other(other) => TlsError::PeerUnusable(other.to_string()),
+            CertificateError::Other(other) => match other.0.downcast_ref() {
+                Some(ByOpenSsl(verdict)) => verdict.clone(),
+                None => TlsError::PeerUnusable(other.to_string()),
+            },
             other => TlsError::PeerUnusable(other.to_string()),
         }
     }

@@ -9,7 +9,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Credentials, PemSource};
-use super::inspect;
+use super::inspect::{self, VouchesFor};
+use super::passphrase::Passphrase;
 use super::warning::CredentialWarning;
 
 /// Files larger than this in a directory of certificates are something else.
@@ -40,9 +41,10 @@ pub(super) struct Material {
     pub(super) warnings: Vec<CredentialWarning>,
 }
 
-/// The certificate of a CA that we trust.
+/// The certificate of a CA that we trust, or one that we trust for itself.
 pub(super) struct Ca {
     pub(super) der: CertificateDer<'static>,
+    pub(super) vouches_for: VouchesFor,
     kind: CredentialKind,
     file: String,
     number: usize,
@@ -96,6 +98,9 @@ fn directory(path: &Path) -> std::io::Result<Vec<CaFile>> {
         let file = entry?.path();
         let content = match std::fs::metadata(&file) {
             Ok(metadata) if metadata.is_file() && metadata.len() <= LARGEST_CA_FILE => std::fs::read(&file),
+            Ok(metadata) if metadata.is_file() => {
+                Err(std::io::Error::other(format!("it is larger than {LARGEST_CA_FILE} bytes")))
+            }
             Ok(_) => continue,
             Err(error) => Err(error),
         };
@@ -113,10 +118,17 @@ impl Material {
         key_section(&raw.keyfile).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let chain = certificates(&raw.certificate)
             .map_err(|fault| credentials.error(CredentialKind::Certificate, fault))?;
-        if let PemSource::File(path) = &credentials.keyfile
-            && key_is_exposed(path, &raw.keyfile)
+        let is_open = matches!(key_section(&raw.keyfile), Ok(KeySection::Open(_)));
+        if let (PemSource::File(path), true) = (&credentials.keyfile, is_open)
+            && is_exposed(path)
         {
             warnings.push(CredentialWarning::KeyExposed { keyfile: path.display().to_string() });
+        }
+        // A key that is encrypted keeps its secret as well as its passphrase is kept.
+        if let (Some(path), false) = (credentials.passphrase.as_ref().and_then(Passphrase::file), is_open)
+            && is_exposed(path)
+        {
+            warnings.push(CredentialWarning::PassphraseExposed { file: path.display().to_string() });
         }
         Ok(Material { cas, chain, warnings })
     }
@@ -130,12 +142,12 @@ impl Material {
     pub(super) fn trust<E: ToString>(
         &mut self,
         credentials: &Credentials,
-        mut add: impl FnMut(&CertificateDer<'static>) -> Result<(), E>,
+        mut add: impl FnMut(&Ca) -> Result<(), E>,
     ) -> Result<(), CredentialError> {
         let mut last = None;
         let mut taken = false;
         for ca in &self.cas {
-            match add(&ca.der) {
+            match add(ca) {
                 Ok(()) => taken = true,
                 Err(error) => {
                     let reason = error.to_string();
@@ -164,11 +176,12 @@ fn cas(
     let mut found: Vec<Ca> = Vec::new();
     let mut take = |kind, file: &str, ders: Vec<CertificateDer<'static>>| {
         for (number, der) in (1..).zip(ders) {
-            if !inspect::may_be_trusted(&der) {
+            let vouches_for = inspect::vouches_for(&der);
+            if vouches_for == VouchesFor::Nobody {
                 let reason = "it is not the certificate of a CA".to_owned();
                 warnings.push(CredentialWarning::CaLeftOut { file: file.to_owned(), number, reason });
             } else if !found.iter().any(|known| known.der == der) {
-                found.push(Ca { der, kind, file: file.to_owned(), number });
+                found.push(Ca { der, vouches_for, kind, file: file.to_owned(), number });
             }
         }
     };
@@ -303,17 +316,15 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether others than its owner can read the key; one that is encrypted keeps its secret from them.
+/// Whether others than its owner can read it.
 #[cfg(unix)]
-fn key_is_exposed(path: &Path, pem: &[u8]) -> bool {
+fn is_exposed(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     const GROUP_OR_OTHERS_READ: u32 = 0o044;
-    matches!(key_section(pem), Ok(KeySection::Open(_)))
-        && std::fs::metadata(path)
-            .is_ok_and(|metadata| metadata.permissions().mode() & GROUP_OR_OTHERS_READ != 0)
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & GROUP_OR_OTHERS_READ != 0)
 }
 
 #[cfg(not(unix))]
-fn key_is_exposed(_: &Path, _: &[u8]) -> bool {
+fn is_exposed(_: &Path) -> bool {
     false
 }

@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod anchors;
 mod anonymous;
 mod credential_error;
 mod credentials;

@@ -46,9 +46,10 @@ impl MutualTls {
         credentials: &Credentials,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
-        let loaded = Loaded::new(credentials, &Raw::read(credentials)?, versions)?;
+        let credentials = credentials.settled()?;
+        let loaded = Loaded::new(&credentials, &Raw::read(&credentials)?, versions)?;
         Ok(MutualTls(Arc::new(Shared {
-            credentials: credentials.clone(),
+            credentials,
             versions: versions.to_vec(),
             loaded: RwLock::new(Arc::new(loaded)),
         })))
@@ -92,9 +93,7 @@ impl MutualTls {
         match &loaded.engine {
             Engine::OpenSsl(openssl) => openssl.connect(tcp).await,
             Engine::Rustls(_, Some(standby)) if standby.is_chosen() => standby.connect(tcp).await,
-            Engine::Rustls(rustls, standby) => {
-                rustls.connect(tcp).await.map_err(|error| next_time(standby.as_deref(), error))
-            }
+            Engine::Rustls(rustls, _) => rustls.connect(tcp).await,
         }
     }
 
@@ -103,20 +102,8 @@ impl MutualTls {
         match &loaded.engine {
             Engine::OpenSsl(openssl) => openssl.accept(tcp).await,
             Engine::Rustls(_, Some(standby)) if standby.is_chosen() => standby.accept(tcp).await,
-            Engine::Rustls(rustls, standby) => {
-                rustls.accept(tcp).await.map_err(|error| next_time(standby.as_deref(), error))
-            }
+            Engine::Rustls(rustls, _) => rustls.accept(tcp).await,
         }
-    }
-}
-
-/// Whether the peer is worth another try, now with OpenSSL.
-fn next_time(standby: Option<&OpenSslMutual>, error: TlsError) -> TlsError {
-    match (standby, &error) {
-        (Some(standby), TlsError::PeerVersion1 | TlsError::PeerIsCa) if standby.is_chosen() => {
-            TlsError::OpenSslNext
-        }
-        _ => error,
     }
 }
 

@@ -14,11 +14,13 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::anchors::Chain;
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
 use super::error::TlsError;
+use super::inspect::VouchesFor;
 use super::material::{KeySection, Material, Raw, key_section};
-use super::verify::{PeerVerifier, server_name};
+use super::verify::{PeerVerifier, Showing, server_name};
 use super::via_openssl::OpenSslMutual;
 use super::warning::CredentialWarning;
 use crate::net::Stream;
@@ -40,8 +42,13 @@ impl RustlsMutual {
     ) -> Result<Self, CredentialError> {
         let provider = Arc::new(ring::default_provider());
         let wrong = |kind| move |error| credentials.error(kind, fault(&error));
-        let mut roots = RootCertStore::empty();
-        material.trust(credentials, |der| roots.add(der.clone()))?;
+        let (mut cas, mut alone) = (Vec::new(), Vec::new());
+        material.trust(credentials, |ca| {
+            RootCertStore::empty().add(ca.der.clone())?;
+            let whom = if ca.vouches_for == VouchesFor::Itself { &mut alone } else { &mut cas };
+            whom.push(ca.der.clone());
+            Ok::<_, Error>(())
+        })?;
         let key = private_key(raw).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
 
         let leaf = material.chain.first().ok_or_else(|| {
@@ -53,7 +60,7 @@ impl RustlsMutual {
         let key = Arc::new(SingleCertAndKey::from(key));
 
         let name = server_name(credentials)?;
-        let verifier = PeerVerifier::new(Arc::new(roots), &provider, name, standby).map_err(|error| {
+        let verifier = PeerVerifier::new(&cas, &alone, &provider, name, standby).map_err(|error| {
             let fault = CredentialFault::UnusableCertificate(error.to_string());
             credentials.error(CredentialKind::Cafile, fault)
         })?;
@@ -148,12 +155,8 @@ fn fault(error: &Error) -> CredentialFault {
 fn doubts(verifier: &PeerVerifier, credentials: &Credentials, material: &mut Material) {
     let Some((leaf, intermediates)) = material.chain.split_first() else { return };
     let now = UnixTime::now();
-    let checks = [
-        ("listen", verifier.check_server(leaf, intermediates, now)),
-        ("connect", verifier.check_client(leaf, intermediates, now)),
-    ];
-    for (side, result) in checks {
-        let Err(error) = result else { continue };
+    for (side, showing) in [("listen", Showing::Server), ("connect", Showing::Client)] {
+        let Err(error) = verifier.check(&Chain { side: showing, leaf, intermediates, now }) else { continue };
         let warning = CredentialWarning::from_verdict(TlsError::from_rustls(&error), credentials, side);
         // Most faults show on both sides alike.
         if !material.warnings.contains(&warning) {

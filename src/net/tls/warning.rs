@@ -90,6 +90,12 @@ pub enum CredentialWarning {
         /// Its file.
         keyfile: String,
     },
+    /// Others than its owner can read the passphrase of our key.
+    #[error("passphrase {file}: others can read it: take their permission away: `chmod go-rwx {file}`")]
+    PassphraseExposed {
+        /// Its file.
+        file: String,
+    },
 }
 
 impl CredentialWarning {

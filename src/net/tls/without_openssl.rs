@@ -33,12 +33,16 @@ impl OpenSslMutual {
         match *self {}
     }
 
-    pub(super) fn consider(
+    pub(super) fn check(
         &self,
         _: Showing,
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
     ) -> Result<(), TlsError> {
+        match *self {}
+    }
+
+    pub(super) fn choose(&self) {
         match *self {}
     }
 

@@ -7,6 +7,8 @@ use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
 use super::pairings::short;
 use super::pki::Ca;
 use super::*;
+#[cfg(feature = "openssl")]
+use crate::net::tls::PemSource;
 use crate::net::tls::{CredentialFault, Passphrase};
 
 /// An X.509 version 1 leaf of the RSA CA.
@@ -213,6 +215,49 @@ mod with {
         let [(connecting, _), (listening, heard)] = both_ways(&ours_again(&tls), &stranger).await;
         assert_eq!((connecting.as_str(), listening.as_str()), ("PeerForeign", "PeerForeign"));
         assert_eq!(heard, format!("refused: {:?}", Refusal::UnknownCa));
+        assert_eq!(tls.backend(), Backend::Rustls);
+    }
+
+    #[tokio::test]
+    async fn only_who_holds_the_key_of_a_certificate_brings_openssl_in() {
+        let (_, as_leaf) = ca_as_leaf();
+        let PemSource::Memory(as_leaf_pem) = &as_leaf.certificate else { panic!() };
+        let another = Ca::new("ca").leaf(|_| ()).key;
+        // Everybody who once saw a certificate can show it.
+        for (ours, seen, key) in [
+            (version3(), fixture("v1.pem"), fixture("rsa.pkcs8.key")),
+            (as_leaf.clone(), as_leaf_pem.clone(), another.into_bytes()),
+        ] {
+            let seen = super::super::pki::certified_key(&seen, &key);
+            for version in VERSIONS {
+                let stranger = End::bare(Some(seen.clone()), &[version]);
+                let tls = with_another_certificate(&ours).load().unwrap();
+                assert_eq!(tls.backend(), Backend::Rustls);
+                let [(connecting, _), (listening, _)] = both_ways(&ours_again(&tls), &stranger).await;
+                assert_eq!((connecting.as_str(), listening.as_str()), ("PeerUnusable", "PeerUnusable"));
+                assert_eq!(tls.backend(), Backend::Rustls);
+            }
+        }
+    }
+
+    /// Trusts the same, and shows nothing that would ask for OpenSSL.
+    fn with_another_certificate(credentials: &Credentials) -> Credentials {
+        let own = Ca::new("own").leaf(|_| ());
+        let [certificate, keyfile] = [own.chain, own.key].map(|pem| PemSource::Memory(pem.into_bytes()));
+        Credentials { certificate, keyfile, ..credentials.clone() }
+    }
+
+    #[tokio::test]
+    async fn openssl_is_no_mend_for_what_it_refuses_as_well() {
+        let ca = Ca::new("ca");
+        let signs_only = ca.leaf(|params| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        });
+        let tls = ca.credentials().load().unwrap();
+        let theirs = End::bare(Some(signs_only.certified_key()), &VERSIONS);
+        let [(connecting, _), (listening, _)] = both_ways(&ours_again(&tls), &theirs).await;
+        assert_eq!((connecting.as_str(), listening.as_str()), ("PeerWrongPurpose", "PeerWrongPurpose"));
         assert_eq!(tls.backend(), Backend::Rustls);
     }
 

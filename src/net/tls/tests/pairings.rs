@@ -168,6 +168,26 @@ async fn certificates_out_of_their_time() {
 }
 
 #[tokio::test]
+async fn what_a_ca_out_of_its_time_signed_is_not_taken() {
+    let ca = Ca::new("ca");
+    let past = Ca::self_signed("past", |params| params.not_after = date_time_ymd(2020, 1, 1));
+    let future = Ca::self_signed("future", |params| params.not_before = date_time_ymd(2999, 1, 1));
+    let own = ca.leaf(|_| ());
+    let trusting = |cas: &[&Ca]| {
+        let cas: String = cas.iter().map(|ca| ca.pem()).collect();
+        Credentials::from_pem(cas, own.chain.as_str(), own.key.as_str())
+    };
+    let good = trusting(&[&past, &ca, &future]);
+    all_well(&good, &ca.credentials(), "beside others").await;
+    let of = |stale: &Ca| stale.leaf(|_| ()).trusting(&ca);
+    all_ways_ours("past", &good, &of(&past), "PeerExpired", [Refusal::CertificateExpired; 2]).await;
+    let early = [Refusal::CertificateExpired, Refusal::BadCertificate];
+    all_ways_ours("future", &good, &of(&future), "PeerNotYetValid", early).await;
+    all_ways_ours("alone", &trusting(&[&past]), &of(&past), "PeerExpired", [Refusal::CertificateExpired; 2])
+        .await;
+}
+
+#[tokio::test]
 async fn certificates_of_another_ca() {
     let ca = Ca::new("ca");
     let good = ca.credentials();
@@ -270,7 +290,7 @@ async fn certificates_for_the_other_side_only() {
 async fn a_name_is_checked_on_both_sides_but_only_when_asked_for() {
     let ca = Ca::new("ca");
     let named = ca.credentials();
-    for name in ["node.example", "127.0.0.1"] {
+    for name in ["node.example", "Node.Example.", "127.0.0.1"] {
         all_well(&ca.credentials().verify_name(name), &named, name).await;
     }
     for name in ["other.example", "127.0.0.2"] {

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use rcgen::IsCa;
+
 use super::pairings::all_well;
 use super::pki::Ca;
 use super::*;
@@ -99,6 +101,32 @@ async fn a_peers_certificate_among_the_cas_makes_no_ca_of_it() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_vouches_for_itself_vouches_for_nobody_else() {
+    let ca = Ca::new("ca");
+    let [itself, unsaid] = [IsCa::ExplicitNoCa, IsCa::NoCa].map(|is_ca| {
+        Ca::self_signed("itself", |params| (params.is_ca, params.key_usages) = (is_ca, Vec::new()))
+    });
+    for alone in [&itself, &unsaid] {
+        let ours = ca.leaf(|_| ());
+        let cas = [ca.pem(), alone.pem()].concat();
+        let trusting_both = Credentials::from_pem(cas.as_str(), ours.chain.as_str(), ours.key.as_str());
+        let trusting_it = Credentials::from_pem(alone.pem(), ours.chain.as_str(), ours.key.as_str());
+        let own = alone.as_leaf().trusting(&ca);
+        let leaf = alone.leaf(|_| ());
+        let below = Credentials::from_pem(ca.pem(), [&leaf.chain, alone.pem()].concat(), leaf.key);
+        for trusting in [&trusting_both, &trusting_it] {
+            all_well(trusting, &own, "a certificate of its own").await;
+            for backend in BACKENDS {
+                let ours = End::load(&trusting.clone().backend(*backend), &VERSIONS);
+                let theirs = End::load(&below, &VERSIONS);
+                assert!(meet(&theirs, &ours).await.1.is_err(), "{backend:?}");
+                assert!(meet(&ours, &theirs).await.0.is_err(), "{backend:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_intermediate_ca_may_be_all_that_is_trusted() {
     let ca = Ca::new("ca");
     let below = ca.intermediate("below");
@@ -117,6 +145,7 @@ async fn an_encrypted_key_opens_with_its_passphrase() {
     let file = dir.path().join("passphrase");
     for content in ["secret", "secret\n", "secret\r\n"] {
         std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         let credentials = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::from_file(&file));
         assert_eq!(*credentials.load().unwrap().warnings(), []);
     }
@@ -144,6 +173,21 @@ fn a_passphrase_that_is_not_there() {
     assert!(matches!(error.fault, CredentialFault::Unreadable(_)), "{error}");
     std::fs::write(&file, "\n").unwrap();
     assert!(matches!(load().fault, CredentialFault::EmptyPassphrase), "{}", load());
+}
+
+#[test]
+fn a_pipe_is_read_once_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let [passphrase, key] = ["passphrase", "key"].map(|name| dir.path().join(name));
+    for (pipe, content) in [(&passphrase, b"secret\n".to_vec()), (&key, fixture("rsa.encrypted-pkcs8.key"))] {
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::write(pipe, content).unwrap());
+    }
+    let credentials = Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), &key);
+    let tls = credentials.passphrase(Passphrase::from_file(&passphrase)).load().unwrap();
+    // Nobody writes to them any more.
+    assert!(!tls.reload().unwrap());
 }
 
 #[test]
@@ -206,6 +250,19 @@ fn a_key_that_others_can_read_is_warned_about() {
         fixture_path("rsa.pem"),
         fixture_path("rsa.encrypted-pkcs8.key"),
     );
-    let loaded = credentials.passphrase(Passphrase::new("secret")).load().unwrap();
+    let loaded = credentials.clone().passphrase(Passphrase::new("secret")).load().unwrap();
     assert_eq!(*loaded.warnings(), []);
+    // As long as they cannot read that.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("passphrase");
+    std::fs::write(&file, "secret").unwrap();
+    let credentials = credentials.passphrase(Passphrase::from_file(&file));
+    for backend in BACKENDS {
+        for (mode, exposed) in [(0o600, false), (0o640, true)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let loaded = credentials.clone().backend(*backend).load().unwrap();
+            let expected = CredentialWarning::PassphraseExposed { file: file.display().to_string() };
+            assert_eq!(*loaded.warnings(), [expected][usize::from(!exposed)..]);
+        }
+    }
 }

@@ -44,6 +44,15 @@ impl Ca {
         Ca { issuer, path: String::new(), root }
     }
 
+    /// A certificate that signed itself, and signs others whatever it says of itself.
+    pub(super) fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
+        let mut params = ca_params(name);
+        change(&mut params);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let root = issuer.pem();
+        Ca { issuer, path: String::new(), root }
+    }
+
     pub(super) fn intermediate(&self, name: &str) -> Ca {
         let issuer =
             CertifiedIssuer::signed_by(ca_params(name), KeyPair::generate().unwrap(), &self.issuer).unwrap();

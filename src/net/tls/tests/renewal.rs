@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::pki::Ca;
 use super::*;
-use crate::net::tls::{CredentialFault, CredentialKind, Refusal};
+use crate::net::tls::{CredentialFault, CredentialKind, Passphrase, Refusal};
 
 /// Writes the three files that `in_files` reads.
 fn write(dir: &Path, ca: &str, certificate: &str, key: &str) {
@@ -102,6 +102,30 @@ async fn a_reload_that_fails_names_the_file_and_changes_nothing() {
         assert!(tls.reload().unwrap());
         assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), second.der);
     }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = Ca::new("ca");
+    let leaf = ca.leaf(|_| ());
+    let passphrase = dir.path().join("passphrase");
+    std::fs::write(&passphrase, "not needed").unwrap();
+    write(dir.path(), ca.pem(), &leaf.chain, &leaf.key);
+    let credentials = in_files(dir.path(), Backend::Rustls);
+    let tls = credentials.passphrase(Passphrase::from_file(&passphrase)).load().unwrap();
+    for name in ["ca.pem", "node.pem", "node.key", "passphrase"] {
+        let file = dir.path().join(name);
+        let content = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+        let error = tls.reload().unwrap_err();
+        assert!(matches!(error.fault, CredentialFault::NotAFile), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::write(&file, content).unwrap();
+    }
+    assert!(!tls.reload().unwrap());
 }
 
 /// Waits until it shows something else.

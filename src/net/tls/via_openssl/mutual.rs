@@ -62,8 +62,8 @@ impl OpenSslMutual {
 
         let mut material = Material::new(credentials, raw)?;
         let mut cas = Vec::new();
-        material.trust(credentials, |der| {
-            let ca = X509::from_der(der)?;
+        material.trust(credentials, |ca| {
+            let ca = X509::from_der(&ca.der)?;
             cas.push(ca.clone());
             context.cert_store_mut().add_cert(ca)
         })?;
@@ -95,7 +95,8 @@ impl OpenSslMutual {
             param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
             match name.parse::<IpAddr>() {
                 Ok(ip) => param.set_ip(ip),
-                Err(_) => param.set_host(name),
+                // A name may end in the dot of the root, which certificates leave out.
+                Err(_) => param.set_host(name.strip_suffix('.').unwrap_or(name)),
             }
             .map_err(fail(CredentialKind::VerifyName))?;
         }
@@ -115,22 +116,25 @@ impl OpenSslMutual {
         self.chosen.load(Ordering::Relaxed)
     }
 
-    /// Looks at a peer's certificate that rustls does not take. If it stands the check here, this takes over for
-    /// all connections from now on: only a certificate of our CA brings that about.
-    pub(in super::super) fn consider(
+    /// Whether a peer's certificate that rustls does not take stands the check here.
+    pub(in super::super) fn check(
         &self,
         side: Showing,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), TlsError> {
-        self.trust.check(side, leaf, intermediates)?;
+        self.trust.check(side, leaf, intermediates)
+    }
+
+    /// This takes over for all connections from now on: a peer holds the key of a certificate that stands the check
+    /// here alone.
+    pub(in super::super) fn choose(&self) {
         if !self.chosen.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "TLS with OpenSSL instead of rustls from now on: a peer shows a certificate of our CA that rustls \
+                "TLS with OpenSSL instead of rustls from now on: a peer has a certificate of our CA that rustls \
                  does not take (X.509 version 1, or that of a CA)"
             );
         }
-        Ok(())
     }
 
     pub(in super::super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {

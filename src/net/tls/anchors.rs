@@ -1,0 +1,115 @@
+//! What a peer's certificate has to lead to, for rustls.
+
+use std::sync::Arc;
+
+use tokio_rustls::rustls::client::verify_server_cert_signed_by_trust_anchor;
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
+use tokio_rustls::rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
+
+use super::inspect;
+use super::verify::Showing;
+
+/// Trusted certificates.
+#[derive(Debug)]
+pub(super) struct Anchors {
+    all: Store,
+    /// When each is valid: rustls does not look at the times of a trusted certificate, as OpenSSL does.
+    times: Vec<(UnixTime, UnixTime)>,
+    provider: Arc<CryptoProvider>,
+}
+
+#[derive(Debug)]
+struct Store {
+    roots: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+impl Store {
+    fn new(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Self, VerifierBuilderError> {
+        let roots = Arc::new(roots);
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build()?;
+        Ok(Store { roots, clients })
+    }
+}
+
+/// A chain of certificates, and who shows it when.
+pub(super) struct Chain<'a> {
+    pub(super) side: Showing,
+    pub(super) leaf: &'a CertificateDer<'a>,
+    pub(super) intermediates: &'a [CertificateDer<'a>],
+    pub(super) now: UnixTime,
+}
+
+impl Anchors {
+    /// Of these certificates, which rustls can use; `None` if there are none.
+    pub(super) fn new(
+        ders: &[CertificateDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Self>, VerifierBuilderError> {
+        let (mut roots, mut times) = (RootCertStore::empty(), Vec::new());
+        for der in ders {
+            if roots.add(der.clone()).is_ok() {
+                times.push(inspect::times(der));
+            }
+        }
+        if roots.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Anchors { all: Store::new(roots, provider)?, times, provider: provider.clone() }))
+    }
+
+    /// Their names.
+    pub(super) fn names(&self) -> &[DistinguishedName] {
+        self.all.clients.root_hint_subjects()
+    }
+
+    /// Whether the chain leads to one of these, and that one is valid itself.
+    pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
+        self.leads_to(&self.all, chain)?;
+        if self.times.iter().all(|times| out_of(times, chain.now).is_none()) {
+            return Ok(());
+        }
+        // Each alone, as rustls does not tell to which it leads.
+        let mut found = Error::from(CertificateError::UnknownIssuer);
+        for (root, times) in self.all.roots.roots.iter().zip(&self.times) {
+            let only = RootCertStore { roots: vec![root.clone()] };
+            let Ok(only) = Store::new(only, &self.provider) else { continue };
+            match (self.leads_to(&only, chain), out_of(times, chain.now)) {
+                (Ok(()), None) => return Ok(()),
+                (Ok(()), Some(error)) => found = error.into(),
+                (Err(_), _) => {}
+            }
+        }
+        Err(found)
+    }
+
+    fn leads_to(&self, store: &Store, chain: &Chain<'_>) -> Result<(), Error> {
+        let parsed = ParsedCertificate::try_from(chain.leaf)?;
+        match chain.side {
+            Showing::Server => verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                &store.roots,
+                chain.intermediates,
+                chain.now,
+                self.provider.signature_verification_algorithms.all,
+            ),
+            Showing::Client => {
+                store.clients.verify_client_cert(chain.leaf, chain.intermediates, chain.now).map(|_| ())
+            }
+        }
+    }
+}
+
+/// What is wrong with these times now, if anything.
+fn out_of(&(not_before, not_after): &(UnixTime, UnixTime), time: UnixTime) -> Option<CertificateError> {
+    if time < not_before {
+        Some(CertificateError::NotValidYetContext { time, not_before })
+    } else if time > not_after {
+        Some(CertificateError::ExpiredContext { time, not_after })
+    } else {
+        None
+    }
+}
