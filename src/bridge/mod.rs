@@ -18,5 +18,5 @@ mod snapshot;
 mod state;
 mod table;
 
-pub use running::Bridge;
+pub use running::{Bridge, Reloaded};
 pub use snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};

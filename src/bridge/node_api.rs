@@ -88,7 +88,12 @@ impl LinkRelay {
         let passes = |node: PeeringKey, hello: &Envelope| {
             let mut passes = false;
             if let (Some(link), Some(gate)) = (table.link(node.link), table.gate_of(node)) {
-                let _ = gate.judge(hello, link.limits(), |to, _| passes |= to == self.slot);
+                let _ = gate.judge(hello, link.limits(), |to, rule| {
+                    if to == self.slot {
+                        passes = true;
+                        table.passed(rule);
+                    }
+                });
             }
             passes
         };

@@ -35,6 +35,16 @@ pub struct Bridge {
     config: Mutex<BridgeConfig>,
 }
 
+/// What a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What is new, in words.
+    pub news: Vec<String>,
+    /// What could not be had of it: addresses that cannot be listened on. That is only found when everything else has
+    /// changed.
+    pub mistakes: Vec<Mistake>,
+}
+
 /// What becomes of the links in a reload.
 struct Plan {
     /// By slot: the running link that stays, if one does.
@@ -61,8 +71,8 @@ impl Bridge {
             config: Mutex::new(nothing),
         };
         match bridge.reload(config).await {
-            Ok(_) => Ok(bridge),
-            Err(mistakes) => {
+            Ok(Reloaded { mistakes, .. }) if mistakes.is_empty() => Ok(bridge),
+            Ok(Reloaded { mistakes, .. }) | Err(mistakes) => {
                 bridge.shutdown().await;
                 Err(mistakes)
             }
@@ -70,12 +80,11 @@ impl Bridge {
     }
 
     /// Makes the bridge what this configuration says. Links that are in it as they were keep their peerings and
-    /// lose nothing; their certificates are read anew. Says what is new, in words.
+    /// lose nothing; their certificates are read anew.
     ///
     /// # Errors
-    /// Everything that is wrong. When certificates cannot be used, nothing has changed. That an address cannot be
-    /// listened on is found when everything else has changed; the next reload tries again.
-    pub async fn reload(&self, config: BridgeConfig) -> Result<Vec<String>, Vec<Mistake>> {
+    /// Everything that is wrong, such as certificates that cannot be used. Nothing has changed then.
+    pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
         let mut running = self.config.lock().await;
         let old = self.core.table();
         let mut plan = Plan::new(&old, &config).await?;
@@ -121,9 +130,8 @@ impl Bridge {
             link.renew_certificates().await;
             link.tell_of_nodes(&self.core.table());
         }
-        let unopened = !mistakes.is_empty();
         *running = config;
-        if unopened { Err(mistakes) } else { Ok(plan.news) }
+        Ok(Reloaded { news: plan.news, mistakes })
     }
 
     /// Stops listening and connecting, lets every peer read what waits for it, within the configured time, and leaves
