@@ -77,10 +77,9 @@ pub(super) async fn run(
         now,
     );
     let identity = stream.peer_identity().map(Arc::new);
-    let mut connection = Connection::new(stream, peering, config.limits.max_frame);
+    let connection = Connection::new(stream, peering, config.limits.max_frame);
     if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
-        connection.peering().refuse();
-        connection.finish().await;
+        connection.refuse().await;
         let error = Some(LinkError::NotAllowed(identity));
         return LinkEnd { peer: None, error, redundant: None };
     }
