@@ -99,7 +99,9 @@ pub(super) async fn run(
         room: Arc::default(),
     };
     let end = link.drive(filter, given_up, established).await;
+    // What finds no room even now is lost, and counted before anybody hears of the end.
     link.unblock();
+    link.blocked.clear();
     let Link { context, mut connection, address, queue, leaving, .. } = link;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
