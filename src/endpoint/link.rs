@@ -77,10 +77,9 @@ pub(super) async fn run(
         now,
     );
     let identity = stream.peer_identity().map(Arc::new);
-    let mut connection = Connection::new(stream, peering, config.limits.max_frame);
+    let connection = Connection::new(stream, peering, config.limits.max_frame);
     if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
-        connection.peering().refuse();
-        connection.finish().await;
+        connection.refuse().await;
         let error = Some(LinkError::NotAllowed(identity));
         return LinkEnd { peer: None, error, redundant: None };
     }
@@ -100,7 +99,9 @@ pub(super) async fn run(
         room: Arc::default(),
     };
     let end = link.drive(filter, given_up, established).await;
+    // What finds no room even now is lost, and counted before anybody hears of the end.
     link.unblock();
+    link.blocked.clear();
     let Link { context, mut connection, address, queue, leaving, .. } = link;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());

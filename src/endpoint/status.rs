@@ -221,3 +221,28 @@ impl StatusReceiver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One word, whichever way an error came about.
+    #[test]
+    fn causes_are_words() {
+        let silent = || PeeringError::HandshakeTimeout { expected: "hello" };
+        let broken = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
+        for (error, cause) in [
+            (LinkError::Resolve(broken()), "resolve"),
+            (LinkError::ConnectTimeout(Duration::ZERO), "connect_timeout"),
+            (LinkError::Tls(TlsError::NotTls), "tls"),
+            (LinkError::Stream(ConnectionFault::Tls(TlsError::NotTls)), "tls"),
+            (LinkError::Stream(ConnectionFault::Io(broken())), "lost"),
+            (LinkError::Peering(silent()), "timeout"),
+            (LinkError::Closed(CloseReason::Failed(silent())), "timeout"),
+            (LinkError::Peering(PeeringError::NilPeer), "handshake"),
+            (LinkError::NotAllowed(None), "not_allowed"),
+        ] {
+            assert_eq!(error.cause(), cause, "{error}");
+        }
+    }
+}

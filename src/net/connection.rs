@@ -313,12 +313,29 @@ impl Connection {
     /// Writes the last words (a `drop_conn`, say) and closes, within a second. For after
     /// [`Event::Closed`].
     pub async fn finish(mut self) {
+        let _ = tokio::time::timeout(LAST_WORDS, self.write_last_words()).await;
+    }
+
+    async fn write_last_words(&mut self) -> io::Result<()> {
         self.collect();
+        while !self.output.is_empty() {
+            push(&mut self.writer, &mut self.output).await?;
+        }
+        self.writer.shutdown().await
+    }
+
+    /// As [`Peering::refuse`], and closes, within a second.
+    pub(crate) async fn refuse(mut self) {
+        self.peering.refuse();
         let _ = tokio::time::timeout(LAST_WORDS, async {
-            while !self.output.is_empty() {
-                push(&mut self.writer, &mut self.output).await?;
+            self.write_last_words().await?;
+            // Closed with its words unread, the connection would be reset, and ours might be lost on the way.
+            loop {
+                self.input.clear();
+                if read(&mut self.reader, &mut self.input, FIRST_READ).await? == 0 {
+                    return Ok::<_, io::Error>(());
+                }
             }
-            self.writer.shutdown().await
         })
         .await;
     }

@@ -411,9 +411,10 @@ impl Peering {
         }
     }
 
-    /// Ends the attempt before it begins: this peer may not peer.
+    /// Ends the attempt before it begins: this peer may not peer. That is the first word then, and the only one.
     pub fn refuse(&mut self) {
-        if !self.is_closed() && !self.is_established() {
+        if let State::Handshake { .. } = self.state {
+            self.out = Output::default();
             self.drop_conn(ErrorCode::PEER_INVALID, "not allowed to peer here");
             self.close(CloseReason::Left);
         }

@@ -71,6 +71,22 @@ async fn the_relay_is_told_of_a_peer_before_it_hears_it_and_after_it_is_gone() {
 }
 
 #[tokio::test]
+async fn forwarding_allocates_nothing_but_a_queue_s_growth() {
+    let relayed = Relayed::new(EndpointConfig::default(), None).await;
+    let _both = [relayed.hand(id(1), &["/a"]).await, relayed.hand(id(2), &["/a"]).await];
+    let message = message("/a", "again").detached();
+    let forward = |count| {
+        // No other task runs meanwhile, so that what is pushed stays in the queues.
+        for _ in 0..count {
+            assert_eq!(relayed.endpoint.forward(&message, None, |_| true).reached, 2);
+        }
+    };
+    forward(65);
+    let allocated = allocation_counter::measure(|| forward(60));
+    assert_eq!(allocated.count_total, 0);
+}
+
+#[tokio::test]
 async fn one_message_of_64_is_timed_until_it_is_written() {
     let right = Relayed::new(EndpointConfig::default(), None).await;
     let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
