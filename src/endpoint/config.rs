@@ -17,6 +17,8 @@ pub struct EndpointConfig {
     /// better be a well-formed UUID: of a peer whose id is none, the reference tells no statuses, so
     /// that a Zeek sees no `Broker::peer_added`.
     pub id: Option<EndpointId>,
+    /// What log lines about its peers call this endpoint (their field `link`), where there are several; `None`: nothing.
+    pub label: Option<Arc<str>>,
     /// What each peer may cost.
     pub limits: Limits,
     /// How long a handshake may take, TLS included.
@@ -95,6 +97,7 @@ impl Default for EndpointConfig {
     fn default() -> Self {
         EndpointConfig {
             id: None,
+            label: None,
             limits: Limits::DEFAULT,
             handshake_timeout: peering::Config::HANDSHAKE_TIMEOUT,
             connect_timeout: Duration::from_secs(10),

@@ -155,7 +155,7 @@ impl Task {
             // Whoever waits for the only attempt has the error in hand.
             tracing::debug!("{status}");
         } else {
-            tracing::warn!("{status}");
+            tracing::warn!(link = self.context.config.label.as_deref(), "{status}");
         }
         let _ = self.context.hub.status.send(status);
     }

@@ -71,7 +71,7 @@ impl Link {
         self.malformed = self.malformed.saturating_add(1);
         let (address, peer) = (&self.address, self.peer.as_ref().map(|peer| peer.id));
         if self.malformed == 1 {
-            tracing::warn!(%address, ?peer, "a malformed message was dropped: {error} (said once per peering)");
+            tracing::warn!(link = self.context.config.label.as_deref(), %address, ?peer, "a malformed message was dropped: {error} (said once per peering)");
         } else {
             tracing::debug!(%address, ?peer, "a malformed message was dropped: {error}");
         }

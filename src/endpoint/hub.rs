@@ -85,6 +85,7 @@ struct Hub {
     relay: Option<Arc<dyn Relay>>,
     /// What the relay wants to hear.
     announced: Filter,
+    label: Option<Arc<str>>,
     shutting_down: bool,
     over: bool,
 }
@@ -108,6 +109,7 @@ pub(super) fn start(
         filter,
         status: status.clone(),
         peer_queue: config.peer_queue,
+        label: config.label.clone(),
         relay,
         announced: Filter::new(),
         shutting_down: false,
@@ -309,15 +311,17 @@ impl Hub {
 
     fn tell(&self, status: Status) {
         match &status {
-            Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => tracing::info!("{status}"),
+            Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => {
+                tracing::info!(link = self.label.as_deref(), "{status}")
+            }
             Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {
-                tracing::info!("{status}");
+                tracing::info!(link = self.label.as_deref(), "{status}");
             }
             // Both left at once.
             Status::PeerRemoved { error: Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {
-                tracing::info!("{status}");
+                tracing::info!(link = self.label.as_deref(), "{status}");
             }
-            _ => tracing::warn!("{status}"),
+            _ => tracing::warn!(link = self.label.as_deref(), "{status}"),
         }
         // Nobody may be listening.
         let _ = self.status.send(status);

@@ -68,7 +68,11 @@ async fn run(context: Context, listener: TcpListener, tls: Tls, mut stopped: wat
                 }
                 Err(error) => {
                     if let Some(unsaid) = context.throttle.pass() {
-                        tracing::warn!(unsaid, "cannot accept a connection: {error}");
+                        tracing::warn!(
+                            link = context.config.label.as_deref(),
+                            unsaid,
+                            "cannot accept a connection: {error}"
+                        );
                     }
                     tokio::time::sleep(OUT_OF_ROOM).await;
                 }
@@ -132,8 +136,9 @@ async fn serve(
 fn fail(context: &Context, address: Arc<str>, error: LinkError) {
     context.stats.failed(&error);
     let status = Status::HandshakeFailed { address, error };
+    let link = context.config.label.as_deref();
     match context.throttle.pass() {
-        Some(unsaid) => tracing::warn!(unsaid, "{status}"),
+        Some(unsaid) => tracing::warn!(link, unsaid, "{status}"),
         None => tracing::debug!("{status}"),
     }
     let _ = context.hub.status.send(status);

@@ -17,6 +17,7 @@ impl LinkConfig {
         let limits = &self.limits;
         let default = Limits::DEFAULT;
         EndpointConfig {
+            label: Some(self.name.as_str().into()),
             limits: Limits {
                 max_frame: limits.frame,
                 max_handshake_frame: default.max_handshake_frame.min(limits.frame),

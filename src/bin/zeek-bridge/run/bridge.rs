@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use zeek_bridge::bridge::config::{BridgeConfig, Mistake};
-use zeek_bridge::bridge::{Bridge, Snapshot};
+use zeek_bridge::bridge::{Bridge, Reloaded, Snapshot};
 
 /// What [`Bridge`] does.
 pub(super) trait Running: Sized + Send + Sync + 'static {
@@ -11,7 +11,7 @@ pub(super) trait Running: Sized + Send + Sync + 'static {
     fn start(config: BridgeConfig) -> impl Future<Output = Result<Self, Vec<Mistake>>> + Send;
 
     /// Takes up another configuration and says what changed, or says everything that is in the way.
-    fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Vec<String>, Vec<Mistake>>> + Send;
+    fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Reloaded, Vec<Mistake>>> + Send;
 
     /// How it is now.
     fn snapshot(&self) -> Snapshot;
@@ -25,7 +25,7 @@ impl Running for Bridge {
         Bridge::start(config).await
     }
 
-    async fn reload(&self, config: BridgeConfig) -> Result<Vec<String>, Vec<Mistake>> {
+    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
         Bridge::reload(self, config).await
     }
 

@@ -17,8 +17,8 @@ use clap::Args;
 use doors::{Change, Doors, Places, View};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::{ConfigFile, Mistake, Operation, Source};
+use zeek_bridge::bridge::{Bridge, Reloaded};
 
 use crate::exit::{self, Exit, Failure};
 use crate::log;
@@ -96,7 +96,7 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     systemd::ready(&view.snapshot());
 
     let mut watchdog = systemd::Watchdog::new(view.clone());
-    let mut reload: Option<JoinHandle<Reloaded>> = None;
+    let mut reload: Option<JoinHandle<TakenUp>> = None;
     loop {
         tokio::select! {
             () = signals.next() => break,
@@ -132,10 +132,10 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
 }
 
 /// How the bridge is to be run from now on; `None`: as before.
-type Reloaded = Option<(Operation, Change)>;
+type TakenUp = Option<(Operation, Change)>;
 
 /// Waits for the end of a reload, if there is one. May be dropped and called again at any time.
-async fn end_of(reload: &mut Option<JoinHandle<Reloaded>>) -> Reloaded {
+async fn end_of(reload: &mut Option<JoinHandle<TakenUp>>) -> TakenUp {
     let Some(task) = reload else { return std::future::pending().await };
     let end = task.await;
     *reload = None;
@@ -146,53 +146,46 @@ async fn end_of(reload: &mut Option<JoinHandle<Reloaded>>) -> Reloaded {
 }
 
 /// Reads the configuration again and lets the bridge have it.
-async fn take_up<R: Running>(running: Arc<R>, path: PathBuf, before: Operation) -> Reloaded {
+async fn take_up<R: Running>(running: Arc<R>, path: PathBuf, before: Operation) -> TakenUp {
     match try_take_up(&*running, path, &before).await {
-        Ok((operation, change, news)) => {
+        Ok((operation, change, Reloaded { news, mistakes })) => {
             news.iter().for_each(|news| tracing::info!("SIGHUP: {news}"));
             if operation.log != before.log {
                 tracing::warn!("SIGHUP: the format of the log changes only with the next start");
             }
-            tracing::info!("SIGHUP: the configuration is taken up");
+            mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
+            if mistakes.is_empty() {
+                tracing::info!("SIGHUP: the configuration is taken up");
+            } else {
+                tracing::error!("SIGHUP: all but the above is taken up; mend that and send SIGHUP again");
+            }
             Some((operation, change))
         }
-        Err(Refusal { mistakes, verdict }) => {
+        Err(mistakes) => {
             mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
-            tracing::error!("SIGHUP: {verdict}");
+            tracing::error!("SIGHUP: the configuration was not taken up; everything goes on as before");
             None
         }
     }
-}
-
-/// Why a configuration is not taken up.
-struct Refusal {
-    mistakes: Vec<Mistake>,
-    /// What that means.
-    verdict: &'static str,
 }
 
 async fn try_take_up<R: Running>(
     running: &R,
     path: PathBuf,
     before: &Operation,
-) -> Result<(Operation, Change, Vec<String>), Refusal> {
-    let as_before = |mistakes| {
-        let verdict = "the configuration was not taken up; everything goes on as before";
-        Refusal { mistakes, verdict }
-    };
+) -> Result<(Operation, Change, Reloaded), Vec<Mistake>> {
     let read = tokio::task::spawn_blocking(move || ConfigFile::read(path)).await;
-    let file = read.map_err(|error| as_before(vec![Mistake::new("", error.to_string())]))?;
+    let file = read.map_err(|error| vec![Mistake::new("", error.to_string())])?;
     if !file.mistakes.is_empty() {
-        return Err(as_before(file.mistakes));
+        return Err(file.mistakes);
     }
     file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let ConfigFile { config, source, .. } = file;
     let operation = config.operation.clone();
     let change = Change::prepare(&Places::of(before), &Places::of(&operation)).await;
-    let change = change.map_err(|mistakes| as_before(located(&source, mistakes).collect()))?;
-    let news = running.reload(config).await.map_err(|mistakes| Refusal {
-        mistakes: located(&source, mistakes).collect(),
-        verdict: "the links above are not as the configuration has them; mend that and send SIGHUP again",
-    })?;
-    Ok((operation, change, news))
+    let change = change.map_err(|mistakes| located(&source, mistakes).collect::<Vec<_>>())?;
+    let reloaded =
+        running.reload(config).await.map_err(|mistakes| located(&source, mistakes).collect::<Vec<_>>())?;
+    let mistakes = located(&source, reloaded.mistakes).collect();
+    Ok((operation, change, Reloaded { mistakes, ..reloaded }))
 }

@@ -77,10 +77,10 @@ impl Running for Fake {
         fake.reload(config).await.map(|_| fake)
     }
 
-    async fn reload(&self, config: BridgeConfig) -> Result<Vec<String>, Vec<Mistake>> {
+    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
         match config.operation.drain.is_zero() {
             true => Err(vec![Mistake::new("link.agents.listen", "not free")]),
-            false => Ok(vec!["link agents: as before".into()]),
+            false => Ok(Reloaded { news: vec!["link agents: as before".into()], ..Reloaded::default() }),
         }
     }
 
