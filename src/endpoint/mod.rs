@@ -15,7 +15,7 @@ mod latency;
 mod link;
 mod listener;
 mod queue;
-#[allow(dead_code, reason = "for the bridge")]
+#[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
 mod relay;
 mod routes;
 mod status;
@@ -37,10 +37,10 @@ pub use status::{LinkError, Status, StatusReceiver};
 pub use subscriber::{Message, Subscriber};
 pub(crate) use throttle::Throttle;
 pub(crate) use wanted::Wanted;
-#[allow(unused_imports, reason = "for the bridge")]
+#[cfg(feature = "bridge")]
 pub(crate) use {
     latency::Latency,
-    relay::{Blocked, Forwarded, PeerState},
+    relay::{Blocked, PeerState},
     routes::Peer,
 };
 
