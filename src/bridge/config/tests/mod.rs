@@ -436,3 +436,14 @@ fn reads(text: &str) {
         }
     }
 }
+
+#[test]
+fn the_configuration_of_the_readme_is_one() {
+    let readme = include_str!("../../../../README.md");
+    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let all: String = blocks.collect();
+    let file = ConfigFile::parse(&all, "README.md");
+    assert_eq!(file.mistakes, []);
+    assert_eq!((file.config.links.len(), file.config.rules.len()), (2, 2));
+    assert_eq!(file.config.operation.drain, Duration::from_secs(10));
+}
