@@ -67,6 +67,18 @@ fn a_node_that_comes_back_is_told_to_agents_that_stayed() {
 }
 
 #[test]
+fn nodes_that_come_and_go_leave_nothing_with_agents_that_stay() {
+    let mut world = World::new();
+    assert_eq!(world.wants(A), [""; 0]);
+    let before = world.nodes.remembered();
+    let _ = world.hello(1, "h", "worker-1").unwrap();
+    world.gone(1);
+    world.now = after(world.now, GONE_FOR);
+    world.nodes.expire(world.now);
+    assert_eq!(world.nodes.remembered(), before);
+}
+
+#[test]
 fn rules_keep_a_hello_from_an_agent_until_they_change() {
     let mut world = World::new();
     assert_eq!(world.wants(A), [""; 0]);

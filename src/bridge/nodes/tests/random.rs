@@ -246,6 +246,9 @@ proptest! {
             run.step(step);
             assert_eq!(run.nodes.in_flight(), run.witness.in_flight());
             assert!(run.nodes.live().len() <= SMALL.names);
+            for number in 0..PEERINGS {
+                assert!(run.witness.in_flight_to(run.key(number)) <= SMALL.owed_per_agent);
+            }
             assert!(run.nodes.gone.len() <= SMALL.gone);
             assert!(run.nodes.in_flight.len() <= SMALL.remembered + SMALL.names);
         }

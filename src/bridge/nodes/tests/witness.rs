@@ -105,6 +105,11 @@ impl Witness {
         self.asks.iter().map(|ask| ask.owed.len()).sum()
     }
 
+    /// What is owed to one agent's peering and has not ended.
+    pub(super) fn in_flight_to(&self, agent: PeeringKey) -> usize {
+        self.asks.iter().filter(|ask| ask.agent == agent).map(|ask| ask.owed.len()).sum()
+    }
+
     /// Every owed answer has ended in exactly one way, and `nodes` has counted the same.
     pub(super) fn conclude(&self, nodes: &Nodes) {
         assert_eq!(self.in_flight(), 0);
