@@ -62,10 +62,8 @@ enum State {
     Waiting,
     /// It has answered.
     Answered,
-    /// The bridge has answered in its place.
-    AnsweredFor,
-    /// The agent waits no more.
-    Expired,
+    /// The bridge has answered in its place, or the agent waits no more.
+    Over,
 }
 
 /// Whom a request is for.
@@ -126,7 +124,7 @@ impl InFlight {
             self.by_name.entry(name.clone()).or_default().insert(id);
         }
         let live = whom.live.into_iter().map(|name| (name, State::Waiting));
-        let gone = whom.gone.into_iter().map(|name| (name, State::AnsweredFor));
+        let gone = whom.gone.into_iter().map(|name| (name, State::Over));
         let request = Request {
             agent,
             reqid: reqid.clone(),
@@ -238,7 +236,7 @@ impl InFlight {
         }
         let mut answers = Vec::new();
         for id in self.by_name.remove(name).unwrap_or_default() {
-            if let Some((agent, reqid)) = self.settle(id, name, State::AnsweredFor) {
+            if let Some((agent, reqid)) = self.settle(id, name, State::Over) {
                 answers.push(self.answer(agent, &reqid, name, LOST));
             }
         }
@@ -333,7 +331,7 @@ impl InFlight {
             let id = *id;
             let Some(mut request) = self.close(id) else { break };
             for state in request.nodes.values_mut().filter(|state| **state == State::Waiting) {
-                *state = State::Expired;
+                *state = State::Over;
                 self.expired = self.expired.saturating_add(1);
             }
             request.waiting = 0;
