@@ -22,7 +22,7 @@ pub(super) struct InFlight {
     by_reqid: HashMap<Arc<str>, Vec<RequestId>>,
     /// The open requests that a node owes an answer to.
     by_name: HashMap<Arc<str>, BTreeSet<RequestId>>,
-    /// The open requests of an agent.
+    /// The requests of each agent.
     by_agent: HashMap<PeeringKey, Asked>,
     next: RequestId,
     /// How many requests and entries in them are remembered.
@@ -36,6 +36,8 @@ pub(super) struct InFlight {
 #[derive(Debug, Default)]
 struct Asked {
     open: BTreeSet<RequestId>,
+    settled: BTreeSet<RequestId>,
+    /// How many answers are owed to these.
     owed: usize,
 }
 
@@ -60,10 +62,8 @@ enum State {
     Waiting,
     /// It has answered.
     Answered,
-    /// The bridge has answered in its place.
-    AnsweredFor,
-    /// The agent waits no more.
-    Expired,
+    /// The bridge has answered in its place, or the agent waits no more.
+    Over,
 }
 
 /// Whom a request is for.
@@ -117,16 +117,14 @@ impl InFlight {
             None => reqid.into(),
         };
         let waiting = whom.live.len();
-        if waiting > 0 {
-            let asked = self.by_agent.entry(agent).or_default();
-            asked.open.insert(id);
-            asked.owed = asked.owed.saturating_add(waiting);
-        }
+        let asked = self.by_agent.entry(agent).or_default();
+        if waiting > 0 { &mut asked.open } else { &mut asked.settled }.insert(id);
+        asked.owed = asked.owed.saturating_add(waiting);
         for name in &whom.live {
             self.by_name.entry(name.clone()).or_default().insert(id);
         }
         let live = whom.live.into_iter().map(|name| (name, State::Waiting));
-        let gone = whom.gone.into_iter().map(|name| (name, State::AnsweredFor));
+        let gone = whom.gone.into_iter().map(|name| (name, State::Over));
         let request = Request {
             agent,
             reqid: reqid.clone(),
@@ -238,17 +236,18 @@ impl InFlight {
         }
         let mut answers = Vec::new();
         for id in self.by_name.remove(name).unwrap_or_default() {
-            if let Some((agent, reqid)) = self.settle(id, name, State::AnsweredFor) {
+            if let Some((agent, reqid)) = self.settle(id, name, State::Over) {
                 answers.push(self.answer(agent, &reqid, name, LOST));
             }
         }
         answers
     }
 
-    /// Forgets what an agent waits for.
+    /// Forgets what an agent asked.
     pub(super) fn agent_gone(&mut self, agent: PeeringKey) {
-        for id in self.by_agent.remove(&agent).unwrap_or_default().open {
-            if let Some(request) = self.close(id) {
+        let Asked { open, settled, .. } = self.by_agent.remove(&agent).unwrap_or_default();
+        for id in open.into_iter().chain(settled) {
+            if let Some(request) = self.close(id).or_else(|| self.settled.remove(&id)) {
                 self.forget(id, &request);
             }
         }
@@ -262,27 +261,27 @@ impl InFlight {
         request.waiting = request.waiting.saturating_sub(1);
         let answered = (request.agent, request.reqid.clone());
         let over = request.waiting == 0;
-        self.unlist_name(name, id);
-        self.unlist_agent(answered.0, id, 1, over);
+        self.unlist(name, id);
+        self.owe_less(answered.0, 1);
         if over && let Some(request) = self.open.remove(&id) {
-            self.settled.insert(id, request);
+            self.keep(id, request);
         }
         Some(answered)
     }
 
-    /// Takes a request out of those that are open, whoever still owes it an answer.
+    /// Takes a request out of those that are open, whoever still owes it an answer. It is then kept or forgotten.
     fn close(&mut self, id: RequestId) -> Option<Request> {
         let request = self.open.remove(&id)?;
         for (name, state) in &request.nodes {
             if *state == State::Waiting {
-                self.unlist_name(name, id);
+                self.unlist(name, id);
             }
         }
-        self.unlist_agent(request.agent, id, request.waiting, true);
+        self.owe_less(request.agent, request.waiting);
         Some(request)
     }
 
-    fn unlist_name(&mut self, name: &Arc<str>, id: RequestId) {
+    fn unlist(&mut self, name: &Arc<str>, id: RequestId) {
         if let Some(ids) = self.by_name.get_mut(name) {
             ids.remove(&id);
             if ids.is_empty() {
@@ -291,18 +290,20 @@ impl InFlight {
         }
     }
 
-    /// So many answers fewer are owed to this agent's request.
-    fn unlist_agent(&mut self, agent: PeeringKey, id: RequestId, answers: usize, over: bool) {
+    fn owe_less(&mut self, agent: PeeringKey, answers: usize) {
         self.owed = self.owed.saturating_sub(answers);
         if let Some(asked) = self.by_agent.get_mut(&agent) {
             asked.owed = asked.owed.saturating_sub(answers);
-            if over {
-                asked.open.remove(&id);
-            }
-            if asked.open.is_empty() {
-                self.by_agent.remove(&agent);
-            }
         }
+    }
+
+    /// Keeps a request that was open among those that are settled.
+    fn keep(&mut self, id: RequestId, request: Request) {
+        if let Some(asked) = self.by_agent.get_mut(&request.agent) {
+            asked.open.remove(&id);
+            asked.settled.insert(id);
+        }
+        self.settled.insert(id, request);
     }
 
     /// Forgets a request that is in neither map any more.
@@ -314,6 +315,13 @@ impl InFlight {
                 self.by_reqid.remove(&request.reqid);
             }
         }
+        if let Some(asked) = self.by_agent.get_mut(&request.agent) {
+            asked.open.remove(&id);
+            asked.settled.remove(&id);
+            if asked.open.is_empty() && asked.settled.is_empty() {
+                self.by_agent.remove(&request.agent);
+            }
+        }
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -323,11 +331,11 @@ impl InFlight {
             let id = *id;
             let Some(mut request) = self.close(id) else { break };
             for state in request.nodes.values_mut().filter(|state| **state == State::Waiting) {
-                *state = State::Expired;
+                *state = State::Over;
                 self.expired = self.expired.saturating_add(1);
             }
             request.waiting = 0;
-            self.settled.insert(id, request);
+            self.keep(id, request);
         }
         while let Some(request) = self.settled.first_entry()
             && after(request.get().deadline, KEPT) <= now
@@ -355,10 +363,14 @@ impl InFlight {
         assert_eq!(self.owed, self.by_name.values().map(BTreeSet::len).sum::<usize>());
         assert_eq!(self.owed, self.by_agent.values().map(|asked| asked.owed).sum::<usize>());
         assert_eq!(self.open.len(), self.by_agent.values().map(|asked| asked.open.len()).sum::<usize>());
+        assert_eq!(
+            self.settled.len(),
+            self.by_agent.values().map(|asked| asked.settled.len()).sum::<usize>()
+        );
         assert_eq!(all().count(), self.by_reqid.values().map(Vec::len).sum::<usize>());
-        assert_eq!(self.size, all().map(|request| request.nodes.len() + 1).sum::<usize>());
+        assert_eq!(self.size, all().count().saturating_add(all().map(|request| request.nodes.len()).sum()));
         assert!(self.by_name.values().all(|ids| !ids.is_empty()));
         assert!(self.by_reqid.values().all(|ids| !ids.is_empty()));
-        self.size + self.by_agent.len()
+        self.size
     }
 }

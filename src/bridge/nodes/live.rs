@@ -156,8 +156,8 @@ impl Live {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let told: usize = self.agents.values().map(|agent| agent.told.len()).sum();
-        self.names.len() + self.said.len() + self.agents.len() + told
+        let told = self.agents.values().map(|agent| agent.told.len()).sum();
+        [self.names.len(), self.said.len(), self.agents.len(), told].iter().sum()
     }
 }
 

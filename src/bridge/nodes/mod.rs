@@ -16,6 +16,7 @@ mod in_flight;
 mod live;
 mod refused;
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
 pub use refused::{HelloRefused, RequestRefused, ResponseRefused};
@@ -384,6 +385,6 @@ impl Nodes {
     /// How much is remembered of whatever kind.
     #[cfg(test)]
     fn remembered(&self) -> usize {
-        self.live.len() + self.gone.len() + self.in_flight.len()
+        [self.live.len(), self.gone.len(), self.in_flight.len()].iter().sum()
     }
 }

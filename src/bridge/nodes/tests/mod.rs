@@ -1,1 +1,128 @@
-mod x {}
+mod hellos;
+mod model;
+mod random;
+mod requests;
+mod witness;
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::management::{ManagementResult, NODE_TOPIC, NotifyNodeHello};
+use crate::zeek::{Event, Message};
+
+const SMALL: Bounds = Bounds { names: 4, names_per_peering: 3, owed_per_agent: 6, remembered: 20, gone: 2 };
+
+/// The peering of a number: each on a link of its own.
+fn peering(number: u8) -> PeeringKey {
+    PeeringKey { link: usize::from(number), peer: EndpointId::from_bytes([number; 16]), peering: 1 }
+}
+
+const A: u8 = 100;
+const B: u8 = 101;
+
+fn host(name: &str) -> Owner {
+    Owner::Host(name.to_owned())
+}
+
+fn hello_of(name: &str) -> Envelope {
+    let event = Event::from(NotifyNodeHello { node: name.to_owned() });
+    let sender = EndpointId::from_bytes([9; 16]);
+    Envelope::data(sender, NODE_TOPIC.clone(), &Message::from(event).into_value()).unwrap()
+}
+
+fn request(reqid: &str, nodes: &[&str]) -> DispatchRequest {
+    DispatchRequest {
+        reqid: reqid.to_owned(),
+        action: vec!["get_id_value".to_owned(), "Cluster::node".to_owned()],
+        nodes: nodes.iter().map(|node| (*node).to_owned()).collect(),
+    }
+}
+
+fn success(reqid: &str, node: &str) -> DispatchResponse {
+    ManagementResult::success(reqid, node, None).into()
+}
+
+/// What is answered, as (agent, request, node, error), sorted.
+fn told(answers: &[Answer]) -> Vec<(PeeringKey, String, String, String)> {
+    let mut told: Vec<_> = answers
+        .iter()
+        .map(|Answer { to, response }| {
+            let result = response.result();
+            assert!(!result.is_success());
+            assert_eq!(response.reqid(), result.reqid());
+            let (node, error) = (result.node().unwrap(), result.error().unwrap());
+            (*to, response.reqid().to_owned(), node.to_owned(), error.into_owned())
+        })
+        .collect();
+    told.sort_unstable();
+    told
+}
+
+/// `Nodes` on a clock of its own, where rules let everything pass.
+struct World {
+    nodes: Nodes,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        World::of(Nodes::new(true))
+    }
+
+    fn of(nodes: Nodes) -> Self {
+        World { nodes, now: Instant::now() }
+    }
+
+    fn small(answer_in_flight: bool) -> Self {
+        World::of(Nodes::with_bounds(answer_in_flight, SMALL))
+    }
+
+    fn wait(&mut self, millis: u64) {
+        self.now = self.now.checked_add(Duration::from_millis(millis)).unwrap();
+    }
+
+    fn hello(&mut self, from: u8, owner: &str, name: &str) -> Result<Hello, HelloRefused> {
+        self.hello_over(peering(from), owner, name)
+    }
+
+    fn hello_over(&mut self, from: PeeringKey, owner: &str, name: &str) -> Result<Hello, HelloRefused> {
+        self.nodes.hello(from, host(owner), name, &hello_of(name), |_| true, self.now)
+    }
+
+    /// Nodes that are live, each over a peering of its own, from 0 on.
+    fn with(mut self, names: &[&str]) -> Self {
+        for (number, name) in (0..).zip(names) {
+            let _ = self.hello(number, &format!("host-{number}"), name).unwrap();
+        }
+        self
+    }
+
+    /// The names of the hellos that an agent is to be told.
+    fn wants(&mut self, agent: u8) -> Vec<String> {
+        let hellos = self.nodes.agent_wants(peering(agent), |_, _| true);
+        let mut names: Vec<_> = hellos.into_iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn ask(&mut self, agent: u8, reqid: &str, nodes: &[&str]) -> Result<Vec<Answer>, RequestRefused> {
+        self.nodes.request(peering(agent), &request(reqid, nodes), |_| true, self.now)
+    }
+
+    /// A request that the bridge does not answer at all.
+    fn asked(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
+        assert_eq!(self.ask(agent, reqid, nodes), Ok(vec![]));
+    }
+
+    fn answer(&mut self, from: u8, reqid: &str, node: &str) -> Result<PeeringKey, ResponseRefused> {
+        self.nodes.response(peering(from), &success(reqid, node), self.now)
+    }
+
+    fn gone(&mut self, number: u8) -> Vec<(PeeringKey, String, String, String)> {
+        told(&self.nodes.gone(peering(number), self.now))
+    }
+}
+
+fn failure(agent: u8, reqid: &str, node: &str, error: &str) -> (PeeringKey, String, String, String) {
+    (peering(agent), reqid.to_owned(), node.to_owned(), error.to_owned())
+}
