@@ -39,9 +39,9 @@ impl GoneNames {
         }
     }
 
-    /// The name, as it is remembered.
-    pub(super) fn get(&self, name: &str) -> Option<&Arc<str>> {
-        self.by_name.get_key_value(name).map(|(name, _)| name)
+    /// The name, as it is remembered, with the link that it was behind.
+    pub(super) fn get(&self, name: &str) -> Option<(&Arc<str>, usize)> {
+        self.by_age.get(self.by_name.get(name)?).map(|gone| (&gone.name, gone.link))
     }
 
     /// All of them, each with the link that it was behind.

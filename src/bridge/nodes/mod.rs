@@ -231,9 +231,9 @@ impl Nodes {
 
     /// An agent asks. `reached` says of a link whether rules let the request pass to it.
     ///
-    /// Returns what the bridge answers itself: of the nodes that the request names, or of all if it names none, those that were
-    /// live here not long ago and are not now; and, if too many requests are in flight, the oldest of these, which are
-    /// forgotten. Nodes that were never here are left alone: another bridge may have them.
+    /// Returns what the bridge answers itself: of the nodes that the request names, or of all if it names none, those
+    /// that were live here not long ago and are not now; and, if too many requests are in flight, the oldest of
+    /// these, which are forgotten. Nodes that were never here are left alone: another bridge may have them.
     ///
     /// # Errors
     /// When the request must not be relayed; nothing is remembered of it.
@@ -270,9 +270,12 @@ impl Nodes {
                     whom.live.push(name.clone());
                 }
             } else if self.answer_in_flight
-                && let Some(name) = self.gone.get(name)
+                && let Some((name, link)) = self.gone.get(name)
             {
-                whom.gone.push(name.clone());
+                // As when it was live: what rules keep from a node, the bridge does not answer either.
+                if reached(link) {
+                    whom.gone.push(name.clone());
+                }
             } else {
                 whom.strangers = true;
             }

@@ -35,7 +35,8 @@ pub(super) struct Model {
     live: Vec<Node>,
     wants: Vec<PeeringKey>,
     told: Vec<(PeeringKey, PeeringKey, String)>,
-    gone: Vec<(String, Instant)>,
+    /// With the links that they were behind, and since when.
+    gone: Vec<(String, usize, Instant)>,
     asked: Vec<Asked>,
     number: usize,
 }
@@ -54,7 +55,7 @@ impl Model {
             }
         }
         self.asked.retain(|asked| after(after(asked.at, REQUEST_TIMEOUT), KEPT) > now);
-        self.gone.retain(|(_, at)| after(*at, GONE_FOR) > now);
+        self.gone.retain(|(.., at)| after(*at, GONE_FOR) > now);
     }
 
     fn lost(&mut self, name: &str) -> Told {
@@ -91,7 +92,7 @@ impl Model {
             }
             self.live.push(Node { name: name.to_owned(), peering: from, owner, since: self.number });
         }
-        self.gone.retain(|(gone, _)| gone != name);
+        self.gone.retain(|(gone, ..)| gone != name);
         let mut tell = vec![];
         for agent in &self.wants {
             let said = (*agent, from, name.to_owned());
@@ -147,18 +148,19 @@ impl Model {
             }
         }
         let mut strangers = request.nodes.is_empty();
-        for name in &request.nodes {
-            if self.live.iter().any(|node| node.name == *name) {
-                continue;
-            }
-            if self.answers && self.gone.iter().any(|(gone, _)| gone == name) {
+        for (name, link, _) in self.gone.iter().filter(|(name, ..)| self.answers && request.is_for(name)) {
+            if reached(*link) {
                 nodes.push((name.clone(), State::AnsweredFor));
                 let error = format!("node {name} is not connected to the bridge");
                 answers.push((agent, request.reqid.clone(), name.clone(), error));
-            } else {
-                strangers = true;
             }
         }
+        for name in &request.nodes {
+            let live = self.live.iter().any(|node| node.name == *name);
+            let gone = self.answers && self.gone.iter().any(|(gone, ..)| gone == name);
+            strangers |= !live && !gone;
+        }
+        answers.sort_unstable();
         let reqid = request.reqid.clone();
         self.asked.push(Asked { agent, reqid, at: now, number: self.number, strangers, nodes });
         self.number += 1;
@@ -215,7 +217,7 @@ impl Model {
             if self.live[at].peering == peering {
                 let name = self.live.remove(at).name;
                 answers.append(&mut self.lost(&name));
-                self.gone.push((name, now));
+                self.gone.push((name, peering.link, now));
             }
         }
         answers.sort_unstable();

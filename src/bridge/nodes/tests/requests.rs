@@ -93,12 +93,22 @@ fn a_named_node_that_was_here_and_is_not_is_answered_for_at_once() {
     let answers = world.ask(A, "r", &["worker-1", "worker-2", "never-seen"]).unwrap();
     assert_eq!(told(&answers), [failure(A, "r", "worker-1", NOT_THERE)]);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (1, 1));
-    world.asked(A, "all", &[]);
+    assert_eq!(told(&world.ask(A, "all", &[]).unwrap()), [failure(A, "all", "worker-1", NOT_THERE)]);
 
     let _ = world.hello(5, "h", "worker-1").unwrap();
     assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseRefused::Late));
     world.asked(A, "s", &["worker-1"]);
     assert_eq!(world.answer(5, "s", "worker-1"), Ok(peering(A)));
+}
+
+#[test]
+fn a_gone_node_that_rules_kept_a_request_from_is_not_answered_for() {
+    let mut world = World::new().with(&["worker-1"]);
+    world.gone(0);
+    for (reqid, nodes) in [("all", &[][..]), ("named", &["worker-1"])] {
+        let kept = world.nodes.request(peering(A), &request(reqid, nodes), |_| false, world.now);
+        assert_eq!(kept, Ok(vec![]), "{reqid}");
+    }
 }
 
 #[test]
