@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::link::Whom;
 use super::nodes::{Answer, Owner, PeeringKey};
 use super::relay::{LinkRelay, Passing};
+use super::rules::Reason;
 use super::table::Table;
 use crate::data::Filter;
 use crate::endpoint::{Blocked, Peer};
@@ -64,7 +65,18 @@ impl LinkRelay {
         let (key, now) = (self.key(passing.from), Instant::now());
         let due = self.core.nodes().response(key, response, now);
         match due {
-            Ok(agent) => passing.to_each(&[agent]),
+            Ok(agent) if passing.rule_to(agent.link).is_some() => passing.to_each(&[agent]),
+            Ok(agent) => {
+                let detail = || {
+                    let reqid = response.reqid();
+                    format!(
+                        "the answer to request {reqid:?} may not go to the link of {}, which asked",
+                        agent.peer
+                    )
+                };
+                self.refuse(passing.table, Reason::NoRule.name(), passing.from, detail);
+                Vec::new()
+            }
             Err(error) => {
                 let detail = || {
                     let node = response.result().node().unwrap_or_default();
