@@ -173,7 +173,7 @@ fn payload() -> BoxedStrategy<Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig { cases: 4096, max_shrink_iters: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn by_the_default_rules_just_the_three_events_pass_each_in_its_direction(payload in payload()) {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use zeek_bridge::bridge::config::RuleConfig;
-use zeek_bridge::bridge::rules::{Reason, Rules};
+use zeek_bridge::bridge::rules::{Reason, Refusal, Rules};
 use zeek_bridge::data::{Timestamp, Value};
 use zeek_bridge::wire::EnvelopeType;
 use zeek_bridge::zeek::{Event, IdentifierUpdate, Message};
@@ -59,8 +59,11 @@ fn a_node_api_event_in_a_batch_passes_by_no_rule() {
         ("with more elements", batch([outer(1u64, 1u64, vector([HELLO.into(), vector([]), 1u64.into()]))])),
     ] {
         for (name, rule) in rules() {
-            let outcome = Said::value(&value).outcome(&Rules::new(LINKS, &[rule]));
-            assert_eq!(outcome, Err(Reason::BatchedNodeApi), "{what}, {name}");
+            let rules = Rules::new(LINKS, &[rule]);
+            let refusal = Refusal { reason: Reason::BatchedNodeApi, rule: Some(0), invalid: true };
+            Said::value(&value).judged(&rules, |passes, judged| {
+                assert_eq!((passes, judged.refusal), (vec![], Some(refusal)), "{what}, {name}");
+            });
         }
     }
 }
@@ -120,6 +123,39 @@ fn what_some_zeek_would_take_as_a_node_api_event_is_taken_as_one() {
             };
             assert_eq!(reason, expected, "{what}: {kind}");
         }
+    }
+}
+
+#[test]
+fn an_event_that_is_not_in_zeek_s_form_passes_by_no_name() {
+    let (args, none) = (|| vector([]), || Value::None);
+    let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
+    let metadata = |metadata: Value| event(vec!["My::event".into(), args(), metadata]);
+    let plain = || vector(["My::event".into(), args()]);
+    for (what, value) in [
+        ("another version", outer(2u64, 1u64, plain())),
+        ("an integer as version", outer(1i64, 1u64, plain())),
+        ("an integer as kind", outer(1u64, 1i64, plain())),
+        ("a fourth element", vector([1u64.into(), 1u64.into(), plain(), none()])),
+        ("one element", event(vec!["My::event".into()])),
+        ("four elements", event(vec!["My::event".into(), args(), args(), none()])),
+        ("an enum label as name", event(vec![Value::enum_value("My::event"), args()])),
+        ("arguments that are no vector", event(vec!["My::event".into(), none()])),
+        ("metadata that is none", metadata(none())),
+        ("an entry that is none", metadata(vector([none()]))),
+        ("an entry of one", metadata(vector([vector([9u64.into()])]))),
+        ("an entry of three", metadata(vector([vector([9u64.into(), none(), none()])]))),
+        ("an id that is no count", metadata(vector([vector([9i64.into(), none()])]))),
+        ("a timestamp that is none", metadata(vector([vector([1u64.into(), none()])]))),
+    ] {
+        let named = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
+        assert!(Message::from_value(value.clone()).is_err(), "{what}");
+        assert_eq!(Said::value(&value).outcome(&named), Err(Reason::Malformed), "{what}");
+        let in_batch = Said::value(&batch([value.clone()]));
+        assert_eq!(in_batch.outcome(&named), Err(Reason::EventNotAllowed), "{what}");
+        // It is a value all the same.
+        let everything = Rules::new(LINKS, &[rule(|_| {})]);
+        assert_eq!(Said::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{what}");
     }
 }
 
