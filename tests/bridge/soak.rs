@@ -1,10 +1,11 @@
-//! Full speed, with somebody attached who does not read and somebody who talks garbage.
+//! Full speed, with somebody attached who does not read, somebody who is slow, and somebody who talks garbage.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeek_bridge::data::{EndpointId, FromValue, Topic, Value};
@@ -47,7 +48,10 @@ async fn soak(messages: u64, time: Option<Duration>) {
     let healthy: SocketAddr = address("healthy").parse().unwrap();
     let mut healthy = Raw::connect(EndpointId::from_bytes([2; 16]), healthy, &["/load"]).await;
     let stuck: SocketAddr = address("stuck").parse().unwrap();
+    // Given up after two minutes of silence.
     let _stuck = Raw::connect(EndpointId::from_bytes([3; 16]), stuck, &["/load"]).await;
+    let slow_id = EndpointId::from_bytes([4; 16]);
+    let slow = tokio::spawn(slow(Raw::connect(slow_id, stuck, &["/load"]).await));
     let over = Arc::new(AtomicBool::new(false));
     let garbage = tokio::spawn(garbage(address("in").parse().unwrap(), over.clone()));
     publisher.connect(&address("in"), PLAIN, None).first_attempt().await.unwrap();
@@ -94,11 +98,26 @@ async fn soak(messages: u64, time: Option<Duration>) {
     let attempts = garbage.await.unwrap();
     let link = |name: &str| bridge.link(name);
     let dropped = link("stuck")["dropped"].as_u64().unwrap();
-    println!("{came} messages, {dropped} dropped for the one that does not read, {attempts} times garbage");
+    println!("{came} messages, {dropped} dropped for those who do not keep up, {attempts} times garbage");
     assert!(dropped > 0 && attempts > 0);
-    assert_eq!(link("stuck")["peers"].as_array().unwrap().len(), 1, "it is still there");
+    let peers = link("stuck")["peers"].clone();
+    let still_there = |peer: &Json| peer["id"] == slow_id.to_string() && peer["dropped"].as_u64() > Some(0);
+    assert!(peers.as_array().unwrap().iter().any(still_there), "{peers}");
+    slow.abort();
     assert_eq!(link("in")["messages_in"], said);
     assert!(link("in")["failures"].as_object().is_some_and(|causes| !causes.is_empty()));
+}
+
+/// Reads a message a millisecond.
+async fn slow(mut peer: Raw) {
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
+    loop {
+        pace.tick().await;
+        let envelope = peer.envelope().await.expect("it is slow, and not given up");
+        if envelope.kind == EnvelopeType::Ping {
+            peer.send(&Envelope::pong(peer.id, envelope.sender, envelope.payload)).await;
+        }
+    }
 }
 
 /// The next message's number.
