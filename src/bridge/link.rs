@@ -12,6 +12,7 @@ use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
 use super::relay::LinkRelay;
 use super::table::Table;
+use super::untold::Untold;
 use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Listener, Peer};
 use crate::net::tls::Tls;
@@ -34,6 +35,7 @@ pub(super) struct Link {
     listeners: Mutex<Vec<Listener>>,
     watcher: Option<AbortHandle>,
     chaos: Option<Faults>,
+    untold: Untold,
 }
 
 /// Who of a link's peers a message is for.
@@ -43,13 +45,23 @@ pub(super) enum Whom {
     AllBut([EndpointId; 2]),
     /// This one, if it wants it.
     One(EndpointId),
+    /// This one, if it wants it and as soon as it has room: for what the bridge itself says.
+    Told(EndpointId),
 }
 
 impl Whom {
     fn includes(self, peer: &Peer) -> bool {
         match self {
             Whom::AllBut(origins) => !origins.contains(&peer.id),
-            Whom::One(one) => one == peer.id,
+            Whom::One(one) | Whom::Told(one) => one == peer.id,
+        }
+    }
+
+    /// Hands it to whom it is for, and says who has no room for it yet.
+    fn forward(self, endpoint: &Endpoint, envelope: &Envelope, since: Option<Instant>) -> Vec<Blocked> {
+        match self {
+            Whom::Told(_) => endpoint.forward_sparingly(envelope, |peer| self.includes(peer)),
+            _ => endpoint.forward(envelope, since, |peer| self.includes(peer)).blocked,
         }
     }
 }
@@ -80,7 +92,8 @@ impl Link {
             _ => None,
         };
         let chaos = config.chaos.map(|chaos| Faults::new(chaos, &endpoint));
-        Ok(Link { config, endpoint, limits, tls, relay, listeners: Mutex::default(), watcher, chaos })
+        let (listeners, untold) = (Mutex::default(), Untold::default());
+        Ok(Link { config, endpoint, limits, tls, relay, listeners, watcher, chaos, untold })
     }
 
     /// Listens, or begins to connect. Says where it cannot.
@@ -141,17 +154,14 @@ impl Link {
     /// [`Endpoint::forward`].
     pub(super) fn send(&self, envelope: &Envelope, since: Option<Instant>, whom: Whom) -> Vec<Blocked> {
         match &self.chaos {
-            None => self.endpoint.forward(envelope, since, |peer| whom.includes(peer)).blocked,
+            None => whom.forward(&self.endpoint, envelope, since),
             Some(faults) => faults.send(&self.endpoint, envelope, since, whom),
         }
     }
 
-    /// As [`Link::send`], from where nobody can be kept waiting.
-    pub(super) fn send_now(&self, envelope: &Envelope, whom: Whom) {
-        let blocked = self.send(envelope, None, whom);
-        if !blocked.is_empty() {
-            tokio::spawn(wait_for(blocked));
-        }
+    /// Tells a peer something where nobody can be kept waiting until it has room for that.
+    pub(super) fn tell(&self, peer: EndpointId, envelope: &Envelope) {
+        self.untold.keep(peer, self.send(envelope, None, Whom::Told(peer)));
     }
 
     /// Tells its peers of the nodes that rules let them hear of only now.
@@ -222,9 +232,7 @@ impl Faults {
         let mut blocked = Vec::new();
         for _ in 0..fate.times {
             match &self.held_back {
-                None => {
-                    blocked.extend(endpoint.forward(&envelope, since, |peer| whom.includes(peer)).blocked)
-                }
+                None => blocked.extend(whom.forward(endpoint, &envelope, since)),
                 Some(held_back) => {
                     let now = Instant::now();
                     let due = now.checked_add(self.chaos.delay).unwrap_or(now);
@@ -242,12 +250,8 @@ impl Faults {
 async fn let_go(mut held_back: mpsc::Receiver<(Instant, Envelope, Whom)>, endpoint: Endpoint) {
     while let Some((due, envelope, whom)) = held_back.recv().await {
         tokio::time::sleep_until(due.into()).await;
-        wait_for(endpoint.forward(&envelope, None, |peer| whom.includes(peer)).blocked).await;
-    }
-}
-
-async fn wait_for(blocked: Vec<Blocked>) {
-    for blocked in blocked {
-        blocked.pushed().await;
+        for blocked in whom.forward(&endpoint, &envelope, None) {
+            blocked.pushed().await;
+        }
     }
 }

@@ -18,6 +18,7 @@ mod raw;
 
 mod agent;
 mod cluster;
+mod hostile;
 mod loops;
 mod mission;
 mod peers;
