@@ -1,5 +1,6 @@
 //! One link: an endpoint, and what the configuration says of it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,7 +33,8 @@ pub(super) struct Link {
     limits: Limits,
     pub(super) tls: Tls,
     relay: Arc<LinkRelay>,
-    listeners: Mutex<Vec<Listener>>,
+    /// By the address as it is configured.
+    listeners: Mutex<BTreeMap<String, Listener>>,
     watcher: Option<AbortHandle>,
     chaos: Option<Faults>,
     untold: Untold,
@@ -96,43 +98,58 @@ impl Link {
         Ok(Link { config, endpoint, limits, tls, relay, listeners, watcher, chaos, untold })
     }
 
-    /// Listens, or begins to connect. Says where it cannot.
-    pub(super) async fn open(&self) -> Vec<Mistake> {
+    /// Begins to connect, if it does.
+    pub(super) fn connect(&self) {
+        let Place::Connect(targets) = &self.config.place else { return };
+        for target in targets {
+            self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
+        }
+    }
+
+    /// Listens wherever it should and does not yet. Says where it cannot.
+    pub(super) async fn listen(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        match &self.config.place {
-            Place::Connect(targets) => {
-                for target in targets {
-                    self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
-                }
+        for address in self.should_listen() {
+            if self.listeners().contains_key(address) {
+                continue;
             }
-            Place::Listen(addresses) => {
-                for address in addresses {
-                    match self.endpoint.listen(address, self.tls.clone()).await {
-                        Ok(listener) => {
-                            tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
-                            self.listeners().push(listener);
-                        }
-                        Err(error) => mistakes.push(Mistake::new(
-                            format!("link.{}.listen", self.config.name),
-                            format!(
-                                "cannot listen on {address}: {error}; choose an address of this host and a port \
-                                 that is free"
-                            ),
-                        )),
-                    }
+            match self.endpoint.listen(address, self.tls.clone()).await {
+                Ok(listener) => {
+                    tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
+                    self.listeners().insert(address.clone(), listener);
                 }
+                Err(error) => mistakes.push(Mistake::new(
+                    format!("link.{}.listen", self.config.name),
+                    format!(
+                        "cannot listen on {address}: {error}; choose an address of this host and a port that is free"
+                    ),
+                )),
             }
         }
         mistakes
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Listener>> {
+    fn should_listen(&self) -> &[String] {
+        match &self.config.place {
+            Place::Connect(_) => &[],
+            Place::Listen(addresses) => addresses,
+        }
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Listener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it listens.
+    /// Where it listens, in the order of the configuration.
     pub(super) fn listening(&self) -> Vec<SocketAddr> {
-        self.listeners().iter().map(Listener::local_addr).collect()
+        let listeners = self.listeners();
+        let there = self.should_listen().iter().filter_map(|address| listeners.get(address));
+        there.map(Listener::local_addr).collect()
+    }
+
+    /// Whether it listens wherever it should.
+    pub(super) fn listens(&self) -> bool {
+        self.listeners().len() == self.should_listen().len()
     }
 
     /// Hears these topics from its peers.

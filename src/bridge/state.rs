@@ -60,7 +60,7 @@ impl Link {
             name: config.name.clone(),
             id: endpoint.id().to_string(),
             listening: self.listening().iter().map(ToString::to_string).collect(),
-            ready: connecting.iter().all(stands),
+            ready: self.listens() && connecting.iter().all(stands),
             connecting,
             tls: match config.tls {
                 LinkTls::Off => "off",

@@ -49,6 +49,14 @@ impl BridgeProcess {
         self.program.says("everything goes on as before");
     }
 
+    /// As [`BridgeProcess::reload`], with one of which all but this is taken up.
+    pub(crate) fn reload_but(&mut self, config: &str, words: &str) {
+        Self::write(&self.folder, config);
+        self.program.signal("HUP");
+        self.program.says(words);
+        self.program.says("all but the above is taken up");
+    }
+
     /// As `kill -9` does it.
     pub(crate) fn kill(&mut self) {
         self.program.signal("KILL");
