@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::chaos::corrupt;
@@ -15,7 +16,7 @@ use super::relay::LinkRelay;
 use super::table::Table;
 use super::untold::Untold;
 use crate::data::{EndpointId, Filter};
-use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Listener, Peer};
+use crate::endpoint::{Blocked, Endpoint, Listener, Peer};
 use crate::net::tls::Tls;
 use crate::wire::{Envelope, Limits};
 
@@ -71,22 +72,27 @@ impl Whom {
 #[derive(Debug)]
 struct Faults {
     chaos: Chaos,
-    held_back: Option<mpsc::Sender<(Instant, Envelope, Whom)>>,
+    held_back: Option<HeldBack>,
     dropped: AtomicU64,
 }
+
+/// What waits for its time, with a task that sends it then.
+#[derive(Debug)]
+struct HeldBack {
+    messages: mpsc::Sender<Delayed>,
+    /// Whether it is to be sent now.
+    hurry: watch::Sender<bool>,
+}
+
+type Delayed = (Instant, Envelope, Whom);
 
 impl Link {
     /// A link that neither listens nor connects yet.
     ///
     /// # Errors
     /// When the operating system gives no random bytes for an endpoint id.
-    pub(super) fn new(
-        config: LinkConfig,
-        tls: Tls,
-        drain: Duration,
-        relay: Arc<LinkRelay>,
-    ) -> std::io::Result<Self> {
-        let settings = EndpointConfig { drain_timeout: drain, ..config.endpoint_config() };
+    pub(super) fn new(config: LinkConfig, tls: Tls, relay: Arc<LinkRelay>) -> std::io::Result<Self> {
+        let settings = config.endpoint_config();
         let limits = settings.limits;
         let endpoint = Endpoint::with_relay(settings, relay.clone())?;
         let watcher = match &tls {
@@ -203,12 +209,15 @@ impl Link {
         }
     }
 
-    /// Lets every peer read what waits for it, and leaves.
-    pub(super) async fn close(&self) {
+    /// Lets every peer read what waits for it, within this time, and leaves.
+    pub(super) async fn close(&self, drain: Duration) {
         if let Some(watcher) = &self.watcher {
             watcher.abort();
         }
-        self.endpoint.shutdown().await;
+        if let Some(held_back) = self.chaos.as_ref().and_then(|faults| faults.held_back.as_ref()) {
+            held_back.let_all_go().await;
+        }
+        self.endpoint.shutdown_within(drain).await;
     }
 }
 
@@ -223,9 +232,10 @@ impl Drop for Link {
 impl Faults {
     fn new(chaos: Chaos, endpoint: &Endpoint) -> Self {
         let held_back = (!chaos.delay.is_zero()).then(|| {
-            let (sender, receiver) = mpsc::channel(MOST_HELD_BACK);
-            tokio::spawn(let_go(receiver, endpoint.clone()));
-            sender
+            let (messages, receiver) = mpsc::channel(MOST_HELD_BACK);
+            let (hurry, hurried) = watch::channel(false);
+            tokio::spawn(let_go(receiver, hurried, endpoint.clone()));
+            HeldBack { messages, hurry }
         });
         Faults { chaos, held_back, dropped: AtomicU64::new(0) }
     }
@@ -253,7 +263,7 @@ impl Faults {
                 Some(held_back) => {
                     let now = Instant::now();
                     let due = now.checked_add(self.chaos.delay).unwrap_or(now);
-                    if held_back.try_send((due, envelope.clone(), whom)).is_err() {
+                    if held_back.messages.try_send((due, envelope.clone(), whom)).is_err() {
                         self.dropped.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -263,12 +273,49 @@ impl Faults {
     }
 }
 
+impl HeldBack {
+    /// Sends everything now, and takes nothing more. What there is no room for is dropped, and counted.
+    async fn let_all_go(&self) {
+        self.hurry.send_replace(true);
+        // Until the task ends, which is the only one to hear it.
+        self.hurry.closed().await;
+    }
+}
+
 /// Sends what was held back, each when it is due. Ends with the link.
-async fn let_go(mut held_back: mpsc::Receiver<(Instant, Envelope, Whom)>, endpoint: Endpoint) {
-    while let Some((due, envelope, whom)) = held_back.recv().await {
-        tokio::time::sleep_until(due.into()).await;
-        for blocked in whom.forward(&endpoint, &envelope, None) {
-            blocked.pushed().await;
+async fn let_go(mut held_back: mpsc::Receiver<Delayed>, hurried: watch::Receiver<bool>, endpoint: Endpoint) {
+    let mut until_hurried = hurried.clone();
+    // An error says that the link is gone.
+    let mut hurry = pin!(async { drop(until_hurried.wait_for(|hurry| *hurry).await) });
+    let send = |envelope: &Envelope, whom: Whom| whom.forward(&endpoint, envelope, None);
+    loop {
+        let delayed = tokio::select! {
+            delayed = held_back.recv() => delayed,
+            () = &mut hurry => break,
+        };
+        let Some((due, envelope, whom)) = delayed else { return };
+        let hurried = tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => false,
+            () = &mut hurry => true,
+        };
+        let blocked = send(&envelope, whom);
+        if hurried {
+            break;
         }
+        tokio::select! {
+            () = wait_for(blocked) => {}
+            () = &mut hurry => break,
+        }
+    }
+    held_back.close();
+    while let Some((_, envelope, whom)) = held_back.recv().await {
+        drop(send(&envelope, whom));
+    }
+    drop(hurried);
+}
+
+async fn wait_for(blocked: Vec<Blocked>) {
+    for blocked in blocked {
+        blocked.pushed().await;
     }
 }

@@ -1,7 +1,7 @@
 //! A running bridge: started, changed while it runs, and drained.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -93,7 +93,7 @@ impl Bridge {
         }
         // What stays goes on by the old rules until those that go are gone: their addresses may be wanted.
         self.core.set_table(old.with(plan.kept.clone()));
-        close(&plan.closing).await;
+        close(&plan.closing, config.operation.drain).await;
 
         let mut mistakes = Vec::new();
         let mut links = plan.kept.clone();
@@ -101,7 +101,7 @@ impl Bridge {
         for (link, tls) in plan.new {
             let relay = Arc::new(LinkRelay { slot: links.len(), core: self.core.clone() });
             let name = link.name.clone();
-            match Link::new(link, tls, config.operation.drain, relay) {
+            match Link::new(link, tls, relay) {
                 Ok(link) => {
                     let link = Arc::new(link);
                     opening.push(link.clone());
@@ -121,6 +121,7 @@ impl Bridge {
                 link.announce(rules.filter(slot)).await;
             }
         }
+        self.core.nodes().set_answer_in_flight(config.operation.answer_in_flight);
         let counts = counts(&config.rules, &old);
         self.core.set_table(Table::new(links, rules, counts));
         for link in opening {
@@ -142,7 +143,7 @@ impl Bridge {
     pub async fn shutdown(&self) {
         let running = self.config.lock().await;
         let links: Vec<_> = self.core.table().links().flatten().cloned().collect();
-        close(&links).await;
+        close(&links, running.operation.drain).await;
         self.core.set_table(Table::empty());
         drop(running);
     }
@@ -190,11 +191,11 @@ async fn load_tls(link: LinkConfig) -> Result<Tls, Vec<Mistake>> {
     loaded.unwrap_or_else(|error| Err(vec![Mistake::new(path, error.to_string())]))
 }
 
-async fn close(links: &[Arc<Link>]) {
+async fn close(links: &[Arc<Link>], drain: Duration) {
     let mut closing = JoinSet::new();
     for link in links {
         let link = link.clone();
-        closing.spawn(async move { link.close().await });
+        closing.spawn(async move { link.close(drain).await });
     }
     closing.join_all().await;
 }

@@ -145,13 +145,16 @@ impl Link {
             if let Some(end) = self.take_from_queue() {
                 return end;
             }
-            let shutdown = *phase.borrow_and_update() != Phase::Running;
+            let (shutdown, drain) = match *phase.borrow_and_update() {
+                Phase::Running => (false, self.context.config.drain_timeout),
+                Phase::Draining(drain) => (true, drain),
+            };
             if shutdown && self.queue.is_none() {
                 self.leave();
             }
             let queue = self.queue.clone();
             if drained_by.is_none() && (shutdown || queue.as_ref().is_some_and(|q| q.ended().is_some())) {
-                drained_by = Some(deadline(self.context.config.drain_timeout));
+                drained_by = Some(deadline(drain));
             }
             tokio::select! {
                 progress = self.connection.progress() => match progress {

@@ -117,7 +117,8 @@ struct Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    Draining,
+    /// Peers may take so long to read what waits for them.
+    Draining(Duration),
 }
 
 /// Why a message was not published.
@@ -350,7 +351,12 @@ impl Endpoint {
     /// BYE, and returns when all connections are closed. Bounded by [`EndpointConfig::drain_timeout`] and
     /// [`EndpointConfig::leave_timeout`].
     pub async fn shutdown(&self) {
-        self.0.phase.send_replace(Phase::Draining);
+        self.shutdown_within(self.0.context.config.drain_timeout).await;
+    }
+
+    /// As [`Endpoint::shutdown`], with another [`EndpointConfig::drain_timeout`].
+    pub(crate) async fn shutdown_within(&self, drain: Duration) {
+        self.0.phase.send_replace(Phase::Draining(drain));
         self.0.context.hub.tell(Command::Shutdown).await;
         self.0.task.send_replace(None);
         let _ = self.0.tasks.lock().await.recv().await;

@@ -1,11 +1,12 @@
 //! A bridge and what stands around it.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use zeek_bridge::net::tls::{EphemeralAuthority, ephemeral_authority};
+use zeek_bridge::net::tls::{EphemeralAuthority, Tls, ephemeral_authority};
 
-use crate::program::{Files, Program};
+use crate::program::{End, Files, Program};
 
 /// A bridge process, with its configuration in a folder of its own.
 pub(crate) struct BridgeProcess {
@@ -57,6 +58,21 @@ impl BridgeProcess {
         self.program.says("all but the above is taken up");
     }
 
+    /// One that runs already, by the `bridge.toml` in this folder, with its `status.sock` there.
+    pub(crate) fn of(program: Program, folder: tempfile::TempDir) -> Self {
+        BridgeProcess { program, folder }
+    }
+
+    /// Runs another by the same configuration, which has to end by itself.
+    pub(crate) fn run_another(&self) -> End {
+        Program::run(&format!("run {}", self.folder.path().join("bridge.toml").display()), "")
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(self) -> End {
+        self.program.end_by_itself()
+    }
+
     /// As `kill -9` does it.
     pub(crate) fn kill(&mut self) {
         self.program.signal("KILL");
@@ -78,6 +94,29 @@ impl BridgeProcess {
         let status = self.status();
         let links = status["links"].as_array().unwrap();
         links.iter().find(|link| link["name"] == name).unwrap_or_else(|| panic!("{status}")).clone()
+    }
+
+    /// Where a link listens.
+    pub(crate) fn address(&self, link: &str) -> String {
+        self.link(link)["listening"][0].as_str().unwrap().to_owned()
+    }
+
+    /// How many messages were refused for this reason.
+    pub(crate) fn refused(&self, reason: &str) -> u64 {
+        self.status()["refused"][reason].as_u64().unwrap_or(0)
+    }
+
+    /// How many peers a link has.
+    pub(crate) fn peers(&self, link: &str) -> usize {
+        self.link(link)["peers"].as_array().unwrap().len()
+    }
+
+    /// Looks until it is so.
+    pub(crate) fn until(&self, what: &str, so: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !so(self) {
+            assert!(start.elapsed() < Duration::from_secs(30), "not seen: {what}; but: {}", self.status());
+        }
     }
 }
 
@@ -104,6 +143,11 @@ impl Certificates {
 
     pub(crate) fn issue(&self, name: &str) -> Files {
         Files::issue(&self.authority, name)
+    }
+
+    /// For a peer in the test's own process.
+    pub(crate) fn tls(&self, name: &str) -> Tls {
+        Tls::Mutual(self.authority.issue(name).unwrap())
     }
 }
 

@@ -24,7 +24,7 @@ const CONFIG: &str = "
 faces = \"agents\"
 tls = \"off\"
 listen = \"127.0.0.1:0\"
-limits = { queue = 16 }
+limits = { queue = 64 }
 [link.nodes]
 faces = \"nodes\"
 tls = \"off\"
@@ -126,7 +126,7 @@ async fn however_much_a_node_owed_when_it_died_the_agent_is_told_all_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_asks_for_one_that_is_gone_and_does_not_listen_has_to_wait() {
     /// More than the system keeps.
-    const MORE: usize = 50 * MANY;
+    const MORE: usize = 20 * MANY;
     let bridge = BridgeProcess::start(CONFIG);
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
@@ -138,11 +138,11 @@ async fn an_agent_that_asks_for_one_that_is_gone_and_does_not_listen_has_to_wait
     let mut asking = Raw::on(agent.id, TcpStream::from_std(asking).unwrap());
     let asking = tokio::spawn(async move {
         for n in 0..MORE {
-            asking.send(&request(&n.to_string(), &["n"])).await;
+            asking.send(&request(&format!("{n:0250}"), &["n"])).await;
         }
     });
     // Until no more goes out, and what may wait waits.
-    while bridge.link("agents")["peers"][0]["queued"].as_u64().expect("it is still there") < 12 {}
+    while bridge.link("agents")["peers"][0]["queued"].as_u64().expect("it is still there") < 48 {}
     failures(&mut agent, MORE).await;
     asking.await.unwrap();
     unharmed(&bridge);

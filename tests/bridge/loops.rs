@@ -15,18 +15,14 @@ fn config(left: &str, right: &str) -> String {
     )
 }
 
-fn address(bridge: &BridgeProcess, link: &str) -> String {
-    bridge.link(link)["listening"][0].as_str().unwrap().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_around_three_bridges_dies_out() {
     // The first connects to the last, whose port is known once the last runs: it is started twice.
     let first = BridgeProcess::start(&config("127.0.0.1:0", "127.0.0.1:1"));
-    let second = BridgeProcess::start(&config("127.0.0.1:0", &address(&first, "left")));
-    let third = BridgeProcess::start(&config("127.0.0.1:0", &address(&second, "left")));
+    let second = BridgeProcess::start(&config("127.0.0.1:0", &first.address("left")));
+    let third = BridgeProcess::start(&config("127.0.0.1:0", &second.address("left")));
     let mut bridges = [first, second, third];
-    let (own, last) = (address(&bridges[0], "left"), address(&bridges[2], "left"));
+    let (own, last) = (bridges[0].address("left"), bridges[2].address("left"));
     bridges[0].reload(&config(&own, &last));
     for bridge in &bridges {
         while ["left", "right"].iter().any(|link| bridge.link(link)["peers"].as_array().unwrap().len() != 1) {
@@ -35,8 +31,8 @@ async fn what_goes_around_three_bridges_dies_out() {
 
     let (speaker, hearer) = (peer(), peer());
     let mut heard = subscribe(&hearer, "/around").await;
-    hearer.connect(&address(&bridges[1], "here"), PLAIN, None).first_attempt().await.unwrap();
-    speaker.connect(&address(&bridges[0], "here"), PLAIN, None).first_attempt().await.unwrap();
+    hearer.connect(&bridges[1].address("here"), PLAIN, None).first_attempt().await.unwrap();
+    speaker.connect(&bridges[0].address("here"), PLAIN, None).first_attempt().await.unwrap();
     let topic = Topic::from_static("/around");
     speaker.wanted(&topic, 1).await;
     speaker.publish(topic, &Value::Count(7)).await.unwrap();

@@ -17,10 +17,17 @@ mod program;
 mod raw;
 
 mod agent;
+mod chaos;
 mod cluster;
+mod comings;
 mod hostile;
+mod identities;
 mod loops;
 mod mission;
+mod operation;
 mod peers;
+mod pressure;
+mod relaying;
 mod reload;
 mod soak;
+mod validation;

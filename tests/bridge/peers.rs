@@ -1,10 +1,15 @@
 //! Peers of a bridge in the test's own process.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use zeek_bridge::data::{Topic, Value};
+use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Subscriber};
+use zeek_bridge::management::{NODE_TOPIC, NodeMessage};
 use zeek_bridge::net::tls::Tls;
+use zeek_bridge::zeek::{Event, Message};
+
+use crate::raw::Raw;
 
 pub(crate) const PLAIN: Tls = Tls::Off;
 
@@ -25,4 +30,38 @@ pub(crate) async fn count(endpoint: Endpoint, topic: &'static str, numbers: u64)
     for n in 0..numbers {
         assert_eq!(endpoint.publish(topic.clone(), &Value::Count(n)).await.unwrap(), 1);
     }
+}
+
+/// A peering with a bridge, in plain TCP.
+pub(crate) async fn connected(endpoint: Endpoint, address: &str) -> Endpoint {
+    connected_with(endpoint, address, PLAIN).await
+}
+
+pub(crate) async fn connected_with(endpoint: Endpoint, address: &str, tls: Tls) -> Endpoint {
+    endpoint.connect(address, tls, None).first_attempt().await.unwrap();
+    endpoint
+}
+
+/// A peering with a bridge, by hand. The id is this byte, many times.
+pub(crate) async fn raw(id: u8, address: &str, topics: &[&'static str]) -> Raw {
+    let address: SocketAddr = address.parse().unwrap();
+    Raw::connect(EndpointId::from_bytes([id; 16]), address, topics).await
+}
+
+/// An event as it is sent.
+pub(crate) fn event(event: impl Into<Event>) -> Value {
+    Message::Event(event.into()).into_value()
+}
+
+/// Says something of the node API, once somebody wants it.
+pub(crate) async fn say(endpoint: &Endpoint, message: impl Into<Event>) {
+    endpoint.wanted(&NODE_TOPIC, 1).await;
+    assert_eq!(endpoint.publish(NODE_TOPIC.clone(), &event(message)).await, Ok(1));
+}
+
+/// The next message of the node API.
+pub(crate) async fn next_of_node_api(heard: &mut Subscriber) -> NodeMessage {
+    let message = heard.recv().await.unwrap();
+    let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
+    NodeMessage::parse(&event).unwrap().unwrap()
 }

@@ -43,7 +43,7 @@ pub(crate) struct Reference {
     lines: Lines<BufReader<ChildStdout>>,
     waiting: VecDeque<String>,
     /// Gone with this value.
-    _child: Child,
+    child: Child,
 }
 
 impl Reference {
@@ -58,8 +58,7 @@ impl Reference {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let stdin = child.stdin.take().unwrap();
-        let mut reference =
-            Reference { id: EndpointId::NIL, stdin, lines, waiting: VecDeque::new(), _child: child };
+        let mut reference = Reference { id: EndpointId::NIL, stdin, lines, waiting: VecDeque::new(), child };
         reference.id = reference.line("id ").await.parse().unwrap();
         reference
     }
@@ -114,6 +113,11 @@ impl Reference {
         .await;
         let statuses = self.waiting.iter().filter(|line| line.starts_with("status")).collect::<Vec<_>>();
         assert!(statuses.is_empty(), "{statuses:?}");
+    }
+
+    /// As `kill -9` does it.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// Waits until it has gone.

@@ -13,7 +13,7 @@
 //!   `event TOPIC NAME ARG...` (string arguments), `flood TOPIC COUNT SIZE` (COUNT strings `N:xxx...` of SIZE bytes),
 //!   `subscribe TOPIC`, `peer PORT RETRY`, `unpeer`, `sync TEXT` (prints it), `quit`
 //!   (graceful), `abort` (not).
-#![cfg(feature = "cli")]
+#![cfg(all(unix, feature = "cli"))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,12 +26,18 @@
 
 #[path = "../endpoint/certificates.rs"]
 mod certificates;
+#[path = "../bridge/cluster.rs"]
+#[allow(dead_code, reason = "not all of it is wanted here")]
+mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod driver;
+#[path = "../common/program.rs"]
+mod program;
 #[path = "../endpoint/support.rs"]
 mod support;
 
+mod bridge;
 mod links;
 mod messages;
 mod probe;

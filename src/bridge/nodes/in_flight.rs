@@ -82,6 +82,10 @@ impl InFlight {
         InFlight { answers, ..InFlight::default() }
     }
 
+    pub(super) fn set_answers(&mut self, answers: bool) {
+        self.answers = answers;
+    }
+
     /// The number of the next request.
     pub(super) fn next(&self) -> RequestId {
         self.next

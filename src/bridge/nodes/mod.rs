@@ -170,6 +170,12 @@ impl Nodes {
         Self::with_bounds(answer_in_flight, Bounds::DEFAULT)
     }
 
+    /// As [`Nodes::new`], from now on: what is answered for already stays so.
+    pub fn set_answer_in_flight(&mut self, answer_in_flight: bool) {
+        self.answer_in_flight = answer_in_flight;
+        self.in_flight.set_answers(answer_in_flight);
+    }
+
     fn with_bounds(answer_in_flight: bool, bounds: Bounds) -> Self {
         Nodes {
             answer_in_flight,

@@ -1,0 +1,206 @@
+//! Agents and nodes that go and come back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Subscriber};
+use zeek_bridge::management::{
+    Agent, DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello, Outcome,
+    REQUEST_TIMEOUT,
+};
+
+use crate::cluster::BridgeProcess;
+use crate::peers::*;
+
+const NODE: &str = "zeek/management/node";
+
+/// `agents` says where these are.
+fn config(bridge: &str, agents: &str) -> String {
+    format!(
+        "{bridge}\n[link.agents]\nfaces = \"agents\"\ntls = \"off\"\n{agents}\n\
+         [link.nodes]\nfaces = \"nodes\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n"
+    )
+}
+
+const LISTEN: &str = "listen = \"127.0.0.1:0\"";
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// A node that says hello and then hears.
+async fn node(bridge: &BridgeProcess, name: &str) -> (Endpoint, Subscriber) {
+    let node = peer();
+    let heard = subscribe(&node, NODE).await;
+    let node = connected(node, &bridge.address("nodes")).await;
+    say(&node, NotifyNodeHello { node: name.into() }).await;
+    bridge.until(name, |bridge| live(bridge).iter().any(|node| node == name));
+    (node, heard)
+}
+
+/// The names of those that are there.
+fn live(bridge: &BridgeProcess) -> Vec<String> {
+    let status = bridge.status();
+    status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap().into()).collect()
+}
+
+async fn hello(heard: &mut Subscriber) -> String {
+    match next_of_node_api(heard).await {
+        NodeMessage::Hello(hello) => hello.node,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn hellos(heard: &mut Subscriber, many: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    for _ in 0..many {
+        names.push(hello(heard).await);
+    }
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_comes_back_hears_each_live_node_once() {
+    let bridge = BridgeProcess::start(&config("", LISTEN));
+    let _nodes = [node(&bridge, "worker-1").await, node(&bridge, "worker-2").await];
+    let id = EndpointId::from_bytes([9; 16]);
+    // As another process, and as the same endpoint on another connection.
+    for (round, id) in [None, None, Some(id), Some(id)].into_iter().enumerate() {
+        let agent = Endpoint::with_config(EndpointConfig { id, ..EndpointConfig::default() }).unwrap();
+        let mut heard = subscribe(&agent, NODE).await;
+        let agent = connected(agent, &bridge.address("agents")).await;
+        assert_eq!(hellos(&mut heard, 2).await, ["worker-1", "worker-2"]);
+        // Nothing more came before this.
+        let late = format!("late-{round}");
+        let (late_node, _) = node(&bridge, &late).await;
+        assert_eq!(hello(&mut heard).await, late);
+        late_node.shutdown().await;
+        agent.shutdown().await;
+        bridge.until("they are gone", |bridge| live(bridge).len() == 2 && bridge.peers("agents") == 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_the_bridge_connects_to_hears_each_live_node_once() {
+    let agent = peer();
+    let mut heard = subscribe(&agent, NODE).await;
+    let listener = agent.listen("127.0.0.1:0", PLAIN).await.unwrap();
+    let retry = "retry = { first = \"50ms\", cap = \"100ms\" }";
+    let connect = format!("connect = \"{}\"\n{retry}", listener.local_addr());
+    let bridge = BridgeProcess::start(&config("", &connect));
+    let _node = node(&bridge, "worker-1").await;
+    assert_eq!(hello(&mut heard).await, "worker-1");
+    let id = bridge.link("agents")["id"].as_str().unwrap().parse().unwrap();
+    for round in ["again", "and again"] {
+        // The bridge comes back by itself.
+        assert!(agent.unpeer(id).await);
+        assert_eq!(hello(&mut heard).await, "worker-1");
+        let (late, _) = node(&bridge, round).await;
+        assert_eq!(hello(&mut heard).await, round);
+        late.shutdown().await;
+        bridge.until("it is gone", |bridge| live(bridge) == ["worker-1"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_comes_back_is_told_to_an_agent_that_stayed() {
+    let bridge = BridgeProcess::start(&config("", LISTEN));
+    let agent = peer();
+    let mut heard = subscribe(&agent, NODE).await;
+    let _agent = connected(agent, &bridge.address("agents")).await;
+    for round in 0..3 {
+        let (node, _) = node(&bridge, "worker-1").await;
+        assert_eq!(hello(&mut heard).await, "worker-1");
+        // Said a second time over the same connection, it is no news.
+        say(&node, NotifyNodeHello { node: "worker-1".into() }).await;
+        let marker = format!("marker-{round}");
+        say(&node, NotifyNodeHello { node: marker.clone() }).await;
+        assert_eq!(hello(&mut heard).await, marker);
+        // Killed, not left.
+        drop(node);
+        bridge.until("nobody", |bridge| live(bridge).is_empty());
+    }
+}
+
+/// An agent that knows these nodes.
+async fn agent(bridge: &BridgeProcess, nodes: &[&str]) -> (Endpoint, Agent) {
+    let endpoint = peer();
+    let agent = Agent::start(endpoint.clone()).await;
+    let endpoint = connected(endpoint, &bridge.address("agents")).await;
+    agent.wait_for_nodes(|there| *there == names(nodes)).await;
+    (endpoint, agent)
+}
+
+async fn dispatch(agent: &Agent, nodes: &[&str], timeout: Duration) -> Outcome {
+    let action = vec!["get_id_value".to_owned(), "x".to_owned()];
+    agent.dispatch(action, names(nodes), timeout).await.unwrap()
+}
+
+/// The one answer, which is a failure.
+fn failure(outcome: &Outcome) -> String {
+    assert!(outcome.missing.is_empty(), "{outcome:?}");
+    let [result] = outcome.answers.values().collect::<Vec<_>>()[..] else { panic!("{outcome:?}") };
+    assert!(!result.is_success());
+    result.error().unwrap().into_owned()
+}
+
+/// So long that nobody waits for its end.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bridge_answers_for_nodes_that_are_gone() {
+    let bridge = BridgeProcess::start(&config("", LISTEN));
+    let (node, mut asked) = node(&bridge, "worker-1").await;
+    let (_endpoint, agent) = agent(&bridge, &["worker-1"]).await;
+    // It is asked, and dies over it.
+    let outcome = tokio::join!(dispatch(&agent, &["worker-1"], FOR_EVER), async {
+        assert!(matches!(next_of_node_api(&mut asked).await, NodeMessage::Request(_)));
+        drop((node, asked));
+    });
+    let words = failure(&outcome.0);
+    assert!(words.contains("lost before it answered"), "{words}");
+    // It is asked when it is gone, by name and with all others.
+    for nodes in [&["worker-1"][..], &[]] {
+        let words = failure(&dispatch(&agent, nodes, FOR_EVER).await);
+        assert!(words.contains("not connected to the bridge"), "{words}");
+    }
+    let status = bridge.status();
+    assert_eq!((&status["answered_for"], &status["in_flight"]), (&3.into(), &0.into()), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bridge_leaves_it_to_the_agent_to_wait_if_it_is_told_so() {
+    let mut bridge = BridgeProcess::start(&config("answer_in_flight = false", LISTEN));
+    let (first, mut asked) = node(&bridge, "worker-1").await;
+    let (endpoint, agent) = agent(&bridge, &["worker-1"]).await;
+    let short = Duration::from_millis(300);
+    let (outcome, ()) = tokio::join!(dispatch(&agent, &["worker-1"], short), async {
+        next_of_node_api(&mut asked).await;
+        drop((first, asked));
+    });
+    assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
+    bridge.until("it is gone", |bridge| live(bridge).is_empty());
+    let outcome = dispatch(&agent, &["worker-1"], short).await;
+    assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
+    assert_eq!(bridge.status()["answered_for"], 0);
+    // It may be told otherwise, and back.
+    bridge.reload(&config("answer_in_flight = true", LISTEN));
+    let words = failure(&dispatch(&agent, &["worker-1"], FOR_EVER).await);
+    assert!(words.contains("not connected to the bridge"), "{words}");
+    bridge.reload(&config("answer_in_flight = false", LISTEN));
+    let outcome = dispatch(&agent, &["worker-1"], short).await;
+    assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
+    // All is well again when it is back.
+    let (node, mut asked) = node(&bridge, "worker-1").await;
+    let (outcome, ()) = tokio::join!(dispatch(&agent, &["worker-1"], REQUEST_TIMEOUT), async {
+        let NodeMessage::Request(DispatchRequest { reqid, .. }) = next_of_node_api(&mut asked).await else {
+            panic!()
+        };
+        let answer = ManagementResult::success(reqid, "worker-1", None);
+        say(&node, DispatchResponse::from(answer)).await;
+    });
+    assert!(outcome.answers["worker-1"].is_success());
+    drop(endpoint);
+}

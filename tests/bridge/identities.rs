@@ -1,0 +1,246 @@
+//! Who may say what under which name.
+
+use std::collections::BTreeSet;
+
+use zeek_bridge::endpoint::{Endpoint, Subscriber};
+use zeek_bridge::management::{
+    DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello,
+};
+use zeek_bridge::net::tls::Tls;
+
+use crate::cluster::{BridgeProcess, Certificates};
+use crate::peers::*;
+
+const NODE: &str = "zeek/management/node";
+
+fn hello(node: &str) -> NotifyNodeHello {
+    NotifyNodeHello { node: node.into() }
+}
+
+fn request(reqid: &str) -> DispatchRequest {
+    let action = vec!["get_id_value".to_owned(), "Cluster::node".to_owned()];
+    DispatchRequest { reqid: reqid.into(), action, nodes: BTreeSet::new() }
+}
+
+fn answer(reqid: &str, node: &str, data: &str) -> DispatchResponse {
+    ManagementResult::success(reqid, node, Some(serde_json::json!(data).into())).into()
+}
+
+/// The links of every test here, the nodes' with mutual TLS.
+fn links(certificates: &Certificates, more: &str) -> String {
+    format!(
+        "[link.agents]\nfaces = \"agents\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
+         [link.nodes]\nfaces = \"nodes\"\nlisten = \"127.0.0.1:0\"\n{}{more}",
+        certificates.lines()
+    )
+}
+
+/// For each node, that it may say under its name what nodes say, if it shows its certificate.
+fn bound() -> String {
+    let mut rules = "[[rule]]\nname = \"requests\"\nfrom = \"agents\"\nto = \"nodes\"\n\
+                     topics = [\"zeek/management/node\"]\nevents = [\"*::node_dispatch_request\"]\n"
+        .to_owned();
+    for name in ["worker-1", "worker-2"] {
+        rules += &format!(
+            "[[rule]]\nname = \"{name}\"\nfrom = \"nodes\"\nto = \"agents\"\n\
+             topics = [\"zeek/management/node\"]\n\
+             events = [\"*::notify_node_hello\", \"*::node_dispatch_response\"]\n\
+             nodes = [\"{name}\"]\nidentities = [\"subject:CN={name}\"]\n"
+        );
+    }
+    rules
+}
+
+/// An agent and what it hears, and two nodes with certificates of their own, all of them there.
+struct Cluster {
+    bridge: BridgeProcess,
+    agent: Endpoint,
+    heard: Subscriber,
+    nodes: [(Endpoint, Subscriber); 2],
+    tls: [Tls; 2],
+}
+
+impl Cluster {
+    async fn new(config: &str, certificates: &Certificates) -> Self {
+        let bridge = BridgeProcess::start(config);
+        let agent = peer();
+        let heard = subscribe(&agent, NODE).await;
+        let agent = connected(agent, &bridge.address("agents")).await;
+        let tls = ["worker-1", "worker-2"].map(|name| certificates.tls(name));
+        let node = async |tls: &Tls| {
+            let node = peer();
+            let heard = subscribe(&node, NODE).await;
+            (connected_with(node, &bridge.address("nodes"), tls.clone()).await, heard)
+        };
+        let nodes = [node(&tls[0]).await, node(&tls[1]).await];
+        Cluster { bridge, agent, heard, nodes, tls }
+    }
+
+    /// All hear this request.
+    async fn ask(&mut self, reqid: &str) {
+        let request = request(reqid);
+        say(&self.agent, request.clone()).await;
+        for (_, heard) in &mut self.nodes {
+            assert_eq!(next_of_node_api(heard).await, NodeMessage::Request(request.clone()));
+        }
+    }
+
+    async fn agent_hears(&mut self, message: NodeMessage) {
+        assert_eq!(next_of_node_api(&mut self.heard).await, message);
+    }
+
+    /// Waits for a refusal, which has to be told with all that there is to tell.
+    fn refuses(&mut self, reason: &str, words: &[&str]) {
+        let line = self.bridge.program.says(&format!("reason=\"{reason}\""));
+        let id = self.nodes[1].0.id().to_string();
+        for words in words.iter().chain(&["link=\"nodes\"", "127.0.0.1:", "CN=worker-2", &id]) {
+            assert!(line.contains(words), "{words} is not in {line}");
+        }
+        assert_eq!(self.bridge.refused(reason), 1, "{}", self.bridge.status());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_says_hello_under_its_own_name_only() {
+    let certificates = Certificates::new();
+    let mut cluster = Cluster::new(&(links(&certificates, "") + &bound()), &certificates).await;
+    // Nobody has the name yet.
+    say(&cluster.nodes[1].0, hello("worker-1")).await;
+    cluster.refuses("node_not_allowed", &["notify_node_hello", "node \"worker-1\""]);
+    assert_eq!(cluster.bridge.status()["nodes"].as_array().unwrap().len(), 0);
+    say(&cluster.nodes[1].0, hello("worker-2")).await;
+    cluster.agent_hears(NodeMessage::Hello(hello("worker-2"))).await;
+    say(&cluster.nodes[0].0, hello("worker-1")).await;
+    cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_answers_under_its_own_name_only() {
+    let certificates = Certificates::new();
+    let mut cluster = Cluster::new(&(links(&certificates, "") + &bound()), &certificates).await;
+    for (node, name) in [(0, "worker-1"), (1, "worker-2")] {
+        say(&cluster.nodes[node].0, hello(name)).await;
+        cluster.agent_hears(NodeMessage::Hello(hello(name))).await;
+    }
+    cluster.ask("r1").await;
+    say(&cluster.nodes[1].0, answer("r1", "worker-1", "a lie")).await;
+    cluster.refuses("node_not_allowed", &["node_dispatch_response", "node \"worker-1\"", "request \"r1\""]);
+    let (own, truth) = (answer("r1", "worker-2", "mine"), answer("r1", "worker-1", "true"));
+    say(&cluster.nodes[1].0, own.clone()).await;
+    cluster.agent_hears(NodeMessage::Response(own)).await;
+    say(&cluster.nodes[0].0, truth.clone()).await;
+    cluster.agent_hears(NodeMessage::Response(truth)).await;
+}
+
+/// Without rules that say so, a name is whose hello came first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_name_is_not_for_another_certificate() {
+    let certificates = Certificates::new();
+    let mut cluster = Cluster::new(&links(&certificates, ""), &certificates).await;
+    say(&cluster.nodes[0].0, hello("worker-1")).await;
+    cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
+    say(&cluster.nodes[1].0, hello("worker-1")).await;
+    cluster.refuses("name_taken", &["\"worker-1\"", &cluster.nodes[0].0.id().to_string()]);
+    cluster.ask("r1").await;
+    say(&cluster.nodes[1].0, answer("r1", "worker-1", "a lie")).await;
+    cluster.refuses("not_its_name", &["\"worker-1\"", "\"r1\""]);
+    let truth = answer("r1", "worker-1", "true");
+    say(&cluster.nodes[0].0, truth.clone()).await;
+    cluster.agent_hears(NodeMessage::Response(truth)).await;
+    // The same certificate on a new connection is the same node.
+    let again = connected_with(peer(), &cluster.bridge.address("nodes"), cluster.tls[0].clone()).await;
+    say(&again, hello("worker-1")).await;
+    cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
+    // A new one for the same name is another.
+    let another =
+        connected_with(peer(), &cluster.bridge.address("nodes"), certificates.tls("worker-1")).await;
+    say(&another, hello("worker-1")).await;
+    cluster.bridge.until("a second refusal", |bridge| bridge.refused("name_taken") == 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_allowed_on_a_link_is_refused_at_the_door() {
+    let certificates = Certificates::new();
+    let config = links(&certificates, "allow = [\"subject:CN=worker-*\", \"DNS:logger\"]\n");
+    let mut bridge = BridgeProcess::start(&config);
+    let address = bridge.address("nodes");
+    let refused = peer();
+    let tls = certificates.tls("proxy-1");
+    let error = refused.connect(&address, tls, None).first_attempt().await.unwrap_err();
+    assert_eq!(error.cause(), "refused", "{error}");
+    let line = bridge.program.says("is not allowed to peer here");
+    assert!(line.contains("CN=proxy-1"), "{line}");
+    assert_eq!(bridge.link("nodes")["failures"]["not_allowed"], 1, "{}", bridge.status());
+    let _worker = connected_with(peer(), &address, certificates.tls("worker-9")).await;
+    let _logger = connected_with(peer(), &address, certificates.tls("logger")).await;
+    bridge.until("who is allowed", |bridge| bridge.peers("nodes") == 2);
+}
+
+/// Elsewhere, only 127.0.0.1 is this host.
+#[cfg(target_os = "linux")]
+mod without_certificates {
+    use tokio::net::TcpSocket;
+    use zeek_bridge::data::EndpointId;
+    use zeek_bridge::management::NODE_TOPIC;
+    use zeek_bridge::wire::Envelope;
+    use zeek_bridge::zeek::Event;
+
+    use super::*;
+    use crate::raw::Raw;
+
+    fn plain_links() -> BridgeProcess {
+        BridgeProcess::start(
+            "[link.agents]\nfaces = \"agents\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
+         [link.nodes]\nfaces = \"nodes\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n",
+        )
+    }
+
+    async fn says(raw: &mut Raw, message: impl Into<Event>) {
+        let envelope = Envelope::data(raw.id, NODE_TOPIC.clone(), &event(message)).unwrap();
+        raw.send(&envelope).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_live_name_is_for_its_host() {
+        let mut bridge = plain_links();
+        let agent = peer();
+        let mut heard = subscribe(&agent, NODE).await;
+        let agent = connected(agent, &bridge.address("agents")).await;
+        let address = bridge.address("nodes");
+        let mut first = raw(1, &address, &[NODE]).await;
+        says(&mut first, hello("worker-1")).await;
+        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello("worker-1")));
+        say(&agent, request("r1")).await;
+        first.envelope().await.unwrap();
+
+        // From another host it is somebody else's.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        let mut elsewhere = Raw::on(EndpointId::from_bytes([2; 16]), stream);
+        elsewhere.say(&elsewhere.hello()).await;
+        elsewhere.handshake(&[NODE]).await;
+        says(&mut elsewhere, hello("worker-1")).await;
+        let line = bridge.program.says("reason=\"name_taken\"");
+        assert!(line.contains("127.0.0.2:"), "{line}");
+
+        // From the same host it may be the node that came back. What it owed, the bridge answers.
+        let mut second = raw(3, &address, &[NODE]).await;
+        says(&mut second, hello("worker-1")).await;
+        let mut both = [next_of_node_api(&mut heard).await, next_of_node_api(&mut heard).await];
+        both.sort_by_key(|message| matches!(message, NodeMessage::Response(_)));
+        assert_eq!(both[0], NodeMessage::Hello(hello("worker-1")));
+        let NodeMessage::Response(lost) = &both[1] else { panic!("{both:?}") };
+        assert_eq!((lost.reqid(), lost.result().is_success()), ("r1", false));
+        assert_eq!(bridge.status()["nodes"][0]["peer"], second.id.to_string());
+
+        // Now the first one is somebody else.
+        says(&mut first, answer("r1", "worker-1", "late")).await;
+        bridge.program.says("reason=\"not_its_name\"");
+        say(&agent, request("r2")).await;
+        let truth = answer("r2", "worker-1", "true");
+        second.envelope().await.unwrap();
+        says(&mut second, truth.clone()).await;
+        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(truth));
+    }
+}

@@ -1,0 +1,183 @@
+//! How a bridge ends, and what it says of itself meanwhile.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+
+use tokio::net::TcpListener;
+use zeek_bridge::data::{EndpointId, Topic, Value};
+use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};
+
+use crate::cluster::BridgeProcess;
+use crate::peers::*;
+use crate::program::{Program, command};
+use crate::raw::Raw;
+
+/// How many messages wait for the peer that does not read: more than the sockets on the way take.
+const MESSAGES: u64 = 256;
+
+const SIZE: usize = 128 * 1024;
+
+fn config(drain: &str) -> String {
+    format!(
+        "drain = \"{drain}\"\n[link.in]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
+         [link.out]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
+         [[rule]]\nname = \"all\"\nfrom = \"in\"\nto = \"out\"\ntopics = [\"/t\"]\n"
+    )
+}
+
+/// With a peer for whom all that waits that was said to it.
+async fn stuck(bridge: &BridgeProcess) -> Raw {
+    let stuck = raw(1, &bridge.address("out"), &["/t"]).await;
+    let mut sender = raw(2, &bridge.address("in"), &[]).await;
+    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    for n in 0..MESSAGES {
+        let value = Value::Vector(vec![n.into(), Value::String("x".repeat(SIZE).into())]);
+        sender.send(&Envelope::data(sender.id, Topic::from_static("/t"), &value).unwrap()).await;
+    }
+    sender.settle().await;
+    let out = bridge.link("out");
+    assert!(out["peers"][0]["queued"].as_u64().unwrap() > 0 && out["dropped"] == 0, "{out}");
+    stuck
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_a_slow_peer_read_what_was_accepted_and_says_bye() {
+    let mut bridge = BridgeProcess::start(&config("30s"));
+    let mut slow = stuck(&bridge).await;
+    bridge.program.signal("TERM");
+    bridge.program.says("ending, within 30s");
+    for n in 0..MESSAGES {
+        let envelope = slow.envelope_of(EnvelopeType::Data).await;
+        let Value::Vector(parts) = envelope.value(&Limits::DEFAULT).unwrap() else { panic!() };
+        assert_eq!(parts[0], n.into());
+    }
+    let bye = slow.envelope_of(EnvelopeType::Ping).await;
+    assert!(bye.payload.starts_with(b"BYE"), "{bye:?}");
+    slow.send(&Envelope::pong(slow.id, bye.sender, bye.payload)).await;
+    assert_eq!(slow.envelope().await, None, "nothing behind the BYE");
+    let end = bridge.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&["ended"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_never_reads_does_not_hold_up_the_end() {
+    let mut bridge = BridgeProcess::start(&config("50ms"));
+    let _stuck = stuck(&bridge).await;
+    bridge.program.signal("TERM");
+    bridge.program.says("ending, within 50ms");
+    let end = bridge.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&["ended"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_cuts_the_end_short() {
+    let mut bridge = BridgeProcess::start(&config("1h"));
+    let _stuck = stuck(&bridge).await;
+    bridge.program.signal("TERM");
+    bridge.program.says("ending, within 1h");
+    bridge.program.signal("INT");
+    let end = bridge.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&["cut short by a second signal"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_may_change_how_long_the_end_takes() {
+    let mut bridge = BridgeProcess::start(&config("1h"));
+    let _stuck = stuck(&bridge).await;
+    bridge.reload(&config("50ms"));
+    assert_eq!(bridge.peers("out"), 1, "the link stays");
+    bridge.program.signal("TERM");
+    bridge.program.says("ending, within 50ms");
+    let end = bridge.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&["ended"]);
+}
+
+/// The status and the body.
+fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: bridge\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// What systemd hears next; other words than these are let go.
+fn hears(systemd: &UnixDatagram, words: &str) -> String {
+    let mut told = [0; 4096];
+    loop {
+        let length = systemd.recv(&mut told).unwrap();
+        let told = String::from_utf8(told[..length].to_vec()).unwrap();
+        if told.contains(words) {
+            return told;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_systemd_from_the_beginning_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody says anything there yet.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let agent = listener.local_addr().unwrap().to_string();
+    let config = format!(
+        "[bridge]\nmetrics = \"127.0.0.1:0\"\nstatus = \"status.sock\"\ndrain = \"1h\"\n\
+         [link.agent]\nfaces = \"agents\"\ntls = \"off\"\nconnect = \"{agent}\"\n\
+         retry = {{ first = \"50ms\", cap = \"50ms\" }}\n\
+         [link.in]\nfaces = \"nodes\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
+         [link.out]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
+         [[rule]]\nname = \"all\"\nfrom = \"in\"\nto = \"out\"\ntopics = [\"/t\"]\n"
+    );
+    let file = folder.path().join("bridge.toml");
+    std::fs::write(&file, &config).unwrap();
+    let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    systemd.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    let mut run = command(["run".as_ref(), file.as_os_str()]);
+    run.env("NOTIFY_SOCKET", folder.path().join("notify"));
+    let mut program = Program::spawn(run);
+    let line = program.says("metrics and health at http://");
+    let http = line.split_once("http://").unwrap().1;
+    assert_eq!(hears(&systemd, "READY=1"), "READY=1\nSTATUS=2 of 3 links ready, 0 peers\n");
+
+    assert_eq!(get(http, "/healthz"), (200, "ok\n".into()));
+    assert_eq!(get(http, "/readyz"), (503, format!("not ready: link agent (connects to {agent})\n")));
+    assert_eq!(get(http, "/other").0, 404);
+    let _agent = Raw::accept(EndpointId::from_bytes([9; 16]), &listener, &[]).await;
+    let bridge = BridgeProcess::of(program, folder);
+    bridge.until("all is ready", |_| get(http, "/readyz") == (200, "ready\n".into()));
+    let (code, metrics) = get(http, "/metrics");
+    assert_eq!(code, 200);
+    for line in ["zeek_bridge_link_ready{link=\"agent\"} 1\n", "zeek_bridge_peers{link=\"agent\"} 1\n"] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+
+    // A reload is told, whether there is something to it or not.
+    std::fs::write(&file, "[bridge]\nmetrics = 5\n").unwrap();
+    bridge.program.signal("HUP");
+    assert!(hears(&systemd, "RELOADING=1").contains("MONOTONIC_USEC="));
+    hears(&systemd, "READY=1");
+    assert_eq!(get(http, "/readyz").0, 200);
+
+    let _stuck = stuck(&bridge).await;
+    bridge.program.signal("TERM");
+    let stopping = hears(&systemd, "STOPPING=1");
+    // The drain, and ten seconds.
+    assert!(stopping.contains("EXTEND_TIMEOUT_USEC=3610000000\n"), "{stopping}");
+    assert_eq!(get(http, "/readyz"), (503, "not ready: stopping\n".into()));
+    assert_eq!(get(http, "/healthz").0, 200);
+    bridge.program.signal("TERM");
+    assert_eq!(bridge.end().code, Some(0));
+}
+
+#[test]
+fn a_second_bridge_does_not_take_the_place_of_the_first() {
+    let first = BridgeProcess::start(&config("1s"));
+    let second = first.run_another();
+    second.fails(3, &["bridge.status: another bridge is running"]);
+    assert_eq!(first.status()["links"].as_array().unwrap().len(), 2, "the first is still there");
+}

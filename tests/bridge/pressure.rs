@@ -1,0 +1,182 @@
+//! Somebody who does not read, between processes.
+
+use tokio::task::JoinHandle;
+use zeek_bridge::data::{Topic, Value};
+use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};
+
+use crate::cluster::BridgeProcess;
+use crate::peers::*;
+use crate::raw::Raw;
+
+/// How many messages are sent: more than all sockets and queues on the way take.
+const MESSAGES: u64 = 512;
+
+const SIZE: usize = 128 * 1024;
+
+/// The peer of `stuck` is the one that does not read.
+fn config(when_full: &str) -> String {
+    let link =
+        |name: &str, more: &str| format!("[link.{name}]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n{more}\n");
+    let rule = |topic: &str, to: &str| {
+        format!("[[rule]]\nname = \"{to}\"\nfrom = \"in\"\nto = \"{to}\"\ntopics = [\"{topic}\"]\n")
+    };
+    [
+        "drain = \"50ms\"\n",
+        &link("in", ""),
+        &link("stuck", &format!("when_full = \"{when_full}\"\nlimits = {{ queue = 16 }}")),
+        &link("free", "when_full = \"block\""),
+        &rule("/big", "stuck"),
+        &rule("/small", "free"),
+    ]
+    .concat()
+}
+
+/// A number and much else.
+fn big(raw: &Raw, n: u64) -> Envelope {
+    let value = Value::Vector(vec![n.into(), Value::String("x".repeat(SIZE).into())]);
+    Envelope::data(raw.id, Topic::from_static("/big"), &value).unwrap()
+}
+
+fn number(envelope: &Envelope) -> u64 {
+    match envelope.value(&Limits::DEFAULT).unwrap() {
+        Value::Vector(parts) => u64::try_from(parts[0].clone()).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Sends them all, and waits until the bridge has read them.
+async fn flood(mut raw: Raw) -> Raw {
+    for n in 0..MESSAGES {
+        raw.send(&big(&raw, n)).await;
+    }
+    raw.settle().await;
+    raw
+}
+
+async fn bridge_and_peers(when_full: &str) -> (BridgeProcess, Raw, Raw) {
+    let bridge = BridgeProcess::start(&config(when_full));
+    let stuck = raw(1, &bridge.address("stuck"), &["/big"]).await;
+    let sender = raw(2, &bridge.address("in"), &[]).await;
+    bridge.until("both", |bridge| bridge.peers("stuck") == 1 && bridge.peers("in") == 1);
+    (bridge, stuck, sender)
+}
+
+/// What is dropped is counted, for the link and for its peer; gives how many that were.
+fn dropped(bridge: &BridgeProcess) -> u64 {
+    let link = bridge.link("stuck");
+    assert_eq!((&link["peers"][0]["dropped"], &link["overflows"]), (&link["dropped"], &0.into()), "{link}");
+    link["dropped"].as_u64().unwrap()
+}
+
+async fn read(stuck: &mut Raw, many: u64) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for _ in 0..many {
+        numbers.push(number(&stuck.envelope_of(EnvelopeType::Data).await));
+    }
+    assert!(numbers.is_sorted_by(|one, next| one < next), "in order and none twice: {numbers:?}");
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drop_oldest_keeps_the_newest() {
+    let (bridge, mut stuck, sender) = bridge_and_peers("drop-oldest").await;
+    let mut sender = flood(sender).await;
+    let dropped = dropped(&bridge);
+    assert!(dropped > 0, "{}", bridge.status());
+    let numbers = read(&mut stuck, MESSAGES - dropped).await;
+    // What fills the queue at last is what came last.
+    assert_eq!(numbers[numbers.len() - 16..], (MESSAGES - 16..MESSAGES).collect::<Vec<_>>());
+    // Now that it reads, nothing is dropped.
+    sender.send(&big(&sender, MESSAGES)).await;
+    assert_eq!(read(&mut stuck, 1).await, [MESSAGES]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drop_newest_keeps_the_oldest() {
+    let (bridge, mut stuck, sender) = bridge_and_peers("drop-newest").await;
+    let mut sender = flood(sender).await;
+    let dropped = dropped(&bridge);
+    assert!(dropped > 0, "{}", bridge.status());
+    let numbers = read(&mut stuck, MESSAGES - dropped).await;
+    // What fills the queue at first is what came first.
+    assert_eq!(numbers[..16], (0..16).collect::<Vec<_>>());
+    sender.send(&big(&sender, MESSAGES)).await;
+    assert_eq!(read(&mut stuck, 1).await, [MESSAGES]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn disconnect_ends_the_peering_of_the_one_that_does_not_read() {
+    let (mut bridge, mut stuck, sender) = bridge_and_peers("disconnect").await;
+    let _sender = flood(sender).await;
+    let line = bridge.program.says("does not keep up and is disconnected");
+    assert!(line.contains(&stuck.id.to_string()), "{line}");
+    bridge.until("it is gone", |bridge| bridge.peers("stuck") == 0);
+    let link = bridge.link("stuck");
+    // At least what was in its queue, and the one that came then.
+    assert!(link["overflows"] == 1 && link["dropped"].as_u64().unwrap() >= 17, "{link}");
+    // What was written before comes still, and nothing of what follows it.
+    let mut came = 0;
+    while let Some(envelope) = stuck.envelope().await {
+        if envelope.kind == EnvelopeType::Data {
+            assert_eq!(number(&envelope), came);
+            came += 1;
+        }
+    }
+    assert!(came < MESSAGES);
+}
+
+/// A sender that is blocked in the middle of it, and the bridge around it.
+async fn blocked() -> (BridgeProcess, Raw, JoinHandle<Raw>) {
+    let (bridge, stuck, sender) = bridge_and_peers("block").await;
+    let flooding = tokio::spawn(flood(sender));
+    // Others over the same link are heard meanwhile, and heard out.
+    let free = peer();
+    let mut heard = subscribe(&free, "/small").await;
+    let free = connected(free, &bridge.address("free")).await;
+    bridge.until("another", |bridge| bridge.peers("free") == 1);
+    let other = connected(peer(), &bridge.address("in")).await;
+    let messages_in = || bridge.link("in")["messages_in"].as_u64().unwrap();
+    let mut before = messages_in();
+    loop {
+        let counting = tokio::spawn(count(other.clone(), "/small", 1000));
+        for n in 0..1000u64 {
+            assert_eq!(heard.recv().await.unwrap().value().unwrap(), n.into());
+        }
+        counting.await.unwrap();
+        // Until nothing but these came: the sender is not read from.
+        let now = messages_in();
+        if now == before + 1000 {
+            break;
+        }
+        before = now;
+    }
+    other.shutdown().await;
+    free.shutdown().await;
+    assert!(!flooding.is_finished());
+    assert!(bridge.link("stuck")["peers"][0]["queued"].as_u64().unwrap() > 8, "{}", bridge.status());
+    (bridge, stuck, flooding)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn block_stops_its_sender_alone_and_loses_nothing() {
+    let (bridge, mut stuck, flooding) = blocked().await;
+    let numbers = read(&mut stuck, MESSAGES).await;
+    assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>());
+    let mut sender = flooding.await.unwrap();
+    assert_eq!(dropped(&bridge), 0);
+    sender.send(&big(&sender, MESSAGES)).await;
+    assert_eq!(read(&mut stuck, 1).await, [MESSAGES]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn block_ends_with_the_one_that_does_not_read() {
+    let (bridge, stuck, flooding) = blocked().await;
+    drop(stuck);
+    let mut sender = flooding.await.unwrap();
+    assert_eq!(bridge.peers("stuck"), 0);
+    assert_eq!(bridge.peers("in"), 1, "the sender is still there");
+    let mut next = raw(3, &bridge.address("stuck"), &["/big"]).await;
+    bridge.until("the next", |bridge| bridge.peers("stuck") == 1);
+    sender.send(&big(&sender, MESSAGES)).await;
+    assert_eq!(read(&mut next, 1).await, [MESSAGES]);
+}

@@ -1,0 +1,165 @@
+//! What becomes of a message on its way: byte by byte.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use zeek_bridge::data::{EndpointId, Topic, Value};
+use zeek_bridge::wire::{Command, CommandContent, EntityId, Envelope, EnvelopeType, INITIAL_TTL};
+
+use crate::cluster::BridgeProcess;
+use crate::peers::*;
+use crate::raw::Raw;
+
+fn config(hub: bool, commands: bool) -> String {
+    let link = "tls = \"off\"\nlisten = \"127.0.0.1:0\"\n";
+    let rule = |name: &str, more: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nfrom = [\"in\", \"out\"]\nto = [\"in\", \"out\"]\n\
+             topics = [\"/t\"]\n{more}"
+        )
+    };
+    let commands = if commands { rule("commands", "commands = true\n") } else { String::new() };
+    format!("[link.in]\n{link}hub = {hub}\n[link.out]\n{link}{}{commands}", rule("data", ""))
+}
+
+fn data(from: &Raw, text: &str) -> Envelope {
+    Envelope::data(from.id, Topic::from_static("/t"), &Value::String(text.into())).unwrap()
+}
+
+fn id(bridge: &BridgeProcess, link: &str) -> EndpointId {
+    bridge.link(link)["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// Peers with these ids.
+async fn peers(bridge: &BridgeProcess, link: &str, ids: &[u8]) -> Vec<Raw> {
+    let address = bridge.address(link);
+    let mut peers = Vec::new();
+    for id in ids {
+        peers.push(raw(*id, &address, &["/t"]).await);
+    }
+    bridge.until("all", |bridge| bridge.peers(link) == ids.len());
+    peers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_payload_is_what_it_was() {
+    let bridge = BridgeProcess::start(&config(false, false));
+    let mut out = peers(&bridge, "out", &[1]).await.remove(0);
+    let mut from = peers(&bridge, "in", &[2]).await.remove(0);
+    let out_id = id(&bridge, "out");
+    let payloads: [&[u8]; 5] = [
+        // A string whose length is written longer than need be, a bool of 2, a set out of order, a NaN of another kind.
+        b"\x05\x83\x00abc",
+        b"\x01\x02",
+        b"\x0c\x03\x02\0\0\0\0\0\0\0\x09\x02\0\0\0\0\0\0\0\x01\x05\x01a",
+        b"\x04\x7f\xf8\0\0\0\0\0\x01",
+        // An event of a Zeek, but for its metadata of the future.
+        b"\x0e\x03\x02\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x01\x0e\x02\x05\x01e\x0e\x00",
+    ];
+    for (payload, ttl) in payloads.into_iter().zip([INITIAL_TTL, 2, 7, u16::MAX, 300]) {
+        let sent = Envelope { ttl, payload: Bytes::from_static(payload), ..data(&from, "") };
+        from.send(&sent).await;
+        // By hand, so that nothing of the program's own is between: header, topic, payload.
+        let mut expected = BytesMut::new();
+        expected.put_slice(out_id.as_bytes());
+        expected.put_slice(&[0; 16]);
+        expected.put_u8(1);
+        expected.put_u16(ttl.min(INITIAL_TTL) - 1);
+        expected.put_u16(2);
+        expected.put_slice(b"/t");
+        expected.put_slice(payload);
+        assert_eq!(out.frame().await.unwrap(), expected, "{payload:?}");
+    }
+    // The last hop does not count as one.
+    from.send(&Envelope { ttl: 1, ..data(&from, "too far") }).await;
+    from.send(&Envelope { ttl: 0, ..data(&from, "too far") }).await;
+    from.send(&data(&from, "near")).await;
+    assert_eq!(out.text().await, "near");
+    assert_eq!(bridge.refused("ttl"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_one_goes_to_that_one_alone() {
+    let bridge = BridgeProcess::start(&config(false, false));
+    let mut out = peers(&bridge, "out", &[1, 2]).await;
+    let mut from = peers(&bridge, "in", &[3]).await.remove(0);
+    for (receiver, text) in [
+        (out[0].id, "for the first"),
+        (out[1].id, "for the second"),
+        (EndpointId::from_bytes([77; 16]), "for a stranger"),
+        (from.id, "for itself"),
+        (id(&bridge, "in"), "for the bridge"),
+        (id(&bridge, "out"), "for the bridge"),
+        (EndpointId::NIL, "for all"),
+    ] {
+        from.send(&Envelope { receiver, ..data(&from, text) }).await;
+    }
+    let own = ["for the first", "for the second"];
+    for (peer, own) in out.iter_mut().zip(own) {
+        let envelope = peer.envelope_of(EnvelopeType::Data).await;
+        assert_eq!(
+            envelope,
+            Envelope {
+                sender: id(&bridge, "out"),
+                receiver: peer.id,
+                ttl: INITIAL_TTL - 1,
+                ..data(peer, own)
+            }
+        );
+        assert_eq!(peer.text().await, "for all");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_of_a_hub_hear_each_other_and_of_others_not() {
+    for hub in [false, true] {
+        let bridge = BridgeProcess::start(&config(hub, false));
+        let mut ins = peers(&bridge, "in", &[1, 2, 3]).await;
+        let mut out = peers(&bridge, "out", &[4]).await.remove(0);
+        let said = data(&ins[0], "hello");
+        ins[0].send(&said).await;
+        assert_eq!(out.text().await, "hello");
+        ins[0].settle().await;
+        let said = data(&out, "the end");
+        out.send(&said).await;
+        for (n, peer) in ins.iter_mut().enumerate() {
+            if hub && n != 0 {
+                assert_eq!(peer.text().await, "hello");
+            }
+            assert_eq!(peer.text().await, "the end", "never back to where it came from");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_pass_by_a_rule_for_commands_only() {
+    for commands in [false, true] {
+        let mut bridge = BridgeProcess::start(&config(false, commands));
+        let mut out = peers(&bridge, "out", &[1]).await.remove(0);
+        let mut from = peers(&bridge, "in", &[2]).await.remove(0);
+        let clear = Command {
+            sequence: 7,
+            sender: EntityId { endpoint: from.id, object: 1 },
+            receiver: EntityId { endpoint: EndpointId::NIL, object: 0 },
+            content: CommandContent::Clear { publisher: EntityId { endpoint: from.id, object: 1 } },
+        };
+        let mut payload = BytesMut::new();
+        clear.encode(&mut payload).unwrap();
+        let good = Envelope { kind: EnvelopeType::Command, payload: payload.freeze(), ..data(&from, "") };
+        let cut = Envelope { payload: good.payload.slice(..good.payload.len() - 1), ..good.clone() };
+        from.send(&cut).await;
+        if commands {
+            bridge.program.says("reason=\"malformed\"");
+        } else {
+            bridge.program.says("reason=\"command_not_allowed\"");
+        }
+        from.send(&good).await;
+        from.send(&data(&from, "data")).await;
+        let next = out.envelope().await.unwrap();
+        if commands {
+            assert_eq!((next.kind, &next.payload), (EnvelopeType::Command, &good.payload));
+            assert_eq!(bridge.refused("malformed"), 1);
+        } else {
+            assert_eq!(next.kind, EnvelopeType::Data);
+            assert_eq!(bridge.refused("command_not_allowed"), 2);
+        }
+    }
+}

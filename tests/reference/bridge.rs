@@ -1,0 +1,279 @@
+//! The bridge between reference endpoints, and between one of them and endpoints of ours.
+
+use zeek_bridge::data::Value;
+use zeek_bridge::endpoint::Endpoint;
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::zeek::{Event, Message};
+
+use crate::cluster::{BridgeProcess, Certificates};
+use crate::driver::*;
+use crate::program::Files;
+use crate::support::*;
+
+/// What the bridge's link to the reference is like: its lines, and the reference's options.
+struct Side {
+    name: &'static str,
+    lines: String,
+    options: Vec<String>,
+    /// What is to stay as long as this.
+    _files: Option<(Certificates, Files)>,
+}
+
+impl Side {
+    fn plain() -> Self {
+        let (lines, options) = ("tls = \"off\"\n".to_owned(), vec!["--disable-ssl".to_owned()]);
+        Side { name: "plain", lines, options, _files: None }
+    }
+
+    fn mutual() -> Self {
+        let certificates = Certificates::new();
+        let files = certificates.issue("zeek");
+        let options = ["cafile", "certificate", "keyfile"].map(|option| {
+            [format!("--ssl-{option}"), files.folder.path().join(option).display().to_string()]
+        });
+        let (lines, options) = (certificates.lines(), options.concat());
+        Side { name: "mutual", lines, options, _files: Some((certificates, files)) }
+    }
+
+    #[cfg(feature = "openssl")]
+    fn anonymous() -> Self {
+        Side { name: "anonymous", lines: "tls = \"anonymous\"\n".into(), options: Vec::new(), _files: None }
+    }
+
+    fn all() -> Vec<Self> {
+        vec![
+            Self::plain(),
+            Self::mutual(),
+            #[cfg(feature = "openssl")]
+            Self::anonymous(),
+        ]
+    }
+
+    fn options<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        self.options.iter().map(String::as_str).chain(more.iter().copied()).collect()
+    }
+}
+
+/// Events called `Test::*` under `/left` and `/right` pass between the sides, and nothing else.
+fn config(left: &str, right: &str) -> String {
+    let rule = |name: &str, to: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nfrom = \"{name}\"\nto = \"{to}\"\ntopics = [\"/{to}\"]\n\
+             events = [\"Test::*\"]\n"
+        )
+    };
+    format!("[link.left]\n{left}\n[link.right]\n{right}\n{}{}", rule("left", "right"), rule("right", "left"))
+}
+
+const LISTEN: &str = "listen = \"127.0.0.1:0\"\n";
+
+fn connect(addresses: &[&str]) -> String {
+    format!("connect = {addresses:?}\nretry = {{ first = \"50ms\", cap = \"100ms\" }}\n")
+}
+
+fn port(address: &str) -> &str {
+    address.rsplit(':').next().unwrap()
+}
+
+fn event(name: &str, text: &str) -> Value {
+    Message::Event(Event::new(name, (text.to_owned(),))).into_value()
+}
+
+/// Has it hear what is published to this side.
+async fn knows(reference: &mut Reference, bridge: &BridgeProcess, link: &str) {
+    let id = bridge.link(link)["id"].as_str().unwrap().parse().unwrap();
+    reference.status("peer_added", id).await;
+}
+
+/// That a peer of this link wants something.
+fn wants(bridge: &BridgeProcess, link: &str, topic: &str) {
+    bridge.until("a filter", |bridge| {
+        let link = bridge.link(link);
+        link["peers"].as_array().unwrap().iter().any(|peer| peer["filter"][0] == topic)
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_two_references() {
+    let program = reference_or_skip!();
+    for side in Side::all() {
+        for bridge_connects in [false, true] {
+            let (mut left, mut right, bridge);
+            let left_options = ["--subscribe", "/left"];
+            let right_options = ["--disable-ssl", "--subscribe", "/right"];
+            if bridge_connects {
+                let (left_at, right_at);
+                (left, left_at) = Reference::listen(&program, &side.options(&left_options)).await;
+                (right, right_at) = Reference::listen(&program, &right_options).await;
+                let left_lines = side.lines.clone() + &connect(&[&left_at]);
+                let right_lines = Side::plain().lines + &connect(&[&right_at]);
+                bridge = BridgeProcess::start(&config(&left_lines, &right_lines));
+            } else {
+                let left_lines = side.lines.clone() + LISTEN;
+                bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
+                let (left_at, right_at) = (bridge.address("left"), bridge.address("right"));
+                let left_options = [&["--connect", port(&left_at)], &left_options[..]].concat();
+                left = Reference::start(&program, &side.options(&left_options)).await;
+                let right_options = [&["--connect", port(&right_at)], &right_options[..]].concat();
+                right = Reference::start(&program, &right_options).await;
+            }
+            knows(&mut left, &bridge, "left").await;
+            knows(&mut right, &bridge, "right").await;
+            wants(&bridge, "left", "/left");
+            wants(&bridge, "right", "/right");
+            for n in 0..100 {
+                left.say(&format!("event /right/x Test::ping {n} {}", side.name)).await;
+                right.say(&format!("event /left/y Test::pong {n}")).await;
+            }
+            for n in 0..100 {
+                let expected = format!("/right/x (1, 1, (Test::ping, ({n}, {})))", side.name);
+                assert_eq!(right.line("message ").await, expected);
+                assert_eq!(left.line("message ").await, format!("/left/y (1, 1, (Test::pong, ({n})))"));
+            }
+            // What no rule lets pass, and then what one does.
+            left.say("event /right Other::ping x").await;
+            left.say("publish /right string no event").await;
+            left.say("event /right Test::last x").await;
+            assert_eq!(right.line("message ").await, "/right (1, 1, (Test::last, (x)))");
+            assert_eq!(
+                bridge.status()["refused"],
+                serde_json::json!({"event_not_allowed": 1, "malformed": 1})
+            );
+        }
+    }
+}
+
+/// One of ours on the right.
+async fn ours(bridge: &BridgeProcess) -> (Endpoint, zeek_bridge::endpoint::Subscriber) {
+    let ours = endpoint();
+    let heard = subscribe(&ours, "/right").await;
+    ours.connect(&bridge.address("right"), Tls::Off, None).first_attempt().await.unwrap();
+    wants(bridge, "right", "/right");
+    (ours, heard)
+}
+
+async fn hears(heard: &mut zeek_bridge::endpoint::Subscriber, name: &str, text: &str) {
+    let message = within("an event", heard.recv()).await.unwrap();
+    assert_eq!(message.value().unwrap(), event(name, text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_a_reference_and_ours() {
+    let program = reference_or_skip!();
+    for side in Side::all() {
+        let left_lines = side.lines.clone() + LISTEN;
+        let bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
+        let (ours, mut heard) = ours(&bridge).await;
+        let left_at = bridge.address("left");
+        let options = ["--connect", port(&left_at), "--subscribe", "/left"];
+        let mut theirs = Reference::start(&program, &side.options(&options)).await;
+        knows(&mut theirs, &bridge, "left").await;
+        wants(&bridge, "left", "/left");
+        wanted(&ours, "/left", 1).await;
+        for n in 0..100 {
+            theirs.say(&format!("event /right Test::ping {n}")).await;
+            assert_eq!(ours.publish(topic("/left"), &event("Test::pong", &n.to_string())).await, Ok(1));
+        }
+        for n in 0..100 {
+            hears(&mut heard, "Test::ping", &n.to_string()).await;
+            let line = theirs.line("message ").await;
+            assert_eq!(line, format!("/left (1, 1, (Test::pong, ({n})))"), "{}", side.name);
+        }
+        if side.name == "mutual" {
+            let identity = bridge.link("left")["peers"][0]["identity"].clone();
+            assert!(identity.as_str().is_some_and(|identity| identity.contains("CN=zeek")), "{identity}");
+        }
+        // The bridge leaves with a BYE; the reference confirms it.
+        bridge.program.signal("TERM");
+        assert_eq!(bridge.end().code, Some(0));
+        theirs.line("status peer_lost").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_that_is_killed_and_comes_back() {
+    let program = reference_or_skip!();
+    for side in Side::all() {
+        let options = side.options(&["--subscribe", "/left"]);
+        let (mut theirs, at) = Reference::listen(&program, &options).await;
+        let left_lines = side.lines.clone() + &connect(&[&at]);
+        let bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
+        let (ours, mut heard) = ours(&bridge).await;
+        wanted(&ours, "/left", 1).await;
+        for round in 0..4 {
+            knows(&mut theirs, &bridge, "left").await;
+            wants(&bridge, "left", "/left");
+            let round = round.to_string();
+            theirs.say(&format!("event /right Test::ping {round}")).await;
+            hears(&mut heard, "Test::ping", &round).await;
+            ours.publish(topic("/left"), &event("Test::pong", &round)).await.unwrap();
+            assert_eq!(theirs.line("message ").await, format!("/left (1, 1, (Test::pong, ({round})))"));
+            theirs.kill().await;
+            bridge.until("it is gone", |bridge| {
+                let left = bridge.link("left");
+                left["ready"] == false && left["peers"].as_array().unwrap().is_empty()
+            });
+            // The side that stays is as it was.
+            assert_eq!(bridge.peers("right"), 1);
+            theirs = Reference::start(&program, &[&["--listen", port(&at)], &options[..]].concat()).await;
+        }
+    }
+}
+
+/// Left of each bridge is the next one; at the right of each is whoever connects. All hear all.
+fn of_a_circle(left: &str, next: &str) -> String {
+    let link = |name: &str, place: &str| format!("[link.{name}]\ntls = \"off\"\n{place}");
+    let all = "[\"left\", \"next\", \"right\"]";
+    [
+        link("left", &format!("listen = \"{left}\"\n")),
+        link("next", &connect(&[next])),
+        link("right", LISTEN),
+        format!("[[rule]]\nname = \"around\"\nfrom = {all}\nto = {all}\ntopics = [\"/around\"]\n"),
+    ]
+    .concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn around_a_circle_of_three_bridges() {
+    let program = reference_or_skip!();
+    let first = BridgeProcess::start(&of_a_circle("127.0.0.1:0", "127.0.0.1:1"));
+    let second = BridgeProcess::start(&of_a_circle("127.0.0.1:0", &first.address("left")));
+    let third = BridgeProcess::start(&of_a_circle("127.0.0.1:0", &second.address("left")));
+    let mut bridges = [first, second, third];
+    let (own, last) = (bridges[0].address("left"), bridges[2].address("left"));
+    bridges[0].reload(&of_a_circle(&own, &last));
+    for bridge in &bridges {
+        bridge.until("the circle", |bridge| bridge.peers("left") == 1 && bridge.peers("next") == 1);
+    }
+    let at = |bridge: &BridgeProcess| bridge.address("right");
+    let (speaks_to, hears_from) = (at(&bridges[0]), at(&bridges[1]));
+    let options = ["--disable-ssl", "--subscribe", "/around", "--connect"];
+    let mut speaker = Reference::start(&program, &[&options[..], &[port(&speaks_to)]].concat()).await;
+    let mut hearer = Reference::start(&program, &[&options[..], &[port(&hears_from)]].concat()).await;
+    for (reference, bridge) in [(&mut speaker, &bridges[0]), (&mut hearer, &bridges[1])] {
+        knows(reference, bridge, "right").await;
+        wants(bridge, "right", "/around");
+    }
+    speaker.say("event /around Test::around once").await;
+    // It goes around in both directions until its hops are used up: 16 at first, one less at each bridge.
+    let sum = |of: &dyn Fn(&BridgeProcess) -> u64| bridges.iter().map(of).sum::<u64>();
+    while sum(&|bridge| bridge.refused("ttl")) < 2 {}
+    let between = |bridge: &BridgeProcess| -> u64 {
+        ["left", "next"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()
+    };
+    let copies = |bridge: &BridgeProcess| bridge.link("right")["messages_out"].as_u64().unwrap();
+    assert_eq!(sum(&between), 2 * 15);
+    // Each time that it came by, and was still allowed to go on, they heard it.
+    let expected = [copies(&bridges[0]), copies(&bridges[1])];
+    for (reference, expected) in [(&mut speaker, expected[0]), (&mut hearer, expected[1])] {
+        assert!((1..=10).contains(&expected), "{expected}");
+        for _ in 0..expected {
+            assert_eq!(reference.line("message ").await, "/around (1, 1, (Test::around, (once)))");
+        }
+    }
+    // And no more: the next thing is another one.
+    speaker.say("event /around Test::around again").await;
+    for reference in [&mut speaker, &mut hearer] {
+        assert_eq!(reference.line("message ").await, "/around (1, 1, (Test::around, (again)))");
+    }
+}
