@@ -1,5 +1,6 @@
 //! One link: an endpoint, and what the configuration says of it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
 use super::relay::LinkRelay;
 use super::table::Table;
+use super::untold::Untold;
 use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Endpoint, Listener, Peer};
 use crate::net::tls::Tls;
@@ -32,9 +34,11 @@ pub(super) struct Link {
     limits: Limits,
     pub(super) tls: Tls,
     relay: Arc<LinkRelay>,
-    listeners: Mutex<Vec<Listener>>,
+    /// By the address as it is configured.
+    listeners: Mutex<BTreeMap<String, Listener>>,
     watcher: Option<AbortHandle>,
     chaos: Option<Faults>,
+    untold: Untold,
 }
 
 /// Who of a link's peers a message is for.
@@ -44,13 +48,23 @@ pub(super) enum Whom {
     AllBut([EndpointId; 2]),
     /// This one, if it wants it.
     One(EndpointId),
+    /// This one, if it wants it and as soon as it has room: for what the bridge itself says.
+    Told(EndpointId),
 }
 
 impl Whom {
     fn includes(self, peer: &Peer) -> bool {
         match self {
             Whom::AllBut(origins) => !origins.contains(&peer.id),
-            Whom::One(one) => one == peer.id,
+            Whom::One(one) | Whom::Told(one) => one == peer.id,
+        }
+    }
+
+    /// Hands it to whom it is for, and says who has no room for it yet.
+    fn forward(self, endpoint: &Endpoint, envelope: &Envelope, since: Option<Instant>) -> Vec<Blocked> {
+        match self {
+            Whom::Told(_) => endpoint.forward_sparingly(envelope, |peer| self.includes(peer)),
+            _ => endpoint.forward(envelope, since, |peer| self.includes(peer)).blocked,
         }
     }
 }
@@ -86,46 +100,62 @@ impl Link {
             _ => None,
         };
         let chaos = config.chaos.map(|chaos| Faults::new(chaos, &endpoint));
-        Ok(Link { config, endpoint, limits, tls, relay, listeners: Mutex::default(), watcher, chaos })
+        let (listeners, untold) = (Mutex::default(), Untold::default());
+        Ok(Link { config, endpoint, limits, tls, relay, listeners, watcher, chaos, untold })
     }
 
-    /// Listens, or begins to connect. Says where it cannot.
-    pub(super) async fn open(&self) -> Vec<Mistake> {
+    /// Begins to connect, if it does.
+    pub(super) fn connect(&self) {
+        let Place::Connect(targets) = &self.config.place else { return };
+        for target in targets {
+            self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
+        }
+    }
+
+    /// Listens wherever it should and does not yet. Says where it cannot.
+    pub(super) async fn listen(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        match &self.config.place {
-            Place::Connect(targets) => {
-                for target in targets {
-                    self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
-                }
+        for address in self.should_listen() {
+            if self.listeners().contains_key(address) {
+                continue;
             }
-            Place::Listen(addresses) => {
-                for address in addresses {
-                    match self.endpoint.listen(address, self.tls.clone()).await {
-                        Ok(listener) => {
-                            tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
-                            self.listeners().push(listener);
-                        }
-                        Err(error) => mistakes.push(Mistake::new(
-                            format!("link.{}.listen", self.config.name),
-                            format!(
-                                "cannot listen on {address}: {error}; choose an address of this host and a port \
-                                 that is free"
-                            ),
-                        )),
-                    }
+            match self.endpoint.listen(address, self.tls.clone()).await {
+                Ok(listener) => {
+                    tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
+                    self.listeners().insert(address.clone(), listener);
                 }
+                Err(error) => mistakes.push(Mistake::new(
+                    format!("link.{}.listen", self.config.name),
+                    format!(
+                        "cannot listen on {address}: {error}; choose an address of this host and a port that is free"
+                    ),
+                )),
             }
         }
         mistakes
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, Vec<Listener>> {
+    fn should_listen(&self) -> &[String] {
+        match &self.config.place {
+            Place::Connect(_) => &[],
+            Place::Listen(addresses) => addresses,
+        }
+    }
+
+    fn listeners(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Listener>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where it listens.
+    /// Where it listens, in the order of the configuration.
     pub(super) fn listening(&self) -> Vec<SocketAddr> {
-        self.listeners().iter().map(Listener::local_addr).collect()
+        let listeners = self.listeners();
+        let there = self.should_listen().iter().filter_map(|address| listeners.get(address));
+        there.map(Listener::local_addr).collect()
+    }
+
+    /// Whether it listens wherever it should.
+    pub(super) fn listens(&self) -> bool {
+        self.listeners().len() == self.should_listen().len()
     }
 
     /// Hears these topics from its peers.
@@ -147,17 +177,14 @@ impl Link {
     /// [`Endpoint::forward`].
     pub(super) fn send(&self, envelope: &Envelope, since: Option<Instant>, whom: Whom) -> Vec<Blocked> {
         match &self.chaos {
-            None => self.endpoint.forward(envelope, since, |peer| whom.includes(peer)).blocked,
+            None => whom.forward(&self.endpoint, envelope, since),
             Some(faults) => faults.send(&self.endpoint, envelope, since, whom),
         }
     }
 
-    /// As [`Link::send`], from where nobody can be kept waiting.
-    pub(super) fn send_now(&self, envelope: &Envelope, whom: Whom) {
-        let blocked = self.send(envelope, None, whom);
-        if !blocked.is_empty() {
-            tokio::spawn(wait_for(blocked));
-        }
+    /// Tells a peer something where nobody can be kept waiting until it has room for that.
+    pub(super) fn tell(&self, peer: EndpointId, envelope: &Envelope) {
+        self.untold.keep(peer, self.send(envelope, None, Whom::Told(peer)));
     }
 
     /// Tells its peers of the nodes that rules let them hear of only now.
@@ -232,9 +259,7 @@ impl Faults {
         let mut blocked = Vec::new();
         for _ in 0..fate.times {
             match &self.held_back {
-                None => {
-                    blocked.extend(endpoint.forward(&envelope, since, |peer| whom.includes(peer)).blocked)
-                }
+                None => blocked.extend(whom.forward(endpoint, &envelope, since)),
                 Some(held_back) => {
                     let now = Instant::now();
                     let due = now.checked_add(self.chaos.delay).unwrap_or(now);
@@ -262,7 +287,7 @@ async fn let_go(mut held_back: mpsc::Receiver<Delayed>, hurried: watch::Receiver
     let mut until_hurried = hurried.clone();
     // An error says that the link is gone.
     let mut hurry = pin!(async { drop(until_hurried.wait_for(|hurry| *hurry).await) });
-    let send = |envelope: &Envelope, whom: Whom| endpoint.forward(envelope, None, |peer| whom.includes(peer));
+    let send = |envelope: &Envelope, whom: Whom| whom.forward(&endpoint, envelope, None);
     loop {
         let delayed = tokio::select! {
             delayed = held_back.recv() => delayed,
@@ -273,7 +298,7 @@ async fn let_go(mut held_back: mpsc::Receiver<Delayed>, hurried: watch::Receiver
             () = tokio::time::sleep_until(due.into()) => false,
             () = &mut hurry => true,
         };
-        let blocked = send(&envelope, whom).blocked;
+        let blocked = send(&envelope, whom);
         if hurried {
             break;
         }

@@ -17,6 +17,7 @@ mod running;
 mod snapshot;
 mod state;
 mod table;
+mod untold;
 
 pub use running::{Bridge, Reloaded};
 pub use snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};

@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use super::link::Whom;
+use super::link::{Link, Whom};
 use super::nodes::{Answer, Owner, PeeringKey};
 use super::relay::{LinkRelay, Passing};
-use super::rules::Reason;
+use super::rules::{Reason, quoted};
 use super::table::Table;
-use crate::data::Filter;
+use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Peer};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::Envelope;
@@ -35,7 +35,9 @@ impl LinkRelay {
                 passing.to_each(&said.tell)
             }
             Err(error) => {
-                self.refuse(table, error.reason(), from, || format!("node {:?}: {error}", hello.node));
+                self.refuse(table, error.reason(), from, || {
+                    format!("node {}: {error}", quoted(hello.node.as_bytes()))
+                });
                 Vec::new()
             }
         }
@@ -49,12 +51,18 @@ impl LinkRelay {
         match known {
             Ok(answers) => {
                 let table = passing.table;
-                let blocked = passing.on();
-                self.answer(table, answers);
+                let mut blocked = passing.on();
+                // Who asks for more than it takes has to wait.
+                let (own, others) = answers.into_iter().partition(|answer| answer.to == key);
+                blocked.extend(
+                    answers_of(table, own)
+                        .flat_map(|(link, to, envelope)| link.send(&envelope, None, Whom::Told(to))),
+                );
+                self.answer(table, others);
                 blocked
             }
             Err(error) => {
-                let detail = || format!("request {:?}: {error}", request.reqid);
+                let detail = || format!("request {}: {error}", quoted(request.reqid.as_bytes()));
                 self.refuse(passing.table, error.reason(), passing.from, detail);
                 Vec::new()
             }
@@ -68,9 +76,9 @@ impl LinkRelay {
             Ok(agent) if passing.rule_to(agent.link).is_some() => passing.to_each(&[agent]),
             Ok(agent) => {
                 let detail = || {
-                    let reqid = response.reqid();
+                    let reqid = quoted(response.reqid().as_bytes());
                     format!(
-                        "the answer to request {reqid:?} may not go to the link of {}, which asked",
+                        "the answer to request {reqid} may not go to the link of {}, which asked",
                         agent.peer
                     )
                 };
@@ -79,8 +87,9 @@ impl LinkRelay {
             }
             Err(error) => {
                 let detail = || {
-                    let node = response.result().node().unwrap_or_default();
-                    format!("answer of node {node:?} to request {:?}: {error}", response.reqid())
+                    let node = quoted(response.result().node().unwrap_or_default().as_bytes());
+                    let reqid = quoted(response.reqid().as_bytes());
+                    format!("answer of node {node} to request {reqid}: {error}")
                 };
                 self.refuse(passing.table, error.reason(), passing.from, detail);
                 Vec::new()
@@ -111,22 +120,30 @@ impl LinkRelay {
         };
         let hellos = self.core.nodes().agent_wants(agent, passes);
         for (_, hello) in hellos {
-            link.send_now(&hello, Whom::One(agent.peer));
+            link.tell(agent.peer, &hello);
         }
     }
 
     /// Says what the bridge answers itself.
     pub(super) fn answer(&self, table: &Table, answers: Vec<Answer>) {
-        for Answer { to, response } in answers {
-            let Some(link) = table.link(to.link) else { continue };
-            tracing::debug!(link = %link.config.name, agent = %to.peer, ?response, "answered for a node that is gone");
-            let value = zeek::Message::Event(response.into()).into_value();
-            match Envelope::data(link.endpoint.id(), NODE_TOPIC.clone(), &value) {
-                Ok(envelope) => link.send_now(&envelope, Whom::One(to.peer)),
-                Err(error) => tracing::error!("an answer cannot be sent: {error}"),
+        answers_of(table, answers).for_each(|(link, to, envelope)| link.tell(to, &envelope));
+    }
+}
+
+/// What the bridge answers itself: over which link, to which peer, and as a message.
+fn answers_of(table: &Table, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
+    answers.into_iter().filter_map(|Answer { to, response }| {
+        let link = table.link(to.link)?;
+        tracing::debug!(link = %link.config.name, agent = %to.peer, ?response, "answered for a node that is gone");
+        let value = zeek::Message::Event(response.into()).into_value();
+        match Envelope::data(link.endpoint.id(), NODE_TOPIC.clone(), &value) {
+            Ok(envelope) => Some((&**link, to.peer, envelope)),
+            Err(error) => {
+                tracing::error!("an answer cannot be sent: {error}");
+                None
             }
         }
-    }
+    })
 }
 
 impl Passing<'_> {

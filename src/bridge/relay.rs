@@ -9,7 +9,7 @@ use super::refusals::Refusals;
 use super::table::Table;
 use crate::data::Filter;
 use crate::endpoint::{Blocked, Peer, Relay};
-use crate::wire::Envelope;
+use crate::wire::{Envelope, INITIAL_TTL};
 
 /// What all links of a bridge have in common.
 #[derive(Debug)]
@@ -100,7 +100,8 @@ impl Relay for LinkRelay {
             return Vec::new();
         }
         let node = judged.node;
-        let envelope = Envelope { ttl: envelope.ttl.saturating_sub(1), ..envelope };
+        // No more hops than any message begins with, or a peer's could go around in a loop of bridges for long.
+        let envelope = Envelope { ttl: envelope.ttl.min(INITIAL_TTL).saturating_sub(1), ..envelope };
         let passing = Passing { table: &table, from, envelope, since, to };
         match node {
             Some(message) => self.node_api(passing, message),

@@ -125,9 +125,12 @@ impl Bridge {
         let counts = counts(&config.rules, &old);
         self.core.set_table(Table::new(links, rules, counts));
         for link in opening {
-            mistakes.extend(link.open().await);
+            mistakes.extend(link.listen().await);
+            link.connect();
         }
         for link in plan.kept.iter().flatten() {
+            // What could not be had before may be free now.
+            mistakes.extend(link.listen().await);
             link.renew_certificates().await;
             link.tell_of_nodes(&self.core.table());
         }

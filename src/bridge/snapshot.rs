@@ -38,7 +38,7 @@ pub struct LinkSnapshot {
     pub connecting: Vec<String>,
     /// `off`, `anonymous` or `mutual`.
     pub tls: String,
-    /// Whether every place that it connects to has its peering; always so if it listens.
+    /// Whether every place that it connects to has its peering, or it listens wherever it should.
     pub ready: bool,
     /// Its peers.
     pub peers: Vec<PeerSnapshot>,

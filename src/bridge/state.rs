@@ -23,6 +23,15 @@ impl Bridge {
             passed: count.passed.load(Ordering::Relaxed),
             invalid: count.invalid.load(Ordering::Relaxed),
         });
+        let mut snapshot = Snapshot {
+            uptime: self.since.elapsed().as_secs(),
+            links: table.links().flatten().map(|link| link.snapshot()).collect(),
+            rules: rules.collect(),
+            refused: self.core.refusals.counts(),
+            latency,
+            ..Snapshot::default()
+        };
+        // Held no longer than needed: requests and answers wait for it.
         let mut nodes = self.core.nodes();
         nodes.expire(Instant::now());
         let live = nodes.live().into_iter().map(|node| NodeSnapshot {
@@ -30,16 +39,10 @@ impl Bridge {
             link: table.link(node.peering.link).map(|link| link.config.name.clone()).unwrap_or_default(),
             peer: node.peering.peer.to_string(),
         });
-        Snapshot {
-            uptime: self.since.elapsed().as_secs(),
-            links: table.links().flatten().map(|link| link.snapshot()).collect(),
-            rules: rules.collect(),
-            nodes: live.collect(),
-            in_flight: u64::try_from(nodes.in_flight()).unwrap_or(u64::MAX),
-            answered_for: nodes.answered_for(),
-            refused: self.core.refusals.counts(),
-            latency,
-        }
+        snapshot.nodes = live.collect();
+        snapshot.in_flight = u64::try_from(nodes.in_flight()).unwrap_or(u64::MAX);
+        snapshot.answered_for = nodes.answered_for();
+        snapshot
     }
 }
 
@@ -57,7 +60,7 @@ impl Link {
             name: config.name.clone(),
             id: endpoint.id().to_string(),
             listening: self.listening().iter().map(ToString::to_string).collect(),
-            ready: connecting.iter().all(stands),
+            ready: self.listens() && connecting.iter().all(stands),
             connecting,
             tls: match config.tls {
                 LinkTls::Off => "off",

@@ -46,7 +46,8 @@ pub struct EndpointConfig {
     /// How many connections may be in their handshake at once on all listeners. When there are more, those that
     /// have taken longer than a second give way; further ones wait in the operating system's queue.
     pub max_handshakes: usize,
-    /// How many peers there may be at once; further ones are closed before their handshake.
+    /// How many peers there may be at once that connected to this endpoint; further ones are closed before their handshake.
+    /// A place is taken by who has said its id (and is past TLS), not by who only connects.
     pub max_peers: usize,
     /// How many connections are accepted a second, on all listeners together, after as many at once at first and after
     /// a quiet second; the others wait in the operating system's queue. `None`: as many as come; 0: none.

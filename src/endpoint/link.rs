@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
 use super::hub::{Command, LinkId};
 use super::queue::{End, Outgoing, Popped, Queue};
@@ -14,7 +14,7 @@ use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
 use crate::net::{Connection, ConnectionFault, Progress, Stream};
-use crate::peering::{self, CloseReason, Event, Peering, Side};
+use crate::peering::{self, CloseReason, Event, Peering, Role, Side};
 use crate::wire::Envelope;
 
 /// How a connection ended.
@@ -30,6 +30,9 @@ pub(super) struct LinkEnd {
 pub(super) struct Link {
     pub(super) context: Context,
     id: LinkId,
+    side: Side,
+    /// Its place among the peers, if it connected to us.
+    place: Option<OwnedSemaphorePermit>,
     pub(super) connection: Connection,
     pub(super) address: Arc<str>,
     /// Who the peer is by its certificate.
@@ -86,6 +89,8 @@ pub(super) async fn run(
     let mut link = Link {
         context,
         id,
+        side,
+        place: None,
         connection,
         address,
         identity,
@@ -159,6 +164,13 @@ impl Link {
                         if let Some(tell) = established.take() {
                             tell(peer);
                         }
+                    }
+                    Progress::Event(Event::Introduced { peer, role }) => {
+                        if !self.takes_place() {
+                            let most = self.context.config.max_peers;
+                            return self.end(Some(LinkError::TooManyPeers(most)));
+                        }
+                        self.introduced(peer, role).await;
                     }
                     Progress::Event(Event::Closed(reason)) => return self.closed(reason),
                     Progress::Event(event) => self.handle(event).await,
@@ -236,6 +248,21 @@ impl Link {
         self.connection.peering().leave(Instant::now());
     }
 
+    /// Whether there is a place for this peer. Those that this side connects to need none.
+    fn takes_place(&mut self) -> bool {
+        if self.side == Side::Listener && self.place.is_none() {
+            self.place = self.context.peers.clone().try_acquire_owned().ok();
+            return self.place.is_some();
+        }
+        true
+    }
+
+    async fn introduced(&mut self, peer: EndpointId, role: Role) {
+        let (answer, admission) = oneshot::channel();
+        self.admission = Some(admission);
+        self.context.hub.tell(Command::Introduced { link: self.id, peer, role, answer }).await;
+    }
+
     async fn established(&mut self, id: EndpointId, filter: Filter) {
         let (address, identity) = (self.address.clone(), self.identity.clone());
         let peer = Peer { id, address, identity, peering: PeeringId(self.id) };
@@ -247,18 +274,13 @@ impl Link {
 
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Introduced { peer, role } => {
-                let (answer, admission) = oneshot::channel();
-                self.admission = Some(admission);
-                self.context.hub.tell(Command::Introduced { link: self.id, peer, role, answer }).await;
-            }
             Event::Message(envelope) => self.hear(envelope),
             Event::FilterChanged(filter) => {
                 self.context.hub.tell(Command::FilterChanged { link: self.id, filter }).await;
             }
             Event::Malformed(error) => self.malformed(&error),
             Event::PeerLeaving => tracing::debug!(address = %self.address, "the peer says BYE"),
-            Event::Established { .. } | Event::Closed(_) => {}
+            Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
         }
     }
 

@@ -101,10 +101,10 @@ async fn serve(
     place: Place,
     mut given_up: oneshot::Receiver<()>,
 ) {
-    let Ok(_peer_place) = context.peers.clone().try_acquire_owned() else {
-        fail(&context, address, LinkError::TooManyPeers(context.config.max_peers));
-        return;
-    };
+    // A place is only taken by who says who it is; but whoever would find none need not begin.
+    if context.peers.available_permits() == 0 {
+        return fail(&context, address, LinkError::TooManyPeers(context.config.max_peers));
+    }
     let _ = tcp.set_nodelay(true);
     let deadline = super::after(context.config.handshake_timeout);
     let accepted = tokio::select! {

@@ -62,6 +62,13 @@ impl<T: Item> State<T> {
         self.items.is_empty() || (self.items.len() < limits.messages && bytes <= limits.bytes)
     }
 
+    /// As [`State::has_room`], with a quarter of the queue left to others.
+    fn has_room_to_spare(&self, message: &T, limits: &QueueLimits) -> bool {
+        let most = |limit: usize| limit.saturating_sub(limit / 4);
+        let limits = QueueLimits { messages: most(limits.messages), bytes: most(limits.bytes) };
+        self.has_room(message, &limits)
+    }
+
     fn push(&mut self, message: T) {
         self.bytes = self.bytes.saturating_add(size(message.envelope()));
         self.items.push_back(message);
@@ -142,10 +149,25 @@ impl<T: Item> Queue<T> {
         self.offer(message, |state| state.blocked.is_empty() && state.has_room(message, &self.limits))
     }
 
-    /// As [`Queue::try_push`]; if there is no room, `room` is told when to come again.
-    pub(super) fn try_push_or_wait(&self, message: &T, room: &Arc<Notify>) -> Result<(), Refused> {
+    /// As [`Queue::try_push`], but leaves a quarter of the queue to others.
+    pub(super) fn try_push_sparingly(&self, message: &T) -> Result<(), Refused> {
+        self.offer(message, |state| state.has_room_to_spare(message, &self.limits))
+    }
+
+    /// As [`Queue::try_push`], or, if it is `sparing`, as [`Queue::try_push_sparingly`]; if there is no room, `room` is
+    /// told when to come again.
+    pub(super) fn try_push_or_wait(
+        &self,
+        message: &T,
+        sparing: bool,
+        room: &Arc<Notify>,
+    ) -> Result<(), Refused> {
         self.offer(message, |state| {
-            let has_room = state.has_room(message, &self.limits);
+            let has_room = if sparing {
+                state.has_room_to_spare(message, &self.limits)
+            } else {
+                state.has_room(message, &self.limits)
+            };
             if !has_room && !state.blocked.iter().any(|waiting| Arc::ptr_eq(waiting, room)) {
                 state.blocked.push(room.clone());
             }
@@ -361,7 +383,7 @@ mod tests {
             assert_eq!(queue.try_push_behind(&message(text)), Ok(()));
         }
         for _ in 0..2 {
-            assert_eq!(queue.try_push_or_wait(&message("e"), &room), Err(Refused::Full));
+            assert_eq!(queue.try_push_or_wait(&message("e"), false, &room), Err(Refused::Full));
         }
         let told = || async { tokio::time::timeout(Duration::ZERO, room.notified()).await.is_ok() };
         queue.try_pop();
@@ -370,11 +392,26 @@ mod tests {
         queue.try_pop();
         assert!(told().await);
         assert!(!told().await, "once");
-        assert_eq!(queue.try_push_or_wait(&message("e"), &room), Ok(()));
+        assert_eq!(queue.try_push_or_wait(&message("e"), false, &room), Ok(()));
         assert_eq!(queue.try_push_behind(&message("f")), Ok(()));
-        assert_eq!(queue.try_push_or_wait(&message("g"), &room), Err(Refused::Full));
+        assert_eq!(queue.try_push_or_wait(&message("g"), false, &room), Err(Refused::Full));
         queue.close();
         assert!(told().await);
-        assert_eq!(queue.try_push_or_wait(&message("g"), &room), Err(Refused::Ended));
+        assert_eq!(queue.try_push_or_wait(&message("g"), false, &room), Err(Refused::Ended));
+    }
+
+    #[tokio::test]
+    async fn whoever_is_sparing_leaves_a_quarter_to_others() {
+        let queue = queue(8, 1000);
+        let room = Arc::new(Notify::new());
+        while queue.try_push_sparingly(&message("a")).is_ok() {}
+        assert_eq!(queue.len(), 6);
+        assert_eq!(queue.try_push_or_wait(&message("b"), true, &room), Err(Refused::Full));
+        assert_eq!(queue.try_push(&message("c")), Ok(()));
+        for _ in 0..3 {
+            queue.try_pop();
+        }
+        tokio::time::timeout(Duration::ZERO, room.notified()).await.unwrap();
+        assert_eq!(queue.try_push_or_wait(&message("b"), true, &room), Ok(()));
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Forwarded {
 pub(crate) struct Blocked {
     queue: Arc<Queue>,
     message: Outgoing,
+    /// Whether it leaves room for others.
+    sparing: bool,
     /// Of the endpoint whose peer it is for.
     stats: Arc<Counters>,
     done: bool,
@@ -74,7 +76,7 @@ impl Blocked {
 
     /// Whether it waits no more: it is in the queue, or the queue has ended. If not, `room` is told when to try again.
     pub(super) fn retry(&mut self, room: &Arc<Notify>) -> bool {
-        let pushed = self.queue.try_push_or_wait(&self.message, room);
+        let pushed = self.queue.try_push_or_wait(&self.message, self.sparing, room);
         self.done = pushed.is_ok();
         pushed != Err(Refused::Full)
     }
@@ -151,6 +153,23 @@ impl Endpoint {
         forwarded
     }
 
+    /// As [`Endpoint::forward`], for what no peer has said just now and may be more at once than a queue takes: it waits for
+    /// room whatever [`EndpointConfig::when_full`] says, and leaves some of it to what peers say.
+    pub(crate) fn forward_sparingly(
+        &self,
+        envelope: &Envelope,
+        choose: impl Fn(&Peer) -> bool,
+    ) -> Vec<Blocked> {
+        let context = &self.0.context;
+        let routes = context.hub.routes.borrow().clone();
+        let wanting = routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
+        let message = Outgoing { envelope: envelope.clone(), heard: None };
+        wanting
+            .filter(|route| route.queue.try_push_sparingly(&message) == Err(Refused::Full))
+            .map(|route| route.blocked(&message, true, &context.stats))
+            .collect()
+    }
+
     /// The peerings that stand, with what each wants to hear.
     pub(crate) fn standing(&self) -> Vec<(Peer, Arc<Filter>)> {
         let routes = self.0.context.hub.routes.borrow().clone();
@@ -202,12 +221,9 @@ impl PeerRoute {
         match (pushed, when_full) {
             (Ok(()), _) => forwarded.reached = forwarded.reached.saturating_add(1),
             (Err(Refused::Ended), _) => {}
-            (Err(Refused::Full), WhenFull::Block) => forwarded.blocked.push(Blocked {
-                queue: self.queue.clone(),
-                message: message.clone(),
-                stats: stats.clone(),
-                done: false,
-            }),
+            (Err(Refused::Full), WhenFull::Block) => {
+                forwarded.blocked.push(self.blocked(message, false, stats))
+            }
             (Err(Refused::Full), WhenFull::Disconnect) => {
                 let dropped = self.overflow(stats);
                 forwarded.dropped = forwarded.dropped.saturating_add(dropped);
@@ -218,6 +234,11 @@ impl PeerRoute {
                 forwarded.dropped = forwarded.dropped.saturating_add(1);
             }
         }
+    }
+
+    fn blocked(&self, message: &Outgoing, sparing: bool, stats: &Arc<Counters>) -> Blocked {
+        let (queue, message, stats) = (self.queue.clone(), message.clone(), stats.clone());
+        Blocked { queue, message, sparing, stats, done: false }
     }
 
     /// Disconnects the peer: it does not keep up. Says how many messages are lost, with the one that did not fit.

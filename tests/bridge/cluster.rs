@@ -50,6 +50,14 @@ impl BridgeProcess {
         self.program.says("everything goes on as before");
     }
 
+    /// As [`BridgeProcess::reload`], with one of which all but this is taken up.
+    pub(crate) fn reload_but(&mut self, config: &str, words: &str) {
+        Self::write(&self.folder, config);
+        self.program.signal("HUP");
+        self.program.says(words);
+        self.program.says("all but the above is taken up");
+    }
+
     /// One that runs already, by the `bridge.toml` in this folder, with its `status.sock` there.
     pub(crate) fn of(program: Program, folder: tempfile::TempDir) -> Self {
         BridgeProcess { program, folder }

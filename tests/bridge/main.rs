@@ -20,6 +20,7 @@ mod agent;
 mod chaos;
 mod cluster;
 mod comings;
+mod hostile;
 mod identities;
 mod loops;
 mod mission;

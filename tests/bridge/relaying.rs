@@ -62,7 +62,7 @@ async fn the_payload_is_what_it_was() {
         expected.put_slice(out_id.as_bytes());
         expected.put_slice(&[0; 16]);
         expected.put_u8(1);
-        expected.put_u16(ttl - 1);
+        expected.put_u16(ttl.min(INITIAL_TTL) - 1);
         expected.put_u16(2);
         expected.put_slice(b"/t");
         expected.put_slice(payload);

@@ -66,3 +66,20 @@ async fn a_reload_loses_nothing_on_links_that_stay() {
     let rules = &bridge.status()["rules"];
     assert_eq!((&rules[0]["name"], &rules[0]["passed"]), (&"load".into(), &MESSAGES.into()));
 }
+
+#[test]
+fn what_could_not_be_listened_on_is_tried_again_at_the_next_reload() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = with(&format!(
+        "[link.late]\ntls = \"off\"\nlisten = \"{address}\"\n\
+         [[rule]]\nname = \"late\"\nfrom = \"late\"\nto = \"out\"\ntopics = [\"/late\"]\n"
+    ));
+    let mut bridge = BridgeProcess::start(&with(""));
+    bridge.reload_but(&config, "link.late.listen: cannot listen on");
+    assert_eq!(bridge.link("late")["ready"], false);
+    drop(taken);
+    bridge.reload(&config);
+    assert_eq!(bridge.link("late")["listening"][0], *address);
+    assert_eq!(bridge.link("late")["ready"], true);
+}

@@ -136,6 +136,27 @@ async fn no_more_than_max_peers_are_let_in() {
 }
 
 #[tokio::test]
+async fn who_does_not_say_who_it_is_takes_no_peers_place() {
+    let endpoint = endpoint_with(|config| (config.max_peers, config.handshake_timeout) = (1, NEVER));
+    let mut statuses = endpoint.status();
+    let listener = listen(&endpoint).await;
+    let mut silent = Vec::new();
+    for n in 0xfb..=0xff {
+        let mut raw = Raw::open(id(n), listener.local_addr()).await;
+        assert_eq!(within("a probe", raw.heard()).await, Handshake::Probe);
+        silent.push(raw);
+    }
+    let _peer = within("a peering", Raw::connect(id(6), listener.local_addr(), &[])).await;
+    assert_eq!(added(&mut statuses).await, id(6));
+    // There was one place. (Of the larger id, this is all that the endpoint asks for.)
+    let mut late = silent.pop().unwrap();
+    late.say(&late.hello()).await;
+    let error = failed(&mut statuses).await;
+    assert!(matches!(error, LinkError::TooManyPeers(1)), "{error}");
+    assert!(within("the end", late.frame()).await.is_none());
+}
+
+#[tokio::test]
 async fn a_hundred_connect_at_once_and_half_of_them_are_no_peers() {
     const EACH: usize = 50;
     for (listener_tls, connector_tls) in kinds_of_tls() {

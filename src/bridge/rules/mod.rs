@@ -40,6 +40,7 @@ mod refusal;
 mod rule;
 
 pub use gate::{Gate, Judged};
+pub(super) use refusal::quoted;
 pub use refusal::{Detail, Reason, Refusal};
 
 use std::sync::Arc;

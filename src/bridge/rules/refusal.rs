@@ -180,8 +180,8 @@ fn list<'a>(
     Ok(())
 }
 
-/// Text from the wire, fit for a log.
-fn quoted(bytes: &[u8]) -> impl fmt::Display + '_ {
+/// Text from the wire, fit for a log: its control characters escaped, and no more than the beginning of what is long.
+pub(in super::super) fn quoted(bytes: &[u8]) -> impl fmt::Display + '_ {
     struct Quoted<'a>(&'a [u8]);
     impl fmt::Display for Quoted<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -110,9 +110,13 @@ fn readiness(view: &View) -> (StatusCode, &'static str, String) {
     }
     let mut lines = String::new();
     for link in view.snapshot().links.iter().filter(|link| !link.ready) {
-        let places = link.connecting.join(", ");
+        let why = if link.connecting.is_empty() {
+            "cannot listen everywhere, see the log".to_owned()
+        } else {
+            format!("connects to {}", link.connecting.join(", "))
+        };
         // To memory, which does not fail.
-        let _ = writeln!(lines, "not ready: link {} (connects to {places})", link.name);
+        let _ = writeln!(lines, "not ready: link {} ({why})", link.name);
     }
     if lines.is_empty() {
         plain(StatusCode::OK, "ready\n")

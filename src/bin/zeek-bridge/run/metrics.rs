@@ -128,7 +128,7 @@ impl Families<'_> {
         let way = |link: &LinkSnapshot, way: &str| [of(link), vec![("direction", way.into())]].concat();
 
         self.gauges("peers", "Peers of a link.", links.iter().map(|link| (of(link), link.peers.len())))?;
-        let help = "Whether a link has all the peerings that it connects to.";
+        let help = "Whether a link has all the peerings that it connects to, or listens wherever it should.";
         self.gauges("link_ready", help, links.iter().map(|link| (of(link), u64::from(link.ready))))?;
 
         let messages = links

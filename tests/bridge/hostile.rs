@@ -1,0 +1,180 @@
+//! Peers that mean harm, and what they cannot do to others.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::management::{DispatchRequest, NODE_TOPIC, NodeMessage, NotifyNodeHello};
+use zeek_bridge::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
+use zeek_bridge::zeek::{Event, Message};
+
+use crate::cluster::BridgeProcess;
+use crate::raw::Raw;
+
+const NODE: &str = "zeek/management/node";
+
+/// Far more than a queue takes.
+const MANY: usize = 1000;
+
+/// Agents and nodes connect to it; few messages may wait for an agent.
+const CONFIG: &str = "
+[link.agents]
+faces = \"agents\"
+tls = \"off\"
+listen = \"127.0.0.1:0\"
+limits = { queue = 64 }
+[link.nodes]
+faces = \"nodes\"
+tls = \"off\"
+listen = \"127.0.0.1:0\"
+";
+
+async fn connect(bridge: &BridgeProcess, link: &str, id: u8) -> Raw {
+    let address: SocketAddr = bridge.link(link)["listening"][0].as_str().unwrap().parse().unwrap();
+    Raw::connect(EndpointId::from_bytes([id; 16]), address, &[NODE]).await
+}
+
+fn envelope(event: impl Into<Event>) -> Envelope {
+    let value = Message::Event(event.into()).into_value();
+    Envelope::data(EndpointId::from_bytes([0x77; 16]), NODE_TOPIC.clone(), &value).unwrap()
+}
+
+fn hello(node: &str) -> Envelope {
+    envelope(NotifyNodeHello { node: node.into() })
+}
+
+fn request(reqid: &str, nodes: &[&str]) -> Envelope {
+    envelope(DispatchRequest {
+        reqid: reqid.into(),
+        action: vec!["get_id_value".into(), "Cluster::node".into()],
+        nodes: nodes.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// All in one piece.
+async fn say(raw: &mut Raw, envelopes: impl IntoIterator<Item = Envelope>) {
+    let mut bytes = BytesMut::new();
+    for envelope in envelopes {
+        envelope.encode(&mut bytes).unwrap();
+    }
+    raw.bytes(&bytes).await;
+}
+
+/// The next message of the node API.
+async fn node_message(raw: &mut Raw) -> NodeMessage {
+    let envelope = raw.envelope_of(EnvelopeType::Data).await;
+    let value = envelope.value(&Limits::DEFAULT).unwrap();
+    let Ok(Message::Event(event)) = Message::from_value(value) else { panic!("{envelope:?}") };
+    NodeMessage::parse(&event).unwrap().unwrap()
+}
+
+async fn failures(agent: &mut Raw, count: usize) {
+    for _ in 0..count {
+        let message = node_message(agent).await;
+        let NodeMessage::Response(response) = message else { panic!("{message:?}") };
+        assert!(response.result().error().unwrap().contains("the bridge"), "{response:?}");
+    }
+}
+
+fn until_nobody_is_live(bridge: &BridgeProcess) {
+    while !bridge.status()["nodes"].as_array().unwrap().is_empty() {}
+}
+
+fn unharmed(bridge: &BridgeProcess) {
+    let agents = bridge.link("agents");
+    assert_eq!((&agents["overflows"], &agents["dropped"]), (&0.into(), &0.into()), "{agents}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_invented_nodes_does_not_throw_an_agent_out() {
+    let bridge = BridgeProcess::start(CONFIG);
+    let mut node = connect(&bridge, "nodes", 2).await;
+    say(&mut node, (0..MANY).map(|n| hello(&format!("invented-{n}")))).await;
+    node.settle().await;
+    // It hears of all of them at once,
+    let mut agent = connect(&bridge, "agents", 1).await;
+    for _ in 0..MANY {
+        let message = node_message(&mut agent).await;
+        assert!(matches!(message, NodeMessage::Hello(_)), "{message:?}");
+    }
+    drop(node);
+    until_nobody_is_live(&bridge);
+    // and of all of them that they are gone.
+    say(&mut agent, [request("to all", &[])]).await;
+    failures(&mut agent, MANY).await;
+    unharmed(&bridge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_much_a_node_owed_when_it_died_the_agent_is_told_all_of_it() {
+    let bridge = BridgeProcess::start(CONFIG);
+    let mut agent = connect(&bridge, "agents", 1).await;
+    let mut node = connect(&bridge, "nodes", 2).await;
+    say(&mut node, [hello("n")]).await;
+    node_message(&mut agent).await;
+    say(&mut agent, (0..MANY).map(|n| request(&n.to_string(), &["n"]))).await;
+    for _ in 0..MANY {
+        node_message(&mut node).await;
+    }
+    drop(node);
+    failures(&mut agent, MANY).await;
+    unharmed(&bridge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_asks_for_one_that_is_gone_and_does_not_listen_has_to_wait() {
+    /// More than the system keeps.
+    const MORE: usize = 20 * MANY;
+    let bridge = BridgeProcess::start(CONFIG);
+    let mut agent = connect(&bridge, "agents", 1).await;
+    let mut node = connect(&bridge, "nodes", 2).await;
+    say(&mut node, [hello("n")]).await;
+    node_message(&mut agent).await;
+    drop(node);
+    until_nobody_is_live(&bridge);
+    let asking = std::net::TcpStream::from(agent.stream.as_fd().try_clone_to_owned().unwrap());
+    let mut asking = Raw::on(agent.id, TcpStream::from_std(asking).unwrap());
+    let asking = tokio::spawn(async move {
+        for n in 0..MORE {
+            asking.send(&request(&format!("{n:0250}"), &["n"])).await;
+        }
+    });
+    // Until no more goes out, and what may wait waits.
+    while bridge.link("agents")["peers"][0]["queued"].as_u64().expect("it is still there") < 48 {}
+    failures(&mut agent, MORE).await;
+    asking.await.unwrap();
+    unharmed(&bridge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_has_more_hops_before_it_than_one_begins_with() {
+    let bridge = BridgeProcess::start(CONFIG);
+    let mut agent = connect(&bridge, "agents", 1).await;
+    let mut node = connect(&bridge, "nodes", 2).await;
+    // The bridge knows of it.
+    node.settle().await;
+    for (number, ttl, further) in
+        [(1, u16::MAX, INITIAL_TTL - 1), (2, INITIAL_TTL, INITIAL_TTL - 1), (3, 2, 1)]
+    {
+        say(&mut agent, [Envelope { ttl, ..request(&number.to_string(), &[]) }]).await;
+        assert_eq!(node.envelope_of(EnvelopeType::Data).await.ttl, further);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_name_makes_no_long_line_in_the_log() {
+    const LONG: usize = 1 << 20;
+    let mut bridge = BridgeProcess::start(CONFIG);
+    let mut agent = connect(&bridge, "agents", 1).await;
+    let mut node = connect(&bridge, "nodes", 2).await;
+    let long = "\u{1}".repeat(LONG);
+    say(&mut node, [hello(&long)]).await;
+    say(&mut agent, [request(&long, &[])]).await;
+    for _ in 0..2 {
+        let line = bridge.program.says("refused: ");
+        assert!(line.len() < 1000 + "\\u{1}".len() * 128, "{} bytes", line.len());
+        assert!(line.contains(&format!("({LONG} bytes)")), "{line}");
+    }
+}
