@@ -91,8 +91,8 @@ impl Relay for LinkRelay {
         let mut to = Vec::new();
         let judged = gate.judge(&envelope, here.limits(), |slot, rule| to.push((slot, rule)));
         if let Some(refusal) = judged.refusal {
-            if let Some(rule) = refusal.rule.filter(|_| refusal.invalid) {
-                table.invalid(rule);
+            if let Some(rule) = refusal.rule {
+                table.refused(rule, &refusal);
             }
             self.refuse(&table, refusal.reason.name(), from, || judged.detail().to_string());
         }

@@ -90,6 +90,9 @@ pub struct RuleSnapshot {
     pub passed: u64,
     /// How many messages it would have let pass, had they been valid.
     pub invalid: u64,
+    /// How many messages it did not let pass, by reason, those that were not valid among them. Each is counted for one
+    /// rule, that it came closest to pass by; what no rule is about is in [`Snapshot::refused`] alone.
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// A node at one moment.

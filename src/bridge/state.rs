@@ -22,6 +22,7 @@ impl Bridge {
             name: name.to_owned(),
             passed: count.passed.load(Ordering::Relaxed),
             invalid: count.invalid.load(Ordering::Relaxed),
+            refused: count.refused(),
         });
         let mut snapshot = Snapshot {
             uptime: self.since.elapsed().as_secs(),

@@ -1,12 +1,12 @@
 //! The links and rules of a bridge at one moment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::link::Link;
 use super::nodes::PeeringKey;
-use super::rules::{Gate, Rules};
+use super::rules::{Gate, Refusal, Rules};
 use crate::endpoint::Peer;
 
 /// Made anew at every change, and only read while messages move.
@@ -31,6 +31,16 @@ struct Slot {
 pub(super) struct RuleCount {
     pub(super) passed: AtomicU64,
     pub(super) invalid: AtomicU64,
+    /// By reason.
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl RuleCount {
+    /// How often it refused a message, by reason.
+    pub(super) fn refused(&self) -> BTreeMap<String, u64> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+    }
 }
 
 impl Table {
@@ -98,10 +108,15 @@ impl Table {
         }
     }
 
-    pub(super) fn invalid(&self, rule: usize) {
-        if let Some((_, count)) = self.counts.get(rule) {
+    /// A message came closest to pass by this rule, and did not.
+    pub(super) fn refused(&self, rule: usize, refusal: &Refusal) {
+        let Some((_, count)) = self.counts.get(rule) else { return };
+        if refusal.invalid {
             count.invalid.fetch_add(1, Ordering::Relaxed);
         }
+        let mut refused = count.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_reason = refused.entry(refusal.reason.name()).or_default();
+        *of_reason = of_reason.saturating_add(1);
     }
 
     /// What became of the messages that each rule is about.

@@ -107,6 +107,10 @@ async fn a_certificate_says_hello_under_its_own_name_only() {
     // Nobody has the name yet.
     say(&cluster.nodes[1].0, hello("worker-1")).await;
     cluster.refuses("node_not_allowed", &["notify_node_hello", "node \"worker-1\""]);
+    let by_rule = cluster.bridge.status()["rules"].clone();
+    let refused =
+        by_rule.as_array().unwrap().iter().filter_map(|rule| rule["refused"]["node_not_allowed"].as_u64());
+    assert_eq!(refused.sum::<u64>(), 1, "{by_rule}");
     assert_eq!(cluster.bridge.status()["nodes"].as_array().unwrap().len(), 0);
     say(&cluster.nodes[1].0, hello("worker-2")).await;
     cluster.agent_hears(NodeMessage::Hello(hello("worker-2"))).await;

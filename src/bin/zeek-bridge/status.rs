@@ -164,6 +164,12 @@ fn tables(snapshot: &Snapshot) -> String {
     rules.iter().for_each(|rule| table.row(&[&rule.name, &rule.passed, &rule.invalid]));
     table.write(&mut text);
 
+    let mut table = Columns::new("RULE REFUSED MESSAGES", &["RULE", "REFUSED"]);
+    for rule in rules {
+        rule.refused.iter().for_each(|(reason, count)| table.row(&[&rule.name, reason, count]));
+    }
+    table.write(&mut text);
+
     let mut table = Columns::new("REFUSED MESSAGES", &["REFUSED"]);
     refused.iter().for_each(|(reason, count)| table.row(&[reason, count]));
     table.write(&mut text);

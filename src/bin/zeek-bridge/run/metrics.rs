@@ -52,6 +52,12 @@ impl Collector for Scrape {
         let invalid = rules.iter().map(|each| (rule(&each.name), each.invalid));
         let help = "Messages that a rule would have let pass, had they been valid.";
         families.counters("rule_invalid", help, invalid)?;
+        let refused = rules.iter().flat_map(|each| {
+            let labels = |reason: &str| vec![("rule", label(&each.name)), ("reason", label(reason))];
+            each.refused.iter().map(move |(reason, count)| (labels(reason), *count))
+        });
+        let help = "Messages that went nowhere, by the rule that they came closest to pass by.";
+        families.counters("rule_refused", help, refused)?;
 
         families.gauge("nodes", "Nodes that are live behind the bridge.", nodes.len())?;
         families.gauge("requests_in_flight", "Requests that wait for a node's answer.", *in_flight)?;
@@ -256,6 +262,8 @@ mod tests {
             (r#"handshake_failures_total{link="nodes",cause="connect"}"#, 4.0),
             (r#"rule_passed_total{rule="hellos"}"#, 11.0),
             (r#"rule_invalid_total{rule="hellos"}"#, 2.0),
+            (r#"rule_refused_total{rule="hellos",reason="invalid_node_api"}"#, 2.0),
+            (r#"rule_refused_total{rule="hellos",reason="node_not_allowed"}"#, 1.0),
             (r#"nodes"#, 1.0),
             (r#"requests_in_flight"#, 6.0),
             (r#"answered_for_total"#, 8.0),

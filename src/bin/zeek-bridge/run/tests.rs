@@ -52,7 +52,12 @@ pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         uptime: 3725,
         links: vec![agents, nodes],
-        rules: vec![RuleSnapshot { name: "hellos".into(), passed: 11, invalid: 2 }],
+        rules: vec![RuleSnapshot {
+            name: "hellos".into(),
+            passed: 11,
+            invalid: 2,
+            refused: [("invalid_node_api".into(), 2), ("node_not_allowed".into(), 1)].into(),
+        }],
         nodes: vec![NodeSnapshot {
             name: "worker\u{1b}[2J-01".into(),
             link: "agents".into(),
@@ -68,6 +73,9 @@ pub(crate) fn snapshot() -> Snapshot {
 /// Draining that takes as long never ends.
 const STUCK: Duration = Duration::from_secs(3600);
 
+/// With this, one address is not free.
+const PARTLY: Duration = Duration::from_secs(7);
+
 /// A bridge without links. It takes up no configuration without time to drain.
 struct Fake(Duration);
 
@@ -80,6 +88,10 @@ impl Running for Fake {
     async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
         match config.operation.drain.is_zero() {
             true => Err(vec![Mistake::new("link.agents.listen", "not free")]),
+            false if config.operation.drain == PARTLY => {
+                let mistakes = vec![Mistake::new("link.agents.listen", "not free")];
+                Ok(Reloaded { mistakes, ..Reloaded::default() })
+            }
             false => Ok(Reloaded { news: vec!["link agents: as before".into()], ..Reloaded::default() }),
         }
     }
@@ -283,11 +295,10 @@ fn what_cannot_be_taken_up_says_all_of_why_and_the_doors_stay() {
     let address = daemon.says("metrics and health at http://");
     daemon.tells("READY=1");
     let as_before = "SIGHUP: the configuration was not taken up; everything goes on as before";
-    let of_links = "SIGHUP: the links above are not as the configuration has them";
     for (text, verdict, mistakes) in [
         ("metric = 1\nlog = 'loud'", as_before, &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
         (&unbound, as_before, &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: "][..]),
-        ("metrics = 'off'\ndrain = '0s'", of_links, &["config:6: link.agents.listen: not free"][..]),
+        ("metrics = 'off'\ndrain = '0s'", as_before, &["config:6: link.agents.listen: not free"][..]),
     ] {
         configure(&folder, text);
         daemon.reload();
@@ -296,6 +307,13 @@ fn what_cannot_be_taken_up_says_all_of_why_and_the_doors_stay() {
         assert!(health(&address).starts_with("HTTP/1.0 200 "));
         assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
     }
+    // All but a link.
+    configure(&folder, "metrics = 'off'\nstatus = 's.sock'\ndrain = '7s'");
+    daemon.reload();
+    daemon.says("config:7: link.agents.listen: not free");
+    daemon.says("SIGHUP: all but the above is taken up");
+    assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
+    assert!(health(&address).is_empty());
 }
 
 #[test]
