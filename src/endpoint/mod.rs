@@ -21,6 +21,7 @@ mod routes;
 mod status;
 mod subscriber;
 #[cfg(test)]
+#[cfg(feature = "bridge")]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests_relay;
 mod throttle;
