@@ -1,6 +1,6 @@
 //! One link: an endpoint, and what the configuration says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use super::relay::LinkRelay;
 use super::table::Table;
 use super::untold::Untold;
 use crate::data::{EndpointId, Filter};
-use crate::endpoint::{Blocked, Endpoint, Listener, Peer};
+use crate::endpoint::{Blocked, Endpoint, Listener, Peer, Relay};
 use crate::net::tls::Tls;
 use crate::wire::{Envelope, Limits};
 
@@ -189,8 +189,14 @@ impl Link {
 
     /// Tells its peers of the nodes that rules let them hear of only now.
     pub(super) fn tell_of_nodes(&self, table: &Table) {
-        for (peer, filter) in self.endpoint.standing() {
-            self.relay.agent_wants(table, &peer, &filter);
+        let standing = self.endpoint.standing();
+        for (peer, filter) in &standing {
+            self.relay.agent_wants(table, peer, filter);
+        }
+        // Of who left meanwhile, nobody would say so again.
+        let still: HashSet<_> = self.endpoint.standing().into_iter().map(|(peer, _)| peer.peering).collect();
+        for (peer, _) in standing.iter().filter(|(peer, _)| !still.contains(&peer.peering)) {
+            self.relay.gone(peer);
         }
     }
 

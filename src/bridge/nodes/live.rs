@@ -1,5 +1,6 @@
 //! Who is live, and which agents have been told.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ type HelloId = u64;
 #[derive(Debug, Default)]
 pub(super) struct Live {
     names: HashMap<Arc<str>, Node>,
+    /// How many of these each has.
+    of_owner: HashMap<Owner, usize>,
     /// What was said over each peering, for as long as it stands.
     said: HashMap<PeeringKey, BTreeMap<Arc<str>, HelloId>>,
     agents: BTreeMap<PeeringKey, Agent>,
@@ -73,6 +76,10 @@ impl Live {
         if holder.is_none() && self.names.len() >= bounds.names {
             return Err(HelloRefused::TooMany);
         }
+        if holder.is_none() && self.of_owner.get(owner).is_some_and(|names| *names >= bounds.names_per_owner)
+        {
+            return Err(HelloRefused::TooManyOfOwner);
+        }
         Ok(holder.is_some_and(|holder| holder.peering != from))
     }
 
@@ -92,8 +99,11 @@ impl Live {
             self.next
         });
         if self.names.get(&name).is_none_or(|node| node.peering != from) {
-            let node = Node { peering: from, owner, hello: detached(hello), id, since };
-            self.names.insert(name, node);
+            let node = Node { peering: from, owner: owner.clone(), hello: detached(hello), id, since };
+            if self.names.insert(name, node).is_none() {
+                let names = self.of_owner.entry(owner).or_default();
+                *names = names.saturating_add(1);
+            }
         }
         self.agents
             .iter_mut()
@@ -141,7 +151,14 @@ impl Live {
         let held = |name: &Arc<str>| self.names.get(name).is_some_and(|node| node.peering == peering);
         let lost: Vec<_> = said.into_keys().filter(held).collect();
         for name in &lost {
-            self.names.remove(name);
+            if let Some(Node { owner, .. }) = self.names.remove(name)
+                && let Entry::Occupied(mut names) = self.of_owner.entry(owner)
+            {
+                *names.get_mut() = names.get().saturating_sub(1);
+                if *names.get() == 0 {
+                    names.remove();
+                }
+            }
         }
         lost
     }
@@ -156,6 +173,8 @@ impl Live {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
+        assert_eq!(self.names.len(), self.of_owner.values().sum::<usize>());
+        assert!(self.of_owner.values().all(|names| *names > 0));
         let told = self.agents.values().map(|agent| agent.told.len()).sum();
         [self.names.len(), self.said.len(), self.agents.len(), told].iter().sum()
     }

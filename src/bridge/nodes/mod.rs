@@ -37,6 +37,10 @@ pub const MAX_NAMES: usize = MAX_NODES;
 /// whose rules allow it any name must not use up those of all others.
 pub const MAX_NAMES_PER_PEERING: usize = 1024;
 
+/// How many names may be live of one [`Owner`], over however many peerings: who may say any name is not to take the room of
+/// all others.
+pub const MAX_NAMES_PER_OWNER: usize = MAX_NAMES / 4;
+
 /// How long topic and payload of a hello may be in bytes, since they are kept: the longest name, the event's own
 /// name, and room for metadata.
 pub const MAX_HELLO: usize = 4096;
@@ -126,6 +130,7 @@ pub struct LiveNode<'a> {
 struct Bounds {
     names: usize,
     names_per_peering: usize,
+    names_per_owner: usize,
     owed_per_agent: usize,
     remembered: usize,
     gone: usize,
@@ -135,6 +140,7 @@ impl Bounds {
     const DEFAULT: Bounds = Bounds {
         names: MAX_NAMES,
         names_per_peering: MAX_NAMES_PER_PEERING,
+        names_per_owner: MAX_NAMES_PER_OWNER,
         owed_per_agent: MAX_OWED_PER_AGENT,
         remembered: MAX_REMEMBERED,
         gone: MAX_GONE,

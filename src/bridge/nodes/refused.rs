@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{MAX_HELLO, MAX_NAMES, MAX_NAMES_PER_PEERING, MAX_REQID, PeeringKey};
+use super::{MAX_HELLO, MAX_NAMES, MAX_NAMES_PER_OWNER, MAX_NAMES_PER_PEERING, MAX_REQID, PeeringKey};
 use crate::management::MAX_NODE_NAME;
 
 /// Why a hello is refused.
@@ -33,6 +33,12 @@ pub enum HelloRefused {
     /// The peering has said [`MAX_NAMES_PER_PEERING`] names.
     #[error("more than {} names over one connection: spread the nodes over several", MAX_NAMES_PER_PEERING)]
     TooManyOfPeering,
+    /// [`MAX_NAMES_PER_OWNER`] names of the same [`Owner`](super::Owner) are live.
+    #[error(
+        "more than {} names under one certificate or from one host: give nodes certificates of their own",
+        MAX_NAMES_PER_OWNER
+    )]
+    TooManyOfOwner,
     /// There are [`MAX_NAMES`] live nodes.
     #[error("more than {} nodes: spread them over several bridges", MAX_NAMES)]
     TooMany,
@@ -47,6 +53,7 @@ impl HelloRefused {
             HelloRefused::NameTooLong { .. } => "name_too_long",
             HelloRefused::TooLarge { .. } => "hello_too_large",
             HelloRefused::TooManyOfPeering => "too_many_names_of_peer",
+            HelloRefused::TooManyOfOwner => "too_many_names_of_owner",
             HelloRefused::TooMany => "too_many_names",
         }
     }

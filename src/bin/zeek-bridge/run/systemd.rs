@@ -13,6 +13,9 @@ use super::doors::View;
 /// What leaving takes beyond the time for the queues.
 const LEAVING: Duration = Duration::from_secs(10);
 
+/// However short the watchdog's time is, it is not told more often.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// It runs, with its configuration in effect.
 pub(super) fn ready(snapshot: &Snapshot) {
     tell(&[NotifyState::Ready, NotifyState::Status(&status(snapshot))]);
@@ -66,7 +69,7 @@ impl Watchdog {
     fn with(view: Arc<View>, limit: Option<Duration>) -> Self {
         let every = limit.and_then(|limit| limit.checked_div(2)).filter(|every| !every.is_zero());
         let interval = every.map(|every| {
-            let mut interval = interval(every);
+            let mut interval = interval(every.max(SHORTEST));
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         });
@@ -146,6 +149,17 @@ mod tests {
         }
         unlock.send(()).unwrap();
         watchdog.alive().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_that_nobody_can_keep_keeps_nobody_busy() {
+        let view = Arc::new(View::new(Snapshot::default));
+        let mut watchdog = Watchdog::with(view, Some(Duration::from_nanos(2)));
+        let start = Instant::now();
+        for _ in 0..=100 {
+            watchdog.alive().await;
+        }
+        assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -295,15 +295,15 @@ fn what_cannot_be_taken_up_says_all_of_why_and_the_doors_stay() {
     let address = daemon.says("metrics and health at http://");
     daemon.tells("READY=1");
     let as_before = "SIGHUP: the configuration was not taken up; everything goes on as before";
-    for (text, verdict, mistakes) in [
-        ("metric = 1\nlog = 'loud'", as_before, &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
-        (&unbound, as_before, &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: "][..]),
-        ("metrics = 'off'\ndrain = '0s'", as_before, &["config:6: link.agents.listen: not free"][..]),
+    for (text, mistakes) in [
+        ("metric = 1\nlog = 'loud'", &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
+        (&unbound, &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: "][..]),
+        ("metrics = 'off'\ndrain = '0s'", &["config:6: link.agents.listen: not free"][..]),
     ] {
         configure(&folder, text);
         daemon.reload();
         mistakes.iter().for_each(|mistake| drop(daemon.says(mistake)));
-        daemon.says(verdict);
+        daemon.says(as_before);
         assert!(health(&address).starts_with("HTTP/1.0 200 "));
         assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
     }

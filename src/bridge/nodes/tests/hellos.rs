@@ -183,6 +183,22 @@ fn names_are_bounded_and_a_refused_hello_changes_nothing() {
 }
 
 #[test]
+fn one_owner_does_not_take_all_names_over_however_many_peerings() {
+    let mut world = World::of(Nodes::with_bounds(true, Bounds { names_per_owner: 2, ..SMALL }));
+    let _ = world.hello(1, "greedy", "a").unwrap();
+    let _ = world.hello(2, "greedy", "b").unwrap();
+    assert_eq!(world.hello(3, "greedy", "c"), Err(HelloRefused::TooManyOfOwner));
+    // A name that it has goes from one to another, and others have their room.
+    assert!(world.hello(3, "greedy", "a").is_ok());
+    let _ = world.hello(4, "other", "c").unwrap();
+    world.gone(1);
+    assert_eq!(world.hello(5, "greedy", "d"), Err(HelloRefused::TooManyOfOwner));
+    world.gone(3);
+    let _ = world.hello(5, "greedy", "d").unwrap();
+    world.nodes.remembered();
+}
+
+#[test]
 fn a_name_or_a_hello_that_is_too_long_is_refused() {
     let mut world = World::new();
     assert!(world.hello(1, "h", &"n".repeat(MAX_NODE_NAME)).is_ok());
@@ -205,6 +221,7 @@ fn every_refusal_says_what_is_wrong_and_has_a_reason_of_its_own() {
         HelloRefused::NameTooLong { length: 1025 },
         HelloRefused::TooLarge { length: 5000 },
         HelloRefused::TooManyOfPeering,
+        HelloRefused::TooManyOfOwner,
         HelloRefused::TooMany,
     ];
     let requests = [RequestRefused::Repeated, RequestRefused::ReqidTooLong { length: 257 }];

@@ -10,7 +10,8 @@ use super::*;
 use crate::management::{ManagementResult, NODE_TOPIC, NotifyNodeHello};
 use crate::zeek::{Event, Message};
 
-const SMALL: Bounds = Bounds { names: 4, names_per_peering: 3, owed_per_agent: 6, remembered: 20, gone: 2 };
+const SMALL: Bounds =
+    Bounds { names: 4, names_per_peering: 3, names_per_owner: 4, owed_per_agent: 6, remembered: 20, gone: 2 };
 
 /// The peering of a number: each on a link of its own.
 fn peering(number: u8) -> PeeringKey {
