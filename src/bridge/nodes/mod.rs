@@ -55,8 +55,9 @@ pub const MAX_OWED_PER_AGENT: usize = 131_072;
 /// tens of megabytes. (Nodes that answer before they are known to have been asked add at most [`MAX_NAMES`].)
 pub const MAX_REMEMBERED: usize = 524_288;
 
-/// How many names are remembered that were live: all that can be at once.
-pub const MAX_GONE: usize = MAX_NAMES;
+/// How many names are remembered that were live: a large cluster's. A request to all is answered for each of them, and
+/// a peer that invents names must not make that any number.
+pub const MAX_GONE: usize = 1024;
 
 /// How long a name that is not live any more is remembered. A node that restarts is back by then. Of one that stays
 /// away longer, another bridge may know more; agents hear nothing more of it from here.
