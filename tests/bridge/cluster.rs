@@ -75,7 +75,7 @@ impl BridgeProcess {
 
     /// As `kill -9` does it.
     pub(crate) fn kill(&mut self) {
-        self.program.signal("KILL");
+        self.program.kill();
     }
 
     pub(crate) fn revive(&mut self, config: &str) {

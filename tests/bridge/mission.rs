@@ -20,10 +20,15 @@ fn several(agent: &mut AgentProcess) {
     (0..200).for_each(|_| agent.until(|_| true));
 }
 
+/// An address of its own, so that nobody takes the port while the one who has it is dead.
+fn free_port_of(number: u8) -> String {
+    if cfg!(target_os = "linux") { format!("127.0.77.{number}:0") } else { "127.0.0.1:0".to_owned() }
+}
+
 #[test]
 fn every_dispatch_ends_once_whoever_is_killed() {
     let certificates = Certificates::new();
-    let mut agents = [(); 2].map(|()| AgentProcess::start("127.0.0.1:0"));
+    let mut agents = [1, 2].map(|number| AgentProcess::start(&free_port_of(number)));
     let config = |nodes: &str| {
         format!(
             "[link.agents]\nfaces = \"agents\"\ntls = \"off\"\nconnect = [\"{}\", \"{}\"]\n\
@@ -34,7 +39,7 @@ fn every_dispatch_ends_once_whoever_is_killed() {
             certificates.lines()
         )
     };
-    let mut bridge = BridgeProcess::start(&config("127.0.0.1:0"));
+    let mut bridge = BridgeProcess::start(&config(&free_port_of(3)));
     let address = bridge.link("nodes")["listening"][0].as_str().unwrap().to_owned();
     let config = config(&address);
     let mut nodes = NAMES.map(|name| NodeProcess::start(name, certificates.issue(name), &address));

@@ -120,7 +120,8 @@ async fn look(path: &Path) -> io::Result<There> {
     }
     match timeout(ACCEPT, UnixStream::connect(path)).await {
         Ok(Err(error)) => match error.kind() {
-            ErrorKind::ConnectionRefused => Ok(There::Dead),
+            // The second: it is dying just now.
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(There::Dead),
             ErrorKind::NotFound => Ok(There::Nothing),
             // Too many wait for it.
             ErrorKind::WouldBlock => Ok(There::Alive),
