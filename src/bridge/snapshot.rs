@@ -21,6 +21,10 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// How many failures the bridge answered itself, because a node was gone.
     pub answered_for: u64,
+    /// How many answers did not come in time, and were not answered for either.
+    pub unanswered: u64,
+    /// How many answers were not waited for any more, because too many were waited for.
+    pub forgotten: u64,
     /// How long messages took through the bridge, of a sample.
     pub latency: Latency,
 }

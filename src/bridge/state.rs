@@ -43,6 +43,7 @@ impl Bridge {
         snapshot.nodes = live.collect();
         snapshot.in_flight = u64::try_from(nodes.in_flight()).unwrap_or(u64::MAX);
         snapshot.answered_for = nodes.answered_for();
+        (snapshot.unanswered, snapshot.forgotten) = (nodes.expired(), nodes.forgotten());
         snapshot
     }
 }

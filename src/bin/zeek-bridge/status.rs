@@ -111,12 +111,27 @@ fn unreachable(path: &Path, error: &io::Error) -> String {
 
 /// A snapshot for people.
 fn tables(snapshot: &Snapshot) -> String {
-    let Snapshot { uptime, links, rules, nodes, refused, in_flight, answered_for, latency } = snapshot;
+    let Snapshot {
+        uptime,
+        links,
+        rules,
+        nodes,
+        refused,
+        in_flight,
+        answered_for,
+        unanswered,
+        forgotten,
+        latency,
+    } = snapshot;
     let uptime = humantime::format_duration(Duration::from_secs(*uptime));
     let mut text = format!(
         "up {uptime}; {in_flight} requests in flight, {answered_for} answered for nodes that were gone\n"
     );
     // To memory, which does not fail.
+    let missing = unanswered.saturating_add(*forgotten);
+    if missing > 0 {
+        let _ = writeln!(text, "answers that did not come in time, or were too many to wait for: {missing}");
+    }
     if let Some(took) = took(latency) {
         let _ = writeln!(text, "relaying takes {took}");
     }

@@ -28,7 +28,18 @@ struct Scrape(Snapshot);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Snapshot { uptime, links, rules, nodes, refused, in_flight, answered_for, latency } = &self.0;
+        let Snapshot {
+            uptime,
+            links,
+            rules,
+            nodes,
+            refused,
+            in_flight,
+            answered_for,
+            unanswered,
+            forgotten,
+            latency,
+        } = &self.0;
         let mut families = Families(encoder);
         families.build_info()?;
         families.uptime(*uptime)?;
@@ -63,6 +74,10 @@ impl Collector for Scrape {
         families.gauge("requests_in_flight", "Requests that wait for a node's answer.", *in_flight)?;
         let help = "Requests that the bridge answered with a failure, because their node was gone.";
         families.counters("answered_for", help, [(Vec::new(), *answered_for)])?;
+        let help = "Answers of nodes that did not come in time.";
+        families.counters("unanswered", help, [(Vec::new(), *unanswered)])?;
+        let help = "Answers of nodes that were not waited for, because too many were.";
+        families.counters("forgotten", help, [(Vec::new(), *forgotten)])?;
         families.latency(latency)
     }
 }
@@ -267,6 +282,8 @@ mod tests {
             (r#"nodes"#, 1.0),
             (r#"requests_in_flight"#, 6.0),
             (r#"answered_for_total"#, 8.0),
+            (r#"unanswered_total"#, 14.0),
+            (r#"forgotten_total"#, 15.0),
             (r#"relay_latency_seconds_bucket{le="0.001"}"#, 3.0),
             (r#"relay_latency_seconds_bucket{le="0.01"}"#, 5.0),
             (r#"relay_latency_seconds_bucket{le="+Inf"}"#, 6.0),

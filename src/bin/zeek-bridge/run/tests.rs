@@ -66,6 +66,8 @@ pub(crate) fn snapshot() -> Snapshot {
         refused: [("no-rule".into(), 7)].into(),
         in_flight: 6,
         answered_for: 8,
+        unanswered: 14,
+        forgotten: 15,
         latency: Latency { bounds: vec![0.001, 0.01], counts: vec![3, 2, 1], sum: 0.5 },
     }
 }
