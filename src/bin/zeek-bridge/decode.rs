@@ -1,10 +1,10 @@
 //! `decode`: bytes of the protocol to JSON.
 
-use bytes::BytesMut;
 use data_encoding::{DecodeKind, HEXLOWER_PERMISSIVE};
-use zeek_bridge::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD, Limits, cut_frame, decode_value};
+use zeek_bridge::wire::{DecodeError, Envelope, Limits, decode_value};
 
 use crate::args::DecodeArgs;
+use crate::conversation::Frames;
 use crate::exit::Failure;
 use crate::input::{self, Input};
 use crate::lines::{self, Fault};
@@ -47,76 +47,32 @@ fn hex(line: &[u8]) -> Result<Vec<u8>, Fault> {
 
 /// All that one side of a connection sent, frame by frame.
 fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
-    let limits = Limits::DEFAULT;
-    let mut buffer = BytesMut::new();
-    let mut frames = Frames { index: 0, offset: 0, bad: 0, peered: false };
-    loop {
-        match cut_frame(&mut buffer, limits.max_frame) {
-            Ok(Some(frame)) => output.line(&frames.next(&frame, &limits).into_line())?,
+    let mut frames = Frames::default();
+    let (mut index, mut bad) = (0u64, 0u64);
+    let broken = loop {
+        let head = Object::new().with("index", index);
+        match frames.next() {
+            Ok(Some(frame)) => {
+                output.line(&frame.tell(head).into_line())?;
+                index = index.saturating_add(1);
+                bad = bad.saturating_add(frame.content.is_err().into());
+            }
             Ok(None) => {
                 output.flush()?;
-                if input.read_some(&mut buffer)? == 0 {
-                    break;
+                if input.read_some(frames.buffer())? == 0 {
+                    break frames.end();
                 }
             }
-            Err(error) => {
-                return frames.broken(output, format!("{error}; nothing behind it can be read"));
-            }
+            Err(broken) => break Some(broken),
         }
-    }
-    if !buffer.is_empty() {
-        return frames
-            .broken(output, format!("the stream ends inside of a frame, {} bytes into it", buffer.len()));
-    }
-    match frames.bad {
-        0 => Ok(()),
-        bad => Err(Failure::failed(format!("{bad} of {} frames could not be decoded", frames.index))),
-    }
-}
-
-/// Where in the stream we are.
-struct Frames {
-    index: u64,
-    offset: usize,
-    bad: u64,
-    /// Whether this side has sent its last handshake message.
-    peered: bool,
-}
-
-impl Frames {
-    fn next(&mut self, frame: &bytes::Bytes, limits: &Limits) -> Object {
-        let length = frame.len().saturating_add(LENGTH_FIELD);
-        let object = Object::new()
-            .with("index", self.index)
-            .with("offset", self.offset)
-            .with("length", length)
-            .with("phase", if self.peered { "peered" } else { "handshake" });
-        self.index = self.index.saturating_add(1);
-        self.offset = self.offset.saturating_add(length);
-        let mut text = Vec::new();
-        let (part, decoded) = if self.peered {
-            let written = Envelope::decode(frame).and_then(|envelope| envelope.write_json(limits, &mut text));
-            ("envelope", written.map(drop))
-        } else {
-            let message = Handshake::decode(frame, limits);
-            // The originator's last word, and the responder's.
-            self.peered = matches!(message, Ok(Handshake::OriginatorAck | Handshake::ResponderSynAck(_)));
-            ("message", message.map(|message| text = message.to_json().to_string().into_bytes()))
-        };
-        match decoded {
-            Ok(()) => object.with_bytes(part, &text),
-            Err(error) => {
-                self.bad = self.bad.saturating_add(1);
-                object.with("error", error.to_string())
-            }
-        }
-    }
-
-    /// No frame begins where one should.
-    fn broken(&self, output: &mut Output, error: String) -> Result<(), Failure> {
-        let object = Object::new().with("index", self.index).with("offset", self.offset);
-        output.line(&object.with("error", error.as_str()).into_line())?;
+    };
+    if let Some(broken) = broken {
+        output.line(&broken.tell(Object::new().with("index", index)).into_line())?;
         output.flush()?;
-        Err(Failure::failed(format!("at byte {}: {error}", self.offset)))
+        return Err(Failure::failed(format!("at byte {}: {}", broken.offset, broken.error)));
+    }
+    match bad {
+        0 => Ok(()),
+        bad => Err(Failure::failed(format!("{bad} of {index} frames could not be decoded"))),
     }
 }

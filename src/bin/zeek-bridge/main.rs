@@ -3,6 +3,7 @@
 mod args;
 mod background;
 mod check;
+mod conversation;
 mod decode;
 mod demo;
 mod dispatch;

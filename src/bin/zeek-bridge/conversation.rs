@@ -1,0 +1,319 @@
+//! The two sides of one connection, from bytes to frames and to the lines of `fixtures/*/frames.jsonl`.
+
+use bytes::{Bytes, BytesMut};
+use zeek_bridge::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD, Limits, cut_frame};
+
+use crate::output::Object;
+
+/// What every frame is held to. A side keeps no more than one frame of this size, and what it was given last.
+const LIMITS: &Limits = &Limits::DEFAULT;
+
+/// One of the two ends of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Who opened the connection.
+    Connector,
+    /// Who took it.
+    Listener,
+}
+
+impl Side {
+    pub(crate) const BOTH: [Side; 2] = [Side::Connector, Side::Listener];
+
+    /// As fixtures call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Side::Connector => "connector",
+            Side::Listener => "listener",
+        }
+    }
+}
+
+/// What a frame says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Content {
+    Handshake(Handshake),
+    /// Its payload is known to be what its type says.
+    Envelope(Envelope),
+}
+
+/// One frame of one side.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Where its length field stands in what the side sent.
+    pub(crate) offset: u64,
+    /// Whether the side had sent its last handshake message before.
+    pub(crate) peered: bool,
+    /// Its bytes behind the length field.
+    pub(crate) body: Bytes,
+    pub(crate) content: Result<Content, DecodeError>,
+}
+
+impl Frame {
+    fn read(offset: u64, peered: bool, body: Bytes) -> Self {
+        let content = if peered {
+            Envelope::decode(&body).and_then(|envelope| {
+                envelope.check(LIMITS)?;
+                Ok(Content::Envelope(envelope))
+            })
+        } else {
+            Handshake::decode(&body, LIMITS).map(Content::Handshake)
+        };
+        Frame { offset, peered, body, content }
+    }
+
+    /// The bytes it took on the wire, its length field included.
+    pub(crate) fn length(&self) -> u64 {
+        u64::try_from(self.body.len().saturating_add(LENGTH_FIELD)).unwrap_or(u64::MAX)
+    }
+
+    /// Adds offset, length and phase, and what it says: `message`, `envelope`, or `error`.
+    pub(crate) fn tell(&self, head: Object) -> Object {
+        let object = head
+            .with("offset", self.offset)
+            .with("length", self.length())
+            .with("phase", if self.peered { "peered" } else { "handshake" });
+        let mut text = Vec::new();
+        let written = match &self.content {
+            Ok(Content::Handshake(message)) => {
+                return object.with_text("message", &message.to_json().to_string());
+            }
+            // To memory, which does not fail.
+            Ok(Content::Envelope(envelope)) => envelope.write_json(LIMITS, &mut text).map(drop),
+            Err(error) => Err(error.clone()),
+        };
+        match written {
+            Ok(()) => object.with_bytes("envelope", &text),
+            Err(error) => object.with("error", error.to_string()),
+        }
+    }
+}
+
+/// Why a side cannot be read from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// Where in what the side sent.
+    pub(crate) offset: u64,
+    pub(crate) error: String,
+}
+
+impl Broken {
+    /// Adds offset and error.
+    pub(crate) fn tell(&self, head: Object) -> Object {
+        head.with("offset", self.offset).with("error", self.error.as_str())
+    }
+}
+
+/// What one side sends, frame by frame.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    buffer: BytesMut,
+    /// Where in the stream the buffer begins.
+    offset: u64,
+    /// Whether this side has sent its last handshake message.
+    peered: bool,
+    broken: bool,
+}
+
+impl Frames {
+    /// Where further bytes go, at the end.
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// The next frame; `None` if it is not all there yet.
+    ///
+    /// # Errors
+    /// Once, when no frame begins where one should. What comes behind is thrown away.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame>, Broken> {
+        if self.broken {
+            self.buffer.clear();
+            return Ok(None);
+        }
+        match cut_frame(&mut self.buffer, LIMITS.max_frame) {
+            Ok(None) => Ok(None),
+            Ok(Some(body)) => {
+                let frame = Frame::read(self.offset, self.peered, body);
+                self.offset = self.offset.saturating_add(frame.length());
+                // The originator's last word, and the responder's.
+                self.peered |= matches!(
+                    frame.content,
+                    Ok(Content::Handshake(Handshake::OriginatorAck | Handshake::ResponderSynAck(_)))
+                );
+                Ok(Some(frame))
+            }
+            Err(error) => {
+                self.broken = true;
+                Err(Broken { offset: self.offset, error: format!("{error}; nothing behind it can be read") })
+            }
+        }
+    }
+
+    /// What is wrong with it if nothing more comes.
+    pub(crate) fn end(&self) -> Option<Broken> {
+        let inside = !self.broken && !self.buffer.is_empty();
+        inside.then(|| Broken {
+            offset: self.offset,
+            error: format!("the stream ends inside of a frame, {} bytes into it", self.buffer.len()),
+        })
+    }
+}
+
+/// What both sides of one connection send.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    connector: Frames,
+    listener: Frames,
+    index: u64,
+}
+
+/// One line of what was said.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// Its place in the order in which the frames of both sides were complete.
+    pub(crate) index: u64,
+    pub(crate) from: Side,
+    /// Microseconds since the connection began.
+    pub(crate) t_us: u64,
+    pub(crate) said: Result<Frame, Broken>,
+}
+
+impl Line {
+    /// Adds everything: `index`, `from`, `t_us`, and what [`Frame::tell`] or [`Broken::tell`] adds.
+    pub(crate) fn tell(&self, head: Object) -> Object {
+        let head = head.with("index", self.index).with("from", self.from.name()).with("t_us", self.t_us);
+        match &self.said {
+            Ok(frame) => frame.tell(head),
+            Err(broken) => broken.tell(head),
+        }
+    }
+}
+
+impl Conversation {
+    /// Takes what a side sent `t_us` microseconds after the connection began, in the order in which the bytes came.
+    /// Gives what became complete with it, and, once, that the side cannot be read any more.
+    pub(crate) fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> impl Iterator<Item = Line> {
+        self.side(from).buffer().extend_from_slice(bytes);
+        std::iter::from_fn(move || {
+            let said = self.side(from).next().transpose()?;
+            Some(self.line(from, t_us, said))
+        })
+    }
+
+    /// Takes that nothing more comes. Gives for each side whose last frame is not whole that it is so.
+    pub(crate) fn end(&mut self, t_us: u64) -> impl Iterator<Item = Line> {
+        Side::BOTH.into_iter().filter_map(move |from| {
+            let broken = self.side(from).end()?;
+            Some(self.line(from, t_us, Err(broken)))
+        })
+    }
+
+    fn side(&mut self, side: Side) -> &mut Frames {
+        match side {
+            Side::Connector => &mut self.connector,
+            Side::Listener => &mut self.listener,
+        }
+    }
+
+    fn line(&mut self, from: Side, t_us: u64, said: Result<Frame, Broken>) -> Line {
+        let index = self.index;
+        self.index = index.saturating_add(1);
+        Line { index, from, t_us, said }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use serde_json::Value as Json;
+    use zeek_bridge::data::parse_json;
+
+    use super::*;
+
+    fn fixtures() -> Vec<PathBuf> {
+        let folders = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).unwrap();
+        folders
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.join("frames.jsonl").is_file() && path.join("connector.bin").is_file())
+            .collect()
+    }
+
+    /// Reals apart, whose digits differ: the reference writes 1.0 as 1.
+    fn same(a: &Json, b: &Json) -> bool {
+        match (a, b) {
+            (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+            (Json::Array(a), Json::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+            }
+            (Json::Object(a), Json::Object(b)) => {
+                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+            }
+            _ => a == b,
+        }
+    }
+
+    fn json(line: &Line) -> Json {
+        parse_json(&line.tell(Object::new()).into_line()).unwrap()
+    }
+
+    #[test]
+    fn the_lines_are_those_of_every_fixture() {
+        let folders = fixtures();
+        assert!(folders.len() >= 16);
+        for folder in folders {
+            let stream = |side: Side| fs::read(folder.join(format!("{}.bin", side.name()))).unwrap();
+            let streams = Side::BOTH.map(stream);
+            let mut conversation = Conversation::default();
+            for expected in fs::read_to_string(folder.join("frames.jsonl")).unwrap().lines() {
+                let expected = parse_json(expected.as_bytes()).unwrap();
+                let number = |name: &str| expected[name].as_u64().unwrap();
+                let from = Side::BOTH.into_iter().find(|side| expected["from"] == side.name()).unwrap();
+                let (start, length) =
+                    (number("offset").try_into().unwrap(), usize::try_from(number("length")).unwrap());
+                let bytes = &streams[usize::from(from == Side::Listener)][start..][..length];
+                // In two pieces: nothing is said before the last byte is there.
+                assert_eq!(conversation.input(from, 0, &bytes[..length - 1]).count(), 0);
+                let lines: Vec<Line> =
+                    conversation.input(from, number("t_us"), &bytes[length - 1..]).collect();
+                let [line] = lines.as_slice() else { panic!("{lines:?}") };
+                assert_eq!(line.said.as_ref().unwrap().body, bytes[4..]);
+                let found = json(line);
+                if expected["message"].get("wrong_magic").is_some() {
+                    assert!(found["error"].as_str().unwrap().contains("wrong magic"), "{found}");
+                } else {
+                    assert!(same(&found, &expected), "{found}\n{expected}");
+                }
+            }
+            assert_eq!(conversation.end(0).count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_side_that_breaks_says_so_once_and_the_other_goes_on() {
+        let mut conversation = Conversation::default();
+        let probe = b"\0\0\0\x05\x07ZEEK";
+        let lines: Vec<Json> = [
+            (Side::Listener, [&probe[..], &b"\0\0\0\0"[..], &probe[..]].concat()),
+            (Side::Listener, probe.to_vec()),
+            (Side::Connector, [&probe[..], &b"\0\0"[..]].concat()),
+        ]
+        .into_iter()
+        .flat_map(|(side, bytes)| {
+            conversation.input(side, 7, &bytes).map(|line| json(&line)).collect::<Vec<_>>()
+        })
+        .collect();
+        let probe = serde_json::json!({"type": "probe"});
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!((&lines[0]["message"], &lines[2]["message"]), (&probe, &probe));
+        assert_eq!((lines[1]["index"].as_u64(), lines[1]["offset"].as_u64()), (Some(1), Some(9)));
+        assert_eq!(lines[1]["error"], "a frame of length 0; nothing behind it can be read");
+        let ends: Vec<Json> = conversation.end(8).map(|line| json(&line)).collect();
+        assert_eq!(
+            ends,
+            [serde_json::json!({"index": 3, "from": "connector", "t_us": 8, "offset": 9,
+                                "error": "the stream ends inside of a frame, 2 bytes into it"})]
+        );
+    }
+}
