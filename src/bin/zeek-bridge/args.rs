@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use zeek_bridge::bridge::config::host_port;
 use zeek_bridge::data::Topic;
 
+use crate::decode::DecodeArgs;
 use crate::exit;
 use crate::run::RunArgs;
 use crate::status::StatusArgs;
@@ -108,10 +109,16 @@ pub(crate) enum Command {
     /// lost with it, and the exit code is 1.
     #[command(after_help = exit::HELP)]
     Publish(PublishArgs),
-    /// Turn bytes of the protocol into JSON
+    /// Turn captures, recordings, and bytes of the protocol into JSON
     ///
-    /// For each line of hex, one line of JSON. A bad line gives {"error", "offset", "line"}, where offset is the
-    /// byte in which the fault is, and the rest still comes.
+    /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the folder of
+    /// a recording. Each connection begins with {"connection", "start", "protocol"}: "broker", "tls" or "other", with a
+    /// "note" on what cannot be read and how it could. Each frame is {"connection", "index", "from", "t_us", "offset",
+    /// "length", "phase"} and its "message" in the handshake or "envelope" behind; {"connection", .., "error"} tells what
+    /// is malformed, or missing in the capture.
+    ///
+    /// With --value or --envelope: for each line of hex, one line of JSON. A bad line gives {"error", "offset", "line"},
+    /// where offset is the byte in which the fault is, and the rest still comes.
     #[command(after_help = exit::HELP)]
     Decode(DecodeArgs),
     /// Turn JSON into bytes of the protocol
@@ -230,30 +237,6 @@ pub(crate) struct PublishArgs {
     pub(crate) timeout: Option<Seconds>,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DecodeArgs {
-    #[command(flatten)]
-    pub(crate) what: DecodeWhat,
-    /// Where the lines of hex are; stdin if left out, or -
-    #[arg(conflicts_with = "stream")]
-    pub(crate) file: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct DecodeWhat {
-    /// Each line is a value, its tag first
-    #[arg(long)]
-    pub(crate) value: bool,
-    /// Each line is an envelope: a frame without its 4-byte length
-    #[arg(long)]
-    pub(crate) envelope: bool,
-    /// FILE (- for stdin) is every byte that one side of a connection sent: handshake, then envelopes. One line of
-    /// JSON per frame, with its index, offset and length (length field included) and the phase it belongs to
-    #[arg(long, value_name = "FILE")]
-    pub(crate) stream: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

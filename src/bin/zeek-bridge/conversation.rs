@@ -1,9 +1,11 @@
 //! The two sides of one connection, from bytes to frames and to the lines of `fixtures/*/frames.jsonl`.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use zeek_bridge::data::EndpointId;
 use zeek_bridge::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD, Limits, cut_frame};
 
 use crate::output::Object;
+use crate::resync::{Next, next_frame};
 
 /// What every frame is held to. A side keeps no more than one frame of this size, and what it was given last.
 const LIMITS: &Limits = &Limits::DEFAULT;
@@ -64,7 +66,7 @@ impl Frame {
 
     /// The bytes it took on the wire, its length field included.
     pub(crate) fn length(&self) -> u64 {
-        u64::try_from(self.body.len().saturating_add(LENGTH_FIELD)).unwrap_or(u64::MAX)
+        long(self.body.len().saturating_add(LENGTH_FIELD))
     }
 
     /// Adds offset, length and phase, and what it says: `message`, `envelope`, or `error`.
@@ -112,13 +114,40 @@ pub(crate) struct Frames {
     offset: u64,
     /// Whether this side has sent its last handshake message.
     peered: bool,
-    broken: bool,
+    /// Who this side says it is.
+    sender: Option<EndpointId>,
+    reading: Reading,
 }
 
+/// What is at the beginning of a side's buffer.
+#[derive(Debug, Default)]
+enum Reading {
+    /// A frame.
+    #[default]
+    Frames,
+    /// Something behind which a frame will be.
+    Search { tries: u32 },
+    /// Nothing that can be read, for ever.
+    Nothing,
+}
+
+/// How many times bytes may look like a frame and be none, in the search for one.
+const MAX_TRIES: u32 = 256;
+
 impl Frames {
+    /// A side whose beginning was not seen.
+    pub(crate) fn from_the_middle() -> Self {
+        Frames { reading: Reading::Search { tries: 0 }, ..Frames::default() }
+    }
+
     /// Where further bytes go, at the end.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
+    }
+
+    /// Bytes that wait for others.
+    pub(crate) fn waiting(&self) -> usize {
+        self.buffer.len()
     }
 
     /// The next frame; `None` if it is not all there yet.
@@ -126,37 +155,90 @@ impl Frames {
     /// # Errors
     /// Once, when no frame begins where one should. What comes behind is thrown away.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, Broken> {
-        if self.broken {
-            self.buffer.clear();
-            return Ok(None);
+        if let Reading::Search { .. } = self.reading {
+            self.search()?;
+        }
+        match self.reading {
+            Reading::Frames => {}
+            Reading::Search { .. } => return Ok(None),
+            Reading::Nothing => {
+                self.buffer.clear();
+                return Ok(None);
+            }
         }
         match cut_frame(&mut self.buffer, LIMITS.max_frame) {
             Ok(None) => Ok(None),
-            Ok(Some(body)) => {
-                let frame = Frame::read(self.offset, self.peered, body);
-                self.offset = self.offset.saturating_add(frame.length());
-                // The originator's last word, and the responder's.
-                self.peered |= matches!(
-                    frame.content,
-                    Ok(Content::Handshake(Handshake::OriginatorAck | Handshake::ResponderSynAck(_)))
-                );
-                Ok(Some(frame))
-            }
-            Err(error) => {
-                self.broken = true;
-                Err(Broken { offset: self.offset, error: format!("{error}; nothing behind it can be read") })
-            }
+            Ok(Some(body)) => Ok(Some(self.read(body))),
+            Err(error) => Err(self.give_up(format!("{error}; nothing behind it can be read"))),
         }
+    }
+
+    /// Takes that so many bytes are missing behind what came so far. The next frame is then searched for.
+    pub(crate) fn lose(&mut self, count: u64, why: &str) -> Option<Broken> {
+        let at = self.offset.saturating_add(long(self.buffer.len()));
+        let known = matches!(self.reading, Reading::Frames);
+        if known {
+            self.reading = Reading::Search { tries: 0 };
+        }
+        self.offset = at.saturating_add(count);
+        self.buffer.clear();
+        known.then(|| Broken {
+            offset: at,
+            error: format!(
+                "{count} bytes are missing: {why}; what follows is read from the next whole frame on"
+            ),
+        })
     }
 
     /// What is wrong with it if nothing more comes.
     pub(crate) fn end(&self) -> Option<Broken> {
-        let inside = !self.broken && !self.buffer.is_empty();
+        let inside = matches!(self.reading, Reading::Frames) && !self.buffer.is_empty();
         inside.then(|| Broken {
             offset: self.offset,
             error: format!("the stream ends inside of a frame, {} bytes into it", self.buffer.len()),
         })
     }
+
+    fn read(&mut self, body: Bytes) -> Frame {
+        let frame = Frame::read(self.offset, self.peered, body);
+        self.offset = self.offset.saturating_add(frame.length());
+        if let Ok(Content::Handshake(message)) = &frame.content {
+            match message {
+                Handshake::Hello { sender, .. } | Handshake::VersionSelect { sender, .. } => {
+                    self.sender = Some(*sender);
+                }
+                // The originator's last word, and the responder's.
+                Handshake::OriginatorAck | Handshake::ResponderSynAck(_) => self.peered = true,
+                _ => {}
+            }
+        }
+        frame
+    }
+
+    fn search(&mut self) -> Result<(), Broken> {
+        let Reading::Search { tries } = &mut self.reading else { return Ok(()) };
+        let next = next_frame(&self.buffer, self.sender, LIMITS, tries);
+        if *tries > MAX_TRIES {
+            return Err(self.give_up("no frame is found any more; nothing behind it can be read".into()));
+        }
+        let (Next::Frame { at, .. } | Next::Maybe { at }) = next;
+        self.offset = self.offset.saturating_add(long(at));
+        self.buffer.advance(at);
+        if let Next::Frame { peered, .. } = next {
+            self.peered = peered;
+            self.reading = Reading::Frames;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, error: String) -> Broken {
+        self.reading = Reading::Nothing;
+        Broken { offset: self.offset, error }
+    }
+}
+
+fn long(length: usize) -> u64 {
+    length.try_into().unwrap_or(u64::MAX)
 }
 
 /// What both sides of one connection send.
@@ -190,6 +272,24 @@ impl Line {
 }
 
 impl Conversation {
+    /// One whose beginning was not seen.
+    pub(crate) fn from_the_middle() -> Self {
+        let [connector, listener] = Side::BOTH.map(|_| Frames::from_the_middle());
+        Conversation { connector, listener, index: 0 }
+    }
+
+    /// Bytes that wait for others.
+    pub(crate) fn waiting(&self) -> usize {
+        self.connector.waiting().saturating_add(self.listener.waiting())
+    }
+
+    /// Takes that so many bytes of a side are missing. Gives a line about it unless the side was in search of a frame
+    /// already, or cannot be read any more.
+    pub(crate) fn lose(&mut self, from: Side, t_us: u64, count: u64, why: &str) -> Option<Line> {
+        let broken = self.side(from).lose(count, why)?;
+        Some(self.line(from, t_us, Err(broken)))
+    }
+
     /// Takes what a side sent `t_us` microseconds after the connection began, in the order in which the bytes came.
     /// Gives what became complete with it, and, once, that the side cannot be read any more.
     pub(crate) fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> impl Iterator<Item = Line> {

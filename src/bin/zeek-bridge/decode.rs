@@ -1,21 +1,70 @@
-//! `decode`: bytes of the protocol to JSON.
+//! `decode`: captures, recordings and bytes of the protocol to JSON.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use data_encoding::{DecodeKind, HEXLOWER_PERMISSIVE};
 use zeek_bridge::wire::{DecodeError, Envelope, Limits, decode_value};
 
-use crate::args::DecodeArgs;
+use crate::capture::{self, Style};
 use crate::conversation::Frames;
 use crate::exit::Failure;
 use crate::input::{self, Input};
 use crate::lines::{self, Fault};
 use crate::output::{Object, Output};
 
+#[derive(Debug, Args)]
+pub(crate) struct DecodeArgs {
+    #[command(flatten)]
+    what: DecodeWhat,
+    /// Tell of each connection as a whole, in a table: who, versions, filters, events by name, bytes, errors
+    #[arg(long, conflicts_with = "DecodeWhat")]
+    summary: bool,
+    /// With --summary: a line of JSON for each connection instead of a table
+    #[arg(long, requires = "summary")]
+    json: bool,
+    /// Of a capture, read only what goes from or to these ports
+    #[arg(long = "port", value_name = "PORT", value_delimiter = ',', conflicts_with = "DecodeWhat")]
+    ports: Vec<u16>,
+    /// The capture or the recording's folder; with --value or --envelope, where the lines of hex are. - is stdin, and
+    /// so is none for lines of hex
+    #[arg(conflicts_with = "stream")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct DecodeWhat {
+    /// Each line is a value, its tag first
+    #[arg(long)]
+    value: bool,
+    /// Each line is an envelope: a frame without its 4-byte length
+    #[arg(long)]
+    envelope: bool,
+    /// FILE (- for stdin) is every byte that one side of a connection sent: handshake, then envelopes. One line of
+    /// JSON per frame, with its index, offset and length (length field included) and the phase it belongs to
+    #[arg(long, value_name = "FILE")]
+    stream: Option<PathBuf>,
+}
+
 pub(crate) fn run(args: &DecodeArgs) -> Result<(), Failure> {
-    if let Some(file) = &args.what.stream {
-        return stream(input::open(Some(file))?, &mut Output::new());
+    let file = args.file.as_deref();
+    match (&args.what, file) {
+        (DecodeWhat { stream: Some(file), .. }, _) => stream(input::open(Some(file))?, &mut Output::new()),
+        (DecodeWhat { value: true, .. }, _) => lines::convert(file, "decoded", value),
+        (DecodeWhat { envelope: true, .. }, _) => lines::convert(file, "decoded", envelope),
+        (_, Some(file)) => {
+            let style = match (args.summary, args.json) {
+                (false, _) => Style::Frames,
+                (true, false) => Style::Tables,
+                (true, true) => Style::Objects,
+            };
+            capture::run(file, &args.ports, style)
+        }
+        (_, None) => Err(Failure::usage(
+            "give a capture or a recording's folder, or say with --value, --envelope or --stream what is to be decoded",
+        )),
     }
-    let decode = if args.what.value { value } else { envelope };
-    lines::convert(args.file.as_deref(), "decoded", decode)
 }
 
 impl From<DecodeError> for Fault {

@@ -2,6 +2,7 @@
 
 mod args;
 mod background;
+mod capture;
 mod check;
 mod conversation;
 mod decode;
@@ -18,6 +19,7 @@ mod node;
 mod output;
 mod probe;
 mod publish;
+mod resync;
 mod run;
 mod signals;
 mod status;

@@ -93,6 +93,15 @@ pub(crate) fn text(bytes: &[u8]) -> Json {
     }
 }
 
+/// What peers say of themselves does not steer the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::new();
+    for letter in text.chars() {
+        if letter.is_control() { printable.extend(letter.escape_default()) } else { printable.push(letter) }
+    }
+    printable
+}
+
 /// Who a peer is by its certificate.
 pub(crate) fn identity_json(identity: &PeerIdentity) -> Json {
     let sans: Json = identity.sans.iter().map(ToString::to_string).collect();

@@ -15,7 +15,7 @@ use zeek_bridge::bridge::config::default_status_socket;
 use zeek_bridge::bridge::{Latency, LinkSnapshot, PeerSnapshot, Snapshot};
 
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, printable};
 use crate::run;
 
 /// How long a bridge may take to tell.
@@ -263,15 +263,6 @@ impl Columns {
             let _ = write!(to, "\n{}\n", self.0.trim_fmt());
         }
     }
-}
-
-/// What peers say of themselves does not steer the terminal.
-fn printable(text: &str) -> String {
-    let mut printable = String::new();
-    for letter in text.chars() {
-        if letter.is_control() { printable.extend(letter.escape_default()) } else { printable.push(letter) }
-    }
-    printable
 }
 
 #[cfg(test)]

@@ -1,0 +1,226 @@
+//! Packets out of a pcap or pcapng file, one after the other, however long the file is.
+
+use bytes::{Buf, BytesMut};
+use pcap_parser::nom::{Err as NomError, IResult};
+use pcap_parser::pcapng::{Block, InterfaceDescriptionBlock, parse_block_be, parse_block_le};
+use pcap_parser::traits::PcapNGPacketBlock;
+use pcap_parser::{
+    LegacyPcapBlock, PcapError, PcapHeader, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
+    parse_pcap_header,
+};
+
+use crate::exit::Failure;
+use crate::input::Input;
+
+/// The longest block: the largest packet that tcpdump writes has 256 KiB.
+const MAX_BLOCK: usize = 16 * 1024 * 1024;
+
+/// How many interfaces a section may describe.
+const MAX_INTERFACES: usize = 4096;
+
+/// One packet.
+pub(super) struct Packet<'a> {
+    /// Nanoseconds since 1970.
+    pub(super) t_ns: u64,
+    /// What the packet begins with, as tcpdump numbers it.
+    pub(super) link: i32,
+    pub(super) data: &'a [u8],
+}
+
+/// Whether a file that begins so is a capture.
+pub(crate) fn is_capture(first: &[u8]) -> bool {
+    let magic = first.first_chunk().copied().map(u32::from_be_bytes);
+    magic.is_some_and(|magic| {
+        // In both orders of bytes: with microseconds, with nanoseconds, Kuznetzov's; and pcapng.
+        [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34]
+            .iter()
+            .any(|known| [*known, u32::swap_bytes(*known)].contains(&magic))
+            || magic == 0x0a0d_0d0a
+    })
+}
+
+/// The packets of a file.
+pub(super) struct Packets {
+    input: Input,
+    buffer: BytesMut,
+    /// Where in the file the buffer begins.
+    offset: u64,
+    format: Format,
+    packet: Vec<u8>,
+}
+
+enum Format {
+    Unknown,
+    Pcap { link: i32, nanoseconds: bool, frame: Frame },
+    PcapNg { big_endian: bool, interfaces: Vec<Interface>, t_ns: u64 },
+}
+
+type Frame = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
+
+struct Interface {
+    link: i32,
+    units_per_second: u64,
+    offset_seconds: i64,
+}
+
+/// Why there is no block.
+enum Stop {
+    More,
+    Damaged(&'static str),
+}
+
+impl<E> From<NomError<E>> for Stop {
+    fn from(error: NomError<E>) -> Self {
+        match error {
+            NomError::Incomplete(_) => Stop::More,
+            _ => Stop::Damaged("no packet is where one should be"),
+        }
+    }
+}
+
+impl Packets {
+    /// `looked` is what was read already.
+    pub(super) fn new(input: Input, looked: BytesMut) -> Self {
+        Packets { input, buffer: looked, offset: 0, format: Format::Unknown, packet: Vec::new() }
+    }
+
+    /// The next packet; `None` at the end. Calls `pause` before it may have to wait for it.
+    pub(super) fn next(
+        &mut self,
+        pause: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<Option<Packet<'_>>, Failure> {
+        loop {
+            match self.block() {
+                Ok(Some((link, t_ns))) => return Ok(Some(Packet { t_ns, link, data: &self.packet })),
+                Ok(None) => {}
+                Err(Stop::More) if self.buffer.len() > MAX_BLOCK => {
+                    return Err(self.damaged("a packet of more than 16 MiB"));
+                }
+                Err(Stop::More) => {
+                    pause()?;
+                    if self.input.read_some(&mut self.buffer)? > 0 {
+                        continue;
+                    }
+                    if self.buffer.is_empty() {
+                        return Ok(None);
+                    }
+                    return Err(Failure::failed(format!(
+                        "the capture ends inside of a packet, at byte {}: it was cut off, or is still being \
+                         written; everything before was read",
+                        self.offset
+                    )));
+                }
+                Err(Stop::Damaged(what)) => return Err(self.damaged(what)),
+            }
+        }
+    }
+
+    fn damaged(&self, what: &str) -> Failure {
+        Failure::failed(format!(
+            "the capture is damaged at byte {}: {what}; everything before was read",
+            self.offset
+        ))
+    }
+
+    /// Takes one block off the buffer. Gives link type and time if it was a packet, which then stands in `packet`.
+    fn block(&mut self) -> Result<Option<(i32, u64)>, Stop> {
+        if self.buffer.is_empty() {
+            return Err(Stop::More);
+        }
+        let data = &self.buffer[..];
+        let (rest, found) = match &mut self.format {
+            Format::Unknown if data.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) => {
+                self.format = Format::PcapNg { big_endian: false, interfaces: Vec::new(), t_ns: 0 };
+                (data, None)
+            }
+            Format::Unknown => {
+                let (rest, header) = parse_pcap_header(data)?;
+                self.format = Format::Pcap {
+                    // Above are the length of the frame check sequence, and flags.
+                    link: header.network.0 & 0xffff,
+                    nanoseconds: header.is_nanosecond_precision(),
+                    frame: frame_of(&header),
+                };
+                (rest, None)
+            }
+            Format::Pcap { link, nanoseconds, frame } => {
+                let (rest, block) = frame(data)?;
+                self.packet.clear();
+                self.packet.extend_from_slice(block.data);
+                let fraction = u64::from(block.ts_usec).saturating_mul(if *nanoseconds { 1 } else { 1000 });
+                let t_ns = u64::from(block.ts_sec).saturating_mul(1_000_000_000).saturating_add(fraction);
+                (rest, Some((*link, t_ns)))
+            }
+            Format::PcapNg { big_endian, interfaces, t_ns } => {
+                let (rest, block) = if *big_endian { parse_block_be(data)? } else { parse_block_le(data)? };
+                let packet = match &block {
+                    Block::SectionHeader(section) => {
+                        *big_endian = section.big_endian();
+                        interfaces.clear();
+                        None
+                    }
+                    Block::InterfaceDescription(_) if interfaces.len() >= MAX_INTERFACES => {
+                        return Err(Stop::Damaged("more than 4096 interfaces"));
+                    }
+                    Block::InterfaceDescription(described) => {
+                        interfaces.push(interface(described));
+                        None
+                    }
+                    Block::EnhancedPacket(packet) => Some((packet.if_id, packet.packet_data())),
+                    Block::SimplePacket(packet) => Some((0, packet.packet_data())),
+                    _ => None,
+                };
+                let found = match packet {
+                    None => None,
+                    Some((number, data)) => {
+                        let interface =
+                            usize::try_from(number).ok().and_then(|number| interfaces.get(number));
+                        let interface = interface
+                            .ok_or(Stop::Damaged("a packet of an interface that is not described"))?;
+                        if let Block::EnhancedPacket(packet) = &block {
+                            *t_ns = interface.time(packet.ts_high, packet.ts_low);
+                        }
+                        self.packet.clear();
+                        self.packet.extend_from_slice(data);
+                        Some((interface.link, *t_ns))
+                    }
+                };
+                (rest, found)
+            }
+        };
+        let used = data.len().saturating_sub(rest.len());
+        self.offset = self.offset.saturating_add(used.try_into().unwrap_or(u64::MAX));
+        self.buffer.advance(used);
+        Ok(found)
+    }
+}
+
+fn frame_of(header: &PcapHeader) -> Frame {
+    if header.is_modified_format() {
+        parse_pcap_frame_modified
+    } else if header.is_bigendian() {
+        parse_pcap_frame_be
+    } else {
+        parse_pcap_frame
+    }
+}
+
+fn interface(described: &InterfaceDescriptionBlock<'_>) -> Interface {
+    let exponent = u32::from(described.if_tsresol & 0x7f);
+    let base: u64 = if described.if_tsresol & 0x80 == 0 { 10 } else { 2 };
+    Interface {
+        link: described.linktype.0,
+        units_per_second: base.checked_pow(exponent).unwrap_or(u64::MAX),
+        offset_seconds: described.if_tsoffset,
+    }
+}
+
+impl Interface {
+    fn time(&self, high: u32, low: u32) -> u64 {
+        let units = i128::from((u64::from(high) << 32) | u64::from(low));
+        let nanoseconds =
+            units.saturating_mul(1_000_000_000).checked_div(self.units_per_second.into()).unwrap_or(0);
+        let offset = i128::from(self.offset_seconds).saturating_mul(1_000_000_000);
+        u64::try_from(nanoseconds.saturating_add(offset)).unwrap_or(0)
+    }
+}

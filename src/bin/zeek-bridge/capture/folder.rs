@@ -1,0 +1,149 @@
+//! Recordings: folders as those of `fixtures/`, one connection each.
+
+use std::fs;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::report::{About, Report, Speaks};
+use super::table::Tally;
+use crate::conversation::{Conversation, Line, Side};
+use crate::exit::Failure;
+use crate::input;
+
+/// How many bytes are read at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// The part of a line of `frames.jsonl` that tells when which bytes came.
+#[derive(Deserialize)]
+struct When {
+    from: String,
+    t_us: u64,
+    offset: u64,
+    #[serde(default)]
+    length: u64,
+}
+
+/// Reads a recording, or all in a folder of them.
+pub(super) fn read(folder: &Path, report: &mut dyn Report) -> Result<Tally, Failure> {
+    let mut recordings = Vec::new();
+    if is_recording(folder) {
+        recordings.push(folder.to_owned());
+    } else {
+        let unreadable = |error| Failure::failed(format!("cannot read {}: {error}", folder.display()));
+        for entry in fs::read_dir(folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if is_recording(&path) {
+                recordings.push(path);
+            }
+        }
+        recordings.sort();
+    }
+    if recordings.is_empty() {
+        return Err(Failure::failed(format!(
+            "{} is no recording, and holds none: a recording is a folder with frames.jsonl, connector.bin and \
+             listener.bin, as `zeek-bridge record` writes it",
+            folder.display()
+        )));
+    }
+    let mut tally = Tally::default();
+    for folder in recordings {
+        tally.connections = tally.connections.saturating_add(1);
+        tally.broker = tally.broker.saturating_add(1);
+        recording(&folder, tally.connections, &mut tally.errors, report)?;
+    }
+    Ok(tally)
+}
+
+fn is_recording(folder: &Path) -> bool {
+    ["frames.jsonl", "connector.bin", "listener.bin"].iter().all(|name| folder.join(name).is_file())
+}
+
+fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Report) -> Result<(), Failure> {
+    let name =
+        folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let about = About {
+        number,
+        name: name.unwrap_or_else(|| folder.display().to_string()),
+        start_ns: None,
+        speaks: Speaks::Broker,
+        note: None,
+    };
+    report.begin(&about)?;
+    let mut tell = |lines: &mut dyn Iterator<Item = Line>, report: &mut dyn Report| {
+        for line in lines {
+            let bad = line.said.as_ref().map_or(true, |frame| frame.content.is_err());
+            *errors = errors.saturating_add(bad.into());
+            report.line(&about, &line)?;
+        }
+        Ok(())
+    };
+    let mut conversation = Conversation::default();
+    let mut connector = Bytes::open(folder.join("connector.bin"))?;
+    let mut listener = Bytes::open(folder.join("listener.bin"))?;
+    let mut t_us = 0;
+    let index = folder.join("frames.jsonl");
+    let mut lines = input::open(Some(&index))?.lines();
+    while let Some(line) = lines.next()? {
+        let wrong = |error: &dyn std::fmt::Display| {
+            Failure::failed(format!("{}, line {}: {error}", index.display(), line.number))
+        };
+        let text = line.text.as_ref().map_err(|error| wrong(error))?;
+        let when: When = serde_json::from_slice(text).map_err(|error| wrong(&error))?;
+        let (side, bytes) = match when.from.as_str() {
+            "connector" => (Side::Connector, &mut connector),
+            "listener" => (Side::Listener, &mut listener),
+            _ => return Err(wrong(&"\"from\" is neither connector nor listener")),
+        };
+        t_us = when.t_us;
+        let until = when.offset.saturating_add(when.length);
+        while bytes.read < until {
+            let Some(chunk) = bytes.next(until)? else {
+                return Err(wrong(&format_args!("{}.bin has no {until} bytes", side.name())));
+            };
+            tell(&mut conversation.input(side, t_us, chunk), report)?;
+        }
+    }
+    // What is in no line, because whoever wrote it was stopped.
+    for (side, bytes) in [(Side::Connector, &mut connector), (Side::Listener, &mut listener)] {
+        while let Some(chunk) = bytes.next(u64::MAX)? {
+            tell(&mut conversation.input(side, t_us, chunk), report)?;
+        }
+    }
+    tell(&mut conversation.end(t_us), report)?;
+    report.end(&about)
+}
+
+/// What a side sent, from the beginning on.
+struct Bytes {
+    path: PathBuf,
+    file: BufReader<fs::File>,
+    chunk: Vec<u8>,
+    /// How many bytes were read.
+    read: u64,
+}
+
+impl Bytes {
+    fn open(path: PathBuf) -> Result<Self, Failure> {
+        let file = BufReader::new(input::open_file(&path)?);
+        Ok(Bytes { path, file, chunk: vec![0; CHUNK], read: 0 })
+    }
+
+    /// Some bytes, none at or behind `until`; `None` at the end.
+    fn next(&mut self, until: u64) -> Result<Option<&[u8]>, Failure> {
+        let most = usize::try_from(until.saturating_sub(self.read)).unwrap_or(CHUNK).min(CHUNK);
+        let space = self.chunk.get_mut(..most).unwrap_or_default();
+        let count = loop {
+            match self.file.read(space) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(Failure::failed(format!("cannot read {}: {error}", self.path.display())));
+                }
+                Ok(count) => break count,
+            }
+        };
+        self.read = self.read.saturating_add(count.try_into().unwrap_or(u64::MAX));
+        Ok(self.chunk.get(..count).filter(|chunk| !chunk.is_empty()))
+    }
+}

@@ -1,0 +1,170 @@
+//! Captures and recordings, read: link layer, IP, TCP, conversation, one file each.
+
+mod connection;
+mod file;
+mod folder;
+mod link;
+mod report;
+mod speech;
+mod summary;
+mod table;
+mod tcp;
+mod tls;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bytes::BytesMut;
+
+use self::file::Packets;
+pub(crate) use self::file::is_capture;
+use self::link::Found;
+use self::report::{Lines, Report};
+use self::summary::Summary;
+use self::table::{Table, Tally};
+use crate::exit::{Failure, say};
+use crate::input::{self, Input};
+use crate::output::Output;
+
+/// How to tell what is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Each frame in a line of JSON.
+    Frames,
+    /// Each connection in a table.
+    Tables,
+    /// Each connection in a line of JSON.
+    Objects,
+}
+
+/// Reads a capture, or the folder of a recording, by what it is.
+pub(crate) fn run(path: &Path, ports: &[u16], style: Style) -> Result<(), Failure> {
+    if path.is_dir() {
+        if !ports.is_empty() {
+            return Err(Failure::usage("--port is for captures: a recording does not tell ports"));
+        }
+        let tally = with_report(style, |report| folder::read(path, report))?;
+        return judge(&tally);
+    }
+    let mut input = input::open(Some(path))?;
+    let mut looked = BytesMut::new();
+    while looked.len() < 4 && input.read_some(&mut looked)? > 0 {}
+    if !is_capture(&looked) {
+        return Err(Failure::failed(format!(
+            "{} is no capture of tcpdump or Wireshark (pcap, pcapng), and no folder of a recording; say with --value, \
+             --envelope or --stream what else it is",
+            path.display()
+        )));
+    }
+    with_report(style, |report| capture(input, looked, ports, report))
+}
+
+fn with_report<T>(
+    style: Style,
+    read: impl FnOnce(&mut dyn Report) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let output = Output::new();
+    let mut report: Box<dyn Report> = match style {
+        Style::Frames => Box::new(Lines(output)),
+        Style::Tables => Box::new(Summary::new(output, false)),
+        Style::Objects => Box::new(Summary::new(output, true)),
+    };
+    let result = read(report.as_mut());
+    report.pause()?;
+    result
+}
+
+fn capture(input: Input, looked: BytesMut, ports: &[u16], report: &mut dyn Report) -> Result<(), Failure> {
+    let mut packets = Packets::new(input, looked);
+    let mut table = Table::default();
+    let mut passed = Passed::default();
+    let read = loop {
+        let packet = match packets.next(&mut || report.pause()) {
+            Ok(Some(packet)) => packet,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        passed.packets = passed.packets.saturating_add(1);
+        let count = match link::segment(packet.link, packet.data) {
+            Found::Segment(segment) => {
+                passed.segments = passed.segments.saturating_add(1);
+                let wanted = |port| ports.is_empty() || ports.contains(&port);
+                if wanted(segment.from.port()) || wanted(segment.to.port()) {
+                    table.segment(&segment, packet.t_ns, report)?;
+                }
+                continue;
+            }
+            Found::UnknownLink => {
+                // A file may have thousands of interfaces.
+                if passed.links.len() < 16 && passed.links.insert(packet.link) {
+                    say(format_args!("warning: {}", link::unknown(packet.link)));
+                }
+                continue;
+            }
+            Found::Fragment => &mut passed.fragments,
+            Found::Stump => &mut passed.stumps,
+            Found::Nothing => continue,
+        };
+        *count = count.saturating_add(1);
+    };
+    table.finish(report)?;
+    report.pause()?;
+    passed.tell();
+    read?;
+    if table.tally.connections == 0 {
+        let ports = if ports.is_empty() { "" } else { " of the ports given" };
+        return Err(Failure::failed(format!(
+            "no TCP connection{ports} in it: {} packets, {} of TCP; is it of the right interface?",
+            passed.packets, passed.segments
+        )));
+    }
+    judge(&table.tally)
+}
+
+/// What of a capture was passed over.
+#[derive(Default)]
+struct Passed {
+    packets: u64,
+    segments: u64,
+    fragments: u64,
+    stumps: u64,
+    links: BTreeSet<i32>,
+}
+
+impl Passed {
+    fn tell(&self) {
+        if self.fragments > 0 {
+            say(format_args!(
+                "warning: {} packets were sent in fragments, which are not put together: what they hold is missing",
+                self.fragments
+            ));
+        }
+        if self.stumps > 0 {
+            say(format_args!(
+                "warning: of {} packets not even the TCP header was captured; capture them whole with tcpdump -s 0",
+                self.stumps
+            ));
+        }
+    }
+}
+
+/// How it went as a whole.
+fn judge(tally: &Tally) -> Result<(), Failure> {
+    let Tally { connections, broker, errors, given_up } = tally;
+    if *given_up > 0 {
+        say(format_args!(
+            "warning: {given_up} connections were ended early, for there were more, or more was missing of them, than \
+             is kept at a time; select those that matter with --port"
+        ));
+    }
+    match (broker, errors) {
+        (0, _) => Err(Failure::failed(format!(
+            "none of {connections} connections can be read as Broker's protocol; what they are instead is told of \
+             each, if it said anything"
+        ))),
+        (_, 0) => Ok(()),
+        (_, errors) => Err(Failure::failed(format!(
+            "{errors} errors in {broker} connections of Broker's; the lines with \"error\" tell them"
+        ))),
+    }
+}

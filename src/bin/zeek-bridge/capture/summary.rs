@@ -1,0 +1,298 @@
+//! One connection after the other, as a whole: who, which versions and filters, what, how much, and what was wrong.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use comfy_table::{Table, presets};
+use serde_json::{Value as Json, json};
+use zeek_bridge::data::Filter;
+use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
+use zeek_bridge::zeek::Message;
+
+use super::report::{About, Report};
+use crate::conversation::{Content, Frame, Line, Side};
+use crate::exit::Failure;
+use crate::output::{Object, Output, printable};
+
+/// How many names, topics and errors of a connection are kept.
+const MANY: usize = 1000;
+
+/// How many of them a table shows.
+const SHOWN: usize = 20;
+
+pub(super) struct Summary {
+    output: Output,
+    json: bool,
+    connections: HashMap<u64, Both>,
+    first: bool,
+}
+
+#[derive(Default)]
+struct Both {
+    connector: Said,
+    listener: Said,
+    t_us: u64,
+    errors: Vec<String>,
+    error_count: u64,
+}
+
+/// What one side said.
+#[derive(Default)]
+struct Said {
+    endpoint: Option<String>,
+    versions: Option<String>,
+    filter: Option<Vec<String>>,
+    dropped: Option<String>,
+    frames: u64,
+    bytes: u64,
+    /// Events by their name, and everything else by what it is.
+    events: BTreeMap<String, u64>,
+    others: BTreeMap<String, u64>,
+}
+
+impl Summary {
+    pub(super) fn new(output: Output, json: bool) -> Self {
+        Summary { output, json, connections: HashMap::new(), first: true }
+    }
+}
+
+impl Report for Summary {
+    fn begin(&mut self, about: &About) -> Result<(), Failure> {
+        self.connections.insert(about.number, Both::default());
+        Ok(())
+    }
+
+    fn line(&mut self, about: &About, line: &Line) -> Result<(), Failure> {
+        if let Some(both) = self.connections.get_mut(&about.number) {
+            both.add(line);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, about: &About) -> Result<(), Failure> {
+        let Some(both) = self.connections.remove(&about.number) else { return Ok(()) };
+        if self.json {
+            return self.output.line(&both.object(about).into_line());
+        }
+        if !std::mem::take(&mut self.first) {
+            self.output.line(b"")?;
+        }
+        self.output.line(both.text(about).trim_end().as_bytes())
+    }
+
+    fn pause(&mut self) -> Result<(), Failure> {
+        self.output.flush()
+    }
+}
+
+impl Both {
+    fn add(&mut self, line: &Line) {
+        self.t_us = self.t_us.max(line.t_us);
+        let said = match line.from {
+            Side::Connector => &mut self.connector,
+            Side::Listener => &mut self.listener,
+        };
+        let error = match &line.said {
+            Ok(frame) => {
+                said.add(frame);
+                frame.content.as_ref().err().map(|error| (frame.offset, error.to_string()))
+            }
+            Err(broken) => Some((broken.offset, broken.error.clone())),
+        };
+        if let Some((offset, error)) = error {
+            self.error_count = self.error_count.saturating_add(1);
+            if self.errors.len() < MANY {
+                self.errors.push(format!("{}, byte {offset}: {error}", line.from.name()));
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.connector.frames == 0 && self.listener.frames == 0 && self.error_count == 0
+    }
+
+    fn object(&self, about: &About) -> Object {
+        let object = about.tell(Object::new());
+        if self.is_empty() {
+            return object;
+        }
+        object
+            .with("duration_us", self.t_us)
+            .with("connector", self.connector.json())
+            .with("listener", self.listener.json())
+            .with("error_count", self.error_count)
+            .with("errors", self.errors.as_slice())
+    }
+
+    fn text(&self, about: &About) -> String {
+        let mut text = printable(&about.name);
+        if let Some(start) = about.start() {
+            text = format!("{text}  {start}");
+        }
+        if !self.is_empty() {
+            text = format!("{text}  {:?}", Duration::from_micros(self.t_us));
+        }
+        if let Some(words) = about.words() {
+            text = format!("{text}\n  {}", printable(&words));
+        }
+        if self.is_empty() {
+            return text;
+        }
+        let (connector, listener) = (&self.connector, &self.listener);
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(["", "CONNECTOR", "LISTENER"]);
+        let mut row = |name: &str, one: String, other: String| {
+            if !(one.is_empty() && other.is_empty()) {
+                table.add_row([printable(name), printable(&one), printable(&other)]);
+            }
+        };
+        let word = |text: &Option<String>| text.clone().unwrap_or_default();
+        row("endpoint", word(&connector.endpoint), word(&listener.endpoint));
+        row("versions", word(&connector.versions), word(&listener.versions));
+        row("filter", connector.filter_text(), listener.filter_text());
+        row("dropped", word(&connector.dropped), word(&listener.dropped));
+        row("frames", connector.frames.to_string(), listener.frames.to_string());
+        let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
+        row("bytes", size(connector.bytes), size(listener.bytes));
+        for (what, one, other) in
+            [("", &connector.others, &listener.others), ("event ", &connector.events, &listener.events)]
+        {
+            let mut names: Vec<(u64, &String)> = one
+                .keys()
+                .chain(other.keys().filter(|name| !one.contains_key(*name)))
+                .map(|name| (count(one, name).saturating_add(count(other, name)), name))
+                .collect();
+            names.sort_by_key(|(count, name)| (std::cmp::Reverse(*count), *name));
+            for (_, name) in names.iter().take(SHOWN) {
+                row(&format!("{what}{name}"), count(one, name).to_string(), count(other, name).to_string());
+            }
+            if names.len() > SHOWN {
+                let more = names.len().saturating_sub(SHOWN);
+                row(&format!("and {more} more: see --json"), "..".into(), "..".into());
+            }
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((2, 0));
+        }
+        text = format!("{text}\n{}", table.trim_fmt());
+        for error in self.errors.iter().take(SHOWN) {
+            text = format!("{text}\n  error: {}", printable(error));
+        }
+        match self.error_count.saturating_sub(SHOWN.try_into().unwrap_or(0)) {
+            0 => text,
+            more => format!("{text}\n  and {more} more errors"),
+        }
+    }
+}
+
+fn count(of: &BTreeMap<String, u64>, name: &str) -> u64 {
+    of.get(name).copied().unwrap_or(0)
+}
+
+impl Said {
+    fn add(&mut self, frame: &Frame) {
+        self.frames = self.frames.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(frame.length());
+        match &frame.content {
+            Ok(Content::Handshake(message)) => self.add_handshake(message),
+            Ok(Content::Envelope(envelope)) => self.add_envelope(envelope),
+            Err(_) => {}
+        }
+    }
+
+    fn add_handshake(&mut self, message: &Handshake) {
+        match message {
+            Handshake::Hello { sender, min_version, max_version } => {
+                self.endpoint = Some(sender.to_string());
+                self.versions = Some(format!("{min_version} to {max_version}"));
+            }
+            Handshake::VersionSelect { sender, version } => {
+                self.endpoint = Some(sender.to_string());
+                self.versions = Some(format!("chose {version}"));
+            }
+            Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => self.set_filter(filter),
+            Handshake::DropConn { sender, code, description } => {
+                self.endpoint = Some(sender.to_string());
+                let words = String::from_utf8_lossy(description.as_bytes()).into_owned();
+                self.dropped = Some(format!("{words} ({})", code.0));
+            }
+            Handshake::Probe | Handshake::OriginatorAck => {}
+        }
+    }
+
+    fn add_envelope(&mut self, envelope: &Envelope) {
+        if self.endpoint.is_none() {
+            self.endpoint = Some(envelope.sender.to_string());
+        }
+        match envelope.kind {
+            EnvelopeType::Data => {
+                let value = envelope.value(&Limits::DEFAULT).ok();
+                self.add_message(value.and_then(|value| Message::from_value(value).ok()).as_ref());
+            }
+            EnvelopeType::RoutingUpdate => {
+                if let Ok(filter) = envelope.filter(&Limits::DEFAULT) {
+                    self.set_filter(&filter);
+                }
+                add(&mut self.others, "routing_update");
+            }
+            EnvelopeType::Command => {
+                let name = envelope.command(&Limits::DEFAULT).map(|command| command.content.name());
+                add(&mut self.others, &format!("store {}", name.unwrap_or("command")));
+            }
+            kind @ (EnvelopeType::Ping | EnvelopeType::Pong) => add(&mut self.others, &kind.to_string()),
+        }
+    }
+
+    fn add_message(&mut self, message: Option<&Message>) {
+        match message {
+            Some(Message::Event(event)) => add(&mut self.events, &event.name),
+            Some(Message::Batch(messages)) => {
+                messages.iter().for_each(|message| self.add_message(Some(message)));
+            }
+            Some(Message::LogCreate(_)) => add(&mut self.others, "log create"),
+            Some(Message::LogWrite(_)) => add(&mut self.others, "log write"),
+            Some(Message::IdentifierUpdate(_)) => add(&mut self.others, "identifier update"),
+            None => add(&mut self.others, "value"),
+        }
+    }
+
+    fn set_filter(&mut self, filter: &Filter) {
+        let topics = filter.topics().iter().take(MANY);
+        self.filter =
+            Some(topics.map(|topic| String::from_utf8_lossy(topic.as_bytes()).into_owned()).collect());
+    }
+
+    fn filter_text(&self) -> String {
+        let Some(filter) = &self.filter else { return String::new() };
+        let mut shown: Vec<&str> = filter.iter().take(SHOWN).map(String::as_str).collect();
+        if filter.len() > SHOWN {
+            shown.push("..");
+        }
+        if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
+    }
+
+    fn json(&self) -> Json {
+        json!({
+            "endpoint": self.endpoint,
+            "versions": self.versions,
+            "filter": self.filter,
+            "dropped": self.dropped,
+            "frames": self.frames,
+            "bytes": self.bytes,
+            "events": self.events,
+            "others": self.others,
+        })
+    }
+}
+
+/// Counts, but not more names than are kept.
+fn add(counts: &mut BTreeMap<String, u64>, name: &str) {
+    let name = if counts.len() < MANY || counts.contains_key(name) { name } else { "(others)" };
+    match counts.get_mut(name) {
+        Some(count) => *count = count.saturating_add(1),
+        None => {
+            counts.insert(name.to_owned(), 1);
+        }
+    }
+}

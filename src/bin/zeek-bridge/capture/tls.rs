@@ -1,0 +1,86 @@
+//! How much of TLS shows itself without its keys: that it is there, and its version.
+
+use bytes::Buf;
+
+/// Whether bytes begin with a record of TLS: type, version 3.x, and a length that may be.
+pub(super) fn is_record(bytes: &[u8]) -> bool {
+    // The largest ciphertext.
+    const LONGEST: u16 = 16 * 1024 + 2048;
+    match bytes {
+        [0x14..=0x17, 3, 0..=4, high, low, ..] => u16::from_be_bytes([*high, *low]) <= LONGEST,
+        _ => false,
+    }
+}
+
+/// What a hello says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hello {
+    /// A client's: the highest version that it offers.
+    Offers(u16),
+    /// A server's: the version it chose.
+    Chose(u16),
+}
+
+/// Reads the hello that a side begins with, if it is whole and in one record.
+pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
+    const VERSIONS: u16 = 43;
+    let mut record = bytes;
+    if !is_record(record) || record.try_get_u8().ok()? != 0x16 {
+        return None;
+    }
+    skip(&mut record, 4)?;
+    let kind = record.try_get_u8().ok()?;
+    skip(&mut record, 3)?;
+    let mut version = record.try_get_u16().ok()?;
+    skip(&mut record, 32)?;
+    let session = record.try_get_u8().ok()?;
+    skip(&mut record, session.into())?;
+    let server = match kind {
+        1 => {
+            let suites = record.try_get_u16().ok()?;
+            skip(&mut record, suites.into())?;
+            let compressions = record.try_get_u8().ok()?;
+            skip(&mut record, compressions.into())?;
+            false
+        }
+        2 => {
+            skip(&mut record, 3)?;
+            true
+        }
+        _ => return None,
+    };
+    // Without extensions, or with none that says more, it is what the hello itself says.
+    let mut left = usize::from(record.try_get_u16().unwrap_or(0));
+    while left >= 4 {
+        let extension = record.try_get_u16().ok()?;
+        let length = usize::from(record.try_get_u16().ok()?);
+        let content = record.get(..length)?;
+        match (extension, content) {
+            (VERSIONS, [high, low]) if server => version = u16::from_be_bytes([*high, *low]),
+            (VERSIONS, [_, offered @ ..]) if !server => {
+                let offered = offered.chunks_exact(2).filter_map(|pair| pair.first_chunk().copied());
+                let offered = offered.map(u16::from_be_bytes);
+                // Some offer versions that do not exist, to keep servers used to them.
+                version = offered.filter(|version| *version <= 0x0304).max().unwrap_or(version);
+            }
+            _ => {}
+        }
+        skip(&mut record, length)?;
+        left = left.saturating_sub(length).saturating_sub(4);
+    }
+    Some(if server { Hello::Chose(version) } else { Hello::Offers(version) })
+}
+
+/// A version by its name.
+pub(super) fn name(version: u16) -> String {
+    match version {
+        0x0300 => "SSL 3.0".into(),
+        0x0301..=0x0304 => format!("1.{}", version.saturating_sub(0x0301)),
+        _ => format!("0x{version:04x}"),
+    }
+}
+
+fn skip(bytes: &mut &[u8], count: usize) -> Option<()> {
+    *bytes = bytes.get(count..)?;
+    Some(())
+}
