@@ -9,6 +9,8 @@ mod speech;
 mod summary;
 mod table;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -159,12 +161,12 @@ fn judge(tally: &Tally) -> Result<(), Failure> {
     }
     match (broker, errors) {
         (0, _) => Err(Failure::failed(format!(
-            "none of {connections} connections can be read as Broker's protocol; what they are instead is told of \
-             each, if it said anything"
+            "nothing of Broker's protocol can be read in it; connections: {connections}, and of each that says \
+             anything is told what it is instead"
         ))),
         (_, 0) => Ok(()),
         (_, errors) => Err(Failure::failed(format!(
-            "{errors} errors in {broker} connections of Broker's; the lines with \"error\" tell them"
+            "{errors} errors in connections of Broker's ({broker} of {connections}); each is told where it is"
         ))),
     }
 }

@@ -60,11 +60,11 @@ impl About {
     pub(crate) fn words(&self) -> Option<String> {
         let protocol = match &self.speaks {
             Speaks::Broker => None,
-            Speaks::Tls(_) => Some(
-                "TLS: what it says cannot be read from a capture. Put `zeek-bridge record` between the two, or set \
-                 Broker::disable_ssl=T at both while capturing"
-                    .to_owned(),
-            ),
+            Speaks::Tls(version) => Some(format!(
+                "TLS {}: what it says cannot be read from a capture; put `zeek-bridge record` between the two, or set \
+                 Broker::disable_ssl=T at both while capturing",
+                version.as_deref().unwrap_or("of an unknown version")
+            )),
             Speaks::Other(what) => Some(format!("not Broker's protocol: {what}")),
         };
         let words: Vec<String> = self.note.iter().cloned().chain(protocol).collect();

@@ -164,8 +164,9 @@ impl Speech {
         }
         let cut = cut_frame(&mut first.clone(), limits.max_handshake_frame);
         let named = match &cut {
-            Err(error) if error.to_string().contains(": ") => Some(error.to_string()),
-            _ => None,
+            // Other protocols are named behind the fault that they are.
+            Err(error) => error.to_string().split_once(": ").map(|(_, named)| named.to_owned()),
+            Ok(_) => None,
         };
         // A handshake message, by its tag.
         let broker = cut.is_ok() && matches!(first.get(4), Some(6..=12));

@@ -209,7 +209,8 @@ impl Said {
             }
             Handshake::VersionSelect { sender, version } => {
                 self.endpoint = Some(sender.to_string());
-                self.versions = Some(format!("chose {version}"));
+                let offered = self.versions.take().map(|offered| offered + ", ").unwrap_or_default();
+                self.versions = Some(format!("{offered}chose {version}"));
             }
             Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => self.set_filter(filter),
             Handshake::DropConn { sender, code, description } => {

@@ -1,0 +1,397 @@
+//! Segments in every order, and what becomes of them: the captured peerings of `fixtures/` are the truth.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde_json::Value as Json;
+use zeek_bridge::data::parse_json;
+
+use super::link::{Segment, segment};
+use super::report::{About, Report};
+use super::table::{Table, Tally};
+use super::*;
+use crate::conversation::Line;
+use crate::output::Object;
+
+/// Takes down what is told.
+#[derive(Default)]
+struct Told {
+    begun: Vec<Json>,
+    lines: Vec<Json>,
+    ended: usize,
+}
+
+impl Report for Told {
+    fn begin(&mut self, about: &About) -> Result<(), Failure> {
+        self.begun.push(parse_json(&about.tell(Object::new()).into_line()).unwrap());
+        Ok(())
+    }
+    fn line(&mut self, about: &About, line: &Line) -> Result<(), Failure> {
+        let head = Object::new().with("connection", about.name.as_str());
+        self.lines.push(parse_json(&line.tell(head).into_line()).unwrap());
+        Ok(())
+    }
+    fn end(&mut self, _: &About) -> Result<(), Failure> {
+        self.ended += 1;
+        Ok(())
+    }
+    fn pause(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl Told {
+    /// What a side said, without the order between the sides.
+    fn from(&self, side: &str) -> Vec<(u64, String)> {
+        frames(self.lines.iter(), side)
+    }
+}
+
+fn frames<'a>(lines: impl Iterator<Item = &'a Json>, side: &str) -> Vec<(u64, String)> {
+    lines
+        .filter(|line| line["from"] == side)
+        .map(|line| (line["offset"].as_u64().unwrap(), told(line)))
+        .collect()
+}
+
+/// What is said of a frame, digits of reals apart: the reference writes 1.0 as 1.
+fn told(line: &Json) -> String {
+    let said = line.get("envelope").or(line.get("message")).or(line.get("error")).unwrap();
+    said.to_string().replace(".0", "")
+}
+
+/// A fixture's bytes and lines.
+struct Truth {
+    streams: [Vec<u8>; 2],
+    lines: Vec<Json>,
+}
+
+const SIDES: [&str; 2] = ["connector", "listener"];
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+fn truth(name: &str) -> Truth {
+    let folder = folder(name);
+    let index = fs::read_to_string(folder.join("frames.jsonl")).unwrap();
+    Truth {
+        streams: SIDES.map(|side| fs::read(folder.join(format!("{side}.bin"))).unwrap()),
+        lines: index.lines().map(|line| parse_json(line.as_bytes()).unwrap()).collect(),
+    }
+}
+
+const ADDRESSES: [&str; 2] = ["192.0.2.1:40000", "192.0.2.2:9999"];
+
+fn at(side: usize) -> SocketAddr {
+    ADDRESSES[side].parse().unwrap()
+}
+
+fn seg(side: usize, seq: u32, payload: &[u8]) -> Segment<'_> {
+    Segment {
+        from: at(side),
+        to: at(1 - side),
+        seq,
+        ack: None,
+        syn: false,
+        fin: false,
+        rst: false,
+        payload,
+        cut: 0,
+    }
+}
+
+fn syns(isn: [u32; 2]) -> [Segment<'static>; 2] {
+    let syn = Segment { syn: true, ..seg(0, isn[0], &[]) };
+    [syn, Segment { syn: true, ack: Some(isn[0].wrapping_add(1)), ..seg(1, isn[1], &[]) }]
+}
+
+fn read(segments: &[Segment<'_>]) -> (Told, Tally) {
+    let (mut told, mut table) = (Told::default(), Table::default());
+    for (time, segment) in segments.iter().enumerate() {
+        table.segment(segment, time as u64 * 1000, &mut told).unwrap();
+    }
+    table.finish(&mut told).unwrap();
+    (told, table.tally)
+}
+
+/// The whole conversation in pieces of at most `most` bytes, as sequence numbers and bytes.
+fn pieces(truth: &Truth, isn: [u32; 2], most: usize) -> Vec<Segment<'_>> {
+    let mut segments = Vec::new();
+    for line in &truth.lines {
+        let side = usize::from(line["from"] == "listener");
+        let offset = line["offset"].as_u64().unwrap() as usize;
+        let bytes = &truth.streams[side][offset..][..line["length"].as_u64().unwrap() as usize];
+        for (number, piece) in bytes.chunks(most).enumerate() {
+            let start = (offset + number * most) as u32;
+            segments.push(seg(side, isn[side].wrapping_add(1).wrapping_add(start), piece));
+        }
+    }
+    segments
+}
+
+fn same_as(told: &Told, truth: &Truth) {
+    for side in SIDES {
+        let (found, expected) = (told.from(side), frames(truth.lines.iter(), side));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found, expected);
+        }
+        assert_eq!(found.len(), expected.len(), "{side}");
+    }
+}
+
+#[test]
+fn every_fixture_is_read_out_of_its_packets_line_by_line() {
+    for entry in fs::read_dir(folder(".")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !folder(&name).join("listener.bin").is_file() || name == "drop-magic" {
+            continue;
+        }
+        let truth = truth(&name);
+        let isn = [u32::MAX - 10, u32::MAX - 100];
+        let mut segments = syns(isn).to_vec();
+        segments.extend(pieces(&truth, isn, 1448));
+        let (told, tally) = read(&segments);
+        assert_eq!(tally, Tally { connections: 1, broker: 1, ..Tally::default() }, "{name}");
+        // In the order of the wire, too.
+        for (found, expected) in told.lines.iter().zip(&truth.lines) {
+            for field in ["index", "from", "offset", "length", "phase"] {
+                assert_eq!(found[field], expected[field], "{name}: {found}");
+            }
+        }
+        same_as(&told, &truth);
+        assert_eq!(told.begun.len(), 1);
+        assert_eq!(told.begun[0]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999");
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Disorder {
+    isn: [u32; 2],
+    most: usize,
+    /// Where each segment goes, and whether it is sent again, longer or earlier.
+    shuffle: Vec<(u32, u8)>,
+}
+
+fn disorder() -> impl Strategy<Value = Disorder> {
+    let shuffle = prop::collection::vec((any::<u32>(), any::<u8>()), 2000);
+    let isn = prop_oneof![any::<u32>(), (u32::MAX - 3000)..=u32::MAX];
+    ([isn.clone(), isn], 1usize..3000, shuffle).prop_map(|(isn, most, shuffle)| Disorder {
+        isn,
+        most,
+        shuffle,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_order_with_any_repetition_is_the_same_conversation(
+        name in prop::sample::select(vec!["plain-peering", "node-worker", "all-types", "ping-pong-2.3.8", "drop-version"]),
+        disorder in disorder(),
+    ) {
+        let truth = truth(name);
+        let isn = disorder.isn;
+        // Small fixtures byte by byte, others not into more segments than there are numbers for.
+        let longest = truth.streams.iter().map(Vec::len).max().unwrap();
+        let cut = pieces(&truth, isn, disorder.most.max(longest / 400 + 1));
+        let mut sent = Vec::new();
+        for (number, segment) in cut.iter().enumerate() {
+            let (place, again) = disorder.shuffle[number % disorder.shuffle.len()];
+            sent.push((place, *segment));
+            if again < 60 {
+                // A retransmission that begins earlier or ends later.
+                let side = usize::from(segment.from == at(1));
+                let start = segment.seq.wrapping_sub(isn[side].wrapping_add(1)) as usize;
+                let from = start.saturating_sub(usize::from(again));
+                let until = (start + segment.payload.len() + usize::from(again)).min(truth.streams[side].len());
+                let seq = isn[side].wrapping_add(1).wrapping_add(from as u32);
+                sent.push((place.rotate_left(11), seg(side, seq, &truth.streams[side][from..until])));
+            }
+        }
+        sent.sort_by_key(|(place, _)| *place);
+        let mut segments = syns(isn).to_vec();
+        segments.extend(sent.into_iter().map(|(_, segment)| segment));
+        let (told, tally) = read(&segments);
+        prop_assert_eq!(tally, Tally { connections: 1, broker: 1, ..Tally::default() });
+        same_as(&told, &truth);
+    }
+
+    #[test]
+    fn what_is_lost_is_told_and_what_is_read_is_true(
+        name in prop::sample::select(vec!["node-worker", "all-types", "cluster-logs"]),
+        most in 100usize..3000,
+        lost in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+        middle in any::<bool>(),
+    ) {
+        let truth = truth(name);
+        let isn = [7, 8];
+        let mut segments = pieces(&truth, isn, most);
+        for lost in &lost {
+            segments.remove(lost.index(segments.len()));
+        }
+        let opening = syns(isn);
+        segments.splice(..0, if middle { &[][..] } else { &opening[..] }.iter().copied());
+        let (told, _) = read(&segments);
+        let known: Vec<String> = truth.lines.iter().map(super::tests::told).collect();
+        let mut found = 0;
+        for line in &told.lines {
+            if line.get("error").is_none() {
+                prop_assert!(known.contains(&super::tests::told(line)), "{line}");
+                found += 1;
+            }
+        }
+        prop_assert!(found <= known.len());
+        // Each hole costs frames, but not all behind it.
+        let sent: usize = segments.iter().map(|segment| segment.payload.len()).sum();
+        prop_assert!(sent < 20_000 || found * 4 > known.len(), "{found} of {}", known.len());
+    }
+
+    #[test]
+    fn no_bytes_are_too_odd_for_the_layers(link in prop::sample::select(vec![0, 1, 12, 101, 108, 113, 228, 229, 276, 9]),
+                                          bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut table = Table::default();
+        if let Found::Segment(segment) = segment(link, &bytes) {
+            table.segment(&segment, 0, &mut Told::default()).unwrap();
+        }
+        table.finish(&mut Told::default()).unwrap();
+    }
+
+    #[test]
+    fn no_segments_are_too_odd_for_the_table(
+        segments in prop::collection::vec(
+            (0usize..2, prop_oneof![any::<u32>(), 0u32..200], prop::option::of(0u32..300), 0u8..64,
+             prop::collection::vec(prop_oneof![any::<u8>(), Just(0)], 0..40), 0usize..50),
+            0..100),
+    ) {
+        let segments: Vec<Segment<'_>> = segments
+            .iter()
+            .map(|(side, seq, ack, flags, payload, cut)| Segment {
+                ack: *ack,
+                syn: flags % 16 == 1,
+                fin: flags % 16 == 2,
+                rst: flags % 32 == 3,
+                cut: if flags % 4 == 0 { *cut } else { 0 },
+                ..seg(*side, *seq, payload)
+            })
+            .collect();
+        let (told, _) = read(&segments);
+        prop_assert_eq!(told.begun.len(), told.ended);
+    }
+}
+
+#[test]
+fn a_new_syn_is_a_new_connection() {
+    let truth = truth("plain-peering");
+    let mut segments = Vec::new();
+    for isn in [[1, 2], [5_000_000, 77]] {
+        segments.extend(syns(isn));
+        segments.push(syns(isn)[0]);
+        segments.extend(pieces(&truth, isn, 5));
+    }
+    let (told, tally) = read(&segments);
+    assert_eq!(tally, Tally { connections: 2, broker: 2, ..Tally::default() });
+    assert_eq!(told.begun[1]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999 #2");
+    assert_eq!(told.lines.len(), 2 * truth.lines.len());
+    assert_eq!((told.begun.len(), told.ended), (2, 2));
+}
+
+#[test]
+fn connections_do_not_mix() {
+    let truth = truth("node-worker");
+    let isn = [100, 200];
+    let mut segments = Vec::new();
+    let one: Vec<_> = syns(isn).into_iter().chain(pieces(&truth, isn, 500)).collect();
+    for segment in one {
+        for port in 1..=3 {
+            let to = |address: SocketAddr| match address.port() {
+                40_000 => SocketAddr::new(address.ip(), 40_000 + port),
+                _ => address,
+            };
+            segments.push(Segment { from: to(segment.from), to: to(segment.to), ..segment });
+        }
+    }
+    let (told, tally) = read(&segments);
+    assert_eq!(tally, Tally { connections: 3, broker: 3, ..Tally::default() });
+    for port in 1..=3 {
+        let name = format!("192.0.2.1:{} -> 192.0.2.2:9999", 40_000 + port);
+        let lines = told.lines.iter().filter(|line| line["connection"] == name.as_str()).cloned().collect();
+        same_as(&Told { lines, ..Told::default() }, &truth);
+    }
+}
+
+#[test]
+fn a_gap_that_the_receiver_has_acknowledged_is_told_where_it_is() {
+    let truth = truth("all-types");
+    let isn = [10, 20];
+    let segments = pieces(&truth, isn, 700);
+    let lost = segments.iter().filter(|segment| segment.from == at(0)).nth(9).copied().unwrap();
+    let offset = lost.seq - 11;
+    let mut sent = syns(isn).to_vec();
+    for segment in segments.iter().filter(|segment| **segment != lost) {
+        sent.push(*segment);
+        let end = segment.seq.wrapping_add(segment.payload.len() as u32);
+        sent.push(Segment { ack: Some(end), ..seg(usize::from(segment.from == at(0)), 0, &[]) });
+    }
+    let (told, tally) = read(&sent);
+    assert_eq!(tally.errors, 1, "{:?}", told.lines);
+    let error = told.lines.iter().find(|line| line.get("error").is_some()).unwrap();
+    assert_eq!((&error["from"], error["offset"].as_u64()), (&Json::from("connector"), Some(offset.into())));
+    let words = format!("{} bytes are missing: they are not in the capture", lost.payload.len());
+    assert!(error["error"].as_str().unwrap().starts_with(&words), "{error}");
+    // It was told when it was clear, not at the end.
+    assert_ne!(&told.lines[told.lines.len() - 1], error);
+}
+
+#[test]
+fn packets_that_were_cut_off_say_how_to_capture_them() {
+    let truth = truth("all-types");
+    let isn = [10, 20];
+    let mut sent = syns(isn).to_vec();
+    sent.extend(pieces(&truth, isn, 1400).into_iter().map(
+        |segment| match segment.payload.split_at_checked(60) {
+            Some((payload, rest)) => Segment { payload, cut: rest.len(), ..segment },
+            None => segment,
+        },
+    ));
+    let (told, tally) = read(&sent);
+    assert!(tally.errors > 0);
+    let error = told.lines.iter().find(|line| line.get("error").is_some()).unwrap();
+    assert!(error["error"].as_str().unwrap().contains("tcpdump -s 0"), "{error}");
+}
+
+#[test]
+fn the_middle_of_a_connection_is_said_to_be_one() {
+    let truth = truth("node-worker");
+    let segments = pieces(&truth, [10, 20], 300);
+    let (told, tally) = read(&segments[segments.len() / 2..]);
+    assert_eq!((tally.broker, tally.errors), (1, 0), "{:?}", told.lines);
+    assert!(told.begun[0]["note"].as_str().unwrap().contains("in the middle"), "{:?}", told.begun);
+    assert_eq!(told.begun[0]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999");
+    let known: Vec<String> = truth.lines.iter().map(super::tests::told).collect();
+    assert!(told.lines.len() > truth.lines.len() / 4, "{} of {}", told.lines.len(), truth.lines.len());
+    assert!(told.lines.iter().all(|line| known.contains(&super::tests::told(line))));
+}
+
+#[test]
+fn tls_and_others_are_named_once() {
+    let hello = fs::read(folder("tls/anonymous-client-hello-tls12.bin")).unwrap();
+    for (bytes, protocol, word) in [
+        (&hello[..], "tls", "disable_ssl"),
+        (b"GET / HTTP/1.1\r\n\r\n", "other", "HTTP"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "other", "SSH"),
+        (b"\x00\x00\x00\x09\x63abcdefgh", "other", "0000000963"),
+        (b"ab", "other", "6162"),
+    ] {
+        let [syn, answer] = syns([0, 0]);
+        let (told, tally) = read(&[syn, answer, seg(0, 1, bytes), seg(0, 1 + bytes.len() as u32, bytes)]);
+        assert_eq!((tally.broker, tally.errors, told.lines.len()), (0, 0, 0));
+        assert_eq!(told.begun.len(), 1);
+        assert_eq!(told.begun[0]["protocol"], protocol);
+        assert!(told.begun[0]["note"].as_str().unwrap().contains(word), "{:?}", told.begun);
+    }
+    assert_eq!(tls::hello(&hello), Some(tls::Hello::Offers(0x0303)));
+}
