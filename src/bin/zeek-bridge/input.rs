@@ -38,6 +38,11 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// What to call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn lines(self) -> Lines {
         Lines { name: self.name, from: BufReader::new(self.from), number: 0, longest: MAX_LINE }
     }

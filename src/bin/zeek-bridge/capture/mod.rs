@@ -55,7 +55,7 @@ pub(crate) fn run(path: &Path, ports: &[u16], style: Style) -> Result<(), Failur
         return Err(Failure::failed(format!(
             "{} is no capture of tcpdump or Wireshark (pcap, pcapng), and no folder of a recording; say with --value, \
              --envelope or --stream what else it is",
-            path.display()
+            input.name()
         )));
     }
     with_report(style, |report| capture(input, looked, ports, report))

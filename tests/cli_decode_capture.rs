@@ -1,0 +1,395 @@
+//! `decode` of captures and recordings, as a user drives it: packets of every link layer, files of every format.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "test code"
+)]
+
+mod common;
+#[path = "common/program.rs"]
+mod program;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Fixture, Side, same_json};
+use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, VlanId};
+use program::Program;
+use serde_json::{Value as Json, json};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+fn capture(name: &str) -> String {
+    fixtures().join("captures").join(name).display().to_string()
+}
+
+/// The lines of `frames.jsonl`.
+fn lines(fixture: &str) -> Vec<Json> {
+    let text = fs::read_to_string(fixtures().join(fixture).join("frames.jsonl")).unwrap();
+    text.lines().map(|line| zeek_bridge::data::parse_json(line.as_bytes()).unwrap()).collect()
+}
+
+/// That the frames are those of the fixture, with all that is said of each.
+#[track_caller]
+fn are_those_of(found: &[Json], fixture: &str) {
+    let expected = lines(fixture);
+    let frames: Vec<&Json> = found.iter().filter(|line| line.get("index").is_some()).collect();
+    assert_eq!(frames.len(), expected.len());
+    for (found, expected) in frames.into_iter().zip(expected) {
+        let mut found = found.clone();
+        assert!(found.as_object_mut().unwrap().remove("connection").is_some());
+        assert!(same_json(&found, &expected), "{found} for {expected}");
+    }
+}
+
+/// One direction of a segment.
+struct Sent {
+    from: Side,
+    tcp: TcpHeader,
+    t_us: u64,
+    payload: Vec<u8>,
+}
+
+/// A captured peering as segments: SYN, SYN-ACK, each frame in pieces of at most `most` bytes, FINs.
+fn segments(fixture: &str, most: usize) -> Vec<Sent> {
+    let truth = Fixture::load(fixture);
+    let isn = [u32::MAX - 50, 1000];
+    let mut next = isn.map(|isn| isn.wrapping_add(1));
+    let header = |from: Side, seq: u32, ack: u32| {
+        let (to_port, from_port) = (9999, 40_000);
+        let mut tcp = match from {
+            Side::Connector => TcpHeader::new(from_port, to_port, seq, 0xffff),
+            Side::Listener => TcpHeader::new(to_port, from_port, seq, 0xffff),
+        };
+        (tcp.ack, tcp.acknowledgment_number) = (true, ack);
+        tcp
+    };
+    let mut sent = Vec::new();
+    let mut syn = TcpHeader { syn: true, ..header(Side::Connector, isn[0], 0) };
+    syn.ack = false;
+    sent.push(Sent { from: Side::Connector, tcp: syn, t_us: 0, payload: Vec::new() });
+    let answer = TcpHeader { syn: true, ..header(Side::Listener, isn[1], next[0]) };
+    sent.push(Sent { from: Side::Listener, tcp: answer, t_us: 1, payload: Vec::new() });
+    let mut last = 0;
+    for (frame, line) in truth.frames.iter().zip(lines(fixture)) {
+        last = line["t_us"].as_u64().unwrap();
+        for piece in frame.bytes.chunks(most) {
+            let (mine, other) = (frame.from as usize, frame.from.other() as usize);
+            let tcp = header(frame.from, next[mine], next[other]);
+            next[mine] = next[mine].wrapping_add(piece.len() as u32);
+            sent.push(Sent { from: frame.from, tcp, t_us: last, payload: piece.to_vec() });
+        }
+    }
+    for from in Side::BOTH {
+        let tcp = TcpHeader { fin: true, ..header(from, next[from as usize], next[from.other() as usize]) };
+        sent.push(Sent { from, tcp, t_us: last, payload: Vec::new() });
+    }
+    sent
+}
+
+/// IP and TCP around the payload.
+fn ip(sent: &Sent, six: bool) -> IpHeaders {
+    let (from, to) = if sent.from == Side::Connector { (1, 2) } else { (2, 1) };
+    let length = sent.tcp.header_len() + sent.payload.len();
+    if six {
+        let address = |last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+        let header = Ipv6Header {
+            next_header: IpNumber::TCP,
+            hop_limit: 64,
+            payload_length: length.try_into().unwrap(),
+            source: address(from),
+            destination: address(to),
+            ..Ipv6Header::default()
+        };
+        return IpHeaders::Ipv6(header, Default::default());
+    }
+    let header =
+        Ipv4Header::new(length.try_into().unwrap(), 64, IpNumber::TCP, [192, 0, 2, from], [192, 0, 2, to]);
+    IpHeaders::Ipv4(header.unwrap(), Default::default())
+}
+
+fn raw(sent: &Sent, six: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    PacketBuilder::ip(ip(sent, six)).tcp_header(sent.tcp.clone()).write(&mut bytes, &sent.payload).unwrap();
+    bytes
+}
+
+/// IPv6 with a hop-by-hop header, a routing header and destination options before TCP.
+fn extended(sent: &Sent) -> Vec<u8> {
+    let mut bytes = raw(sent, true);
+    let tcp = bytes.split_off(40);
+    let next = [43, 60, 6];
+    bytes[6] = 0;
+    for next in next {
+        // One unit of eight bytes each, padded: for routing, no segments are left.
+        bytes.extend([next, 0, if next == 60 { 4 } else { 1 }, if next == 60 { 0 } else { 4 }, 0, 0, 0, 0]);
+    }
+    bytes.extend(tcp);
+    let length = u16::try_from(bytes.len() - 40).unwrap();
+    bytes[4..6].copy_from_slice(&length.to_be_bytes());
+    bytes
+}
+
+fn pcap(link: u32, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, link] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    for (t_us, packet) in packets {
+        let length = packet.len() as u32;
+        let words = [1_700_000_000 + (t_us / 1_000_000) as u32, (t_us % 1_000_000) as u32, length, length];
+        words.iter().for_each(|word| file.extend(word.to_le_bytes()));
+        file.extend(packet);
+    }
+    file
+}
+
+/// The file of a fixture as captured on some link.
+fn captured(fixture: &str, link: u32, frame: impl Fn(&Sent) -> Vec<u8>) -> Vec<u8> {
+    let packets: Vec<_> = segments(fixture, 1400).iter().map(|sent| (sent.t_us, frame(sent))).collect();
+    pcap(link, &packets)
+}
+
+fn behind(header: &[u8], packet: Vec<u8>) -> Vec<u8> {
+    [header, &packet].concat()
+}
+
+#[test]
+fn every_link_layer_is_read_and_the_frames_are_those_of_the_recording() {
+    let ether = |kind: u16| [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &kind.to_be_bytes()].concat();
+    let vlan = |sent: &Sent| {
+        let mut bytes = Vec::new();
+        PacketBuilder::ethernet2([1; 6], [2; 6])
+            .double_vlan(VlanId::try_new(7).unwrap(), VlanId::try_new(8).unwrap())
+            .ip(ip(sent, false))
+            .tcp_header(sent.tcp.clone())
+            .write(&mut bytes, &sent.payload)
+            .unwrap();
+        bytes
+    };
+    let sll = |kind: u16| [&[0, 0, 3, 4, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0][..], &kind.to_be_bytes()].concat();
+    let sll2 = |kind: u16| [&kind.to_be_bytes()[..], &[0; 18]].concat();
+    // Ethernet frames are never shorter than this.
+    let padded = |mut packet: Vec<u8>| {
+        packet.resize(packet.len().max(60), 0);
+        packet
+    };
+    type Link<'a> = (&'a str, u32, Box<dyn Fn(&Sent) -> Vec<u8>>);
+    let links: Vec<Link<'_>> = vec![
+        ("Ethernet", 1, Box::new(move |sent| padded(behind(&ether(0x0800), raw(sent, false))))),
+        ("Ethernet, IPv6", 1, Box::new(move |sent| behind(&ether(0x86dd), raw(sent, true)))),
+        (
+            "Ethernet, IPv6 with extension headers",
+            1,
+            Box::new(move |sent| behind(&ether(0x86dd), extended(sent))),
+        ),
+        ("Ethernet, two VLAN tags", 1, Box::new(vlan)),
+        ("BSD loopback", 0, Box::new(|sent| behind(&[2, 0, 0, 0], raw(sent, false)))),
+        ("BSD loopback, IPv6", 0, Box::new(|sent| behind(&[0, 0, 0, 30], raw(sent, true)))),
+        ("OpenBSD loopback", 108, Box::new(|sent| behind(&[0, 0, 0, 2], raw(sent, false)))),
+        ("IP", 101, Box::new(|sent| raw(sent, true))),
+        ("IPv4", 228, Box::new(|sent| raw(sent, false))),
+        ("IPv6", 229, Box::new(|sent| raw(sent, true))),
+        ("Linux cooked", 113, Box::new(move |sent| behind(&sll(0x0800), raw(sent, false)))),
+        ("Linux cooked 2", 276, Box::new(move |sent| behind(&sll2(0x86dd), raw(sent, true)))),
+    ];
+    for (name, link, frame) in links {
+        let decoded = Program::run("decode -", captured("node-worker", link, frame));
+        assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{name}: {decoded:?}");
+        are_those_of(&decoded.json(), "node-worker");
+    }
+}
+
+#[test]
+fn a_capture_and_the_recording_of_the_same_connection_agree_frame_for_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in Fixture::names() {
+        if name == "drop-magic" {
+            continue;
+        }
+        let file = folder.path().join("capture");
+        fs::write(&file, captured(&name, 101, |sent| raw(sent, false))).unwrap();
+        let captured = Program::run(&format!("decode {}", file.display()), "");
+        let recorded = Program::run(&format!("decode {}", fixtures().join(&name).display()), "");
+        for decoded in [&captured, &recorded] {
+            assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{name}");
+            are_those_of(&decoded.json(), &name);
+        }
+        let without_name = |lines: &[String]| -> Vec<String> {
+            lines.iter().skip(1).map(|line| line.split_once(",\"index\"").unwrap().1.to_owned()).collect()
+        };
+        assert_eq!(without_name(&captured.stdout), without_name(&recorded.stdout), "{name}");
+        assert_eq!(recorded.json()[0], json!({"connection": name, "protocol": "broker"}));
+    }
+}
+
+#[test]
+fn captures_of_tcpdump_are_read() {
+    for (file, who) in [
+        ("dispatch.pcap", "127.0.0.1:37178 -> 127.0.0.1:21501"),
+        ("dispatch-any.pcap", "127.0.0.1:57944 -> 127.0.0.1:21502"),
+        ("dispatch-any-v1.pcap", "127.0.0.1:40882 -> 127.0.0.1:21503"),
+        ("dispatch-ipv6.pcapng", "[::1]:49204 -> [::1]:21504"),
+    ] {
+        let decoded = Program::run(&format!("decode {}", capture(file)), "");
+        assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{file}");
+        let lines = decoded.json();
+        assert_eq!((&lines[0]["connection"], &lines[0]["protocol"]), (&json!(who), &json!("broker")));
+        assert!(lines[0]["start"].as_str().unwrap().starts_with("2026-11-23T03:21:1"), "{}", lines[0]);
+        assert!(lines.iter().all(|line| line["connection"] == who && line.get("error").is_none()));
+        let text = decoded.stdout.join("\n");
+        assert!(text.contains("Management::Node::API::node_dispatch_response"), "{text}");
+
+        let objects = Program::run(&format!("decode --summary --json {}", capture(file)), "");
+        assert_eq!((objects.code, objects.stdout.len()), (Some(0), 1));
+        let object = &objects.json()[0];
+        let sent = |side: &str, event: &str| {
+            object[side]["events"][format!("Management::Node::API::{event}")].as_u64().unwrap_or(0)
+        };
+        assert_eq!(sent("connector", "notify_node_hello"), 1, "{object}");
+        assert_eq!(
+            (sent("listener", "node_dispatch_request"), sent("connector", "node_dispatch_response")),
+            (1, 1)
+        );
+        assert_eq!(object["listener"]["filter"], json!(["zeek/management/node"]));
+        let frames =
+            object["connector"]["frames"].as_u64().unwrap() + object["listener"]["frames"].as_u64().unwrap();
+        assert_eq!(frames as usize, lines.len() - 1);
+        let table = Program::run(&format!("decode --summary {}", capture(file)), "");
+        assert!(table.stdout[0].starts_with(who), "{table:?}");
+        assert!(table.stdout.iter().any(|line| line.contains("notify_node_hello")), "{table:?}");
+    }
+}
+
+#[test]
+fn what_is_not_brokers_is_named_with_the_mend() {
+    for (file, protocol, words) in [
+        ("dispatch-tls.pcap", "tls", &["TLS 1.3", "zeek-bridge record", "disable_ssl=T"][..]),
+        ("http.pcap", "other", &["HTTP"][..]),
+    ] {
+        let decoded = Program::run(&format!("decode {}", capture(file)), "");
+        assert_eq!((decoded.code, decoded.stdout.len()), (Some(1), 1), "{decoded:?}");
+        let line = &decoded.json()[0];
+        assert_eq!(line["protocol"], protocol);
+        for word in words {
+            assert!(line["note"].as_str().unwrap().contains(word), "{line}");
+        }
+        decoded.has_said(&["nothing of Broker's protocol"]);
+    }
+}
+
+#[test]
+fn ports_select_connections() {
+    let both = [segments("plain-peering", 9), segments("plain-peering", 1000)];
+    let mut packets = Vec::new();
+    for (number, segments) in both.into_iter().enumerate() {
+        for mut sent in segments {
+            for port in [&mut sent.tcp.source_port, &mut sent.tcp.destination_port] {
+                *port += if *port == 9999 { number as u16 } else { 0 };
+            }
+            packets.push((sent.t_us, raw(&sent, false)));
+        }
+    }
+    let file = pcap(101, &packets);
+    let named = |arguments: &str, count: usize| {
+        let decoded = Program::run(&format!("decode {arguments} -"), file.clone());
+        assert_eq!(decoded.code, Some(0), "{decoded:?}");
+        let starts = decoded.json().into_iter().filter(|line| line.get("protocol").is_some()).count();
+        assert_eq!(starts, count, "{arguments}");
+    };
+    named("", 2);
+    named("--port 10000", 1);
+    named("--port 9999,10000", 2);
+    Program::run("decode --port 1 -", file.clone()).fails(1, &["no TCP connection of the ports given"]);
+}
+
+#[test]
+fn files_that_break_off_or_are_damaged_are_read_up_to_there() {
+    let whole = captured("plain-peering", 101, |sent| raw(sent, false));
+    let cut = Program::run("decode -", &whole[..whole.len() - 45]);
+    assert_eq!(cut.code, Some(1));
+    cut.has_said(&["ends inside of a packet", "everything before was read"]);
+    are_those_of(&cut.json(), "plain-peering");
+
+    let ng = fs::read(capture("dispatch-ipv6.pcapng")).unwrap();
+    let lines = Program::run("decode -", &ng[..]).stdout.len();
+    let cut = Program::run("decode -", &ng[..ng.len() - 200]);
+    assert_eq!(cut.code, Some(1), "{cut:?}");
+    assert!(cut.stdout.len() > 5 && cut.stdout.len() <= lines, "{cut:?}");
+    let mut odd = ng.clone();
+    let half = ng.len() / 2;
+    odd[half..].fill(0xff);
+    let odd = Program::run("decode -", odd);
+    assert_eq!(odd.code, Some(1));
+    odd.has_said(&["at byte"]);
+
+    let mut huge = whole.clone();
+    huge[24 + 8..24 + 12].copy_from_slice(&u32::MAX.to_le_bytes());
+    huge.resize(20 * 1024 * 1024, 0);
+    Program::run("decode -", huge).fails(1, &["damaged at byte 24", "16 MiB"]);
+}
+
+#[test]
+fn wrong_input_is_named_with_the_mend() {
+    Program::run("decode -", "0101\n").fails(1, &["stdin", "--value", "pcapng"]);
+    Program::run("decode -", "").fails(1, &["no capture"]);
+    Program::run("decode", "").fails(2, &["--value", "capture"]);
+    Program::run("decode /nonexistent", "").fails(1, &["cannot open /nonexistent"]);
+    Program::run("decode --json x", "").fails(2, &["--summary"]);
+    Program::run("decode --value --summary x", "").fails(2, &["cannot be used with"]);
+    Program::run("decode --stream x --port 1", "").fails(2, &["cannot be used with"]);
+    let empty = tempfile::tempdir().unwrap();
+    let folder = empty.path().display();
+    Program::run(&format!("decode {folder}"), "").fails(1, &["no recording", "zeek-bridge record"]);
+    Program::run(&format!("decode --port 1 {folder}"), "").fails(2, &["--port is for captures"]);
+    let wireless = captured("plain-peering", 127, |sent| raw(sent, false));
+    Program::run("decode -", wireless).fails(1, &["link type 127", "-i any", "no TCP connection"]);
+    let cut: Vec<_> = segments("all-types", 1400)
+        .iter()
+        .map(|sent| (sent.t_us, raw(sent, false)))
+        .map(|(t, mut packet)| {
+            packet.truncate(96);
+            (t, packet)
+        })
+        .collect();
+    let cut = Program::run("decode -", pcap(101, &cut));
+    assert_eq!(cut.code, Some(1));
+    cut.has_said(&["errors in connections"]);
+    assert!(cut.stdout.iter().any(|line| line.contains("tcpdump -s 0")), "{cut:?}");
+}
+
+#[test]
+fn a_folder_of_recordings_is_read_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["plain-peering", "aborted"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        for file in ["frames.jsonl", "connector.bin", "listener.bin"] {
+            fs::copy(fixtures().join(name).join(file), folder.path().join(name).join(file)).unwrap();
+        }
+    }
+    // One whose writer was stopped before it wrote the last line.
+    let index = folder.path().join("plain-peering/frames.jsonl");
+    let text = fs::read_to_string(&index).unwrap();
+    let all: Vec<&str> = text.lines().collect();
+    fs::write(&index, all[..all.len() - 1].join("\n")).unwrap();
+    let decoded = Program::run(&format!("decode {}", folder.path().display()), "");
+    assert_eq!(decoded.code, Some(0), "{decoded:?}");
+    let found = decoded.json();
+    let of = |name: &str| found.iter().filter(|line| line["connection"] == name).count();
+    assert_eq!((of("aborted"), of("plain-peering")), (2, all.len() + 1));
+    let sums = Program::run(&format!("decode --summary --json {}", folder.path().display()), "");
+    assert_eq!(sums.json()[0]["connector"]["frames"], 1, "{sums:?}");
+
+    fs::write(&index, "{\"from\": \"nobody\", \"t_us\": 0, \"offset\": 0}\n").unwrap();
+    let wrong = Program::run(&format!("decode {}", index.parent().unwrap().display()), "");
+    assert_eq!(wrong.code, Some(1));
+    wrong.has_said(&["frames.jsonl, line 1", "neither connector nor listener"]);
+}
