@@ -38,6 +38,12 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// Bytes that are there already.
+    #[cfg(test)]
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Input { name: "test".into(), from: Box::new(io::Cursor::new(bytes)) }
+    }
+
     /// What to call it.
     pub(crate) fn name(&self) -> &str {
         &self.name

@@ -1,5 +1,7 @@
 //! Segments in every order, and what becomes of them: the captured peerings of `fixtures/` are the truth.
 
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test code")]
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,12 +27,12 @@ struct Told {
 
 impl Report for Told {
     fn begin(&mut self, about: &About) -> Result<(), Failure> {
-        self.begun.push(parse_json(&about.tell(Object::new()).into_line()).unwrap());
+        self.begun.push(parse_json(about.tell(Object::new()).into_line()).unwrap());
         Ok(())
     }
     fn line(&mut self, about: &About, line: &Line) -> Result<(), Failure> {
         let head = Object::new().with("connection", about.name.as_str());
-        self.lines.push(parse_json(&line.tell(head).into_line()).unwrap());
+        self.lines.push(parse_json(line.tell(head).into_line()).unwrap());
         Ok(())
     }
     fn end(&mut self, _: &About) -> Result<(), Failure> {
@@ -258,6 +260,28 @@ proptest! {
             table.segment(&segment, 0, &mut Told::default()).unwrap();
         }
         table.finish(&mut Told::default()).unwrap();
+    }
+
+    #[test]
+    fn no_file_is_too_odd(
+        file in prop::sample::select(vec!["dispatch.pcap", "dispatch-any.pcap", "dispatch-ipv6.pcapng"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..30),
+        until in any::<prop::sample::Index>(),
+        random in prop::option::of(prop::collection::vec(any::<u8>(), 0..300)),
+    ) {
+        let mut bytes = fs::read(folder("captures").join(file)).unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        match random {
+            // Behind the magic number.
+            Some(random) => bytes.splice(4.., random).for_each(drop),
+            None => bytes.truncate(until.index(bytes.len() + 1)),
+        }
+        let mut told = Told::default();
+        let _ = capture(Input::of(bytes), BytesMut::new(), &[], &mut told);
+        prop_assert_eq!(told.begun.len(), told.ended);
     }
 
     #[test]
