@@ -355,7 +355,7 @@ mod tests {
     }
 
     fn json(line: &Line) -> Json {
-        parse_json(&line.tell(Object::new()).into_line()).unwrap()
+        parse_json(line.tell(Object::new()).into_line()).unwrap()
     }
 
     #[test]
