@@ -28,21 +28,21 @@ pub(crate) enum Next {
 /// Looks for a frame of an endpoint. `tries` counts what looked like one and was none.
 pub(crate) fn next_frame(bytes: &[u8], sender: Option<EndpointId>, limits: &Limits, tries: &mut u32) -> Next {
     let mut at = 0usize;
+    // The first place where an envelope could begin, if more comes.
+    let mut open = None;
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > SHORTEST) {
         if let Some((length, peered)) = header(rest, sender, limits) {
-            let Some(body) = rest.get(LENGTH_FIELD..LENGTH_FIELD.saturating_add(length)) else {
-                return Next::Maybe { at };
-            };
+            let Some(body) = rest.get(LENGTH_FIELD..LENGTH_FIELD.saturating_add(length)) else { break };
             if makes_sense(body, peered, limits) {
                 return Next::Frame { at, peered };
             }
             *tries = tries.saturating_add(1);
         } else if rest.len() < LOOK {
-            return Next::Maybe { at };
+            open = open.or(Some(at));
         }
         at = at.saturating_add(1);
     }
-    Next::Maybe { at }
+    Next::Maybe { at: open.unwrap_or(at) }
 }
 
 /// The length of the frame that seems to begin here, and whether it is an envelope.
@@ -75,4 +75,52 @@ fn makes_sense(body: &[u8], peered: bool, limits: &Limits) -> bool {
     envelope.is_ok_and(|envelope| {
         envelope.topic.as_bytes().iter().all(|byte| byte.is_ascii_graphic()) && envelope.check(limits).is_ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use zeek_bridge::data::{Topic, Value};
+
+    use super::*;
+
+    fn frame(id: EndpointId) -> BytesMut {
+        let mut frame = BytesMut::new();
+        let value = Value::Vector(vec![Value::Count(1), "text".into()]);
+        Envelope::data(id, Topic::from_static("/topic"), &value).unwrap().encode(&mut frame).unwrap();
+        frame
+    }
+
+    #[test]
+    fn a_frame_is_believed_when_all_of_it_makes_sense() {
+        let (id, other) = (EndpointId::from_bytes([7; 16]), EndpointId::from_bytes([8; 16]));
+        let good = frame(id);
+        let mut decoy = good.clone();
+        // Of its vector, a byte is wrong: the header is as good as any.
+        let tag = decoy.len() - 16;
+        decoy[tag..].fill(0xff);
+        let bytes = [&[9; 50][..], &decoy, &good, &good].concat();
+        let at = 50 + decoy.len();
+        let mut tries = 0;
+        assert_eq!(
+            next_frame(&bytes, Some(id), &Limits::DEFAULT, &mut tries),
+            Next::Frame { at, peered: true }
+        );
+        assert_eq!(tries, 1);
+        // Not before it is all there, and not if it is somebody else's.
+        let short = &bytes[..at + good.len() - 1];
+        assert_eq!(next_frame(short, None, &Limits::DEFAULT, &mut tries), Next::Maybe { at });
+        let Next::Maybe { at } = next_frame(&bytes, Some(other), &Limits::DEFAULT, &mut tries) else {
+            panic!("of somebody else")
+        };
+        assert!(bytes.len() - at < LOOK);
+    }
+
+    #[test]
+    fn a_hello_shows_itself_by_its_magic_number() {
+        let mut bytes = BytesMut::from(&[0, 0, 0, 5, 7, b'Z'][..]);
+        Handshake::Probe.encode(&mut bytes).unwrap();
+        let found = next_frame(&bytes, None, &Limits::DEFAULT, &mut 0);
+        assert_eq!(found, Next::Frame { at: 6, peered: false });
+    }
 }

@@ -240,3 +240,65 @@ impl Stream {
 fn long(length: usize) -> u64 {
     length.try_into().unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of segments: their sequence numbers, bytes, and how many were cut off.
+    fn given(segments: &[(u32, &[u8], usize)], acked: u32) -> (Vec<u8>, Vec<String>) {
+        let (mut bytes, mut missing) = (Vec::new(), Vec::new());
+        let mut give = |piece: Piece<'_>| match piece {
+            Piece::Bytes(more) => bytes.extend_from_slice(more),
+            other => missing.push(format!("{other:?}")),
+        };
+        let mut stream = Stream::default();
+        stream.starts_at(0);
+        for (seq, bytes, cut) in segments {
+            stream.segment(*seq, bytes, *cut, false, &mut give);
+        }
+        stream.acknowledged(acked);
+        stream.finish(&mut give);
+        assert_eq!(stream.cost(), 0);
+        (bytes, missing)
+    }
+
+    #[test]
+    fn the_longer_of_two_pieces_is_kept() {
+        for pieces in [[(2, &b"cd"[..], 0), (2, b"cdef", 0)], [(2, b"cdef", 0), (2, b"cd", 0)]] {
+            let (bytes, missing) = given(&[pieces[0], pieces[1], (0, b"ab", 0)], 0);
+            assert_eq!((bytes.as_slice(), missing.len()), (&b"abcdef"[..], 0));
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_may_come_again_whole() {
+        let (bytes, missing) = given(&[(2, b"c", 3), (3, b"def", 0), (0, b"ab", 0)], 6);
+        assert_eq!((bytes.as_slice(), missing.len()), (&b"abcdef"[..], 0));
+        let (bytes, missing) = given(&[(0, b"ab", 3), (5, b"f", 0)], 6);
+        assert_eq!((bytes.as_slice(), missing), (&b"abf"[..], vec!["Cut(3)".to_owned()]));
+    }
+
+    #[test]
+    fn what_the_receiver_has_and_nobody_saw_is_lost() {
+        let (bytes, missing) = given(&[(0, b"ab", 0), (4, b"ef", 0)], 9);
+        assert_eq!((bytes.as_slice(), missing), (&b"abef"[..], vec!["Lost(2)".into(), "Lost(3)".into()]));
+    }
+
+    #[test]
+    fn no_more_waits_than_there_is_room_for() {
+        let mut stream = Stream::default();
+        stream.starts_at(0);
+        let (mut lost, mut count) = (0, 0);
+        for number in 0..10_000u32 {
+            let seq = number.wrapping_mul(1000).wrapping_add(5);
+            stream.segment(seq, &[7; 999], 0, false, &mut |piece| match piece {
+                Piece::Bytes(bytes) => count += bytes.len(),
+                Piece::Lost(bytes) => lost += bytes,
+                Piece::Cut(_) => panic!("nothing was cut"),
+            });
+            assert!(stream.cost() <= MAX_HELD);
+        }
+        assert!(lost > 5000 && count > 5_000_000, "{lost} {count}");
+    }
+}
