@@ -167,7 +167,13 @@ impl Frames {
             }
         }
         match cut_frame(&mut self.buffer, LIMITS.max_frame) {
-            Ok(None) => Ok(None),
+            Ok(None) => {
+                if self.buffer.is_empty() {
+                    // The memory of a large frame is not kept: there may be many sides.
+                    self.buffer = BytesMut::new();
+                }
+                Ok(None)
+            }
             Ok(Some(body)) => Ok(Some(self.read(body))),
             Err(error) => Err(self.give_up(format!("{error}; nothing behind it can be read"))),
         }
