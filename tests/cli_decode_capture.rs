@@ -16,11 +16,12 @@ mod common;
 mod program;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use common::{Fixture, Side, same_json};
 use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, VlanId};
-use program::Program;
+use program::{Program, command};
 use serde_json::{Value as Json, json};
 
 fn fixtures() -> PathBuf {
@@ -362,7 +363,7 @@ fn wrong_input_is_named_with_the_mend() {
         .collect();
     let cut = Program::run("decode -", pcap(101, &cut));
     assert_eq!(cut.code, Some(1));
-    cut.has_said(&["errors in connections"]);
+    cut.has_said(&["not all of it could be read"]);
     assert!(cut.stdout.iter().any(|line| line.contains("tcpdump -s 0")), "{cut:?}");
 }
 
@@ -392,4 +393,25 @@ fn a_folder_of_recordings_is_read_one_after_the_other() {
     let wrong = Program::run(&format!("decode {}", index.parent().unwrap().display()), "");
     assert_eq!(wrong.code, Some(1));
     wrong.has_said(&["frames.jsonl, line 1", "neither connector nor listener"]);
+}
+
+#[test]
+fn a_capture_that_is_still_being_made_is_read_as_it_comes() {
+    let whole = captured("plain-peering", 101, |sent| raw(sent, false));
+    let mut child = command(["decode", "-"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    // All but the end of the last packet, which is a FIN.
+    stdin.write_all(&whole[..whole.len() - 1]).unwrap();
+    stdin.flush().unwrap();
+    let lines: Vec<Json> = said
+        .by_ref()
+        .take(1 + lines("plain-peering").len())
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    are_those_of(&lines, "plain-peering");
+    stdin.write_all(&whole[whole.len() - 1..]).unwrap();
+    drop(stdin);
+    assert!(said.next().is_none());
+    assert!(child.wait().unwrap().success());
 }

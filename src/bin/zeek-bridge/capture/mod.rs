@@ -166,7 +166,8 @@ fn judge(tally: &Tally) -> Result<(), Failure> {
         ))),
         (_, 0) => Ok(()),
         (_, errors) => Err(Failure::failed(format!(
-            "{errors} errors in connections of Broker's ({broker} of {connections}); each is told where it is"
+            "not all of it could be read; errors, each told where it is: {errors}, in {broker} of {connections} \
+             connections"
         ))),
     }
 }

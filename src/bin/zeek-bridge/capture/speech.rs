@@ -219,9 +219,16 @@ impl Speech {
         lines: impl IntoIterator<Item = Line>,
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
-        for line in lines {
+        for mut line in lines {
             if !self.told {
                 self.begin(about, report)?;
+            }
+            if let Err(broken) = &mut line.said
+                && broken.error.contains(": this is a TLS")
+            {
+                broken.error = "this side speaks TLS, and the other does not; turn TLS on at both, or set \
+                                Broker::disable_ssl=T at both"
+                    .into();
             }
             let bad = line.said.as_ref().map_or(true, |frame| frame.content.is_err());
             self.errors = self.errors.saturating_add(bad.into());

@@ -421,5 +421,11 @@ fn tls_and_others_are_named_once() {
         assert_eq!(told.begun[0]["protocol"], protocol);
         assert!(told.begun[0]["note"].as_str().unwrap().contains(word), "{:?}", told.begun);
     }
+    // TLS where a Broker answers without.
+    let [syn, answer] = syns([0, 0]);
+    let (told, tally) = read(&[syn, answer, seg(1, 1, b"\0\0\0\x05\x07ZEEK"), seg(0, 1, &hello)]);
+    assert_eq!((tally.broker, tally.errors), (1, 1));
+    let error = told.lines[1]["error"].as_str().unwrap();
+    assert!(error.starts_with("this side speaks TLS, and the other does not"), "{error}");
     assert_eq!(tls::hello(&hello), Some(tls::Hello::Offers(0x0303)));
 }
