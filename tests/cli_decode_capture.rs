@@ -341,6 +341,7 @@ fn files_that_break_off_or_are_damaged_are_read_up_to_there() {
 #[test]
 fn wrong_input_is_named_with_the_mend() {
     Program::run("decode -", "0101\n").fails(1, &["stdin", "--value", "pcapng"]);
+    Program::run("decode -", [0x1f, 0x8b, 8, 0, 0]).fails(1, &["compressed", "gunzip -c"]);
     Program::run("decode -", "").fails(1, &["no capture"]);
     Program::run("decode", "").fails(2, &["--value", "capture"]);
     Program::run("decode /nonexistent", "").fails(1, &["cannot open /nonexistent"]);

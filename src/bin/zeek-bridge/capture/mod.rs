@@ -51,6 +51,12 @@ pub(crate) fn run(path: &Path, ports: &[u16], style: Style) -> Result<(), Failur
     let mut input = input::open(Some(path))?;
     let mut looked = BytesMut::new();
     while looked.len() < 4 && input.read_some(&mut looked)? > 0 {}
+    if looked.starts_with(&[0x1f, 0x8b]) {
+        return Err(Failure::failed(format!(
+            "{} is compressed: gunzip -c FILE | zeek-bridge decode -",
+            input.name()
+        )));
+    }
     if !is_capture(&looked) {
         return Err(Failure::failed(format!(
             "{} is no capture of tcpdump or Wireshark (pcap, pcapng), and no folder of a recording; say with --value, \

@@ -15,10 +15,13 @@ const MAX_CONNECTIONS: usize = 65_536;
 /// How many bytes of all connections together wait for others. Above, the connection that holds most is ended.
 const MAX_HELD: usize = 256 * 1024 * 1024;
 
-#[derive(Default)]
 pub(super) struct Table {
     connections: HashMap<(SocketAddr, SocketAddr), Connection>,
+    /// How many there may be.
+    most: usize,
     held: usize,
+    /// How much that may be.
+    most_held: usize,
     packets: u64,
     pub(super) tally: Tally,
 }
@@ -35,7 +38,18 @@ pub(super) struct Tally {
     pub(super) given_up: u64,
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self::of(MAX_CONNECTIONS, MAX_HELD)
+    }
+}
+
 impl Table {
+    /// A table for so many connections, and so many bytes that wait.
+    pub(super) fn of(most: usize, most_held: usize) -> Self {
+        Table { connections: HashMap::new(), most, held: 0, most_held, packets: 0, tally: Tally::default() }
+    }
+
     pub(super) fn segment(
         &mut self,
         segment: &Segment<'_>,
@@ -59,7 +73,7 @@ impl Table {
             }
             if reuse > 0 {
                 self.end(&key, report)?;
-            } else if self.connections.len() >= MAX_CONNECTIONS {
+            } else if self.connections.len() >= self.most {
                 self.make_room(report)?;
             }
             self.tally.connections = self.tally.connections.saturating_add(1);
@@ -74,7 +88,7 @@ impl Table {
         if open && connection.closed {
             self.tally.add(connection);
         }
-        if self.held > MAX_HELD {
+        if self.held > self.most_held {
             self.give_up_largest(report)?;
         }
         result
@@ -111,7 +125,7 @@ impl Table {
         self.connections.retain(|_, connection| !connection.closed);
         let mut oldest: Vec<_> =
             self.connections.iter().map(|(key, connection)| (connection.last, *key)).collect();
-        if oldest.len() < MAX_CONNECTIONS / 2 {
+        if oldest.len() < self.most / 2 {
             return Ok(());
         }
         oldest.sort_unstable();

@@ -429,3 +429,39 @@ fn tls_and_others_are_named_once() {
     assert!(error.starts_with("this side speaks TLS, and the other does not"), "{error}");
     assert_eq!(tls::hello(&hello), Some(tls::Hello::Offers(0x0303)));
 }
+
+#[test]
+fn neither_many_connections_nor_large_ones_are_kept_for_ever() {
+    let truth = truth("node-worker");
+    let sent: Vec<_> = syns([0, 0]).into_iter().chain(pieces(&truth, [0, 0], 1000)).collect();
+    let from_port = |segment: &Segment<'_>, port: u16| {
+        let to = |address: SocketAddr| match address.port() {
+            40_000 => SocketAddr::new(address.ip(), port),
+            _ => address,
+        };
+        (to(segment.from), to(segment.to))
+    };
+    // The oldest are ended, and told of.
+    let (mut told, mut table) = (Told::default(), Table::of(10, usize::MAX));
+    for port in 1..=35 {
+        for segment in &sent {
+            let (from, to) = from_port(segment, port);
+            table.segment(&Segment { from, to, ..*segment }, 0, &mut told).unwrap();
+        }
+    }
+    assert!(told.ended >= 25, "{}", told.ended);
+    table.finish(&mut told).unwrap();
+    assert_eq!((table.tally.connections, table.tally.broker, table.tally.errors), (35, 35, 0));
+    assert!((25..35).contains(&table.tally.given_up), "{:?}", table.tally);
+    assert_eq!(told.lines.len(), 35 * truth.lines.len());
+
+    // What waits for the first byte of each is too much at some time.
+    let (mut told, mut table) = (Told::default(), Table::of(1000, 50_000));
+    for port in 1..=100 {
+        for segment in sent.iter().filter(|segment| segment.syn || segment.seq != 1) {
+            let (from, to) = from_port(segment, port);
+            table.segment(&Segment { from, to, ..*segment }, 0, &mut told).unwrap();
+        }
+    }
+    assert!(table.tally.given_up > 10, "{:?}", table.tally);
+}
