@@ -14,8 +14,12 @@ use zeek_bridge::wire::{
     Envelope, EnvelopeType, Limits, ValueRef, check_value, cut_frame, decode_value, encode_value,
 };
 
-/// The payloads of a fixture's data messages, of both sides.
-fn payloads(fixture: &str) -> Vec<Bytes> {
+/// The payloads of the data messages in some fixtures, of both sides.
+fn payloads(fixtures: &[&str]) -> Vec<Bytes> {
+    fixtures.iter().flat_map(|fixture| payloads_of(fixture)).collect()
+}
+
+fn payloads_of(fixture: &str) -> Vec<Bytes> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture);
     let mut payloads = Vec::new();
     for side in ["connector.bin", "listener.bin"] {
@@ -86,14 +90,38 @@ fn readings(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Bytes]) {
     });
 }
 
+/// What Zeek really says.
+const SETS: [(&str, &[&str]); 4] = [
+    ("management", &["node-worker", "node-manager"]),
+    ("logs", &["cluster-logs"]),
+    ("management-and-logs", &["node-worker", "node-manager", "cluster-logs"]),
+    (
+        "everything",
+        &[
+            "all-types",
+            "cluster-logs",
+            "cluster-stores",
+            "event-metadata",
+            "node-manager",
+            "node-worker",
+            "ping-pong-2.3.8",
+            "ping-pong-2.6.0",
+            "ping-pong-mixed",
+            "store-operations",
+            "supervisor",
+        ],
+    ),
+];
+
 fn codec(c: &mut Criterion) {
-    for fixture in ["node-worker", "cluster-logs", "all-types"] {
-        readings(&mut c.benchmark_group(fixture), &payloads(fixture));
+    for (name, fixtures) in SETS {
+        readings(&mut c.benchmark_group(name), &payloads(fixtures));
     }
-    for args in [1, 10, 1_000, 100_000] {
+    // The time per byte is the same for all: from about 60 bytes to 16 MiB.
+    for args in [1, 10, 1_000, 100_000, 600_000] {
         readings(&mut c.benchmark_group(format!("event-of-{args}")), &encoded(&event(args)));
     }
-    for events in [1, 100, 10_000] {
+    for events in [1, 10, 100, 1_000, 10_000] {
         readings(&mut c.benchmark_group(format!("batch-of-{events}")), &encoded(&batch(events)));
     }
 }
