@@ -3,13 +3,12 @@
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use nom::bytes::complete::take;
 
 use super::command::Command;
 use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, fail, finish};
 use super::frame::{LENGTH_FIELD, frame_length, put_frame};
 use super::limits::Limits;
-use super::prim::{endpoint_id, filter, put_filter, u8, u16};
+use super::prim::{bytes, endpoint_id, filter, put_filter, u8, u16};
 use super::value::{decode_value, encode_value};
 use crate::data::{EndpointId, Filter, Topic, Value};
 
@@ -115,7 +114,7 @@ fn header(input: &[u8]) -> Parsed<'_, Header> {
     let (input, ttl) = u16(input)?;
     let (input, topic_length) = u16(input)?;
     let topic_length = usize::from(topic_length);
-    let (input, _) = take(topic_length)(input)?;
+    let (input, _) = bytes(input, topic_length)?;
     Ok((input, Header { sender, receiver, kind, ttl, topic_length }))
 }
 

@@ -143,18 +143,29 @@ pub enum EncodeError {
 }
 
 /// The error inside the nom parsers. The position is kept as "bytes left", which every parser
-/// knows; [`finish`] turns it into an offset.
+/// knows; [`finish`] turns it into an offset. Boxed, because every parser hands its result up through
+/// the place that a fault would take.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct Fault(Box<FaultParts>);
+
+#[derive(Debug)]
+struct FaultParts {
     left: usize,
     path: Path,
     reason: DecodeReason,
 }
 
+impl Fault {
+    #[cold]
+    fn new(left: usize, reason: DecodeReason) -> Self {
+        Fault(Box::new(FaultParts { left, path: Path::default(), reason }))
+    }
+}
+
 impl nom::error::ParseError<&[u8]> for Fault {
     /// nom's own complete parsers fail only when the input is too short.
     fn from_error_kind(input: &[u8], _: nom::error::ErrorKind) -> Self {
-        Fault { left: input.len(), path: Path::default(), reason: DecodeReason::Truncated }
+        Fault::new(input.len(), DecodeReason::Truncated)
     }
 
     fn append(_: &[u8], _: nom::error::ErrorKind, other: Self) -> Self {
@@ -167,14 +178,14 @@ pub(super) type Parsed<'a, T> = nom::IResult<&'a [u8], T, Fault>;
 
 /// Fails at `input`.
 pub(super) fn fail<T>(input: &[u8], reason: DecodeReason) -> Parsed<'_, T> {
-    Err(nom::Err::Failure(Fault { left: input.len(), path: Path::default(), reason }))
+    Err(nom::Err::Failure(Fault::new(input.len(), reason)))
 }
 
 /// Names what the error is inside of.
 pub(super) fn within(step: Step) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fault> {
     move |err| {
         err.map(|mut fault| {
-            fault.path.prepend(step);
+            fault.0.path.prepend(step);
             fault
         })
     }
@@ -188,8 +199,8 @@ pub(super) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, Decode
             Err(DecodeError::at(input.len().saturating_sub(rest.len()), DecodeReason::Trailing(rest.len())))
         }
         Err(nom::Err::Error(fault) | nom::Err::Failure(fault)) => {
-            let offset = input.len().saturating_sub(fault.left);
-            Err(DecodeError { offset, path: fault.path, reason: fault.reason })
+            let FaultParts { left, path, reason } = *fault.0;
+            Err(DecodeError { offset: input.len().saturating_sub(left), path, reason })
         }
         // Only streaming parsers ask for more; none is used here.
         Err(nom::Err::Incomplete(_)) => Err(DecodeError::at(input.len(), DecodeReason::Truncated)),

@@ -1,6 +1,9 @@
 //! Handshake messages (protocol section 2).
 
 use bytes::{BufMut, BytesMut};
+use nom::Parser;
+use nom::combinator::map;
+use nom::sequence::preceded;
 
 use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, fail, finish, within};
 use super::error_code::ErrorCode;
@@ -135,39 +138,24 @@ impl Handshake {
 
 fn handshake<'a>(start: &'a [u8], limits: &Limits) -> Parsed<'a, Handshake> {
     let (input, tag) = u8(start)?;
+    let filter = |input| filter(input, limits);
     match tag {
-        6 => {
-            let (input, sender) = magic_and_sender(input)?;
-            let (input, min_version) = u8(input)?;
-            let (input, max_version) = u8(input)?;
-            Ok((input, Handshake::Hello { sender, min_version, max_version }))
-        }
-        7 => {
-            let (input, ()) = magic(input)?;
-            Ok((input, Handshake::Probe))
-        }
-        8 => {
-            let (input, sender) = magic_and_sender(input)?;
-            let (input, version) = u8(input)?;
-            Ok((input, Handshake::VersionSelect { sender, version }))
-        }
-        9 => {
-            let (input, sender) = magic_and_sender(input)?;
-            let (input, code) = u8(input)?;
-            let (input, description) = blob(input).map_err(within(Step::Field("description")))?;
-            Ok((
-                input,
-                Handshake::DropConn { sender, code: ErrorCode(code), description: description.into() },
-            ))
-        }
-        10 => {
-            let (input, filter) = filter(input, limits)?;
-            Ok((input, Handshake::OriginatorSyn(filter)))
-        }
-        11 => {
-            let (input, filter) = filter(input, limits)?;
-            Ok((input, Handshake::ResponderSynAck(filter)))
-        }
+        6 => map(preceded(magic, (endpoint_id, u8, u8)), |(sender, min_version, max_version)| {
+            Handshake::Hello { sender, min_version, max_version }
+        })
+        .parse(input),
+        7 => map(magic, |()| Handshake::Probe).parse(input),
+        8 => map(preceded(magic, (endpoint_id, u8)), |(sender, version)| Handshake::VersionSelect {
+            sender,
+            version,
+        })
+        .parse(input),
+        9 => map(preceded(magic, (endpoint_id, u8, description)), |(sender, code, description)| {
+            Handshake::DropConn { sender, code: ErrorCode(code), description: description.into() }
+        })
+        .parse(input),
+        10 => map(filter, Handshake::OriginatorSyn).parse(input),
+        11 => map(filter, Handshake::ResponderSynAck).parse(input),
         12 => Ok((input, Handshake::OriginatorAck)),
         _ => fail(start, DecodeReason::UnknownHandshakeType(tag)),
     }
@@ -178,9 +166,8 @@ fn magic(input: &[u8]) -> Parsed<'_, ()> {
     if bytes == MAGIC { Ok((rest, ())) } else { fail(input, DecodeReason::WrongMagic(bytes)) }
 }
 
-fn magic_and_sender(input: &[u8]) -> Parsed<'_, EndpointId> {
-    let (input, ()) = magic(input)?;
-    endpoint_id(input)
+fn description(input: &[u8]) -> Parsed<'_, &[u8]> {
+    blob(input).map_err(within(Step::Field("description")))
 }
 
 #[cfg(test)]
