@@ -1,85 +1,170 @@
 //! Zeek strings: bytes that are mostly, not always, text (protocol section 5).
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// A Zeek string: any bytes at all, with a `&str` view where they are UTF-8.
 ///
 /// At most `u32::MAX` bytes can be encoded.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct ByteString(Box<[u8]>);
+#[derive(Clone)]
+pub struct ByteString(Repr);
+
+/// How many bytes stand in the string itself: as many as leave a [`super::Value`] as large as its other variants make
+/// it. Most names, enum labels and short texts of Zeek's fit, and an allocation costs more than reading them.
+const INLINE: usize = 22;
+
+#[derive(Clone)]
+enum Repr {
+    Inline { length: u8, bytes: [u8; INLINE] },
+    Heap(Box<[u8]>),
+}
+
+impl ByteString {
+    /// Takes the bytes where it stands, if there is room for them.
+    #[inline]
+    fn set_inline(&mut self, text: &[u8]) -> bool {
+        let Repr::Inline { length, bytes } = &mut self.0 else { return false };
+        let (Some(room), Ok(text_length)) = (bytes.get_mut(..text.len()), u8::try_from(text.len())) else {
+            return false;
+        };
+        room.copy_from_slice(text);
+        *length = text_length;
+        true
+    }
+
+    /// The bytes that stand in the string itself, and how many of them are its own.
+    #[inline]
+    pub(crate) fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
+        match &self.0 {
+            Repr::Inline { length, bytes } => Some((bytes, usize::from(*length))),
+            Repr::Heap(_) => None,
+        }
+    }
+
+    /// Takes other bytes.
+    #[inline]
+    pub(crate) fn set(&mut self, bytes: &[u8]) {
+        if !self.set_inline(bytes) {
+            *self = bytes.into();
+        }
+    }
+}
 
 impl ByteString {
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Repr::Inline { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Repr::Heap(bytes) => bytes,
+        }
     }
 
     /// The text, if the bytes are UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(self.as_bytes()).ok()
     }
 
     /// The text, with U+FFFD in the place of what is not UTF-8.
     #[must_use]
     pub fn to_str_lossy(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        String::from_utf8_lossy(self.as_bytes())
     }
 
     /// How many bytes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.as_bytes().len()
     }
 
     /// Whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_bytes().is_empty()
     }
 
     /// Takes the bytes out.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0.into_vec()
+        match self.0 {
+            Repr::Inline { .. } => self.as_bytes().to_vec(),
+            Repr::Heap(bytes) => bytes.into_vec(),
+        }
     }
 }
 
 impl From<&str> for ByteString {
     fn from(text: &str) -> Self {
-        ByteString(text.as_bytes().into())
+        text.as_bytes().into()
     }
 }
 
 impl From<String> for ByteString {
     fn from(text: String) -> Self {
-        ByteString(text.into_bytes().into())
+        text.into_bytes().into()
     }
 }
 
 impl From<&[u8]> for ByteString {
     fn from(bytes: &[u8]) -> Self {
-        ByteString(bytes.into())
+        let mut short = ByteString::default();
+        if short.set_inline(bytes) { short } else { ByteString(Repr::Heap(bytes.into())) }
     }
 }
 
 impl From<Vec<u8>> for ByteString {
     fn from(bytes: Vec<u8>) -> Self {
-        ByteString(bytes.into())
+        let mut short = ByteString::default();
+        if short.set_inline(&bytes) { short } else { ByteString(Repr::Heap(bytes.into())) }
+    }
+}
+
+impl Default for ByteString {
+    #[inline]
+    fn default() -> Self {
+        ByteString(Repr::Inline { length: 0, bytes: [0; INLINE] })
+    }
+}
+
+impl PartialEq for ByteString {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for ByteString {}
+
+impl PartialOrd for ByteString {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByteString {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for ByteString {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 impl AsRef<[u8]> for ByteString {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
 impl PartialEq<str> for ByteString {
     fn eq(&self, other: &str) -> bool {
-        *self.0 == *other.as_bytes()
+        self.as_bytes() == other.as_bytes()
     }
 }
 
@@ -98,6 +183,40 @@ impl fmt::Display for ByteString {
 
 impl fmt::Debug for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Value;
+
+    #[test]
+    fn short_and_long_ones_hold_their_bytes() {
+        for length in [0, 1, INLINE - 1, INLINE, INLINE + 1, 1000] {
+            let bytes: Vec<u8> = (0..=255).cycle().take(length).collect();
+            for string in [ByteString::from(&*bytes), ByteString::from(bytes.clone())] {
+                assert_eq!(
+                    (string.as_bytes(), string.len(), string.is_empty()),
+                    (&*bytes, length, length == 0)
+                );
+                assert_eq!(string.clone().into_bytes(), bytes);
+                assert_eq!(matches!(string.0, Repr::Inline { .. }), length <= INLINE);
+            }
+        }
+    }
+
+    #[test]
+    fn they_are_ordered_by_their_bytes_wherever_those_stand() {
+        let strings =
+            ["", "a", "aaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaab", "b"];
+        assert!(strings.map(ByteString::from).is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn they_make_no_value_larger() {
+        assert_eq!(size_of::<ByteString>(), size_of::<Vec<Value>>());
+        assert_eq!(size_of::<Value>(), 32);
     }
 }

@@ -9,7 +9,7 @@ use bytes::BufMut;
 use super::error::{DecodeError, DecodeReason, EncodeError, Parsed, fail, finish, within};
 use super::limits::Limits;
 use super::prim::{endpoint_id, put_varbyte, u8, u16, u64, varbyte};
-use super::value::{Budget, put_value, value};
+use super::value::{Budget, encode_value, value};
 use crate::data::{EndpointId, Step, Timespan, Value};
 
 /// One party of a data store: an object inside of an endpoint.
@@ -247,14 +247,14 @@ fn put_content(out: &mut impl BufMut, content: &CommandContent) -> Result<(), En
     out.put_u8(content.variant());
     match content {
         C::Put { key, value, expiry, publisher } | C::Subtract { key, value, expiry, publisher } => {
-            put_value(key, out, 0)?;
-            put_value(value, out, 0)?;
+            encode_value(key, out)?;
+            encode_value(value, out)?;
             put_expiry(out, *expiry);
             put_entity(out, publisher);
         }
         C::PutUnique { key, value, expiry, who, request, publisher } => {
-            put_value(key, out, 0)?;
-            put_value(value, out, 0)?;
+            encode_value(key, out)?;
+            encode_value(value, out)?;
             put_expiry(out, *expiry);
             put_entity(out, who);
             out.put_u64(*request);
@@ -267,12 +267,12 @@ fn put_content(out: &mut impl BufMut, content: &CommandContent) -> Result<(), En
             put_entity(out, publisher);
         }
         C::Erase { key, publisher } | C::Expire { key, publisher } => {
-            put_value(key, out, 0)?;
+            encode_value(key, out)?;
             put_entity(out, publisher);
         }
         C::Add { key, value, init_type, expiry, publisher } => {
-            put_value(key, out, 0)?;
-            put_value(value, out, 0)?;
+            encode_value(key, out)?;
+            encode_value(value, out)?;
             out.put_u8(*init_type);
             put_expiry(out, *expiry);
             put_entity(out, publisher);
@@ -294,8 +294,8 @@ fn put_content(out: &mut impl BufMut, content: &CommandContent) -> Result<(), En
             out.put_u16(*heartbeat_interval);
             put_varbyte(out, "snapshot", snapshot.len())?;
             for (key, value) in snapshot {
-                put_value(key, out, 0)?;
-                put_value(value, out, 0)?;
+                encode_value(key, out)?;
+                encode_value(value, out)?;
             }
         }
     }

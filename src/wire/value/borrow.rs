@@ -4,7 +4,7 @@ use super::super::error::DecodeError;
 use super::super::limits::Limits;
 use super::head::{Container, Head, head};
 use super::{Budget, check_value, value};
-use crate::data::{Address, Port, Subnet, Timespan, Timestamp, Value};
+use crate::data::{Address, ByteString, Port, Subnet, Timespan, Timestamp, Value};
 
 /// A value that borrows from the bytes it stands in. Elements are read as they are asked for, in
 /// the order of the wire: a container is passed over once where it is met and again where it is
@@ -63,31 +63,55 @@ impl<'a> ValueRef<'a> {
     pub fn decode(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         check_value(bytes, limits)?;
         // A checked value has a head.
-        Ok(first(bytes).map_or(ValueRef::None, |(value, _)| value))
+        Ok(last(bytes).unwrap_or(ValueRef::None))
     }
 
     /// Copies it into a value of its own.
     #[must_use]
     pub fn to_value(&self) -> Value {
         match self {
-            ValueRef::None => Value::None,
-            ValueRef::Boolean(x) => Value::Boolean(*x),
-            ValueRef::Count(x) => Value::Count(*x),
-            ValueRef::Integer(x) => Value::Integer(*x),
-            ValueRef::Real(x) => Value::Real(*x),
-            ValueRef::String(x) => Value::String((*x).into()),
-            ValueRef::Address(x) => Value::Address(*x),
-            ValueRef::Subnet(x) => Value::Subnet(*x),
-            ValueRef::Port(x) => Value::Port(*x),
-            ValueRef::Timestamp(x) => Value::Timestamp(*x),
-            ValueRef::Timespan(x) => Value::Timespan(*x),
-            ValueRef::EnumValue(x) => Value::EnumValue((*x).into()),
             ValueRef::Set(elements) => Value::Set(owned(elements.bytes).collect()),
             ValueRef::Table(pairs) => {
                 let mut parts = owned(pairs.bytes);
                 Value::Table(std::iter::from_fn(|| Some((parts.next()?, parts.next()?))).collect())
             }
             ValueRef::Vector(elements) => Value::Vector(owned(elements.bytes).collect()),
+            scalar => {
+                let mut value = Value::None;
+                scalar.put_scalar(&mut value);
+                value
+            }
+        }
+    }
+
+    /// Puts what is no container into its place, as a value of its own. Each type by itself: a value that is put
+    /// together elsewhere and then moved stalls the processor for longer than all the rest takes.
+    #[inline(always)]
+    pub(super) fn put_scalar(&self, place: &mut Value) {
+        match self {
+            ValueRef::None => {}
+            ValueRef::Boolean(x) => fill(place, Value::Boolean(*x)),
+            ValueRef::Count(x) => fill(place, Value::Count(*x)),
+            ValueRef::Integer(x) => fill(place, Value::Integer(*x)),
+            ValueRef::Real(x) => fill(place, Value::Real(*x)),
+            ValueRef::String(x) => {
+                fill(place, Value::String(ByteString::default()));
+                if let Value::String(string) = place {
+                    string.set(x);
+                }
+            }
+            ValueRef::Address(x) => fill(place, Value::Address(*x)),
+            ValueRef::Subnet(x) => fill(place, Value::Subnet(*x)),
+            ValueRef::Port(x) => fill(place, Value::Port(*x)),
+            ValueRef::Timestamp(x) => fill(place, Value::Timestamp(*x)),
+            ValueRef::Timespan(x) => fill(place, Value::Timespan(*x)),
+            ValueRef::EnumValue(x) => {
+                fill(place, Value::EnumValue(ByteString::default()));
+                if let Value::EnumValue(label) = place {
+                    label.set(x);
+                }
+            }
+            ValueRef::Set(_) | ValueRef::Table(_) | ValueRef::Vector(_) => {}
         }
     }
 
@@ -99,6 +123,13 @@ impl<'a> ValueRef<'a> {
             _ => None,
         }
     }
+}
+
+/// Gives a place its value. It holds none yet, and nothing is lost that is not let go of: to ask costs more.
+#[inline(always)]
+pub(super) fn fill(place: &mut Value, value: Value) {
+    debug_assert!(matches!(place, Value::None));
+    std::mem::forget(std::mem::replace(place, value));
 }
 
 /// The elements of a set or vector, in the order of the wire.
@@ -114,6 +145,9 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
+        if self.left == 0 {
+            return last(std::mem::take(&mut self.bytes));
+        }
         let (value, rest) = first(self.bytes)?;
         self.bytes = rest;
         Some(value)
@@ -165,18 +199,28 @@ fn owned(mut bytes: &[u8]) -> impl Iterator<Item = Value> {
 /// The first value in checked bytes, and what follows it.
 fn first(bytes: &[u8]) -> Option<(ValueRef<'_>, &[u8])> {
     let (inside, head) = head(bytes).ok()?;
-    let (kind, left) = match head {
-        Head::Scalar(scalar) => return Some((scalar, inside)),
-        Head::Container(kind, count) => (kind, count),
-    };
+    if let Head::Scalar(scalar) = head {
+        return Some((scalar, inside));
+    }
     let rest = skip(bytes)?;
-    let bytes = inside.get(..inside.len().checked_sub(rest.len())?)?;
-    let value = match kind {
-        Container::Set => ValueRef::Set(Elements { bytes, left }),
-        Container::Vector => ValueRef::Vector(Elements { bytes, left }),
-        Container::Table => ValueRef::Table(Pairs { bytes, left }),
-    };
-    Some((value, rest))
+    let inside = inside.get(..inside.len().checked_sub(rest.len())?)?;
+    Some((whole(head, inside), rest))
+}
+
+/// The only value in checked bytes. What a container holds need not be passed over: it is all that is left.
+fn last(bytes: &[u8]) -> Option<ValueRef<'_>> {
+    let (inside, head) = head(bytes).ok()?;
+    Some(whole(head, inside))
+}
+
+/// The value of this head and of the bytes behind it, which are its own.
+fn whole<'a>(head: Head<'a>, bytes: &'a [u8]) -> ValueRef<'a> {
+    match head {
+        Head::Scalar(scalar) => scalar,
+        Head::Container(Container::Set, left) => ValueRef::Set(Elements { bytes, left }),
+        Head::Container(Container::Vector, left) => ValueRef::Vector(Elements { bytes, left }),
+        Head::Container(Container::Table, left) => ValueRef::Table(Pairs { bytes, left }),
+    }
 }
 
 /// What follows the first value in checked bytes. Counts instead of recursing.

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use super::super::error::DecodeError;
 use super::super::limits::Limits;
-use super::head::{Container, Head, head};
-use super::{Budget, ValueRef, decode_value};
+use super::super::prim::varbyte;
+use super::head::{Container, Head, head, plain_length, tag};
+use super::{ValueRef, decode_value};
 
 /// Checks that `bytes` are exactly one value, and keeps nothing of it.
 ///
@@ -17,37 +18,69 @@ use super::{Budget, ValueRef, decode_value};
 /// # Errors
 /// As [`decode_value`]: both take the same bytes.
 pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
-    match in_order(bytes, &mut Budget::new(limits), 0) {
+    let mut walk = Walk { elements: limits.max_elements };
+    match walk.values(bytes, 1, limits.max_depth) {
         Some([]) => Ok(()),
         _ => decode_value(bytes, limits).map(drop),
     }
 }
 
-/// What follows the value at the start of `input`, if it is one and in order.
-///
-/// Recurses at most `max_depth` times.
-fn in_order<'a>(input: &'a [u8], budget: &mut Budget, depth: usize) -> Option<&'a [u8]> {
-    budget.spend(input).ok()?;
-    let (input, head) = head(input).ok()?;
-    let Head::Container(kind, count) = head else {
-        return Some(input);
-    };
-    let (mut input, depth) = budget.enter(input, depth, count).ok()?;
-    let mut last: Option<&[u8]> = None;
-    for _ in 0..count {
-        let element = input;
-        input = in_order(element, budget, depth)?;
-        if kind != Container::Vector {
+/// A walk over a message: how many values it may still hold.
+struct Walk {
+    elements: usize,
+}
+
+impl Walk {
+    /// What follows the `count` values at the start of `input`, if they are that and in order. They may hold
+    /// containers that nest `depth` deep.
+    ///
+    /// Recurses at most `depth` times, and not for a vector that stands last: messages nest that way.
+    fn values<'a>(&mut self, mut input: &'a [u8], mut count: usize, mut depth: usize) -> Option<&'a [u8]> {
+        self.elements = self.elements.checked_sub(count)?;
+        while let Some(left) = count.checked_sub(1) {
+            let (&tag, body) = input.split_first()?;
+            count = left;
+            if let Some(length) = plain_length(tag) {
+                input = body.get(length..)?;
+            } else if tag == tag::STRING || tag == tag::ENUM_VALUE {
+                let (rest, length) = varbyte(body).ok()?;
+                input = rest.get(length..)?;
+            } else if tag == tag::VECTOR {
+                let (inside, inner) = varbyte(body).ok()?;
+                let inner_depth = depth.checked_sub(1)?;
+                if left == 0 {
+                    self.elements = self.elements.checked_sub(inner)?;
+                    (input, count, depth) = (inside, inner, inner_depth);
+                } else {
+                    input = self.values(inside, inner, inner_depth)?;
+                }
+            } else if tag == tag::SET || tag == tag::TABLE {
+                input = self.sorted(body, tag == tag::TABLE, depth.checked_sub(1)?)?;
+            } else {
+                // What is not valid whatever its bytes are.
+                (input, _) = head(input).ok()?;
+            }
+        }
+        Some(input)
+    }
+
+    /// As [`Walk::values`], behind the tag of a set or table.
+    fn sorted<'a>(&mut self, body: &'a [u8], is_table: bool, depth: usize) -> Option<&'a [u8]> {
+        let (mut input, count) = varbyte(body).ok()?;
+        let mut last: Option<&[u8]> = None;
+        for _ in 0..count {
+            let element = input;
+            input = self.values(element, 1, depth)?;
             if last.is_some_and(|mut last| compare(&mut last, &mut { element }) != Ordering::Less) {
                 return None;
             }
             last = Some(element);
+            if is_table {
+                input = self.values(input, 1, depth)?;
+            }
         }
-        if kind == Container::Table {
-            input = in_order(input, budget, depth)?;
-        }
+        Some(input)
     }
-    Some(input)
 }
 
 /// Compares the first values of two checked inputs in the order of [`crate::data::Value`], and

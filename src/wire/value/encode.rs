@@ -3,9 +3,9 @@
 use bytes::BufMut;
 
 use super::super::error::EncodeError;
-use super::super::prim::{put_blob, put_varbyte};
+use super::super::prim::put_varbyte;
 use super::real;
-use crate::data::{MAX_DEPTH, Value};
+use crate::data::{ByteString, MAX_DEPTH, Value};
 
 /// Appends a value to `out`, byte for byte as the reference writes it: sets and tables in
 /// order, lengths in their shortest form.
@@ -25,55 +25,164 @@ use crate::data::{MAX_DEPTH, Value};
 /// When a string or container is too long for its length field, or containers nest deeper than
 /// [`MAX_DEPTH`]. What was appended by then is no value.
 pub fn encode_value(value: &Value, out: &mut impl BufMut) -> Result<(), EncodeError> {
-    put_value(value, out, 0)
-}
-
-/// Recurses at most [`MAX_DEPTH`] times.
-pub(in crate::wire) fn put_value(
-    value: &Value,
-    out: &mut impl BufMut,
-    depth: usize,
-) -> Result<(), EncodeError> {
-    out.put_u8(value.tag());
-    match value {
-        Value::None => {}
-        Value::Boolean(x) => out.put_u8(u8::from(*x)),
-        Value::Count(x) => out.put_u64(*x),
-        Value::Integer(x) => out.put_i64(*x),
-        Value::Real(x) => out.put_u64(real::pack(*x)),
-        Value::String(x) => put_blob(out, "string", x.as_bytes())?,
-        Value::Address(x) => out.put_slice(x.as_bytes()),
-        Value::Subnet(x) => {
-            out.put_slice(x.network().as_bytes());
-            out.put_u8(x.wire_length());
-        }
-        Value::Port(x) => {
-            out.put_u16(x.number);
-            out.put_u8(x.protocol.to_wire());
-        }
-        Value::Timestamp(x) => out.put_i64(x.as_nanos()),
-        Value::Timespan(x) => out.put_i64(x.as_nanos()),
-        Value::EnumValue(x) => put_blob(out, "enum value", x.as_bytes())?,
-        Value::Set(x) => put_all(x.as_slice(), out, depth)?,
-        Value::Table(x) => {
-            let depth = inside(depth)?;
-            put_varbyte(out, "table", x.len())?;
-            for (key, value) in x {
-                put_value(key, out, depth)?;
-                put_value(value, out, depth)?;
-            }
-        }
-        Value::Vector(x) => put_all(x, out, depth)?,
+    let mut stage = Stage { out, bytes: [0; STAGE], error: None };
+    if let Some(used) = stage.one(value, 0, 0) {
+        stage.flush(used);
     }
-    Ok(())
+    stage.error.map_or(Ok(()), Err)
 }
 
-fn put_all(values: &[Value], out: &mut impl BufMut, depth: usize) -> Result<(), EncodeError> {
-    let depth = inside(depth)?;
-    put_varbyte(out, "container", values.len())?;
-    values.iter().try_for_each(|value| put_value(value, out, depth))
+/// How much is gathered at a time: most messages whole.
+const STAGE: usize = 512;
+
+/// The longest varbyte of 32 bits.
+const MAX_VARBYTE: usize = 5;
+
+/// Gathers small pieces, each of which would cost the output more than it is long.
+///
+/// How much of it is used is handed from call to call, and stays in a register all the way; so does what a call
+/// returns, which is `None` when there is an error.
+struct Stage<'a, B> {
+    out: &'a mut B,
+    bytes: [u8; STAGE],
+    error: Option<EncodeError>,
 }
 
-fn inside(depth: usize) -> Result<usize, EncodeError> {
-    if depth < MAX_DEPTH { Ok(depth.saturating_add(1)) } else { Err(EncodeError::TooDeep) }
+impl<B: BufMut> Stage<'_, B> {
+    #[inline(always)]
+    fn one(&mut self, value: &Value, used: usize, depth: usize) -> Option<usize> {
+        let tag = value.tag();
+        Some(match value {
+            Value::None => self.put(used, &[tag]),
+            Value::Boolean(x) => self.put_body(used, tag, [u8::from(*x)]),
+            Value::Count(x) => self.put_body(used, tag, x.to_be_bytes()),
+            Value::Integer(x) => self.put_body(used, tag, x.to_be_bytes()),
+            Value::Real(x) => self.put_body(used, tag, real::pack(*x).to_be_bytes()),
+            Value::String(x) => self.put_text(used, tag, "string", x)?,
+            Value::Address(x) => self.put_body(used, tag, *x.as_bytes()),
+            Value::Subnet(x) => {
+                let used = self.put_body(used, tag, *x.network().as_bytes());
+                self.put(used, &[x.wire_length()])
+            }
+            Value::Port(x) => {
+                let used = self.put_body(used, tag, x.number.to_be_bytes());
+                self.put(used, &[x.protocol.to_wire()])
+            }
+            Value::Timestamp(x) => self.put_body(used, tag, x.as_nanos().to_be_bytes()),
+            Value::Timespan(x) => self.put_body(used, tag, x.as_nanos().to_be_bytes()),
+            Value::EnumValue(x) => self.put_text(used, tag, "enum value", x)?,
+            Value::Set(x) => {
+                let used = self.put_length(used, tag, "set", x.len())?;
+                self.all(x.as_slice(), used, depth)?
+            }
+            Value::Table(x) => {
+                let used = self.put_length(used, tag, "table", x.len())?;
+                self.pairs(x.as_slice(), used, depth)?
+            }
+            Value::Vector(x) => {
+                let used = self.put_length(used, tag, "vector", x.len())?;
+                self.all(x, used, depth)?
+            }
+        })
+    }
+
+    /// What stands in a container inside `depth` others. Recurses at most [`MAX_DEPTH`] times.
+    fn all(&mut self, values: &[Value], mut used: usize, depth: usize) -> Option<usize> {
+        let depth = self.inside(depth)?;
+        for value in values {
+            used = self.one(value, used, depth)?;
+        }
+        Some(used)
+    }
+
+    /// Recurses at most [`MAX_DEPTH`] times.
+    fn pairs(&mut self, pairs: &[(Value, Value)], mut used: usize, depth: usize) -> Option<usize> {
+        let depth = self.inside(depth)?;
+        for (key, value) in pairs {
+            used = self.one(key, used, depth)?;
+            used = self.one(value, used, depth)?;
+        }
+        Some(used)
+    }
+
+    #[inline]
+    fn inside(&mut self, depth: usize) -> Option<usize> {
+        if depth >= MAX_DEPTH {
+            self.error = Some(EncodeError::TooDeep);
+            return None;
+        }
+        depth.checked_add(1)
+    }
+
+    #[inline(always)]
+    fn put(&mut self, used: usize, piece: &[u8]) -> usize {
+        let end = used.saturating_add(piece.len());
+        match self.bytes.get_mut(used..end) {
+            Some(room) => {
+                room.copy_from_slice(piece);
+                end
+            }
+            None => self.put_beyond(used, piece),
+        }
+    }
+
+    #[inline(never)]
+    fn put_beyond(&mut self, used: usize, piece: &[u8]) -> usize {
+        self.flush(used);
+        self.out.put_slice(piece);
+        0
+    }
+
+    fn flush(&mut self, used: usize) {
+        self.out.put_slice(self.bytes.get(..used).unwrap_or_default());
+    }
+
+    /// A tag and a body, which are not put together elsewhere first: reading back what was just written in smaller
+    /// pieces stalls the processor for longer than all the rest takes.
+    #[inline(always)]
+    fn put_body<const N: usize>(&mut self, used: usize, tag: u8, body: [u8; N]) -> usize {
+        let room = self.bytes.get_mut(used..).and_then(<[u8]>::split_first_mut);
+        if let Some((tag_room, rest)) = room
+            && let Some(body_room) = rest.first_chunk_mut()
+        {
+            (*tag_room, *body_room) = (tag, body);
+            return used.saturating_add(N).saturating_add(1);
+        }
+        let used = self.put_beyond(used, &[tag]);
+        self.put(used, &body)
+    }
+
+    #[inline(always)]
+    fn put_length(&mut self, used: usize, tag: u8, what: &'static str, length: usize) -> Option<usize> {
+        match u8::try_from(length) {
+            Ok(short @ ..0x80) => Some(self.put_body(used, tag, [short])),
+            _ => self.put_long_length(used, tag, what, length),
+        }
+    }
+
+    #[inline(never)]
+    fn put_long_length(&mut self, used: usize, tag: u8, what: &'static str, length: usize) -> Option<usize> {
+        let mut digits = [0; MAX_VARBYTE];
+        let mut room = digits.as_mut_slice();
+        if let Err(error) = put_varbyte(&mut room, what, length) {
+            self.error = Some(error);
+            return None;
+        }
+        let unused = room.len();
+        let used = self.put(used, &[tag]);
+        Some(self.put(used, digits.get(..MAX_VARBYTE.saturating_sub(unused)).unwrap_or_default()))
+    }
+
+    #[inline(always)]
+    fn put_text(&mut self, used: usize, tag: u8, what: &'static str, text: &ByteString) -> Option<usize> {
+        let used = self.put_length(used, tag, what, text.len())?;
+        // A copy of a known size is no call.
+        if let Some((bytes, length)) = text.inline()
+            && let Some(room) = self.bytes.get_mut(used..).and_then(<[u8]>::first_chunk_mut)
+        {
+            *room = *bytes;
+            return Some(used.saturating_add(length));
+        }
+        Some(self.put(used, text.as_bytes()))
+    }
 }

@@ -18,7 +18,6 @@ pub use check::check_value;
 pub use encode::encode_value;
 pub use own::decode_value;
 
-pub(super) use encode::put_value;
 pub(super) use own::value;
 
 #[cfg(test)]
@@ -41,6 +40,7 @@ impl Budget {
     }
 
     /// Takes one value out of the allowance.
+    #[inline]
     fn spend<'a>(&mut self, input: &'a [u8]) -> Parsed<'a, ()> {
         match self.elements.checked_sub(1) {
             Some(left) => {
@@ -52,6 +52,7 @@ impl Budget {
     }
 
     /// Goes into a container that stands inside `depth` others and says it has `count` parts.
+    #[inline]
     fn enter<'a>(&self, input: &'a [u8], depth: usize, count: usize) -> Parsed<'a, usize> {
         if depth >= self.limits.max_depth {
             return fail(input, DecodeReason::TooDeep { limit: self.limits.max_depth });

@@ -3,12 +3,13 @@
 use super::super::error::{DecodeError, DecodeReason, Parsed, fail, finish, within};
 use super::super::limits::Limits;
 use super::Budget;
+use super::borrow::fill;
 use super::head::{Container, Head, head};
 use crate::data::{Set, Step, Table, Value};
 
-/// How many elements room is made for when the first has been read. A count is only a claim, and
+/// How many elements places are made for before any has been read. A count is only a claim, and
 /// claims nest.
-const FIRST_CAPACITY: usize = 64;
+const FIRST_PLACES: usize = 64;
 
 /// Decodes `bytes`, which have to be exactly one value.
 ///
@@ -21,63 +22,104 @@ pub fn decode_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError>
 
 /// One value at the start of `input`.
 pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<'a, Value> {
-    nested(input, budget, 0)
+    let mut value = Value::None;
+    let (rest, ()) = nested(input, budget, 0, &mut value)?;
+    Ok((rest, value))
+}
+
+/// Reads one value into its place, which holds none yet. What is put together elsewhere and then moved stalls the
+/// processor for longer than all the rest takes.
+///
+/// Inlined into the loops over elements, most of which are scalars.
+#[inline(always)]
+fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize, place: &mut Value) -> Parsed<'a, ()> {
+    budget.spend(start)?;
+    let (inside, kind, count) = match head(start)? {
+        (rest, Head::Scalar(scalar)) => {
+            scalar.put_scalar(place);
+            return Ok((rest, ()));
+        }
+        (inside, Head::Container(kind, count)) => (inside, kind, count),
+    };
+    let (inside, depth) = budget.enter(inside, depth, count)?;
+    match kind {
+        Container::Vector => {
+            fill(place, Value::Vector(Vec::new()));
+            match place {
+                Value::Vector(place) => elements(inside, count, budget, depth, Step::VectorElement, place),
+                _ => Ok((inside, ())),
+            }
+        }
+        Container::Set => {
+            let mut distinct = Vec::new();
+            let read = elements(inside, count, budget, depth, Step::SetElement, &mut distinct)?;
+            match Set::from_distinct(distinct) {
+                Some(set) => *place = Value::Set(set),
+                None => return fail(start, DecodeReason::DuplicateElement),
+            }
+            Ok(read)
+        }
+        Container::Table => {
+            let mut distinct = Vec::new();
+            let read = pairs(inside, count, budget, depth, &mut distinct)?;
+            match Table::from_distinct(distinct) {
+                Some(table) => *place = Value::Table(table),
+                None => return fail(start, DecodeReason::DuplicateKey),
+            }
+            Ok(read)
+        }
+    }
 }
 
 /// Recurses at most `max_depth` times.
-fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize) -> Parsed<'a, Value> {
-    budget.spend(start)?;
-    let (input, head) = head(start)?;
-    let (kind, count) = match head {
-        Head::Scalar(scalar) => return Ok((input, scalar.to_value())),
-        Head::Container(kind, count) => (kind, count),
-    };
-    let (mut input, depth) = budget.enter(input, depth, count)?;
-    let value = match kind {
-        Container::Vector | Container::Set => {
-            let mut elements = Vec::new();
-            for index in 0..count {
-                let step = match kind {
-                    Container::Set => Step::SetElement(index),
-                    _ => Step::VectorElement(index),
-                };
-                let (rest, element) = nested(input, budget, depth).map_err(within(step))?;
-                make_room(&mut elements, count);
-                elements.push(element);
-                input = rest;
-            }
-            if kind == Container::Vector {
-                Value::Vector(elements)
-            } else {
-                match Set::from_distinct(elements) {
-                    Some(set) => Value::Set(set),
-                    None => return fail(start, DecodeReason::DuplicateElement),
-                }
-            }
+fn elements<'a>(
+    mut input: &'a [u8],
+    count: usize,
+    budget: &mut Budget,
+    depth: usize,
+    step: fn(usize) -> Step,
+    elements: &mut Vec<Value>,
+) -> Parsed<'a, ()> {
+    while let Some(places) = places(elements, count) {
+        for (index, element) in places {
+            (input, ()) =
+                nested(input, budget, depth, element).map_err(|fault| within(step(index))(fault))?;
         }
-        Container::Table => {
-            let mut pairs = Vec::new();
-            for index in 0..count {
-                let (rest, key) = nested(input, budget, depth).map_err(within(Step::TableKey(index)))?;
-                let (rest, value) = nested(rest, budget, depth).map_err(within(Step::TableValue(index)))?;
-                make_room(&mut pairs, count);
-                pairs.push((key, value));
-                input = rest;
-            }
-            match Table::from_distinct(pairs) {
-                Some(table) => Value::Table(table),
-                None => return fail(start, DecodeReason::DuplicateKey),
-            }
-        }
-    };
-    Ok((input, value))
+    }
+    Ok((input, ()))
 }
 
-/// Makes room for the next one of `count` elements: as much again as there is, but never more than
-/// `count` in all, so that a finished container is as large as it has to be.
-fn make_room<T>(elements: &mut Vec<T>, count: usize) {
-    if elements.len() == elements.capacity() {
-        let left = count.saturating_sub(elements.len());
-        elements.reserve_exact(elements.len().max(FIRST_CAPACITY).min(left));
+/// Recurses at most `max_depth` times.
+fn pairs<'a>(
+    mut input: &'a [u8],
+    count: usize,
+    budget: &mut Budget,
+    depth: usize,
+    pairs: &mut Vec<(Value, Value)>,
+) -> Parsed<'a, ()> {
+    while let Some(places) = places(pairs, count) {
+        for (index, (key, value)) in places {
+            (input, ()) =
+                nested(input, budget, depth, key).map_err(|fault| within(Step::TableKey(index))(fault))?;
+            (input, ()) = nested(input, budget, depth, value)
+                .map_err(|fault| within(Step::TableValue(index))(fault))?;
+        }
     }
+    Ok((input, ()))
+}
+
+/// Makes places for the next ones of `count` elements: for as many again as there are, but never more than
+/// `count` in all, so that a finished container is as large as it has to be. `None` when all are there.
+#[inline(always)]
+fn places<T: Default>(elements: &mut Vec<T>, count: usize) -> Option<impl Iterator<Item = (usize, &mut T)>> {
+    let filled = elements.len();
+    let left = count.checked_sub(filled).filter(|left| *left > 0)?;
+    if filled == 0 {
+        *elements = (0..FIRST_PLACES.min(left)).map(|_| T::default()).collect();
+    } else {
+        let more = filled.min(left);
+        elements.reserve_exact(more);
+        elements.resize_with(filled.saturating_add(more), T::default);
+    }
+    Some(elements.iter_mut().enumerate().skip(filled))
 }
