@@ -19,7 +19,7 @@ pub use agent::{Agent, MAX_NODE_NAME, MAX_NODES, Outcome};
 pub use events::{DispatchRequest, DispatchResponse, NodeMessage, NotifyNodeHello};
 pub use json_text::{InvalidJson, JsonText};
 #[cfg(feature = "net")]
-pub use node::{Handler, MAX_DISPATCHES, Node, NodeEvent, NodeEvents};
+pub use node::{Dispatch, Handler, MAX_DISPATCHES, Node, NodeEvent, NodeEvents};
 pub use result::ManagementResult;
 pub use values::{InvalidValues, Values};
 

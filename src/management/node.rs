@@ -20,18 +20,28 @@ use crate::zeek::{self, Event};
 /// How many dispatches a node works on at once. Further ones are answered with a failure.
 pub const MAX_DISPATCHES: usize = 1024;
 
-/// What a node does with a dispatch: any `async fn(action, args) -> Result<data, failure text>`.
+/// One request to a node, as an agent made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dispatch {
+    /// The peer that it came from.
+    pub peer: EndpointId,
+    /// The agent's name for it.
+    pub reqid: String,
+    /// What to run.
+    pub action: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+/// What a node does with a dispatch: any `async fn(action, args) -> Result<data, failure text>` will do.
 pub trait Handler: Send + Sync + 'static {
     /// Runs one action. The answer is data, or the text of a failure;
     /// [`failure::unknown_dispatch`] is Zeek's text for an action that is not known.
     ///
     /// A handler that panics is answered for with a failure. One that takes longer than
     /// the node's budget ([`REQUEST_TIMEOUT`], if nothing else was said) is stopped and not answered for: the agent has forgotten the request.
-    fn dispatch(
-        &self,
-        action: String,
-        args: Vec<String>,
-    ) -> impl Future<Output = Result<Option<JsonText>, String>> + Send;
+    fn dispatch(&self, dispatch: Dispatch) -> impl Future<Output = Result<Option<JsonText>, String>> + Send;
 }
 
 impl<F, A> Handler for F
@@ -39,19 +49,15 @@ where
     F: Fn(String, Vec<String>) -> A + Send + Sync + 'static,
     A: Future<Output = Result<Option<JsonText>, String>> + Send,
 {
-    fn dispatch(
-        &self,
-        action: String,
-        args: Vec<String>,
-    ) -> impl Future<Output = Result<Option<JsonText>, String>> + Send {
-        self(action, args)
+    fn dispatch(&self, dispatch: Dispatch) -> impl Future<Output = Result<Option<JsonText>, String>> + Send {
+        self(dispatch.action, dispatch.args)
     }
 }
 
 /// Answers `get_id_value` as a Zeek node with these variables.
 impl Handler for Values {
-    async fn dispatch(&self, action: String, args: Vec<String>) -> Result<Option<JsonText>, String> {
-        Values::dispatch(self, &action, &args)
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, String> {
+        Values::dispatch(self, &dispatch.action, &dispatch.args)
     }
 }
 
@@ -266,15 +272,15 @@ impl<H: Handler> Shared<H> {
         deadline: Option<Instant>,
     ) {
         let reqid = request.reqid;
-        let mut action = request.action.into_iter();
-        let Some(name) = action.next() else {
+        let mut words = request.action.into_iter();
+        let Some(action) = words.next() else {
             self.answer(peer, ManagementResult::failure(reqid, &self.name, failure::NO_ACTION)).await;
             return;
         };
         // A task of its own, so that a panic ends there.
         let shared = self.clone();
-        let args = action.collect();
-        let mut running = tokio::spawn(async move { shared.handler.dispatch(name, args).await });
+        let dispatch = Dispatch { peer, reqid: reqid.clone(), action, args: words.collect() };
+        let mut running = tokio::spawn(async move { shared.handler.dispatch(dispatch).await });
         let done = tokio::select! {
             // An answer that is ready at the last moment is late.
             biased;

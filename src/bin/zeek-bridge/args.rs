@@ -10,6 +10,7 @@ use zeek_bridge::data::Topic;
 
 use crate::decode::DecodeArgs;
 use crate::exit;
+use crate::node::ProgramArgs;
 use crate::run::RunArgs;
 use crate::status::StatusArgs;
 use crate::tls::{CertificateArgs, TlsArgs};
@@ -63,15 +64,17 @@ pub(crate) enum Command {
     /// Be a node of a cluster
     ///
     /// Says hello to every agent that it peers with, and answers its dispatches as a Zeek node with the variables of
-    /// --values does. With --connect, it goes on trying until it is stopped by SIGINT or SIGTERM; stderr says why
-    /// it cannot connect.
+    /// --values does, or as --exec or --stdio let a program of yours do. With --connect, it goes on trying until it is stopped
+    /// by SIGINT or SIGTERM; stderr says why it cannot connect. Without --connect and --listen, it connects to
+    /// ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as they are for Zeek's Management framework.
     #[command(after_help = exit::HELP)]
     Node(NodeArgs),
     /// Be an agent for one request
     ///
     /// Waits for the nodes to say hello, asks them to run ACTION, and prints one JSON line per answer: "node",
     /// "success", "data" (JSON, or null) and "error" (a text, or null). That a node answers with a failure is an
-    /// answer, and no failure of this command; that one does not answer is (exit code 5).
+    /// answer, and no failure of this command; that one does not answer is (exit code 5). Without --connect and --listen, it
+    /// listens at ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
     #[command(after_help = exit::HELP)]
     Dispatch(DispatchArgs),
     /// Print every message whose topic starts with one of the prefixes
@@ -160,12 +163,14 @@ pub(crate) struct CheckArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// The node's name in the cluster, such as worker-01
-    #[arg(long, value_name = "NAME", value_parser = node_name)]
+    #[arg(long, value_name = "NAME", value_parser = own_name, env = "CLUSTER_NODE")]
     pub(crate) name: String,
     /// What get_id_value answers: a JSON object from identifiers to values, such as {"Cluster::node": "worker-01"};
     /// any other is an "unknown id", as all are without this option
     #[arg(long, value_name = "FILE.json")]
     pub(crate) values: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) program: ProgramArgs,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
 }
@@ -286,6 +291,10 @@ fn node_name(text: &str) -> Result<String, String> {
         return Err("give a name without control characters, such as worker-01".into());
     }
     Ok(text.to_owned())
+}
+
+fn own_name(text: &str) -> Result<String, String> {
+    node_name(text).map_err(|error| format!("{error}, to --name or in CLUSTER_NODE"))
 }
 
 fn count(text: &str) -> Result<u64, String> {

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Agent, ManagementResult, Outcome, REQUEST_TIMEOUT};
 
 use crate::args::DispatchArgs;
+use crate::environment;
 use crate::exit::Failure;
 use crate::network::{self, Network, Persistence};
 use crate::output::{Object, Output};
@@ -20,7 +21,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
         nodes: args.nodes.into_iter().collect(),
         deadline: Instant::now().checked_add(args.timeout.0).unwrap_or_else(Instant::now),
     };
-    let network = Network::new(args.network)?;
+    let network = Network::new(environment::as_agent(args.network)?)?;
     let endpoint = network::endpoint()?;
     let agent = Agent::start(endpoint.clone()).await;
     let ask = async {

@@ -9,6 +9,7 @@ mod decode;
 mod demo;
 mod dispatch;
 mod encode;
+mod environment;
 mod exit;
 mod handover;
 mod input;
@@ -30,12 +31,13 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use args::{Cli, Command};
-use clap::Parser;
+use clap::FromArgMatches;
 use exit::Failure;
 use zeek_bridge::bridge::config::LogFormat;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = environment::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // The configuration of a bridge says how to log.
     let log = if matches!(cli.command, Command::Run(_)) {
         Ok(())

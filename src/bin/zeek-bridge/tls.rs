@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Where a passphrase may be that is in no file.
-const PASSPHRASE_VARIABLE: &str = "ZEEK_BRIDGE_PASSPHRASE";
+pub(crate) const PASSPHRASE_VARIABLE: &str = "ZEEK_BRIDGE_PASSPHRASE";
 
 #[derive(Debug, Args)]
 pub(crate) struct TlsArgs {

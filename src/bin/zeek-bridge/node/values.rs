@@ -1,35 +1,17 @@
-//! `node`: stands in for a node of a cluster.
+//! The variables that a node answers for, from a file.
 
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::io::Read;
 use std::path::Path;
 
-use zeek_bridge::management::{Node, NodeEvent, NodeEvents, Values};
+use zeek_bridge::management::Values;
 
-use crate::args::NodeArgs;
 use crate::exit::Failure;
 use crate::input;
-use crate::network::{self, Network, Persistence};
-use crate::signals::Signals;
 
-pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
-    let mut signals = Signals::new()?;
-    let values = args.values.as_deref().map_or_else(|| Ok(Values::default()), read)?;
-    let network = Network::new(args.network)?;
-    let endpoint = network::endpoint()?;
-    let node = Node::start(endpoint.clone(), args.name, values).await;
-    tokio::spawn(log(node.events()));
-    let started = network.start(&endpoint, Persistence::Persistent).await;
-    if started.is_ok() {
-        signals.next().await;
-    }
-    node.stop().await;
-    network::leave(&endpoint, &mut signals).await;
-    started
-}
-
-fn read(file: &Path) -> Result<Values, Failure> {
+/// Reads a JSON object from identifiers to values.
+pub(super) fn read(file: &Path) -> Result<Values, Failure> {
     let name = file.display();
     let failed = |error: &dyn Display| Failure::failed(format!("{name}: {error}"));
     let mut bytes = Vec::new();
@@ -81,21 +63,6 @@ fn repeated(text: &str) -> Option<String> {
         }
     }
     None
-}
-
-async fn log(mut events: NodeEvents) {
-    while let Some(event) = events.recv().await {
-        match event {
-            NodeEvent::Request { peer, request } => {
-                tracing::info!(%peer, reqid = request.reqid, action = ?request.action, "asked");
-            }
-            NodeEvent::Answered { peer, result } => {
-                tracing::info!(%peer, reqid = result.reqid(), success = result.is_success(), "answered");
-            }
-            // The library tells of the others.
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,69 @@
+//! What Zeek's own environment says, where no option does.
+
+use std::env;
+
+use clap::{Command, CommandFactory};
+use zeek_bridge::bridge::config::host_port;
+
+use crate::args::{Cli, HostPort, NetworkArgs};
+use crate::exit::Failure;
+
+const ADDRESS: &str = "ZEEK_AGENT_ADDR";
+const PORT: &str = "ZEEK_AGENT_PORT";
+
+/// Zeek's `Management::default_address`.
+const DEFAULT_ADDRESS: &str = "127.0.0.1";
+/// Zeek's `Management::Agent::default_port`.
+const DEFAULT_PORT: &str = "2151";
+
+/// The command line, in which agent and node need not be told where they meet if the environment says so.
+pub(crate) fn command() -> Command {
+    let command = Cli::command();
+    if [ADDRESS, PORT].into_iter().all(|name| set(name).is_none()) {
+        return command;
+    }
+    ["node", "dispatch"].into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| command.mut_group("Place", |place| place.required(false)))
+    })
+}
+
+/// For a node: it connects to the agent, unless something else is said.
+pub(crate) fn to_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
+    if args.place.connect.is_none() && args.place.listen.is_none() {
+        args.place.connect = agent()?;
+    }
+    Ok(args)
+}
+
+/// For an agent: it listens, unless something else is said.
+pub(crate) fn as_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
+    if args.place.connect.is_none() && args.place.listen.is_none() {
+        args.place.listen = agent()?;
+    }
+    Ok(args)
+}
+
+/// Where Zeek's Management agent listens.
+fn agent() -> Result<Option<HostPort>, Failure> {
+    let (address, port) = (set(ADDRESS), set(PORT));
+    if address.is_none() && port.is_none() {
+        return Ok(None);
+    }
+    let address = address.as_deref().unwrap_or(DEFAULT_ADDRESS);
+    let port = port.as_deref().unwrap_or(DEFAULT_PORT);
+    let number = port.strip_suffix("/tcp").unwrap_or(port);
+    if number.parse::<u16>().is_err() {
+        return Err(Failure::usage(format!("{PORT} is {port:?}; set it to a port, such as 2151/tcp")));
+    }
+    let place =
+        if address.contains(':') { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
+    host_port(&place).map_err(|error| {
+        Failure::usage(format!("{ADDRESS} is {address:?}; set it to a host name or an address ({error})"))
+    })?;
+    Ok(Some(HostPort(place)))
+}
+
+/// Empty is as good as not set, as for Zeek.
+fn set(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
