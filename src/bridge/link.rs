@@ -16,7 +16,8 @@ use super::relay::LinkRelay;
 use super::table::Table;
 use super::untold::Untold;
 use crate::data::{EndpointId, Filter};
-use crate::endpoint::{Blocked, Endpoint, Listener, Peer, Relay};
+use crate::endpoint::{Blocked, Endpoint, Forwarded, Listener, Peer, Relay};
+use crate::net::Frames;
 use crate::net::tls::Tls;
 use crate::wire::{Envelope, Limits};
 
@@ -180,6 +181,23 @@ impl Link {
             None => whom.forward(&self.endpoint, envelope, since),
             Some(faults) => faults.send(&self.endpoint, envelope, since, whom),
         }
+    }
+
+    /// Whether messages meet a fate here, each its own.
+    pub(super) fn is_chaotic(&self) -> bool {
+        self.chaos.is_some()
+    }
+
+    /// As [`Link::send`], of messages that were written in this link's name and go where `like` goes. Without chaos.
+    pub(super) fn send_frames(
+        &self,
+        frames: &Frames,
+        like: &Envelope,
+        whom: Whom,
+        forwarded: &mut Forwarded,
+    ) {
+        let choose = |peer: &Peer| whom.includes(peer);
+        self.endpoint.forward_frames(frames, like.receiver, &like.topic, choose, forwarded);
     }
 
     /// Tells a peer something where nobody can be kept waiting until it has room for that.

@@ -5,6 +5,7 @@
 //! its header and as much of its payload as the rules ask for, and pushed into the queues of the peers it goes to; its
 //! payload is passed on as it came. The events of the node API are followed besides: see [`nodes`].
 
+mod bundle;
 mod chaos;
 pub mod config;
 mod link;

@@ -112,7 +112,7 @@ impl LinkRelay {
                 let _ = gate.judge(hello, link.limits(), |to, rule| {
                     if to == self.slot {
                         passes = true;
-                        table.passed(rule);
+                        table.passed(rule, 1);
                     }
                 });
             }
@@ -157,7 +157,7 @@ impl Passing<'_> {
         let mut blocked = Vec::new();
         for peering in peerings {
             if let (Some(link), Some(rule)) = (self.table.link(peering.link), self.rule_to(peering.link)) {
-                self.table.passed(rule);
+                self.table.passed(rule, 1);
                 blocked.extend(link.send(&self.envelope, self.since, Whom::One(peering.peer)));
             }
         }

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::bundle::Bundle;
 use super::link::Whom;
 use super::nodes::{Nodes, PeeringKey};
 use super::refusals::Refusals;
 use super::table::Table;
 use crate::data::Filter;
 use crate::endpoint::{Blocked, Peer, Relay};
+use crate::net::for_keeping;
 use crate::wire::{Envelope, INITIAL_TTL};
 
 /// What all links of a bridge have in common.
@@ -83,30 +85,48 @@ impl LinkRelay {
 }
 
 impl Relay for LinkRelay {
-    fn heard(&self, from: &Peer, envelope: Envelope, since: Option<Instant>) -> Vec<Blocked> {
+    fn heard(
+        &self,
+        from: &Peer,
+        messages: &mut dyn Iterator<Item = Envelope>,
+        since: Option<Instant>,
+    ) -> Vec<Blocked> {
         let table = self.core.table();
         let (Some(here), Some(gate)) = (table.link(self.slot), table.gate(self.slot, from)) else {
+            messages.for_each(drop);
             return Vec::new();
         };
+        let mut bundle = Bundle::new(&table, from, since);
         let mut to = Vec::new();
-        let judged = gate.judge(&envelope, here.limits(), |slot, rule| to.push((slot, rule)));
-        if let Some(refusal) = judged.refusal {
-            if let Some(rule) = refusal.rule {
-                table.refused(rule, &refusal);
+        while let Some(envelope) = messages.next() {
+            to.clear();
+            let judged = gate.judge(&envelope, here.limits(), |slot, rule| to.push((slot, rule)));
+            if let Some(refusal) = judged.refusal {
+                if let Some(rule) = refusal.rule {
+                    table.refused(rule, &refusal);
+                }
+                self.refuse(&table, refusal.reason.name(), from, || judged.detail().to_string());
             }
-            self.refuse(&table, refusal.reason.name(), from, || judged.detail().to_string());
+            if to.is_empty() {
+                continue;
+            }
+            let node = judged.node;
+            // No more hops than any message begins with, or a peer's could go around in a loop of bridges for long.
+            let envelope = Envelope { ttl: envelope.ttl.min(INITIAL_TTL).saturating_sub(1), ..envelope };
+            let Some(message) = node else {
+                bundle.add(envelope, &to, messages.size_hint().1.unwrap_or_default());
+                continue;
+            };
+            bundle.send();
+            let envelope = for_keeping(envelope);
+            let passing = Passing { table: &table, from, envelope, since, to: std::mem::take(&mut to) };
+            bundle.forwarded.blocked.extend(self.node_api(passing, message));
+            if !bundle.forwarded.blocked.is_empty() {
+                break;
+            }
         }
-        if to.is_empty() {
-            return Vec::new();
-        }
-        let node = judged.node;
-        // No more hops than any message begins with, or a peer's could go around in a loop of bridges for long.
-        let envelope = Envelope { ttl: envelope.ttl.min(INITIAL_TTL).saturating_sub(1), ..envelope };
-        let passing = Passing { table: &table, from, envelope, since, to };
-        match node {
-            Some(message) => self.node_api(passing, message),
-            None => passing.on(),
-        }
+        bundle.send();
+        bundle.forwarded.blocked
     }
 
     fn stands(&self, _: &Peer) {}
@@ -130,7 +150,7 @@ impl Passing<'_> {
         let mut blocked = Vec::new();
         for (slot, rule) in self.to {
             if let Some(link) = self.table.link(slot) {
-                self.table.passed(rule);
+                self.table.passed(rule, 1);
                 blocked.extend(link.send(&self.envelope, self.since, whom));
             }
         }

@@ -102,9 +102,9 @@ impl Table {
         self.slots.get(slot)?.as_ref()
     }
 
-    pub(super) fn passed(&self, rule: usize) {
+    pub(super) fn passed(&self, rule: usize, messages: usize) {
         if let Some((_, count)) = self.counts.get(rule) {
-            count.passed.fetch_add(1, Ordering::Relaxed);
+            count.passed.fetch_add(u64::try_from(messages).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
     }
 

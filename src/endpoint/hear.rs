@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::link::Link;
 use super::queue::Refused;
+use super::routes::Routes;
 use super::subscriber::Message;
 use crate::net::for_keeping;
 use crate::wire::{DecodeError, Envelope, EnvelopeType};
@@ -12,33 +13,46 @@ use crate::wire::{DecodeError, Envelope, EnvelopeType};
 const TIMED: u64 = 64;
 
 impl Link {
-    /// Gives a message to the relay, and to the subscribers that want it.
-    pub(super) fn hear(&mut self, envelope: Envelope) {
+    /// Gives this message, and those behind it that were read with it, to the relay and to the subscribers that want
+    /// them. What the relay does not take now stays where it is.
+    pub(super) fn hear(&mut self, first: Envelope) {
+        let Some((relay, peer)) = self.context.relay.clone().zip(self.peer.clone()) else {
+            let routes = self.context.hub.routes.borrow().clone();
+            let mut next = Some(first);
+            while let Some(envelope) = next {
+                self.receive(&routes, &envelope);
+                next = self.connection.next_message();
+            }
+            return;
+        };
+        // While somebody is blocked here, nothing is heard but what still came before the connection's end. For
+        // order's sake, what is blocked is then given up first.
+        self.blocked.clear();
+        let since = self.heard.is_multiple_of(TIMED).then(Instant::now);
+        let routes = self.context.hub.routes.borrow().clone();
+        self.blocked =
+            relay.heard(&peer, &mut Messages { first: Some(first), link: self, routes: &routes }, since);
+    }
+
+    /// Counts a message, and gives it to the subscribers; says whether it may be passed on.
+    fn receive(&mut self, routes: &Routes, envelope: &Envelope) -> bool {
         let stats = &self.context.stats;
         stats.received.one();
         stats.received_bytes.add(envelope.frame_length());
-        if envelope.topic.is_local() {
-            return;
+        let local = envelope.topic.is_local();
+        if !local {
+            self.deliver(routes, envelope);
         }
-        self.deliver(&envelope);
-        if let Some((relay, peer)) = self.context.relay.as_ref().zip(self.peer.as_ref()) {
-            // While somebody is blocked here, nothing is heard but what still came before the connection's end. For
-            // order's sake, what is blocked is then given up first.
-            self.blocked.clear();
-            let since = self.heard.is_multiple_of(TIMED).then(Instant::now);
-            self.heard = self.heard.wrapping_add(1);
-            self.blocked = relay.heard(peer, for_keeping(envelope), since);
-        }
+        !local
     }
 
     /// Gives a message to the subscribers that want it. It is checked first, so that they need
     /// not expect what cannot be decoded.
-    fn deliver(&mut self, envelope: &Envelope) {
+    fn deliver(&mut self, routes: &Routes, envelope: &Envelope) {
         let for_us = envelope.receiver.is_nil() || envelope.receiver == self.context.id;
         if envelope.kind != EnvelopeType::Data || !for_us {
             return;
         }
-        let routes = self.context.hub.routes.borrow().clone();
         let mut subscribers = routes.subscribers(&envelope.topic).peekable();
         if subscribers.peek().is_none() {
             return;
@@ -82,5 +96,31 @@ impl Link {
         let room = &self.room;
         self.blocked.retain_mut(|blocked| !blocked.retry(room));
         self.connection.pause(!self.blocked.is_empty());
+    }
+}
+
+/// The messages at hand, each received as it is taken.
+struct Messages<'a> {
+    first: Option<Envelope>,
+    link: &'a mut Link,
+    routes: &'a Routes,
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Envelope;
+
+    fn next(&mut self) -> Option<Envelope> {
+        loop {
+            let envelope = self.first.take().or_else(|| self.link.connection.next_message())?;
+            if self.link.receive(self.routes, &envelope) {
+                self.link.heard = self.link.heard.wrapping_add(1);
+                return Some(envelope);
+            }
+        }
+    }
+
+    /// At least none, and about as many as there are at hand.
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.link.connection.messages_at_hand().saturating_add(self.first.iter().len())))
     }
 }

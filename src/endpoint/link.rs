@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
 use super::hub::{Command, LinkId};
-use super::queue::{End, Outgoing, Popped, Queue};
+use super::queue::{End, Popped, Queue};
 use super::relay::Blocked;
 use super::routes::{Peer, PeeringId};
 use super::status::{LinkError, Status};
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Connection, ConnectionFault, Progress, Stream};
+use crate::net::{Connection, ConnectionFault, Frames, Progress, Stream};
 use crate::peering::{self, CloseReason, Event, Peering, Role, Side};
-use crate::wire::Envelope;
 
 /// How a connection ended.
 pub(super) struct LinkEnd {
@@ -221,7 +220,7 @@ impl Link {
         let standing = self.connection.peering().is_established();
         while standing && !self.leaving && !self.connection.is_backlogged() {
             match queue.try_pop() {
-                Popped::Message(Outgoing { envelope, heard }) => self.send(&envelope, heard),
+                Popped::Message(frames) => self.send(frames),
                 // The time for confirming a BYE begins when everything before it is written.
                 Popped::Ended(_) if self.connection.is_written() => self.leave(),
                 Popped::Empty | Popped::Ended(_) => break,
@@ -230,17 +229,15 @@ impl Link {
         None
     }
 
-    fn send(&mut self, envelope: &Envelope, heard: Option<Instant>) {
-        if let Err(error) = self.connection.send(envelope) {
-            tracing::debug!(address = %self.address, "a message was not sent: {error}");
+    fn send(&mut self, frames: Frames) {
+        let (messages, length) = (frames.messages(), frames.length());
+        if let Err(error) = self.connection.send_frames(frames) {
+            tracing::debug!(address = %self.address, messages, "not sent: {error}");
             return;
         }
-        if let Some(heard) = heard {
-            self.connection.time(heard);
-        }
         let stats = &self.context.stats;
-        stats.sent.one();
-        stats.sent_bytes.add(envelope.frame_length());
+        stats.sent.add(messages);
+        stats.sent_bytes.add(length);
     }
 
     fn leave(&mut self) {

@@ -41,7 +41,7 @@ pub(crate) use wanted::Wanted;
 #[cfg(feature = "bridge")]
 pub(crate) use {
     latency::Latency,
-    relay::{Blocked, PeerState},
+    relay::{Blocked, Forwarded, PeerState},
     routes::Peer,
 };
 
@@ -53,13 +53,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
+use crate::net::Frames;
 use crate::net::tls::{PeerIdentity, Tls};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use bucket::Bucket;
 use counters::Counters;
 use handshakes::Handshakes;
 use hub::{Command, HubHandle};
-use queue::{Outgoing, Refused};
+use queue::Refused;
 use routes::PeerRoute;
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
@@ -254,7 +255,7 @@ impl Endpoint {
         value: &Value,
     ) -> Result<usize, PublishError> {
         let envelope = self.envelope(receiver, topic, value)?;
-        Ok(self.push(&envelope, |_| true).await)
+        Ok(self.push(&envelope, |_| true).await?)
     }
 
     /// As [`Endpoint::publish`], but through this peer alone; the message is still for all who want
@@ -269,7 +270,7 @@ impl Endpoint {
         value: &Value,
     ) -> Result<bool, PublishError> {
         let envelope = self.envelope(EndpointId::NIL, topic, value)?;
-        Ok(self.push(&envelope, |route| route.peer.id == peer).await > 0)
+        Ok(self.push(&envelope, |route| route.peer.id == peer).await? > 0)
     }
 
     fn envelope(&self, receiver: EndpointId, topic: Topic, value: &Value) -> Result<Envelope, PublishError> {
@@ -282,11 +283,15 @@ impl Endpoint {
     }
 
     /// Pushes into the queues of the peers that want it and that `choose` takes; to those with room first.
-    async fn push(&self, envelope: &Envelope, choose: impl Fn(&PeerRoute) -> bool) -> usize {
+    async fn push(
+        &self,
+        envelope: &Envelope,
+        choose: impl Fn(&PeerRoute) -> bool,
+    ) -> Result<usize, EncodeError> {
         let routes = self.0.context.hub.routes.borrow().clone();
         let mut reached = 0usize;
         let mut full = Vec::new();
-        let message = Outgoing { envelope: envelope.clone(), heard: None };
+        let message = Frames::of(envelope, self.id())?;
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
             match route.queue.try_push(&message) {
                 Ok(()) => reached = reached.saturating_add(1),
@@ -305,7 +310,7 @@ impl Endpoint {
                 Err(Refused::Ended) => {}
             }
         }
-        reached
+        Ok(reached)
     }
 
     /// Follows who wants a topic, for the roles.

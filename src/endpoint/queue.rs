@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::wire::Envelope;
+use crate::net::Frames;
 
 /// How much may wait in one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,28 +17,49 @@ pub struct QueueLimits {
     pub bytes: usize,
 }
 
-/// What can wait in a queue: a message, and perhaps what is known of it.
+/// What can wait in a queue: a message, or several.
 pub(super) trait Item: Clone {
-    fn envelope(&self) -> &Envelope;
-}
+    /// How many messages these are.
+    fn messages(&self) -> usize;
 
-/// A message for a peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Outgoing {
-    pub(super) envelope: Envelope,
-    /// When it was heard, if its way through this process is measured.
-    pub(super) heard: Option<std::time::Instant>,
-}
+    /// What they take of [`QueueLimits::bytes`].
+    fn bytes(&self) -> usize;
 
-impl Item for Outgoing {
-    fn envelope(&self) -> &Envelope {
-        &self.envelope
+    /// Which memory is kept by keeping it, and how much that is. The memory of others is not to be kept for long.
+    fn keeps(&self) -> (usize, usize) {
+        (0, 0)
+    }
+
+    /// The same, in memory of its own.
+    fn detached(self) -> Self {
+        self
     }
 }
 
+impl Item for Frames {
+    fn messages(&self) -> usize {
+        self.messages()
+    }
+
+    fn bytes(&self) -> usize {
+        self.content()
+    }
+
+    fn keeps(&self) -> (usize, usize) {
+        self.keeps()
+    }
+
+    fn detached(self) -> Self {
+        self.detached()
+    }
+}
+
+/// How much more memory than twice its own bytes a queue may keep.
+const SHARED: usize = 512 * 1024;
+
 /// One queue, between many who push and one who pops.
 #[derive(Debug)]
-pub(super) struct Queue<T = Outgoing> {
+pub(super) struct Queue<T = Frames> {
     state: Mutex<State<T>>,
     limits: QueueLimits,
     filled: Notify,
@@ -48,7 +69,10 @@ pub(super) struct Queue<T = Outgoing> {
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<T>,
+    messages: usize,
     bytes: usize,
+    /// The memory that is kept, where items that follow each other share it counted once.
+    kept: usize,
     /// How many it had no room for.
     dropped: u64,
     /// Connections that are not read from until there is room here.
@@ -57,27 +81,42 @@ struct State<T> {
 }
 
 impl<T: Item> State<T> {
-    fn has_room(&self, message: &T, limits: &QueueLimits) -> bool {
-        let bytes = self.bytes.saturating_add(size(message.envelope()));
-        self.items.is_empty() || (self.items.len() < limits.messages && bytes <= limits.bytes)
+    fn has_room(&self, item: &T, limits: &QueueLimits) -> bool {
+        let (messages, bytes) = self.room(limits);
+        self.items.is_empty() || (item.messages() <= messages && item.bytes() <= bytes)
     }
 
-    /// As [`State::has_room`], with a quarter of the queue left to others.
-    fn has_room_to_spare(&self, message: &T, limits: &QueueLimits) -> bool {
-        let most = |limit: usize| limit.saturating_sub(limit / 4);
-        let limits = QueueLimits { messages: most(limits.messages), bytes: most(limits.bytes) };
-        self.has_room(message, &limits)
+    /// For how many messages there is room, and of how many bytes.
+    fn room(&self, limits: &QueueLimits) -> (usize, usize) {
+        (limits.messages.saturating_sub(self.messages), limits.bytes.saturating_sub(self.bytes))
     }
 
-    fn push(&mut self, message: T) {
-        self.bytes = self.bytes.saturating_add(size(message.envelope()));
-        self.items.push_back(message);
+    fn push(&mut self, item: T) {
+        self.messages = self.messages.saturating_add(item.messages());
+        self.bytes = self.bytes.saturating_add(item.bytes());
+        let most = self.bytes.saturating_mul(2).saturating_add(SHARED);
+        let item = if self.kept.saturating_add(item.keeps().1) > most { item.detached() } else { item };
+        let (memory, kept) = item.keeps();
+        if self.items.back().is_none_or(|last| last.keeps().0 != memory) {
+            self.kept = self.kept.saturating_add(kept);
+        }
+        self.items.push_back(item);
     }
 
     fn pop(&mut self) -> Option<T> {
-        let message = self.items.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(size(message.envelope()));
-        Some(message)
+        let item = self.items.pop_front()?;
+        self.popped(&item);
+        Some(item)
+    }
+
+    /// This was taken off the front.
+    fn popped(&mut self, item: &T) {
+        self.messages = self.messages.saturating_sub(item.messages());
+        self.bytes = self.bytes.saturating_sub(item.bytes());
+        let (memory, kept) = item.keeps();
+        if self.items.front().is_none_or(|next| next.keeps().0 != memory) {
+            self.kept = self.kept.saturating_sub(kept);
+        }
     }
 
     fn note_dropped(&mut self, count: usize) {
@@ -87,9 +126,45 @@ impl<T: Item> State<T> {
     /// Those who may go on now. They are all let go at once, when half of the queue is free, so that they need not
     /// wake for every message.
     fn unblocked(&mut self, limits: &QueueLimits) -> Vec<Arc<Notify>> {
-        let half_free = self.items.len() <= limits.messages / 2 && self.bytes <= limits.bytes / 2;
+        let half_free = self.messages <= limits.messages / 2 && self.bytes <= limits.bytes / 2;
         if half_free || self.items.is_empty() { std::mem::take(&mut self.blocked) } else { Vec::new() }
     }
+}
+
+impl State<Frames> {
+    /// Takes of these what there is room for; says whether there is any left.
+    fn take(&mut self, frames: &mut Frames, limits: &QueueLimits) -> bool {
+        let (messages, bytes) = self.room(limits);
+        if let Some(some) = frames.cut(messages, bytes) {
+            self.push(some);
+        }
+        if self.items.is_empty()
+            && let Some(one) = frames.cut(1, usize::MAX)
+        {
+            self.push(one);
+        }
+        frames.messages() > 0
+    }
+
+    /// Forgets the oldest message; says whether there was one.
+    fn drop_oldest(&mut self) -> bool {
+        let Some(front) = self.items.front_mut() else { return false };
+        let oldest = front.cut(1, usize::MAX);
+        if front.messages() == 0 {
+            self.items.pop_front();
+        }
+        if let Some(oldest) = &oldest {
+            self.popped(oldest);
+            self.note_dropped(1);
+        }
+        oldest.is_some()
+    }
+}
+
+/// With a quarter left to others.
+fn spared(limits: QueueLimits) -> QueueLimits {
+    let most = |limit: usize| limit.saturating_sub(limit / 4);
+    QueueLimits { messages: most(limits.messages), bytes: most(limits.bytes) }
 }
 
 /// Nothing more is taken in.
@@ -113,7 +188,7 @@ pub(super) enum Refused {
 
 /// What a pop gives.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Popped<T = Outgoing> {
+pub(super) enum Popped<T = Frames> {
     Message(T),
     Empty,
     Ended(End),
@@ -130,7 +205,15 @@ pub(super) struct Fill {
 
 impl<T: Item> Queue<T> {
     pub(super) fn new(limits: QueueLimits) -> Self {
-        let state = State { items: VecDeque::new(), bytes: 0, dropped: 0, blocked: Vec::new(), end: None };
+        let state = State {
+            items: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+            kept: 0,
+            dropped: 0,
+            blocked: Vec::new(),
+            end: None,
+        };
         Queue { state: Mutex::new(state), limits, filled: Notify::new(), emptied: Notify::new() }
     }
 
@@ -144,67 +227,29 @@ impl<T: Item> Queue<T> {
         self.offer(message, |state| state.has_room(message, &self.limits))
     }
 
-    /// As [`Queue::try_push`], but not past those who wait for room already, or they might wait for ever.
-    pub(super) fn try_push_behind(&self, message: &T) -> Result<(), Refused> {
-        self.offer(message, |state| state.blocked.is_empty() && state.has_room(message, &self.limits))
-    }
-
-    /// As [`Queue::try_push`], but leaves a quarter of the queue to others.
-    pub(super) fn try_push_sparingly(&self, message: &T) -> Result<(), Refused> {
-        self.offer(message, |state| state.has_room_to_spare(message, &self.limits))
-    }
-
-    /// As [`Queue::try_push`], or, if it is `sparing`, as [`Queue::try_push_sparingly`]; if there is no room, `room` is
-    /// told when to come again.
-    pub(super) fn try_push_or_wait(
-        &self,
-        message: &T,
-        sparing: bool,
-        room: &Arc<Notify>,
-    ) -> Result<(), Refused> {
-        self.offer(message, |state| {
-            let has_room = if sparing {
-                state.has_room_to_spare(message, &self.limits)
-            } else {
-                state.has_room(message, &self.limits)
-            };
-            if !has_room && !state.blocked.iter().any(|waiting| Arc::ptr_eq(waiting, room)) {
-                state.blocked.push(room.clone());
-            }
-            has_room
-        })
-    }
-
-    /// Takes a message, and drops the oldest that wait until there is room; says how many those were.
-    pub(super) fn push_out(&self, message: &T) -> Result<usize, Refused> {
-        let mut dropped = 0usize;
-        self.offer(message, |state| {
-            while !state.has_room(message, &self.limits) && state.pop().is_some() {
-                dropped = dropped.saturating_add(1);
-            }
-            state.note_dropped(dropped);
-            true
-        })?;
-        Ok(dropped)
-    }
-
     fn offer(&self, message: &T, makes_room: impl FnOnce(&mut State<T>) -> bool) -> Result<(), Refused> {
+        self.put(|state| makes_room(state).then(|| state.push(message.clone())).ok_or(Refused::Full))
+    }
+
+    /// Lets `put` take in something, and says so if it did.
+    fn put(&self, put: impl FnOnce(&mut State<T>) -> Result<(), Refused>) -> Result<(), Refused> {
         let mut state = self.state();
         if state.end.is_some() {
             return Err(Refused::Ended);
         }
-        if !makes_room(&mut state) {
-            return Err(Refused::Full);
-        }
-        state.push(message.clone());
+        let before = state.items.len();
+        let done = put(&mut state);
+        let filled = state.items.len() > before || done.is_ok();
         drop(state);
-        self.filled.notify_one();
-        Ok(())
+        if filled {
+            self.filled.notify_one();
+        }
+        done
     }
 
-    /// A message was not taken, and is lost.
-    pub(super) fn note_dropped(&self) {
-        self.state().note_dropped(1);
+    /// So many messages were not taken, and are lost.
+    pub(super) fn note_dropped(&self, messages: usize) {
+        self.state().note_dropped(messages);
     }
 
     /// Takes a message, and waits for room until `deadline` at most.
@@ -267,9 +312,9 @@ impl<T: Item> Queue<T> {
         if state.end.is_some() {
             return None;
         }
-        let items = std::mem::take(&mut state.items);
-        let dropped = items.len();
-        state.bytes = 0;
+        state.items = VecDeque::new();
+        let dropped = std::mem::take(&mut state.messages);
+        (state.bytes, state.kept) = (0, 0);
         state.note_dropped(dropped);
         state.end = Some(End::Overflowed { dropped });
         self.tell_end(state);
@@ -290,128 +335,68 @@ impl<T: Item> Queue<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.state().items.len()
+        self.state().messages
     }
 
     pub(super) fn fill(&self) -> Fill {
         let state = self.state();
-        Fill { messages: state.items.len(), bytes: state.bytes, dropped: state.dropped }
+        Fill { messages: state.messages, bytes: state.bytes, dropped: state.dropped }
     }
 }
 
-/// What a message takes of [`QueueLimits::bytes`].
-fn size(message: &Envelope) -> usize {
-    message.topic.as_bytes().len().saturating_add(message.payload.len())
+impl Queue<Frames> {
+    /// Takes what there is room for, and leaves the rest.
+    pub(super) fn try_push_some(&self, frames: &mut Frames) -> Result<(), Refused> {
+        self.put(|state| taken(!state.take(frames, &self.limits)))
+    }
+
+    /// As [`Queue::try_push_some`], but not past those who wait for room already, or they might wait for ever.
+    pub(super) fn try_push_behind(&self, frames: &mut Frames) -> Result<(), Refused> {
+        self.put(|state| taken(state.blocked.is_empty() && !state.take(frames, &self.limits)))
+    }
+
+    /// As [`Queue::try_push`], but leaves a quarter of the queue to others.
+    pub(super) fn try_push_sparingly(&self, message: &Frames) -> Result<(), Refused> {
+        self.offer(message, |state| state.has_room(message, &spared(self.limits)))
+    }
+
+    /// As [`Queue::try_push_some`], or, if it is `sparing`, with a quarter of the queue left to others; if there is no
+    /// room, `room` is told when to come again. Until then there is none for whoever has the same `room`.
+    pub(super) fn try_push_or_wait(
+        &self,
+        frames: &mut Frames,
+        sparing: bool,
+        room: &Arc<Notify>,
+    ) -> Result<(), Refused> {
+        self.put(|state| {
+            let limits = if sparing { spared(self.limits) } else { self.limits };
+            if state.blocked.iter().any(|waiting| Arc::ptr_eq(waiting, room)) {
+                return Err(Refused::Full);
+            }
+            if state.take(frames, &limits) {
+                state.blocked.push(room.clone());
+                return Err(Refused::Full);
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes them all, and drops the oldest that wait until there is room; says how many those were.
+    pub(super) fn push_out(&self, frames: &mut Frames) -> Result<usize, Refused> {
+        let mut dropped = 0usize;
+        self.put(|state| {
+            while state.take(frames, &self.limits) && state.drop_oldest() {
+                dropped = dropped.saturating_add(1);
+            }
+            Ok(())
+        })?;
+        Ok(dropped)
+    }
+}
+
+fn taken(all: bool) -> Result<(), Refused> {
+    if all { Ok(()) } else { Err(Refused::Full) }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::data::{EndpointId, Topic, Value};
-
-    fn message(text: &str) -> Outgoing {
-        let value = Value::String(text.into());
-        let envelope = Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap();
-        Outgoing { envelope, heard: None }
-    }
-
-    fn queue(messages: usize, bytes: usize) -> Queue {
-        Queue::new(QueueLimits { messages, bytes })
-    }
-
-    #[test]
-    fn a_queue_is_bounded_in_messages_and_bytes() {
-        let by_count = queue(2, 1000);
-        assert_eq!(by_count.try_push(&message("a")), Ok(()));
-        assert_eq!(by_count.try_push(&message("b")), Ok(()));
-        assert_eq!(by_count.try_push(&message("c")), Err(Refused::Full));
-        assert_eq!(by_count.try_pop(), Popped::Message(message("a")));
-        assert_eq!(by_count.try_push(&message("c")), Ok(()));
-        let by_bytes = queue(10, 20);
-        assert_eq!(by_bytes.try_push(&message(&"x".repeat(50))), Ok(()), "one alone is always taken");
-        assert_eq!(by_bytes.try_push(&message("b")), Err(Refused::Full));
-    }
-
-    #[test]
-    fn a_closed_queue_gives_what_it_has_and_an_overflowed_one_does_not() {
-        let closed = queue(2, 1000);
-        closed.try_push(&message("a")).unwrap();
-        closed.close();
-        assert_eq!(closed.try_push(&message("b")), Err(Refused::Ended));
-        assert_eq!(closed.try_pop(), Popped::Message(message("a")));
-        assert_eq!(closed.try_pop(), Popped::Ended(End::Closed));
-        let overflowed = queue(2, 1000);
-        overflowed.try_push(&message("a")).unwrap();
-        assert_eq!(overflowed.overflow(), Some(1));
-        assert_eq!(overflowed.overflow(), None, "only once");
-        assert_eq!(overflowed.try_pop(), Popped::Ended(End::Overflowed { dropped: 1 }));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_push_waits_for_room_but_not_for_ever() {
-        let queue = queue(1, 1000);
-        queue.try_push(&message("a")).unwrap();
-        let second = message("b");
-        let patience = || Instant::now() + Duration::from_secs(5);
-        assert_eq!(queue.push(&second, patience()).await, Err(Refused::Full));
-        let (pushed, popped) = tokio::join!(queue.push(&second, patience()), queue.pop());
-        assert_eq!((pushed, popped), (Ok(()), Some(message("a"))));
-        assert_eq!(queue.pop().await, Some(second));
-    }
-
-    #[test]
-    fn the_oldest_make_way_until_there_is_room() {
-        let queue = queue(3, 100);
-        for text in ["a", "b", "c"] {
-            assert_eq!(queue.push_out(&message(text)), Ok(0));
-        }
-        assert_eq!(queue.push_out(&message("d")), Ok(1));
-        assert_eq!(queue.push_out(&message(&"e".repeat(90))), Ok(2), "by bytes");
-        assert_eq!(queue.push_out(&message(&"f".repeat(1000))), Ok(2), "one alone is always taken");
-        assert_eq!(queue.fill(), Fill { messages: 1, bytes: 2 + 1000 + 3, dropped: 5 });
-        queue.close();
-        assert_eq!(queue.push_out(&message("g")), Err(Refused::Ended));
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_for_room_is_told_when_half_is_free_and_nobody_passes_by() {
-        let queue = queue(4, 1000);
-        let room = Arc::new(Notify::new());
-        for text in ["a", "b", "c", "d"] {
-            assert_eq!(queue.try_push_behind(&message(text)), Ok(()));
-        }
-        for _ in 0..2 {
-            assert_eq!(queue.try_push_or_wait(&message("e"), false, &room), Err(Refused::Full));
-        }
-        let told = || async { tokio::time::timeout(Duration::ZERO, room.notified()).await.is_ok() };
-        queue.try_pop();
-        assert!(!told().await);
-        assert_eq!(queue.try_push_behind(&message("f")), Err(Refused::Full), "there is room, but not for it");
-        queue.try_pop();
-        assert!(told().await);
-        assert!(!told().await, "once");
-        assert_eq!(queue.try_push_or_wait(&message("e"), false, &room), Ok(()));
-        assert_eq!(queue.try_push_behind(&message("f")), Ok(()));
-        assert_eq!(queue.try_push_or_wait(&message("g"), false, &room), Err(Refused::Full));
-        queue.close();
-        assert!(told().await);
-        assert_eq!(queue.try_push_or_wait(&message("g"), false, &room), Err(Refused::Ended));
-    }
-
-    #[tokio::test]
-    async fn whoever_is_sparing_leaves_a_quarter_to_others() {
-        let queue = queue(8, 1000);
-        let room = Arc::new(Notify::new());
-        while queue.try_push_sparingly(&message("a")).is_ok() {}
-        assert_eq!(queue.len(), 6);
-        assert_eq!(queue.try_push_or_wait(&message("b"), true, &room), Err(Refused::Full));
-        assert_eq!(queue.try_push(&message("c")), Ok(()));
-        for _ in 0..3 {
-            queue.try_pop();
-        }
-        tokio::time::timeout(Duration::ZERO, room.notified()).await.unwrap();
-        assert_eq!(queue.try_push_or_wait(&message("b"), true, &room), Ok(()));
-    }
-}
+mod tests;

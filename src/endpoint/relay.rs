@@ -10,10 +10,11 @@ use tokio::sync::{Notify, oneshot};
 use super::counters::Counters;
 use super::hub::Command;
 use super::latency::Latency;
-use super::queue::{Outgoing, Queue, Refused};
+use super::queue::{Queue, Refused};
 use super::routes::{Peer, PeerRoute};
 use super::{Endpoint, EndpointConfig, WhenFull};
-use crate::data::{EndpointId, Filter};
+use crate::data::{EndpointId, Filter, Topic};
+use crate::net::Frames;
 use crate::net::tls::PeerIdentity;
 use crate::wire::Envelope;
 
@@ -21,13 +22,20 @@ use crate::wire::Envelope;
 ///
 /// An endpoint holds on to its relay: one that holds on to the endpoint keeps both, until one lets go.
 pub(crate) trait Relay: Send + Sync + fmt::Debug {
-    /// A data or command message came from a peer, for whomever. Called in the task of the peer's connection: in order for
-    /// one peer, at the same time for several. The payload is not checked. Topics under `<$>/local/` do not get here.
+    /// Data and command messages came from a peer, for whomever. Called in the task of the peer's connection: in order for
+    /// one peer, at the same time for several. The payloads are not checked. Topics under `<$>/local/` do not get here.
     ///
-    /// `since` is when it was heard, for one of a few messages: for [`Endpoint::forward`].
+    /// At least one of the messages has to be taken; the others come again if they are not. They hold on to the memory
+    /// that they were read into: see [`for_keeping`](crate::net::for_keeping). `since` is when they were heard, for a few
+    /// of them: for [`Endpoint::forward`].
     ///
     /// The peer is not read from until all that is given back here has found room.
-    fn heard(&self, from: &Peer, envelope: Envelope, since: Option<Instant>) -> Vec<Blocked>;
+    fn heard(
+        &self,
+        from: &Peer,
+        messages: &mut dyn Iterator<Item = Envelope>,
+        since: Option<Instant>,
+    ) -> Vec<Blocked>;
 
     /// A peering stands. Nothing of the peer was heard yet, and nothing goes to it before this returns. This and the
     /// following are called one after the other for all peers of an endpoint.
@@ -53,20 +61,19 @@ pub(crate) struct Forwarded {
     pub(crate) blocked: Vec<Blocked>,
 }
 
-/// A message that waits for room in a peer's queue. One that is dropped before is counted as dropped.
+/// Messages that wait for room in a peer's queue. What is dropped before is counted as dropped.
 #[derive(Debug)]
 pub(crate) struct Blocked {
     queue: Arc<Queue>,
-    message: Outgoing,
+    frames: Frames,
     /// Whether it leaves room for others.
     sparing: bool,
     /// Of the endpoint whose peer it is for.
     stats: Arc<Counters>,
-    done: bool,
 }
 
 impl Blocked {
-    /// Waits until it is in the queue, or the queue has ended.
+    /// Waits until all is in the queue, or the queue has ended.
     pub(crate) async fn pushed(mut self) {
         let room = Arc::new(Notify::new());
         while !self.retry(&room) {
@@ -74,19 +81,18 @@ impl Blocked {
         }
     }
 
-    /// Whether it waits no more: it is in the queue, or the queue has ended. If not, `room` is told when to try again.
+    /// Whether it waits no more: all is in the queue, or the queue has ended. If not, `room` is told when to try again.
     pub(super) fn retry(&mut self, room: &Arc<Notify>) -> bool {
-        let pushed = self.queue.try_push_or_wait(&self.message, self.sparing, room);
-        self.done = pushed.is_ok();
-        pushed != Err(Refused::Full)
+        self.queue.try_push_or_wait(&mut self.frames, self.sparing, room) != Err(Refused::Full)
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        if !self.done {
-            self.queue.note_dropped();
-            self.stats.dropped_for_peers.one();
+        let lost = self.frames.messages();
+        if lost > 0 {
+            self.queue.note_dropped(lost);
+            self.stats.dropped_for_peers.add(lost);
         }
     }
 }
@@ -140,17 +146,28 @@ impl Endpoint {
         since: Option<Instant>,
         choose: impl Fn(&Peer) -> bool,
     ) -> Forwarded {
-        let context = &self.0.context;
-        let routes = context.hub.routes.borrow().clone();
         let mut forwarded = Forwarded::default();
-        let mut wanting =
-            routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
-        let Some(first) = wanting.next() else { return forwarded };
-        let message = Outgoing { envelope: envelope.clone(), heard: since };
-        for route in std::iter::once(first).chain(wanting) {
-            route.offer(&message, context.config.when_full, &context.stats, &mut forwarded);
+        if let Some(mut frames) = self.frames_of(envelope) {
+            frames.heard = since;
+            self.forward_frames(&frames, envelope.receiver, &envelope.topic, choose, &mut forwarded);
         }
         forwarded
+    }
+
+    /// As [`Endpoint::forward`], of messages that have this receiver and topic in common, and this endpoint as their sender.
+    pub(crate) fn forward_frames(
+        &self,
+        frames: &Frames,
+        receiver: EndpointId,
+        topic: &Topic,
+        choose: impl Fn(&Peer) -> bool,
+        forwarded: &mut Forwarded,
+    ) {
+        let context = &self.0.context;
+        let routes = context.hub.routes.borrow().clone();
+        for route in routes.peers(receiver, topic).filter(|route| choose(&route.peer)) {
+            route.offer(frames, context.config.when_full, &context.stats, forwarded);
+        }
     }
 
     /// As [`Endpoint::forward`], for what no peer has said just now and may be more at once than a queue takes: it waits for
@@ -162,12 +179,17 @@ impl Endpoint {
     ) -> Vec<Blocked> {
         let context = &self.0.context;
         let routes = context.hub.routes.borrow().clone();
+        let Some(frames) = self.frames_of(envelope) else { return Vec::new() };
         let wanting = routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
-        let message = Outgoing { envelope: envelope.clone(), heard: None };
         wanting
-            .filter(|route| route.queue.try_push_sparingly(&message) == Err(Refused::Full))
-            .map(|route| route.blocked(&message, true, &context.stats))
+            .filter(|route| route.queue.try_push_sparingly(&frames) == Err(Refused::Full))
+            .map(|route| route.blocked(frames.clone(), true, &context.stats))
             .collect()
+    }
+
+    fn frames_of(&self, envelope: &Envelope) -> Option<Frames> {
+        let frames = Frames::of(envelope, self.id());
+        frames.inspect_err(|error| tracing::debug!("a message was not passed on: {error}")).ok()
     }
 
     /// The peerings that stand, with what each wants to hear.
@@ -201,44 +223,49 @@ impl Endpoint {
 }
 
 impl PeerRoute {
-    fn offer(
-        &self,
-        message: &Outgoing,
-        when_full: WhenFull,
-        stats: &Arc<Counters>,
-        forwarded: &mut Forwarded,
-    ) {
+    fn offer(&self, frames: &Frames, when_full: WhenFull, stats: &Arc<Counters>, forwarded: &mut Forwarded) {
+        let mut rest = frames.clone();
         let pushed = match when_full {
-            WhenFull::DropOldest => self.queue.push_out(message).map(|dropped| {
+            // Not past what was refused just now.
+            WhenFull::Block
+                if forwarded.blocked.iter().any(|blocked| Arc::ptr_eq(&blocked.queue, &self.queue)) =>
+            {
+                Err(Refused::Full)
+            }
+            WhenFull::Block => self.queue.try_push_behind(&mut rest),
+            WhenFull::DropOldest => self.queue.push_out(&mut rest).map(|dropped| {
                 if dropped > 0 {
                     stats.dropped_for_peers.add(dropped);
                     forwarded.dropped = forwarded.dropped.saturating_add(dropped);
                 }
             }),
-            WhenFull::DropNewest | WhenFull::Disconnect => self.queue.try_push(message),
-            WhenFull::Block => self.queue.try_push_behind(message),
+            WhenFull::DropNewest | WhenFull::Disconnect => self.queue.try_push_some(&mut rest),
         };
         match (pushed, when_full) {
             (Ok(()), _) => forwarded.reached = forwarded.reached.saturating_add(1),
             (Err(Refused::Ended), _) => {}
-            (Err(Refused::Full), WhenFull::Block) => {
-                forwarded.blocked.push(self.blocked(message, false, stats))
-            }
+            (Err(Refused::Full), WhenFull::Block) => forwarded.blocked.push(self.blocked(rest, false, stats)),
             (Err(Refused::Full), WhenFull::Disconnect) => {
                 let dropped = self.overflow(stats);
                 forwarded.dropped = forwarded.dropped.saturating_add(dropped);
             }
             (Err(Refused::Full), WhenFull::DropNewest | WhenFull::DropOldest) => {
-                self.queue.note_dropped();
-                stats.dropped_for_peers.one();
-                forwarded.dropped = forwarded.dropped.saturating_add(1);
+                let mut dropped = 0usize;
+                // A smaller one behind it may still find room.
+                while rest.cut(1, usize::MAX).is_some() {
+                    dropped = dropped.saturating_add(1);
+                    let _ = self.queue.try_push_some(&mut rest);
+                }
+                self.queue.note_dropped(dropped);
+                stats.dropped_for_peers.add(dropped);
+                forwarded.dropped = forwarded.dropped.saturating_add(dropped);
             }
         }
     }
 
-    fn blocked(&self, message: &Outgoing, sparing: bool, stats: &Arc<Counters>) -> Blocked {
-        let (queue, message, stats) = (self.queue.clone(), message.clone(), stats.clone());
-        Blocked { queue, message, sparing, stats, done: false }
+    fn blocked(&self, frames: Frames, sparing: bool, stats: &Arc<Counters>) -> Blocked {
+        let (queue, stats) = (self.queue.clone(), stats.clone());
+        Blocked { queue, frames, sparing, stats }
     }
 
     /// Disconnects the peer: it does not keep up. Says how many messages are lost, with the one that did not fit.
@@ -246,7 +273,7 @@ impl PeerRoute {
         // Somebody else may have been faster.
         let Some(dropped) = self.queue.overflow() else { return 0 };
         let dropped = dropped.saturating_add(1);
-        self.queue.note_dropped();
+        self.queue.note_dropped(1);
         stats.overflowed(dropped);
         tracing::warn!(peer = %self.peer.id, dropped, "a peer does not keep up and is disconnected");
         dropped

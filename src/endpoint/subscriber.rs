@@ -20,8 +20,12 @@ pub struct Message {
 }
 
 impl Item for Message {
-    fn envelope(&self) -> &Envelope {
-        &self.envelope
+    fn messages(&self) -> usize {
+        1
+    }
+
+    fn bytes(&self) -> usize {
+        self.envelope.topic.as_bytes().len().saturating_add(self.envelope.payload.len())
     }
 }
 

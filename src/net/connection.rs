@@ -11,6 +11,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::Stream;
+use super::frames::{Frames, TOGETHER};
 use super::tls::TlsError;
 use crate::peering::{CloseReason, Event, Peering, PeeringError, SendError};
 use crate::wire::Envelope;
@@ -18,7 +19,7 @@ use crate::wire::Envelope;
 /// Room for one read at first. An idle peer keeps no more than this.
 const FIRST_READ: usize = 2 * 1024;
 /// Room for one read at most: reads that fill their room double it up to here.
-const LARGEST_READ: usize = 64 * 1024;
+const LARGEST_READ: usize = TOGETHER;
 /// With this much unwritten, [`Connection::is_backlogged`].
 const BACKLOG: usize = 256 * 1024;
 /// With this much unwritten beyond one largest frame, the peer asks for answers (pongs) that it does
@@ -238,6 +239,27 @@ impl Connection {
         Ok(())
     }
 
+    /// Queues messages that this endpoint has written already.
+    pub(crate) fn send_frames(&mut self, frames: Frames) -> Result<(), SendError> {
+        let heard = frames.heard;
+        self.peering.send_encoded(frames.pieces())?;
+        self.messages_end = self.collected.saturating_add(size(self.peering.unsent()));
+        if let Some(heard) = heard {
+            self.timed.push_back((self.messages_end, heard));
+        }
+        Ok(())
+    }
+
+    /// The next message, if it was read already and is next.
+    pub(crate) fn next_message(&mut self) -> Option<Envelope> {
+        self.peering.poll_message()
+    }
+
+    /// About how many messages [`Connection::next_message`] has.
+    pub(crate) fn messages_at_hand(&self) -> usize {
+        self.peering.untold()
+    }
+
     /// Whether a message is not written yet, or cannot be any more. What the peering says of its own accord, such as
     /// the answer to a BYE, does not count.
     pub async fn owes_messages(&mut self) -> bool {
@@ -251,11 +273,6 @@ impl Connection {
     /// How much of what was collected is written.
     fn written(&self) -> u64 {
         self.collected.saturating_sub(size(self.unwritten))
-    }
-
-    /// Times the message that was sent last, from `since` until the operating system has it.
-    pub(crate) fn time(&mut self, since: Instant) {
-        self.timed.push_back((self.messages_end, since));
     }
 
     fn stop_watches(&mut self) {
@@ -341,15 +358,6 @@ impl Connection {
     }
 }
 
-/// The same message, fit to be kept: it holds on to a few times its own memory at most.
-///
-/// Frames share the memory that they were read into, up to 64 KiB at a time, so that one small message may hold on to
-/// a thousand times its size; such are copied, which costs less than reading them did. A frame as large as a whole
-/// read makes out a good part of its memory ([`Connection`] begins anew behind it), and is left where it is.
-pub(crate) fn for_keeping(envelope: Envelope) -> Envelope {
-    if envelope.frame_length() < LARGEST_READ { envelope.detached() } else { envelope }
-}
-
 fn size(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
@@ -423,6 +431,7 @@ mod tests {
 
     use super::*;
     use crate::data::{EndpointId, Topic, Value};
+    use crate::net::for_keeping;
     use crate::peering::{Config, Side};
     use crate::wire::Limits;
 

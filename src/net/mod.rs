@@ -2,10 +2,11 @@
 //! peering (protocol section 3), and a look at what stands at an address.
 
 mod connection;
+mod frames;
 pub mod probe;
 mod stream;
 pub mod tls;
 
-pub(crate) use connection::for_keeping;
 pub use connection::{Connection, ConnectionFault, Progress};
+pub(crate) use frames::{Frames, FramesWriter, for_keeping};
 pub use stream::Stream;

@@ -376,6 +376,39 @@ impl Peering {
         }
     }
 
+    /// As [`Peering::send`], of frames that this endpoint has written already, in the order of their pieces.
+    #[cfg(feature = "net")]
+    pub(crate) fn send_encoded<const PIECES: usize>(
+        &mut self,
+        frames: [Bytes; PIECES],
+    ) -> Result<(), SendError> {
+        match &self.state {
+            State::Peered(peered) if !peered.is_leaving() => {
+                frames.into_iter().for_each(|piece| self.out.push_encoded(piece));
+                Ok(())
+            }
+            _ => Err(SendError::NotEstablished),
+        }
+    }
+
+    /// Takes the next event if it is a message.
+    #[cfg(feature = "net")]
+    pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
+        if !matches!(self.events.front(), Some(Event::Message(_))) {
+            return None;
+        }
+        match self.poll_event() {
+            Some(Event::Message(envelope)) => Some(envelope),
+            _ => None,
+        }
+    }
+
+    /// How many events wait to be polled.
+    #[cfg(feature = "net")]
+    pub(crate) fn untold(&self) -> usize {
+        self.events.len()
+    }
+
     /// What this endpoint wants to hear from now on. A standing peering tells the peer at once, a
     /// handshake when it is through.
     ///

@@ -31,11 +31,29 @@ impl Output {
             self.buffer.put_slice(&envelope.payload);
         } else {
             for piece in [self.buffer.split().freeze(), envelope.payload.clone()] {
-                self.pieces_bytes = self.pieces_bytes.saturating_add(piece.len());
-                self.pieces.push_back(piece);
+                self.push_piece(piece);
             }
         }
         Ok(())
+    }
+
+    /// Queues whole frames.
+    #[cfg(feature = "net")]
+    pub(super) fn push_encoded(&mut self, frames: Bytes) {
+        if frames.len() <= COPIED_PAYLOAD {
+            self.buffer.put_slice(&frames);
+        } else {
+            if !self.buffer.is_empty() {
+                let before = self.buffer.split().freeze();
+                self.push_piece(before);
+            }
+            self.push_piece(frames);
+        }
+    }
+
+    fn push_piece(&mut self, piece: Bytes) {
+        self.pieces_bytes = self.pieces_bytes.saturating_add(piece.len());
+        self.pieces.push_back(piece);
     }
 
     pub(super) fn routing_update(

@@ -119,6 +119,10 @@ fn header(input: &[u8]) -> Parsed<'_, Header> {
 }
 
 impl Envelope {
+    /// The bytes of a frame without topic and payload.
+    #[cfg(feature = "net")]
+    pub(crate) const BARE_FRAME: usize = LENGTH_FIELD + FIXED_HEADER;
+
     /// A data message that has not been forwarded yet, for whoever is subscribed.
     ///
     /// # Errors

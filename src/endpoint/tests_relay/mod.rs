@@ -15,7 +15,7 @@ use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::net::{Connection, Progress};
+use crate::net::{Connection, FramesWriter, Progress};
 use crate::peering::{self, Event, Peering, Side};
 use crate::wire::{EnvelopeType, Limits};
 
@@ -66,12 +66,25 @@ impl PassOn {
     }
 }
 
-impl Relay for PassOn {
-    fn heard(&self, from: &Peer, envelope: Envelope, since: Option<Instant>) -> Vec<Blocked> {
+impl PassOn {
+    fn hear(&self, from: &Peer, envelope: &Envelope, since: Option<Instant>) -> Vec<Blocked> {
         let to = self.to.get().unwrap();
-        let forwarded = to.forward(&envelope, since, |peer| peer.id != from.id);
+        let forwarded = to.forward(envelope, since, |peer| peer.id != from.id);
         self.tell(Told::Heard(from.id, envelope.payload.len(), forwarded.blocked.len()));
         forwarded.blocked
+    }
+}
+
+impl Relay for PassOn {
+    /// One after the other, until one has to wait.
+    fn heard(
+        &self,
+        from: &Peer,
+        messages: &mut dyn Iterator<Item = Envelope>,
+        since: Option<Instant>,
+    ) -> Vec<Blocked> {
+        let mut messages = messages.map(|envelope| self.hear(from, &envelope, since));
+        messages.find(|blocked| !blocked.is_empty()).unwrap_or_default()
     }
 
     fn stands(&self, peer: &Peer) {

@@ -71,19 +71,28 @@ async fn the_relay_is_told_of_a_peer_before_it_hears_it_and_after_it_is_gone() {
 }
 
 #[tokio::test]
-async fn forwarding_allocates_nothing_but_a_queue_s_growth() {
+async fn forwarding_copies_nothing_for_a_receiver_and_allocates_nothing_but_a_queue_s_growth() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
     let _both = [relayed.hand(id(1), &["/a"]).await, relayed.hand(id(2), &["/a"]).await];
-    let message = message("/a", "again").detached();
+    let message = message("/a", "again");
+    let mut writer = FramesWriter::default();
+    for _ in 0..3 {
+        writer.push(&message, relayed.endpoint.id(), 2).unwrap();
+    }
+    let frames = writer.take();
     let forward = |count| {
         // No other task runs meanwhile, so that what is pushed stays in the queues.
         for _ in 0..count {
-            assert_eq!(relayed.endpoint.forward(&message, None, |_| true).reached, 2);
+            let mut forwarded = Forwarded::default();
+            let (receiver, topic) = (message.receiver, &message.topic);
+            relayed.endpoint.forward_frames(&frames, receiver, topic, |_| true, &mut forwarded);
+            assert_eq!(forwarded.reached, 2);
         }
     };
     forward(65);
     let allocated = allocation_counter::measure(|| forward(60));
     assert_eq!(allocated.count_total, 0);
+    assert!(relayed.endpoint.peer_states().iter().all(|state| state.queued == 3 * 125));
 }
 
 #[tokio::test]

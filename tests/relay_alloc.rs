@@ -1,0 +1,116 @@
+//! What passing messages on costs in memory, as counted by the allocator.
+
+#![cfg(feature = "bridge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+#[path = "common/raw.rs"]
+mod raw;
+
+use std::net::SocketAddr;
+
+use allocation_counter::measure;
+use bytes::BytesMut;
+use raw::Raw;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeek_bridge::bridge::Bridge;
+use zeek_bridge::bridge::config::BridgeConfig;
+use zeek_bridge::data::{EndpointId, Topic, Value};
+use zeek_bridge::wire::Envelope;
+use zeek_bridge::zeek::{Event, Message};
+
+const CONFIG: &str = r#"
+[link.in]
+tls = "off"
+listen = "127.0.0.1:0"
+
+[link.out]
+tls = "off"
+listen = "127.0.0.1:0"
+when_full = "block"
+
+[[rule]]
+name = "events"
+from = "in"
+to = "out"
+topics = ["/a"]
+"#;
+
+/// What is written at once: what a bridge reads at once at most.
+const PIECE: usize = 64 * 1024;
+
+const RECEIVERS: usize = 2;
+
+/// No message is longer.
+const MOST: usize = 400;
+
+/// So many messages, under these topics in turns.
+fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for (n, topic) in (0..count).zip(topics.iter().cycle()) {
+        let value =
+            Value::from(Message::Event(Event::new("Test::event", [Value::from("x".repeat(n % 200))])));
+        let envelope = Envelope::data(id, Topic::from_static(topic), &value).unwrap();
+        envelope.encode(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+/// Sends it all to the one, and waits until each of the others has as much.
+async fn pass(from: &mut Raw, to: &mut [Raw], bytes: &[u8], buffer: &mut [u8]) {
+    let mut sent = 0;
+    let mut got = [0; RECEIVERS];
+    for piece in bytes.chunks(PIECE) {
+        from.stream.write_all(piece).await.unwrap();
+        sent += piece.len();
+        // The end of a piece may be half a message, which comes with the next.
+        let due = if sent == bytes.len() { sent } else { sent - MOST };
+        for (to, got) in to.iter_mut().zip(&mut got) {
+            while *got < due {
+                let read = to.stream.read(buffer).await.unwrap();
+                assert!(read > 0);
+                *got += read;
+            }
+        }
+    }
+    assert_eq!(got, [sent; RECEIVERS]);
+}
+
+#[test]
+fn passing_messages_on_allocates_by_the_read_and_not_by_the_message() {
+    const MESSAGES: usize = 10_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let id = |n| EndpointId::from_bytes([n; 16]);
+    let (bridge, mut from, mut to) = runtime.block_on(async {
+        let bridge = Bridge::start(BridgeConfig::parse(CONFIG, "bridge.toml").unwrap()).await.unwrap();
+        let addresses: Vec<SocketAddr> =
+            bridge.snapshot().links.iter().map(|link| link.listening[0].parse().unwrap()).collect();
+        let mut to = Vec::new();
+        for n in 0..RECEIVERS {
+            to.push(Raw::connect(id(10 + u8::try_from(n).unwrap()), addresses[1], &["/a"]).await);
+        }
+        let from = Raw::connect(id(1), addresses[0], &[]).await;
+        while bridge.snapshot().links.iter().map(|link| link.peers.len()).sum::<usize>() < 1 + RECEIVERS {
+            tokio::task::yield_now().await;
+        }
+        (bridge, from, to)
+    });
+    let mut buffer = vec![0; PIECE];
+    for topics in [&["/a"][..], &["/a/1", "/a/2"]] {
+        let bytes = messages(from.id, topics, MESSAGES);
+        let reads = bytes.len() / PIECE;
+        let mut run = || runtime.block_on(pass(&mut from, &mut to, &bytes, &mut buffer));
+        run();
+        let allocated = measure(run).count_total;
+        println!("{allocated} allocations for {MESSAGES} messages in {reads} pieces");
+        assert!(allocated > 0, "it was not counted");
+        assert!(usize::try_from(allocated).unwrap() < MESSAGES / 10, "{allocated} for {reads} pieces");
+    }
+    runtime.block_on(bridge.shutdown());
+}
