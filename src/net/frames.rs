@@ -1,5 +1,6 @@
 //! Frames that are ready to be written: made once, and shared by all who get them.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -100,6 +101,21 @@ impl Frames {
     }
 }
 
+thread_local! {
+    /// Memory of the size that is wanted again and again. The allocator would give it back to the system, and take it
+    /// anew for the next read.
+    static USED: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many of these a thread keeps: about as many as wait in one full queue.
+const MOST_USED: usize = 40;
+
+fn keep(used: &mut Vec<BytesMut>, buffer: BytesMut) {
+    if used.len() < MOST_USED {
+        used.push(buffer);
+    }
+}
+
 /// Where they stand says nothing of them.
 impl PartialEq for Frames {
     fn eq(&self, other: &Self) -> bool {
@@ -131,8 +147,12 @@ impl FramesWriter {
         let apart = length > TOGETHER;
         let copied = if apart { envelope.payload_offset().saturating_add(LENGTH_FIELD) } else { length };
         if self.buffer.capacity().saturating_sub(self.buffer.len()) < copied {
-            let all = copied.saturating_mul(more.saturating_add(1)).min(TOGETHER);
-            self.buffer.reserve(all.max(copied));
+            let all = copied.saturating_mul(more.saturating_add(1));
+            if all < TOGETHER || self.messages > 0 {
+                self.buffer.reserve(all.min(TOGETHER).max(copied));
+            } else {
+                self.renew(TOGETHER.max(copied));
+            }
             self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
         }
         envelope.encode_header_as(sender, &mut self.buffer)?;
@@ -143,6 +163,18 @@ impl FramesWriter {
         }
         self.messages = self.messages.saturating_add(1);
         Ok(())
+    }
+
+    /// Goes on in other memory: in some that was used before, if nobody needs that any more.
+    fn renew(&mut self, room: usize) {
+        USED.with_borrow_mut(|used| {
+            let free = used.iter_mut().position(|buffer| buffer.try_reclaim(room));
+            let free = free.map_or_else(|| BytesMut::with_capacity(room), |at| used.remove(at));
+            let before = std::mem::replace(&mut self.buffer, free);
+            if self.keeps.1 >= TOGETHER {
+                keep(used, before);
+            }
+        });
     }
 
     /// Whether nothing is to be added any more.
@@ -158,6 +190,15 @@ impl FramesWriter {
             messages: std::mem::take(&mut self.messages),
             keeps: self.keeps,
             heard: None,
+        }
+    }
+}
+
+impl Drop for FramesWriter {
+    fn drop(&mut self) {
+        if self.keeps.1 >= TOGETHER {
+            // Not while the thread ends.
+            let _ = USED.try_with(|used| keep(&mut used.borrow_mut(), std::mem::take(&mut self.buffer)));
         }
     }
 }
