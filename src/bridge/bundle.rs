@@ -1,12 +1,17 @@
 //! Messages that come and go together.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::link::Whom;
 use super::table::Table;
-use crate::endpoint::{Forwarded, Peer};
+use crate::data::Topic;
+use crate::endpoint::{Forwarded, Peer, Routes};
 use crate::net::{FramesWriter, for_keeping};
 use crate::wire::Envelope;
+
+/// How many topics are remembered to go to the same peers.
+const MOST_ALIKE: usize = 16;
 
 /// Messages from one peer that follow each other and go the same way: written once for each link, and handed on together.
 pub(super) struct Bundle<'a> {
@@ -15,41 +20,53 @@ pub(super) struct Bundle<'a> {
     since: Option<Instant>,
     /// The first of them.
     first: Option<Envelope>,
+    /// Topics that go where the first one's goes.
+    alike: Vec<Topic>,
     count: usize,
     /// The links that they go to, and the rules that say so.
     to: Vec<(usize, usize)>,
-    /// By place in `to`.
-    frames: Vec<FramesWriter>,
+    /// By place in `to`, by what routes they go there.
+    routes: Vec<Arc<Routes>>,
+    /// By place in `to`. There may be more, of former times.
+    writers: Vec<FramesWriter>,
     /// What became of those that were sent.
     pub(super) forwarded: Forwarded,
 }
 
 impl<'a> Bundle<'a> {
     pub(super) fn new(table: &'a Table, from: &'a Peer, since: Option<Instant>) -> Self {
-        let forwarded = Forwarded::default();
-        Bundle { table, from, since, first: None, count: 0, to: Vec::new(), frames: Vec::new(), forwarded }
+        Bundle {
+            table,
+            from,
+            since,
+            first: None,
+            alike: Vec::new(),
+            count: 0,
+            to: Vec::new(),
+            routes: Vec::new(),
+            writers: Vec::new(),
+            forwarded: Forwarded::default(),
+        }
     }
 
     /// Adds a message; perhaps as many as `more` follow. What goes another way is sent first.
     pub(super) fn add(&mut self, envelope: Envelope, to: &[(usize, usize)], more: usize) {
-        if !self.first.as_ref().is_some_and(|first| go_together(first, &envelope) && self.to == to) {
+        if !self.takes(&envelope, to) {
             self.send();
-            self.to.clear();
-            self.to.extend_from_slice(to);
-            self.frames.resize_with(self.frames.len().max(to.len()), FramesWriter::default);
+            self.begin(to);
         }
         self.count = self.count.saturating_add(1);
         let whom = Whom::AllBut([self.from.id, envelope.sender]);
         let mut full = false;
-        for ((slot, _), frames) in self.to.iter().zip(&mut self.frames) {
+        for ((slot, _), writer) in self.to.iter().zip(&mut self.writers) {
             let Some(link) = self.table.link(*slot) else { continue };
             if link.is_chaotic() {
                 // Each has a fate of its own.
                 self.forwarded.blocked.extend(link.send(&for_keeping(envelope.clone()), self.since, whom));
-            } else if let Err(error) = frames.push(&envelope, link.endpoint.id(), more) {
+            } else if let Err(error) = writer.push(&envelope, link.endpoint.id(), more) {
                 tracing::debug!(link = %link.config.name, "a message was not passed on: {error}");
             }
-            full |= frames.is_full();
+            full |= writer.is_full();
         }
         self.first.get_or_insert(envelope);
         if full {
@@ -57,23 +74,47 @@ impl<'a> Bundle<'a> {
         }
     }
 
+    /// Whether whoever gets the first one gets this.
+    fn takes(&mut self, envelope: &Envelope, to: &[(usize, usize)]) -> bool {
+        let Some(first) = &self.first else { return false };
+        if first.receiver != envelope.receiver || first.sender != envelope.sender || self.to != to {
+            return false;
+        }
+        let topic = &envelope.topic;
+        if first.topic == *topic || self.alike.contains(topic) {
+            return true;
+        }
+        let alike = self.routes.iter().all(|routes| routes.go_together(&first.topic, topic));
+        if alike && self.alike.len() < MOST_ALIKE {
+            self.alike.push(topic.clone());
+        }
+        alike
+    }
+
+    fn begin(&mut self, to: &[(usize, usize)]) {
+        if self.to != to {
+            self.to.clear();
+            self.to.extend_from_slice(to);
+            self.writers.resize_with(self.writers.len().max(to.len()), FramesWriter::default);
+        }
+        self.alike.clear();
+        self.routes.clear();
+        let links = to.iter().map(|(slot, _)| self.table.link(*slot));
+        self.routes.extend(links.map(|link| link.map(|link| link.endpoint.routes()).unwrap_or_default()));
+    }
+
     /// Sends what there is, to all who want it.
     pub(super) fn send(&mut self) {
         let (Some(first), count) = (self.first.take(), std::mem::take(&mut self.count)) else { return };
         let whom = Whom::AllBut([self.from.id, first.sender]);
-        for ((slot, rule), writer) in self.to.iter().zip(&mut self.frames) {
+        for (((slot, rule), writer), routes) in self.to.iter().zip(&mut self.writers).zip(&self.routes) {
             let mut frames = writer.take();
             let Some(link) = self.table.link(*slot) else { continue };
             self.table.passed(*rule, count);
             if frames.messages() > 0 {
                 frames.heard = self.since.take();
-                link.send_frames(&frames, &first, whom, &mut self.forwarded);
+                link.send_frames(&frames, routes, &first, whom, &mut self.forwarded);
             }
         }
     }
-}
-
-/// Whether whoever gets the one gets the other.
-fn go_together(one: &Envelope, other: &Envelope) -> bool {
-    one.topic == other.topic && one.receiver == other.receiver && one.sender == other.sender
 }

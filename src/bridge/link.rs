@@ -16,7 +16,7 @@ use super::relay::LinkRelay;
 use super::table::Table;
 use super::untold::Untold;
 use crate::data::{EndpointId, Filter};
-use crate::endpoint::{Blocked, Endpoint, Forwarded, Listener, Peer, Relay};
+use crate::endpoint::{Blocked, Endpoint, Forwarded, Listener, Peer, Relay, Routes};
 use crate::net::Frames;
 use crate::net::tls::Tls;
 use crate::wire::{Envelope, Limits};
@@ -188,16 +188,18 @@ impl Link {
         self.chaos.is_some()
     }
 
-    /// As [`Link::send`], of messages that were written in this link's name and go where `like` goes. Without chaos.
+    /// As [`Link::send`], of messages that were written in this link's name and go by these routes where `like` goes.
+    /// Without chaos.
     pub(super) fn send_frames(
         &self,
         frames: &Frames,
+        routes: &Routes,
         like: &Envelope,
         whom: Whom,
         forwarded: &mut Forwarded,
     ) {
         let choose = |peer: &Peer| whom.includes(peer);
-        self.endpoint.forward_frames(frames, like.receiver, &like.topic, choose, forwarded);
+        self.endpoint.forward_frames(frames, routes, (like.receiver, &like.topic), choose, forwarded);
     }
 
     /// Tells a peer something where nobody can be kept waiting until it has room for that.

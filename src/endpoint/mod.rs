@@ -42,7 +42,7 @@ pub(crate) use wanted::Wanted;
 pub(crate) use {
     latency::Latency,
     relay::{Blocked, Forwarded, PeerState},
-    routes::Peer,
+    routes::{Peer, Routes},
 };
 
 use std::io;

@@ -11,7 +11,7 @@ use super::counters::Counters;
 use super::hub::Command;
 use super::latency::Latency;
 use super::queue::{Queue, Refused};
-use super::routes::{Peer, PeerRoute};
+use super::routes::{Peer, PeerRoute, Routes};
 use super::{Endpoint, EndpointConfig, WhenFull};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::net::Frames;
@@ -149,25 +149,31 @@ impl Endpoint {
         let mut forwarded = Forwarded::default();
         if let Some(mut frames) = self.frames_of(envelope) {
             frames.heard = since;
-            self.forward_frames(&frames, envelope.receiver, &envelope.topic, choose, &mut forwarded);
+            let to = (envelope.receiver, &envelope.topic);
+            self.forward_frames(&frames, &self.routes(), to, choose, &mut forwarded);
         }
         forwarded
     }
 
-    /// As [`Endpoint::forward`], of messages that have this receiver and topic in common, and this endpoint as their sender.
+    /// As [`Endpoint::forward`], of messages that go by these routes to whom one of this receiver and topic goes. Their
+    /// sender is this endpoint already.
     pub(crate) fn forward_frames(
         &self,
         frames: &Frames,
-        receiver: EndpointId,
-        topic: &Topic,
+        routes: &Routes,
+        (receiver, topic): (EndpointId, &Topic),
         choose: impl Fn(&Peer) -> bool,
         forwarded: &mut Forwarded,
     ) {
         let context = &self.0.context;
-        let routes = context.hub.routes.borrow().clone();
         for route in routes.peers(receiver, topic).filter(|route| choose(&route.peer)) {
             route.offer(frames, context.config.when_full, &context.stats, forwarded);
         }
+    }
+
+    /// Who gets what, at this moment.
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        self.0.context.hub.routes.borrow().clone()
     }
 
     /// As [`Endpoint::forward`], for what no peer has said just now and may be more at once than a queue takes: it waits for
@@ -178,7 +184,7 @@ impl Endpoint {
         choose: impl Fn(&Peer) -> bool,
     ) -> Vec<Blocked> {
         let context = &self.0.context;
-        let routes = context.hub.routes.borrow().clone();
+        let routes = self.routes();
         let Some(frames) = self.frames_of(envelope) else { return Vec::new() };
         let wanting = routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
         wanting
@@ -194,13 +200,13 @@ impl Endpoint {
 
     /// The peerings that stand, with what each wants to hear.
     pub(crate) fn standing(&self) -> Vec<(Peer, Arc<Filter>)> {
-        let routes = self.0.context.hub.routes.borrow().clone();
+        let routes = self.routes();
         routes.peers.iter().map(|route| (route.peer.clone(), route.filter.clone())).collect()
     }
 
     /// The peers there are.
     pub(crate) fn peer_states(&self) -> Vec<PeerState> {
-        let routes = self.0.context.hub.routes.borrow().clone();
+        let routes = self.routes();
         let state = |route: &PeerRoute| {
             let (peer, fill) = (route.peer.clone(), route.queue.fill());
             PeerState {

@@ -10,7 +10,7 @@ use crate::net::tls::PeerIdentity;
 
 /// The routes at one moment.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Routes {
+pub(crate) struct Routes {
     pub(super) peers: Vec<PeerRoute>,
     pub(super) subscribers: Vec<SubscriberRoute>,
 }
@@ -63,6 +63,13 @@ impl Routes {
             !topic.is_local()
                 && if receiver.is_nil() { route.filter.matches(topic) } else { route.peer.id == receiver }
         })
+    }
+
+    /// Whether the same peers want both topics.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn go_together(&self, one: &Topic, other: &Topic) -> bool {
+        one.is_local() == other.is_local()
+            && self.peers.iter().all(|route| route.filter.matches(one) == route.filter.matches(other))
     }
 
     /// The queues of the subscribers that want a message under this topic.

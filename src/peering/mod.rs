@@ -260,11 +260,15 @@ impl Peering {
     }
 
     fn handle_frame(&mut self, now: Instant, frame: &Bytes) {
+        if let State::Peered(peered) = &mut self.state {
+            let (config, out, events) = (&self.config, &mut self.out, &mut self.events);
+            if let Err(reason) = peered.handle_frame(now, frame, config, out, events) {
+                self.close(reason);
+            }
+            return;
+        }
         let next = match std::mem::replace(&mut self.state, State::Closed) {
             State::Handshake { wait, deadline } => self.handle_handshake(now, frame, wait, deadline),
-            State::Peered(peered) => peered
-                .handle_frame(now, frame, &self.config, &mut self.out, &mut self.events)
-                .map(State::Peered),
             other => Ok(other),
         };
         match next {

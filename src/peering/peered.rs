@@ -62,19 +62,19 @@ impl Peered {
 
     /// One envelope. An envelope that cannot be read, or is for somebody else, is dropped.
     pub(super) fn handle_frame(
-        mut self,
+        &mut self,
         now: Instant,
         frame: &Bytes,
         config: &Config,
         out: &mut Output,
         events: &mut VecDeque<Event>,
-    ) -> Result<Self, CloseReason> {
+    ) -> Result<(), CloseReason> {
         self.heard(now);
         let envelope = match Envelope::decode(frame) {
             Ok(envelope) => envelope,
             Err(error) => {
                 events.push_back(Event::Malformed(error));
-                return Ok(self);
+                return Ok(());
             }
         };
         let for_us = envelope.receiver.is_nil() || envelope.receiver == config.id;
@@ -100,7 +100,7 @@ impl Peered {
                 }
             }
         }
-        Ok(self)
+        Ok(())
     }
 
     pub(super) fn leave(&mut self, now: Instant, config: &Config, out: &mut Output) {

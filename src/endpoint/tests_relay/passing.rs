@@ -84,8 +84,9 @@ async fn forwarding_copies_nothing_for_a_receiver_and_allocates_nothing_but_a_qu
         // No other task runs meanwhile, so that what is pushed stays in the queues.
         for _ in 0..count {
             let mut forwarded = Forwarded::default();
-            let (receiver, topic) = (message.receiver, &message.topic);
-            relayed.endpoint.forward_frames(&frames, receiver, topic, |_| true, &mut forwarded);
+            let to = (message.receiver, &message.topic);
+            let routes = relayed.endpoint.routes();
+            relayed.endpoint.forward_frames(&frames, &routes, to, |_| true, &mut forwarded);
             assert_eq!(forwarded.reached, 2);
         }
     };
