@@ -49,7 +49,7 @@ impl<'a> Bundle<'a> {
         }
     }
 
-    /// Adds a message; perhaps as many as `more` follow. What goes another way is sent first.
+    /// Adds a message; perhaps as many as `more` follow. What goes another way, or leaves no room, is sent first.
     pub(super) fn add(&mut self, envelope: Envelope, to: &[(usize, usize)], more: usize) {
         if !self.takes(&envelope, to) {
             self.send();
@@ -57,27 +57,24 @@ impl<'a> Bundle<'a> {
         }
         self.count = self.count.saturating_add(1);
         let whom = Whom::AllBut([self.from.id, envelope.sender]);
-        let mut full = false;
         for ((slot, _), writer) in self.to.iter().zip(&mut self.writers) {
             let Some(link) = self.table.link(*slot) else { continue };
             if link.is_chaotic() {
                 // Each has a fate of its own.
-                self.forwarded.blocked.extend(link.send(&for_keeping(envelope.clone()), self.since, whom));
+                let since = self.since.take();
+                self.forwarded.blocked.extend(link.send(&for_keeping(envelope.clone()), since, whom));
             } else if let Err(error) = writer.push(&envelope, link.endpoint.id(), more) {
                 tracing::debug!(link = %link.config.name, "a message was not passed on: {error}");
             }
-            full |= writer.is_full();
         }
         self.first.get_or_insert(envelope);
-        if full {
-            self.send();
-        }
     }
 
     /// Whether whoever gets the first one gets this.
     fn takes(&mut self, envelope: &Envelope, to: &[(usize, usize)]) -> bool {
         let Some(first) = &self.first else { return false };
-        if first.receiver != envelope.receiver || first.sender != envelope.sender || self.to != to {
+        let same = first.receiver == envelope.receiver && first.sender == envelope.sender && self.to == to;
+        if !same || !self.writers.iter().all(|writer| writer.has_room(envelope)) {
             return false;
         }
         let topic = &envelope.topic;
@@ -109,8 +106,8 @@ impl<'a> Bundle<'a> {
         let whom = Whom::AllBut([self.from.id, first.sender]);
         for (((slot, rule), writer), routes) in self.to.iter().zip(&mut self.writers).zip(&self.routes) {
             let mut frames = writer.take();
-            let Some(link) = self.table.link(*slot) else { continue };
             self.table.passed(*rule, count);
+            let Some(link) = self.table.link(*slot) else { continue };
             if frames.messages() > 0 {
                 frames.heard = self.since.take();
                 link.send_frames(&frames, routes, &first, whom, &mut self.forwarded);

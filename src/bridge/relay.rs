@@ -98,7 +98,10 @@ impl Relay for LinkRelay {
         };
         let mut bundle = Bundle::new(&table, from, since);
         let mut to = Vec::new();
-        while let Some(envelope) = messages.next() {
+        // Nothing more is taken while something waits for room.
+        while bundle.forwarded.blocked.is_empty()
+            && let Some(envelope) = messages.next()
+        {
             to.clear();
             let judged = gate.judge(&envelope, here.limits(), |slot, rule| to.push((slot, rule)));
             if let Some(refusal) = judged.refusal {
@@ -118,12 +121,9 @@ impl Relay for LinkRelay {
                 continue;
             };
             bundle.send();
-            let envelope = for_keeping(envelope);
-            let passing = Passing { table: &table, from, envelope, since, to: std::mem::take(&mut to) };
+            let (envelope, to) = (for_keeping(envelope), std::mem::take(&mut to));
+            let passing = Passing { table: &table, from, envelope, since, to };
             bundle.forwarded.blocked.extend(self.node_api(passing, message));
-            if !bundle.forwarded.blocked.is_empty() {
-                break;
-            }
         }
         bundle.send();
         bundle.forwarded.blocked

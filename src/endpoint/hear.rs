@@ -9,8 +9,8 @@ use super::subscriber::Message;
 use crate::net::for_keeping;
 use crate::wire::{DecodeError, Envelope, EnvelopeType};
 
-/// One of so many messages is timed.
-const TIMED: u64 = 64;
+/// Of so many messages, and those that came along with them, one is timed.
+pub(super) const TIMED: usize = 64;
 
 impl Link {
     /// Gives this message, and those behind it that were read with it, to the relay and to the subscribers that want
@@ -28,7 +28,10 @@ impl Link {
         // While somebody is blocked here, nothing is heard but what still came before the connection's end. For
         // order's sake, what is blocked is then given up first.
         self.blocked.clear();
-        let since = self.heard.is_multiple_of(TIMED).then(Instant::now);
+        let since = (self.untimed >= TIMED).then(Instant::now);
+        if since.is_some() {
+            self.untimed = 0;
+        }
         let routes = self.context.hub.routes.borrow().clone();
         self.blocked =
             relay.heard(&peer, &mut Messages { first: Some(first), link: self, routes: &routes }, since);
@@ -113,7 +116,7 @@ impl Iterator for Messages<'_> {
         loop {
             let envelope = self.first.take().or_else(|| self.link.connection.next_message())?;
             if self.link.receive(self.routes, &envelope) {
-                self.link.heard = self.link.heard.wrapping_add(1);
+                self.link.untimed = self.link.untimed.saturating_add(1);
                 return Some(envelope);
             }
         }

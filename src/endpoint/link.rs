@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
+use super::hear::TIMED;
 use super::hub::{Command, LinkId};
 use super::queue::{End, Popped, Queue};
 use super::relay::Blocked;
@@ -44,8 +45,8 @@ pub(super) struct Link {
     admission: Option<oneshot::Receiver<bool>>,
     leaving: bool,
     pub(super) malformed: u64,
-    /// How many messages the relay heard.
-    pub(super) heard: u64,
+    /// How many messages the relay heard since it heard one that is timed.
+    pub(super) untimed: usize,
     /// What the relay wants to have handed on before anything more is heard.
     pub(super) blocked: Vec<Blocked>,
     /// Says that there may be room for something of that.
@@ -98,7 +99,7 @@ pub(super) async fn run(
         admission: None,
         leaving: false,
         malformed: 0,
-        heard: 0,
+        untimed: TIMED,
         blocked: Vec::new(),
         room: Arc::default(),
     };

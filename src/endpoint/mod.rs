@@ -291,8 +291,13 @@ impl Endpoint {
         let routes = self.0.context.hub.routes.borrow().clone();
         let mut reached = 0usize;
         let mut full = Vec::new();
+        let wanting: Vec<_> =
+            routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)).collect();
+        if wanting.is_empty() {
+            return Ok(0);
+        }
         let message = Frames::of(envelope, self.id())?;
-        for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
+        for route in wanting {
             match route.queue.try_push(&message) {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => full.push(route),

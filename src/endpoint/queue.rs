@@ -75,7 +75,9 @@ struct State<T> {
     kept: usize,
     /// How many it had no room for.
     dropped: u64,
-    /// Connections that are not read from until there is room here.
+    /// How many wait for room: nobody passes them by.
+    waiting: usize,
+    /// Of connections that are not read from until there is room here, those to be told of it.
     blocked: Vec<Arc<Notify>>,
     end: Option<End>,
 }
@@ -94,12 +96,14 @@ impl<T: Item> State<T> {
     fn push(&mut self, item: T) {
         self.messages = self.messages.saturating_add(item.messages());
         self.bytes = self.bytes.saturating_add(item.bytes());
-        let most = self.bytes.saturating_mul(2).saturating_add(SHARED);
-        let item = if self.kept.saturating_add(item.keeps().1) > most { item.detached() } else { item };
         let (memory, kept) = item.keeps();
-        if self.items.back().is_none_or(|last| last.keeps().0 != memory) {
-            self.kept = self.kept.saturating_add(kept);
+        if self.items.back().is_some_and(|last| last.keeps().0 == memory) {
+            self.items.push_back(item);
+            return;
         }
+        let most = self.bytes.saturating_mul(2).saturating_add(SHARED);
+        let item = if self.kept.saturating_add(kept) > most { item.detached() } else { item };
+        self.kept = self.kept.saturating_add(item.keeps().1);
         self.items.push_back(item);
     }
 
@@ -132,6 +136,14 @@ impl<T: Item> State<T> {
 }
 
 impl State<Frames> {
+    fn wait_unless(&mut self, taken: bool) -> Result<(), Refused> {
+        if taken {
+            return Ok(());
+        }
+        self.waiting = self.waiting.saturating_add(1);
+        Err(Refused::Full)
+    }
+
     /// Takes of these what there is room for; says whether there is any left.
     fn take(&mut self, frames: &mut Frames, limits: &QueueLimits) -> bool {
         let (messages, bytes) = self.room(limits);
@@ -211,6 +223,7 @@ impl<T: Item> Queue<T> {
             bytes: 0,
             kept: 0,
             dropped: 0,
+            waiting: 0,
             blocked: Vec::new(),
             end: None,
         };
@@ -224,11 +237,10 @@ impl<T: Item> Queue<T> {
 
     /// Takes a message if there is room; does not copy it if there is none.
     pub(super) fn try_push(&self, message: &T) -> Result<(), Refused> {
-        self.offer(message, |state| state.has_room(message, &self.limits))
-    }
-
-    fn offer(&self, message: &T, makes_room: impl FnOnce(&mut State<T>) -> bool) -> Result<(), Refused> {
-        self.put(|state| makes_room(state).then(|| state.push(message.clone())).ok_or(Refused::Full))
+        self.put(|state| {
+            let room = state.has_room(message, &self.limits);
+            room.then(|| state.push(message.clone())).ok_or(Refused::Full)
+        })
     }
 
     /// Lets `put` take in something, and says so if it did.
@@ -347,21 +359,39 @@ impl<T: Item> Queue<T> {
 impl Queue<Frames> {
     /// Takes what there is room for, and leaves the rest.
     pub(super) fn try_push_some(&self, frames: &mut Frames) -> Result<(), Refused> {
-        self.put(|state| taken(!state.take(frames, &self.limits)))
+        self.put(|state| if state.take(frames, &self.limits) { Err(Refused::Full) } else { Ok(()) })
     }
 
-    /// As [`Queue::try_push_some`], but not past those who wait for room already, or they might wait for ever.
+    /// As [`Queue::try_push_some`], but not past those who wait for room already: they might wait for ever, or be from
+    /// the same peer. What is refused waits for room from now on, until [`Queue::waits_no_more`].
     pub(super) fn try_push_behind(&self, frames: &mut Frames) -> Result<(), Refused> {
-        self.put(|state| taken(state.blocked.is_empty() && !state.take(frames, &self.limits)))
+        self.put(|state| {
+            let all = state.waiting == 0 && !state.take(frames, &self.limits);
+            state.wait_unless(all)
+        })
     }
 
-    /// As [`Queue::try_push`], but leaves a quarter of the queue to others.
+    /// As [`Queue::try_push`], but leaves a quarter of the queue to others. What is refused waits as above.
     pub(super) fn try_push_sparingly(&self, message: &Frames) -> Result<(), Refused> {
-        self.offer(message, |state| state.has_room(message, &spared(self.limits)))
+        self.put(|state| {
+            let all = state.has_room(message, &spared(self.limits));
+            if all {
+                state.push(message.clone());
+            }
+            state.wait_unless(all)
+        })
     }
 
-    /// As [`Queue::try_push_some`], or, if it is `sparing`, with a quarter of the queue left to others; if there is no
-    /// room, `room` is told when to come again. Until then there is none for whoever has the same `room`.
+    /// Something that was refused needs no room any more; so many messages of it are lost.
+    pub(super) fn waits_no_more(&self, lost: usize) {
+        let mut state = self.state();
+        state.waiting = state.waiting.saturating_sub(1);
+        state.note_dropped(lost);
+    }
+
+    /// For what was refused before: as [`Queue::try_push_some`], or, if it is `sparing`, with a quarter of the queue left
+    /// to others; if there is no room, `room` is told when to come again. Until then there is none for whoever has the
+    /// same `room`.
     pub(super) fn try_push_or_wait(
         &self,
         frames: &mut Frames,
@@ -392,10 +422,6 @@ impl Queue<Frames> {
         })?;
         Ok(dropped)
     }
-}
-
-fn taken(all: bool) -> Result<(), Refused> {
-    if all { Ok(()) } else { Err(Refused::Full) }
 }
 
 #[cfg(test)]

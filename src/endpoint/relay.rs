@@ -90,10 +90,8 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         let lost = self.frames.messages();
-        if lost > 0 {
-            self.queue.note_dropped(lost);
-            self.stats.dropped_for_peers.add(lost);
-        }
+        self.queue.waits_no_more(lost);
+        self.stats.dropped_for_peers.add(lost);
     }
 }
 
@@ -146,11 +144,17 @@ impl Endpoint {
         since: Option<Instant>,
         choose: impl Fn(&Peer) -> bool,
     ) -> Forwarded {
+        let (context, routes) = (&self.0.context, self.routes());
         let mut forwarded = Forwarded::default();
-        if let Some(mut frames) = self.frames_of(envelope) {
+        let mut wanting =
+            routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer)).peekable();
+        if wanting.peek().is_some()
+            && let Some(mut frames) = self.frames_of(envelope)
+        {
             frames.heard = since;
-            let to = (envelope.receiver, &envelope.topic);
-            self.forward_frames(&frames, &self.routes(), to, choose, &mut forwarded);
+            wanting.for_each(|route| {
+                route.offer(&frames, context.config.when_full, &context.stats, &mut forwarded);
+            });
         }
         forwarded
     }
@@ -183,8 +187,7 @@ impl Endpoint {
         envelope: &Envelope,
         choose: impl Fn(&Peer) -> bool,
     ) -> Vec<Blocked> {
-        let context = &self.0.context;
-        let routes = self.routes();
+        let (context, routes) = (&self.0.context, self.routes());
         let Some(frames) = self.frames_of(envelope) else { return Vec::new() };
         let wanting = routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
         wanting
@@ -232,12 +235,6 @@ impl PeerRoute {
     fn offer(&self, frames: &Frames, when_full: WhenFull, stats: &Arc<Counters>, forwarded: &mut Forwarded) {
         let mut rest = frames.clone();
         let pushed = match when_full {
-            // Not past what was refused just now.
-            WhenFull::Block
-                if forwarded.blocked.iter().any(|blocked| Arc::ptr_eq(&blocked.queue, &self.queue)) =>
-            {
-                Err(Refused::Full)
-            }
             WhenFull::Block => self.queue.try_push_behind(&mut rest),
             WhenFull::DropOldest => self.queue.push_out(&mut rest).map(|dropped| {
                 if dropped > 0 {

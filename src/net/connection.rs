@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use super::Stream;
 use super::frames::{Frames, TOGETHER};
 use super::tls::TlsError;
-use crate::peering::{CloseReason, Event, Peering, PeeringError, SendError};
+use crate::peering::{COPIED, CloseReason, Event, Peering, PeeringError, SendError};
 use crate::wire::Envelope;
 
 /// Room for one read at first. An idle peer keeps no more than this.
@@ -242,6 +242,8 @@ impl Connection {
     /// Queues messages that this endpoint has written already.
     pub(crate) fn send_frames(&mut self, frames: Frames) -> Result<(), SendError> {
         let heard = frames.heard;
+        // What is unwritten keeps no more than twice its memory. Small ones are copied anyway.
+        let frames = if frames.length() > COPIED { frames.detached() } else { frames };
         self.peering.send_encoded(frames.pieces())?;
         self.messages_end = self.collected.saturating_add(size(self.peering.unsent()));
         if let Some(heard) = heard {

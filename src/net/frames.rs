@@ -101,21 +101,6 @@ impl Frames {
     }
 }
 
-thread_local! {
-    /// Memory of the size that is wanted again and again. The allocator would give it back to the system, and take it
-    /// anew for the next read.
-    static USED: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How many of these a thread keeps: about as many as wait in one full queue.
-const MOST_USED: usize = 40;
-
-fn keep(used: &mut Vec<BytesMut>, buffer: BytesMut) {
-    if used.len() < MOST_USED {
-        used.push(buffer);
-    }
-}
-
 /// Where they stand says nothing of them.
 impl PartialEq for Frames {
     fn eq(&self, other: &Self) -> bool {
@@ -132,8 +117,23 @@ pub(crate) struct FramesWriter {
     keeps: (usize, usize),
 }
 
+thread_local! {
+    /// Memory of [`TOGETHER`] bytes. The allocator would give it back to the system, and take it anew for the next read.
+    static USED: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many of these a thread keeps: about as many as one peer's queue and connection hold, full of small messages.
+const MOST_USED: usize = 12;
+
 impl FramesWriter {
-    /// Adds a message, in the name of `sender`; perhaps as many as `more` of about its size follow.
+    /// Whether a message still fits with what was put together.
+    pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
+        let all = self.buffer.len().saturating_add(copied(envelope));
+        self.messages == 0 || (self.payload.is_empty() && all <= TOGETHER)
+    }
+
+    /// Adds a message for which there is [room](FramesWriter::has_room), in the name of `sender`; perhaps as many as
+    /// `more` of about its size follow.
     ///
     /// # Errors
     /// When it is too long for the wire.
@@ -143,20 +143,12 @@ impl FramesWriter {
         sender: EndpointId,
         more: usize,
     ) -> Result<(), EncodeError> {
-        let length = envelope.frame_length();
-        let apart = length > TOGETHER;
-        let copied = if apart { envelope.payload_offset().saturating_add(LENGTH_FIELD) } else { length };
+        let copied = copied(envelope);
         if self.buffer.capacity().saturating_sub(self.buffer.len()) < copied {
-            let all = copied.saturating_mul(more.saturating_add(1));
-            if all < TOGETHER || self.messages > 0 {
-                self.buffer.reserve(all.min(TOGETHER).max(copied));
-            } else {
-                self.renew(TOGETHER.max(copied));
-            }
-            self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
+            self.make_room(copied, copied.saturating_mul(more.saturating_add(1)).min(TOGETHER));
         }
         envelope.encode_header_as(sender, &mut self.buffer)?;
-        if apart {
+        if copied < envelope.frame_length() {
             self.payload = envelope.payload.clone();
         } else {
             self.buffer.put_slice(&envelope.payload);
@@ -165,21 +157,35 @@ impl FramesWriter {
         Ok(())
     }
 
-    /// Goes on in other memory: in some that was used before, if nobody needs that any more.
-    fn renew(&mut self, room: usize) {
-        USED.with_borrow_mut(|used| {
-            let free = used.iter_mut().position(|buffer| buffer.try_reclaim(room));
-            let free = free.map_or_else(|| BytesMut::with_capacity(room), |at| used.remove(at));
-            let before = std::mem::replace(&mut self.buffer, free);
-            if self.keeps.1 >= TOGETHER {
-                keep(used, before);
-            }
-        });
+    /// Makes room for so much, and better for what is `wanted`: in memory that was used before, if that is much.
+    fn make_room(&mut self, least: usize, wanted: usize) {
+        if wanted < TOGETHER && self.buffer.len().saturating_add(least) < TOGETHER {
+            self.buffer.reserve(wanted.max(least));
+        } else {
+            let begun = self.buffer.split();
+            self.let_go();
+            let free = USED.with_borrow_mut(|used| {
+                used.iter_mut().position(|used| used.try_reclaim(TOGETHER)).map(|at| used.swap_remove(at))
+            });
+            self.buffer = free.unwrap_or_else(|| BytesMut::with_capacity(TOGETHER.max(least)));
+            self.buffer.put_slice(&begun);
+        }
+        self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
     }
 
-    /// Whether nothing is to be added any more.
-    pub(crate) fn is_full(&self) -> bool {
-        !self.payload.is_empty() || self.buffer.len() >= TOGETHER
+    /// Lets others use the memory, when what was put together there is written.
+    fn let_go(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if self.keeps.1 >= TOGETHER {
+            buffer.clear();
+            // Not while the thread ends.
+            let _ = USED.try_with(|used| {
+                let mut used = used.borrow_mut();
+                if used.len() < MOST_USED {
+                    used.push(buffer);
+                }
+            });
+        }
     }
 
     /// What was put together, of which there is nothing then.
@@ -196,11 +202,14 @@ impl FramesWriter {
 
 impl Drop for FramesWriter {
     fn drop(&mut self) {
-        if self.keeps.1 >= TOGETHER {
-            // Not while the thread ends.
-            let _ = USED.try_with(|used| keep(&mut used.borrow_mut(), std::mem::take(&mut self.buffer)));
-        }
+        self.let_go();
     }
+}
+
+/// How much of a message's frame is copied: all, or what is before a large payload.
+fn copied(envelope: &Envelope) -> usize {
+    let length = envelope.frame_length();
+    if length > TOGETHER { length.saturating_sub(envelope.payload.len()) } else { length }
 }
 
 /// The same message, fit to be kept: it holds on to a few times its own memory at most.
@@ -228,7 +237,7 @@ mod tests {
     fn together(messages: &[Envelope]) -> Frames {
         let mut writer = FramesWriter::default();
         for (n, message) in messages.iter().enumerate() {
-            assert!(!writer.is_full());
+            assert!(writer.has_room(message));
             writer.push(message, ID, messages.len().saturating_sub(n).saturating_sub(1)).unwrap();
         }
         writer.take()

@@ -3,6 +3,8 @@
 //! No I/O and no clock: bytes and time go in, bytes and events come out. [`Peering`] says in which order
 //! to call it.
 
+#[cfg(feature = "net")]
+mod bundled;
 mod error;
 mod handshake;
 mod output;
@@ -13,6 +15,8 @@ mod peered;
 mod tests;
 
 pub use error::{CloseReason, PeeringError};
+#[cfg(feature = "net")]
+pub(crate) use output::COPIED;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -378,39 +382,6 @@ impl Peering {
             }
             _ => Err(SendError::NotEstablished),
         }
-    }
-
-    /// As [`Peering::send`], of frames that this endpoint has written already, in the order of their pieces.
-    #[cfg(feature = "net")]
-    pub(crate) fn send_encoded<const PIECES: usize>(
-        &mut self,
-        frames: [Bytes; PIECES],
-    ) -> Result<(), SendError> {
-        match &self.state {
-            State::Peered(peered) if !peered.is_leaving() => {
-                frames.into_iter().for_each(|piece| self.out.push_encoded(piece));
-                Ok(())
-            }
-            _ => Err(SendError::NotEstablished),
-        }
-    }
-
-    /// Takes the next event if it is a message.
-    #[cfg(feature = "net")]
-    pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
-        if !matches!(self.events.front(), Some(Event::Message(_))) {
-            return None;
-        }
-        match self.poll_event() {
-            Some(Event::Message(envelope)) => Some(envelope),
-            _ => None,
-        }
-    }
-
-    /// How many events wait to be polled.
-    #[cfg(feature = "net")]
-    pub(crate) fn untold(&self) -> usize {
-        self.events.len()
     }
 
     /// What this endpoint wants to hear from now on. A standing peering tells the peer at once, a

@@ -7,9 +7,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{EncodeError, Envelope, Handshake};
 
-/// Payloads up to this size are copied behind their header, so that small messages go out in one
-/// piece; larger ones are handed on as they are.
-const COPIED_PAYLOAD: usize = 4096;
+/// What is no longer than this is copied behind what goes out before it, so that small messages go out in one piece;
+/// longer payloads and frames are handed on as they are.
+pub(crate) const COPIED: usize = 4096;
 
 /// Frames in their order: those in `pieces` before those in `buffer`.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ impl Output {
     /// Queues an envelope with its sender replaced.
     pub(super) fn push(&mut self, sender: EndpointId, envelope: &Envelope) -> Result<(), EncodeError> {
         envelope.encode_header_as(sender, &mut self.buffer)?;
-        if envelope.payload.len() <= COPIED_PAYLOAD {
+        if envelope.payload.len() <= COPIED {
             self.buffer.put_slice(&envelope.payload);
         } else {
             for piece in [self.buffer.split().freeze(), envelope.payload.clone()] {
@@ -40,7 +40,7 @@ impl Output {
     /// Queues whole frames.
     #[cfg(feature = "net")]
     pub(super) fn push_encoded(&mut self, frames: Bytes) {
-        if frames.len() <= COPIED_PAYLOAD {
+        if frames.len() <= COPIED {
             self.buffer.put_slice(&frames);
         } else {
             if !self.buffer.is_empty() {

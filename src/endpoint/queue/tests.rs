@@ -80,22 +80,30 @@ async fn whoever_waits_for_room_is_told_when_half_is_free_and_nobody_passes_by()
     for text in ["a", "b", "c", "d"] {
         assert_eq!(queue.try_push_behind(&mut message(text)), Ok(()));
     }
+    assert_eq!(queue.try_push_behind(&mut message("e")), Err(Refused::Full));
     for _ in 0..2 {
         assert_eq!(queue.try_push_or_wait(&mut message("e"), false, &room), Err(Refused::Full));
     }
     let told = || async { tokio::time::timeout(Duration::ZERO, room.notified()).await.is_ok() };
     queue.try_pop();
     assert!(!told().await);
-    assert_eq!(queue.try_push_behind(&mut message("f")), Err(Refused::Full), "there is room, but not for it");
     queue.try_pop();
     assert!(told().await);
     assert!(!told().await, "once");
+    assert_eq!(queue.try_push_behind(&mut message("f")), Err(Refused::Full), "there is room, but not for it");
     assert_eq!(queue.try_push_or_wait(&mut message("e"), false, &room), Ok(()));
-    assert_eq!(queue.try_push_behind(&mut message("f")), Ok(()));
-    assert_eq!(queue.try_push_or_wait(&mut message("g"), false, &room), Err(Refused::Full));
+    queue.waits_no_more(0);
+    assert_eq!(queue.try_push_behind(&mut message("g")), Err(Refused::Full), "not past any that wait");
+    assert_eq!(queue.try_push_or_wait(&mut message("f"), false, &room), Ok(()));
+    queue.waits_no_more(0);
+    queue.waits_no_more(1);
+    assert_eq!(queue.fill().dropped, 1);
+    queue.try_pop();
+    assert_eq!(queue.try_push_behind(&mut message("h")), Ok(()));
+    assert_eq!(queue.try_push_or_wait(&mut message("i"), false, &room), Err(Refused::Full));
     queue.close();
     assert!(told().await);
-    assert_eq!(queue.try_push_or_wait(&mut message("g"), false, &room), Err(Refused::Ended));
+    assert_eq!(queue.try_push_or_wait(&mut message("i"), false, &room), Err(Refused::Ended));
 }
 
 #[tokio::test]
