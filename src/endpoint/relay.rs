@@ -81,6 +81,12 @@ impl Blocked {
         }
     }
 
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn messages(&self) -> usize {
+        self.frames.messages()
+    }
+
     /// Whether it waits no more: all is in the queue, or the queue has ended. If not, `room` is told when to try again.
     pub(super) fn retry(&mut self, room: &Arc<Notify>) -> bool {
         self.queue.try_push_or_wait(&mut self.frames, self.sparing, room) != Err(Refused::Full)
@@ -232,7 +238,13 @@ impl Endpoint {
 }
 
 impl PeerRoute {
-    fn offer(&self, frames: &Frames, when_full: WhenFull, stats: &Arc<Counters>, forwarded: &mut Forwarded) {
+    pub(super) fn offer(
+        &self,
+        frames: &Frames,
+        when_full: WhenFull,
+        stats: &Arc<Counters>,
+        forwarded: &mut Forwarded,
+    ) {
         let mut rest = frames.clone();
         let pushed = match when_full {
             WhenFull::Block => self.queue.try_push_behind(&mut rest),

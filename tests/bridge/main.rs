@@ -17,6 +17,7 @@ mod program;
 mod raw;
 
 mod agent;
+mod bundles;
 mod chaos;
 mod cluster;
 mod comings;

@@ -3,6 +3,7 @@
 #[cfg(feature = "cli")]
 mod admission;
 mod blocking;
+mod bundles;
 mod passing;
 
 use std::collections::VecDeque;
@@ -12,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::*;
 use crate::net::{Connection, FramesWriter, Progress};

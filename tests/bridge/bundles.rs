@@ -1,0 +1,163 @@
+//! Many messages in one read: each goes where it would go alone, as it would and in its place.
+
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use zeek_bridge::bridge::Bridge;
+use zeek_bridge::bridge::config::BridgeConfig;
+use zeek_bridge::data::{EndpointId, Topic, Value};
+use zeek_bridge::wire::{Envelope, EnvelopeType, INITIAL_TTL};
+
+use crate::raw::Raw;
+
+const CONFIG: &str = r#"
+[link.in]
+tls = "off"
+listen = "127.0.0.1:0"
+
+[link.near]
+tls = "off"
+listen = "127.0.0.1:0"
+when_full = "block"
+limits = { queue = 20 }
+
+[link.far]
+tls = "off"
+listen = "127.0.0.1:0"
+when_full = "block"
+
+[[rule]]
+name = "a"
+from = "in"
+to = "near"
+topics = ["/a"]
+
+[[rule]]
+name = "b"
+from = "in"
+to = ["near", "far"]
+topics = ["/b"]
+"#;
+
+const MESSAGES: usize = 4000;
+
+/// By link, what each of its peers wants to hear.
+const PEERS: [(usize, &[&str]); 5] =
+    [(1, &["/a"]), (1, &["/a/1", "/b"]), (1, &["/"]), (2, &["/b/2"]), (2, &["/"])];
+
+const TOPICS: [&str; 6] = ["/a", "/a/1", "/b", "/b/1", "/b/2", "/c"];
+
+fn id(n: usize) -> EndpointId {
+    EndpointId::from_bytes([u8::try_from(n).unwrap(); 16])
+}
+
+/// Which links it may go to.
+fn links(topic: &str) -> &'static [usize] {
+    match topic.as_bytes()[1] {
+        b'a' => &[1],
+        b'b' => &[1, 2],
+        _ => &[],
+    }
+}
+
+/// A message for all or for one peer, of any length, often like the one before.
+fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
+    let topic = match before {
+        Some(before) if random.u8(..4) > 0 => before.topic.clone(),
+        _ => Topic::from_static(random.choice(TOPICS).unwrap()),
+    };
+    let length = match random.u8(..) {
+        0 => random.usize(..200_000),
+        1..20 => random.usize(..20_000),
+        _ => random.usize(..300),
+    };
+    let value = Value::Vector(vec![random.u64(..).into(), Value::String("x".repeat(length).into())]);
+    let one = random.u8(..10) == 0;
+    let receiver = if one { id(10 + random.usize(..PEERS.len())) } else { EndpointId::NIL };
+    let sender = if random.u8(..20) == 0 { id(10) } else { id(1) };
+    Envelope { receiver, ..Envelope::data(sender, topic, &value).unwrap() }
+}
+
+/// Everything that comes: topics and payloads, until there are so many.
+async fn hear(mut peer: Raw, count: usize, link: EndpointId) -> (Raw, Vec<(Topic, Bytes)>) {
+    let mut heard = Vec::new();
+    while heard.len() < count {
+        let envelope = peer.envelope_of(EnvelopeType::Data).await;
+        assert_eq!((envelope.sender, envelope.ttl), (link, INITIAL_TTL - 1));
+        assert!(envelope.receiver.is_nil() || envelope.receiver == peer.id);
+        heard.push((envelope.topic, envelope.payload));
+    }
+    // Nothing comes behind it.
+    peer.settle().await;
+    (peer, heard)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_at_once_goes_where_each_would_go_alone_and_in_order() {
+    let bridge = Bridge::start(BridgeConfig::parse(CONFIG, "bridge.toml").unwrap()).await.unwrap();
+    let links_of = bridge.snapshot().links;
+    let address = |link: usize| -> SocketAddr { links_of[link].listening[0].parse().unwrap() };
+    let mut peers = Vec::new();
+    for (n, (link, filter)) in PEERS.iter().enumerate() {
+        peers.push(Raw::connect(id(10 + n), address(*link), filter).await);
+    }
+    let mut from = Raw::connect(id(1), address(0), &[]).await;
+    while bridge.snapshot().links.iter().map(|link| link.peers.len()).sum::<usize>() < 1 + PEERS.len() {
+        tokio::task::yield_now().await;
+    }
+
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut messages: Vec<Envelope> = Vec::new();
+    let mut bytes = BytesMut::new();
+    for _ in 0..MESSAGES {
+        messages.push(message(&mut random, messages.last()));
+        messages[messages.len() - 1].encode(&mut bytes).unwrap();
+    }
+    let wanted = |peer: usize| -> Vec<(Topic, Bytes)> {
+        let (link, filter) = PEERS[peer];
+        let goes = |message: &&Envelope| {
+            let topic = message.topic.to_str_lossy();
+            let wants = filter.iter().any(|prefix| topic.starts_with(prefix));
+            let chosen = if message.receiver.is_nil() { wants } else { message.receiver == id(10 + peer) };
+            links(&topic).contains(&link) && chosen && message.sender != id(10 + peer)
+        };
+        messages.iter().filter(goes).map(|m| (m.topic.clone(), m.payload.clone())).collect()
+    };
+    let hearers: Vec<_> = peers
+        .into_iter()
+        .enumerate()
+        .map(|(n, peer)| {
+            let link = links_of[PEERS[n].0].id.parse().unwrap();
+            tokio::spawn(hear(peer, wanted(n).len(), link))
+        })
+        .collect();
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let (piece, more) = rest.split_at(random.usize(1..100_000).min(rest.len()));
+        from.bytes(piece).await;
+        rest = more;
+    }
+    for (n, hearer) in hearers.into_iter().enumerate() {
+        let (_, heard) = hearer.await.unwrap();
+        let wanted = wanted(n);
+        assert!(wanted.len() > 100, "{}", wanted.len());
+        assert!(heard == wanted, "peer {n}");
+    }
+    let snapshot = bridge.snapshot();
+    let passed: Vec<u64> = snapshot.rules.iter().map(|rule| rule.passed).collect();
+    let count = |topic: &str| {
+        let under = messages.iter().filter(|message| message.topic.to_str_lossy().starts_with(topic));
+        u64::try_from(under.count()).unwrap()
+    };
+    assert_eq!(passed, [count("/a"), 2 * count("/b")]);
+    let sent: usize = (0..PEERS.len()).map(|n| wanted(n).len()).sum();
+    assert_eq!(
+        snapshot.links.iter().map(|link| link.messages_out).sum::<u64>(),
+        u64::try_from(sent).unwrap()
+    );
+    assert_eq!(snapshot.links[0].messages_in, u64::try_from(MESSAGES).unwrap());
+    assert!(snapshot.links.iter().all(|link| link.dropped == 0));
+    let took: u64 = snapshot.latency.counts.iter().sum();
+    assert!(took > 0, "some are timed");
+    bridge.shutdown().await;
+}
