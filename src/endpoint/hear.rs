@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::link::Link;
 use super::queue::Refused;
+use super::relay::Blocked;
 use super::routes::Routes;
 use super::subscriber::Message;
 use crate::net::for_keeping;
@@ -96,8 +97,7 @@ impl Link {
 
     /// Tries again to hand on what blocks this connection.
     pub(super) fn unblock(&mut self) {
-        let room = &self.room;
-        self.blocked.retain_mut(|blocked| !blocked.retry(room));
+        Blocked::retry_all(&mut self.blocked, &self.room);
         self.connection.pause(!self.blocked.is_empty());
     }
 }

@@ -390,8 +390,7 @@ impl Queue<Frames> {
     }
 
     /// For what was refused before: as [`Queue::try_push_some`], or, if it is `sparing`, with a quarter of the queue left
-    /// to others; if there is no room, `room` is told when to come again. Until then there is none for whoever has the
-    /// same `room`.
+    /// to others; if there is no room, `room` is told when to come again.
     pub(super) fn try_push_or_wait(
         &self,
         frames: &mut Frames,
@@ -400,14 +399,13 @@ impl Queue<Frames> {
     ) -> Result<(), Refused> {
         self.put(|state| {
             let limits = if sparing { spared(self.limits) } else { self.limits };
-            if state.blocked.iter().any(|waiting| Arc::ptr_eq(waiting, room)) {
-                return Err(Refused::Full);
+            if !state.take(frames, &limits) {
+                return Ok(());
             }
-            if state.take(frames, &limits) {
+            if !state.blocked.iter().any(|waiting| Arc::ptr_eq(waiting, room)) {
                 state.blocked.push(room.clone());
-                return Err(Refused::Full);
             }
-            Ok(())
+            Err(Refused::Full)
         })
     }
 

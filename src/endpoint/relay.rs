@@ -1,5 +1,6 @@
 //! Passing on what peers say: what a bridge needs of its endpoints.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -87,8 +88,22 @@ impl Blocked {
         self.frames.messages()
     }
 
+    /// Tries again to hand these on, and keeps those that still wait: `room` is told when to come again.
+    pub(super) fn retry_all(all: &mut Vec<Blocked>, room: &Arc<Notify>) {
+        // Not past one that was refused just now, though there may be room again.
+        let mut refused = HashSet::new();
+        all.retain_mut(|blocked| {
+            let queue = Arc::as_ptr(&blocked.queue).addr();
+            let waits = refused.contains(&queue) || !blocked.retry(room);
+            if waits {
+                refused.insert(queue);
+            }
+            waits
+        });
+    }
+
     /// Whether it waits no more: all is in the queue, or the queue has ended. If not, `room` is told when to try again.
-    pub(super) fn retry(&mut self, room: &Arc<Notify>) -> bool {
+    fn retry(&mut self, room: &Arc<Notify>) -> bool {
         self.queue.try_push_or_wait(&mut self.frames, self.sparing, room) != Err(Refused::Full)
     }
 }

@@ -127,6 +127,7 @@ const MOST_USED: usize = 12;
 
 impl FramesWriter {
     /// Whether a message still fits with what was put together.
+    #[cfg(any(feature = "bridge", test))]
     pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
         let all = self.buffer.len().saturating_add(copied(envelope));
         self.messages == 0 || (self.payload.is_empty() && all <= TOGETHER)

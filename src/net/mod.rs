@@ -8,5 +8,7 @@ mod stream;
 pub mod tls;
 
 pub use connection::{Connection, ConnectionFault, Progress};
-pub(crate) use frames::{Frames, FramesWriter, for_keeping};
+#[cfg(any(feature = "bridge", test))]
+pub(crate) use frames::FramesWriter;
+pub(crate) use frames::{Frames, for_keeping};
 pub use stream::Stream;

@@ -38,7 +38,7 @@ impl Way {
             popped += frames.messages();
             self.popped.extend(read(frames));
         }
-        self.forwarded.blocked.retain_mut(|blocked| !blocked.retry(&self.room));
+        Blocked::retry_all(&mut self.forwarded.blocked, &self.room);
         popped
     }
 
