@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod output;
 mod probe;
+mod progress;
 mod publish;
 mod resync;
 mod run;
