@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use zeek_bridge::bridge::config::host_port;
 use zeek_bridge::data::Topic;
 
+use crate::bench::BenchArgs;
 use crate::decode::DecodeArgs;
 use crate::exit;
 use crate::node::ProgramArgs;
@@ -130,6 +131,8 @@ pub(crate) enum Command {
     /// and the rest still comes.
     #[command(after_help = exit::HELP)]
     Encode(EncodeArgs),
+    /// Measure what runs
+    Bench(BenchArgs),
 }
 
 /// What all network commands share.
@@ -297,7 +300,7 @@ fn own_name(text: &str) -> Result<String, String> {
     node_name(text).map_err(|error| format!("{error}, to --name or in CLUSTER_NODE"))
 }
 
-fn count(text: &str) -> Result<u64, String> {
+pub(crate) fn count(text: &str) -> Result<u64, String> {
     let count = text.parse().ok().filter(|count| *count > 0);
     count.ok_or_else(|| format!("give a whole number from 1 to {}", u64::MAX))
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod background;
+mod bench;
 mod capture;
 mod check;
 mod conversation;
@@ -29,6 +30,7 @@ mod tap;
 mod tls;
 
 use std::future::Future;
+use std::io;
 use std::process::ExitCode;
 
 use args::{Cli, Command};
@@ -56,14 +58,22 @@ fn main() -> ExitCode {
         Command::Probe(args) => on_runtime(probe::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Decode(args) => decode::run(&args),
+        Command::Bench(args) => bench::run(args),
         Command::Encode(args) => encode::run(&args),
     });
     exit::code(result)
 }
 
 fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|error| Failure::failed(format!("cannot start the threads to run on: {error}")))?;
+    on(tokio::runtime::Runtime::new(), command)
+}
+
+fn on(
+    runtime: io::Result<tokio::runtime::Runtime>,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let runtime =
+        runtime.map_err(|error| Failure::failed(format!("cannot start the threads to run on: {error}")))?;
     let result = runtime.block_on(command);
     // What is still running has had its time.
     runtime.shutdown_background();

@@ -1,15 +1,16 @@
 //! What a long command shows while it runs: a line on stderr, if that is a terminal.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// How often the time in the line goes on when nothing else does.
 const TICK: Duration = Duration::from_millis(200);
 
-const BAR: &str = "{wide_bar} {human_pos} of {human_len} {msg}, {per_sec}, {eta} left";
-const SPINNER: &str = "{spinner} {human_pos} {msg}, {per_sec}, {elapsed}";
+const BAR: &str = "{wide_bar} {human_pos} of {human_len} {msg}, {rate}, {eta} left";
+const SPINNER: &str = "{spinner} {human_pos} {msg}, {rate}, {elapsed}";
 
 /// How far something is. The line is gone when this is dropped; it never was where stderr is no terminal.
 #[derive(Debug)]
@@ -23,7 +24,10 @@ impl Progress {
             None => (ProgressBar::new_spinner(), SPINNER),
         };
         let style = ProgressStyle::with_template(template);
-        let bar = bar.with_message(what).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let rate =
+            |state: &ProgressState, to: &mut dyn fmt::Write| _ = write!(to, "{:.0}/s", state.per_sec());
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("rate", rate);
+        let bar = bar.with_message(what).with_style(style);
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);
         }

@@ -45,10 +45,7 @@ fn service_socket() -> PathBuf {
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let document = ask(&socket(&args)?).await?;
-    let snapshot: Snapshot = serde_json::from_slice(&document).map_err(|error| {
-        let message = format!("what came is no status of a bridge: {error}; is it of the same version?");
-        Failure::Error(Exit::Protocol, message)
-    })?;
+    let snapshot = read(&document)?;
     let mut output = Output::new();
     if args.json {
         output.line(document.trim_ascii())?;
@@ -56,6 +53,18 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
         output.line(tables(&snapshot).trim_end().as_bytes())?;
     }
     output.flush()
+}
+
+/// How the bridge is that is asked at this socket.
+pub(crate) async fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
+    read(&ask(socket).await?)
+}
+
+fn read(document: &[u8]) -> Result<Snapshot, Failure> {
+    serde_json::from_slice(document).map_err(|error| {
+        let message = format!("what came is no status of a bridge: {error}; is it of the same version?");
+        Failure::Error(Exit::Protocol, message)
+    })
 }
 
 fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {

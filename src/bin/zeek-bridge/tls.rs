@@ -53,7 +53,7 @@ pub(crate) struct CertificateArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum TlsMode {
+pub(crate) enum TlsMode {
     Off,
     Anonymous,
     Mutual,
@@ -71,6 +71,17 @@ const ANONYMOUS_BUILD: &str =
     if cfg!(feature = "openssl") { "" } else { ", in a build with `--features openssl`" };
 
 impl TlsArgs {
+    /// What is wanted between two ends that are both this program's, which need no certificates of the user's.
+    pub(crate) fn between_own(&self) -> Result<TlsMode, Failure> {
+        match self.certificates.as_options().as_slice() {
+            [] => Ok(self.tls.unwrap_or(TlsMode::Off)),
+            [(option, _), ..] => Err(Failure::usage(format!(
+                "{option} is for a peer that is there already, and without one certificates are made: say where it is, \
+                 or give --tls mutual alone"
+            ))),
+        }
+    }
+
     /// Reads the certificates, if there are any.
     pub(crate) fn load(&self) -> Result<Tls, Failure> {
         let certificates = &self.certificates;

@@ -1,0 +1,260 @@
+//! `bench`: measures an endpoint or bridge that runs, ours or any Broker.
+
+mod link;
+mod load;
+mod own;
+mod pattern;
+mod process;
+mod report;
+mod tally;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+use load::{Amount, Load, Target};
+use own::OwnRelay;
+use pattern::Pattern;
+use process::Process;
+use report::{Report, Throughput};
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::net::tls::Tls;
+
+use crate::args::{HostPort, Seconds, TopicArg, count};
+use crate::exit::{self, Failure};
+use crate::output::Output;
+use crate::signals::Signals;
+use crate::tls::TlsArgs;
+
+/// How many bytes may be on their way, unless --window says how many messages.
+const MOST_ON_THE_WAY: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+#[command(after_help = exit::HELP, subcommand_required = true)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Measure a relay: how many events it passes on, how fast, and at what cost
+    ///
+    /// Peers with it as one publisher and some subscribers. Publishes as fast as it takes events, with --window of them on
+    /// their way at most; then one by one, for round trips. Each event has a number, so that what is lost, comes twice or
+    /// late is counted.
+    ///
+    /// Without --publish-to, a bridge of its own is started for this, on loopback, and measured. The relay may be anything
+    /// that passes the topic on: a zeek-bridge with a rule for it, or a broker-node --mode relay --topics
+    /// '["/zeek-bridge/bench"]'.
+    #[command(after_help = exit::HELP)]
+    Relay(Box<RelayArgs>),
+}
+
+#[derive(Debug, Args)]
+struct RelayArgs {
+    /// The relay; without this, one is started
+    #[arg(long, value_name = "HOST:PORT")]
+    publish_to: Option<HostPort>,
+    /// Where its subscribers connect, if that is elsewhere
+    #[arg(long, value_name = "HOST:PORT", requires = "publish_to")]
+    subscribe_at: Option<HostPort>,
+    /// The process of the relay, to tell its CPU time and memory
+    #[arg(long, value_name = "PID", requires = "publish_to")]
+    pid: Option<u32>,
+    /// How many subscribers
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    peers: u32,
+    /// The bytes of an event's whole frame, with the four of its length
+    #[arg(long, value_name = "BYTES", default_value = "223")]
+    size: u32,
+    /// Publish so many events
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, conflicts_with = "duration")]
+    count: Option<u64>,
+    /// Publish for so long
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
+    duration: Seconds,
+    /// How many round trips
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+    round_trips: u32,
+    /// How many events may be on their way to the slowest subscriber, so that none is lost for want of room; without
+    /// this 1000, or fewer if they are more than 16 MiB
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    window: Option<u64>,
+    /// Publish no more than so many events in a second
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    rate: Option<u64>,
+    /// The topic, which the relay has to pass on
+    #[arg(long, value_name = "T", default_value = "/zeek-bridge/bench")]
+    topic: TopicArg,
+    /// How long each connection may take, the first event, and any silence behind it
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
+    timeout: Seconds,
+    /// Print one line of JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten, next_help_heading = "Network")]
+    tls: TlsArgs,
+}
+
+pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
+    let What::Relay(args) = args.what;
+    // On one thread: nothing that comes waits until another one wakes up, and the others are the relay's.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    crate::on(runtime, relay(&args))
+}
+
+async fn relay(args: &RelayArgs) -> Result<(), Failure> {
+    let signals = &mut Signals::new()?;
+    let topic = args.topic.0.clone();
+    let size = usize::try_from(args.size).unwrap_or(usize::MAX);
+    let id = EndpointId::random().map_err(|error| Failure::failed(format!("no random number: {error}")))?;
+    let run = id.as_bytes().iter().take(8).fold(0, |run, byte| run << 8 | u64::from(*byte));
+    let pattern = Pattern::new(&topic, size, run).map_err(|error| Failure::usage(error.to_string()))?;
+    let size = u64::try_from(pattern.size()).unwrap_or(u64::MAX);
+    let in_memory = MOST_ON_THE_WAY.checked_div(size).unwrap_or_default().clamp(1, 1000);
+    let window = args.window.unwrap_or(in_memory);
+    let amount = args.count.map_or(Amount::Time(args.duration.0), Amount::Count);
+
+    let mut process = args.pid.map(Process::of).transpose()?;
+    let mut own = None;
+    let (publish_to, subscribe_at, tls) = if let Some(HostPort(publish_to)) = &args.publish_to {
+        let subscribe_at = args.subscribe_at.as_ref().map_or(publish_to, |HostPort(address)| address);
+        (publish_to.clone(), subscribe_at.clone(), args.tls.load()?)
+    } else {
+        let relay = tokio::select! {
+            relay = OwnRelay::start(&args.tls, &topic, args.timeout.0) => own.insert(relay?),
+            () = signals.next() => return Err(nothing_yet()),
+        };
+        process.clone_from(&relay.process);
+        (relay.publish_to.clone(), relay.subscribe_at.clone(), relay.tls.clone())
+    };
+    let mut report = Report {
+        publish_to: publish_to.clone(),
+        subscribe_at: subscribe_at.clone(),
+        own_relay: own.is_some(),
+        tls: name(&tls),
+        topic: topic.to_string(),
+        size,
+        subscribers: args.peers.into(),
+        window,
+        rate: args.rate,
+        ..Report::default()
+    };
+
+    let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
+    let target = Target { publish_to, subscribe_at, tls, topic, peers, timeout: args.timeout.0 };
+    let mut load = tokio::select! {
+        load = Load::connect(target, pattern) => load?,
+        () = signals.next() => return Err(nothing_yet()),
+    };
+    let settled = tokio::select! {
+        settled = load.settle() => settled,
+        () = signals.next() => Err(nothing_yet()),
+    };
+    if settled.is_err() {
+        leave(load, signals).await;
+        return settled;
+    }
+    let enough = load.enough.clone();
+    let mut interruptible = Interruptible { signals, enough };
+
+    let generator = Process::this();
+    let cpu = |process: &Option<Process>| process.as_ref().and_then(Process::cpu);
+    let before = (cpu(&process), cpu(&generator));
+    let started = Instant::now();
+    let mut ended = interruptible.run(load.flood(amount, window, args.rate)).await;
+    let used = |process, before: Option<process::Cpu>| Some(cpu(process)?.since(before?));
+    report.throughput = Throughput {
+        took: started.elapsed(),
+        messages: load.arrived_everywhere(),
+        relay: used(&process, before.0),
+        generator: used(&generator, before.1),
+        memory: process.as_ref().and_then(Process::memory),
+    };
+    report.published = load.published();
+    report.came = load.came();
+    // Where messages are lost, each round trip might be waited for in vain.
+    if ended.is_ok() && report.lost() == 0 {
+        let took = &mut report.round_trips;
+        ended = interruptible.run(load.round_trips(args.round_trips.into(), took)).await;
+        took.sort_unstable();
+    }
+    report.connecting = load.connecting;
+    report.process = process;
+    report.published = load.published();
+    report.came = load.came();
+    report.interrupted = interruptible.enough.load(SeqCst);
+    leave(load, interruptible.signals).await;
+    drop(own);
+    print(&report, args.json)?;
+    ended?;
+    verdict(&report)
+}
+
+/// Lets what is measured come to its end early.
+struct Interruptible<'a> {
+    signals: &'a mut Signals,
+    enough: Arc<AtomicBool>,
+}
+
+impl Interruptible<'_> {
+    /// At a signal, what was published is still waited for; at the next one it is not.
+    async fn run(&mut self, measuring: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+        let mut measuring = pin!(measuring);
+        tokio::select! {
+            done = &mut measuring => return done,
+            () = self.signals.next() => self.enough.store(true, SeqCst),
+        }
+        tokio::select! {
+            done = measuring => done,
+            () = self.signals.next() => Err(Failure::failed("interrupted: what was on its way is counted as lost")),
+        }
+    }
+}
+
+async fn leave(load: Load, signals: &mut Signals) {
+    tokio::select! {
+        () = load.leave() => {}
+        () = signals.next() => {}
+    }
+}
+
+fn print(report: &Report, json: bool) -> Result<(), Failure> {
+    let mut output = Output::new();
+    if json {
+        output.line(&report.object().into_line())?;
+    } else {
+        output.line(report.table().as_bytes())?;
+    }
+    output.flush()
+}
+
+/// What there is to be said of a measurement that came to its end.
+fn verdict(report: &Report) -> Result<(), Failure> {
+    let lost = report.lost();
+    if lost > 0 {
+        Err(Failure::failed(format!(
+            "{lost} messages were lost: the relay dropped them; its log may say why, and with a smaller --window fewer \
+             of them have to wait there"
+        )))
+    } else if report.interrupted {
+        Err(Failure::failed("interrupted: this is what was measured until then"))
+    } else {
+        Ok(())
+    }
+}
+
+fn nothing_yet() -> Failure {
+    Failure::failed("interrupted: nothing was measured yet")
+}
+
+fn name(tls: &Tls) -> &'static str {
+    match tls {
+        Tls::Off => "off",
+        Tls::Anonymous(_) => "anonymous",
+        Tls::Mutual(_) => "mutual",
+    }
+}

@@ -1,0 +1,163 @@
+//! The messages of a benchmark: one event, encoded once, in which only the number changes.
+
+use bytes::BytesMut;
+use zeek_bridge::data::{EndpointId, Topic, Value};
+use zeek_bridge::wire::{EncodeError, Envelope};
+use zeek_bridge::zeek::{Event, Message};
+
+/// The name of the event. Its arguments are which run it is of, its number, and as many letters as the size takes.
+const EVENT: &str = "ZeekBridge::bench";
+
+/// The bytes of a number.
+const NUMBER: usize = 8;
+
+/// How many bytes stand in a frame before the length of its topic: the length, sender, receiver, type and ttl, of which a
+/// relay may write some anew.
+const BEFORE_TOPIC: usize = 39;
+
+/// A frame, and where its number stands.
+#[derive(Debug)]
+pub(super) struct Pattern {
+    frame: Vec<u8>,
+    number_at: usize,
+}
+
+/// Why there is no message of the size that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PatternError {
+    #[error(
+        "a message under this topic takes {0} bytes at least: give a larger --size, or a shorter --topic"
+    )]
+    TooSmall(usize),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl Pattern {
+    /// A frame of `size` bytes, its length field included; one byte less where no string makes out the last one.
+    pub(super) fn new(topic: &Topic, size: usize, run: u64) -> Result<Self, PatternError> {
+        let least = frame(topic, run, 0, 0)?;
+        let room = size.checked_sub(least.len()).ok_or(PatternError::TooSmall(least.len()))?;
+        let numbered = frame(topic, run, u64::MAX, 0)?;
+        let number_at = least.iter().zip(&numbered).take_while(|(a, b)| a == b).count();
+        // The length of the letters takes a byte in the least frame, and up to four more.
+        let mut letters = room;
+        loop {
+            let frame = frame(topic, run, 0, letters)?;
+            match frame.len().checked_sub(size) {
+                None | Some(0) => return Ok(Pattern { frame, number_at }),
+                Some(over) => letters = letters.saturating_sub(over),
+            }
+        }
+    }
+
+    /// How many bytes the frame has.
+    pub(super) fn size(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// How many bytes at the front of a frame [`Pattern::number`] looks at.
+    pub(super) fn head(&self) -> usize {
+        self.number_at.saturating_add(NUMBER)
+    }
+
+    /// So many frames, for [`Pattern::count_from`].
+    pub(super) fn frames(&self, count: usize) -> Vec<u8> {
+        self.frame.repeat(count)
+    }
+
+    /// Numbers frames, beginning with `first`, and gives the number behind the last.
+    pub(super) fn count_from(&self, first: u64, frames: &mut [u8]) -> u64 {
+        let mut next = first;
+        for frame in frames.chunks_exact_mut(self.size()) {
+            if let Some(number) = frame.get_mut(self.number_at..).and_then(<[u8]>::first_chunk_mut) {
+                *number = next.to_be_bytes();
+            }
+            next = next.saturating_add(1);
+        }
+        next
+    }
+
+    /// The number of a frame of `length` bytes that begins with `head`; `None` if it is not one of these.
+    pub(super) fn number(&self, length: usize, head: &[u8]) -> Option<u64> {
+        let same = BEFORE_TOPIC..self.number_at;
+        if length != self.size() || head.get(same.clone())? != self.frame.get(same)? {
+            return None;
+        }
+        head.get(self.number_at..)?.first_chunk().copied().map(u64::from_be_bytes)
+    }
+}
+
+fn frame(topic: &Topic, run: u64, number: u64, letters: usize) -> Result<Vec<u8>, EncodeError> {
+    let event = Event::new(EVENT, vec![Value::Count(run), Value::Count(number), "x".repeat(letters).into()]);
+    // Relays write themselves in the place of the sender, and nobody else has this id.
+    let sender = EndpointId::from_bytes([0xff; 16]);
+    let mut frame = BytesMut::new();
+    Envelope::data(sender, topic.clone(), &Message::from(event).into_value())?.encode(&mut frame)?;
+    Ok(frame.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use zeek_bridge::wire::{LENGTH_FIELD, Limits};
+
+    use super::*;
+
+    const TOPIC: Topic = Topic::from_static("/t");
+
+    fn event(frame: &[u8]) -> Event {
+        let envelope = Envelope::decode(&Bytes::copy_from_slice(&frame[LENGTH_FIELD..])).unwrap();
+        assert_eq!(envelope.topic, TOPIC);
+        match Message::from_value(envelope.value(&Limits::DEFAULT).unwrap()).unwrap() {
+            Message::Event(event) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn frames_have_the_size_that_is_asked_for() {
+        let least = Pattern::new(&TOPIC, 1_000, 0).unwrap().frame.len() - 1_000
+            + frame(&TOPIC, 0, 0, 0).unwrap().len();
+        let mut short = 0;
+        for size in (least..1_000).chain([16_383, 65_536, 3_000_000]) {
+            let pattern = Pattern::new(&TOPIC, size, 0).unwrap();
+            assert!(size - pattern.size() <= 1, "{size}");
+            short += size - pattern.size();
+            event(&pattern.frame);
+        }
+        assert_eq!(short, 1, "only where the length of the letters goes from one byte to two");
+        let error = Pattern::new(&TOPIC, least - 1, 0).unwrap_err().to_string();
+        assert!(error.contains(&format!("{least} bytes at least")), "{error}");
+    }
+
+    #[test]
+    fn frames_are_numbered_and_read_back() {
+        let pattern = Pattern::new(&TOPIC, 223, 7).unwrap();
+        let mut frames = pattern.frames(3);
+        assert_eq!(pattern.count_from(254, &mut frames), 257);
+        for (number, frame) in (254..).zip(frames.chunks(223)) {
+            assert_eq!(pattern.number(frame.len(), &frame[..pattern.head()]), Some(number));
+            let args: (u64, u64, String) = event(frame).args_as().unwrap();
+            assert_eq!((args.0, args.1), (7, number));
+        }
+    }
+
+    #[test]
+    fn what_a_relay_writes_anew_does_not_matter_and_all_else_does() {
+        let pattern = Pattern::new(&TOPIC, 223, 7).unwrap();
+        let number = |frame: &[u8]| pattern.number(frame.len(), &frame[..pattern.head()]);
+        let mut relayed = pattern.frame.clone();
+        relayed[LENGTH_FIELD..LENGTH_FIELD + 16].fill(1);
+        relayed[BEFORE_TOPIC - 1] -= 1;
+        assert_eq!(number(&relayed), Some(0));
+        for other in [
+            Pattern::new(&TOPIC, 223, 8).unwrap(),
+            Pattern::new(&TOPIC, 224, 7).unwrap(),
+            Pattern::new(&Topic::from_static("/u"), 223, 7).unwrap(),
+        ] {
+            assert_eq!(number(&other.frame), None);
+        }
+        assert_eq!(pattern.number(223, &pattern.frame[..pattern.head() - 1]), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! What came to a subscriber, by the numbers of the messages.
+
+use std::collections::BTreeMap;
+
+/// Counts from a number on; what has a lower one is passed over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    first: Option<u64>,
+    /// The number behind the highest that came.
+    next: u64,
+    /// Ranges of numbers below that did not come, from the first to the one behind the last.
+    missing: BTreeMap<u64, u64>,
+    pub(super) came: Came,
+}
+
+/// How many messages came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Came {
+    /// How many different ones.
+    pub(super) delivered: u64,
+    /// How many that were there already.
+    pub(super) duplicated: u64,
+    /// How many of those delivered came behind one that was published later.
+    pub(super) reordered: u64,
+    /// How many of somebody else, under the same topic.
+    pub(super) foreign: u64,
+}
+
+impl Tally {
+    /// Counts from this number on, with nothing counted so far.
+    pub(super) fn begin(&mut self, first: u64) {
+        *self = Tally { first: Some(first), next: first, ..Tally::default() };
+    }
+
+    /// A message came.
+    pub(super) fn note(&mut self, number: u64) {
+        if number == self.next && self.first.is_some() {
+            self.next = number.saturating_add(1);
+            self.came.delivered = self.came.delivered.saturating_add(1);
+        } else if self.first.is_some_and(|first| number >= first) {
+            self.note_odd(number);
+        }
+    }
+
+    /// One that is not the next.
+    fn note_odd(&mut self, number: u64) {
+        if number > self.next {
+            self.missing.insert(self.next, number);
+            self.next = number.saturating_add(1);
+        } else {
+            let range = self.missing.range(..=number).next_back().map(|(from, to)| (*from, *to));
+            let Some((from, to)) = range.filter(|(_, to)| number < *to) else {
+                self.came.duplicated = self.came.duplicated.saturating_add(1);
+                return;
+            };
+            self.missing.remove(&from);
+            let behind = number.saturating_add(1);
+            for (from, to) in [(from, number), (behind, to)] {
+                if from < to {
+                    self.missing.insert(from, to);
+                }
+            }
+            self.came.reordered = self.came.reordered.saturating_add(1);
+        }
+        self.came.delivered = self.came.delivered.saturating_add(1);
+    }
+
+    /// A message came that is not of this benchmark.
+    pub(super) fn note_foreign(&mut self) {
+        self.came.foreign = self.came.foreign.saturating_add(1);
+    }
+}
+
+impl Came {
+    /// Both together.
+    pub(super) fn and(self, other: Came) -> Came {
+        Came {
+            delivered: self.delivered.saturating_add(other.delivered),
+            duplicated: self.duplicated.saturating_add(other.duplicated),
+            reordered: self.reordered.saturating_add(other.reordered),
+            foreign: self.foreign.saturating_add(other.foreign),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tally(first: u64, numbers: &[u64]) -> Came {
+        let mut tally = Tally::default();
+        tally.note(first);
+        tally.begin(first);
+        numbers.iter().for_each(|number| tally.note(*number));
+        tally.came
+    }
+
+    #[test]
+    fn what_is_lost_twice_or_late_is_told_apart() {
+        let came = |delivered, duplicated, reordered| Came { delivered, duplicated, reordered, foreign: 0 };
+        for (numbers, expected) in [
+            (&[5, 6, 7][..], came(3, 0, 0)),
+            (&[3, 4, 5], came(1, 0, 0)),
+            (&[5, 7, 8], came(3, 0, 0)),
+            (&[5, 5, 6, 5], came(2, 2, 0)),
+            (&[5, 7, 6, 8], came(4, 0, 1)),
+            (&[5, 9, 7, 7, 6, 8], came(5, 1, 3)),
+        ] {
+            assert_eq!(tally(5, numbers), expected, "{numbers:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_each_number_counts_once(numbers in proptest::collection::vec(0u64..40, 0..80)) {
+            let came = tally(5, &numbers);
+            let counted: Vec<_> = numbers.iter().filter(|number| **number >= 5).collect();
+            let different: HashSet<_> = counted.iter().collect();
+            let count = |length: usize| u64::try_from(length).unwrap();
+            prop_assert_eq!(came.delivered, count(different.len()));
+            prop_assert_eq!(came.duplicated, count(counted.len().saturating_sub(different.len())));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `bench relay`, as a user drives it. How fast anything is, is not tested.
+
+#![cfg(all(unix, feature = "cli"))]
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code"
+)]
+
+#[path = "common/program.rs"]
+mod program;
+
+use program::{End, Files, Program};
+use serde_json::Value as Json;
+use zeek_bridge::net::tls::ephemeral_authority;
+
+/// A bridge with two links, and a rule from the one to the other.
+struct Bridge {
+    program: Program,
+    /// The options by which a benchmark finds it.
+    options: String,
+    subscribe_at: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Bridge {
+    /// With `tls` on both links, `subscribers` on the second, and a rule for `topic`.
+    fn start(tls: &str, subscribers: &str, topic: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "[bridge]\nmetrics = 'off'\nstatus = 'off'\n\
+             [link.p]\nlisten = '127.0.0.1:0'\n{tls}\n\
+             [link.s]\nlisten = '127.0.0.1:0'\n{tls}\n{subscribers}\n\
+             [[rule]]\nname = 'r'\nfrom = 'p'\nto = 's'\ntopics = ['{topic}']\n"
+        );
+        let path = folder.path().join("bridge.toml");
+        std::fs::write(&path, config).unwrap();
+        let mut program = Program::start(&format!("run {}", path.display()));
+        let [publish_to, subscribe_at] = ["link=p", "link=s"].map(|link| {
+            let line = program.says(link);
+            let (_, address) = line.split_once("listening on ").unwrap();
+            address.split_once(' ').unwrap().0.to_owned()
+        });
+        program.says("running, with");
+        let options =
+            format!("--publish-to {publish_to} --subscribe-at {subscribe_at} --pid {}", program.pid());
+        Bridge { program, options, subscribe_at, _folder: folder }
+    }
+
+    fn plain() -> Self {
+        Self::start("tls = 'off'", "", "/zeek-bridge/bench")
+    }
+}
+
+fn bench(options: &str) -> End {
+    Program::run(&format!("bench relay {options}"), "")
+}
+
+/// The report of a benchmark of which nothing was lost.
+#[track_caller]
+fn all_arrived(end: &End, events: u64, round_trips: u64, subscribers: u64) -> Json {
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+    let report = end.json().remove(0);
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!(report["throughput"]["events"], events, "{report}");
+    assert_eq!(count("published"), events + round_trips, "{report}");
+    assert_eq!(count("delivered"), (events + round_trips) * subscribers, "{report}");
+    for name in ["lost", "duplicated", "reordered", "foreign"] {
+        assert_eq!(count(name), 0, "{name}: {report}");
+    }
+    assert_eq!(report["round_trip"]["samples"], round_trips);
+    assert_eq!(report["interrupted"], false);
+    report
+}
+
+#[test]
+fn a_new_user_gets_a_relay_with_it() {
+    let end = bench("--count 2000 --round-trips 20 --json");
+    let report = all_arrived(&end, 2000, 20, 1);
+    assert_eq!((&report["own_relay"], &report["tls"]), (&true.into(), &"off".into()));
+    assert!(report["relay"]["pid"].is_u64(), "{report}");
+
+    let end = bench("--count 2000 --round-trips 20 --tls mutual --peers 3 --size 5000");
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+    let text = end.stdout.join("\n");
+    for words in ["TLS mutual", "5000 bytes, to 3 subscribers", "(2,000 events in", " 0 of 6,060;"] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+
+    let end = bench("--count 100 --round-trips 5 --tls anonymous --json");
+    if cfg!(feature = "openssl") {
+        assert_eq!(end.code, Some(0), "{end:?}");
+        assert_eq!(end.json()[0]["tls"], "anonymous");
+    } else {
+        end.fails(2, &["--tls anonymous", "cargo build --features openssl"]);
+    }
+}
+
+#[test]
+fn a_bridge_that_runs_is_measured() {
+    let bridge = Bridge::plain();
+    let options = format!("{} --tls off --json --round-trips 20 --count", bridge.options);
+    let report = all_arrived(&bench(&format!("{options} 5000 --peers 4")), 5000, 20, 4);
+    assert_eq!(report["own_relay"], false);
+    assert_eq!(report["relay"]["pid"], bridge.program.pid());
+    assert_eq!(report["relay"]["name"], "zeek-bridge");
+    assert!(report["relay"]["resident_bytes"].as_u64().unwrap() > 0);
+    let times = ["min_us", "p50_us", "p90_us", "p99_us", "max_us"];
+    assert!(times.map(|name| report["round_trip"][name].as_f64().unwrap()).is_sorted(), "{report}");
+
+    let large = all_arrived(&bench(&format!("{options} 5 --size 3000000")), 5, 20, 1);
+    assert_eq!((&large["size"], &large["window"]), (&3_000_000.into(), &5.into()));
+    let small = all_arrived(&bench(&format!("{options} 50 --window 1 --rate 10000")), 50, 20, 1);
+    assert_eq!((&small["window"], &small["rate"]), (&1.into(), &10_000.into()));
+}
+
+#[test]
+fn mutual_tls_takes_the_options_of_all_commands() {
+    let authority = ephemeral_authority().unwrap();
+    let [theirs, ours] = ["bridge", "bench"].map(|name| Files::issue(&authority, name));
+    let keys = ["cafile", "certificate", "keyfile"]
+        .map(|key| format!("{key} = '{}'", theirs.folder.path().join(key).display()));
+    let bridge = Bridge::start(&keys.join("\n"), "", "/zeek-bridge");
+    let options = format!("{} --json --round-trips 20 --count 3000 --peers 2", bridge.options);
+    let report = all_arrived(&bench(&format!("{options} {}", ours.options)), 3000, 20, 2);
+    assert_eq!(report["tls"], "mutual");
+    bench(&format!("{options} --tls off")).fails(4, &["no peering with", "TLS"]);
+    let stranger = Files::issue(&ephemeral_authority().unwrap(), "stranger");
+    bench(&format!("{options} {}", stranger.options)).fails(4, &["no peering with", "certificate"]);
+}
+
+#[test]
+fn what_the_relay_loses_is_counted_and_no_success() {
+    let bridge = Bridge::start("tls = 'off'", "chaos = { drop = 0.2 }", "/zeek-bridge/bench");
+    let end = bench(&format!("{} --tls off --json --count 2000 --timeout 30", bridge.options));
+    assert_eq!(end.code, Some(1), "{end:?}");
+    let report = end.json().remove(0);
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert!(count("lost") > 0 && count("published") >= 2000, "{report}");
+    assert_eq!(count("delivered") + count("lost"), count("published"), "{report}");
+    assert!(report["round_trip"].is_null());
+    end.has_said(&[&format!("{} messages were lost", count("lost")), "--window"]);
+
+    let bridge = Bridge::start("tls = 'off'", "chaos = { duplicate = 0.2 }", "/zeek-bridge/bench");
+    let end = bench(&format!("{} --tls off --json --count 2000 --round-trips 0", bridge.options));
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let report = end.json().remove(0);
+    assert!(report["duplicated"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!((&report["delivered"], &report["lost"]), (&2000.into(), &0.into()));
+}
+
+#[test]
+fn a_topic_that_is_not_relayed_is_named_with_the_mend() {
+    let bridge = Bridge::start("tls = 'off'", "", "/other");
+    let options = format!("{} --tls off --count 10", bridge.options);
+    let end = bench(&format!("{options} --timeout 1"));
+    end.fails(
+        5,
+        &["1 of 1 subscribers", "does not want the topic /zeek-bridge/bench", "[\"/zeek-bridge/bench\"]"],
+    );
+    end.has_said(&["a rule", "broker-node", "--topic"]);
+    all_arrived(&bench(&format!("{options} --topic /other/x --json --round-trips 1")), 10, 1, 1);
+}
+
+#[test]
+fn where_nobody_is_nothing_is_measured() {
+    // Nobody else gets the port while it is bound here, and nobody listens on it.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
+    let end = bench(&format!("--publish-to {address} --tls off"));
+    end.fails(3, &[&format!("no peering with {address}"), "is a Zeek or zeek-bridge listening there?"]);
+    // No process can have this number.
+    let end = bench(&format!("--publish-to {address} --tls off --pid 4294967295"));
+    end.fails(2, &["--pid 4294967295", if cfg!(target_os = "linux") { "no such process" } else { "/proc" }]);
+}
+
+#[test]
+fn wrong_options_are_named() {
+    for (options, words) in [
+        ("--publish-to 127.0.0.1:1", "TLS or not?"),
+        ("--publish-to 127.0.0.1:1 --tls mutual", "--cafile, --certificate and --keyfile are missing"),
+        ("--subscribe-at 127.0.0.1:1", "--publish-to"),
+        ("--pid 1", "--publish-to"),
+        ("--cafile a", "--cafile is for a peer that is there already"),
+        ("--size 50", "bytes at least"),
+        ("--count 0", "from 1 to"),
+        ("--count 1 --duration 1", "cannot be used with"),
+        ("--window 0", "from 1 to"),
+        ("--peers 0", "--peers"),
+        ("--topic <$>/local/x", "never leave an endpoint"),
+    ] {
+        bench(options).fails(2, &[words]);
+    }
+    Program::run("bench", "").fails(2, &["relay"]);
+}
+
+/// A benchmark that goes on and on, and of which some messages have come.
+fn endless(bridge: &Bridge) -> Program {
+    let tap =
+        format!("tap --topic /zeek-bridge/bench --count 100 --tls off --connect {}", bridge.subscribe_at);
+    let tap = Program::start(&tap);
+    let options = format!("{} --tls off --json --rate 2000 --duration 100000", bridge.options);
+    let bench = Program::start(&format!("bench relay {options}"));
+    let end = tap.end_by_itself();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    bench
+}
+
+#[test]
+fn a_signal_ends_it_with_what_was_measured() {
+    let bridge = Bridge::plain();
+    let bench = endless(&bridge);
+    bench.signal("INT");
+    let end = bench.end_by_itself();
+    assert_eq!(end.code, Some(1), "{end:?}");
+    end.has_said(&["interrupted"]);
+    let report = end.json().remove(0);
+    assert_eq!(report["interrupted"], true);
+    let published = report["published"].as_u64().unwrap();
+    assert!(published > 0);
+    assert_eq!((&report["delivered"], &report["lost"]), (&published.into(), &0.into()), "{report}");
+}
+
+#[test]
+fn a_relay_that_ends_is_told() {
+    let mut bridge = Bridge::plain();
+    let bench = endless(&bridge);
+    bridge.program.kill();
+    let end = bench.end_by_itself();
+    assert_eq!(end.code, Some(1), "{end:?}");
+    end.has_said(&["peering with", "ended"]);
+    assert!(end.json()[0]["published"].as_u64().unwrap() > 0);
+}
