@@ -23,7 +23,8 @@ const CONNECTING: usize = 64;
 /// About how many bytes are written at once.
 const WRITE: usize = 64 * 1024;
 
-/// How long a message that asks whether subscriptions have arrived may be on its way before the next one asks.
+/// How long the first message that asks whether subscriptions have arrived may be on its way before the next one asks;
+/// the next may take twice as long, for there may be many subscribers.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long nothing may come before the last message is held for lost.
@@ -133,17 +134,20 @@ impl Load {
         let mut question = self.pattern.frames(1);
         // Behind one that came later than the first, none of those that asked for the first can come.
         for first in [true, false] {
+            let wanted = if first { 1 } else { self.next.saturating_add(1) };
             let asking = Instant::now();
+            let mut patience = ASK_AGAIN;
             loop {
                 self.publish(&mut question).await?;
-                let wanted = if first { 1 } else { self.next };
-                match timeout(ASK_AGAIN, self.until_arrived(wanted)).await {
+                let left = self.target.timeout.saturating_sub(asking.elapsed());
+                match timeout(patience.min(left), self.until_arrived(wanted)).await {
                     Ok(arrived) => {
                         arrived?;
                         break;
                     }
-                    Err(_) if asking.elapsed() >= self.target.timeout => return Err(self.not_relayed()),
-                    Err(_) => {}
+                    Err(_) if asking.elapsed() < self.target.timeout => patience = patience.saturating_mul(2),
+                    Err(_) if first => return Err(self.not_relayed()),
+                    Err(_) => return Err(self.stuck()),
                 }
             }
         }
