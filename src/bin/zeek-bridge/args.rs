@@ -12,6 +12,7 @@ use crate::bench::BenchArgs;
 use crate::decode::DecodeArgs;
 use crate::exit;
 use crate::node::ProgramArgs;
+use crate::record::RecordArgs;
 use crate::run::RunArgs;
 use crate::status::StatusArgs;
 use crate::tls::{CertificateArgs, TlsArgs};
@@ -113,6 +114,25 @@ pub(crate) enum Command {
     /// lost with it, and the exit code is 1.
     #[command(after_help = exit::HELP)]
     Publish(PublishArgs),
+    /// Stand between two endpoints, and write down all that they say to each other
+    ///
+    /// For each connection that is taken at --listen, one is made to --connect, and what comes from either side is passed on
+    /// to the other unchanged and at once. TLS ends here on both sides, each with its own options. To put it between two
+    /// Zeeks, let the one connect to --listen.
+    ///
+    /// Each connection has a folder of its own in --out, written while it runs: connector.bin and listener.bin (all that
+    /// each side sent), frames.jsonl (each frame, as `decode` tells it), and meta.json. `decode DIR` reads it at any time.
+    /// stdout has a line of JSON when a recording begins and when it ends. What cannot be written, because the disk is full
+    /// or too slow, is lost, and told in meta.json and on stderr; what passes through is not touched by that, and the exit
+    /// code is 1 at the end. Runs until SIGINT or SIGTERM.
+    ///
+    /// --redact, to give a recording to others: in the values of events, of store commands and of all other messages,
+    /// strings, addresses and subnets are replaced, the same one by the same one in all recordings of one run; addresses
+    /// keep common prefixes in common. So are metadata, the rows of logs (by zeros) and the words of a refusal. What
+    /// stays: topics, filters, names of events, of logs and their columns; all numbers, ports, times, intervals, booleans,
+    /// enums; UUIDs and endpoint ids; the sizes of containers; pings. What is no frame is written as zeros.
+    #[command(after_help = exit::HELP)]
+    Record(Box<RecordArgs>),
     /// Turn captures, recordings, and bytes of the protocol into JSON
     ///
     /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the folder of

@@ -1,6 +1,7 @@
 //! The two sides of one connection, from bytes to frames and to the lines of `fixtures/*/frames.jsonl`.
 
 use bytes::{Buf, Bytes, BytesMut};
+use clap::ValueEnum;
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD, Limits, cut_frame};
 
@@ -11,7 +12,7 @@ use crate::resync::{Next, next_frame};
 const LIMITS: &Limits = &Limits::DEFAULT;
 
 /// One of the two ends of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum Side {
     /// Who opened the connection.
     Connector,
@@ -21,6 +22,14 @@ pub(crate) enum Side {
 
 impl Side {
     pub(crate) const BOTH: [Side; 2] = [Side::Connector, Side::Listener];
+
+    /// The end that it talks to.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Side::Connector => Side::Listener,
+            Side::Listener => Side::Connector,
+        }
+    }
 
     /// As fixtures call it.
     pub(crate) const fn name(self) -> &'static str {
@@ -138,6 +147,16 @@ impl Frames {
     /// A side whose beginning was not seen.
     pub(crate) fn from_the_middle() -> Self {
         Frames { reading: Reading::Search { tries: 0 }, ..Frames::default() }
+    }
+
+    /// A side that has sent its last handshake message before.
+    pub(crate) fn continued() -> Self {
+        Frames { peered: true, ..Frames::default() }
+    }
+
+    /// Whether envelopes are read, and nothing was in the way of it.
+    fn is_sound(&self) -> bool {
+        self.peered && matches!(self.reading, Reading::Frames)
     }
 
     /// Where further bytes go, at the end.
@@ -282,6 +301,25 @@ impl Conversation {
     pub(crate) fn from_the_middle() -> Self {
         let [connector, listener] = Side::BOTH.map(|_| Frames::from_the_middle());
         Conversation { connector, listener, index: 0 }
+    }
+
+    /// The later part of one that was cut between frames, behind the handshake.
+    pub(crate) fn continued() -> Self {
+        let [connector, listener] = Side::BOTH.map(|_| Frames::continued());
+        Conversation { connector, listener, index: 0 }
+    }
+
+    /// Whether it can be cut here: what follows then makes sense without what was before.
+    pub(crate) fn can_be_cut(&self) -> bool {
+        self.connector.is_sound() && self.listener.is_sound()
+    }
+
+    /// What a side sent that is not a whole frame yet.
+    pub(crate) fn begun(&self, side: Side) -> &[u8] {
+        match side {
+            Side::Connector => &self.connector.buffer,
+            Side::Listener => &self.listener.buffer,
+        }
     }
 
     /// Bytes that wait for others.

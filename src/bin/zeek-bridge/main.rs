@@ -22,8 +22,10 @@ mod output;
 mod probe;
 mod progress;
 mod publish;
+mod record;
 mod resync;
 mod run;
+mod side_tls;
 mod signals;
 mod status;
 mod tap;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Tap(args) => on_runtime(tap::run(args)),
         Command::Probe(args) => on_runtime(probe::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
+        Command::Record(args) => on_runtime(record::run(*args)),
         Command::Decode(args) => decode::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Encode(args) => encode::run(&args),

@@ -82,6 +82,20 @@ impl TlsArgs {
         }
     }
 
+    /// Whether none is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tls.is_none() && self.certificates.as_options().is_empty()
+    }
+
+    /// In words, for people and for `meta.json`.
+    pub(crate) fn name(tls: &Tls) -> &'static str {
+        match tls {
+            Tls::Off => "off",
+            Tls::Anonymous(_) => "anonymous",
+            Tls::Mutual(_) => "mutual",
+        }
+    }
+
     /// Reads the certificates, if there are any.
     pub(crate) fn load(&self) -> Result<Tls, Failure> {
         let certificates = &self.certificates;

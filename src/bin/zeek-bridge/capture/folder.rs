@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use serde::Deserialize;
 
@@ -23,6 +24,42 @@ struct When {
     offset: u64,
     #[serde(default)]
     length: u64,
+}
+
+/// What `meta.json` of a recording tells that matters for reading it. Nothing of it has to be there.
+#[derive(Debug, Default, Deserialize)]
+struct Meta {
+    /// When the connection began (RFC 3339).
+    start: Option<String>,
+    /// The folder that holds what was before.
+    continues: Option<String>,
+    /// Whether whoever wrote it was through with it.
+    complete: Option<bool>,
+    /// Why it is not all of it.
+    error: Option<String>,
+}
+
+impl Meta {
+    fn read(folder: &Path) -> Self {
+        let text = fs::read(folder.join("meta.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    fn start_ns(&self) -> Option<u64> {
+        let start = humantime::parse_rfc3339(self.start.as_ref()?).ok()?;
+        start.duration_since(UNIX_EPOCH).ok()?.as_nanos().try_into().ok()
+    }
+
+    fn note(&self) -> Option<String> {
+        let before = self.continues.as_ref().map(|name| format!("what was before is in {name}"));
+        let cut = match (&self.error, self.complete) {
+            (Some(error), _) => Some(format!("the recording stops before the end: {error}")),
+            (None, Some(false)) => Some("the recording is not ended, or its recorder was stopped".to_owned()),
+            _ => None,
+        };
+        let words: Vec<String> = before.into_iter().chain(cut).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
 }
 
 /// Reads a recording, or all in a folder of them.
@@ -63,12 +100,13 @@ fn is_recording(folder: &Path) -> bool {
 fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Report) -> Result<(), Failure> {
     let name =
         folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let meta = Meta::read(folder);
     let about = About {
         number,
         name: name.unwrap_or_else(|| folder.display().to_string()),
-        start_ns: None,
+        start_ns: meta.start_ns(),
         speaks: Speaks::Broker,
-        note: None,
+        note: meta.note(),
     };
     report.begin(&about)?;
     let mut tell = |lines: &mut dyn Iterator<Item = Line>, report: &mut dyn Report| {
@@ -79,7 +117,8 @@ fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Repo
         }
         Ok(())
     };
-    let mut conversation = Conversation::default();
+    let mut conversation =
+        if meta.continues.is_some() { Conversation::continued() } else { Conversation::default() };
     let mut connector = Bytes::open(folder.join("connector.bin"))?;
     let mut listener = Bytes::open(folder.join("listener.bin"))?;
     let mut t_us = 0;
@@ -90,7 +129,12 @@ fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Repo
             Failure::failed(format!("{}, line {}: {error}", index.display(), line.number))
         };
         let text = line.text.as_ref().map_err(|error| wrong(error))?;
-        let when: When = serde_json::from_slice(text).map_err(|error| wrong(&error))?;
+        let when: When = match serde_json::from_slice(text) {
+            Ok(when) => when,
+            // A recorder that is killed leaves half a line; its bytes are there.
+            Err(error) if error.is_eof() && lines.next()?.is_none() => break,
+            Err(error) => return Err(wrong(&error)),
+        };
         let (side, bytes) = match when.from.as_str() {
             "connector" => (Side::Connector, &mut connector),
             "listener" => (Side::Listener, &mut listener),
@@ -111,7 +155,10 @@ fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Repo
             tell(&mut conversation.input(side, t_us, chunk), report)?;
         }
     }
-    tell(&mut conversation.end(t_us), report)?;
+    // That the last frame is not whole yet is no fault of a recording that is not ended.
+    if meta.complete != Some(false) {
+        tell(&mut conversation.end(t_us), report)?;
+    }
     report.end(&about)
 }
 

@@ -1,0 +1,193 @@
+//! One recording: its folder, written while the connection lasts.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::conversation::{Conversation, Line, Side};
+use crate::output::Object;
+
+/// What is known of a connection before anything is said.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    /// RFC 3339.
+    pub(super) start: String,
+    /// The two addresses, unless they are not to be told.
+    pub(super) ends: Option<[String; 2]>,
+    /// What was spoken with each of them.
+    pub(super) tls: [&'static str; 2],
+    pub(super) redacted: bool,
+}
+
+/// The folder of a connection, or of a part of it.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    about: About,
+    /// The name of the folder that holds what was before.
+    continues: Option<String>,
+    sides: [Stream; 2],
+    frames: File,
+    /// Lines that are not written yet.
+    lines: Vec<u8>,
+    count: u64,
+    t_us: u64,
+    conversation: Conversation,
+}
+
+#[derive(Debug)]
+struct Stream {
+    file: File,
+    written: u64,
+}
+
+impl Folder {
+    /// Makes the folder, which must not be there yet.
+    pub(super) fn create(path: PathBuf, about: About, continues: Option<String>) -> io::Result<Self> {
+        fs::create_dir(&path)?;
+        let stream = |side: Side| -> io::Result<Stream> {
+            Ok(Stream { file: File::create(path.join(format!("{}.bin", side.name())))?, written: 0 })
+        };
+        let sides = [stream(Side::Connector)?, stream(Side::Listener)?];
+        let frames = File::create(path.join("frames.jsonl"))?;
+        let conversation =
+            if continues.is_some() { Conversation::continued() } else { Conversation::default() };
+        let folder = Folder {
+            path,
+            about,
+            continues,
+            sides,
+            frames,
+            lines: Vec::new(),
+            count: 0,
+            t_us: 0,
+            conversation,
+        };
+        folder.tell(false, None, None)?;
+        Ok(folder)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many bytes each side sent, as far as they are in here.
+    pub(super) fn written(&self) -> [u64; 2] {
+        self.sides.each_ref().map(|side| side.written)
+    }
+
+    /// How many frames there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Takes what a side sent. The bytes are in the file when this is over; the lines about them may wait for
+    /// [`Folder::flush`], so that no line ever tells of bytes that are not there.
+    pub(super) fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> io::Result<()> {
+        // Both sides' clocks are one, but which of two came first is seen by who comes first to here.
+        self.t_us = self.t_us.max(t_us);
+        let side = side(&mut self.sides, from);
+        side.file.write_all(bytes)?;
+        side.written = side.written.saturating_add(bytes.len().try_into().unwrap_or(u64::MAX));
+        for line in self.conversation.input(from, self.t_us, bytes) {
+            add(&mut self.lines, &mut self.count, &line);
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let written = self.frames.write_all(&self.lines);
+        self.lines.clear();
+        written
+    }
+
+    /// Whether another folder could go on from here, and this one would have something in it.
+    pub(super) fn can_be_cut(&self) -> bool {
+        self.count > 0 && self.conversation.can_be_cut()
+    }
+
+    /// Ends it here, and goes on in another one. What is not a whole frame yet moves there.
+    pub(super) fn cut(&mut self, path: PathBuf) -> io::Result<Self> {
+        let begun = Side::BOTH.map(|side| Bytes::copy_from_slice(self.conversation.begun(side)));
+        let mut next = Folder::create(path, self.about.clone(), Some(name(&self.path)))?;
+        for (from, begun) in Side::BOTH.into_iter().zip(begun) {
+            next.input(from, self.t_us, &begun)?;
+            let side = side(&mut self.sides, from);
+            side.written = side.written.saturating_sub(begun.len().try_into().unwrap_or(u64::MAX));
+            side.file.set_len(side.written)?;
+        }
+        self.tell(true, Some(name(&next.path)), None)?;
+        Ok(next)
+    }
+
+    /// The connection is over.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        let t_us = self.t_us;
+        for line in self.conversation.end(t_us) {
+            add(&mut self.lines, &mut self.count, &line);
+        }
+        self.flush()?;
+        self.tell(true, None, None)
+    }
+
+    /// No more of it can be written, or is.
+    pub(super) fn give_up(&mut self, why: &str) -> io::Result<()> {
+        let _ = self.flush();
+        self.tell(false, None, Some(why))
+    }
+
+    /// Writes `meta.json`, at once as a whole.
+    fn tell(&self, complete: bool, continued_in: Option<String>, error: Option<&str>) -> io::Result<()> {
+        let [connector_tls, listener_tls] = self.about.tls;
+        let [connector, listener] = self.written();
+        let mut meta = Object::new()
+            .with("recorder", concat!("zeek-bridge ", env!("CARGO_PKG_VERSION")))
+            .with("start", self.about.start.as_str())
+            .with("tls", json!({"connector": connector_tls, "listener": listener_tls}))
+            .with("redacted", self.about.redacted);
+        if let Some([connector, listener]) = &self.about.ends {
+            meta = meta.with("connector", connector.as_str()).with("listener", listener.as_str());
+        }
+        if let Some(continues) = &self.continues {
+            meta = meta.with("continues", continues.as_str());
+        }
+        meta = meta.with("complete", complete);
+        if complete || error.is_some() {
+            meta = meta
+                .with("frames", self.count)
+                .with("bytes", json!({"connector": connector, "listener": listener}));
+        }
+        if let Some(next) = continued_in {
+            meta = meta.with("continued_in", next);
+        }
+        if let Some(error) = error {
+            meta = meta.with("error", error);
+        }
+        let (new, name) = (self.path.join("meta.json.new"), self.path.join("meta.json"));
+        let mut line = meta.into_line();
+        line.push(b'\n');
+        fs::write(&new, line)?;
+        fs::rename(new, name)
+    }
+}
+
+fn side(sides: &mut [Stream; 2], side: Side) -> &mut Stream {
+    let [connector, listener] = sides;
+    match side {
+        Side::Connector => connector,
+        Side::Listener => listener,
+    }
+}
+
+fn add(lines: &mut Vec<u8>, count: &mut u64, line: &Line) {
+    *count = count.saturating_add(line.said.is_ok().into());
+    lines.extend_from_slice(&line.tell(Object::new()).into_line());
+    lines.push(b'\n');
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

@@ -1,0 +1,279 @@
+//! `record`: what two endpoints say to each other, in the form of `fixtures/`.
+
+mod folder;
+mod pass;
+mod redact;
+mod shelf;
+mod tape;
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use zeek_bridge::net::Stream;
+use zeek_bridge::net::tls::{Tls, TlsError};
+
+use self::folder::About;
+use self::pass::pass;
+use self::redact::{Pseudonyms, Redactor};
+use self::shelf::Shelf;
+use self::tape::{News, tape};
+use crate::args::HostPort;
+use crate::background::BackgroundOutput;
+use crate::conversation::Side;
+use crate::exit::{self, Exit, Failure};
+use crate::output::Object;
+use crate::side_tls::TwoSidedTlsArgs;
+use crate::signals::Signals;
+use crate::tls::{self, TlsArgs};
+
+/// How many connections there may be at a time. Each has two sockets and three files, and some MiB of memory at most.
+const MAX_CONNECTIONS: usize = 128;
+
+/// How long it may take to connect, and how long each TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long to wait when the operating system has no room for another connection.
+const OUT_OF_ROOM: Duration = Duration::from_millis(100);
+
+/// How long the last lines on stdout may take.
+const LAST_LINES: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Where the one side connects to; port 0 lets the system choose, and stderr says which it is
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: HostPort,
+    /// Where the other side listens
+    #[arg(long, value_name = "HOST:PORT")]
+    connect: HostPort,
+    /// Where to put the recordings, each in a folder TIME-NUMBER; is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Write pseudonyms in the place of what is secret or personal, as told above
+    #[arg(long)]
+    redact: bool,
+    /// Go on in a further folder when both sides together have said so much, such as 64MiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    rotate: Option<u64>,
+    /// Keep so many folders in DIR, and remove the oldest with such names when there are more; those being written stay
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    keep: Option<NonZeroUsize>,
+    #[command(flatten)]
+    tls: TwoSidedTlsArgs,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
+    size.ok_or_else(|| "give a number of bytes above 0, such as 1000000 or 64MiB".into())
+}
+
+pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let tls = args.tls.load()?;
+    let shelf = Shelf::new(args.out.clone(), args.keep.map(NonZeroUsize::get)).map_err(|error| {
+        Failure::failed(format!(
+            "cannot write to {}: {error}; give --out a folder that can be written to",
+            args.out.display()
+        ))
+    })?;
+    let pseudonyms = if args.redact {
+        let made = Pseudonyms::new();
+        Some(made.map_err(|error| Failure::failed(format!("no random numbers for pseudonyms: {error}")))?)
+    } else {
+        None
+    };
+    tls.iter().try_for_each(tls::keep_up)?;
+    let address = &args.listen.0;
+    let cannot_listen = |error| {
+        let message = format!(
+            "cannot listen on {address}: {error}; choose an address of this host and a port that is free, or port 0"
+        );
+        Failure::Error(Exit::Unconnected, message)
+    };
+    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    exit::say(format_args!("listening on {}", listener.local_addr().map_err(cannot_listen)?));
+    let (stop, stopped) = watch::channel(());
+    let recorder = Arc::new(Recorder {
+        target: args.connect.0,
+        tls,
+        shelf,
+        pseudonyms,
+        rotate: args.rotate,
+        output: BackgroundOutput::start(),
+        lost: AtomicU64::new(0),
+        stopped,
+    });
+    let mut connections = JoinSet::new();
+    tokio::select! {
+        () = accept(&recorder, &listener, &mut connections) => {}
+        () = signals.next() => {}
+    }
+    drop((listener, stop));
+    let wait = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = wait => {}
+        () = signals.next() => return Err(Failure::failed("stopped before every recording was ended")),
+    }
+    drop(connections);
+    let lost = recorder.lost.load(Ordering::Relaxed);
+    // Only this task is left.
+    if let Some(recorder) = Arc::into_inner(recorder) {
+        recorder.output.finish(LAST_LINES).await.result?;
+    }
+    match lost {
+        0 => Ok(()),
+        lost => Err(Failure::failed(format!("connections that were not recorded to their end: {lost}"))),
+    }
+}
+
+async fn accept(recorder: &Arc<Recorder>, listener: &TcpListener, connections: &mut JoinSet<()>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        if places.available_permits() == 0 {
+            tracing::warn!("{MAX_CONNECTIONS} connections at a time, which is all there may be: others wait");
+        }
+        // It is never closed.
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((tcp, address)) => {
+                let recorder = recorder.clone();
+                connections.spawn(async move {
+                    recorder.serve(tcp, address).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(OUT_OF_ROOM).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+struct Recorder {
+    target: String,
+    /// Of the side that is listened on, and of the side that is connected to.
+    tls: [Tls; 2],
+    shelf: Shelf,
+    pseudonyms: Option<Pseudonyms>,
+    rotate: Option<u64>,
+    output: BackgroundOutput,
+    /// Connections of which not all is written.
+    lost: AtomicU64,
+    /// Closed when everything is to end.
+    stopped: watch::Receiver<()>,
+}
+
+impl Recorder {
+    async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr) {
+        let mut stopped = self.stopped.clone();
+        let streams = tokio::select! {
+            streams = self.both(tcp) => streams,
+            _ = stopped.changed() => return,
+        };
+        let (connector, listener) = match streams {
+            Ok(streams) => streams,
+            Err(why) => {
+                tracing::warn!("the connection of {address} is closed: {why}");
+                return;
+            }
+        };
+        let (tape, writer) = tape();
+        let about = About {
+            start: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+            ends: self.pseudonyms.is_none().then(|| [address.to_string(), self.target.clone()]),
+            tls: self.tls.each_ref().map(TlsArgs::name),
+            redacted: self.pseudonyms.is_some(),
+        };
+        let recorder = self.clone();
+        let writing = tokio::task::spawn_blocking(move || recorder.write(writer, about));
+        tokio::select! {
+            passed = pass(connector, listener, &tape) => match passed {
+                Ok(()) => tracing::info!("{address} and {} are through with each other", self.target),
+                Err((side, error)) => {
+                    let who = if side == Side::Connector { address.to_string() } else { self.target.clone() };
+                    match TlsError::from_io(&error) {
+                        Some(error) => tracing::warn!("TLS with {who} failed: {error}"),
+                        None => tracing::info!("the connection with {who} broke: {error}"),
+                    }
+                }
+            },
+            _ = stopped.changed() => {}
+        }
+        tape.end();
+        if writing.await.is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Both sides of a connection, each with its TLS.
+    async fn both(&self, tcp: TcpStream) -> Result<(Stream, Stream), String> {
+        let [listen_tls, connect_tls] = &self.tls;
+        let _ = tcp.set_nodelay(true);
+        let accept = async {
+            match timeout(HANDSHAKE, listen_tls.accept(tcp)).await {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(error)) => Err(format!("TLS with it failed: {error}")),
+                Err(_) => Err(format!("it did not end its TLS handshake within {HANDSHAKE:?}")),
+            }
+        };
+        let target = &self.target;
+        let connect = async {
+            let tcp = match timeout(HANDSHAKE, TcpStream::connect(target)).await {
+                Ok(Ok(tcp)) => tcp,
+                Ok(Err(error)) => return Err(format!("cannot connect to {target}: {error}")),
+                Err(_) => return Err(format!("{target} did not take a connection within {HANDSHAKE:?}")),
+            };
+            let _ = tcp.set_nodelay(true);
+            match timeout(HANDSHAKE, connect_tls.connect(tcp)).await {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(error)) => Err(format!("TLS with {target} failed: {error}")),
+                Err(_) => Err(format!("{target} did not end its TLS handshake within {HANDSHAKE:?}")),
+            }
+        };
+        tokio::try_join!(accept, connect)
+    }
+
+    /// Runs in a thread for itself.
+    fn write(&self, writer: tape::Writer, about: About) {
+        let redactor = self.pseudonyms.clone().map(Redactor::new);
+        let runtime = Handle::current();
+        let tell = |news: News<'_>| {
+            let (what, folder, error) = match news {
+                News::Begun(folder) => ("begun", folder, None),
+                News::Ended(folder, error) => ("ended", folder, Some(error)),
+            };
+            let mut line =
+                Object::new().with("recording", folder.path().display().to_string()).with("state", what);
+            if let Some(error) = error {
+                let [connector, listener] = folder.written();
+                line = line
+                    .with("frames", folder.count())
+                    .with("bytes", json!({"connector": connector, "listener": listener}))
+                    .with("error", error.map(io::Error::to_string));
+            }
+            runtime.block_on(self.output.line(line));
+        };
+        if let Err(error) = writer.write(&self.shelf, about, self.rotate, redactor, tell) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "a recording in {} stops, and what it is of goes on: {error}; is the disk full?",
+                self.shelf.path().display()
+            );
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Bytes from one side to the other, unchanged.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use zeek_bridge::net::Stream;
+
+use super::tape::Tape;
+use crate::conversation::Side;
+
+/// How much is read at a time.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// How long one direction goes on after the other one broke.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Passes everything on until both sides have ended what they say, or one of them broke.
+///
+/// # Errors
+/// When a side broke, with who it was.
+pub(super) async fn pass(connector: Stream, listener: Stream, tape: &Tape) -> Result<(), (Side, io::Error)> {
+    let (from_connector, to_connector) = split(connector);
+    let (from_listener, to_listener) = split(listener);
+    let forth = one_way(Side::Connector, from_connector, to_listener, tape);
+    let back = one_way(Side::Listener, from_listener, to_connector, tape);
+    tokio::pin!(forth, back);
+    // Whoever has nothing more to say may still have something to hear. Of what is broken, that is not for sure.
+    let (first, other) = tokio::select! {
+        first = &mut forth => (first, back),
+        first = &mut back => (first, forth),
+    };
+    match first {
+        Ok(()) => other.await,
+        Err(error) => {
+            let _ = tokio::time::timeout(LINGER, other).await;
+            Err(error)
+        }
+    }
+}
+
+/// Until there is nothing more to read, which is then told to the other side.
+async fn one_way(
+    side: Side,
+    mut from: ReadHalf<Stream>,
+    mut to: WriteHalf<Stream>,
+    tape: &Tape,
+) -> Result<(), (Side, io::Error)> {
+    let mut room = BytesMut::new();
+    let read = loop {
+        room.reserve(PIECE);
+        match from.read_buf(&mut room).await {
+            Ok(0) => break Ok(()),
+            Err(error) => break Err((side, error)),
+            Ok(_) => {}
+        }
+        let bytes = room.split().freeze();
+        // Before it is passed on: so that no answer to it can be written down before it.
+        tape.keep(side, bytes.clone()).await;
+        let written = async {
+            to.write_all(&bytes).await?;
+            to.flush().await
+        };
+        written.await.map_err(|error| (side.other(), error))?;
+    };
+    // That it cannot be told is seen by whoever reads from there.
+    let _ = to.shutdown().await;
+    read
+}

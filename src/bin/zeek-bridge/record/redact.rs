@@ -1,0 +1,343 @@
+//! Pseudonyms in the place of what is secret or personal.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use data_encoding::HEXLOWER;
+use ring::{digest, hmac};
+use zeek_bridge::data::{Address, ByteString, EndpointId, Subnet, Value};
+use zeek_bridge::wire::{
+    Command, CommandContent, EncodeError, Envelope, EnvelopeType, Handshake, LENGTH_FIELD, Limits,
+    encode_value,
+};
+use zeek_bridge::zeek::{Event, LogWrite, Message};
+
+use crate::conversation::{Content, Frame, Frames, Side};
+
+/// Gives the same pseudonym to the same thing, as long as it lives. Nobody who does not know its key can tell whether a
+/// guess is right.
+#[derive(Clone, Debug)]
+pub(super) struct Pseudonyms(hmac::Key);
+
+impl Pseudonyms {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let random = [EndpointId::random()?, EndpointId::random()?];
+        let key: Vec<u8> = random.iter().flat_map(|id| id.as_bytes()).copied().collect();
+        Ok(Pseudonyms(hmac::Key::new(hmac::HMAC_SHA256, &key)))
+    }
+
+    fn hash(&self, of: &[&[u8]]) -> [u8; digest::SHA256_OUTPUT_LEN] {
+        let mut context = hmac::Context::with_key(&self.0);
+        of.iter().for_each(|part| context.update(part));
+        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
+        hash.copy_from_slice(context.sign().as_ref());
+        hash
+    }
+
+    /// Nothing and a UUID stay; anything else becomes `s-` and 16 digits.
+    fn string(&self, text: &ByteString) -> ByteString {
+        let is_uuid = text.as_str().is_some_and(|text| text.parse::<EndpointId>().is_ok());
+        if text.is_empty() || is_uuid {
+            return text.clone();
+        }
+        let hash = self.hash(&[b"string", text.as_bytes()]);
+        format!("s-{}", HEXLOWER.encode(hash.first_chunk::<8>().unwrap_or(&[0; 8]))).into()
+    }
+
+    /// Another address, which has as many leading bits in common with other pseudonyms as the addresses they stand for: each
+    /// bit is turned, or is not, by what is in front of it. What IPv4 has in front stays.
+    fn address(&self, address: Address, bits: u8) -> Address {
+        let known = u128::from_be_bytes(*address.as_bytes());
+        let first = if address.is_v4() { 96 } else { 0 };
+        let mut pseudonym = known;
+        for bit in first..u32::from(bits.min(128)) {
+            let mask = u128::MAX.checked_shl(128u32.saturating_sub(bit)).unwrap_or(0);
+            let [turn, ..] = self.hash(&[
+                b"address",
+                &[u8::from(address.is_v4())],
+                &bit.to_be_bytes(),
+                &(known & mask).to_be_bytes(),
+            ]);
+            let here = 1u128.checked_shl(127u32.saturating_sub(bit)).unwrap_or(0);
+            if turn & 1 == 1 {
+                pseudonym ^= here;
+            }
+        }
+        Address::from_bytes(pseudonym.to_be_bytes())
+    }
+
+    pub(super) fn value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.string(&text)),
+            Value::Address(address) => Value::Address(self.address(address, 128)),
+            Value::Subnet(subnet) => {
+                let network = self.address(subnet.network(), subnet.wire_length());
+                Subnet::new(network, subnet.length()).map_or(Value::None, Value::Subnet)
+            }
+            Value::Set(set) => Value::Set(set.iter().map(|element| self.value(element.clone())).collect()),
+            Value::Table(table) => {
+                let pairs =
+                    table.iter().map(|(key, value)| (self.value(key.clone()), self.value(value.clone())));
+                Value::Table(pairs.collect())
+            }
+            Value::Vector(elements) => {
+                Value::Vector(elements.into_iter().map(|element| self.value(element)).collect())
+            }
+            other @ (Value::None
+            | Value::Boolean(_)
+            | Value::Count(_)
+            | Value::Integer(_)
+            | Value::Real(_)
+            | Value::Port(_)
+            | Value::Timestamp(_)
+            | Value::Timespan(_)
+            | Value::EnumValue(_)) => other,
+        }
+    }
+
+    /// A data message: the names that Zeek's own have stay.
+    fn data(&self, value: Value) -> Value {
+        match Message::from_value(value.clone()) {
+            Ok(message) => self.message(message).into_value(),
+            Err(_) => self.value(value),
+        }
+    }
+
+    fn message(&self, message: Message) -> Message {
+        match message {
+            Message::Event(event) => Message::Event(Event {
+                name: event.name,
+                args: event.args.into_iter().map(|value| self.value(value)).collect(),
+                metadata: event
+                    .metadata
+                    .map(|entries| entries.into_iter().map(|(id, value)| (id, self.value(value))).collect()),
+            }),
+            // Where logs are written to, and the names and types of their columns, which a reader of the rows needs.
+            Message::LogCreate(mut create) => {
+                create.writer_info = self.value(create.writer_info);
+                Message::LogCreate(create)
+            }
+            Message::LogWrite(write) => {
+                Message::LogWrite(LogWrite { rows: vec![0; write.rows.len()].into(), ..write })
+            }
+            Message::IdentifierUpdate(mut update) => {
+                update.value = self.value(update.value);
+                Message::IdentifierUpdate(update)
+            }
+            Message::Batch(messages) => {
+                Message::Batch(messages.into_iter().map(|message| self.message(message)).collect())
+            }
+        }
+    }
+
+    fn command(&self, mut command: Command) -> Command {
+        use CommandContent as C;
+        let redact = |value: &mut Value| *value = self.value(std::mem::take(value));
+        match &mut command.content {
+            C::Put { key, value, .. }
+            | C::PutUnique { key, value, .. }
+            | C::Add { key, value, .. }
+            | C::Subtract { key, value, .. } => [key, value].into_iter().for_each(redact),
+            C::Erase { key, .. } | C::Expire { key, .. } => redact(key),
+            C::AckClone { snapshot, .. } => {
+                snapshot.iter_mut().flat_map(|(key, value)| [key, value]).for_each(redact);
+            }
+            C::PutUniqueResult { .. }
+            | C::Clear { .. }
+            | C::AttachWriter { .. }
+            | C::Keepalive { .. }
+            | C::CumulativeAck { .. }
+            | C::Nack { .. }
+            | C::RetransmitFailed { .. } => {}
+        }
+        command
+    }
+
+    /// The same frame with pseudonyms in it.
+    fn frame(&self, frame: &Frame) -> BytesMut {
+        let mut out = BytesMut::new();
+        let written = match &frame.content {
+            Ok(Content::Handshake(message)) => self.handshake(message).encode(&mut out),
+            Ok(Content::Envelope(envelope)) => {
+                self.envelope(envelope).and_then(|envelope| envelope.encode(&mut out))
+            }
+            // What it says is not known.
+            Err(_) => {
+                zeros(frame, &mut out);
+                Ok(())
+            }
+        };
+        if written.is_err() {
+            out.clear();
+            zeros(frame, &mut out);
+        }
+        out
+    }
+
+    fn handshake(&self, message: &Handshake) -> Handshake {
+        match message {
+            Handshake::DropConn { sender, code, description } => {
+                Handshake::DropConn { sender: *sender, code: *code, description: self.string(description) }
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn envelope(&self, envelope: &Envelope) -> Result<Envelope, EncodeError> {
+        let mut payload = BytesMut::new();
+        match envelope.kind {
+            EnvelopeType::Data => {
+                // It was decoded before.
+                let value = envelope.value(&Limits::DEFAULT).unwrap_or_default();
+                encode_value(&self.data(value), &mut payload)?;
+            }
+            EnvelopeType::Command => match envelope.command(&Limits::DEFAULT) {
+                Ok(command) => self.command(command).encode(&mut payload)?,
+                Err(_) => payload.put_bytes(0, envelope.payload.len()),
+            },
+            EnvelopeType::RoutingUpdate | EnvelopeType::Ping | EnvelopeType::Pong => {
+                return Ok(envelope.clone());
+            }
+        }
+        Ok(Envelope { payload: payload.freeze(), ..envelope.clone() })
+    }
+}
+
+/// A frame of the same length that says nothing.
+fn zeros(frame: &Frame, out: &mut BytesMut) {
+    // A frame never is longer than its length field can say.
+    out.put_u32(frame.body.len().try_into().unwrap_or(u32::MAX));
+    out.put_bytes(0, frame.body.len());
+}
+
+/// What both sides say, with pseudonyms in it.
+#[derive(Debug)]
+pub(super) struct Redactor {
+    pseudonyms: Pseudonyms,
+    sides: [Redacted; 2],
+}
+
+#[derive(Debug, Default)]
+struct Redacted {
+    frames: Frames,
+    /// No frames are found any more.
+    broken: bool,
+}
+
+impl Redactor {
+    pub(super) fn new(pseudonyms: Pseudonyms) -> Self {
+        Redactor { pseudonyms, sides: Default::default() }
+    }
+
+    /// What to write for what a side said. A frame that is not all there waits.
+    pub(super) fn input(&mut self, from: Side, bytes: &[u8]) -> Bytes {
+        let [connector, listener] = &mut self.sides;
+        let side = if from == Side::Connector { connector } else { listener };
+        let mut out = BytesMut::new();
+        if side.broken {
+            out.put_bytes(0, bytes.len());
+            return out.freeze();
+        }
+        side.frames.buffer().extend_from_slice(bytes);
+        loop {
+            match side.frames.next() {
+                Ok(Some(frame)) => out.unsplit(self.pseudonyms.frame(&frame)),
+                Ok(None) => return out.freeze(),
+                Err(_) => {
+                    side.broken = true;
+                    out.put_bytes(0, side.frames.waiting().max(LENGTH_FIELD));
+                    return out.freeze();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::conversation::Conversation;
+
+    fn frames(stream: &[u8], side: Side) -> Vec<Frame> {
+        Conversation::default().input(side, 0, stream).map(|line| line.said.unwrap()).collect()
+    }
+
+    #[test]
+    fn every_fixture_is_still_readable_frame_for_frame_and_comes_out_the_same_in_pieces() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        let mut seen = 0;
+        for folder in fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()) {
+            for side in Side::BOTH {
+                let Ok(stream) = fs::read(folder.join(format!("{}.bin", side.name()))) else { continue };
+                let pseudonyms = Pseudonyms::new().unwrap();
+                let redacted = Redactor::new(pseudonyms.clone()).input(side, &stream);
+                let mut redactor = Redactor::new(pseudonyms);
+                let pieces: Vec<Bytes> = stream.chunks(7).map(|piece| redactor.input(side, piece)).collect();
+                assert_eq!(pieces.concat(), redacted);
+                let (before, after) = (frames(&stream, side), frames(&redacted, side));
+                assert_eq!(before.len(), after.len());
+                for (before, after) in before.into_iter().zip(after) {
+                    assert_eq!(before.peered, after.peered);
+                    match (before.content, after.content) {
+                        (Ok(Content::Envelope(before)), Ok(Content::Envelope(after))) => {
+                            assert_eq!((before.topic, before.kind), (after.topic, after.kind));
+                        }
+                        (Ok(Content::Handshake(before)), Ok(Content::Handshake(after))) => {
+                            assert_eq!(before.name(), after.name());
+                        }
+                        (Err(_), Err(_)) => assert!(after.body.iter().all(|byte| *byte == 0)),
+                        other => panic!("{other:?}"),
+                    }
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 300, "{seen}");
+    }
+
+    #[test]
+    fn addresses_have_as_much_in_common_as_before_and_subnets_hold_theirs() {
+        let pseudonyms = Pseudonyms::new().unwrap();
+        let all = [
+            "192.0.2.1",
+            "192.0.2.2",
+            "192.0.3.1",
+            "10.0.0.1",
+            "0.0.0.0",
+            "2001:db8::1",
+            "2001:db8:1::1",
+            "::",
+        ]
+        .map(|address| address.parse::<Address>().unwrap());
+        let common = |a: Address, b: Address| {
+            (u128::from_be_bytes(*a.as_bytes()) ^ u128::from_be_bytes(*b.as_bytes())).leading_zeros()
+        };
+        for a in all {
+            let a_now = pseudonyms.address(a, 128);
+            assert_eq!(a_now.is_v4(), a.is_v4());
+            assert_eq!(pseudonyms.address(a, 128), a_now);
+            for b in all.into_iter().filter(|b| b.is_v4() == a.is_v4()) {
+                assert_eq!(common(a_now, pseudonyms.address(b, 128)), common(a, b), "{a} {b}");
+            }
+            for length in [0, 1, 8, 24, 31, 32] {
+                let subnet = Subnet::new(a, length).unwrap();
+                let Value::Subnet(now) = pseudonyms.value(Value::Subnet(subnet)) else { panic!() };
+                assert_eq!(now, Subnet::new(a_now, length).unwrap());
+            }
+        }
+        let other = Pseudonyms::new().unwrap();
+        assert!(
+            all.into_iter().any(|address| other.address(address, 128) != pseudonyms.address(address, 128))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_written_as_nothing() {
+        let secret = b"\0\0\0\x06secretGET / HTTP/1.1 secret".to_vec();
+        let mut redactor = Redactor::new(Pseudonyms::new().unwrap());
+        let mut out = redactor.input(Side::Connector, &secret).to_vec();
+        out.extend(redactor.input(Side::Connector, b"secret"));
+        assert_eq!(out, [&b"\0\0\0\x06"[..], &[0; 6 + 21 + 6]].concat());
+    }
+}

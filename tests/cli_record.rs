@@ -1,0 +1,444 @@
+//! `record`, as a user drives it: between endpoints, and between sockets that say what they like.
+
+#![cfg(all(unix, feature = "cli"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "test code"
+)]
+
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/recorder.rs"]
+mod recorder;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use etherparse::{PacketBuilder, TcpHeader};
+use program::{Files, Program, command_of};
+use recorder::{Recorder, decoded, events, files, meta};
+use serde_json::{Value as Json, json};
+use zeek_bridge::net::tls::ephemeral_authority;
+
+const NODE: &str = "node --name worker-01 --listen 127.0.0.1:0";
+const HELLO: &str = "Management::Node::API::notify_node_hello";
+const REQUEST: &str = "Management::Node::API::node_dispatch_request";
+const RESPONSE: &str = "Management::Node::API::node_dispatch_response";
+
+/// Asks the node at an address, and gives its answer.
+#[track_caller]
+fn ask(address: &str, options: &str) -> Json {
+    let end = Program::run(&format!("dispatch --connect {address} {options} get_id_value secret_name"), "");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.json().remove(0)
+}
+
+fn unknown() -> Json {
+    json!({"node": "worker-01", "success": false, "data": null, "error": "unknown id"})
+}
+
+/// Sockets on both sides of a recorder.
+fn sockets(recorder: &Recorder, target: &TcpListener) -> (TcpStream, TcpStream) {
+    let connector = TcpStream::connect(&recorder.address).unwrap();
+    (connector, target.accept().unwrap().0)
+}
+
+fn target() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+#[track_caller]
+fn passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
+    let mut writer = from.try_clone().unwrap();
+    let all = bytes.to_vec();
+    let writing = std::thread::spawn(move || writer.write_all(&all).unwrap());
+    let mut heard = vec![0; bytes.len()];
+    to.read_exact(&mut heard).unwrap();
+    writing.join().unwrap();
+    assert!(heard == bytes);
+}
+
+/// What tcpdump would have written of the same connection: each frame in a packet.
+fn capture(folder: &Path, lines: &[Json]) -> tempfile::NamedTempFile {
+    let [connector, listener, ..] = files(folder);
+    let mut seq = [1000u32, 2000];
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4, 0x0004_0002, 0, 0, 262_144, 101] {
+        file.extend(u32::to_le_bytes(word));
+    }
+    let mut packet = |from: usize, t_us: u64, header: TcpHeader, payload: &[u8]| {
+        let (source, target) = if from == 0 { (1, 2) } else { (2, 1) };
+        let mut bytes = Vec::new();
+        PacketBuilder::ipv4([192, 0, 2, source], [192, 0, 2, target], 64)
+            .tcp_header(header)
+            .write(&mut bytes, payload)
+            .unwrap();
+        let length = bytes.len() as u32;
+        let words = [1_700_000_000 + (t_us / 1_000_000) as u32, (t_us % 1_000_000) as u32, length, length];
+        words.iter().for_each(|word| file.extend(word.to_le_bytes()));
+        file.extend(bytes);
+    };
+    let ports = [(40_000, 9999), (9999, 40_000)];
+    for from in [0, 1] {
+        let mut syn = TcpHeader::new(ports[from].0, ports[from].1, seq[from], 0xffff);
+        (syn.syn, syn.ack, syn.acknowledgment_number) = (true, from == 1, seq[1 - from]);
+        seq[from] += 1;
+        packet(from, 0, syn, &[]);
+    }
+    for line in lines {
+        let number = |name: &str| line[name].as_u64().unwrap() as usize;
+        let from = usize::from(line["from"] == "listener");
+        let bytes = &[&connector, &listener][from][number("offset")..][..number("length")];
+        let mut header = TcpHeader::new(ports[from].0, ports[from].1, seq[from], 0xffff);
+        (header.ack, header.acknowledgment_number) = (true, seq[1 - from]);
+        seq[from] += bytes.len() as u32;
+        packet(from, line["t_us"].as_u64().unwrap(), header, bytes);
+    }
+    let mut capture = tempfile::NamedTempFile::new().unwrap();
+    capture.write_all(&file).unwrap();
+    capture
+}
+
+#[test]
+fn a_dispatch_is_answered_through_it_and_a_capture_of_the_same_has_the_same_frames() {
+    let mut node = Program::start(&format!("{NODE} --tls off"));
+    let mut recorder = Recorder::start(&node.address(), "--tls off");
+    assert_eq!(ask(&recorder.address, "--tls off"), unknown());
+    let folder = recorder.recording();
+    let (about, frames) = decoded(&folder, 0);
+    assert_eq!(about["protocol"], "broker");
+    assert!(about["start"].as_str().unwrap().ends_with('Z') && about.get("note").is_none(), "{about}");
+    assert_eq!(events(&frames), [("listener", HELLO), ("connector", REQUEST), ("listener", RESPONSE)]);
+    // What was written down meanwhile is what the bytes say afterwards.
+    let [connector, listener, lines, _] = files(&folder);
+    let lines: Vec<Json> =
+        String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, frames);
+    let (_, captured) = decoded(capture(&folder, &frames).path(), 0);
+    assert_eq!(captured, frames);
+    let meta = meta(&folder);
+    assert_eq!((&meta["complete"], &meta["redacted"]), (&json!(true), &json!(false)));
+    assert_eq!(meta["frames"], frames.len());
+    assert_eq!(meta["bytes"], json!({"connector": connector.len(), "listener": listener.len()}));
+    assert_eq!(meta["tls"], json!({"connector": "off", "listener": "off"}));
+    // And again, with the same node.
+    assert_eq!(ask(&recorder.address, "--tls off"), unknown());
+    assert_ne!(recorder.recording(), folder);
+    let end = recorder.stop();
+    assert_eq!((end.code, end.stdout.len()), (Some(0), 0), "{end:?}");
+}
+
+#[test]
+fn tls_ends_on_both_sides_each_with_certificates_of_its_own() {
+    let [there, here] = [(); 2].map(|()| ephemeral_authority().unwrap());
+    let node_files = Files::issue(&there, "worker-01");
+    let [to_node, to_agent] = [Files::issue(&there, "recorder"), Files::issue(&here, "recorder")];
+    let agent_files = Files::issue(&here, "agent");
+    let mut node = Program::start(&format!("{NODE} {}", node_files.options));
+    let side = |side: &str, files: &Files| files.options.replace("--", &format!("--{side}-"));
+    let options = [side("listen", &to_agent), side("connect", &to_node)].concat();
+    let mut recorder = Recorder::start(&node.address(), &options);
+    assert_eq!(ask(&recorder.address, &agent_files.options), unknown());
+    let folder = recorder.recording();
+    assert_eq!(meta(&folder)["tls"], json!({"connector": "mutual", "listener": "mutual"}));
+    assert_eq!(events(&decoded(&folder, 0).1).len(), 3);
+    // Nobody gets through who is of the other side.
+    let stranger = Program::run(
+        &format!("dispatch --connect {} --timeout 5 {} get_id_value x", recorder.address, node_files.options),
+        "",
+    );
+    assert_ne!(stranger.code, Some(0), "{stranger:?}");
+    recorder.program.says("is closed: TLS with it failed");
+    assert_eq!(recorder.stop().code, Some(0));
+}
+
+#[test]
+fn common_tls_options_are_for_both_sides() {
+    let authority = ephemeral_authority().unwrap();
+    let [node_files, files] = ["worker-01", "agent"].map(|name| Files::issue(&authority, name));
+    let mut node = Program::start(&format!("{NODE} {}", node_files.options));
+    let address = node.address();
+    let mut recorder = Recorder::start(&address, &format!("{} --listen-tls off", files.options));
+    assert_eq!(ask(&recorder.address, "--tls off"), unknown());
+    let folder = recorder.recording();
+    assert_eq!(meta(&folder)["tls"], json!({"connector": "off", "listener": "mutual"}));
+    let mut recorder = Recorder::start(&address, &files.options);
+    assert_eq!(ask(&recorder.address, &files.options), unknown());
+    recorder.recording();
+}
+
+#[test]
+fn messages_that_are_published_reach_who_hears_them() {
+    let mut tap = Program::start("tap --tls off --topic /t --count 3 --listen 127.0.0.1:0");
+    let mut recorder = Recorder::start(&tap.address(), "--tls off");
+    let lines = (1..=3).map(|n| format!("{{\"event\": \"e{n}\", \"args\": []}}\n")).collect::<String>();
+    let end = Program::run(&format!("publish --tls off --topic /t --connect {}", recorder.address), lines);
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(tap.end().json().len(), 3);
+    let (_, frames) = decoded(&recorder.recording(), 0);
+    assert_eq!(events(&frames), [("connector", "e1"), ("connector", "e2"), ("connector", "e3")]);
+}
+
+#[test]
+fn a_side_that_has_said_all_still_hears_the_other() {
+    let (listener, address) = target();
+    let mut recorder = Recorder::start(&address, "--tls off");
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    recorder.begun();
+    let probe = b"\0\0\0\x05\x07ZEEK";
+    passes(&mut connector, &mut target, probe);
+    connector.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(target.read(&mut [0]).unwrap(), 0);
+    passes(&mut target, &mut connector, probe);
+    drop(target);
+    assert_eq!(connector.read(&mut [0]).unwrap(), 0);
+    let end = recorder.ended();
+    assert_eq!((&end["frames"], &end["bytes"]), (&json!(2), &json!({"connector": 9, "listener": 9})));
+}
+
+#[test]
+fn what_is_no_broker_passes_unchanged_and_is_kept_with_the_reason() {
+    let (listener, address) = target();
+    let mut recorder = Recorder::start(&address, "--tls off");
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    let folder = recorder.begun();
+    let request = [b"GET / HTTP/1.1\r\n\r\n".to_vec(), (0..=255).cycle().take(3_000_000).collect()].concat();
+    passes(&mut connector, &mut target, &request);
+    passes(&mut target, &mut connector, b"\0\0\0\x02\xff\xff");
+    drop((connector, target));
+    recorder.ended();
+    let [from_connector, from_listener, ..] = files(&folder);
+    assert!(from_connector == request);
+    assert_eq!(from_listener, b"\0\0\0\x02\xff\xff");
+    let (_, frames) = decoded(&folder, 1);
+    let error = |from: &str| {
+        let frame = frames.iter().find(|frame| frame["from"] == from).unwrap();
+        frame["error"].as_str().unwrap().to_owned()
+    };
+    assert!(error("connector").contains("HTTP, not Broker"), "{frames:?}");
+    assert!(error("listener").contains("255"), "{frames:?}");
+}
+
+#[test]
+fn a_target_that_is_not_there_is_told_and_tried_again_for_the_next() {
+    // A port that nobody else gets meanwhile, and nobody listens on.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
+    let mut recorder = Recorder::start(&address.to_string(), "--tls off");
+    let mut connector = TcpStream::connect(&recorder.address).unwrap();
+    assert!(matches!(connector.read(&mut [0]), Ok(0) | Err(_)));
+    let line = recorder.program.says("is closed: cannot connect to");
+    assert!(line.contains(&address.to_string()), "{line}");
+    drop(bound);
+    let listener = TcpListener::bind(address).unwrap();
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK");
+    recorder.begun();
+    let end = recorder.stop();
+    assert_eq!((end.code, end.stdout.len()), (Some(0), 1), "{end:?}");
+}
+
+#[test]
+fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
+    let (listener, address) = target();
+    let mut recorder = Recorder::start(&address, "--tls off");
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    let folder = recorder.begun();
+    // A probe, and the beginning of another.
+    passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK\0\0\0\x05\x07ZE");
+    let lines = || fs::read(folder.join("frames.jsonl")).unwrap();
+    while lines().is_empty() {
+        std::thread::yield_now();
+    }
+    // While it is being written.
+    let (about, frames) = decoded(&folder, 0);
+    assert_eq!((about["note"].as_str().unwrap().contains("not ended"), frames.len()), (true, 1), "{about}");
+    recorder.program.kill();
+    assert_eq!(decoded(&folder, 0), (about, frames.clone()));
+    assert_eq!(files(&folder)[0].len(), 16);
+    // A line of which only the beginning was written.
+    let whole = lines();
+    for length in [1, whole.len() / 2, whole.len() - 1] {
+        fs::write(folder.join("frames.jsonl"), &whole[..length]).unwrap();
+        let (_, again) = decoded(&folder, 0);
+        assert_eq!(again[0]["message"], frames[0]["message"]);
+    }
+}
+
+#[test]
+fn a_folder_that_goes_away_stops_no_traffic() {
+    let (listener, address) = target();
+    let mut recorder = Recorder::start(&address, "--tls off");
+    fs::remove_dir(recorder.out.path()).unwrap();
+    for _ in 0..2 {
+        let (mut connector, mut target) = sockets(&recorder, &listener);
+        passes(&mut connector, &mut target, &[1; 1_000_000]);
+        passes(&mut target, &mut connector, &[2; 1_000_000]);
+        recorder.program.says("a recording in");
+    }
+    fs::create_dir(recorder.out.path()).unwrap();
+    let end = recorder.stop();
+    assert_eq!(end.code, Some(1), "{end:?}");
+    end.has_said(&["connections that were not recorded to their end: 2"]);
+}
+
+#[test]
+fn a_full_disk_stops_the_recording_and_no_traffic() {
+    let (listener, address) = target();
+    let out = Arc::new(tempfile::tempdir().unwrap());
+    // No file may be larger than some KiB, and it is told as an error, as a full disk is.
+    let args = Recorder::args(&out, &address, "--tls off");
+    let program = env!("CARGO_BIN_EXE_zeek-bridge");
+    let limited = format!("trap '' XFSZ; ulimit -f 64; exec {program} {args}");
+    let mut program = Program::spawn(command_of("sh", ["-c", &limited]));
+    let mut recorder = Recorder { address: program.address(), program, out };
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    let folder = recorder.begun();
+    passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK");
+    passes(&mut connector, &mut target, &[9; 1_000_000]);
+    recorder.program.says("is the disk full?");
+    let end = recorder.ended();
+    assert!(end["error"].as_str().unwrap().contains("too large"), "{end}");
+    passes(&mut target, &mut connector, &[3; 1_000_000]);
+    let meta = meta(&folder);
+    assert_eq!((&meta["complete"], &meta["error"]), (&json!(false), &end["error"]));
+    let (about, frames) = decoded(&folder, 1);
+    assert!(about["note"].as_str().unwrap().contains("stops before the end"), "{about}");
+    assert_eq!(frames[0]["message"], json!({"type": "probe"}));
+    assert_eq!(recorder.stop().code, Some(1));
+}
+
+#[test]
+fn a_long_connection_goes_on_in_further_folders_and_the_oldest_go() {
+    let mut tap = Program::start("tap --tls off --topic /t --count 300 --listen 127.0.0.1:0");
+    let out = Arc::new(tempfile::tempdir().unwrap());
+    // Neither a recording nor what somebody put into one goes.
+    fs::write(out.path().join("notes"), "").unwrap();
+    let recorder = Recorder::start_in(out.clone(), &tap.address(), "--tls off --rotate 8KiB --keep 3");
+    let text = "x".repeat(100);
+    let lines = (0..300)
+        .map(|n| format!("{{\"event\": \"e{n}\", \"args\": [{}]}}\n", string(&text)))
+        .collect::<String>();
+    let end = Program::run(&format!("publish --tls off --topic /t --connect {}", recorder.address), lines);
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert_eq!(tap.end().json().len(), 300);
+    let end = recorder.stop();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for line in end.json() {
+        let folder = PathBuf::from(line["recording"].as_str().unwrap());
+        if line["state"] == "begun" {
+            folders.push(folder);
+        } else {
+            assert_eq!((Some(&folder), &line["error"]), (folders.last(), &Json::Null));
+            assert!(line["bytes"]["connector"].as_u64().unwrap() < 13_000, "{line}");
+        }
+    }
+    assert!(folders.len() > 3, "{folders:?}");
+    let there = folders.iter().filter(|folder| folder.is_dir()).collect::<Vec<_>>();
+    assert_eq!(there, folders[folders.len() - 3..].iter().collect::<Vec<_>>());
+    let name = |folder: &Path| folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut found = Vec::new();
+    for two in folders[folders.len() - 4..].windows(2) {
+        let (about, frames) = decoded(&two[1], 0);
+        assert_eq!(meta(&two[1])["continues"], name(&two[0]));
+        assert!(about["note"].as_str().unwrap().contains(&name(&two[0])), "{about}");
+        found.extend(events(&frames).into_iter().map(|(_, name)| name.to_owned()));
+    }
+    let last = 300 - found.len()..300;
+    assert_eq!(found, last.map(|n| format!("e{n}")).collect::<Vec<_>>());
+    assert!(out.path().join("notes").is_file());
+}
+
+fn string(text: &str) -> Json {
+    json!({"@data-type": "string", "data": text})
+}
+
+#[test]
+fn a_redacted_recording_holds_no_secrets_and_the_same_things_have_the_same_names() {
+    let mut tap = Program::start("tap --tls off --topic /topic-stays --count 2 --listen 127.0.0.1:0");
+    let mut recorder = Recorder::start(&tap.address(), "--tls off --redact");
+    let value = |kind: &str, data: &str| json!({"@data-type": kind, "data": data});
+    let uuid = "dc93b00a-d79e-5c20-a6b6-f360d043470a";
+    let args = json!([
+        string("alice"),
+        value("address", "192.0.2.77"),
+        value("address", "192.0.2.78"),
+        value("subnet", "192.0.2.0/24"),
+        value("address", "2001:db8::77"),
+        {"@data-type": "set", "data": [string("alice"), string("bob")]},
+        {"@data-type": "count", "data": 4711},
+        value("enum-value", "Conn::STAYS"),
+        string(uuid),
+        string(""),
+    ]);
+    let lines = [json!({"event": "name_stays", "args": args}), string("alice")]
+        .map(|line| format!("{line}\n"))
+        .concat();
+    let publish = format!("publish --tls off --topic /topic-stays --connect {}", recorder.address);
+    assert_eq!(Program::run(&publish, lines).code, Some(0));
+    // What passes is not touched.
+    let heard = tap.end().json();
+    assert_eq!((&heard[0]["args"], &heard[1]["value"]), (&args, &string("alice")));
+    let folder = recorder.recording();
+    for file in files(&folder) {
+        for secret in ["alice", "bob", "192.0.2", "127.0.0.1", "2001:db8", "\u{c0}\0\u{2}M"] {
+            assert!(!String::from_utf8_lossy(&file).contains(secret), "{secret}");
+        }
+    }
+    assert_eq!(meta(&folder)["redacted"], true);
+    let (_, frames) = decoded(&folder, 0);
+    let data: Vec<&Json> = frames.iter().filter(|frame| frame["envelope"]["type"] == "data").collect();
+    assert_eq!(data[0]["envelope"]["topic"], "/topic-stays");
+    let found = &data[0]["envelope"]["value"]["data"][2]["data"];
+    assert_eq!(found[0], string("name_stays"));
+    let found = found[1]["data"].as_array().unwrap();
+    let text = |at: usize| found[at]["data"].as_str().unwrap();
+    assert!(text(0).starts_with("s-") && text(0).len() == 18, "{found:?}");
+    assert!(found[5]["data"].as_array().unwrap().contains(&found[0]), "{found:?}");
+    assert_eq!(data[1]["envelope"]["value"], found[0]);
+    let network = text(3).strip_suffix(".0/24").unwrap();
+    assert!(text(1).starts_with(network) && text(2).starts_with(network) && text(1) != text(2), "{found:?}");
+    assert_eq!(found[6..], args.as_array().unwrap()[6..]);
+    // Another run has other names.
+    assert_ne!(text(4), "2001:db8::77");
+    assert_eq!(recorder.stop().code, Some(0));
+}
+
+#[test]
+fn wrong_options_are_named() {
+    let out = tempfile::tempdir().unwrap();
+    let run = |options: &str| Program::run(&Recorder::args(&out, "127.0.0.1:1", options), "");
+    run("").fails(2, &["--tls off", "--tls anonymous"]);
+    run("--listen-tls off").fails(2, &["--tls off", "--tls anonymous"]);
+    run("--tls off --listen-cafile x").fails(
+        2,
+        &["on the side of --listen", "--listen-cafile (or --listen-capath)", "--listen-keyfile are missing"],
+    );
+    run("--tls off --connect-tls off --connect-keyfile x")
+        .fails(2, &["--connect-tls off does not go with --connect-keyfile"]);
+    run("--tls off --rotate 0").fails(2, &["--rotate", "64MiB"]);
+    run("--tls off --keep 0").fails(2, &["--keep"]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let run = |rest: &str| Program::run(&format!("record {rest} --tls off"), "");
+    let name = file.path().display();
+    run(&format!("--listen 127.0.0.1:0 --connect a:1 --out {name}/x"))
+        .fails(1, &["cannot write to", "--out"]);
+    run(&format!("--listen 127.0.0.1:0 --connect a:1 --out {name}")).fails(1, &["cannot write to", "--out"]);
+    let out = out.path().display();
+    run(&format!("--listen 192.0.2.1:1 --connect a:1 --out {out}"))
+        .fails(3, &["cannot listen on 192.0.2.1:1"]);
+    run(&format!("--listen 127.0.0.1:0 --out {out}")).fails(2, &["--connect"]);
+    run("--listen 127.0.0.1:0 --connect a:1").fails(2, &["--out"]);
+}

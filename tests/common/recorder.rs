@@ -1,0 +1,113 @@
+//! `record`, run for a test, and what it writes.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    reason = "test code"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::program::{Program, command};
+
+/// A recorder between whoever connects to `address` and whoever listens at its target.
+pub struct Recorder {
+    pub program: Program,
+    pub address: String,
+    /// There as long as somebody wants it.
+    pub out: Arc<tempfile::TempDir>,
+}
+
+impl Recorder {
+    pub fn start(target: &str, options: &str) -> Self {
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), target, options)
+    }
+
+    pub fn start_in(out: Arc<tempfile::TempDir>, target: &str, options: &str) -> Self {
+        let args = Self::args(&out, target, options);
+        let mut program = Program::with(args.split_whitespace());
+        let address = program.address();
+        Recorder { program, address, out }
+    }
+
+    pub fn args(out: &tempfile::TempDir, target: &str, options: &str) -> String {
+        let out = out.path().display();
+        format!("record --listen 127.0.0.1:0 --connect {target} --out {out} {options}")
+    }
+
+    /// Waits until a recording has begun, and gives its folder.
+    pub fn begun(&mut self) -> PathBuf {
+        let line = self.program.line();
+        assert_eq!(line["state"], "begun", "{line}");
+        line["recording"].as_str().unwrap().into()
+    }
+
+    /// Waits until one that has begun is ended, and gives its last line.
+    pub fn ended(&mut self) -> Json {
+        let line = self.program.line();
+        assert_eq!(line["state"], "ended", "{line}");
+        line
+    }
+
+    /// The next recording from its beginning to its end.
+    pub fn recording(&mut self) -> PathBuf {
+        let folder = self.begun();
+        let end = self.ended();
+        assert_eq!((end["error"].as_str(), end["recording"].as_str()), (None, folder.to_str()));
+        folder
+    }
+
+    /// Stops it, and all that it passes on.
+    #[track_caller]
+    pub fn stop(self) -> crate::program::End {
+        self.program.signal("TERM");
+        self.program.end()
+    }
+}
+
+/// All that a recording holds.
+pub fn files(folder: &Path) -> [Vec<u8>; 4] {
+    ["connector.bin", "listener.bin", "frames.jsonl", "meta.json"]
+        .map(|name| fs::read(folder.join(name)).unwrap())
+}
+
+pub fn meta(folder: &Path) -> Json {
+    serde_json::from_slice(&fs::read(folder.join("meta.json")).unwrap()).unwrap()
+}
+
+/// What `decode` makes of it: the line about the connection, and the frames without its name. Asserts its exit code.
+#[track_caller]
+pub fn decoded(what: &Path, code: i32) -> (Json, Vec<Json>) {
+    let end = Program::spawn(command(["decode", what.to_str().unwrap()])).end();
+    assert_eq!(end.code, Some(code), "{end:?}");
+    let mut lines = end.json().into_iter();
+    let about = lines.next().unwrap();
+    let frames = lines.map(|mut line| {
+        assert_eq!(line.as_object_mut().unwrap().remove("connection").as_ref(), about.get("connection"));
+        line
+    });
+    let frames = frames.collect();
+    (about, frames)
+}
+
+/// The names of the events in a recording, with the side that sent them.
+pub fn events(frames: &[Json]) -> Vec<(&str, &str)> {
+    let name = |frame: &'_ Json| frame["envelope"]["value"]["data"][2]["data"][0]["data"].as_str().is_some();
+    let events = frames.iter().filter(|frame| name(frame));
+    events
+        .map(|frame| {
+            (
+                frame["from"].as_str().unwrap(),
+                frame["envelope"]["value"]["data"][2]["data"][0]["data"].as_str().unwrap(),
+            )
+        })
+        .collect()
+}
