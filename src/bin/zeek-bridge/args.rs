@@ -13,6 +13,7 @@ use crate::decode::DecodeArgs;
 use crate::exit;
 use crate::node::ProgramArgs;
 use crate::record::RecordArgs;
+use crate::replay::ReplayArgs;
 use crate::run::RunArgs;
 use crate::status::StatusArgs;
 use crate::tls::{CertificateArgs, TlsArgs};
@@ -133,6 +134,19 @@ pub(crate) enum Command {
     /// enums; UUIDs and endpoint ids; the sizes of containers; pings. What is no frame is written as zeros.
     #[command(after_help = exit::HELP)]
     Record(Box<RecordArgs>),
+    /// Play one side of a recording to a live endpoint, and tell where the other side is not as recorded
+    ///
+    /// Sends what that side sent, each frame once the live endpoint has said all that had been said before it. Each
+    /// difference is a line on stdout: the frame, what was recorded, and what came. Exit code 0: none. 1: at least one. 5:
+    /// what was recorded did not come in time.
+    ///
+    /// Endpoint ids are those of the live peering: in the handshake, in envelopes, and where they stand in topics and
+    /// strings. Other UUIDs, and the first argument of an event whose name ends in _request, may differ; each has to be
+    /// answered with the one that came. Messages are compared by value, and have to come in the order of their topic.
+    /// Filters are compared at the end. Not compared are pings (which are answered), network timestamps of events, ttl,
+    /// and which side was subscribed first. All other times are compared: see --ignore.
+    #[command(after_help = exit::HELP)]
+    Replay(Box<ReplayArgs>),
     /// Turn captures, recordings, and bytes of the protocol into JSON
     ///
     /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the folder of

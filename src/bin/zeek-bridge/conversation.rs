@@ -61,7 +61,8 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    fn read(offset: u64, peered: bool, body: Bytes) -> Self {
+    /// Reads the bytes behind a length field.
+    pub(crate) fn read(offset: u64, peered: bool, body: Bytes) -> Self {
         let content = if peered {
             Envelope::decode(&body).and_then(|envelope| {
                 envelope.check(LIMITS)?;

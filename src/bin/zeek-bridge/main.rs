@@ -14,6 +14,7 @@ mod environment;
 mod exit;
 mod handover;
 mod input;
+mod leaves;
 mod lines;
 mod log;
 mod network;
@@ -23,6 +24,7 @@ mod probe;
 mod progress;
 mod publish;
 mod record;
+mod replay;
 mod resync;
 mod run;
 mod side_tls;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Command::Probe(args) => on_runtime(probe::run(args)),
         Command::Publish(args) => on_runtime(publish::run(args)),
         Command::Record(args) => on_runtime(record::run(*args)),
+        Command::Replay(args) => on_runtime(replay::run(*args)),
         Command::Decode(args) => decode::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Encode(args) => encode::run(&args),

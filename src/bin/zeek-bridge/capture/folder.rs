@@ -28,11 +28,11 @@ struct When {
 
 /// What `meta.json` of a recording tells that matters for reading it. Nothing of it has to be there.
 #[derive(Debug, Default, Deserialize)]
-struct Meta {
+pub(crate) struct Meta {
     /// When the connection began (RFC 3339).
     start: Option<String>,
     /// The folder that holds what was before.
-    continues: Option<String>,
+    pub(crate) continues: Option<String>,
     /// Whether whoever wrote it was through with it.
     complete: Option<bool>,
     /// Why it is not all of it.
@@ -40,7 +40,7 @@ struct Meta {
 }
 
 impl Meta {
-    fn read(folder: &Path) -> Self {
+    pub(crate) fn read(folder: &Path) -> Self {
         let text = fs::read(folder.join("meta.json")).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
@@ -93,7 +93,7 @@ pub(super) fn read(folder: &Path, report: &mut dyn Report) -> Result<Tally, Fail
     Ok(tally)
 }
 
-fn is_recording(folder: &Path) -> bool {
+pub(crate) fn is_recording(folder: &Path) -> bool {
     ["frames.jsonl", "connector.bin", "listener.bin"].iter().all(|name| folder.join(name).is_file())
 }
 
@@ -109,14 +109,20 @@ fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Repo
         note: meta.note(),
     };
     report.begin(&about)?;
-    let mut tell = |lines: &mut dyn Iterator<Item = Line>, report: &mut dyn Report| {
-        for line in lines {
-            let bad = line.said.as_ref().map_or(true, |frame| frame.content.is_err());
-            *errors = errors.saturating_add(bad.into());
-            report.line(&about, &line)?;
-        }
-        Ok(())
-    };
+    lines(folder, &meta, &mut |line| {
+        let bad = line.said.as_ref().map_or(true, |frame| frame.content.is_err());
+        *errors = errors.saturating_add(bad.into());
+        report.line(&about, &line)
+    })?;
+    report.end(&about)
+}
+
+/// Gives what both sides of one recording said, in its order.
+pub(crate) fn lines(
+    folder: &Path,
+    meta: &Meta,
+    each: &mut dyn FnMut(Line) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut conversation =
         if meta.continues.is_some() { Conversation::continued() } else { Conversation::default() };
     let mut connector = Bytes::open(folder.join("connector.bin"))?;
@@ -146,20 +152,20 @@ fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Repo
             let Some(chunk) = bytes.next(until)? else {
                 return Err(wrong(&format_args!("{}.bin has no {until} bytes", side.name())));
             };
-            tell(&mut conversation.input(side, t_us, chunk), report)?;
+            conversation.input(side, t_us, chunk).try_for_each(&mut *each)?;
         }
     }
     // What is in no line, because whoever wrote it was stopped.
     for (side, bytes) in [(Side::Connector, &mut connector), (Side::Listener, &mut listener)] {
         while let Some(chunk) = bytes.next(u64::MAX)? {
-            tell(&mut conversation.input(side, t_us, chunk), report)?;
+            conversation.input(side, t_us, chunk).try_for_each(&mut *each)?;
         }
     }
     // That the last frame is not whole yet is no fault of a recording that is not ended.
     if meta.complete != Some(false) {
-        tell(&mut conversation.end(t_us), report)?;
+        conversation.end(t_us).try_for_each(each)?;
     }
-    report.end(&about)
+    Ok(())
 }
 
 /// What a side sent, from the beginning on.

@@ -2,7 +2,7 @@
 
 mod connection;
 mod file;
-mod folder;
+pub(crate) mod folder;
 mod link;
 mod report;
 mod speech;

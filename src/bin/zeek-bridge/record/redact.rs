@@ -11,6 +11,7 @@ use zeek_bridge::wire::{
 use zeek_bridge::zeek::{Event, LogWrite, Message};
 
 use crate::conversation::{Content, Frame, Frames, Side};
+use crate::leaves::map_leaves;
 
 /// Gives the same pseudonym to the same thing, as long as it lives. Nobody who does not know its key can tell whether a
 /// guess is right.
@@ -64,33 +65,16 @@ impl Pseudonyms {
         Address::from_bytes(pseudonym.to_be_bytes())
     }
 
-    pub(super) fn value(&self, value: Value) -> Value {
-        match value {
+    fn value(&self, value: Value) -> Value {
+        map_leaves(value, &mut |leaf| match leaf {
             Value::String(text) => Value::String(self.string(&text)),
             Value::Address(address) => Value::Address(self.address(address, 128)),
             Value::Subnet(subnet) => {
                 let network = self.address(subnet.network(), subnet.wire_length());
                 Subnet::new(network, subnet.length()).map_or(Value::None, Value::Subnet)
             }
-            Value::Set(set) => Value::Set(set.iter().map(|element| self.value(element.clone())).collect()),
-            Value::Table(table) => {
-                let pairs =
-                    table.iter().map(|(key, value)| (self.value(key.clone()), self.value(value.clone())));
-                Value::Table(pairs.collect())
-            }
-            Value::Vector(elements) => {
-                Value::Vector(elements.into_iter().map(|element| self.value(element)).collect())
-            }
-            other @ (Value::None
-            | Value::Boolean(_)
-            | Value::Count(_)
-            | Value::Integer(_)
-            | Value::Real(_)
-            | Value::Port(_)
-            | Value::Timestamp(_)
-            | Value::Timespan(_)
-            | Value::EnumValue(_)) => other,
-        }
+            other => other,
+        })
     }
 
     /// A data message: the names that Zeek's own have stay.

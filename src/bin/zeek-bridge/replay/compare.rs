@@ -1,0 +1,215 @@
+//! Differences by meaning: values, not bytes.
+
+use wildmatch::WildMatch;
+use zeek_bridge::data::{EndpointId, Value};
+use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
+use zeek_bridge::zeek::{Event, METADATA_NETWORK_TIMESTAMP, Message};
+
+use super::names::Names;
+
+/// One thing that is not as it was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Difference {
+    /// Where in the message: `EVENT.args[0][2]`.
+    pub(super) at: String,
+    pub(super) recorded: Seen,
+    pub(super) came: Seen,
+}
+
+/// What one of them has there.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Seen {
+    Nothing,
+    Value(Value),
+    /// Something that is no value.
+    Words(String),
+}
+
+/// Two messages, and what need not be the same.
+pub(super) struct Comparison<'a> {
+    pub(super) names: &'a mut Names,
+    pub(super) ignore: &'a [WildMatch],
+    pub(super) found: Vec<Difference>,
+}
+
+/// What a message is called: an event by its name. Empty for what has none.
+pub(super) fn label(envelope: &Envelope) -> String {
+    match envelope.kind {
+        EnvelopeType::Data => match envelope.value(&Limits::DEFAULT).map(Message::from_value) {
+            Ok(Ok(message)) => message_label(&message),
+            _ => "value".into(),
+        },
+        EnvelopeType::Command => match envelope.command(&Limits::DEFAULT) {
+            Ok(command) => format!("command {}", command.content.name()),
+            Err(_) => "command".into(),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn message_label(message: &Message) -> String {
+    match message {
+        Message::Event(event) => event.name.clone(),
+        Message::LogCreate(create) => format!("log_create {}", create.stream),
+        Message::LogWrite(write) => format!("log_write {}", write.stream),
+        Message::IdentifierUpdate(update) => format!("identifier_update {}", update.id),
+        Message::Batch(_) => "batch".into(),
+    }
+}
+
+impl Comparison<'_> {
+    /// Two messages with the same label.
+    pub(super) fn envelopes(&mut self, label: &str, recorded: &Envelope, came: &Envelope) {
+        if recorded.receiver.is_nil() != came.receiver.is_nil() {
+            let whom = |envelope: &Envelope| {
+                Seen::Words(if envelope.receiver.is_nil() { "for everybody" } else { "for this peer" }.into())
+            };
+            self.add(format!("{label}.receiver"), whom(recorded), whom(came));
+        }
+        let limits = &Limits::DEFAULT;
+        match recorded.kind {
+            EnvelopeType::Data => {
+                if let (Ok(recorded), Ok(came)) = (recorded.value(limits), came.value(limits)) {
+                    self.data(label, recorded, came);
+                }
+            }
+            EnvelopeType::Command => {
+                if let (Ok(recorded), Ok(came)) = (recorded.command(limits), came.command(limits))
+                    && recorded != came
+                {
+                    let words = |command: &dyn std::fmt::Display| Seen::Words(command.to_string());
+                    self.add(label.to_owned(), words(&recorded), words(&came));
+                }
+            }
+            // These are no messages.
+            EnvelopeType::RoutingUpdate | EnvelopeType::Ping | EnvelopeType::Pong => {}
+        }
+    }
+
+    fn data(&mut self, at: &str, recorded: Value, came: Value) {
+        match (Message::from_value(recorded.clone()), Message::from_value(came.clone())) {
+            (Ok(recorded), Ok(came)) => self.messages(at, recorded, came),
+            _ => self.values(at, &recorded, &came),
+        }
+    }
+
+    fn messages(&mut self, at: &str, recorded: Message, came: Message) {
+        match (recorded, came) {
+            (Message::Event(recorded), Message::Event(came)) if recorded.name == came.name => {
+                self.events(at, &recorded, &came);
+            }
+            (Message::Batch(recorded), Message::Batch(came)) if recorded.len() == came.len() => {
+                for (index, (recorded, came)) in recorded.into_iter().zip(came).enumerate() {
+                    let label = message_label(&recorded);
+                    self.messages(&format!("{at}[{index}] {label}"), recorded, came);
+                }
+            }
+            (recorded, came) => self.values(at, &recorded.into_value(), &came.into_value()),
+        }
+    }
+
+    fn events(&mut self, at: &str, recorded: &Event, came: &Event) {
+        let is_request = recorded.name.ends_with("_request");
+        let mut first = 0;
+        if is_request
+            && let (Some(Value::String(recorded)), Some(Value::String(came))) =
+                (recorded.args.first(), came.args.first())
+            && self.names.same(recorded, came)
+        {
+            first = 1;
+        }
+        if recorded.args.len() == came.args.len() {
+            for (index, (recorded, came)) in recorded.args.iter().zip(&came.args).enumerate().skip(first) {
+                self.values(&format!("{at}.args[{index}]"), recorded, came);
+            }
+        } else {
+            self.values(
+                &format!("{at}.args"),
+                &Value::Vector(recorded.args.clone()),
+                &Value::Vector(came.args.clone()),
+            );
+        }
+        let metadata = |event: &Event| {
+            let entries = event.metadata.iter().flatten();
+            let entries = entries.filter(|(id, _)| *id != METADATA_NETWORK_TIMESTAMP);
+            Value::Vector(
+                entries.map(|(id, value)| Value::Vector(vec![Value::Count(*id), value.clone()])).collect(),
+            )
+        };
+        self.values(&format!("{at}.metadata"), &metadata(recorded), &metadata(came));
+    }
+
+    /// As deep as the decoder lets values be.
+    fn values(&mut self, at: &str, recorded: &Value, came: &Value) {
+        if recorded == came || self.is_ignored(at) {
+            return;
+        }
+        match (recorded, came) {
+            (Value::Vector(recorded), Value::Vector(came)) if recorded.len() == came.len() => {
+                for (index, (recorded, came)) in recorded.iter().zip(came).enumerate() {
+                    self.values(&format!("{at}[{index}]"), recorded, came);
+                }
+            }
+            (Value::Table(recorded), Value::Table(came)) => {
+                for (key, value) in recorded.iter() {
+                    let at = format!("{at}[{key}]");
+                    match came.get(key) {
+                        Some(other) => self.values(&at, value, other),
+                        None => self.add(at, Seen::Value(value.clone()), Seen::Nothing),
+                    }
+                }
+                for (key, value) in came.iter().filter(|(key, _)| recorded.get(key).is_none()) {
+                    self.add(format!("{at}[{key}]"), Seen::Nothing, Seen::Value(value.clone()));
+                }
+            }
+            (Value::Set(recorded), Value::Set(came)) => {
+                for element in recorded.iter().filter(|element| !came.contains(element)) {
+                    self.add(at.to_owned(), Seen::Value(element.clone()), Seen::Nothing);
+                }
+                for element in came.iter().filter(|element| !recorded.contains(element)) {
+                    self.add(at.to_owned(), Seen::Nothing, Seen::Value(element.clone()));
+                }
+            }
+            (Value::String(old), Value::String(new)) if is_uuid(old.as_str()) && is_uuid(new.as_str()) => {
+                if !self.names.same(old, new) {
+                    self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(came.clone()));
+                }
+            }
+            _ => self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(came.clone())),
+        }
+    }
+
+    /// Two messages of the handshake. Filters are compared when all is said.
+    pub(super) fn handshakes(&mut self, recorded: &Handshake, came: &Handshake) {
+        use Handshake as H;
+        let same = match (recorded, came) {
+            (
+                H::Hello { min_version: a, max_version: b, .. },
+                H::Hello { min_version: c, max_version: d, .. },
+            ) => (a, b) == (c, d),
+            (H::VersionSelect { version: a, .. }, H::VersionSelect { version: b, .. }) => a == b,
+            (H::DropConn { code: a, description: b, .. }, H::DropConn { code: c, description: d, .. }) => {
+                (a, b) == (c, d)
+            }
+            (recorded, came) => recorded.name() == came.name(),
+        };
+        if !same {
+            let words = |message: &H| Seen::Words(message.to_json().to_string());
+            self.add(recorded.name().to_owned(), words(recorded), words(came));
+        }
+    }
+
+    fn is_ignored(&self, at: &str) -> bool {
+        self.ignore.iter().any(|pattern| pattern.matches(at))
+    }
+
+    fn add(&mut self, at: String, recorded: Seen, came: Seen) {
+        if !self.is_ignored(&at) {
+            self.found.push(Difference { at, recorded, came });
+        }
+    }
+}
+
+fn is_uuid(text: Option<&str>) -> bool {
+    text.is_some_and(|text| text.parse::<EndpointId>().is_ok())
+}

@@ -1,0 +1,357 @@
+//! What the live side is expected to say, what it says, and which of it belongs together.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use wildmatch::WildMatch;
+use zeek_bridge::data::{Filter, Topic};
+use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
+
+use super::compare::{Comparison, Difference, Seen, label};
+use super::names::Names;
+use super::report::{Finding, Report, What};
+use crate::conversation::{Content, Frame, Line};
+use crate::exit::Failure;
+
+/// How much may come that is not recorded yet, in bytes.
+const MAX_EARLY: usize = 256 * 1024 * 1024;
+
+/// How a ping begins by which an endpoint takes its leave (protocol section 4), and the answer to it.
+pub(super) const BYE: &[u8] = b"BYE";
+
+/// Which messages are compared.
+pub(super) struct Scope {
+    /// Topics that start with one of these; all, if there is none.
+    pub(super) topics: Vec<Topic>,
+    /// Messages that are called so, and parts of messages.
+    pub(super) ignore: Vec<WildMatch>,
+}
+
+impl Scope {
+    fn topic(&self, topic: &Topic) -> bool {
+        self.topics.is_empty() || self.topics.iter().any(|prefix| prefix.is_prefix_of(topic))
+    }
+
+    /// Whether a subscription to this can be for a topic that is compared.
+    fn subscription(&self, entry: &Topic) -> bool {
+        self.topic(entry) || self.topics.iter().any(|prefix| entry.is_prefix_of(prefix))
+    }
+
+    fn message(&self, topic: &Topic, label: &str) -> bool {
+        self.topic(topic) && !self.ignore.iter().any(|pattern| pattern.matches(label))
+    }
+}
+
+/// What belongs together, in its order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Handshake,
+    Message(Topic, String),
+    /// By its bytes.
+    Pong(Bytes),
+    Malformed,
+}
+
+pub(super) struct Matcher {
+    pub(super) names: Names,
+    scope: Scope,
+    pub(super) report: Report,
+    /// What was recorded and did not come yet.
+    expected: HashMap<Key, VecDeque<(u64, Frame)>>,
+    outstanding: usize,
+    /// What came and was not recorded so far, in the order in which it came.
+    early: HashMap<Key, VecDeque<(u64, Frame)>>,
+    early_bytes: usize,
+    came: u64,
+    /// The last frame of each topic for which its counterpart came.
+    last: HashMap<Topic, u64>,
+    /// The frame with the live side's filter as it was recorded.
+    recorded_filter: Option<(u64, Frame)>,
+    live_filter: Filter,
+    /// The handshake took another way: there is nothing more to compare.
+    pub(super) derailed: bool,
+}
+
+impl Matcher {
+    pub(super) fn new(names: Names, scope: Scope, report: Report) -> Self {
+        Matcher {
+            names,
+            scope,
+            report,
+            expected: HashMap::new(),
+            outstanding: 0,
+            early: HashMap::new(),
+            early_bytes: 0,
+            came: 0,
+            last: HashMap::new(),
+            recorded_filter: None,
+            live_filter: Filter::new(),
+            derailed: false,
+        }
+    }
+
+    /// Whether everything has come that was recorded so far.
+    pub(super) fn is_settled(&self) -> bool {
+        self.outstanding == 0 || self.derailed
+    }
+
+    /// Whether the live side subscribes to a recorded topic, if that was so in the recording.
+    pub(super) fn hears(&self, topic: &Topic) -> bool {
+        let was_heard = || self.recorded_filter.as_ref().and_then(|(_, frame)| filter(frame));
+        !self.scope.topic(topic)
+            || self.live_filter.matches(&self.names.live_topic(topic))
+            || !was_heard().is_some_and(|filter| filter.matches(topic))
+    }
+
+    fn translated(&self, frame: &Frame) -> Frame {
+        Frame::read(frame.offset, frame.peered, self.names.translate(frame))
+    }
+
+    /// The next that the live side said in the recording.
+    pub(super) fn expect(&mut self, line: Line) -> Result<(), Failure> {
+        // What cannot be read is no reason not to play what can.
+        let Ok(frame) = line.said else { return Ok(()) };
+        if filter(&frame).is_some() {
+            self.recorded_filter = Some((line.index, frame.clone()));
+        }
+        let Some(key) = self.key(&frame, Topic::clone) else { return Ok(()) };
+        if let Some((_, came)) = pop(&mut self.early, &key) {
+            self.early_bytes = self.early_bytes.saturating_sub(came.body.len());
+            return self.pair(&key, line.index, &frame, &came);
+        }
+        self.outstanding = self.outstanding.saturating_add(1);
+        self.expected.entry(key).or_default().push_back((line.index, frame));
+        Ok(())
+    }
+
+    /// The next that the live side says.
+    pub(super) fn hear(&mut self, frame: Frame) -> Result<(), Failure> {
+        if let Some(filter) = filter(&frame) {
+            self.live_filter = filter;
+        }
+        let Some(key) = self.key(&frame, |topic| self.names.recorded_topic(topic)) else { return Ok(()) };
+        if let Some((index, recorded)) = pop(&mut self.expected, &key) {
+            self.outstanding = self.outstanding.saturating_sub(1);
+            return self.pair(&key, index, &recorded, &frame);
+        }
+        self.early_bytes = self.early_bytes.saturating_add(frame.body.len());
+        if self.early_bytes > MAX_EARLY {
+            return Err(Failure::failed(format!(
+                "more than {MAX_EARLY} bytes came that are not in the recording up to here; is it the same conversation?"
+            )));
+        }
+        self.came = self.came.saturating_add(1);
+        self.early.entry(key).or_default().push_back((self.came, frame));
+        Ok(())
+    }
+
+    /// What a frame is compared as, under its topic's recorded name; `None` if it is not.
+    fn key(&self, frame: &Frame, recorded: impl Fn(&Topic) -> Topic) -> Option<Key> {
+        match &frame.content {
+            Ok(Content::Handshake(Handshake::Probe)) => None,
+            Ok(Content::Handshake(_)) => Some(Key::Handshake),
+            Ok(Content::Envelope(envelope)) => match envelope.kind {
+                EnvelopeType::Data | EnvelopeType::Command => {
+                    let label = label(envelope);
+                    let topic = recorded(&envelope.topic);
+                    let wanted = self.scope.message(&topic, &label);
+                    wanted.then_some(Key::Message(topic, label))
+                }
+                // The live side may leave first, and then has no ear for it.
+                EnvelopeType::Pong if envelope.payload.starts_with(BYE) => None,
+                EnvelopeType::Pong => Some(Key::Pong(envelope.payload.clone())),
+                EnvelopeType::Ping | EnvelopeType::RoutingUpdate => None,
+            },
+            Err(_) => Some(Key::Malformed),
+        }
+    }
+
+    fn pair(&mut self, key: &Key, index: u64, recorded: &Frame, came: &Frame) -> Result<(), Failure> {
+        self.report.counts.compared = self.report.counts.compared.saturating_add(1);
+        if let (Some(recorded), Some(came)) = (sender(recorded), sender(came)) {
+            self.names.endpoint(recorded, came);
+        }
+        let recorded = self.translated(recorded);
+        let mut comparison =
+            Comparison { names: &mut self.names, ignore: &self.scope.ignore, found: Vec::new() };
+        match (&recorded.content, &came.content) {
+            (Ok(Content::Handshake(recorded)), Ok(Content::Handshake(came))) => {
+                comparison.handshakes(recorded, came);
+                self.derailed = recorded.name() != came.name();
+            }
+            (Ok(Content::Envelope(recorded)), Ok(Content::Envelope(came))) => {
+                if let Key::Message(_, label) = key {
+                    comparison.envelopes(label, recorded, came);
+                }
+            }
+            _ => {
+                if recorded.body != came.body {
+                    comparison.found.push(Difference {
+                        at: "malformed".into(),
+                        recorded: summary(&recorded),
+                        came: summary(came),
+                    });
+                }
+            }
+        }
+        let found = comparison.found;
+        let topic = match key {
+            Key::Message(topic, _) => Some(topic.clone()),
+            _ => None,
+        };
+        for Difference { at, recorded, came } in found {
+            let topic = topic.clone();
+            self.report.finding(&Finding {
+                frame: Some(index),
+                topic,
+                what: What::Differs,
+                at,
+                recorded,
+                came,
+            })?;
+        }
+        match (topic, key) {
+            (Some(topic), Key::Message(_, label)) => self.in_order(topic, label, index, came),
+            _ => Ok(()),
+        }
+    }
+
+    fn in_order(&mut self, topic: Topic, label: &str, index: u64, came: &Frame) -> Result<(), Failure> {
+        let last = self.last.entry(topic.clone()).or_insert(index);
+        if *last <= index {
+            *last = index;
+            return Ok(());
+        }
+        let at = format!("{label}, behind frame {last}");
+        self.report.finding(&Finding {
+            frame: Some(index),
+            topic: Some(topic),
+            what: What::Order,
+            at,
+            recorded: Seen::Nothing,
+            came: summary(came),
+        })
+    }
+
+    /// Tells what did not come, what came and was not recorded, and what the live side subscribes to otherwise.
+    pub(super) fn finish(&mut self, whole: bool) -> Result<(), Failure> {
+        let missing = sorted(std::mem::take(&mut self.expected));
+        for (key, index, frame) in missing {
+            let (topic, at) = name(&key);
+            let recorded = summary(&self.translated(&frame));
+            let what = What::Missing;
+            self.report.finding(&Finding {
+                frame: Some(index),
+                topic,
+                what,
+                at,
+                recorded,
+                came: Seen::Nothing,
+            })?;
+        }
+        for (key, _, frame) in sorted(std::mem::take(&mut self.early)) {
+            let (topic, at) = name(&key);
+            let came = summary(&frame);
+            let what = What::Extra;
+            self.report.finding(&Finding { frame: None, topic, what, at, recorded: Seen::Nothing, came })?;
+        }
+        if whole { self.compare_filters() } else { Ok(()) }
+    }
+
+    fn compare_filters(&mut self) -> Result<(), Failure> {
+        let Some((frame, recorded)) = &self.recorded_filter else { return Ok(()) };
+        let frame = Some(*frame);
+        let recorded = filter(&self.translated(recorded)).unwrap_or_default();
+        let live = std::mem::take(&mut self.live_filter);
+        let both = [(&recorded, &live, true), (&live, &recorded, false)];
+        for (one, other, is_recorded) in both {
+            let entries = one.topics().iter().filter(|entry| !other.topics().contains(entry));
+            for entry in entries.filter(|entry| self.scope.subscription(entry)) {
+                let entry = Seen::Words(format!("a subscription to {}", entry.to_str_lossy()));
+                let nothing = Seen::Words("none".into());
+                let (recorded, came) = if is_recorded { (entry, nothing) } else { (nothing, entry) };
+                let at = "filter".to_owned();
+                self.report.finding(&Finding {
+                    frame,
+                    topic: None,
+                    what: What::Filter,
+                    at,
+                    recorded,
+                    came,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pop(queues: &mut HashMap<Key, VecDeque<(u64, Frame)>>, key: &Key) -> Option<(u64, Frame)> {
+    let queue = queues.get_mut(key)?;
+    let first = queue.pop_front();
+    if queue.is_empty() {
+        queues.remove(key);
+    }
+    first
+}
+
+fn sorted(queues: HashMap<Key, VecDeque<(u64, Frame)>>) -> Vec<(Key, u64, Frame)> {
+    let all = queues
+        .into_iter()
+        .flat_map(|(key, queue)| queue.into_iter().map(move |(index, frame)| (key.clone(), index, frame)));
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|(_, index, _)| *index);
+    all
+}
+
+fn name(key: &Key) -> (Option<Topic>, String) {
+    match key {
+        Key::Handshake => (None, "handshake".into()),
+        Key::Message(topic, label) => (Some(topic.clone()), label.clone()),
+        Key::Pong(_) => (None, "pong".into()),
+        Key::Malformed => (None, "malformed".into()),
+    }
+}
+
+/// What a frame says, in full.
+fn summary(frame: &Frame) -> Seen {
+    match &frame.content {
+        Ok(Content::Handshake(message)) => Seen::Words(message.to_json().to_string()),
+        Ok(Content::Envelope(envelope)) => match envelope.value(&Limits::DEFAULT) {
+            Ok(value) if envelope.kind == EnvelopeType::Data => Seen::Value(value),
+            _ => Seen::Words(words(envelope)),
+        },
+        Err(error) => Seen::Words(format!("{} bytes: {error}", frame.body.len())),
+    }
+}
+
+fn words(envelope: &Envelope) -> String {
+    match envelope.command(&Limits::DEFAULT) {
+        Ok(command) if envelope.kind == EnvelopeType::Command => command.to_string(),
+        _ => format!("{} of {} bytes", envelope.kind, envelope.payload.len()),
+    }
+}
+
+/// The filter that a frame tells.
+fn filter(frame: &Frame) -> Option<Filter> {
+    match &frame.content {
+        Ok(Content::Handshake(Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter))) => {
+            Some(filter.clone())
+        }
+        Ok(Content::Envelope(envelope)) if envelope.kind == EnvelopeType::RoutingUpdate => {
+            envelope.filter(&Limits::DEFAULT).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Who says a message of the handshake.
+pub(super) fn sender(frame: &Frame) -> Option<zeek_bridge::data::EndpointId> {
+    match &frame.content {
+        Ok(Content::Handshake(
+            Handshake::Hello { sender, .. }
+            | Handshake::VersionSelect { sender, .. }
+            | Handshake::DropConn { sender, .. },
+        )) => Some(*sender),
+        _ => None,
+    }
+}

@@ -1,0 +1,244 @@
+//! `replay`: one side of a recording, played to a live endpoint.
+
+mod compare;
+mod matcher;
+mod names;
+mod player;
+mod report;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use wildmatch::WildMatch;
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::net::Stream;
+use zeek_bridge::net::tls::Tls;
+
+use self::matcher::{Matcher, Scope, sender};
+use self::names::Names;
+use self::player::{End, Player, Settings};
+use self::report::Report;
+use crate::args::{NetworkArgs, Seconds, TopicArg};
+use crate::capture::folder::{self, Meta};
+use crate::conversation::{Line, Side};
+use crate::exit::{self, Exit, Failure};
+
+/// How many lines of the recording are read ahead.
+const AHEAD: usize = 64;
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The recording: a folder as `record` writes it
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Which side to play: connector goes with --connect, listener with --listen, and may be left out
+    #[arg(long = "as", value_name = "connector|listener", value_enum, hide_possible_values = true)]
+    side: Option<Side>,
+    /// fast: as soon as what was said before has come. recorded: not before its time in the recording, either
+    #[arg(
+        long,
+        value_name = "fast|recorded",
+        value_enum,
+        hide_possible_values = true,
+        default_value = "fast"
+    )]
+    speed: Speed,
+    /// How long the live side may take to connect, and for whatever was recorded next
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
+    timeout: Seconds,
+    /// Compare, and wait for, only what is under topics that start with one of these; all is said nevertheless
+    #[arg(long = "topic", value_name = "PREFIX", num_args = 1..)]
+    topics: Vec<TopicArg>,
+    /// Do not compare what is so called in a line about a difference, such as 'Sumstats::*' for messages or
+    /// '*.args[0][2]' for parts of them; * is for anything, ? for one character
+    #[arg(long, value_name = "PATTERN")]
+    ignore: Vec<String>,
+    /// Print each difference as a line of JSON: "frame", "topic", "what" (differs, missing, extra, order, filter), "at",
+    /// "recorded" and "came"; the last line has the counts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Speed {
+    Fast,
+    Recorded,
+}
+
+pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
+    let side = side(&args)?;
+    check(&args.folder)?;
+    let tls = args.network.tls.load()?;
+    let recorded = endpoints(&args.folder, side).await?;
+    let id = id_for(recorded)
+        .map_err(|error| Failure::failed(format!("no random number for the endpoint's id: {error}")))?;
+    let mut names = Names::default();
+    if let [Some(ours), _] = recorded {
+        names.endpoint(ours, id);
+    }
+    let scope = Scope {
+        topics: args.topics.into_iter().map(|topic| topic.0).collect(),
+        ignore: args.ignore.iter().map(|pattern| WildMatch::new(pattern)).collect(),
+    };
+    let settings =
+        Settings { side, id, timeout: args.timeout.0, recorded_speed: args.speed == Speed::Recorded };
+    let place = &args.network.place;
+    let stream = match (&place.connect, &place.listen) {
+        (Some(target), _) => connect(&target.0, &tls, settings).await?,
+        (_, Some(address)) => accept(&address.0, &tls, settings).await?,
+        // One of them is required.
+        (None, None) => return Err(Failure::usage("give one of --connect and --listen")),
+    };
+    let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
+    let (end, mut matcher) = player.play(&mut lines(args.folder)).await?;
+    matcher.report.end()?;
+    match end {
+        End::TimedOut => Err(Failure::timeout(format!(
+            "the live side did not say what was recorded, or subscribe to it, within {} s; if it never will, see --topic and \
+             --ignore",
+            settings.timeout.as_secs_f64()
+        ))),
+        End::Over if matcher.report.counts.differences == 0 => {
+            Err(Failure::failed("the live side closed the connection before all was said"))
+        }
+        _ if matcher.report.counts.differences > 0 => Err(Failure::Told(Exit::Failed)),
+        _ => Ok(()),
+    }
+}
+
+/// The side to play.
+fn side(args: &ReplayArgs) -> Result<Side, Failure> {
+    let (natural, option) = match args.network.place.connect {
+        Some(_) => (Side::Connector, "--connect"),
+        None => (Side::Listener, "--listen"),
+    };
+    match args.side {
+        Some(side) if side != natural => Err(Failure::usage(format!(
+            "--as {} does not go with {option}: the connector connects, and the listener listens",
+            side.name()
+        ))),
+        _ => Ok(natural),
+    }
+}
+
+/// Whether it can be played.
+fn check(folder: &Path) -> Result<(), Failure> {
+    let shown = folder.display();
+    if !folder::is_recording(folder) {
+        return Err(Failure::failed(format!(
+            "{shown} is no recording: give a folder with frames.jsonl, connector.bin and listener.bin, as `zeek-bridge record` \
+             writes it for each connection"
+        )));
+    }
+    if let Some(before) = Meta::read(folder).continues {
+        return Err(Failure::failed(format!(
+            "{shown} is the later part of a connection and has no handshake; the part before it is {before}: give the first"
+        )));
+    }
+    Ok(())
+}
+
+/// Reads the recording in a thread of its own.
+fn lines(folder: PathBuf) -> mpsc::Receiver<Result<Line, Failure>> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let meta = Meta::read(&folder);
+        let read = folder::lines(&folder, &meta, &mut |line| {
+            // Whoever has heard enough does not ask why it ends.
+            sender.blocking_send(Ok(line)).map_err(|_| Failure::StdoutClosed)
+        });
+        if let Err(failure) = read {
+            let _ = sender.blocking_send(Err(failure));
+        }
+    });
+    receiver
+}
+
+/// The endpoint ids of the side that is played, and of the other, as far as they tell them in the handshake.
+async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2], Failure> {
+    let (mut ours, mut theirs) = (None, None);
+    let mut lines = lines(folder.to_owned());
+    let mut any = false;
+    while let Some(line) = lines.recv().await {
+        let line = line?;
+        let Ok(frame) = &line.said else { continue };
+        any = true;
+        if frame.peered || (ours.is_some() && theirs.is_some()) {
+            break;
+        }
+        let id = if line.from == side { &mut ours } else { &mut theirs };
+        *id = id.or(sender(frame));
+    }
+    if !any {
+        return Err(Failure::failed(format!(
+            "{} holds no frame: there is nothing to play",
+            folder.display()
+        )));
+    }
+    Ok([ours, theirs])
+}
+
+/// A new id that is smaller than almost any other, or larger, as it was in the recording: that decides who begins the
+/// handshake.
+fn id_for([ours, theirs]: [Option<EndpointId>; 2]) -> std::io::Result<EndpointId> {
+    let larger = ours.zip(theirs).is_some_and(|(ours, theirs)| ours > theirs);
+    let random = EndpointId::random()?;
+    let [.., a, b, c, d, e, f] = *random.as_bytes();
+    // Still a version 4 UUID, without which some peers tell nothing of us.
+    let [all, version, variant] = if larger { [0xff, 0x4f, 0xbf] } else { [0, 0x40, 0x80] };
+    Ok(EndpointId::from_bytes([all, all, all, all, all, all, version, all, variant, all, a, b, c, d, e, f]))
+}
+
+async fn connect(target: &str, tls: &Tls, settings: Settings) -> Result<Stream, Failure> {
+    let connect = async {
+        let tcp = TcpStream::connect(target).await.map_err(|error| {
+            let message =
+                format!("cannot connect to {target}: {error}; is a Zeek or zeek-bridge listening there?");
+            Failure::Error(Exit::Unconnected, message)
+        })?;
+        let _ = tcp.set_nodelay(true);
+        tls.connect(tcp)
+            .await
+            .map_err(|error| Failure::Error(Exit::Refused, format!("TLS with {target} failed: {error}")))
+    };
+    let late = |_| Failure::Error(Exit::Unconnected, format!("{target} did not take the connection in time"));
+    timeout(settings.timeout, connect).await.map_err(late)?
+}
+
+/// The first that comes through with its TLS handshake.
+async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, Failure> {
+    let cannot_listen = |error| {
+        let message = format!(
+            "cannot listen on {address}: {error}; choose an address of this host and a port that is free, or port 0"
+        );
+        Failure::Error(Exit::Unconnected, message)
+    };
+    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    exit::say(format_args!("listening on {}", listener.local_addr().map_err(cannot_listen)?));
+    let accept = async {
+        loop {
+            let (tcp, from): (TcpStream, SocketAddr) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => return Err(cannot_listen(error)),
+            };
+            let _ = tcp.set_nodelay(true);
+            match tls.accept(tcp).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => tracing::warn!("TLS with {from} failed: {error}"),
+            }
+        }
+    };
+    let late = |_| {
+        Failure::timeout(format!(
+            "nobody connected within {} s; give more with --timeout",
+            settings.timeout.as_secs_f64()
+        ))
+    };
+    timeout(settings.timeout, accept).await.map_err(late)?
+}

@@ -1,0 +1,115 @@
+//! What is called otherwise in the live peering than in the recording: endpoints, and ids that are drawn at random.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::{Bytes, BytesMut};
+use zeek_bridge::data::{ByteString, EndpointId, Topic, Value};
+use zeek_bridge::wire::{Envelope, LENGTH_FIELD, Limits, encode_value};
+
+use crate::conversation::{Content, Frame};
+use crate::leaves::map_leaves;
+
+/// Recorded names, and the live ones.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    endpoints: Vec<(EndpointId, EndpointId)>,
+    texts: HashMap<ByteString, ByteString>,
+    /// All live texts.
+    taken: HashSet<ByteString>,
+}
+
+impl Names {
+    /// From now on, the one stands for the other.
+    pub(super) fn endpoint(&mut self, recorded: EndpointId, live: EndpointId) {
+        if self.endpoints.iter().all(|(known, _)| *known != recorded) {
+            self.endpoints.push((recorded, live));
+            self.taken.insert(live.to_string().into());
+        }
+    }
+
+    /// Whether two random ids are those of the same thing; from now on they are. What was recorded has live names in it
+    /// already, as far as they are known.
+    pub(super) fn same(&mut self, recorded: &ByteString, came: &ByteString) -> bool {
+        if recorded == came {
+            return true;
+        }
+        if self.taken.contains(recorded) || self.taken.contains(came) {
+            return false;
+        }
+        self.taken.insert(came.clone());
+        self.texts.insert(recorded.clone(), came.clone());
+        true
+    }
+
+    /// A recorded frame's bytes behind the length field, with the live names in it.
+    pub(super) fn translate(&self, frame: &Frame) -> Bytes {
+        let mut body = BytesMut::from(&*frame.body);
+        for (recorded, live) in &self.endpoints {
+            replace(&mut body, recorded.as_bytes(), live.as_bytes());
+            replace(&mut body, recorded.to_string().as_bytes(), live.to_string().as_bytes());
+        }
+        let body = body.freeze();
+        self.translate_texts(frame, &body).unwrap_or(body)
+    }
+
+    /// A recorded topic, as it is called now.
+    pub(super) fn live_topic(&self, topic: &Topic) -> Topic {
+        self.exchange(topic, |(recorded, live)| (recorded, live))
+    }
+
+    /// A topic of now, as it was called in the recording.
+    pub(super) fn recorded_topic(&self, topic: &Topic) -> Topic {
+        self.exchange(topic, |(recorded, live)| (live, recorded))
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        topic: &Topic,
+        order: impl Fn((&'a EndpointId, &'a EndpointId)) -> (&'a EndpointId, &'a EndpointId),
+    ) -> Topic {
+        let mut bytes = topic.as_bytes().to_vec();
+        for (recorded, live) in &self.endpoints {
+            let (from, to) = order((recorded, live));
+            replace(&mut bytes, from.to_string().as_bytes(), to.to_string().as_bytes());
+        }
+        // It is as long as it was.
+        Topic::new(bytes).unwrap_or_default()
+    }
+
+    /// The same with other texts, which may have another length, if there are any in it.
+    fn translate_texts(&self, frame: &Frame, body: &Bytes) -> Option<Bytes> {
+        if self.texts.is_empty() || !matches!(frame.content, Ok(Content::Envelope(_))) {
+            return None;
+        }
+        let envelope = Envelope::decode(body).ok()?;
+        let mut changed = false;
+        let value = map_leaves(envelope.value(&Limits::DEFAULT).ok()?, &mut |leaf| match &leaf {
+            Value::String(text) => match self.texts.get(text) {
+                Some(live) => {
+                    changed = true;
+                    Value::String(live.clone())
+                }
+                None => leaf,
+            },
+            _ => leaf,
+        });
+        if !changed {
+            return None;
+        }
+        let (mut payload, mut whole) = (BytesMut::new(), BytesMut::new());
+        encode_value(&value, &mut payload).ok()?;
+        Envelope { payload: payload.freeze(), ..envelope }.encode(&mut whole).ok()?;
+        Some(whole.freeze().slice(LENGTH_FIELD..))
+    }
+}
+
+/// Puts one in the place of the other, which is as long, wherever it stands.
+fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
+        let (_, found) = std::mem::take(&mut rest).split_at_mut(at);
+        let (found, behind) = found.split_at_mut(from.len());
+        found.copy_from_slice(to);
+        rest = behind;
+    }
+}

@@ -1,0 +1,297 @@
+//! The live connection: says what was recorded, in step with what is heard.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::net::Stream;
+use zeek_bridge::net::tls::TlsError;
+use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake};
+
+use super::matcher::{BYE, Matcher, sender};
+use crate::conversation::{Content, Frame, Frames, Line, Side};
+use crate::exit::{Exit, Failure};
+
+/// Room for one read.
+const ROOM: usize = 64 * 1024;
+
+/// How long the live side may take to answer the last word and to close.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+pub(super) struct Player {
+    reader: ReadHalf<Stream>,
+    writer: WriteHalf<Stream>,
+    input: Frames,
+    output: BytesMut,
+    to_flush: bool,
+    /// Nothing more comes: at the end of the stream, or with an error.
+    gone: Option<Option<String>>,
+    matcher: Matcher,
+    settings: Settings,
+    /// Who the live side is.
+    live: EndpointId,
+    /// Whether each side has sent its last handshake message.
+    peered: [bool; 2],
+    /// The BYE that this side has said, until it is answered.
+    bye: Option<Bytes>,
+    start: Instant,
+}
+
+/// How to play.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// The side that is played.
+    pub(super) side: Side,
+    /// Its endpoint id now.
+    pub(super) id: EndpointId,
+    /// How long the live side may take for each step.
+    pub(super) timeout: Duration,
+    /// Whether to keep the recorded pauses.
+    pub(super) recorded_speed: bool,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Everything was said, and all that was recorded came.
+    Through,
+    /// The live side did not say what was recorded in time.
+    TimedOut,
+    /// The live side closed, or the handshake took another way.
+    Over,
+}
+
+impl Player {
+    pub(super) fn new(stream: Stream, matcher: Matcher, settings: Settings) -> Self {
+        let (reader, writer) = split(stream);
+        Player {
+            reader,
+            writer,
+            input: Frames::default(),
+            output: BytesMut::new(),
+            to_flush: false,
+            gone: None,
+            matcher,
+            settings,
+            live: EndpointId::NIL,
+            peered: [false; 2],
+            bye: None,
+            start: Instant::now(),
+        }
+    }
+
+    /// Plays everything. Gives what the comparison came to.
+    pub(super) async fn play(
+        mut self,
+        lines: &mut mpsc::Receiver<Result<Line, Failure>>,
+    ) -> Result<(End, Matcher), Failure> {
+        let end = self.play_all(lines).await?;
+        let whole = matches!(end, End::Through);
+        if whole {
+            self.leave().await?;
+        }
+        self.matcher.finish(whole)?;
+        Ok((end, self.matcher))
+    }
+
+    async fn play_all(&mut self, lines: &mut mpsc::Receiver<Result<Line, Failure>>) -> Result<End, Failure> {
+        while let Some(line) = lines.recv().await {
+            let line = line?;
+            if line.from == self.settings.side {
+                if let Some(end) = self.say(line).await? {
+                    return Ok(end);
+                }
+            } else {
+                self.matcher.expect(line)?;
+            }
+        }
+        self.wait_for(|player| player.matcher.is_settled()).await.map(|end| end.unwrap_or(End::Through))
+    }
+
+    /// Waits for what was recorded before it, and says it. Gives how it ends, if it ends here.
+    async fn say(&mut self, line: Line) -> Result<Option<End>, Failure> {
+        let frame = line.said.map_err(|broken| {
+            Failure::failed(format!(
+                "the {} cannot be played from its byte {} on: {}",
+                line.from.name(),
+                broken.offset,
+                broken.error
+            ))
+        })?;
+        let mut topic = None;
+        if let Ok(Content::Envelope(envelope)) = &frame.content {
+            match envelope.kind {
+                // What is asked is answered when it comes; and leave is taken when all is said.
+                EnvelopeType::Pong => return Ok(None),
+                EnvelopeType::Ping if envelope.payload.starts_with(BYE) => return Ok(None),
+                EnvelopeType::Data | EnvelopeType::Command => topic = Some(envelope.topic.clone()),
+                EnvelopeType::RoutingUpdate | EnvelopeType::Ping => {}
+            }
+        }
+        let heard = |player: &Self| {
+            player.matcher.is_settled() && topic.as_ref().is_none_or(|topic| player.matcher.hears(topic))
+        };
+        if let Some(end) = self.wait_for(heard).await? {
+            return Ok(Some(end));
+        }
+        if self.settings.recorded_speed
+            && let Some(then) = self.start.checked_add(Duration::from_micros(line.t_us))
+        {
+            self.until(then, |_| false).await?;
+        }
+        self.note(self.settings.side, &frame);
+        let body = self.matcher.names.translate(&frame);
+        // It has the length it had, or one that was made by the encoder.
+        self.output.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.output.extend_from_slice(&body);
+        self.matcher.report.counts.said = self.matcher.report.counts.said.saturating_add(1);
+        self.wait_for(|player| player.output.is_empty() && !player.to_flush).await
+    }
+
+    /// Gives how it ends, if what is waited for does not come.
+    async fn wait_for(&mut self, done: impl Fn(&Self) -> bool) -> Result<Option<End>, Failure> {
+        let came = loop {
+            let compared = self.matcher.report.counts.compared;
+            let deadline = after(self.settings.timeout);
+            let came = self.until(deadline, |player| done(player) || player.matcher.derailed).await?;
+            // Each step has its time.
+            if came || self.gone.is_some() || self.matcher.report.counts.compared == compared {
+                break came;
+            }
+        };
+        Ok(match came {
+            _ if self.matcher.derailed => Some(End::Over),
+            true => None,
+            false if self.gone.is_some() => Some(End::Over),
+            false => Some(End::TimedOut),
+        })
+    }
+
+    /// Goes on until something is so, or cannot be any more, or is not in time.
+    async fn until(&mut self, deadline: Instant, done: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
+        loop {
+            if done(self) {
+                return Ok(true);
+            }
+            if self.gone.is_some() && (self.output.is_empty() && !self.to_flush) {
+                return Ok(false);
+            }
+            match timeout_at(deadline, self.step()).await {
+                Ok(went) => went?,
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    /// Reads something, or writes something.
+    async fn step(&mut self) -> Result<(), Failure> {
+        let reading = self.gone.is_none();
+        if reading {
+            self.input.buffer().reserve(ROOM);
+        }
+        let writing = !self.output.is_empty() || self.to_flush;
+        tokio::select! {
+            read = self.reader.read_buf(self.input.buffer()), if reading => match read {
+                Ok(0) => self.gone = Some(None),
+                Ok(_) => return self.hear_all(),
+                Err(error) => self.break_off(&error)?,
+            },
+            written = write_some(&mut self.writer, &mut self.output), if writing => match written {
+                Ok(to_flush) => self.to_flush = to_flush,
+                Err(error) => self.break_off(&error)?,
+            },
+            else => {}
+        }
+        Ok(())
+    }
+
+    /// The connection broke. A TLS that fails before anything was heard is no difference, but no peering either.
+    fn break_off(&mut self, error: &std::io::Error) -> Result<(), Failure> {
+        if let Some(error) = TlsError::from_io(error) {
+            return Err(Failure::Error(Exit::Refused, format!("TLS failed: {error}")));
+        }
+        self.gone = Some(Some(error.to_string()));
+        self.output.clear();
+        self.to_flush = false;
+        Ok(())
+    }
+
+    fn hear_all(&mut self) -> Result<(), Failure> {
+        loop {
+            match self.input.next() {
+                Ok(Some(frame)) => self.hear(frame)?,
+                Ok(None) => return Ok(()),
+                Err(broken) => {
+                    let message = format!("byte {} of what came: {}", broken.offset, broken.error);
+                    return Err(Failure::Error(Exit::Protocol, message));
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, frame: Frame) -> Result<(), Failure> {
+        if let Some(id) = sender(&frame) {
+            self.live = id;
+        }
+        self.note(self.settings.side.other(), &frame);
+        if let Ok(Content::Envelope(envelope)) = &frame.content {
+            match envelope.kind {
+                EnvelopeType::Ping => {
+                    let pong = Envelope::pong(self.settings.id, self.live, envelope.payload.clone());
+                    return self.put(&pong);
+                }
+                EnvelopeType::Pong if Some(&envelope.payload) == self.bye.as_ref() => {
+                    self.bye = None;
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        self.matcher.hear(frame)
+    }
+
+    fn put(&mut self, envelope: &Envelope) -> Result<(), Failure> {
+        envelope.encode(&mut self.output).map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    fn note(&mut self, from: Side, frame: &Frame) {
+        if let Ok(Content::Handshake(Handshake::OriginatorAck | Handshake::ResponderSynAck(_))) =
+            &frame.content
+        {
+            let [connector, listener] = &mut self.peered;
+            *if from == Side::Connector { connector } else { listener } = true;
+        }
+    }
+
+    /// Takes leave: by then, everything that is an answer has come.
+    async fn leave(&mut self) -> Result<(), Failure> {
+        let deadline = after(LAST_WORDS);
+        if self.peered == [true; 2] && self.gone.is_none() {
+            let payload: Bytes =
+                [BYE, self.settings.id.as_bytes().get(8..).unwrap_or_default()].concat().into();
+            self.bye = Some(payload.clone());
+            self.put(&Envelope::ping(self.settings.id, self.live, payload))?;
+            self.until(deadline, |player| player.bye.is_none()).await?;
+        }
+        let _ = timeout_at(deadline, self.writer.shutdown()).await;
+        self.until(deadline, |_| false).await?;
+        Ok(())
+    }
+}
+
+/// Gives whether there is something to flush.
+async fn write_some(writer: &mut WriteHalf<Stream>, output: &mut BytesMut) -> std::io::Result<bool> {
+    if output.is_empty() {
+        return writer.flush().await.map(|()| false);
+    }
+    writer.write_buf(output).await.map(|_| true)
+}
+
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    // What is too far away to be told is as good as never.
+    now.checked_add(time).unwrap_or_else(|| now.checked_add(Duration::from_secs(1 << 32)).unwrap_or(now))
+}
