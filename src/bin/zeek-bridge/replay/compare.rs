@@ -1,7 +1,7 @@
 //! Differences by meaning: values, not bytes.
 
 use wildmatch::WildMatch;
-use zeek_bridge::data::{EndpointId, Value};
+use zeek_bridge::data::{ByteString, EndpointId, Value, parse_json};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::{Event, METADATA_NETWORK_TIMESTAMP, Message};
 
@@ -175,6 +175,7 @@ impl Comparison<'_> {
                     self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(came.clone()));
                 }
             }
+            (Value::String(old), Value::String(new)) if is_same_json(old, new) => {}
             _ => self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(came.clone())),
         }
     }
@@ -212,4 +213,13 @@ impl Comparison<'_> {
 
 fn is_uuid(text: Option<&str>) -> bool {
     text.is_some_and(|text| text.parse::<EndpointId>().is_ok())
+}
+
+/// Whether both are objects or arrays of JSON that say the same: with other blanks, or in another order of members.
+fn is_same_json(one: &ByteString, other: &ByteString) -> bool {
+    let parsed = |text: &ByteString| match text.as_bytes().first() {
+        Some(b'{' | b'[') => parse_json(text.as_bytes()).ok(),
+        _ => None,
+    };
+    parsed(one).is_some_and(|one| parsed(other).is_some_and(|other| one == other))
 }

@@ -104,9 +104,7 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
              --ignore",
             settings.timeout.as_secs_f64()
         ))),
-        End::Over if matcher.report.counts.differences == 0 => {
-            Err(Failure::failed("the live side closed the connection before all was said"))
-        }
+        End::Over(why) => Err(Failure::failed(format!("{why}; the rest of the recording was not played"))),
         _ if matcher.report.counts.differences > 0 => Err(Failure::Told(Exit::Failed)),
         _ => Ok(()),
     }

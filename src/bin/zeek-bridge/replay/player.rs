@@ -60,8 +60,8 @@ pub(super) enum End {
     Through,
     /// The live side did not say what was recorded in time.
     TimedOut,
-    /// The live side closed, or the handshake took another way.
-    Over,
+    /// It could not go on, for this reason.
+    Over(String),
 }
 
 impl Player {
@@ -162,11 +162,12 @@ impl Player {
                 break came;
             }
         };
-        Ok(match came {
-            _ if self.matcher.derailed => Some(End::Over),
-            true => None,
-            false if self.gone.is_some() => Some(End::Over),
-            false => Some(End::TimedOut),
+        Ok(match (came, &self.gone) {
+            _ if self.matcher.derailed => Some(End::Over("the handshake takes another way".into())),
+            (true, _) => None,
+            (false, Some(None)) => Some(End::Over("the live side has closed the connection".into())),
+            (false, Some(Some(error))) => Some(End::Over(format!("the connection broke: {error}"))),
+            (false, None) => Some(End::TimedOut),
         })
     }
 
