@@ -5,6 +5,8 @@ mod matcher;
 mod names;
 mod player;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
