@@ -176,6 +176,13 @@ impl Kind {
         Kind { ours: Tls::Mutual(ours), theirs: theirs.map(str::to_owned).to_vec(), _files: Some(folder) }
     }
 
+    /// The options of our program.
+    pub(crate) fn options(&self) -> String {
+        let Some(folder) = &self._files else { return "--tls off".to_owned() };
+        let file = |option: &str, name: &str| format!("--{option} {} ", folder.path().join(name).display());
+        [file("cafile", "ca.pem"), file("certificate", "ours.pem"), file("keyfile", "ours.key")].concat()
+    }
+
     pub(crate) fn both() -> [Self; 2] {
         [Self::plain(), Self::mutual()]
     }

@@ -34,6 +34,8 @@ mod common;
 mod driver;
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../common/recorder.rs"]
+mod recorder;
 #[path = "../endpoint/support.rs"]
 mod support;
 
@@ -41,4 +43,5 @@ mod bridge;
 mod links;
 mod messages;
 mod probe;
+mod record;
 mod tls;

@@ -1,0 +1,68 @@
+//! A reference endpoint and one of ours, recorded; and what was recorded, played to other reference endpoints.
+
+use tokio::task::spawn_blocking;
+
+use crate::driver::*;
+use crate::program::{End, Program};
+use crate::recorder::{Recorder, decoded, events};
+
+async fn end(program: Program) -> End {
+    spawn_blocking(|| program.end()).await.unwrap()
+}
+
+#[track_caller]
+fn same(end: &End) {
+    assert_eq!((end.code, end.stdout.len()), (Some(0), 1), "{end:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_to_a_reference_can_be_said_to_the_next_one() {
+    let program = reference_or_skip!();
+    for kind in Kind::both() {
+        let [ours, theirs] = [kind.options(), kind.theirs().join(" ")];
+        let theirs: Vec<&str> = theirs.split_whitespace().chain(["--subscribe", "/theirs"]).collect();
+        let (mut reference, address) = Reference::listen(&program, &theirs).await;
+        let mut recorder = Recorder::start(&address, &ours);
+        let publish = format!("publish --topic /theirs --connect {} {ours}", recorder.address);
+        let lines =
+            "{\"event\": \"first\", \"args\": []}\n{\"@data-type\": \"string\", \"data\": \"text\"}\n";
+        let published = spawn_blocking(move || Program::run(&publish, lines)).await.unwrap();
+        assert_eq!(published.code, Some(0), "{published:?}");
+        let [first, second] =
+            [reference.line("message /theirs ").await, reference.line("message /theirs ").await];
+        assert!(first.contains("first") && second == "text", "{first}, {second}");
+        reference.say("quit").await;
+        reference.gone().await;
+        let (recorder, folder) = spawn_blocking(move || {
+            let folder = recorder.recording();
+            (recorder, folder)
+        })
+        .await
+        .unwrap();
+        assert_eq!(events(&decoded(&folder, 0).1), [("connector", "first")]);
+
+        // Ours again, to a fresh reference; and one that subscribes to something else.
+        for (topic, code) in [("/theirs", 0), ("/th", 1)] {
+            let theirs: Vec<&str> =
+                theirs.iter().map(|word| if *word == "/theirs" { topic } else { word }).collect();
+            let (mut reference, address) = Reference::listen(&program, &theirs).await;
+            let connector = Program::start(&format!(
+                "replay {} --as connector --connect {address} {ours}",
+                folder.display()
+            ));
+            assert_eq!(reference.line("message /theirs ").await, first);
+            assert_eq!(reference.line("message /theirs ").await, second);
+            let end = end(connector).await;
+            assert_eq!((end.code, end.stdout.len()), (Some(code), 1 + 2 * code as usize), "{end:?}");
+        }
+
+        // The reference that was recorded, to another publisher of ours.
+        let mut listener =
+            Program::start(&format!("replay {} --as listener --listen 127.0.0.1:0 {ours}", folder.display()));
+        let publish = format!("publish --topic /theirs --connect {} {ours}", listener.address());
+        let published = spawn_blocking(move || Program::run(&publish, lines)).await.unwrap();
+        assert_eq!(published.code, Some(0), "{published:?}");
+        same(&end(listener).await);
+        drop(recorder);
+    }
+}
