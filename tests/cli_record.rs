@@ -19,6 +19,7 @@ mod recorder;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -126,6 +127,8 @@ fn a_dispatch_is_answered_through_it_and_a_capture_of_the_same_has_the_same_fram
     assert_eq!(lines, frames);
     let (_, captured) = decoded(capture(&folder, &frames).path(), 0);
     assert_eq!(captured, frames);
+    // Others have no business with it.
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let meta = meta(&folder);
     assert_eq!((&meta["complete"], &meta["redacted"]), (&json!(true), &json!(false)));
     assert_eq!(meta["frames"], frames.len());

@@ -361,7 +361,7 @@ fn what_is_there_instead_is_named() {
     let files = Files::issue(&authority, "n");
     let (_node, address) = node("x", &files.options);
     let end = replay(&plain, &format!("--connect {address} --tls off --timeout 5")).end();
-    assert_ne!(end.code, Some(0), "{end:?}");
+    end.fails(4, &["the peer expects TLS here"]);
     let (_node, address) = node("x", "--tls off");
     let end = replay(&plain, &format!("--connect {address} {} --timeout 5", files.options)).end();
     end.fails(4, &["TLS with", "failed"]);

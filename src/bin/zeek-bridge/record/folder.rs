@@ -47,7 +47,7 @@ struct Stream {
 impl Folder {
     /// Makes the folder, which must not be there yet.
     pub(super) fn create(path: PathBuf, about: About, continues: Option<String>) -> io::Result<Self> {
-        fs::create_dir(&path)?;
+        make_private(&path)?;
         let stream = |side: Side| -> io::Result<Stream> {
             Ok(Stream { file: File::create(path.join(format!("{}.bin", side.name())))?, written: 0 })
         };
@@ -172,6 +172,14 @@ impl Folder {
         fs::write(&new, line)?;
         fs::rename(new, name)
     }
+}
+
+/// Makes a folder that others cannot look into: what passes may be secret, and is not encrypted here.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut folder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(path)
 }
 
 fn side(sides: &mut [Stream; 2], side: Side) -> &mut Stream {

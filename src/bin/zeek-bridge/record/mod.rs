@@ -104,7 +104,14 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
         Failure::Error(Exit::Unconnected, message)
     };
     let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
-    exit::say(format_args!("listening on {}", listener.local_addr().map_err(cannot_listen)?));
+    let local = listener.local_addr().map_err(cannot_listen)?;
+    if leads_to(&args.connect.0, local).await {
+        return Err(Failure::usage(format!(
+            "--connect {} is where --listen is: it would talk to itself; give the address of the endpoint to record",
+            args.connect.0
+        )));
+    }
+    exit::say(format_args!("listening on {local}"));
     let (stop, stopped) = watch::channel(());
     let recorder = Arc::new(Recorder {
         target: args.connect.0,
@@ -137,6 +144,15 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
         0 => Ok(()),
         lost => Err(Failure::failed(format!("connections that were not recorded to their end: {lost}"))),
     }
+}
+
+/// Whether to connect to the target is to connect to `local`. A name that is not known now may be later.
+async fn leads_to(target: &str, local: SocketAddr) -> bool {
+    let Ok(mut addresses) = tokio::net::lookup_host(target).await else { return false };
+    addresses.any(|address| {
+        let same = address.ip() == local.ip() || (local.ip().is_unspecified() && address.ip().is_loopback());
+        same && address.port() == local.port()
+    })
 }
 
 async fn accept(recorder: &Arc<Recorder>, listener: &TcpListener, connections: &mut JoinSet<()>) {
@@ -274,6 +290,34 @@ impl Recorder {
                 "a recording in {} stops, and what it is of goes on: {error}; is the disk full?",
                 self.shelf.path().display()
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn to_connect_to_oneself_is_seen_beforehand() {
+        for (target, local, itself) in [
+            ("127.0.0.1:9999", "127.0.0.1:9999", true),
+            ("127.0.0.1:9999", "0.0.0.0:9999", true),
+            ("[::1]:9999", "[::]:9999", true),
+            ("127.0.0.1:9998", "127.0.0.1:9999", false),
+            ("127.0.0.2:9999", "127.0.0.1:9999", false),
+            ("192.0.2.1:9999", "0.0.0.0:9999", false),
+        ] {
+            assert_eq!(leads_to(target, local.parse().unwrap()).await, itself, "{target} {local}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("64MiB"), Ok(64 * 1024 * 1024));
+        assert_eq!(size("1000"), Ok(1000));
+        for bad in ["0", "", "-1", "x", "5 bananas"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 }

@@ -174,6 +174,10 @@ impl Player {
     /// Goes on until something is so, or cannot be any more, or is not in time.
     async fn until(&mut self, deadline: Instant, done: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
         loop {
+            // What is said into a connection that broke is not said.
+            if matches!(self.gone, Some(Some(_))) {
+                return Ok(false);
+            }
             if done(self) {
                 return Ok(true);
             }
@@ -227,7 +231,10 @@ impl Player {
                 Ok(None) => return Ok(()),
                 Err(broken) => {
                     let message = format!("byte {} of what came: {}", broken.offset, broken.error);
-                    return Err(Failure::Error(Exit::Protocol, message));
+                    // A TLS handshake or alert: one side has TLS on, the other off.
+                    let is_tls = matches!(**self.input.buffer(), [0x15 | 0x16, 0x03, ..]);
+                    let exit = if is_tls { Exit::Refused } else { Exit::Protocol };
+                    return Err(Failure::Error(exit, message));
                 }
             }
         }
