@@ -20,6 +20,7 @@ pub use byte_string::ByteString;
 pub use container::{Set, Table};
 pub use convert::{FromValue, WrongType};
 pub use endpoint_id::{EndpointId, InvalidEndpointId};
+pub(crate) use json::Shown;
 pub use json::{JsonError, parse_json};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};

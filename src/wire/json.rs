@@ -12,7 +12,7 @@ use super::envelope::{Envelope, EnvelopeType};
 use super::error::DecodeError;
 use super::handshake::Handshake;
 use super::limits::Limits;
-use crate::data::Filter;
+use crate::data::Shown;
 
 impl Handshake {
     /// The message's `type` and fields: `{"type": "hello", "sender": .., "min_version": 1,
@@ -36,11 +36,11 @@ impl Handshake {
                 "type": name,
                 "sender": sender.to_string(),
                 "code": code.0,
-                "description": text(description.as_bytes()),
+                "description": Shown(description.as_bytes()),
             }),
             Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => json!({
                 "type": name,
-                "filter": topics(filter),
+                "filter": Shown(filter),
             }),
             Handshake::Probe | Handshake::OriginatorAck => json!({ "type": name }),
         }
@@ -59,7 +59,7 @@ impl Envelope {
             EnvelopeType::Command => {
                 ("text", format!("command({}, {})", self.topic, self.command(limits)?).into())
             }
-            EnvelopeType::RoutingUpdate => ("filter", topics(&self.filter(limits)?)),
+            EnvelopeType::RoutingUpdate => ("filter", json!(Shown(&self.filter(limits)?))),
             EnvelopeType::Ping | EnvelopeType::Pong => {
                 ("text", format!("{}({})", self.kind, HEXLOWER.encode(&self.payload)).into())
             }
@@ -69,7 +69,7 @@ impl Envelope {
             "receiver": self.receiver.to_string(),
             "type": self.kind.to_string(),
             "ttl": self.ttl,
-            "topic": text(self.topic.as_bytes()),
+            "topic": Shown(self.topic.as_bytes()),
             part: payload,
         }))
     }
@@ -96,7 +96,7 @@ impl Envelope {
             self.receiver,
             self.kind,
             self.ttl,
-            text(self.topic.as_bytes()),
+            json!(Shown(self.topic.as_bytes())),
         );
         let mut write = || {
             to.write_all(header.as_bytes())?;
@@ -107,23 +107,12 @@ impl Envelope {
     }
 }
 
-fn topics(filter: &Filter) -> Json {
-    filter.topics().iter().map(|topic| text(topic.as_bytes())).collect()
-}
-
-fn text(bytes: &[u8]) -> Json {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => json!({ "hex": HEXLOWER.encode(bytes) }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::data::{EndpointId, Topic};
+    use crate::data::{EndpointId, Filter, Topic};
     use crate::wire::ErrorCode;
 
     #[test]

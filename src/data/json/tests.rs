@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
+use serde_json::json;
+
+use super::read::TYPES;
 use super::*;
-use crate::data::arbitrary;
+use crate::data::{Timespan, Timestamp, arbitrary};
 
 fn error(text: &str) -> String {
     Value::from_json_text(text).unwrap_err().to_string()

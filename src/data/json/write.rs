@@ -1,13 +1,37 @@
-//! Values to JSON text, without anything in between.
+//! Values to JSON: the one place that says what it looks like.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use data_encoding::HEXLOWER;
+use serde_core::ser::{Serialize, SerializeMap, Serializer};
 
-use super::Value;
-use crate::data::ByteString;
+use super::{Json, Value};
+use crate::data::{Address, EndpointId, Filter, Port, Set, Subnet, Table, Timespan, Timestamp};
 
 impl Value {
+    /// The value as JSON, in the shape of Broker's WebSocket interface, repaired where that one loses
+    /// something. Recurses as deep as the value nests.
+    ///
+    /// Every value is an object that names its type and holds its content:
+    ///
+    /// | `@data-type` | content |
+    /// | --- | --- |
+    /// | `none` | `data`: `{}` |
+    /// | `boolean` | `data`: `true` or `false` |
+    /// | `count`, `integer` | `data`: a whole number |
+    /// | `real` | `data`: a number with all its digits, or `"inf"`, `"-inf"`, `"nan"` |
+    /// | `string`, `enum-value` | `data`: text; or, where the bytes are not UTF-8, `hex`: their hexadecimal digits |
+    /// | `address`, `subnet`, `port` | `data`: text, such as `1.2.3.4`, `10.0.0.0/8`, `80/tcp` |
+    /// | `timestamp`, `timespan` | `ns`: whole nanoseconds; a timespan is read from `data` as well, such as `"1500ms"` |
+    /// | `set`, `vector` | `data`: an array of values |
+    /// | `table` | `data`: an array of `{"key": value, "value": value}` |
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        // There is no error: that would be a key that is no text.
+        serde_json::to_value(Shown(self)).unwrap_or_default()
+    }
+
     /// Writes the text of [`Value::to_json`], without spaces, and allocates nothing for it: a value of one
     /// byte on the wire is some thirty bytes of JSON, and many times that as a `serde_json::Value`.
     /// Recurses as deep as the value nests.
@@ -24,66 +48,117 @@ impl Value {
     /// # Errors
     /// Those of the writer.
     pub fn write_json<W: Write + ?Sized>(&self, to: &mut W) -> io::Result<()> {
-        write!(to, "{{\"@data-type\":\"{}\",", self.type_name())?;
-        match self {
-            Value::None => to.write_all(b"\"data\":{}")?,
-            Value::Boolean(boolean) => write!(to, "\"data\":{boolean}")?,
-            Value::Count(count) => write!(to, "\"data\":{count}")?,
-            Value::Integer(integer) => write!(to, "\"data\":{integer}")?,
-            Value::Real(real) if real.is_nan() => to.write_all(b"\"data\":\"nan\"")?,
-            Value::Real(real) if real.is_infinite() => write!(to, "\"data\":\"{real}\"")?,
-            Value::Real(real) => {
-                to.write_all(b"\"data\":")?;
-                serde_json::to_writer(&mut *to, real)?;
+        Ok(serde_json::to_writer(to, &Shown(self))?)
+    }
+}
+
+/// A value, or a part of one, as JSON. A part is what stands under `data`, or `ns`, in its value.
+pub(crate) struct Shown<'a, T: ?Sized>(pub(crate) &'a T);
+
+impl Serialize for Shown<'_, Value> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut object = to.serialize_map(Some(2))?;
+        object.serialize_entry("@data-type", self.0.type_name())?;
+        match self.0 {
+            Value::None => object.serialize_entry("data", &BTreeMap::<&str, ()>::new()),
+            Value::Boolean(boolean) => object.serialize_entry("data", boolean),
+            Value::Count(count) => object.serialize_entry("data", count),
+            Value::Integer(integer) => object.serialize_entry("data", integer),
+            Value::Real(real) if real.is_nan() => object.serialize_entry("data", "nan"),
+            Value::Real(f64::INFINITY) => object.serialize_entry("data", "inf"),
+            Value::Real(f64::NEG_INFINITY) => object.serialize_entry("data", "-inf"),
+            Value::Real(real) => object.serialize_entry("data", real),
+            Value::String(bytes) | Value::EnumValue(bytes) => match bytes.as_str() {
+                Some(text) => object.serialize_entry("data", text),
+                None => object.serialize_entry("hex", &Hex(bytes.as_bytes())),
+            },
+            Value::Address(address) => object.serialize_entry("data", &Shown(address)),
+            Value::Subnet(subnet) => object.serialize_entry("data", &Shown(subnet)),
+            Value::Port(port) => object.serialize_entry("data", &Shown(port)),
+            Value::Timestamp(timestamp) => object.serialize_entry("ns", &Shown(timestamp)),
+            Value::Timespan(timespan) => object.serialize_entry("ns", &Shown(timespan)),
+            Value::Set(set) => object.serialize_entry("data", &Shown(set)),
+            Value::Table(table) => object.serialize_entry("data", &Shown(table)),
+            Value::Vector(elements) => object.serialize_entry("data", &Shown(elements.as_slice())),
+        }?;
+        object.end()
+    }
+}
+
+/// Those that are text.
+macro_rules! text {
+    ($($part:ty),*) => {$(
+        impl Serialize for Shown<'_, $part> {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self.0)
             }
-            Value::String(bytes) | Value::EnumValue(bytes) => text(bytes, to)?,
-            // No character of these is one that JSON escapes.
-            Value::Address(address) => write!(to, "\"data\":\"{address}\"")?,
-            Value::Subnet(subnet) => write!(to, "\"data\":\"{subnet}\"")?,
-            Value::Port(port) => write!(to, "\"data\":\"{port}\"")?,
-            Value::Timestamp(timestamp) => write!(to, "\"ns\":{}", timestamp.as_nanos())?,
-            Value::Timespan(timespan) => write!(to, "\"ns\":{}", timespan.as_nanos())?,
-            Value::Set(set) => list(set.as_slice(), to, Value::write_json)?,
-            Value::Vector(elements) => list(elements, to, Value::write_json)?,
-            Value::Table(table) => list(table.iter(), to, |(key, value), to| {
-                to.write_all(b"{\"key\":")?;
-                key.write_json(to)?;
-                to.write_all(b",\"value\":")?;
-                value.write_json(to)?;
-                to.write_all(b"}")
-            })?,
         }
-        to.write_all(b"}")
+    )*};
+}
+
+text!(Address, Subnet, Port, EndpointId);
+
+/// Those that are whole nanoseconds.
+macro_rules! nanos {
+    ($($part:ty),*) => {$(
+        impl Serialize for Shown<'_, $part> {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_i64(self.0.as_nanos())
+            }
+        }
+    )*};
+}
+
+nanos!(Timestamp, Timespan);
+
+impl Serialize for Shown<'_, [Value]> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(Shown))
     }
 }
 
-fn list<W: Write + ?Sized, T>(
-    items: impl IntoIterator<Item = T>,
-    to: &mut W,
-    write: impl Fn(T, &mut W) -> io::Result<()>,
-) -> io::Result<()> {
-    to.write_all(b"\"data\":[")?;
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            to.write_all(b",")?;
-        }
-        write(item, to)?;
+impl Serialize for Shown<'_, Set> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Shown(self.0.as_slice()).serialize(to)
     }
-    to.write_all(b"]")
 }
 
-fn text<W: Write + ?Sized>(bytes: &ByteString, to: &mut W) -> io::Result<()> {
-    if let Some(text) = bytes.as_str() {
-        to.write_all(b"\"data\":")?;
-        return Ok(serde_json::to_writer(to, text)?);
+impl Serialize for Shown<'_, Table> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(Shown))
     }
-    to.write_all(b"\"hex\":\"")?;
-    let mut digits = [0; 512];
-    for chunk in bytes.as_bytes().chunks(digits.len() / 2) {
-        if let Some(digits) = digits.get_mut(..chunk.len().saturating_mul(2)) {
-            HEXLOWER.encode_mut(chunk, digits);
-            to.write_all(digits)?;
+}
+
+impl Serialize for Shown<'_, (Value, Value)> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut pair = to.serialize_map(Some(2))?;
+        pair.serialize_entry("key", &Shown(&self.0.0))?;
+        pair.serialize_entry("value", &Shown(&self.0.1))?;
+        pair.end()
+    }
+}
+
+/// Bytes on their own: text, or the object `{"hex": ..}` where they are not UTF-8, so that nothing of them is lost.
+impl Serialize for Shown<'_, [u8]> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(self.0) {
+            Ok(text) => to.serialize_str(text),
+            Err(_) => to.collect_map([("hex", Hex(self.0))]),
         }
     }
-    to.write_all(b"\"")
+}
+
+/// The topics of a filter.
+impl Serialize for Shown<'_, Filter> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.topics().iter().map(|topic| Shown(topic.as_bytes())))
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&HEXLOWER.encode_display(self.0))
+    }
 }

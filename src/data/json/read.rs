@@ -1,0 +1,202 @@
+//! JSON to values, with the way to what is wrong in it.
+
+use std::str::FromStr;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use serde_json::{Map, Value as Json};
+
+use super::{JsonError, MAX_DEPTH, Value};
+use crate::data::{Address, ByteString, Port, Set, Step, Subnet, Table, Timespan, Timestamp, WrongType};
+
+/// Every `@data-type` there is.
+pub(super) const TYPES: &str = "none, boolean, count, integer, real, string, address, subnet, port, timestamp, \
+                                timespan, enum-value, set, table, vector";
+
+/// A value that stands inside of `depth` containers. Recurses at most [`MAX_DEPTH`] times.
+pub(super) fn value(json: &Json, depth: usize) -> Result<Value, JsonError> {
+    let Some(object) = json.as_object() else {
+        return Err(wrong(r#"an object with "@data-type" and "data""#, json).into());
+    };
+    let data_type = member(object, "@data-type")?;
+    let data = || member(object, "data");
+    Ok(match data_type.as_str().unwrap_or_default() {
+        "none" => match object.get("data") {
+            Some(Json::Object(content)) if content.is_empty() => Value::None,
+            Some(Json::Null) | None => Value::None,
+            Some(other) => return Err(wrong(r#""data" of a none to be {}"#, other).into()),
+        },
+        "boolean" => Value::Boolean(taken(data()?, "true or false", Json::as_bool)?),
+        "count" => Value::Count(taken(data()?, "count: a whole number from 0 to 2^64 - 1", Json::as_u64)?),
+        "integer" => {
+            Value::Integer(taken(data()?, "integer: a whole number from -2^63 to 2^63 - 1", Json::as_i64)?)
+        }
+        "real" => Value::Real(taken(data()?, r#"real: a number, "inf", "-inf" or "nan""#, real)?),
+        "string" => Value::String(bytes(object)?),
+        "enum-value" => Value::EnumValue(bytes(object)?),
+        "address" => Value::Address(address(data()?)?),
+        "subnet" => Value::Subnet(subnet(data()?)?),
+        "port" => Value::Port(port(data()?)?),
+        "timestamp" => {
+            let ns = object.get("ns").ok_or_else(|| WrongType::new(TIMESTAMP, r#"no "ns""#))?;
+            Value::Timestamp(timestamp(ns)?)
+        }
+        "timespan" => Value::Timespan(match either(object, "ns", "data")? {
+            ("ns", ns) => timespan_of_nanos(ns)?,
+            (_, text) => timespan_of_text(text)?,
+        }),
+        "vector" => Value::Vector(elements(data()?, depth, Step::VectorElement)?),
+        "set" => Value::Set(set(data()?, depth)?),
+        "table" => Value::Table(table(data()?, depth)?),
+        _ => return Err(wrong(format!(r#""@data-type" to be one of {TYPES}"#), data_type).into()),
+    })
+}
+
+pub(super) fn address(data: &Json) -> Result<Address, WrongType> {
+    taken(data, "an IPv4 or IPv6 address", parsed)
+}
+
+pub(super) fn subnet(data: &Json) -> Result<Subnet, WrongType> {
+    taken(data, "subnet: ADDRESS/LENGTH", parsed)
+}
+
+pub(super) fn port(data: &Json) -> Result<Port, WrongType> {
+    taken(data, "port: NUMBER/PROTOCOL with tcp, udp, icmp or ?", parsed)
+}
+
+const TIMESTAMP: &str = r#"timestamp: "ns" with whole nanoseconds since 1970"#;
+
+pub(super) fn timestamp(ns: &Json) -> Result<Timestamp, WrongType> {
+    taken(ns, TIMESTAMP, Json::as_i64).map(Timestamp::from_nanos)
+}
+
+pub(super) fn timespan_of_nanos(ns: &Json) -> Result<Timespan, WrongType> {
+    taken(ns, "timespan: whole nanoseconds", Json::as_i64).map(Timespan::from_nanos)
+}
+
+pub(super) fn timespan_of_text(text: &Json) -> Result<Timespan, WrongType> {
+    taken(text, "timespan: a whole number with ns, us, ms, s, min, h or d", parsed)
+}
+
+pub(super) fn set(data: &Json, depth: usize) -> Result<Set, JsonError> {
+    let distinct = Set::from_distinct(elements(data, depth, Step::SetElement)?);
+    Ok(distinct.ok_or_else(|| WrongType::new("a set of different elements", "two equal ones"))?)
+}
+
+pub(super) fn table(data: &Json, depth: usize) -> Result<Table, JsonError> {
+    let distinct = Table::from_distinct(pairs(data, depth)?);
+    Ok(distinct.ok_or_else(|| WrongType::new("a table with different keys", "two equal ones"))?)
+}
+
+fn elements(data: &Json, depth: usize, step: fn(usize) -> Step) -> Result<Vec<Value>, JsonError> {
+    let (elements, depth) = array(data, depth)?;
+    elements
+        .iter()
+        .enumerate()
+        .map(|(i, element)| value(element, depth).map_err(|e| e.within(step(i))))
+        .collect()
+}
+
+fn pairs(data: &Json, depth: usize) -> Result<Vec<(Value, Value)>, JsonError> {
+    let (pairs, depth) = array(data, depth)?;
+    pairs
+        .iter()
+        .enumerate()
+        .map(|(i, pair)| {
+            let part = |name, step: Step| {
+                let pair = pair.as_object().ok_or_else(|| wrong(r#"a pair: {"key": .., "value": ..}"#, pair));
+                let part = pair.and_then(|pair| member(pair, name)).map_err(JsonError::from);
+                part.and_then(|part| value(part, depth)).map_err(|e| e.within(step))
+            };
+            Ok((part("key", Step::TableKey(i))?, part("value", Step::TableValue(i))?))
+        })
+        .collect()
+}
+
+/// The content of a container that stands inside of `depth` others, and the depth in there.
+fn array(data: &Json, depth: usize) -> Result<(&Vec<Json>, usize), JsonError> {
+    if depth >= MAX_DEPTH {
+        return Err(JsonError::TooDeep);
+    }
+    Ok((taken(data, "an array", Json::as_array)?, depth.saturating_add(1)))
+}
+
+fn bytes(object: &Map<String, Json>) -> Result<ByteString, WrongType> {
+    match either(object, "data", "hex")? {
+        ("data", text) => taken(text, "text", Json::as_str).map(ByteString::from),
+        (_, digits) => hex(digits).map(ByteString::from),
+    }
+}
+
+pub(super) fn hex(digits: &Json) -> Result<Vec<u8>, WrongType> {
+    let decoded = |digits: &Json| HEXLOWER_PERMISSIVE.decode(digits.as_str()?.as_bytes()).ok();
+    taken(digits, "an even number of hexadecimal digits", decoded)
+}
+
+fn real(data: &Json) -> Option<f64> {
+    match data.as_str() {
+        None => data.as_f64(),
+        Some("inf") => Some(f64::INFINITY),
+        Some("-inf") => Some(f64::NEG_INFINITY),
+        Some("nan") => Some(f64::NAN),
+        Some(_) => None,
+    }
+}
+
+pub(super) fn parsed<T: FromStr>(data: &Json) -> Option<T> {
+    data.as_str()?.parse().ok()
+}
+
+/// What `take` takes out of the JSON, or an error.
+pub(super) fn taken<'a, T>(
+    json: &'a Json,
+    expected: &'static str,
+    take: impl FnOnce(&'a Json) -> Option<T>,
+) -> Result<T, WrongType> {
+    take(json).ok_or_else(|| wrong(expected, json))
+}
+
+pub(super) fn member<'a>(object: &'a Map<String, Json>, name: &str) -> Result<&'a Json, WrongType> {
+    object.get(name).ok_or_else(|| WrongType::new(format!(r#"an object with "{name}""#), "none there"))
+}
+
+/// The one member of these two that is there, with its name.
+fn either<'a>(
+    object: &'a Map<String, Json>,
+    one: &'static str,
+    other: &'static str,
+) -> Result<(&'static str, &'a Json), WrongType> {
+    match (object.get(one), object.get(other)) {
+        (Some(json), None) => Ok((one, json)),
+        (None, Some(json)) => Ok((other, json)),
+        (found, _) => {
+            let found = if found.is_some() { "both" } else { "neither" };
+            Err(WrongType::new(format!(r#"an object with "{one}" or "{other}""#), found))
+        }
+    }
+}
+
+/// How much of a text an error repeats.
+const SHOWN: usize = 40;
+
+pub(super) fn wrong(expected: impl Into<std::borrow::Cow<'static, str>>, found: &Json) -> WrongType {
+    let found = match found {
+        Json::Array(_) => "an array".to_owned(),
+        Json::Object(_) => "an object".to_owned(),
+        Json::String(text) => match text.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{:?} and more", text.get(..end).unwrap_or_default()),
+            None => format!("{text:?}"),
+        },
+        scalar => scalar.to_string(),
+    };
+    WrongType::new(expected, found)
+}
+
+impl JsonError {
+    /// The same error, seen from the container that a step leads into.
+    fn within(self, step: Step) -> Self {
+        match self {
+            JsonError::WrongType(error) => JsonError::WrongType(error.within(step)),
+            other => other,
+        }
+    }
+}

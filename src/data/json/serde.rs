@@ -1,0 +1,161 @@
+//! `serde` for values and their parts: the shape of [`Value::to_json`], in every format that describes itself.
+
+use serde_core::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_core::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value as Json};
+
+use super::read::{self, hex, member, parsed, taken, wrong};
+use super::{JsonError, MAX_BRACKETS, Shown, Value};
+use crate::data::{
+    Address, ByteString, EndpointId, Filter, Port, Set, Step, Subnet, Table, Timespan, Timestamp, Topic,
+    WrongType,
+};
+
+/// How a type is written, and how it is read from JSON.
+macro_rules! serde {
+    ($($(#[$doc:meta])* $type:ty: |$this:ident| $shown:expr, |$json:ident| $read:expr;)*) => {$(
+        $(#[$doc])*
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                let $this = self;
+                Shown($shown).serialize(to)
+            }
+        }
+
+        $(#[$doc])*
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let $json = &Brackets(MAX_BRACKETS).deserialize(from)?;
+                $read.map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+serde! {
+    /// The shape of [`Value::to_json`], the errors of [`Value::from_json`].
+    ///
+    /// Only formats that describe themselves can be read (JSON, CBOR, TOML, ..); for compact ones there are the
+    /// bytes of the wire, by [`encode_value`](crate::wire::encode_value) and [`decode_value`](crate::wire::decode_value).
+    /// `serde_json` by itself reads 128 brackets inside one another and no more: 42 tables or 63 vectors.
+    /// [`Value::from_json_text`] reads all of [`MAX_DEPTH`](crate::data::MAX_DEPTH).
+    Value: |value| value, |json| Value::from_json(json);
+    /// Text: `1.2.3.4`.
+    Address: |address| address, |json| read::address(json);
+    /// Text: `10.0.0.0/8`.
+    Subnet: |subnet| subnet, |json| read::subnet(json);
+    /// Text: `80/tcp`.
+    Port: |port| port, |json| read::port(json);
+    /// Whole nanoseconds since 1970.
+    Timestamp: |timestamp| timestamp, |json| read::timestamp(json);
+    /// Whole nanoseconds; read from text as well, such as `1500ms`.
+    Timespan: |timespan| timespan, |json| {
+        if json.is_string() { read::timespan_of_text(json) } else { read::timespan_of_nanos(json) }
+    };
+    /// An array of values.
+    Set: |set| set, |json| read::set(json, 0);
+    /// An array of `{"key": value, "value": value}`.
+    Table: |table| table, |json| read::table(json, 0);
+    /// Text, or `{"hex": ..}` where the bytes are not UTF-8.
+    ByteString: |bytes| bytes.as_bytes(), |json| bytes(json).map(ByteString::from);
+    /// Text, or `{"hex": ..}` where the bytes are not UTF-8.
+    Topic: |topic| topic.as_bytes(), |json| topic(json);
+    /// An array of topics.
+    Filter: |filter| filter, |json| filter(json);
+    /// The text form, that of a UUID.
+    EndpointId: |id| id, |json| taken(json, "an endpoint id: xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", parsed);
+}
+
+fn bytes(json: &Json) -> Result<Vec<u8>, WrongType> {
+    match json {
+        Json::String(text) => Ok(text.as_bytes().to_vec()),
+        Json::Object(object) => hex(member(object, "hex")?),
+        other => Err(wrong(r#"text or {"hex": ..}"#, other)),
+    }
+}
+
+fn topic(json: &Json) -> Result<Topic, WrongType> {
+    let bytes = bytes(json)?;
+    Topic::new(bytes).map_err(|error| {
+        WrongType::new(format!("a topic of at most {} bytes", Topic::MAX_LEN), format!("{}", error.length))
+    })
+}
+
+fn filter(json: &Json) -> Result<Filter, WrongType> {
+    let topics = taken(json, "an array of topics", Json::as_array)?.iter().enumerate();
+    topics.map(|(i, json)| topic(json).map_err(|error| error.within(Step::FilterTopic(i)))).collect()
+}
+
+/// Reads JSON of at most so many brackets inside one another, whatever the format allows: this cannot exhaust the
+/// stack. Nothing is allocated for a length that is only announced.
+struct Brackets(usize);
+
+impl Brackets {
+    fn inside<E: Error>(&self) -> Result<Self, E> {
+        self.0.checked_sub(1).map(Brackets).ok_or_else(|| E::custom(JsonError::TooDeep))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Brackets {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Json, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Brackets {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value of Broker's or a part of one, in the shape of its JSON")
+    }
+
+    fn visit_bool<E>(self, boolean: bool) -> Result<Json, E> {
+        Ok(boolean.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Json, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
+        Ok(number.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Json, E> {
+        Ok(text.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = from.next_element_seed(self.inside()?)? {
+            elements.push(element);
+        }
+        Ok(elements.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Json, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = from.next_key()? {
+            members.insert(name, from.next_value_seed(self.inside()?)?);
+        }
+        Ok(members.into())
+    }
+}
