@@ -1,5 +1,7 @@
 //! Values and their parts through `serde`: the shape of the crate's own JSON, and its errors and limits.
 
+#![allow(clippy::unwrap_used, reason = "test code")]
+
 mod common;
 
 use common::golden_values;

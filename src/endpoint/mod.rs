@@ -3,6 +3,48 @@
 //! The data path takes no turns through a central task: a publisher pushes into the bounded queues of
 //! the peers that want the message, and a connection pushes what it reads into the bounded queues of the
 //! subscribers. One task, the hub, owns the routing table that they read, and decides who is a peer.
+//!
+//! ```
+//! use zeek_bridge::data::Topic;
+//! use zeek_bridge::endpoint::Endpoint;
+//! use zeek_bridge::net::tls::Tls;
+//! use zeek_bridge::zeek::Message;
+//! use zeek_bridge::zeek_event;
+//!
+//! zeek_event! {
+//!     #[derive(Clone, Debug, PartialEq)]
+//!     pub struct Ping("Example::ping") {
+//!         pub text: String,
+//!         pub times: u64,
+//!     }
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // In Zeek: `Broker::subscribe("/example/"); Broker::listen();`
+//! let hearing = Endpoint::new()?;
+//! let mut subscriber = hearing.subscribe([Topic::from_static("/example/")]).await;
+//! let address = hearing.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
+//!
+//! // In Zeek: `Broker::peer(..); Broker::publish("/example/ping", Example::ping, "hello", 3);`
+//! let speaking = Endpoint::new()?;
+//! speaking.connect(&address.to_string(), Tls::Off, None).first_attempt().await?;
+//! let ping = Ping { text: "hello".to_owned(), times: 3 };
+//! let value = Message::from(ping.clone()).into_value();
+//! let peers = speaking.publish(Topic::from_static("/example/ping"), &value).await?;
+//! assert_eq!(peers, 1);
+//!
+//! if let Some(message) = subscriber.recv().await {
+//!     assert_eq!(message.peer(), speaking.id());
+//!     match Message::from_value(message.value()?)? {
+//!         Message::Event(event) => assert_eq!(Ping::try_from(event)?, ping),
+//!         other => println!("{}: {other:?}", message.topic()),
+//!     }
+//! }
+//! speaking.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod bucket;
 mod config;
@@ -66,24 +108,8 @@ use routes::PeerRoute;
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
 /// When the last clone is dropped, the endpoint stops listening and connecting and leaves its
-/// peers without waiting for what is still queued; [`Endpoint::shutdown`] waits.
-///
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use zeek_bridge::data::{Topic, Value};
-/// use zeek_bridge::endpoint::{Endpoint, Retry};
-/// use zeek_bridge::net::tls::Tls;
-///
-/// let endpoint = Endpoint::new()?;
-/// let mut subscriber = endpoint.subscribe([Topic::from_static("zeek/")]).await;
-/// endpoint.connect("127.0.0.1:9999", Tls::Off, Some(Retry::default())).first_attempt().await?;
-/// endpoint.publish(Topic::from_static("/hello"), &Value::String("from Rust".into())).await?;
-/// while let Some(message) = subscriber.recv().await {
-///     println!("{}: {}", message.topic(), message.value()?);
-/// }
-/// # Ok(())
-/// # }
-/// ```
+/// peers without waiting for what is still queued; [`Endpoint::shutdown`] waits. An example is in [the
+/// module](crate::endpoint).
 #[derive(Clone, Debug)]
 pub struct Endpoint(Arc<Inner>);
 

@@ -30,19 +30,33 @@ pub struct Outcome {
 
 /// An agent, on an endpoint of its own. When it is dropped it stops; the endpoint goes on.
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// ```
 /// use zeek_bridge::endpoint::Endpoint;
 /// use zeek_bridge::management::{Agent, GET_ID_VALUE, REQUEST_TIMEOUT};
 /// use zeek_bridge::net::tls::Tls;
+/// # use zeek_bridge::management::{Node, Values};
 ///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let endpoint = Endpoint::new()?;
 /// let agent = Agent::start(endpoint.clone()).await;
-/// endpoint.listen("127.0.0.1:2151", Tls::Off).await?;
+/// // Port 0 is any; the nodes of a Zeek look for their agent at `DEFAULT_AGENT_PORT`.
+/// let address = endpoint.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
+/// # let values = Values::from_json_text(r#"{"Cluster::node": "worker-01"}"#)?;
+/// # let there = Endpoint::new()?;
+/// # let node = Node::start(there.clone(), "worker-01", values).await;
+/// # there.connect(&address.to_string(), Tls::Off, None);
 /// agent.wait_for_nodes(|nodes| nodes.contains("worker-01")).await;
 /// let action = vec![GET_ID_VALUE.to_owned(), "Cluster::node".to_owned()];
 /// let outcome = agent.dispatch(action, ["worker-01".to_owned()].into(), REQUEST_TIMEOUT).await?;
-/// println!("{:?}", outcome.answers);
+/// for (node, result) in &outcome.answers {
+///     match result.error() {
+///         None => println!("{node}: {:?}", result.json()),
+///         Some(error) => println!("{node} failed: {error}"),
+///     }
+/// }
+/// assert_eq!(outcome.answers["worker-01"].json(), Some(Ok("worker-01".into())));
+/// assert!(outcome.missing.is_empty());
 /// # Ok(())
 /// # }
 /// ```

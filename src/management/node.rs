@@ -118,24 +118,33 @@ impl NodeEvents {
 /// It says hello over every new peering whose other side wants [`NODE_TOPIC`], ignores requests that are
 /// not for it, and answers the others the way they came.
 ///
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use zeek_bridge::endpoint::{Endpoint, Retry};
-/// use zeek_bridge::management::{Node, failure};
-/// use zeek_bridge::net::tls::Tls;
+/// The handler may also be [`Values`], the variables of a node, or any other type with [`Handler`]:
 ///
+/// ```
+/// use zeek_bridge::endpoint::Endpoint;
+/// use zeek_bridge::management::{Node, Values};
+/// # use zeek_bridge::management::{Agent, GET_ID_VALUE, REQUEST_TIMEOUT};
+/// # use zeek_bridge::net::tls::Tls;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let values = Values::from_json_text(r#"{"Cluster::node": "worker-01"}"#)?;
 /// let endpoint = Endpoint::new()?;
-/// let node = Node::start(endpoint.clone(), "worker-01", async |action: String, args: Vec<String>| {
-///     match action.as_str() {
-///         "echo" => Ok(Some(serde_json::json!(args).into())),
-///         other => Err(failure::unknown_dispatch(other)),
-///     }
-/// })
-/// .await;
-/// endpoint.connect("127.0.0.1:2151", Tls::Off, Some(Retry::default()));
+/// let node = Node::start(endpoint.clone(), "worker-01", values).await;
+/// # let there = Endpoint::new()?;
+/// # let agent = Agent::start(there.clone()).await;
+/// # let address = there.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
+/// # endpoint.connect(&address.to_string(), Tls::Off, None).first_attempt().await?;
+/// # agent.wait_for_nodes(|nodes| nodes.contains("worker-01")).await;
+/// # let action = vec![GET_ID_VALUE.to_owned(), "Cluster::node".to_owned()];
+/// # let outcome = agent.dispatch(action, Default::default(), REQUEST_TIMEOUT).await?;
+/// # assert_eq!(outcome.answers["worker-01"].json(), Some(Ok("worker-01".into())));
+/// node.stop().await;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A whole program is [at the front](crate).
 #[derive(Debug)]
 pub struct Node {
     events: broadcast::Sender<NodeEvent>,

@@ -2,7 +2,49 @@
 //!
 //! A data payload from Zeek is a [`Value`](crate::data::Value) of a certain shape; [`Message`] is what it means.
 //! Arguments are `Value`s, or Rust types by way of [`IntoArgs`] and [`FromArgs`]; Zeek's records and
-//! events are declared with [`zeek_record!`](crate::zeek_record) and [`zeek_event!`](crate::zeek_event).
+//! events are declared with [`zeek_record!`](crate::zeek_record) and [`zeek_event!`](crate::zeek_event):
+//!
+//! ```
+//! use std::collections::BTreeSet;
+//! use zeek_bridge::data::{Address, Port};
+//! use zeek_bridge::wire::{Limits, decode_value, encode_value};
+//! use zeek_bridge::zeek::Message;
+//! use zeek_bridge::{zeek_event, zeek_record};
+//!
+//! zeek_record! {
+//!     /// In Zeek: `type Host: record { addr: addr; services: set[port]; note: string &optional; };`
+//!     #[derive(Clone, Debug, PartialEq)]
+//!     pub struct Host {
+//!         pub addr: Address,
+//!         pub services: BTreeSet<Port>,
+//!         pub note: Option<String>,
+//!     }
+//! }
+//!
+//! zeek_event! {
+//!     /// In Zeek, in a module Example: `global host_seen: event(host: Host, times: count);`
+//!     #[derive(Clone, Debug, PartialEq)]
+//!     pub struct HostSeen("Example::host_seen") {
+//!         pub host: Host,
+//!         pub times: u64,
+//!     }
+//! }
+//!
+//! let services = BTreeSet::from(["443/tcp".parse()?, "53/udp".parse()?]);
+//! let seen = HostSeen { host: Host { addr: "10.0.0.7".parse()?, services, note: None }, times: 3 };
+//!
+//! // What is published, and what it is on the wire:
+//! let value = Message::from(seen.clone()).into_value();
+//! let mut bytes = Vec::new();
+//! encode_value(&value, &mut bytes)?;
+//!
+//! // What is heard, and what it means:
+//! match Message::from_value(decode_value(&bytes, &Limits::DEFAULT)?)? {
+//!     Message::Event(event) => assert_eq!(HostSeen::try_from(event)?, seen),
+//!     other => panic!("{other:?}"),
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod args;
 mod event;
