@@ -4,6 +4,7 @@ use std::fmt;
 
 /// One step into a container. Elements are counted from 0, in the order they stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Step {
     /// Into an element of a vector (a field of a record).
     VectorElement(usize),

@@ -58,6 +58,7 @@ pub struct EndpointConfig {
 
 /// What becomes of a message for a peer whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// The oldest that waits is dropped for it.
     DropOldest,

@@ -45,6 +45,7 @@ pub(super) struct Counters {
 
 /// What an endpoint has counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// Data and command messages from peers.
     pub received: u64,

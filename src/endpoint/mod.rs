@@ -151,6 +151,7 @@ enum Phase {
 
 /// Why a message was not published.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PublishError {
     /// The wire cannot carry it.
     #[error(transparent)]

@@ -21,6 +21,7 @@ pub const MAX_NODE_NAME: usize = 1024;
 
 /// How a dispatch went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Outcome {
     /// What the nodes answered, by name.
     pub answers: BTreeMap<String, ManagementResult>,

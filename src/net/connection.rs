@@ -59,6 +59,7 @@ pub struct Connection {
 
 /// What has come of moving bytes.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Progress {
     /// The peering has something to tell.
     Event(Event),
@@ -68,6 +69,7 @@ pub enum Progress {
 
 /// Why a stream broke under a peering.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectionFault {
     /// The peer refused us, or TLS failed later.
     #[error(transparent)]

@@ -5,6 +5,7 @@ use crate::wire::{DecodeError, DecodeReason, ErrorCode, FrameError};
 
 /// How a peering, or the attempt at one, came to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// We left, and the peer confirmed that it has everything, or no peering stood yet.
     #[error("left")]

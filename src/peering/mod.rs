@@ -92,6 +92,7 @@ impl Config {
 
 /// What a peering has to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// The peer has shown its id. Nothing goes on until [`Peering::admit`] or
     /// [`Peering::refuse_redundant`] is called; the handshake's timeout runs meanwhile.
@@ -125,6 +126,7 @@ pub enum Event {
 
 /// A message that cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SendError {
     /// The peering does not stand, or is being left.
     #[error("there is no standing peering")]
@@ -144,61 +146,7 @@ pub enum SendError {
 ///
 /// Two of them in memory, where a program has a socket and another process:
 ///
-/// ```
-/// use std::time::Instant;
-/// use bytes::BytesMut;
-/// use zeek_bridge::data::{EndpointId, Topic};
-/// use zeek_bridge::peering::{Config, Event, Peering, Side};
-/// use zeek_bridge::wire::{Envelope, Limits};
-/// use zeek_bridge::zeek;
-///
-/// let now = Instant::now();
-/// let id = |n| EndpointId::from_bytes([n; 16]);
-/// let topic = Topic::from_static("/example/ping");
-/// let filter = [Topic::from_static("/example/")].into_iter().collect();
-/// let mut a = Peering::new(Config::new(id(1), Side::Connector), now);
-/// let mut b = Peering::new(Config { filter, ..Config::new(id(2), Side::Listener) }, now);
-/// let (mut to_a, mut to_b) = (BytesMut::new(), BytesMut::new());
-///
-/// let ping = zeek::Message::from(zeek::Event::new("Example::ping", ("hello", 3u64)));
-/// let mut heard = None;
-/// while heard.is_none() {
-///     for event in turn(&mut a, &mut to_a, &mut to_b, now) {
-///         match event {
-///             Event::Established { filter, .. } if filter.matches(&topic) => {
-///                 a.send(&Envelope::data(id(1), topic.clone(), &ping.to_value())?)?;
-///             }
-///             other => panic!("{other:?}"),
-///         }
-///     }
-///     for event in turn(&mut b, &mut to_b, &mut to_a, now) {
-///         if let Event::Message(envelope) = event {
-///             heard = Some(zeek::Message::from_value(envelope.value(&Limits::DEFAULT)?)?);
-///         }
-///     }
-/// }
-/// assert_eq!(heard, Some(ping));
-///
-/// /// Takes what has come in, and gives what it means and what is to go out.
-/// fn turn(peering: &mut Peering, input: &mut BytesMut, output: &mut BytesMut, now: Instant) -> Vec<Event> {
-///     let mut events = Vec::new();
-///     peering.handle_input(now, input);
-///     while let Some(event) = peering.poll_event() {
-///         match event {
-///             Event::Introduced { .. } => {
-///                 peering.admit();
-///                 peering.handle_input(now, input);
-///             }
-///             event => events.push(event),
-///         }
-///     }
-///     while let Some(bytes) = peering.poll_transmit() {
-///         output.extend_from_slice(&bytes);
-///     }
-///     events
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+#[doc = include_str!("example.md")]
 #[derive(Clone, Debug)]
 pub struct Peering {
     config: Config,

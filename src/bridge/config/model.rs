@@ -1,6 +1,7 @@
 //! The types that a configuration file becomes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -93,6 +94,7 @@ pub enum Place {
 
 /// The TLS of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LinkTls {
     /// Plain TCP.
     Off,
@@ -176,10 +178,39 @@ pub struct RuleConfig {
 }
 
 /// A name, or a pattern for names: `*` is any number of letters, `?` is one.
-pub type Glob = WildMatch;
+#[derive(Clone, Debug, PartialEq)]
+pub struct Glob(WildMatch);
+
+impl Glob {
+    /// A pattern that knows upper from lower case.
+    #[must_use]
+    pub fn new(pattern: &str) -> Self {
+        Glob(WildMatch::new(pattern))
+    }
+
+    /// A pattern to which upper and lower case are alike.
+    #[must_use]
+    pub fn new_case_insensitive(pattern: &str) -> Self {
+        Glob(WildMatch::new_case_insensitive(pattern))
+    }
+
+    /// Whether this is a name that fits.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.matches(name)
+    }
+}
+
+/// The pattern.
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A pattern for who a peer is by its certificate.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum IdentityPattern {
     /// `subject:GLOB`, against the subject in RFC 4514's form.
     Subject(Glob),

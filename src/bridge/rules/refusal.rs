@@ -9,6 +9,7 @@ use crate::zeek::{EventError, MessageError};
 
 /// Why a message does not pass. In their order: the further down, the closer it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Reason {
     /// Its topic never leaves an endpoint.
     LocalTopic,

@@ -47,6 +47,7 @@ impl fmt::Display for CredentialKind {
 
 /// Credentials that cannot be used: which part, where it came from, why, and the mend.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CredentialError {
     /// Which part.
     pub kind: CredentialKind,

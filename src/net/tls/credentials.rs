@@ -38,6 +38,7 @@ pub struct Credentials {
 
 /// A library that speaks TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Backend {
     /// rustls, as long as it will do. Where it cannot use our own certificate, key or CA, or one of
     /// our CAs is an X.509 version 1 certificate (whose site likely has such leaves), OpenSSL from the
@@ -180,6 +181,7 @@ impl Credentials {
 
 /// PEM text in a file or in memory.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum PemSource {
     /// A file, read anew at each load. A pipe is read once, by [`Credentials::load`], and waited for.
     File(PathBuf),

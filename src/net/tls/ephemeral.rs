@@ -12,6 +12,13 @@ pub struct EphemeralAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
+/// Without the key.
+impl std::fmt::Debug for EphemeralAuthority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EphemeralAuthority").finish_non_exhaustive()
+    }
+}
+
 /// Why no certificate was made: the source of random numbers failed, or a name cannot stand in one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -47,6 +47,7 @@ pub use anonymous::{AnonymousTls, AnonymousUnavailable};
 pub use credential_error::{CredentialError, CredentialFault, CredentialKind};
 pub use credentials::{Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
 pub use error::{Refusal, TlsError};
 pub(super) use identity::issuer;
@@ -63,6 +64,7 @@ use super::Stream;
 
 /// What, if anything, is spoken between TCP and Broker's frames. Cheap to clone.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Tls {
     /// Plain TCP: Zeek's `Broker::disable_ssl=T`.
     Off,
