@@ -1,0 +1,109 @@
+//! What a program that uses the library may rely on, beyond what its types say.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+use std::collections::BTreeSet;
+
+const MANIFEST: &str = include_str!("../Cargo.toml");
+const FRONT_PAGE: &str = include_str!("../src/lib.rs");
+
+/// The lines of a table of the manifest.
+fn table(header: &str) -> impl Iterator<Item = &'static str> {
+    let lines = MANIFEST.lines().skip_while(move |line| *line != header).skip(1);
+    lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#') && !line.is_empty())
+}
+
+#[test]
+fn every_feature_is_in_the_table_of_the_front_page_and_no_other() {
+    let declared: BTreeSet<&str> = table("[features]")
+        .map(|line| line.split(" = ").next().unwrap())
+        .filter(|f| *f != "default")
+        .collect();
+    let rows = FRONT_PAGE.lines().filter_map(|line| line.strip_prefix("//! | `")?.split('`').next());
+    assert_eq!(rows.collect::<BTreeSet<_>>(), declared);
+    assert!(declared.contains("net"));
+}
+
+#[test]
+fn docs_rs_builds_features_that_exist() {
+    let line = table("[package.metadata.docs.rs]").find_map(|line| line.strip_prefix("features = ")).unwrap();
+    let wanted: Vec<String> = serde_json::from_str(line).unwrap();
+    assert!(!wanted.is_empty());
+    for feature in wanted {
+        assert!(table("[features]").any(|line| line.starts_with(&format!("{feature} = "))), "{feature}");
+    }
+}
+
+fn shared<T: Send + Sync + 'static>() {}
+
+#[test]
+fn the_core_goes_between_threads() {
+    use zeek_bridge::{data, management, peering, wire, zeek};
+    shared::<(data::Value, data::JsonError, data::WrongType)>();
+    shared::<(wire::Envelope, wire::Handshake, wire::Command, wire::ValueRef<'static>)>();
+    shared::<(wire::DecodeError, wire::EncodeError, wire::FrameError)>();
+    shared::<(zeek::Message, zeek::MessageError, zeek::EventError)>();
+    shared::<(peering::Peering, peering::Config, peering::Event, peering::PeeringError)>();
+    shared::<(management::NodeMessage, management::ManagementResult, management::Values)>();
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn endpoints_and_roles_go_between_threads() {
+    use zeek_bridge::endpoint::{
+        Connector, Endpoint, EndpointConfig, LinkError, Listener, Message, PublishError, Status,
+        StatusReceiver, Subscriber,
+    };
+    use zeek_bridge::management::{Agent, Node, NodeEvent, NodeEvents, Outcome};
+    use zeek_bridge::net::tls::{Credentials, MutualTls, Tls, TlsError};
+    use zeek_bridge::net::{Connection, Stream};
+    shared::<(Endpoint, EndpointConfig, Listener, Connector, Subscriber, StatusReceiver)>();
+    shared::<(Message, Status, LinkError, PublishError)>();
+    shared::<(Node, NodeEvents, NodeEvent, Agent, Outcome)>();
+    shared::<(Tls, MutualTls, Credentials, TlsError, Stream, Connection)>();
+}
+
+/// Nothing here runs: it is enough that it compiles.
+#[cfg(feature = "net")]
+#[test]
+fn what_is_awaited_can_be_spawned() {
+    use zeek_bridge::data::{Topic, Value};
+    use zeek_bridge::endpoint::{Connector, Endpoint, StatusReceiver, Subscriber};
+    use zeek_bridge::management::{Agent, Node, NodeEvents, Values};
+    use zeek_bridge::net::Connection;
+    use zeek_bridge::net::tls::Tls;
+
+    fn spawned<A, F: Future + Send>(_: impl FnOnce(A) -> F) {}
+    async fn endpoint((endpoint, mut connector, mut status): (Endpoint, Connector, StatusReceiver)) {
+        let mut subscriber: Subscriber = endpoint.subscribe([Topic::from_static("/")]).await;
+        subscriber.recv().await;
+        subscriber.subscribe(Topic::from_static("/x")).await;
+        let _ = endpoint.listen("127.0.0.1:0", Tls::Off).await;
+        let _ = connector.first_attempt().await;
+        let _ = endpoint.publish(Topic::default(), &Value::None).await;
+        status.recv().await;
+        endpoint.shutdown().await;
+    }
+    async fn roles((endpoint, agent, mut events): (Endpoint, Agent, NodeEvents)) {
+        Node::start(endpoint, "node", Values::default()).await.stop().await;
+        events.recv().await;
+        agent.wait_for_nodes(BTreeSet::is_empty).await;
+        let _ = agent.dispatch(Vec::new(), BTreeSet::new(), std::time::Duration::ZERO).await;
+    }
+    async fn connection(mut connection: Connection) {
+        connection.progress().await;
+        connection.finish().await;
+    }
+    spawned(endpoint);
+    spawned(roles);
+    spawned(connection);
+}
+
+#[cfg(feature = "bridge")]
+#[test]
+fn a_bridge_goes_between_threads() {
+    use zeek_bridge::bridge::config::{BridgeConfig, ConfigFile, Mistake};
+    use zeek_bridge::bridge::{Bridge, Reloaded, Snapshot};
+    shared::<(Bridge, Snapshot, Reloaded)>();
+    shared::<(BridgeConfig, ConfigFile, Mistake)>();
+}
