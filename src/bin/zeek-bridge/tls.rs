@@ -92,7 +92,7 @@ impl TlsArgs {
         match tls {
             Tls::Off => "off",
             Tls::Anonymous(_) => "anonymous",
-            Tls::Mutual(_) => "mutual",
+            _ => "mutual",
         }
     }
 

@@ -160,7 +160,8 @@ impl Link {
                 Event::Established { filter, .. } | Event::FilterChanged(filter) => self.wanted = filter,
                 Event::Closed(CloseReason::Failed(error)) => return Err(error.into()),
                 Event::Closed(reason) => return Err(LinkError::Closed(reason)),
-                Event::Message(_) | Event::Malformed(_) | Event::PeerLeaving => {}
+                // Not of interest here.
+                _ => {}
             }
         }
         Ok(())

@@ -20,7 +20,6 @@ use pattern::Pattern;
 use process::Process;
 use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
-use zeek_bridge::net::tls::Tls;
 
 use crate::args::{HostPort, Seconds, TopicArg, count};
 use crate::exit::{self, Failure};
@@ -135,7 +134,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
         publish_to: publish_to.clone(),
         subscribe_at: subscribe_at.clone(),
         own_relay: own.is_some(),
-        tls: name(&tls),
+        tls: TlsArgs::name(&tls),
         topic: topic.to_string(),
         size,
         subscribers: args.peers.into(),
@@ -249,12 +248,4 @@ fn verdict(report: &Report) -> Result<(), Failure> {
 
 fn nothing_yet() -> Failure {
     Failure::failed("interrupted: nothing was measured yet")
-}
-
-fn name(tls: &Tls) -> &'static str {
-    match tls {
-        Tls::Off => "off",
-        Tls::Anonymous(_) => "anonymous",
-        Tls::Mutual(_) => "mutual",
-    }
 }
