@@ -82,7 +82,7 @@ pub(super) async fn run(
     let identity = stream.peer_identity().map(Arc::new);
     let connection = Connection::new(stream, peering, config.limits.max_frame);
     if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
-        connection.refuse().await;
+        Box::pin(connection.refuse()).await;
         let error = Some(LinkError::NotAllowed(identity));
         return LinkEnd { peer: None, error, redundant: None };
     }
@@ -114,7 +114,7 @@ pub(super) async fn run(
         // Publishers that wait for room here need not wait any longer.
         queue.close();
     }
-    connection.finish().await;
+    Box::pin(connection.finish()).await;
     let status = end.peer.map(|peer| match &end.error {
         Some(error) if !leaving && !is_ours(error) => {
             Status::PeerLost { peer, address, error: error.clone(), unsent }

@@ -57,6 +57,9 @@ impl Item for Frames {
 /// How much more memory than twice its own bytes a queue may keep.
 const SHARED: usize = 512 * 1024;
 
+/// For how many items the memory is kept when there are none.
+const KEPT_ITEMS: usize = 4;
+
 /// One queue, between many who push and one who pops.
 #[derive(Debug)]
 pub(super) struct Queue<T = Frames> {
@@ -110,6 +113,9 @@ impl<T: Item> State<T> {
     fn pop(&mut self) -> Option<T> {
         let item = self.items.pop_front()?;
         self.popped(&item);
+        if self.items.is_empty() && self.items.capacity() > KEPT_ITEMS {
+            self.items = VecDeque::new();
+        }
         Some(item)
     }
 

@@ -7,19 +7,18 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::Stream;
-use super::frames::{Frames, TOGETHER};
+use super::frames::Frames;
+use super::input::{Input, LARGEST_READ};
 use super::tls::TlsError;
 use crate::peering::{COPIED, CloseReason, Event, Peering, PeeringError, SendError};
 use crate::wire::Envelope;
 
-/// Room for one read at first. An idle peer keeps no more than this.
-const FIRST_READ: usize = 2 * 1024;
-/// Room for one read at most: reads that fill their room double it up to here.
-const LARGEST_READ: usize = TOGETHER;
+/// For how much is to be told or written the memory is kept when there is nothing.
+const KEPT: usize = 8;
 /// With this much unwritten, [`Connection::is_backlogged`].
 const BACKLOG: usize = 256 * 1024;
 /// With this much unwritten beyond one largest frame, the peer asks for answers (pongs) that it does
@@ -34,12 +33,9 @@ pub struct Connection {
     peering: Peering,
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
-    input: BytesMut,
-    room: usize,
+    input: Input,
     /// The input may hold more frames than the peering wanted at once.
     more: bool,
-    /// The most input that waited since its memory was taken.
-    most_input: usize,
     output: VecDeque<Bytes>,
     unwritten: usize,
     /// How much was ever collected from the peering, and how much of it until the last message's end.
@@ -91,10 +87,8 @@ impl Connection {
             peering,
             reader,
             writer,
-            input: BytesMut::new(),
-            room: FIRST_READ,
+            input: Input::default(),
             more: false,
-            most_input: 0,
             output: VecDeque::new(),
             unwritten: 0,
             collected: 0,
@@ -137,11 +131,8 @@ impl Connection {
             let writing = !self.is_written();
             // What a peer says before it is admitted has to wait, and not all of it here.
             let reading = !paused && (self.peering.takes_input() || self.input.len() < LARGEST_READ);
-            if reading {
-                self.input.reserve(self.room);
-            }
             tokio::select! {
-                read = read(&mut self.reader, &mut self.input, self.room), if reading => self.was_read(read),
+                read = self.input.read(&mut self.reader), if reading => self.was_read(read),
                 written = push(&mut self.writer, &mut self.output), if writing => match written {
                     Ok(count) => {
                         self.unwritten = self.unwritten.saturating_sub(count);
@@ -152,7 +143,11 @@ impl Connection {
                 },
                 () = sleep_until(deadline) => self.peering.handle_timeout(Instant::now()),
             }
-            if (backlogged && !self.is_backlogged()) || (writing && self.is_written()) {
+            let written = writing && self.is_written();
+            if written {
+                self.rest();
+            }
+            if written || (backlogged && !self.is_backlogged()) {
                 return Progress::CaughtUp;
             }
         }
@@ -161,28 +156,24 @@ impl Connection {
     fn was_read(&mut self, read: io::Result<usize>) {
         match read {
             Ok(0) => self.peering.handle_eof(),
-            Ok(count) => {
-                self.room = if count >= self.room {
-                    self.room.saturating_mul(2).min(LARGEST_READ)
-                } else if count < self.room / 4 {
-                    FIRST_READ.max(self.room / 2)
-                } else {
-                    self.room
-                };
-                self.handle_input();
-            }
+            Ok(_) => self.handle_input(),
             Err(error) => self.end(fault(error)),
         }
     }
 
     fn handle_input(&mut self) {
-        self.most_input = self.most_input.max(self.input.len());
-        self.more = self.peering.handle_input(Instant::now(), &mut self.input);
-        if self.input.len() <= LARGEST_READ && self.most_input > 2 * LARGEST_READ {
-            // Let go of the memory that a large frame took, so that small ones do not share it: see for_keeping.
-            self.input = BytesMut::from(&*self.input);
-            self.most_input = 0;
+        self.more = self.input.take(|input| self.peering.handle_input(Instant::now(), input));
+    }
+
+    /// Everything is written, and what comes next may take long: a peer that says nothing should cost little.
+    fn rest(&mut self) {
+        if self.output.capacity() > KEPT {
+            self.output = VecDeque::new();
         }
+        if self.timed.is_empty() && self.timed.capacity() > KEPT {
+            self.timed = VecDeque::new();
+        }
+        self.peering.rest();
     }
 
     /// The peer may have said why before it closed; that is worth more than the broken pipe.
@@ -192,8 +183,7 @@ impl Connection {
         self.to_flush = false;
         let said = tokio::time::timeout(LAST_WORDS, async {
             loop {
-                self.input.reserve(FIRST_READ);
-                match read(&mut self.reader, &mut self.input, FIRST_READ).await {
+                match self.input.read(&mut self.reader).await {
                     Ok(0) => return None,
                     Ok(_) if self.input.len() > LARGEST_READ => return None,
                     Ok(_) => {
@@ -353,7 +343,7 @@ impl Connection {
             // Closed with its words unread, the connection would be reset, and ours might be lost on the way.
             loop {
                 self.input.clear();
-                if read(&mut self.reader, &mut self.input, FIRST_READ).await? == 0 {
+                if self.input.read(&mut self.reader).await? == 0 {
                     return Ok::<_, io::Error>(());
                 }
             }
@@ -371,11 +361,6 @@ fn fault(error: io::Error) -> ConnectionFault {
         Some(error) => error.into(),
         None => ConnectionFault::Io(std::sync::Arc::new(error)),
     }
-}
-
-/// Reads no more than `room` bytes, whatever memory the input has.
-async fn read(reader: &mut ReadHalf<Stream>, input: &mut BytesMut, room: usize) -> io::Result<usize> {
-    reader.read_buf(&mut input.limit(room)).await
 }
 
 /// Writes some of the pieces at the front and takes them off; flushes, which is 0 bytes, when there are none.

@@ -1,17 +1,17 @@
 //! Frames that are ready to be written: made once, and shared by all who get them.
 
-use std::cell::RefCell;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::memory::{self, PIECE};
 use crate::data::EndpointId;
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 
 /// What a frame is copied up to, and how much of frames that go together is put into one piece of memory. It is what one
 /// read brings at most: a frame as large as that makes out a good part of the memory that it was read into
 /// ([`Connection`](super::Connection) begins anew behind it), and is left where it is.
-pub(super) const TOGETHER: usize = 64 * 1024;
+const TOGETHER: usize = PIECE;
 
 /// Messages as the wire has them, from one sender, one behind the other.
 #[derive(Clone, Debug, Default)]
@@ -117,14 +117,6 @@ pub(crate) struct FramesWriter {
     keeps: (usize, usize),
 }
 
-thread_local! {
-    /// Memory of [`TOGETHER`] bytes. The allocator would give it back to the system, and take it anew for the next read.
-    static USED: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How many of these a thread keeps: about as many as one peer's queue and connection hold, full of small messages.
-const MOST_USED: usize = 12;
-
 impl FramesWriter {
     /// Whether a message still fits with what was put together.
     #[cfg(any(feature = "bridge", test))]
@@ -165,10 +157,8 @@ impl FramesWriter {
         } else {
             let begun = self.buffer.split();
             self.let_go();
-            let free = USED.with_borrow_mut(|used| {
-                used.iter_mut().position(|used| used.try_reclaim(TOGETHER)).map(|at| used.swap_remove(at))
-            });
-            self.buffer = free.unwrap_or_else(|| BytesMut::with_capacity(TOGETHER.max(least)));
+            // A topic may be that long.
+            self.buffer = if least > PIECE { BytesMut::with_capacity(least) } else { memory::take() };
             self.buffer.put_slice(&begun);
         }
         self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
@@ -176,16 +166,9 @@ impl FramesWriter {
 
     /// Lets others use the memory, when what was put together there is written.
     fn let_go(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        if self.keeps.1 >= TOGETHER {
-            buffer.clear();
-            // Not while the thread ends.
-            let _ = USED.try_with(|used| {
-                let mut used = used.borrow_mut();
-                if used.len() < MOST_USED {
-                    used.push(buffer);
-                }
-            });
+        let buffer = std::mem::take(&mut self.buffer);
+        if self.keeps.1 >= PIECE {
+            memory::give_back(buffer);
         }
     }
 

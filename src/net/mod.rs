@@ -3,6 +3,8 @@
 
 mod connection;
 mod frames;
+mod input;
+mod memory;
 pub mod probe;
 mod stream;
 pub mod tls;

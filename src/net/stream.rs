@@ -21,10 +21,10 @@ use super::tls::PeerIdentity;
 pub struct Stream(Kind);
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one per peer, and it is moved once or twice")]
 enum Kind {
     Plain(TcpStream),
-    Rustls(TlsStream<TcpStream>),
+    /// More than a kilobyte, for which a plain peer needs no room.
+    Rustls(Box<TlsStream<TcpStream>>),
     #[cfg(feature = "openssl")]
     OpenSsl(OpenSslStream),
 }
@@ -43,7 +43,7 @@ macro_rules! each {
 
 impl Stream {
     pub(super) fn from_rustls(tls: impl Into<TlsStream<TcpStream>>) -> Self {
-        Stream(Kind::Rustls(tls.into()))
+        Stream(Kind::Rustls(Box::new(tls.into())))
     }
 
     #[cfg(feature = "openssl")]

@@ -31,6 +31,11 @@ impl Peering {
         }
     }
 
+    /// Everything that was to be sent is written: what it took in memory is not kept.
+    pub(crate) fn rest(&mut self) {
+        self.out.rest();
+    }
+
     /// How many events wait to be polled.
     pub(crate) fn untold(&self) -> usize {
         self.events.len()

@@ -173,10 +173,13 @@ enum State {
 }
 
 /// For how many events the memory is kept when none waits.
-const KEPT_EVENTS: usize = 128;
+const KEPT_EVENTS: usize = 4;
 
 /// How many events may wait to be polled. What else is in the input waits there.
 const MOST_EVENTS: usize = 1024;
+
+/// For how many events there is room made at once.
+const MOST_EXPECTED: usize = 512;
 
 impl Peering {
     /// A new connection, on which nothing has been said yet.
@@ -213,6 +216,7 @@ impl Peering {
         {
             // Part of a large frame is a sign of life too.
             peered.heard(now);
+            self.expect(input);
         }
         loop {
             if self.events.len() >= MOST_EVENTS {
@@ -233,6 +237,16 @@ impl Peering {
                 Err(error) => self.close(PeeringError::from(error)),
             }
         }
+    }
+
+    /// Makes room for as many events as there are frames, if all are as long as the first: at once, because it is not kept.
+    fn expect(&mut self, input: &[u8]) {
+        let Some(length) = input.first_chunk().and_then(|length| u32::from_be_bytes(*length).try_into().ok())
+        else {
+            return;
+        };
+        let frames = input.len().checked_div(length).unwrap_or_default();
+        self.events.reserve(frames.clamp(1, MOST_EXPECTED));
     }
 
     fn handle_frame(&mut self, now: Instant, frame: &Bytes) {

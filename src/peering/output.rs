@@ -11,6 +11,12 @@ use crate::wire::{EncodeError, Envelope, Handshake};
 /// longer payloads and frames are handed on as they are.
 pub(crate) const COPIED: usize = 4096;
 
+/// What memory is kept for when there is nothing to be written.
+#[cfg(feature = "net")]
+const KEPT_PIECES: usize = 8;
+#[cfg(feature = "net")]
+const KEPT_BYTES: usize = 512;
+
 /// Frames in their order: those in `pieces` before those in `buffer`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Output {
@@ -71,6 +77,18 @@ impl Output {
             return Some(piece);
         }
         (!self.buffer.is_empty()).then(|| self.buffer.split().freeze())
+    }
+
+    /// Keeps no more memory than a small message takes, if there is nothing in it.
+    #[cfg(feature = "net")]
+    pub(super) fn rest(&mut self) {
+        if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
+            self.pieces = VecDeque::new();
+        }
+        // There is more behind the buffer than its capacity says: all that was split off and is written.
+        if self.buffer.is_empty() && self.buffer.try_reclaim(KEPT_BYTES.saturating_add(1)) {
+            self.buffer = BytesMut::new();
+        }
     }
 
     /// The bytes that have not been popped.

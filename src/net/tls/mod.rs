@@ -95,8 +95,8 @@ impl Tls {
     pub async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
-            Tls::Anonymous(anonymous) => anonymous.connect(tcp).await,
-            Tls::Mutual(mutual) => mutual.connect(tcp).await,
+            Tls::Anonymous(anonymous) => Box::pin(anonymous.connect(tcp)).await,
+            Tls::Mutual(mutual) => Box::pin(mutual.connect(tcp)).await,
         }
     }
 
@@ -108,8 +108,8 @@ impl Tls {
     pub async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
-            Tls::Anonymous(anonymous) => anonymous.accept(tcp).await,
-            Tls::Mutual(mutual) => mutual.accept(tcp).await,
+            Tls::Anonymous(anonymous) => Box::pin(anonymous.accept(tcp)).await,
+            Tls::Mutual(mutual) => Box::pin(mutual.accept(tcp)).await,
         }
     }
 }

@@ -1,0 +1,185 @@
+//! What a peer that says nothing costs in memory, as counted by the allocator: also one that said much before.
+
+#![cfg(feature = "bridge")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+#[path = "common/raw.rs"]
+mod raw;
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use allocation_counter::measure;
+use bytes::BytesMut;
+use raw::Raw;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeek_bridge::bridge::Bridge;
+use zeek_bridge::bridge::config::BridgeConfig;
+use zeek_bridge::data::{EndpointId, Topic, Value};
+use zeek_bridge::net::Stream;
+use zeek_bridge::net::tls::{Credentials, Tls, ephemeral_authority};
+use zeek_bridge::net::{Connection, Progress};
+use zeek_bridge::peering::{Config, Event, Peering, Side};
+use zeek_bridge::wire::{Envelope, Limits};
+
+const PEERS: u8 = 100;
+
+/// What the issue of a peer's memory is measured against: the reference takes 19 KiB, and 39 under mutual TLS.
+const MOST_PLAIN: u64 = 10 * 1024;
+const MOST_TLS: u64 = 25 * 1024;
+
+/// What each peer sends, and what comes to all others: some reads' full.
+const BURST: usize = 200 * 1024;
+
+fn config(tls: &str) -> String {
+    format!(
+        "[link.in]\n{tls}\nlisten = '127.0.0.1:0'\nlimits = {{ peers = 1000 }}\n\
+         [link.out]\n{tls}\nlisten = '127.0.0.1:0'\nlimits = {{ peers = 1000 }}\nwhen_full = 'block'\n\
+         [[rule]]\nname = 'events'\nfrom = 'in'\nto = 'out'\ntopics = ['/a']\n"
+    )
+}
+
+fn id(n: u8) -> EndpointId {
+    EndpointId::from_bytes([n.checked_add(1).unwrap(); 16])
+}
+
+async fn started(tls: &str, folder: &std::path::Path) -> (Bridge, Vec<SocketAddr>) {
+    let config = BridgeConfig::parse(&config(tls), folder.join("bridge.toml")).unwrap();
+    let bridge = Bridge::start(config).await.unwrap();
+    let addresses = bridge.snapshot().links.iter().map(|link| link.listening[0].parse().unwrap()).collect();
+    (bridge, addresses)
+}
+
+/// Until the bridge has nothing more to do for so many peers.
+async fn settled(bridge: &Bridge, peers: usize) {
+    let there = || bridge.snapshot().links.iter().map(|link| link.peers.len()).sum::<usize>();
+    while there() < peers {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn burst(id: EndpointId) -> BytesMut {
+    let envelope = Envelope::data(id, Topic::from_static("/a"), &Value::from("x".repeat(500))).unwrap();
+    let mut bytes = BytesMut::new();
+    while bytes.len() < BURST {
+        envelope.encode(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+async fn swallow(raw: &mut Raw, mut left: usize) {
+    let mut buffer = [0; 4096];
+    while left > 0 {
+        let read = raw.stream.read(&mut buffer).await.unwrap();
+        assert!(read > 0);
+        left = left.checked_sub(read).unwrap();
+    }
+}
+
+#[test]
+fn a_plain_peer_costs_little_before_and_after_it_is_busy() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (bridge, addresses) = runtime.block_on(started("tls = 'off'", folder.path()));
+    // What is there once for all is there before it counts.
+    let first = runtime.block_on(Raw::connect(id(200), addresses[1], &[]));
+    let mut peers = Vec::with_capacity(PEERS.into());
+    let quiet = measure(|| {
+        runtime.block_on(async {
+            for n in 0..PEERS {
+                peers.push(Raw::connect(id(n), addresses[usize::from(n % 2)], &["/a"]).await);
+            }
+            settled(&bridge, usize::from(PEERS) + 1).await;
+        });
+    });
+    let busy = measure(|| {
+        runtime.block_on(async {
+            let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+            for (n, peer) in peers.drain(..).enumerate() {
+                if n % 2 == 0 { senders.push(peer) } else { receivers.push(peer) }
+            }
+            for sender in &mut senders {
+                let bytes = burst(sender.id);
+                let (sent, ()) = tokio::join!(sender.stream.write_all(&bytes), async {
+                    for receiver in &mut receivers {
+                        swallow(receiver, bytes.len()).await;
+                    }
+                });
+                sent.unwrap();
+            }
+            peers.extend(senders.into_iter().chain(receivers));
+        });
+    });
+    let each = |bytes: i64| u64::try_from(bytes).unwrap_or(0) / u64::from(PEERS);
+    let (quiet, after) = (each(quiet.bytes_current), each(quiet.bytes_current + busy.bytes_current));
+    println!("{quiet} bytes per peer, {after} after {BURST} bytes from or to each");
+    // A peer of the test's own costs a little as well.
+    assert!((1024..MOST_PLAIN).contains(&quiet), "{quiet}");
+    assert!((1024..MOST_PLAIN).contains(&after), "{after}");
+    drop(first);
+    runtime.block_on(bridge.shutdown());
+}
+
+/// A peering over TLS, and no more around it.
+async fn tls_peer(n: u8, address: SocketAddr, tls: &Tls) -> Connection {
+    let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+    let stream: Stream = tls.connect(tcp).await.unwrap();
+    let peering = Peering::new(Config::new(id(n), Side::Connector), Instant::now());
+    let mut connection = Connection::new(stream, peering, Limits::DEFAULT.max_frame);
+    while !connection.peering().is_established() || !connection.is_written() {
+        advance(&mut connection).await;
+    }
+    // Until there is nothing to be done.
+    tokio::select! {
+        biased;
+        () = async { loop { advance(&mut connection).await } } => {}
+        () = std::future::ready(()) => {}
+    }
+    connection
+}
+
+async fn advance(connection: &mut Connection) {
+    match connection.progress().await {
+        Progress::Event(Event::Introduced { .. }) => connection.admit(),
+        Progress::Event(Event::Closed(reason)) => panic!("{reason}"),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_peer_under_mutual_tls_costs_less_than_two_of_the_reference() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let authority = ephemeral_authority().unwrap();
+    let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("bridge").unwrap();
+    for (name, pem) in [("ca", cafile.unwrap()), ("certificate", certificate), ("key", keyfile)] {
+        let zeek_bridge::net::tls::PemSource::Memory(pem) = pem else { panic!() };
+        std::fs::write(folder.path().join(name), pem).unwrap();
+    }
+    let files = "cafile = 'ca'\ncertificate = 'certificate'\nkeyfile = 'key'";
+    let (bridge, addresses) = runtime.block_on(started(files, folder.path()));
+    let ours = Tls::Mutual(authority.issue("peer").unwrap());
+    let first = runtime.block_on(tls_peer(200, addresses[0], &ours));
+    let mut peers = Vec::with_capacity(PEERS.into());
+    let quiet = measure(|| {
+        runtime.block_on(async {
+            for n in 0..PEERS {
+                peers.push(tls_peer(n, addresses[0], &ours).await);
+            }
+            settled(&bridge, usize::from(PEERS) + 1).await;
+        });
+    });
+    let each = u64::try_from(quiet.bytes_current).unwrap_or(0) / u64::from(PEERS);
+    println!("{each} bytes for both ends of a peering");
+    // Both ends are in this process, and the peer's own is no larger than the bridge's.
+    assert!((2048..2 * MOST_TLS).contains(&each), "{each}");
+    drop((first, peers));
+    runtime.block_on(bridge.shutdown());
+}
