@@ -154,11 +154,11 @@ impl Hub {
             }
             Command::FilterChanged { link, filter } => {
                 let Some(peer) = self.links.get(&link) else { return };
-                if let Some(route) = self.table.peers.iter_mut().find(|route| route.peer.id == *peer) {
-                    route.filter = Arc::new(filter);
-                    let (peer, filter) = (route.peer.clone(), route.filter.clone());
+                if let Some(before) = self.table.peers.remove(*peer) {
+                    let route = PeerRoute { filter: Arc::new(filter), ..before };
+                    self.table.peers.insert(route.clone());
                     self.publish_routes();
-                    self.relay(|relay| relay.wants(&peer, &filter));
+                    self.relay(|relay| relay.wants(&route.peer, &route.filter));
                 }
             }
             Command::Closed { link, status } => {
@@ -199,7 +199,7 @@ impl Hub {
                 let _ = answer.send(());
             }
             Command::Unpeer { peer, answer } => {
-                let route = self.table.peers.iter().find(|route| route.peer.id == peer);
+                let route = self.table.peers.get(peer);
                 if let Some(route) = route {
                     route.queue.close();
                 }
@@ -241,7 +241,7 @@ impl Hub {
             }
             // It knows of the peer before anybody can send it something.
             self.relay(|relay| relay.stands(&route.peer));
-            self.table.peers.push(route.clone());
+            self.table.peers.insert(route.clone());
             self.publish_routes();
             self.relay(|relay| relay.wants(&route.peer, &route.filter));
         }
@@ -260,8 +260,9 @@ impl Hub {
             return;
         };
         let Some(mut known) = self.peers.remove(&peer) else { return };
-        if let Some(at) = self.table.peers.iter().position(|route| route.peer.id == peer && known.standing) {
-            let route = self.table.peers.remove(at);
+        if known.standing
+            && let Some(route) = self.table.peers.remove(peer)
+        {
             self.publish_routes();
             self.relay(|relay| relay.gone(&route.peer));
         }

@@ -56,6 +56,7 @@ mod hub;
 mod latency;
 mod link;
 mod listener;
+mod peers;
 mod queue;
 #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
 mod relay;
@@ -376,7 +377,7 @@ impl Endpoint {
     #[must_use]
     pub fn identity(&self, peer: EndpointId) -> Option<Arc<PeerIdentity>> {
         let routes = self.0.context.hub.routes.borrow();
-        routes.peers.iter().find(|route| route.peer.id == peer)?.peer.identity.clone()
+        routes.peers.get(peer)?.peer.identity.clone()
     }
 
     /// What happens to peers from now on.

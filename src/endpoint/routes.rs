@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::hub::{LinkId, SubscriberId};
+use super::peers::Peers;
 use super::queue::Queue;
 use super::subscriber::Message;
 use crate::data::{EndpointId, Filter, Topic};
@@ -11,7 +12,7 @@ use crate::net::tls::PeerIdentity;
 /// The routes at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Routes {
-    pub(super) peers: Vec<PeerRoute>,
+    pub(super) peers: Peers,
     pub(super) subscribers: Vec<SubscriberRoute>,
 }
 
@@ -59,17 +60,18 @@ impl Routes {
         receiver: EndpointId,
         topic: &'a Topic,
     ) -> impl Iterator<Item = &'a PeerRoute> {
-        self.peers.iter().filter(move |route| {
-            !topic.is_local()
-                && if receiver.is_nil() { route.filter.matches(topic) } else { route.peer.id == receiver }
-        })
+        let (to_all, to_one) = match receiver {
+            _ if topic.is_local() => (None, None),
+            EndpointId::NIL => (Some(self.peers.wanting(topic)), None),
+            receiver => (None, self.peers.get(receiver)),
+        };
+        to_all.into_iter().flatten().chain(to_one)
     }
 
     /// Whether the same peers want both topics.
     #[cfg(feature = "bridge")]
     pub(crate) fn go_together(&self, one: &Topic, other: &Topic) -> bool {
-        one.is_local() == other.is_local()
-            && self.peers.iter().all(|route| route.filter.matches(one) == route.filter.matches(other))
+        one.is_local() == other.is_local() && self.peers.go_together(one, other)
     }
 
     /// The queues of the subscribers that want a message under this topic.

@@ -250,16 +250,21 @@ impl Load {
     /// the last that has.
     async fn until_arrived(&mut self, number: u64) -> Result<u64, Failure> {
         self.waited_for.number.store(number, SeqCst);
+        // Of many subscribers, those that have it are not asked again.
+        let mut behind = 0usize;
         loop {
-            let arrived = self.arrived();
-            if arrived >= number {
-                return Ok(arrived);
+            let has_it = |subscriber: &&Arc<Subscriber>| subscriber.arrived.load(SeqCst) >= number;
+            let more = self.subscribers.iter().skip(behind).take_while(has_it).count();
+            behind = behind.saturating_add(more);
+            if behind >= self.subscribers.len() {
+                return Ok(self.arrived());
             }
+            let arrived = self.arrived_with(behind);
             tokio::select! {
                 () = self.waited_for.arrived.notified() => {}
                 error = self.publisher.attend() => return Err(self.publisher_ended(&error)),
                 Some(ended) = self.tasks.join_next() => return Err(self.subscriber_ended(ended)),
-                () = sleep(self.target.timeout) => if self.arrived() == arrived {
+                () = sleep(self.target.timeout) => if self.arrived_with(behind) == arrived {
                     return Err(self.stuck());
                 },
             }
@@ -279,6 +284,11 @@ impl Load {
             error = self.publisher.attend() => Err(self.publisher_ended(&error)),
             Some(ended) = self.tasks.join_next() => Err(self.subscriber_ended(ended)),
         }
+    }
+
+    /// How far this subscriber is.
+    fn arrived_with(&self, subscriber: usize) -> u64 {
+        self.subscribers.get(subscriber).map_or(0, |subscriber| subscriber.arrived.load(SeqCst))
     }
 
     /// The number behind the last that has arrived everywhere.

@@ -1,0 +1,148 @@
+//! The peers of an endpoint, by what they want to hear: a topic is matched once for each filter, and not for each peer.
+//!
+//! There may be ten thousand of them, and each that comes or goes makes a new table for those who read it. A table
+//! shares what did not change with the one before.
+
+use std::sync::Arc;
+
+use super::routes::PeerRoute;
+use crate::data::{EndpointId, Filter, Topic};
+
+/// How many peers are copied when one of them changes.
+const PIECE: usize = 64;
+
+/// All peerings that stand, each peer once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peers(Vec<Arc<Group>>);
+
+/// Those that want the same.
+#[derive(Clone, Debug)]
+struct Group {
+    filter: Arc<Filter>,
+    /// None is empty, or has more than [`PIECE`].
+    pieces: Vec<Arc<Vec<PeerRoute>>>,
+}
+
+impl Group {
+    fn members(&self) -> impl Iterator<Item = &PeerRoute> {
+        self.pieces.iter().flat_map(|piece| piece.iter())
+    }
+}
+
+impl Peers {
+    /// Those that want a topic.
+    pub(super) fn wanting<'a>(&'a self, topic: &Topic) -> impl Iterator<Item = &'a PeerRoute> {
+        self.0.iter().filter(|group| group.filter.matches(topic)).flat_map(|group| group.members())
+    }
+
+    /// Whether the same peers want both topics.
+    #[cfg(feature = "bridge")]
+    pub(super) fn go_together(&self, one: &Topic, other: &Topic) -> bool {
+        self.0.iter().all(|group| group.filter.matches(one) == group.filter.matches(other))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PeerRoute> {
+        self.0.iter().flat_map(|group| group.members())
+    }
+
+    pub(super) fn get(&self, id: EndpointId) -> Option<&PeerRoute> {
+        self.iter().find(|route| route.peer.id == id)
+    }
+
+    pub(super) fn insert(&mut self, route: PeerRoute) {
+        let Some(group) = self.0.iter_mut().find(|group| group.filter == route.filter) else {
+            let (filter, pieces) = (route.filter.clone(), vec![Arc::new(vec![route])]);
+            self.0.push(Arc::new(Group { filter, pieces }));
+            return;
+        };
+        let pieces = &mut Arc::make_mut(group).pieces;
+        match pieces.iter_mut().find(|piece| piece.len() < PIECE) {
+            Some(piece) => Arc::make_mut(piece).push(route),
+            None => pieces.push(Arc::new(vec![route])),
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: EndpointId) -> Option<PeerRoute> {
+        let place = |piece: &Vec<PeerRoute>| piece.iter().position(|route| route.peer.id == id);
+        let find = |(in_group, group): (usize, &Arc<Group>)| {
+            let mut pieces = group.pieces.iter().enumerate();
+            pieces.find_map(|(in_pieces, piece)| Some((in_group, in_pieces, place(piece)?)))
+        };
+        let (in_group, in_pieces, at) = self.0.iter().enumerate().find_map(find)?;
+        let group = Arc::make_mut(self.0.get_mut(in_group)?);
+        let piece = Arc::make_mut(group.pieces.get_mut(in_pieces)?);
+        let route = piece.remove(at);
+        if piece.is_empty() {
+            group.pieces.remove(in_pieces);
+        }
+        if group.pieces.is_empty() {
+            self.0.remove(in_group);
+        }
+        Some(route)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::QueueLimits;
+    use super::super::queue::Queue;
+    use super::super::routes::{Peer, PeeringId};
+    use super::*;
+
+    const TOPICS: [Topic; 3] =
+        [Topic::from_static("/a"), Topic::from_static("/a/b"), Topic::from_static("/c")];
+
+    fn id(n: u16) -> EndpointId {
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        EndpointId::from_bytes(bytes)
+    }
+
+    fn route(n: u16, wants: &[Topic]) -> PeerRoute {
+        let peering = PeeringId(n.into());
+        let peer = Peer { id: id(n), address: "127.0.0.1:1".into(), identity: None, peering };
+        let queue = Arc::new(Queue::new(QueueLimits { messages: 1, bytes: 1 }));
+        PeerRoute { peer, filter: Arc::new(wants.iter().cloned().collect()), queue }
+    }
+
+    fn ids<'a>(routes: impl Iterator<Item = &'a PeerRoute>) -> Vec<EndpointId> {
+        let mut ids: Vec<_> = routes.map(|route| route.peer.id).collect();
+        ids.sort();
+        ids
+    }
+
+    proptest! {
+        /// Peers come, go and change their minds, and the table is what a plain list of them would be; so is each that was
+        /// handed out before.
+        #[test]
+        fn it_is_a_list_of_peers(steps in prop::collection::vec((0u16..200, 0usize..4, any::<bool>()), 1..600)) {
+            let (mut peers, mut plain) = (Peers::default(), BTreeMap::new());
+            let mut before = (peers.clone(), Vec::new());
+            for (n, wants, stays) in steps {
+                prop_assert_eq!(peers.remove(id(n)).is_some(), plain.remove(&n).is_some());
+                if stays {
+                    peers.insert(route(n, &TOPICS[..wants.min(3)]));
+                    plain.insert(n, wants.min(3));
+                }
+                prop_assert_eq!(ids(before.0.iter()), before.1);
+                before = (peers.clone(), ids(peers.iter()));
+                prop_assert_eq!(&before.1, &plain.keys().map(|n| id(*n)).collect::<Vec<_>>());
+                prop_assert_eq!(peers.get(id(n)).is_some(), stays);
+                for topic in &TOPICS {
+                    let wants = |count: usize| TOPICS[..count].iter().any(|prefix| prefix.is_prefix_of(topic));
+                    let wanting: Vec<_> = plain.iter().filter(|(_, w)| wants(**w)).map(|(n, _)| id(*n)).collect();
+                    prop_assert_eq!(ids(peers.wanting(topic)), wanting);
+                }
+                for group in &peers.0 {
+                    prop_assert!(group.pieces.iter().all(|piece| (1..=PIECE).contains(&piece.len())));
+                    prop_assert!(!group.pieces.is_empty());
+                }
+                prop_assert!(peers.0.len() <= 3, "a filter has one group");
+            }
+        }
+    }
+}
