@@ -11,6 +11,7 @@ use zeek_bridge::data::Topic;
 use crate::bench::BenchArgs;
 use crate::decode::DecodeArgs;
 use crate::exit;
+use crate::man::{CompletionsArgs, ManArgs};
 use crate::node::ProgramArgs;
 use crate::record::RecordArgs;
 use crate::replay::ReplayArgs;
@@ -167,6 +168,12 @@ pub(crate) enum Command {
     Encode(EncodeArgs),
     /// Measure what runs
     Bench(BenchArgs),
+    /// Print what teaches a shell to complete this program's commands and options
+    #[command(after_help = exit::HELP)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages: one for the program, and one for each command
+    #[command(after_help = exit::HELP)]
+    Man(ManArgs),
 }
 
 /// What all network commands share.

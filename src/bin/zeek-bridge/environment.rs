@@ -6,6 +6,7 @@ use clap::{Command, CommandFactory};
 use zeek_bridge::bridge::config::host_port;
 
 use crate::args::{Cli, HostPort, NetworkArgs};
+use crate::examples;
 use crate::exit::Failure;
 
 const ADDRESS: &str = "ZEEK_AGENT_ADDR";
@@ -18,7 +19,7 @@ const DEFAULT_PORT: &str = "2151";
 
 /// The command line, in which agent and node need not be told where they meet if the environment says so.
 pub(crate) fn command() -> Command {
-    let command = Cli::command();
+    let command = examples::add(Cli::command());
     if [ADDRESS, PORT].into_iter().all(|name| set(name).is_none()) {
         return command;
     }

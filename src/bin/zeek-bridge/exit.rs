@@ -7,6 +7,8 @@ use zeek_bridge::endpoint::LinkError;
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::FrameError;
 
+use crate::progress;
+
 /// What `--help` says about the exit codes.
 pub(crate) const HELP: &str = "\
 Exit codes:
@@ -19,7 +21,7 @@ Exit codes:
   6  the peer broke the protocol, or does not speak it
 
 Data is on stdout, one JSON document a line; everything else is on stderr.
-RUST_LOG sets the level of the log as for any Rust program; NO_COLOR turns its colors off.";
+RUST_LOG sets the level of the log as for any Rust program; NO_COLOR turns colors off.";
 
 /// Why a command did not come to its good end.
 #[derive(Debug)]
@@ -113,7 +115,7 @@ pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
 
 /// A line on stderr. That nobody may be listening there is no reason to end.
 pub(crate) fn say(words: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+    let _ = writeln!(progress::Aside(std::io::stderr()), "{words}");
 }
 
 #[cfg(test)]

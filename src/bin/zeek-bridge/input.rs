@@ -1,21 +1,23 @@
 //! Lines from stdin or a file.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use tokio::sync::mpsc;
 
 use crate::exit::Failure;
+use crate::progress::Progress;
 
 /// Opens a file, or stdin for none or `-`.
 pub(crate) fn open(file: Option<&Path>) -> Result<Input, Failure> {
     let name = match file {
         Some(path) if path != Path::new("-") => path,
-        _ => return Ok(Input { name: "stdin".into(), from: Box::new(io::stdin()) }),
+        _ => return Ok(Input { name: "stdin".into(), length: None, from: Box::new(io::stdin()) }),
     };
     let from = open_file(name)?;
-    Ok(Input { name: name.display().to_string(), from: Box::new(from) })
+    let length = from.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len());
+    Ok(Input { name: name.display().to_string(), length, from: Box::new(from) })
 }
 
 /// Opens a file to read.
@@ -34,6 +36,8 @@ pub(crate) fn open_file(name: &Path) -> Result<File, Failure> {
 /// Something to read from, and what to call it.
 pub(crate) struct Input {
     name: String,
+    /// How many bytes there are, if it is a file.
+    length: Option<u64>,
     from: Box<dyn Read + Send>,
 }
 
@@ -41,7 +45,13 @@ impl Input {
     /// Bytes that are there already.
     #[cfg(test)]
     pub(crate) fn of(bytes: Vec<u8>) -> Self {
-        Input { name: "test".into(), from: Box::new(io::Cursor::new(bytes)) }
+        Input { name: "test".into(), length: None, from: Box::new(io::Cursor::new(bytes)) }
+    }
+
+    /// Shows how far the reading is, if it takes its time.
+    pub(crate) fn shown(self) -> Self {
+        let progress = Progress::bytes(self.length);
+        Input { from: Box::new(Shown { from: self.from, progress: Some(progress) }), ..self }
     }
 
     /// What to call it.
@@ -66,6 +76,23 @@ impl Input {
                 Err(error) => return Err(unreadable(&self.name, &error)),
             }
         }
+    }
+}
+
+/// What is read, with a line of progress.
+struct Shown {
+    from: Box<dyn Read + Send>,
+    progress: Option<Progress>,
+}
+
+impl Read for Shown {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        match &self.progress {
+            Some(progress) if count > 0 => progress.inc(count.try_into().unwrap_or(u64::MAX)),
+            _ => self.progress = None,
+        }
+        Ok(count)
     }
 }
 
@@ -172,7 +199,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &'static [u8], longest: usize) -> Lines {
-        Lines { longest, ..Input { name: "test".into(), from: Box::new(text) }.lines() }
+        Lines { longest, ..Input::of(text.to_vec()).lines() }
     }
 
     #[test]

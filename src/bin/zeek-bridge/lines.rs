@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::exit::Failure;
 use crate::input;
 use crate::output::{Object, Output};
+use crate::progress;
 
 /// What is wrong with a line, and in which byte of it or of what it stands for, as far as that is known.
 pub(crate) struct Fault {
@@ -18,7 +19,10 @@ pub(crate) fn convert(
     done: &str,
     convert: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), Fault>,
 ) -> Result<(), Failure> {
-    let mut lines = input::open(file)?.lines();
+    let input = input::open(file)?;
+    // What is typed in, or comes by as it is read, is its own progress.
+    let input = if progress::is_free(file) { input.shown() } else { input };
+    let mut lines = input.lines();
     let mut output = Output::new();
     let (mut read, mut bad) = (0u64, 0u64);
     while let Some(line) = lines.next()? {

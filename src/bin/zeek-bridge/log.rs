@@ -1,12 +1,14 @@
 //! The log: on stderr, by tracing.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io;
 
+use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::EnvFilter;
 use zeek_bridge::bridge::config::LogFormat;
 
 use crate::exit::Failure;
+use crate::progress;
 
 /// Starts the log: warnings by default, more with each `-v`; RUST_LOG has the last word.
 pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
@@ -20,11 +22,12 @@ pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(wish.as_deref().unwrap_or(default)).map_err(|error| {
         Failure::usage(format!("RUST_LOG: {error}; give a level such as debug, or take the variable away"))
     })?;
-    let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    // As in `--help`: by NO_COLOR, CLICOLOR_FORCE, CLICOLOR, TERM, and whether it is a terminal.
+    let color = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && !no_color)
+        .with_writer(|| progress::Aside(io::stderr()))
+        .with_ansi(color)
         .with_target(verbose > 1)
         // It would be said with eprintln!, which panics when stderr is closed.
         .log_internal_errors(false);

@@ -11,12 +11,14 @@ mod demo;
 mod dispatch;
 mod encode;
 mod environment;
+mod examples;
 mod exit;
 mod handover;
 mod input;
 mod leaves;
 mod lines;
 mod log;
+mod man;
 mod network;
 mod node;
 mod output;
@@ -66,6 +68,8 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::Encode(args) => encode::run(&args),
+        Command::Completions(args) => man::completions(&args),
+        Command::Man(args) => man::man(&args),
     });
     exit::code(result)
 }

@@ -1,6 +1,6 @@
 //! Data on stdout, one JSON document a line.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, StdoutLock, Write};
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
@@ -8,6 +8,7 @@ use zeek_bridge::data::Value;
 use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::exit::Failure;
+use crate::progress::Aside;
 
 /// A JSON object whose members stand in the order in which they were added.
 #[derive(Debug)]
@@ -108,20 +109,39 @@ pub(crate) fn identity_json(identity: &PeerIdentity) -> Json {
     json!({"subject": identity.subject, "sans": sans, "sha256": identity.sha256_hex()})
 }
 
+/// How much waits to be written together.
+const TOGETHER: usize = 8 * 1024;
+
 /// Stdout for a command that does nothing else meanwhile.
-pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
+pub(crate) struct Output {
+    stdout: Aside<StdoutLock<'static>>,
+    /// Whole lines, so that a line of progress never stands in the middle of one.
+    lines: Vec<u8>,
+}
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Output(BufWriter::new(io::stdout().lock()))
+        Output { stdout: Aside(io::stdout().lock()), lines: Vec::new() }
     }
 
     pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
-        self.0.write_all(line).and_then(|()| self.0.write_all(b"\n")).map_err(|e| failure(&e))
+        self.lines.extend_from_slice(line);
+        self.lines.push(b'\n');
+        if self.lines.len() < TOGETHER { Ok(()) } else { self.flush() }
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        self.0.flush().map_err(|e| failure(&e))
+        let result = self.stdout.write_all(&self.lines).and_then(|()| self.stdout.flush());
+        // What could not be written is not tried again.
+        self.lines.clear();
+        self.lines.shrink_to(TOGETHER);
+        result.map_err(|error| failure(&error))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = self.flush();
     }
 }
 

@@ -1,6 +1,7 @@
 //! `publish`: says what stdin says.
 
 use std::future::Future;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::exit::{self, Failure};
 use crate::handover::{Handover, Progress};
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
+use crate::progress;
 use crate::signals::Signals;
 
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
@@ -91,6 +93,8 @@ impl Publisher<'_> {
     /// Publishes every line, and says how many could not be.
     async fn publish(&self, mut lines: mpsc::Receiver<Result<Vec<Line>, Failure>>) -> Result<u64, Failure> {
         let mut bad = 0u64;
+        // Whoever types the lines sees them.
+        let shown = (!io::stdin().is_terminal()).then(|| progress::Progress::new(None, "messages"));
         while let Some(lines) = lines.recv().await {
             for Line { number, text } in lines? {
                 let published = match text {
@@ -100,6 +104,9 @@ impl Publisher<'_> {
                 if let Err(error) = published {
                     exit::say(format_args!("line {number}: {error}; it is skipped"));
                     bad = bad.saturating_add(1);
+                }
+                if let Some(shown) = &shown {
+                    shown.inc(1);
                 }
             }
         }

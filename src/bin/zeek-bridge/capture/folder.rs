@@ -12,6 +12,7 @@ use super::table::Tally;
 use crate::conversation::{Conversation, Line, Side};
 use crate::exit::Failure;
 use crate::input;
+use crate::progress::Progress;
 
 /// How many bytes are read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -63,7 +64,11 @@ impl Meta {
 }
 
 /// Reads a recording, or all in a folder of them.
-pub(super) fn read(folder: &Path, report: &mut dyn Report) -> Result<Tally, Failure> {
+pub(super) fn read(
+    folder: &Path,
+    report: &mut dyn Report,
+    shown: Option<Progress>,
+) -> Result<Tally, Failure> {
     let mut recordings = Vec::new();
     if is_recording(folder) {
         recordings.push(folder.to_owned());
@@ -88,7 +93,7 @@ pub(super) fn read(folder: &Path, report: &mut dyn Report) -> Result<Tally, Fail
     for folder in recordings {
         tally.connections = tally.connections.saturating_add(1);
         tally.broker = tally.broker.saturating_add(1);
-        recording(&folder, tally.connections, &mut tally.errors, report)?;
+        recording(&folder, tally.connections, &mut tally.errors, report, shown.as_ref())?;
     }
     Ok(tally)
 }
@@ -97,7 +102,13 @@ pub(crate) fn is_recording(folder: &Path) -> bool {
     ["frames.jsonl", "connector.bin", "listener.bin"].iter().all(|name| folder.join(name).is_file())
 }
 
-fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Report) -> Result<(), Failure> {
+fn recording(
+    folder: &Path,
+    number: u64,
+    errors: &mut u64,
+    report: &mut dyn Report,
+    shown: Option<&Progress>,
+) -> Result<(), Failure> {
     let name =
         folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let meta = Meta::read(folder);
@@ -112,6 +123,9 @@ fn recording(folder: &Path, number: u64, errors: &mut u64, report: &mut dyn Repo
     lines(folder, &meta, &mut |line| {
         let bad = line.said.as_ref().map_or(true, |frame| frame.content.is_err());
         *errors = errors.saturating_add(bad.into());
+        if let Some(shown) = shown {
+            shown.inc(1);
+        }
         report.line(&about, &line)
     })?;
     report.end(&about)

@@ -27,6 +27,7 @@ use self::table::{Table, Tally};
 use crate::exit::{Failure, say};
 use crate::input::{self, Input};
 use crate::output::Output;
+use crate::progress::{self, Progress};
 
 /// How to tell what is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +46,14 @@ pub(crate) fn run(path: &Path, ports: &[u16], style: Style) -> Result<(), Failur
         if !ports.is_empty() {
             return Err(Failure::usage("--port is for captures: a recording does not tell ports"));
         }
-        let tally = with_report(style, |report| folder::read(path, report))?;
+        let shown = shows(style, path).then(|| Progress::new(None, "frames"));
+        let tally = with_report(style, |report| folder::read(path, report, shown))?;
         return judge(&tally);
     }
     let mut input = input::open(Some(path))?;
+    if shows(style, path) {
+        input = input.shown();
+    }
     let mut looked = BytesMut::new();
     while looked.len() < 4 && input.read_some(&mut looked)? > 0 {}
     if looked.starts_with(&[0x1f, 0x8b]) {
@@ -65,6 +70,11 @@ pub(crate) fn run(path: &Path, ports: &[u16], style: Style) -> Result<(), Failur
         )));
     }
     with_report(style, |report| capture(input, looked, ports, report))
+}
+
+/// Whether to show how far the reading is. Lines that come by are progress enough; connections are told of at their end.
+fn shows(style: Style, from: &Path) -> bool {
+    style != Style::Frames || progress::is_free(Some(from))
 }
 
 fn with_report<T>(

@@ -14,6 +14,7 @@ use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake};
 use super::matcher::{BYE, Matcher, sender};
 use crate::conversation::{Content, Frame, Frames, Line, Side};
 use crate::exit::{Exit, Failure};
+use crate::progress::Progress;
 
 /// Room for one read.
 const ROOM: usize = 64 * 1024;
@@ -98,8 +99,10 @@ impl Player {
     }
 
     async fn play_all(&mut self, lines: &mut mpsc::Receiver<Result<Line, Failure>>) -> Result<End, Failure> {
+        let shown = Progress::new(None, "frames");
         while let Some(line) = lines.recv().await {
             let line = line?;
+            shown.inc(1);
             if line.from == self.settings.side {
                 if let Some(end) = self.say(line).await? {
                     return Ok(end);

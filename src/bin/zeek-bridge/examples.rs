@@ -1,0 +1,242 @@
+//! The examples in `--help`.
+
+use clap::Command;
+
+use crate::exit;
+
+/// For each command the lines that its long help shows: what is done, in a comment, and how.
+const EXAMPLES: &[(&[&str], &str)] = &[
+    (
+        &["run"],
+        "
+  # Whether the configuration is right, and then the bridge by it
+  zeek-bridge check bridge.toml && zeek-bridge run bridge.toml
+  # A service of systemd
+  zeek-bridge run --print-unit | sudo tee /etc/systemd/system/zeek-bridge.service",
+    ),
+    (
+        &["status"],
+        "
+  # The bridge that is a service, or the user's own
+  zeek-bridge status
+  # One with a socket of its own; how many peers each link has
+  zeek-bridge status --config bridge.toml --json | jq '.links[] | {name, peers: (.peers | length)}'",
+    ),
+    (
+        &["demo"],
+        "
+  zeek-bridge demo
+  # Only whether each answer was Zeek's
+  zeek-bridge demo | jq -c 'select(.action) | [.node, .action, .agrees]'",
+    ),
+    (
+        &["check"],
+        "
+  zeek-bridge check bridge.toml",
+    ),
+    (
+        &["node"],
+        r#"
+  # With these variables, to an agent on this host
+  echo '{"Cluster::node": "worker-01"}' > values.json
+  zeek-bridge node --name worker-01 --values values.json \
+    --connect 127.0.0.1:2151 --tls off
+  # What the variables do not answer, a program does
+  zeek-bridge node --name worker-01 --exec ./answer.sh \
+    --connect zeek.example:2151 --cafile ca.pem --certificate node.pem --keyfile node.key
+  # As Zeek's Management framework starts its nodes
+  CLUSTER_NODE=worker-01 ZEEK_AGENT_PORT=2151/tcp zeek-bridge node --tls anonymous"#,
+    ),
+    (
+        &["dispatch"],
+        "
+  # Listen as an agent does, and ask the first node that says hello
+  zeek-bridge dispatch --listen 0.0.0.0:2151 --tls anonymous get_id_value Cluster::node
+  # Ask two nodes of a bridge or an agent that listens
+  zeek-bridge dispatch --connect 127.0.0.1:2151 --tls off --nodes worker-01,worker-02 \\
+    get_id_value Site::local_nets",
+    ),
+    (
+        &["probe"],
+        "
+  zeek-bridge probe zeek.example:9999
+  # With certificates, to get past mutual TLS; one line of JSON
+  zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --json zeek.example:9999",
+    ),
+    (
+        &["publish"],
+        r#"
+  # One event with a count
+  echo '{"event": "ping", "args": [{"@data-type": "count", "data": 7}]}' |
+    zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/ping
+  # What `tap` printed, again; nobody is waited for longer than 10 seconds
+  zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/again --timeout 10 < tap.jsonl"#,
+    ),
+    (
+        &["record"],
+        "
+  # Between an agent that listens at 2151 and nodes that connect to 2152
+  zeek-bridge record --listen 127.0.0.1:2152 --connect 127.0.0.1:2151 --tls off --out recordings
+  # For others to read; never more than 20 folders of some 64 MiB
+  zeek-bridge record --listen 127.0.0.1:2152 --connect 127.0.0.1:2151 --tls anonymous \\
+    --out recordings --redact --rotate 64MiB --keep 20",
+    ),
+    (
+        &["replay"],
+        "
+  # Be the recorded connector to an endpoint that listens
+  zeek-bridge replay recordings/20260101T000000Z-0001 --connect 127.0.0.1:2151 --tls off
+  # Be the recorded listener, and pass over what differs by nature
+  zeek-bridge replay recordings/20260101T000000Z-0001 --listen 127.0.0.1:2151 --tls off \\
+    --ignore '*.args[0][2]' --json",
+    ),
+    (
+        &["decode"],
+        "
+  # Each connection of a capture in a table, and each frame in a line
+  zeek-bridge decode --summary peering.pcap
+  zeek-bridge decode peering.pcap | jq 'select(.envelope.event)'
+  # Live, where Broker::disable_ssl=T
+  sudo tcpdump -i lo -U -w - port 9999 | zeek-bridge decode -
+  # One value
+  echo 020000000000000005 | zeek-bridge decode --value",
+    ),
+    (
+        &["encode"],
+        r#"
+  echo '{"@data-type": "count", "data": 5}' | zeek-bridge encode --value"#,
+    ),
+    (
+        &["bench", "relay"],
+        "
+  # A bridge of this program's, with ten subscribers
+  zeek-bridge bench relay --peers 10 --duration 10
+  # A relay that runs already, and what it takes of the machine
+  zeek-bridge bench relay --publish-to 127.0.0.1:9999 --tls off --count 1000000 --pid 4711",
+    ),
+    (
+        &["completions"],
+        "
+  zeek-bridge completions bash > ~/.local/share/bash-completion/completions/zeek-bridge
+  zeek-bridge completions zsh > /usr/local/share/zsh/site-functions/_zeek-bridge
+  zeek-bridge completions fish > ~/.config/fish/completions/zeek-bridge.fish",
+    ),
+    (
+        &["man"],
+        "
+  zeek-bridge man --out ~/.local/share/man/man1
+  man zeek-bridge-node",
+    ),
+];
+
+/// What the program as a whole shows.
+const PROGRAM: &str = "
+  # What is there, and how to reach it
+  zeek-bridge probe 127.0.0.1:9999
+  # All about one command
+  zeek-bridge help node
+
+Environment:
+  CLUSTER_NODE            the name of a node, unless --name says it
+  ZEEK_AGENT_ADDR, ZEEK_AGENT_PORT
+                          where a node connects and `dispatch` listens, unless --connect or --listen says it
+  ZEEK_BRIDGE_PASSPHRASE  the passphrase of a private key";
+
+/// Adds them, in front of what stands at the end of each help.
+pub(crate) fn add(command: Command) -> Command {
+    let command = add_to(command, &[], PROGRAM);
+    EXAMPLES.iter().fold(command, |command, (path, text)| add_to(command, path, text))
+}
+
+fn add_to(command: Command, path: &[&str], text: &str) -> Command {
+    match path.split_first() {
+        Some((name, rest)) => command.mut_subcommand(name, |command| add_to(command, rest, text)),
+        None => command.after_long_help(format!("Examples:{text}\n\n{}", exit::HELP)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::args::Cli;
+
+    /// Those that have examples elsewhere, or are but a name for others.
+    const WITHOUT: [&str; 2] = ["tap", "bench"];
+
+    /// Every command with all its names in front.
+    fn commands() -> Vec<(String, Command)> {
+        fn below(name: &str, command: &Command, all: &mut Vec<(String, Command)>) {
+            for sub in command.get_subcommands() {
+                let name = format!("{name} {}", sub.get_name());
+                below(&name, sub, all);
+                all.push((name, sub.clone()));
+            }
+        }
+        let mut all = Vec::new();
+        below("zeek-bridge", &add(Cli::command()), &mut all);
+        all
+    }
+
+    /// The lines of a help's examples, those that go on in the next one put together.
+    fn examples(command: &Command) -> Vec<String> {
+        let help = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
+        let help = help.unwrap_or_default();
+        let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
+        let block: Vec<&str> = lines.take_while(|line| line.starts_with("  ")).collect();
+        block.join("\n").replace("\\\n", " ").replace("|\n", "| ").lines().map(str::to_owned).collect()
+    }
+
+    /// The words of each command of a line, as a shell takes them apart.
+    fn words(line: &str) -> Vec<Vec<String>> {
+        let mut commands = vec![Vec::new()];
+        let (mut word, mut quoted, mut any) = (String::new(), false, false);
+        for letter in line.chars().chain([' ']) {
+            match letter {
+                '\'' => (quoted, any) = (!quoted, true),
+                _ if quoted => word.push(letter),
+                '|' | '&' | '<' | '>' | ' ' => {
+                    if any || !word.is_empty() {
+                        commands.last_mut().unwrap().push(std::mem::take(&mut word));
+                        any = false;
+                    }
+                    if letter != ' ' {
+                        commands.push(Vec::new());
+                    }
+                }
+                '"' | '$' | '`' | '\\' | ';' => panic!("{letter:?} is not understood here: {line}"),
+                _ => word.push(letter),
+            }
+        }
+        assert!(!quoted, "{line}");
+        commands
+    }
+
+    #[test]
+    fn every_command_has_examples_and_each_is_understood() {
+        for (name, command) in commands() {
+            let mut own = 0;
+            let lines = examples(&command);
+            for line in lines.iter().map(|line| line.trim()).filter(|line| !line.starts_with('#')) {
+                for words in words(line) {
+                    let Some(at) = words.iter().position(|word| word == "zeek-bridge") else { continue };
+                    if let Err(error) = add(Cli::command()).try_get_matches_from(&words[at..])
+                        // As the environment in front of it says where the agent is.
+                        && !(at > 0 && error.kind() == clap::error::ErrorKind::MissingRequiredArgument)
+                    {
+                        panic!("{line}\n{error}");
+                    }
+                    own += u32::from(words[at..].join(" ").starts_with(&name));
+                }
+            }
+            let without = WITHOUT.iter().any(|without| name == format!("zeek-bridge {without}"));
+            assert!(own > 0 || without, "{name} has no example of its own: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_taken_apart_as_by_a_shell() {
+        assert_eq!(words("a 'b c'>d | e ''"), [vec!["a", "b c"], vec!["d"], vec!["e", ""]]);
+    }
+}

@@ -1,0 +1,165 @@
+//! `man` and `completions`: what a shell and its user are given about the command line, by the command line itself.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command, CommandFactory};
+use clap_complete::Shell;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+use crate::args::Cli;
+use crate::examples;
+use crate::exit::{Failure, say};
+use crate::output::Output;
+
+const NAME: &str = "zeek-bridge";
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell to be taught
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Where to put the pages, such as ~/.local/share/man/man1; is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command(), NAME, &mut script);
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if args.shell == Shell::Bash {
+        // It calls the state behind a name with a hyphen by two names (clap-rs/clap#6421).
+        script = script.replace("zeek__subcmd__bridge", "zeek__bridge");
+    }
+    let mut output = Output::new();
+    output.line(script.trim_end().as_bytes()).and_then(|()| output.flush())
+}
+
+pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
+    let out = &args.out;
+    let failed = |path: &Path, error| {
+        Failure::failed(format!(
+            "cannot write {}: {error}; give --out a folder that can be written to",
+            path.display()
+        ))
+    };
+    fs::create_dir_all(out).map_err(|error| failed(out, error))?;
+    let mut command = command().disable_help_subcommand(true);
+    command.build();
+    let source = format!("{NAME} {}", command.get_version().unwrap_or_default());
+    let mut count = 0u64;
+    for command in all(&command) {
+        let page = Man::new(command.clone()).source(source.clone()).manual("zeek-bridge");
+        let path = out.join(page.get_filename());
+        fs::write(&path, text(&page, &command)).map_err(|error| failed(&path, error))?;
+        count = count.saturating_add(1);
+    }
+    say(format_args!("{count} pages written to {}; `man zeek-bridge` is the first", out.display()));
+    Ok(())
+}
+
+/// As `--help` tells it, whatever the environment says.
+fn command() -> Command {
+    examples::add(Cli::command())
+}
+
+/// A command and all below it.
+fn all(command: &Command) -> Vec<Command> {
+    let below = command.get_subcommands().filter(|command| !command.is_hide_set());
+    std::iter::once(command.clone()).chain(below.flat_map(all)).collect()
+}
+
+fn text(page: &Man, command: &Command) -> Vec<u8> {
+    let mut text = Vec::new();
+    // To memory, which does not fail.
+    let _ = render(page, command, &mut text);
+    text
+}
+
+fn render(page: &Man, command: &Command, to: &mut Vec<u8>) -> io::Result<()> {
+    page.render_title(to)?;
+    page.render_name_section(to)?;
+    page.render_synopsis_section(to)?;
+    page.render_description_section(to)?;
+    page.render_options_section(to)?;
+    if command.has_subcommands() {
+        page.render_subcommands_section(to)?;
+    }
+    if let Some(end) = command.get_after_long_help().or(command.get_after_help()) {
+        sections(&end.to_string()).to_writer(to)?;
+    }
+    let mut see = Roff::new();
+    see.control("SH", ["SEE ALSO"]);
+    let name = command.get_display_name().unwrap_or(NAME);
+    let others: Vec<String> = match name.rsplit_once('-') {
+        Some((above, _)) if name != NAME => vec![format!("{above}(1)")],
+        _ => {
+            let mut below: Vec<&Command> = command.get_subcommands().collect();
+            below.sort_by_key(|sub| sub.get_display_order());
+            below.iter().map(|sub| format!("{NAME}-{}(1)", sub.get_name())).collect()
+        }
+    };
+    see.text([roman(others.join(", "))]);
+    see.to_writer(to)
+}
+
+/// What stands at the end of a help: each `Heading:` with indented lines below is a section of its own.
+fn sections(end: &str) -> Roff {
+    let mut roff = Roff::new();
+    for block in end.split("\n\n") {
+        let (first, rest) = block.split_once('\n').unwrap_or((block, ""));
+        match first.strip_suffix(':') {
+            Some(heading) if rest.starts_with("  ") => {
+                let heading = if heading == "Exit codes" { "EXIT STATUS" } else { heading };
+                roff.control("SH", [heading.to_uppercase().as_str()]);
+                roff.control("nf", []);
+                for line in rest.lines() {
+                    roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
+                }
+                roff.control("fi", []);
+            }
+            _ => {
+                roff.control("SH", ["NOTES"]);
+                for line in block.lines() {
+                    roff.text([roman(line)]);
+                }
+            }
+        }
+    }
+    roff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heading_with_indented_lines_is_a_section() {
+        let text =
+            sections("Examples:\n  # one\n  a\n    b\n\nExit codes:\n  0  well\n\nAll: else.").to_roff();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.starts_with(".ie") && !line.starts_with(".el")).collect();
+        let expected = [
+            ".SH EXAMPLES",
+            ".nf",
+            "# one",
+            "a",
+            "  b",
+            ".fi",
+            ".SH \"EXIT STATUS\"",
+            ".nf",
+            "0  well",
+            ".fi",
+            ".SH NOTES",
+            "All: else.",
+        ];
+        assert_eq!(lines, expected);
+    }
+}

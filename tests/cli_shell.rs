@@ -1,0 +1,286 @@
+//! What the program is to a shell and a terminal: completions, manual pages, colors, lines of progress.
+
+#![cfg(all(feature = "cli", unix))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "test code"
+)]
+
+#[path = "common/program.rs"]
+mod program;
+#[path = "common/terminal.rs"]
+mod terminal;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use program::{Program, command};
+use terminal::Terminal;
+
+/// Whether there is such a program on this machine; says so if not.
+fn there_is(name: &str, try_it: &str) -> bool {
+    let there =
+        Command::new(name).args(try_it.split(' ')).output().is_ok_and(|output| output.status.success());
+    if !there {
+        println!("SKIPPED: there is no {name} here");
+    }
+    there
+}
+
+/// What the program prints to teach that shell.
+fn completions(shell: &str) -> String {
+    let end = Program::run(&format!("completions {shell}"), "");
+    assert_eq!((end.code, &*end.stderr), (Some(0), ""));
+    end.stdout.join("\n")
+}
+
+/// What a shell prints that has sourced the completions first.
+fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("completions");
+    fs::write(&file, completions(shell)).unwrap();
+    let script = script.replace("FILE", file.to_str().unwrap());
+    let output = Command::new(shell).args(options).args(["-c", &script]).env("HOME", folder.path()).output();
+    let Output { status, stdout, stderr } = output.unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
+    String::from_utf8(stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes() {
+    if !there_is("bash", "-c true") {
+        return;
+    }
+    // As bash does when TAB is hit behind the last of these words.
+    let complete = r#"
+        source FILE
+        function_of() { local words=($(complete -p zeek-bridge)); while [ "${words[0]}" != -F ]; do words=("${words[@]:1}"); done; echo "${words[1]}"; }
+        tab() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); "$(function_of)" "$1" "${!#}" "${@: -2:1}"; echo "${COMPREPLY[@]}"; }
+        tab zeek-bridge re
+        tab zeek-bridge node --na
+        tab zeek-bridge node --tls ""
+        tab zeek-bridge bench relay --round
+        tab zeek-bridge completions f
+        tab zeek-bridge nothing
+    "#;
+    let completed = in_shell("bash", &["--norc"], complete);
+    assert_eq!(completed, ["record replay", "--name", "off anonymous mutual", "--round-trips", "fish", ""]);
+}
+
+#[test]
+fn zsh_takes_the_completions_up() {
+    if !there_is("zsh", "-fc true") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("_zeek-bridge"), completions("zsh")).unwrap();
+    // As it is installed: a file in a folder of fpath. Loading it parses all of it.
+    let script = "fpath=($0 $fpath); autoload -Uz compinit; compinit -D -u; echo ${_comps[zeek-bridge]}; \
+                  autoload +X -Uz _zeek-bridge && echo ${(k)functions[_zeek-bridge]} ${#functions[_zeek-bridge]}";
+    let output = Command::new("zsh").args(["-fc", script]).arg(folder.path()).output().unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert!(output.status.success() && lines.len() == 2 && lines[0] == "_zeek-bridge", "{stdout} {stderr}");
+    assert!(lines[1].split(' ').next_back().unwrap().parse::<u32>().unwrap() > 10_000, "{stdout} {stderr}");
+}
+
+#[test]
+fn fish_completes() {
+    if !there_is("fish", "-c true") {
+        return;
+    }
+    let script = "source FILE; complete -C 'zeek-bridge re'; complete -C 'zeek-bridge node --na'; \
+                  complete -C 'zeek-bridge node --tls mu'";
+    let completed = in_shell("fish", &["--no-config"], script);
+    let words: Vec<&str> = completed.iter().map(|line| line.split('\t').next().unwrap()).collect();
+    assert_eq!(words, ["record", "replay", "--name", "mutual"]);
+}
+
+#[test]
+fn a_shell_that_is_not_known_is_named_with_those_that_are() {
+    Program::run("completions tcsh", "").fails(2, &["tcsh", "bash", "zsh", "fish"]);
+}
+
+#[test]
+fn there_is_a_page_for_each_command_and_all_are_well_formed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("share/man/man1");
+    let end = Program::with([Path::new("man"), Path::new("--out"), &out]).end();
+    assert_eq!((end.code, end.stdout.len()), (Some(0), 0), "{end:?}");
+    let pages: Vec<String> =
+        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    end.has_said(&[&format!("{} pages", pages.len())]);
+
+    // The commands as --help lists them.
+    let help = Program::run("--help", "").stdout;
+    let listed =
+        help.iter().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = listed
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands.iter().map(|name| format!("-{name}")).chain(["".into(), "-bench-relay".into()]) {
+        assert!(pages.contains(&format!("zeek-bridge{command}.1")), "{command}: {pages:?}");
+    }
+    for page in &pages {
+        let text = fs::read_to_string(out.join(page)).unwrap();
+        let name = page.strip_suffix(".1").unwrap();
+        assert!(text.contains(&format!("\n.TH {name} 1 ")), "{page}: {text}");
+        for heading in [".SH NAME\n", ".SH SYNOPSIS\n", ".SH \"EXIT STATUS\"\n"] {
+            assert!(text.contains(heading), "{page} has no {heading}");
+        }
+    }
+    let node = fs::read_to_string(out.join("zeek-bridge-node.1")).unwrap();
+    assert!(node.contains("CLUSTER_NODE") && node.contains(".SH EXAMPLES\n"), "{node}");
+
+    if there_is("groff", "--version") {
+        for page in &pages {
+            let output = Command::new("groff").args(["-man", "-ww", "-Tutf8"]).arg(out.join(page)).output();
+            let Output { status, stdout, stderr } = output.unwrap();
+            let stderr = String::from_utf8(stderr).unwrap();
+            assert!(status.success() && !stdout.is_empty() && stderr.is_empty(), "{page}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn pages_that_cannot_be_written_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let end = Program::with([Path::new("man"), Path::new("--out"), &file]).end();
+    end.fails(1, &["cannot write", file.to_str().unwrap(), "--out"]);
+}
+
+const ESCAPE: char = '\u{1b}';
+
+#[test]
+fn colors_are_for_terminals_and_for_those_who_want_them() {
+    // What the environment says, and whether there are colors then: in a pipe, on a terminal.
+    type Case = (&'static [(&'static str, &'static str)], bool, bool);
+    let cases: [Case; 7] = [
+        (&[], false, true),
+        (&[("NO_COLOR", "1")], false, false),
+        (&[("NO_COLOR", "")], false, true),
+        (&[("CLICOLOR", "0")], false, false),
+        (&[("TERM", "dumb")], false, false),
+        (&[("CLICOLOR_FORCE", "1")], true, true),
+        (&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], false, false),
+    ];
+    let mut tap = Program::start("tap --topic t --tls off --listen 127.0.0.1:0");
+    let publish = format!("publish -v --topic t --tls off --connect {}", tap.address());
+    for (environment, in_pipe, on_terminal) in cases {
+        let run = |args: &str| {
+            let mut command = command(args.split_whitespace());
+            for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+                command.env_remove(name);
+            }
+            command.env("TERM", "xterm").envs(environment.iter().copied());
+            command
+        };
+        let help = Program::spawn(run("--help")).end();
+        assert_eq!(help.stdout.join("\n").contains(ESCAPE), in_pipe, "{environment:?}");
+        let log = Program::spawn(run(&publish)).end();
+        log.has_said(&["INFO"]);
+        assert_eq!(log.stderr.contains(ESCAPE), in_pipe, "{environment:?}: {log:?}");
+
+        let terminal = Terminal::new();
+        let mut child = run("--help").stdout(terminal.end()).spawn().unwrap();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(terminal.all().contains(ESCAPE), on_terminal, "{environment:?}");
+    }
+}
+
+/// A capture of any length: its first bytes, and packets that may come as often as one likes.
+fn capture() -> (Vec<u8>, Vec<u8>) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/dispatch.pcap");
+    let bytes = fs::read(path).unwrap();
+    let (head, packets) = bytes.split_at(24);
+    (head.to_vec(), packets.to_vec())
+}
+
+/// Gives a program more and more to read until the terminal has these words, and then the end.
+fn feed(mut command: Command, head: &[u8], more: &[u8], words: &str) -> (Option<i32>, String) {
+    let mut terminal = Terminal::new();
+    let mut child = command
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(terminal.end())
+        .spawn()
+        .unwrap();
+    // The command has the other end of the terminal, too.
+    drop(command);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(head).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !terminal.has(words) {
+        assert!(Instant::now() < deadline, "not shown: {words}");
+        stdin.write_all(more).unwrap();
+    }
+    drop(stdin);
+    let code = child.wait().unwrap().code();
+    (code, terminal.all())
+}
+
+/// That the line is taken away at the end, with whatever was shown of it.
+fn is_gone(text: &str, words: &str) {
+    let behind = text.rsplit_once(words).unwrap().1;
+    let (cleared, _) = behind.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("not cleared: {text:?}"));
+    assert!(!cleared.contains('\n'), "{text:?}");
+}
+
+#[test]
+fn a_long_capture_is_read_with_a_line_of_progress() {
+    let (head, packets) = capture();
+    let (code, text) = feed(command(["decode", "-"]), &head, &packets, "iB/s");
+    assert_eq!(code, Some(0), "{text:?}");
+    is_gone(&text, "iB/s");
+}
+
+#[test]
+fn long_conversions_show_progress_and_what_is_said_meanwhile_stands_alone() {
+    let lines = "020000000000000005\n".repeat(1000);
+    let (code, text) = feed(command(["decode", "--value"]), b"what\n", lines.as_bytes(), "iB/s");
+    assert_eq!(code, Some(1));
+    is_gone(&text, "iB/s");
+    let last = text.lines().next_back().unwrap();
+    assert!(last.contains("error: 1 of ") && last.ends_with("lines could not be decoded"), "{text:?}");
+}
+
+#[test]
+fn what_is_short_or_goes_nowhere_near_a_terminal_shows_none() {
+    let (head, packets) = capture();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), [&*head, &*packets].concat()).unwrap();
+    let terminal = Terminal::new();
+    let mut decode = command([Path::new("decode"), file.path()]);
+    let mut child = decode.env("TERM", "xterm").stdout(Stdio::null()).stderr(terminal.end()).spawn().unwrap();
+    drop(decode);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(terminal.all(), "");
+}
+
+#[test]
+fn a_long_publishing_shows_how_many_messages() {
+    let mut hearer = command("tap --topic /shell --tls off --listen 127.0.0.1:0".split(' '));
+    hearer.stdout(Stdio::null());
+    let mut hearer = Program::spawn(hearer);
+    let address = hearer.address();
+    let args = ["publish", "--topic", "/shell", "--tls", "off", "--connect", &address];
+    let line = "{\"event\":\"e\"}\n".repeat(100);
+    let (code, text) = feed(command(args), b"", line.as_bytes(), "messages");
+    assert_eq!(code, Some(0), "{text:?}");
+    is_gone(&text, "messages");
+}

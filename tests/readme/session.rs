@@ -1,0 +1,130 @@
+//! A bash that is given one command after the other.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use crate::rules;
+
+/// Only there so that a fault does not make the tests hang.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Stands behind what a command has printed, with its exit code.
+const MARK: &str = "that was all, with code ";
+
+pub(crate) struct Session {
+    bash: Child,
+    stdin: ChildStdin,
+    printed: Receiver<String>,
+    home: tempfile::TempDir,
+    /// Whether something was started that goes on.
+    pub(crate) in_background: bool,
+    address: String,
+}
+
+/// A page's words with its loopback address replaced, so that nobody's ports are in the way.
+pub(crate) fn at(text: &str, address: &str) -> String {
+    text.replace("127.0.0.1", address).replace("0.0.0.0", address)
+}
+
+impl Session {
+    /// In a home of its own, with what is put into a folder in it, and for a loopback address of its own.
+    pub(crate) fn start(furnish: impl Fn(&Path, &str)) -> Self {
+        static SESSIONS: AtomicU16 = AtomicU16::new(1);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let number = SESSIONS.fetch_add(1, Ordering::SeqCst);
+        let address = format!("127.{}.{high}.{low}", 1 + number % 250);
+        let home = tempfile::tempdir().unwrap();
+        let (work, runtime) = (home.path().join("zeek-bridge"), home.path().join("run"));
+        std::fs::create_dir(&work).unwrap();
+        std::fs::create_dir(&runtime).unwrap();
+        furnish(&work, &address);
+        let program = Path::new(env!("CARGO_BIN_EXE_zeek-bridge")).parent().unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths([program.to_owned()].into_iter().chain(std::env::split_paths(&path)));
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "--noprofile"])
+            .current_dir(&work)
+            .env("PATH", path.unwrap())
+            .env("HOME", home.path());
+        bash.env("XDG_RUNTIME_DIR", &runtime).env("NO_COLOR", "1").env("LC_ALL", "C");
+        for name in ["RUST_LOG", "CLUSTER_NODE", "ZEEK_AGENT_ADDR", "ZEEK_AGENT_PORT", "BASH_ENV"] {
+            bash.env_remove(name);
+        }
+        bash.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone().unwrap()).stderr(writer);
+        let mut child = bash.spawn().unwrap();
+        // It holds the pipe open, too.
+        drop(bash);
+        let (sender, printed) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(reader).lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        let stdin = child.stdin.take().unwrap();
+        Session { bash: child, stdin, printed, home, in_background: false, address }
+    }
+
+    /// A line as it is compared, with this session's folders where the page has those of somebody.
+    pub(crate) fn comparable(&self, line: &str) -> String {
+        let home = self.home.path().to_str().unwrap();
+        let line = line.replace(&format!("{home}/run/"), "/run/user/1000/").replace(home, "/home/me");
+        rules::comparable(&line)
+    }
+
+    /// Runs a command. Gives what is printed until it has ended, and as much as is shown has come; and its exit code.
+    pub(crate) fn run(&mut self, command: &str, shown: &[String]) -> Result<(Vec<String>, i32), String> {
+        self.in_background |= command.ends_with('&');
+        let any = shown.iter().any(|line| line == "...");
+        assert!(!(any && self.in_background), "what comes in any order cannot be left out: {command}");
+        let command = at(command, &self.address);
+        writeln!(self.stdin, "{{ {command}\n}} </dev/null; echo '{MARK}'$?").unwrap();
+        let (mut lines, mut code) = (Vec::new(), None);
+        while code.is_none() || (self.in_background && lines.len() < shown.len()) {
+            let Ok(line) = self.printed.recv_timeout(LIMIT) else {
+                return Err(format!("does not print {shown:#?}, but {lines:#?}"));
+            };
+            match line.strip_prefix(MARK) {
+                Some(number) => code = Some(number.parse().unwrap()),
+                None => lines.push(line),
+            }
+        }
+        Ok((lines, code.unwrap()))
+    }
+
+    /// Ends what still runs. Gives what was printed before, and not taken.
+    pub(crate) fn end(mut self) -> Vec<String> {
+        writeln!(self.stdin, "echo '{MARK}'; kill $(jobs -p) 2>/dev/null; wait; exit").unwrap();
+        let mut lines = Vec::new();
+        loop {
+            match self.printed.recv_timeout(LIMIT) {
+                Ok(line) if line == MARK => break,
+                Ok(line) => lines.push(line),
+                Err(error) => panic!("the shell is gone: {error}; {lines:?}"),
+            }
+        }
+        // Its output ends with all that it had started.
+        while self.printed.recv_timeout(LIMIT).is_ok() {}
+        assert!(self.bash.wait().unwrap().success());
+        lines
+    }
+}
+
+/// A test that failed leaves nothing running.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if matches!(self.bash.try_wait(), Ok(None)) {
+            // With all that it has started.
+            let group = format!("-{}", self.bash.id());
+            let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).status();
+            let _ = self.bash.wait();
+        }
+    }
+}
