@@ -7,6 +7,8 @@ use zeek_bridge::endpoint::LinkError;
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::FrameError;
 
+use crate::stderr::Stderr;
+
 /// What `--help` says about the exit codes.
 pub(crate) const HELP: &str = "\
 Exit codes:
@@ -113,7 +115,8 @@ pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
 
 /// A line on stderr. That nobody may be listening there is no reason to end.
 pub(crate) fn say(words: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+    // In one go, so that no other line comes between.
+    let _ = Stderr.write_all(format!("{words}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use zeek_bridge::bridge::config::LogFormat;
 
 use crate::exit::Failure;
+use crate::stderr::Stderr;
 
 /// Starts the log: warnings by default, more with each `-v`; RUST_LOG has the last word.
 pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
@@ -23,7 +24,7 @@ pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
     let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| Stderr)
         .with_ansi(io::stderr().is_terminal() && !no_color)
         .with_target(verbose > 1)
         // It would be said with eprintln!, which panics when stderr is closed.

@@ -1,18 +1,29 @@
-//! `tap`: prints what peers say.
+//! `tap`: shows what peers say.
 
+mod cut;
+mod filter;
+mod json;
+mod options;
+mod rates;
+mod said;
+mod screen;
+mod show;
+mod stats;
+mod table;
+mod text;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
-use zeek_bridge::data::Value;
-use zeek_bridge::endpoint::{EndpointConfig, Message, QueueLimits, Subscriber};
-use zeek_bridge::wire::DecodeError;
-use zeek_bridge::zeek::{self, Event};
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig, QueueLimits, Status, Subscriber};
 
-use crate::args::TapArgs;
+pub(crate) use self::options::{TapArgs, help};
+use self::show::Show;
 use crate::background::BackgroundOutput;
 use crate::exit::{Exit, Failure};
 use crate::network::{self, Network, Persistence};
-use crate::output::{Object, identity_json, text};
 use crate::signals::Signals;
 
 /// How long the rest may take when we were asked to end.
@@ -30,16 +41,21 @@ enum End {
 
 pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    let mut show = Show::new(&args)?;
+    // Without a first attempt that has to succeed, there may never be a peer.
+    let may_have_none = args.network.place.listen.is_some();
+    let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
     let network = Network::new(args.network)?;
     let config = EndpointConfig { subscriber_queue: WAITING, ..EndpointConfig::default() };
     let endpoint = network::endpoint_with(config)?;
+    let had_peer = had_peer(&endpoint);
     let mut messages = endpoint.subscribe(args.topics.into_iter().map(|topic| topic.0)).await;
     let output = BackgroundOutput::start();
-    let (mut started, mut progress) = (false, Progress::default());
+    let mut progress = Progress::default();
     let tap = async {
-        network.start(&endpoint, Persistence::FirstMustSucceed).await?;
-        started = true;
-        print(&mut messages, &output, args.identity, args.count, &mut progress).await;
+        network.start(&endpoint, persistence).await?;
+        show.start(&endpoint, &output).await;
+        print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress).await;
         Ok(End::Complete)
     };
     let end = tokio::select! {
@@ -48,17 +64,21 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
         () = after(args.timeout.map(|timeout| timeout.0)) => Ok(End::Timeout),
         () = signals.next() => Ok(End::Interrupted),
     };
-    let dropped = endpoint.stats().dropped;
+    let (dropped, peers) = (endpoint.stats().dropped, endpoint.peers().len());
     network::leave(&endpoint, &mut signals).await;
     let mut patience = Duration::MAX;
     if !matches!(end, Ok(End::Complete)) {
         patience = LAST_LINES;
         // What came before the end is still printed. The endpoint is shut down, so nothing more comes.
-        let _ = timeout(LAST_LINES, print(&mut messages, &output, args.identity, args.count, &mut progress))
-            .await;
+        let rest = print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress);
+        let _ = timeout(LAST_LINES, rest).await;
     }
-    let Progress { taken, printed } = progress;
-    let mut left = taken.saturating_sub(printed);
+    // Not if there was nothing to count.
+    if end.is_ok() {
+        let _ = timeout(patience, show.finish(peers, &output)).await;
+    }
+    let Progress { taken, done, printed } = progress;
+    let mut left = taken.saturating_sub(done);
     if args.count != Some(printed) {
         left = left.saturating_add(messages.waiting().try_into().unwrap_or(u64::MAX));
     }
@@ -67,10 +87,14 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     if let Err(Failure::StdoutClosed) = written.result {
         return Err(Failure::StdoutClosed);
     }
-    let lost = lost(dropped, left.saturating_add(written.unwritten));
+    let counts = show.counts();
+    let unwritten = if counts { 0 } else { written.unwritten };
+    let lost = lost(dropped, left.saturating_add(unwritten), counts);
     let missing = args.count.map(|count| format!("{printed} of {count} messages came"));
     let ended = match (end, missing) {
-        (End::Timeout, _) if !started => Err(Failure::timeout("timeout: no peering yet")),
+        (End::Timeout, _) if !may_have_none && !had_peer.load(Ordering::Relaxed) => {
+            Err(Failure::timeout("timeout: no peering yet"))
+        }
         (End::Timeout, Some(missing)) if args.count != Some(printed) => {
             Err(Failure::timeout(format!("timeout: {missing}")))
         }
@@ -94,25 +118,29 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     if words.is_empty() { Ok(()) } else { Err(Failure::Error(exit, words.join("; "))) }
 }
 
-/// What is to be said of messages that came and were not printed.
-fn lost(dropped: u64, unwritten: u64) -> Option<String> {
+/// What is to be said of messages that came and were not printed, or not counted.
+fn lost(dropped: u64, left: u64, counts: bool) -> Option<String> {
+    let (dropped_why, mend, left_how) = if counts {
+        ("counted: they came faster than they could be counted", "hear fewer topics", "not counted")
+    } else {
+        (
+            "printed: they came faster than they could be written to stdout",
+            "write to a faster disk, terminal or program, or hear fewer topics",
+            "not, or not wholly, written to stdout",
+        )
+    };
     let dropped = (dropped > 0).then(|| {
         format!(
-            "{dropped} messages came and were not printed: they came faster than they could be written to stdout, and \
-             no more than {} messages or {} MiB wait for that; write to a faster disk, terminal or program, or hear \
-             fewer topics",
+            "{dropped} messages came and were not {dropped_why}, and no more than {} messages or {} MiB wait for \
+             that; {mend}",
             WAITING.messages,
             WAITING.bytes >> 20
         )
     });
-    let unwritten = (unwritten > 0).then(|| {
-        format!(
-            "{unwritten} messages came last and were not, or not wholly, written to stdout before the end"
-        )
-    });
-    match (dropped, unwritten) {
-        (Some(dropped), Some(unwritten)) => Some(format!("{dropped}; {unwritten}")),
-        (dropped, unwritten) => dropped.or(unwritten),
+    let left = (left > 0).then(|| format!("{left} messages came last and were {left_how} before the end"));
+    match (dropped, left) {
+        (Some(dropped), Some(left)) => Some(format!("{dropped}; {left}")),
+        (dropped, left) => dropped.or(left),
     }
 }
 
@@ -123,10 +151,27 @@ async fn after(timeout: Option<Duration>) {
     }
 }
 
-/// How many messages were taken from the endpoint, and how many of them handed on to be written.
+/// Whether the endpoint has or had a peer.
+fn had_peer(endpoint: &Endpoint) -> Arc<AtomicBool> {
+    let had_peer = Arc::new(AtomicBool::new(false));
+    let (told, mut status) = (had_peer.clone(), endpoint.status());
+    tokio::spawn(async move {
+        while let Some(status) = status.recv().await {
+            if matches!(status, Status::PeerAdded { .. }) {
+                told.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    });
+    had_peer
+}
+
+/// How many messages were taken from the endpoint, how many of them are done with, and how many of these fitted and
+/// were handed on to be written.
 #[derive(Default)]
 struct Progress {
     taken: u64,
+    done: u64,
     printed: u64,
 }
 
@@ -134,44 +179,27 @@ struct Progress {
 async fn print(
     messages: &mut Subscriber,
     output: &BackgroundOutput,
-    identity: bool,
+    endpoint: &Endpoint,
+    show: &mut Show,
     count: Option<u64>,
     progress: &mut Progress,
 ) {
     while count != Some(progress.printed) {
-        let Some(message) = messages.recv().await else { return };
+        let message = tokio::select! {
+            biased;
+            turn = show.turn() => {
+                show.take(turn, endpoint, output).await;
+                continue;
+            }
+            message = messages.recv() => message,
+        };
+        let Some(message) = message else { return };
         progress.taken = progress.taken.saturating_add(1);
-        match object(&message, identity) {
-            Ok(object) => output.line(object).await,
-            Err(error) => tracing::error!("a message could not be read: {error}"),
-        }
-        progress.printed = progress.printed.saturating_add(1);
+        let fitted = show.message(&message, output).await.unwrap_or_else(|error| {
+            tracing::error!("a message could not be read: {error}");
+            true
+        });
+        progress.done = progress.done.saturating_add(1);
+        progress.printed = progress.printed.saturating_add(fitted.into());
     }
-}
-
-/// A Zeek event by its parts; anything else as the value that it is.
-fn object(message: &Message, identity: bool) -> Result<Object, DecodeError> {
-    let mut object = Object::new().with("peer", message.peer().to_string());
-    if identity {
-        object = object.with("identity", message.identity().map(identity_json));
-    }
-    let object = object.with("topic", text(message.topic().as_bytes()));
-    let value = message.value()?;
-    if !matches!(value, Value::Vector(_)) {
-        return Ok(object.with_value("value", &value));
-    }
-    Ok(match zeek::Message::from_value(value) {
-        Ok(zeek::Message::Event(event)) => parts(object, &event),
-        // Read once more, which is cheaper than a copy of every event.
-        _ => object.with_value("value", &message.value()?),
-    })
-}
-
-fn parts(object: Object, event: &Event) -> Object {
-    let object = object.with("event", event.name.as_str()).with_values("args", &event.args);
-    let Some(metadata) = &event.metadata else { return object.with("metadata", None::<u64>) };
-    let entry =
-        |(id, value): &(u64, Value)| Object::new().with("id", *id).with_value("value", value).into_line();
-    let entries = metadata.iter().map(entry).collect::<Vec<_>>().join(&b',');
-    object.with_bytes("metadata", &[b"[", entries.as_slice(), b"]"].concat())
 }
