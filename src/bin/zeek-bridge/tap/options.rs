@@ -16,7 +16,7 @@ pub(crate) fn help() -> String {
         "\
 Examples:
   zeek-bridge tap --connect 127.0.0.1:9999 --tls anonymous --topic ''
-  zeek-bridge tap --connect 127.0.0.1:2151 --tls off --topic zeek/management/node --node worker-01 --follow
+  zeek-bridge tap --connect 127.0.0.1:2151 --tls off --topic zeek/ --node worker-01 --follow
   zeek-bridge tap --connect 127.0.0.1:9999 --tls off --topic '' --event 'Cluster::*' --stats
   zeek-bridge tap --listen 127.0.0.1:0 --tls off --topic '' --format text --wide | less
 
