@@ -15,6 +15,8 @@ mod program;
 #[path = "common/terminal.rs"]
 mod terminal;
 
+use std::time::Duration;
+
 use program::{End, Program, command};
 use serde_json::json;
 use terminal::Terminal;
@@ -23,6 +25,8 @@ use zeek_bridge::endpoint::Endpoint;
 use zeek_bridge::management::{DispatchRequest, NotifyNodeHello};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::zeek::{Event, LogWrite, Message};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Listens, and lets programs connect to it.
 async fn listening() -> (Endpoint, String) {
@@ -34,7 +38,8 @@ async fn listening() -> (Endpoint, String) {
 
 async fn say(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIterator<Item = Message>) {
     let topic = Topic::from_static(topic);
-    endpoint.wanted(&topic, 1).await;
+    // The limit is only there so that a fault does not make the tests hang.
+    tokio::time::timeout(LIMIT, endpoint.wanted(&topic, 1)).await.expect("nobody listens in");
     for message in messages {
         assert_eq!(endpoint.publish(topic.clone(), &message.into_value()).await.unwrap(), 1);
     }
@@ -189,6 +194,16 @@ async fn follow_begins_before_anyone_listens_and_tells_who_comes_and_goes() {
 }
 
 #[test]
+fn stats_of_nothing_are_not_told() {
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
+    let end =
+        Program::run(&format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1"), "");
+    end.fails(3, &["is a Zeek or zeek-bridge listening there?"]);
+}
+
+#[test]
 fn follow_without_any_peer_is_a_timeout() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -270,15 +285,17 @@ async fn on_a_terminal_lines_are_for_people_and_as_long_as_it_is_wide() {
 async fn a_terminal_that_stats_were_drawn_on_is_left_as_it_was() {
     const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
     const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
-    let (endpoint, address) = listening().await;
-    let options = format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1 --follow");
+    let options = "tap --topic /t --tls off --listen 127.0.0.1:0 --stats --interval 0.1 --follow";
     let mut tap = command(options.split(' '));
     tap.env("TERM", "xterm");
     let mut terminal = Terminal::start(tap, 110, 6);
+    let shown = terminal.shows(ENTER);
+    let address = shown.lines().next().unwrap().strip_prefix("listening on ").unwrap();
+    let endpoint = Endpoint::new().unwrap();
+    endpoint.connect(address, Tls::Off, None).first_attempt().await.unwrap();
     say(&endpoint, "/t/x", (0..20).map(|n| event(&format!("event{n:02}"), []))).await;
-    let shown = terminal.shows("event00");
-    assert!(shown.starts_with(ENTER), "{shown:?}");
     // What is said meanwhile is below the table, and not in its midst.
+    terminal.shows("event00");
     terminal.shows("and 19 more");
     terminal.shows("peer added");
     // As with Ctrl-Z, and `fg`.

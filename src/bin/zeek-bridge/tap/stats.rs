@@ -18,7 +18,7 @@ use crate::stderr::Hold;
 /// The most lines of a table where it is not the terminal that says how many.
 const MOST_LINES: usize = 100;
 
-/// How many lines of what is said on stderr are shown below the table.
+/// How many lines of what is said on stderr are shown below the table, if they take no more than a quarter.
 const WORDS: usize = 3;
 
 /// How long the terminal may take to be left before this program is suspended.
@@ -59,7 +59,8 @@ impl Stats {
             true => Telling::Tables,
         };
         let now = Instant::now();
-        Ok(Stats { rates: Rates::new(now), every, next: now, telling, color, wide })
+        let next = now.checked_add(every).unwrap_or(now);
+        Ok(Stats { rates: Rates::new(now), every, next, telling, color, wide })
     }
 
     /// The beginning: now things may come.
@@ -140,7 +141,7 @@ impl Stats {
         // What is in the last column is lost on some terminals when the rest of the line is cleared.
         let columns = Some(columns.saturating_sub(1));
         let mut below = String::new();
-        let words = hold.as_ref().map(|hold| hold.last(WORDS)).unwrap_or_default();
+        let words = hold.as_ref().map(|hold| hold.last(WORDS.min(lines / 4))).unwrap_or_default();
         for words in &words {
             Line::new(&mut below, columns, false).put(anstyle::Style::new().dimmed(), words);
             below.push('\n');
