@@ -1,19 +1,24 @@
-//! A terminal, of which a program is given the one end.
+//! A terminal, and a program on it.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 /// Only there so that a fault does not make the tests hang.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A terminal, of which programs are given the one end.
 pub struct Terminal {
+    own: File,
     path: String,
     written: Receiver<Vec<u8>>,
     text: String,
@@ -25,22 +30,33 @@ impl Terminal {
         grantpt(&own).unwrap();
         unlockpt(&own).unwrap();
         let path = ptsname(&own, Vec::new()).unwrap().into_string().unwrap();
+        let own = File::from(own);
         let (sender, written) = channel();
+        let mut reader = own.try_clone().unwrap();
         std::thread::spawn(move || {
-            let (mut own, mut chunk) = (File::from(own), [0; 4096]);
+            let mut chunk = [0; 4096];
             // An error when nobody has the other end any more.
-            while let Ok(count @ 1..) = own.read(&mut chunk) {
+            while let Ok(count @ 1..) = reader.read(&mut chunk) {
                 if sender.send(chunk.get(..count).unwrap().to_vec()).is_err() {
                     return;
                 }
             }
         });
-        Terminal { path, written, text: String::new() }
+        Terminal { own, path, written, text: String::new() }
     }
 
     /// The end of a program.
     pub fn end(&self) -> Stdio {
-        OpenOptions::new().read(true).write(true).open(&self.path).unwrap().into()
+        self.other().into()
+    }
+
+    fn other(&self) -> File {
+        OpenOptions::new().read(true).write(true).open(&self.path).unwrap()
+    }
+
+    pub fn resize(&mut self, columns: u16, lines: u16) {
+        let size = Winsize { ws_col: columns, ws_row: lines, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.own, size).unwrap();
     }
 
     /// Whether these words have been written by now.
@@ -51,15 +67,93 @@ impl Terminal {
         self.text.contains(words)
     }
 
+    /// Waits for more to be written; says whether there can be any.
+    fn more(&mut self, deadline: Instant) -> bool {
+        match self.written.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => panic!("nothing more comes: {:?}", self.text),
+        }
+        true
+    }
+
     /// All that is written until all programs at the other end are gone.
     pub fn all(mut self) -> String {
+        self.until_gone();
+        self.text
+    }
+
+    fn until_gone(&mut self) {
+        let deadline = Instant::now() + LIMIT;
+        while self.more(deadline) {}
+    }
+}
+
+/// A running program whose stdout and stderr are a terminal.
+pub struct OnTerminal {
+    child: Child,
+    pub terminal: Terminal,
+    /// How much of what was shown was waited for.
+    seen: usize,
+}
+
+impl OnTerminal {
+    pub fn start(mut command: Command, columns: u16, lines: u16) -> Self {
+        let mut terminal = Terminal::new();
+        let other = terminal.other();
+        // Line breaks as they were written.
+        let mut modes = tcgetattr(&other).unwrap();
+        modes.make_raw();
+        tcsetattr(&other, OptionalActions::Now, &modes).unwrap();
+        terminal.resize(columns, lines);
+        command.stdout(other.try_clone().unwrap()).stderr(other);
+        // It has the only other end then.
+        let child = command.spawn().unwrap();
+        OnTerminal { child, terminal, seen: 0 }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until a signal has stopped it, and it can be continued.
+    pub fn is_stopped(&self) {
+        let pid = Pid::from_child(&self.child);
+        let deadline = Instant::now() + LIMIT;
+        while waitpid(Some(pid), WaitOptions::UNTRACED | WaitOptions::NOHANG).unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it does not stop: {:?}", self.terminal.text);
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until these words are shown, behind those that were waited for before, and gives all that was shown so
+    /// far.
+    pub fn shows(&mut self, words: &str) -> String {
         let deadline = Instant::now() + LIMIT;
         loop {
-            match self.written.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(RecvTimeoutError::Disconnected) => return self.text,
-                Err(RecvTimeoutError::Timeout) => panic!("it does not end: {:?}", self.text),
+            let text = &self.terminal.text;
+            if let Some(at) = text.get(self.seen..).unwrap().find(words) {
+                self.seen += at + words.len();
+                return text.clone();
             }
+            assert!(self.terminal.more(deadline), "it ended without {words:?}: {:?}", self.terminal.text);
         }
+    }
+
+    /// Waits for its good end, and gives all that was shown.
+    pub fn end(mut self) -> String {
+        self.terminal.until_gone();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {:?}", self.terminal.text);
+        self.terminal.text.clone()
+    }
+}
+
+/// A test that failed leaves nothing running.
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -9,6 +9,8 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules = [
         // The time at which a line was logged, which the page leaves out.
         (r"^\d{4}-\d\d-\d\dT[\d:.]+Z +", ""),
+        // When something came, and the first digits of the endpoint id from which.
+        (r"^\d\d:\d\d:\d\d\.\d{3}Z +[0-9a-f]{8} ", "CLOCK ID "),
         // Endpoint ids, and ids of requests.
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
         // Certificates that are made for the day.

@@ -17,6 +17,7 @@ use crate::record::RecordArgs;
 use crate::replay::ReplayArgs;
 use crate::run::RunArgs;
 use crate::status::StatusArgs;
+use crate::tap::TapArgs;
 use crate::tls::{CertificateArgs, TlsArgs};
 
 /// Peers with Zeek over Broker's native protocol: bridge, watch, publish, stand in for a cluster node or an agent.
@@ -83,11 +84,31 @@ pub(crate) enum Command {
     Dispatch(DispatchArgs),
     /// Print every message whose topic starts with one of the prefixes
     ///
-    /// One JSON line per message. For a Zeek event: "peer", "topic", "event" (its name), "args" and "metadata"
-    /// (null, or a list of {"id", "value"}). For anything else: "peer", "topic" and "value". Values are in Broker's
-    /// JSON shape, {"@data-type": .., "data": ..}. With --identity, "identity" stands behind "peer": null, or by the
-    /// certificate that the peer showed its "subject", "sans" (a list such as ["DNS:a.example", "IP:192.0.2.1"]) and
+    /// On a terminal, a line for each event, in Zeek's own notation: when it came (UTC), the first digits of the peer's
+    /// endpoint id, the topic, and name(arguments). What is no event has a word in front: `log create`, `log write`,
+    /// `identifier`, `value`. A batch is a line for each message in it. Control characters and what else would steer the
+    /// terminal are escaped, as \u{1b}; a line ends where the terminal does, unless --wide.
+    ///
+    /// Anywhere else, one JSON line per message. For a Zeek event: "peer", "topic", "event" (its name), "args" and
+    /// "metadata" (null, or a list of {"id", "value"}). For anything else: "peer", "topic" and "value". Values are in
+    /// Broker's JSON shape, {"@data-type": .., "data": ..}. With --identity, "identity" stands behind "peer": null, or by
+    /// the certificate that the peer showed its "subject", "sans" (a list such as ["DNS:a.example", "IP:192.0.2.1"]) and
     /// "sha256", the fingerprint in hex.
+    ///
+    /// --event and --node choose; with both, both have to fit. They go for each message of a batch by itself, but as JSON
+    /// a batch is printed whole if anything in it fits. --count counts what fits, a batch as one.
+    ///
+    /// --stats counts instead of printing, by topic and event: on a terminal a table that is drawn anew, fastest first
+    /// (without bytes and shares where there are fewer than 100 columns);
+    /// with --format text anywhere else a table per interval; otherwise a JSON line per interval. That has "seconds" (since
+    /// the start), "interval" (its length), "end", "peers", "all" and "rows" (those to which something came in it), each
+    /// with "count" and "bytes" (so far), "rate" (messages a second) and "bytes_per_second" (in the interval), "share" (of
+    /// all messages so far) and "last" (when). At the end comes one with "end": true and the whole time for its interval.
+    /// There are at most 1000 rows, and names are cut to 256 bytes; all further ones are counted together as "others". The
+    /// bytes of a batch are divided evenly between the messages in it.
+    ///
+    /// With --connect, the first attempt has to succeed, and a peering that is lost later is tried again. With --follow,
+    /// the first one is tried again as well, and stderr tells of every peer that comes or goes, as with -v.
     ///
     /// Ends at --count or --timeout, at SIGINT or SIGTERM, or when stdout is closed. Peers are never held up: when
     /// messages come faster than stdout takes them, some 262144 (or 64 MiB) wait, and further ones are dropped. Then, or
@@ -176,6 +197,16 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
+impl Command {
+    /// How often -v is given at least.
+    pub(crate) fn least_verbose(&self) -> u8 {
+        match self {
+            Command::Tap(args) if args.follow => 1,
+            _ => 0,
+        }
+    }
+}
+
 /// What all network commands share.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
@@ -240,24 +271,6 @@ pub(crate) struct DispatchArgs {
     /// Its arguments, such as the name of a global variable
     #[arg(value_name = "ARG")]
     pub(crate) args: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TapArgs {
-    /// What to hear: all topics that start with one of these; '' for everything
-    #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
-    pub(crate) topics: Vec<TopicArg>,
-    /// End after so many messages
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
-    pub(crate) count: Option<u64>,
-    /// End after so long; with --count, exit with 5 if there were fewer messages
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub(crate) timeout: Option<Seconds>,
-    /// Print with each message who its peer is by its certificate
-    #[arg(long)]
-    pub(crate) identity: bool,
-    #[command(flatten)]
-    pub(crate) network: NetworkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -330,7 +343,7 @@ impl FromStr for TopicArg {
 }
 
 /// The name of a node, which goes to logs and terminals.
-fn node_name(text: &str) -> Result<String, String> {
+pub(crate) fn node_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return Err("give a name without control characters, such as worker-01".into());
     }

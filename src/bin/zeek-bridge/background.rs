@@ -32,10 +32,18 @@ struct Waiting {
     lines: u64,
     /// How many lines the thread is writing now.
     in_hand: u64,
+    /// The thread is writing.
+    writing: bool,
     /// There will be no more.
     complete: bool,
     /// Nothing can be written any more.
     ended: bool,
+}
+
+impl Waiting {
+    fn is_idle(&self) -> bool {
+        self.bytes.is_empty() && !self.writing
+    }
 }
 
 /// How the writing ended.
@@ -66,21 +74,36 @@ impl BackgroundOutput {
     /// Hands a line on; waits while too much is waiting already. After the end of stdout, lines go nowhere:
     /// see [`BackgroundOutput::ended`].
     pub(crate) async fn line(&self, object: Object) {
-        let line = object.into_line();
+        let mut line = object.into_line();
+        line.push(b'\n');
+        self.text(&line, 1).await;
+    }
+
+    /// Hands on text as it is, with which so many lines of those that [`Written::unwritten`] counts are complete.
+    pub(crate) async fn text(&self, text: &[u8], lines: u64) {
         self.when(|waiting| {
             if waiting.ended {
                 return true;
             }
-            let room = ROOM.saturating_sub(waiting.bytes.len()) > line.len() || waiting.bytes.is_empty();
+            let room = ROOM.saturating_sub(waiting.bytes.len()) >= text.len() || waiting.bytes.is_empty();
             if room {
-                waiting.bytes.extend_from_slice(&line);
-                waiting.bytes.push(b'\n');
-                waiting.lines = waiting.lines.saturating_add(1);
+                waiting.bytes.extend_from_slice(text);
+                waiting.lines = waiting.lines.saturating_add(lines);
                 self.shared.filled.notify_one();
             }
             room
         })
         .await;
+    }
+
+    /// Whether all that was handed on is written.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shared.waiting().is_idle()
+    }
+
+    /// Waits until all that was handed on is written, or nothing can be written any more.
+    pub(crate) async fn idle(&self) {
+        self.when(|waiting| waiting.is_idle() || waiting.ended).await;
     }
 
     /// Waits until nothing can be written any more; [`BackgroundOutput::finish`] says why.
@@ -126,6 +149,10 @@ impl Shared {
         loop {
             let mut waiting = self.waiting();
             waiting.in_hand = 0;
+            waiting.writing = false;
+            if waiting.bytes.is_empty() {
+                self.emptied.notify_waiters();
+            }
             while waiting.bytes.is_empty() {
                 if waiting.complete {
                     return Ok(());
@@ -134,6 +161,7 @@ impl Shared {
             }
             let bytes = std::mem::take(&mut waiting.bytes);
             waiting.in_hand = std::mem::take(&mut waiting.lines);
+            waiting.writing = true;
             drop(waiting);
             self.emptied.notify_waiters();
             to.write_all(&bytes).and_then(|()| to.flush()).map_err(|error| failure(&error))?;
@@ -192,6 +220,8 @@ mod tests {
         for _ in 0..20 {
             go.send(()).unwrap();
         }
+        output.idle().await;
+        assert!(output.is_idle());
         let end = output.finish(Duration::MAX).await;
         assert!(end.result.is_ok());
         assert_eq!(end.unwritten, 0);
@@ -205,10 +235,26 @@ mod tests {
         for _ in 0..5 {
             output.line(Object::new()).await;
         }
+        assert!(!output.is_idle());
         let end = output.finish(Duration::ZERO).await;
         assert_eq!(end.unwritten, 5);
         assert!(end.result.is_err());
         drop(go);
+    }
+
+    #[tokio::test]
+    async fn text_is_written_as_it_is_and_counted_when_it_is_complete() {
+        let (go, permits) = mpsc::channel::<()>();
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let output = BackgroundOutput::start_with(Slow(permits, written.clone()));
+        assert!(output.is_idle());
+        output.text(b"a", 0).await;
+        output.text(b"b\n", 1).await;
+        for _ in 0..2 {
+            go.send(()).unwrap();
+        }
+        assert_eq!(output.finish(Duration::MAX).await.unwritten, 0);
+        assert_eq!(*written.lock().unwrap(), b"ab\n");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use zeek_bridge::endpoint::LinkError;
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::FrameError;
 
-use crate::progress;
+use crate::stderr::Stderr;
 
 /// What `--help` says about the exit codes.
 pub(crate) const HELP: &str = "\
@@ -20,7 +20,7 @@ Exit codes:
   5  timeout: what was waited for did not come
   6  the peer broke the protocol, or does not speak it
 
-Data is on stdout, one JSON document a line; everything else is on stderr.
+Data is on stdout, one JSON document a line unless said otherwise; everything else is on stderr.
 RUST_LOG sets the level of the log as for any Rust program; NO_COLOR turns colors off.";
 
 /// Why a command did not come to its good end.
@@ -115,7 +115,8 @@ pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
 
 /// A line on stderr. That nobody may be listening there is no reason to end.
 pub(crate) fn say(words: std::fmt::Arguments<'_>) {
-    let _ = writeln!(progress::Aside(std::io::stderr()), "{words}");
+    // In one go, so that no other line comes between.
+    let _ = Stderr.write_all(format!("{words}\n").as_bytes());
 }
 
 #[cfg(test)]

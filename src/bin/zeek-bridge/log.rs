@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use zeek_bridge::bridge::config::LogFormat;
 
 use crate::exit::Failure;
-use crate::progress;
+use crate::stderr::Stderr;
 
 /// Starts the log: warnings by default, more with each `-v`; RUST_LOG has the last word.
 pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
     let color = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| progress::Aside(io::stderr()))
+        .with_writer(|| Stderr)
         .with_ansi(color)
         .with_target(verbose > 1)
         // It would be said with eprintln!, which panics when stderr is closed.

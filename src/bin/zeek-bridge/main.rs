@@ -32,6 +32,7 @@ mod run;
 mod side_tls;
 mod signals;
 mod status;
+mod stderr;
 mod tap;
 mod tls;
 
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     let log = if matches!(cli.command, Command::Run(_)) {
         Ok(())
     } else {
-        log::start(cli.verbose, LogFormat::Text)
+        log::start(cli.verbose.max(cli.command.least_verbose()), LogFormat::Text)
     };
     let result = log.and_then(|()| match cli.command {
         Command::Run(args) => run::run(args, cli.verbose),

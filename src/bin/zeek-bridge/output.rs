@@ -77,8 +77,32 @@ impl Object {
             self.0.push(b'{');
         }
         self.0.push(b'}');
-        self.0
+        harmless(self.0)
     }
+}
+
+/// The same JSON, with escapes in the place of what [steers](steers) a terminal. JSON itself only asks for those of
+/// control characters in ASCII.
+fn harmless(line: Vec<u8>) -> Vec<u8> {
+    if line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return line;
+    }
+    let Ok(text) = std::str::from_utf8(&line) else { return line };
+    if !text.chars().any(steers) {
+        return line;
+    }
+    let mut harmless = Vec::with_capacity(line.len());
+    for letter in text.chars() {
+        if steers(letter) {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                // Memory takes it.
+                let _ = write!(harmless, "\\u{unit:04x}");
+            }
+        } else {
+            harmless.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+    harmless
 }
 
 /// To memory, which does not fail.
@@ -98,9 +122,20 @@ pub(crate) fn text(bytes: &[u8]) -> Json {
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::new();
     for letter in text.chars() {
-        if letter.is_control() { printable.extend(letter.escape_default()) } else { printable.push(letter) }
+        if steers(letter) { printable.extend(letter.escape_default()) } else { printable.push(letter) }
     }
     printable
+}
+
+/// Whether a letter does something to a terminal other than to stand there: it controls it, turns the direction of what
+/// is around it, breaks the line, or cannot be seen at all.
+pub(crate) fn steers(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Who a peer is by its certificate.
@@ -156,6 +191,24 @@ pub(crate) fn failure(error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_not_printed_as_it_is() {
+        assert_eq!(printable("a\u{1b}[2J\r\nb\u{9b}c"), r"a\u{1b}[2J\r\nb\u{9b}c");
+        assert_eq!(printable("\u{202e}gpj.exe\u{2028}\u{200b}"), r"\u{202e}gpj.exe\u{2028}\u{200b}");
+        assert_eq!(printable("Zürich 東京 \u{1f980}"), "Zürich 東京 \u{1f980}");
+    }
+
+    #[test]
+    fn json_says_the_same_and_steers_no_terminal() {
+        let text = "a\u{9b}2J\u{7f}\u{202e}\u{e0041}\u{1b}\n Zürich";
+        let line = Object::new().with("x", text).with_value("y", &Value::from(text)).into_line();
+        let line = String::from_utf8(line).unwrap();
+        assert!(!line.chars().any(steers), "{line}");
+        assert!(line.contains(r"\u009b2J\u007f\u202e\udb40\udc41") && line.contains("Zürich"), "{line}");
+        let read: Json = serde_json::from_str(&line).unwrap();
+        assert_eq!((&read["x"], &read["y"]["data"]), (&text.into(), &text.into()));
+    }
 
     #[test]
     fn an_object_is_one_line_in_the_order_given() {

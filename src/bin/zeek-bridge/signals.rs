@@ -44,3 +44,42 @@ impl Signals {
         }
     }
 }
+
+/// SIGTSTP, which the terminal sends on Ctrl-Z, for who has something to put in order before.
+#[derive(Debug)]
+pub(crate) struct Suspend {
+    #[cfg(unix)]
+    stop: tokio::signal::unix::Signal,
+}
+
+impl Suspend {
+    /// From now on, it is up to the caller to stop.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        Self::try_new().map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
+    }
+
+    #[cfg(unix)]
+    fn try_new() -> io::Result<Self> {
+        let kind = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
+        Ok(Suspend { stop: tokio::signal::unix::signal(kind)? })
+    }
+
+    #[cfg(not(unix))]
+    fn try_new() -> io::Result<Self> {
+        Ok(Suspend {})
+    }
+
+    /// Waits until it is wanted.
+    pub(crate) async fn asked(&mut self) {
+        #[cfg(unix)]
+        let _ = self.stop.recv().await;
+        #[cfg(not(unix))]
+        std::future::pending::<()>().await;
+    }
+
+    /// Stops until somebody continues this process.
+    pub(crate) fn now() {
+        #[cfg(unix)]
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    }
+}

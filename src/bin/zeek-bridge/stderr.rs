@@ -1,0 +1,117 @@
+//! Stderr, which waits while a screen is drawn on the same terminal.
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::progress::Aside;
+
+/// How many of the last words are kept while they wait.
+const KEPT: usize = 100;
+
+/// The longest that is kept of one of them, in bytes.
+const LONGEST: usize = 4096;
+
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
+
+/// What waits.
+#[derive(Debug, Default)]
+struct Held {
+    words: VecDeque<Vec<u8>>,
+    lost: u64,
+}
+
+fn held() -> MutexGuard<'static, Option<Held>> {
+    // No code panics while it holds the lock.
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Stderr, for all that this program says there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, words: &[u8]) -> io::Result<usize> {
+        match &mut *held() {
+            Some(held) => held.keep(words),
+            None => Aside(io::stderr()).write_all(words)?,
+        }
+        Ok(words.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Held {
+    fn keep(&mut self, words: &[u8]) {
+        if self.words.len() >= KEPT {
+            self.words.pop_front();
+            self.lost = self.lost.saturating_add(1);
+        }
+        self.words.push_back(words.get(..LONGEST).unwrap_or(words).to_vec());
+    }
+
+    fn say(self, mut to: impl Write) {
+        if self.lost > 0 {
+            let _ = writeln!(to, "({} more lines were said before)", self.lost);
+        }
+        for words in self.words {
+            let _ = to.write_all(&words);
+        }
+    }
+}
+
+/// As long as this is there, what is said on a stderr that is a terminal waits; then it is said.
+#[derive(Debug)]
+pub(crate) struct Hold(());
+
+impl Hold {
+    pub(crate) fn new() -> Self {
+        if io::stderr().is_terminal() {
+            held().get_or_insert_default();
+        }
+        Hold(())
+    }
+
+    /// The last words that wait, at most so many, without colors; the latest is last.
+    pub(crate) fn last(&self, count: usize) -> Vec<String> {
+        let held = held();
+        let words = held.iter().flat_map(|held| held.words.iter().rev().take(count));
+        let mut words: Vec<String> = words
+            .map(|words| {
+                anstream::adapter::strip_str(&String::from_utf8_lossy(words)).to_string().trim_end().into()
+            })
+            .collect();
+        words.reverse();
+        words
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(held) = held().take() {
+            held.say(io::stderr());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_and_said_in_order() {
+        let mut held = Held::default();
+        for n in 0..KEPT + 2 {
+            held.keep(format!("{n}\n").as_bytes());
+        }
+        held.keep(&[b'x'; LONGEST + 1]);
+        let mut said = Vec::new();
+        held.say(&mut said);
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.starts_with("(3 more lines were said before)\n3\n4\n"), "{said}");
+        assert!(said.ends_with(&format!("101\n{}", "x".repeat(LONGEST))), "{said}");
+    }
+}

@@ -1,0 +1,254 @@
+//! Text for a terminal: what it may not be trusted with is escaped, and it ends where the terminal does.
+
+use std::fmt::{self, Display, Write};
+
+use anstyle::{Reset, Style};
+use unicode_width::UnicodeWidthChar;
+
+use crate::output::steers;
+
+/// How many letters without a width of their own, such as accents, may stand upon one.
+const MARKS: usize = 4;
+
+/// One line. What is written to it comes from peers; once the line is full, writing fails, so that nobody goes on
+/// to format what is not seen.
+pub(super) struct Line<'a> {
+    to: &'a mut String,
+    /// How many columns there are; `None`: as many as it takes.
+    limit: Option<usize>,
+    used: usize,
+    marks: usize,
+    /// Where the last column begins.
+    last: usize,
+    full: bool,
+    color: bool,
+    /// White space is escaped as well.
+    word: bool,
+}
+
+impl<'a> Line<'a> {
+    /// Goes on behind what is in `to`.
+    pub(super) fn new(to: &'a mut String, limit: Option<usize>, color: bool) -> Self {
+        let last = to.len();
+        Line { to, limit, used: 0, marks: 0, last, full: false, color, word: false }
+    }
+
+    /// How many columns there are, if that is known.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.limit
+    }
+
+    /// Puts something there in this style.
+    pub(super) fn put(&mut self, style: Style, what: impl Display) {
+        self.styled(style, |line| write!(line, "{what}"));
+    }
+
+    /// As [`Line::put`], but without white space: it is escaped, so that one sees where the word ends.
+    pub(super) fn put_word(&mut self, style: Style, what: impl Display) {
+        self.word = true;
+        self.put(style, what);
+        self.word = false;
+    }
+
+    /// Puts spaces there until so many columns are used.
+    pub(super) fn fill(&mut self, columns: usize) {
+        while self.used < columns && self.letter(' ').is_ok() {}
+    }
+
+    fn styled(&mut self, style: Style, write: impl FnOnce(&mut Self) -> fmt::Result) {
+        if self.full {
+            return;
+        }
+        let color = self.color && style != Style::new();
+        if color {
+            // To memory, which does not fail.
+            let _ = write!(self.to, "{style}");
+        }
+        // It fails when the line is full, and that is all right.
+        let _ = write(self);
+        if color {
+            let uncut = self.last == self.to.len();
+            let _ = write!(self.to, "{Reset}");
+            if uncut {
+                self.last = self.to.len();
+            }
+        }
+    }
+
+    fn letter(&mut self, letter: char) -> fmt::Result {
+        if self.full {
+            return Err(fmt::Error);
+        }
+        let used = self.used.saturating_add(letter.width().unwrap_or(0));
+        if self.limit.is_some_and(|limit| used > limit) {
+            self.to.truncate(self.last);
+            self.to.push('…');
+            self.full = true;
+            return Err(fmt::Error);
+        }
+        self.to.push(letter);
+        self.used = used;
+        if self.limit.is_some_and(|limit| used < limit) {
+            self.last = self.to.len();
+        }
+        Ok(())
+    }
+}
+
+impl Write for Line<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            let mark = letter.width() == Some(0);
+            self.marks = if mark { self.marks.saturating_add(1) } else { 0 };
+            let space = self.word && letter.is_whitespace();
+            if steers(letter) {
+                letter.escape_default().try_for_each(|letter| self.letter(letter))?;
+            } else if space || self.marks > MARKS {
+                letter.escape_unicode().try_for_each(|letter| self.letter(letter))?;
+            } else {
+                self.letter(letter)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A column whose width is that of the widest that was in it so far, within limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    width: usize,
+    most: usize,
+    words: bool,
+}
+
+impl Column {
+    /// A column of words, which is never wider than `most`.
+    pub(super) fn of_words(most: usize) -> Self {
+        Column { width: 0, most, words: true }
+    }
+
+    /// A column of text that may have spaces in it.
+    pub(super) fn of_text(most: usize) -> Self {
+        Column { width: 0, most, words: false }
+    }
+
+    /// Makes it wide enough for all of these.
+    pub(super) fn fit(&mut self, all: impl IntoIterator<Item = impl Display>) {
+        for what in all {
+            let used = self.cell(self.most, what).1;
+            self.width = self.width.max(used);
+        }
+    }
+
+    /// Puts something into the column, and two spaces behind it. It takes no more than a third of the line.
+    pub(super) fn put(&mut self, line: &mut Line<'_>, style: Style, what: impl Display) {
+        let most = line.limit.map_or(self.most, |limit| self.most.min(limit / 3));
+        let (cell, used) = self.cell(most, what);
+        self.width = self.width.max(used);
+        let end = line.used.saturating_add(self.width.min(most));
+        line.put(style, cell);
+        line.fill(end.saturating_add(2));
+    }
+
+    /// The text in no more than so many columns, and how many it takes.
+    fn cell(&self, most: usize, what: impl Display) -> (String, usize) {
+        let mut text = String::new();
+        let mut cell = Line::new(&mut text, Some(most), false);
+        cell.word = self.words;
+        cell.put(Style::new(), what);
+        let used = if cell.full { most } else { cell.used };
+        (text, used)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anstyle::AnsiColor;
+
+    use super::*;
+
+    fn cut(limit: usize, text: &str) -> String {
+        let mut to = String::new();
+        Line::new(&mut to, Some(limit), false).put(Style::new(), text);
+        to
+    }
+
+    #[test]
+    fn a_line_is_cut_by_what_it_takes_on_the_terminal() {
+        for (limit, text, expected) in [
+            (5, "abcde", "abcde"),
+            (5, "abcdef", "abcd…"),
+            (1, "ab", "…"),
+            (0, "a", "…"),
+            // Two columns each.
+            (4, "東京", "東京"),
+            (4, "東京a", "東…"),
+            (5, "東京都", "東京…"),
+            (3, "e\u{301}e\u{301}e\u{301}", "e\u{301}e\u{301}e\u{301}"),
+            (3, "e\u{301}e\u{301}e\u{301}e", "e\u{301}e\u{301}…"),
+            (9, "a\u{1b}b", r"a\u{1b}b"),
+            (6, "a\u{1b}b", r"a\u{1…"),
+        ] {
+            assert_eq!(cut(limit, text), expected, "{limit} {text:?}");
+        }
+    }
+
+    #[test]
+    fn accents_do_not_pile_up() {
+        let pile = format!("a{}b", "\u{301}".repeat(10));
+        assert_eq!(cut(80, &pile), format!("a{}{}b", "\u{301}".repeat(4), r"\u{301}".repeat(6)));
+    }
+
+    #[test]
+    fn a_full_line_takes_nothing_more() {
+        struct Endless;
+        impl Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("x")?;
+                }
+            }
+        }
+        let mut to = String::from("before ");
+        let mut line = Line::new(&mut to, Some(3), false);
+        line.put(Style::new(), Endless);
+        line.put(Style::new(), "more");
+        line.fill(10);
+        assert_eq!(to, "before xx…");
+    }
+
+    #[test]
+    fn a_style_ends_with_what_it_is_for_and_is_no_width() {
+        let red = AnsiColor::Red.on_default();
+        let line = |limit, color| {
+            let mut to = String::new();
+            let mut line = Line::new(&mut to, Some(limit), color);
+            line.put(red, "ab");
+            line.put(Style::new(), "cd");
+            to
+        };
+        assert_eq!(line(4, true), "\u{1b}[31mab\u{1b}[0mcd");
+        assert_eq!(line(3, true), "\u{1b}[31mab\u{1b}[0m…");
+        assert_eq!(line(1, true), "…\u{1b}[0m");
+        assert_eq!(line(4, false), "abcd");
+    }
+
+    #[test]
+    fn a_column_grows_to_its_limit_and_does_not_shrink() {
+        let mut column = Column::of_words(5);
+        let mut put = |word: &str, limit| {
+            let mut to = String::new();
+            let mut line = Line::new(&mut to, limit, false);
+            column.put(&mut line, Style::new(), word);
+            line.put(Style::new(), "|");
+            to
+        };
+        assert_eq!(put("a", None), "a  |");
+        assert_eq!(put("abcd", None), "abcd  |");
+        assert_eq!(put("a", None), "a     |");
+        assert_eq!(put("abcdef", None), "abcd…  |");
+        assert_eq!(put("a b", None), r"a\u{…  |");
+        assert_eq!(put("a", Some(9)), "a    |");
+        assert_eq!(put("東京都庁", None), "東京…  |");
+    }
+}

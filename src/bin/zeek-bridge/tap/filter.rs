@@ -1,0 +1,172 @@
+//! Which messages a tap is for.
+
+use zeek_bridge::bridge::config::Glob;
+use zeek_bridge::data::{Topic, Value};
+use zeek_bridge::management::NodeMessage;
+use zeek_bridge::zeek::Event;
+
+use super::said::Part;
+
+/// Lets through what fits one of its events and one of its nodes, as far as it has any.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    events: Vec<Glob>,
+    nodes: Vec<String>,
+}
+
+impl Filter {
+    pub(super) fn new(events: &[String], nodes: Vec<String>) -> Self {
+        Filter { events: events.iter().map(|pattern| Glob::new(pattern)).collect(), nodes }
+    }
+
+    pub(super) fn fits(&self, topic: &Topic, part: Part<'_>) -> bool {
+        self.fits_events(part)
+            && (self.nodes.is_empty() || self.nodes.iter().any(|node| is_about(topic, part, node)))
+    }
+
+    fn fits_events(&self, part: Part<'_>) -> bool {
+        self.events.is_empty()
+            || matches!(part, Part::Event(event) if self.events.iter().any(|glob| glob.matches(&event.name)))
+    }
+}
+
+/// Whether it comes from this node, goes to it, or names it.
+fn is_about(topic: &Topic, part: Part<'_>, node: &str) -> bool {
+    let named = |value: &Value| names(value, node);
+    if topic.as_bytes().split(|byte| *byte == b'/').any(|step| step == node.as_bytes()) {
+        return true;
+    }
+    match part {
+        Part::Event(event) => event_is_about(event, node),
+        Part::LogCreate(create) => named(&create.writer_info) || named(&create.fields),
+        Part::LogWrite(write) => write.path.as_bytes() == node.as_bytes(),
+        Part::Identifier(update) => update.id.as_bytes() == node.as_bytes() || named(&update.value),
+        Part::Value(value) => named(value),
+        Part::Nothing => false,
+    }
+}
+
+fn event_is_about(event: &Event, node: &str) -> bool {
+    match NodeMessage::parse(event) {
+        Ok(Some(NodeMessage::Hello(hello))) => hello.node == node,
+        Ok(Some(NodeMessage::Request(request))) => request.is_for(node),
+        Ok(Some(NodeMessage::Response(response))) => response.result().node() == Some(node),
+        Ok(None) | Err(_) => event.args.iter().any(|value| names(value, node)),
+    }
+}
+
+/// Whether a string in the value is this name. Values are never deeper than the decoder lets them be.
+fn names(value: &Value, name: &str) -> bool {
+    match value {
+        Value::String(string) => string.as_bytes() == name.as_bytes(),
+        Value::Set(set) => set.iter().any(|value| names(value, name)),
+        Value::Table(table) => table.iter().any(|(key, value)| names(key, name) || names(value, name)),
+        Value::Vector(elements) => elements.iter().any(|value| names(value, name)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use zeek_bridge::data::Table;
+    use zeek_bridge::management::{DispatchRequest, DispatchResponse, ManagementResult, NotifyNodeHello};
+    use zeek_bridge::zeek::IdentifierUpdate;
+
+    use super::*;
+
+    const TOPIC: Topic = Topic::from_static("zeek/management/node");
+
+    fn filter(events: &[&str], nodes: &[&str]) -> Filter {
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        Filter::new(&owned(events), owned(nodes))
+    }
+
+    fn hello(node: &str) -> Event {
+        NotifyNodeHello { node: node.into() }.into()
+    }
+
+    fn request(nodes: &[&str]) -> Event {
+        let nodes: BTreeSet<String> = nodes.iter().map(ToString::to_string).collect();
+        DispatchRequest { reqid: "w1".into(), action: vec!["w1".into()], nodes }.into()
+    }
+
+    fn response(node: &str) -> Event {
+        DispatchResponse::from(ManagementResult::failure("w1", node, "w1")).into()
+    }
+
+    #[test]
+    fn without_wishes_everything_fits() {
+        let all = Filter::default();
+        for part in [Part::Nothing, Part::Value(&Value::None), Part::Event(&hello("w1"))] {
+            assert!(all.fits(&TOPIC, part));
+        }
+    }
+
+    #[test]
+    fn events_go_by_their_name_and_nothing_else_is_one() {
+        let filter = filter(&["*::notify_node_hello", "ping?"], &[]);
+        for (name, fits) in [
+            (NotifyNodeHello::NAME, true),
+            ("ping1", true),
+            ("ping", false),
+            ("Ping1", false),
+            ("notify_node_hello", false),
+        ] {
+            assert_eq!(filter.fits(&TOPIC, Part::Event(&Event::new(name, ()))), fits, "{name}");
+        }
+        assert!(!filter.fits(&TOPIC, Part::Value(&"ping1".into())));
+        assert!(!filter.fits(&TOPIC, Part::Nothing));
+    }
+
+    #[test]
+    fn events_of_the_node_api_go_by_whose_they_are_and_not_by_what_else_they_say() {
+        let filter = filter(&[], &["w1", "w2"]);
+        for (event, fits) in [
+            (hello("w1"), true),
+            (hello("w2"), true),
+            (hello("w3"), false),
+            (request(&[]), true),
+            (request(&["w3", "w2"]), true),
+            (request(&["w3"]), false),
+            (response("w1"), true),
+            (response("w3"), false),
+        ] {
+            assert_eq!(filter.fits(&TOPIC, Part::Event(&event)), fits, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn everything_else_has_to_name_the_node() {
+        let filter = filter(&[], &["w1"]);
+        let table: Table = [("k", Value::from(["w1"]))].into_iter().collect();
+        for (value, fits) in [
+            (Value::from("w1"), true),
+            (Value::from("w10"), false),
+            (Value::from(["w0", "w1"]), true),
+            (Value::Table(table), true),
+            (Value::Set(["w1"].into_iter().collect()), true),
+            (Value::None, false),
+        ] {
+            assert_eq!(filter.fits(&TOPIC, Part::Value(&value)), fits, "{value}");
+            let event = Event::new("e", [value.clone()]);
+            assert_eq!(filter.fits(&TOPIC, Part::Event(&event)), fits, "{value}");
+            let update = IdentifierUpdate { id: "X".into(), value };
+            assert_eq!(filter.fits(&TOPIC, Part::Identifier(&update)), fits);
+        }
+        // Whose arguments are wrong is no event of the node API.
+        assert!(filter.fits(&TOPIC, Part::Event(&Event::new(NotifyNodeHello::NAME, ("a", "w1")))));
+        let topic = Topic::from_static("zeek/cluster/node/w1/");
+        assert!(filter.fits(&topic, Part::Value(&Value::None)));
+        assert!(!filter.fits(&Topic::from_static("zeek/w10"), Part::Value(&Value::None)));
+    }
+
+    #[test]
+    fn with_both_wishes_both_have_to_fit() {
+        let filter = filter(&["*hello"], &["w1"]);
+        assert!(filter.fits(&TOPIC, Part::Event(&hello("w1"))));
+        assert!(!filter.fits(&TOPIC, Part::Event(&hello("w2"))));
+        assert!(!filter.fits(&TOPIC, Part::Event(&response("w1"))));
+    }
+}

@@ -1,0 +1,32 @@
+//! Messages as lines of JSON.
+
+use zeek_bridge::data::Value;
+use zeek_bridge::endpoint::Message;
+use zeek_bridge::wire::DecodeError;
+use zeek_bridge::zeek::{self, Event};
+
+use super::said::Said;
+use crate::output::{Object, identity_json, text};
+
+/// A Zeek event by its parts; anything else as the value that it is.
+pub(super) fn object(message: &Message, said: &Said, identity: bool) -> Result<Object, DecodeError> {
+    let mut object = Object::new().with("peer", message.peer().to_string());
+    if identity {
+        object = object.with("identity", message.identity().map(identity_json));
+    }
+    let object = object.with("topic", text(message.topic().as_bytes()));
+    Ok(match said {
+        Said::Value(value) => object.with_value("value", value),
+        Said::Zeek(zeek::Message::Event(event)) => parts(object, event),
+        Said::Zeek(_) => object.with_value("value", &message.value()?),
+    })
+}
+
+fn parts(object: Object, event: &Event) -> Object {
+    let object = object.with("event", event.name.as_str()).with_values("args", &event.args);
+    let Some(metadata) = &event.metadata else { return object.with("metadata", None::<u64>) };
+    let entry =
+        |(id, value): &(u64, Value)| Object::new().with("id", *id).with_value("value", value).into_line();
+    let entries = metadata.iter().map(entry).collect::<Vec<_>>().join(&b',');
+    object.with_bytes("metadata", &[b"[", entries.as_slice(), b"]"].concat())
+}

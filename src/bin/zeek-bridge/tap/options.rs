@@ -1,0 +1,134 @@
+//! The options of `tap`.
+
+use std::io::{self, IsTerminal};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anstream::{AutoStream, ColorChoice};
+use clap::{Args, ValueEnum};
+
+use crate::args::{NetworkArgs, Seconds, TopicArg, count, node_name};
+
+#[derive(Debug, Args)]
+pub(crate) struct TapArgs {
+    /// What to hear: all topics that start with one of these; '' for everything
+    #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
+    pub(super) topics: Vec<TopicArg>,
+    /// Only events of this name; * is any number of letters, ? is one. May be given several times
+    #[arg(long = "event", value_name = "GLOB", value_parser = glob)]
+    pub(super) events: Vec<String>,
+    /// Only what is about this node: its hellos and answers, requests to it or to all nodes, and whatever else has the name
+    /// as a string in it or between the slashes of its topic. May be given several times
+    #[arg(long = "node", value_name = "NAME", value_parser = node_name)]
+    pub(super) nodes: Vec<String>,
+    /// End after so many messages
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub(super) count: Option<u64>,
+    /// End after so long; with --count, exit with 5 if there were fewer messages
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub(super) timeout: Option<Seconds>,
+    /// Try again if the first attempt to connect fails, too, and tell on stderr of every peer that comes or goes
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Count by topic and event, and tell how fast they come
+    #[arg(long)]
+    pub(super) stats: bool,
+    /// How often --stats tells, from 0.1 to 86400
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "1",
+        allow_negative_numbers = true,
+        requires = "stats"
+    )]
+    pub(super) interval: Interval,
+    /// Print with each message who its peer is by its certificate
+    #[arg(long, conflicts_with = "stats")]
+    pub(super) identity: bool,
+    /// Lines for people, or JSON; auto is text on a terminal
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(super) format: Format,
+    /// Color in text; auto is on a terminal
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(super) color: Color,
+    /// Do not end lines where the terminal does
+    #[arg(long)]
+    pub(super) wide: bool,
+    #[command(flatten)]
+    pub(super) network: NetworkArgs,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    #[default]
+    Auto,
+    Text,
+    Json,
+}
+
+impl Format {
+    pub(super) fn is_text(self) -> bool {
+        match self {
+            Format::Auto => io::stdout().is_terminal(),
+            Format::Text => true,
+            Format::Json => false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    pub(super) fn is_on(self) -> bool {
+        match self {
+            Color::Auto => AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+            Color::Always => true,
+            Color::Never => false,
+        }
+    }
+}
+
+/// How often something is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interval(pub(super) Duration);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = Duration::from_millis(100)..=Duration::from_secs(86400);
+        let interval = text.parse::<Seconds>().ok().map(|seconds| seconds.0);
+        let interval = interval.filter(|interval| range.contains(interval));
+        interval
+            .map(Interval)
+            .ok_or_else(|| "give a number of seconds from 0.1 to 86400, such as 5 or 0.5".into())
+    }
+}
+
+fn glob(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err(
+            "give the name of an event, or a pattern such as 'Management::*'; leave it out for all".into()
+        );
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_neither_too_short_nor_endless() {
+        assert_eq!("0.5".parse::<Interval>().unwrap().0, Duration::from_millis(500));
+        for bad in ["0", "0.09", "-1", "86401", "nan", "1s", ""] {
+            assert!(bad.parse::<Interval>().unwrap_err().contains("0.1 to 86400"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a message says, and what is in it.
+
+use std::borrow::Cow;
+
+use zeek_bridge::data::{ByteString, Value};
+use zeek_bridge::endpoint::Message;
+use zeek_bridge::wire::DecodeError;
+use zeek_bridge::zeek::{self, Event, IdentifierUpdate, LogCreate, LogWrite};
+
+/// A message, read.
+pub(super) enum Said {
+    Zeek(zeek::Message),
+    Value(Value),
+}
+
+/// One of the things that a message says: a batch says several.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part<'a> {
+    Event(&'a Event),
+    LogCreate(&'a LogCreate),
+    LogWrite(&'a LogWrite),
+    Identifier(&'a IdentifierUpdate),
+    Value(&'a Value),
+    /// A batch that says nothing.
+    Nothing,
+}
+
+impl Said {
+    pub(super) fn read(message: &Message) -> Result<Self, DecodeError> {
+        let value = message.value()?;
+        if !matches!(value, Value::Vector(_)) {
+            return Ok(Said::Value(value));
+        }
+        Ok(match zeek::Message::from_value(value) {
+            Ok(message) => Said::Zeek(message),
+            // Read once more, which is cheaper than a copy of every event.
+            Err(_) => Said::Value(message.value()?),
+        })
+    }
+
+    /// What it says; never empty.
+    pub(super) fn parts(&self) -> Vec<Part<'_>> {
+        let mut parts = Vec::new();
+        match self {
+            Said::Zeek(message) => add(message, &mut parts),
+            Said::Value(value) => parts.push(Part::Value(value)),
+        }
+        if parts.is_empty() {
+            parts.push(Part::Nothing);
+        }
+        parts
+    }
+}
+
+/// Batches are not deeper than [`zeek::MAX_BATCH_DEPTH`].
+fn add<'a>(message: &'a zeek::Message, to: &mut Vec<Part<'a>>) {
+    match message {
+        zeek::Message::Event(event) => to.push(Part::Event(event)),
+        zeek::Message::LogCreate(create) => to.push(Part::LogCreate(create)),
+        zeek::Message::LogWrite(write) => to.push(Part::LogWrite(write)),
+        zeek::Message::IdentifierUpdate(update) => to.push(Part::Identifier(update)),
+        zeek::Message::Batch(messages) => messages.iter().for_each(|message| add(message, to)),
+    }
+}
+
+impl<'a> Part<'a> {
+    /// What it is called where its content does not count. In the names of events, white space is escaped, so that
+    /// nothing else is called as an event is.
+    pub(super) fn name(self) -> Cow<'a, str> {
+        let named = |kind, name: &ByteString| format!("({kind} {name})").into();
+        match self {
+            Part::Event(event) if event.name.contains(char::is_whitespace) => {
+                let mut name = String::new();
+                for letter in event.name.chars() {
+                    if letter.is_whitespace() {
+                        name.extend(letter.escape_unicode())
+                    } else {
+                        name.push(letter)
+                    }
+                }
+                name.into()
+            }
+            Part::Event(event) => event.name.as_str().into(),
+            Part::LogCreate(create) => named("log create", &create.stream),
+            Part::LogWrite(write) => named("log write", &write.stream),
+            Part::Identifier(update) => named("identifier", &update.id),
+            Part::Value(_) => "(a value)".into(),
+            Part::Nothing => "(empty batch)".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn log_write() -> LogWrite {
+        LogWrite {
+            stream: "Conn::LOG".into(),
+            writer: "Log::WRITER_ASCII".into(),
+            path: "conn".into(),
+            rows: "12345".into(),
+        }
+    }
+
+    #[test]
+    fn a_batch_is_what_is_in_it() {
+        let event = |name: &str| zeek::Message::Event(Event::new(name, ()));
+        let inner = zeek::Message::Batch(vec![event("b"), log_write().into()]);
+        let said = Said::Zeek(zeek::Message::Batch(vec![event("a"), inner, event("( c)")]));
+        let names: Vec<_> = said.parts().into_iter().map(Part::name).collect();
+        assert_eq!(names, ["a", "b", "(log write Conn::LOG)", r"(\u{20}c)"]);
+        let empty = Said::Zeek(zeek::Message::Batch(vec![zeek::Message::Batch(Vec::new())]));
+        assert!(matches!(empty.parts()[..], [Part::Nothing]));
+        let value = Said::Value(Value::Count(1));
+        assert!(matches!(value.parts()[..], [Part::Value(Value::Count(1))]));
+    }
+}
