@@ -1,6 +1,6 @@
 //! What a peer that says nothing costs in memory, as counted by the allocator: also one that said much before.
 
-#![cfg(feature = "bridge")]
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
 //! Saying things that a peer can make happen as often as it likes.
 
+use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,19 +18,19 @@ struct State {
 }
 
 impl Throttle {
-    /// Whether it may be said now; then, how often it was not said since the last time.
-    pub(crate) fn pass(&self) -> Option<u64> {
+    /// Whether it may be said now; then, how often it was not said since the last time, if ever.
+    pub(crate) fn pass(&self) -> Option<Option<NonZeroU64>> {
         self.pass_at(Instant::now())
     }
 
-    fn pass_at(&self, now: Instant) -> Option<u64> {
+    fn pass_at(&self, now: Instant) -> Option<Option<NonZeroU64>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.said.is_some_and(|said| now.saturating_duration_since(said) < PAUSE) {
             state.unsaid = state.unsaid.saturating_add(1);
             return None;
         }
         state.said = Some(now);
-        Some(std::mem::take(&mut state.unsaid))
+        Some(NonZeroU64::new(std::mem::take(&mut state.unsaid)))
     }
 }
 
@@ -42,10 +43,10 @@ mod tests {
         let throttle = Throttle::default();
         let start = Instant::now();
         let after = |millis| throttle.pass_at(start.checked_add(Duration::from_millis(millis)).unwrap());
-        assert_eq!(after(0), Some(0));
+        assert_eq!(after(0), Some(None));
         assert_eq!([after(1), after(500), after(999)], [None; 3]);
-        assert_eq!(after(1000), Some(3));
+        assert_eq!(after(1000), Some(NonZeroU64::new(3)));
         assert_eq!(after(1500), None);
-        assert_eq!(after(9000), Some(1));
+        assert_eq!(after(9000), Some(NonZeroU64::new(1)));
     }
 }

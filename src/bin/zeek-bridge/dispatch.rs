@@ -65,6 +65,7 @@ impl Request {
         let there = there.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let there = if there.is_empty() { "nobody" } else { &there };
         let wanted = match absent.as_slice() {
+            [] if self.expect == 1 => "one node".to_owned(),
             [] => format!("{} nodes of different names", self.expect),
             names => names.join(", "),
         };

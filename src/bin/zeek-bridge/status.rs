@@ -242,7 +242,8 @@ fn took(latency: &Latency) -> Option<String> {
     if count == 0 {
         return None;
     }
-    Some(format!("{} for half and {} for 99 % of a sample of {count} messages", below(50)?, below(99)?))
+    let sample = if count == 1 { "one message".into() } else { format!("{count} messages") };
+    Some(format!("{} for half and {} for 99 % of a sample of {sample}", below(50)?, below(99)?))
 }
 
 /// A table of text, and of numbers to the right.
