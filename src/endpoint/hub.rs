@@ -25,8 +25,9 @@ pub(super) enum Command {
     Introduced { link: LinkId, peer: EndpointId, role: Role, answer: oneshot::Sender<bool> },
     /// A peering stands; the answer is what is to be sent to the peer.
     Established { peer: Peer, filter: Filter, answer: oneshot::Sender<Arc<Queue>> },
-    /// A peer wants to hear something else.
-    FilterChanged { link: LinkId, filter: Filter },
+    /// A peer wants to hear something else. Nothing more is read from it before the answer, which comes when the table
+    /// knows, or a peer could have as many filters wait here as there are places.
+    FilterChanged { link: LinkId, filter: Filter, answer: oneshot::Sender<()> },
     /// A connection is over; the status is to be told once the routes know.
     Closed { link: LinkId, status: Option<Status> },
     /// Whether there is a peering with this endpoint; if so, with what waits for its end.
@@ -152,14 +153,16 @@ impl Hub {
                 let _ = answer.send(queue);
                 self.tell(Status::PeerAdded { peer: id, address, identity });
             }
-            Command::FilterChanged { link, filter } => {
-                let Some(peer) = self.links.get(&link) else { return };
-                if let Some(before) = self.table.peers.remove(*peer) {
+            Command::FilterChanged { link, filter, answer } => {
+                if let Some(peer) = self.links.get(&link)
+                    && let Some(before) = self.table.peers.remove(*peer)
+                {
                     let route = PeerRoute { filter: Arc::new(filter), ..before };
                     self.table.peers.insert(route.clone());
                     self.publish_routes();
                     self.relay(|relay| relay.wants(&route.peer, &route.filter));
                 }
+                let _ = answer.send(());
             }
             Command::Closed { link, status } => {
                 self.closed(link);

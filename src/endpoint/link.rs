@@ -274,7 +274,9 @@ impl Link {
         match event {
             Event::Message(envelope) => self.hear(envelope),
             Event::FilterChanged(filter) => {
-                self.context.hub.tell(Command::FilterChanged { link: self.id, filter }).await;
+                let (answer, done) = oneshot::channel();
+                self.context.hub.tell(Command::FilterChanged { link: self.id, filter, answer }).await;
+                let _ = done.await;
             }
             Event::Malformed(error) => self.malformed(&error),
             Event::PeerLeaving => tracing::debug!(address = %self.address, "the peer says BYE"),

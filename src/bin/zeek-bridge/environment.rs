@@ -1,6 +1,7 @@
 //! What Zeek's own environment says, where no option does.
 
 use std::env;
+use std::ffi::OsString;
 
 use clap::{Command, CommandFactory};
 use zeek_bridge::bridge::config::host_port;
@@ -46,25 +47,31 @@ pub(crate) fn as_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
 
 /// Where Zeek's Management agent listens.
 fn agent() -> Result<Option<HostPort>, Failure> {
-    let (address, port) = (set(ADDRESS), set(PORT));
+    let wrong = |name, mend: &str| Failure::usage(format!("{name} is {:?}; set it to {mend}", set(name)));
+    let read = |name, mend: &str| {
+        set(name).map(|value| value.into_string().map_err(|_| wrong(name, mend))).transpose()
+    };
+    let (an_address, a_port) =
+        ("a host name, or an address without brackets and port", "a port, such as 2151/tcp");
+    let (address, port) = (read(ADDRESS, an_address)?, read(PORT, a_port)?);
     if address.is_none() && port.is_none() {
         return Ok(None);
     }
     let address = address.as_deref().unwrap_or(DEFAULT_ADDRESS);
     let port = port.as_deref().unwrap_or(DEFAULT_PORT);
     let number = port.strip_suffix("/tcp").unwrap_or(port);
-    if number.parse::<u16>().is_err() {
-        return Err(Failure::usage(format!("{PORT} is {port:?}; set it to a port, such as 2151/tcp")));
+    // It would be parsed with a sign, too.
+    let is_one = number.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_one || number.parse::<u16>().unwrap_or_default() == 0 {
+        return Err(wrong(PORT, a_port));
     }
     let place =
         if address.contains(':') { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
-    host_port(&place).map_err(|error| {
-        Failure::usage(format!("{ADDRESS} is {address:?}; set it to a host name or an address ({error})"))
-    })?;
+    host_port(&place).map_err(|_| wrong(ADDRESS, an_address))?;
     Ok(Some(HostPort(place)))
 }
 
 /// Empty is as good as not set, as for Zeek.
-fn set(name: &str) -> Option<String> {
-    env::var_os(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+fn set(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
