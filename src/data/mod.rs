@@ -12,6 +12,7 @@ mod endpoint_id;
 mod json;
 mod path;
 mod port;
+mod terminal;
 mod time;
 mod topic;
 
@@ -24,6 +25,7 @@ pub(crate) use json::Shown;
 pub use json::{JsonError, parse_json};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
+pub use terminal::steers_terminal;
 pub use time::{InvalidTimespan, TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};
 

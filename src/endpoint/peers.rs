@@ -3,6 +3,7 @@
 //! There may be ten thousand of them, and each that comes or goes makes a new table for those who read it. A table
 //! shares what did not change with the one before.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::routes::PeerRoute;
@@ -18,6 +19,8 @@ pub(super) struct Peers(Vec<Arc<Group>>);
 /// Those that want the same.
 #[derive(Clone, Debug)]
 struct Group {
+    /// Of the filter: that two long ones differ may only show at their end.
+    hash: u64,
     filter: Arc<Filter>,
     /// None is empty, or has more than [`PIECE`].
     pieces: Vec<Arc<Vec<PeerRoute>>>,
@@ -50,9 +53,13 @@ impl Peers {
     }
 
     pub(super) fn insert(&mut self, route: PeerRoute) {
-        let Some(group) = self.0.iter_mut().find(|group| group.filter == route.filter) else {
+        let mut hasher = DefaultHasher::new();
+        route.filter.topics().hash(&mut hasher);
+        let hash = hasher.finish();
+        let wants_the_same = |group: &&mut Arc<Group>| group.hash == hash && group.filter == route.filter;
+        let Some(group) = self.0.iter_mut().find(wants_the_same) else {
             let (filter, pieces) = (route.filter.clone(), vec![Arc::new(vec![route])]);
-            self.0.push(Arc::new(Group { filter, pieces }));
+            self.0.push(Arc::new(Group { hash, filter, pieces }));
             return;
         };
         let pieces = &mut Arc::make_mut(group).pieces;

@@ -10,7 +10,7 @@ use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 
 /// What a frame is copied up to, and how much of frames that go together is put into one piece of memory. It is what one
 /// read brings at most: a frame as large as that makes out a good part of the memory that it was read into
-/// ([`Connection`](super::Connection) begins anew behind it), and is left where it is.
+/// ([`Input`](super::input::Input) begins anew behind it), and is left where it is.
 const TOGETHER: usize = PIECE;
 
 /// Messages as the wire has them, from one sender, one behind the other.
@@ -200,7 +200,7 @@ fn copied(envelope: &Envelope) -> usize {
 ///
 /// Frames share the memory that they were read into, up to 64 KiB at a time, so that one small message may hold on to
 /// a thousand times its size; such are copied, which costs less than reading them did. A frame as large as a whole
-/// read makes out a good part of its memory ([`Connection`](super::Connection) begins anew behind it), and is left where it is.
+/// read makes out a good part of its memory ([`Input`](super::input::Input) begins anew behind it), and is left where it is.
 pub(crate) fn for_keeping(envelope: Envelope) -> Envelope {
     if envelope.frame_length() < TOGETHER { envelope.detached() } else { envelope }
 }

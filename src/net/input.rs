@@ -13,18 +13,29 @@ use super::memory::{self, PIECE};
 /// A read brings no more than this.
 pub(super) const LARGEST_READ: usize = PIECE;
 
-/// A part of a frame that is no longer than this is copied out of the memory that it was read into, rather than keep all
-/// of that until the rest is there.
-const COPIED: usize = 4 * 1024;
+/// A part of a frame that is no longer than this is copied out of the piece of memory that it was read into, rather than
+/// keep all of that until the rest is there.
+const COPIED: usize = PIECE / 4;
 
-/// Bytes in the order of the stream. While there is nothing to be read, they take no more memory than they need.
+/// Bytes in the order of the stream. While there is nothing to be read, they take not much more memory than they need.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: BytesMut,
-    /// Whether they stand in a [piece](memory), which others can use when they do not any more.
-    in_piece: bool,
+    place: Place,
     /// The most that waited since the memory was taken.
     most: usize,
+}
+
+/// Where the bytes stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// In memory that was made for them.
+    #[default]
+    Fitting,
+    /// In a [piece](memory), which others can use when they do not any more.
+    Piece,
+    /// In memory that grows with a frame which is too long for a piece.
+    Growing,
 }
 
 impl Input {
@@ -55,32 +66,110 @@ impl Input {
         let taken = take(&mut self.bytes);
         if self.bytes.len() <= LARGEST_READ && self.most > 2 * LARGEST_READ {
             // Let go of the memory that a large frame took, so that small ones do not share it: see for_keeping.
-            self.begin_with(BytesMut::new(), false);
+            self.begin_in(BytesMut::new(), Place::Fitting);
         }
         taken
     }
 
     fn make_room(&mut self) {
-        if self.bytes.len() > COPIED {
-            self.bytes.reserve(LARGEST_READ);
-        } else if !self.bytes.try_reclaim(LARGEST_READ.saturating_sub(COPIED)) {
-            self.begin_with(memory::take(), true);
+        let length = self.bytes.len();
+        if self.place == Place::Piece && self.bytes.try_reclaim(LARGEST_READ.saturating_sub(COPIED)) {
+            return;
         }
+        if length <= COPIED {
+            self.begin_in(memory::take(), Place::Piece);
+            return;
+        }
+        if self.place != Place::Growing {
+            self.begin_in(BytesMut::with_capacity(length.saturating_mul(2)), Place::Growing);
+        }
+        // No more than is there already: a peer has to send what it wants memory for.
+        self.bytes.reserve(length.min(LARGEST_READ));
     }
 
     fn make_small(&mut self) {
-        if self.in_piece && self.bytes.len() <= COPIED {
-            self.begin_with(BytesMut::new(), false);
+        if self.place != Place::Fitting && self.bytes.len() <= COPIED {
+            self.begin_in(BytesMut::new(), Place::Fitting);
         }
     }
 
     /// Goes on in other memory.
-    fn begin_with(&mut self, mut memory: BytesMut, is_piece: bool) {
+    fn begin_in(&mut self, mut memory: BytesMut, place: Place) {
         memory.put_slice(&self.bytes);
         let before = std::mem::replace(&mut self.bytes, memory);
-        if std::mem::replace(&mut self.in_piece, is_piece) {
+        if std::mem::replace(&mut self.place, place) == Place::Piece {
             memory::give_back(before);
         }
         self.most = self.bytes.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Reads until so much is there.
+    async fn until(input: &mut Input, reader: &mut ReadHalf<Stream>, length: usize) {
+        while input.len() < length {
+            assert!(input.read(reader).await.unwrap() > 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_frame_took_is_not_kept_whatever_its_length() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::from(listener.accept().await.unwrap().0);
+        let (mut reader, _writer) = tokio::io::split(stream);
+        let mut input = Input::default();
+        let lengths =
+            [1, COPIED, COPIED + 1, 3 * COPIED, PIECE - 1, PIECE, 2 * PIECE, 2 * PIECE + 1, 20 * PIECE];
+        for length in lengths {
+            let frame: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            // With a part of the next frame behind it.
+            let (sent, ()) = tokio::join!(peer.write_all(&frame), until(&mut input, &mut reader, length));
+            sent.unwrap();
+            peer.write_all(b"part").await.unwrap();
+            until(&mut input, &mut reader, length + 4).await;
+            assert!(input.take(|bytes| bytes.split_to(length)) == frame, "{length}");
+            // Until there is nothing to be read.
+            tokio::select! {
+                biased;
+                _ = input.read(&mut reader) => panic!("there is more"),
+                () = std::future::ready(()) => {}
+            }
+            assert_eq!((&*input.bytes, input.place), (&b"part"[..], Place::Fitting));
+            assert!(input.bytes.capacity() <= 64, "{length}: {}", input.bytes.capacity());
+            let pieces: Vec<BytesMut> = (0..20).map(|_| memory::take()).collect();
+            assert!(pieces.iter().all(|piece| piece.capacity() == PIECE), "{length}");
+            pieces.into_iter().for_each(memory::give_back);
+            input.clear();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_comes_bit_by_bit_takes_little_more_than_it_is_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::from(listener.accept().await.unwrap().0);
+        let (mut reader, _writer) = tokio::io::split(stream);
+        let mut input = Input::default();
+        let mut sent = 0;
+        while sent < 5 * PIECE {
+            let some = [7; 4099];
+            peer.write_all(&some).await.unwrap();
+            sent += some.len();
+            until(&mut input, &mut reader, sent).await;
+            tokio::select! {
+                biased;
+                _ = input.read(&mut reader) => panic!("there is more"),
+                () = std::future::ready(()) => {}
+            }
+            let most = 4 * sent.max(COPIED);
+            assert!(input.bytes.capacity() <= most, "{sent}: {}", input.bytes.capacity());
+        }
     }
 }

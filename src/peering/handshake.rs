@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::peered::Peered;
 use super::{CloseReason, Event, Peering, PeeringError, Role, State};
-use crate::data::{ByteString, EndpointId, Filter};
+use crate::data::{ByteString, EndpointId, Filter, steers_terminal};
 use crate::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 
 /// The handshake message that has to come next.
@@ -53,7 +53,7 @@ fn words(description: &ByteString) -> String {
     let mut line: String = text
         .chars()
         .take(ENOUGH)
-        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .map(|c| if steers_terminal(c) { char::REPLACEMENT_CHARACTER } else { c })
         .collect();
     if text.chars().nth(ENOUGH).is_some() {
         line.push('…');

@@ -5,6 +5,7 @@ use std::io::{self, StdoutLock, Write};
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;
+pub(crate) use zeek_bridge::data::steers_terminal as steers;
 use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::exit::Failure;
@@ -125,17 +126,6 @@ pub(crate) fn printable(text: &str) -> String {
         if steers(letter) { printable.extend(letter.escape_default()) } else { printable.push(letter) }
     }
     printable
-}
-
-/// Whether a letter does something to a terminal other than to stand there: it controls it, turns the direction of what
-/// is around it, breaks the line, or cannot be seen at all.
-pub(crate) fn steers(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Who a peer is by its certificate.

@@ -11,6 +11,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use crate::data::steers_terminal;
+
 /// A peer's own certificate in short. It stood the check against the CA; its words are the CA's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -90,7 +92,7 @@ impl fmt::Display for SubjectAltName {
         };
         write!(f, "{kind}:")?;
         for letter in name.chars() {
-            if letter.is_control() {
+            if steers_terminal(letter) {
                 write!(f, "{}", letter.escape_default())?
             } else {
                 f.write_char(letter)?
@@ -208,7 +210,7 @@ fn push_escaped(text: &mut String, value: &str) {
             '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', letter]),
             '#' if index == 0 => text.push_str("\\#"),
             ' ' if index == 0 || index == last => text.push_str("\\ "),
-            _ if letter.is_control() => {
+            _ if steers_terminal(letter) => {
                 for byte in letter.encode_utf8(&mut [0; 4]).bytes() {
                     text.push_str(&format!("\\{byte:02X}"));
                 }

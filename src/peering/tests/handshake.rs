@@ -139,6 +139,7 @@ fn of_a_peer_s_words_no_more_is_kept_than_fits_a_line() {
     let now = Instant::now();
     for (said, kept) in [
         ("a\nb\u{1b}[31m".to_owned(), "a\u{fffd}b\u{fffd}[31m".to_owned()),
+        ("a\u{202e}b\u{200b}c".to_owned(), "a\u{fffd}b\u{fffd}c".to_owned()),
         ("ä".repeat(256), "ä".repeat(256)),
         ("ä".repeat(257), "ä".repeat(256) + "…"),
     ] {
