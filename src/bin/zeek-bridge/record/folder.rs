@@ -3,12 +3,19 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::json;
 
 use crate::conversation::{Conversation, Line, Side};
 use crate::output::Object;
+
+/// How many bytes of lines wait at most; and a frame of more becomes text alone, whatever other connections have.
+const WAITING: usize = 1024 * 1024;
+
+/// Held while a large frame is text, which is up to six times as long.
+static LARGE: Mutex<()> = Mutex::new(());
 
 /// What is known of a connection before anything is said.
 #[derive(Clone, Debug)]
@@ -93,15 +100,19 @@ impl Folder {
         side.file.write_all(bytes)?;
         side.written = side.written.saturating_add(bytes.len().try_into().unwrap_or(u64::MAX));
         for line in self.conversation.input(from, self.t_us, bytes) {
+            let large = line.said.as_ref().is_ok_and(|frame| frame.body.len() > WAITING);
+            let alone = large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
             add(&mut self.lines, &mut self.count, &line);
+            if self.lines.len() > WAITING {
+                write(&mut self.frames, &mut self.lines)?;
+            }
+            drop(alone);
         }
         Ok(())
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let written = self.frames.write_all(&self.lines);
-        self.lines.clear();
-        written
+        write(&mut self.frames, &mut self.lines)
     }
 
     /// Whether another folder could go on from here, and this one would have something in it.
@@ -196,6 +207,53 @@ fn add(lines: &mut Vec<u8>, count: &mut u64, line: &Line) {
     lines.push(b'\n');
 }
 
+/// Writes the lines, and keeps no more memory for the next than a few of them need.
+fn write(file: &mut File, lines: &mut Vec<u8>) -> io::Result<()> {
+    let written = file.write_all(lines);
+    lines.clear();
+    lines.shrink_to(WAITING);
+    written
+}
+
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::BytesMut;
+    use zeek_bridge::data::{EndpointId, Topic, Value};
+    use zeek_bridge::wire::Envelope;
+
+    use super::*;
+
+    pub(in super::super) fn about() -> About {
+        About { start: String::new(), ends: None, tls: ["off"; 2], redacted: false }
+    }
+
+    /// Frames of one side that has said its handshake.
+    pub(in super::super) fn frames(count: usize, length: usize) -> Vec<u8> {
+        let value = Value::from("\u{1}".repeat(length));
+        let mut bytes = BytesMut::new();
+        for _ in 0..count {
+            let id = EndpointId::from_bytes([1; 16]);
+            Envelope::data(id, Topic::from_static("/t"), &value).unwrap().encode(&mut bytes).unwrap();
+        }
+        bytes.to_vec()
+    }
+
+    #[test]
+    fn many_lines_and_a_large_one_do_not_wait_in_memory() {
+        let root = tempfile::tempdir().unwrap();
+        for (count, length) in [(2_000, 1_000), (1, 2_000_000)] {
+            let path = root.path().join(count.to_string());
+            let mut folder = Folder::create(path.clone(), about(), Some("before".into())).unwrap();
+            folder.input(Side::Connector, 0, &frames(count, length)).unwrap();
+            assert!(folder.lines.capacity() <= 2 * WAITING, "{}", folder.lines.capacity());
+            folder.end().unwrap();
+            let lines = fs::read_to_string(path.join("frames.jsonl")).unwrap();
+            assert_eq!(lines.lines().count(), count);
+            assert!(lines.len() > 6 * count * length);
+        }
+    }
 }
