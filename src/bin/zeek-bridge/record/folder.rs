@@ -11,6 +11,9 @@ use serde_json::json;
 use crate::conversation::{Conversation, Line, Side};
 use crate::output::Object;
 
+/// What a recording consists of; nothing else is ever removed.
+const FILES: [&str; 5] = ["connector.bin", "listener.bin", "frames.jsonl", "meta.json", "meta.json.new"];
+
 /// How many bytes of lines wait at most; and a frame of more becomes text alone, whatever other connections have.
 const WAITING: usize = 1024 * 1024;
 
@@ -52,9 +55,17 @@ struct Stream {
 }
 
 impl Folder {
-    /// Makes the folder, which must not be there yet.
+    /// Makes the folder, which must not be there yet. It is not there either if this fails.
     pub(super) fn create(path: PathBuf, about: About, continues: Option<String>) -> io::Result<Self> {
         make_private(&path)?;
+        let folder = Self::fill(path.clone(), about, continues);
+        if folder.is_err() {
+            let _ = remove(&path);
+        }
+        folder
+    }
+
+    fn fill(path: PathBuf, about: About, continues: Option<String>) -> io::Result<Self> {
         let stream = |side: Side| -> io::Result<Stream> {
             Ok(Stream { file: File::create(path.join(format!("{}.bin", side.name())))?, written: 0 })
         };
@@ -124,8 +135,12 @@ impl Folder {
     pub(super) fn cut(&mut self, path: PathBuf) -> io::Result<Self> {
         let begun = Side::BOTH.map(|side| Bytes::copy_from_slice(self.conversation.begun(side)));
         let mut next = Folder::create(path, self.about.clone(), Some(name(&self.path)))?;
-        for (from, begun) in Side::BOTH.into_iter().zip(begun) {
-            next.input(from, self.t_us, &begun)?;
+        let moved = Side::BOTH.into_iter().zip(&begun);
+        if let Err(error) = moved.clone().try_for_each(|(from, begun)| next.input(from, self.t_us, begun)) {
+            let _ = remove(&next.path);
+            return Err(error);
+        }
+        for (from, begun) in moved {
             let side = side(&mut self.sides, from);
             side.written = side.written.saturating_sub(begun.len().try_into().unwrap_or(u64::MAX));
             side.file.set_len(side.written)?;
@@ -183,6 +198,29 @@ impl Folder {
         fs::write(&new, line)?;
         fs::rename(new, name)
     }
+}
+
+/// Whether there is something in the folder that is not of a recording.
+pub(super) fn holds_others(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let is_ours = FILES.iter().any(|name| entry.file_name() == *name) && !entry.file_type()?.is_dir();
+        if !is_ours {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes a recording.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    for file in FILES {
+        match fs::remove_file(path.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir(path)
 }
 
 /// Makes a folder that others cannot look into: what passes may be secret, and is not encrypted here.

@@ -69,7 +69,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     rotate: Option<u64>,
     /// Keep so many folders in DIR, and remove the oldest with such names when there are more; those being written stay
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]
     tls: TwoSidedTlsArgs,
@@ -78,6 +78,10 @@ pub(crate) struct RecordArgs {
 fn size(text: &str) -> Result<u64, String> {
     let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
     size.ok_or_else(|| "give a number of bytes above 0, such as 1000000 or 64MiB".into())
+}
+
+fn number(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "give a whole number from 1".into())
 }
 
 pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
@@ -286,8 +290,9 @@ impl Recorder {
         };
         if let Err(error) = writer.write(&self.shelf, about, self.rotate, redactor, tell) {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            let hint = if error.kind() == io::ErrorKind::StorageFull { "; is the disk full?" } else { "" };
             tracing::error!(
-                "a recording in {} stops, and what it is of goes on: {error}; is the disk full?",
+                "a recording in {} stops, and what it is of goes on: {error}{hint}",
                 self.shelf.path().display()
             );
         }
