@@ -236,6 +236,8 @@ fn what_is_no_broker_passes_unchanged_and_is_kept_with_the_reason() {
 fn a_target_that_is_not_there_is_told_and_tried_again_for_the_next() {
     // A port that nobody else gets meanwhile, and nobody listens on.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    // A program that another test starts has it too, until it runs.
+    bound.set_reuseaddr(true).unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
     let mut recorder = Recorder::start(&address.to_string(), "--tls off");
@@ -277,6 +279,31 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
         let (_, again) = decoded(&folder, 0);
         assert_eq!(again[0]["message"], frames[0]["message"]);
     }
+}
+
+#[test]
+fn who_seems_to_expect_tls_is_named() {
+    let authority = ephemeral_authority().unwrap();
+    let files = Files::issue(&authority, "n");
+    let mut node = Program::start(&format!("{NODE} {}", files.options));
+    let mut recorder = Recorder::start(&node.address(), "--tls off");
+    let ask = |recorder: &Recorder, options: &str| {
+        let dispatch =
+            format!("dispatch --connect {} --timeout 5 {options} get_id_value x", recorder.address);
+        assert_ne!(Program::run(&dispatch, "").code, Some(0));
+    };
+    ask(&recorder, "--tls off");
+    recorder.program.says("see --connect-tls");
+    let mut plain = Program::start(&format!("{NODE} --tls off"));
+    let mut recorder = Recorder::start(&plain.address(), "--tls off");
+    ask(&recorder, &files.options);
+    recorder.program.says("speaks TLS where there is none, and no frame is found in it: see --listen-tls");
+    let (listener, address) = target();
+    let mut recorder = Recorder::start(&address, "--tls off");
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK");
+    drop(target);
+    recorder.program.says("without a word, and may expect TLS: see --connect-tls");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use zeek_bridge::net::Stream;
 use zeek_bridge::net::tls::{Tls, TlsError};
 
 use self::folder::About;
-use self::pass::pass;
+use self::pass::{Odd, pass};
 use self::redact::{Pseudonyms, Redactor};
 use self::shelf::Shelf;
 use self::tape::{News, tape};
@@ -222,7 +222,7 @@ impl Recorder {
         let recorder = self.clone();
         let writing = tokio::task::spawn_blocking(move || recorder.write(writer, about));
         tokio::select! {
-            passed = pass(connector, listener, &tape) => match passed {
+            passed = pass(connector, listener, &tape, |side, odd| self.tell_odd(side, odd, address)) => match passed {
                 Ok(()) => tracing::info!("{address} and {} are through with each other", self.target),
                 Err((side, error)) => {
                     let who = if side == Side::Connector { address.to_string() } else { self.target.clone() };
@@ -237,6 +237,26 @@ impl Recorder {
         tape.end();
         if writing.await.is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says what may be wrong with the options, where a side may expect TLS and there is none.
+    fn tell_odd(&self, side: Side, odd: Odd, address: SocketAddr) {
+        let [listen_tls, connect_tls] = &self.tls;
+        let (tls, who, option) = match side {
+            Side::Connector => (listen_tls, address.to_string(), "--listen-tls"),
+            Side::Listener => (connect_tls, self.target.clone(), "--connect-tls"),
+        };
+        match odd {
+            _ if !matches!(tls, Tls::Off) => {}
+            Odd::Tls => tracing::warn!(
+                "{who} speaks TLS where there is none, and no frame is found in it: see {option}"
+            ),
+            Odd::Silent => {
+                tracing::warn!(
+                    "{who} has closed the connection without a word, and may expect TLS: see {option}"
+                );
+            }
         }
     }
 
