@@ -343,9 +343,11 @@ mod tests {
                 .unwrap();
             out.freeze()
         };
-        // Each takes 3 bytes, and its pseudonym 20.
+        // Each takes 3 bytes, and its pseudonym 20; beside them is something that stays.
         let text = Value::from("x");
-        let (long, short) = (frame(&Value::Vector(vec![text.clone(); 1_700_000])), frame(&text));
+        let stays = Value::EnumValue("x".repeat(Limits::DEFAULT.max_frame - 100_000).into());
+        let many = vec![text.clone(); 20_000].into_iter().chain([stays]);
+        let (long, short) = (frame(&Value::Vector(many.collect())), frame(&text));
         assert!(long.len() < Limits::DEFAULT.max_frame);
         let mut redactor = Redactor::new(Pseudonyms::new().unwrap());
         redactor.sides =
