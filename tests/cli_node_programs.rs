@@ -141,6 +141,36 @@ fn a_program_that_never_ends_is_ended_with_all_that_it_started() {
 }
 
 #[test]
+fn what_a_program_leaves_running_does_not_keep_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    // The cat has the program's stdout and stderr until somebody opens the pipe.
+    let script = format!("cat {} & echo 1", fifo.display());
+    let node = Answering::shell("--answer-timeout 5", &script);
+    assert_eq!(node.ask(&["x"]), Ok(json!(1)));
+    drop(std::fs::OpenOptions::new().write(true).open(&fifo).unwrap());
+}
+
+#[test]
+fn failures_are_logged_once_a_second_and_in_short_and_those_of_the_program_itself_are_not() {
+    let node = Answering::shell("", r#"[ "$1" = no ] || exit 3; echo 'it is so' >&2; exit 1"#);
+    let start = std::time::Instant::now();
+    let long = "x".repeat(50_000);
+    for _ in 0..5 {
+        assert_eq!(node.ask(&[&long]), failed("the node's program failed: exit status: 3"));
+    }
+    let most = usize::try_from(start.elapsed().as_secs()).unwrap().saturating_add(1);
+    assert_eq!(node.ask(&["-", "no"]), failed("it is so"));
+    node.node.signal("TERM");
+    let end = node.node.end();
+    let lines: Vec<&str> = end.stderr.lines().filter(|line| line.contains("the program failed")).collect();
+    assert!((1..=most).contains(&lines.len()), "{most} {end:?}");
+    assert!(lines.iter().all(|line| line.len() < 500), "{lines:?}");
+    assert!(!end.stderr.contains("it is so"), "{end:?}");
+}
+
+#[test]
 fn a_program_that_prints_too_much_is_a_failure() {
     let node = Answering::shell("--answer-limit 64KiB", r#"if [ "$1" = much ]; then yes; else echo 1; fi"#);
     assert_eq!(node.ask(&["-", "much"]), failed("the node's program: it prints more than 64.0 KiB"));

@@ -236,6 +236,8 @@ fn what_is_no_broker_passes_unchanged_and_is_kept_with_the_reason() {
 fn a_target_that_is_not_there_is_told_and_tried_again_for_the_next() {
     // A port that nobody else gets meanwhile, and nobody listens on.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    // A program that another test starts has it too, until it runs.
+    bound.set_reuseaddr(true).unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
     let mut recorder = Recorder::start(&address.to_string(), "--tls off");
@@ -280,6 +282,31 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
 }
 
 #[test]
+fn who_seems_to_expect_tls_is_named() {
+    let authority = ephemeral_authority().unwrap();
+    let files = Files::issue(&authority, "n");
+    let mut node = Program::start(&format!("{NODE} {}", files.options));
+    let mut recorder = Recorder::start(&node.address(), "--tls off");
+    let ask = |recorder: &Recorder, options: &str| {
+        let dispatch =
+            format!("dispatch --connect {} --timeout 5 {options} get_id_value x", recorder.address);
+        assert_ne!(Program::run(&dispatch, "").code, Some(0));
+    };
+    ask(&recorder, "--tls off");
+    recorder.program.says("see --connect-tls");
+    let mut plain = Program::start(&format!("{NODE} --tls off"));
+    let mut recorder = Recorder::start(&plain.address(), "--tls off");
+    ask(&recorder, &files.options);
+    recorder.program.says("speaks TLS where there is none, and no frame is found in it: see --listen-tls");
+    let (listener, address) = target();
+    let mut recorder = Recorder::start(&address, "--tls off");
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK");
+    drop(target);
+    recorder.program.says("without a word, and may expect TLS: see --connect-tls");
+}
+
+#[test]
 fn a_folder_that_goes_away_stops_no_traffic() {
     let (listener, address) = target();
     let mut recorder = Recorder::start(&address, "--tls off");
@@ -296,21 +323,41 @@ fn a_folder_that_goes_away_stops_no_traffic() {
     end.has_said(&["connections that were not recorded to their end: 2"]);
 }
 
+/// No file may be larger than so many blocks, and it is told as an error, as a full disk is.
+fn limited(out: Arc<tempfile::TempDir>, address: &str, blocks: u32) -> Recorder {
+    let args = Recorder::args(&out, address, "--tls off");
+    let program = env!("CARGO_BIN_EXE_zeek-bridge");
+    let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec {program} {args}");
+    let mut program = Program::spawn(command_of("sh", ["-c", &limited]));
+    Recorder { address: program.address(), program, out }
+}
+
+#[test]
+fn a_recording_that_cannot_begin_leaves_nothing_behind() {
+    let (listener, address) = target();
+    let out = Arc::new(tempfile::tempdir().unwrap());
+    let mut recorder = limited(out.clone(), &address, 0);
+    let (mut connector, mut target) = sockets(&recorder, &listener);
+    recorder.program.says("a recording in");
+    passes(&mut connector, &mut target, b"passes");
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+    assert_eq!(recorder.stop().code, Some(1));
+}
+
 #[test]
 fn a_full_disk_stops_the_recording_and_no_traffic() {
     let (listener, address) = target();
     let out = Arc::new(tempfile::tempdir().unwrap());
-    // No file may be larger than some KiB, and it is told as an error, as a full disk is.
-    let args = Recorder::args(&out, &address, "--tls off");
-    let program = env!("CARGO_BIN_EXE_zeek-bridge");
-    let limited = format!("trap '' XFSZ; ulimit -f 64; exec {program} {args}");
-    let mut program = Program::spawn(command_of("sh", ["-c", &limited]));
-    let mut recorder = Recorder { address: program.address(), program, out };
+    let mut recorder = limited(out, &address, 64);
     let (mut connector, mut target) = sockets(&recorder, &listener);
     let folder = recorder.begun();
     passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK");
     passes(&mut connector, &mut target, &[9; 1_000_000]);
-    recorder.program.says("is the disk full?");
+    let told = recorder.program.says("too large");
+    assert!(
+        told.contains("stops, and what it is of goes on") && !told.contains("is the disk full?"),
+        "{told}"
+    );
     let end = recorder.ended();
     assert!(end["error"].as_str().unwrap().contains("too large"), "{end}");
     passes(&mut target, &mut connector, &[3; 1_000_000]);
@@ -432,7 +479,9 @@ fn wrong_options_are_named() {
     run("--tls off --connect-tls off --connect-keyfile x")
         .fails(2, &["--connect-tls off does not go with --connect-keyfile"]);
     run("--tls off --rotate 0").fails(2, &["--rotate", "64MiB"]);
-    run("--tls off --keep 0").fails(2, &["--keep"]);
+    for bad in ["0", "-1", "x", "1.5"] {
+        run(&format!("--tls off --keep {bad}")).fails(2, &["--keep", "a whole number from 1"]);
+    }
     let file = tempfile::NamedTempFile::new().unwrap();
     let run = |rest: &str| Program::run(&format!("record {rest} --tls off"), "");
     let name = file.path().display();

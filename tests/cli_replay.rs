@@ -335,7 +335,9 @@ fn wrong_inputs_are_named() {
     run(&plain, &format!("--connect {address}")).fails(3, &["cannot connect to", &address]);
     run(&plain, "--listen 192.0.2.1:1").fails(3, &["cannot listen on"]);
     run(&plain, "--listen 127.0.0.1:0 --timeout 0.5").fails(5, &["nobody connected", "--timeout"]);
-    for folder in [Path::new("/nowhere"), &fixture(""), &fixture("captures/http.pcap")] {
+    run(&fixture(""), "--connect 127.0.0.1:1")
+        .fails(1, &["is no recording itself, and holds ", "name one, such as"]);
+    for folder in [Path::new("/nowhere"), &fixture("captures"), &fixture("captures/http.pcap")] {
         run(folder, "--connect 127.0.0.1:1").fails(1, &["is no recording", "zeek-bridge record"]);
     }
     let copy = tempfile::tempdir().unwrap();
@@ -347,6 +349,8 @@ fn wrong_inputs_are_named() {
     fs::remove_file(copy.path().join("meta.json")).unwrap();
     fs::write(copy.path().join("frames.jsonl"), "{}\n").unwrap();
     run(copy.path(), "--connect 127.0.0.1:1").fails(1, &["frames.jsonl, line 1"]);
+    fs::write(copy.path().join("frames.jsonl"), "").unwrap();
+    run(copy.path(), "--connect 127.0.0.1:1").fails(1, &["its frames.jsonl is empty"]);
     for file in ["connector.bin", "listener.bin", "frames.jsonl"] {
         fs::write(copy.path().join(file), "").unwrap();
     }

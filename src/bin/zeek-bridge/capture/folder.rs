@@ -1,7 +1,7 @@
 //! Recordings: folders as those of `fixtures/`, one connection each.
 
 use std::fs;
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -74,13 +74,7 @@ pub(super) fn read(
         recordings.push(folder.to_owned());
     } else {
         let unreadable = |error| Failure::failed(format!("cannot read {}: {error}", folder.display()));
-        for entry in fs::read_dir(folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if is_recording(&path) {
-                recordings.push(path);
-            }
-        }
-        recordings.sort();
+        recordings = recordings_in(folder).map_err(unreadable)?;
     }
     if recordings.is_empty() {
         return Err(Failure::failed(format!(
@@ -96,6 +90,19 @@ pub(super) fn read(
         recording(&folder, tally.connections, &mut tally.errors, report, shown.as_ref())?;
     }
     Ok(tally)
+}
+
+/// The recordings in a folder, in the order of their names.
+pub(crate) fn recordings_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut recordings = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_recording(&path) {
+            recordings.push(path);
+        }
+    }
+    recordings.sort();
+    Ok(recordings)
 }
 
 pub(crate) fn is_recording(folder: &Path) -> bool {

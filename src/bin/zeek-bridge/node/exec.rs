@@ -4,20 +4,28 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use zeek_bridge::management::{Dispatch, JsonText};
 
+use super::throttle::Throttle;
 use crate::exit::Failure;
 use crate::output::Object;
 use crate::tls;
 
 /// How much of the end of stderr is kept.
 const STDERR: usize = 4096;
+
+/// How long a program's pipes are read when it has ended: what it left running may hold them for ever.
+const PIPES: Duration = Duration::from_millis(200);
+
+/// How many characters of what a peer sent are logged.
+const SHOWN: usize = 100;
 
 /// A program, and how it is run.
 pub(super) struct Exec {
@@ -27,6 +35,20 @@ pub(super) struct Exec {
     limit: ByteSize,
     jobs: Semaphore,
     most_jobs: u16,
+    warnings: Throttle,
+}
+
+/// Why there is no answer.
+struct Fault {
+    text: String,
+    /// The program itself says so, as it may.
+    ordinary: bool,
+}
+
+impl From<String> for Fault {
+    fn from(text: String) -> Self {
+        Fault { text, ordinary: false }
+    }
 }
 
 impl Exec {
@@ -41,7 +63,15 @@ impl Exec {
         let found = find(command)
             .map_err(|error| Failure::failed(format!("--exec: cannot run {}: {error}", command.display())))?;
         let node = node.to_owned();
-        Ok(Exec { node, command: found, args, limit, jobs: Semaphore::new(jobs.into()), most_jobs: jobs })
+        Ok(Exec {
+            node,
+            command: found,
+            args,
+            limit,
+            jobs: Semaphore::new(jobs.into()),
+            most_jobs: jobs,
+            warnings: Throttle::default(),
+        })
     }
 
     pub(super) async fn dispatch(
@@ -54,23 +84,40 @@ impl Exec {
         };
         let answer = self.run(dispatch, until).await;
         drop(permit);
-        if let Err(failure) = &answer {
-            tracing::warn!(reqid = dispatch.reqid, action = dispatch.action, "the program failed: {failure}");
-        }
-        answer
+        answer.map_err(|fault| {
+            self.tell(dispatch, &fault);
+            fault.text
+        })
     }
 
-    async fn run(&self, dispatch: &Dispatch, until: Instant) -> Result<Option<JsonText>, String> {
+    /// Logs why there is no answer. Peers may ask for what fails as often as they like.
+    fn tell(&self, dispatch: &Dispatch, fault: &Fault) {
+        let [reqid, action] = [&dispatch.reqid, &dispatch.action].map(|text| shown(text));
+        let text = &fault.text;
+        if fault.ordinary {
+            tracing::info!(reqid, action, "the program failed: {text}");
+            return;
+        }
+        match self.warnings.pass() {
+            Some(None) => tracing::warn!(reqid, action, "the program failed: {text}"),
+            Some(Some(unsaid)) => {
+                tracing::warn!(reqid, action, "the program failed: {text}; and {unsaid} times before it");
+            }
+            None => tracing::debug!(reqid, action, "the program failed: {text}"),
+        }
+    }
+
+    async fn run(&self, dispatch: &Dispatch, until: Instant) -> Result<Option<JsonText>, Fault> {
         let spawned = self.command(dispatch).spawn();
         let mut running =
             Running(spawned.map_err(|error| format!("the node cannot run its program: {error}"))?);
         let request = super::stdio::request(Object::new(), &self.node, dispatch).into_line();
         match timeout_at(until, running.talk(&request, self.limit)).await {
-            Err(_) => Err("the node's program took too long".into()),
-            Ok(Err(error)) => Err(format!("the node's program: {error}")),
+            Err(_) => Err("the node's program took too long".to_owned().into()),
+            Ok(Err(error)) => Err(format!("the node's program: {error}").into()),
             Ok(Ok((status, stdout, stderr))) if status.success() => {
                 tracing::debug!(stderr = %String::from_utf8_lossy(&stderr), "the program has ended");
-                data(stdout)
+                data(stdout).map_err(Fault::from)
             }
             Ok(Ok((status, _, stderr))) => Err(failure(status, &stderr)),
         }
@@ -110,8 +157,27 @@ impl Running {
             }
             Ok(())
         };
-        let (stdout, stderr, ()) = tokio::try_join!(all(stdout, limit), tail(stderr), write)?;
-        Ok((self.0.wait().await?, stdout, stderr))
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = {
+            let pipes =
+                async { tokio::try_join!(all(stdout, limit, &mut out), tail(stderr, &mut err), write) };
+            tokio::pin!(pipes);
+            tokio::select! {
+                biased;
+                piped = &mut pipes => {
+                    piped?;
+                    self.0.wait().await?
+                }
+                status = self.0.wait() => {
+                    // What came until then is what it said.
+                    if let Ok(piped) = timeout(PIPES, &mut pipes).await {
+                        piped?;
+                    }
+                    status?
+                }
+            }
+        };
+        Ok((status, out, err))
     }
 }
 
@@ -127,27 +193,26 @@ impl Drop for Running {
     }
 }
 
-/// All that is read, if it is no more than the limit.
-async fn all(from: Option<impl AsyncRead + Unpin>, limit: ByteSize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Takes all that is read, if it is no more than the limit.
+async fn all(from: Option<impl AsyncRead + Unpin>, limit: ByteSize, bytes: &mut Vec<u8>) -> io::Result<()> {
     if let Some(from) = from {
-        from.take(limit.as_u64().saturating_add(1)).read_to_end(&mut bytes).await?;
+        let mut from = from.take(limit.as_u64().saturating_add(1));
+        while from.read_buf(bytes).await? > 0 {}
     }
     match u64::try_from(bytes.len()) {
-        Ok(length) if length <= limit.as_u64() => Ok(bytes),
+        Ok(length) if length <= limit.as_u64() => Ok(()),
         _ => Err(io::Error::other(format!("it prints more than {limit}"))),
     }
 }
 
-/// The end of what is read.
-async fn tail(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Takes the end of what is read.
+async fn tail(from: Option<impl AsyncRead + Unpin>, bytes: &mut Vec<u8>) -> io::Result<()> {
     if let Some(mut from) = from {
-        while from.read_buf(&mut bytes).await? > 0 {
+        while from.read_buf(bytes).await? > 0 {
             bytes.drain(..bytes.len().saturating_sub(STDERR));
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
 fn data(stdout: Vec<u8>) -> Result<Option<JsonText>, String> {
@@ -161,17 +226,27 @@ fn data(stdout: Vec<u8>) -> Result<Option<JsonText>, String> {
     }
 }
 
-fn failure(status: ExitStatus, stderr: &[u8]) -> String {
+fn failure(status: ExitStatus, stderr: &[u8]) -> Fault {
     let stderr = String::from_utf8_lossy(stderr);
     match stderr.lines().map(str::trim).rfind(|line| !line.is_empty()) {
-        Some(line) => line.to_owned(),
-        None => format!("the node's program failed: {status}"),
+        Some(line) => Fault { text: line.to_owned(), ordinary: status.code().is_some() },
+        None => format!("the node's program failed: {status}").into(),
+    }
+}
+
+/// The beginning of a text that may be long.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
 /// The file of a program: what a path with a slash leads to, or what a name does in PATH.
 fn find(command: &Path) -> io::Result<PathBuf> {
-    if command.components().nth(1).is_some() || command.is_absolute() {
+    let is_path = command.components().nth(1).is_some() || command.is_absolute();
+    // As `.` and what ends in a slash: a folder.
+    if is_path || command.file_name().is_none() || command.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return executable(command.to_owned());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -209,16 +284,24 @@ mod tests {
     #[tokio::test]
     async fn of_a_long_stderr_the_end_is_kept() {
         let long = [b"x".repeat(100_000), b"\nlast\n".to_vec()].concat();
-        let kept = tail(Some(&*long)).await.unwrap();
+        let mut kept = Vec::new();
+        tail(Some(&*long), &mut kept).await.unwrap();
         assert_eq!((kept.len(), kept.ends_with(b"\nlast\n")), (STDERR, true));
     }
 
     #[tokio::test]
     async fn as_much_as_the_limit_is_taken_and_no_more() {
-        assert_eq!(all(Some(&b"12345"[..]), ByteSize(5)).await.unwrap(), b"12345");
-        assert!(
-            all(Some(&b"123456"[..]), ByteSize(5)).await.unwrap_err().to_string().contains("more than 5 B")
-        );
+        let mut bytes = Vec::new();
+        all(Some(&b"12345"[..]), ByteSize(5), &mut bytes).await.unwrap();
+        assert_eq!(bytes, b"12345");
+        let error = all(Some(&b"123456"[..]), ByteSize(5), &mut Vec::new()).await.unwrap_err();
+        assert!(error.to_string().contains("more than 5 B"));
+    }
+
+    #[test]
+    fn of_a_long_action_the_beginning_is_shown() {
+        assert_eq!(shown("get_id_value"), "get_id_value");
+        assert_eq!(shown(&"\u{e9}".repeat(100_000)), format!("{}...", "\u{e9}".repeat(100)));
     }
 
     #[test]
@@ -229,6 +312,9 @@ mod tests {
             ("no-such-program", "PATH"),
             ("/no/such", "No such"),
             ("/", "not a file"),
+            (".", "not a file"),
+            ("..", "not a file"),
+            ("src/", "not a file"),
             ("./Cargo.toml", "chmod"),
         ] {
             let error = find(Path::new(program)).unwrap_err().to_string();

@@ -3,12 +3,22 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde_json::json;
 
 use crate::conversation::{Conversation, Line, Side};
 use crate::output::Object;
+
+/// What a recording consists of; nothing else is ever removed.
+const FILES: [&str; 5] = ["connector.bin", "listener.bin", "frames.jsonl", "meta.json", "meta.json.new"];
+
+/// How many bytes of lines wait at most; and a frame of more becomes text alone, whatever other connections have.
+const WAITING: usize = 1024 * 1024;
+
+/// Held while a large frame is text, which is up to six times as long.
+static LARGE: Mutex<()> = Mutex::new(());
 
 /// What is known of a connection before anything is said.
 #[derive(Clone, Debug)]
@@ -45,9 +55,17 @@ struct Stream {
 }
 
 impl Folder {
-    /// Makes the folder, which must not be there yet.
+    /// Makes the folder, which must not be there yet. It is not there either if this fails.
     pub(super) fn create(path: PathBuf, about: About, continues: Option<String>) -> io::Result<Self> {
         make_private(&path)?;
+        let folder = Self::fill(path.clone(), about, continues);
+        if folder.is_err() {
+            let _ = remove(&path);
+        }
+        folder
+    }
+
+    fn fill(path: PathBuf, about: About, continues: Option<String>) -> io::Result<Self> {
         let stream = |side: Side| -> io::Result<Stream> {
             Ok(Stream { file: File::create(path.join(format!("{}.bin", side.name())))?, written: 0 })
         };
@@ -93,15 +111,19 @@ impl Folder {
         side.file.write_all(bytes)?;
         side.written = side.written.saturating_add(bytes.len().try_into().unwrap_or(u64::MAX));
         for line in self.conversation.input(from, self.t_us, bytes) {
+            let large = line.said.as_ref().is_ok_and(|frame| frame.body.len() > WAITING);
+            let alone = large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
             add(&mut self.lines, &mut self.count, &line);
+            if self.lines.len() > WAITING {
+                write(&mut self.frames, &mut self.lines)?;
+            }
+            drop(alone);
         }
         Ok(())
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        let written = self.frames.write_all(&self.lines);
-        self.lines.clear();
-        written
+        write(&mut self.frames, &mut self.lines)
     }
 
     /// Whether another folder could go on from here, and this one would have something in it.
@@ -113,8 +135,12 @@ impl Folder {
     pub(super) fn cut(&mut self, path: PathBuf) -> io::Result<Self> {
         let begun = Side::BOTH.map(|side| Bytes::copy_from_slice(self.conversation.begun(side)));
         let mut next = Folder::create(path, self.about.clone(), Some(name(&self.path)))?;
-        for (from, begun) in Side::BOTH.into_iter().zip(begun) {
-            next.input(from, self.t_us, &begun)?;
+        let moved = Side::BOTH.into_iter().zip(&begun);
+        if let Err(error) = moved.clone().try_for_each(|(from, begun)| next.input(from, self.t_us, begun)) {
+            let _ = remove(&next.path);
+            return Err(error);
+        }
+        for (from, begun) in moved {
             let side = side(&mut self.sides, from);
             side.written = side.written.saturating_sub(begun.len().try_into().unwrap_or(u64::MAX));
             side.file.set_len(side.written)?;
@@ -174,6 +200,29 @@ impl Folder {
     }
 }
 
+/// Whether there is something in the folder that is not of a recording.
+pub(super) fn holds_others(path: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let is_ours = FILES.iter().any(|name| entry.file_name() == *name) && !entry.file_type()?.is_dir();
+        if !is_ours {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Removes a recording.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    for file in FILES {
+        match fs::remove_file(path.join(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir(path)
+}
+
 /// Makes a folder that others cannot look into: what passes may be secret, and is not encrypted here.
 fn make_private(path: &Path) -> io::Result<()> {
     let mut folder = fs::DirBuilder::new();
@@ -196,6 +245,53 @@ fn add(lines: &mut Vec<u8>, count: &mut u64, line: &Line) {
     lines.push(b'\n');
 }
 
+/// Writes the lines, and keeps no more memory for the next than a few of them need.
+fn write(file: &mut File, lines: &mut Vec<u8>) -> io::Result<()> {
+    let written = file.write_all(lines);
+    lines.clear();
+    lines.shrink_to(WAITING);
+    written
+}
+
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use bytes::BytesMut;
+    use zeek_bridge::data::{EndpointId, Topic, Value};
+    use zeek_bridge::wire::Envelope;
+
+    use super::*;
+
+    pub(in super::super) fn about() -> About {
+        About { start: String::new(), ends: None, tls: ["off"; 2], redacted: false }
+    }
+
+    /// Frames of one side that has said its handshake.
+    pub(in super::super) fn frames(count: usize, length: usize) -> Vec<u8> {
+        let value = Value::from("\u{1}".repeat(length));
+        let mut bytes = BytesMut::new();
+        for _ in 0..count {
+            let id = EndpointId::from_bytes([1; 16]);
+            Envelope::data(id, Topic::from_static("/t"), &value).unwrap().encode(&mut bytes).unwrap();
+        }
+        bytes.to_vec()
+    }
+
+    #[test]
+    fn many_lines_and_a_large_one_do_not_wait_in_memory() {
+        let root = tempfile::tempdir().unwrap();
+        for (count, length) in [(2_000, 1_000), (1, 2_000_000)] {
+            let path = root.path().join(count.to_string());
+            let mut folder = Folder::create(path.clone(), about(), Some("before".into())).unwrap();
+            folder.input(Side::Connector, 0, &frames(count, length)).unwrap();
+            assert!(folder.lines.capacity() <= 2 * WAITING, "{}", folder.lines.capacity());
+            folder.end().unwrap();
+            let lines = fs::read_to_string(path.join("frames.jsonl")).unwrap();
+            assert_eq!(lines.lines().count(), count);
+            assert!(lines.len() > 6 * count * length);
+        }
+    }
 }

@@ -26,7 +26,7 @@ use zeek_bridge::net::Stream;
 use zeek_bridge::net::tls::{Tls, TlsError};
 
 use self::folder::About;
-use self::pass::pass;
+use self::pass::{Odd, pass};
 use self::redact::{Pseudonyms, Redactor};
 use self::shelf::Shelf;
 use self::tape::{News, tape};
@@ -69,7 +69,7 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     rotate: Option<u64>,
     /// Keep so many folders in DIR, and remove the oldest with such names when there are more; those being written stay
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]
     tls: TwoSidedTlsArgs,
@@ -78,6 +78,10 @@ pub(crate) struct RecordArgs {
 fn size(text: &str) -> Result<u64, String> {
     let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
     size.ok_or_else(|| "give a number of bytes above 0, such as 1000000 or 64MiB".into())
+}
+
+fn number(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "give a whole number from 1".into())
 }
 
 pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
@@ -218,7 +222,7 @@ impl Recorder {
         let recorder = self.clone();
         let writing = tokio::task::spawn_blocking(move || recorder.write(writer, about));
         tokio::select! {
-            passed = pass(connector, listener, &tape) => match passed {
+            passed = pass(connector, listener, &tape, |side, odd| self.tell_odd(side, odd, address)) => match passed {
                 Ok(()) => tracing::info!("{address} and {} are through with each other", self.target),
                 Err((side, error)) => {
                     let who = if side == Side::Connector { address.to_string() } else { self.target.clone() };
@@ -233,6 +237,26 @@ impl Recorder {
         tape.end();
         if writing.await.is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says what may be wrong with the options, where a side may expect TLS and there is none.
+    fn tell_odd(&self, side: Side, odd: Odd, address: SocketAddr) {
+        let [listen_tls, connect_tls] = &self.tls;
+        let (tls, who, option) = match side {
+            Side::Connector => (listen_tls, address.to_string(), "--listen-tls"),
+            Side::Listener => (connect_tls, self.target.clone(), "--connect-tls"),
+        };
+        match odd {
+            _ if !matches!(tls, Tls::Off) => {}
+            Odd::Tls => tracing::warn!(
+                "{who} speaks TLS where there is none, and no frame is found in it: see {option}"
+            ),
+            Odd::Silent => {
+                tracing::warn!(
+                    "{who} has closed the connection without a word, and may expect TLS: see {option}"
+                );
+            }
         }
     }
 
@@ -286,8 +310,9 @@ impl Recorder {
         };
         if let Err(error) = writer.write(&self.shelf, about, self.rotate, redactor, tell) {
             self.lost.fetch_add(1, Ordering::Relaxed);
+            let hint = if error.kind() == io::ErrorKind::StorageFull { "; is the disk full?" } else { "" };
             tracing::error!(
-                "a recording in {} stops, and what it is of goes on: {error}; is the disk full?",
+                "a recording in {} stops, and what it is of goes on: {error}{hint}",
                 self.shelf.path().display()
             );
         }

@@ -1,6 +1,7 @@
 //! Bytes from one side to the other, unchanged.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -16,21 +17,40 @@ pub(super) const PIECE: usize = 64 * 1024;
 /// How long one direction goes on after the other one broke.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// What a side does that expects TLS where there is none, as far as that can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Odd {
+    /// The first that it says is TLS.
+    Tls,
+    /// It has closed, after it was spoken to and before it said anything.
+    Silent,
+}
+
 /// Passes everything on until both sides have ended what they say, or one of them broke.
 ///
 /// # Errors
 /// When a side broke, with who it was.
-pub(super) async fn pass(connector: Stream, listener: Stream, tape: &Tape) -> Result<(), (Side, io::Error)> {
+pub(super) async fn pass(
+    connector: Stream,
+    listener: Stream,
+    tape: &Tape,
+    odd: impl Fn(Side, Odd),
+) -> Result<(), (Side, io::Error)> {
+    let [connector_spoke, listener_spoke] = [const { AtomicBool::new(false) }; 2];
     let (from_connector, to_connector) = split(connector);
     let (from_listener, to_listener) = split(listener);
-    let forth = one_way(Side::Connector, from_connector, to_listener, tape);
-    let back = one_way(Side::Listener, from_listener, to_connector, tape);
+    let forth = one_way(Side::Connector, from_connector, to_listener, tape, &connector_spoke, &odd);
+    let back = one_way(Side::Listener, from_listener, to_connector, tape, &listener_spoke, &odd);
     tokio::pin!(forth, back);
     // Whoever has nothing more to say may still have something to hear. Of what is broken, that is not for sure.
-    let (first, other) = tokio::select! {
-        first = &mut forth => (first, back),
-        first = &mut back => (first, forth),
+    let (first, other, by_listener) = tokio::select! {
+        first = &mut forth => (first, back, false),
+        first = &mut back => (first, forth, true),
     };
+    let by_listener = by_listener || matches!(first, Err((Side::Listener, _)));
+    if by_listener && connector_spoke.load(Ordering::Relaxed) && !listener_spoke.load(Ordering::Relaxed) {
+        odd(Side::Listener, Odd::Silent);
+    }
     match first {
         Ok(()) => other.await,
         Err(error) => {
@@ -46,6 +66,8 @@ async fn one_way(
     mut from: ReadHalf<Stream>,
     mut to: WriteHalf<Stream>,
     tape: &Tape,
+    spoke: &AtomicBool,
+    odd: &impl Fn(Side, Odd),
 ) -> Result<(), (Side, io::Error)> {
     let mut room = BytesMut::new();
     let read = loop {
@@ -56,6 +78,10 @@ async fn one_way(
             Ok(_) => {}
         }
         let bytes = room.split().freeze();
+        // A handshake, or an alert.
+        if !spoke.swap(true, Ordering::Relaxed) && matches!(*bytes, [21 | 22, 3, 0..=4, ..]) {
+            odd(side, Odd::Tls);
+        }
         // Before it is passed on: so that no answer to it can be written down before it.
         tape.keep(side, bytes.clone()).await;
         let written = async {

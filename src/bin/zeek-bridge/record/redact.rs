@@ -13,6 +13,9 @@ use zeek_bridge::zeek::{Event, LogWrite, Message};
 use crate::conversation::{Content, Frame, Frames, Side};
 use crate::leaves::map_leaves;
 
+/// The bits of a byte, the highest first.
+const BITS: [u8; 8] = [0x80, 0x40, 0x20, 0x10, 8, 4, 2, 1];
+
 /// Gives the same pseudonym to the same thing, as long as it lives. Nobody who does not know its key can tell whether a
 /// guess is right.
 #[derive(Clone, Debug)]
@@ -44,25 +47,30 @@ impl Pseudonyms {
     }
 
     /// Another address, which has as many leading bits in common with other pseudonyms as the addresses they stand for: each
-    /// bit is turned, or is not, by what is in front of it. What IPv4 has in front stays.
+    /// bit is turned, or is not, by what is in front of it. What IPv4 has in front stays. As in Crypto-PAn, but one hash is
+    /// for the eight bits of a byte: it has a bit for each of the 255 beginnings that there may be inside of a byte.
     fn address(&self, address: Address, bits: u8) -> Address {
-        let known = u128::from_be_bytes(*address.as_bytes());
-        let first = if address.is_v4() { 96 } else { 0 };
-        let mut pseudonym = known;
-        for bit in first..u32::from(bits.min(128)) {
-            let mask = u128::MAX.checked_shl(128u32.saturating_sub(bit)).unwrap_or(0);
-            let [turn, ..] = self.hash(&[
-                b"address",
-                &[u8::from(address.is_v4())],
-                &bit.to_be_bytes(),
-                &(known & mask).to_be_bytes(),
-            ]);
-            let here = 1u128.checked_shl(127u32.saturating_sub(bit)).unwrap_or(0);
-            if turn & 1 == 1 {
-                pseudonym ^= here;
+        let known = address.as_bytes();
+        let (family, first) = if address.is_v4() { (4, 12) } else { (6, 0) };
+        let mut pseudonym = *known;
+        let mut rest = usize::from(bits.min(128)).saturating_sub(BITS.len().saturating_mul(first));
+        for (index, (byte, out)) in known.iter().zip(&mut pseudonym).enumerate().skip(first) {
+            let turns = self.hash(&[b"address", &[family], known.get(..index).unwrap_or_default()]);
+            // A one, and behind it the bits that were seen of the byte.
+            let mut seen = 1u8;
+            for bit in BITS.into_iter().take(rest) {
+                let turn = turns.get(usize::from(seen >> 3)).zip(BITS.get(usize::from(seen & 7)));
+                if turn.is_some_and(|(turns, turn)| turns & turn != 0) {
+                    *out ^= bit;
+                }
+                seen = seen << 1 | u8::from(byte & bit != 0);
+            }
+            rest = rest.saturating_sub(BITS.len());
+            if rest == 0 {
+                break;
             }
         }
-        Address::from_bytes(pseudonym.to_be_bytes())
+        Address::from_bytes(pseudonym)
     }
 
     fn value(&self, value: Value) -> Value {
@@ -135,7 +143,7 @@ impl Pseudonyms {
         command
     }
 
-    /// The same frame with pseudonyms in it.
+    /// The same frame with pseudonyms in it. If it is too long with them to be read again, it says nothing.
     fn frame(&self, frame: &Frame) -> BytesMut {
         let mut out = BytesMut::new();
         let written = match &frame.content {
@@ -149,7 +157,7 @@ impl Pseudonyms {
                 Ok(())
             }
         };
-        if written.is_err() {
+        if written.is_err() || out.len() > Limits::DEFAULT.max_frame.saturating_add(LENGTH_FIELD) {
             out.clear();
             zeros(frame, &mut out);
         }
@@ -323,5 +331,48 @@ mod tests {
         let mut out = redactor.input(Side::Connector, &secret).to_vec();
         out.extend(redactor.input(Side::Connector, b"secret"));
         assert_eq!(out, [&b"\0\0\0\x06"[..], &[0; 6 + 21 + 6]].concat());
+    }
+    #[test]
+    fn a_frame_that_would_be_too_long_says_nothing_and_the_next_is_readable() {
+        let frame = |payload: &Value| {
+            let mut out = BytesMut::new();
+            let topic = zeek_bridge::data::Topic::from_static("/t");
+            Envelope::data(EndpointId::from_bytes([1; 16]), topic, payload)
+                .unwrap()
+                .encode(&mut out)
+                .unwrap();
+            out.freeze()
+        };
+        // Each takes 3 bytes, and its pseudonym 20; beside them is something that stays.
+        let text = Value::from("x");
+        let stays = Value::EnumValue("x".repeat(Limits::DEFAULT.max_frame - 100_000).into());
+        let many = vec![text.clone(); 20_000].into_iter().chain([stays]);
+        let (long, short) = (frame(&Value::Vector(many.collect())), frame(&text));
+        assert!(long.len() < Limits::DEFAULT.max_frame);
+        let mut redactor = Redactor::new(Pseudonyms::new().unwrap());
+        redactor.sides =
+            [Frames::continued(), Frames::continued()].map(|frames| Redacted { frames, broken: false });
+        let out = redactor.input(Side::Connector, &[&long[..], &short[..]].concat());
+        let lines: Vec<_> = Conversation::continued().input(Side::Connector, 0, &out).collect();
+        let [first, second] = &lines[..] else { panic!("{}", lines.len()) };
+        let first = first.said.as_ref().unwrap();
+        assert_eq!(first.body.len(), long.len() - LENGTH_FIELD);
+        assert!(first.body.iter().all(|byte| *byte == 0));
+        assert!(matches!(&second.said.as_ref().unwrap().content, Ok(Content::Envelope(_))));
+    }
+
+    #[test]
+    fn an_address_costs_a_hash_for_each_byte() {
+        let pseudonyms = Pseudonyms::new().unwrap();
+        let address: Address = "2001:db8::1".parse().unwrap();
+        let time = |what: &dyn Fn() -> bool| {
+            let start = std::time::Instant::now();
+            assert!((0..1000).all(|_| what()));
+            start.elapsed()
+        };
+        let hash = |_| pseudonyms.hash(&[b"address", &[6], &[0; 16]]) != [0; 32];
+        let hashes = time(&|| (0..64).all(hash));
+        let addresses = time(&|| !pseudonyms.address(address, 128).is_v4());
+        assert!(addresses < hashes, "{addresses:?} {hashes:?}");
     }
 }

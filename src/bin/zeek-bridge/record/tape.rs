@@ -92,12 +92,18 @@ impl Writer {
         redactor: Option<Redactor>,
         news: impl FnMut(News<'_>),
     ) -> io::Result<()> {
+        let redacted = redactor.is_some();
         let folder = shelf.begin(about)?;
         let mut desk = Desk { shelf, folder, rotate, redactor, news };
         (desk.news)(News::Begun(&desk.folder));
         let written = desk.write(&mut self.pieces).and_then(|()| {
             if self.too_slow.load(Ordering::Relaxed) {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the disk is too slow for what passes"));
+                let words = if redacted {
+                    "the disk, or the making of pseudonyms, is too slow for what passes"
+                } else {
+                    "the disk is too slow for what passes"
+                };
+                return Err(io::Error::new(io::ErrorKind::TimedOut, words));
             }
             desk.folder.end()
         });

@@ -131,9 +131,24 @@ fn side(args: &ReplayArgs) -> Result<Side, Failure> {
 fn check(folder: &Path) -> Result<(), Failure> {
     let shown = folder.display();
     if !folder::is_recording(folder) {
+        let recordings = folder::recordings_in(folder).unwrap_or_default();
+        if let Some(first) = recordings.first() {
+            return Err(Failure::failed(format!(
+                "{shown} is no recording itself, and holds {}: name one, such as {}",
+                recordings.len(),
+                first.display()
+            )));
+        }
         return Err(Failure::failed(format!(
             "{shown} is no recording: give a folder with frames.jsonl, connector.bin and listener.bin, as `zeek-bridge record` \
              writes it for each connection"
+        )));
+    }
+    let is_empty = |name: &str| folder.join(name).metadata().is_ok_and(|file| file.len() == 0);
+    if is_empty("frames.jsonl") && !(is_empty("connector.bin") && is_empty("listener.bin")) {
+        return Err(Failure::failed(format!(
+            "{shown} cannot be played: its frames.jsonl is empty, which tells the order in which both sides spoke; \
+             `zeek-bridge decode` reads what they said"
         )));
     }
     if let Some(before) = Meta::read(folder).continues {

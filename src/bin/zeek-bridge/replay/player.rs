@@ -19,6 +19,9 @@ use crate::progress::Progress;
 /// Room for one read.
 const ROOM: usize = 64 * 1024;
 
+/// How much may wait to be said, beside a frame of the recording, before no more is heard: each ping is answered.
+const MAX_OUTPUT: usize = 1024 * 1024;
+
 /// How long the live side may take to answer the last word and to close.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -27,6 +30,8 @@ pub(super) struct Player {
     writer: WriteHalf<Stream>,
     input: Frames,
     output: BytesMut,
+    /// How much of it there may be before nothing more is read.
+    most_output: usize,
     to_flush: bool,
     /// Nothing more comes: at the end of the stream, or with an error.
     gone: Option<Option<String>>,
@@ -73,6 +78,7 @@ impl Player {
             writer,
             input: Frames::default(),
             output: BytesMut::new(),
+            most_output: MAX_OUTPUT,
             to_flush: false,
             gone: None,
             matcher,
@@ -151,7 +157,11 @@ impl Player {
         self.output.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
         self.output.extend_from_slice(&body);
         self.matcher.report.counts.said = self.matcher.report.counts.said.saturating_add(1);
-        self.wait_for(|player| player.output.is_empty() && !player.to_flush).await
+        // While it is said, there is still something to hear: a live side may hear nothing before that.
+        self.most_output = self.output.len().saturating_add(MAX_OUTPUT);
+        let end = self.wait_for(|player| player.output.is_empty() && !player.to_flush).await;
+        self.most_output = MAX_OUTPUT;
+        end
     }
 
     /// Gives how it ends, if what is waited for does not come.
@@ -196,7 +206,7 @@ impl Player {
 
     /// Reads something, or writes something.
     async fn step(&mut self) -> Result<(), Failure> {
-        let reading = self.gone.is_none();
+        let reading = self.gone.is_none() && self.output.len() < self.most_output;
         if reading {
             self.input.buffer().reserve(ROOM);
         }
@@ -305,4 +315,39 @@ fn after(time: Duration) -> Instant {
     let now = Instant::now();
     // What is too far away to be told is as good as never.
     now.checked_add(time).unwrap_or_else(|| now.checked_add(Duration::from_secs(1 << 32)).unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::super::matcher::Scope;
+    use super::super::names::Names;
+    use super::super::report::Report;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_live_side_that_pings_and_does_not_read_is_not_heard_any_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (live, ours) =
+            tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut live, ours) = (live.unwrap(), ours.unwrap().0);
+        let id = EndpointId::from_bytes([1; 16]);
+        let settings =
+            Settings { side: Side::Connector, id, timeout: Duration::from_secs(1), recorded_speed: false };
+        let scope = Scope { topics: Vec::new(), ignore: Vec::new() };
+        let matcher = Matcher::new(Names::default(), scope, Report::new(false));
+        let mut player = Player::new(ours.into(), matcher, settings);
+        player.input = Frames::continued();
+        let mut ping = BytesMut::new();
+        Envelope::ping(id, id, Bytes::from(vec![b'x'; 64 * 1024])).encode(&mut ping).unwrap();
+        let pinging = tokio::spawn(async move { while live.write_all(&ping).await.is_ok() {} });
+        // Until nothing passes any more, in either direction.
+        while let Ok(went) = timeout_at(after(Duration::from_millis(300)), player.step()).await {
+            went.unwrap();
+            assert!(player.output.len() < 2 * MAX_OUTPUT);
+        }
+        assert!(player.output.len() >= MAX_OUTPUT && player.gone.is_none());
+        pinging.abort();
+    }
 }
