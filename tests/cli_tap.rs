@@ -314,3 +314,26 @@ async fn a_terminal_that_stats_were_drawn_on_is_left_as_it_was() {
     }
     assert!(behind.contains("20 messages in") && behind.contains("peer removed"), "{behind}");
 }
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_nobody_to_read_can_be_ended() {
+    use std::process::Stdio;
+    use zeek_bridge::endpoint::Status;
+    let (endpoint, address) = listening().await;
+    let mut status = endpoint.status();
+    let options = format!("tap --topic /t --tls off --connect {address} --count 100");
+    let mut tap = command(options.split(' ')).stderr(Stdio::null()).spawn().unwrap();
+    // A pipe takes less.
+    say(&endpoint, "/t/x", (0..100).map(|_| event("e", ["x".repeat(5000).into()]))).await;
+    let left = async {
+        while !matches!(status.recv().await, Some(Status::PeerLost { .. } | Status::PeerRemoved { .. })) {}
+    };
+    tokio::time::timeout(LIMIT, left).await.expect("it does not leave when it has what it wants");
+    assert!(tap.try_wait().unwrap().is_none(), "all was written, where nobody reads");
+    let kill = std::process::Command::new("kill").arg(tap.id().to_string()).status().unwrap();
+    assert!(kill.success());
+    let ended = tokio::task::spawn_blocking(move || tap.wait().unwrap().code());
+    let code = tokio::time::timeout(LIMIT, ended).await.expect("it does not end").unwrap();
+    assert_eq!(code, Some(1), "not all was written");
+}

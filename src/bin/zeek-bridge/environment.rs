@@ -33,6 +33,12 @@ pub(crate) fn command() -> Command {
 pub(crate) fn to_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
     if args.place.connect.is_none() && args.place.listen.is_none() {
         args.place.connect = agent()?;
+        // Where one listens, it lets the system choose.
+        if args.place.connect.as_ref().is_some_and(|HostPort(place)| place.ends_with(":0")) {
+            return Err(Failure::usage(format!(
+                "{PORT} is 0, where nobody listens; set it to the agent's port"
+            )));
+        }
     }
     Ok(args)
 }
@@ -47,7 +53,10 @@ pub(crate) fn as_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
 
 /// Where Zeek's Management agent listens.
 fn agent() -> Result<Option<HostPort>, Failure> {
-    let wrong = |name, mend: &str| Failure::usage(format!("{name} is {:?}; set it to {mend}", set(name)));
+    let wrong = |name, mend: &str| {
+        let value = set(name).unwrap_or_default();
+        Failure::usage(format!("{name} is {:?}; set it to {mend}", value.to_string_lossy()))
+    };
     let read = |name, mend: &str| {
         set(name).map(|value| value.into_string().map_err(|_| wrong(name, mend))).transpose()
     };
@@ -62,7 +71,7 @@ fn agent() -> Result<Option<HostPort>, Failure> {
     let number = port.strip_suffix("/tcp").unwrap_or(port);
     // It would be parsed with a sign, too.
     let is_one = number.bytes().all(|digit| digit.is_ascii_digit());
-    if !is_one || number.parse::<u16>().unwrap_or_default() == 0 {
+    if !is_one || number.parse::<u16>().is_err() {
         return Err(wrong(PORT, a_port));
     }
     let place =

@@ -50,7 +50,11 @@ impl Held {
             self.words.pop_front();
             self.lost = self.lost.saturating_add(1);
         }
-        self.words.push_back(words.get(..LONGEST).unwrap_or(words).to_vec());
+        let mut kept = words.get(..LONGEST).unwrap_or(words).to_vec();
+        if kept.len() < words.len() {
+            kept.push(b'\n');
+        }
+        self.words.push_back(kept);
     }
 
     fn say(self, mut to: impl Write) {
@@ -112,6 +116,6 @@ mod tests {
         held.say(&mut said);
         let said = String::from_utf8(said).unwrap();
         assert!(said.starts_with("(3 more lines were said before)\n3\n4\n"), "{said}");
-        assert!(said.ends_with(&format!("101\n{}", "x".repeat(LONGEST))), "{said}");
+        assert!(said.ends_with(&format!("101\n{}\n", "x".repeat(LONGEST))), "{said}");
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, QueueLimits, Status, Subscriber};
 
 pub(crate) use self::options::TapArgs;
@@ -41,7 +41,8 @@ enum End {
 
 pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let mut show = Show::new(&args)?;
+    let mut show = Show::new(&args);
+    let timeout_at = args.timeout.and_then(|time| Instant::now().checked_add(time.0));
     // Without a first attempt that has to succeed, there may never be a peer.
     let may_have_none = args.network.place.listen.is_some();
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
@@ -61,10 +62,11 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let end = tokio::select! {
         end = tap => end,
         () = output.ended() => Ok(End::Complete),
-        () = after(args.timeout.map(|timeout| timeout.0)) => Ok(End::Timeout),
+        () = at(timeout_at) => Ok(End::Timeout),
         () = signals.next() => Ok(End::Interrupted),
     };
     let (dropped, peers) = (endpoint.stats().dropped, endpoint.peers().len());
+    let _ = timeout(LAST_LINES, show.over(&output)).await;
     network::leave(&endpoint, &mut signals).await;
     let mut patience = Duration::MAX;
     if !matches!(end, Ok(End::Complete)) {
@@ -73,9 +75,18 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
         let rest = print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress);
         let _ = timeout(LAST_LINES, rest).await;
     }
-    // Not if there was nothing to count.
-    if end.is_ok() {
-        let _ = timeout(patience, show.finish(peers, &output)).await;
+    let finishing = async {
+        // Not if there was nothing to count.
+        if end.is_ok() {
+            show.finish(peers, &output).await;
+        }
+        output.idle().await;
+    };
+    tokio::select! {
+        _ = timeout(patience, finishing) => {}
+        // Nobody may be reading.
+        () = signals.next() => patience = LAST_LINES,
+        () = at(timeout_at), if patience == Duration::MAX => patience = LAST_LINES,
     }
     let Progress { taken, done, printed } = progress;
     let mut left = taken.saturating_sub(done);
@@ -88,6 +99,8 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
         return Err(Failure::StdoutClosed);
     }
     let counts = show.counts();
+    // What came behind all that was wanted is not missed.
+    let dropped = if args.count == Some(printed) { 0 } else { dropped };
     let unwritten = if counts { 0 } else { written.unwritten };
     let lost = lost(dropped, left.saturating_add(unwritten), counts);
     let missing = args.count.map(|count| format!("{printed} of {count} messages came"));
@@ -144,9 +157,9 @@ fn lost(dropped: u64, left: u64, counts: bool) -> Option<String> {
     }
 }
 
-async fn after(timeout: Option<Duration>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep(timeout).await,
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

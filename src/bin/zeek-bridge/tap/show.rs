@@ -13,7 +13,6 @@ use super::screen;
 use super::stats::{Stats, Turn};
 use super::text::{Origin, Text};
 use crate::background::BackgroundOutput;
-use crate::exit::Failure;
 
 /// How much text of one message is handed on together, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -25,6 +24,7 @@ pub(super) struct Show {
     identity: bool,
     wide: bool,
     how: How,
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -35,15 +35,15 @@ enum How {
 }
 
 impl Show {
-    pub(super) fn new(args: &TapArgs) -> Result<Self, Failure> {
+    pub(super) fn new(args: &TapArgs) -> Self {
         let (text, color) = (args.format.is_text(), args.color.is_on());
         let how = match (args.stats, text) {
-            (true, _) => How::Stats(Box::new(Stats::new(args.interval.0, text, color, args.wide)?)),
+            (true, _) => How::Stats(Box::new(Stats::new(args.interval.0, text, color, args.wide))),
             (false, true) => How::Text(Text::new(color)),
             (false, false) => How::Json,
         };
         let filter = Filter::new(&args.events, args.nodes.clone());
-        Ok(Show { filter, identity: args.identity, wide: args.wide, how })
+        Show { filter, identity: args.identity, wide: args.wide, how, over: false }
     }
 
     /// Whether messages are counted, and not printed.
@@ -89,8 +89,8 @@ impl Show {
     /// Waits until there is something to tell that is no message.
     pub(super) async fn turn(&mut self) -> Turn {
         match &mut self.how {
-            How::Stats(stats) => stats.turn().await,
-            How::Json | How::Text(_) => std::future::pending().await,
+            How::Stats(stats) if !self.over => stats.turn().await,
+            How::Stats(_) | How::Json | How::Text(_) => std::future::pending().await,
         }
     }
 
@@ -98,6 +98,14 @@ impl Show {
     pub(super) async fn take(&mut self, turn: Turn, endpoint: &Endpoint, output: &BackgroundOutput) {
         if let How::Stats(stats) = &mut self.how {
             stats.take(turn, output, endpoint.peers().len()).await;
+        }
+    }
+
+    /// Takes no more turns, and leaves the terminal to others.
+    pub(super) async fn over(&mut self, output: &BackgroundOutput) {
+        self.over = true;
+        if let How::Stats(stats) = &mut self.how {
+            stats.over(output).await;
         }
     }
 

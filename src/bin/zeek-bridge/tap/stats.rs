@@ -11,7 +11,6 @@ use super::said::Part;
 use super::screen::{self, Screen};
 use super::table::{About, Look, View};
 use crate::background::BackgroundOutput;
-use crate::exit::Failure;
 use crate::signals::Suspend;
 use crate::stderr::Hold;
 
@@ -39,7 +38,8 @@ pub(super) struct Stats {
 enum Telling {
     Json,
     Tables,
-    Screen(Screen, Option<Hold>, Suspend),
+    /// From the beginning to the end, what is said on stderr waits, and so does who wants to suspend this program.
+    Screen(Screen, Option<Hold>, Option<Suspend>),
 }
 
 /// Why a turn is taken.
@@ -52,15 +52,15 @@ pub(super) enum Turn {
 }
 
 impl Stats {
-    pub(super) fn new(every: Duration, text: bool, color: bool, wide: bool) -> Result<Self, Failure> {
+    pub(super) fn new(every: Duration, text: bool, color: bool, wide: bool) -> Self {
         let telling = match text {
             false => Telling::Json,
-            true if screen::can_draw() => Telling::Screen(Screen::default(), None, Suspend::new()?),
+            true if screen::can_draw() => Telling::Screen(Screen::default(), None, None),
             true => Telling::Tables,
         };
         let now = Instant::now();
         let next = now.checked_add(every).unwrap_or(now);
-        Ok(Stats { rates: Rates::new(now), every, next, telling, color, wide })
+        Stats { rates: Rates::new(now), every, next, telling, color, wide }
     }
 
     /// The beginning: now things may come.
@@ -68,8 +68,10 @@ impl Stats {
         let now = Instant::now();
         self.rates = Rates::new(now);
         self.next = now.checked_add(self.every).unwrap_or(now);
-        if let Telling::Screen(_, hold, _) = &mut self.telling {
+        if let Telling::Screen(_, hold, suspend) = &mut self.telling {
             *hold = Some(Hold::new());
+            // Without it, Ctrl-Z leaves the screen as it is.
+            *suspend = Suspend::new().ok();
             self.draw(output, peers, now).await;
         }
     }
@@ -90,7 +92,7 @@ impl Stats {
         match &mut self.telling {
             Telling::Screen(_, _, suspend) => tokio::select! {
                 () = next => Turn::Interval,
-                () = suspend.asked() => Turn::Suspend,
+                () = asked(suspend) => Turn::Suspend,
             },
             Telling::Json | Telling::Tables => {
                 next.await;
@@ -154,11 +156,15 @@ impl Stats {
         screen.draw(output, &(table + &below)).await;
     }
 
-    /// The end: tells of the whole time.
-    pub(super) async fn finish(&mut self, output: &BackgroundOutput, peers: usize) {
+    /// No more turns.
+    pub(super) async fn over(&mut self, output: &BackgroundOutput) {
         if let Telling::Screen(screen, ..) = &mut self.telling {
             screen.leave(output).await;
         }
+    }
+
+    /// The end: tells of the whole time.
+    pub(super) async fn finish(&mut self, output: &BackgroundOutput, peers: usize) {
         let now = Instant::now();
         let view = View { rates: &self.rates, about: About::Whole, peers, now };
         if matches!(self.telling, Telling::Json) {
@@ -171,5 +177,12 @@ impl Stats {
 
     fn columns(&self) -> Option<usize> {
         if self.wide { None } else { screen::size().map(|(columns, _)| columns) }
+    }
+}
+
+async fn asked(suspend: &mut Option<Suspend>) {
+    match suspend {
+        Some(suspend) => suspend.asked().await,
+        None => std::future::pending().await,
     }
 }
