@@ -128,12 +128,12 @@ mod tests {
         let lengths =
             [1, COPIED, COPIED + 1, 3 * COPIED, PIECE - 1, PIECE, 2 * PIECE, 2 * PIECE + 1, 20 * PIECE];
         for length in lengths {
-            let frame: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+            let frame: Vec<u8> = (0..=250).cycle().take(length).collect();
             // With a part of the next frame behind it.
             let (sent, ()) = tokio::join!(peer.write_all(&frame), until(&mut input, &mut reader, length));
             sent.unwrap();
             peer.write_all(b"part").await.unwrap();
-            until(&mut input, &mut reader, length + 4).await;
+            until(&mut input, &mut reader, length.saturating_add(4)).await;
             assert!(input.take(|bytes| bytes.split_to(length)) == frame, "{length}");
             // Until there is nothing to be read.
             tokio::select! {
@@ -168,7 +168,7 @@ mod tests {
                 _ = input.read(&mut reader) => panic!("there is more"),
                 () = std::future::ready(()) => {}
             }
-            let most = 4 * sent.max(COPIED);
+            let most = sent.max(COPIED).saturating_mul(4);
             assert!(input.bytes.capacity() <= most, "{sent}: {}", input.bytes.capacity());
         }
     }
