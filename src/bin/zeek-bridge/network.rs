@@ -92,10 +92,10 @@ pub(crate) fn endpoint_with(config: EndpointConfig) -> Result<Endpoint, Failure>
         .map_err(|error| Failure::failed(format!("no random number for the endpoint's id: {error}")))
 }
 
-/// Leaves all peers gracefully; a further signal cuts that short.
-pub(crate) async fn leave(endpoint: &Endpoint, signals: &mut Signals) {
+/// Leaves all peers gracefully; a further signal cuts that short, which is what this says.
+pub(crate) async fn leave(endpoint: &Endpoint, signals: &mut Signals) -> bool {
     tokio::select! {
-        () = endpoint.shutdown() => {}
-        () = signals.next() => {}
+        () = endpoint.shutdown() => false,
+        () = signals.next() => true,
     }
 }

@@ -67,8 +67,8 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     };
     let (dropped, peers) = (endpoint.stats().dropped, endpoint.peers().len());
     let _ = timeout(LAST_LINES, show.over(&output)).await;
-    network::leave(&endpoint, &mut signals).await;
-    let mut patience = Duration::MAX;
+    let in_a_hurry = network::leave(&endpoint, &mut signals).await;
+    let mut patience = if in_a_hurry { LAST_LINES } else { Duration::MAX };
     if !matches!(end, Ok(End::Complete)) {
         patience = LAST_LINES;
         // What came before the end is still printed. The endpoint is shut down, so nothing more comes.

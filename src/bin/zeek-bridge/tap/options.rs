@@ -45,7 +45,8 @@ pub(crate) struct TapArgs {
     /// Print with each message who its peer is by its certificate
     #[arg(long, conflicts_with = "stats")]
     pub(super) identity: bool,
-    /// Lines for people, or JSON; auto is text on a terminal
+    /// Lines for people, or JSON; auto is text on a terminal. Each line has the time at which the message was taken up, which a
+    /// slow terminal delays
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(super) format: Format,
     /// Color in text; auto is on a terminal

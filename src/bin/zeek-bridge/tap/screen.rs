@@ -13,9 +13,15 @@ const CLEAR_LINE: &str = "\u{1b}[K";
 const CLEAR_BELOW: &str = "\u{1b}[J";
 
 /// Columns and lines of the terminal that stdout is, if it is one and knows.
+#[cfg(unix)]
 pub(super) fn size() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+#[cfg(not(unix))]
+pub(super) fn size() -> Option<(usize, usize)> {
+    None
 }
 
 /// Whether there is a terminal to draw on.
