@@ -111,6 +111,23 @@ mod tests {
 
     use super::*;
 
+    /// A peer, and what is read of it.
+    async fn connected() -> (TcpStream, ReadHalf<Stream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = Stream::from(listener.accept().await.unwrap().0);
+        (peer, tokio::io::split(stream).0)
+    }
+
+    /// Reads where there is nothing to be read.
+    async fn finds_nothing(input: &mut Input, reader: &mut ReadHalf<Stream>) {
+        tokio::select! {
+            biased;
+            _ = input.read(reader) => panic!("there is more"),
+            () = std::future::ready(()) => {}
+        }
+    }
+
     /// Reads until so much is there.
     async fn until(input: &mut Input, reader: &mut ReadHalf<Stream>, length: usize) {
         while input.len() < length {
@@ -120,10 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_frame_took_is_not_kept_whatever_its_length() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let stream = Stream::from(listener.accept().await.unwrap().0);
-        let (mut reader, _writer) = tokio::io::split(stream);
+        let (mut peer, mut reader) = connected().await;
         let mut input = Input::default();
         let lengths =
             [1, COPIED, COPIED + 1, 3 * COPIED, PIECE - 1, PIECE, 2 * PIECE, 2 * PIECE + 1, 20 * PIECE];
@@ -135,12 +149,7 @@ mod tests {
             peer.write_all(b"part").await.unwrap();
             until(&mut input, &mut reader, length.saturating_add(4)).await;
             assert!(input.take(|bytes| bytes.split_to(length)) == frame, "{length}");
-            // Until there is nothing to be read.
-            tokio::select! {
-                biased;
-                _ = input.read(&mut reader) => panic!("there is more"),
-                () = std::future::ready(()) => {}
-            }
+            finds_nothing(&mut input, &mut reader).await;
             assert_eq!((&*input.bytes, input.place), (&b"part"[..], Place::Fitting));
             assert!(input.bytes.capacity() <= 64, "{length}: {}", input.bytes.capacity());
             let pieces: Vec<BytesMut> = (0..20).map(|_| memory::take()).collect();
@@ -152,10 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_frame_that_comes_bit_by_bit_takes_little_more_than_it_is_long() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let stream = Stream::from(listener.accept().await.unwrap().0);
-        let (mut reader, _writer) = tokio::io::split(stream);
+        let (mut peer, mut reader) = connected().await;
         let mut input = Input::default();
         let mut sent = 0;
         while sent < 5 * PIECE {
@@ -163,11 +169,7 @@ mod tests {
             peer.write_all(&some).await.unwrap();
             sent += some.len();
             until(&mut input, &mut reader, sent).await;
-            tokio::select! {
-                biased;
-                _ = input.read(&mut reader) => panic!("there is more"),
-                () = std::future::ready(()) => {}
-            }
+            finds_nothing(&mut input, &mut reader).await;
             let most = sent.max(COPIED).saturating_mul(4);
             assert!(input.bytes.capacity() <= most, "{sent}: {}", input.bytes.capacity());
         }

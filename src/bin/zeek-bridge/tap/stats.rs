@@ -156,7 +156,7 @@ impl Stats {
         screen.draw(output, &(table + &below)).await;
     }
 
-    /// No more turns.
+    /// Leaves the terminal to others.
     pub(super) async fn over(&mut self, output: &BackgroundOutput) {
         if let Telling::Screen(screen, ..) = &mut self.telling {
             screen.leave(output).await;

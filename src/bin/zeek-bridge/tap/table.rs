@@ -118,7 +118,7 @@ impl<'a> View<'a> {
             (hidden, None) => line(&mut |line| line.put(PLAIN, format_args!("and {hidden} more"))),
             (hidden, Some(others)) => line(&mut |line| {
                 self.numbers(line, others);
-                line.put(PLAIN, "others, that there is no row for");
+                line.put(PLAIN, "others, that there is no row for (--topic and --event choose)");
                 if hidden > 0 {
                     line.put(PLAIN, format_args!("; and {hidden} more"));
                 }
