@@ -173,7 +173,7 @@ impl Connection {
         if self.timed.is_empty() && self.timed.capacity() > KEPT {
             self.timed = VecDeque::new();
         }
-        self.peering.rest();
+        self.peering.shrink_buffers();
     }
 
     /// The peer may have said why before it closed; that is worth more than the broken pipe.
@@ -251,7 +251,7 @@ impl Connection {
 
     /// About how many messages [`Connection::next_message`] has.
     pub(crate) fn messages_at_hand(&self) -> usize {
-        self.peering.untold()
+        self.peering.pending_events()
     }
 
     /// Whether a message is not written yet, or cannot be any more. What the peering says of its own accord, such as

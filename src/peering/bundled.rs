@@ -1,4 +1,4 @@
-//! Many messages at once: what comes and goes together need not be handled one by one.
+//! Batches of messages for the relay path, which need not be handled one by one.
 
 use bytes::Bytes;
 
@@ -6,7 +6,7 @@ use super::{Event, Peering, SendError, State};
 use crate::wire::Envelope;
 
 impl Peering {
-    /// As [`Peering::send`], of frames that this endpoint has written already, in the order of their pieces.
+    /// Like [`Peering::send`], for frames that this endpoint has already encoded. The pieces are written in order.
     pub(crate) fn send_encoded<const PIECES: usize>(
         &mut self,
         frames: [Bytes; PIECES],
@@ -20,7 +20,7 @@ impl Peering {
         }
     }
 
-    /// Takes the next event if it is a message.
+    /// Returns the next event if it is a message; leaves any other event in the queue.
     pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
         if !matches!(self.events.front(), Some(Event::Message(_))) {
             return None;
@@ -31,13 +31,13 @@ impl Peering {
         }
     }
 
-    /// Everything that was to be sent is written: what it took in memory is not kept.
-    pub(crate) fn rest(&mut self) {
-        self.out.rest();
+    /// Frees the memory of the output queue after everything was written.
+    pub(crate) fn shrink_buffers(&mut self) {
+        self.out.shrink();
     }
 
-    /// How many events wait to be polled.
-    pub(crate) fn untold(&self) -> usize {
+    /// Returns the number of queued events.
+    pub(crate) fn pending_events(&self) -> usize {
         self.events.len()
     }
 }

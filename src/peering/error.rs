@@ -1,51 +1,51 @@
-//! Why a peering ends, sorted by whose doing it is.
+//! Why a peering ends, by whose fault it is.
 
 use crate::data::EndpointId;
 use crate::wire::{DecodeError, DecodeReason, ErrorCode, FrameError};
 
-/// How a peering, or the attempt at one, came to its end.
+/// How a peering or a handshake ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// We left, and the peer confirmed that it has everything, or no peering stood yet.
+    /// This endpoint left, and the peer confirmed that it received everything, or the peering was not established yet.
     #[error("left")]
     Left,
-    /// We left, and the peer did not confirm in time.
-    #[error("left, without the peer's confirmation")]
+    /// This endpoint left, and the peer did not confirm in time.
+    #[error("left; the peer did not confirm")]
     LeftUnconfirmed,
-    /// The peer said BYE and closed.
+    /// The peer sent BYE and closed the connection.
     #[error("the peer left")]
     PeerLeft,
     /// The stream ended without a BYE.
     #[error("the connection to the peer was lost")]
     Lost,
-    /// We have a peering with this endpoint already and said so.
-    #[error("refused: there is a peering with {peer} already")]
+    /// A peering with this endpoint exists already, so this connection was refused.
+    #[error("redundant connection: a peering with {peer} exists already")]
     Redundant {
-        /// The endpoint.
+        /// The peer's endpoint id.
         peer: EndpointId,
     },
-    /// Something went wrong.
+    /// An error; see [`PeeringError`].
     #[error(transparent)]
     Failed(#[from] PeeringError),
 }
 
-/// What can go wrong in a peering.
+/// An error in a peering.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeeringError {
-    /// *Malformed*: the peer's stream cannot be cut into frames.
-    #[error("the peer sent what is no frame: {0}")]
+    /// *Malformed*: the peer's stream cannot be split into frames.
+    #[error("the peer sent an invalid frame: {0}")]
     Framing(#[from] FrameError),
-    /// *Malformed*: a handshake message that cannot be read.
+    /// *Malformed*: a handshake message cannot be decoded.
     #[error("the peer sent a malformed handshake message: {0}")]
     Malformed(#[from] DecodeError),
-    /// *Misbehaved*: a handshake message where another had to come.
-    #[error("the peer sent {received} where {expected} had to come")]
+    /// *Misbehaved*: a handshake message out of order.
+    #[error("the peer sent {received} instead of {expected}")]
     Unexpected {
-        /// What would have been right.
+        /// The expected messages.
         expected: &'static str,
-        /// What came.
+        /// The message that was received.
         received: &'static str,
     },
     /// *Misbehaved*: the peer has our own endpoint id.
@@ -54,64 +54,64 @@ pub enum PeeringError {
          check that the address is not this endpoint's own"
     )]
     SelfConnection(EndpointId),
-    /// *Misbehaved*: an endpoint id that no endpoint can have.
-    #[error("the peer has the nil endpoint id, which stands for nobody")]
+    /// *Misbehaved*: the peer has the nil endpoint id, which is reserved.
+    #[error("the peer has the nil endpoint id, which is reserved")]
     NilPeer,
-    /// *Misbehaved*: the endpoint id changed in the middle of the handshake.
-    #[error("the peer said hello as {first} and went on as {then}")]
+    /// *Misbehaved*: the peer's endpoint id changed during the handshake.
+    #[error("the peer's endpoint id changed during the handshake from {first} to {then}")]
     IdChanged {
-        /// Who said hello.
+        /// The id in `hello`.
         first: EndpointId,
-        /// Who went on.
+        /// The id in the later message.
         then: EndpointId,
     },
     /// *Incompatible*: no protocol version in common.
-    #[error("the peer speaks versions {min} to {max} of the protocol, this endpoint only version 1")]
+    #[error("the peer supports protocol versions {min} to {max}, this endpoint only version 1")]
     Incompatible {
         /// The peer's lowest version.
         min: u8,
         /// The peer's highest version.
         max: u8,
     },
-    /// *Dropped by the peer*: it ended the handshake with this.
-    #[error("the peer {peer} refused: {code}: {description}")]
+    /// *Refused*: the peer ended the handshake with a `drop_conn`.
+    #[error("peer {peer} refused the connection: {code}: {description}")]
     Refused {
-        /// The peer.
+        /// The peer's endpoint id.
         peer: EndpointId,
         /// Broker's code.
         code: ErrorCode,
-        /// The peer's words: the first 256 characters, without control characters.
+        /// The peer's description: the first 256 characters, without control characters.
         description: String,
     },
-    /// *Dropped by the peer*: the stream ended during the handshake.
+    /// *Refused*: the peer closed the connection during the handshake.
     #[error(
-        "the peer closed the connection during the handshake, when {expected} had to come; \
-         it may expect TLS (turn TLS on here, or off there), or be shutting down"
+        "the peer closed the connection during the handshake, before {expected}; \
+         it may expect TLS (enable TLS here or disable it there) or be shutting down"
     )]
     ClosedInHandshake {
-        /// What had to come next.
+        /// The expected messages.
         expected: &'static str,
     },
-    /// *Timed out*: the handshake did not come to its end.
+    /// *Timed out*: the handshake was not completed in time.
     #[error(
-        "the peer was silent when {expected} had to come; \
-         it may expect TLS where this side has it off, or not be a Broker"
+        "timed out while waiting for {expected}; \
+         the peer may expect TLS, which is disabled here, or not be a Broker endpoint"
     )]
     HandshakeTimeout {
-        /// What had to come next.
+        /// The expected messages.
         expected: &'static str,
     },
-    /// *Timed out*: nothing came from the peer, not even the answer to a ping.
-    #[error("the peer has gone silent: not even a ping is answered")]
+    /// *Timed out*: the peer sent nothing and did not answer a ping.
+    #[error("the peer does not respond: a ping was not answered in time")]
     Silent,
-    /// Our own filter is too large for the wire.
+    /// This endpoint's own filter is too large to be encoded.
     #[error("this endpoint's filter is too large to be announced")]
     FilterTooLarge,
 }
 
 impl PeeringError {
-    /// The `drop_conn` that tells the peer, as code and words; `None` where the peer would not
-    /// understand it, or said the last word itself.
+    /// Returns the code and description of the `drop_conn` that reports this error to the peer. `None` if the peer could not
+    /// read it or has ended the handshake itself.
     #[must_use]
     pub fn drop_conn(&self) -> Option<(ErrorCode, &'static str)> {
         Some(match self {
@@ -124,7 +124,7 @@ impl PeeringError {
                 (ErrorCode::UNEXPECTED_HANDSHAKE_MESSAGE, "unexpected handshake message")
             }
             PeeringError::SelfConnection(_) => (ErrorCode::PEER_INVALID, "connected to itself"),
-            PeeringError::NilPeer => (ErrorCode::PEER_INVALID, "the nil endpoint id stands for nobody"),
+            PeeringError::NilPeer => (ErrorCode::PEER_INVALID, "the nil endpoint id is reserved"),
             PeeringError::IdChanged { .. } => {
                 (ErrorCode::PEER_INVALID, "endpoint id changed during the handshake")
             }

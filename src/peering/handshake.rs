@@ -1,4 +1,4 @@
-//! Who says what until the peering stands (protocol section 2, "Who says what").
+//! The handshake (`PROTOCOL.md`, section 2, "Order of messages").
 
 use std::time::Instant;
 
@@ -9,14 +9,14 @@ use super::{CloseReason, Event, Peering, PeeringError, Role, State};
 use crate::data::{ByteString, EndpointId, Filter, steers_terminal};
 use crate::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 
-/// The handshake message that has to come next.
+/// The handshake message that must come next, and what was learned so far.
 #[derive(Clone, Debug)]
 pub(super) enum WaitFor {
-    /// A connector has said hello.
+    /// A connector has sent `hello`.
     HelloOrVersionSelect,
-    /// A listener has said probe.
+    /// A listener has sent `probe`.
     Hello,
-    /// This side has the larger id and has said so with a hello to this peer.
+    /// This side has the larger id and has answered this peer with `hello`.
     VersionSelect(EndpointId),
     Syn(EndpointId),
     SynAck(EndpointId),
@@ -24,7 +24,7 @@ pub(super) enum WaitFor {
 }
 
 impl WaitFor {
-    /// What has to come, in the protocol's words.
+    /// Returns the names of the expected messages.
     pub(super) const fn expected(&self) -> &'static str {
         match self {
             WaitFor::HelloOrVersionSelect => "hello or version_select",
@@ -36,7 +36,7 @@ impl WaitFor {
         }
     }
 
-    /// Whether the version is still to be agreed on: probes may come.
+    /// Returns whether the version is not selected yet. `probe` is ignored until then.
     const fn version_agnostic(&self) -> bool {
         matches!(self, WaitFor::HelloOrVersionSelect | WaitFor::Hello | WaitFor::VersionSelect(_))
     }
@@ -46,8 +46,8 @@ pub(super) fn hello(sender: EndpointId) -> Handshake {
     Handshake::Hello { sender, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION }
 }
 
-/// A peer's words, fit for one line of a log.
-fn words(description: &ByteString) -> String {
+/// Shortens a peer's description to one line that is safe to log: at most 256 characters, no control characters.
+fn printable(description: &ByteString) -> String {
     const ENOUGH: usize = 256;
     let text = description.to_string();
     let mut line: String = text
@@ -61,7 +61,8 @@ fn words(description: &ByteString) -> String {
     line
 }
 
-/// How each side says that a connection is redundant, in the reference's codes and words.
+/// Returns the code and description with which each role refuses a redundant connection, as Broker's C++
+/// implementation does.
 pub(super) const fn redundant(role: Role) -> (ErrorCode, &'static str) {
     match role {
         Role::Originator => (ErrorCode::REDUNDANT_CONNECTION, "redundant connection"),
@@ -70,7 +71,7 @@ pub(super) const fn redundant(role: Role) -> (ErrorCode, &'static str) {
 }
 
 impl Peering {
-    /// One frame of the handshake: what comes after it, or how it ends.
+    /// Handles one frame of the handshake. Returns the next state, or the reason to close.
     pub(super) fn handle_handshake(
         &mut self,
         now: Instant,
@@ -93,7 +94,7 @@ impl Peering {
                 if self.config.id < peer {
                     Ok(self.introduced(peer, Role::Originator, deadline))
                 } else {
-                    self.say(&hello(self.config.id))?;
+                    self.send_handshake(&hello(self.config.id))?;
                     Ok(State::Handshake { wait: WaitFor::VersionSelect(peer), deadline })
                 }
             }
@@ -115,13 +116,13 @@ impl Peering {
             }
 
             (WaitFor::Syn(peer), Handshake::OriginatorSyn(filter)) => {
-                self.say(&Handshake::ResponderSynAck(self.config.filter.clone()))?;
+                self.send_handshake(&Handshake::ResponderSynAck(self.config.filter.clone()))?;
                 self.filter_changed = false;
                 Ok(State::Handshake { wait: WaitFor::Ack(peer, filter), deadline })
             }
 
             (WaitFor::SynAck(peer), Handshake::ResponderSynAck(filter)) => {
-                self.say(&Handshake::OriginatorAck)?;
+                self.send_handshake(&Handshake::OriginatorAck)?;
                 self.establish(now, peer, filter)
             }
 
@@ -132,7 +133,7 @@ impl Peering {
                 Err(match code {
                     _ if peer == self.config.id => PeeringError::SelfConnection(peer).into(),
                     ErrorCode::REDUNDANT_CONNECTION => CloseReason::Redundant { peer },
-                    _ => PeeringError::Refused { peer, code, description: words(&description) }.into(),
+                    _ => PeeringError::Refused { peer, code, description: printable(&description) }.into(),
                 })
             }
 
@@ -157,12 +158,12 @@ impl Peering {
         State::Introduced { peer, role, deadline }
     }
 
-    /// Goes on once the peer is admitted.
+    /// Continues the handshake after the peer was admitted.
     pub(super) fn begin(&mut self, peer: EndpointId, role: Role) -> Result<WaitFor, CloseReason> {
         match role {
             Role::Originator => {
-                self.say(&Handshake::VersionSelect { sender: self.config.id, version: PROTOCOL_VERSION })?;
-                self.say(&Handshake::OriginatorSyn(self.config.filter.clone()))?;
+                self.send_handshake(&Handshake::VersionSelect { sender: self.config.id, version: PROTOCOL_VERSION })?;
+                self.send_handshake(&Handshake::OriginatorSyn(self.config.filter.clone()))?;
                 self.filter_changed = false;
                 Ok(WaitFor::SynAck(peer))
             }

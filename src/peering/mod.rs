@@ -1,7 +1,7 @@
-//! One peering between two endpoints, from the first byte to the last (protocol sections 2 and 4).
+//! One peering between two endpoints, from the first byte to the last (`PROTOCOL.md`, sections 2 and 4).
 //!
-//! No I/O and no clock: bytes and time go in, bytes and events come out. [`Peering`] says in which order
-//! to call it.
+//! This module does no I/O and reads no clock: bytes and the time go in, bytes and events come out. [`Peering`] documents
+//! the order of calls.
 
 #[cfg(feature = "net")]
 mod bundled;
@@ -32,38 +32,38 @@ use peered::Peered;
 /// Which side opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// This endpoint connected; it says `hello` first.
+    /// This endpoint opened the connection. It sends `hello` first.
     Connector,
-    /// This endpoint was connected to; it says `probe` first.
+    /// This endpoint accepted the connection. It sends `probe` first.
     Listener,
 }
 
-/// Which side leads the handshake: the endpoint with the smaller id is the originator.
+/// The role in the handshake. The endpoint with the smaller id is the originator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// This endpoint leads.
+    /// This endpoint is the originator: it selects the version and sends its filter first.
     Originator,
-    /// The peer leads.
+    /// The peer is the originator.
     Responder,
 }
 
-/// What a [`Peering`] has to know.
+/// The configuration of a [`Peering`].
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This endpoint's id.
     pub id: EndpointId,
     /// Which side opened the connection.
     pub side: Side,
-    /// What this endpoint wants to hear.
+    /// The topics that this endpoint subscribes to.
     pub filter: Filter,
-    /// What the peer may cost.
+    /// Limits on the peer's input.
     pub limits: Limits,
-    /// How long the handshake may take in all.
+    /// The maximum duration of the complete handshake.
     pub handshake_timeout: Duration,
-    /// How long a standing peering may be silent before the peer is pinged, and then again before
-    /// it is given up. `None`: for ever, as the reference.
+    /// How long an established peer may be silent before it is pinged, and again until it is considered dead. `None`: no
+    /// limit, as in Broker's C++ implementation.
     pub idle_timeout: Option<Duration>,
-    /// How long to wait for the confirmation of a BYE.
+    /// How long to wait for the peer's answer to BYE.
     pub leave_timeout: Duration,
 }
 
@@ -72,10 +72,10 @@ impl Config {
     pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
     /// The default of [`Config::idle_timeout`].
     pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-    /// The default of [`Config::leave_timeout`], and the reference's.
+    /// The default of [`Config::leave_timeout`], which is also that of Broker's C++ implementation.
     pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-    /// The defaults, for an endpoint with this id on this side.
+    /// Returns the default configuration for this endpoint id and side.
     #[must_use]
     pub fn new(id: EndpointId, side: Side) -> Self {
         Config {
@@ -90,61 +90,61 @@ impl Config {
     }
 }
 
-/// What a peering has to tell.
+/// An event of a peering, returned by [`Peering::poll_event`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The peer has shown its id. Nothing goes on until [`Peering::admit`] or
-    /// [`Peering::refuse_redundant`] is called; the handshake's timeout runs meanwhile.
+    /// The peer has sent its id. The handshake continues when [`Peering::admit`] or [`Peering::refuse_redundant`] is called.
+    /// The handshake timeout keeps running.
     Introduced {
-        /// The peer.
+        /// The peer's endpoint id.
         peer: EndpointId,
-        /// Which side leads. An originator that finds the connection redundant while another
-        /// handshake with the same peer is under way should hold its answer back until that one
-        /// is through, so that the peer does not get the refusal first.
+        /// This endpoint's role. An originator that finds the connection redundant while another handshake with the same
+        /// peer is in progress should delay its refusal until that handshake is complete. Otherwise the peer may read the
+        /// refusal first.
         role: Role,
     },
-    /// The peering stands.
+    /// The peering is established.
     Established {
-        /// The peer.
+        /// The peer's endpoint id.
         peer: EndpointId,
-        /// What the peer wants to hear.
+        /// The topics that the peer subscribes to.
         filter: Filter,
     },
-    /// A data or command message. Its payload has not been looked at.
+    /// A data or command message was received. Its payload has not been checked.
     Message(Envelope),
-    /// The peer wants to hear something else from now on.
+    /// The peer has replaced its filter.
     FilterChanged(Filter),
-    /// An envelope that could not be read was dropped; the peering goes on, as at the reference.
+    /// A malformed envelope was dropped. The peering continues, as in Broker's C++ implementation.
     Malformed(DecodeError),
-    /// The peer has said BYE and will close the connection.
+    /// The peer has sent BYE and will close the connection.
     PeerLeaving,
-    /// The end, always the last event. What [`Peering::poll_transmit`] still has should be
-    /// written before the connection is closed.
+    /// The peering has ended. This is always the last event. Write what [`Peering::poll_transmit`] returns before closing
+    /// the connection.
     Closed(CloseReason),
 }
 
-/// A message that cannot be sent.
+/// Why a message cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The peering does not stand, or is being left.
-    #[error("there is no standing peering")]
+    /// The peering is not established, or this endpoint is leaving.
+    #[error("the peering is not established")]
     NotEstablished,
-    /// The message does not fit the wire.
+    /// The message cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 /// The state machine of one peering.
 ///
-/// The order of calls, after every kind of input: [`handle_input`](Self::handle_input) (or
+/// Order of calls after each input: [`handle_input`](Self::handle_input) (or
 /// [`handle_eof`](Self::handle_eof), [`handle_timeout`](Self::handle_timeout),
-/// [`send`](Self::send), ...), then [`poll_event`](Self::poll_event) until it has no more, then
-/// [`poll_transmit`](Self::poll_transmit) until it has no more, then
-/// [`poll_timeout`](Self::poll_timeout). After [`Event::Closed`] nothing changes any more.
+/// [`send`](Self::send), ...), then [`poll_event`](Self::poll_event) until it returns `None`, then
+/// [`poll_transmit`](Self::poll_transmit) until it returns `None`, then
+/// [`poll_timeout`](Self::poll_timeout). After [`Event::Closed`], nothing changes.
 ///
-/// Two of them in memory, where a program has a socket and another process:
+/// Two peerings connected in memory, in place of a socket and another process:
 ///
 #[doc = include_str!("example.md")]
 #[derive(Clone, Debug)]
@@ -153,10 +153,9 @@ pub struct Peering {
     state: State,
     out: Output,
     events: VecDeque<Event>,
-    /// The filter was changed since the handshake may have announced it.
+    /// The filter has changed since the handshake announced it.
     filter_changed: bool,
-    /// A `drop_conn` would not be understood any more (envelopes are spoken), or the peer has
-    /// said one.
+    /// No `drop_conn` may be sent: the peering is established, or the peer has sent a `drop_conn`.
     no_drop_conn: bool,
 }
 
@@ -164,25 +163,25 @@ pub struct Peering {
 enum State {
     /// Waiting for a handshake message.
     Handshake { wait: WaitFor, deadline: Instant },
-    /// Waiting for the word of [`Peering::admit`].
+    /// Waiting for [`Peering::admit`] or [`Peering::refuse_redundant`].
     Introduced { peer: EndpointId, role: Role, deadline: Instant },
-    /// Envelopes go both ways.
+    /// The peering is established: envelopes are exchanged.
     Peered(Peered),
-    /// Over.
+    /// The peering has ended.
     Closed,
 }
 
-/// For how many events the memory is kept when none waits.
+/// The capacity of the event queue that is kept while it is empty.
 const KEPT_EVENTS: usize = 4;
 
-/// How many events may wait to be polled. What else is in the input waits there.
+/// The maximum number of queued events. Further frames stay in the input.
 const MOST_EVENTS: usize = 1024;
 
-/// For how many events there is room made at once.
+/// The maximum number of events to reserve capacity for at once.
 const MOST_EXPECTED: usize = 512;
 
 impl Peering {
-    /// A new connection, on which nothing has been said yet.
+    /// Returns the state of a new connection on which nothing has been sent or received.
     #[must_use]
     pub fn new(config: Config, now: Instant) -> Self {
         let deadline = after(now, config.handshake_timeout);
@@ -198,25 +197,23 @@ impl Peering {
             no_drop_conn: false,
             config,
         };
-        if let Err(reason) = peering.say(&first) {
+        if let Err(reason) = peering.send_handshake(&first) {
             peering.close(reason);
         }
         peering
     }
 
-    /// Takes the complete frames off the front of `input`; payloads stay parts of its memory. What
-    /// is left in it (part of a frame, or all that follows an [`Event::Introduced`]) has to be there
-    /// again at the next call.
+    /// Consumes the complete frames at the front of `input`. Payloads are slices of its memory. The remaining bytes (an
+    /// incomplete frame, or everything after an [`Event::Introduced`]) must be passed again at the next call.
     ///
-    /// Stops early, and says so with `true`, when many events wait to be polled: it should be called
-    /// again when they are.
+    /// Returns `true` if it stopped early because many events are queued. Poll them and call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         if let State::Peered(peered) = &mut self.state
             && !input.is_empty()
         {
-            // Part of a large frame is a sign of life too.
-            peered.heard(now);
-            self.expect(input);
+            // The peer is alive even if it has sent only part of a large frame.
+            peered.received(now);
+            self.reserve_events(input);
         }
         loop {
             if self.events.len() >= MOST_EVENTS {
@@ -239,8 +236,9 @@ impl Peering {
         }
     }
 
-    /// Makes room for as many events as there are frames, if all are as long as the first: at once, because it is not kept.
-    fn expect(&mut self, input: &[u8]) {
+    /// Reserves capacity for the events of this input, assuming that all frames are as long as the first. One allocation
+    /// instead of several, because the capacity is not kept.
+    fn reserve_events(&mut self, input: &[u8]) {
         let Some(length) = input.first_chunk().and_then(|length| u32::from_be_bytes(*length).try_into().ok())
         else {
             return;
@@ -267,8 +265,7 @@ impl Peering {
         }
     }
 
-    /// Goes on with a peer after [`Event::Introduced`]. Call [`Peering::handle_input`] afterwards
-    /// with what was left of the input.
+    /// Continues the handshake after [`Event::Introduced`]. Then call [`Peering::handle_input`] with the rest of the input.
     pub fn admit(&mut self) {
         if let State::Introduced { peer, role, deadline } = self.state {
             match self.begin(peer, role) {
@@ -278,16 +275,16 @@ impl Peering {
         }
     }
 
-    /// Ends the attempt after [`Event::Introduced`]: there is a peering with this endpoint already.
+    /// Ends the handshake after [`Event::Introduced`], because a peering with this endpoint exists already.
     pub fn refuse_redundant(&mut self) {
         if let State::Introduced { peer, role, .. } = self.state {
-            let (code, words) = handshake::redundant(role);
-            self.drop_conn(code, words);
+            let (code, description) = handshake::redundant(role);
+            self.drop_conn(code, description);
             self.close(CloseReason::Redundant { peer });
         }
     }
 
-    /// The peer has closed its side of the stream.
+    /// Handles the end of the peer's stream.
     pub fn handle_eof(&mut self) {
         let reason = match &self.state {
             State::Handshake { wait, .. } => {
@@ -302,7 +299,7 @@ impl Peering {
         self.close(reason);
     }
 
-    /// Time has passed. To be called when [`Peering::poll_timeout`] says, and harmless at other times.
+    /// Handles the passing of time. Call it at the time that [`Peering::poll_timeout`] returns; earlier calls have no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return;
@@ -322,7 +319,7 @@ impl Peering {
         }
     }
 
-    /// When [`Peering::handle_timeout`] has to be called, if nothing happens before.
+    /// Returns when [`Peering::handle_timeout`] must be called if there is no other input before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
@@ -332,7 +329,7 @@ impl Peering {
         }
     }
 
-    /// The next event, if there is one.
+    /// Returns the next event.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
@@ -342,24 +339,24 @@ impl Peering {
         event
     }
 
-    /// The next bytes for the peer, if there are any. A large payload comes as it was given to
-    /// [`Peering::send`], uncopied.
+    /// Returns the next bytes to write to the peer. A large payload is the buffer that was passed to [`Peering::send`], not
+    /// a copy.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         self.out.pop()
     }
 
-    /// How many bytes [`Peering::poll_transmit`] has to give.
+    /// Returns the number of bytes that [`Peering::poll_transmit`] has not returned yet.
     #[must_use]
     pub fn unsent(&self) -> usize {
         self.out.len()
     }
 
-    /// Queues a message for the peer. Its ttl and receiver stay as they are; the sender becomes
-    /// this endpoint. Whether the peer wants it is the caller's to know.
+    /// Queues a message for the peer. The sender is replaced by this endpoint's id; ttl and receiver are kept. The peer's
+    /// filter is not applied here; that is up to the caller.
     ///
     /// # Errors
-    /// When no peering stands, or the message does not fit the wire.
+    /// Fails if the peering is not established, or the message cannot be encoded.
     pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
         match &self.state {
             State::Peered(peered) if !peered.is_leaving() => {
@@ -370,11 +367,10 @@ impl Peering {
         }
     }
 
-    /// What this endpoint wants to hear from now on. A standing peering tells the peer at once, a
-    /// handshake when it is through.
+    /// Replaces this endpoint's filter. An established peer is notified at once, otherwise at the end of the handshake.
     ///
     /// # Errors
-    /// When the filter does not fit the wire; it is then not changed.
+    /// Fails if the filter cannot be encoded. It is unchanged in that case.
     pub fn set_filter(&mut self, filter: Filter) -> Result<(), EncodeError> {
         if let State::Peered(peered) = &self.state {
             self.out.routing_update(self.config.id, peered.peer(), &filter)?;
@@ -384,8 +380,8 @@ impl Peering {
         Ok(())
     }
 
-    /// Leaves: a standing peering sends BYE behind everything that was sent before and goes on
-    /// reading until the peer confirms; anything else ends at once.
+    /// Leaves. In an established peering, BYE is queued after all messages, and input is handled until the peer confirms. In
+    /// any other state the peering ends at once.
     pub fn leave(&mut self, now: Instant) {
         match &mut self.state {
             State::Peered(peered) => peered.leave(now, &self.config, &mut self.out),
@@ -397,15 +393,15 @@ impl Peering {
         }
     }
 
-    /// Input is held back from now on, or no more. A peer that is not heard meanwhile is not given up for its silence,
-    /// and told every ten seconds that this side is there.
+    /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored, and it is
+    /// pinged every ten seconds so that it does not take this side for dead.
     pub fn pause(&mut self, now: Instant, paused: bool) {
         if let State::Peered(peered) = &mut self.state {
             peered.pause(now, paused);
         }
     }
 
-    /// Ends the attempt before it begins: this peer may not peer. That is the first word then, and the only one.
+    /// Refuses the peer before the handshake begins. Only a `drop_conn` is sent; the queued first message is discarded.
     pub fn refuse(&mut self) {
         if let State::Handshake { .. } = self.state {
             self.out = Output::default();
@@ -414,20 +410,20 @@ impl Peering {
         }
     }
 
-    /// Whether [`Peering::handle_input`] takes anything: not between an [`Event::Introduced`] and
-    /// its answer. What arrives meanwhile had better stay where it is.
+    /// Returns whether [`Peering::handle_input`] consumes input. It does not between [`Event::Introduced`] and the answer
+    /// to it; the caller should not read from the connection in that time.
     #[must_use]
     pub fn takes_input(&self) -> bool {
         !matches!(self.state, State::Introduced { .. })
     }
 
-    /// Whether it is over.
+    /// Returns whether the peering has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
-    /// Whether the peering stands, be it on its way out.
+    /// Returns whether the peering is established. This includes the time while it is being left.
     #[must_use]
     pub fn is_established(&self) -> bool {
         matches!(self.state, State::Peered(_))
@@ -437,26 +433,26 @@ impl Peering {
         let reason = reason.into();
         self.state = State::Closed;
         if let CloseReason::Failed(error) = &reason
-            && let Some((code, words)) = error.drop_conn()
+            && let Some((code, description)) = error.drop_conn()
             && !self.no_drop_conn
         {
-            self.drop_conn(code, words);
+            self.drop_conn(code, description);
         }
         self.events.push_back(Event::Closed(reason));
     }
 
-    fn drop_conn(&mut self, code: ErrorCode, words: &'static str) {
+    fn drop_conn(&mut self, code: ErrorCode, description: &'static str) {
         let sender = self.config.id;
-        // A drop_conn of a few words always fits.
-        let _ = self.out.say(&Handshake::DropConn { sender, code, description: words.into() });
+        // Cannot fail: the descriptions are short.
+        let _ = self.out.handshake(&Handshake::DropConn { sender, code, description: description.into() });
     }
 
-    fn say(&mut self, message: &Handshake) -> Result<(), CloseReason> {
-        self.out.say(message).map_err(|_| PeeringError::FilterTooLarge.into())
+    fn send_handshake(&mut self, message: &Handshake) -> Result<(), CloseReason> {
+        self.out.handshake(message).map_err(|_| PeeringError::FilterTooLarge.into())
     }
 }
 
-/// A deadline; one too far for the clock to name is a century away.
+/// Returns `now + wait`. A `wait` that would overflow the clock is limited to a century.
 fn after(now: Instant, wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     now.checked_add(wait.min(CENTURY)).unwrap_or(now)

@@ -1,4 +1,4 @@
-//! What is to be written to the peer.
+//! The output queue of a peering.
 
 use std::collections::VecDeque;
 
@@ -7,17 +7,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{EncodeError, Envelope, Handshake};
 
-/// What is no longer than this is copied behind what goes out before it, so that small messages go out in one piece;
-/// longer payloads and frames are handed on as they are.
+/// Payloads and frames up to this size in bytes are copied into a common buffer, so that small messages are written with one
+/// call. Larger ones are queued without a copy.
 pub(crate) const COPIED: usize = 4096;
 
-/// What memory is kept for when there is nothing to be written.
+/// The capacities that are kept while the queue is empty.
 #[cfg(feature = "net")]
 const KEPT_PIECES: usize = 8;
 #[cfg(feature = "net")]
 const KEPT_BYTES: usize = 512;
 
-/// Frames in their order: those in `pieces` before those in `buffer`.
+/// The queued frames, in order: first `pieces`, then `buffer`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Output {
     pieces: VecDeque<Bytes>,
@@ -26,11 +26,12 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn say(&mut self, message: &Handshake) -> Result<(), EncodeError> {
+    /// Queues a handshake message.
+    pub(super) fn handshake(&mut self, message: &Handshake) -> Result<(), EncodeError> {
         message.encode(&mut self.buffer)
     }
 
-    /// Queues an envelope with its sender replaced.
+    /// Queues an envelope, with `sender` in place of its own sender.
     pub(super) fn push(&mut self, sender: EndpointId, envelope: &Envelope) -> Result<(), EncodeError> {
         envelope.encode_header_as(sender, &mut self.buffer)?;
         if envelope.payload.len() <= COPIED {
@@ -43,7 +44,7 @@ impl Output {
         Ok(())
     }
 
-    /// Queues whole frames.
+    /// Queues complete, encoded frames.
     #[cfg(feature = "net")]
     pub(super) fn push_encoded(&mut self, frames: Bytes) {
         if frames.len() <= COPIED {
@@ -79,19 +80,19 @@ impl Output {
         (!self.buffer.is_empty()).then(|| self.buffer.split().freeze())
     }
 
-    /// Keeps no more memory than a small message takes, if there is nothing in it.
+    /// Frees the memory of an empty queue, except for a small buffer.
     #[cfg(feature = "net")]
-    pub(super) fn rest(&mut self) {
+    pub(super) fn shrink(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
             self.pieces = VecDeque::new();
         }
-        // There is more behind the buffer than its capacity says: all that was split off and is written.
+        // The allocation may be larger than the capacity: it includes what was split off and has been written.
         if self.buffer.is_empty() && self.buffer.try_reclaim(KEPT_BYTES.saturating_add(1)) {
             self.buffer = BytesMut::new();
         }
     }
 
-    /// The bytes that have not been popped.
+    /// Returns the number of bytes that have not been popped.
     pub(super) fn len(&self) -> usize {
         self.pieces_bytes.saturating_add(self.buffer.len())
     }

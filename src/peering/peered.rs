@@ -1,4 +1,4 @@
-//! The rules of a standing peering (protocol section 4).
+//! The established state of a peering (`PROTOCOL.md`, section 4).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,33 +10,33 @@ use super::{CloseReason, Config, Event, PeeringError, after};
 use crate::data::EndpointId;
 use crate::wire::{Envelope, EnvelopeType};
 
-/// What a BYE's payload starts with; 8 bytes of the sender's choice follow.
+/// The first bytes of a BYE's payload. Eight bytes of the sender's choice follow.
 const BYE: &[u8; 3] = b"BYE";
 const BYE_LENGTH: usize = 11;
 
-/// How often a peer that is not read from is told that this side is there.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// The interval of pings to a peer whose input is paused, so that it does not take this side for dead.
+const PAUSED_PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The payload of the ping that asks a silent peer for a sign of life.
-const STILL_THERE: &[u8] = b"still there?";
+/// The payload of the ping that is sent to a silent peer.
+const KEEPALIVE: &[u8] = b"still there?";
 
 #[derive(Clone, Debug)]
 pub(super) struct Peered {
     peer: EndpointId,
-    last_heard: Instant,
-    /// The peer was asked for a sign of life then.
-    asked: Option<Instant>,
-    /// This side has said BYE, and waits until then.
+    last_received: Instant,
+    /// When a ping was sent to a silent peer that has not answered it yet.
+    pinged: Option<Instant>,
+    /// This side has sent BYE and waits for the confirmation until then.
     leaving: Option<Instant>,
-    /// The peer has said BYE.
+    /// The peer has sent BYE.
     peer_leaving: bool,
-    /// This side does not read, so that silence says nothing.
+    /// This side does not read, so silence of the peer means nothing.
     paused: bool,
 }
 
 impl Peered {
     pub(super) const fn new(peer: EndpointId, now: Instant) -> Self {
-        Peered { peer, last_heard: now, asked: None, leaving: None, peer_leaving: false, paused: false }
+        Peered { peer, last_received: now, pinged: None, leaving: None, peer_leaving: false, paused: false }
     }
 
     pub(super) const fn peer(&self) -> EndpointId {
@@ -47,20 +47,20 @@ impl Peered {
         self.leaving.is_some()
     }
 
-    /// Something came from the peer.
-    pub(super) const fn heard(&mut self, now: Instant) {
-        self.last_heard = now;
-        self.asked = None;
+    /// Records that bytes were received from the peer.
+    pub(super) const fn received(&mut self, now: Instant) {
+        self.last_received = now;
+        self.pinged = None;
     }
 
-    /// The peer is not read from from now on, or again.
+    /// Records that this side stops or resumes reading.
     pub(super) const fn pause(&mut self, now: Instant, paused: bool) {
         self.paused = paused;
-        // What it says meanwhile cannot be heard, and had no time to be.
-        self.heard(now);
+        // The peer's bytes are not read while paused, and it gets the full idle time after that.
+        self.received(now);
     }
 
-    /// One envelope. An envelope that cannot be read, or is for somebody else, is dropped.
+    /// Handles one envelope. A malformed envelope is dropped and reported; one for another endpoint is ignored.
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -69,7 +69,7 @@ impl Peered {
         out: &mut Output,
         events: &mut VecDeque<Event>,
     ) -> Result<(), CloseReason> {
-        self.heard(now);
+        self.received(now);
         let envelope = match Envelope::decode(frame) {
             Ok(envelope) => envelope,
             Err(error) => {
@@ -79,7 +79,7 @@ impl Peered {
         };
         let for_us = envelope.receiver.is_nil() || envelope.receiver == config.id;
         match envelope.kind {
-            // Who a message is for is routing, and not decided here.
+            // The addressee of a message is a matter of routing, which is decided by the caller.
             EnvelopeType::Data | EnvelopeType::Command => events.push_back(Event::Message(envelope)),
             _ if !for_us => {}
             EnvelopeType::RoutingUpdate => events.push_back(match envelope.filter(&config.limits) {
@@ -91,7 +91,7 @@ impl Peered {
                     self.peer_leaving = true;
                     events.push_back(Event::PeerLeaving);
                 }
-                // A ping's bytes fitted a frame, and so does their echo.
+                // Cannot fail: the pong is as long as the ping.
                 let _ = out.push(config.id, &Envelope::pong(config.id, envelope.sender, envelope.payload));
             }
             EnvelopeType::Pong => {
@@ -122,17 +122,17 @@ impl Peered {
 
     pub(super) fn deadline(&self, config: &Config) -> Option<Instant> {
         let idle = match config.idle_timeout {
-            _ if self.paused => Some(SIGN_OF_LIFE),
+            _ if self.paused => Some(PAUSED_PING_INTERVAL),
             idle => idle,
         };
-        let idle = idle.map(|idle| after(self.asked.unwrap_or(self.last_heard), idle));
+        let idle = idle.map(|idle| after(self.pinged.unwrap_or(self.last_received), idle));
         match (self.leaving, idle) {
             (Some(leaving), Some(idle)) => Some(leaving.min(idle)),
             (leaving, idle) => leaving.or(idle),
         }
     }
 
-    /// The deadline has passed.
+    /// Handles the deadline of [`Peered::deadline`].
     pub(super) fn handle_timeout(
         mut self,
         now: Instant,
@@ -142,15 +142,15 @@ impl Peered {
         if self.leaving.is_some_and(|deadline| deadline <= now) {
             return Err(CloseReason::LeftUnconfirmed);
         }
-        if self.asked.is_some() {
+        if self.pinged.is_some() {
             return Err(PeeringError::Silent.into());
         }
         if self.paused {
-            self.heard(now);
+            self.received(now);
         } else {
-            self.asked = Some(now);
+            self.pinged = Some(now);
         }
-        let ping = Envelope::ping(config.id, self.peer, Bytes::from_static(STILL_THERE));
+        let ping = Envelope::ping(config.id, self.peer, Bytes::from_static(KEEPALIVE));
         let _ = out.push(config.id, &ping);
         Ok(self)
     }
@@ -160,7 +160,7 @@ fn is_bye(payload: &[u8]) -> bool {
     payload.len() == BYE_LENGTH && payload.starts_with(BYE)
 }
 
-/// The payload of this endpoint's BYE. One is said per peering, so the id makes it unique enough.
+/// Returns the payload of this endpoint's BYE. There is one BYE per peering, so the endpoint id makes it unique.
 fn bye(id: EndpointId) -> Bytes {
     BYE.iter().chain(id.as_bytes()).copied().take(BYE_LENGTH).collect()
 }

@@ -1,4 +1,4 @@
-//! Envelopes (protocol section 4): what peers say to each other once the peering stands.
+//! Envelopes (`PROTOCOL.md`, section 4): the messages of an established peering.
 
 use std::fmt;
 
@@ -12,33 +12,33 @@ use super::prim::{bytes, endpoint_id, filter, put_filter, u8, u16};
 use super::value::{decode_value, encode_value};
 use crate::data::{EndpointId, Filter, Topic, Value};
 
-/// The ttl of a message that has not been forwarded yet.
+/// The ttl of a message at its origin.
 pub const INITIAL_TTL: u16 = 16;
 
 /// The topic of routing updates, pings and pongs.
 pub const RESERVED_TOPIC: Topic = Topic::from_static("<$>");
 
-/// The bytes of a header without its topic.
+/// The size of the header without the topic.
 const FIXED_HEADER: usize = 37;
 
-/// What an envelope holds; the discriminants are the wire's.
+/// The type of an envelope's payload. The discriminants are the numbers on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum EnvelopeType {
-    /// One value (section 5).
+    /// One value (`PROTOCOL.md`, section 5).
     Data = 1,
-    /// A data-store command (section 7).
+    /// A data-store command (`PROTOCOL.md`, section 7).
     Command = 2,
-    /// The sender's complete new filter.
+    /// The sender's complete new filter, which replaces the previous one.
     RoutingUpdate = 3,
-    /// Opaque bytes that want an answer.
+    /// Opaque bytes that the receiver must return in a pong.
     Ping = 4,
-    /// The answer: a ping's bytes.
+    /// The answer to a ping, with the same bytes.
     Pong = 5,
 }
 
 impl EnvelopeType {
-    /// The wire number.
+    /// Returns the number on the wire.
     #[must_use]
     pub const fn to_wire(self) -> u8 {
         match self {
@@ -50,7 +50,7 @@ impl EnvelopeType {
         }
     }
 
-    /// The type of a wire number.
+    /// Returns the type for a number on the wire, or `None` if there is none.
     #[must_use]
     pub const fn from_wire(number: u8) -> Option<Self> {
         Some(match number {
@@ -64,7 +64,7 @@ impl EnvelopeType {
     }
 }
 
-/// Broker's names, as in the fixtures.
+/// Broker's own names, as used in the fixtures.
 impl fmt::Display for EnvelopeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -77,21 +77,21 @@ impl fmt::Display for EnvelopeType {
     }
 }
 
-/// One message between peers. Only the header is read; the payload stays as it came, so that what is
-/// passed on is never decoded and encoded again.
+/// One message between peers. Only the header is decoded. The payload keeps the bytes that were received, so a forwarded
+/// message is never decoded and encoded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The endpoint that sent it over the last hop.
+    /// The endpoint that sent the message over the last hop.
     pub sender: EndpointId,
-    /// The endpoint it is for; [`EndpointId::NIL`]: all whose filter matches the topic.
+    /// The addressee. [`EndpointId::NIL`] addresses every peer whose filter matches the topic.
     pub receiver: EndpointId,
-    /// What the payload is.
+    /// The type of the payload.
     pub kind: EnvelopeType,
-    /// How many hops it may still go.
+    /// The number of hops that remain.
     pub ttl: u16,
-    /// What it is about.
+    /// The topic, by which the message is routed.
     pub topic: Topic,
-    /// What it says; see [`EnvelopeType`].
+    /// The undecoded payload; see [`EnvelopeType`].
     pub payload: Bytes,
 }
 
@@ -119,14 +119,14 @@ fn header(input: &[u8]) -> Parsed<'_, Header> {
 }
 
 impl Envelope {
-    /// The bytes of a frame without topic and payload.
+    /// The size of a frame without topic and payload.
     #[cfg(feature = "net")]
     pub(crate) const BARE_FRAME: usize = LENGTH_FIELD + FIXED_HEADER;
 
-    /// A data message that has not been forwarded yet, for whoever is subscribed.
+    /// Returns a new data message for all subscribers of `topic`.
     ///
     /// # Errors
-    /// When the wire cannot carry the value.
+    /// Fails if the value cannot be encoded; see [`EncodeError`].
     pub fn data(sender: EndpointId, topic: Topic, value: &Value) -> Result<Self, EncodeError> {
         let mut payload = BytesMut::new();
         encode_value(value, &mut payload)?;
@@ -140,10 +140,10 @@ impl Envelope {
         })
     }
 
-    /// A routing update for one peer.
+    /// Returns a routing update for one peer.
     ///
     /// # Errors
-    /// When the wire cannot carry the filter.
+    /// Fails if the filter is too long to be encoded.
     pub fn routing_update(
         sender: EndpointId,
         receiver: EndpointId,
@@ -154,13 +154,13 @@ impl Envelope {
         Ok(Self::between(sender, receiver, EnvelopeType::RoutingUpdate, payload.freeze()))
     }
 
-    /// A ping for one peer.
+    /// Returns a ping for one peer.
     #[must_use]
     pub fn ping(sender: EndpointId, receiver: EndpointId, payload: Bytes) -> Self {
         Self::between(sender, receiver, EnvelopeType::Ping, payload)
     }
 
-    /// The answer to a ping.
+    /// Returns the answer to a ping.
     #[must_use]
     pub fn pong(sender: EndpointId, receiver: EndpointId, payload: Bytes) -> Self {
         Self::between(sender, receiver, EnvelopeType::Pong, payload)
@@ -170,12 +170,12 @@ impl Envelope {
         Envelope { sender, receiver, kind, ttl: INITIAL_TTL, topic: RESERVED_TOPIC, payload }
     }
 
-    /// Reads the header of one frame's bytes; topic and payload are parts of the frame, uncopied.
+    /// Decodes the header of one frame body. Topic and payload are slices of `frame`; nothing is copied.
     ///
     /// # Errors
-    /// When the header is not one. The payload is not looked at.
+    /// Fails if the header is malformed. The payload is not checked; see [`Envelope::check`].
     pub fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
-        // finish() wants everything consumed; the payload is whatever follows the header.
+        // finish() requires that all input is consumed. The payload is everything after the header.
         let parsed = header(frame).map(|(payload, header)| {
             (payload.get(payload.len()..).unwrap_or_default(), (payload.len(), header))
         });
@@ -193,10 +193,10 @@ impl Envelope {
         })
     }
 
-    /// Appends the envelope as a frame, its length in front.
+    /// Appends the envelope to `out` as a complete frame, including the length field.
     ///
     /// # Errors
-    /// When the whole is too long for the wire. `out` is then as it was.
+    /// Fails if the frame is too long. `out` is unchanged in that case.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
         put_frame(out, |out| {
             self.put_header(self.sender, out)?;
@@ -205,12 +205,11 @@ impl Envelope {
         })
     }
 
-    /// Appends the frame's length and the header only, with `sender` in the place of the
-    /// envelope's; the payload's bytes have to follow as they are. For sending one payload to
-    /// many without copying it.
+    /// Appends the length field and the header to `out`, with `sender` in place of the envelope's own sender. The caller
+    /// must append the payload bytes. Used to send one payload to many peers without copying it.
     ///
     /// # Errors
-    /// When the whole is too long for the wire. `out` is then as it was.
+    /// Fails if the frame is too long. `out` is unchanged in that case.
     pub fn encode_header_as(&self, sender: EndpointId, out: &mut BytesMut) -> Result<(), EncodeError> {
         let length =
             FIXED_HEADER.saturating_add(self.topic.as_bytes().len()).saturating_add(self.payload.len());
@@ -234,34 +233,34 @@ impl Envelope {
         Ok(())
     }
 
-    /// The value of a data message.
+    /// Decodes the value of a data message.
     ///
     /// # Errors
-    /// When the payload is not exactly one value; offsets count from the start of the frame.
+    /// Fails if the payload is not exactly one value. Offsets count from the start of the frame.
     pub fn value(&self, limits: &Limits) -> Result<Value, DecodeError> {
         decode_value(&self.payload, limits).map_err(|e| e.shifted(self.payload_offset()))
     }
 
-    /// The filter of a routing update.
+    /// Decodes the filter of a routing update.
     ///
     /// # Errors
-    /// When the payload is not exactly one filter; offsets count from the start of the frame.
+    /// Fails if the payload is not exactly one filter. Offsets count from the start of the frame.
     pub fn filter(&self, limits: &Limits) -> Result<Filter, DecodeError> {
         finish(&self.payload, filter(&self.payload, limits)).map_err(|e| e.shifted(self.payload_offset()))
     }
 
-    /// The command of a command message.
+    /// Decodes the command of a command message.
     ///
     /// # Errors
-    /// When the payload is not exactly one command; offsets count from the start of the frame.
+    /// Fails if the payload is not exactly one command. Offsets count from the start of the frame.
     pub fn command(&self, limits: &Limits) -> Result<Command, DecodeError> {
         Command::decode(&self.payload, limits).map_err(|e| e.shifted(self.payload_offset()))
     }
 
-    /// Checks the payload against what [`Envelope::kind`] says it is, and keeps nothing of it.
+    /// Checks that the payload is valid for the type in [`Envelope::kind`], without building a value.
     ///
     /// # Errors
-    /// When it is not that; offsets count from the start of the frame.
+    /// Fails if it is not. Offsets count from the start of the frame.
     pub fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
         match self.kind {
             EnvelopeType::Data => {
@@ -273,14 +272,14 @@ impl Envelope {
         }
     }
 
-    /// The length of the frame that this makes, its length field included.
+    /// Returns the size of the encoded frame in bytes, including the length field.
     #[must_use]
     pub fn frame_length(&self) -> usize {
         LENGTH_FIELD.saturating_add(self.payload_offset()).saturating_add(self.payload.len())
     }
 
-    /// The same message, without holding on to the much larger memory that it may have been read
-    /// into. For keeping: a large frame and those that come with it share one piece of memory.
+    /// Copies the message out of a shared receive buffer that is much larger than the message. Call it before a message is
+    /// kept: all frames of one read share one buffer, which stays allocated as long as any of them.
     #[must_use]
     pub fn detached(&self) -> Self {
         let topic = self.topic.as_bytes();
@@ -292,7 +291,7 @@ impl Envelope {
         Envelope { topic, payload, ..self.clone() }
     }
 
-    /// How many bytes of the frame stand before the payload.
+    /// Returns the offset of the payload in the frame body.
     pub(crate) fn payload_offset(&self) -> usize {
         FIXED_HEADER.saturating_add(self.topic.as_bytes().len())
     }
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_unknown_is_named() {
+    fn an_unknown_type_is_reported_with_its_number() {
         for kind in [0, 6] {
             let error = Envelope::decode(&frame_of(kind, &[])).unwrap_err();
             assert_eq!((error.offset(), error.reason()), (32, &DecodeReason::UnknownEnvelopeType(kind)));
@@ -316,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_in_the_payload_is_counted_from_the_start_of_the_frame() {
+    fn payload_errors_have_offsets_from_the_start_of_the_frame() {
         let limits = &Limits::DEFAULT;
         let data = Envelope::decode(&frame_of(1, &[14, 1, 15])).unwrap();
         let error = data.value(limits).unwrap_err();
@@ -335,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_of_any_length_and_bytes_is_read_back() {
+    fn topics_of_any_length_and_bytes_round_trip() {
         for topic in [Vec::new(), vec![0xff, 0], vec![b'x'; Topic::MAX_LEN]] {
             let topic = Topic::new(topic).unwrap();
             let envelope = Envelope::data(EndpointId::NIL, topic, &Value::None).unwrap();
@@ -346,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_detached_holds_on_to_no_frame() {
+    fn a_detached_envelope_does_not_keep_the_receive_buffer() {
         for payload in [&[0][..], &[0; 1_000_000]] {
             let frame = frame_of(1, payload);
             let envelope = Envelope::decode(&frame).unwrap();

@@ -1,10 +1,10 @@
-//! What can be wrong with bytes, and where.
+//! Decoding and encoding errors.
 
 use std::fmt;
 
 use crate::data::{Path, Step};
 
-/// Bytes that are not what they should be: where, inside what, and why.
+/// Malformed input: the offset, the path to the malformed element, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct DecodeError {
     offset: usize,
@@ -13,25 +13,25 @@ pub struct DecodeError {
 }
 
 impl DecodeError {
-    /// How many bytes of the input stand before the fault.
+    /// Returns the offset of the error in the input, in bytes.
     #[must_use]
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// From the outermost container to the element that the fault is in.
+    /// Returns the path from the outermost container to the malformed element.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is wrong there.
+    /// Returns the reason.
     #[must_use]
     pub fn reason(&self) -> &DecodeReason {
         &self.reason
     }
 
-    /// The same fault, in an input that has `bytes` more before it.
+    /// Adds `bytes` to the offset, for an input that is part of a larger one.
     pub(crate) fn shifted(mut self, bytes: usize) -> Self {
         self.offset = self.offset.saturating_add(bytes);
         self
@@ -52,99 +52,98 @@ impl fmt::Display for DecodeError {
     }
 }
 
-/// What is wrong with the bytes.
+/// Why input is malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeReason {
-    /// The input stops inside of something.
-    #[error("the input ends too early")]
+    /// The input ends inside an element.
+    #[error("unexpected end of input")]
     Truncated,
-    /// Something complete was read and more follows.
-    #[error("{0} bytes too many")]
+    /// A complete element is followed by further bytes.
+    #[error("{0} unexpected bytes at the end")]
     Trailing(usize),
-    /// A varbyte of more than 5 bytes or more than 32 bits (section 1).
-    #[error("a varbyte of more than 32 bits")]
+    /// A varbyte of more than 5 bytes or more than 32 bits (`PROTOCOL.md`, section 1).
+    #[error("varbyte of more than 32 bits")]
     VarbyteOverflow,
-    /// A value tag beyond 14 (section 5).
+    /// A value tag above 14 (`PROTOCOL.md`, section 5).
     #[error("unknown value tag {0}")]
     UnknownValueTag(u8),
-    /// A port's protocol beyond 3.
+    /// A port protocol above 3.
     #[error("unknown port protocol {0}")]
     UnknownProtocol(u8),
-    /// A prefix length that its address cannot have.
-    #[error("a prefix length of {0} (counted on 128 bits) does not fit the address")]
+    /// A prefix length that is not valid for its address.
+    #[error("invalid prefix length {0} (counted on 128 bits) for this address")]
     InvalidPrefixLength(u8),
-    /// A set with an element twice.
-    #[error("a set holds the same element twice")]
+    /// A set contains an element twice.
+    #[error("duplicate element in a set")]
     DuplicateElement,
-    /// A table with a key twice.
-    #[error("a table holds the same key twice")]
+    /// A table contains a key twice.
+    #[error("duplicate key in a table")]
     DuplicateKey,
-    /// Containers inside one another beyond [`super::Limits::max_depth`].
-    #[error("containers nest deeper than the limit of {limit}")]
+    /// Containers are nested deeper than [`super::Limits::max_depth`].
+    #[error("containers are nested deeper than the limit of {limit}")]
     TooDeep {
         /// The limit.
         limit: usize,
     },
-    /// More values than [`super::Limits::max_elements`].
-    #[error("more values in one message than the limit of {limit}")]
+    /// A message contains more values than [`super::Limits::max_elements`].
+    #[error("more than {limit} values in one message")]
     TooManyElements {
         /// The limit.
         limit: usize,
     },
-    /// More topics in a filter than [`super::Limits::max_filter_topics`].
-    #[error("{count} topics in a filter, more than the limit of {limit}")]
+    /// A filter has more topics than [`super::Limits::max_filter_topics`].
+    #[error("filter of {count} topics, more than the limit of {limit}")]
     FilterTooLarge {
-        /// How many the filter says it has.
+        /// The number of topics that the filter claims to have.
         count: usize,
         /// The limit.
         limit: usize,
     },
-    /// More bytes in a filter than [`super::Limits::max_filter_bytes`].
-    #[error("a filter of more than the limit of {limit} bytes")]
+    /// A filter is larger than [`super::Limits::max_filter_bytes`].
+    #[error("filter of more than {limit} bytes")]
     FilterTooLong {
         /// The limit.
         limit: usize,
     },
-    /// A topic longer than an envelope could ever name.
-    #[error("a topic of {0} bytes, which no envelope can carry")]
+    /// A topic is longer than the topic length field of an envelope allows.
+    #[error("topic of {0} bytes, more than an envelope allows")]
     TopicTooLong(usize),
-    /// A handshake message that does not start with "ZEEK" (section 2).
+    /// A handshake message does not start with "ZEEK" (`PROTOCOL.md`, section 2).
     #[error("wrong magic number {}, expected \"ZEEK\": the peer does not speak Broker's protocol", data_encoding::HEXLOWER.encode(.0))]
     WrongMagic([u8; 4]),
-    /// A handshake message type that is not in section 2.
+    /// An unknown handshake message type (`PROTOCOL.md`, section 2).
     #[error("unknown handshake message type {0}")]
     UnknownHandshakeType(u8),
-    /// An envelope type that is not in section 4.
+    /// An unknown envelope type (`PROTOCOL.md`, section 4).
     #[error("unknown envelope type {0}")]
     UnknownEnvelopeType(u8),
-    /// A data-store command that is not in section 7.
+    /// An unknown data-store command (`PROTOCOL.md`, section 7).
     #[error("unknown data-store command {0}")]
     UnknownCommand(u8),
 }
 
-/// A value that the wire cannot carry.
+/// Why a value or message cannot be encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// A string, container, frame or list longer than its length field can say.
-    #[error("{what} of length {length} is too long for the wire: at most {max}")]
+    /// A string, container, frame or list is too long for its length field.
+    #[error("{what} of length {length} is too long; the maximum is {max}")]
     TooLong {
-        /// What is too long.
+        /// The element that is too long.
         what: &'static str,
         /// Its length.
         length: usize,
-        /// The most there may be.
+        /// The maximum length.
         max: usize,
     },
-    /// Containers nest deeper than [`crate::data::MAX_DEPTH`]; no peer of this crate would take it.
-    #[error("containers nest deeper than {}", crate::data::MAX_DEPTH)]
+    /// Containers are nested deeper than [`crate::data::MAX_DEPTH`]. A peer that uses this crate would reject the value.
+    #[error("containers are nested deeper than {}", crate::data::MAX_DEPTH)]
     TooDeep,
 }
 
-/// The error inside the nom parsers. The position is kept as "bytes left", which every parser
-/// knows; [`finish`] turns it into an offset. Boxed, because every parser hands its result up through
-/// the place that a fault would take.
+/// The error type of the nom parsers. It stores the number of bytes left, which every parser knows; [`finish`] converts
+/// it to an offset. Boxed so that the `Result` of each parser, which is returned on the hot path, stays small.
 #[derive(Debug)]
 pub(super) struct Fault(Box<FaultParts>);
 
@@ -163,7 +162,7 @@ impl Fault {
 }
 
 impl nom::error::ParseError<&[u8]> for Fault {
-    /// nom's own complete parsers fail only when the input is too short.
+    /// nom's complete parsers, as used here, fail only if the input is too short.
     fn from_error_kind(input: &[u8], _: nom::error::ErrorKind) -> Self {
         Fault::new(input.len(), DecodeReason::Truncated)
     }
@@ -176,12 +175,12 @@ impl nom::error::ParseError<&[u8]> for Fault {
 /// The result of a parser in this layer.
 pub(super) type Parsed<'a, T> = nom::IResult<&'a [u8], T, Fault>;
 
-/// Fails at `input`.
+/// Fails with `reason` at the start of `input`.
 pub(super) fn fail<T>(input: &[u8], reason: DecodeReason) -> Parsed<'_, T> {
     Err(nom::Err::Failure(Fault::new(input.len(), reason)))
 }
 
-/// Names what the error is inside of.
+/// Adds `step` to the front of an error's path.
 pub(super) fn within(step: Step) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fault> {
     move |err| {
         err.map(|mut fault| {
@@ -191,7 +190,7 @@ pub(super) fn within(step: Step) -> impl FnOnce(nom::Err<Fault>) -> nom::Err<Fau
     }
 }
 
-/// Ends a parse that has to have consumed all of `input`.
+/// Converts the result of a parser that must consume all of `input`.
 pub(super) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, DecodeError> {
     match parsed {
         Ok(([], value)) => Ok(value),
@@ -202,7 +201,7 @@ pub(super) fn finish<T>(input: &[u8], parsed: Parsed<'_, T>) -> Result<T, Decode
             let FaultParts { left, path, reason } = *fault.0;
             Err(DecodeError { offset: input.len().saturating_sub(left), path, reason })
         }
-        // Only streaming parsers ask for more; none is used here.
+        // Returned by streaming parsers only, which are not used here.
         Err(nom::Err::Incomplete(_)) => Err(DecodeError::at(input.len(), DecodeReason::Truncated)),
     }
 }

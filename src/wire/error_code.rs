@@ -1,12 +1,12 @@
-//! Broker's error codes (protocol section 2).
+//! Broker's error codes (`PROTOCOL.md`, section 2).
 
 use std::fmt;
 
-/// Why a peer dropped a connection, as its `drop_conn` says.
+/// The error code of a `drop_conn` message.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ErrorCode(pub u8);
 
-/// The names, in the order of their numbers.
+/// The names in the order of their numbers.
 const NAMES: [&str; 42] = [
     "none",
     "unspecified",
@@ -53,28 +53,28 @@ const NAMES: [&str; 42] = [
 ];
 
 impl ErrorCode {
-    /// For a reason that has no code.
+    /// A reason without a code of its own.
     pub const UNSPECIFIED: ErrorCode = ErrorCode(1);
-    /// No version in common.
+    /// The endpoints have no version in common.
     pub const PEER_INCOMPATIBLE: ErrorCode = ErrorCode(2);
-    /// A peer that is not acceptable, such as ourselves.
+    /// The peer's id is not acceptable, for example because it is this endpoint's own.
     pub const PEER_INVALID: ErrorCode = ErrorCode(3);
-    /// The peer took too long.
+    /// The handshake timed out.
     pub const PEER_TIMEOUT: ErrorCode = ErrorCode(6);
-    /// A frame that could not be understood.
+    /// A frame or handshake message is malformed.
     pub const INVALID_MESSAGE: ErrorCode = ErrorCode(20);
-    /// The endpoint is on its way out.
+    /// The endpoint is shutting down.
     pub const SHUTTING_DOWN: ErrorCode = ErrorCode(28);
-    /// A handshake message out of order.
+    /// A handshake message arrived out of order.
     pub const UNEXPECTED_HANDSHAKE_MESSAGE: ErrorCode = ErrorCode(31);
-    /// The peer speaks another protocol.
+    /// The magic number is wrong: the peer speaks another protocol.
     pub const WRONG_MAGIC_NUMBER: ErrorCode = ErrorCode(38);
-    /// The two are peers already; said by the originator.
+    /// The endpoints already have a peering. Sent by the originator.
     pub const REDUNDANT_CONNECTION: ErrorCode = ErrorCode(39);
-    /// The two are peers already; said by the responder, among other things.
+    /// The endpoints already have a peering, if sent by the responder. Broker uses it for other errors, too.
     pub const LOGIC_ERROR: ErrorCode = ErrorCode(40);
 
-    /// Broker's name of the code, if it has one.
+    /// Returns Broker's name of the code, or `None` for an unknown code.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         NAMES.get(usize::from(self.0)).copied()

@@ -1,4 +1,4 @@
-//! Handshake messages (protocol section 2).
+//! Handshake messages (`PROTOCOL.md`, section 2).
 
 use bytes::{BufMut, BytesMut};
 use nom::Parser;
@@ -12,13 +12,13 @@ use super::limits::Limits;
 use super::prim::{array, blob, endpoint_id, filter, put_blob, put_filter, u8};
 use crate::data::{ByteString, EndpointId, Filter, Step};
 
-/// What the messages of the version-agnostic phase carry behind their tag.
+/// The magic number after the tag of each version-negotiation message.
 pub const MAGIC: [u8; 4] = *b"ZEEK";
 
-/// The only protocol version so far.
+/// The only protocol version.
 pub const PROTOCOL_VERSION: u8 = 1;
 
-/// One message of a handshake. The body of a frame is one type tag and then:
+/// A handshake message. The body of its frame is a type tag and these fields:
 ///
 /// | tag | message | body |
 /// | --- | --- | --- |
@@ -31,43 +31,43 @@ pub const PROTOCOL_VERSION: u8 = 1;
 /// | 12 | originator_ack | nothing |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// "This is me, and these are the versions that I speak."
+    /// Announces the sender's id and the versions it supports.
     Hello {
-        /// The endpoint that speaks.
+        /// The sender's endpoint id.
         sender: EndpointId,
-        /// The lowest version it speaks.
+        /// The lowest version the sender supports.
         min_version: u8,
-        /// The highest version it speaks.
+        /// The highest version the sender supports.
         max_version: u8,
     },
-    /// "There is a Broker here"; the listener's first message.
+    /// The first message of a listener. Identifies the port as a Broker endpoint.
     Probe,
-    /// The originator's choice of version.
+    /// Selects the protocol version; sent by the originator.
     VersionSelect {
-        /// The endpoint that speaks.
+        /// The sender's endpoint id.
         sender: EndpointId,
-        /// The version chosen.
+        /// The selected version.
         version: u8,
     },
-    /// The end of the attempt.
+    /// Ends the handshake. The sender closes the connection after it.
     DropConn {
-        /// The endpoint that speaks.
+        /// The sender's endpoint id.
         sender: EndpointId,
-        /// Why.
+        /// The reason as Broker's error code.
         code: ErrorCode,
-        /// Why, in words.
+        /// The reason as text, for logs.
         description: ByteString,
     },
     /// The originator's filter.
     OriginatorSyn(Filter),
     /// The responder's filter.
     ResponderSynAck(Filter),
-    /// "The peering stands."
+    /// The last message of the handshake: the peering is established.
     OriginatorAck,
 }
 
 impl Handshake {
-    /// The message's name in Broker's words.
+    /// Returns the message's name in Broker's source code, for example `hello`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -84,15 +84,15 @@ impl Handshake {
     /// Decodes the body of one frame.
     ///
     /// # Errors
-    /// When it is not exactly one handshake message.
+    /// Fails if the body is not exactly one handshake message.
     pub fn decode(frame: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         finish(frame, handshake(frame, limits))
     }
 
-    /// Appends the message as a frame, its length in front.
+    /// Appends the message to `out` as a complete frame, including the length field.
     ///
     /// # Errors
-    /// When the filter or description is too long for the wire. `out` is then as it was.
+    /// Fails if the filter or the description is too long to be encoded. `out` is unchanged in that case.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
         put_frame(out, |out| {
             out.put_u8(self.tag());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_where_they_are_and_why() {
+    fn decode_errors_have_an_offset_and_a_reason() {
         use DecodeReason as R;
         let path = [Step::FilterTopic(1)];
         let description = [Step::Field("description")];
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_has_as_many_topics_as_the_limit_and_no_more() {
+    fn the_number_of_topics_in_a_filter_is_limited() {
         let limits = Limits { max_filter_topics: 5, ..Limits::DEFAULT };
         assert!(Handshake::decode(&filter_of(5), &limits).is_ok());
         let error = Handshake::decode(&filter_of(6), &limits).unwrap_err();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_no_envelope_can_carry_is_refused() {
+    fn a_topic_longer_than_an_envelope_allows_is_rejected() {
         let topic = vec![b'x'; Topic::MAX_LEN.saturating_add(1)];
         let mut bytes = vec![10, 2, 0];
         put_blob(&mut bytes, "topic", &topic).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_is_not_minimal_is_taken_and_written_minimal() {
+    fn a_redundant_filter_is_accepted_and_written_in_minimal_form() {
         let bytes = [10, 4, 2, b'/', b'b', 1, b'a', 2, b'a', b'x', 1, b'a'];
         let message = Handshake::decode(&bytes, &Limits::DEFAULT).unwrap();
         let mut out = BytesMut::new();
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_is_bounded_in_bytes_and_topics() {
+    fn a_filter_is_limited_in_bytes_and_topics() {
         let limits = Limits { max_filter_bytes: 20, max_filter_topics: 3, ..Limits::DEFAULT };
         let read = |topics: &[&[u8]]| {
             let mut bytes = vec![10, u8::try_from(topics.len()).unwrap()];

@@ -1,7 +1,7 @@
-//! Messages as JSON, in the shape of `fixtures/*/frames.jsonl`.
+//! Messages as JSON, in the format of `fixtures/*/frames.jsonl`.
 //!
-//! Topics, and the words of a `drop_conn`, are JSON strings; one whose bytes are not UTF-8 is the
-//! object `{"hex": ..}` instead, so that nothing of it is lost.
+//! Topics and the description of a `drop_conn` are JSON strings. If the bytes are not UTF-8, the object `{"hex": ..}` is
+//! written instead, so nothing is lost.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use super::limits::Limits;
 use crate::data::Shown;
 
 impl Handshake {
-    /// The message's `type` and fields: `{"type": "hello", "sender": .., "min_version": 1,
+    /// Returns the message's `type` and fields: `{"type": "hello", "sender": .., "min_version": 1,
     /// "max_version": 1}`.
     #[must_use]
     pub fn to_json(&self) -> Json {
@@ -48,11 +48,11 @@ impl Handshake {
 }
 
 impl Envelope {
-    /// The header's fields, and the payload as `value` (in Broker's JSON), as `filter`, or as `text`
-    /// (commands, pings and pongs, in the reference's notation).
+    /// Returns the fields of the header, and the payload as `value` (in Broker's JSON), as `filter`, or as `text`
+    /// (commands, pings and pongs, in the notation of Broker's logs).
     ///
     /// # Errors
-    /// When the payload is not what [`Envelope::kind`] says; see [`Envelope::check`].
+    /// Fails if the payload is not valid for [`Envelope::kind`]; see [`Envelope::check`].
     pub fn to_json(&self, limits: &Limits) -> Result<Json, DecodeError> {
         let (part, payload) = match self.kind {
             EnvelopeType::Data => ("value", self.value(limits)?.to_json()),
@@ -76,11 +76,12 @@ impl Envelope {
 }
 
 impl Envelope {
-    /// Writes the text of [`Envelope::to_json`], the payload at the end, without the memory that a large
-    /// payload takes as a `serde_json::Value`.
+    /// Writes the same JSON as [`Envelope::to_json`], with the payload last. A large payload is streamed and never held in
+    /// memory as a `serde_json::Value`.
     ///
     /// # Errors
-    /// Those of [`Envelope::to_json`], before anything is written. Inside, those of the writer.
+    /// The outer error is that of [`Envelope::to_json`]; nothing has been written in that case. The inner error is the
+    /// writer's.
     pub fn write_json<W: Write + ?Sized>(
         &self,
         limits: &Limits,
@@ -116,7 +117,7 @@ mod tests {
     use crate::wire::ErrorCode;
 
     #[test]
-    fn bytes_that_are_no_text_are_not_lost() {
+    fn bytes_that_are_not_utf8_are_written_as_hex() {
         let filter: Filter =
             [Topic::new(&b"\xff/a"[..]).unwrap(), Topic::from_static("/b")].into_iter().collect();
         assert_eq!(
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_that_is_not_what_its_type_says_is_an_error() {
+    fn a_payload_that_does_not_match_its_type_is_an_error() {
         for (kind, reads) in [
             (EnvelopeType::Data, false),
             (EnvelopeType::Command, false),

@@ -1,31 +1,31 @@
-//! What a peer may cost us.
+//! Limits on input from a peer.
 
-/// The bounds of what is taken off the wire. Every decoder and every peering has one.
+/// Limits that every decoder and every peering enforces on input.
 ///
-/// The defaults are far above what Zeek sends and far below what would hurt.
+/// The defaults are far above what Zeek sends and low enough that a hostile peer cannot exhaust memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The largest frame in bytes, its 4-byte length aside. The reference would take 2 GiB; the
+    /// Maximum size of a frame in bytes, without its 4-byte length field. Broker's C++ implementation accepts 2 GiB; the
     /// largest frames that Zeek sends are log batches and store snapshots of a few MiB.
     pub max_frame: usize,
-    /// The largest frame in bytes before the peering stands. Nobody has shown who they are yet,
-    /// and a handshake message holds no more than a filter.
+    /// Maximum size of a frame in bytes during the handshake. The peer is not identified at this time, and the largest
+    /// handshake message holds a filter.
     pub max_handshake_frame: usize,
-    /// How many containers may stand inside one another in a value. Zeek's own types nest a
-    /// handful deep; the decoder's recursion is bounded by this.
+    /// Maximum nesting depth of containers in a value. It bounds the recursion of the decoder. Zeek's own types are
+    /// nested a few levels deep.
     pub max_depth: usize,
-    /// How many values one message may hold, nested ones included. A value of one byte on the wire
-    /// takes 32 in memory, so this bounds a decoded message to 64 MiB above the bytes of its
-    /// strings, and to half as much again while it is being decoded.
+    /// Maximum number of values in one message, including nested ones. A value of one byte on the wire takes 32 bytes in
+    /// memory. The default therefore bounds a decoded message to 64 MiB plus the bytes of its strings, and to 1.5 times
+    /// that while it is being decoded.
     pub max_elements: usize,
-    /// How many bytes a peer's filter may have; it is kept as long as the peer.
+    /// Maximum size of a peer's filter in bytes. A filter is kept as long as the peer is connected.
     pub max_filter_bytes: usize,
-    /// How many topics a peer's filter may have. A cluster node has some ten.
+    /// Maximum number of topics in a peer's filter. A cluster node has about ten.
     pub max_filter_topics: usize,
 }
 
 impl Limits {
-    /// The defaults, as a constant.
+    /// The default limits.
     pub const DEFAULT: Limits = Limits {
         max_frame: 32 * 1024 * 1024,
         max_handshake_frame: 1024 * 1024,

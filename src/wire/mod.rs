@@ -1,8 +1,13 @@
-//! Bytes to types and back: frames, handshake messages, envelopes, data-store commands, values.
+//! The codec: frames, handshake messages, envelopes, data-store commands and values, from bytes and to bytes.
 //!
-//! Frames are cut first ([`cut_frame`]); what stands in a complete frame is parsed with complete
-//! nom parsers, so that input that is too short has one meaning: malformed. Every decoder keeps
-//! to [`Limits`]; no allocation is sized by a number from the wire before the bytes for it are there.
+//! [`cut_frame`] splits a stream into frames. The body of a complete frame is parsed with complete nom parsers, so input
+//! that is too short is malformed, never "not there yet". Every decoder enforces [`Limits`]; no allocation is sized by a
+//! count from the wire before the bytes for it have arrived.
+//!
+//! The rest of this page is the specification of the protocol (`src/PROTOCOL.md`). Comments in this crate refer to its
+//! sections.
+//!
+#![doc = include_str!("../PROTOCOL.md")]
 
 mod command;
 mod envelope;
@@ -13,6 +18,8 @@ mod handshake;
 mod json;
 mod limits;
 mod prim;
+#[cfg(test)]
+mod specification;
 mod value;
 
 pub use command::{Command, CommandContent, EntityId};

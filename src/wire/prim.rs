@@ -1,6 +1,7 @@
-//! The pieces that everything else is made of (protocol section 1).
+//! Parsers and writers of the basic elements (`PROTOCOL.md`, section 1).
 //!
-//! Parsers of nom's shape, the smallest by hand: nom's own of integers and slices take a seventh longer to read a value.
+//! They have the signature of nom parsers. Those of integers and slices are written by hand: with nom's own, decoding a
+//! value takes a seventh longer.
 
 use bytes::BufMut;
 
@@ -28,7 +29,7 @@ pub(super) fn u64(input: &[u8]) -> Parsed<'_, u64> {
     Ok((rest, u64::from_be_bytes(bytes)))
 }
 
-/// 16 bytes as they are.
+/// Reads 16 bytes.
 #[inline]
 pub(super) fn bytes16(input: &[u8]) -> Parsed<'_, [u8; 16]> {
     array(input)
@@ -48,12 +49,12 @@ pub(super) fn endpoint_id(input: &[u8]) -> Parsed<'_, EndpointId> {
     Ok((input, EndpointId::from_bytes(bytes)))
 }
 
-/// `varbyte`: 7 bits a byte, least significant group first, the high bit says that more follow.
+/// Reads a varbyte: 7 bits in each byte, least significant group first; the high bit is set if another byte follows.
 ///
-/// Over-long forms are taken, as the reference takes them; more than 32 bits are not.
+/// Over-long forms are accepted, as by Broker's C++ implementation. More than 32 bits are rejected.
 #[inline]
 pub(super) fn varbyte(input: &[u8]) -> Parsed<'_, usize> {
-    // Nearly every length is below 128.
+    // Almost all lengths are below 128.
     if let Some((&byte, rest)) = input.split_first()
         && byte < 0x80
     {
@@ -75,7 +76,7 @@ fn long_varbyte(start: &[u8]) -> Parsed<'_, usize> {
         }
         value |= group << shift;
         if byte < 0x80 {
-            // Without 32-bit lengths there is no room for the frame either.
+            // Fails only on a 16-bit target, which could not hold such a frame.
             return match usize::try_from(value) {
                 Ok(value) => Ok((input, value)),
                 Err(_) => fail(start, DecodeReason::VarbyteOverflow),
@@ -85,14 +86,14 @@ fn long_varbyte(start: &[u8]) -> Parsed<'_, usize> {
     fail(start, DecodeReason::VarbyteOverflow)
 }
 
-/// `varbyte length + bytes`.
+/// Reads a varbyte length and as many bytes.
 #[inline]
 pub(super) fn blob(input: &[u8]) -> Parsed<'_, &[u8]> {
     let (rest, length) = varbyte(input)?;
     bytes(rest, length)
 }
 
-/// So many bytes as they are.
+/// Reads `length` bytes.
 #[inline]
 pub(super) fn bytes(input: &[u8], length: usize) -> Parsed<'_, &[u8]> {
     match input.split_at_checked(length) {
@@ -101,9 +102,9 @@ pub(super) fn bytes(input: &[u8], length: usize) -> Parsed<'_, &[u8]> {
     }
 }
 
-/// A filter: `varbyte count`, then per topic `varbyte length + bytes`.
+/// Reads a filter: a varbyte count, then for each topic a varbyte length and as many bytes.
 ///
-/// The topics are copied out, so that a filter that is kept does not keep its frame.
+/// The topics are copied, so a filter that is kept does not keep the receive buffer.
 pub(super) fn filter<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a, Filter> {
     let (mut rest, count) = varbyte(input)?;
     if count > limits.max_filter_topics {
@@ -125,7 +126,7 @@ pub(super) fn filter<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a, Filter>
     Ok((rest, topics.into_iter().collect()))
 }
 
-/// Writes a length as a `varbyte`.
+/// Writes a length as a varbyte.
 pub(super) fn put_varbyte(
     out: &mut impl BufMut,
     what: &'static str,
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn varbytes_of_every_length_are_read_back() {
+    fn varbytes_of_every_length_round_trip() {
         for (value, length) in [
             (0, 1),
             (127, 1),
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn over_long_varbytes_are_taken_and_over_large_ones_are_not() {
+    fn over_long_varbytes_are_accepted_and_too_large_ones_rejected() {
         assert_eq!(read(&[0x80, 0x00]), Ok(0));
         assert_eq!(read(&[0xff, 0x80, 0x80, 0x80, 0x00]), Ok(127));
         assert_eq!(read(&[0xff, 0xff, 0xff, 0xff, 0x10]), Err(DecodeReason::VarbyteOverflow));
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_for_a_varbyte_is_refused() {
+    fn a_length_above_32_bits_is_not_encoded() {
         let mut out = Vec::new();
         let length = 4_294_967_296;
         assert!(matches!(put_varbyte(&mut out, "test", length), Err(EncodeError::TooLong { .. })));

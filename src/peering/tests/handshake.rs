@@ -1,9 +1,9 @@
-//! Until the peering stands.
+//! Tests of the handshake.
 
 use super::*;
 use crate::wire::FrameError;
 
-/// Goes through every order in which frames can arrive and answers can be given, and counts them.
+/// Tries every order in which frames can arrive and the caller can answer, and counts the orders.
 fn explore(now: Instant, mut ends: [End; 2], orders: &mut usize) {
     exchange(&mut ends);
     let mut moved = false;
@@ -43,10 +43,10 @@ fn the_handshake_succeeds_in_every_order_of_arrival() {
     }
 }
 
-/// Two machines with a standing peering and nothing on the wires.
+/// Returns two peerings that are established, with nothing in transit.
 
 #[test]
-fn every_message_out_of_order_is_refused_with_its_code() {
+fn messages_out_of_order_are_refused_with_a_drop_conn() {
     let now = Instant::now();
     let messages = [
         hello_from(LARGE),
@@ -79,7 +79,7 @@ fn every_message_out_of_order_is_refused_with_its_code() {
 }
 
 #[test]
-fn a_silent_peer_is_given_up_at_every_point_of_the_handshake() {
+fn the_handshake_times_out_at_every_step() {
     let now = Instant::now();
     for (mut end, expected) in points(now) {
         let deadline = end.peering.poll_timeout().unwrap();
@@ -96,7 +96,7 @@ fn a_silent_peer_is_given_up_at_every_point_of_the_handshake() {
 }
 
 #[test]
-fn a_stream_that_ends_in_the_handshake_names_what_was_missing() {
+fn eof_during_the_handshake_reports_the_expected_message() {
     for (mut end, expected) in points(Instant::now()) {
         end.peering.handle_eof();
         end.note();
@@ -125,7 +125,7 @@ fn a_refusal_by_the_peer_is_reported_at_every_point_of_the_handshake() {
 }
 
 #[test]
-fn a_refusal_in_our_own_name_is_that_of_a_connection_to_ourselves() {
+fn a_drop_conn_with_our_own_id_is_a_self_connection() {
     let mut end = End::new(machine(SMALL, Side::Connector, Instant::now()));
     end.frames();
     let (code, description) = (ErrorCode::PEER_INVALID, "connected to itself".into());
@@ -135,7 +135,7 @@ fn a_refusal_in_our_own_name_is_that_of_a_connection_to_ourselves() {
 }
 
 #[test]
-fn of_a_peer_s_words_no_more_is_kept_than_fits_a_line() {
+fn a_peer_s_description_is_limited_to_one_line() {
     let now = Instant::now();
     for (said, kept) in [
         ("a\nb\u{1b}[31m".to_owned(), "a\u{fffd}b\u{fffd}[31m".to_owned()),
@@ -179,7 +179,7 @@ fn unacceptable_peers_are_refused() {
 }
 
 #[test]
-fn what_is_no_frame_or_message_ends_the_handshake_at_once() {
+fn malformed_input_ends_the_handshake() {
     let now = Instant::now();
     let garbage: [(&[u8], ErrorCode); 4] = [
         (&[0, 0, 0, 0], ErrorCode::INVALID_MESSAGE),
@@ -198,7 +198,7 @@ fn what_is_no_frame_or_message_ends_the_handshake_at_once() {
 }
 
 #[test]
-fn a_frame_too_large_for_a_handshake_is_taken_once_peered() {
+fn the_frame_limit_is_larger_after_the_handshake() {
     let now = Instant::now();
     let large = u32::try_from(Limits::DEFAULT.max_handshake_frame + 1).unwrap().to_be_bytes();
     let mut end = End::new(machine(SMALL, Side::Listener, now));
@@ -213,7 +213,7 @@ fn a_frame_too_large_for_a_handshake_is_taken_once_peered() {
 }
 
 #[test]
-fn a_redundant_connection_is_refused_in_each_role_s_own_code() {
+fn a_redundant_connection_is_refused_with_the_code_of_the_role() {
     let now = Instant::now();
     let mut originator = End::new(machine(SMALL, Side::Listener, now));
     originator.frames();
@@ -234,7 +234,7 @@ fn a_redundant_connection_is_refused_in_each_role_s_own_code() {
 }
 
 #[test]
-fn nothing_is_read_past_an_introduction() {
+fn no_input_is_consumed_between_introduction_and_answer() {
     let now = Instant::now();
     let mut end = End::new(machine(LARGE, Side::Connector, now));
     let mut input = bytes(&Handshake::VersionSelect { sender: SMALL, version: 1 });

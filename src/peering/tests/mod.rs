@@ -1,4 +1,4 @@
-//! Two machines against each other, and one against a hostile peer, on a fake clock.
+//! Two peerings connected in memory, and one with a hostile peer, on a simulated clock.
 
 mod handshake;
 mod peered;
@@ -18,11 +18,11 @@ fn machine(id: EndpointId, side: Side, now: Instant) -> Peering {
     Peering::new(Config { filter: filter(topic), ..Config::new(id, side) }, now)
 }
 
-/// A machine with the bytes that are on their way to it.
+/// A peering with the bytes in transit to it.
 #[derive(Clone)]
 struct End {
     peering: Peering,
-    /// Frames as the peer wrote them, not yet arrived.
+    /// Frames in transit, as the peer wrote them.
     wire: VecDeque<Vec<u8>>,
     input: BytesMut,
     seen: Vec<Event>,
@@ -45,7 +45,7 @@ impl End {
         }
     }
 
-    /// What it has to say, frame by frame.
+    /// Returns the pending output, one frame each.
     fn frames(&mut self) -> Vec<Vec<u8>> {
         let mut bytes = BytesMut::new();
         while let Some(piece) = self.peering.poll_transmit() {
@@ -95,7 +95,7 @@ fn framed(envelope: &Envelope) -> Vec<u8> {
     out.to_vec()
 }
 
-/// Moves what each end has written onto the other's wire.
+/// Moves the output of each end into transit to the other.
 fn exchange(ends: &mut [End; 2]) {
     let [a, b] = ends;
     b.wire.extend(a.frames());
@@ -111,7 +111,7 @@ fn standing(now: Instant) -> [End; 2] {
     ends
 }
 
-/// Lets everything that is on its way arrive, byte by byte.
+/// Delivers everything in transit, byte by byte.
 fn settle(now: Instant, ends: &mut [End; 2]) {
     loop {
         exchange(ends);
@@ -134,7 +134,7 @@ fn hello_from(sender: EndpointId) -> Handshake {
     super::handshake::hello(sender)
 }
 
-/// A machine brought to each point of the handshake, with what it waits for.
+/// Returns a peering at each step of the handshake, with the message it expects.
 fn points(now: Instant) -> Vec<(End, &'static str)> {
     let select = |sender| bytes(&Handshake::VersionSelect { sender, version: 1 });
     let syn = bytes(&Handshake::OriginatorSyn(Filter::new()));

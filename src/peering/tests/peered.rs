@@ -1,10 +1,10 @@
-//! While it stands, and its end.
+//! Tests of the established state and of leaving.
 
 use super::*;
 use crate::data::Value;
 
 #[test]
-fn messages_go_both_ways_and_keep_their_payload() {
+fn messages_are_delivered_with_their_payload() {
     let now = Instant::now();
     let mut ends = standing(now);
     let value = |text: String| Value::String(text.into());
@@ -33,7 +33,7 @@ fn messages_go_both_ways_and_keep_their_payload() {
 }
 
 #[test]
-fn nothing_can_be_sent_before_the_peering_stands_or_after_bye() {
+fn send_fails_before_established_and_after_bye() {
     let now = Instant::now();
     let envelope = Envelope::data(SMALL, Topic::from_static("/t"), &Value::None).unwrap();
     for (mut end, _) in points(now) {
@@ -74,7 +74,7 @@ fn a_filter_changed_during_the_handshake_reaches_the_peer() {
     for (mut end, _) in points(now) {
         end.peering.set_filter(filter("/new")).unwrap();
         let (id, side) = if end.peering.config.id == SMALL { (LARGE, SMALL) } else { (SMALL, LARGE) };
-        // The rest of the handshake, from the other side.
+        // Complete the handshake on the other side.
         for message in [
             hello_from(id),
             Handshake::VersionSelect { sender: id, version: 1 },
@@ -117,7 +117,7 @@ fn leaving_ends_when_the_peer_confirms() {
 }
 
 #[test]
-fn leaving_ends_without_a_confirmation_too() {
+fn leaving_times_out_without_a_confirmation() {
     let now = Instant::now();
     let [mut end, _] = standing(now);
     end.peering.leave(now);
@@ -138,7 +138,7 @@ fn leaving_ends_without_a_confirmation_too() {
 }
 
 #[test]
-fn leaving_in_the_handshake_says_so() {
+fn leaving_during_the_handshake_sends_drop_conn() {
     let now = Instant::now();
     for (mut end, _) in points(now) {
         end.peering.leave(now);
@@ -152,7 +152,7 @@ fn leaving_in_the_handshake_says_so() {
 }
 
 #[test]
-fn a_stream_that_ends_without_bye_is_a_loss() {
+fn eof_without_bye_is_reported_as_lost() {
     let [mut end, _] = standing(Instant::now());
     end.peering.handle_eof();
     end.note();
@@ -160,17 +160,17 @@ fn a_stream_that_ends_without_bye_is_a_loss() {
 }
 
 #[test]
-fn a_silent_peer_is_asked_and_then_given_up() {
+fn a_silent_peer_is_pinged_and_then_closed() {
     let start = Instant::now();
     let mut ends = standing(start);
     let idle = Config::IDLE_TIMEOUT;
-    // Asked, the peer answers, and the clock starts anew.
+    // The peer answers the ping, which restarts the idle timeout.
     let asked = ends[0].peering.poll_timeout().unwrap();
     assert_eq!(asked, start + idle);
     ends[0].peering.handle_timeout(asked);
     settle(asked, &mut ends);
     assert_eq!(ends[0].peering.poll_timeout(), Some(asked + idle));
-    // Asked again, it does not.
+    // The peer does not answer the second ping.
     let [mut end, _] = ends;
     end.peering.handle_timeout(asked + idle);
     assert_eq!(end.said_envelopes().len(), 1);
@@ -183,11 +183,11 @@ fn a_silent_peer_is_asked_and_then_given_up() {
 }
 
 #[test]
-fn a_peer_that_is_not_read_from_is_not_given_up_and_told_that_somebody_is_there() {
+fn a_paused_peer_is_pinged_and_not_closed() {
     let start = Instant::now();
     let mut ends = standing(start);
     let idle = Config::IDLE_TIMEOUT;
-    // Even one that was asked already.
+    // This holds even if a ping was sent before.
     let mut now = start + idle;
     ends[0].peering.handle_timeout(now);
     let asked = ends[0].frames().concat();
@@ -200,14 +200,14 @@ fn a_peer_that_is_not_read_from_is_not_given_up_and_told_that_somebody_is_there(
         now = next;
         ends[0].peering.handle_timeout(now);
         let [_, reader] = &mut ends;
-        // Its own patience does not end either.
+        // The other side's idle timeout does not expire either.
         reader.peering.handle_timeout(now);
         let told = ends[0].frames().concat();
         ends[1].arrive(now, &told);
         assert_eq!(ends[1].said_envelopes().len(), 1, "the answer, which will not be heard");
         assert!(ends.iter().all(|end| end.closed().is_none()));
     }
-    // From here on the clock runs as ever.
+    // After the pause, the idle timeout applies again.
     let [mut end, _] = ends;
     end.peering.pause(now, false);
     assert_eq!(end.peering.poll_timeout(), Some(now + idle));
@@ -218,7 +218,7 @@ fn a_peer_that_is_not_read_from_is_not_given_up_and_told_that_somebody_is_there(
 }
 
 #[test]
-fn leaving_has_its_deadline_also_when_nothing_is_read() {
+fn the_leave_timeout_applies_while_paused() {
     let now = Instant::now();
     let [mut end, _] = standing(now);
     end.peering.pause(now, true);
@@ -231,7 +231,7 @@ fn leaving_has_its_deadline_also_when_nothing_is_read() {
 }
 
 #[test]
-fn a_large_frame_on_its_way_is_a_sign_of_life() {
+fn a_partial_frame_resets_the_idle_timeout() {
     let start = Instant::now();
     let [mut end, _] = standing(start);
     end.arrive(start, &1_000_000u32.to_be_bytes());
@@ -247,7 +247,7 @@ fn a_large_frame_on_its_way_is_a_sign_of_life() {
 }
 
 #[test]
-fn malformed_envelopes_are_dropped_and_the_peering_goes_on() {
+fn malformed_envelopes_are_dropped_and_the_peering_continues() {
     let now = Instant::now();
     let [mut end, _] = standing(now);
     let good = Envelope::data(LARGE, Topic::from_static("/t"), &Value::None).unwrap();
@@ -265,7 +265,7 @@ fn malformed_envelopes_are_dropped_and_the_peering_goes_on() {
 }
 
 #[test]
-fn nothing_changes_after_the_end() {
+fn nothing_changes_after_closed() {
     let now = Instant::now();
     let [mut end, _] = standing(now);
     end.peering.handle_eof();
@@ -282,7 +282,7 @@ fn nothing_changes_after_the_end() {
 }
 
 #[test]
-fn many_events_are_told_in_turns() {
+fn input_stops_while_many_events_are_queued() {
     let now = Instant::now();
     let [mut end, _] = standing(now);
     let frame = [0, 0, 0, 1, 0xff];

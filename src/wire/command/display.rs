@@ -1,4 +1,4 @@
-//! Commands in the reference's notation, as the fixtures have them.
+//! Commands in the notation of Broker's C++ implementation, as in the fixtures.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -58,7 +58,7 @@ impl Display for CommandContent {
     }
 }
 
-/// `null`, or `*` and the span in the largest unit that it fills.
+/// Writes `null`, or `*` and the span in the largest unit of which it is at least one.
 struct Expiry(Option<Timespan>);
 
 impl Display for Expiry {
@@ -84,7 +84,7 @@ impl Display for Expiry {
     }
 }
 
-/// `nanos / unit` as a decimal number, rounded to the sixth digit.
+/// Writes `nanos / unit` as a decimal number, rounded to six digits.
 fn quotient(nanos: i64, unit: i64) -> String {
     const MILLION: i128 = 1_000_000;
     let unit = i128::from(unit);

@@ -1,4 +1,4 @@
-//! Data-store commands (protocol section 7): what clones and masters of a store say to each other.
+//! Data-store commands (`PROTOCOL.md`, section 7): the messages between the master and the clones of a store.
 
 mod display;
 #[cfg(test)]
@@ -12,39 +12,39 @@ use super::prim::{endpoint_id, put_varbyte, u8, u16, u64, varbyte};
 use super::value::{Budget, encode_value, value};
 use crate::data::{EndpointId, Step, Timespan, Value};
 
-/// One party of a data store: an object inside of an endpoint.
+/// A master, clone or client of a data store: an object in an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EntityId {
-    /// The endpoint; [`EndpointId::NIL`] with object 0 is nobody in particular.
+    /// The endpoint. [`EndpointId::NIL`] with object 0 identifies no entity.
     pub endpoint: EndpointId,
-    /// The object's number in its endpoint.
+    /// The number of the object in the endpoint.
     pub object: u64,
 }
 
-/// One data-store command with its place in the sender's sequence:
+/// A data-store command with its number in the sender's sequence:
 /// `sequence u64` · `sender entity` · `receiver entity` · `variant index u8` · fields.
 /// An entity is `endpoint id 16` · `object u64`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The sender's running number; 0 for what stands outside the sequence.
+    /// The number in the sender's sequence; 0 for commands outside it.
     pub sequence: u64,
-    /// Who sends it.
+    /// The entity that sends the command.
     pub sender: EntityId,
-    /// Who it is for.
+    /// The entity that the command is for.
     pub receiver: EntityId,
-    /// What it says.
+    /// The command and its fields.
     pub content: CommandContent,
 }
 
-/// The fourteen commands; the variant index on the wire counts them from 0.
+/// The fourteen commands, in the order of their variant index on the wire.
 ///
 /// `expiry?` is a u8 flag, then an i64 of nanoseconds if the flag is not 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the fields are section 7's, named as there")]
+#[allow(missing_docs, reason = "the fields are those of PROTOCOL.md, section 7")]
 pub enum CommandContent {
-    /// 0: set a key's value.
+    /// 0: sets the value of a key.
     Put { key: Value, value: Value, expiry: Option<Timespan>, publisher: EntityId },
-    /// 1: set a key's value if the key is new.
+    /// 1: sets the value of a key if the key does not exist.
     PutUnique {
         key: Value,
         value: Value,
@@ -55,27 +55,28 @@ pub enum CommandContent {
     },
     /// 2: the answer to a `put_unique`.
     PutUniqueResult { inserted: bool, who: EntityId, request: u64, publisher: EntityId },
-    /// 3: remove a key.
+    /// 3: removes a key.
     Erase { key: Value, publisher: EntityId },
-    /// 4: remove a key whose time is over.
+    /// 4: removes a key that has expired.
     Expire { key: Value, publisher: EntityId },
-    /// 5: add to a key's value; `init_type` is the value tag to start from if the key is new.
+    /// 5: adds to the value of a key. If the key does not exist, it starts with an empty value of the type with tag
+    /// `init_type`.
     Add { key: Value, value: Value, init_type: u8, expiry: Option<Timespan>, publisher: EntityId },
-    /// 6: subtract from a key's value.
+    /// 6: subtracts from the value of a key.
     Subtract { key: Value, value: Value, expiry: Option<Timespan>, publisher: EntityId },
-    /// 7: remove all keys.
+    /// 7: removes all keys.
     Clear { publisher: EntityId },
-    /// 8: a clone's first word as a writer.
+    /// 8: registers a clone as a writer at the master.
     AttachWriter { offset: u64, heartbeat_interval: u16 },
-    /// 9: a producer's "still here".
+    /// 9: a heartbeat of a producer.
     Keepalive { sequence: u64 },
-    /// 10: a consumer has all up to here.
+    /// 10: a consumer has received everything up to this number.
     CumulativeAck { sequence: u64 },
-    /// 11: a consumer misses these.
+    /// 11: a consumer has not received these numbers.
     Nack { sequences: Vec<u64> },
-    /// 12: the master's whole content for a new clone; the keys are distinct.
+    /// 12: the complete content of the master for a new clone. All keys are different.
     AckClone { offset: u64, heartbeat_interval: u16, snapshot: Vec<(Value, Value)> },
-    /// 13: a producer does not have this one any more.
+    /// 13: a producer no longer has this number.
     RetransmitFailed { sequence: u64 },
 }
 
@@ -83,15 +84,15 @@ impl Command {
     /// Decodes the payload of a command envelope.
     ///
     /// # Errors
-    /// When it is not exactly one command, or is more than `limits` allow.
+    /// Fails if the payload is not exactly one command or exceeds `limits`.
     pub fn decode(payload: &[u8], limits: &Limits) -> Result<Self, DecodeError> {
         finish(payload, command(payload, limits))
     }
 
-    /// Appends the command as the payload of an envelope.
+    /// Appends the command to `out` as the payload of an envelope.
     ///
     /// # Errors
-    /// When the wire cannot carry one of its values. What was appended by then is no command.
+    /// Fails if one of its values cannot be encoded. `out` then ends with an incomplete command.
     pub fn encode(&self, out: &mut impl BufMut) -> Result<(), EncodeError> {
         out.put_u64(self.sequence);
         put_entity(out, &self.sender);
@@ -212,7 +213,7 @@ fn expiry(input: &[u8]) -> Parsed<'_, Option<Timespan>> {
     Ok((input, Some(Timespan::from_nanos(nanos.cast_signed()))))
 }
 
-/// `varbyte count`, then a u64 each. The vector grows with the bytes, whatever the count says.
+/// Reads a varbyte count and a u64 for each. The vector grows as bytes are read, not by the count.
 fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
     let (mut input, count) = varbyte(input)?;
     let mut sequences = Vec::new();
@@ -224,7 +225,7 @@ fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
     Ok((input, CommandContent::Nack { sequences }))
 }
 
-/// `varbyte count`, then key and value each, in any order: the reference does not sort them.
+/// Reads a varbyte count, then a key and a value for each, in any order: Broker's C++ implementation does not sort them.
 fn snapshot<'a>(start: &'a [u8], budget: &mut Budget) -> Parsed<'a, Vec<(Value, Value)>> {
     let (mut input, count) = varbyte(start)?;
     let mut pairs = Vec::new();
@@ -337,7 +338,7 @@ impl CommandContent {
         }
     }
 
-    /// Broker's name of the command.
+    /// Returns Broker's name of the command.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {

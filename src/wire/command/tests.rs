@@ -6,7 +6,7 @@ const LIMITS: &Limits = &Limits::DEFAULT;
 const WHO: EntityId = EntityId { endpoint: EndpointId::from_bytes([7; 16]), object: 13 };
 const PUBLISHER: EntityId = EntityId { endpoint: EndpointId::from_bytes([8; 16]), object: u64::MAX };
 
-/// One of each, in the order of the wire's numbers.
+/// One command of each kind, in the order of the wire's numbers.
 fn all_fourteen() -> [C; 14] {
     let (key, value) = (Value::Count(5), Value::Vector(vec![Value::None, Value::Boolean(true)]));
     let expiry = Some(Timespan::from_nanos(-1));
@@ -31,7 +31,7 @@ fn all_fourteen() -> [C; 14] {
         C::Keepalive { sequence: 3 },
         C::CumulativeAck { sequence: 4 },
         C::Nack { sequences: (0..200).collect() },
-        // Not in the order of the keys: a snapshot keeps the order that it came in.
+        // Not in the order of the keys: a snapshot keeps the order in which it was received.
         C::AckClone { offset: 5, heartbeat_interval: 6, snapshot: vec![pair(2), pair(1)] },
         C::RetransmitFailed { sequence: 7 },
     ]
@@ -47,11 +47,11 @@ fn encoded(command: &Command) -> Vec<u8> {
     bytes
 }
 
-/// Where the variant's number stands: behind the sequence and two entities.
+/// The offset of the variant number: after the sequence and two entities.
 const VARIANT: usize = 8 + 24 + 24;
 
 #[test]
-fn all_fourteen_commands_are_read_back_and_none_if_cut_short() {
+fn all_commands_round_trip_and_truncated_ones_are_errors() {
     for (number, content) in (0..).zip(all_fourteen()) {
         let command = command(content);
         let bytes = encoded(&command);
@@ -66,7 +66,7 @@ fn all_fourteen_commands_are_read_back_and_none_if_cut_short() {
     }
 }
 
-/// The one command that no captured peering has.
+/// The only command that is in no captured peering.
 #[test]
 fn a_failed_retransmission_is_a_number_behind_variant_13() {
     let mut bytes = encoded(&command(C::Keepalive { sequence: 258 }));
@@ -78,7 +78,7 @@ fn a_failed_retransmission_is_a_number_behind_variant_13() {
 }
 
 #[test]
-fn an_unknown_command_is_named() {
+fn an_unknown_command_is_reported_with_its_number() {
     let mut bytes = encoded(&command(C::Keepalive { sequence: 1 }));
     bytes[VARIANT] = 14;
     let error = Command::decode(&bytes, LIMITS).unwrap_err();
@@ -86,9 +86,9 @@ fn an_unknown_command_is_named() {
 }
 
 #[test]
-fn a_fault_in_a_value_is_found_by_the_fields_name() {
+fn errors_in_values_name_the_field() {
     let mut bytes = encoded(&command(all_fourteen()[0].clone()));
-    // Behind the variant: the key, tag and u64; the value, a vector of two of which the second is damaged.
+    // After the variant: the key (tag and u64), then the value: a vector of two, of which the second is malformed.
     let fault = VARIANT + 1 + 9 + 3;
     bytes[fault] = 77;
     let error = Command::decode(&bytes, LIMITS).unwrap_err();
@@ -97,17 +97,17 @@ fn a_fault_in_a_value_is_found_by_the_fields_name() {
 }
 
 #[test]
-fn a_snapshot_has_no_key_twice() {
+fn a_snapshot_with_a_duplicate_key_is_rejected() {
     let pair = || (Value::Count(1), Value::None);
     let other = (Value::Count(0), Value::None);
     let twice = C::AckClone { offset: 0, heartbeat_interval: 0, snapshot: vec![pair(), other, pair()] };
     let error = Command::decode(&encoded(&command(twice)), LIMITS).unwrap_err();
-    // At the count, behind offset and interval.
+    // The count follows the offset and the interval.
     assert_eq!((error.offset(), error.reason()), (VARIANT + 1 + 10, &DecodeReason::DuplicateKey));
 }
 
 #[test]
-fn the_values_of_one_command_share_one_allowance() {
+fn the_values_of_one_command_share_one_budget() {
     // Key, value, and the value's two elements.
     let bytes = encoded(&command(all_fourteen()[0].clone()));
     let within = |max_elements| Command::decode(&bytes, &Limits { max_elements, ..Limits::DEFAULT });
@@ -116,14 +116,14 @@ fn the_values_of_one_command_share_one_allowance() {
 }
 
 #[test]
-fn a_command_with_a_value_that_nests_too_deep_is_not_written() {
+fn a_command_with_a_value_nested_too_deep_is_not_encoded() {
     let deep = (0..200).fold(Value::None, |inside, _| Value::Vector(vec![inside]));
     let command = command(C::Erase { key: deep, publisher: PUBLISHER });
     assert_eq!(command.encode(&mut Vec::new()), Err(EncodeError::TooDeep));
 }
 
 #[test]
-fn an_expiry_stands_in_its_largest_unit() {
+fn an_expiry_is_displayed_in_its_largest_unit() {
     for (nanos, text) in [
         (None, "null"),
         (Some(0), "*0s"),
@@ -146,7 +146,7 @@ fn an_expiry_stands_in_its_largest_unit() {
 }
 
 #[test]
-fn only_the_entity_of_all_zeros_is_nobody() {
+fn only_the_entity_of_all_zeros_is_none() {
     assert_eq!(EntityId::default().to_string(), "none");
     assert_eq!(
         EntityId { endpoint: EndpointId::NIL, object: 3 }.to_string(),
@@ -159,7 +159,7 @@ fn any_flag_but_0_says_yes() {
     let expiring = |expiry| command(C::Put { key: Value::None, value: Value::None, expiry, publisher: WHO });
     let with = expiring(Some(Timespan::from_nanos(5)));
     let mut bytes = encoded(&with);
-    // Behind the variant and two values of one byte.
+    // After the variant and two values of one byte.
     bytes[VARIANT + 3] = 2;
     assert_eq!(Command::decode(&bytes, LIMITS), Ok(with));
 

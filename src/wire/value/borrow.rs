@@ -1,4 +1,4 @@
-//! Reading a value where it stands.
+//! Values that borrow from the bytes they were decoded from.
 
 use super::super::error::DecodeError;
 use super::super::limits::Limits;
@@ -6,10 +6,9 @@ use super::head::{Container, Head, head};
 use super::{Budget, check_value, value};
 use crate::data::{Address, ByteString, Port, Subnet, Timespan, Timestamp, Value};
 
-/// A value that borrows from the bytes it stands in. Elements are read as they are asked for, in
-/// the order of the wire: a container is passed over once where it is met and again where it is
-/// read, so for all of a large value [`ValueRef::to_value`] is the better way. Two are equal if
-/// they are written with the same bytes.
+/// A value that borrows from its encoded bytes. Elements are decoded while iterating, in the order of the wire. A nested
+/// container is skipped once by its parent's iterator and decoded again by its own, so use [`ValueRef::to_value`] to read
+/// all of a large value. Two `ValueRef`s are equal if their bytes are equal.
 ///
 /// ```
 /// use zeek_bridge::wire::{Limits, ValueRef};
@@ -23,7 +22,7 @@ use crate::data::{Address, ByteString, Port, Subnet, Timespan, Timestamp, Value}
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum ValueRef<'a> {
-    /// See [`Value::None`], and so on.
+    /// No value; see [`Value::None`].
     None,
     /// A `bool`.
     Boolean(bool),
@@ -56,17 +55,17 @@ pub enum ValueRef<'a> {
 }
 
 impl<'a> ValueRef<'a> {
-    /// Checks that `bytes` are exactly one value and borrows it.
+    /// Checks that `bytes` are exactly one value, and borrows it.
     ///
     /// # Errors
-    /// As [`super::decode_value`].
+    /// The same as [`super::decode_value`].
     pub fn decode(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
         check_value(bytes, limits)?;
-        // A checked value has a head.
+        // Cannot be `None`: the value was checked above.
         Ok(last(bytes).unwrap_or(ValueRef::None))
     }
 
-    /// Copies it into a value of its own.
+    /// Copies the value, with everything it contains.
     #[must_use]
     pub fn to_value(&self) -> Value {
         match self {
@@ -84,8 +83,8 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Puts what is no container into its place, as a value of its own. Each type by itself: a value that is put
-    /// together elsewhere and then moved stalls the processor for longer than all the rest takes.
+    /// Writes a scalar directly into `place`. Each type has its own branch: if a value is built in a temporary and then
+    /// moved, the store-to-load stall takes longer than the rest of the decoding.
     #[inline(always)]
     pub(super) fn put_scalar(&self, place: &mut Value) {
         match self {
@@ -115,7 +114,7 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// The text of a string or enum label, if it is UTF-8.
+    /// Returns the text of a string or enum label if it is UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&'a str> {
         match self {
@@ -125,7 +124,8 @@ impl<'a> ValueRef<'a> {
     }
 }
 
-/// Gives a place its value. It holds none yet, and nothing is lost that is not let go of: to ask costs more.
+/// Writes `value` into `place`, which must hold `Value::None`. The old value is forgotten, not dropped, because the check
+/// whether it needs dropping is expensive and `Value::None` owns nothing.
 #[inline(always)]
 pub(super) fn fill(place: &mut Value, value: Value) {
     debug_assert!(matches!(place, Value::None));
@@ -135,7 +135,7 @@ pub(super) fn fill(place: &mut Value, value: Value) {
 /// The elements of a set or vector, in the order of the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elements<'a> {
-    /// The elements that are left, and nothing else.
+    /// Exactly the remaining elements.
     bytes: &'a [u8],
     left: usize,
 }
@@ -185,7 +185,7 @@ impl<'a> Iterator for Pairs<'a> {
 
 impl ExactSizeIterator for Pairs<'_> {}
 
-/// All the values in checked bytes. Each byte is read once, however deep the values nest.
+/// Decodes all values in checked bytes. Each byte is read once, regardless of nesting.
 fn owned(mut bytes: &[u8]) -> impl Iterator<Item = Value> {
     let mut budget =
         Budget::new(&Limits { max_depth: usize::MAX, max_elements: usize::MAX, ..Limits::DEFAULT });
@@ -196,7 +196,7 @@ fn owned(mut bytes: &[u8]) -> impl Iterator<Item = Value> {
     })
 }
 
-/// The first value in checked bytes, and what follows it.
+/// Returns the first value in checked bytes, and the bytes after it.
 fn first(bytes: &[u8]) -> Option<(ValueRef<'_>, &[u8])> {
     let (inside, head) = head(bytes).ok()?;
     if let Head::Scalar(scalar) = head {
@@ -207,13 +207,13 @@ fn first(bytes: &[u8]) -> Option<(ValueRef<'_>, &[u8])> {
     Some((whole(head, inside), rest))
 }
 
-/// The only value in checked bytes. What a container holds need not be passed over: it is all that is left.
+/// Returns the only value in checked bytes. A container need not be skipped to find its end: it extends to the end.
 fn last(bytes: &[u8]) -> Option<ValueRef<'_>> {
     let (inside, head) = head(bytes).ok()?;
     Some(whole(head, inside))
 }
 
-/// The value of this head and of the bytes behind it, which are its own.
+/// Returns the value of a head and the bytes of its elements.
 fn whole<'a>(head: Head<'a>, bytes: &'a [u8]) -> ValueRef<'a> {
     match head {
         Head::Scalar(scalar) => scalar,
@@ -223,7 +223,7 @@ fn whole<'a>(head: Head<'a>, bytes: &'a [u8]) -> ValueRef<'a> {
     }
 }
 
-/// What follows the first value in checked bytes. Counts instead of recursing.
+/// Returns the bytes after the first value in checked bytes. Counts pending values instead of recursing.
 fn skip(mut bytes: &[u8]) -> Option<&[u8]> {
     let mut pending = 1usize;
     while let Some(left) = pending.checked_sub(1) {

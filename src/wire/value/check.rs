@@ -1,4 +1,4 @@
-//! Reading a value only to know that it is one.
+//! Validation of encoded values, without decoding them.
 
 use std::cmp::Ordering;
 
@@ -8,15 +8,14 @@ use super::super::prim::varbyte;
 use super::head::{Container, Head, head, plain_length, tag};
 use super::{ValueRef, decode_value};
 
-/// Checks that `bytes` are exactly one value, and keeps nothing of it.
+/// Checks that `bytes` are exactly one value.
 ///
-/// Nothing is allocated for a value whose sets and tables stand in order, as the reference always
-/// writes them. One that is out of order can only be told from one with duplicates by sorting it,
-/// so such a message is decoded as by [`decode_value`], within the same limits; so is what is no
-/// value, for the error.
+/// Nothing is allocated if all sets and tables are in order, as Broker's C++ implementation always writes them. A set out
+/// of order must be sorted to find duplicates; such a message is decoded with [`decode_value`], within the same limits. So
+/// is malformed input, to produce the error.
 ///
 /// # Errors
-/// As [`decode_value`]: both take the same bytes.
+/// The same as [`decode_value`]: both accept the same bytes.
 pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     let mut walk = Walk { elements: limits.max_elements };
     match walk.values(bytes, 1, limits.max_depth) {
@@ -25,16 +24,17 @@ pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     }
 }
 
-/// A walk over a message: how many values it may still hold.
+/// The state of a validation: how many more values the message may contain.
 struct Walk {
     elements: usize,
 }
 
 impl Walk {
-    /// What follows the `count` values at the start of `input`, if they are that and in order. They may hold
-    /// containers that nest `depth` deep.
+    /// Returns the bytes after the `count` values at the start of `input`, or `None` if they are malformed or out of order.
+    /// Containers in them may be nested `depth` levels deep.
     ///
-    /// Recurses at most `depth` times, and not for a vector that stands last: messages nest that way.
+    /// Recurses at most `depth` times. A vector in the last position is handled in the loop, without recursion, because
+    /// Zeek's messages are nested that way.
     fn values<'a>(&mut self, mut input: &'a [u8], mut count: usize, mut depth: usize) -> Option<&'a [u8]> {
         self.elements = self.elements.checked_sub(count)?;
         while let Some(left) = count.checked_sub(1) {
@@ -57,14 +57,14 @@ impl Walk {
             } else if tag == tag::SET || tag == tag::TABLE {
                 input = self.sorted(body, tag == tag::TABLE, depth.checked_sub(1)?)?;
             } else {
-                // What is not valid whatever its bytes are.
+                // Types that are not valid for all bytes: boolean, subnet, port, and unknown tags.
                 (input, _) = head(input).ok()?;
             }
         }
         Some(input)
     }
 
-    /// As [`Walk::values`], behind the tag of a set or table.
+    /// Like [`Walk::values`], for the body of a set or table.
     fn sorted<'a>(&mut self, body: &'a [u8], is_table: bool, depth: usize) -> Option<&'a [u8]> {
         let (mut input, count) = varbyte(body).ok()?;
         let mut last: Option<&[u8]> = None;
@@ -83,11 +83,10 @@ impl Walk {
     }
 }
 
-/// Compares the first values of two checked inputs in the order of [`crate::data::Value`], and
-/// passes over both if they are equal. Sets and tables inside have to stand in order.
+/// Compares the first values of two checked inputs in the order of [`crate::data::Value`], and advances past both if they
+/// are equal. Sets and tables in them must be in order.
 ///
-/// Recurses as deep as the values nest, which the check has bounded, and reads no further than
-/// the first difference.
+/// The recursion is as deep as the values are nested, which was bounded by the check. Reads up to the first difference.
 fn compare(a: &mut &[u8], b: &mut &[u8]) -> Ordering {
     match a.first().cmp(&b.first()) {
         Ordering::Equal => {}
@@ -100,7 +99,7 @@ fn compare(a: &mut &[u8], b: &mut &[u8]) -> Ordering {
     match (head_a, head_b) {
         (Head::Scalar(ValueRef::String(a)), Head::Scalar(ValueRef::String(b)))
         | (Head::Scalar(ValueRef::EnumValue(a)), Head::Scalar(ValueRef::EnumValue(b))) => a.cmp(b),
-        // Strings aside, a scalar's value is no allocation.
+        // Does not allocate: strings are handled above.
         (Head::Scalar(a), Head::Scalar(b)) => a.to_value().cmp(&b.to_value()),
         (Head::Container(kind, count_a), Head::Container(_, count_b)) => {
             let parts = if kind == Container::Table { 2 } else { 1 };
@@ -112,7 +111,7 @@ fn compare(a: &mut &[u8], b: &mut &[u8]) -> Ordering {
             }
             count_a.cmp(&count_b)
         }
-        // The tags are equal.
+        // Cannot occur: the tags are equal.
         (Head::Scalar(_), Head::Container(..)) | (Head::Container(..), Head::Scalar(_)) => Ordering::Equal,
     }
 }

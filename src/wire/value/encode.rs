@@ -1,4 +1,4 @@
-//! Writing a value.
+//! Encoding of values.
 
 use bytes::BufMut;
 
@@ -7,8 +7,8 @@ use super::super::prim::put_varbyte;
 use super::real;
 use crate::data::{ByteString, MAX_DEPTH, Value};
 
-/// Appends a value to `out`, byte for byte as the reference writes it: sets and tables in
-/// order, lengths in their shortest form.
+/// Appends a value to `out`, with the same bytes as Broker's C++ implementation: sets and tables in order, lengths in
+/// their shortest form.
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -22,8 +22,8 @@ use crate::data::{ByteString, MAX_DEPTH, Value};
 /// ```
 ///
 /// # Errors
-/// When a string or container is too long for its length field, or containers nest deeper than
-/// [`MAX_DEPTH`]. What was appended by then is no value.
+/// Fails if a string or container is too long for its length field, or containers are nested deeper than [`MAX_DEPTH`].
+/// `out` then ends with an incomplete value.
 pub fn encode_value(value: &Value, out: &mut impl BufMut) -> Result<(), EncodeError> {
     let mut stage = Stage { out, bytes: [0; STAGE], error: None };
     if let Some(used) = stage.one(value, 0, 0) {
@@ -32,16 +32,16 @@ pub fn encode_value(value: &Value, out: &mut impl BufMut) -> Result<(), EncodeEr
     stage.error.map_or(Ok(()), Err)
 }
 
-/// How much is gathered at a time: most messages whole.
+/// The size of the stage in bytes: large enough for most messages.
 const STAGE: usize = 512;
 
-/// The longest varbyte of 32 bits.
+/// The size of the longest varbyte of 32 bits.
 const MAX_VARBYTE: usize = 5;
 
-/// Gathers small pieces, each of which would cost the output more than it is long.
+/// Collects small writes, because a call of the output for each would take longer than the write itself.
 ///
-/// How much of it is used is handed from call to call, and stays in a register all the way; so does what a call
-/// returns, which is `None` when there is an error.
+/// The number of used bytes is passed from call to call instead of stored here, so that it stays in a register. So does the
+/// result of each call, which is `None` after an error.
 struct Stage<'a, B> {
     out: &'a mut B,
     bytes: [u8; STAGE],
@@ -86,7 +86,7 @@ impl<B: BufMut> Stage<'_, B> {
         })
     }
 
-    /// What stands in a container inside `depth` others. Recurses at most [`MAX_DEPTH`] times.
+    /// Writes the elements of a container that is nested in `depth` others. Recurses at most [`MAX_DEPTH`] times.
     fn all(&mut self, values: &[Value], mut used: usize, depth: usize) -> Option<usize> {
         let depth = self.inside(depth)?;
         for value in values {
@@ -137,8 +137,8 @@ impl<B: BufMut> Stage<'_, B> {
         self.out.put_slice(self.bytes.get(..used).unwrap_or_default());
     }
 
-    /// A tag and a body, which are not put together elsewhere first: reading back what was just written in smaller
-    /// pieces stalls the processor for longer than all the rest takes.
+    /// Writes a tag and a body separately. If they were joined in a temporary first, reading back the recent smaller writes
+    /// would stall the processor for longer than the rest of the encoding.
     #[inline(always)]
     fn put_body<const N: usize>(&mut self, used: usize, tag: u8, body: [u8; N]) -> usize {
         let room = self.bytes.get_mut(used..).and_then(<[u8]>::split_first_mut);
@@ -176,7 +176,7 @@ impl<B: BufMut> Stage<'_, B> {
     #[inline(always)]
     fn put_text(&mut self, used: usize, tag: u8, what: &'static str, text: &ByteString) -> Option<usize> {
         let used = self.put_length(used, tag, what, text.len())?;
-        // A copy of a known size is no call.
+        // A copy of a constant size is inlined by the compiler; others are a call.
         if let Some((bytes, length)) = text.inline()
             && let Some(room) = self.bytes.get_mut(used..).and_then(<[u8]>::first_chunk_mut)
         {

@@ -1,4 +1,4 @@
-//! The first part of a value: all of a scalar, or a container's tag and count.
+//! The head of a value: a complete scalar, or the tag and count of a container.
 
 use super::super::error::{DecodeReason, Parsed, fail};
 use super::super::prim::{array, blob, bytes16, u8, u16, u64, varbyte};
@@ -16,11 +16,11 @@ pub(super) enum Container {
 
 pub(super) enum Head<'a> {
     Scalar(ValueRef<'a>),
-    /// And how many elements, or pairs, follow.
+    /// A container and the number of its elements or pairs.
     Container(Container, usize),
 }
 
-/// The tags that readers tell apart on their own.
+/// The tags that readers handle without [`head`].
 pub(super) mod tag {
     pub(in super::super) const STRING: u8 = 5;
     pub(in super::super) const ENUM_VALUE: u8 = 11;
@@ -29,11 +29,11 @@ pub(super) mod tag {
     pub(in super::super) const VECTOR: u8 = 14;
 }
 
-/// How long the body of a scalar is that any bytes make a valid one of.
+/// Returns the size of a scalar's body, for scalars that are valid for all bytes.
 #[inline(always)]
 pub(super) fn plain_length(tag: u8) -> Option<usize> {
     const OTHER: u8 = u8::MAX;
-    // By table: a jump for each tag is one that the processor guesses wrong.
+    // A table, because a branch for each tag is often mispredicted.
     static LENGTHS: [u8; 16] =
         [0, 1, 8, 8, 8, OTHER, 16, OTHER, OTHER, 8, 8, OTHER, OTHER, OTHER, OTHER, OTHER];
     match LENGTHS.get(usize::from(tag)) {
@@ -42,7 +42,7 @@ pub(super) fn plain_length(tag: u8) -> Option<usize> {
     }
 }
 
-/// One tag byte, then:
+/// Reads the head of a value: a tag byte and the body (`PROTOCOL.md`, section 5).
 ///
 /// | tag | type | body |
 /// | --- | --- | --- |

@@ -1,5 +1,5 @@
-//! A writer for tests that takes every freedom the wire gives: elements in any order, lengths longer
-//! than they have to be, any byte but 0 for "true".
+//! An encoder for tests that uses every freedom of the wire format: elements in any order, over-long lengths, any byte
+//! but 0 for "true".
 
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
@@ -8,8 +8,7 @@ use crate::wire::encode_value;
 
 pub(super) struct Loose {
     random: u64,
-    /// Which one of the sets and tables that are not empty, in the order of writing, gets an
-    /// element or key twice.
+    /// The index, among the sets and tables that are not empty, of the one that gets a duplicate element or key.
     duplicate_in: Option<usize>,
     out: Vec<u8>,
 }
@@ -24,7 +23,7 @@ impl Loose {
         self.out
     }
 
-    /// `None` if there are not that many sets and tables.
+    /// Returns `None` if there are fewer sets and tables.
     pub(super) fn write_with_duplicate(mut self, value: &Value, duplicate_in: usize) -> Option<Vec<u8>> {
         self.duplicate_in = Some(duplicate_in);
         self.value(value);
@@ -81,7 +80,7 @@ impl Loose {
         }
     }
 
-    /// The tag and a length of up to five bytes.
+    /// Writes the tag and a length of up to five bytes.
     fn head(&mut self, value: &Value, mut length: usize) {
         self.out.push(value.tag());
         let mut groups = vec![];
@@ -96,7 +95,7 @@ impl Loose {
         self.out.push(*last);
     }
 
-    /// A number below `bound`, by xorshift.
+    /// Returns a pseudo-random number below `bound` (xorshift).
     fn below(&mut self, bound: usize) -> usize {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

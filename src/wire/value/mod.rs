@@ -1,8 +1,8 @@
-//! Values (protocol section 5): one grammar, [`head`], and three readings of it.
+//! Values (`PROTOCOL.md`, section 5): one grammar, [`head`], and three ways to read it.
 //!
-//! - [`check_value`] walks and validates and keeps nothing: for what is only passed on;
-//! - [`ValueRef`] borrows from the bytes: for a look at a part;
-//! - [`decode_value`] makes a [`Value`] of its own.
+//! - [`check_value`] validates and allocates nothing: for messages that are forwarded.
+//! - [`ValueRef`] borrows from the bytes: to inspect parts of a message.
+//! - [`decode_value`] builds an owned [`Value`].
 //!
 //! All three accept exactly the same bytes.
 
@@ -28,7 +28,7 @@ mod tests;
 use super::error::{DecodeReason, Parsed, fail};
 use super::limits::Limits;
 
-/// What is left of a message's allowance while it is read.
+/// The number of values that a message may still contain, and the maximum depth, while it is decoded.
 pub(super) struct Budget {
     limits: Limits,
     elements: usize,
@@ -39,7 +39,7 @@ impl Budget {
         Budget { limits: *limits, elements: limits.max_elements }
     }
 
-    /// Takes one value out of the allowance.
+    /// Consumes the budget of one value.
     #[inline]
     fn spend<'a>(&mut self, input: &'a [u8]) -> Parsed<'a, ()> {
         match self.elements.checked_sub(1) {
@@ -51,13 +51,13 @@ impl Budget {
         }
     }
 
-    /// Goes into a container that stands inside `depth` others and says it has `count` parts.
+    /// Enters a container that is nested in `depth` others and claims to have `count` parts. Returns the new depth.
     #[inline]
     fn enter<'a>(&self, input: &'a [u8], depth: usize, count: usize) -> Parsed<'a, usize> {
         if depth >= self.limits.max_depth {
             return fail(input, DecodeReason::TooDeep { limit: self.limits.max_depth });
         }
-        // Every part takes a byte or more: a count that cannot be true ends here.
+        // Each part takes at least one byte, so a larger count cannot be true.
         if count > input.len() {
             return fail(input, DecodeReason::Truncated);
         }

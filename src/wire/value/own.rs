@@ -1,4 +1,4 @@
-//! Reading a value into one of our own.
+//! Decoding of owned values.
 
 use super::super::error::{DecodeError, DecodeReason, Parsed, fail, finish, within};
 use super::super::limits::Limits;
@@ -7,30 +7,30 @@ use super::borrow::fill;
 use super::head::{Container, Head, head};
 use crate::data::{Set, Step, Table, Value};
 
-/// How many elements places are made for before any has been read. A count is only a claim, and
-/// claims nest.
+/// The number of elements to allocate before any has been read. The count from the wire is not trusted, and containers
+/// can be nested.
 const FIRST_PLACES: usize = 64;
 
-/// Decodes `bytes`, which have to be exactly one value.
+/// Decodes `bytes`, which must be exactly one value.
 ///
 /// # Errors
-/// When they are not, or are more than `limits` allow: with the offset, the way to the fault and
-/// the reason.
+/// Fails if they are not, or exceed `limits`. The error has the offset, the path to the malformed element, and the
+/// reason.
 pub fn decode_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {
     finish(bytes, value(bytes, &mut Budget::new(limits)))
 }
 
-/// One value at the start of `input`.
+/// Reads one value at the start of `input`.
 pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed<'a, Value> {
     let mut value = Value::None;
     let (rest, ()) = nested(input, budget, 0, &mut value)?;
     Ok((rest, value))
 }
 
-/// Reads one value into its place, which holds none yet. What is put together elsewhere and then moved stalls the
-/// processor for longer than all the rest takes.
+/// Reads one value into `place`, which must hold `Value::None`. A value that is built in a temporary and then moved would
+/// stall the processor for longer than the rest of the decoding.
 ///
-/// Inlined into the loops over elements, most of which are scalars.
+/// Inlined into the loops over elements, because most elements are scalars.
 #[inline(always)]
 fn nested<'a>(start: &'a [u8], budget: &mut Budget, depth: usize, place: &mut Value) -> Parsed<'a, ()> {
     budget.spend(start)?;
@@ -108,8 +108,8 @@ fn pairs<'a>(
     Ok((input, ()))
 }
 
-/// Makes places for the next ones of `count` elements: for as many again as there are, but never more than
-/// `count` in all, so that a finished container is as large as it has to be. `None` when all are there.
+/// Allocates the next elements of a container of `count`: as many again as there are, and never more than `count` in all,
+/// so that a complete container has no spare capacity. Returns `None` when all elements exist.
 #[inline(always)]
 fn places<T: Default>(elements: &mut Vec<T>, count: usize) -> Option<impl Iterator<Item = (usize, &mut T)>> {
     let filled = elements.len();

@@ -1,9 +1,8 @@
-//! The reference's own packing of floating-point numbers (protocol section 5, "Reals").
+//! Broker's encoding of floating-point numbers (`PROTOCOL.md`, section 5, "Reals").
 //!
-//! Finite numbers have their IEEE 754 bits. The infinities have each other's, and NaN is all ones.
-//! What else IEEE 754 calls NaN is a finite significand with an exponent too large, and so overflows
-//! to an infinity of its sign when the reference reads it. Subnormals, which the reference
-//! garbles both ways, are written and read here by IEEE 754.
+//! Finite numbers have their IEEE 754 bits. The two infinities are swapped, and NaN is all ones. Broker's C++
+//! implementation reads any other NaN of IEEE 754 as a number with an exponent too large, which overflows to an infinity of
+//! the same sign; so does this module. It garbles subnormal numbers both ways; this module encodes them as IEEE 754 does.
 
 const POSITIVE_INFINITY: u64 = 0xfff0_0000_0000_0000;
 const NEGATIVE_INFINITY: u64 = 0x7ff0_0000_0000_0000;
@@ -38,14 +37,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_nans_arrive_as_infinities_as_at_the_reference() {
+    fn other_nans_are_read_as_infinities_as_by_broker() {
         assert_eq!(unpack(0x7ff8_0000_0000_0000), f64::INFINITY);
         assert_eq!(unpack(0xfff8_0000_0000_0000), f64::NEG_INFINITY);
         assert!(unpack(NAN).is_nan());
     }
 
     #[test]
-    fn every_kind_of_number_is_read_back() {
+    fn every_kind_of_number_round_trips() {
         for real in
             [0.0, -0.0, 1.5, -1.0e-300, f64::MIN_POSITIVE / 8.0, f64::MAX, f64::INFINITY, f64::NEG_INFINITY]
         {

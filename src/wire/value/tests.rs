@@ -16,17 +16,17 @@ fn encoded(value: &Value) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn any_value_is_read_back_in_all_three_ways(value in arbitrary::value()) {
+    fn any_value_round_trips_through_all_three_readers(value in arbitrary::value()) {
         prop_assert_eq!(read_value(&encoded(&value), LIMITS), Ok(value));
     }
 
     #[test]
-    fn any_way_to_write_a_value_is_taken(value in arbitrary::value(), seed: u64) {
+    fn any_encoding_of_a_value_is_accepted(value in arbitrary::value(), seed: u64) {
         prop_assert_eq!(read_value(&Loose::new(seed).write(&value), LIMITS), Ok(value));
     }
 
     #[test]
-    fn a_duplicate_is_refused_however_it_is_written(
+    fn a_duplicate_is_rejected_in_any_encoding(
         value in arbitrary::value(),
         seed: u64,
         place in 0..4usize,
@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn any_value_cut_short_is_truncated(value in arbitrary::value(), seed: u64) {
+    fn any_truncated_value_is_an_error(value in arbitrary::value(), seed: u64) {
         let bytes = Loose::new(seed).write(&value);
         for cut in 0..bytes.len() {
             let error = read_value(&bytes[..cut], LIMITS).unwrap_err();
@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn any_damage_is_judged_alike_by_all_three_readings(
+    fn all_three_readers_agree_on_corrupted_values(
         value in arbitrary::value(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
@@ -65,7 +65,7 @@ proptest! {
 }
 
 #[test]
-fn a_set_in_a_set_is_the_same_in_whatever_order_it_is_written() {
+fn nested_sets_are_compared_without_regard_to_order() {
     let pair = |a: u8, b: u8| [12, 2, 1, a, 1, b];
     let outer = |first: [u8; 6], second: [u8; 6]| [&[12, 2], &first[..], &second[..]].concat();
     for bytes in [outer(pair(0, 1), pair(0, 1)), outer(pair(0, 1), pair(1, 0)), outer(pair(1, 0), pair(0, 1))]
@@ -77,9 +77,9 @@ fn a_set_in_a_set_is_the_same_in_whatever_order_it_is_written() {
 }
 
 #[test]
-fn what_is_equal_only_as_a_value_is_a_duplicate_too() {
-    // A "true" of 1 and of 2, a length of one byte and of two, a NaN of all ones twice, and what
-    // arrives as the same infinity.
+fn equal_values_with_different_bytes_are_duplicates() {
+    // True as 1 and as 2, a length of one byte and of two, the same NaN twice, and two encodings of one
+    // infinity.
     let real = |bits: u64| [&[4], &bits.to_be_bytes()[..]].concat();
     for (a, b) in [
         (vec![1, 1], vec![1, 2]),
@@ -95,7 +95,7 @@ fn what_is_equal_only_as_a_value_is_a_duplicate_too() {
 }
 
 #[test]
-fn an_error_says_where_it_is_and_why() {
+fn errors_have_an_offset_a_path_and_a_reason() {
     use DecodeReason as R;
     use Step::{SetElement, TableKey, TableValue, VectorElement};
     let cases: [(&[u8], usize, &[Step], R); 16] = [
@@ -113,7 +113,7 @@ fn an_error_says_where_it_is_and_why() {
         (&[12, 2, 0, 13, 1, 0, 99], 6, &[SetElement(1), TableValue(0)], R::UnknownValueTag(99)),
         (&[14, 2, 12, 2, 0, 0, 0], 2, &[VectorElement(0)], R::DuplicateElement),
         (&[14, 1, 13, 2, 0, 0, 0, 0], 2, &[VectorElement(0)], R::DuplicateKey),
-        // The first fault in the order of the wire is the one that is told. A set is judged at its end.
+        // The first error in the order of the wire is reported. Duplicates in a set are found at its end.
         (&[12, 3, 0, 0, 99], 4, &[SetElement(2)], R::UnknownValueTag(99)),
         (&[14, 2, 12, 3, 1, 1, 0, 0, 99], 2, &[VectorElement(0)], R::DuplicateElement),
     ];
@@ -129,7 +129,7 @@ fn an_error_says_where_it_is_and_why() {
     assert_eq!(error.to_string(), "byte 8, vector element 3, table key 0: the input ends too early");
 }
 
-/// `depth` containers inside one another.
+/// Returns `depth` nested containers.
 fn nested(depth: usize) -> Value {
     (0..depth).fold(Value::None, |inside, level| match level % 3 {
         0 => Value::Vector(vec![inside]),
@@ -139,7 +139,7 @@ fn nested(depth: usize) -> Value {
 }
 
 #[test]
-fn containers_nest_as_deep_as_the_limit_and_no_deeper() {
+fn containers_may_be_nested_up_to_the_limit() {
     let bytes = encoded(&nested(MAX_DEPTH));
     assert_eq!(read_value(&bytes, LIMITS), Ok(nested(MAX_DEPTH)));
     for deeper in [&[12, 1][..], &[13, 1, 0], &[13, 1], &[14, 1]] {
@@ -157,7 +157,7 @@ fn containers_nest_as_deep_as_the_limit_and_no_deeper() {
 }
 
 #[test]
-fn what_nests_too_deep_is_not_written() {
+fn a_value_nested_too_deep_is_not_encoded() {
     let mut out = Vec::new();
     assert_eq!(encode_value(&nested(MAX_DEPTH), &mut out), Ok(()));
     for deeper in 1..=3 {
@@ -166,7 +166,7 @@ fn what_nests_too_deep_is_not_written() {
 }
 
 #[test]
-fn no_depth_on_the_wire_exhausts_the_stack() {
+fn deep_nesting_does_not_exhaust_the_stack() {
     for tag in [12, 13, 14] {
         let bytes = [tag, 1].repeat(500_000);
         assert!(decode_value(&bytes, LIMITS).is_err());
@@ -176,8 +176,8 @@ fn no_depth_on_the_wire_exhausts_the_stack() {
 }
 
 #[test]
-fn nested_values_count_towards_the_element_limit() {
-    // The outer vector, four elements, and the table's key and value in one of them.
+fn nested_values_count_toward_the_element_limit() {
+    // Seven values: the outer vector, its four elements, and the key and value of the table.
     let value = Value::Vector(vec![
         Value::None,
         Value::Table([(Value::Count(1), Value::Count(2))].into_iter().collect::<Table>()),
