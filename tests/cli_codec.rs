@@ -110,7 +110,7 @@ fn a_bad_line_of_hex_is_told_and_the_rest_still_comes() {
             bad("byte 3, vector element 1: unknown value tag 15", 3, 5),
             bad("not hex: character 1 is no hexadecimal digit", 0, 6),
             json!({"@data-type": "boolean", "data": true}),
-            bad("byte 2: 1 bytes too many", 2, 8),
+            bad("byte 2: trailing bytes: 1", 2, 8),
         ]
     );
     let envelope = Program::run("decode --envelope", "00\n");

@@ -1,11 +1,11 @@
-//! Looking into a [`Value`]: `None` where it is of another type.
+//! Accessors of [`Value`], which return `None` for another type.
 
 use super::{Address, Port, Set, Subnet, Table, Timespan, Timestamp, Value};
 
-/// One accessor for a variant whose content is copied out.
+/// Defines an accessor for a variant whose content is `Copy`.
 macro_rules! copied {
     ($($name:ident: $variant:ident($content:ty), $what:literal;)*) => {
-        /// What a value holds, if it is of the type asked for.
+        /// Returns the content if the value has this type.
         impl Value {
             $(
                 #[doc = concat!("The ", $what, ", if this is one.")]
@@ -34,13 +34,13 @@ copied! {
 }
 
 impl Value {
-    /// Whether this is `none`: an unset field.
+    /// Returns whether this is `none`, the value of an unset field.
     #[must_use]
     pub const fn is_none(&self) -> bool {
         matches!(self, Value::None)
     }
 
-    /// The text of a `string`, if this is one and is UTF-8.
+    /// Returns the text of a `string` if the value is one and is UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -49,7 +49,7 @@ impl Value {
         }
     }
 
-    /// The bytes of a `string`, if this is one.
+    /// Returns the bytes of a `string` if the value is one.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match self {
@@ -58,7 +58,7 @@ impl Value {
         }
     }
 
-    /// The label of an enum value, if this is one and is UTF-8.
+    /// Returns the label of an enum value if the value is one and is UTF-8.
     #[must_use]
     pub fn as_enum_value(&self) -> Option<&str> {
         match self {
@@ -67,7 +67,7 @@ impl Value {
         }
     }
 
-    /// The `set`, if this is one.
+    /// Returns the `set` if the value is one.
     #[must_use]
     pub const fn as_set(&self) -> Option<&Set> {
         match self {
@@ -76,7 +76,7 @@ impl Value {
         }
     }
 
-    /// The `table`, if this is one.
+    /// Returns the `table` if the value is one.
     #[must_use]
     pub const fn as_table(&self) -> Option<&Table> {
         match self {
@@ -85,7 +85,7 @@ impl Value {
         }
     }
 
-    /// The elements of a `vector` or the fields of a record, if this is one.
+    /// Returns the elements of a `vector`, or the fields of a record, if the value is one.
     #[must_use]
     pub fn as_vector(&self) -> Option<&[Value]> {
         match self {
@@ -101,7 +101,7 @@ mod tests {
     use crate::data::{ByteString, Protocol};
 
     #[test]
-    fn every_accessor_knows_its_own_type_and_no_other() {
+    fn every_accessor_accepts_only_its_own_type() {
         let address: Address = "1.2.3.4".parse().unwrap();
         let subnet: Subnet = "10.0.0.0/8".parse().unwrap();
         let port = Port::new(80, Protocol::Tcp);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_text_are_no_str() {
+    fn strings_that_are_not_utf8_have_no_str() {
         let string = Value::String(ByteString::from(&b"\xff"[..]));
         assert_eq!((string.as_str(), string.as_bytes()), (None, Some(&b"\xff"[..])));
         assert_eq!(Value::enum_value(&b"\xff"[..]).as_enum_value(), None);

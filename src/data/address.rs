@@ -1,35 +1,35 @@
-//! Addresses and subnets (protocol section 5).
+//! Addresses and subnets (`PROTOCOL.md`, section 5).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// An IP address, kept as the wire has it: 16 bytes, IPv4 in its v4-mapped form.
+/// An IP address, stored as on the wire: 16 bytes, IPv4 in v4-mapped form.
 ///
-/// The order is the reference's: by these bytes, so that all of IPv4 stands together.
+/// Addresses are ordered by these bytes, as in Broker's C++ implementation, so all IPv4 addresses are adjacent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address([u8; 16]);
 
 impl Address {
-    /// Wraps the 16 bytes as they stand on the wire.
+    /// Returns the address with these 16 bytes of the wire format.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Address(bytes)
     }
 
-    /// The 16 bytes as they stand on the wire.
+    /// Returns the 16 bytes of the wire format.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// Whether this is an IPv4 address.
+    /// Returns whether this is an IPv4 address.
     #[must_use]
     pub fn is_v4(&self) -> bool {
         Ipv6Addr::from(self.0).to_ipv4_mapped().is_some()
     }
 
-    /// The standard library's form.
+    /// Converts the address to the standard library's type.
     #[must_use]
     pub fn to_ip(&self) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self.0)).to_canonical()
@@ -83,28 +83,28 @@ impl fmt::Debug for Address {
     }
 }
 
-/// A network address and its prefix length, which is counted on the 128-bit form:
-/// an IPv4 `/24` is held as 120 and shown as 24.
+/// A network address and its prefix length. The length is stored as counted on 128 bits and displayed as usual: an IPv4
+/// `/24` is stored as 120.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subnet {
     network: Address,
     length: u8,
 }
 
-/// A prefix length that does not fit its address, or a text that is no subnet.
+/// A prefix length is too large for its address, or a text is not a subnet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a subnet: expected ADDRESS/LENGTH with a length of at most 32 (IPv4) or 128 (IPv6)")]
+#[error("invalid subnet; expected ADDRESS/LENGTH with a length of at most 32 (IPv4) or 128 (IPv6)")]
 pub struct InvalidSubnet;
 
-/// How many bits of the 128-bit form stand before an IPv4 address.
+/// The number of bits before an IPv4 address in the 128-bit form.
 const V4_PREFIX: u8 = 96;
 
 impl Subnet {
-    /// A subnet from an address and a prefix length as people write it (0 to 32 for IPv4, 0 to
-    /// 128 for IPv6). Bits behind the prefix are cleared, as the reference does.
+    /// Returns the subnet of an address and a prefix length in the usual notation (0 to 32 for IPv4, 0 to 128 for IPv6). The
+    /// host bits are cleared, as in Broker's C++ implementation.
     ///
     /// # Errors
-    /// When the length is too large for the address.
+    /// Fails if the length is too large for the address.
     pub fn new(network: impl Into<Address>, length: u8) -> Result<Self, InvalidSubnet> {
         let network = network.into();
         let length =
@@ -116,7 +116,7 @@ impl Subnet {
         Ok(Subnet { network: Address::from_bytes(masked.to_be_bytes()), ..subnet })
     }
 
-    /// A subnet as the wire has it: the length counted on the 128-bit form, the address unmasked.
+    /// Returns the subnet for the fields on the wire: the length is counted on 128 bits, the host bits are kept.
     pub(crate) fn from_wire(network: Address, length: u8) -> Result<Self, InvalidSubnet> {
         if length > 128 || (network.is_v4() && length < V4_PREFIX) {
             return Err(InvalidSubnet);
@@ -124,19 +124,19 @@ impl Subnet {
         Ok(Subnet { network, length })
     }
 
-    /// The network address.
+    /// Returns the network address.
     #[must_use]
     pub fn network(&self) -> Address {
         self.network
     }
 
-    /// The prefix length as people write it: 0 to 32 for IPv4, 0 to 128 for IPv6.
+    /// Returns the prefix length in the usual notation: 0 to 32 for IPv4, 0 to 128 for IPv6.
     #[must_use]
     pub fn length(&self) -> u8 {
         if self.network.is_v4() { self.length.saturating_sub(V4_PREFIX) } else { self.length }
     }
 
-    /// The prefix length as the wire has it: counted on the 128-bit form.
+    /// Returns the prefix length as on the wire, counted on 128 bits.
     #[must_use]
     pub fn wire_length(&self) -> u8 {
         self.length
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_lengths_are_refused() {
+    fn invalid_prefix_lengths_are_rejected() {
         for bad in ["1.2.3.4/33", "1.2.3.4/200", "::/129", "1.2.3.4", "x/3", "1.2.3.4/-1"] {
             assert_eq!(bad.parse::<Subnet>(), Err(InvalidSubnet), "{bad}");
         }

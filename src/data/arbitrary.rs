@@ -1,4 +1,4 @@
-//! Any value at all, for property tests.
+//! Strategies that generate arbitrary values, for property tests.
 
 use proptest::collection::vec;
 use proptest::num::f64;
@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::{Address, ByteString, Port, Protocol, Subnet, Timespan, Timestamp, Value};
 
-/// Values of all types, nested a few containers deep; sets and tables mix types, as they may.
+/// Generates values of all types, nested a few levels deep. Sets and tables mix types, which the wire format allows.
 ///
-/// The host bits of subnets are clear: JSON cannot carry others.
+/// The host bits of subnets are zero, because JSON cannot represent others.
 pub(crate) fn value() -> impl Strategy<Value = Value> {
     scalar().prop_recursive(5, 64, 8, |value| {
         prop_oneof![
@@ -20,7 +20,7 @@ pub(crate) fn value() -> impl Strategy<Value = Value> {
 }
 
 fn scalar() -> impl Strategy<Value = Value> {
-    // The small numbers make equal elements and keys likely.
+    // Small numbers make duplicate elements and keys likely.
     prop_oneof![
         Just(Value::None),
         any::<bool>().prop_map(Value::Boolean),

@@ -1,18 +1,18 @@
-//! Zeek strings: bytes that are mostly, not always, text (protocol section 5).
+//! Zeek strings: bytes that are usually, but not always, text (`PROTOCOL.md`, section 5).
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// A Zeek string: any bytes at all, with a `&str` view where they are UTF-8.
+/// A Zeek string: arbitrary bytes, with a `&str` view if they are UTF-8.
 ///
-/// At most `u32::MAX` bytes can be encoded.
+/// Strings of up to `u32::MAX` bytes can be encoded.
 #[derive(Clone)]
 pub struct ByteString(Repr);
 
-/// How many bytes stand in the string itself: as many as leave a [`super::Value`] as large as its other variants make
-/// it. Most names, enum labels and short texts of Zeek's fit, and an allocation costs more than reading them.
+/// The number of bytes that are stored inline, without an allocation: as many as do not make [`super::Value`] larger than its
+/// other variants. Most of Zeek's names, enum labels and short texts fit.
 const INLINE: usize = 22;
 
 #[derive(Clone)]
@@ -22,7 +22,7 @@ enum Repr {
 }
 
 impl ByteString {
-    /// Takes the bytes where it stands, if there is room for them.
+    /// Returns an inline string if the bytes fit.
     #[inline]
     fn set_inline(&mut self, text: &[u8]) -> bool {
         let Repr::Inline { length, bytes } = &mut self.0 else { return false };
@@ -34,7 +34,7 @@ impl ByteString {
         true
     }
 
-    /// The bytes that stand in the string itself, and how many of them are its own.
+    /// The inline bytes, and how many of them are used.
     #[inline]
     pub(crate) fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
         match &self.0 {
@@ -43,7 +43,7 @@ impl ByteString {
         }
     }
 
-    /// Takes other bytes.
+    /// Replaces the bytes.
     #[inline]
     pub(crate) fn set(&mut self, bytes: &[u8]) {
         if !self.set_inline(bytes) {
@@ -53,7 +53,7 @@ impl ByteString {
 }
 
 impl ByteString {
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
@@ -63,31 +63,31 @@ impl ByteString {
         }
     }
 
-    /// The text, if the bytes are UTF-8.
+    /// Returns the text if the bytes are UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self.as_bytes()).ok()
     }
 
-    /// The text, with U+FFFD in the place of what is not UTF-8.
+    /// Returns the text, with U+FFFD in place of invalid UTF-8.
     #[must_use]
     pub fn to_str_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.as_bytes())
     }
 
-    /// How many bytes there are.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Whether there are no bytes.
+    /// Returns whether the string is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
     }
 
-    /// Takes the bytes out.
+    /// Converts the string to its bytes.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         match self.0 {
@@ -174,7 +174,7 @@ impl PartialEq<&str> for ByteString {
     }
 }
 
-/// The text itself; bytes that are not UTF-8 as U+FFFD.
+/// Writes the text, with U+FFFD in place of invalid UTF-8.
 impl fmt::Display for ByteString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_str_lossy())
@@ -193,7 +193,7 @@ mod tests {
     use crate::data::Value;
 
     #[test]
-    fn short_and_long_ones_hold_their_bytes() {
+    fn inline_and_allocated_strings_keep_their_bytes() {
         for length in [0, 1, INLINE - 1, INLINE, INLINE + 1, 1000] {
             let bytes: Vec<u8> = (0..=255).cycle().take(length).collect();
             for string in [ByteString::from(&*bytes), ByteString::from(bytes.clone())] {
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn they_are_ordered_by_their_bytes_wherever_those_stand() {
+    fn inline_and_allocated_strings_are_ordered_by_bytes() {
         let strings =
             ["", "a", "aaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaab", "b"];
         assert!(strings.map(ByteString::from).is_sorted_by(|a, b| a < b));
     }
 
     #[test]
-    fn they_make_no_value_larger() {
+    fn inline_strings_do_not_make_values_larger() {
         assert_eq!(size_of::<ByteString>(), size_of::<Vec<Value>>());
         assert_eq!(size_of::<Value>(), 32);
     }

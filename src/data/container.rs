@@ -1,23 +1,23 @@
-//! Sets and tables: sorted vectors, so that they are written back in the reference's order.
+//! Sets and tables, as sorted vectors, so that they are encoded in the order of Broker's C++ implementation.
 
 use super::Value;
 
-/// A set of values, held sorted in the reference's order and without duplicates.
+/// A set of values, sorted and without duplicates.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Set(Vec<Value>);
 
-/// A table of keys and values, held sorted by key in the reference's order.
+/// A table of keys and values, sorted by key.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Table(Vec<(Value, Value)>);
 
 impl Set {
-    /// An empty set.
+    /// Returns an empty set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Puts a value in; `false` if it was there already.
+    /// Adds a value. Returns `false` if it was already in the set.
     pub fn insert(&mut self, value: impl Into<Value>) -> bool {
         let value = value.into();
         match self.0.binary_search(&value) {
@@ -29,36 +29,36 @@ impl Set {
         }
     }
 
-    /// Whether the value is in the set.
+    /// Returns whether the set contains the value.
     #[must_use]
     pub fn contains(&self, value: &Value) -> bool {
         self.0.binary_search(value).is_ok()
     }
 
-    /// The elements in order.
+    /// Returns the elements in order.
     #[must_use]
     pub fn as_slice(&self) -> &[Value] {
         &self.0
     }
 
-    /// The elements in order.
+    /// Returns the elements in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Value> {
         self.0.iter()
     }
 
-    /// How many elements there are.
+    /// Returns the number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the container is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Elements in any order; `None` if two are equal.
+    /// Returns the set of these elements, which may be in any order, or `None` if two are equal.
     pub(crate) fn from_distinct(mut elements: Vec<Value>) -> Option<Self> {
         if !elements.is_sorted() {
             elements.sort_unstable();
@@ -69,13 +69,13 @@ impl Set {
 }
 
 impl Table {
-    /// An empty table.
+    /// Returns an empty table.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the value of a key and gives back the one it had.
+    /// Sets the value of a key. Returns the previous value, if any.
     pub fn insert(&mut self, key: impl Into<Value>, value: impl Into<Value>) -> Option<Value> {
         let (key, value) = (key.into(), value.into());
         match self.0.binary_search_by(|(k, _)| k.cmp(&key)) {
@@ -87,37 +87,37 @@ impl Table {
         }
     }
 
-    /// The value of a key.
+    /// Returns the value of a key.
     #[must_use]
     pub fn get(&self, key: &Value) -> Option<&Value> {
         let at = self.0.binary_search_by(|(k, _)| k.cmp(key)).ok()?;
         self.0.get(at).map(|(_, value)| value)
     }
 
-    /// The pairs in the order of their keys.
+    /// Returns the pairs in the order of their keys.
     #[must_use]
     pub fn as_slice(&self) -> &[(Value, Value)] {
         &self.0
     }
 
-    /// The pairs in the order of their keys.
+    /// Returns the pairs in the order of their keys.
     pub fn iter(&self) -> std::slice::Iter<'_, (Value, Value)> {
         self.0.iter()
     }
 
-    /// How many pairs there are.
+    /// Returns the number of pairs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the container is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Pairs in any order; `None` if two keys are equal.
+    /// Returns the table of these pairs, which may be in any order, or `None` if two keys are equal.
     pub(crate) fn from_distinct(mut pairs: Vec<(Value, Value)>) -> Option<Self> {
         if !pairs.is_sorted_by(|a, b| a.0 <= b.0) {
             pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -137,7 +137,7 @@ impl<T: Into<Value>> FromIterator<T> for Set {
     }
 }
 
-/// Of pairs with equal keys the last one stays.
+/// The last of several pairs with the same key is kept.
 impl<K: Into<Value>, V: Into<Value>> FromIterator<(K, V)> for Table {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
         let mut pairs: Vec<(Value, Value)> = iter.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_equal_keys_stays() {
+    fn the_last_pair_of_a_key_is_kept() {
         let table: Table = [(1u64, 10u64), (0, 5), (1, 11)]
             .into_iter()
             .map(|(k, v)| (Value::Count(k), Value::Count(v)))
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_elements_are_seen_in_any_order() {
+    fn duplicates_are_found_in_any_order() {
         let (a, b) = (Value::Count(1), Value::Count(2));
         assert!(Set::from_distinct(vec![b.clone(), a.clone()]).is_some());
         assert!(Set::from_distinct(vec![b.clone(), a.clone(), b.clone()]).is_none());

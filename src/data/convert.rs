@@ -1,4 +1,4 @@
-//! Rust types to [`Value`] (`From`) and back ([`FromValue`]).
+//! Conversion of Rust types to [`Value`] (`From`) and back ([`FromValue`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Address, ByteString, Path, Port, Set, Step, Subnet, Table, Timespan, Timestamp, Value};
 
-/// Something of another type, or out of the range, that was asked for.
+/// A value has another type than requested, or is out of range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}expected {expected}, found {found}", .path.prefix())]
 pub struct WrongType {
@@ -17,38 +17,38 @@ pub struct WrongType {
 }
 
 impl WrongType {
-    /// An error about a whole value; [`Value::type_name`] often is what was `found`.
+    /// Returns an error about the value itself; `found` usually is [`Value::type_name`].
     pub fn new(expected: impl Into<Cow<'static, str>>, found: impl Into<Cow<'static, str>>) -> Self {
         WrongType { path: Path::default(), expected: expected.into(), found: found.into() }
     }
 
-    /// The same error, seen from the container that a step leads into.
+    /// Adds `step` to the front of the path.
     #[must_use]
     pub fn within(mut self, step: Step) -> Self {
         self.path.prepend(step);
         self
     }
 
-    /// Where it was found.
+    /// Returns the path to the element.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What was expected.
+    /// Returns the expected type.
     #[must_use]
     pub fn expected(&self) -> &str {
         &self.expected
     }
 
-    /// What was found.
+    /// Returns the actual type or value.
     #[must_use]
     pub fn found(&self) -> &str {
         &self.found
     }
 }
 
-/// A Rust type that can be made from a [`Value`]; the way back is `Into<Value>`.
+/// A Rust type that can be converted from a [`Value`]. The reverse is `Into<Value>`.
 ///
 /// | Rust | Zeek |
 /// | --- | --- |
@@ -63,19 +63,18 @@ impl WrongType {
 /// | tuples of one to six | `record` (a vector with an element per field) |
 /// | [`Set`], [`BTreeSet`], [`HashSet`] | `set` |
 /// | [`Table`], [`BTreeMap`], [`HashMap`] | `table` |
-/// | `Option<T>` | what `T` is, or `none` for an unset field |
+/// | `Option<T>` | the type of `T`, or `none` for an unset field |
 /// | [`Value`] | `any` |
 ///
-/// Numbers convert without loss or not at all; nothing is parsed, rounded or guessed. A `Vec<u8>` is a
-/// vector of counts, as any other `Vec` of numbers is a vector: bytes become a string by way of
-/// [`ByteString`] only. `usize`, whose width differs between machines, is left out. An enum of Zeek's
-/// is best mirrored by an enum of one's own, with `From<It> for Value` by [`Value::enum_value`] and
-/// `FromValue` by [`Value::as_enum_value`].
+/// A number that does not fit is an error; nothing is parsed, rounded or guessed. A `Vec<u8>` is a vector of counts; use
+/// [`ByteString`] for bytes. `usize` is not supported, because its width depends on the machine. For an enum of Zeek, define
+/// a Rust enum and implement `From<It> for Value` with [`Value::enum_value`] and `FromValue` with
+/// [`Value::as_enum_value`].
 pub trait FromValue: Sized {
-    /// Takes the value apart.
+    /// Converts the value.
     ///
     /// # Errors
-    /// When the value, or one inside it, has another type or does not fit.
+    /// Fails if the value, or one nested in it, has another type or is out of range.
     fn from_value(value: Value) -> Result<Self, WrongType>;
 }
 
@@ -85,7 +84,7 @@ impl FromValue for Value {
     }
 }
 
-/// A Rust type that is the content of a variant.
+/// Implements the conversions of a Rust type that is the content of a variant.
 macro_rules! content {
     ($($variant:ident($content:ty), $name:literal;)*) => {$(
         impl From<$content> for Value {
@@ -120,7 +119,7 @@ content! {
     Table(Table), "table";
 }
 
-/// A narrower number than the one Broker has.
+/// Implements the conversions of a number that is narrower than Broker's.
 macro_rules! narrow {
     ($wide:ty, $name:literal: $($number:ty),*) => {$(
         impl From<$number> for Value {
@@ -175,7 +174,7 @@ impl FromValue for IpAddr {
     }
 }
 
-/// One of the two kinds of [`IpAddr`].
+/// Implements the conversions of one of the two kinds of [`IpAddr`].
 macro_rules! ip {
     ($($ip:ty, $variant:ident, $expected:literal;)*) => {$(
         impl From<$ip> for Value {
@@ -200,8 +199,8 @@ ip! {
     Ipv6Addr, V6, "IPv6 address";
 }
 
-/// `TryFrom` for those that `FromValue` makes from a single value. (Containers cannot have it: their
-/// implementations would overlap with the standard library's.)
+/// Implements `TryFrom` for scalars. Containers cannot have it, because the implementations would overlap with those of the
+/// standard library.
 macro_rules! try_from {
     ($($type:ty),*) => {$(
         impl TryFrom<Value> for $type {
@@ -260,7 +259,7 @@ impl<T: FromValue> FromValue for Vec<T> {
     }
 }
 
-/// A collection of the standard library that is a set.
+/// Implements the conversions of a collection that is a set.
 macro_rules! set {
     ($collection:ident, $bound:ident $(, $hasher:ident: $build:ident)?) => {
         impl<T: Into<Value> $(, $hasher)?> From<$collection<T $(, $hasher)?>> for Value {
@@ -285,7 +284,7 @@ macro_rules! set {
 set!(BTreeSet, Ord);
 set!(HashSet, Hash, S: BuildHasher);
 
-/// A collection of the standard library that is a table.
+/// Implements the conversions of a collection that is a table.
 macro_rules! table {
     ($collection:ident, $bound:ident $(, $hasher:ident: $build:ident)?) => {
         impl<K: Into<Value>, V: Into<Value> $(, $hasher)?> From<$collection<K, V $(, $hasher)?>> for Value {
@@ -315,7 +314,7 @@ macro_rules! table {
 table!(BTreeMap, Ord);
 table!(HashMap, Hash, S: BuildHasher);
 
-/// Tuples, which are records.
+/// Implements the conversions of tuples, which are records.
 macro_rules! tuple {
     ($count:literal: $($type:ident $name:ident $index:literal),*) => {
         impl<$($type: Into<Value>),*> From<($($type,)*)> for Value {
@@ -353,7 +352,7 @@ mod tests {
     use super::*;
     use crate::data::Protocol;
 
-    /// There is the value that is written, and back is what it was.
+    /// Asserts that `rust` converts to `value` and back.
     fn goes<T: Into<Value> + FromValue + Clone + PartialEq + Debug>(rust: T, value: Value) {
         assert_eq!(rust.clone().into(), value);
         assert_eq!(T::from_value(value), Ok(rust));
@@ -364,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_go_there_and_back() {
+    fn scalars_round_trip() {
         goes(Value::None, Value::None);
         goes(true, Value::Boolean(true));
         goes(u8::MAX, Value::Count(255));
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn both_kinds_of_address_go_there_and_back() {
+    fn both_kinds_of_address_round_trip() {
         let v4: Address = "1.2.3.4".parse().unwrap();
         let v6: Address = "2001:db8::1".parse().unwrap();
         goes(v4, Value::Address(v4));
@@ -401,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_go_there_and_back() {
+    fn containers_round_trip() {
         let counts = vec![Value::Count(1), Value::Count(2)];
         let pairs: Table = [("a", 1u64), ("b", 2)].into_iter().collect();
         let set: Set = counts.iter().cloned().collect();
@@ -440,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn values_of_another_type_or_out_of_range_are_rejected() {
         assert_eq!(error::<u8>(256u64), "expected count from 0 to 255, found 256");
         assert_eq!(error::<i8>(-129i64), "expected integer from -128 to 127, found -129");
         assert_eq!(error::<u64>(1i64), "expected count, found integer");
@@ -451,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_where() {
+    fn errors_have_a_path() {
         type Deep = (u64, Vec<BTreeMap<u64, HashSet<String>>>);
         let key: Table = [("k", 1u64)].into_iter().collect();
         let value: Table = [(1u64, Set::from_iter(["a"])), (2, Set::from_iter([7u64]))].into_iter().collect();

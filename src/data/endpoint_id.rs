@@ -1,41 +1,41 @@
-//! Endpoint ids (protocol section 2).
+//! Endpoint ids (`PROTOCOL.md`, section 2).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The identity of one endpoint: 16 opaque bytes, new at every process start.
+/// The id of an endpoint: 16 opaque bytes, chosen at random for each process.
 ///
-/// Ids are compared as bytes; in a handshake the smaller one becomes the originator.
-/// The text form is a UUID's.
+/// Ids are compared as bytes. In a handshake, the endpoint with the smaller id is the originator. The text form is that of
+/// a UUID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EndpointId([u8; 16]);
 
 impl EndpointId {
-    /// The all-zero id. As a receiver it means "whoever is subscribed".
+    /// The id of all zeros. As a receiver, it addresses all subscribers.
     pub const NIL: EndpointId = EndpointId([0; 16]);
 
-    /// Wraps the 16 bytes as they stand on the wire.
+    /// Returns the id with these 16 bytes of the wire format.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         EndpointId(bytes)
     }
 
-    /// The bytes as they stand on the wire.
+    /// Returns the bytes of the wire format.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// Whether this is [`EndpointId::NIL`].
+    /// Returns whether this is [`EndpointId::NIL`].
     #[must_use]
     pub fn is_nil(&self) -> bool {
         *self == Self::NIL
     }
 
-    /// A random id in the form of a version 4 UUID, as the reference draws one per process.
+    /// Returns a random id in the form of a version 4 UUID.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
+    /// Fails if the operating system returns no random bytes.
     #[cfg(feature = "net")]
     pub fn random() -> std::io::Result<Self> {
         let mut bytes = [0u8; 16];
@@ -64,7 +64,7 @@ impl fmt::Debug for EndpointId {
     }
 }
 
-/// A text that is not an endpoint id.
+/// A text is not an endpoint id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not an endpoint id: expected 32 hexadecimal digits in the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_form_is_read_back() {
+    fn the_text_form_round_trips() {
         let text = "dc93b00a-d79e-5c20-a6b6-f360d043470a";
         let id: EndpointId = text.parse().unwrap();
         assert_eq!(id.to_string(), text);

@@ -1,4 +1,4 @@
-//! What exists in Zeek's world: [`Value`] and its parts. No bytes of the wire here.
+//! Zeek's data model: [`Value`] and its parts. The wire format is in [`crate::wire`].
 
 mod access;
 mod address;
@@ -31,20 +31,19 @@ pub use topic::{Filter, InvalidTopic, Topic};
 
 use std::cmp::Ordering;
 
-/// How many containers of a [`Value`] may stand inside one another: no type of Zeek's comes near.
+/// Maximum nesting depth of containers in a [`Value`], far above that of Zeek's types.
 ///
-/// Decoding, encoding and the reading of JSON all refuse more, so that none of them can exhaust
-/// the stack.
+/// Decoding, encoding and reading JSON reject deeper values, so that recursion cannot exhaust the stack.
 pub const MAX_DEPTH: usize = 128;
 
-/// One of Broker's fifteen value types (protocol section 5).
+/// A value of one of Broker's fifteen types (`PROTOCOL.md`, section 5).
 ///
-/// The order is total and the reference's: by type in the order of the variants here, then by
-/// value. For reals it is [`f64::total_cmp`] with all NaNs taken as one, the largest.
-/// Equality goes with that order, so `-0.0` and `0.0` are different values.
+/// The order is total and that of Broker's C++ implementation: by type in the order of the variants here, then by value.
+/// Reals are compared with [`f64::total_cmp`], except that all NaNs are equal and larger than any number. Equality is
+/// consistent with the order, so `-0.0` and `0.0` are different.
 #[derive(Clone, Debug, Default)]
 pub enum Value {
-    /// Nothing: an unset `&optional` field of a record.
+    /// No value: an unset `&optional` field of a record.
     #[default]
     None,
     /// `bool`.
@@ -78,7 +77,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The type's name in Broker's JSON (`@data-type`).
+    /// Returns the name of the type in Broker's JSON (`@data-type`).
     #[must_use]
     pub const fn type_name(&self) -> &'static str {
         match self {
@@ -100,7 +99,7 @@ impl Value {
         }
     }
 
-    /// The type's number on the wire, which is also its place in the order of values.
+    /// Returns the tag of the type on the wire. Values of different types are ordered by it.
     #[must_use]
     pub const fn tag(&self) -> u8 {
         match self {
@@ -122,13 +121,13 @@ impl Value {
         }
     }
 
-    /// An enum label, such as `Conn::LOG`.
+    /// Returns an enum value with this label, such as `Conn::LOG`.
     pub fn enum_value(label: impl Into<ByteString>) -> Self {
         Value::EnumValue(label.into())
     }
 }
 
-/// [`f64::total_cmp`], with all NaNs taken as one: the wire has only one.
+/// Compares like [`f64::total_cmp`], except that all NaNs are equal: the wire format has only one NaN.
 pub(crate) fn compare_reals(a: f64, b: f64) -> Ordering {
     let one_nan = |x: f64| if x.is_nan() { f64::NAN.abs() } else { x };
     one_nan(a).total_cmp(&one_nan(b))

@@ -1,22 +1,22 @@
-//! Where in a value something stands.
+//! Paths to elements of a value, for errors.
 
 use std::fmt;
 
-/// One step into a container. Elements are counted from 0, in the order they stand in.
+/// A step into a container. Elements are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Step {
-    /// Into an element of a vector (a field of a record).
+    /// An element of a vector, or a field of a record.
     VectorElement(usize),
-    /// Into a field by its name: of a record whose declaration is known, or of a message.
+    /// A named field: of a declared record, or of a message.
     Field(&'static str),
-    /// Into an element of a set.
+    /// An element of a set.
     SetElement(usize),
-    /// Into the key of a table's pair.
+    /// The key of a pair of a table.
     TableKey(usize),
-    /// Into the value of a table's pair.
+    /// The value of a pair of a table.
     TableValue(usize),
-    /// Into a topic of a filter.
+    /// A topic of a filter.
     FilterTopic(usize),
 }
 
@@ -33,30 +33,30 @@ impl fmt::Display for Step {
     }
 }
 
-/// The way from a value to a part of it: `vector element 3, table key 0`. Empty for the value itself.
+/// The path from a value to one of its elements: `vector element 3, table key 0`. It is empty for the value itself.
 ///
-/// A path is put together from the inside out, as an error travels up: nothing is kept while all goes well.
+/// A path is built from the inside out while an error is returned, so it has no cost without an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Path(Vec<Step>);
 
 impl Path {
-    /// Puts a step in front of the path.
+    /// Adds a step to the front of the path.
     pub fn prepend(&mut self, step: Step) {
         self.0.push(step);
     }
 
-    /// The steps, outermost first.
+    /// Returns the steps, outermost first.
     pub fn steps(&self) -> impl Iterator<Item = Step> {
         self.0.iter().rev().copied()
     }
 
-    /// Whether this is the path of the value itself.
+    /// Returns whether this is the path of the value itself.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The path and a colon, or nothing: the beginning of an error's words.
+    /// Returns the path and a colon, or nothing if it is empty, as the prefix of an error message.
     pub(crate) fn prefix(&self) -> String {
         if self.is_empty() { String::new() } else { format!("{self}: ") }
     }

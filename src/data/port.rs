@@ -1,24 +1,24 @@
-//! Ports (protocol section 5).
+//! Ports (`PROTOCOL.md`, section 5).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The transport protocol of a [`Port`]; the discriminants are the wire's.
+/// The transport protocol of a [`Port`]. The discriminants are the numbers on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Protocol {
-    /// None known.
+    /// Unknown.
     Unknown = 0,
     /// TCP.
     Tcp = 1,
     /// UDP.
     Udp = 2,
-    /// ICMP; the number is then the message type.
+    /// ICMP. The port number is the message type.
     Icmp = 3,
 }
 
 impl Protocol {
-    /// The protocol of a wire number; `None` for 4 and up.
+    /// Returns the protocol for a number on the wire, or `None` if there is none.
     #[must_use]
     pub const fn from_wire(number: u8) -> Option<Self> {
         match number {
@@ -30,7 +30,7 @@ impl Protocol {
         }
     }
 
-    /// The wire number.
+    /// Returns the number on the wire.
     #[must_use]
     pub const fn to_wire(self) -> u8 {
         match self {
@@ -42,7 +42,7 @@ impl Protocol {
     }
 }
 
-/// A transport-level port, `80/tcp` in Zeek's notation.
+/// A port with its transport protocol, such as `80/tcp` in Zeek's notation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
     /// The port number.
@@ -52,16 +52,16 @@ pub struct Port {
 }
 
 impl Port {
-    /// A port of the given protocol.
+    /// Returns a port of the given protocol.
     #[must_use]
     pub const fn new(number: u16, protocol: Protocol) -> Self {
         Port { number, protocol }
     }
 }
 
-/// A text that is not a port.
+/// A text is not a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a port: expected NUMBER/PROTOCOL, where PROTOCOL is tcp, udp, icmp or ?")]
+#[error("invalid port; expected NUMBER/PROTOCOL, where PROTOCOL is tcp, udp, icmp or ?")]
 pub struct InvalidPort;
 
 impl FromStr for Port {

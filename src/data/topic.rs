@@ -1,42 +1,42 @@
-//! Topics and filters (protocol sections 2 and 4).
+//! Topics and filters (`PROTOCOL.md`, sections 2 and 4).
 
 use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 
-/// A topic: a name that messages travel under, such as `zeek/management/node`.
+/// A topic, by which messages are routed, such as `zeek/management/node`.
 ///
-/// The bytes are shared, so a topic cut out of a frame copies nothing. Topics are text by
-/// custom only; a peer may send any bytes.
+/// The bytes are reference-counted, so decoding a topic from a frame copies nothing. Topics are usually text, but a peer may
+/// send any bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Topic(Bytes);
 
-/// A topic that the wire cannot carry.
+/// A topic is too long to be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("topic of {length} bytes: a topic may have at most {}", Topic::MAX_LEN)]
+#[error("topic of {length} bytes is too long; the maximum is {}", Topic::MAX_LEN)]
 pub struct InvalidTopic {
-    /// The length in bytes.
+    /// The length of the topic in bytes.
     pub length: usize,
 }
 
 impl Topic {
-    /// The most bytes an envelope can carry: its length field has 16 bits.
+    /// Maximum length in bytes: the length field of an envelope has 16 bits.
     pub const MAX_LEN: usize = 65_535;
 
-    /// The prefix of topics that never leave an endpoint.
+    /// The prefix of topics that are never sent to a peer.
     pub const LOCAL_PREFIX: &'static str = "<$>/local/";
 
-    /// A topic of constant text.
+    /// Returns a topic with constant text.
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
         Topic(Bytes::from_static(text.as_bytes()))
     }
 
-    /// A topic of any bytes.
+    /// Returns a topic with these bytes.
     ///
     /// # Errors
-    /// When there are more than [`Topic::MAX_LEN`] bytes.
+    /// Fails if there are more than [`Topic::MAX_LEN`] bytes.
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, InvalidTopic> {
         let bytes = bytes.into();
         if bytes.len() > Self::MAX_LEN {
@@ -45,25 +45,25 @@ impl Topic {
         Ok(Topic(bytes))
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The text, with U+FFFD in the place of what is not UTF-8.
+    /// Returns the text, with U+FFFD in place of invalid UTF-8.
     #[must_use]
     pub fn to_str_lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// Whether this topic, taken as an entry of a filter, matches `topic`: it is a string prefix of it.
+    /// Returns whether this topic, as an entry of a filter, matches `topic`: whether it is a byte prefix of it.
     #[must_use]
     pub fn is_prefix_of(&self, topic: &Topic) -> bool {
         topic.0.starts_with(&self.0)
     }
 
-    /// Whether messages under this topic must not leave the endpoint.
+    /// Returns whether messages with this topic are never sent to a peer.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.0.starts_with(Self::LOCAL_PREFIX.as_bytes())
@@ -98,20 +98,20 @@ impl fmt::Debug for Topic {
     }
 }
 
-/// What an endpoint wants to hear: topic prefixes, sorted and minimal.
+/// The subscriptions of an endpoint: topic prefixes, sorted and minimal.
 ///
-/// An entry that another entry is a prefix of is left out, as the reference keeps its filters.
+/// An entry that another entry is a prefix of is left out, as in Broker's C++ implementation.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Filter(Vec<Topic>);
 
 impl Filter {
-    /// A filter that matches nothing.
+    /// Returns a filter that matches nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an entry; `false` if the filter covered it already.
+    /// Adds an entry. Returns `false` if an existing entry covers it.
     pub fn insert(&mut self, topic: Topic) -> bool {
         if self.matches(&topic) {
             return false;
@@ -122,22 +122,22 @@ impl Filter {
         true
     }
 
-    /// Whether a message under `topic` is wanted: some entry is a string prefix of it.
+    /// Returns whether the filter matches `topic`: whether an entry is a byte prefix of it.
     #[must_use]
     pub fn matches(&self, topic: &Topic) -> bool {
-        // Entries are sorted and none is a prefix of another, so only the last entry that is not
-        // greater than the topic can be a prefix of it.
+        // The entries are sorted and none is a prefix of another, so only the last entry that is not greater than the
+        // topic can be a prefix of it.
         let at = self.0.partition_point(|entry| entry <= topic);
         at.checked_sub(1).and_then(|i| self.0.get(i)).is_some_and(|entry| entry.is_prefix_of(topic))
     }
 
-    /// The entries in order.
+    /// Returns the entries in order.
     #[must_use]
     pub fn topics(&self) -> &[Topic] {
         &self.0
     }
 
-    /// Whether nothing is wanted.
+    /// Returns whether the filter matches nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -148,7 +148,7 @@ impl FromIterator<Topic> for Filter {
     fn from_iter<I: IntoIterator<Item = Topic>>(iter: I) -> Self {
         let mut topics: Vec<Topic> = iter.into_iter().collect();
         topics.sort_unstable();
-        // Sorted, everything a topic is a prefix of follows it at once.
+        // After sorting, all topics that a topic is a prefix of directly follow it.
         topics.dedup_by(|later, earlier| earlier.is_prefix_of(later));
         Filter(topics)
     }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_match_as_string_prefixes() {
+    fn entries_match_as_byte_prefixes() {
         let f = filter(&["/foo", "zeek/cluster/", "zeek/a"]);
         for (topic, wanted) in [
             ("/foo", true),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_minimal_and_sorted_however_they_are_made() {
+    fn filters_are_always_minimal_and_sorted() {
         let expected = filter(&["/a", "/b"]);
         assert_eq!(filter(&["/b", "/a/x", "/a", "/a", "/b/c/d"]), expected);
         let mut grown = Filter::new();

@@ -162,7 +162,10 @@ impl Peering {
     pub(super) fn begin(&mut self, peer: EndpointId, role: Role) -> Result<WaitFor, CloseReason> {
         match role {
             Role::Originator => {
-                self.send_handshake(&Handshake::VersionSelect { sender: self.config.id, version: PROTOCOL_VERSION })?;
+                self.send_handshake(&Handshake::VersionSelect {
+                    sender: self.config.id,
+                    version: PROTOCOL_VERSION,
+                })?;
                 self.send_handshake(&Handshake::OriginatorSyn(self.config.filter.clone()))?;
                 self.filter_changed = false;
                 Ok(WaitFor::SynAck(peer))

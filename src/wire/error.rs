@@ -60,7 +60,7 @@ pub enum DecodeReason {
     #[error("unexpected end of input")]
     Truncated,
     /// A complete element is followed by further bytes.
-    #[error("{0} unexpected bytes at the end")]
+    #[error("trailing bytes: {0}")]
     Trailing(usize),
     /// A varbyte of more than 5 bytes or more than 32 bits (`PROTOCOL.md`, section 1).
     #[error("varbyte of more than 32 bits")]

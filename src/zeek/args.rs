@@ -3,8 +3,8 @@
 use super::Fields;
 use crate::data::{FromValue, Value, WrongType};
 
-/// What can be the arguments of an event that is sent: tuples of up to eight elements that become [`Value`]s,
-/// arrays and vectors.
+/// Types that can be the arguments of a sent event: arrays, vectors, and tuples of up to eight elements that convert into
+/// [`Value`].
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -15,12 +15,12 @@ use crate::data::{FromValue, Value, WrongType};
 /// assert_eq!(().into_args(), []);
 /// ```
 pub trait IntoArgs {
-    /// The arguments in their order.
+    /// Returns the arguments in order.
     fn into_args(self) -> Vec<Value>;
 }
 
-/// What the arguments of a received event can be read as: tuples of up to eight elements, `Vec<Value>`,
-/// and the types that [`zeek_event!`](crate::zeek_event) declares.
+/// Types that the arguments of a received event can be converted to: tuples of up to eight elements, `Vec<Value>`, and the
+/// types that [`zeek_event!`](crate::zeek_event) declares.
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -32,33 +32,33 @@ pub trait IntoArgs {
 /// assert_eq!(error.to_string(), "expected 1 argument, found 2");
 /// ```
 pub trait FromArgs: Sized {
-    /// Reads the arguments.
+    /// Converts the arguments.
     ///
     /// # Errors
-    /// When their number or the type of one of them is wrong.
+    /// Fails if the number of arguments or the type of one of them is wrong.
     fn from_args(args: Vec<Value>) -> Result<Self, ArgsError>;
 }
 
-/// Why arguments cannot be read as the types that were asked for.
+/// Why arguments cannot be converted to the requested types.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArgsError {
-    /// There are too few or too many.
+    /// The number of arguments is wrong.
     #[error("expected {expected} argument{}, found {found}", if *.expected == 1 { "" } else { "s" })]
     WrongCount {
-        /// How many there must be.
+        /// The expected number.
         expected: usize,
-        /// How many there are.
+        /// The actual number.
         found: usize,
     },
-    /// One has the wrong type.
+    /// An argument has the wrong type.
     #[error("argument {position}{}: {error}", .name.map(|n| format!(" ({n})")).unwrap_or_default())]
     WrongArgument {
-        /// Its place, from 1.
+        /// The position of the argument, from 1.
         position: usize,
-        /// Its name, where the event was declared with names.
+        /// The name of the argument, if the event was declared with names.
         name: Option<&'static str>,
-        /// What is wrong with it.
+        /// The type error.
         error: WrongType,
     },
 }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tuples_of_every_length_become_arguments_and_come_back() {
+    fn tuples_of_every_length_round_trip() {
         fn round_trip<T: IntoArgs + FromArgs + Clone + PartialEq + std::fmt::Debug>(tuple: T, length: usize) {
             let args = tuple.clone().into_args();
             assert_eq!(args.len(), length);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_argument_is_named_by_its_place() {
+    fn errors_name_the_position_of_the_argument() {
         let args = ("a", 1u64).into_args();
         let error = <(String, bool)>::from_args(args).unwrap_err();
         assert_eq!(error.to_string(), "argument 2: expected boolean, found count");

@@ -6,10 +6,10 @@ use crate::data::{Timestamp, Value};
 /// Metadata id 1: the network timestamp, a [`Timestamp`]. Ids below [`METADATA_USER_START`] are Zeek's.
 pub const METADATA_NETWORK_TIMESTAMP: u64 = 1;
 
-/// From this metadata id on, the meaning is the users' own.
+/// The first metadata id that is reserved for users.
 pub const METADATA_USER_START: u64 = 200;
 
-/// A Zeek event: a name, arguments, and perhaps metadata.
+/// A Zeek event: a name, arguments, and optional metadata.
 ///
 /// ```
 /// use zeek_bridge::data::{Timestamp, Value};
@@ -34,25 +34,25 @@ pub struct Event {
     pub name: String,
     /// The arguments, in the order of the event's declaration.
     pub args: Vec<Value>,
-    /// Ids and values, in the order in which they came. `None` is the two-element form, an empty list the
-    /// three-element form with nothing in it; Zeek takes them as equal.
+    /// Pairs of id and value, in the order of the message. `None` is the two-element form of an event, an empty list the
+    /// three-element form without metadata. Zeek treats them alike.
     pub metadata: Option<Vec<(u64, Value)>>,
 }
 
 impl Event {
-    /// An event without metadata. The arguments may be a tuple, an array or a vector; `()` for none.
+    /// Returns an event without metadata. The arguments are a tuple, an array or a vector; `()` for none.
     pub fn new(name: impl Into<String>, args: impl IntoArgs) -> Self {
         Event { name: name.into(), args: args.into_args(), metadata: None }
     }
 
-    /// The same event with this metadata in the place of what it had.
+    /// Returns the event with this metadata in place of its own.
     #[must_use]
     pub fn with_metadata<V: Into<Value>>(mut self, metadata: impl IntoIterator<Item = (u64, V)>) -> Self {
         self.metadata = Some(metadata.into_iter().map(|(id, value)| (id, value.into())).collect());
         self
     }
 
-    /// The same event at this network time; other metadata stays.
+    /// Returns the event with this network timestamp. Other metadata is kept.
     #[must_use]
     pub fn with_network_timestamp(mut self, time: Timestamp) -> Self {
         let metadata = self.metadata.get_or_insert_default();
@@ -61,14 +61,14 @@ impl Event {
         self
     }
 
-    /// The value of a metadata id; the first one if there are several, as in the reference.
+    /// Returns the value of a metadata id. If there are several, the first, as in Broker's C++ implementation.
     #[must_use]
     pub fn metadata_value(&self, id: u64) -> Option<&Value> {
         let mut entries = self.metadata.iter().flatten();
         entries.find(|(found, _)| *found == id).map(|(_, value)| value)
     }
 
-    /// When the event happened in the time of the network, if the sender said so.
+    /// Returns the network time of the event, if the sender included it.
     #[must_use]
     pub fn network_timestamp(&self) -> Option<Timestamp> {
         match self.metadata_value(METADATA_NETWORK_TIMESTAMP) {
@@ -77,22 +77,22 @@ impl Event {
         }
     }
 
-    /// The arguments as Rust types: a tuple, or `Vec<Value>`. The event stays.
+    /// Converts a copy of the arguments to Rust types: a tuple, or `Vec<Value>`.
     ///
     /// # Errors
-    /// When their number or a type is wrong; the error names the event and the argument.
+    /// Fails if the number of arguments or a type is wrong. The error names the event and the argument.
     pub fn args_as<A: FromArgs>(&self) -> Result<A, EventError> {
         A::from_args(self.args.clone()).map_err(|error| EventError::Args { event: self.name.clone(), error })
     }
 
-    /// What [`zeek_event!`](crate::zeek_event) reads its types with.
+    /// Converts the event to a type of [`zeek_event!`](crate::zeek_event); used by that macro.
     #[doc(hidden)]
     pub fn to_typed<A: FromArgs>(&self, name: &'static str) -> Result<A, EventError> {
         self.must_be(name)?;
         self.args_as()
     }
 
-    /// As [`Event::to_typed`], without a copy.
+    /// Like [`Event::to_typed`], without a copy.
     #[doc(hidden)]
     pub fn into_typed<A: FromArgs>(self, name: &'static str) -> Result<A, EventError> {
         self.must_be(name)?;
@@ -143,24 +143,24 @@ fn metadata_from_value(value: Value) -> Result<Vec<(u64, Value)>, MessageError> 
     parts::vector("event metadata", value)?.into_iter().map(entry).collect()
 }
 
-/// Why an event is not the one that was expected.
+/// Why an event cannot be converted to the requested type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
-    /// It is another event.
+    /// The event has another name.
     #[error("expected event {expected}, found {found}")]
     WrongName {
-        /// The name it must have.
+        /// The expected name.
         expected: &'static str,
-        /// The name it has.
+        /// The actual name.
         found: String,
     },
-    /// Its arguments are not those of its declaration.
+    /// The arguments do not match the declaration.
     #[error("{event}: {error}")]
     Args {
         /// The event's name.
         event: String,
-        /// What is wrong with the arguments.
+        /// The error of the arguments.
         error: ArgsError,
     },
 }
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_timestamp_replaces_the_one_before_and_nothing_else() {
+    fn a_network_timestamp_replaces_only_the_previous_one() {
         let (early, late) = (Timestamp::from_nanos(1), Timestamp::from_nanos(2));
         let user = (METADATA_USER_START, Value::Count(7));
         let event = Event::new("e", ())
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_network_timestamps_the_first_counts_and_both_are_kept() {
+    fn the_first_of_two_network_timestamps_is_used_and_both_are_kept() {
         let stamp = |n| (METADATA_NETWORK_TIMESTAMP, Value::Timestamp(Timestamp::from_nanos(n)));
         let event = Event::new("e", ()).with_metadata([stamp(1), stamp(2)]);
         let value = Message::from(event.clone()).into_value();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn unset_or_handmade_metadata_gives_no_timestamp() {
+    fn metadata_of_another_type_is_no_timestamp() {
         assert_eq!(Event::new("e", ()).network_timestamp(), None);
         let odd = Event::new("e", ()).with_metadata([(METADATA_NETWORK_TIMESTAMP, Value::Count(1))]);
         assert_eq!(odd.network_timestamp(), None);

@@ -1,14 +1,14 @@
-//! Reading fields and arguments one after the other: what the macros and the tuples are made of.
+//! Sequential conversion of fields and arguments, for the macros and tuples.
 
 use super::ArgsError;
 use crate::data::{FromValue, Step, Value, WrongType};
 
-/// The fields of a record or the arguments of an event, counted already.
+/// The fields of a record or the arguments of an event. Their number has been checked.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Fields {
     values: std::vec::IntoIter<Value>,
-    /// Empty if they have none.
+    /// The names, or empty if there are none.
     names: std::slice::Iter<'static, &'static str>,
     position: usize,
 }
@@ -42,7 +42,7 @@ impl Fields {
         Fields { values: values.into_iter(), names: names.iter(), position: 0 }
     }
 
-    /// The next value as a `T`, with its name. There is one: they were counted.
+    /// Converts the next value to a `T`. There always is one, because the number was checked.
     fn next<T: FromValue>(&mut self) -> (Option<&'static str>, Result<T, WrongType>) {
         self.position = self.position.saturating_add(1);
         let name = self.names.next().map(|name| name.strip_prefix("r#").unwrap_or(name));

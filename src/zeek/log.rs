@@ -3,7 +3,7 @@
 use super::{MessageError, parts};
 use crate::data::{ByteString, Value};
 
-/// A log stream is made known to a peer, before the first [`LogWrite`] on it.
+/// Announces a log stream and its columns to a peer, before the first [`LogWrite`] (`PROTOCOL.md`, section 6).
 ///
 /// `[stream enum, writer enum, writer info, fields]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,9 +12,9 @@ pub struct LogCreate {
     pub stream: ByteString,
     /// The writer's label: `Log::WRITER_ASCII`.
     pub writer: ByteString,
-    /// Path, rotation and options of the writer, as Zeek sent them.
+    /// Path, rotation and options of the writer, as sent by Zeek.
     pub writer_info: Value,
-    /// Names and types of the columns, as Zeek sent them.
+    /// Names and types of the columns, as sent by Zeek.
     pub fields: Value,
 }
 
@@ -39,7 +39,7 @@ impl LogCreate {
     }
 }
 
-/// Rows for a log stream.
+/// Rows of a log stream (`PROTOCOL.md`, section 6).
 ///
 /// `[stream enum, writer enum, path string, serialized rows string]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct LogWrite {
     pub writer: ByteString,
     /// The log's path: `conn`.
     pub path: ByteString,
-    /// The rows in Zeek's own serialization: opaque bytes here.
+    /// The rows in Zeek's own serialization; opaque to this crate.
     pub rows: ByteString,
 }
 
@@ -75,14 +75,14 @@ impl LogWrite {
     }
 }
 
-/// A global variable has a new value.
+/// Announces the new value of a global variable (`PROTOCOL.md`, section 6).
 ///
 /// `[id string, value]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentifierUpdate {
     /// The variable's name, with its module.
     pub id: ByteString,
-    /// Its new value.
+    /// The new value.
     pub value: Value,
 }
 

@@ -1,13 +1,12 @@
-//! `[count 1, count kind, content]`: what every data payload from Zeek looks like.
+//! The format of every data payload from Zeek: `[count 1, count kind, content]` (`PROTOCOL.md`, section 6).
 
 use super::{Event, IdentifierUpdate, LogCreate, LogWrite, parts};
 use crate::data::Value;
 
-/// How deep batches may stand inside each other. Zeek never nests them; the limit keeps a peer from
-/// driving our recursion.
+/// Maximum nesting depth of batches. Zeek never nests them; the limit bounds the recursion for input from a peer.
 pub const MAX_BATCH_DEPTH: usize = 8;
 
-/// The only version of the format so far.
+/// The only version of the format.
 const FORMAT_VERSION: u64 = 1;
 
 const EVENT: u64 = 1;
@@ -16,10 +15,10 @@ const LOG_WRITE: u64 = 3;
 const IDENTIFIER_UPDATE: u64 = 4;
 const BATCH: u64 = 5;
 
-/// A message of Zeek's: what a data payload means.
+/// A Zeek message: the decoded meaning of a data payload.
 ///
-/// What [`Message::from_value`] accepts, [`Message::into_value`] gives back unchanged. It is stricter than the
-/// reference in one point: superfluous elements are an error, not ignored.
+/// [`Message::into_value`] returns the same value that [`Message::from_value`] accepted. Unlike Broker's C++
+/// implementation, which ignores additional elements, this type rejects them.
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -33,76 +32,75 @@ const BATCH: u64 = 5;
 pub enum Message {
     /// Kind 1: an event.
     Event(Event),
-    /// Kind 2: a log stream is made known.
+    /// Kind 2: announces a log stream.
     LogCreate(LogCreate),
-    /// Kind 3: rows for a log stream.
+    /// Kind 3: rows of a log stream.
     LogWrite(LogWrite),
-    /// Kind 4: a global variable has a new value.
+    /// Kind 4: announces the new value of a global variable.
     IdentifierUpdate(IdentifierUpdate),
-    /// Kind 5: several messages at once, at most [`MAX_BATCH_DEPTH`] batches inside each other.
+    /// Kind 5: several messages. Batches may be nested up to [`MAX_BATCH_DEPTH`] levels.
     Batch(Vec<Message>),
 }
 
-/// Why a value is not a message of Zeek's.
+/// Why a value is not a Zeek message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// A part has the wrong type.
+    /// A part of the message has the wrong type.
     #[error("{part}: expected {expected}, found {found}")]
     WrongType {
-        /// The offending part.
+        /// The name of the part.
         part: &'static str,
-        /// The type it must have.
+        /// The expected type.
         expected: &'static str,
-        /// The type it has.
+        /// The actual type.
         found: &'static str,
     },
-    /// A part has too few or too many elements.
+    /// A part of the message has the wrong number of elements.
     #[error("{part}: expected {expected} elements, found {found}")]
     WrongCount {
-        /// The offending part.
+        /// The name of the part.
         part: &'static str,
-        /// How many elements it must have.
+        /// The expected number.
         expected: usize,
-        /// How many it has.
+        /// The actual number.
         found: usize,
     },
     /// An event has neither two nor three elements.
-    #[error("event: expected name, arguments and perhaps metadata (2 or 3 elements), found {0} elements")]
+    #[error("event: expected name, arguments and optional metadata (2 or 3 elements), found {0} elements")]
     EventShape(usize),
-    /// An event's name is not text.
-    #[error("event name: expected UTF-8, found other bytes")]
+    /// The name of an event is not UTF-8.
+    #[error("event name is not UTF-8")]
     NameNotText,
-    /// A version of the format other than 1.
-    #[error("unknown format version {0}: this library speaks version 1")]
+    /// The format version is not 1.
+    #[error("unknown format version {0}; only version 1 is supported")]
     UnknownVersion(u64),
-    /// A kind of message other than the five known ones.
-    #[error("unknown message kind {0}: known are 1 (event) to 5 (batch)")]
+    /// The message kind is unknown.
+    #[error("unknown message kind {0}; known kinds are 1 (event) to 5 (batch)")]
     UnknownKind(u64),
-    /// Batches inside batches, too deep.
-    #[error("batches stand more than {MAX_BATCH_DEPTH} deep inside each other")]
+    /// Batches are nested deeper than [`MAX_BATCH_DEPTH`].
+    #[error("batches are nested deeper than {MAX_BATCH_DEPTH} levels")]
     BatchTooDeep,
-    /// One of a batch's messages is wrong; the whole batch is refused, as the reference does.
+    /// A message in a batch is invalid. The complete batch is rejected, as in Broker's C++ implementation.
     #[error("batch message {index}: {error}")]
     InBatch {
-        /// The message's place in the batch, from 0.
+        /// The index of the message in the batch, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The error of that message.
         error: Box<MessageError>,
     },
 }
 
 impl Message {
-    /// The message that a data payload holds.
+    /// Converts the value of a data payload to a message.
     ///
     /// # Errors
-    /// When the value is not a message of Zeek's, or not of a known version and kind. The error names the
-    /// offending part.
+    /// Fails if the value is not a Zeek message of a known version and kind. The error names the invalid part.
     pub fn from_value(value: Value) -> Result<Self, MessageError> {
         Self::decode(value, MAX_BATCH_DEPTH)
     }
 
-    /// The data payload for this message.
+    /// Converts the message to the value of a data payload.
     #[must_use]
     pub fn into_value(self) -> Value {
         let (kind, content) = match self {
@@ -117,7 +115,7 @@ impl Message {
         Value::Vector(vec![Value::Count(FORMAT_VERSION), Value::Count(kind), content])
     }
 
-    /// The data payload for this message, which stays.
+    /// Returns the value of a data payload for this message.
     #[must_use]
     pub fn to_value(&self) -> Value {
         self.clone().into_value()
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_read_and_written_back_unchanged() {
+    fn every_kind_round_trips() {
         let (label, writer) = (|| V::enum_value("Conn::LOG"), || V::enum_value("Log::WRITER_ASCII"));
         let binary = || V::String(ByteString::from(&b"\x00\xff"[..]));
         let event = |metadata: Value| message(1, vector([string("e"), vector([]), metadata]));
@@ -242,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_offending_part() {
+    fn errors_name_the_invalid_part() {
         let (label, writer) = (|| V::enum_value("Conn::LOG"), || V::enum_value("Log::WRITER_ASCII"));
         let with_metadata = |m: Value| message(1, vector([string("e"), vector([]), m]));
         for (value, expected) in [
@@ -253,13 +251,10 @@ mod tests {
             (message(1, string("x")), "event: expected vector, found string"),
             (
                 message(1, vector([string("x")])),
-                "event: expected name, arguments and perhaps metadata (2 or 3 elements), found 1 elements",
+                "event: expected name, arguments and optional metadata (2 or 3 elements), found 1 elements",
             ),
             (message(1, vector([V::Count(0), vector([])])), "event name: expected string, found count"),
-            (
-                message(1, vector([V::String(vec![b'a', 0xff].into()), vector([])])),
-                "event name: expected UTF-8, found other bytes",
-            ),
+            (message(1, vector([V::String(vec![b'a', 0xff].into()), vector([])])), "event name is not UTF-8"),
             (
                 message(1, vector([string("e"), string("a")])),
                 "event arguments: expected vector, found string",
@@ -311,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_versions_and_kinds_are_their_own_errors() {
+    fn unknown_versions_and_kinds_have_their_own_errors() {
         let version = vector([V::Count(2), V::Count(1), V::None]);
         assert_eq!(Message::from_value(version), Err(MessageError::UnknownVersion(2)));
         for kind in [0, 6, u64::MAX] {
@@ -320,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_batches_are_read_up_to_the_limit() {
+    fn batches_may_be_nested_up_to_the_limit() {
         let nested = |depth: usize| (0..depth).fold(ping(), |inner, _| message(5, vector([inner])));
         assert!(Message::from_value(nested(MAX_BATCH_DEPTH)).is_ok());
         let mut error = Message::from_value(nested(MAX_BATCH_DEPTH + 1)).unwrap_err();
@@ -331,7 +326,7 @@ mod tests {
         assert_eq!(error, MessageError::BatchTooDeep);
     }
 
-    /// Puts `wrong` in the place of a part, somewhere below as many vectors as there are `choices`.
+    /// Replaces a nested element with `wrong`; `choices` selects the element at each level.
     fn damage(value: &mut Value, choices: &[usize], wrong: Value) {
         match (value, choices) {
             (V::Vector(elements), [choice, below @ ..]) if !elements.is_empty() => {

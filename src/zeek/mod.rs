@@ -1,8 +1,8 @@
-//! What Zeek says over Broker: events, log records, batches (protocol section 6).
+//! Zeek's messages: events, log records and batches (`PROTOCOL.md`, section 6).
 //!
-//! A data payload from Zeek is a [`Value`](crate::data::Value) of a certain shape; [`Message`] is what it means.
-//! Arguments are `Value`s, or Rust types by way of [`IntoArgs`] and [`FromArgs`]; Zeek's records and
-//! events are declared with [`zeek_record!`](crate::zeek_record) and [`zeek_event!`](crate::zeek_event):
+//! A data payload from Zeek is a [`Value`](crate::data::Value) in a fixed format, which [`Message`] represents. Arguments of
+//! events are `Value`s, or Rust types through [`IntoArgs`] and [`FromArgs`]. Declare Zeek's records and events with
+//! [`zeek_record!`](crate::zeek_record) and [`zeek_event!`](crate::zeek_event):
 //!
 //! ```
 //! use std::collections::BTreeSet;
@@ -33,12 +33,12 @@
 //! let services = BTreeSet::from(["443/tcp".parse()?, "53/udp".parse()?]);
 //! let seen = HostSeen { host: Host { addr: "10.0.0.7".parse()?, services, note: None }, times: 3 };
 //!
-//! // What is published, and what it is on the wire:
+//! // Encode a message for publishing:
 //! let value = Message::from(seen.clone()).into_value();
 //! let mut bytes = Vec::new();
 //! encode_value(&value, &mut bytes)?;
 //!
-//! // What is heard, and what it means:
+//! // Decode a received message:
 //! match Message::from_value(decode_value(&bytes, &Limits::DEFAULT)?)? {
 //!     Message::Event(event) => assert_eq!(HostSeen::try_from(event)?, seen),
 //!     other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! Taking a value apart into the parts that a message must have.
+//! Extraction of the parts of a message from a value.
 
 use super::MessageError;
 use crate::data::{ByteString, Value};
@@ -14,7 +14,7 @@ pub(super) fn vector(part: &'static str, value: Value) -> Result<Vec<Value>, Mes
     }
 }
 
-/// Exactly `N` elements of a vector.
+/// Returns the elements of a vector, of which there must be exactly `N`.
 pub(super) fn elements<const N: usize>(part: &'static str, value: Value) -> Result<[Value; N], MessageError> {
     vector(part, value)?.try_into().map_err(|found: Vec<Value>| MessageError::WrongCount {
         part,

@@ -1,12 +1,12 @@
-//! Zeek's records and events as Rust structs, by declaration.
+//! Macros that declare Zeek's records and events as Rust structs.
 
-/// Declares a Zeek record: a struct that becomes a vector with one element per field, in the order of the
-/// declaration, `none` for a field that is `None`.
+/// Declares a Zeek record as a struct. Its value is a vector with one element for each field, in the order of declaration;
+/// a field that is `None` becomes `none`.
 ///
-/// The fields may have any type with `Into<Value>` and [`FromValue`](crate::data::FromValue); `Option<T>` stands for an `&optional` field.
-/// The struct gets both traits too, so records can stand in records, containers and events. It is read only
-/// from a vector of exactly as many elements, and an error names the offending field.
-/// Attributes and visibilities are kept; for `Debug` and the like write a `derive`.
+/// Fields may have any type with `Into<Value>` and [`FromValue`](crate::data::FromValue). `Option<T>` is an `&optional` field.
+/// The struct implements both traits, so records can be nested in records, containers and events. A vector with another
+/// number of elements is rejected. Errors name the invalid field. Attributes and visibilities are kept; add a `derive` for
+/// `Debug` and other traits.
 ///
 /// ```
 /// use zeek_bridge::data::{FromValue, Value};
@@ -16,9 +16,9 @@
 ///     /// An endpoint of a connection.
 ///     #[derive(Debug, PartialEq)]
 ///     pub struct Host {
-///         /// Its name.
+///         /// The name of the host.
 ///         pub name: String,
-///         /// Bytes it sent, if counted.
+///         /// The number of bytes sent, if counted.
 ///         pub sent: Option<u64>,
 ///     }
 /// }
@@ -69,12 +69,12 @@ macro_rules! zeek_record {
     };
 }
 
-/// Declares a Zeek event: a struct with its name in Zeek and one field per argument.
+/// Declares a Zeek event as a struct with the name of the event in Zeek and one field for each argument.
 ///
-/// The struct becomes an [`Event`](crate::zeek::Event) (and so a [`Message`](crate::zeek::Message)) by `into`, and is
-/// read from an event, or a reference to one, by `try_from`. The constant `NAME` holds the event's name. Field types are as
-/// for [`zeek_record!`](crate::zeek_record). The event must have this name and exactly as many arguments; an error
-/// names the offending one. Metadata is not read: look at the event.
+/// `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`Message`](crate::zeek::Message); `try_from` converts
+/// an event, or a reference to one, to the struct. The constant `NAME` is the event's name. Field types are as for
+/// [`zeek_record!`](crate::zeek_record). The event must have this name and exactly as many arguments; errors name the
+/// invalid argument. Metadata is not converted; read it from the event.
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -82,12 +82,12 @@ macro_rules! zeek_record {
 /// use zeek_bridge::zeek_event;
 ///
 /// zeek_event! {
-///     /// Somebody calls.
+///     /// A greeting.
 ///     #[derive(Debug, PartialEq)]
 ///     pub struct Ping("Example::ping") {
-///         /// What was said.
+///         /// The text of the greeting.
 ///         pub text: String,
-///         /// How often.
+///         /// The number of repetitions.
 ///         pub times: u64,
 ///     }
 /// }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn records_stand_in_records_vectors_and_options() {
+    fn records_can_be_nested_in_records_vectors_and_options() {
         let value = Value::from(outer());
         let one = |note: Value| vector([Value::Count(1), note]);
         let several = vector([one(Value::None), one("x".into())]);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_field_is_named_with_the_way_to_it() {
+    fn errors_name_the_field_and_the_path_to_it() {
         let Value::Vector(good) = Value::from(outer()) else { panic!() };
         let error = |at: usize, wrong: Value| {
             let mut fields = good.clone();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn events_become_messages_and_come_back() {
+    fn typed_events_round_trip() {
         let told = Told { r#in: true, outer: outer() };
         let event = Event::from(told.clone());
         assert_eq!((event.name.as_str(), event.args.len()), (Told::NAME, 2));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_event_says_what_is_wrong() {
+    fn errors_describe_the_wrong_event_or_argument() {
         let both = |event: Event| {
             let error = Told::try_from(&event).unwrap_err();
             assert_eq!(Told::try_from(event), Err(error.clone()));

@@ -126,7 +126,7 @@ fn errors_have_an_offset_a_path_and_a_reason() {
         );
     }
     let error = read_value(&[14, 4, 0, 0, 0, 13, 1, 2, 0], LIMITS).unwrap_err();
-    assert_eq!(error.to_string(), "byte 8, vector element 3, table key 0: the input ends too early");
+    assert_eq!(error.to_string(), "byte 8, vector element 3, table key 0: unexpected end of input");
 }
 
 /// Returns `depth` nested containers.
