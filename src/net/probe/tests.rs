@@ -1,4 +1,4 @@
-//! Brokers that do not say what they should; what `tests/cli_probe.rs` sees of the others is not repeated here.
+//! Brokers that violate the protocol. `tests/cli/probe.rs` tests the other cases.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,25 +1,10 @@
 //! `tap` for people: text, filters, `--follow` and `--stats`, as a user drives them.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-#[path = "common/terminal.rs"]
-mod terminal;
-
 use std::time::Duration;
 
-use program::{End, Program, command};
+use crate::program::{End, Program, command};
+use crate::terminal::OnTerminal;
 use serde_json::json;
-use terminal::OnTerminal;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::Endpoint;
 use zeek_bridge::management::{DispatchRequest, NotifyNodeHello};

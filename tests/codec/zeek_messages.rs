@@ -1,13 +1,9 @@
 //! Every data payload of the captured peerings, read as what Zeek means by it and written back.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects, reason = "test code")]
-
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::{Fixture, Phase};
 use bytes::{Bytes, BytesMut};
-use common::{Fixture, Phase};
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::management::{NODE_TOPIC, NodeMessage};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};

@@ -1,24 +1,11 @@
 //! What a peer that says nothing costs in memory, as counted by the allocator: also one that said much before.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
-#[path = "common/raw.rs"]
-mod raw;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::raw::Raw;
 use allocation_counter::measure;
 use bytes::BytesMut;
-use raw::Raw;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::BridgeConfig;

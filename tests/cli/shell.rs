@@ -1,28 +1,13 @@
 //! What the program is to a shell and a terminal: completions, manual pages, colors, lines of progress.
 
-#![cfg(all(feature = "cli", unix))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-#[path = "common/terminal.rs"]
-mod terminal;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use program::{Program, command};
-use terminal::Terminal;
+use crate::program::{Program, command};
+use crate::terminal::Terminal;
 
 /// Whether there is such a program on this machine; says so if not.
 fn there_is(name: &str, try_it: &str) -> bool {

@@ -1,14 +1,10 @@
 //! The seeds of the fuzz targets (`fuzz/seeds/`) are made from the fixtures, here.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
-
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::{Fixture, Phase, Side, golden_values};
+use crate::common::{Fixture, Phase, Side, golden_values};
 use serde_json::Value as Json;
 use zeek_bridge::management::NODE_TOPIC;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};

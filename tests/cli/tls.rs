@@ -1,21 +1,8 @@
 //! The TLS options, as a user gives them: each kind, each mismatch, renewal, and who a peer is.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-
 use std::path::Path;
 
-use program::{End, Files, Program, command};
+use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{Endpoint, Status, StatusReceiver};

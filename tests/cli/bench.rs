@@ -1,19 +1,6 @@
 //! `bench relay`, as a user drives it. How fast anything is, is not tested.
 
-#![cfg(all(unix, feature = "cli"))]
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-
-use program::{End, Files, Program};
+use crate::program::{End, Files, Program};
 use serde_json::Value as Json;
 use zeek_bridge::net::tls::ephemeral_authority;
 

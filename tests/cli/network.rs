@@ -1,23 +1,10 @@
 //! `tap` and `publish`, and what all network commands share, as a user drives them.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use program::{Files, Program, command};
+use crate::program::{Files, Program, command};
 use serde_json::json;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};

@@ -1,21 +1,8 @@
 //! `node`, `dispatch` and `demo`, as a user drives them.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-
 use std::io::{Read, Write};
 
-use program::{End, Files, Program, command};
+use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
 use zeek_bridge::management::{JsonText, Node};

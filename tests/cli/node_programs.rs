@@ -1,20 +1,8 @@
 //! `node --exec` and `node --stdio`: nodes in any language.
 
-#![cfg(all(feature = "cli", unix))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-
 use std::process::Command;
 
-use program::{Program, command, command_of};
+use crate::program::{Program, command, command_of};
 use serde_json::{Value as Json, json};
 
 /// What a node answers that runs this in a shell: an answer is its data, or the text of its failure.

@@ -1,22 +1,5 @@
 //! `replay`, as a user drives it: against live endpoints, against each other, and against what is no endpoint.
 
-#![cfg(all(unix, feature = "cli"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "test code"
-)]
-
-mod common;
-#[path = "common/program.rs"]
-mod program;
-#[path = "common/recorder.rs"]
-mod recorder;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
@@ -24,9 +7,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::Fixture;
-use program::{End, Files, Program, command};
-use recorder::{Recorder, meta};
+use crate::common::Fixture;
+use crate::program::{End, Files, Program, command};
+use crate::recorder::{Recorder, meta};
 use serde_json::{Value as Json, json};
 use zeek_bridge::endpoint::Endpoint;
 use zeek_bridge::management::{Agent, JsonText, ManagementResult, Node, Values, failure};

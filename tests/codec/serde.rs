@@ -1,12 +1,8 @@
 //! Values and their parts through `serde`: the shape of the crate's own JSON, and its errors and limits.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
-
-mod common;
-
-use common::golden_values;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use crate::common::golden_values;
+use ::serde::de::DeserializeOwned;
+use ::serde::{Deserialize, Serialize};
 use serde_json::{Deserializer, json};
 use zeek_bridge::data::{
     Address, ByteString, EndpointId, Filter, MAX_DEPTH, Port, Set, Subnet, Table, Timespan, Timestamp, Topic,

@@ -10,22 +10,10 @@
 //! are exchanged for one another; Broker 2.3 sends its pongs with another ttl. Both are
 //! compared in all other bytes. Some sides were no endpoints at all; their tests say what is checked instead.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "test code"
-)]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
+use crate::common::{Fixture, Frame, Phase, Side};
 use bytes::{Bytes, BytesMut};
-use common::{Fixture, Frame, Phase, Side};
 use serde_json::Value as Json;
 use zeek_bridge::data::{EndpointId, Filter, Topic};
 use zeek_bridge::peering::{self, CloseReason, Config, Event, Peering, PeeringError, Role};

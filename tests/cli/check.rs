@@ -1,24 +1,11 @@
 //! `check`, as a user runs it: every mistake in a line, the files and addresses tested, a summary of what is good.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use program::{End, Files, Program, command};
+use crate::program::{End, Files, Program, command};
 use zeek_bridge::net::tls::ephemeral_authority;
 
 const OPENSSL: bool = cfg!(feature = "openssl");

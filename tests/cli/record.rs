@@ -1,21 +1,5 @@
 //! `record`, as a user drives it: between endpoints, and between sockets that say what they like.
 
-#![cfg(all(unix, feature = "cli"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
-#[path = "common/recorder.rs"]
-mod recorder;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -23,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::program::{Files, Program, command_of};
+use crate::recorder::{Recorder, decoded, events, files, meta};
 use etherparse::{PacketBuilder, TcpHeader};
-use program::{Files, Program, command_of};
-use recorder::{Recorder, decoded, events, files, meta};
 use serde_json::{Value as Json, json};
 use zeek_bridge::net::tls::ephemeral_authority;
 

@@ -1,17 +1,8 @@
 //! What reading costs in memory, as counted by the allocator.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
-mod common;
-
+use crate::common::{Fixture, Phase, golden_values};
 use allocation_counter::measure;
 use bytes::BytesMut;
-use common::{Fixture, Phase, golden_values};
 use zeek_bridge::data::Value;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, ValueRef, check_value, decode_value, encode_value};
 

@@ -1,25 +1,11 @@
 //! `decode` and `encode`, as a user drives them, and the command line itself.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
-mod common;
-#[path = "common/program.rs"]
-mod program;
-
 use std::io::Read;
 use std::process::Stdio;
 
-use common::{Fixture, Phase, Side, golden_values, same_json};
+use crate::common::{Fixture, Phase, Side, golden_values, same_json};
+use crate::program::{Program, command};
 use data_encoding::HEXLOWER;
-use program::{Program, command};
 use serde_json::{Value as Json, json};
 
 fn joined(lines: impl IntoIterator<Item = String>) -> String {

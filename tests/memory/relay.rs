@@ -1,23 +1,10 @@
 //! What passing messages on costs in memory, as counted by the allocator.
 
-#![cfg(feature = "bridge")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
-#[path = "common/raw.rs"]
-mod raw;
-
 use std::net::SocketAddr;
 
+use crate::raw::Raw;
 use allocation_counter::measure;
 use bytes::BytesMut;
-use raw::Raw;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::BridgeConfig;

@@ -1,27 +1,12 @@
 //! `decode` of captures and recordings, as a user drives it: packets of every link layer, files of every format.
 
-#![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "test code"
-)]
-
-mod common;
-#[path = "common/program.rs"]
-mod program;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use common::{Fixture, Side, same_json};
+use crate::common::{Fixture, Side, same_json};
+use crate::program::{Program, command};
 use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, VlanId};
-use program::{Program, command};
 use serde_json::{Value as Json, json};
 
 fn fixtures() -> PathBuf {

@@ -3,20 +3,10 @@
 //! One test for each captured peering: every frame decodes to what the reference made of it, is
 //! written back byte for byte, and is no message any more if it is cut short anywhere.
 
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "test code"
-)]
-
-mod common;
-
 use std::collections::BTreeSet;
 
+use crate::common::{Fixture, Frame, Phase, Side, golden_values, same_json};
 use bytes::{BufMut, Bytes, BytesMut};
-use common::{Fixture, Frame, Phase, Side, golden_values, same_json};
 use serde_json::json;
 use zeek_bridge::data::{EndpointId, Value, parse_json};
 use zeek_bridge::wire::{

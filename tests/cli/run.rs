@@ -1,23 +1,11 @@
 //! `run` and `status`, as a user and a service manager see them.
-#![cfg(all(unix, feature = "cli"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
-#[path = "common/program.rs"]
-mod program;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use program::{Program, command};
+use crate::program::{Program, command};
 
 const CONFIG: &str = "
 [bridge]

@@ -1,0 +1,42 @@
+//! The program's commands, run as a user runs them.
+
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "test code"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/recorder.rs"]
+mod recorder;
+#[path = "../common/terminal.rs"]
+mod terminal;
+
+#[cfg(unix)]
+mod bench;
+mod check;
+mod codec;
+mod decode_capture;
+mod network;
+#[cfg(unix)]
+mod node_programs;
+mod probe;
+#[cfg(unix)]
+mod record;
+#[cfg(unix)]
+mod replay;
+mod roles;
+#[cfg(unix)]
+mod run;
+#[cfg(unix)]
+mod shell;
+mod tap;
+mod tls;
