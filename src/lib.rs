@@ -107,6 +107,8 @@ pub mod endpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(doc)]
+pub mod guide;
 pub mod management;
 #[cfg(feature = "net")]
 pub mod net;

@@ -1,8 +1,8 @@
-//! README.md, held to its word: each session that it shows is run, and must print what stands there.
+//! README.md and the guides: each console session in them is run and must print what is shown.
 //!
-//! A block of `console` is a session of bash: `$ ` before each command, and below it all that comes on the terminal, in any
-//! order where something runs in the background. `...` alone in a line stands for any lines. What is never the same twice
-//! is named in `rules.rs`, and nothing else may differ.
+//! A block of kind `console` is a session of bash. Each command begins with `$ `; the lines below it are all its output, in
+//! any order if something runs in the background. A line `...` matches any lines. `rules.rs` lists the parts that may
+//! differ, such as times and ids; nothing else may.
 
 #![cfg(all(feature = "cli", target_os = "linux"))]
 #![allow(
@@ -30,54 +30,99 @@ use program::Program;
 use session::Session;
 use zeek_bridge::net::tls::ephemeral_authority;
 
-const README: &str = include_str!("../../README.md");
-
-/// The sessions that cannot be run here, by their first command, and why.
-const NOT_RUN: &[(&str, &str)] =
-    &[("cargo install --path . --features openssl", "it takes a Zeek that runs, and OpenSSL")];
-
-/// The blocks of other kinds that nothing can be compared with, by their first words.
-const NOT_CHECKED: &[(&str, &str)] = &[
-    ("text", "Zeek: nodes, agents, clusters"),
-    ("text", "Zeek agent  <--"),
-    ("zeek", "redef Broker::ssl_cafile"),
-    ("text", "bin/zeek-bridge"),
+/// The pages by their path in the repository.
+const PAGES: &[(&str, &str)] = &[
+    ("README.md", include_str!("../../README.md")),
+    ("src/guide/benchmarks.md", include_str!("../../src/guide/benchmarks.md")),
+    ("src/guide/bridge.md", include_str!("../../src/guide/bridge.md")),
+    ("src/guide/debugging.md", include_str!("../../src/guide/debugging.md")),
+    ("src/guide/library.md", include_str!("../../src/guide/library.md")),
+    ("src/guide/nodes.md", include_str!("../../src/guide/nodes.md")),
+    ("src/guide/service.md", include_str!("../../src/guide/service.md")),
+    ("src/guide/tls.md", include_str!("../../src/guide/tls.md")),
 ];
 
-fn of_kind(kind: &str) -> Vec<Block> {
-    blocks(README).into_iter().filter(|block| block.kind == kind).collect()
+/// The sessions that cannot be run here, by their first command, with the reason.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("cargo install --path . --features openssl", "it installs the program"),
+    ("zeek examples/zeek/ping.zeek &", "it needs a Zeek, and OpenSSL"),
+];
+
+/// The other blocks whose content is not checked, by the page and their first words.
+const NOT_CHECKED: &[(&str, &str)] = &[
+    ("README.md", "Zeek agents, managers, scripts"),
+    ("src/guide/bridge.md", "Zeek agent  <--"),
+    ("src/guide/library.md", "bin/zeek-bridge"),
+    ("src/guide/tls.md", "redef Broker::ssl_cafile"),
+];
+
+/// The blocks of one kind, in the order of [`PAGES`].
+fn of_kind(kind: &str) -> Vec<(&'static str, Block)> {
+    let all = PAGES.iter().flat_map(|(page, text)| blocks(text).into_iter().map(|block| (*page, block)));
+    all.filter(|(_, block)| block.kind == kind).collect()
+}
+
+#[test]
+fn all_guides_are_checked() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide");
+    let mut files: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("src/guide/{name}"))
+        .collect();
+    files.sort();
+    let listed: Vec<&str> = PAGES.iter().map(|(page, _)| *page).filter(|page| *page != "README.md").collect();
+    assert_eq!(files, listed);
+}
+
+#[test]
+fn links_between_pages_lead_to_files() {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut links = 0;
+    for (page, text) in PAGES {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.starts_with("http") || target.starts_with('#') {
+                continue;
+            }
+            let path = repository.join(page).parent().unwrap().join(target.split('#').next().unwrap());
+            assert!(path.exists(), "{page}: there is no {target}");
+            links += 1;
+        }
+    }
+    assert!(links > 10, "{links}");
 }
 
 #[test]
 fn each_session_prints_what_it_shows() {
     let (mut not_run, mut wrong) = (Vec::new(), Vec::new());
-    for block in of_kind("console") {
+    for (page, block) in of_kind("console") {
         let steps = block.steps();
         let first = steps[0].command.as_str();
         if let Some((_, why)) = NOT_RUN.iter().find(|(command, _)| *command == first) {
-            println!("SKIPPED: README.md, line {}: {why}", block.line);
+            println!("SKIPPED: {page}, line {}: {why}", block.line);
             not_run.push(first.to_owned());
-        } else if block.text.contains(".py") && !there_is_python() {
-            println!("SKIPPED: README.md, line {}: there is no python3 of 3.10 or later here", block.line);
-        } else if let Err(fault) = run(&block) {
+        } else if block.text.contains(".py") && !has_python() {
+            println!("SKIPPED: {page}, line {}: python3 3.10 or later is not installed", block.line);
+        } else if let Err(fault) = run(page, &block) {
             wrong.push(fault);
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     let listed: Vec<&str> = NOT_RUN.iter().map(|(command, _)| *command).collect();
-    assert_eq!(not_run, listed, "of what is not run, all and only that is to be listed");
+    assert_eq!(not_run, listed, "exactly the sessions that are not run must be listed");
 }
 
-fn there_is_python() -> bool {
-    let try_it = ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"];
-    Command::new("python3").args(try_it).status().is_ok_and(|status| status.success())
+fn has_python() -> bool {
+    let version = ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"];
+    Command::new("python3").args(version).status().is_ok_and(|status| status.success())
 }
 
-/// Runs a session; what is wrong with it is an error.
-fn run(block: &Block) -> Result<(), String> {
+/// Runs a session. Returns the difference if it prints anything else than shown.
+fn run(page: &str, block: &Block) -> Result<(), String> {
     let mut session = Session::start(furnish);
     for step in block.steps() {
-        let at = format!("README.md, line {}: `{}`", block.line + step.line, step.command);
+        let at = format!("{page}, line {}: `{}`", block.line + step.line, step.command);
         let (printed, code) =
             session.run(&step.command, &step.output).map_err(|fault| format!("{at} {fault}"))?;
         let compared = |lines: &[String]| {
@@ -90,7 +135,7 @@ fn run(block: &Block) -> Result<(), String> {
         let (shown, lines) = (compared(&step.output), compared(&printed));
         if !rules::fits(&shown, &lines) {
             return Err(format!(
-                "{at} prints\n{}\nwhich is, compared,\n{}\nand not\n{}",
+                "{at} prints\n{}\nwhich is compared as\n{}\nexpected\n{}",
                 printed.join("\n"),
                 lines.join("\n"),
                 shown.join("\n")
@@ -102,19 +147,19 @@ fn run(block: &Block) -> Result<(), String> {
     }
     match session.end().as_slice() {
         [] => Ok(()),
-        more => Err(format!("README.md, line {}: more is printed than shown: {more:?}", block.line)),
+        more => Err(format!("{page}, line {}: more is printed than shown: {more:?}", block.line)),
     }
 }
 
-/// What stands in the folder where the sessions take place: what the page shows or names.
+/// Fills the working directory of a session with the files that the pages use.
 fn furnish(folder: &Path, address: &str) {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::os::unix::fs::symlink(repository.join("fixtures"), folder.join("fixtures")).unwrap();
     for name in ["node.sh", "node.py"] {
         fs::copy(repository.join("tests/programs").join(name), folder.join(name)).unwrap();
     }
-    // The first configuration, which is said to be a whole one; its metrics are not to be in the way of others.
-    let config = &of_kind("toml")[0].text;
+    // The first configuration of the bridge guide, which is complete.
+    let config = &of_kind("toml")[0].1.text;
     let config = format!("{config}\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
     fs::write(folder.join("bridge.toml"), session::at(&config, address)).unwrap();
     let authority = ephemeral_authority().unwrap();
@@ -130,9 +175,9 @@ fn furnish(folder: &Path, address: &str) {
 }
 
 #[test]
-fn each_configuration_is_one() {
-    // The rules and the settings of the daemon go with the first one's links.
-    let all = of_kind("toml");
+fn each_configuration_is_valid() {
+    // The rules and the settings of the service are added to the links of the first one.
+    let all: Vec<Block> = of_kind("toml").into_iter().map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();
     furnish(folder.path(), "127.0.0.1");
     for parts in [vec![0], vec![0, 1], vec![0, 2], vec![0, 1, 2]] {
@@ -140,7 +185,7 @@ fn each_configuration_is_one() {
         let path = folder.path().join("part.toml");
         fs::write(&path, text).unwrap();
         let end = Program::with([Path::new("check"), &path]).end();
-        // Where it would listen may be taken, and its folder need not be there on this machine.
+        // Warnings are expected: an address may be in use, and the status directory need not exist on this machine.
         let faults: Vec<&str> = end.stderr.lines().filter(|line| !line.contains("warning: ")).collect();
         assert_eq!((end.code, faults), (Some(0), vec![]), "{parts:?}");
     }
@@ -148,16 +193,16 @@ fn each_configuration_is_one() {
 }
 
 #[test]
-fn programs_are_those_that_are_tested_elsewhere() {
+fn programs_are_the_tested_ones() {
     for (kind, name) in [("sh", "tests/programs/node.sh"), ("python", "tests/programs/node.py")] {
         let program = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
         let shown = of_kind(kind);
         assert!(!shown.is_empty());
-        for block in shown {
-            assert!(program.contains(&block.text), "README.md, line {}: not in {name}", block.line);
+        for (page, block) in shown {
+            assert!(program.contains(&block.text), "{page}, line {}: not in {name}", block.line);
         }
     }
-    // The first example of the crate's documentation, which is run as a test of it, without the lines that are hidden there.
+    // The first example of the crate's documentation, which is a doc test, without its hidden lines.
     let library = include_str!("../../src/lib.rs");
     let example =
         library.split_once("doc = \"```ignore\")]\n").unwrap().1.split_once("//! ```\n").unwrap().0.lines();
@@ -165,17 +210,25 @@ fn programs_are_those_that_are_tested_elsewhere() {
     let example: Vec<&str> = example.filter(|line| !line.trim_start().starts_with("# ")).collect();
     let shown = of_kind("rust,ignore");
     assert_eq!(shown.len(), 1);
-    assert_eq!(shown[0].text.lines().collect::<Vec<_>>(), example);
+    assert_eq!(shown[0].1.text.lines().collect::<Vec<_>>(), example);
 }
 
 #[test]
-fn nothing_else_stands_there_unseen() {
+fn all_other_blocks_are_listed() {
     let checked = ["console", "toml", "sh", "python", "rust,ignore"];
-    let unseen: Vec<Block> =
-        blocks(README).into_iter().filter(|block| !checked.contains(&block.kind.as_str())).collect();
-    let unseen: Vec<(&str, &str)> = unseen.iter().map(|block| (&*block.kind, block.text.trim())).collect();
-    assert_eq!(unseen.len(), NOT_CHECKED.len(), "{unseen:?}");
-    for ((kind, text), (listed, first)) in unseen.iter().zip(NOT_CHECKED) {
-        assert!(kind == listed && text.starts_with(first), "{kind}: {text}");
+    let ping = include_str!("../../examples/zeek/ping.zeek");
+    let mut listed = NOT_CHECKED.iter();
+    for (page, text) in PAGES {
+        for block in blocks(text) {
+            if checked.contains(&block.kind.as_str()) || (block.kind == "zeek" && ping.contains(&block.text))
+            {
+                continue;
+            }
+            let (on, first) =
+                listed.next().unwrap_or_else(|| panic!("{page}, line {}: not listed", block.line));
+            let as_listed = page == on && block.text.trim().starts_with(first);
+            assert!(as_listed, "{page}, line {}: {}", block.line, block.text);
+        }
     }
+    assert_eq!(listed.next(), None);
 }

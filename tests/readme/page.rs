@@ -1,19 +1,19 @@
-//! What stands in the page.
+//! The fenced blocks of a page.
 
 /// A fenced block.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// The line of the page behind which it begins.
+    /// The line number of its opening fence.
     pub(crate) line: usize,
-    /// What stands behind the fence.
+    /// The text after the opening fence.
     pub(crate) kind: String,
     pub(crate) text: String,
 }
 
-/// A command, and what is shown below it.
+/// A command and the output shown below it.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// Counted from the block's first.
+    /// The line number in the block, from 1.
     pub(crate) line: usize,
     pub(crate) command: String,
     pub(crate) output: Vec<String>,
@@ -26,7 +26,7 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
         match line.strip_prefix("```") {
             Some("") if open => open = false,
             Some(kind) => {
-                assert!(!open, "line {number}: a block in a block");
+                assert!(!open, "line {number}: nested block");
                 open = true;
                 blocks.push(Block { line: number, kind: kind.to_owned(), text: String::new() });
             }
@@ -38,7 +38,7 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
             None => {}
         }
     }
-    assert!(!open, "a block does not end");
+    assert!(!open, "the last block is not closed");
     blocks
 }
 
@@ -63,7 +63,7 @@ impl Block {
 }
 
 #[test]
-fn a_session_is_taken_apart() {
+fn sessions_are_split_into_steps() {
     let page = "a\n```console\n$ one |\n  two\nout\nmore\n$ three\n```\n```toml\n[a]\n```\n";
     let blocks = blocks(page);
     assert_eq!((blocks.len(), blocks[1].kind.as_str(), blocks[1].text.as_str()), (2, "toml", "[a]\n"));

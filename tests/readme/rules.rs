@@ -1,46 +1,46 @@
-//! What may differ between the page and a run of it.
+//! The parts of the output that may differ between a page and a run.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// What is never the same twice, and what it is compared as.
+/// Patterns of output that differs from run to run, and the text they are compared as.
 static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules = [
-        // The time at which a line was logged, which the page leaves out.
+        // The time of a log line, which the pages leave out.
         (r"^\d{4}-\d\d-\d\dT[\d:.]+Z +", ""),
-        // When something came, and the first digits of the endpoint id from which.
+        // The time of an event, and the first digits of the sender's id.
         (r"^\d\d:\d\d:\d\d\.\d{3}Z +[0-9a-f]{8} ", "CLOCK ID "),
-        // Endpoint ids, and ids of requests.
+        // Endpoint ids and request ids.
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
-        // Certificates that are made for the day.
+        // Fingerprints of the certificates that the tests make.
         (r"\bsha256:[0-9a-f]{64}\b", "sha256:FINGERPRINT"),
-        // Pseudonyms of a recording's texts.
+        // Pseudonyms of redacted strings.
         (r"\bs-[0-9a-f]{16}\b", "s-PSEUDONYM"),
         // Names of recordings.
         (r"\b\d{8}T\d{6}Z\b", "TIME"),
-        // Sessions have loopback addresses of their own; and 0.0.0.0 is not listened on here.
+        // Each session has its own loopback address, which also replaces 0.0.0.0.
         (r"\b127(\.\d+){3}\b|\b0\.0\.0\.0\b", "127.0.0.1"),
-        // Where a peer connects from.
+        // Ports of connecting peers.
         (r"\b127\.0\.0\.1:\d{5}\b", "127.0.0.1:PORT"),
-        // How long something took.
+        // Durations.
         (r"\b\d+(\.\d+)? ?(ns|µs|ms|s)\b", "DURATION"),
-        // How much was recorded: one handshake has a frame more than another, by whose id is smaller.
+        // Recorded frames and bytes: the order of the endpoint ids decides whether a handshake has one more frame.
         (r#""(frames|connector|listener)":\d+"#, "\"$1\":N"),
-        // How wide the columns of a table are.
+        // The width of table columns.
         (r" {2,}", " "),
     ];
     rules.map(|(from, to)| (Regex::new(from).unwrap(), to)).into()
 });
 
-/// A line as it is compared.
+/// Replaces the parts of a line that may differ.
 pub(crate) fn comparable(line: &str) -> String {
     let replaced =
         RULES.iter().fold(line.to_owned(), |line, (from, to)| from.replace_all(&line, *to).into_owned());
     replaced.trim_end().to_owned()
 }
 
-/// Whether lines are those that are shown, where `...` may be any.
+/// Returns whether the lines are those shown, where `...` matches any lines.
 pub(crate) fn fits(shown: &[String], lines: &[String]) -> bool {
     match shown.split_first() {
         None => lines.is_empty(),
@@ -50,7 +50,7 @@ pub(crate) fn fits(shown: &[String], lines: &[String]) -> bool {
 }
 
 #[test]
-fn what_differs_by_nature_is_the_same_and_nothing_else() {
+fn only_variable_parts_are_ignored() {
     let same = |one: &str, other: &str| comparable(one) == comparable(other);
     assert!(same(
         "INFO hello peer=30214fc6-0215-4eca-affa-06ece26be2e4 at 127.0.0.1:12345",
@@ -66,7 +66,7 @@ fn what_differs_by_nature_is_the_same_and_nothing_else() {
 }
 
 #[test]
-fn three_dots_are_any_lines() {
+fn three_dots_match_any_lines() {
     let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     assert!(fits(&lines("a ... d"), &lines("a b c d")) && fits(&lines("a ... d"), &lines("a d")));
     assert!(!fits(&lines("a ... d"), &lines("a b c")) && !fits(&lines("a"), &lines("a b")));

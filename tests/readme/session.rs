@@ -1,4 +1,4 @@
-//! A bash that is given one command after the other.
+//! A bash that runs one command after the other.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::rules;
 
-/// Only there so that a fault does not make the tests hang.
+/// Limits the wait for output, so that a failure does not hang the tests.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Stands behind what a command has printed, with its exit code.
+/// Printed after the output of each command, with its exit code.
 const MARK: &str = "that was all, with code ";
 
 pub(crate) struct Session {
@@ -21,18 +21,18 @@ pub(crate) struct Session {
     stdin: ChildStdin,
     printed: Receiver<String>,
     home: tempfile::TempDir,
-    /// Whether something was started that goes on.
+    /// Whether a command was started in the background.
     pub(crate) in_background: bool,
     address: String,
 }
 
-/// A page's words with its loopback address replaced, so that nobody's ports are in the way.
+/// Replaces the addresses of the page with the session's own loopback address, so that sessions do not share ports.
 pub(crate) fn at(text: &str, address: &str) -> String {
     text.replace("127.0.0.1", address).replace("0.0.0.0", address)
 }
 
 impl Session {
-    /// In a home of its own, with what is put into a folder in it, and for a loopback address of its own.
+    /// Starts a session with its own home directory, filled by `furnish`, and its own loopback address.
     pub(crate) fn start(furnish: impl Fn(&Path, &str)) -> Self {
         static SESSIONS: AtomicU16 = AtomicU16::new(1);
         let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -58,7 +58,7 @@ impl Session {
         }
         bash.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone().unwrap()).stderr(writer);
         let mut child = bash.spawn().unwrap();
-        // It holds the pipe open, too.
+        // It holds the pipe open as well.
         drop(bash);
         let (sender, printed) = channel();
         std::thread::spawn(move || {
@@ -72,18 +72,19 @@ impl Session {
         Session { bash: child, stdin, printed, home, in_background: false, address }
     }
 
-    /// A line as it is compared, with this session's folders where the page has those of somebody.
+    /// Replaces the parts of a line that may differ, including the directories of this session.
     pub(crate) fn comparable(&self, line: &str) -> String {
         let home = self.home.path().to_str().unwrap();
         let line = line.replace(&format!("{home}/run/"), "/run/user/1000/").replace(home, "/home/me");
         rules::comparable(&line)
     }
 
-    /// Runs a command. Gives what is printed until it has ended, and as much as is shown has come; and its exit code.
+    /// Runs a command. Returns its output and exit code after it has ended and, in the background, as many lines as shown have
+    /// arrived.
     pub(crate) fn run(&mut self, command: &str, shown: &[String]) -> Result<(Vec<String>, i32), String> {
         self.in_background |= command.ends_with('&');
         let any = shown.iter().any(|line| line == "...");
-        assert!(!(any && self.in_background), "what comes in any order cannot be left out: {command}");
+        assert!(!(any && self.in_background), "`...` cannot be used for output in any order: {command}");
         let command = at(command, &self.address);
         writeln!(self.stdin, "{{ {command}\n}} </dev/null; echo '{MARK}'$?").unwrap();
         let (mut lines, mut code) = (Vec::new(), None);
@@ -99,7 +100,7 @@ impl Session {
         Ok((lines, code.unwrap()))
     }
 
-    /// Ends what still runs. Gives what was printed before, and not taken.
+    /// Ends all background commands. Returns the output that was not consumed.
     pub(crate) fn end(mut self) -> Vec<String> {
         writeln!(self.stdin, "echo '{MARK}'; kill $(jobs -p) 2>/dev/null; wait; exit").unwrap();
         let mut lines = Vec::new();
@@ -110,18 +111,18 @@ impl Session {
                 Err(error) => panic!("the shell is gone: {error}; {lines:?}"),
             }
         }
-        // Its output ends with all that it had started.
+        // The pipe is closed when all background commands have ended.
         while self.printed.recv_timeout(LIMIT).is_ok() {}
         assert!(self.bash.wait().unwrap().success());
         lines
     }
 }
 
-/// A test that failed leaves nothing running.
+/// Kills the session's processes if a test fails.
 impl Drop for Session {
     fn drop(&mut self) {
         if matches!(self.bash.try_wait(), Ok(None)) {
-            // With all that it has started.
+            // The process group includes the background commands.
             let group = format!("-{}", self.bash.id());
             let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).status();
             let _ = self.bash.wait();

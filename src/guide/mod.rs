@@ -1,0 +1,22 @@
+//! Guides, also readable as files in `src/guide` of the repository. Their console sessions are run by the tests.
+
+#[doc = include_str!("nodes.md")]
+pub mod nodes {}
+
+#[doc = include_str!("bridge.md")]
+pub mod bridge {}
+
+#[doc = include_str!("tls.md")]
+pub mod tls {}
+
+#[doc = include_str!("service.md")]
+pub mod service {}
+
+#[doc = include_str!("debugging.md")]
+pub mod debugging {}
+
+#[doc = include_str!("library.md")]
+pub mod library {}
+
+#[doc = include_str!("benchmarks.md")]
+pub mod benchmarks {}
