@@ -157,7 +157,7 @@ fn a_stream_that_breaks_off_says_where() {
     assert_eq!((cut.code, cut.stdout.len()), (Some(1), frames.len()));
     let error = cut.json().pop().unwrap();
     assert_eq!((&error["index"], &error["offset"]), (&json!(frames.len() - 1), &json!(last.offset)));
-    assert!(error["error"].as_str().unwrap().contains("ends inside of a frame"), "{error}");
+    assert!(error["error"].as_str().unwrap().contains("ends inside a frame"), "{error}");
     cut.has_said(&[&format!("at byte {}", last.offset)]);
 
     let garbled = Program::run("decode --stream -", [whole, &b"\x16\x03\x01\x02\x00"[..]].concat());

@@ -164,7 +164,7 @@ fn what_was_published_reaches_a_fresh_tap_and_what_is_published_otherwise_is_fou
     publish(&address, &["b", "a", "c"]);
     let end = listener.end();
     assert_eq!(end.code, Some(1), "{end:?}");
-    assert!(end.stdout[0].contains("/t, a, behind frame") && end.stdout.len() == 2, "{end:?}");
+    assert!(end.stdout[0].contains("/t, a, after frame") && end.stdout.len() == 2, "{end:?}");
     let (listener, address) = listen("");
     publish(&address, &["a", "b", "c", "d"]);
     let end = listener.end();
@@ -173,7 +173,7 @@ fn what_was_published_reaches_a_fresh_tap_and_what_is_published_otherwise_is_fou
     let (listener, address) = listen("--timeout 1");
     publish(&address, &["a", "b"]);
     let end = listener.end();
-    assert!(end.stdout[0].ends_with("and did not come") && end.stdout[0].contains("/t, c: "), "{end:?}");
+    assert!(end.stdout[0].ends_with(", not received") && end.stdout[0].contains("/t, c: "), "{end:?}");
     assert!(matches!(end.code, Some(1 | 5)), "{end:?}");
 }
 
@@ -305,9 +305,9 @@ fn wrong_inputs_are_named() {
     let plain = fixture("plain-peering");
     run(&plain, "").fails(2, &["--connect", "--listen"]);
     run(&plain, "--as listener --connect 127.0.0.1:1")
-        .fails(2, &["--as listener does not go with --connect"]);
+        .fails(2, &["--as listener cannot be used with --connect"]);
     run(&plain, "--as connector --listen 127.0.0.1:0")
-        .fails(2, &["--as connector does not go with --listen"]);
+        .fails(2, &["--as connector cannot be used with --listen"]);
     run(&plain, "--as nobody --connect 127.0.0.1:1").fails(2, &["nobody", "listener"]);
     run(&plain, "--connect 127.0.0.1:1 --timeout 0").fails(2, &["--timeout"]);
     replay(&plain, "--connect 127.0.0.1:1").end().fails(2, &["--tls off"]);
@@ -317,9 +317,9 @@ fn wrong_inputs_are_named() {
     let address = bound.local_addr().unwrap().to_string();
     run(&plain, &format!("--connect {address}")).fails(3, &["cannot connect to", &address]);
     run(&plain, "--listen 192.0.2.1:1").fails(3, &["cannot listen on"]);
-    run(&plain, "--listen 127.0.0.1:0 --timeout 0.5").fails(5, &["nobody connected", "--timeout"]);
+    run(&plain, "--listen 127.0.0.1:0 --timeout 0.5").fails(5, &["no connection within", "--timeout"]);
     run(&fixture(""), "--connect 127.0.0.1:1")
-        .fails(1, &["is no recording itself, and holds ", "name one, such as"]);
+        .fails(1, &["is not a recording but contains ", "name one of them, such as"]);
     for folder in [Path::new("/nowhere"), &fixture("captures"), &fixture("captures/http.pcap")] {
         run(folder, "--connect 127.0.0.1:1").fails(1, &["is no recording", "zeek-bridge record"]);
     }
@@ -337,7 +337,7 @@ fn wrong_inputs_are_named() {
     for file in ["connector.bin", "listener.bin", "frames.jsonl"] {
         fs::write(copy.path().join(file), "").unwrap();
     }
-    run(copy.path(), "--connect 127.0.0.1:1").fails(1, &["holds no frame"]);
+    run(copy.path(), "--connect 127.0.0.1:1").fails(1, &["contains no frames"]);
 }
 
 #[test]

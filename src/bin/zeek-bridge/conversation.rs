@@ -1,4 +1,4 @@
-//! The two sides of one connection, from bytes to frames and to the lines of `fixtures/*/frames.jsonl`.
+//! The two sides of a connection: splits the bytes into frames and writes the lines of `fixtures/*/frames.jsonl`.
 
 use bytes::{Buf, Bytes, BytesMut};
 use clap::ValueEnum;
@@ -8,22 +8,22 @@ use zeek_bridge::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD, Limits, 
 use crate::output::Object;
 use crate::resync::{Next, next_frame};
 
-/// What every frame is held to. A side keeps no more than one frame of this size, and what it was given last.
+/// The limits of every frame. The memory of a side is bounded by one frame of this size and the last input.
 const LIMITS: &Limits = &Limits::DEFAULT;
 
 /// One of the two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum Side {
-    /// Who opened the connection.
+    /// The side that opened the connection.
     Connector,
-    /// Who took it.
+    /// The side that accepted it.
     Listener,
 }
 
 impl Side {
     pub(crate) const BOTH: [Side; 2] = [Side::Connector, Side::Listener];
 
-    /// The end that it talks to.
+    /// Returns the other end.
     pub(crate) const fn other(self) -> Self {
         match self {
             Side::Connector => Side::Listener,
@@ -31,7 +31,7 @@ impl Side {
         }
     }
 
-    /// As fixtures call it.
+    /// Returns the name used in fixtures.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Side::Connector => "connector",
@@ -40,28 +40,28 @@ impl Side {
     }
 }
 
-/// What a frame says.
+/// The decoded content of a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Content {
     Handshake(Handshake),
-    /// Its payload is known to be what its type says.
+    /// An envelope whose payload is valid for its type.
     Envelope(Envelope),
 }
 
-/// One frame of one side.
+/// A frame of one side.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    /// Where its length field stands in what the side sent.
+    /// The offset of the length field in the bytes of this side.
     pub(crate) offset: u64,
-    /// Whether the side had sent its last handshake message before.
+    /// Whether the side had sent its last handshake message before this frame.
     pub(crate) peered: bool,
-    /// Its bytes behind the length field.
+    /// The body of the frame, after the length field.
     pub(crate) body: Bytes,
     pub(crate) content: Result<Content, DecodeError>,
 }
 
 impl Frame {
-    /// Reads the bytes behind a length field.
+    /// Decodes the body of a frame.
     pub(crate) fn read(offset: u64, peered: bool, body: Bytes) -> Self {
         let content = if peered {
             Envelope::decode(&body).and_then(|envelope| {
@@ -74,12 +74,12 @@ impl Frame {
         Frame { offset, peered, body, content }
     }
 
-    /// The bytes it took on the wire, its length field included.
+    /// Returns the size of the frame in bytes, including the length field.
     pub(crate) fn length(&self) -> u64 {
         long(self.body.len().saturating_add(LENGTH_FIELD))
     }
 
-    /// Adds offset, length and phase, and what it says: `message`, `envelope`, or `error`.
+    /// Adds the offset, length, phase and content (`message`, `envelope` or `error`).
     pub(crate) fn tell(&self, head: Object) -> Object {
         let object = head
             .with("offset", self.offset)
@@ -90,7 +90,7 @@ impl Frame {
             Ok(Content::Handshake(message)) => {
                 return object.with_text("message", &message.to_json().to_string());
             }
-            // To memory, which does not fail.
+            // Cannot fail: it writes to memory.
             Ok(Content::Envelope(envelope)) => envelope.write_json(LIMITS, &mut text).map(drop),
             Err(error) => Err(error.clone()),
         };
@@ -101,79 +101,79 @@ impl Frame {
     }
 }
 
-/// Why a side cannot be read from here on.
+/// Why a side cannot be read further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
-    /// Where in what the side sent.
+    /// The offset in the bytes of this side.
     pub(crate) offset: u64,
     pub(crate) error: String,
 }
 
 impl Broken {
-    /// Adds offset and error.
+    /// Adds the offset and the error.
     pub(crate) fn tell(&self, head: Object) -> Object {
         head.with("offset", self.offset).with("error", self.error.as_str())
     }
 }
 
-/// What one side sends, frame by frame.
+/// The frames of one side.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     buffer: BytesMut,
-    /// Where in the stream the buffer begins.
+    /// The offset of the buffer in the stream.
     offset: u64,
     /// Whether this side has sent its last handshake message.
     peered: bool,
-    /// Who this side says it is.
+    /// The endpoint id of this side, from its handshake.
     sender: Option<EndpointId>,
     reading: Reading,
 }
 
-/// What is at the beginning of a side's buffer.
+/// The content at the start of a side's buffer.
 #[derive(Debug, Default)]
 enum Reading {
     /// A frame.
     #[default]
     Frames,
-    /// Something behind which a frame will be.
+    /// Bytes to skip before the next frame.
     Search { tries: u32 },
-    /// Nothing that can be read, for ever.
+    /// Nothing that can be read; also not later.
     Nothing,
 }
 
-/// How many times bytes may look like a frame and be none, in the search for one.
+/// Maximum number of candidates in the search for the next frame.
 const MAX_TRIES: u32 = 256;
 
 impl Frames {
-    /// A side whose beginning was not seen.
+    /// Returns a side whose beginning is missing.
     pub(crate) fn from_the_middle() -> Self {
         Frames { reading: Reading::Search { tries: 0 }, ..Frames::default() }
     }
 
-    /// A side that has sent its last handshake message before.
+    /// Returns a side that has sent its last handshake message before.
     pub(crate) fn continued() -> Self {
         Frames { peered: true, ..Frames::default() }
     }
 
-    /// Whether envelopes are read, and nothing was in the way of it.
+    /// Returns whether the handshake is done and the stream is in sync.
     fn is_sound(&self) -> bool {
         self.peered && matches!(self.reading, Reading::Frames)
     }
 
-    /// Where further bytes go, at the end.
+    /// Returns the offset at which further bytes are appended.
     pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
-    /// Bytes that wait for others.
+    /// Returns the number of bytes of an incomplete frame.
     pub(crate) fn waiting(&self) -> usize {
         self.buffer.len()
     }
 
-    /// The next frame; `None` if it is not all there yet.
+    /// Returns the next frame, or `None` if it is incomplete.
     ///
     /// # Errors
-    /// Once, when no frame begins where one should. What comes behind is thrown away.
+    /// Fails once, if there is no frame where one should begin. All further input is discarded.
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, Broken> {
         if let Reading::Search { .. } = self.reading {
             self.search()?;
@@ -189,17 +189,17 @@ impl Frames {
         match cut_frame(&mut self.buffer, LIMITS.max_frame) {
             Ok(None) => {
                 if self.buffer.is_empty() {
-                    // The memory of a large frame is not kept: there may be many sides.
+                    // Free the memory of a large frame: there may be many sides.
                     self.buffer = BytesMut::new();
                 }
                 Ok(None)
             }
             Ok(Some(body)) => Ok(Some(self.read(body))),
-            Err(error) => Err(self.give_up(format!("{error}; nothing behind it can be read"))),
+            Err(error) => Err(self.give_up(format!("{error}; the rest of this side cannot be read"))),
         }
     }
 
-    /// Takes that so many bytes are missing behind what came so far. The next frame is then searched for.
+    /// Records that `count` bytes are missing after the input so far, and searches for the next frame.
     pub(crate) fn lose(&mut self, count: u64, why: &str) -> Option<Broken> {
         let at = self.offset.saturating_add(long(self.buffer.len()));
         let known = matches!(self.reading, Reading::Frames);
@@ -210,18 +210,16 @@ impl Frames {
         self.buffer.clear();
         known.then(|| Broken {
             offset: at,
-            error: format!(
-                "{count} bytes are missing: {why}; what follows is read from the next whole frame on"
-            ),
+            error: format!("{count} bytes are missing: {why}; reading continues at the next complete frame"),
         })
     }
 
-    /// What is wrong with it if nothing more comes.
+    /// Returns the error of an incomplete frame at the end of the input.
     pub(crate) fn end(&self) -> Option<Broken> {
         let inside = matches!(self.reading, Reading::Frames) && !self.buffer.is_empty();
         inside.then(|| Broken {
             offset: self.offset,
-            error: format!("the stream ends inside of a frame, {} bytes into it", self.buffer.len()),
+            error: format!("the stream ends inside a frame, after {} bytes of it", self.buffer.len()),
         })
     }
 
@@ -233,7 +231,7 @@ impl Frames {
                 Handshake::Hello { sender, .. } | Handshake::VersionSelect { sender, .. } => {
                     self.sender = Some(*sender);
                 }
-                // The originator's last word, and the responder's.
+                // The last handshake messages of the originator and of the responder.
                 Handshake::OriginatorAck | Handshake::ResponderSynAck(_) => self.peered = true,
                 _ => {}
             }
@@ -245,7 +243,9 @@ impl Frames {
         let Reading::Search { tries } = &mut self.reading else { return Ok(()) };
         let next = next_frame(&self.buffer, self.sender, LIMITS, tries);
         if *tries > MAX_TRIES {
-            return Err(self.give_up("no frame is found any more; nothing behind it can be read".into()));
+            return Err(
+                self.give_up("no further frame was found; the rest of this side cannot be read".into())
+            );
         }
         let (Next::Frame { at, .. } | Next::Maybe { at }) = next;
         self.offset = self.offset.saturating_add(long(at));
@@ -267,7 +267,7 @@ fn long(length: usize) -> u64 {
     length.try_into().unwrap_or(u64::MAX)
 }
 
-/// What both sides of one connection send.
+/// The two sides of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Conversation {
     connector: Frames,
@@ -275,19 +275,19 @@ pub(crate) struct Conversation {
     index: u64,
 }
 
-/// One line of what was said.
+/// A line of the recording.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Its place in the order in which the frames of both sides were complete.
+    /// The index of the frame among those of both sides, in the order of completion.
     pub(crate) index: u64,
     pub(crate) from: Side,
-    /// Microseconds since the connection began.
+    /// The time since the start of the connection, in microseconds.
     pub(crate) t_us: u64,
     pub(crate) said: Result<Frame, Broken>,
 }
 
 impl Line {
-    /// Adds everything: `index`, `from`, `t_us`, and what [`Frame::tell`] or [`Broken::tell`] adds.
+    /// Adds all fields: `index`, `from`, `t_us`, and those of [`Frame::tell`] or [`Broken::tell`].
     pub(crate) fn tell(&self, head: Object) -> Object {
         let head = head.with("index", self.index).with("from", self.from.name()).with("t_us", self.t_us);
         match &self.said {
@@ -298,24 +298,24 @@ impl Line {
 }
 
 impl Conversation {
-    /// One whose beginning was not seen.
+    /// Returns a connection whose beginning is missing.
     pub(crate) fn from_the_middle() -> Self {
         let [connector, listener] = Side::BOTH.map(|_| Frames::from_the_middle());
         Conversation { connector, listener, index: 0 }
     }
 
-    /// The later part of one that was cut between frames, behind the handshake.
+    /// Returns the later part of a connection that was split between frames after the handshake.
     pub(crate) fn continued() -> Self {
         let [connector, listener] = Side::BOTH.map(|_| Frames::continued());
         Conversation { connector, listener, index: 0 }
     }
 
-    /// Whether it can be cut here: what follows then makes sense without what was before.
+    /// Returns whether the connection can be split here, so that the rest can be read on its own.
     pub(crate) fn can_be_cut(&self) -> bool {
         self.connector.is_sound() && self.listener.is_sound()
     }
 
-    /// What a side sent that is not a whole frame yet.
+    /// Returns the bytes of the incomplete frame of a side.
     pub(crate) fn begun(&self, side: Side) -> &[u8] {
         match side {
             Side::Connector => &self.connector.buffer,
@@ -323,20 +323,20 @@ impl Conversation {
         }
     }
 
-    /// Bytes that wait for others.
+    /// Returns the number of bytes of an incomplete frame.
     pub(crate) fn waiting(&self) -> usize {
         self.connector.waiting().saturating_add(self.listener.waiting())
     }
 
-    /// Takes that so many bytes of a side are missing. Gives a line about it unless the side was in search of a frame
-    /// already, or cannot be read any more.
+    /// Records that bytes of a side are missing. Returns a line about it, unless the side is already searching for a frame or
+    /// cannot be read further.
     pub(crate) fn lose(&mut self, from: Side, t_us: u64, count: u64, why: &str) -> Option<Line> {
         let broken = self.side(from).lose(count, why)?;
         Some(self.line(from, t_us, Err(broken)))
     }
 
-    /// Takes what a side sent `t_us` microseconds after the connection began, in the order in which the bytes came.
-    /// Gives what became complete with it, and, once, that the side cannot be read any more.
+    /// Adds input of a side, received `t_us` microseconds after the start of the connection. Returns the frames that are now
+    /// complete and, once, an error if the side cannot be read further.
     pub(crate) fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> impl Iterator<Item = Line> {
         self.side(from).buffer().extend_from_slice(bytes);
         std::iter::from_fn(move || {
@@ -345,7 +345,7 @@ impl Conversation {
         })
     }
 
-    /// Takes that nothing more comes. Gives for each side whose last frame is not whole that it is so.
+    /// Ends the input. Returns an error line for each side whose last frame is incomplete.
     pub(crate) fn end(&mut self, t_us: u64) -> impl Iterator<Item = Line> {
         Side::BOTH.into_iter().filter_map(move |from| {
             let broken = self.side(from).end()?;
@@ -385,7 +385,7 @@ mod tests {
             .collect()
     }
 
-    /// Reals apart, whose digits differ: the reference writes 1.0 as 1.
+    /// Compares JSON, but reals by value: the fixtures write 1.0 as 1.
     fn same(a: &Json, b: &Json) -> bool {
         match (a, b) {
             (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -418,7 +418,7 @@ mod tests {
                 let (start, length) =
                     (number("offset").try_into().unwrap(), usize::try_from(number("length")).unwrap());
                 let bytes = &streams[usize::from(from == Side::Listener)][start..][..length];
-                // In two pieces: nothing is said before the last byte is there.
+                // In two pieces: nothing is returned before the last byte has arrived.
                 assert_eq!(conversation.input(from, 0, &bytes[..length - 1]).count(), 0);
                 let lines: Vec<Line> =
                     conversation.input(from, number("t_us"), &bytes[length - 1..]).collect();
@@ -453,12 +453,12 @@ mod tests {
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!((&lines[0]["message"], &lines[2]["message"]), (&probe, &probe));
         assert_eq!((lines[1]["index"].as_u64(), lines[1]["offset"].as_u64()), (Some(1), Some(9)));
-        assert_eq!(lines[1]["error"], "a frame of length 0; nothing behind it can be read");
+        assert_eq!(lines[1]["error"], "a frame of length 0; the rest of this side cannot be read");
         let ends: Vec<Json> = conversation.end(8).map(|line| json(&line)).collect();
         assert_eq!(
             ends,
             [serde_json::json!({"index": 3, "from": "connector", "t_us": 8, "offset": 9,
-                                "error": "the stream ends inside of a frame, 2 bytes into it"})]
+                                "error": "the stream ends inside a frame, after 2 bytes of it"})]
         );
     }
 }

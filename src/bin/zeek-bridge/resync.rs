@@ -1,34 +1,34 @@
-//! Finding the next frame of a side after a part of it was lost, or when its beginning was not seen.
+//! Finds the next frame of a side after bytes were lost or its beginning is missing.
 //!
-//! A frame shows itself by its header: a handshake message by its magic number, an envelope by its fields and, if the
-//! side has told its endpoint id, by that. It is believed once it is all there and every byte of it makes sense.
+//! A handshake message is recognized by its magic number, an envelope by the fields of its header and, if known, by the
+//! endpoint id of the side. A candidate is accepted once it is complete and decodes without error.
 
 use bytes::Bytes;
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, INITIAL_TTL, LENGTH_FIELD, Limits, MAGIC};
 
-/// An envelope's header without its topic: ids, type, ttl, and the topic's length.
+/// The size of an envelope's header without its topic: ids, type, ttl and topic length.
 const HEADER: usize = 37;
 
-/// How far is looked ahead for a header.
+/// The number of bytes that are searched for a header.
 const LOOK: usize = LENGTH_FIELD + HEADER;
 
-/// A length field, and the magic number that a handshake message has: its tag may follow.
+/// The size of a length field, tag and magic number of a handshake message.
 const SHORTEST: usize = LENGTH_FIELD + MAGIC.len();
 
-/// Where the next frame is.
+/// The position of the next frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// A frame, which is an envelope or else a handshake message, begins there.
+    /// A frame begins there: an envelope, or else a handshake message.
     Frame { at: usize, peered: bool },
-    /// One may begin there, if more comes; none does before.
+    /// A frame may begin there, depending on further input; none begins before.
     Maybe { at: usize },
 }
 
-/// Looks for a frame of an endpoint. `tries` counts what looked like one and was none.
+/// Searches for a frame of an endpoint. `tries` counts candidates that were rejected.
 pub(crate) fn next_frame(bytes: &[u8], sender: Option<EndpointId>, limits: &Limits, tries: &mut u32) -> Next {
     let mut at = 0usize;
-    // The first place where an envelope could begin, if more comes.
+    // The first position at which an incomplete envelope could begin.
     let mut open = None;
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > SHORTEST) {
         if let Some((length, peered)) = header(rest, sender, limits) {
@@ -45,11 +45,11 @@ pub(crate) fn next_frame(bytes: &[u8], sender: Option<EndpointId>, limits: &Limi
     Next::Maybe { at: open.unwrap_or(at) }
 }
 
-/// The length of the frame that seems to begin here, and whether it is an envelope.
+/// Returns the length of the frame that seems to begin here, and whether it is an envelope.
 fn header(rest: &[u8], sender: Option<EndpointId>, limits: &Limits) -> Option<(usize, bool)> {
     let (length, body) = rest.split_first_chunk::<LENGTH_FIELD>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    // The messages that carry the magic number: hello, probe, version_select, drop_conn.
+    // The messages with a magic number: hello, probe, version_select, drop_conn.
     if length <= limits.max_handshake_frame
         && matches!(body, [6..=9, magic @ ..] if magic.starts_with(&MAGIC))
     {
@@ -96,7 +96,7 @@ mod tests {
         let (id, other) = (EndpointId::from_bytes([7; 16]), EndpointId::from_bytes([8; 16]));
         let good = frame(id);
         let mut decoy = good.clone();
-        // Of its vector, a byte is wrong: the header is as good as any.
+        // One byte of the payload is wrong; the header is valid.
         let tag = decoy.len() - 16;
         decoy[tag..].fill(0xff);
         let bytes = [&[9; 50][..], &decoy, &good, &good].concat();
@@ -107,11 +107,11 @@ mod tests {
             Next::Frame { at, peered: true }
         );
         assert_eq!(tries, 1);
-        // Not before it is all there, and not if it is somebody else's.
+        // Not before it is complete, and not with the id of another endpoint.
         let short = &bytes[..at + good.len() - 1];
         assert_eq!(next_frame(short, None, &Limits::DEFAULT, &mut tries), Next::Maybe { at });
         let Next::Maybe { at } = next_frame(&bytes, Some(other), &Limits::DEFAULT, &mut tries) else {
-            panic!("of somebody else")
+            panic!("found a frame of another endpoint")
         };
         assert!(bytes.len() - at < LOOK);
     }

@@ -1,4 +1,4 @@
-//! First link: the captured agent dispatches to a node of this library's.
+//! First part of the demo: the captured agent sends requests to a node of this library.
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +14,7 @@ use super::report::Report;
 use super::{failed, mutual};
 use crate::exit::Failure;
 
-/// Plays back what the agent of the recording sent, to a live node that stands in for the other side.
+/// Plays the frames of the recorded agent to a live node.
 pub(super) async fn run(
     recording: &Recording,
     values: Values,
@@ -25,7 +25,7 @@ pub(super) async fn run(
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?.to_string();
 
-    // What was recorded is addressed to the recorded node's endpoint.
+    // The recorded frames are addressed to the endpoint of the recorded node.
     let config = EndpointConfig { id: Some(recording.node_id), ..EndpointConfig::default() };
     let endpoint = Endpoint::with_config(config).map_err(failed)?;
     let node = Node::start(endpoint.clone(), recording.node.as_str(), values).await;
@@ -38,7 +38,7 @@ pub(super) async fn run(
     played.map(drop)
 }
 
-/// The agent's end of the connection: it knows what comes next, and decides nothing.
+/// The agent's end of the connection. It only follows the recording.
 struct Agent {
     stream: Stream,
     input: BytesMut,
@@ -53,8 +53,7 @@ impl Agent {
         Ok(Agent { stream, input: BytesMut::new(), peered: false })
     }
 
-    /// Sends each frame of the agent's as soon as the live node has said what the captured one had said
-    /// before.
+    /// Sends each frame of the agent when the live node has sent what the captured node had sent before it.
     async fn play(mut self, recording: &Recording, report: &mut Report<'_>) -> Result<(), Failure> {
         let mut asked = None;
         for frame in &recording.frames {
@@ -85,14 +84,14 @@ impl Agent {
         self.stream.flush().await.map_err(failed)
     }
 
-    /// The next frame of the live node's.
+    /// Reads the next frame of the live node.
     async fn hear(&mut self) -> Result<Content, Failure> {
         let frame: Bytes = loop {
             if let Some(frame) = cut_frame(&mut self.input, Limits::DEFAULT.max_frame).map_err(failed)? {
                 break frame;
             }
             if self.stream.read_buf(&mut self.input).await.map_err(failed)? == 0 {
-                return Err(failed("the node closed the connection where the captured one went on"));
+                return Err(failed("the node closed the connection; the captured node did not"));
             }
         };
         let content = Content::read(&frame, self.peered).map_err(failed)?;
@@ -101,7 +100,7 @@ impl Agent {
     }
 }
 
-/// Whether a stand-in says this, too. It has no logs and stores to announce.
+/// Returns whether the live node sends this frame as well. It has no logs and stores to announce.
 fn awaited(content: &Content) -> bool {
     match content {
         Content::Handshake(_) | Content::Event(_, Some(_)) | Content::Pong(_) => true,
@@ -109,7 +108,7 @@ fn awaited(content: &Content) -> bool {
     }
 }
 
-/// Compares what the live node said with what the captured one said in its place.
+/// Compares a frame of the live node with that of the captured node.
 fn compare(
     captured: &Content,
     live: &Content,
@@ -121,7 +120,7 @@ fn compare(
         report.event(node, "agent", event)?;
     }
     let same = match (captured, live) {
-        // What it subscribes to is its own; that the agent can reach it is what counts.
+        // The subscriptions may differ, as long as the agent can reach the node.
         (
             Content::Handshake(Handshake::ResponderSynAck(_)),
             Content::Handshake(Handshake::ResponderSynAck(filter)),
@@ -142,9 +141,5 @@ fn compare(
         }
         _ => false,
     };
-    if same {
-        Ok(())
-    } else {
-        Err(failed(format!("the node said {live:?} where the captured one said {captured:?}")))
-    }
+    if same { Ok(()) } else { Err(failed(format!("the node sent {live:?}, the captured node {captured:?}"))) }
 }

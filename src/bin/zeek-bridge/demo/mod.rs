@@ -1,4 +1,4 @@
-//! `demo`: the main job on recorded input, in one process and without any file.
+//! `demo`: nodes and agents on recorded input, in one process and without files.
 
 mod captured_agent;
 mod recording;
@@ -17,7 +17,7 @@ use crate::signals::Signals;
 use recording::Recording;
 use report::{Report, Verdict};
 
-/// Nothing here waits for a clock; this is only so that a fault cannot make it wait for ever.
+/// Limits the duration of the demo if something fails. Nothing else in it depends on the clock.
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn run() -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let mut print = |object: Object| {
         let Some(open) = &mut output else { return Ok(()) };
         match open.line(&object.into_line()).and_then(|()| open.flush()) {
-            // The verdict counts even when nobody reads the rest.
+            // The result counts even if the reader of stdout has gone.
             Err(Failure::StdoutClosed) => {
                 output = None;
                 Ok(())
@@ -45,14 +45,14 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let all = agreed.saturating_add(disagreed);
     if disagreed > 0 {
         return Err(failed(format!(
-            "{disagreed} of {all} answers are not those of Zeek 8.0.9: look for \"agrees\":false"
+            "{disagreed} of {all} answers are not those of Zeek 8.0.9; see the lines with \"agrees\":false"
         )));
     }
     exit::say(format_args!("all {all} answers are those of Zeek 8.0.9"));
     Ok(())
 }
 
-/// What was captured, and what the stand-ins for the captured nodes know.
+/// The recordings, and the variables of the nodes that replace the captured ones.
 struct Scenario {
     worker: Recording,
     manager: Recording,
@@ -67,8 +67,8 @@ impl Scenario {
         Ok(Scenario { worker, manager, worker_values, manager_values })
     }
 
-    /// Plays it, and says how many answers were compared with what result: one for each dispatch over the
-    /// first link, and one for each dispatch and node over the second.
+    /// Runs both parts. Returns how many answers were compared and how many agree: one for each request in the first part,
+    /// and one for each request and node in the second.
     async fn play(self, print: &mut dyn FnMut(Object) -> Result<(), Failure>) -> Result<Verdict, Failure> {
         let Scenario { worker, manager, worker_values, manager_values } = self;
         let dispatches = worker.dispatches().len();
@@ -92,13 +92,13 @@ impl Scenario {
     }
 }
 
-/// A comparison that was left out is no agreement.
+/// Fails if any comparison was left out.
 fn complete(verdict: Verdict, expected: usize) -> Result<(), Failure> {
     let compared = verdict.agreed.saturating_add(verdict.disagreed);
     if compared == expected && expected > 0 {
         return Ok(());
     }
-    Err(failed(format!("{compared} answers were compared where {expected} were captured")))
+    Err(failed(format!("compared {compared} answers, expected {expected}")))
 }
 
 fn mutual(authority: &EphemeralAuthority, name: &str) -> Result<Tls, Failure> {

@@ -1,4 +1,4 @@
-//! What was captured between the Management agent of Zeek 8.0.9 and one of its nodes.
+//! The capture of the Management agent of Zeek 8.0.9 and one of its nodes.
 
 use bytes::Bytes;
 use serde_json::Value as Json;
@@ -21,48 +21,48 @@ macro_rules! fixture {
     };
 }
 
-/// One captured connection: the agent listened, the node connected.
+/// A captured connection: the agent listened, the node connected.
 pub(super) struct Recording {
     /// The node's name.
     pub(super) node: String,
-    /// The node's endpoint.
+    /// The node's endpoint id.
     pub(super) node_id: EndpointId,
-    /// What both sides sent, in the order in which it came.
+    /// The frames of both sides, in order.
     pub(super) frames: Vec<Frame>,
 }
 
-/// One frame of a recording.
+/// A frame of a recording.
 pub(super) struct Frame {
     pub(super) from_agent: bool,
-    /// All of it, its length included.
+    /// The complete frame, including the length field.
     pub(super) bytes: Bytes,
     pub(super) content: Content,
 }
 
-/// What a frame says, as far as it matters here.
+/// The content of a frame, as far as the demo uses it.
 #[derive(Debug)]
 pub(super) enum Content {
     Handshake(Handshake),
-    /// An event, with what it means in the node API.
+    /// An event of the node API.
     Event(Event, Option<NodeMessage>),
     Pong(Bytes),
     /// Logs, filters, and a ping.
     Other,
 }
 
-/// One dispatch, and what the node of the recording answered to it, if it did.
+/// A request, and the answer of the recorded node, if it answered.
 pub(super) struct Dispatch {
     pub(super) request: DispatchRequest,
     pub(super) answer: Option<ManagementResult>,
 }
 
 impl Recording {
-    /// A worker's connection, the whole of what the demonstration plays back.
+    /// The connection of a worker, which the demo replays.
     pub(super) fn worker() -> Result<Self, String> {
         fixture!("node-worker")
     }
 
-    /// The manager's connection to the same agent at the same time.
+    /// The connection of the manager to the same agent at the same time.
     pub(super) fn manager() -> Result<Self, String> {
         fixture!("node-manager")
     }
@@ -74,13 +74,13 @@ impl Recording {
             let field = |name: &str| line.get(name).ok_or_else(|| format!("{line}: no {name}"));
             let number = |name: &str| {
                 let number = field(name)?.as_u64().and_then(|number| usize::try_from(number).ok());
-                number.ok_or_else(|| format!("{line}: {name} is no number"))
+                number.ok_or_else(|| format!("{line}: {name} is not a number"))
             };
             let from_agent = field("from")? == "listener";
             let start = number("offset")?;
             let side = if from_agent { listener } else { connector };
             let bytes = side.get(start..start.saturating_add(number("length")?));
-            let bytes = Bytes::from_static(bytes.ok_or_else(|| format!("{line}: no such bytes"))?);
+            let bytes = Bytes::from_static(bytes.ok_or_else(|| format!("{line}: bytes out of range"))?);
             let content =
                 Content::read(&bytes.slice(LENGTH_FIELD.min(bytes.len())..), field("phase")? == "peered")?;
             match &content {
@@ -90,11 +90,11 @@ impl Recording {
             }
             frames.push(Frame { from_agent, bytes, content });
         }
-        let (node, node_id) = node.zip(node_id).ok_or("nobody says hello")?;
+        let (node, node_id) = node.zip(node_id).ok_or("no hello in the recording")?;
         Ok(Recording { node, node_id, frames })
     }
 
-    /// The dispatches in their order.
+    /// Returns the requests in order.
     pub(super) fn dispatches(&self) -> Vec<Dispatch> {
         let messages = || self.frames.iter().filter_map(|frame| frame.content.node_message());
         let answer = |reqid: &str| {
@@ -115,14 +115,13 @@ impl Recording {
             .collect()
     }
 
-    /// The global variables of the captured node, as far as its answers tell: for a node that is to stand
-    /// in for it.
+    /// Returns the global variables of the captured node, as far as its answers contain them.
     pub(super) fn values(&self) -> Result<Values, String> {
         let mut values = Values::default();
         for Dispatch { request, answer } in self.dispatches() {
             let (Some((GET_ID_VALUE, [id])), Some(answer)) = (request.command(), answer) else { continue };
             if let Some(data) = answer.data() {
-                let text = data.as_str().ok_or_else(|| format!("the value of {id} is no text"))?;
+                let text = data.as_str().ok_or_else(|| format!("the value of {id} is not a string"))?;
                 values.insert(id, JsonText::new(text).map_err(|error| format!("{id}: {error}"))?);
             } else if answer.error().as_deref() == Some(failure::NO_VALUE) {
                 values.insert_without_value(id);
@@ -133,7 +132,7 @@ impl Recording {
 }
 
 impl Content {
-    /// Reads a frame's bytes behind its length field.
+    /// Decodes the body of a frame.
     pub(super) fn read(frame: &Bytes, peered: bool) -> Result<Self, String> {
         let limits = Limits::DEFAULT;
         if !peered {

@@ -1,4 +1,4 @@
-//! What the demonstration tells: every event, and for every dispatch whether the answer is Zeek's.
+//! The output of the demo: every event, and for every request whether the answer is that of Zeek.
 
 use zeek_bridge::management::{DispatchRequest, ManagementResult};
 use zeek_bridge::zeek::Event;
@@ -6,7 +6,7 @@ use zeek_bridge::zeek::Event;
 use crate::exit::Failure;
 use crate::output::Object;
 
-/// Prints, and counts the verdicts.
+/// Prints the lines and counts the results.
 pub(super) struct Report<'a> {
     print: &'a mut dyn FnMut(Object) -> Result<(), Failure>,
     link: &'static str,
@@ -14,7 +14,7 @@ pub(super) struct Report<'a> {
     disagreed: usize,
 }
 
-/// How many answers were compared, and with what result.
+/// The number of compared answers and of those that agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) agreed: usize,
@@ -31,7 +31,7 @@ impl<'a> Report<'a> {
         (self.print)(object.with("event", event.name.as_str()).with_values("args", &event.args))
     }
 
-    /// Compares what `node` answered with what the real node did; `None` is silence.
+    /// Compares an answer of `node` with that of the real node; `None` means no answer.
     pub(super) fn verdict(
         &mut self,
         node: &str,
@@ -59,8 +59,8 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The fields in which an answer differs from Zeek's. The request's id is not compared: an agent makes its
-/// own, and takes no answer with another.
+/// Returns the fields in which an answer differs from Zeek's. The request id is not compared: each agent makes its own and
+/// accepts only answers with it.
 fn differences(zeek: Option<&ManagementResult>, here: Option<&ManagementResult>) -> Vec<&'static str> {
     let (zeek, here) = match (zeek, here) {
         (None, None) => return Vec::new(),
@@ -79,7 +79,7 @@ fn differences(zeek: Option<&ManagementResult>, here: Option<&ManagementResult>)
     .collect()
 }
 
-/// How an answer went, in a word or two.
+/// Returns a short description of an answer.
 fn summary(result: Option<&ManagementResult>) -> String {
     match result {
         None => "silent".into(),

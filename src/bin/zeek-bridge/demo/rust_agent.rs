@@ -1,4 +1,4 @@
-//! Second link: this library's agent dispatches the same to two nodes of this library's.
+//! Second part of the demo: an agent of this library sends the same requests to two nodes of this library.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use super::report::Report;
 use super::{failed, mutual};
 use crate::exit::Failure;
 
-/// A node that stands in for a captured one.
+/// A node in place of a captured one.
 struct Live<'a> {
     recording: &'a Recording,
     node: Node,
     endpoint: Endpoint,
-    /// Hears what the node hears.
+    /// Receives the same messages as the node.
     heard: Subscriber,
 }
 
-/// Lets an agent ask live nodes what the captured agent asked the captured ones.
+/// Sends the captured requests from a live agent to live nodes.
 pub(super) async fn run(
     nodes: Vec<(&Recording, Values)>,
     authority: &EphemeralAuthority,
@@ -43,7 +43,7 @@ pub(super) async fn run(
         let event = event(&mut heard).await?;
         match NodeMessage::parse(&event).map_err(failed)? {
             Some(NodeMessage::Hello(hello)) => report.event(&hello.node, "agent", &event)?,
-            other => return Err(failed(format!("a node said {other:?} before its hello"))),
+            other => return Err(failed(format!("a node sent {other:?} before its hello"))),
         }
     }
 
@@ -53,7 +53,7 @@ pub(super) async fn run(
         silences.extend(ask(&agent, &request, &mut live, &mut heard, report).await?);
     }
 
-    // Silence is certain only now: the nodes have said all that they say, and it is read.
+    // Only now is it certain that a node did not answer: all output of the nodes has been read.
     for live in live {
         live.node.stop().await;
         live.endpoint.shutdown().await;
@@ -62,7 +62,7 @@ pub(super) async fn run(
     endpoint.shutdown().await;
     if let Some(message) = heard.recv().await {
         return Err(failed(format!(
-            "a node spoke when it was not asked: {}",
+            "a node answered a request that was not for it: {}",
             message.value().map_err(failed)?
         )));
     }
@@ -72,7 +72,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Asks once, compares the answers, and says which nodes were rightly silent so far.
+/// Sends one request, compares the answers, and returns the nodes that correctly did not answer.
 async fn ask(
     agent: &Agent,
     request: &DispatchRequest,
@@ -94,7 +94,7 @@ async fn ask(
                 report.event(&node, "agent", &event)?;
                 answered.insert(node, response.into_result());
             }
-            other => return Err(failed(format!("a node said {other:?} where an answer had to come"))),
+            other => return Err(failed(format!("a node sent {other:?} instead of an answer"))),
         }
     }
     if answered != outcome.answers {
@@ -130,9 +130,9 @@ impl<'a> Live<'a> {
 }
 
 async fn event(heard: &mut Subscriber) -> Result<Event, Failure> {
-    let message: Message = heard.recv().await.ok_or_else(|| failed("the endpoint is gone"))?;
+    let message: Message = heard.recv().await.ok_or_else(|| failed("the endpoint has ended"))?;
     match zeek::Message::from_value(message.value().map_err(failed)?).map_err(failed)? {
         zeek::Message::Event(event) => Ok(event),
-        other => Err(failed(format!("{other:?} is no event"))),
+        other => Err(failed(format!("{other:?} is not an event"))),
     }
 }

@@ -1,4 +1,4 @@
-//! Differences by meaning: values, not bytes.
+//! Comparison of messages by value, not by bytes.
 
 use wildmatch::WildMatch;
 use zeek_bridge::data::{ByteString, EndpointId, Value, parse_json};
@@ -7,32 +7,32 @@ use zeek_bridge::zeek::{Event, METADATA_NETWORK_TIMESTAMP, Message};
 
 use super::names::Names;
 
-/// One thing that is not as it was recorded.
+/// One difference between a recorded and a received message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Difference {
-    /// Where in the message: `EVENT.args[0][2]`.
+    /// The path in the message, such as `EVENT.args[0][2]`.
     pub(super) at: String,
     pub(super) recorded: Seen,
     pub(super) came: Seen,
 }
 
-/// What one of them has there.
+/// The recorded or received content at that path.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Seen {
     Nothing,
     Value(Value),
-    /// Something that is no value.
+    /// Text for content that is not a value.
     Words(String),
 }
 
-/// Two messages, and what need not be the same.
+/// The comparison of two messages, and the names that are ignored.
 pub(super) struct Comparison<'a> {
     pub(super) names: &'a mut Names,
     pub(super) ignore: &'a [WildMatch],
     pub(super) found: Vec<Difference>,
 }
 
-/// What a message is called: an event by its name. Empty for what has none.
+/// Returns the label of a message: the name of an event, or an empty string.
 pub(super) fn label(envelope: &Envelope) -> String {
     match envelope.kind {
         EnvelopeType::Data => match envelope.value(&Limits::DEFAULT).map(Message::from_value) {
@@ -58,7 +58,7 @@ fn message_label(message: &Message) -> String {
 }
 
 impl Comparison<'_> {
-    /// Two messages with the same label.
+    /// Compares two messages with the same label.
     pub(super) fn envelopes(&mut self, label: &str, recorded: &Envelope, came: &Envelope) {
         if recorded.receiver.is_nil() != came.receiver.is_nil() {
             let whom = |envelope: &Envelope| {
@@ -81,7 +81,7 @@ impl Comparison<'_> {
                     self.add(label.to_owned(), words(&recorded), words(&came));
                 }
             }
-            // These are no messages.
+            // Pings, pongs and routing updates are not compared here.
             EnvelopeType::RoutingUpdate | EnvelopeType::Ping | EnvelopeType::Pong => {}
         }
     }
@@ -139,7 +139,7 @@ impl Comparison<'_> {
         self.values(&format!("{at}.metadata"), &metadata(recorded), &metadata(came));
     }
 
-    /// As deep as the decoder lets values be.
+    /// Compares two values. Recurses as deep as values are nested, which the decoder limits.
     fn values(&mut self, at: &str, recorded: &Value, came: &Value) {
         if recorded == came || self.is_ignored(at) {
             return;
@@ -180,7 +180,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Two messages of the handshake. Filters are compared when all is said.
+    /// Compares two handshake messages. Filters are compared at the end.
     pub(super) fn handshakes(&mut self, recorded: &Handshake, came: &Handshake) {
         use Handshake as H;
         let same = match (recorded, came) {
@@ -215,7 +215,7 @@ fn is_uuid(text: Option<&str>) -> bool {
     text.is_some_and(|text| text.parse::<EndpointId>().is_ok())
 }
 
-/// Whether both are objects or arrays of JSON that say the same: with other blanks, or in another order of members.
+/// Returns whether both are equal JSON objects or arrays, regardless of white space and the order of members.
 fn is_same_json(one: &ByteString, other: &ByteString) -> bool {
     let parsed = |text: &ByteString| match text.as_bytes().first() {
         Some(b'{' | b'[') => parse_json(text.as_bytes()).ok(),

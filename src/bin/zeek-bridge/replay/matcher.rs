@@ -1,4 +1,4 @@
-//! What the live side is expected to say, what it says, and which of it belongs together.
+//! Matches the frames of the live side with those of the recording.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,17 +13,17 @@ use super::report::{Finding, Report, What};
 use crate::conversation::{Content, Frame, Line};
 use crate::exit::Failure;
 
-/// How much may come that is not recorded yet, in bytes.
+/// Maximum size of received frames that have no recorded counterpart yet, in bytes.
 const MAX_EARLY: usize = 256 * 1024 * 1024;
 
-/// How a ping begins by which an endpoint takes its leave (protocol section 4), and the answer to it.
+/// The first bytes of a BYE and of the answer to it (`PROTOCOL.md`, section 4).
 pub(super) const BYE: &[u8] = b"BYE";
 
-/// Which messages are compared.
+/// Selects the messages that are compared.
 pub(super) struct Scope {
-    /// Topics that start with one of these; all, if there is none.
+    /// Topic prefixes; empty selects all topics.
     pub(super) topics: Vec<Topic>,
-    /// Messages that are called so, and parts of messages.
+    /// Patterns of messages and parts of messages that are not compared.
     pub(super) ignore: Vec<WildMatch>,
 }
 
@@ -32,7 +32,7 @@ impl Scope {
         self.topics.is_empty() || self.topics.iter().any(|prefix| prefix.is_prefix_of(topic))
     }
 
-    /// Whether a subscription to this can be for a topic that is compared.
+    /// Returns whether a subscription to this can match a compared topic.
     fn subscription(&self, entry: &Topic) -> bool {
         self.topic(entry) || self.topics.iter().any(|prefix| entry.is_prefix_of(prefix))
     }
@@ -42,12 +42,12 @@ impl Scope {
     }
 }
 
-/// What belongs together, in its order.
+/// The key of frames that are matched with each other, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Handshake,
     Message(Topic, String),
-    /// By its bytes.
+    /// A pong or other frame, by its bytes.
     Pong(Bytes),
     Malformed,
 }
@@ -56,19 +56,19 @@ pub(super) struct Matcher {
     pub(super) names: Names,
     scope: Scope,
     pub(super) report: Report,
-    /// What was recorded and did not come yet.
+    /// Recorded frames that have not been received yet.
     expected: HashMap<Key, VecDeque<(u64, Frame)>>,
     outstanding: usize,
-    /// What came and was not recorded so far, in the order in which it came.
+    /// Received frames without a recorded counterpart so far, in order.
     early: HashMap<Key, VecDeque<(u64, Frame)>>,
     early_bytes: usize,
     came: u64,
-    /// The last frame of each topic for which its counterpart came.
+    /// For each topic, the last recorded frame whose counterpart was received.
     last: HashMap<Topic, u64>,
-    /// The frame with the live side's filter as it was recorded.
+    /// The recorded frame with the filter of the live side.
     recorded_filter: Option<(u64, Frame)>,
     live_filter: Filter,
-    /// The handshake took another way: there is nothing more to compare.
+    /// The live handshake differs from the recorded one, so nothing more can be compared.
     pub(super) derailed: bool,
 }
 
@@ -90,12 +90,12 @@ impl Matcher {
         }
     }
 
-    /// Whether everything has come that was recorded so far.
+    /// Returns whether all recorded frames so far were received.
     pub(super) fn is_settled(&self) -> bool {
         self.outstanding == 0 || self.derailed
     }
 
-    /// Whether the live side subscribes to a recorded topic, if that was so in the recording.
+    /// Returns whether the live side subscribes to a recorded topic, if the recorded side did.
     pub(super) fn hears(&self, topic: &Topic) -> bool {
         let was_heard = || self.recorded_filter.as_ref().and_then(|(_, frame)| filter(frame));
         !self.scope.topic(topic)
@@ -107,9 +107,9 @@ impl Matcher {
         Frame::read(frame.offset, frame.peered, self.names.translate(frame))
     }
 
-    /// The next that the live side said in the recording.
+    /// Adds the next recorded frame of the live side.
     pub(super) fn expect(&mut self, line: Line) -> Result<(), Failure> {
-        // What cannot be read is no reason not to play what can.
+        // A malformed recorded frame does not end the replay.
         let Ok(frame) = line.said else { return Ok(()) };
         if filter(&frame).is_some() {
             self.recorded_filter = Some((line.index, frame.clone()));
@@ -124,7 +124,7 @@ impl Matcher {
         Ok(())
     }
 
-    /// The next that the live side says.
+    /// Adds the next received frame of the live side.
     pub(super) fn hear(&mut self, frame: Frame) -> Result<(), Failure> {
         if let Some(filter) = filter(&frame) {
             self.live_filter = filter;
@@ -137,7 +137,7 @@ impl Matcher {
         self.early_bytes = self.early_bytes.saturating_add(frame.body.len());
         if self.early_bytes > MAX_EARLY {
             return Err(Failure::failed(format!(
-                "more than {MAX_EARLY} bytes came that are not in the recording up to here; is it the same conversation?"
+                "received more than {MAX_EARLY} bytes that are not in the recording up to here; check that it is the right recording"
             )));
         }
         self.came = self.came.saturating_add(1);
@@ -145,7 +145,7 @@ impl Matcher {
         Ok(())
     }
 
-    /// What a frame is compared as, under its topic's recorded name; `None` if it is not.
+    /// Returns the key of a frame, with its topic as recorded, or `None` if it is not compared.
     fn key(&self, frame: &Frame, recorded: impl Fn(&Topic) -> Topic) -> Option<Key> {
         match &frame.content {
             Ok(Content::Handshake(Handshake::Probe)) => None,
@@ -157,7 +157,7 @@ impl Matcher {
                     let wanted = self.scope.message(&topic, &label);
                     wanted.then_some(Key::Message(topic, label))
                 }
-                // The live side may leave first, and then has no ear for it.
+                // Not compared: the live side may leave first, and then does not answer.
                 EnvelopeType::Pong if envelope.payload.starts_with(BYE) => None,
                 EnvelopeType::Pong => Some(Key::Pong(envelope.payload.clone())),
                 EnvelopeType::Ping | EnvelopeType::RoutingUpdate => None,
@@ -222,7 +222,7 @@ impl Matcher {
             *last = index;
             return Ok(());
         }
-        let at = format!("{label}, behind frame {last}");
+        let at = format!("{label}, after frame {last}");
         self.report.finding(&Finding {
             frame: Some(index),
             topic: Some(topic),
@@ -233,7 +233,7 @@ impl Matcher {
         })
     }
 
-    /// Tells what did not come, what came and was not recorded, and what the live side subscribes to otherwise.
+    /// Reports missing and additional frames, and differences between the filters.
     pub(super) fn finish(&mut self, whole: bool) -> Result<(), Failure> {
         let missing = sorted(std::mem::take(&mut self.expected));
         for (key, index, frame) in missing {
@@ -312,7 +312,7 @@ fn name(key: &Key) -> (Option<Topic>, String) {
     }
 }
 
-/// What a frame says, in full.
+/// Returns the complete content of a frame as JSON.
 fn summary(frame: &Frame) -> Seen {
     match &frame.content {
         Ok(Content::Handshake(message)) => Seen::Words(message.to_json().to_string()),
@@ -331,7 +331,7 @@ fn words(envelope: &Envelope) -> String {
     }
 }
 
-/// The filter that a frame tells.
+/// Returns the filter in a frame, if it has one.
 fn filter(frame: &Frame) -> Option<Filter> {
     match &frame.content {
         Ok(Content::Handshake(Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter))) => {
@@ -344,7 +344,7 @@ fn filter(frame: &Frame) -> Option<Filter> {
     }
 }
 
-/// Who says a message of the handshake.
+/// Returns the sender of a handshake message.
 pub(super) fn sender(frame: &Frame) -> Option<zeek_bridge::data::EndpointId> {
     match &frame.content {
         Ok(Content::Handshake(

@@ -1,4 +1,4 @@
-//! `replay`: one side of a recording, played to a live endpoint.
+//! `replay`: plays one side of a recording to a live endpoint.
 
 mod compare;
 mod matcher;
@@ -29,18 +29,18 @@ use crate::capture::folder::{self, Meta};
 use crate::conversation::{Line, Side};
 use crate::exit::{self, Exit, Failure};
 
-/// How many lines of the recording are read ahead.
+/// The number of lines of the recording that are read ahead.
 const AHEAD: usize = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
-    /// The recording: a folder as `record` writes it
+    /// The recording: a folder written by `record`
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Which side to play: connector goes with --connect, listener with --listen, and may be left out
+    /// The side to play: connector with --connect, listener with --listen (the default)
     #[arg(long = "as", value_name = "connector|listener", value_enum, hide_possible_values = true)]
     side: Option<Side>,
-    /// fast: as soon as what was said before has come. recorded: not before its time in the recording, either
+    /// fast: send each frame when the frames before it were received. recorded: also wait for its time in the recording
     #[arg(
         long,
         value_name = "fast|recorded",
@@ -49,14 +49,14 @@ pub(crate) struct ReplayArgs {
         default_value = "fast"
     )]
     speed: Speed,
-    /// How long the live side may take to connect, and for whatever was recorded next
+    /// Maximum wait for the connection and for each recorded frame
     #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
     timeout: Seconds,
-    /// Compare, and wait for, only what is under topics that start with one of these; all is said nevertheless
+    /// Compare, and wait for, only topics with one of these prefixes; everything is sent regardless
     #[arg(long = "topic", value_name = "PREFIX", num_args = 1..)]
     topics: Vec<TopicArg>,
-    /// Do not compare what is so called in a line about a difference, such as 'Sumstats::*' for messages or
-    /// '*.args[0][2]' for parts of them; * is for anything, ? for one character
+    /// Ignore differences with this label, such as 'Sumstats::*' for messages or '*.args[0][2]' for parts of them; * matches
+    /// any text, ? one character
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
     /// Print each difference as a line of JSON: "frame", "topic", "what" (differs, missing, extra, order, filter), "at",
@@ -78,8 +78,8 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     check(&args.folder)?;
     let tls = args.network.tls.load()?;
     let recorded = endpoints(&args.folder, side).await?;
-    let id = id_for(recorded)
-        .map_err(|error| Failure::failed(format!("no random number for the endpoint's id: {error}")))?;
+    let id =
+        id_for(recorded).map_err(|error| Failure::failed(format!("cannot make an endpoint id: {error}")))?;
     let mut names = Names::default();
     if let [Some(ours), _] = recorded {
         names.endpoint(ours, id);
@@ -94,8 +94,8 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     let stream = match (&place.connect, &place.listen) {
         (Some(target), _) => connect(&target.0, &tls, settings).await?,
         (_, Some(address)) => accept(&address.0, &tls, settings).await?,
-        // One of them is required.
-        (None, None) => return Err(Failure::usage("give one of --connect and --listen")),
+        // Cannot occur: clap requires one of them.
+        (None, None) => return Err(Failure::usage("one of --connect and --listen is required")),
     };
     let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
     let (end, mut matcher) = player.play(&mut lines(args.folder)).await?;
@@ -112,7 +112,7 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     }
 }
 
-/// The side to play.
+/// Returns the side to play.
 fn side(args: &ReplayArgs) -> Result<Side, Failure> {
     let (natural, option) = match args.network.place.connect {
         Some(_) => (Side::Connector, "--connect"),
@@ -120,21 +120,21 @@ fn side(args: &ReplayArgs) -> Result<Side, Failure> {
     };
     match args.side {
         Some(side) if side != natural => Err(Failure::usage(format!(
-            "--as {} does not go with {option}: the connector connects, and the listener listens",
+            "--as {} cannot be used with {option}; the connector needs --connect, the listener --listen",
             side.name()
         ))),
         _ => Ok(natural),
     }
 }
 
-/// Whether it can be played.
+/// Checks that the recording can be played.
 fn check(folder: &Path) -> Result<(), Failure> {
     let shown = folder.display();
     if !folder::is_recording(folder) {
         let recordings = folder::recordings_in(folder).unwrap_or_default();
         if let Some(first) = recordings.first() {
             return Err(Failure::failed(format!(
-                "{shown} is no recording itself, and holds {}: name one, such as {}",
+                "{shown} is not a recording but contains {}; name one of them, such as {}",
                 recordings.len(),
                 first.display()
             )));
@@ -153,19 +153,19 @@ fn check(folder: &Path) -> Result<(), Failure> {
     }
     if let Some(before) = Meta::read(folder).continues {
         return Err(Failure::failed(format!(
-            "{shown} is the later part of a connection and has no handshake; the part before it is {before}: give the first"
+            "{shown} is a later part of a connection, without a handshake; the part before it is {before}; give the first part"
         )));
     }
     Ok(())
 }
 
-/// Reads the recording in a thread of its own.
+/// Reads the recording in a separate thread.
 fn lines(folder: PathBuf) -> mpsc::Receiver<Result<Line, Failure>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         let meta = Meta::read(&folder);
         let read = folder::lines(&folder, &meta, &mut |line| {
-            // Whoever has heard enough does not ask why it ends.
+            // The receiver is dropped when the replay has ended; then the result does not matter.
             sender.blocking_send(Ok(line)).map_err(|_| Failure::StdoutClosed)
         });
         if let Err(failure) = read {
@@ -175,7 +175,7 @@ fn lines(folder: PathBuf) -> mpsc::Receiver<Result<Line, Failure>> {
     receiver
 }
 
-/// The endpoint ids of the side that is played, and of the other, as far as they tell them in the handshake.
+/// Returns the endpoint ids of the played side and of the other side, as far as they are in the handshake.
 async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2], Failure> {
     let (mut ours, mut theirs) = (None, None);
     let mut lines = lines(folder.to_owned());
@@ -192,20 +192,20 @@ async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2],
     }
     if !any {
         return Err(Failure::failed(format!(
-            "{} holds no frame: there is nothing to play",
+            "{} contains no frames; there is nothing to play",
             folder.display()
         )));
     }
     Ok([ours, theirs])
 }
 
-/// A new id that is smaller than almost any other, or larger, as it was in the recording: that decides who begins the
-/// handshake.
+/// Returns a new id that is smaller or larger than almost any other, as in the recording. This decides which side is the
+/// originator of the handshake.
 fn id_for([ours, theirs]: [Option<EndpointId>; 2]) -> std::io::Result<EndpointId> {
     let larger = ours.zip(theirs).is_some_and(|(ours, theirs)| ours > theirs);
     let random = EndpointId::random()?;
     let [.., a, b, c, d, e, f] = *random.as_bytes();
-    // Still a version 4 UUID, without which some peers tell nothing of us.
+    // Still a UUID of version 4: Broker reports no status of peers with other ids.
     let [all, version, variant] = if larger { [0xff, 0x4f, 0xbf] } else { [0, 0x40, 0x80] };
     Ok(EndpointId::from_bytes([all, all, all, all, all, all, version, all, variant, all, a, b, c, d, e, f]))
 }
@@ -222,15 +222,16 @@ async fn connect(target: &str, tls: &Tls, settings: Settings) -> Result<Stream, 
             .await
             .map_err(|error| Failure::Error(Exit::Refused, format!("TLS with {target} failed: {error}")))
     };
-    let late = |_| Failure::Error(Exit::Unconnected, format!("{target} did not take the connection in time"));
+    let late =
+        |_| Failure::Error(Exit::Unconnected, format!("{target} did not accept the connection in time"));
     timeout(settings.timeout, connect).await.map_err(late)?
 }
 
-/// The first that comes through with its TLS handshake.
+/// Returns the first connection that completes the TLS handshake.
 async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, Failure> {
     let cannot_listen = |error| {
         let message = format!(
-            "cannot listen on {address}: {error}; choose an address of this host and a port that is free, or port 0"
+            "cannot listen on {address}: {error}; use an address of this host and a free port, or port 0"
         );
         Failure::Error(Exit::Unconnected, message)
     };
@@ -251,7 +252,7 @@ async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, 
     };
     let late = |_| {
         Failure::timeout(format!(
-            "nobody connected within {} s; give more with --timeout",
+            "no connection within {} s; use a larger --timeout",
             settings.timeout.as_secs_f64()
         ))
     };

@@ -1,4 +1,4 @@
-//! What is called otherwise in the live peering than in the recording: endpoints, and ids that are drawn at random.
+//! Translation of names that differ between the recording and the live peering: endpoint ids and random request ids.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,17 +9,17 @@ use zeek_bridge::wire::{Envelope, LENGTH_FIELD, Limits, encode_value};
 use crate::conversation::{Content, Frame};
 use crate::leaves::map_leaves;
 
-/// Recorded names, and the live ones.
+/// The recorded names and the live names they correspond to.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     endpoints: Vec<(EndpointId, EndpointId)>,
     texts: HashMap<ByteString, ByteString>,
-    /// All live texts.
+    /// All live names.
     taken: HashSet<ByteString>,
 }
 
 impl Names {
-    /// From now on, the one stands for the other.
+    /// Records that a recorded name corresponds to a live one.
     pub(super) fn endpoint(&mut self, recorded: EndpointId, live: EndpointId) {
         if self.endpoints.iter().all(|(known, _)| *known != recorded) {
             self.endpoints.push((recorded, live));
@@ -27,8 +27,8 @@ impl Names {
         }
     }
 
-    /// Whether two random ids are those of the same thing; from now on they are. What was recorded has live names in it
-    /// already, as far as they are known.
+    /// Returns whether two random ids may correspond to each other, and records it. Known recorded names were translated
+    /// before.
     pub(super) fn same(&mut self, recorded: &ByteString, came: &ByteString) -> bool {
         if recorded == came {
             return true;
@@ -41,7 +41,7 @@ impl Names {
         true
     }
 
-    /// A recorded frame's bytes behind the length field, with the live names in it.
+    /// Translates the body of a recorded frame to live names.
     pub(super) fn translate(&self, frame: &Frame) -> Bytes {
         let mut body = BytesMut::from(&*frame.body);
         for (recorded, live) in &self.endpoints {
@@ -52,12 +52,12 @@ impl Names {
         self.translate_texts(frame, &body).unwrap_or(body)
     }
 
-    /// A recorded topic, as it is called now.
+    /// Translates a recorded topic to its live name.
     pub(super) fn live_topic(&self, topic: &Topic) -> Topic {
         self.exchange(topic, |(recorded, live)| (recorded, live))
     }
 
-    /// A topic of now, as it was called in the recording.
+    /// Translates a live topic to its recorded name.
     pub(super) fn recorded_topic(&self, topic: &Topic) -> Topic {
         self.exchange(topic, |(recorded, live)| (live, recorded))
     }
@@ -72,11 +72,11 @@ impl Names {
             let (from, to) = order((recorded, live));
             replace(&mut bytes, from.to_string().as_bytes(), to.to_string().as_bytes());
         }
-        // It is as long as it was.
+        // The length does not change.
         Topic::new(bytes).unwrap_or_default()
     }
 
-    /// The same with other texts, which may have another length, if there are any in it.
+    /// Replaces texts that may have another length. Returns `None` if the value contains none.
     fn translate_texts(&self, frame: &Frame, body: &Bytes) -> Option<Bytes> {
         if self.texts.is_empty() || !matches!(frame.content, Ok(Content::Envelope(_))) {
             return None;
@@ -103,7 +103,7 @@ impl Names {
     }
 }
 
-/// Puts one in the place of the other, which is as long, wherever it stands.
+/// Replaces all occurrences of one byte sequence with another of the same length.
 fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
     let mut rest = bytes;
     while let Some(at) = rest.windows(from.len()).position(|window| window == from) {

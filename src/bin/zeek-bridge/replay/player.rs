@@ -1,4 +1,4 @@
-//! The live connection: says what was recorded, in step with what is heard.
+//! The live connection: sends the recorded frames in step with the received ones.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use crate::conversation::{Content, Frame, Frames, Line, Side};
 use crate::exit::{Exit, Failure};
 use crate::progress::Progress;
 
-/// Room for one read.
+/// The buffer size of one read.
 const ROOM: usize = 64 * 1024;
 
-/// How much may wait to be said, beside a frame of the recording, before no more is heard: each ping is answered.
+/// Maximum size of queued output, besides one recorded frame, before reading stops. Each ping is answered, so a peer that
+/// does not read could fill memory otherwise.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
-/// How long the live side may take to answer the last word and to close.
+/// Maximum wait for the live side to answer the BYE and to close.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 pub(super) struct Player {
@@ -30,43 +31,43 @@ pub(super) struct Player {
     writer: WriteHalf<Stream>,
     input: Frames,
     output: BytesMut,
-    /// How much of it there may be before nothing more is read.
+    /// The size of the queued output above which reading stops.
     most_output: usize,
     to_flush: bool,
-    /// Nothing more comes: at the end of the stream, or with an error.
+    /// The input has ended: at the end of the stream (`None`) or with an error.
     gone: Option<Option<String>>,
     matcher: Matcher,
     settings: Settings,
-    /// Who the live side is.
+    /// The endpoint id of the live side.
     live: EndpointId,
     /// Whether each side has sent its last handshake message.
     peered: [bool; 2],
-    /// The BYE that this side has said, until it is answered.
+    /// The BYE that this side has sent, until it is answered.
     bye: Option<Bytes>,
     start: Instant,
 }
 
-/// How to play.
+/// The parameters of a replay.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// The side that is played.
+    /// The played side.
     pub(super) side: Side,
-    /// Its endpoint id now.
+    /// The endpoint id of the played side.
     pub(super) id: EndpointId,
-    /// How long the live side may take for each step.
+    /// Maximum wait for each step of the live side.
     pub(super) timeout: Duration,
     /// Whether to keep the recorded pauses.
     pub(super) recorded_speed: bool,
 }
 
-/// How it went.
+/// The result of a replay.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Everything was said, and all that was recorded came.
+    /// Everything was sent, and all recorded frames were received.
     Through,
-    /// The live side did not say what was recorded in time.
+    /// The live side did not send a recorded frame in time.
     TimedOut,
-    /// It could not go on, for this reason.
+    /// The replay ended early, for this reason.
     Over(String),
 }
 
@@ -90,7 +91,7 @@ impl Player {
         }
     }
 
-    /// Plays everything. Gives what the comparison came to.
+    /// Plays the recording. Returns the result of the comparison.
     pub(super) async fn play(
         mut self,
         lines: &mut mpsc::Receiver<Result<Line, Failure>>,
@@ -120,11 +121,11 @@ impl Player {
         self.wait_for(|player| player.matcher.is_settled()).await.map(|end| end.unwrap_or(End::Through))
     }
 
-    /// Waits for what was recorded before it, and says it. Gives how it ends, if it ends here.
+    /// Waits for the frames recorded before it, then sends it. Returns the result if the replay ends here.
     async fn say(&mut self, line: Line) -> Result<Option<End>, Failure> {
         let frame = line.said.map_err(|broken| {
             Failure::failed(format!(
-                "the {} cannot be played from its byte {} on: {}",
+                "the {} cannot be played from byte {} on: {}",
                 line.from.name(),
                 broken.offset,
                 broken.error
@@ -133,7 +134,7 @@ impl Player {
         let mut topic = None;
         if let Ok(Content::Envelope(envelope)) = &frame.content {
             match envelope.kind {
-                // What is asked is answered when it comes; and leave is taken when all is said.
+                // Pongs are sent when a ping arrives, and BYE at the end.
                 EnvelopeType::Pong => return Ok(None),
                 EnvelopeType::Ping if envelope.payload.starts_with(BYE) => return Ok(None),
                 EnvelopeType::Data | EnvelopeType::Command => topic = Some(envelope.topic.clone()),
@@ -153,30 +154,32 @@ impl Player {
         }
         self.note(self.settings.side, &frame);
         let body = self.matcher.names.translate(&frame);
-        // It has the length it had, or one that was made by the encoder.
+        // Cannot fail: the length is the recorded one or was checked by the encoder.
         self.output.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
         self.output.extend_from_slice(&body);
         self.matcher.report.counts.said = self.matcher.report.counts.said.saturating_add(1);
-        // While it is said, there is still something to hear: a live side may hear nothing before that.
+        // Continue to read while writing: the live side may not read before it has written.
         self.most_output = self.output.len().saturating_add(MAX_OUTPUT);
         let end = self.wait_for(|player| player.output.is_empty() && !player.to_flush).await;
         self.most_output = MAX_OUTPUT;
         end
     }
 
-    /// Gives how it ends, if what is waited for does not come.
+    /// Waits for a condition. Returns the result of the replay if it is not met.
     async fn wait_for(&mut self, done: impl Fn(&Self) -> bool) -> Result<Option<End>, Failure> {
         let came = loop {
             let compared = self.matcher.report.counts.compared;
             let deadline = after(self.settings.timeout);
             let came = self.until(deadline, |player| done(player) || player.matcher.derailed).await?;
-            // Each step has its time.
+            // The timeout starts again with each step.
             if came || self.gone.is_some() || self.matcher.report.counts.compared == compared {
                 break came;
             }
         };
         Ok(match (came, &self.gone) {
-            _ if self.matcher.derailed => Some(End::Over("the handshake takes another way".into())),
+            _ if self.matcher.derailed => {
+                Some(End::Over("the handshake differs from the recorded one".into()))
+            }
             (true, _) => None,
             (false, Some(None)) => Some(End::Over("the live side has closed the connection".into())),
             (false, Some(Some(error))) => Some(End::Over(format!("the connection broke: {error}"))),
@@ -184,10 +187,10 @@ impl Player {
         })
     }
 
-    /// Goes on until something is so, or cannot be any more, or is not in time.
+    /// Reads and writes until the condition is met, the connection has ended, or the deadline passes.
     async fn until(&mut self, deadline: Instant, done: impl Fn(&Self) -> bool) -> Result<bool, Failure> {
         loop {
-            // What is said into a connection that broke is not said.
+            // Output to a broken connection is discarded.
             if matches!(self.gone, Some(Some(_))) {
                 return Ok(false);
             }
@@ -204,7 +207,7 @@ impl Player {
         }
     }
 
-    /// Reads something, or writes something.
+    /// Reads or writes once.
     async fn step(&mut self) -> Result<(), Failure> {
         let reading = self.gone.is_none() && self.output.len() < self.most_output;
         if reading {
@@ -226,7 +229,7 @@ impl Player {
         Ok(())
     }
 
-    /// The connection broke. A TLS that fails before anything was heard is no difference, but no peering either.
+    /// Handles a broken connection. A TLS failure before any input is an error, not a difference.
     fn break_off(&mut self, error: &std::io::Error) -> Result<(), Failure> {
         if let Some(error) = TlsError::from_io(error) {
             return Err(Failure::Error(Exit::Refused, format!("TLS failed: {error}")));
@@ -243,8 +246,8 @@ impl Player {
                 Ok(Some(frame)) => self.hear(frame)?,
                 Ok(None) => return Ok(()),
                 Err(broken) => {
-                    let message = format!("byte {} of what came: {}", broken.offset, broken.error);
-                    // A TLS handshake or alert: one side has TLS on, the other off.
+                    let message = format!("byte {} of the input: {}", broken.offset, broken.error);
+                    // A TLS handshake or alert: TLS is enabled on one side only.
                     let is_tls = matches!(**self.input.buffer(), [0x15 | 0x16, 0x03, ..]);
                     let exit = if is_tls { Exit::Refused } else { Exit::Protocol };
                     return Err(Failure::Error(exit, message));
@@ -287,7 +290,7 @@ impl Player {
         }
     }
 
-    /// Takes leave: by then, everything that is an answer has come.
+    /// Sends BYE. All answers have been received at this time.
     async fn leave(&mut self) -> Result<(), Failure> {
         let deadline = after(LAST_WORDS);
         if self.peered == [true; 2] && self.gone.is_none() {
@@ -303,7 +306,7 @@ impl Player {
     }
 }
 
-/// Gives whether there is something to flush.
+/// Writes queued output. Returns whether the stream must be flushed.
 async fn write_some(writer: &mut WriteHalf<Stream>, output: &mut BytesMut) -> std::io::Result<bool> {
     if output.is_empty() {
         return writer.flush().await.map(|()| false);
@@ -313,7 +316,7 @@ async fn write_some(writer: &mut WriteHalf<Stream>, output: &mut BytesMut) -> st
 
 fn after(time: Duration) -> Instant {
     let now = Instant::now();
-    // What is too far away to be told is as good as never.
+    // A time that overflows the clock is never reached.
     now.checked_add(time).unwrap_or_else(|| now.checked_add(Duration::from_secs(1 << 32)).unwrap_or(now))
 }
 
@@ -342,7 +345,7 @@ mod tests {
         let mut ping = BytesMut::new();
         Envelope::ping(id, id, Bytes::from(vec![b'x'; 64 * 1024])).encode(&mut ping).unwrap();
         let pinging = tokio::spawn(async move { while live.write_all(&ping).await.is_ok() {} });
-        // Until nothing passes any more, in either direction.
+        // Until neither direction makes progress.
         while let Ok(went) = timeout_at(after(Duration::from_millis(300)), player.step()).await {
             went.unwrap();
             assert!(player.output.len() < 2 * MAX_OUTPUT);

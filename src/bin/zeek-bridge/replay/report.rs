@@ -1,4 +1,4 @@
-//! What is told of a replay: each difference in a line.
+//! The report of a replay: one line for each difference.
 
 use zeek_bridge::data::Topic;
 
@@ -6,10 +6,10 @@ use super::compare::Seen;
 use crate::exit::Failure;
 use crate::output::{Object, Output, printable};
 
-/// How much of a value people are shown.
+/// Maximum number of characters of a value in the text report.
 const SHOWN: usize = 400;
 
-/// One difference.
+/// A difference.
 pub(super) struct Finding {
     /// The recorded frame.
     pub(super) frame: Option<u64>,
@@ -22,15 +22,15 @@ pub(super) struct Finding {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// Both are there, and not the same.
+    /// Both have the frame, with different content.
     Differs,
-    /// It did not come.
+    /// The recorded frame was not received.
     Missing,
-    /// It was not recorded.
+    /// The received frame is not in the recording.
     Extra,
-    /// It came before something of the same topic that it should have come behind.
+    /// The frame was received before another one of the same topic that precedes it in the recording.
     Order,
-    /// The live side subscribes to something else.
+    /// The live side has other subscriptions.
     Filter,
 }
 
@@ -46,12 +46,12 @@ impl What {
     }
 }
 
-/// How much of each there was.
+/// The counts of a replay.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Frames that were sent.
     pub(super) said: u64,
-    /// Frames that came and were compared with one that was recorded.
+    /// Received frames that were compared with a recorded one.
     pub(super) compared: u64,
     pub(super) differences: u64,
 }
@@ -71,11 +71,11 @@ impl Report {
         self.counts.differences = self.counts.differences.saturating_add(1);
         let line = if self.json { object(finding).into_line() } else { words(finding).into_bytes() };
         self.output.line(&line)?;
-        // Whoever looks on sees it when it happens.
+        // Flush, so that a difference is visible at once.
         self.output.flush()
     }
 
-    /// The last line.
+    /// Writes the last line.
     pub(super) fn end(&mut self) -> Result<(), Failure> {
         let Counts { said, compared, differences } = self.counts;
         let line = if self.json {
@@ -90,7 +90,7 @@ impl Report {
                 1 => "1 difference".to_owned(),
                 count => format!("{count} differences"),
             };
-            format!("{said} frames said, {compared} that came compared: {differences}").into_bytes()
+            format!("sent {said} frames, compared {compared} received: {differences}").into_bytes()
         };
         self.output.line(&line)?;
         self.output.flush()
@@ -120,9 +120,9 @@ fn words(finding: &Finding) -> String {
     let (recorded, came) = (shown(&finding.recorded), shown(&finding.came));
     let what = match finding.what {
         What::Differs => format!("recorded {recorded}, came {came}"),
-        What::Missing => format!("recorded {recorded}, and did not come"),
+        What::Missing => format!("recorded {recorded}, not received"),
         What::Extra => format!("came {came}"),
-        What::Order => format!("came before what is recorded before it: {came}"),
+        What::Order => format!("received out of order: {came}"),
         What::Filter => format!("recorded {recorded}, came {came}"),
     };
     printable(&format!("{place}{topic}, {}: {what}", finding.at))

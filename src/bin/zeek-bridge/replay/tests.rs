@@ -22,7 +22,7 @@ fn frame(envelope: &Envelope) -> Frame {
     Frame::read(0, true, bytes.freeze().slice(LENGTH_FIELD..))
 }
 
-/// The differences as `at`, recorded and came.
+/// Returns the differences as path, recorded and received content.
 fn compare(names: &mut Names, ignore: &[&str], recorded: &Value, came: &Value) -> Vec<[String; 3]> {
     let ignore: Vec<WildMatch> = ignore.iter().map(|pattern| WildMatch::new(pattern)).collect();
     let mut comparison = Comparison { names, ignore: &ignore, found: Vec::new() };
@@ -65,7 +65,7 @@ fn each_difference_is_where_it_is() {
         table(&[("b", 3), ("c", 4)]),
         &[["e.args[0][a]", "1", "-"], ["e.args[0][b]", "2", "3"], ["e.args[0][c]", "-", "4"]],
     );
-    // JSON by what it says, if it is more than a word.
+    // Objects and arrays of JSON are compared by content.
     found(text(r#"{"a": 1, "b": [2]}"#), text(r#"{"b":[2],"a":1}"#), &[]);
     found(text("[1]"), text("[2]"), &[["e.args[0]", "[1]", "[2]"]]);
     found(text("1.0"), text("1.00"), &[["e.args[0]", "1.0", "1.00"]]);
@@ -115,13 +115,13 @@ fn random_ids_may_be_others_but_have_to_stay_what_they_are() {
     let uuid = |n: u8| Value::from(id(n).to_string());
     let one = |n| event("e", vec![uuid(n)]);
     assert!(compare(names, &[], &one(1), &one(2)).is_empty());
-    // Known by now: what was recorded is translated before it is compared.
+    // The id is known now: recorded frames are translated before they are compared.
     let translated = Frame::read(0, true, names.translate(&frame(&envelope(&one(1)))));
     let Ok(Content::Envelope(translated)) = translated.content else { panic!("no envelope") };
     assert_eq!(translated, envelope(&one(2)));
     assert_eq!(compare(names, &[], &one(3), &one(2)).len(), 1);
     assert_eq!(compare(names, &[], &one(2), &one(4)).len(), 1);
-    // A request's id has any form.
+    // A request id may have any form.
     let request = |id: &str| event("M::do_request", vec![id.into(), "x".into()]);
     assert!(compare(names, &[], &request("pmSQL3N1DQ1"), &request("another")).is_empty());
     let response = |id: &str| envelope(&event("M::do_response", vec![id.into()]));
