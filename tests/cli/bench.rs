@@ -173,7 +173,7 @@ fn wrong_options_are_named() {
         ("--subscribe-at 127.0.0.1:1", "--publish-to"),
         ("--pid 1", "--publish-to"),
         ("--cafile a", "--cafile is for a peer that is there already"),
-        ("--size 50", "bytes at least"),
+        ("--size 50", "has at least"),
         ("--count 0", "from 1 to"),
         ("--count 1 --duration 1", "cannot be used with"),
         ("--window 0", "from 1 to"),

@@ -1,4 +1,4 @@
-//! Lines from stdin or a file.
+//! Input from stdin or a file, by line.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
@@ -26,35 +26,37 @@ pub(crate) fn open_file(name: &Path) -> Result<File, Failure> {
     let opened = File::open(name).and_then(|opened| Ok((opened.metadata()?.is_dir(), opened)));
     match opened {
         Ok((false, opened)) => Ok(opened),
-        Ok((true, _)) => Err(Failure::failed(format!("cannot read {file}: it is a directory; give a file"))),
+        Ok((true, _)) => {
+            Err(Failure::failed(format!("cannot read {file}: it is a directory; a file is required")))
+        }
         Err(error) => {
-            Err(Failure::failed(format!("cannot open {file}: {error}; check its name and its permissions")))
+            Err(Failure::failed(format!("cannot open {file}: {error}; check its name and permissions")))
         }
     }
 }
 
-/// Something to read from, and what to call it.
+/// An input and its name.
 pub(crate) struct Input {
     name: String,
-    /// How many bytes there are, if it is a file.
+    /// The size in bytes, if it is a file.
     length: Option<u64>,
     from: Box<dyn Read + Send>,
 }
 
 impl Input {
-    /// Bytes that are there already.
+    /// Bytes that were read ahead.
     #[cfg(test)]
     pub(crate) fn of(bytes: Vec<u8>) -> Self {
         Input { name: "test".into(), length: None, from: Box::new(io::Cursor::new(bytes)) }
     }
 
-    /// Shows how far the reading is, if it takes its time.
+    /// Shows the progress of reading.
     pub(crate) fn shown(self) -> Self {
         let progress = Progress::bytes(self.length);
         Input { from: Box::new(Shown { from: self.from, progress: Some(progress) }), ..self }
     }
 
-    /// What to call it.
+    /// Returns the name of the input.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -63,7 +65,7 @@ impl Input {
         Lines { name: self.name, from: BufReader::new(self.from), number: 0, longest: MAX_LINE }
     }
 
-    /// Reads some bytes to the end of `buffer`; 0 at the end.
+    /// Appends some bytes to `buffer`. Returns 0 at the end.
     pub(crate) fn read_some(&mut self, buffer: &mut bytes::BytesMut) -> Result<usize, Failure> {
         let mut chunk = [0; 64 * 1024];
         loop {
@@ -79,7 +81,7 @@ impl Input {
     }
 }
 
-/// What is read, with a line of progress.
+/// An input that shows the progress of reading.
 struct Shown {
     from: Box<dyn Read + Send>,
     progress: Option<Progress>,
@@ -96,13 +98,13 @@ impl Read for Shown {
     }
 }
 
-/// The longest line: the hex of the largest frame has room in it twice.
+/// Maximum length of a line in bytes: twice the hexadecimal form of the largest frame.
 const MAX_LINE: usize = 128 * 1024 * 1024;
 
-/// How many bytes of lines are handed on together, a last one of any length not counted.
+/// The number of bytes of lines that are passed on together, not counting the last line.
 const BATCH: usize = 64 * 1024;
 
-/// The lines of an input, blank ones left out.
+/// The lines of an input, without blank ones.
 pub(crate) struct Lines {
     name: String,
     from: BufReader<Box<dyn Read + Send>>,
@@ -110,22 +112,22 @@ pub(crate) struct Lines {
     longest: usize,
 }
 
-/// One line, as bytes: that it is text is for its reader to find out.
+/// A line, as bytes; the reader must check that it is UTF-8.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// Counted from 1, blank lines included.
+    /// The line number, from 1, counting blank lines.
     pub(crate) number: u64,
-    /// Without white space around.
+    /// The content without surrounding white space.
     pub(crate) text: Result<Vec<u8>, TooLong>,
 }
 
-/// A line that was passed over.
+/// Why a line was skipped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the line is longer than {0} bytes")]
 pub(crate) struct TooLong(usize);
 
 impl Lines {
-    /// The next line that is not blank; `None` at the end.
+    /// Returns the next line that is not blank, or `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Line>, Failure> {
         loop {
             let Some(text) = self.line().map_err(|error| unreadable(&self.name, &error))? else {
@@ -155,13 +157,13 @@ impl Lines {
         Ok(Some(Ok(text)))
     }
 
-    /// Whether the next line may have to be waited for.
+    /// Returns whether reading the next line may block.
     pub(crate) fn may_wait(&self) -> bool {
         self.from.buffer().is_empty()
     }
 
-    /// Reads in a thread of its own, which may wait for ever without keeping the program from its end. Few
-    /// lines wait to be taken, so that long ones do not fill the memory.
+    /// Reads in a separate thread, so that blocking input does not keep the program from ending. Few lines are queued, so
+    /// that long lines do not fill memory.
     pub(crate) fn in_background(mut self) -> mpsc::Receiver<Result<Vec<Line>, Failure>> {
         let (sender, receiver) = mpsc::channel(1);
         std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! `man` and `completions`: what a shell and its user are given about the command line, by the command line itself.
+//! `man` and `completions`: manual pages and shell completions, generated from the command line definition.
 
 use std::fs;
 use std::io;
@@ -18,14 +18,14 @@ const NAME: &str = "zeek-bridge";
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell to be taught
+    /// The shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// Where to put the pages, such as ~/.local/share/man/man1; is made if it is not there
+    /// The directory for the pages, such as ~/.local/share/man/man1; created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -35,7 +35,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
     clap_complete::generate(args.shell, &mut command(), NAME, &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if args.shell == Shell::Bash {
-        // It calls the state behind a name with a hyphen by two names (clap-rs/clap#6421).
+        // clap_complete uses two different names for the state of a command with a hyphen (clap-rs/clap#6421).
         script = script.replace("zeek__subcmd__bridge", "zeek__bridge");
     }
     let mut output = Output::new();
@@ -46,7 +46,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
     let out = &args.out;
     let failed = |path: &Path, error| {
         Failure::failed(format!(
-            "cannot write {}: {error}; give --out a folder that can be written to",
+            "cannot write {}: {error}; use a writable directory with --out",
             path.display()
         ))
     };
@@ -61,16 +61,16 @@ pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
         fs::write(&path, text(&page, &command)).map_err(|error| failed(&path, error))?;
         count = count.saturating_add(1);
     }
-    say(format_args!("{count} pages written to {}; `man zeek-bridge` is the first", out.display()));
+    say(format_args!("wrote {count} pages to {}; start with `man zeek-bridge`", out.display()));
     Ok(())
 }
 
-/// As `--help` tells it, whatever the environment says.
+/// Returns the command as in `--help`, without values from the environment.
 fn command() -> Command {
     examples::add(Cli::command())
 }
 
-/// A command and all below it.
+/// Visits a command and all its subcommands.
 fn all(command: &Command) -> Vec<Command> {
     let below = command.get_subcommands().filter(|command| !command.is_hide_set());
     std::iter::once(command.clone()).chain(below.flat_map(all)).collect()
@@ -78,7 +78,7 @@ fn all(command: &Command) -> Vec<Command> {
 
 fn text(page: &Man, command: &Command) -> Vec<u8> {
     let mut text = Vec::new();
-    // To memory, which does not fail.
+    // Cannot fail: it writes to memory.
     let _ = render(page, command, &mut text);
     text
 }
@@ -110,7 +110,7 @@ fn render(page: &Man, command: &Command, to: &mut Vec<u8>) -> io::Result<()> {
     see.to_writer(to)
 }
 
-/// What stands at the end of a help: each `Heading:` with indented lines below is a section of its own.
+/// Splits the end of a help text into sections: each `Heading:` with indented lines below it.
 fn sections(end: &str) -> Roff {
     let mut roff = Roff::new();
     for block in end.split("\n\n") {

@@ -1,4 +1,4 @@
-//! What a long command shows while it runs: a line on stderr, if that is a terminal.
+//! The progress of long commands: a line on stderr, if that is a terminal.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// How long something has to take until it is shown how far it is.
+/// The delay before progress is shown.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How often the time in the line goes on when nothing else does.
+/// The update interval of the time in the line.
 const TICK: Duration = Duration::from_millis(200);
 
 const BAR: &str = "{wide_bar} {human_pos} of {human_len} {msg}, {rate}, {eta} left";
@@ -22,29 +22,29 @@ const BYTES_BAR: &str =
     "{wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
 const BYTES_SPINNER: &str = "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}";
 
-/// The line that is shown.
+/// The format of the line.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How far something is. The line is gone when this is dropped; it never was where stderr is no terminal, or where it did
-/// not take long.
+/// Shows progress. The line is removed when this is dropped. Nothing is shown if stderr is not a terminal or the command
+/// is short.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// Whether it may still come to be shown.
+    /// Whether the line may still appear.
     pending: Cell<bool>,
 }
 
 impl Progress {
-    /// Of `total` things, if it is known how many there will be; `what` is what they are called, as in "messages".
+    /// Shows progress by count, of `total` items if known. `what` names the items, such as "messages".
     pub(crate) fn new(total: Option<u64>, what: impl Into<Cow<'static, str>>) -> Self {
         Self::with(total, if total.is_some() { BAR } else { SPINNER }, what)
     }
 
-    /// Of so many bytes, if that is known.
+    /// Shows progress by bytes, of `total` if known.
     pub(crate) fn bytes(total: Option<u64>) -> Self {
         Self::with(total, if total.is_some() { BYTES_BAR } else { BYTES_SPINNER }, "")
     }
@@ -61,13 +61,13 @@ impl Progress {
         }
     }
 
-    /// So many more are done.
+    /// Adds to the progress.
     pub(crate) fn inc(&self, more: u64) {
         self.bar.inc(more);
         if self.pending.get() && self.bar.elapsed() >= PATIENCE {
             self.pending.set(false);
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            // Still so on a terminal that cannot take a line away.
+            // This also handles terminals that cannot remove a line.
             if !self.bar.is_hidden() {
                 self.bar.enable_steady_tick(TICK);
                 *shown() = Some(self.bar.clone());
@@ -75,7 +75,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away, before something else is said.
+    /// Removes the line before other output.
     pub(crate) fn finish(self) {}
 }
 
@@ -89,7 +89,7 @@ impl Drop for Progress {
     }
 }
 
-/// Writes where a line of progress may be in the way: it is taken away meanwhile.
+/// A writer that removes the progress line while it writes.
 pub(crate) struct Aside<W>(pub(crate) W);
 
 impl<W: Write> Write for Aside<W> {
@@ -108,7 +108,7 @@ impl<W: Write> Write for Aside<W> {
         }
     }
 
-    // Words that are put together are written together.
+    // One write for all pieces of a formatted message.
     fn write_fmt(&mut self, words: fmt::Arguments<'_>) -> io::Result<()> {
         self.write_all(words.to_string().as_bytes())
     }
@@ -118,7 +118,7 @@ impl<W: Write> Write for Aside<W> {
     }
 }
 
-/// Whether a command that prints as it reads `from` (stdin for none or `-`) leaves the terminal free.
+/// Returns whether progress may be shown for a command that prints while it reads `from` (stdin for none or `-`).
 pub(crate) fn is_free(from: Option<&Path>) -> bool {
     let typed = from.is_none_or(|path| path == Path::new("-")) && io::stdin().is_terminal();
     !typed && !io::stdout().is_terminal()

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM: a wish to end, which is first tried gracefully.
+//! SIGINT and SIGTERM, which end a command gracefully, and SIGTSTP.
 
 use std::io;
 
 use crate::exit::Failure;
 
-/// Hears the signals from the moment it is made.
+/// Receives signals from the time it is created.
 pub(crate) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -14,7 +14,7 @@ pub(crate) struct Signals {
 
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
-        Self::try_new().map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
+        Self::try_new().map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))
     }
 
     #[cfg(unix)]
@@ -31,7 +31,7 @@ impl Signals {
         Ok(Signals {})
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         #[cfg(unix)]
         tokio::select! {
@@ -45,7 +45,7 @@ impl Signals {
     }
 }
 
-/// SIGTSTP, which the terminal sends on Ctrl-Z, for who has something to put in order before.
+/// SIGTSTP, which the terminal sends on Ctrl-Z, for commands that must restore the terminal before they stop.
 #[derive(Debug)]
 pub(crate) struct Suspend {
     #[cfg(unix)]
@@ -53,9 +53,9 @@ pub(crate) struct Suspend {
 }
 
 impl Suspend {
-    /// From now on, it is up to the caller to stop.
+    /// Handles the signal. From now on, the caller must stop the process.
     pub(crate) fn new() -> Result<Self, Failure> {
-        Self::try_new().map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
+        Self::try_new().map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))
     }
 
     #[cfg(unix)]
@@ -69,7 +69,7 @@ impl Suspend {
         Ok(Suspend {})
     }
 
-    /// Waits until it is wanted.
+    /// Waits for the signal.
     pub(crate) async fn asked(&mut self) {
         #[cfg(unix)]
         let _ = self.stop.recv().await;
@@ -77,7 +77,7 @@ impl Suspend {
         std::future::pending::<()>().await;
     }
 
-    /// Stops until somebody continues this process.
+    /// Stops this process until it is continued.
     pub(crate) fn now() {
         #[cfg(unix)]
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);

@@ -1,4 +1,4 @@
-//! Stderr, which waits while a screen is drawn on the same terminal.
+//! Stderr, which is buffered while a screen is drawn on the same terminal.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -6,15 +6,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::progress::Aside;
 
-/// How many of the last words are kept while they wait.
+/// The number of buffered messages; the latest are kept.
 const KEPT: usize = 100;
 
-/// The longest that is kept of one of them, in bytes.
+/// The maximum size of a buffered message in bytes.
 const LONGEST: usize = 4096;
 
 static HELD: Mutex<Option<Held>> = Mutex::new(None);
 
-/// What waits.
+/// The buffered messages.
 #[derive(Debug, Default)]
 struct Held {
     words: VecDeque<Vec<u8>>,
@@ -26,7 +26,7 @@ fn held() -> MutexGuard<'static, Option<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Stderr, for all that this program says there.
+/// The writer that all messages of this program use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stderr;
 
@@ -59,7 +59,7 @@ impl Held {
 
     fn say(self, mut to: impl Write) {
         if self.lost > 0 {
-            let _ = writeln!(to, "({} more lines were said before)", self.lost);
+            let _ = writeln!(to, "({} earlier lines were dropped)", self.lost);
         }
         for words in self.words {
             let _ = to.write_all(&words);
@@ -67,7 +67,7 @@ impl Held {
     }
 }
 
-/// As long as this is there, what is said on a stderr that is a terminal waits; then it is said.
+/// While this exists and stderr is a terminal, messages are buffered. They are written when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold(());
 
@@ -79,7 +79,7 @@ impl Hold {
         Hold(())
     }
 
-    /// The last words that wait, at most so many, without colors; the latest is last.
+    /// Returns the last `count` buffered messages without colors, the latest last.
     pub(crate) fn last(&self, count: usize) -> Vec<String> {
         let held = held();
         let words = held.iter().flat_map(|held| held.words.iter().rev().take(count));
@@ -115,7 +115,7 @@ mod tests {
         let mut said = Vec::new();
         held.say(&mut said);
         let said = String::from_utf8(said).unwrap();
-        assert!(said.starts_with("(3 more lines were said before)\n3\n4\n"), "{said}");
+        assert!(said.starts_with("(3 earlier lines were dropped)\n3\n4\n"), "{said}");
         assert!(said.ends_with(&format!("101\n{}\n", "x".repeat(LONGEST))), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! The load: one publisher, and subscribers that count what comes.
+//! The load: one publisher, and subscribers that count what they receive.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,20 +17,20 @@ use super::tally::{Came, Tally};
 use crate::exit::Failure;
 use crate::progress::Progress;
 
-/// How many subscribers connect at once.
+/// The number of subscribers that connect at the same time.
 const CONNECTING: usize = 64;
 
-/// About how many bytes are written at once.
+/// The approximate number of bytes of one write.
 const WRITE: usize = 64 * 1024;
 
-/// How long the first message that asks whether subscriptions have arrived may be on its way before the next one asks;
-/// the next may take twice as long, for there may be many subscribers.
+/// The delay before the second message that tests whether the subscriptions have arrived. It doubles with each further
+/// message, because there may be many subscribers.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long nothing may come before the last message is held for lost.
+/// The silence after which the last message is considered lost.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Where to, and how.
+/// The target of the load, and the options.
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) publish_to: String,
@@ -48,7 +48,7 @@ pub(super) enum Amount {
     Time(Duration),
 }
 
-/// Peerings with the relay: one to publish over, and some to hear from.
+/// The peerings with the relay: the publisher and the subscribers.
 #[derive(Debug)]
 pub(super) struct Load {
     target: Target,
@@ -56,27 +56,27 @@ pub(super) struct Load {
     pattern: Arc<Pattern>,
     /// The number of the next message.
     next: u64,
-    /// The number of the first message that counts.
+    /// The number of the first message that is counted.
     first: u64,
     subscribers: Vec<Arc<Subscriber>>,
     waited_for: Arc<WaitedFor>,
     tasks: JoinSet<Result<(), LinkError>>,
     stop: watch::Sender<bool>,
-    /// How long it took until all subscribers had their peering.
+    /// The time until all subscribers were established.
     pub(super) connecting: Duration,
-    /// Nothing more is to be published.
+    /// Set when publishing is over.
     pub(super) enough: Arc<AtomicBool>,
 }
 
-/// What a subscriber has heard.
+/// The messages that a subscriber has received.
 #[derive(Debug, Default)]
 struct Subscriber {
-    /// The number behind the highest that came.
+    /// One more than the highest number received.
     arrived: AtomicU64,
     tally: Mutex<Tally>,
 }
 
-/// The number that the publisher waits for until it has arrived everywhere.
+/// The number that the publisher waits for at all subscribers.
 #[derive(Debug, Default)]
 struct WaitedFor {
     number: AtomicU64,
@@ -84,7 +84,7 @@ struct WaitedFor {
 }
 
 impl Load {
-    /// Connects everybody.
+    /// Connects the publisher and all subscribers.
     pub(super) async fn connect(target: Target, pattern: Pattern) -> Result<Self, Failure> {
         let Target { publish_to, subscribe_at, tls, topic, peers, timeout } = &target;
         let publisher = Link::connect(publish_to, tls, Filter::new(), *timeout).await;
@@ -128,11 +128,11 @@ impl Load {
         Ok(load)
     }
 
-    /// Publishes until every subscriber has heard something, and counts from then on: only messages that are
-    /// published after the relay has heard of a subscription can come.
+    /// Publishes until every subscriber has received a message, and counts from then on. A message can arrive only if it was
+    /// published after the relay had received the subscription.
     pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         let mut question = self.pattern.frames(1);
-        // Behind one that came later than the first, none of those that asked for the first can come.
+        // After a later test message arrived, the earlier ones cannot arrive any more.
         for first in [true, false] {
             let wanted = if first { 1 } else { self.next.saturating_add(1) };
             let asking = Instant::now();
@@ -156,8 +156,8 @@ impl Load {
         Ok(())
     }
 
-    /// Publishes as fast as may be, with at most `window` messages on their way to the slowest subscriber, and `rate`
-    /// in a second.
+    /// Publishes as fast as possible, with at most `window` messages in flight to the slowest subscriber and at most `rate`
+    /// per second.
     pub(super) async fn flood(
         &mut self,
         amount: Amount,
@@ -169,7 +169,7 @@ impl Load {
         let started = Instant::now();
         let first = self.next;
         let mut shown = first;
-        // A few times in the window, and a thousand times a second, there is something to write.
+        // Write a few times in each window, and up to a thousand times a second.
         let at_once = count(WRITE.checked_div(self.pattern.size()).unwrap_or(1))
             .min(window / 4)
             .min(rate.map_or(u64::MAX, |rate| rate / 1000))
@@ -199,7 +199,7 @@ impl Load {
         self.drain().await
     }
 
-    /// Waits for the last message. If there is only silence, it may be lost: one more tells.
+    /// Waits for the last message. After a silence, it may be lost; one more message shows whether it is.
     async fn drain(&mut self) -> Result<(), Failure> {
         let mut question = self.pattern.frames(1);
         let (mut arrived, mut heard) = (self.arrived(), Instant::now());
@@ -217,8 +217,8 @@ impl Load {
         }
     }
 
-    /// Publishes one message after the other, each when all subscribers have the one before, and adds to `took` how long
-    /// each was on its way to the last.
+    /// Publishes single messages, each when all subscribers have received the one before. Adds to `took` the time of each
+    /// until the last subscriber received it.
     pub(super) async fn round_trips(&mut self, count: u64, took: &mut Vec<Duration>) -> Result<(), Failure> {
         let progress = Progress::new(Some(count), "round trips");
         let mut frame = self.pattern.frames(1);
@@ -246,11 +246,11 @@ impl Load {
         sent.map_err(|error| self.publisher_ended(&error))
     }
 
-    /// Waits until the message before this number, or a later one, has arrived everywhere; gives the number behind
-    /// the last that has.
+    /// Waits until the message before this number, or a later one, has arrived at all subscribers. Returns one more than the
+    /// number of the last message that has.
     async fn until_arrived(&mut self, number: u64) -> Result<u64, Failure> {
         self.waited_for.number.store(number, SeqCst);
-        // Of many subscribers, those that have it are not asked again.
+        // Subscribers that have received it are not checked again.
         let mut behind = 0usize;
         loop {
             let has_it = |subscriber: &&Arc<Subscriber>| subscriber.arrived.load(SeqCst) >= number;
@@ -271,7 +271,7 @@ impl Load {
         }
     }
 
-    /// Waits until it is time for the message behind so many.
+    /// Waits until the rate allows the message after `count` messages.
     async fn pause(&mut self, started: Instant, published: u64, rate: u64) -> Result<(), Failure> {
         let nanoseconds = u128::from(published).saturating_mul(1_000_000_000).checked_div(rate.into());
         let after = Duration::from_nanos(u64::try_from(nanoseconds.unwrap_or_default()).unwrap_or(u64::MAX));
@@ -286,32 +286,32 @@ impl Load {
         }
     }
 
-    /// How far this subscriber is.
+    /// Returns one more than the highest number that this subscriber has received.
     fn arrived_with(&self, subscriber: usize) -> u64 {
         self.subscribers.get(subscriber).map_or(0, |subscriber| subscriber.arrived.load(SeqCst))
     }
 
-    /// The number behind the last that has arrived everywhere.
+    /// Returns one more than the number of the last message that has arrived at all subscribers.
     fn arrived(&self) -> u64 {
         self.subscribers.iter().map(|subscriber| subscriber.arrived.load(SeqCst)).min().unwrap_or_default()
     }
 
-    /// How many messages were published that count.
+    /// Returns the number of counted messages that were published.
     pub(super) fn published(&self) -> u64 {
         self.next.saturating_sub(self.first)
     }
 
-    /// How many of them have arrived everywhere.
+    /// Returns how many of them have arrived at all subscribers.
     pub(super) fn arrived_everywhere(&self) -> u64 {
         self.arrived().saturating_sub(self.first)
     }
 
-    /// What came to all subscribers together.
+    /// Returns the sum of the counts of all subscribers.
     pub(super) fn came(&self) -> Came {
         self.subscribers.iter().fold(Came::default(), |sum, subscriber| sum.and(subscriber.tally().came))
     }
 
-    /// Leaves, behind everything that was published.
+    /// Leaves after everything that was published.
     pub(super) async fn leave(mut self) {
         self.stop.send_replace(true);
         self.publisher.leave().await;
@@ -365,7 +365,7 @@ impl Load {
 }
 
 impl Subscriber {
-    /// Counts what comes, until it is stopped.
+    /// Counts received messages until it is stopped.
     async fn hear(
         self: Arc<Self>,
         mut link: Link,
@@ -392,7 +392,8 @@ impl Subscriber {
             })?;
             drop(tally);
             self.arrived.store(arrived, SeqCst);
-            // The publisher looks behind having said what it waits for, and this asks behind having said what came.
+            // The publisher checks after it has stored the number that it waits for, and this task reads that number after
+            // it has stored its own progress. So no wake-up is missed.
             if (before..arrived).contains(&waited_for.number.load(SeqCst).saturating_sub(1)) {
                 waited_for.arrived.notify_one();
             }
@@ -408,12 +409,12 @@ impl Subscriber {
 }
 
 fn no_peering(address: &str, error: &LinkError) -> Failure {
-    // EMFILE, which no other name is for.
+    // EMFILE, for which there is no `ErrorKind`.
     const TOO_MANY_FILES: i32 = 24;
     match error {
         LinkError::Connect(error) if error.raw_os_error() == Some(TOO_MANY_FILES) => {
             Failure::failed(format!(
-                "cannot connect all: {error}: each of --peers takes one; raise the limit with `ulimit -n`, or give fewer"
+                "cannot connect all peers: {error}; each peer needs a file descriptor, so raise the limit with `ulimit -n` or use a smaller --peers"
             ))
         }
         error => Failure::link(address, error),

@@ -1,4 +1,4 @@
-//! `bench`: measures an endpoint or bridge that runs, ours or any Broker.
+//! `bench`: measures a running relay, which may be a zeek-bridge or any Broker.
 
 mod link;
 mod load;
@@ -27,7 +27,7 @@ use crate::output::Output;
 use crate::signals::Signals;
 use crate::tls::TlsArgs;
 
-/// How many bytes may be on their way, unless --window says how many messages.
+/// The number of bytes in flight, unless --window gives the number of messages.
 const MOST_ON_THE_WAY: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
@@ -39,56 +39,55 @@ pub(crate) struct BenchArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Measure a relay: how many events it passes on, how fast, and at what cost
+    /// Measure a relay: throughput, latency, CPU time, memory and loss
     ///
-    /// Peers with it as one publisher and some subscribers. Publishes as fast as it takes events, with --window of them on
-    /// their way at most; then one by one, for round trips. Each event has a number, so that what is lost, comes twice or
-    /// late is counted.
+    /// Connects as one publisher and some subscribers. Publishes as fast as the relay accepts events, with at most --window
+    /// of them in flight; then one by one, to measure round trips. Each event has a number, so that lost, duplicated and
+    /// reordered events are counted.
     ///
-    /// Without --publish-to, a bridge of its own is started for this, on loopback, and measured. The relay may be anything
-    /// that passes the topic on: a zeek-bridge with a rule for it, or a broker-node --mode relay --topics
-    /// '["/zeek-bridge/bench"]'.
+    /// Without --publish-to, a bridge is started on loopback and measured. The relay may be any program that forwards the
+    /// topic: a zeek-bridge with a rule for it, or a broker-node --mode relay --topics '["/zeek-bridge/bench"]'.
     #[command(after_help = exit::HELP)]
     Relay(Box<RelayArgs>),
 }
 
 #[derive(Debug, Args)]
 struct RelayArgs {
-    /// The relay; without this, one is started
+    /// The relay; without it, one is started
     #[arg(long, value_name = "HOST:PORT")]
     publish_to: Option<HostPort>,
-    /// Where its subscribers connect, if that is elsewhere
+    /// The address for subscribers, if it is another one
     #[arg(long, value_name = "HOST:PORT", requires = "publish_to")]
     subscribe_at: Option<HostPort>,
-    /// The process of the relay, to tell its CPU time and memory
+    /// The process id of the relay, to report its CPU time and memory
     #[arg(long, value_name = "PID", requires = "publish_to")]
     pid: Option<u32>,
-    /// How many subscribers
+    /// The number of subscribers
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     peers: u32,
-    /// The bytes of an event's whole frame, with the four of its length
+    /// The size of an event's frame in bytes, including the four of its length
     #[arg(long, value_name = "BYTES", default_value = "223")]
     size: u32,
-    /// Publish so many events
+    /// The number of events to publish
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, conflicts_with = "duration")]
     count: Option<u64>,
-    /// Publish for so long
+    /// The time to publish for
     #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
     duration: Seconds,
-    /// How many round trips
+    /// The number of round trips
     #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     round_trips: u32,
-    /// How many events may be on their way to the slowest subscriber, so that none is lost for want of room; without
-    /// this 1000, or fewer if they are more than 16 MiB
+    /// Maximum number of events in flight to the slowest subscriber, so that no queue overflows; the default is 1000, or
+    /// fewer if they are larger than 16 MiB together
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     window: Option<u64>,
-    /// Publish no more than so many events in a second
+    /// Maximum number of events per second
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     rate: Option<u64>,
-    /// The topic, which the relay has to pass on
+    /// The topic, which the relay must forward
     #[arg(long, value_name = "T", default_value = "/zeek-bridge/bench")]
     topic: TopicArg,
-    /// How long each connection may take, the first event, and any silence behind it
+    /// Maximum duration of each connect, of the first event, and of any silence after it
     #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
     timeout: Seconds,
     /// Print one line of JSON instead of a table
@@ -100,7 +99,7 @@ struct RelayArgs {
 
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let What::Relay(args) = args.what;
-    // On one thread: nothing that comes waits until another one wakes up, and the others are the relay's.
+    // One thread: received messages need no wake-up of another thread, and the other cores are left to the relay.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     crate::on(runtime, relay(&args))
 }
@@ -109,7 +108,8 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     let signals = &mut Signals::new()?;
     let topic = args.topic.0.clone();
     let size = usize::try_from(args.size).unwrap_or(usize::MAX);
-    let id = EndpointId::random().map_err(|error| Failure::failed(format!("no random number: {error}")))?;
+    let id = EndpointId::random()
+        .map_err(|error| Failure::failed(format!("cannot make an endpoint id: {error}")))?;
     let run = id.as_bytes().iter().take(8).fold(0, |run, byte| run << 8 | u64::from(*byte));
     let pattern = Pattern::new(&topic, size, run).map_err(|error| Failure::usage(error.to_string()))?;
     let size = u64::try_from(pattern.size()).unwrap_or(u64::MAX);
@@ -175,7 +175,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     };
     report.published = load.published();
     report.came = load.came();
-    // Where messages are lost, each round trip might be waited for in vain.
+    // If messages are lost, every round trip could time out.
     if ended.is_ok() && report.lost() == 0 {
         let took = &mut report.round_trips;
         ended = interruptible.run(load.round_trips(args.round_trips.into(), took)).await;
@@ -193,14 +193,14 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     verdict(&report)
 }
 
-/// Lets what is measured come to its end early.
+/// Ends the measurement early on a signal.
 struct Interruptible<'a> {
     signals: &'a mut Signals,
     enough: Arc<AtomicBool>,
 }
 
 impl Interruptible<'_> {
-    /// At a signal, what was published is still waited for; at the next one it is not.
+    /// After the first signal, published messages are still waited for; after the second, they are not.
     async fn run(&mut self, measuring: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
         let mut measuring = pin!(measuring);
         tokio::select! {
@@ -209,7 +209,7 @@ impl Interruptible<'_> {
         }
         tokio::select! {
             done = measuring => done,
-            () = self.signals.next() => Err(Failure::failed("interrupted: what was on its way is counted as lost")),
+            () = self.signals.next() => Err(Failure::failed("interrupted; messages in flight are counted as lost")),
         }
     }
 }
@@ -231,7 +231,7 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
     output.flush()
 }
 
-/// What there is to be said of a measurement that came to its end.
+/// Returns the result of the measurement.
 fn verdict(report: &Report) -> Result<(), Failure> {
     let lost = report.lost();
     if lost > 0 {
@@ -240,12 +240,12 @@ fn verdict(report: &Report) -> Result<(), Failure> {
              of them have to wait there"
         )))
     } else if report.interrupted {
-        Err(Failure::failed("interrupted: this is what was measured until then"))
+        Err(Failure::failed("interrupted; the results are those until then"))
     } else {
         Ok(())
     }
 }
 
 fn nothing_yet() -> Failure {
-    Failure::failed("interrupted: nothing was measured yet")
+    Failure::failed("interrupted before anything was measured")
 }

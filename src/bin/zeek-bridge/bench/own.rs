@@ -1,4 +1,4 @@
-//! A relay to measure where none is given: `zeek-bridge run` in a process of its own, on loopback.
+//! The relay that is measured if none is given: `zeek-bridge run` in another process, on loopback.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -16,28 +16,28 @@ use crate::exit::Failure;
 use crate::status;
 use crate::tls::{TlsArgs, TlsMode};
 
-/// The relay; it ends when this is dropped.
+/// The relay process. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct OwnRelay {
     _child: Child,
-    /// Its configuration, its certificates and its sockets.
+    /// The directory of its configuration, certificates and sockets.
     _folder: TempDir,
     pub(super) publish_to: String,
     pub(super) subscribe_at: String,
-    /// How to speak to it.
+    /// The TLS configuration of its peers.
     pub(super) tls: Tls,
-    /// `None` where processes cannot be measured.
+    /// `None` if processes cannot be measured on this system.
     pub(super) process: Option<Process>,
 }
 
 impl OwnRelay {
-    /// Starts it, and waits until it listens, `patience` at most.
+    /// Starts the relay and waits until it listens, at most for `patience`.
     pub(super) async fn start(tls: &TlsArgs, topic: &Topic, patience: Duration) -> Result<Self, Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| {
-            Failure::failed(format!("cannot start a bridge to measure: {what}: {error}"))
+            Failure::failed(format!("cannot start the bridge to measure: {what}: {error}"))
         };
         let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
-        let folder = folder.map_err(|error| failed("no temporary folder, see TMPDIR", &error))?;
+        let folder = folder.map_err(|error| failed("no temporary directory (see TMPDIR)", &error))?;
         let mode = tls.between_own()?;
         let tls = match mode {
             TlsMode::Off => Tls::Off,
@@ -49,8 +49,8 @@ impl OwnRelay {
             .map_err(|error| failed("no configuration", &error))?;
 
         let notify = folder.path().join("notify");
-        let ready = UnixDatagram::bind(&notify).map_err(|error| failed("no socket, see TMPDIR", &error))?;
-        let program = std::env::current_exe().map_err(|error| failed("this program is not found", &error))?;
+        let ready = UnixDatagram::bind(&notify).map_err(|error| failed("no socket (see TMPDIR)", &error))?;
+        let program = std::env::current_exe().map_err(|error| failed("cannot find this program", &error))?;
         let mut child = Command::new(program)
             .arg("run")
             .arg(&config)
@@ -58,27 +58,27 @@ impl OwnRelay {
             .env("RUST_LOG", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // A Ctrl-C is for this process, which has something to tell before the relay may end.
+            // A process group of its own, so that Ctrl-C reaches this process only: it reports before the relay ends.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| failed("no process", &error))?;
+            .map_err(|error| failed("cannot start a process", &error))?;
         let mut word = [0; 64];
         tokio::select! {
             ready = timeout(patience, ready.recv(&mut word)) => match ready {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(failed("it does not say whether it is ready", &error)),
-                Err(_) => return Err(Failure::timeout("timeout: the bridge to measure did not start in time")),
+                Ok(Err(error)) => return Err(failed("no notification that it is ready", &error)),
+                Err(_) => return Err(Failure::timeout("the bridge to measure did not start in time")),
             },
             ended = child.wait() => {
                 let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-                return Err(failed("it ended, and its own words are above", &how));
+                return Err(failed("it ended; its own messages are above", &how));
             }
         }
         let snapshot = status::snapshot(&folder.path().join("status")).await?;
         let mut listening = snapshot.links.into_iter().filter_map(|link| link.listening.into_iter().next());
         let (Some(publish_to), Some(subscribe_at)) = (listening.next(), listening.next()) else {
-            return Err(failed("it listens nowhere", &"see its own words above"));
+            return Err(failed("it does not listen", &"its own messages are above"));
         };
         let process = child.id().and_then(|pid| Process::of(pid).ok());
         Ok(OwnRelay { _child: child, _folder: folder, publish_to, subscribe_at, tls, process })
@@ -91,7 +91,7 @@ fn configuration(mode: TlsMode, topic: &Topic) -> String {
         TlsMode::Anonymous => "tls = 'anonymous'",
         TlsMode::Mutual => "cafile = 'cafile'\ncertificate = 'certificate'\nkeyfile = 'keyfile'",
     };
-    // What JSON escapes, TOML reads.
+    // TOML's strings have the same escapes as JSON's.
     let topic = serde_json::Value::from(topic.to_str_lossy());
     format!(
         "[bridge]\nmetrics = 'off'\nstatus = 'status'\n\
@@ -101,7 +101,7 @@ fn configuration(mode: TlsMode, topic: &Topic) -> String {
     )
 }
 
-/// Makes certificates for both ends, and keeps the relay's in files, which only this user can read.
+/// Makes certificates for both ends. Those of the relay are written to files that only this user can read.
 fn mutual(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
     let authority = ephemeral_authority()?;
     let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("relay")?;

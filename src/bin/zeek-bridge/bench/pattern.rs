@@ -1,46 +1,44 @@
-//! The messages of a benchmark: one event, encoded once, in which only the number changes.
+//! The messages of a benchmark: an event that is encoded once and in which only the number changes.
 
 use bytes::BytesMut;
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::wire::{EncodeError, Envelope};
 use zeek_bridge::zeek::{Event, Message};
 
-/// The name of the event. Its arguments are which run it is of, its number, and as many letters as the size takes.
+/// The name of the event. Its arguments are the id of the run, the number, and a string that fills the requested size.
 const EVENT: &str = "ZeekBridge::bench";
 
-/// The bytes of a number.
+/// The size of a number in bytes.
 const NUMBER: usize = 8;
 
-/// How many bytes stand in a frame before the length of its topic: the length, sender, receiver, type and ttl, of which a
-/// relay may write some anew.
+/// The offset of the topic length in a frame, after length, sender, receiver, type and ttl. A relay may change some of them.
 const BEFORE_TOPIC: usize = 39;
 
-/// A frame, and where its number stands.
+/// The frame, and the offset of the number in it.
 #[derive(Debug)]
 pub(super) struct Pattern {
     frame: Vec<u8>,
     number_at: usize,
 }
 
-/// Why there is no message of the size that was asked for.
+/// Why there is no message of the requested size.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PatternError {
-    #[error(
-        "a message under this topic takes {0} bytes at least: give a larger --size, or a shorter --topic"
-    )]
+    #[error("a message with this topic has at least {0} bytes; use a larger --size or a shorter --topic")]
     TooSmall(usize),
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 impl Pattern {
-    /// A frame of `size` bytes, its length field included; one byte less where no string makes out the last one.
+    /// Returns a frame of `size` bytes, including the length field, or of one byte less if the varbyte length of the string
+    /// makes that size impossible.
     pub(super) fn new(topic: &Topic, size: usize, run: u64) -> Result<Self, PatternError> {
         let least = frame(topic, run, 0, 0)?;
         let room = size.checked_sub(least.len()).ok_or(PatternError::TooSmall(least.len()))?;
         let numbered = frame(topic, run, u64::MAX, 0)?;
         let number_at = least.iter().zip(&numbered).take_while(|(a, b)| a == b).count();
-        // The length of the letters takes a byte in the least frame, and up to four more.
+        // The varbyte length of the string takes one byte in the smallest frame, and up to four more.
         let mut letters = room;
         loop {
             let frame = frame(topic, run, 0, letters)?;
@@ -51,22 +49,22 @@ impl Pattern {
         }
     }
 
-    /// How many bytes the frame has.
+    /// Returns the size of the frame in bytes.
     pub(super) fn size(&self) -> usize {
         self.frame.len()
     }
 
-    /// How many bytes at the front of a frame [`Pattern::number`] looks at.
+    /// Returns how many bytes at the front of a frame [`Pattern::number`] reads.
     pub(super) fn head(&self) -> usize {
         self.number_at.saturating_add(NUMBER)
     }
 
-    /// So many frames, for [`Pattern::count_from`].
+    /// Returns `count` frames, for [`Pattern::count_from`].
     pub(super) fn frames(&self, count: usize) -> Vec<u8> {
         self.frame.repeat(count)
     }
 
-    /// Numbers frames, beginning with `first`, and gives the number behind the last.
+    /// Numbers the frames, beginning with `first`. Returns one more than the last number.
     pub(super) fn count_from(&self, first: u64, frames: &mut [u8]) -> u64 {
         let mut next = first;
         for frame in frames.chunks_exact_mut(self.size()) {
@@ -78,7 +76,7 @@ impl Pattern {
         next
     }
 
-    /// The number of a frame of `length` bytes that begins with `head`; `None` if it is not one of these.
+    /// Returns the number of a frame of `length` bytes that begins with `head`, or `None` if it is not of this benchmark.
     pub(super) fn number(&self, length: usize, head: &[u8]) -> Option<u64> {
         let same = BEFORE_TOPIC..self.number_at;
         if length != self.size() || head.get(same.clone())? != self.frame.get(same)? {
@@ -90,7 +88,7 @@ impl Pattern {
 
 fn frame(topic: &Topic, run: u64, number: u64, letters: usize) -> Result<Vec<u8>, EncodeError> {
     let event = Event::new(EVENT, vec![Value::Count(run), Value::Count(number), "x".repeat(letters).into()]);
-    // Relays write themselves in the place of the sender, and nobody else has this id.
+    // A relay replaces the sender with its own id.
     let sender = EndpointId::from_bytes([0xff; 16]);
     let mut frame = BytesMut::new();
     Envelope::data(sender, topic.clone(), &Message::from(event).into_value())?.encode(&mut frame)?;
@@ -126,9 +124,9 @@ mod tests {
             short += size - pattern.size();
             event(&pattern.frame);
         }
-        assert_eq!(short, 1, "only where the length of the letters goes from one byte to two");
+        assert_eq!(short, 1, "only where the length of the string grows from one byte to two");
         let error = Pattern::new(&TOPIC, least - 1, 0).unwrap_err().to_string();
-        assert!(error.contains(&format!("{least} bytes at least")), "{error}");
+        assert!(error.contains(&format!("at least {least} bytes")), "{error}");
     }
 
     #[test]

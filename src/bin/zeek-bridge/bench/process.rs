@@ -1,33 +1,33 @@
-//! What a process costs, as Linux tells it in /proc.
+//! CPU time and memory of a process, from Linux's /proc.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::exit::Failure;
 
-/// What a second of CPU time has of the units of /proc, in all of Linux's ports that Rust has.
+/// The units of CPU time in /proc per second. This is the same on all of Linux's architectures that Rust supports.
 const TICKS: u64 = 100;
 
-/// A process that runs.
+/// A running process.
 #[derive(Clone, Debug)]
 pub(super) struct Process {
     pub(super) pid: u32,
-    /// The name of its program, as far as Linux keeps it.
+    /// The name of its program, which Linux truncates.
     pub(super) name: String,
 }
 
-/// What it has used up so far, all threads together.
+/// The CPU time used so far by all threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cpu {
     pub(super) user: Duration,
     pub(super) system: Duration,
 }
 
-/// What it has of the machine's memory, in bytes.
+/// The resident memory in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) resident: u64,
-    /// The most that it ever had.
+    /// The maximum so far.
     pub(super) peak: u64,
 }
 
@@ -35,7 +35,7 @@ impl Process {
     pub(super) fn of(pid: u32) -> Result<Self, Failure> {
         if cfg!(not(target_os = "linux")) {
             return Err(Failure::usage(
-                "CPU times are read from /proc, which only Linux has: leave out --pid",
+                "CPU times are read from /proc, which only Linux has; leave out --pid",
             ));
         }
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok();
@@ -48,17 +48,17 @@ impl Process {
         Ok(Process { pid, name: name.to_owned() })
     }
 
-    /// This process.
+    /// Returns this process.
     pub(super) fn this() -> Option<Self> {
         Self::of(std::process::id()).ok()
     }
 
-    /// `None` once it has ended.
+    /// Returns `None` if the process has ended.
     pub(super) fn cpu(&self) -> Option<Cpu> {
         cpu(&fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?)
     }
 
-    /// `None` once it has ended.
+    /// Returns `None` if the process has ended.
     pub(super) fn memory(&self) -> Option<Memory> {
         memory(&fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?)
     }
@@ -74,7 +74,7 @@ impl Cpu {
     }
 }
 
-/// The name in a line of `stat`, which may hold anything, and what stands behind it: see proc(5).
+/// Splits a line of `stat` into the name, which may contain any bytes, and the rest; see proc(5).
 fn fields(stat: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
     let (pid_and_name, rest) = stat.rsplit_once(") ")?;
     Some((pid_and_name.split_once('(')?.1, rest.split(' ')))
@@ -82,7 +82,7 @@ fn fields(stat: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
 
 fn cpu(stat: &str) -> Option<Cpu> {
     let (_, fields) = fields(stat)?;
-    // utime and stime are the 14th and 15th of all, and state is the 3rd.
+    // The rest begins with field 3, the state; utime and stime are fields 14 and 15.
     let mut times = fields.skip(11).map(|ticks| {
         let milliseconds = ticks.parse::<u64>().ok()?.checked_mul(1000)?.checked_div(TICKS)?;
         Some(Duration::from_millis(milliseconds))

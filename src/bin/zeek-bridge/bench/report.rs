@@ -1,4 +1,4 @@
-//! What was measured, in words or as JSON.
+//! The results, as text or JSON.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -11,38 +11,38 @@ use super::process::{Cpu, Memory, Process};
 use super::tally::Came;
 use crate::output::{Object, printable};
 
-/// Less CPU time than this is not told for each event: Linux counts it by 10 ms.
+/// Less CPU time than this is not divided by the number of events, because Linux counts it in units of 10 ms.
 const LEAST_CPU: Duration = Duration::from_millis(100);
 
-/// What was measured, of what, and how.
+/// The results and parameters of a measurement.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) publish_to: String,
     pub(super) subscribe_at: String,
-    /// The relay was started for this.
+    /// Whether the relay was started by this program.
     pub(super) own_relay: bool,
     pub(super) process: Option<Process>,
     pub(super) tls: &'static str,
     pub(super) topic: String,
-    /// The bytes of a frame.
+    /// The size of a frame in bytes.
     pub(super) size: u64,
     pub(super) subscribers: u64,
     pub(super) window: u64,
     pub(super) rate: Option<u64>,
-    /// How long it took until all subscribers had their peering.
+    /// The time until all subscribers were established.
     pub(super) connecting: Duration,
     pub(super) throughput: Throughput,
-    /// In order of length.
+    /// Sorted.
     pub(super) round_trips: Vec<Duration>,
     pub(super) published: u64,
     pub(super) came: Came,
     pub(super) interrupted: bool,
 }
 
-/// Of messages that were published as fast as may be.
+/// The results of publishing as fast as possible.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
-    /// How many arrived everywhere.
+    /// The number of messages that arrived at all subscribers.
     pub(super) messages: u64,
     pub(super) took: Duration,
     pub(super) relay: Option<Cpu>,
@@ -51,13 +51,13 @@ pub(super) struct Throughput {
 }
 
 impl Throughput {
-    /// How many in a second.
+    /// Returns the number per second.
     fn rate(&self) -> u64 {
         let in_a_second = u128::from(self.messages).saturating_mul(1_000_000_000);
         in_a_second.checked_div(self.took.as_nanos()).unwrap_or_default().try_into().unwrap_or(u64::MAX)
     }
 
-    /// A share of the time for each, in microseconds; `None` if there is too little of it.
+    /// Returns the CPU time for each message in microseconds, or `None` if it is too small to divide.
     fn each(&self, cpu: Cpu) -> Option<[f64; 3]> {
         let each = |time: Duration| {
             let each = time.as_nanos().checked_div(self.messages.into()).unwrap_or_default();
@@ -68,7 +68,7 @@ impl Throughput {
 }
 
 impl Report {
-    /// How many messages should have come, and did not.
+    /// Returns the number of messages that were lost.
     pub(super) fn lost(&self) -> u64 {
         self.published.saturating_mul(self.subscribers).saturating_sub(self.came.delivered)
     }
@@ -79,7 +79,7 @@ impl Report {
         let mut row = |name: &str, words: String| _ = table.add_row([name.to_owned(), printable(&words)]);
         let Report { publish_to, subscribe_at, tls, throughput, came, .. } = self;
         let process = self.process.as_ref().map(|Process { pid, name }| format!(", process {pid} ({name})"));
-        let whose = if self.own_relay { "a zeek-bridge of its own, " } else { "" };
+        let whose = if self.own_relay { "own bridge, " } else { "" };
         let place = if publish_to == subscribe_at {
             publish_to.clone()
         } else {
@@ -89,11 +89,11 @@ impl Report {
         row(
             "messages",
             format!(
-                "{} bytes, to {}, at most {} on their way{}",
+                "{} bytes, to {}, at most {} in flight{}",
                 self.size,
                 many(self.subscribers, "subscriber"),
                 HumanCount(self.window),
-                self.rate.map(|rate| format!(", {} in a second", HumanCount(rate))).unwrap_or_default()
+                self.rate.map(|rate| format!(", {} per second", HumanCount(rate))).unwrap_or_default()
             ),
         );
         row("connecting", format!("{:.1} ms for all subscribers", self.connecting.as_secs_f64() * 1e3));
@@ -109,7 +109,10 @@ impl Report {
         );
         let cpu = |cpu: Cpu| {
             let Some([total, user, system]) = throughput.each(cpu) else {
-                return format!("{:?} in all: too little to divide, for it is counted by 10 ms", cpu.total());
+                return format!(
+                    "{:?} in total; too little to divide by events, as it is counted in units of 10 ms",
+                    cpu.total()
+                );
             };
             let percent = cpu.total().as_secs_f64() / throughput.took.as_secs_f64() * 100.0;
             format!("{total:.2} µs per event: {user:.2} user, {system:.2} system; {percent:.0} % of a core")
@@ -137,7 +140,7 @@ impl Report {
         row(
             "lost",
             format!(
-                "{} of {}; twice {}, late {}, of others {}",
+                "{} of {}; duplicated {}, reordered {}, of others {}",
                 HumanCount(self.lost()),
                 HumanCount(self.published.saturating_mul(self.subscribers)),
                 HumanCount(came.duplicated),
@@ -211,12 +214,12 @@ impl Report {
     }
 }
 
-/// Microseconds, to the nanosecond.
+/// Converts to microseconds, with nanosecond precision.
 fn us(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e9).round() / 1e3
 }
 
-/// The shortest that so many of a hundred do not exceed. They are in order.
+/// Returns the given percentile of sorted values.
 fn percentile(took: &[Duration], percent: usize) -> Duration {
     let rank = took.len().saturating_mul(percent).div_ceil(100);
     took.get(rank.saturating_sub(1)).copied().unwrap_or_default()
@@ -268,14 +271,14 @@ mod tests {
             table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         let expected = [
             r"relay a:1 to b:2, TLS off, process 7 (relay\u{1b}[2J)",
-            "messages 223 bytes, to 2 subscribers, at most 1,000 on their way",
+            "messages 223 bytes, to 2 subscribers, at most 1,000 in flight",
             "connecting 1.5 ms for all subscribers",
             "throughput 250,000 events/s, 55.8 MB/s (1,000,000 events in 4.00 s)",
             "relay CPU 6.00 µs per event: 5.00 user, 1.00 system; 150 % of a core",
-            "load CPU 50ms in all: too little to divide, for it is counted by 10 ms",
+            "load CPU 50ms in total; too little to divide by events, as it is counted in units of 10 ms",
             "relay memory 2.0 KiB, at most 4.0 KiB",
             "round trip 500.0 µs median, p90 900.0, p99 990.0, all 1.0 to 1000.0 (1,000 one by one)",
-            "lost 3 of 2,002,000; twice 1, late 2, of others 4",
+            "lost 3 of 2,002,000; duplicated 1, reordered 2, of others 4",
         ];
         assert_eq!(lines, expected);
     }

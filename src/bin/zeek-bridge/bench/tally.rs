@@ -1,14 +1,14 @@
-//! What came to a subscriber, by the numbers of the messages.
+//! Counts the messages of a subscriber by their numbers.
 
 use std::collections::BTreeMap;
 
-/// Counts from a number on; what has a lower one is passed over.
+/// Counts messages from a number on and ignores lower numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     first: Option<u64>,
-    /// The number behind the highest that came.
+    /// One more than the highest number received.
     next: u64,
-    /// Ranges of numbers below that did not come, from the first to the one behind the last.
+    /// Ranges of missing numbers below it.
     missing: BTreeMap<u64, u64>,
     pub(super) came: Came,
 }
@@ -16,23 +16,23 @@ pub(super) struct Tally {
 /// How many messages came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Came {
-    /// How many different ones.
+    /// The number of different messages.
     pub(super) delivered: u64,
-    /// How many that were there already.
+    /// The number of duplicates.
     pub(super) duplicated: u64,
-    /// How many of those delivered came behind one that was published later.
+    /// The number of messages that arrived after a later one.
     pub(super) reordered: u64,
-    /// How many of somebody else, under the same topic.
+    /// The number of messages of other publishers with the same topic.
     pub(super) foreign: u64,
 }
 
 impl Tally {
-    /// Counts from this number on, with nothing counted so far.
+    /// Returns an empty tally that counts from this number on.
     pub(super) fn begin(&mut self, first: u64) {
         *self = Tally { first: Some(first), next: first, ..Tally::default() };
     }
 
-    /// A message came.
+    /// Counts a message.
     pub(super) fn note(&mut self, number: u64) {
         if number == self.next && self.first.is_some() {
             self.next = number.saturating_add(1);
@@ -42,7 +42,7 @@ impl Tally {
         }
     }
 
-    /// One that is not the next.
+    /// Counts a message that is not the next one.
     fn note_odd(&mut self, number: u64) {
         if number > self.next {
             self.missing.insert(self.next, number);
@@ -65,14 +65,14 @@ impl Tally {
         self.came.delivered = self.came.delivered.saturating_add(1);
     }
 
-    /// A message came that is not of this benchmark.
+    /// Counts a message that is not of this benchmark.
     pub(super) fn note_foreign(&mut self) {
         self.came.foreign = self.came.foreign.saturating_add(1);
     }
 }
 
 impl Came {
-    /// Both together.
+    /// Adds the counts of another tally.
     pub(super) fn and(self, other: Came) -> Came {
         Came {
             delivered: self.delivered.saturating_add(other.delivered),
