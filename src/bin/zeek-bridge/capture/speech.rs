@@ -224,7 +224,7 @@ impl Speech {
                 self.begin(about, report)?;
             }
             if let Err(broken) = &mut line.said
-                && broken.error.contains(": this is a TLS")
+                && broken.error.contains("this is a TLS")
             {
                 broken.error = "this side speaks TLS, and the other does not; turn TLS on at both, or set \
                                 Broker::disable_ssl=T at both"
