@@ -139,7 +139,7 @@ pub enum LinkError {
     #[error("the handshake was not done when others needed its slot")]
     GaveWay,
     /// The peer is not among those who may peer ([`EndpointConfig::admits`](super::EndpointConfig::admits)).
-    #[error("{} is not allowed to peer here: it does not match any identity that is", Who(.0.as_deref()))]
+    #[error("{} is not allowed to peer here: no allowed identity matches it", Who(.0.as_deref()))]
     NotAllowed(
         /// Who it is by its certificate.
         Option<Arc<PeerIdentity>>,
