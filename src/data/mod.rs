@@ -26,7 +26,7 @@ pub use json::{JsonError, parse_json};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
 pub use terminal::steers_terminal;
-pub use time::{InvalidTimespan, TimeOutOfRange, Timespan, Timestamp};
+pub use time::{InvalidTimespan, InvalidTimestamp, TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};
 
 use std::cmp::Ordering;

@@ -136,10 +136,10 @@ pub enum LinkError {
         dropped: usize,
     },
     /// The handshake took its time while others waited for its place.
-    #[error("the handshake was not through when its place was needed by others; see max_handshakes")]
+    #[error("the handshake was not done when others needed its slot")]
     GaveWay,
     /// The peer is not among those who may peer ([`EndpointConfig::admits`](super::EndpointConfig::admits)).
-    #[error("{} is not allowed to peer here; if it should be, add it to the link's `allow`", Who(.0.as_deref()))]
+    #[error("{} is not allowed to peer here: no allowed identity matches it", Who(.0.as_deref()))]
     NotAllowed(
         /// Who it is by its certificate.
         Option<Arc<PeerIdentity>>,

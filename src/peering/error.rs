@@ -50,8 +50,8 @@ pub enum PeeringError {
     },
     /// *Misbehaved*: the peer has our own endpoint id.
     #[error(
-        "connected to itself: the peer has this endpoint's own id {0}; \
-         check that the address is not this endpoint's own"
+        "connected to itself: the peer has this endpoint's own id {0}; check that the address is neither this \
+         endpoint's own nor that of an echo server, which is not a Broker"
     )]
     SelfConnection(EndpointId),
     /// *Misbehaved*: the peer has the nil endpoint id, which is reserved.

@@ -1,8 +1,11 @@
 //! Frames (protocol section 1): `u32 length` + `length` bytes, in every phase.
 
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::error::EncodeError;
+use super::foreign::ForeignProtocol;
 
 /// The bytes of the length field.
 pub const LENGTH_FIELD: usize = 4;
@@ -15,31 +18,27 @@ pub enum FrameError {
     #[error("a frame of length 0")]
     Empty,
     /// A length beyond the limit.
-    #[error("a frame of {length} bytes, more than the limit of {limit}{}", hint(.first))]
+    #[error("{}", TooLarge(*.length, *.limit, *.protocol))]
     TooLarge {
-        /// What the length field says.
+        /// The value of the length field.
         length: u32,
         /// The limit.
         limit: usize,
-        /// The length field's bytes: what the peer may have meant by them.
-        first: [u8; LENGTH_FIELD],
+        /// The protocol that the peer speaks in the place of Broker's, if its first bytes are known.
+        protocol: Option<ForeignProtocol>,
     },
 }
 
-/// What else a first length field that is far too large could be.
-fn hint(first: &[u8; LENGTH_FIELD]) -> &'static str {
-    match first {
-        [0x16, 0x03, ..] => {
-            ": this is a TLS handshake; the peer expects TLS here and this side has it off. \
-             Turn TLS on here, or set Broker::disable_ssl=T at the peer"
+struct TooLarge(u32, usize, Option<ForeignProtocol>);
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TooLarge(length, limit, protocol) = self;
+        match protocol {
+            // Its first bytes are no length.
+            Some(protocol) => protocol.fmt(f),
+            None => write!(f, "a frame of {length} bytes, more than the limit of {limit}"),
         }
-        [0x15, 0x03, ..] => {
-            ": this is a TLS alert; the peer expects TLS here and this side has it off. \
-             Turn TLS on here, or set Broker::disable_ssl=T at the peer"
-        }
-        b"GET " | b"POST" | b"HEAD" | b"HTTP" => ": this is HTTP, not Broker",
-        b"SSH-" => ": this is SSH, not Broker",
-        _ => "",
     }
 }
 
@@ -56,7 +55,10 @@ pub fn cut_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, F
     let size = match usize::try_from(length) {
         Ok(0) => return Err(FrameError::Empty),
         Ok(size) if size <= limit => size,
-        _ => return Err(FrameError::TooLarge { length, limit, first }),
+        _ => {
+            let protocol = ForeignProtocol::recognize(buffer);
+            return Err(FrameError::TooLarge { length, limit, protocol });
+        }
     };
     if buffer.len().saturating_sub(LENGTH_FIELD) < size {
         return Ok(None);
@@ -141,9 +143,15 @@ mod tests {
 
     #[test]
     fn other_protocols_are_named() {
-        for (first, word) in [(b"\x16\x03\x01\x02", "TLS"), (b"GET ", "HTTP"), (b"SSH-", "SSH")] {
-            let error = cut_frame(&mut first[..].into(), 1000).unwrap_err();
+        for (first, word) in [
+            (&b"\x16\x03\x01\x02"[..], "TLS"),
+            (b"GET ", "HTTP"),
+            (b"SSH-", "SSH"),
+            (b"\xff\0\0\0\0\0\0\0\x01\x7f", "ZeroMQ"),
+        ] {
+            let error = cut_frame(&mut first.into(), 1000).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
+            assert!(!error.to_string().contains("a frame of"), "{error}");
         }
     }
 

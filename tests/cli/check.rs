@@ -1,11 +1,13 @@
 //! `check`, as a user runs it: every mistake in a line, the files and addresses tested, a summary of what is good.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use crate::program::{End, Files, Program, command};
+use zeek_bridge::bridge::Snapshot;
 use zeek_bridge::net::tls::ephemeral_authority;
 
 const OPENSSL: bool = cfg!(feature = "openssl");
@@ -292,6 +294,37 @@ fn the_place_of_the_status_socket_is_looked_at() {
         let end = check(good);
         assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{good}");
     }
+}
+
+#[test]
+fn a_relative_status_socket_beside_a_relative_file_is_in_the_current_directory() {
+    let folder = Folder::new();
+    let text = format!("[bridge]\nmetrics = \"off\"\nstatus = \"status.sock\"\n{}", links(PLAIN));
+    fs::write(folder.path("bridge.toml"), text).unwrap();
+    let mut command = command(["check", "bridge.toml"]);
+    command.current_dir(folder.0.path());
+    let end = Program::spawn(command).end();
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+}
+
+/// What a bridge reports may contain what peers sent.
+#[test]
+fn the_status_as_json_does_not_steer_a_terminal() {
+    let folder = Folder::new();
+    let socket = folder.path("status.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let text = "w\u{9b}2J\u{202e}x";
+    let mut status = Snapshot::default();
+    status.refused.insert(text.to_owned(), 1);
+    let status = serde_json::to_string(&status).unwrap();
+    let serving = std::thread::spawn(move || {
+        listener.accept().unwrap().0.write_all(status.as_bytes()).unwrap();
+    });
+    let end = Program::run(&format!("status --json --socket {}", socket.display()), "");
+    serving.join().unwrap();
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+    assert!(end.stdout[0].contains(r"w\u009b2J\u202ex"), "{end:?}");
+    assert_eq!(end.json()[0]["refused"][text], 1);
 }
 
 #[test]

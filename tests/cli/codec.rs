@@ -1,6 +1,7 @@
 //! `decode` and `encode`, as a user drives them, and the command line itself.
 
-use std::io::Read;
+use std::fs;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use crate::common::{Fixture, Phase, Side, golden_values, same_json};
@@ -32,6 +33,45 @@ fn every_golden_value_is_decoded_and_encoded() {
     let encoded = Program::run("encode --value", joined(decoded.stdout));
     assert_eq!((encoded.code, encoded.stderr.as_str()), (Some(0), ""));
     assert_eq!(encoded.stdout, hex);
+}
+
+/// What peers sent may be decoded on a terminal.
+#[test]
+fn decoded_values_do_not_steer_a_terminal() {
+    let text = "a\u{9b}2J\u{202e}\u{7f}b";
+    let hex = format!("05{:02x}{}", text.len(), HEXLOWER.encode(text.as_bytes()));
+    let end = Program::run("decode --value", hex);
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+    assert!(end.stdout[0].contains(r"a\u009b2J\u202e\u007fb"), "{end:?}");
+    assert_eq!(end.json()[0]["data"], text);
+}
+
+/// A parent, or another program on the same terminal, can have set the mode.
+#[test]
+fn a_stdout_in_non_blocking_mode_is_waited_for() {
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    // Not even the first line has room.
+    let mut filled = 0;
+    while let Ok(count) = writer.write(&[b'x'; 4096]) {
+        filled += count;
+    }
+    let lines = tempfile::NamedTempFile::new().unwrap();
+    fs::write(lines.path(), "00\n".repeat(10)).unwrap();
+    let mut command = command(["decode", "--value", lines.path().to_str().unwrap()]);
+    let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
+    drop(command);
+    // It has tried to write as soon as it sleeps, or has ended.
+    let stat = format!("/proc/{}/stat", child.id());
+    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") S ") && !stat.contains(") Z ")) {
+        std::thread::yield_now();
+    }
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+    assert_eq!(all[filled..].iter().filter(|byte| **byte == b'\n').count(), 10);
 }
 
 #[test]

@@ -272,6 +272,81 @@ fn what_is_not_brokers_is_named_with_the_mend() {
     }
 }
 
+/// A pcapng file of one section with one interface, of raw IP, in which each packet is in a Packet Block.
+fn packet_blocks(packets: &[(u64, Vec<u8>)], big_endian: bool) -> Vec<u8> {
+    let u16 = |number: u16| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+    let u32 = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+    let mut file = Vec::new();
+    let mut block = |kind: u32, mut body: Vec<u8>| {
+        body.resize(body.len().next_multiple_of(4), 0);
+        let length = u32(body.len() as u32 + 12);
+        file.extend([&u32(kind)[..], &length, &body, &length].concat());
+    };
+    block(0x0a0d_0d0a, [&u32(0x1a2b_3c4d)[..], &u16(1), &u16(0), &[0xff; 8]].concat());
+    block(1, [&u16(101)[..], &u16(0), &u32(262_144)].concat());
+    for (t_us, packet) in packets {
+        let t_us = 1_700_000_000_000_000 + t_us;
+        let length = u32(packet.len() as u32);
+        let head = [&u16(0)[..], &u16(3), &u32((t_us >> 32) as u32), &u32(t_us as u32), &length, &length];
+        block(2, [&head.concat()[..], packet].concat());
+    }
+    file
+}
+
+#[test]
+fn packet_blocks_of_old_pcapng_files_are_read() {
+    let packets: Vec<_> =
+        segments("node-worker", 1400).iter().map(|sent| (sent.t_us, raw(sent, false))).collect();
+    for big_endian in [false, true] {
+        let decoded = Program::run("decode -", packet_blocks(&packets, big_endian));
+        assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{decoded:?}");
+        are_those_of(&decoded.json(), "node-worker");
+        assert!(
+            decoded.json()[0]["start"].as_str().unwrap().starts_with("2023-11-14T22:13:20"),
+            "{decoded:?}"
+        );
+    }
+    // A captured length beyond the block.
+    let mut damaged = packet_blocks(&packets[..1], false);
+    let at = damaged.len() - 4 - packets[0].1.len().next_multiple_of(4) - 8;
+    damaged[at..at + 4].copy_from_slice(&1_000_000u32.to_le_bytes());
+    Program::run("decode -", damaged).fails(1, &["damaged at byte", "Packet Block"]);
+}
+
+#[test]
+fn packets_that_are_not_read_are_counted_by_their_encapsulation() {
+    let ether = |kind: u16, packet: &[u8]| {
+        [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &kind.to_be_bytes(), packet].concat()
+    };
+    let over_ip = |number: u8, payload: &[u8]| {
+        let mut bytes = Vec::new();
+        let length = payload.len().try_into().unwrap();
+        let header = Ipv4Header::new(length, 64, IpNumber(number), [192, 0, 2, 1], [192, 0, 2, 2]).unwrap();
+        header.write(&mut bytes).unwrap();
+        ether(0x0800, &[&bytes, payload].concat())
+    };
+    let sent = segments("plain-peering", 1400);
+    let inner = raw(&sent[0], false);
+    let gre = over_ip(47, &[&[0, 0, 8, 0][..], &inner].concat());
+    let udp = |port: u8| over_ip(17, &[0x12, 0x34, 0x12, port, 0, 12, 0, 0, 1, 2, 3, 4]);
+    let mut packets = vec![gre; 120];
+    packets.extend(vec![ether(0x8864, &[0x11, 0, 0, 1, 0, 42, 0, 0x21, 0x45]); 3]);
+    packets.extend([udp(0xb5), udp(0x35), udp(0x35), ether(0x0806, &[0; 28]), ether(0x0800, b"")]);
+    let with_time =
+        |packets: &[Vec<u8>]| packets.iter().map(|packet| (0, packet.clone())).collect::<Vec<_>>();
+    let decoded = Program::run("decode -", pcap(1, &with_time(&packets)));
+    let kinds = "128 packets: 120 GRE, 3 PPPoE, 2 UDP, 1 VXLAN, 1 ARP, 1 without complete headers";
+    decoded.fails(1, &["no TCP connection in it", kinds, "warning: ", "120 GRE, 3 PPPoE, 1 VXLAN;"]);
+    // A warning also where there is something to read, but only of what may hide TCP.
+    packets.extend(sent.iter().map(|sent| ether(0x0800, &raw(sent, false))));
+    let decoded = Program::run("decode -", pcap(1, &with_time(&packets)));
+    assert_eq!(decoded.code, Some(0), "{decoded:?}");
+    decoded.has_said(&["encapsulation is not read: 120 GRE, 3 PPPoE, 1 VXLAN; "]);
+    let plain = pcap(1, &with_time(&packets[124..]));
+    let decoded = Program::run("decode -", plain);
+    assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{decoded:?}");
+}
+
 #[test]
 fn ports_select_connections() {
     let both = [segments("plain-peering", 9), segments("plain-peering", 1000)];

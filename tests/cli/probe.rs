@@ -375,6 +375,49 @@ fn strangers_are_named_by_their_first_words() {
     }
 }
 
+/// What libzmq sends on each new connection: the signature, then, once the peer's has arrived, the rest.
+const ZMTP: &[u8] = b"\xff\0\0\0\0\0\0\0\x01\x7f";
+
+fn zeromq() -> String {
+    serve(|mut stream| {
+        stream.write_all(ZMTP).unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    })
+}
+
+#[test]
+fn zeromq_is_named_with_what_to_do() {
+    let (end, json) = probe(&format!("probe {}", zeromq()));
+    assert_eq!((end.code, end.stderr.as_str()), (Some(6), ""));
+    let summary = "no Broker: ZeroMQ, likely the cluster back end of Zeek 8.1 or later";
+    assert_eq!((&json["found"], &json["summary"]), (&json!("other"), &json!(summary)));
+    let notes = json["notes"].to_string();
+    for word in ["ClusterBackend = Broker", "Broker::listen", "WebSocket"] {
+        assert!(notes.contains(word), "{notes}");
+    }
+    for command in ["tap --topic /t", "publish --topic /t", "dispatch get_id_value x"] {
+        let end = Program::run(&format!("{command} --tls off --connect {}", zeromq()), "");
+        end.fails(6, &["this is ZeroMQ", "ClusterBackend = Broker", "Broker::listen", "WebSocket"]);
+        assert!(!end.stderr.contains("4278190080"), "{end:?}");
+    }
+}
+
+#[test]
+fn an_echo_server_is_no_broker() {
+    let echo = || {
+        serve(|stream| {
+            let mut to = stream.try_clone().unwrap();
+            let _ = std::io::copy(&mut &stream, &mut to);
+        })
+    };
+    let (end, json) = probe(&format!("probe {}", echo()));
+    assert_eq!((end.code, end.stderr.as_str()), (Some(6), ""));
+    let summary = "no Broker: an echo server: it sends back what it receives";
+    assert_eq!((&json["broker"], &json["summary"]), (&Json::Null, &json!(summary)));
+    Program::run(&format!("tap --topic /t --tls off --connect {}", echo()), "")
+        .fails(6, &["own id", "echo server"]);
+}
+
 #[test]
 fn who_says_nothing_does_not_hang_it() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -135,6 +135,9 @@ pub(crate) enum Command {
     /// Each message waits until a peer that wants the topic is there. A bad line is reported and skipped. At the end of stdin
     /// the peers are left only after they have read everything. When a peering breaks, stderr says which lines may be
     /// lost with it, and the exit code is 1.
+    ///
+    /// With --connect, the first attempt has to succeed. A peering that is lost later is tried again for 30 seconds, or for
+    /// --timeout if that is longer; then the exit code is that of the last attempt, as if it were the first.
     #[command(after_help = exit::HELP)]
     Publish(PublishArgs),
     /// Stand between two endpoints, and write down all that they say to each other

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::blocking::Blocking;
 use crate::exit::Failure;
 use crate::output::{Object, failure};
 
@@ -55,7 +56,7 @@ pub(crate) struct Written {
 
 impl BackgroundOutput {
     pub(crate) fn start() -> Self {
-        Self::start_with(io::stdout())
+        Self::start_with(Blocking(io::stdout()))
     }
 
     fn start_with(to: impl Write + Send + 'static) -> Self {

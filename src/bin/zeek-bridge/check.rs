@@ -6,29 +6,35 @@ use std::path::Path;
 
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
-use zeek_bridge::bridge::config::{BridgeConfig, ConfigFile, LinkConfig, LinkTls, Mistake, Place, Source};
+use zeek_bridge::bridge::config::{ConfigFile, InvalidConfig, LinkTls, Mistake, Place, References, Source};
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 
 use crate::args::CheckArgs;
 use crate::exit::{self, Failure};
-use crate::output::Output;
+use crate::output::{Output, printable};
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
-    let file = ConfigFile::read(&args.config);
-    let mut findings =
-        Findings { source: &file.source, mistakes: file.mistakes.clone(), warnings: Vec::new() };
-    if file.mistakes.is_empty() {
-        findings.warnings = file.warnings();
+    let read = ConfigFile::read(&args.config);
+    // What a file refers to is tested also if there are mistakes elsewhere in it, so that all are reported at once.
+    let (references, mut findings) = match &read {
+        Ok(file) => {
+            let findings = Findings { source: &file.source, mistakes: Vec::new(), warnings: file.warnings() };
+            (&file.references(), findings)
+        }
+        Err(invalid) => {
+            let InvalidConfig { source, mistakes, references, .. } = invalid;
+            (&**references, Findings { source, mistakes: mistakes.clone(), warnings: Vec::new() })
+        }
+    };
+    for (link, tls) in &references.tls {
+        test_tls(link, tls, &mut findings);
     }
-    for link in &file.config.links {
-        test_tls(link, &mut findings);
-    }
-    test_addresses(&file.config, &mut findings);
-    test_status_socket(&file, &mut findings);
+    test_addresses(references, &mut findings);
+    test_status_socket(references, &mut findings);
     findings.tell();
-    match findings.mistakes.len() {
-        0 => summary(&file),
-        count => {
+    match (&read, findings.mistakes.len()) {
+        (Ok(file), 0) => summary(file),
+        (_, count) => {
             let mistakes = if count == 1 { "mistake" } else { "mistakes" };
             Err(Failure::failed(format!("{count} {mistakes} in {}", args.config.display())))
         }
@@ -66,9 +72,9 @@ impl Findings<'_> {
 }
 
 /// Loads what mutual TLS takes.
-fn test_tls(link: &LinkConfig, findings: &mut Findings<'_>) {
+fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
     // What it would log is said here, with the line.
-    let loaded = tracing::subscriber::with_default(NoSubscriber::new(), || link.tls());
+    let loaded = tracing::subscriber::with_default(NoSubscriber::new(), || tls.load(link));
     let mutual = match loaded {
         Ok(Tls::Mutual(mutual)) => mutual,
         Ok(_) => return,
@@ -80,23 +86,21 @@ fn test_tls(link: &LinkConfig, findings: &mut Findings<'_>) {
     for warning in mutual.warnings().iter() {
         let key = match warning {
             CredentialWarning::KeyExposed { .. } => "keyfile",
-            CredentialWarning::CaLeftOut { .. }
-                if findings.source.says(&format!("link.{}.cafile", link.name)) =>
-            {
+            CredentialWarning::CaLeftOut { .. } if findings.source.says(&format!("link.{link}.cafile")) => {
                 "cafile"
             }
             CredentialWarning::CaLeftOut { .. } => "capath",
             _ => "certificate",
         };
-        findings.warning(format!("link.{}.{key}", link.name), warning.to_string());
+        findings.warning(format!("link.{link}.{key}"), warning.to_string());
     }
-    if let LinkTls::Mutual(files) = &link.tls
+    if let LinkTls::Mutual(files) = tls
         && files.backend == Backend::Auto
         && mutual.backend() == Backend::OpenSsl
     {
         let message = "these certificates take OpenSSL, which is used instead of rustls; tls_backend = \"openssl\" \
                        leaves no doubt";
-        findings.warning(format!("link.{}.tls_backend", link.name), message.to_owned());
+        findings.warning(format!("link.{link}.tls_backend"), message.to_owned());
     }
 }
 
@@ -114,15 +118,15 @@ enum Trouble {
 }
 
 /// Looks names up, and whether what is to be listened on is this host's. Nothing is sent to anyone.
-fn test_addresses(config: &BridgeConfig, findings: &mut Findings<'_>) {
-    let metrics = config.operation.metrics.map(|address| address.to_string());
+fn test_addresses(references: &References, findings: &mut Findings<'_>) {
+    let metrics = references.metrics.map(|address| address.to_string());
     let mut addresses = Vec::new();
-    for link in &config.links {
-        let (key, texts, is_listened_on) = match &link.place {
+    for (link, place) in &references.places {
+        let (key, texts, is_listened_on) = match place {
             Place::Connect(targets) => ("connect", targets, false),
             Place::Listen(addresses) => ("listen", addresses, true),
         };
-        let path = format!("link.{}.{key}", link.name);
+        let path = format!("link.{link}.{key}");
         addresses.extend(texts.iter().map(|text| Address { path: path.clone(), text, is_listened_on }));
     }
     let path = "bridge.metrics".to_owned();
@@ -186,10 +190,9 @@ fn bind(address: SocketAddr) -> io::Result<()> {
     socket.bind(address)
 }
 
-fn test_status_socket(file: &ConfigFile, findings: &mut Findings<'_>) {
+fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
     let path = "bridge.status";
-    let Some(socket) = file.config.operation.status_socket.as_deref().filter(|_| findings.source.says(path))
-    else {
+    let Some(socket) = references.status_socket.as_deref().filter(|_| findings.source.says(path)) else {
         return;
     };
     let shown = socket.display();
@@ -200,7 +203,9 @@ fn test_status_socket(file: &ConfigFile, findings: &mut Findings<'_>) {
         }
         Ok(_) => {}
         Err(_) => {
-            if let Some(directory) = socket.parent().filter(|directory| !directory.is_dir()) {
+            // A path without a directory is in the current one.
+            let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty());
+            if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
                 findings.warning(path.to_owned(), no_directory(directory));
             }
         }
@@ -228,13 +233,13 @@ fn is_socket(_: &std::fs::Metadata) -> bool {
 fn summary(file: &ConfigFile) -> Result<(), Failure> {
     let mut output = Output::new();
     let config = &file.config;
-    output.line(config.operation.to_string().as_bytes())?;
+    output.line(printable(&config.operation.to_string()).as_bytes())?;
     for link in &config.links {
-        output.line(link.to_string().as_bytes())?;
+        output.line(printable(&link.to_string()).as_bytes())?;
     }
     let default = if file.source.says("rule") { "" } else { "default " };
     for rule in &config.rules {
-        output.line(format!("{default}{rule}").as_bytes())?;
+        output.line(printable(&format!("{default}{rule}")).as_bytes())?;
     }
     output.flush()
 }

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::net::tls::TlsError;
 use zeek_bridge::peering::{CloseReason, PeeringError};
-use zeek_bridge::wire::FrameError;
+use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
 use crate::stderr::Stderr;
 
@@ -73,7 +75,37 @@ impl Failure {
 
     /// No peering with `address`.
     pub(crate) fn link(address: &str, error: &LinkError) -> Self {
-        Failure::Error(exit_of(error), format!("no peering with {address}: {error}"))
+        Failure::Error(exit_of(error), format!("no peering with {address}: {error}{}", options(error)))
+    }
+
+    /// The same failure, with more to it.
+    pub(crate) fn with(self, more: impl std::fmt::Display) -> Self {
+        match self {
+            Failure::Error(exit, words) => Failure::Error(exit, format!("{words}; {more}")),
+            other => other,
+        }
+    }
+
+    /// A peering with `address` was lost, and could not be established again for this time.
+    pub(crate) fn lost(address: &str, error: &LinkError, tried_for: Duration) -> Self {
+        let tried_for = humantime::format_duration(tried_for);
+        Failure::Error(
+            exit_of(error),
+            format!("no peering with {address} for {tried_for} after it was lost: {error}{}", options(error)),
+        )
+    }
+}
+
+/// The options that do what the end of the error's text advises.
+fn options(error: &LinkError) -> &'static str {
+    let LinkError::Tls(error) = error else { return "" };
+    match error {
+        TlsError::PeerShowedNone | TlsError::Incompatible(_) => " (--tls anonymous)",
+        TlsError::NotAnonymous(_) => " (--cafile, --certificate and --keyfile)",
+        TlsError::PeerVersion1 | TlsError::PeerIsCa if cfg!(feature = "openssl") => {
+            " (--tls-backend openssl)"
+        }
+        _ => "",
     }
 }
 
@@ -86,9 +118,10 @@ fn exit_of(error: &LinkError) -> Exit {
             PeeringError::Refused { .. } | PeeringError::ClosedInHandshake { .. } => Exit::Refused,
             PeeringError::HandshakeTimeout { .. } | PeeringError::Silent => Exit::Timeout,
             // A TLS handshake or alert: one side has TLS on, the other off.
-            PeeringError::Framing(FrameError::TooLarge { first: [0x15 | 0x16, 0x03, ..], .. }) => {
-                Exit::Refused
-            }
+            PeeringError::Framing(FrameError::TooLarge {
+                protocol: Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert),
+                ..
+            }) => Exit::Refused,
             PeeringError::FilterTooLarge => Exit::Failed,
             _ => Exit::Protocol,
         },
@@ -123,10 +156,8 @@ pub(crate) fn say(words: std::fmt::Arguments<'_>) {
 mod tests {
     use std::io::{Error, ErrorKind};
     use std::sync::Arc;
-    use std::time::Duration;
 
     use zeek_bridge::data::EndpointId;
-    use zeek_bridge::net::tls::TlsError;
     use zeek_bridge::wire::ErrorCode;
 
     use super::*;
@@ -135,7 +166,7 @@ mod tests {
     fn every_failure_to_peer_has_its_code() {
         let io = || Arc::new(Error::from(ErrorKind::ConnectionRefused));
         let too_large =
-            |first| PeeringError::Framing(FrameError::TooLarge { length: u32::MAX, limit: 1, first });
+            |protocol| PeeringError::Framing(FrameError::TooLarge { length: u32::MAX, limit: 1, protocol });
         let refused = PeeringError::Refused {
             peer: EndpointId::NIL,
             code: ErrorCode::PEER_INVALID,
@@ -149,8 +180,9 @@ mod tests {
             (LinkError::TlsTimeout(Duration::ZERO), 4),
             (LinkError::Peering(refused), 4),
             (LinkError::Peering(PeeringError::ClosedInHandshake { expected: "probe" }), 4),
-            (LinkError::Peering(too_large(*b"\x15\x03\x03\x00")), 4),
-            (LinkError::Peering(too_large(*b"HTTP")), 6),
+            (LinkError::Peering(too_large(Some(ForeignProtocol::TlsAlert))), 4),
+            (LinkError::Peering(too_large(Some(ForeignProtocol::ZeroMq))), 6),
+            (LinkError::Peering(too_large(None)), 6),
             (LinkError::Peering(PeeringError::NilPeer), 6),
             (LinkError::Peering(PeeringError::SelfConnection(EndpointId::NIL)), 6),
             (LinkError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), 6),

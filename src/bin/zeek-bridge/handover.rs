@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, MutexGuard, watch};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
 use zeek_bridge::peering::CloseReason;
 
@@ -18,11 +18,19 @@ pub(crate) struct Progress {
     tried: AtomicU64,
     /// The last line that some peering has taken.
     taken: AtomicU64,
+    /// Held while a line is given to the peerings, until it is known whether one has taken it.
+    publishing: Mutex<()>,
 }
 
 impl Progress {
     pub(crate) fn try_line(&self, number: u64) {
         self.tried.store(number, Ordering::SeqCst);
+    }
+
+    /// To be held from before a line is given to the peerings until [`Progress::line_taken`]. A peer may read the line and
+    /// leave before this side notes that it was taken; its leaving is only looked at afterwards.
+    pub(crate) async fn publishing(&self) -> MutexGuard<'_, ()> {
+        self.publishing.lock().await
     }
 
     pub(crate) fn line_taken(&self, number: u64) {
@@ -62,6 +70,7 @@ impl Handover {
         let tried = progress.clone();
         tokio::spawn(async move {
             while let Some(status) = status.recv().await {
+                let _settled = tried.publishing().await;
                 // Perhaps a line too many: it can be tried, and taken by nobody yet.
                 let (tried, taken) = (tried.tried.load(Ordering::SeqCst), tried.taken());
                 sender.send_modify(|fates| fates.update(&status, tried, taken));
@@ -130,6 +139,7 @@ impl Fates {
 #[cfg(test)]
 mod tests {
     use zeek_bridge::data::EndpointId;
+    use zeek_bridge::net::tls::Tls;
 
     use super::*;
 
@@ -174,6 +184,29 @@ mod tests {
         let early = Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 990 };
         assert!(told(&[(added(), 0), (early, 1000)], 1000).unwrap().contains("peerings that broke: 1 "));
         assert_eq!(told(&[(added(), 0), (left(), 0), (added(), 0), (removed(None), 9)], 9), None);
+    }
+
+    /// As a tap does with --count.
+    #[tokio::test]
+    async fn a_peer_that_leaves_with_the_last_line_is_not_looked_at_before_the_line_is_known_to_be_taken() {
+        let (publisher, tap) = (Endpoint::new().unwrap(), Endpoint::new().unwrap());
+        let address = tap.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
+        let progress = Arc::new(Progress::default());
+        let mut seen = publisher.status();
+        let handover = Handover::watch(&publisher, progress.clone());
+        publisher.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
+        progress.try_line(1);
+        progress.line_taken(1);
+        progress.try_line(2);
+        let publishing = progress.publishing().await;
+        tap.shutdown().await;
+        while !matches!(seen.recv().await.unwrap(), Status::PeerLost { .. }) {}
+        // The watcher runs now, if it can.
+        tokio::task::yield_now().await;
+        progress.line_taken(2);
+        drop(publishing);
+        publisher.shutdown().await;
+        assert_eq!(handover.lost().await, None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
+use crate::blocking::Blocking;
 use crate::exit::Failure;
 use crate::progress::Progress;
 
@@ -13,7 +14,7 @@ use crate::progress::Progress;
 pub(crate) fn open(file: Option<&Path>) -> Result<Input, Failure> {
     let name = match file {
         Some(path) if path != Path::new("-") => path,
-        _ => return Ok(Input { name: "stdin".into(), length: None, from: Box::new(io::stdin()) }),
+        _ => return Ok(Input { name: "stdin".into(), length: None, from: Box::new(Blocking(io::stdin())) }),
     };
     let from = open_file(name)?;
     let length = from.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len());

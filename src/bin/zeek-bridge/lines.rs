@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::exit::Failure;
 use crate::input;
-use crate::output::{Object, Output};
+use crate::output::{self, Object, Output};
 use crate::progress;
 
 /// What is wrong with a line, and in which byte of it or of what it stands for, as far as that is known.
@@ -33,7 +33,7 @@ pub(crate) fn convert(
             Err(error) => Err(Fault { error: error.to_string(), offset: None }),
         };
         match result {
-            Ok(()) => output.line(&converted)?,
+            Ok(()) => output.line(&output::harmless(converted))?,
             Err(Fault { error, offset }) => {
                 bad = bad.saturating_add(1);
                 let object = Object::new().with("error", error).with("offset", offset);

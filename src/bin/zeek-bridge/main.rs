@@ -3,6 +3,7 @@
 mod args;
 mod background;
 mod bench;
+mod blocking;
 mod capture;
 mod check;
 mod conversation;

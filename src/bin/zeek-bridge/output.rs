@@ -1,6 +1,6 @@
 //! Data on stdout, one JSON document a line.
 
-use std::io::{self, StdoutLock, Write};
+use std::io::{self, Stdout, Write};
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
@@ -8,6 +8,7 @@ use zeek_bridge::data::Value;
 pub(crate) use zeek_bridge::data::steers_terminal as steers;
 use zeek_bridge::net::tls::PeerIdentity;
 
+use crate::blocking::Blocking;
 use crate::exit::Failure;
 use crate::progress::Aside;
 
@@ -84,17 +85,26 @@ impl Object {
 
 /// The same JSON, with escapes in the place of what [steers](steers) a terminal. JSON itself only asks for those of
 /// control characters in ASCII.
-fn harmless(line: Vec<u8>) -> Vec<u8> {
-    if line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return line;
+pub(crate) fn harmless(line: Vec<u8>) -> Vec<u8> {
+    match escaped(&line, steers) {
+        Some(harmless) => harmless,
+        None => line,
     }
-    let Ok(text) = std::str::from_utf8(&line) else { return line };
-    if !text.chars().any(steers) {
-        return line;
+}
+
+/// The text with each character that `escape` selects as `\uXXXX`, which is right in JSON and readable elsewhere. `None` if
+/// there is nothing to escape, or it is not UTF-8.
+pub(crate) fn escaped(line: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<u8>> {
+    if line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return None;
+    }
+    let text = std::str::from_utf8(line).ok()?;
+    if !text.chars().any(&escape) {
+        return None;
     }
     let mut harmless = Vec::with_capacity(line.len());
     for letter in text.chars() {
-        if steers(letter) {
+        if escape(letter) {
             for unit in letter.encode_utf16(&mut [0; 2]) {
                 // Memory takes it.
                 let _ = write!(harmless, "\\u{unit:04x}");
@@ -103,7 +113,7 @@ fn harmless(line: Vec<u8>) -> Vec<u8> {
             harmless.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
-    harmless
+    Some(harmless)
 }
 
 /// To memory, which does not fail.
@@ -139,14 +149,14 @@ const TOGETHER: usize = 8 * 1024;
 
 /// Stdout for a command that does nothing else meanwhile.
 pub(crate) struct Output {
-    stdout: Aside<StdoutLock<'static>>,
+    stdout: Aside<Blocking<Stdout>>,
     /// Whole lines, so that a line of progress never stands in the middle of one.
     lines: Vec<u8>,
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
-        Output { stdout: Aside(io::stdout().lock()), lines: Vec::new() }
+        Output { stdout: Aside(Blocking(io::stdout())), lines: Vec::new() }
     }
 
     pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), Failure> {

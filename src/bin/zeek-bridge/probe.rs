@@ -6,7 +6,7 @@ use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::args::ProbeArgs;
 use crate::exit::{Exit, Failure};
-use crate::output::{Object, Output, identity_json, text};
+use crate::output::{Object, Output, identity_json, printable, text};
 
 const ZEEK_PLAIN: &[&str] = &["redef Broker::disable_ssl = T;"];
 const ZEEK_MUTUAL: &[&str] = &[
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
         output.line(&object(&report, &verdict).into_line())?;
     } else {
         for line in lines(&report, &verdict) {
-            output.line(line.as_bytes())?;
+            output.line(printable(&line).as_bytes())?;
         }
     }
     output.flush()?;
@@ -126,17 +126,28 @@ impl Verdict {
             Found::Other(stranger) => {
                 let exit = Some(if *stranger == Stranger::Silent { Exit::Timeout } else { Exit::Protocol });
                 let mut verdict = verdict("other", format!("no Broker: {stranger}"), exit);
-                if matches!(stranger, Stranger::Http(_)) {
-                    verdict.notes.push(
-                        "Zeek may listen for WebSocket clients there; its native port is another \
-                         (Broker::default_port, 9999/tcp)"
-                            .into(),
-                    );
-                }
+                verdict.notes.extend(notes(stranger).iter().map(|note| (*note).to_owned()));
                 verdict
             }
             _ => verdict("other", "something that this program does not know".into(), Some(Exit::Failed)),
         }
+    }
+}
+
+/// What to do about an address where something other than a Broker listens.
+fn notes(stranger: &Stranger) -> &'static [&'static str] {
+    match stranger {
+        Stranger::Http(_) => &["Zeek may listen for WebSocket clients there; its native port is another \
+                                (Broker::default_port, 9999/tcp)"],
+        Stranger::ZeroMq => &[
+            "zeekctl uses ZeroMQ by default since Zeek 8.1; for native peering, set ClusterBackend = Broker in zeekctl.cfg",
+            "a Zeek with another cluster back end peers on a port that a script opens with Broker::listen",
+            "without native peering, events can be exchanged over Zeek's WebSocket API",
+        ],
+        Stranger::Echo => {
+            &["its answer has the id of this probe, which no other endpoint has; check the port"]
+        }
+        _ => &[],
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::{Topic, Value, parse_json};
-use zeek_bridge::endpoint::Endpoint;
+use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
 use zeek_bridge::zeek::{self, Event};
 
 use crate::args::PublishArgs;
@@ -19,8 +20,12 @@ use crate::network::{self, Network, Persistence};
 use crate::progress;
 use crate::signals::Signals;
 
+/// How long connecting again is tried after a peering was lost; longer with a longer --timeout. A restart of Zeek takes less.
+const LOST: Duration = Duration::from_secs(30);
+
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    let target = args.network.place.connect.as_ref().map(|target| target.0.clone());
     let network = Network::new(args.network)?;
     let endpoint = network::endpoint()?;
     let progress = Arc::new(Progress::default());
@@ -41,22 +46,64 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
             bad => Err(Failure::failed(format!("bad lines that were skipped: {bad}"))),
         }
     };
+    let mut statuses = endpoint.status();
+    let given_up = async {
+        let tried_for = LOST.max(publisher.timeout.unwrap_or_default());
+        let error = given_up(async || statuses.recv().await, tried_for).await;
+        Failure::lost(target.as_deref().unwrap_or_default(), &error, tried_for)
+            .with(nothing_behind(&progress))
+    };
     let mut result = tokio::select! {
         result = publish => result,
-        () = signals.next() => Err(Failure::failed(match progress.taken() {
-            0 => "interrupted: nothing was published".to_owned(),
-            line => format!("interrupted: nothing behind line {line} was published"),
-        })),
+        failure = given_up, if target.is_some() => Err(failure),
+        () = signals.next() => Err(Failure::failed(format!("interrupted: {}", nothing_behind(&progress)))),
     };
     network::leave(&endpoint, &mut signals).await;
     if let Some(lost) = handover.lost().await {
-        let words = match result {
-            Err(Failure::Error(_, words)) => format!("{words}; {lost}"),
-            _ => lost,
-        };
-        result = Err(Failure::failed(words));
+        result = Err(match result {
+            Err(Failure::Error(_, words)) => Failure::failed(format!("{words}; {lost}")),
+            _ => Failure::failed(lost),
+        });
     }
     result
+}
+
+/// How far the publishing has come.
+fn nothing_behind(progress: &Progress) -> String {
+    match progress.taken() {
+        0 => "nothing was published".to_owned(),
+        line => format!("nothing behind line {line} was published"),
+    }
+}
+
+/// Waits until a peering was lost and could not be established again for this time. Returns why the last attempt failed,
+/// or how the peering ended if no attempt has.
+async fn given_up(mut next: impl AsyncFnMut() -> Option<Status>, tried_for: Duration) -> LinkError {
+    let mut lost: Option<(Instant, LinkError)> = None;
+    loop {
+        let status = match &lost {
+            None => next().await,
+            Some((deadline, error)) => match timeout_at(*deadline, next()).await {
+                Ok(status) => status,
+                Err(_) => return error.clone(),
+            },
+        };
+        match status {
+            Some(Status::PeerAdded { .. }) => lost = None,
+            Some(Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. }) => {
+                let now = Instant::now();
+                lost = Some((now.checked_add(tried_for).unwrap_or(now), error));
+            }
+            Some(Status::PeerUnavailable { error: latest, .. }) => {
+                if let Some((_, error)) = &mut lost {
+                    *error = latest;
+                }
+            }
+            Some(_) => {}
+            // The endpoint is gone, and with it whoever waits here.
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// `None` if it takes longer.
@@ -79,10 +126,7 @@ impl Publisher<'_> {
     async fn wait(&self) -> Result<(), Failure> {
         within(self.timeout, self.endpoint.wanted(&self.topic, 1)).await.map(drop).ok_or_else(|| {
             let peers = self.endpoint.peers().len();
-            let published = match self.progress.taken() {
-                0 => "nothing was published".to_owned(),
-                line => format!("nothing behind line {line} was published"),
-            };
+            let published = nothing_behind(self.progress);
             Failure::timeout(format!(
                 "timeout: no peer wants the topic {} (peers there: {peers}); is anybody subscribed to it? {published}",
                 self.topic
@@ -121,15 +165,19 @@ impl Publisher<'_> {
         };
         self.progress.try_line(number);
         loop {
-            match self.endpoint.publish(self.topic.clone(), &value).await {
-                // Nobody wants it yet, or any more.
-                Ok(0) => self.wait().await?,
-                Ok(_) => {
-                    self.progress.line_taken(number);
-                    return Ok(Ok(()));
+            {
+                let _publishing = self.progress.publishing().await;
+                match self.endpoint.publish(self.topic.clone(), &value).await {
+                    // Nobody wants it yet, or any more.
+                    Ok(0) => {}
+                    Ok(_) => {
+                        self.progress.line_taken(number);
+                        return Ok(Ok(()));
+                    }
+                    Err(error) => return Ok(Err(error.to_string())),
                 }
-                Err(error) => return Ok(Err(error.to_string())),
             }
+            self.wait().await?;
         }
     }
 }
@@ -206,7 +254,8 @@ fn nothing_else(object: &Map<String, Json>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use zeek_bridge::data::Timestamp;
+    use zeek_bridge::data::{EndpointId, Timespan, Timestamp};
+    use zeek_bridge::peering::CloseReason;
 
     use super::*;
 
@@ -227,6 +276,28 @@ mod tests {
         assert_eq!(event_of(text), Event::new("e", ()).with_network_timestamp(Timestamp::from_nanos(5)));
     }
 
+    /// As Broker and Zeek write them.
+    #[test]
+    fn times_are_read_in_the_form_of_brokers_json() {
+        for (data_type, text, value) in [
+            (
+                "timestamp",
+                "2023-04-18T12:13:15.000",
+                Value::Timestamp(Timestamp::from_nanos(1_681_819_995_000_000_000)),
+            ),
+            (
+                "timestamp",
+                "2023-04-18T14:13:15.5+02:00",
+                Value::Timestamp(Timestamp::from_nanos(1_681_819_995_500_000_000)),
+            ),
+            ("timespan", "12s", Value::Timespan(Timespan::from_nanos(12_000_000_000))),
+            ("timespan", "-1500us", Value::Timespan(Timespan::from_nanos(-1_500_000))),
+        ] {
+            let line = format!(r#"{{"event":"e","args":[{{"@data-type":"{data_type}","data":"{text}"}}]}}"#);
+            assert_eq!(event_of(&line).args, [value], "{text}");
+        }
+    }
+
     #[test]
     fn a_bare_value_is_published_as_it_is() {
         for text in [
@@ -235,6 +306,48 @@ mod tests {
         ] {
             assert_eq!(message(text.as_bytes()), Ok(Value::Count(7)), "{text}");
         }
+    }
+
+    fn added() -> Status {
+        Status::PeerAdded { peer: EndpointId::NIL, address: "a:1".into(), identity: None }
+    }
+
+    fn lost() -> Status {
+        let error = LinkError::Closed(CloseReason::PeerLeft);
+        Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 0 }
+    }
+
+    fn unavailable() -> Status {
+        let error = LinkError::ConnectTimeout(LOST);
+        Status::PeerUnavailable { address: "a:1".into(), error, retry_in: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peering_that_does_not_come_back_is_given_up_and_one_that_does_is_not() {
+        let (send, mut statuses) = mpsc::unbounded_channel();
+        let start = Instant::now();
+        let watch = given_up(async || statuses.recv().await, LOST);
+        let peer = async {
+            // Before the first peering, it is the first attempt that decides.
+            send.send(unavailable()).unwrap();
+            tokio::time::sleep(LOST * 2).await;
+            for status in [added(), lost()] {
+                send.send(status).unwrap();
+            }
+            tokio::time::sleep(LOST / 2).await;
+            send.send(added()).unwrap();
+            tokio::time::sleep(LOST * 2).await;
+            for status in [lost(), unavailable()] {
+                send.send(status).unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let error = tokio::select! {
+            error = watch => error,
+            () = peer => unreachable!(),
+        };
+        assert!(matches!(error, LinkError::ConnectTimeout(_)), "{error}");
+        assert_eq!(start.elapsed(), LOST * 11 / 2);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use zeek_bridge::bridge::config::default_status_socket;
 use zeek_bridge::bridge::{Latency, LinkSnapshot, PeerSnapshot, Snapshot};
 
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, printable};
+use crate::output::{Output, harmless, printable};
 use crate::run;
 
 /// How long a bridge may take to tell.
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let snapshot = read(&document)?;
     let mut output = Output::new();
     if args.json {
-        output.line(document.trim_ascii())?;
+        output.line(&harmless(document.trim_ascii().to_vec()))?;
     } else {
         output.line(tables(&snapshot).trim_end().as_bytes())?;
     }

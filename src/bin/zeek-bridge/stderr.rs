@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::blocking::Blocking;
+use crate::output;
 use crate::progress::Aside;
 
 /// The number of buffered messages; the latest are kept.
@@ -32,9 +34,13 @@ pub(crate) struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, words: &[u8]) -> io::Result<usize> {
+        // Messages contain what peers sent. Colors and line ends are of this program, and those of others are escaped
+        // already.
+        let escaped = output::escaped(words, |letter| !letter.is_ascii() && output::steers(letter));
+        let harmless = escaped.as_deref().unwrap_or(words);
         match &mut *held() {
-            Some(held) => held.keep(words),
-            None => Aside(io::stderr()).write_all(words)?,
+            Some(held) => held.keep(harmless),
+            None => Aside(Blocking(io::stderr())).write_all(harmless)?,
         }
         Ok(words.len())
     }
@@ -96,7 +102,7 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(held) = held().take() {
-            held.say(io::stderr());
+            held.say(Blocking(io::stderr()));
         }
     }
 }

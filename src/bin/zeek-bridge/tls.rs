@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use zeek_bridge::net::tls::{
-    AnonymousUnavailable, Backend, CredentialFault, Credentials, MutualTls, Passphrase, PemSource, Tls,
+    AnonymousUnavailable, Backend, CredentialFault, Credentials, MutualTls, Passphrase, PemSource, Remedy,
+    Tls,
 };
 
 use crate::exit::{Exit, Failure};
@@ -192,7 +193,14 @@ impl CertificateArgs {
         };
         credentials.load().map_err(|error| match error.fault {
             CredentialFault::NoOpenSsl => Failure::usage(format!("--tls-backend openssl: {error}")),
-            _ => Failure::Error(Exit::Refused, error.to_string()),
+            _ => {
+                let option = match error.remedy() {
+                    Some(Remedy::Passphrase) => " (`--passphrase-file FILE`)",
+                    Some(Remedy::OpenSsl) => " (`--tls-backend openssl`)",
+                    _ => "",
+                };
+                Failure::Error(Exit::Refused, format!("{error}{option}"))
+            }
         })
     }
 

@@ -55,7 +55,7 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
         limits: table.take("limits").map_or_else(LinkLimits::default, |entry| limits(&entry)),
         when_full: table.take("when_full").and_then(|entry| when_full(&entry)).unwrap_or_default(),
         chaos: table.take("chaos").and_then(|entry| chaos(&entry)),
-        // What is not understood is not to be tried.
+        // Where it is not known, `together::read` makes no configuration of the file.
         tls: tls.filter(|_| knows_tls).unwrap_or(LinkTls::Off),
     };
     if let (Place::Connect(targets), Some(place)) = (&config.place, &place_entry)

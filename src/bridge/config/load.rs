@@ -6,7 +6,7 @@ use std::path::Path;
 use super::mistake::Mistake;
 use super::model::{IdentityPattern, LinkConfig, LinkTls, TlsFiles};
 use crate::endpoint::{Admits, EndpointConfig};
-use crate::net::tls::{CredentialError, CredentialKind, Credentials, Passphrase, PemSource, Tls};
+use crate::net::tls::{CredentialError, CredentialKind, Credentials, Passphrase, PemSource, Remedy, Tls};
 use crate::wire::Limits;
 
 impl LinkConfig {
@@ -36,16 +36,25 @@ impl LinkConfig {
         }
     }
 
-    /// The TLS of this link. Reads its files, and opening an encrypted key takes a while by design: not for the inside of a
-    /// task that others wait for.
+    /// Loads the TLS of this link, as [`LinkTls::load`] does.
+    ///
+    /// # Errors
+    /// As [`LinkTls::load`].
+    pub fn tls(&self) -> Result<Tls, Vec<Mistake>> {
+        self.tls.load(&self.name)
+    }
+}
+
+impl LinkTls {
+    /// Loads the TLS of the link with this name. Reads its files, and opening an encrypted key takes a while by design: not
+    /// for the inside of a task that others wait for.
     ///
     /// # Errors
     /// Every file that cannot be read; or, if they all can, what keeps them from being used. The mistakes are at the
     /// keys concerned, such as `link.agents.keyfile`; [`super::Source::find`] finds their lines.
-    pub fn tls(&self) -> Result<Tls, Vec<Mistake>> {
-        let mistake =
-            |key: &str, message: String| vec![Mistake::new(format!("link.{}.{key}", self.name), message)];
-        match &self.tls {
+    pub fn load(&self, link: &str) -> Result<Tls, Vec<Mistake>> {
+        let mistake = |key: &str, message: String| vec![Mistake::new(format!("link.{link}.{key}"), message)];
+        match self {
             LinkTls::Off => Ok(Tls::Off),
             LinkTls::Anonymous => Tls::anonymous().map_err(|error| mistake("tls", error.to_string())),
             LinkTls::Mutual(files) => {
@@ -124,11 +133,13 @@ fn unreadable(key: &str, path: &Path) -> Option<String> {
     }
 }
 
-/// What is wrong with credentials, in terms of the file instead of those of the command line.
+/// What is wrong with credentials, with the key that helps.
 fn message(error: &CredentialError) -> String {
     let message = error.to_string();
     let message = message.strip_prefix(&format!("{} ", error.kind)).unwrap_or(&message);
-    message
-        .replace("`--passphrase-file FILE`", "`passphrase_file = \"FILE\"`")
-        .replace("`--tls-backend openssl`", "`tls_backend = \"openssl\"`")
+    match error.remedy() {
+        Some(Remedy::Passphrase) => format!("{message} (`passphrase_file = \"FILE\"`)"),
+        Some(Remedy::OpenSsl) => format!("{message} (`tls_backend = \"openssl\"`)"),
+        None => message.to_owned(),
+    }
 }

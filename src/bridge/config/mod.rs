@@ -41,8 +41,10 @@ mod together;
 mod values;
 mod warnings;
 
+use std::fmt;
 use std::io::Read;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 pub use crate::endpoint::WhenFull;
 pub use address::host_port;
@@ -53,25 +55,66 @@ pub use operation::default_status_socket;
 
 use reader::Report;
 
-/// A configuration file that was read: what it says, where it says it, and what is wrong with it.
+/// A configuration file without mistakes: what it says, and where it says it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ConfigFile {
-    /// What it says. Where there are mistakes, it is what could be made out: what has a mistake in it is left out, or is as it
-    /// would be if nothing were said of it, and TLS is off.
+    /// What the file says.
     pub config: BridgeConfig,
-    /// Where everything stands in it.
+    /// Where each key is located in the file.
     pub source: Source,
-    /// What is wrong with it, in the order of the file. Unless this is empty, `config` is not to be run.
-    pub mistakes: Vec<Mistake>,
 }
+
+/// A configuration file with mistakes.
+///
+/// There is no [`BridgeConfig`] in it: what could be made out of the rest of such a file must not be run, as a link whose
+/// TLS or whose list of allowed certificates cannot be read would be without.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct InvalidConfig {
+    /// What is wrong with the file, in its order; at least one mistake.
+    pub mistakes: Vec<Mistake>,
+    /// Where each key is located in the file.
+    pub source: Source,
+    /// What the readable part of the file refers to, for a check that reports all mistakes at once.
+    pub references: Box<References>,
+}
+
+/// What a configuration refers to outside of its file.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct References {
+    /// The TLS of each link, by the link's name. Links of which the TLS cannot be read are left out.
+    pub tls: Vec<(String, LinkTls)>,
+    /// The addresses of each link, by the link's name. Links of which the addresses cannot be read are left out.
+    pub places: Vec<(String, Place)>,
+    /// The address of the metrics.
+    pub metrics: Option<SocketAddr>,
+    /// The path of the status socket.
+    pub status_socket: Option<PathBuf>,
+}
+
+/// All mistakes, a line each.
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
+            write!(f, "{}{mistake}", if index == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
 
 /// No configuration is larger, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 
 impl ConfigFile {
-    /// Reads a file. That it cannot be read is a mistake, too.
-    #[must_use]
-    pub fn read(file: impl AsRef<Path>) -> Self {
+    /// Reads a file. The files that it names are not read: see [`LinkConfig::tls`].
+    ///
+    /// # Errors
+    /// All mistakes; that the file cannot be read is one.
+    pub fn read(file: impl AsRef<Path>) -> Result<Self, InvalidConfig> {
         let file = file.as_ref();
         let mut text = String::new();
         let opened = std::fs::File::open(file);
@@ -86,29 +129,37 @@ impl ConfigFile {
             }
             Err(error) => format!("it cannot be read: {error}; check its name and its permissions"),
         };
-        let mut nothing = Self::parse("", file);
-        nothing.mistakes = vec![nothing.source.mistake("", message)];
-        nothing
+        let source = Source::new(file);
+        Err(InvalidConfig { mistakes: vec![source.mistake("", message)], source, references: Box::default() })
     }
 
-    /// Takes `text` for the content of `file`, which is in messages, and whose directory is what relative paths in the text
-    /// are relative to. The files that the text names are not looked at: see [`LinkConfig::tls`].
-    #[must_use]
-    pub fn parse(text: &str, file: impl AsRef<Path>) -> Self {
+    /// Reads `text` as the content of `file`, which is named in messages. Relative paths in the text are relative to the
+    /// directory of `file`. The files that the text names are not read: see [`LinkConfig::tls`].
+    ///
+    /// # Errors
+    /// All mistakes.
+    pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, InvalidConfig> {
         let file = file.as_ref();
         let (document, errors) = toml::de::DeTable::parse_recoverable(text);
         let report = Report::new(text, file, &errors);
-        let config = together::read(report.document(&document));
+        let draft = together::read(report.document(&document));
         let (source, mistakes) = report.into_parts();
-        ConfigFile { config, source, mistakes }
+        match draft.config {
+            Some(config) if mistakes.is_empty() => Ok(ConfigFile { config, source }),
+            _ => Err(InvalidConfig { mistakes, source, references: Box::new(draft.references) }),
+        }
     }
 
-    /// The configuration and where everything stands in it.
-    ///
-    /// # Errors
-    /// Every mistake, at least one.
-    pub fn into_result(self) -> Result<(BridgeConfig, Source), Vec<Mistake>> {
-        if self.mistakes.is_empty() { Ok((self.config, self.source)) } else { Err(self.mistakes) }
+    /// What the configuration refers to outside of its file.
+    #[must_use]
+    pub fn references(&self) -> References {
+        let BridgeConfig { operation, links, .. } = &self.config;
+        References {
+            tls: links.iter().map(|link| (link.name.clone(), link.tls.clone())).collect(),
+            places: links.iter().map(|link| (link.name.clone(), link.place.clone())).collect(),
+            metrics: operation.metrics,
+            status_socket: operation.status_socket.clone(),
+        }
     }
 }
 
@@ -118,7 +169,7 @@ impl BridgeConfig {
     /// # Errors
     /// Every mistake, at least one; that the file cannot be read is one.
     pub fn read(file: impl AsRef<Path>) -> Result<Self, Vec<Mistake>> {
-        ConfigFile::read(file).into_result().map(|(config, _)| config)
+        ConfigFile::read(file).map(|file| file.config).map_err(|invalid| invalid.mistakes)
     }
 
     /// Takes `text` for the content of `file`, as [`ConfigFile::parse`] does.
@@ -126,6 +177,6 @@ impl BridgeConfig {
     /// # Errors
     /// Every mistake, at least one.
     pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, Vec<Mistake>> {
-        ConfigFile::parse(text, file).into_result().map(|(config, _)| config)
+        ConfigFile::parse(text, file).map(|file| file.config).map_err(|invalid| invalid.mistakes)
     }
 }

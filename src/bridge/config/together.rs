@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::References;
 use super::address::collide;
 use super::link::{self, LinkDraft};
 use super::model::{BridgeConfig, Faces, LinkTls, Operation, Place};
@@ -10,8 +11,15 @@ use super::operation;
 use super::reader::{Entry, Table};
 use super::rule::{self, RuleDraft};
 
-/// What the whole file says; mistakes go to its report.
-pub(super) fn read(mut document: Table<'_>) -> BridgeConfig {
+/// What could be read of a file.
+pub(super) struct Draft {
+    /// The configuration. It is good only if nothing was reported; where the TLS of a link cannot be read, there is none.
+    pub(super) config: Option<BridgeConfig>,
+    pub(super) references: References,
+}
+
+/// Reads the file; mistakes go to its report.
+pub(super) fn read(mut document: Table<'_>) -> Draft {
     let mut metrics = None;
     let operation = document.take("bridge").map_or_else(Operation::default, |entry| {
         let Some(table) = entry.table("a table: write [bridge] above its keys") else {
@@ -39,10 +47,22 @@ pub(super) fn read(mut document: Table<'_>) -> BridgeConfig {
     } else {
         rules.into_iter().map(RuleDraft::finish).collect()
     };
-    let config =
-        BridgeConfig { operation, links: configs.into_iter().cloned().collect(), rules: rule_configs };
+    let name = |link: &LinkDraft<'_>| link.config.name.clone();
+    let known_tls = links.iter().filter(|link| link.knows_tls);
+    let known_places = links.iter().filter(|link| link.place.is_some());
+    let references = References {
+        tls: known_tls.map(|link| (name(link), link.config.tls.clone())).collect(),
+        places: known_places.map(|link| (name(link), link.config.place.clone())).collect(),
+        metrics: operation.metrics,
+        status_socket: operation.status_socket.clone(),
+    };
+    let config = links.iter().all(|link| link.knows_tls).then(|| BridgeConfig {
+        operation,
+        links: configs.into_iter().cloned().collect(),
+        rules: rule_configs,
+    });
     document.finish();
-    config
+    Draft { config, references }
 }
 
 fn links<'r>(document: &mut Table<'r>) -> Vec<LinkDraft<'r>> {

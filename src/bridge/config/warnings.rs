@@ -6,8 +6,7 @@ use super::mistake::Mistake;
 use super::model::{LinkConfig, LinkTls, Place, RuleConfig};
 
 impl ConfigFile {
-    /// What is allowed, but dangerous or likely not meant, in the order of the file. It makes sense only where there are no
-    /// mistakes.
+    /// What is allowed, but dangerous or likely not meant, in the order of the file.
     #[must_use]
     pub fn warnings(&self) -> Vec<Mistake> {
         let mut warnings = Vec::new();

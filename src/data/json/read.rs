@@ -36,10 +36,10 @@ pub(super) fn value(json: &Json, depth: usize) -> Result<Value, JsonError> {
         "address" => Value::Address(address(data()?)?),
         "subnet" => Value::Subnet(subnet(data()?)?),
         "port" => Value::Port(port(data()?)?),
-        "timestamp" => {
-            let ns = object.get("ns").ok_or_else(|| WrongType::new(TIMESTAMP, r#"no "ns""#))?;
-            Value::Timestamp(timestamp(ns)?)
-        }
+        "timestamp" => Value::Timestamp(match either(object, "ns", "data")? {
+            ("ns", ns) => timestamp_of_nanos(ns)?,
+            (_, text) => timestamp_of_text(text)?,
+        }),
         "timespan" => Value::Timespan(match either(object, "ns", "data")? {
             ("ns", ns) => timespan_of_nanos(ns)?,
             (_, text) => timespan_of_text(text)?,
@@ -63,10 +63,12 @@ pub(super) fn port(data: &Json) -> Result<Port, WrongType> {
     taken(data, "port: NUMBER/PROTOCOL with tcp, udp, icmp or ?", parsed)
 }
 
-const TIMESTAMP: &str = r#"timestamp: "ns" with whole nanoseconds since 1970"#;
+pub(super) fn timestamp_of_nanos(ns: &Json) -> Result<Timestamp, WrongType> {
+    taken(ns, "timestamp: whole nanoseconds since 1970", Json::as_i64).map(Timestamp::from_nanos)
+}
 
-pub(super) fn timestamp(ns: &Json) -> Result<Timestamp, WrongType> {
-    taken(ns, TIMESTAMP, Json::as_i64).map(Timestamp::from_nanos)
+pub(super) fn timestamp_of_text(text: &Json) -> Result<Timestamp, WrongType> {
+    taken(text, "timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262", parsed)
 }
 
 pub(super) fn timespan_of_nanos(ns: &Json) -> Result<Timespan, WrongType> {
@@ -74,7 +76,7 @@ pub(super) fn timespan_of_nanos(ns: &Json) -> Result<Timespan, WrongType> {
 }
 
 pub(super) fn timespan_of_text(text: &Json) -> Result<Timespan, WrongType> {
-    taken(text, "timespan: a whole number with ns, us, ms, s, min, h or d", parsed)
+    taken(text, "timespan: a number with ns, us, ms, s, min, h or d", parsed)
 }
 
 pub(super) fn set(data: &Json, depth: usize) -> Result<Set, JsonError> {

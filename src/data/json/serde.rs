@@ -46,9 +46,11 @@ serde! {
     Subnet: |subnet| subnet, |json| read::subnet(json);
     /// Text: `80/tcp`.
     Port: |port| port, |json| read::port(json);
-    /// Whole nanoseconds since 1970.
-    Timestamp: |timestamp| timestamp, |json| read::timestamp(json);
-    /// Whole nanoseconds; read from text as well, such as `1500ms`.
+    /// Whole nanoseconds since 1970. Text is read as well, such as `2023-04-18T12:13:15.123Z`.
+    Timestamp: |timestamp| timestamp, |json| {
+        if json.is_string() { read::timestamp_of_text(json) } else { read::timestamp_of_nanos(json) }
+    };
+    /// Whole nanoseconds. Text is read as well, such as `1500ms`.
     Timespan: |timespan| timespan, |json| {
         if json.is_string() { read::timespan_of_text(json) } else { read::timespan_of_nanos(json) }
     };

@@ -108,6 +108,14 @@ fn values_mean_what_their_json_says() {
             Value::Timespan(Timespan::from_nanos(1_500_000_000)),
         ),
         (json!({"@data-type": "timestamp", "ns": -1}), Value::Timestamp(Timestamp::from_nanos(-1))),
+        (
+            json!({"@data-type": "timestamp", "data": "2023-04-18T14:13:15.5+02:00"}),
+            Value::Timestamp(Timestamp::from_nanos(1_681_819_995_500_000_000)),
+        ),
+        (
+            json!({"@data-type": "timespan", "data": "-1500us"}),
+            Value::Timespan(Timespan::from_nanos(-1_500_000)),
+        ),
         (json!({"type": "data-message", "topic": "/t", "@data-type": "count", "data": 1}), Value::Count(1)),
     ] {
         assert_eq!(Value::from_json(&json), Ok(value), "{json}");
@@ -155,17 +163,19 @@ fn what_is_no_value_is_refused_with_the_reason() {
             with("port", r#""data":"65536/tcp""#),
             r#"expected port: NUMBER/PROTOCOL with tcp, udp, icmp or ?, found "65536/tcp""#,
         ),
+        (with("timestamp", r#""text":"""#), r#"expected an object with "ns" or "data", found neither"#),
         (
-            with("timestamp", r#""data":"2022-04-10T07:00:00.000""#),
-            r#"expected timestamp: "ns" with whole nanoseconds since 1970, found no "ns""#,
+            with("timestamp", r#""data":"2022-04-31T07:00:00.000""#),
+            r#"expected timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262, found "2022-04-31T07:00:00.000""#,
         ),
         (
-            with("timestamp", r#""ns":1.5"#),
-            r#"expected timestamp: "ns" with whole nanoseconds since 1970, found 1.5"#,
+            with("timestamp", r#""data":1681827194"#),
+            "expected timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262, found 1681827194",
         ),
+        (with("timestamp", r#""ns":1.5"#), "expected timestamp: whole nanoseconds since 1970, found 1.5"),
         (
             with("timespan", r#""data":"5m""#),
-            r#"expected timespan: a whole number with ns, us, ms, s, min, h or d, found "5m""#,
+            r#"expected timespan: a number with ns, us, ms, s, min, h or d, found "5m""#,
         ),
         (with("timespan", r#""ns":"5""#), r#"expected timespan: whole nanoseconds, found "5""#),
         (with("vector", r#""data":{}"#), "expected an array, found an object"),

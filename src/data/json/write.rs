@@ -23,9 +23,12 @@ impl Value {
     /// | `real` | `data`: a number with all its digits, or `"inf"`, `"-inf"`, `"nan"` |
     /// | `string`, `enum-value` | `data`: text; or, where the bytes are not UTF-8, `hex`: their hexadecimal digits |
     /// | `address`, `subnet`, `port` | `data`: text, such as `1.2.3.4`, `10.0.0.0/8`, `80/tcp` |
-    /// | `timestamp`, `timespan` | `ns`: whole nanoseconds; a timespan is read from `data` as well, such as `"1500ms"` |
+    /// | `timestamp`, `timespan` | `ns`: whole nanoseconds |
     /// | `set`, `vector` | `data`: an array of values |
     /// | `table` | `data`: an array of `{"key": value, "value": value}` |
+    ///
+    /// [`Value::from_json`] also reads the text that Broker writes for times: a timestamp such as
+    /// `"data": "2023-04-18T12:13:15.123"` and a timespan such as `"data": "1500ms"`.
     #[must_use]
     pub fn to_json(&self) -> Json {
         // There is no error: that would be a key that is no text.

@@ -41,7 +41,10 @@ async fn whoever_is_not_allowed_is_refused_by_name_on_either_side() {
     let error = failed(&mut statuses).await;
     assert_eq!(error.cause(), "not_allowed", "{error}");
     let words = error.to_string();
-    assert!(words.starts_with("CN=bad (DNS:bad)") && words.contains("`allow`"), "{words}");
+    assert!(
+        words.starts_with("CN=bad (DNS:bad)") && words.contains("is not allowed to peer here"),
+        "{words}"
+    );
     assert_eq!(listening.failures(), [("not_allowed", 1)].into());
     assert_eq!(bad.failures(), [("refused", 1)].into());
     assert!(listening.peers().is_empty());

@@ -12,8 +12,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::data::{EndpointId, Filter};
 use crate::net::Stream;
-use crate::net::tls::{TlsError, looks_like_tls};
-use crate::wire::{ErrorCode, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
+use crate::net::tls::TlsError;
+use crate::wire::{ErrorCode, ForeignProtocol, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
 
 /// How long our refusal may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -57,6 +57,10 @@ pub enum Stranger {
     Http(String),
     /// An SSH server; its first line.
     Ssh(String),
+    /// ZeroMQ, as Zeek's ZeroMQ cluster back end speaks it.
+    ZeroMq,
+    /// An echo server: it sent our own hello back.
+    Echo,
     /// Something unknown; its first bytes, as far as they are a line, printable.
     Unknown(String),
     /// It takes connections and says nothing.
@@ -71,6 +75,8 @@ impl fmt::Display for Stranger {
             Stranger::Tls => f.write_str("it answers with TLS"),
             Stranger::Http(line) => write!(f, "a web server (HTTP): {line}"),
             Stranger::Ssh(line) => write!(f, "an SSH server: {line}"),
+            Stranger::ZeroMq => f.write_str("ZeroMQ, likely the cluster back end of Zeek 8.1 or later"),
+            Stranger::Echo => f.write_str("an echo server: it sends back what it receives"),
             Stranger::Unknown(words) => write!(f, "something that says: {words}"),
             Stranger::Silent => f.write_str("it takes connections, and says nothing"),
             Stranger::Closed => f.write_str("it takes connections, and closes them without a word"),
@@ -85,14 +91,15 @@ impl Stranger {
         let line = line.get(..FIRST_WORDS).unwrap_or(line).escape_ascii().to_string();
         let is_html =
             |start: &[u8]| words.get(..start.len()).is_some_and(|words| words.eq_ignore_ascii_case(start));
-        if words.starts_with(b"HTTP/") || is_html(b"<!doctype html") || is_html(b"<html") {
-            Stranger::Http(line)
-        } else if words.starts_with(b"SSH-") {
-            Stranger::Ssh(line)
-        } else if looks_like_tls(words) || matches!(words, [0x15, 3, 0..=4, ..]) {
-            Stranger::Tls
-        } else {
-            Stranger::Unknown(line)
+        if is_html(b"<!doctype html") || is_html(b"<html") {
+            return Stranger::Http(line);
+        }
+        match ForeignProtocol::recognize(words) {
+            Some(ForeignProtocol::Http) => Stranger::Http(line),
+            Some(ForeignProtocol::Ssh) => Stranger::Ssh(line),
+            Some(ForeignProtocol::ZeroMq) => Stranger::ZeroMq,
+            Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert) => Stranger::Tls,
+            None => Stranger::Unknown(line),
         }
     }
 }
@@ -128,6 +135,8 @@ enum End {
     Closed,
     /// What came cannot be.
     Odd(String),
+    /// Our own hello came back.
+    Echo,
     Tls(TlsError),
     Timeout,
 }
@@ -150,6 +159,7 @@ pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> A
         }
         return match end {
             End::Tls(error) => Answer::Tls(error),
+            End::Echo => Answer::Other(Stranger::Echo),
             _ if !talk.first.is_empty() => Answer::Other(Stranger::of(&talk.first)),
             End::Timeout => Answer::Other(Stranger::Silent),
             _ => Answer::Other(Stranger::Closed),
@@ -160,6 +170,7 @@ pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> A
         End::Dropped(words) => Some(format!("it refuses: {words}")),
         End::Closed => Some("it closed the connection in the middle of the handshake".into()),
         End::Odd(what) => Some(what),
+        End::Echo => Some("it says hello with this probe's own id".into()),
         End::Tls(error) => Some(error.to_string()),
         End::Timeout => Some("it fell silent in the middle of the handshake".into()),
     };
@@ -220,6 +231,9 @@ impl Talk {
     }
 
     async fn heard(&mut self, message: Handshake) -> Option<End> {
+        if matches!(message, Handshake::Hello { sender, .. } if sender == self.id) {
+            return Some(End::Echo);
+        }
         let broker = self.broker.get_or_insert_default();
         match message {
             Handshake::Probe => None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// The end of a sentence that began with another mend: how to get along with what only OpenSSL takes.
 pub(super) const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
-    "or take it as it is, with OpenSSL (Backend::OpenSsl, `--tls-backend openssl`)"
+    "or take it as it is, with OpenSSL as the TLS back end"
 } else {
     "or take it as it is, in a build with OpenSSL (`cargo build --features openssl`)"
 };
@@ -55,6 +55,35 @@ pub struct CredentialError {
     pub source: String,
     /// What is wrong with it.
     pub fault: CredentialFault,
+}
+
+/// A setting that lets credentials be used as they are. An error names it at its end, in words; how it is set depends on the
+/// program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// Give the passphrase of the key.
+    Passphrase,
+    /// Choose OpenSSL as the TLS back end.
+    OpenSsl,
+}
+
+impl CredentialError {
+    /// Returns the setting that the end of the error's text names, if it names one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self.fault {
+            CredentialFault::Encrypted => Some(Remedy::Passphrase),
+            CredentialFault::LegacyEncrypted
+            | CredentialFault::UnsupportedEncryption(_)
+            | CredentialFault::Version1
+                if cfg!(feature = "openssl") =>
+            {
+                Some(Remedy::OpenSsl)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl std::error::Error for CredentialError {
@@ -168,8 +197,7 @@ impl fmt::Display for CredentialError {
             (CredentialFault::Encrypted, _) => write!(
                 f,
                 "take the passphrase off a copy that only you can read: \
-                 `(umask 077; openssl pkey -in {source} -out {source}.plain)`, or give the passphrase \
-                 (`--passphrase-file FILE`)"
+                 `(umask 077; openssl pkey -in {source} -out {source}.plain)`, or give the passphrase"
             ),
             (CredentialFault::LegacyEncrypted | CredentialFault::UnsupportedEncryption(_), _) => write!(
                 f,

@@ -14,10 +14,10 @@ use super::via_openssl;
 /// The end of a sentence about a Zeek without certificate options: how to set it up, and how to do without.
 const ANONYMOUS_MEND: &str = if cfg!(feature = "openssl") {
     "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
-     too (`--tls anonymous`)"
+     too"
 } else {
     "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
-     too (`--tls anonymous`, in a build with `--features openssl`)"
+     too, in a build with OpenSSL (`cargo build --features openssl`)"
 };
 
 /// Why there is no TLS with a peer. The text of each names the likely cause and the mend.
@@ -106,8 +106,8 @@ pub enum TlsError {
 
     /// What the peer sent is not TLS.
     #[error(
-        "the peer does not speak TLS: likely a plain Broker endpoint (Broker::disable_ssl=T); \
-         turn TLS off here, or on there"
+        "the peer does not speak TLS: likely a plain Broker endpoint (Broker::disable_ssl=T), or not a Broker, such as \
+         Zeek's ZeroMQ cluster back end; turn TLS off here, or on there"
     )]
     NotTls,
 
@@ -121,8 +121,7 @@ pub enum TlsError {
     /// The peer speaks TLS, but not the anonymous kind that we speak.
     #[error(
         "the peer speaks TLS, but not anonymous TLS ({0}): likely it has certificate options set \
-         (Broker::ssl_certificate); speak mutual TLS with it (`--cafile`, `--certificate` and `--keyfile`, \
-         with a certificate of its CA)"
+         (Broker::ssl_certificate); speak mutual TLS with it, with a certificate of its CA"
     )]
     NotAnonymous(String),
 

@@ -44,7 +44,7 @@ mod warning;
 use tokio::net::TcpStream;
 
 pub use anonymous::{AnonymousTls, AnonymousUnavailable};
-pub use credential_error::{CredentialError, CredentialFault, CredentialKind};
+pub use credential_error::{CredentialError, CredentialFault, CredentialKind, Remedy};
 pub use credentials::{Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -153,6 +153,7 @@ impl Packets {
             }
             Format::PcapNg { big_endian, interfaces, t_ns } => {
                 let (rest, block) = if *big_endian { parse_block_be(data)? } else { parse_block_le(data)? };
+                let mut time = None;
                 let packet = match &block {
                     Block::SectionHeader(section) => {
                         *big_endian = section.big_endian();
@@ -166,7 +167,16 @@ impl Packets {
                         interfaces.push(interface(described));
                         None
                     }
-                    Block::EnhancedPacket(packet) => Some((packet.if_id, packet.packet_data())),
+                    Block::EnhancedPacket(packet) => {
+                        time = Some((packet.ts_high, packet.ts_low));
+                        Some((packet.if_id, packet.packet_data()))
+                    }
+                    Block::Unknown(block) if block.block_type == PACKET_BLOCK => {
+                        let packet = packet_block(block.data, *big_endian)
+                            .ok_or(Stop::Damaged("a Packet Block of which the lengths do not match"))?;
+                        time = Some(packet.time);
+                        Some((packet.interface.into(), packet.data))
+                    }
                     Block::SimplePacket(packet) => Some((0, packet.packet_data())),
                     _ => None,
                 };
@@ -177,8 +187,8 @@ impl Packets {
                             usize::try_from(number).ok().and_then(|number| interfaces.get(number));
                         let interface = interface
                             .ok_or(Stop::Damaged("a packet of an interface that is not described"))?;
-                        if let Block::EnhancedPacket(packet) = &block {
-                            *t_ns = interface.time(packet.ts_high, packet.ts_low);
+                        if let Some((high, low)) = time {
+                            *t_ns = interface.time(high, low);
                         }
                         self.packet.clear();
                         self.packet.extend_from_slice(data);
@@ -193,6 +203,37 @@ impl Packets {
         self.buffer.advance(used);
         Ok(found)
     }
+}
+
+/// The type of the Packet Block, which the Enhanced Packet Block has replaced. The parser does not know it.
+const PACKET_BLOCK: u32 = 2;
+
+struct PacketBlock<'a> {
+    interface: u16,
+    time: (u32, u32),
+    data: &'a [u8],
+}
+
+/// Reads the body of a Packet Block (draft-ietf-opsawg-pcapng, appendix A):
+///
+/// ```text
+/// u16 interface | u16 drops | u32 high and u32 low timestamp | u32 captured length | u32 original length | data
+/// ```
+fn packet_block(body: &[u8], big_endian: bool) -> Option<PacketBlock<'_>> {
+    let u16_at = |at: usize| {
+        let bytes = body.get(at..)?.first_chunk().copied()?;
+        Some(if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    };
+    let u32_at = |at: usize| {
+        let bytes = body.get(at..)?.first_chunk().copied()?;
+        Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    };
+    let captured = usize::try_from(u32_at(12)?).ok()?;
+    Some(PacketBlock {
+        interface: u16_at(0)?,
+        time: (u32_at(4)?, u32_at(8)?),
+        data: body.get(20..)?.get(..captured)?,
+    })
 }
 
 fn frame_of(header: &PcapHeader) -> Frame {

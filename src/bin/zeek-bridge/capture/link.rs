@@ -1,5 +1,6 @@
 //! From a captured packet to the TCP segment in it.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
@@ -28,9 +29,78 @@ pub(super) enum Found<'a> {
     /// A packet of which not even the TCP header is whole.
     Stump,
     /// Something else than TCP.
-    Nothing,
+    Other(Encapsulation),
     /// How the packet begins is not known here.
     UnknownLink,
+}
+
+/// What a packet that is not read consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Encapsulation {
+    /// A protocol over IP, by its number.
+    Ip(u8),
+    /// A tunnel over UDP, by its port.
+    Udp(u16),
+    /// A protocol in the place of IP, by its EtherType.
+    Ether(u16),
+    /// A packet of a link type that is not known.
+    Link(i32),
+    /// A packet of which the headers are not all there.
+    Damaged,
+}
+
+/// The ports of tunnels over UDP.
+const TUNNELS: [(u16, &str); 5] =
+    [(2152, "GTP-U"), (4754, "GRE in UDP"), (4789, "VXLAN"), (6081, "Geneve"), (8472, "VXLAN")];
+
+impl Encapsulation {
+    /// Whether there may be TCP inside.
+    pub(super) fn is_tunnel(self) -> bool {
+        match self {
+            Encapsulation::Ip(number) => matches!(number, 4 | 41 | 47 | 50 | 115 | 137),
+            Encapsulation::Udp(_) => true,
+            Encapsulation::Ether(kind) => {
+                matches!(kind, 0x8847 | 0x8848 | 0x8863 | 0x8864 | 0x88e5 | 0x88e7 | 0x894f)
+            }
+            Encapsulation::Link(_) | Encapsulation::Damaged => false,
+        }
+    }
+}
+
+impl fmt::Display for Encapsulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Encapsulation::Ip(1) => "ICMP",
+            Encapsulation::Ip(2) => "IGMP",
+            Encapsulation::Ip(4) => "IP in IP",
+            Encapsulation::Ip(17) => "UDP",
+            Encapsulation::Ip(41) => "IPv6 in IP",
+            Encapsulation::Ip(47) => "GRE",
+            Encapsulation::Ip(50) => "ESP",
+            Encapsulation::Ip(51) => "AH",
+            Encapsulation::Ip(58) => "ICMPv6",
+            Encapsulation::Ip(89) => "OSPF",
+            Encapsulation::Ip(132) => "SCTP",
+            Encapsulation::Ip(number) => return write!(f, "IP protocol {number}"),
+            Encapsulation::Udp(port) => {
+                TUNNELS.iter().find(|(tunnel, _)| tunnel == port).map_or("UDP", |(_, name)| name)
+            }
+            Encapsulation::Ether(0x0806) => "ARP",
+            Encapsulation::Ether(0x8035) => "RARP",
+            Encapsulation::Ether(0x8847 | 0x8848) => "MPLS",
+            Encapsulation::Ether(0x8863 | 0x8864) => "PPPoE",
+            Encapsulation::Ether(0x888e) => "EAPOL",
+            Encapsulation::Ether(0x88cc) => "LLDP",
+            Encapsulation::Ether(0x88e5) => "MACsec",
+            Encapsulation::Ether(0x88e7) => "PBB",
+            Encapsulation::Ether(0x894f) => "NSH",
+            // A length in the place of the EtherType.
+            Encapsulation::Ether(0..=0x05ff) => "LLC",
+            Encapsulation::Ether(kind) => return write!(f, "EtherType 0x{kind:04x}"),
+            Encapsulation::Link(link) => return write!(f, "of link type {link}"),
+            Encapsulation::Damaged => "without complete headers",
+        })
+    }
 }
 
 /// Looks into a packet that begins as its link type says.
@@ -53,7 +123,7 @@ pub(super) fn segment(link: i32, data: &[u8]) -> Found<'_> {
         276 => ether(0, 20),
         _ => return Found::UnknownLink,
     };
-    packet.map_or(Found::Nothing, |packet| tcp(&packet))
+    packet.map_or(Found::Other(Encapsulation::Damaged), |packet| tcp(&packet))
 }
 
 /// What to do about a link type that is not known.
@@ -62,6 +132,26 @@ pub(super) fn unknown(link: i32) -> String {
         "packets of link type {link} are passed over; capture where they are Ethernet, loopback or IP, such as with \
          tcpdump -i any"
     )
+}
+
+fn not_ip(packet: &LaxSlicedPacket<'_>) -> Encapsulation {
+    let kind = packet.ether_payload().map(|payload| payload.ether_type);
+    match kind {
+        // The header of IP is not all there, or none.
+        Some(EtherType::IPV4 | EtherType::IPV6) | None => Encapsulation::Damaged,
+        Some(kind) => Encapsulation::Ether(kind.0),
+    }
+}
+
+fn not_tcp(packet: &LaxSlicedPacket<'_>, number: u8) -> Encapsulation {
+    let Some(TransportSlice::Udp(udp)) = &packet.transport else { return Encapsulation::Ip(number) };
+    // The source port of a tunnel is arbitrary.
+    let port = udp.destination_port();
+    if TUNNELS.iter().any(|(tunnel, _)| *tunnel == port) {
+        Encapsulation::Udp(port)
+    } else {
+        Encapsulation::Ip(number)
+    }
 }
 
 fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Found<'a> {
@@ -78,14 +168,15 @@ fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Found<'a> {
             let claimed = usize::from(header.payload_length()).saturating_sub(extensions);
             (header.source_addr().into(), header.destination_addr().into(), ip.payload(), claimed)
         }
-        _ => return Found::Nothing,
+        Some(LaxNetSlice::Arp(_)) => return Found::Other(Encapsulation::Ether(EtherType::ARP.0)),
+        None => return Found::Other(not_ip(packet)),
     };
     if payload.fragmented {
         return Found::Fragment;
     }
     let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
         let stump = payload.incomplete && payload.ip_number == etherparse::IpNumber::TCP;
-        return if stump { Found::Stump } else { Found::Nothing };
+        return if stump { Found::Stump } else { Found::Other(not_tcp(packet, payload.ip_number.0)) };
     };
     let cut = if payload.incomplete { claimed.saturating_sub(payload.payload.len()) } else { 0 };
     Found::Segment(Segment {

@@ -13,14 +13,14 @@ mod tcp;
 mod tests;
 mod tls;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::BytesMut;
 
 use self::file::Packets;
 pub(crate) use self::file::is_capture;
-use self::link::Found;
+use self::link::{Encapsulation, Found};
 use self::report::{Lines, Report};
 use self::summary::Summary;
 use self::table::{Table, Tally};
@@ -117,11 +117,15 @@ fn capture(input: Input, looked: BytesMut, ports: &[u16], report: &mut dyn Repor
                 if passed.links.len() < 16 && passed.links.insert(packet.link) {
                     say(format_args!("warning: {}", link::unknown(packet.link)));
                 }
+                passed.add(Encapsulation::Link(packet.link));
                 continue;
             }
             Found::Fragment => &mut passed.fragments,
             Found::Stump => &mut passed.stumps,
-            Found::Nothing => continue,
+            Found::Other(encapsulation) => {
+                passed.add(encapsulation);
+                continue;
+            }
         };
         *count = count.saturating_add(1);
     };
@@ -132,8 +136,8 @@ fn capture(input: Input, looked: BytesMut, ports: &[u16], report: &mut dyn Repor
     if table.tally.connections == 0 {
         let ports = if ports.is_empty() { "" } else { " of the ports given" };
         return Err(Failure::failed(format!(
-            "no TCP connection{ports} in it: {} packets, {} of TCP; is it of the right interface?",
-            passed.packets, passed.segments
+            "no TCP connection{ports} in it: {}; is it of the right interface?",
+            passed.counts()
         )));
     }
     judge(&table.tally)
@@ -147,10 +151,42 @@ struct Passed {
     fragments: u64,
     stumps: u64,
     links: BTreeSet<i32>,
+    others: BTreeMap<Encapsulation, u64>,
 }
 
+/// How many kinds of packets are named in a message.
+const NAMED: usize = 8;
+
 impl Passed {
+    fn add(&mut self, encapsulation: Encapsulation) {
+        // Numbers of at most 16 bits tell them apart, which bounds the map to a few megabytes.
+        let count = self.others.entry(encapsulation).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// What the packets were, such as `123 packets: 120 GRE, 3 PPPoE`.
+    fn counts(&self) -> String {
+        let packets = self.packets;
+        let mut kinds = list(self.others.iter());
+        let counted = [(self.fragments, "IP fragments"), (self.stumps, "TCP without the complete header")];
+        for (count, name) in counted.into_iter().filter(|(count, _)| *count > 0) {
+            kinds.insert(0, format!("{count} {name}"));
+        }
+        if self.segments > 0 || packets == 0 || kinds.is_empty() {
+            kinds.insert(0, format!("{} TCP", self.segments));
+        }
+        format!("{packets} packets: {}", kinds.join(", "))
+    }
+
     fn tell(&self) {
+        let tunnels = list(self.others.iter().filter(|(encapsulation, _)| encapsulation.is_tunnel()));
+        if !tunnels.is_empty() {
+            say(format_args!(
+                "warning: packets whose encapsulation is not read: {}; capture where they are plain IP, or remove the outer \
+                 headers first",
+                tunnels.join(", ")
+            ));
+        }
         if self.fragments > 0 {
             say(format_args!(
                 "warning: {} packets were sent in fragments, which are not put together: what they hold is missing",
@@ -164,6 +200,19 @@ impl Passed {
             ));
         }
     }
+}
+
+/// The most frequent kinds first.
+fn list<'a>(kinds: impl Iterator<Item = (&'a Encapsulation, &'a u64)>) -> Vec<String> {
+    let mut kinds: Vec<_> = kinds.collect();
+    kinds.sort_by_key(|(encapsulation, count)| (std::cmp::Reverse(**count), **encapsulation));
+    let more = kinds.iter().skip(NAMED).fold(0_u64, |sum, (_, count)| sum.saturating_add(**count));
+    let mut list: Vec<String> =
+        kinds.iter().take(NAMED).map(|(encapsulation, count)| format!("{count} {encapsulation}")).collect();
+    if more > 0 {
+        list.push(format!("{more} others"));
+    }
+    list
 }
 
 /// How it went as a whole.

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use data_encoding::HEXLOWER;
-use zeek_bridge::wire::{Limits, cut_frame};
+use zeek_bridge::wire::{FrameError, Limits, cut_frame};
 
 use super::report::{About, Report, Speaks};
 use super::tls::{self, Hello};
@@ -164,9 +164,8 @@ impl Speech {
         }
         let cut = cut_frame(&mut first.clone(), limits.max_handshake_frame);
         let named = match &cut {
-            // Other protocols are named behind the fault that they are.
-            Err(error) => error.to_string().split_once(": ").map(|(_, named)| named.to_owned()),
-            Ok(_) => None,
+            Err(FrameError::TooLarge { protocol: Some(protocol), .. }) => Some(protocol.to_string()),
+            _ => None,
         };
         // A handshake message, by its tag.
         let broker = cut.is_ok() && matches!(first.get(4), Some(6..=12));
@@ -224,7 +223,7 @@ impl Speech {
                 self.begin(about, report)?;
             }
             if let Err(broken) = &mut line.said
-                && broken.error.contains(": this is a TLS")
+                && broken.error.contains("this is a TLS")
             {
                 broken.error = "this side speaks TLS, and the other does not; turn TLS on at both, or set \
                                 Broker::disable_ssl=T at both"

@@ -55,8 +55,7 @@ fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
 
 /// Reads the configuration of a bridge.
 pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
-    let file = ConfigFile::read(path);
-    if file.mistakes.is_empty() { Ok(file) } else { Err(all(Exit::Failed, &file.source, file.mistakes)) }
+    ConfigFile::read(path).map_err(|invalid| all(Exit::Failed, &invalid.source, invalid.mistakes))
 }
 
 /// Tells every mistake, as `check` does.
@@ -175,10 +174,8 @@ async fn try_take_up<R: Running>(
     before: &Operation,
 ) -> Result<(Operation, Change, Reloaded), Vec<Mistake>> {
     let read = tokio::task::spawn_blocking(move || ConfigFile::read(path)).await;
-    let file = read.map_err(|error| vec![Mistake::new("", error.to_string())])?;
-    if !file.mistakes.is_empty() {
-        return Err(file.mistakes);
-    }
+    let read = read.map_err(|error| vec![Mistake::new("", error.to_string())])?;
+    let file = read.map_err(|invalid| invalid.mistakes)?;
     file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let ConfigFile { config, source, .. } = file;
     let operation = config.operation.clone();

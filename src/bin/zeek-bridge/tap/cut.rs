@@ -24,13 +24,15 @@ pub(super) struct Line<'a> {
     color: bool,
     /// White space is escaped as well.
     word: bool,
+    /// Backslashes are left alone: the text is escaped already.
+    escaped: bool,
 }
 
 impl<'a> Line<'a> {
     /// Goes on behind what is in `to`.
     pub(super) fn new(to: &'a mut String, limit: Option<usize>, color: bool) -> Self {
         let last = to.len();
-        Line { to, limit, used: 0, marks: 0, last, full: false, color, word: false }
+        Line { to, limit, used: 0, marks: 0, last, full: false, color, word: false, escaped: false }
     }
 
     /// How many columns there are, if that is known.
@@ -48,6 +50,13 @@ impl<'a> Line<'a> {
         self.word = true;
         self.put(style, what);
         self.word = false;
+    }
+
+    /// As [`Line::put`], for text in which backslashes are part of escapes already.
+    pub(super) fn put_escaped(&mut self, style: Style, what: impl Display) {
+        self.escaped = true;
+        self.put(style, what);
+        self.escaped = false;
     }
 
     /// Puts spaces there until so many columns are used.
@@ -101,7 +110,8 @@ impl Write for Line<'_> {
             let mark = letter.width() == Some(0);
             self.marks = if mark { self.marks.saturating_add(1) } else { 0 };
             let space = self.word && letter.is_whitespace();
-            if steers(letter) {
+            // The backslash as well: otherwise a peer could write what looks like an escape.
+            if steers(letter) || letter == '\\' && !self.escaped {
                 letter.escape_default().try_for_each(|letter| self.letter(letter))?;
             } else if space || self.marks > MARKS {
                 letter.escape_unicode().try_for_each(|letter| self.letter(letter))?;
@@ -119,17 +129,18 @@ pub(super) struct Column {
     width: usize,
     most: usize,
     words: bool,
+    escaped: bool,
 }
 
 impl Column {
     /// A column of words, which is never wider than `most`.
     pub(super) fn of_words(most: usize) -> Self {
-        Column { width: 0, most, words: true }
+        Column { width: 0, most, words: true, escaped: false }
     }
 
-    /// A column of text that may have spaces in it.
-    pub(super) fn of_text(most: usize) -> Self {
-        Column { width: 0, most, words: false }
+    /// A column of text that may have spaces in it, and is escaped with backslashes already.
+    pub(super) fn of_escaped_text(most: usize) -> Self {
+        Column { width: 0, most, words: false, escaped: true }
     }
 
     /// Makes it wide enough for all of these.
@@ -146,7 +157,7 @@ impl Column {
         let (cell, used) = self.cell(most, what);
         self.width = self.width.max(used);
         let end = line.used.saturating_add(self.width.min(most));
-        line.put(style, cell);
+        line.put_escaped(style, cell);
         line.fill(end.saturating_add(2));
     }
 
@@ -154,7 +165,7 @@ impl Column {
     fn cell(&self, most: usize, what: impl Display) -> (String, usize) {
         let mut text = String::new();
         let mut cell = Line::new(&mut text, Some(most), false);
-        cell.word = self.words;
+        (cell.word, cell.escaped) = (self.words, self.escaped);
         cell.put(Style::new(), what);
         let used = if cell.full { most } else { cell.used };
         (text, used)
@@ -188,6 +199,7 @@ mod tests {
             (3, "e\u{301}e\u{301}e\u{301}e", "e\u{301}e\u{301}…"),
             (9, "a\u{1b}b", r"a\u{1b}b"),
             (6, "a\u{1b}b", r"a\u{1…"),
+            (9, r"a\u{1b}", r"a\\u{1b}"),
         ] {
             assert_eq!(cut(limit, text), expected, "{limit} {text:?}");
         }
@@ -248,6 +260,7 @@ mod tests {
         assert_eq!(put("a", None), "a     |");
         assert_eq!(put("abcdef", None), "abcd…  |");
         assert_eq!(put("a b", None), r"a\u{…  |");
+        assert_eq!(put(r"a\b", None), r"a\\b   |");
         assert_eq!(put("a", Some(9)), "a    |");
         assert_eq!(put("東京都庁", None), "東京…  |");
     }

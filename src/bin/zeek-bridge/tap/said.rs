@@ -64,18 +64,20 @@ fn add<'a>(message: &'a zeek::Message, to: &mut Vec<Part<'a>>) {
 }
 
 impl<'a> Part<'a> {
-    /// What it is called where its content does not count. In the names of events, white space is escaped, so that
-    /// nothing else is called as an event is.
+    /// What it is called where its content does not count. In the names of events, white space and backslashes are
+    /// escaped, so that nothing else is called as an event is.
     pub(super) fn name(self) -> Cow<'a, str> {
         let named = |kind, name: &ByteString| format!("({kind} {name})").into();
         match self {
-            Part::Event(event) if event.name.contains(char::is_whitespace) => {
+            Part::Event(event)
+                if event.name.contains(|letter: char| letter.is_whitespace() || letter == '\\') =>
+            {
                 let mut name = String::new();
                 for letter in event.name.chars() {
-                    if letter.is_whitespace() {
-                        name.extend(letter.escape_unicode())
-                    } else {
-                        name.push(letter)
+                    match letter {
+                        '\\' => name.push_str(r"\\"),
+                        letter if letter.is_whitespace() => name.extend(letter.escape_unicode()),
+                        letter => name.push(letter),
                     }
                 }
                 name.into()
@@ -110,6 +112,8 @@ pub(super) mod tests {
         let said = Said::Zeek(zeek::Message::Batch(vec![event("a"), inner, event("( c)")]));
         let names: Vec<_> = said.parts().into_iter().map(Part::name).collect();
         assert_eq!(names, ["a", "b", "(log write Conn::LOG)", r"(\u{20}c)"]);
+        let (event, of_backslash) = (Event::new(r"\u{20}", ()), r"\\u{20}");
+        assert_eq!(Part::Event(&event).name(), of_backslash);
         let empty = Said::Zeek(zeek::Message::Batch(vec![zeek::Message::Batch(Vec::new())]));
         assert!(matches!(empty.parts()[..], [Part::Nothing]));
         let value = Said::Value(Value::Count(1));

@@ -145,7 +145,7 @@ impl Stats {
         let mut below = String::new();
         let words = hold.as_ref().map(|hold| hold.last(WORDS.min(lines / 4))).unwrap_or_default();
         for words in &words {
-            Line::new(&mut below, columns, false).put(anstyle::Style::new().dimmed(), words);
+            Line::new(&mut below, columns, false).put_escaped(anstyle::Style::new().dimmed(), words);
             below.push('\n');
         }
         let lines = lines.saturating_sub(words.len());

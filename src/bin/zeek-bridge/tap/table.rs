@@ -109,7 +109,7 @@ impl<'a> View<'a> {
             line(&mut |line| {
                 self.numbers(line, &row.tally);
                 topics.put(line, TOPIC, &row.topic);
-                line.put(EVENT, &row.event);
+                line.put_escaped(EVENT, &row.event);
             });
         }
         let hidden = rows.len().saturating_sub(shown);

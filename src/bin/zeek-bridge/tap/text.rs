@@ -59,7 +59,7 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn new(color: bool) -> Self {
-        Text { color, identities: Column::of_text(WIDEST), topics: Column::of_words(WIDEST) }
+        Text { color, identities: Column::of_escaped_text(WIDEST), topics: Column::of_words(WIDEST) }
     }
 
     /// Adds a line, of no more than so many columns.
@@ -181,6 +181,7 @@ mod tests {
             (Part::Event(&hello), "Management::Node::API::notify_node_hello(worker-01)"),
             (Part::Event(&event), "e(1, a b, nil, (x))"),
             (Part::Event(&Event::new("e", ())), "e()"),
+            (Part::Event(&Event::new(r"e\", (r"\u{1b}", "\u{1b}", 1e-320))), r"e\\(\\u{1b}, \u{1b}, 1e-320)"),
             (Part::LogCreate(&create), "log create Conn::LOG by Log::WRITER_ASCII: (conn), (ts)"),
             (Part::LogWrite(&write), "log write Conn::LOG to conn by Log::WRITER_ASCII: 5 bytes of rows"),
             (Part::Identifier(&update), "identifier Site::n = 5"),

@@ -19,7 +19,7 @@ const FILE: &str = "/etc/zb/bridge.toml";
 fn mistakes(text: &str) -> Vec<String> {
     let shown =
         |mistake: &Mistake| mistake.to_string().strip_prefix("/etc/zb/bridge.toml:").unwrap().to_owned();
-    ConfigFile::parse(text, FILE).mistakes.iter().map(shown).collect()
+    ConfigFile::parse(text, FILE).err().iter().flat_map(|invalid| &invalid.mistakes).map(shown).collect()
 }
 
 fn good(text: &str) -> BridgeConfig {
@@ -270,8 +270,7 @@ fn files_that_cannot_be_read_are_told_all_at_once_with_their_lines() {
         "connect = \"127.0.0.1:2152\"\ntls = \"off\"",
         "connect = \"127.0.0.1:2152\"\ncafile = \"no-ca\"\ncertificate = \"no-cert\"\nkeyfile = \"/\"",
     );
-    let file = ConfigFile::parse(&text, "/nowhere/bridge.toml");
-    assert_eq!(file.mistakes, []);
+    let file = ConfigFile::parse(&text, "/nowhere/bridge.toml").unwrap();
     let told: Vec<String> = file.config.links[1]
         .tls()
         .unwrap_err()
@@ -421,20 +420,40 @@ proptest! {
 
 /// Whatever the text, every mistake is in a line that there is, and a warning does not panic either.
 fn reads(text: &str) {
-    let file = ConfigFile::parse(text, FILE);
     let lines = text.split('\n').count();
-    for mistake in file.mistakes.iter().chain(&file.warnings()) {
-        assert!(mistake.line.is_none_or(|line| (1..=lines).contains(&line)), "{mistake}");
-        let shown = mistake.to_string();
-        assert!(!shown.contains(['\n', '\0']), "{shown:?}");
-    }
-    if file.mistakes.is_empty() {
-        let links = file.config.links.iter().map(ToString::to_string);
-        let rules = file.config.rules.iter().map(ToString::to_string);
-        for line in links.chain(rules).chain([file.config.operation.to_string()]) {
-            assert!(!line.contains('\n'), "{line:?}");
+    let good = |mistakes: &[Mistake]| {
+        for mistake in mistakes {
+            assert!(mistake.line.is_none_or(|line| (1..=lines).contains(&line)), "{mistake}");
+            let shown = mistake.to_string();
+            assert!(!shown.contains(['\n', '\0']), "{shown:?}");
+        }
+    };
+    match ConfigFile::parse(text, FILE) {
+        Ok(file) => {
+            good(&file.warnings());
+            let links = file.config.links.iter().map(ToString::to_string);
+            let rules = file.config.rules.iter().map(ToString::to_string);
+            for line in links.chain(rules).chain([file.config.operation.to_string()]) {
+                assert!(!line.contains('\n'), "{line:?}");
+            }
+        }
+        Err(invalid) => {
+            assert!(!invalid.mistakes.is_empty(), "{text:?}");
+            good(&invalid.mistakes);
         }
     }
+}
+
+/// No more than a check needs: nothing that could be started, and no TLS that is off because it could not be read.
+#[test]
+fn of_a_file_with_mistakes_there_is_no_configuration_and_no_tls_that_was_not_read() {
+    let text = MISSION.replace("tls = \"off\"", "tls = \"of\"");
+    let invalid = ConfigFile::parse(&text, FILE).unwrap_err();
+    assert!(invalid.mistakes.iter().all(|mistake| mistake.path.ends_with(".tls")), "{invalid}");
+    assert_eq!(invalid.references.tls, []);
+    let good = ConfigFile::parse(MISSION, FILE).unwrap().references();
+    assert_eq!(good.tls.len(), good.places.len());
+    assert_eq!(good.places, invalid.references.places);
 }
 
 #[test]
@@ -442,8 +461,7 @@ fn the_configuration_of_the_readme_is_one() {
     let readme = include_str!("../../../../README.md");
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let all: String = blocks.collect();
-    let file = ConfigFile::parse(&all, "README.md");
-    assert_eq!(file.mistakes, []);
+    let file = ConfigFile::parse(&all, "README.md").unwrap();
     assert_eq!((file.config.links.len(), file.config.rules.len()), (2, 2));
     assert_eq!(file.config.operation.drain, Duration::from_secs(10));
 }

@@ -267,7 +267,7 @@ mod with {
             meet(&mutual(&version1(), Backend::OpenSsl), &mutual(&version3(), Backend::Rustls)).await;
         let error = error.unwrap_err();
         assert!(matches!(error, TlsError::PeerVersion1), "{error:?}");
-        assert!(error.to_string().contains("--tls-backend openssl"), "{error}");
+        assert!(error.to_string().contains("with OpenSSL as the TLS back end"), "{error}");
     }
 
     #[tokio::test]

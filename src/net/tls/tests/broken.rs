@@ -102,7 +102,7 @@ async fn an_anonymous_client_hello_is_named() {
         let [_, listening] = answered(&ours, &fixture("anonymous-client-hello-tls12.bin")).await;
         assert!(matches!(listening, TlsError::Incompatible(_)), "{ours:?}: {listening:?}");
         assert!(listening.to_string().contains("Broker::ssl_certificate"), "{listening}");
-        assert!(listening.to_string().contains("--tls anonymous"), "{listening}");
+        assert!(listening.to_string().contains("speak anonymous TLS here too"), "{listening}");
     }
 }
 

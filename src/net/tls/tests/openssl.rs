@@ -199,7 +199,7 @@ fn mend(outcome: &str) -> &'static str {
         "PeerForeign" => "cafile",
         "PeerExpired" => "days ago: renew it",
         "NotAnonymous" => "Broker::ssl_certificate",
-        "PeerShowedNone" | "refused: HandshakeFailure" => "--tls anonymous",
+        "PeerShowedNone" | "refused: HandshakeFailure" => "speak anonymous TLS here too",
         other => panic!("{other}"),
     }
 }
