@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use etherparse::{PacketBuilder, TcpHeader};
+use program::child::{LIMIT, within};
 use program::{Files, Program, command_of};
 use recorder::{Recorder, decoded, events, files, meta};
 use serde_json::{Value as Json, json};
@@ -49,7 +50,13 @@ fn unknown() -> Json {
 /// Sockets on both sides of a recorder.
 fn sockets(recorder: &Recorder, target: &TcpListener) -> (TcpStream, TcpStream) {
     let connector = TcpStream::connect(&recorder.address).unwrap();
-    (connector, target.accept().unwrap().0)
+    let target = target.try_clone().unwrap();
+    let sockets = (connector, within("the recorder to connect", move || target.accept().unwrap().0));
+    for socket in [&sockets.0, &sockets.1] {
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        socket.set_write_timeout(Some(LIMIT)).unwrap();
+    }
+    sockets
 }
 
 fn target() -> (TcpListener, String) {
@@ -263,7 +270,9 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     // A probe, and the beginning of another.
     passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK\0\0\0\x05\x07ZE");
     let lines = || fs::read(folder.join("frames.jsonl")).unwrap();
+    let deadline = std::time::Instant::now() + LIMIT;
     while lines().is_empty() {
+        assert!(std::time::Instant::now() < deadline, "no line is written");
         std::thread::yield_now();
     }
     // While it is being written.

@@ -13,8 +13,9 @@
 #[path = "common/program.rs"]
 mod program;
 
-use std::io::{Read, Write};
+use std::io::Write;
 
+use program::child::Running;
 use program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
@@ -240,12 +241,11 @@ fn the_demo_needs_nothing_and_all_answers_agree() {
 
 #[test]
 fn the_demo_comes_to_its_verdict_when_nobody_reads() {
-    let mut demo = command(["demo"]).spawn().unwrap();
+    let mut demo = Running::spawn(&mut command(["demo"]));
     drop(demo.stdout.take());
-    let mut said = String::new();
-    demo.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let end = demo.output();
     assert_eq!(
-        (demo.wait().unwrap().code(), said.as_str()),
+        (end.status.code(), String::from_utf8(end.stderr).unwrap().as_str()),
         (Some(0), "all 36 answers are those of Zeek 8.0.9\n")
     );
 }

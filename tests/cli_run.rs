@@ -17,6 +17,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use program::child::LIMIT;
 use program::{Program, command};
 
 const CONFIG: &str = "
@@ -43,6 +44,7 @@ fn write(folder: &Path, config: &str) -> String {
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -54,7 +56,7 @@ fn a_bridge_tells_how_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let config = write(folder.path(), CONFIG);
     let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    systemd.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    systemd.set_read_timeout(Some(LIMIT)).unwrap();
     let mut run = command(["run", &config]);
     run.env("NOTIFY_SOCKET", folder.path().join("notify"));
     let mut bridge = Program::spawn(run);

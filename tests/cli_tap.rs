@@ -17,6 +17,7 @@ mod terminal;
 
 use std::time::Duration;
 
+use program::child::Running;
 use program::{End, Program, command};
 use serde_json::json;
 use terminal::OnTerminal;
@@ -323,7 +324,7 @@ async fn who_waits_for_nobody_to_read_can_be_ended() {
     let (endpoint, address) = listening().await;
     let mut status = endpoint.status();
     let options = format!("tap --topic /t --tls off --connect {address} --count 100");
-    let mut tap = command(options.split(' ')).stderr(Stdio::null()).spawn().unwrap();
+    let mut tap = Running::spawn(command(options.split(' ')).stderr(Stdio::null()));
     // A pipe takes less.
     say(&endpoint, "/t/x", (0..100).map(|_| event("e", ["x".repeat(5000).into()]))).await;
     let left = async {
@@ -331,9 +332,6 @@ async fn who_waits_for_nobody_to_read_can_be_ended() {
     };
     tokio::time::timeout(LIMIT, left).await.expect("it does not leave when it has what it wants");
     assert!(tap.try_wait().unwrap().is_none(), "all was written, where nobody reads");
-    let kill = std::process::Command::new("kill").arg(tap.id().to_string()).status().unwrap();
-    assert!(kill.success());
-    let ended = tokio::task::spawn_blocking(move || tap.wait().unwrap().code());
-    let code = tokio::time::timeout(LIMIT, ended).await.expect("it does not end").unwrap();
-    assert_eq!(code, Some(1), "not all was written");
+    tap.signal("TERM");
+    assert_eq!(tap.end().code(), Some(1), "not all was written");
 }
