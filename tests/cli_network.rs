@@ -17,7 +17,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
 
-use program::child::{Running, rest, within};
+use program::child::{Running, rest, soon, within};
 use program::{Files, Program, command};
 use serde_json::json;
 use zeek_bridge::data::{Topic, Value};
@@ -291,12 +291,12 @@ async fn a_signal_ends_a_tap_with_bye() {
         let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
         let mut tap = Program::start(&format!("tap --topic /t --tls off --connect {address}"));
         let topic = Topic::from_static("/t");
-        endpoint.wanted(&topic, 1).await;
+        soon("a subscription", endpoint.wanted(&topic, 1)).await;
         endpoint.publish(topic, &Value::Count(1)).await.unwrap();
         assert_eq!(tap.line()["value"]["data"], 1);
         tap.signal(signal);
         let lost = loop {
-            match status.recv().await.unwrap() {
+            match soon("a status", status.recv()).await.unwrap() {
                 Status::PeerLost { error, .. } => break error,
                 _ => continue,
             }
@@ -327,14 +327,14 @@ async fn a_lost_peer_is_connected_to_again() {
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let mut tap = Program::start(&format!("tap --topic /t --tls off --connect {address} --count 1"));
     let peer = loop {
-        match status.recv().await.unwrap() {
+        match soon("a status", status.recv()).await.unwrap() {
             Status::PeerAdded { peer, .. } => break peer,
             _ => continue,
         }
     };
     assert!(endpoint.unpeer(peer).await);
     loop {
-        if let Status::PeerAdded { peer: again, .. } = status.recv().await.unwrap() {
+        if let Status::PeerAdded { peer: again, .. } = soon("a status", status.recv()).await.unwrap() {
             assert_eq!(again, peer);
             break;
         }
@@ -352,7 +352,7 @@ async fn a_closed_stdout_ends_a_tap_quietly() {
     let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     drop(tap.stdout.take());
     let topic = Topic::from_static("/t");
-    endpoint.wanted(&topic, 1).await;
+    soon("a subscription", endpoint.wanted(&topic, 1)).await;
     endpoint.publish(topic, &Value::Count(1)).await.unwrap();
     let end = tap.output();
     assert_eq!((end.status.code(), String::from_utf8(end.stderr).unwrap().as_str()), (Some(0), ""));
@@ -381,7 +381,7 @@ async fn a_peer_that_breaks_off_makes_publish_say_that_messages_may_be_lost() {
     });
     let mut publish = Program::start(&format!("{PUBLISH} {address} -v"));
     publish.give("{\"event\":\"e\"}");
-    subscriber.recv().await.unwrap();
+    soon("a message", subscriber.recv()).await.unwrap();
     cut.send(()).unwrap();
     publish.says("peer lost");
     publish.end().fails(1, &["peerings that broke: 1", "up to line 1 "]);
@@ -395,7 +395,7 @@ async fn a_stdout_that_is_not_read_does_not_keep_a_tap_from_its_end() {
     let mut tap = command(format!("tap --topic /t --tls off --connect {address}").split(' '));
     let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     let topic = Topic::from_static("/t");
-    let peer = endpoint.wanted(&topic, 1).await[0];
+    let peer = soon("a subscription", endpoint.wanted(&topic, 1)).await[0];
     // More than a pipe holds.
     let large = Value::String("x".repeat(1024 * 1024).as_str().into());
     for _ in 0..3 {
@@ -403,7 +403,8 @@ async fn a_stdout_that_is_not_read_does_not_keep_a_tap_from_its_end() {
     }
     // With this, it has read them all.
     endpoint.unpeer(peer).await;
-    while !matches!(status.recv().await.unwrap(), Status::PeerRemoved { error: None, .. }) {}
+    while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerRemoved { error: None, .. }) {
+    }
     let mut stdout = tap.stdout.take().unwrap();
     let stdout = within("output", move || {
         stdout.read_exact(&mut [0]).unwrap();
@@ -451,7 +452,7 @@ async fn a_tap_whose_stdout_is_too_slow_says_how_many_messages_it_did_not_print(
     let mut tap = command(format!("tap --topic /t --tls off --connect {address} -v").split(' '));
     let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     let topic = Topic::from_static("/t");
-    endpoint.wanted(&topic, 1).await;
+    soon("a subscription", endpoint.wanted(&topic, 1)).await;
     // More than may wait for stdout and to be printed, 72 MiB together, and in a pipe.
     let large = Value::String("x".repeat(1024 * 1024).as_str().into());
     for _ in 0..90 {

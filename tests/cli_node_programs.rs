@@ -16,7 +16,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use program::child::within;
+use program::child::{skip, within};
 use program::{Program, command, command_of};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value as Json, json};
@@ -86,7 +86,7 @@ fn a_node_in_shell_answers() {
 fn a_node_in_python_answers() {
     let python = ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"];
     if !Command::new("python3").args(python).status().is_ok_and(|status| status.success()) {
-        println!("SKIPPED: there is no python3 of 3.10 or later here");
+        skip("there is no python3 of 3.10 or later here");
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/node.py");

@@ -15,7 +15,7 @@ mod program;
 
 use std::io::Write;
 
-use program::child::Running;
+use program::child::{Running, soon};
 use program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
@@ -169,10 +169,10 @@ async fn a_node_leaves_with_bye() {
     let mut node = command(format!("node --name n --tls off --connect {address}").split(' '));
     node.env("RUST_LOG", "zeek_bridge=info");
     let mut node = Program::spawn(node);
-    while !matches!(status.recv().await.unwrap(), Status::PeerAdded { .. }) {}
+    while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerAdded { .. }) {}
     node.says("peer added");
     node.signal("TERM");
-    match status.recv().await.unwrap() {
+    match soon("a status", status.recv()).await.unwrap() {
         Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {}
         other => panic!("{other}"),
     }

@@ -20,7 +20,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use program::child::{Running, within};
+use program::child::{Running, skip, within};
 use program::{Program, command};
 use terminal::Terminal;
 
@@ -29,7 +29,7 @@ fn there_is(name: &str, try_it: &str) -> bool {
     let there =
         Command::new(name).args(try_it.split(' ')).output().is_ok_and(|output| output.status.success());
     if !there {
-        println!("SKIPPED: there is no {name} here");
+        skip(&format!("there is no {name} here"));
     }
     there
 }
@@ -271,8 +271,7 @@ fn what_is_short_or_goes_nowhere_near_a_terminal_shows_none() {
     fs::write(file.path(), [&*head, &*packets].concat()).unwrap();
     let terminal = Terminal::new();
     let mut decode = command([Path::new("decode"), file.path()]);
-    let mut child =
-        Running::spawn(decode.env("TERM", "xterm").stdout(Stdio::null()).stderr(terminal.end()));
+    let mut child = Running::spawn(decode.env("TERM", "xterm").stdout(Stdio::null()).stderr(terminal.end()));
     drop(decode);
     assert!(child.end().success());
     assert_eq!(terminal.all(), "");

@@ -7,7 +7,7 @@
 #![allow(dead_code, reason = "each test uses what it needs")]
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -37,6 +37,17 @@ pub fn within<T: Send + 'static>(what: &str, blocking: impl FnOnce() -> T + Send
             Ok(()) => panic!("no result from {what}"),
         },
     }
+}
+
+/// Waits for an event of an endpoint in this process.
+pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
+    let event = tokio::time::timeout(LIMIT, event).await;
+    event.unwrap_or_else(|_| panic!("waited {LIMIT:?} in vain for {what}"))
+}
+
+/// Reports that a test, or a part of it, is not run. `println!` would be captured: nobody sees it of a test that passes.
+pub fn skip(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// Returns what remains to be read from a pipe of a child.

@@ -179,9 +179,11 @@ impl Program {
         while let Ok(line) = self.stdout.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             stdout.push(line);
         }
-        assert!(Instant::now() < deadline, "stdout is not closed after {LIMIT:?}: {stdout:?}, stderr: {:?}", {
-            self.stderr.try_iter().collect::<Vec<_>>()
-        });
+        assert!(
+            Instant::now() < deadline,
+            "stdout is not closed after {LIMIT:?}: {stdout:?}, stderr: {:?}",
+            { self.stderr.try_iter().collect::<Vec<_>>() }
+        );
         let stderr = self.rest_of_stderr().join("\n");
         End { code: self.child.end().code(), stdout, stderr }
     }

@@ -27,6 +27,7 @@ use std::process::Command;
 
 use page::{Block, blocks};
 use program::Program;
+use program::child::skip;
 use session::Session;
 use zeek_bridge::net::tls::ephemeral_authority;
 
@@ -51,7 +52,7 @@ fn of_kind(kind: &str) -> Vec<Block> {
 #[test]
 fn each_session_prints_what_it_shows() {
     if !there_is_bash() {
-        println!("SKIPPED: there is no bash here");
+        skip("there is no bash here: the sessions of README.md are not run");
         return;
     }
     let (mut not_run, mut wrong) = (Vec::new(), Vec::new());
@@ -59,10 +60,10 @@ fn each_session_prints_what_it_shows() {
         let steps = block.steps();
         let first = steps[0].command.as_str();
         if let Some((_, why)) = NOT_RUN.iter().find(|(command, _)| *command == first) {
-            println!("SKIPPED: README.md, line {}: {why}", block.line);
+            skip(&format!("README.md, line {}: {why}", block.line));
             not_run.push(first.to_owned());
         } else if block.text.contains(".py") && !there_is_python() {
-            println!("SKIPPED: README.md, line {}: there is no python3 of 3.10 or later here", block.line);
+            skip(&format!("README.md, line {}: there is no python3 of 3.10 or later here", block.line));
         } else if let Err(fault) = run(&block) {
             wrong.push(fault);
         }

@@ -18,7 +18,7 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         // Pseudonyms of a recording's texts.
         (r"\bs-[0-9a-f]{16}\b", "s-PSEUDONYM"),
         // Names of recordings.
-        (r"\b\d{8}T\d{6}Z\b", "TIME"),
+        (r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b", "TIME-RUN"),
         // Sessions have loopback addresses of their own; and 0.0.0.0 is not listened on here.
         (r"\b127(\.\d+){3}\b|\b0\.0\.0\.0\b", "127.0.0.1"),
         // Where a peer connects from.

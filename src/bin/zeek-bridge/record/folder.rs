@@ -43,6 +43,8 @@ pub(super) struct Folder {
     frames: File,
     /// Lines that are not written yet.
     lines: Vec<u8>,
+    /// The bytes of all lines, written or not.
+    lines_total: u64,
     count: u64,
     t_us: u64,
     conversation: Conversation,
@@ -80,6 +82,7 @@ impl Folder {
             sides,
             frames,
             lines: Vec::new(),
+            lines_total: 0,
             count: 0,
             t_us: 0,
             conversation,
@@ -95,6 +98,12 @@ impl Folder {
     /// How many bytes each side sent, as far as they are in here.
     pub(super) fn written(&self) -> [u64; 2] {
         self.sides.each_ref().map(|side| side.written)
+    }
+
+    /// The size of the folder: what each side sent and the lines about it. `meta.json`, of some hundred bytes, does not
+    /// count.
+    pub(super) fn size(&self) -> u64 {
+        self.written().into_iter().fold(self.lines_total, u64::saturating_add)
     }
 
     /// How many frames there are.
@@ -113,7 +122,7 @@ impl Folder {
         for line in self.conversation.input(from, self.t_us, bytes) {
             let large = line.said.as_ref().is_ok_and(|frame| frame.body.len() > WAITING);
             let alone = large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-            add(&mut self.lines, &mut self.count, &line);
+            self.add(&line);
             if self.lines.len() > WAITING {
                 write(&mut self.frames, &mut self.lines)?;
             }
@@ -153,10 +162,20 @@ impl Folder {
     pub(super) fn end(&mut self) -> io::Result<()> {
         let t_us = self.t_us;
         for line in self.conversation.end(t_us) {
-            add(&mut self.lines, &mut self.count, &line);
+            self.add(&line);
         }
         self.flush()?;
         self.tell(true, None, None)
+    }
+
+    fn add(&mut self, line: &Line) {
+        self.count = self.count.saturating_add(line.said.is_ok().into());
+        let line = line.tell(Object::new()).into_line();
+        // With the line break.
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX).saturating_add(1);
+        self.lines_total = self.lines_total.saturating_add(length);
+        self.lines.extend_from_slice(&line);
+        self.lines.push(b'\n');
     }
 
     /// No more of it can be written, or is.
@@ -239,12 +258,6 @@ fn side(sides: &mut [Stream; 2], side: Side) -> &mut Stream {
     }
 }
 
-fn add(lines: &mut Vec<u8>, count: &mut u64, line: &Line) {
-    *count = count.saturating_add(line.said.is_ok().into());
-    lines.extend_from_slice(&line.tell(Object::new()).into_line());
-    lines.push(b'\n');
-}
-
 /// Writes the lines, and keeps no more memory for the next than a few of them need.
 fn write(file: &mut File, lines: &mut Vec<u8>) -> io::Result<()> {
     let written = file.write_all(lines);
@@ -292,6 +305,8 @@ pub(super) mod tests {
             let lines = fs::read_to_string(path.join("frames.jsonl")).unwrap();
             assert_eq!(lines.lines().count(), count);
             assert!(lines.len() > 6 * count * length);
+            let written = folder.written()[0] + u64::try_from(lines.len()).unwrap();
+            assert_eq!(folder.size(), written);
         }
     }
 }
