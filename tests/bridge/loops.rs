@@ -4,6 +4,7 @@ use zeek_bridge::data::{Topic, Value};
 
 use crate::cluster::BridgeProcess;
 use crate::peers::{PLAIN, peer, subscribe};
+use crate::program::child::soon;
 
 fn config(left: &str, right: &str) -> String {
     format!(
@@ -36,7 +37,7 @@ async fn what_goes_around_three_bridges_dies_out() {
     let topic = Topic::from_static("/around");
     speaker.wanted(&topic, 1).await;
     speaker.publish(topic, &Value::Count(7)).await.unwrap();
-    assert_eq!(heard.recv().await.unwrap().value().unwrap(), Value::Count(7));
+    assert_eq!(soon("a message", heard.recv()).await.unwrap().value().unwrap(), Value::Count(7));
 
     // One went around in each direction, over as many hops as it had left.
     let sum = |of: &dyn Fn(&BridgeProcess) -> u64| bridges.iter().map(of).sum::<u64>();

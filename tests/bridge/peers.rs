@@ -9,6 +9,7 @@ use zeek_bridge::management::{NODE_TOPIC, NodeMessage};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::zeek::{Event, Message};
 
+use crate::program::child::soon;
 use crate::raw::Raw;
 
 pub(crate) const PLAIN: Tls = Tls::Off;
@@ -26,7 +27,7 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subsc
 /// Publishes the numbers from 0 on, so many.
 pub(crate) async fn count(endpoint: Endpoint, topic: &'static str, numbers: u64) {
     let topic = Topic::from_static(topic);
-    endpoint.wanted(&topic, 1).await;
+    soon("a subscription", endpoint.wanted(&topic, 1)).await;
     for n in 0..numbers {
         assert_eq!(endpoint.publish(topic.clone(), &Value::Count(n)).await.unwrap(), 1);
     }
@@ -55,13 +56,13 @@ pub(crate) fn event(event: impl Into<Event>) -> Value {
 
 /// Says something of the node API, once somebody wants it.
 pub(crate) async fn say(endpoint: &Endpoint, message: impl Into<Event>) {
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    soon("a subscription", endpoint.wanted(&NODE_TOPIC, 1)).await;
     assert_eq!(endpoint.publish(NODE_TOPIC.clone(), &event(message)).await, Ok(1));
 }
 
 /// The next message of the node API.
 pub(crate) async fn next_of_node_api(heard: &mut Subscriber) -> NodeMessage {
-    let message = heard.recv().await.unwrap();
+    let message = soon("a message", heard.recv()).await.unwrap();
     let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
     NodeMessage::parse(&event).unwrap().unwrap()
 }

@@ -6,6 +6,7 @@ use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};
 
 use crate::cluster::BridgeProcess;
 use crate::peers::*;
+use crate::program::child::soon;
 use crate::raw::Raw;
 
 /// How many messages are sent: more than all sockets and queues on the way take.
@@ -140,7 +141,7 @@ async fn blocked() -> (BridgeProcess, Raw, JoinHandle<Raw>) {
     loop {
         let counting = tokio::spawn(count(other.clone(), "/small", 1000));
         for n in 0..1000u64 {
-            assert_eq!(heard.recv().await.unwrap().value().unwrap(), n.into());
+            assert_eq!(soon("a message", heard.recv()).await.unwrap().value().unwrap(), n.into());
         }
         counting.await.unwrap();
         // Until nothing but these came: the sender is not read from.

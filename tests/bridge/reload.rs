@@ -2,6 +2,7 @@
 
 use crate::cluster::BridgeProcess;
 use crate::peers::{count, peer, subscribe};
+use crate::program::child::soon;
 
 const MESSAGES: u64 = 20_000;
 
@@ -58,7 +59,7 @@ async fn a_reload_loses_nothing_on_links_that_stay() {
         bridge
     });
     for n in 0..MESSAGES {
-        let message = heard.recv().await.unwrap();
+        let message = soon("a message", heard.recv()).await.unwrap();
         assert_eq!(message.value().unwrap(), n.into());
     }
     publishing.await.unwrap();

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 
 use crate::common::{Fixture, Phase, Side, golden_values, same_json};
+use crate::program::child::{Running, within};
 use crate::program::{Program, command};
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
@@ -230,16 +231,16 @@ fn a_file_takes_the_place_of_stdin() {
 
 #[test]
 fn a_closed_stdout_ends_it_quietly() {
-    let mut program = command(["decode", "--value"]).spawn().unwrap();
+    let mut program = Running::spawn(&mut command(["decode", "--value"]));
     let mut stdin = program.stdin.take().unwrap();
     drop(program.stdout.take());
-    let mut stderr = program.stderr.take().unwrap();
     // More than any pipe holds: the end comes from the program, and this write fails.
-    let written = std::io::Write::write_all(&mut stdin, "00\n".repeat(1_000_000).as_bytes());
+    let written = within("the program to close its stdin", move || {
+        std::io::Write::write_all(&mut stdin, "00\n".repeat(1_000_000).as_bytes())
+    });
     assert!(written.is_err());
-    let mut said = String::new();
-    stderr.read_to_string(&mut said).unwrap();
-    assert_eq!((program.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+    let end = program.output();
+    assert_eq!((end.status.code(), String::from_utf8(end.stderr).unwrap().as_str()), (Some(0), ""));
 }
 
 #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use crate::common::{Fixture, Side, same_json};
+use crate::program::child::{Running, within};
 use crate::program::{Program, command};
 use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, VlanId};
 use serde_json::{Value as Json, json};
@@ -459,20 +460,21 @@ fn a_folder_of_recordings_is_read_one_after_the_other() {
 #[test]
 fn a_capture_that_is_still_being_made_is_read_as_it_comes() {
     let whole = captured("plain-peering", 101, |sent| raw(sent, false));
-    let mut child = command(["decode", "-"]).spawn().unwrap();
+    let mut child = Running::spawn(&mut command(["decode", "-"]));
     let mut stdin = child.stdin.take().unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
     // All but the end of the last packet, which is a FIN.
     stdin.write_all(&whole[..whole.len() - 1]).unwrap();
     stdin.flush().unwrap();
-    let lines: Vec<Json> = said
-        .by_ref()
-        .take(1 + lines("plain-peering").len())
-        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-        .collect();
+    let count = 1 + lines("plain-peering").len();
+    let (lines, mut printed) = within("the lines about what was written so far", move || {
+        let lines: Vec<String> = printed.by_ref().take(count).map(Result::unwrap).collect();
+        (lines, printed)
+    });
+    let lines: Vec<Json> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     are_those_of(&lines, "plain-peering");
     stdin.write_all(&whole[whole.len() - 1..]).unwrap();
     drop(stdin);
-    assert!(said.next().is_none());
-    assert!(child.wait().unwrap().success());
+    assert!(within("the end of stdout", move || printed.next()).is_none());
+    assert!(child.end().success());
 }

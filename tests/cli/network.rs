@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use crate::program::child::{Running, rest, soon, within};
 use crate::program::{Files, Program, command};
 use serde_json::json;
 use zeek_bridge::data::{Topic, Value};
@@ -277,12 +278,12 @@ async fn a_signal_ends_a_tap_with_bye() {
         let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
         let mut tap = Program::start(&format!("tap --topic /t --tls off --connect {address}"));
         let topic = Topic::from_static("/t");
-        endpoint.wanted(&topic, 1).await;
+        soon("a subscription", endpoint.wanted(&topic, 1)).await;
         endpoint.publish(topic, &Value::Count(1)).await.unwrap();
         assert_eq!(tap.line()["value"]["data"], 1);
         tap.signal(signal);
         let lost = loop {
-            match status.recv().await.unwrap() {
+            match soon("a status", status.recv()).await.unwrap() {
                 Status::PeerLost { error, .. } => break error,
                 _ => continue,
             }
@@ -313,14 +314,14 @@ async fn a_lost_peer_is_connected_to_again() {
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let mut tap = Program::start(&format!("tap --topic /t --tls off --connect {address} --count 1"));
     let peer = loop {
-        match status.recv().await.unwrap() {
+        match soon("a status", status.recv()).await.unwrap() {
             Status::PeerAdded { peer, .. } => break peer,
             _ => continue,
         }
     };
     assert!(endpoint.unpeer(peer).await);
     loop {
-        if let Status::PeerAdded { peer: again, .. } = status.recv().await.unwrap() {
+        if let Status::PeerAdded { peer: again, .. } = soon("a status", status.recv()).await.unwrap() {
             assert_eq!(again, peer);
             break;
         }
@@ -335,12 +336,12 @@ async fn a_closed_stdout_ends_a_tap_quietly() {
     let endpoint = Endpoint::new().unwrap();
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let mut tap = command(format!("tap --topic /t --tls off --connect {address}").split(' '));
-    let mut tap = tap.stdin(Stdio::null()).spawn().unwrap();
+    let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     drop(tap.stdout.take());
     let topic = Topic::from_static("/t");
-    endpoint.wanted(&topic, 1).await;
+    soon("a subscription", endpoint.wanted(&topic, 1)).await;
     endpoint.publish(topic, &Value::Count(1)).await.unwrap();
-    let end = tokio::task::spawn_blocking(|| tap.wait_with_output().unwrap()).await.unwrap();
+    let end = tap.output();
     assert_eq!((end.status.code(), String::from_utf8(end.stderr).unwrap().as_str()), (Some(0), ""));
 }
 
@@ -367,7 +368,7 @@ async fn a_peer_that_breaks_off_makes_publish_say_that_messages_may_be_lost() {
     });
     let mut publish = Program::start(&format!("{PUBLISH} {address} -v"));
     publish.give("{\"event\":\"e\"}");
-    subscriber.recv().await.unwrap();
+    soon("a message", subscriber.recv()).await.unwrap();
     cut.send(()).unwrap();
     publish.says("peer lost");
     publish.end().fails(1, &["peerings that broke: 1", "up to line 1 "]);
@@ -379,9 +380,9 @@ async fn a_stdout_that_is_not_read_does_not_keep_a_tap_from_its_end() {
     let mut status = endpoint.status();
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let mut tap = command(format!("tap --topic /t --tls off --connect {address}").split(' '));
-    let mut tap = tap.stdin(Stdio::null()).spawn().unwrap();
+    let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     let topic = Topic::from_static("/t");
-    let peer = endpoint.wanted(&topic, 1).await[0];
+    let peer = soon("a subscription", endpoint.wanted(&topic, 1)).await[0];
     // More than a pipe holds.
     let large = Value::String("x".repeat(1024 * 1024).as_str().into());
     for _ in 0..3 {
@@ -389,11 +390,15 @@ async fn a_stdout_that_is_not_read_does_not_keep_a_tap_from_its_end() {
     }
     // With this, it has read them all.
     endpoint.unpeer(peer).await;
-    while !matches!(status.recv().await.unwrap(), Status::PeerRemoved { error: None, .. }) {}
+    while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerRemoved { error: None, .. }) {
+    }
     let mut stdout = tap.stdout.take().unwrap();
-    stdout.read_exact(&mut [0]).unwrap();
-    assert!(Command::new("kill").arg(tap.id().to_string()).status().unwrap().success());
-    let end = tokio::task::spawn_blocking(|| tap.wait_with_output().unwrap()).await.unwrap();
+    let stdout = within("output", move || {
+        stdout.read_exact(&mut [0]).unwrap();
+        stdout
+    });
+    tap.signal("TERM");
+    let end = tap.output();
     let said = String::from_utf8(end.stderr).unwrap();
     assert_eq!(end.status.code(), Some(1), "{said}");
     assert!(said.contains("stdout is not read"), "{said}");
@@ -432,9 +437,9 @@ async fn a_tap_whose_stdout_is_too_slow_says_how_many_messages_it_did_not_print(
     let endpoint = Endpoint::new().unwrap();
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let mut tap = command(format!("tap --topic /t --tls off --connect {address} -v").split(' '));
-    let mut tap = tap.stdin(Stdio::null()).spawn().unwrap();
+    let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     let topic = Topic::from_static("/t");
-    endpoint.wanted(&topic, 1).await;
+    soon("a subscription", endpoint.wanted(&topic, 1)).await;
     // More than may wait for stdout and to be printed, 72 MiB together, and in a pipe.
     let large = Value::String("x".repeat(1024 * 1024).as_str().into());
     for _ in 0..90 {
@@ -443,16 +448,17 @@ async fn a_tap_whose_stdout_is_too_slow_says_how_many_messages_it_did_not_print(
     // With this, it has heard them all.
     endpoint.shutdown().await;
     let mut stderr = std::io::BufReader::new(tap.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("peer lost") {
-        assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap(), 0, "{said}");
-    }
-    assert!(Command::new("kill").arg(tap.id().to_string()).status().unwrap().success());
-    let mut stdout = tap.stdout.take().unwrap();
-    let mut printed = Vec::new();
-    stdout.read_to_end(&mut printed).unwrap();
-    stderr.read_to_string(&mut said).unwrap();
-    assert_eq!(tap.wait().unwrap().code(), Some(1), "{said}");
+    let (stderr, mut said) = within("the loss of the peer", move || {
+        let mut said = String::new();
+        while !said.contains("peer lost") {
+            assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap(), 0, "{said}");
+        }
+        (stderr, said)
+    });
+    tap.signal("TERM");
+    let printed = rest(tap.stdout.take().unwrap());
+    said.push_str(std::str::from_utf8(&rest(stderr)).unwrap());
+    assert_eq!(tap.end().code(), Some(1), "{said}");
     let printed = printed.iter().filter(|byte| **byte == b'\n').count();
     let number = |words: &str| {
         let (before, _) = said.split_once(words)?;

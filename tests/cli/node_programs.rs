@@ -1,8 +1,12 @@
 //! `node --exec` and `node --stdio`: nodes in any language.
 
+use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 
+use crate::program::child::{skip, within};
 use crate::program::{Program, command, command_of};
+use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value as Json, json};
 
 /// What a node answers that runs this in a shell: an answer is its data, or the text of its failure.
@@ -44,6 +48,12 @@ fn answer(line: &Json) -> Result<Json, String> {
     }
 }
 
+/// Opens a named pipe, once somebody has opened it to read.
+fn writer(fifo: &Path) -> File {
+    let fifo = fifo.to_owned();
+    within("a reader", move || File::options().write(true).open(fifo).unwrap())
+}
+
 fn failed(text: &str) -> Result<Json, String> {
     Err(text.into())
 }
@@ -64,7 +74,7 @@ fn a_node_in_shell_answers() {
 fn a_node_in_python_answers() {
     let python = ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"];
     if !Command::new("python3").args(python).status().is_ok_and(|status| status.success()) {
-        println!("SKIPPED: there is no python3 of 3.10 or later here");
+        skip("there is no python3 of 3.10 or later here");
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/node.py");
@@ -117,13 +127,13 @@ fn a_program_gets_the_request_and_says_what_it_likes() {
 fn a_program_that_never_ends_is_ended_with_all_that_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
     // The pipe is open for writing as long as the shell or the cat that it started lives.
     let script = format!("exec 3>{}; cat <&3 3>&3 & wait", fifo.display());
     let script = script.replace("cat <&3 3>&3", "tail -f /dev/null");
     let node = Answering::shell("--answer-timeout 0.2", &script);
     let asking = node.asking(&["x"]);
-    let read = std::fs::read(&fifo).unwrap();
+    let read = within("the program's end", move || std::fs::read(&fifo).unwrap());
     assert!(read.is_empty());
     assert_eq!(answer(&asking.end().json()[0]), failed("the node's program took too long"));
 }
@@ -132,12 +142,12 @@ fn a_program_that_never_ends_is_ended_with_all_that_it_started() {
 fn what_a_program_leaves_running_does_not_keep_its_answer() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
     // The cat has the program's stdout and stderr until somebody opens the pipe.
     let script = format!("cat {} & echo 1", fifo.display());
     let node = Answering::shell("--answer-timeout 5", &script);
     assert_eq!(node.ask(&["x"]), Ok(json!(1)));
-    drop(std::fs::OpenOptions::new().write(true).open(&fifo).unwrap());
+    drop(writer(&fifo));
 }
 
 #[test]
@@ -169,12 +179,12 @@ fn a_program_that_prints_too_much_is_a_failure() {
 fn more_programs_than_may_run_at_once_wait() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
     let script = format!(r#"case "$1" in wait) cat {} ;; *) echo 2 ;; esac"#, fifo.display());
     let node = Answering::shell("--jobs 1 --answer-timeout 5", &script);
     let first = node.asking(&["-", "wait"]);
     // Opens when the first program reads.
-    let pipe = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    let pipe = writer(&fifo);
     let second = node.asking(&["-", "at once"]);
     drop(pipe);
     assert_eq!(answer(&first.end().json()[0]), Ok(Json::Null));

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
+use crate::program::child::soon;
 use crate::program::{End, Files, Program};
 use serde_json::{Value as Json, json};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -42,7 +43,7 @@ impl Broker {
         assert!(self.endpoint.peers().is_empty());
         let mut seen = 0;
         while seen < refusals {
-            match self.statuses.recv().await.unwrap() {
+            match soon("a status", self.statuses.recv()).await.unwrap() {
                 Status::HandshakeFailed {
                     error: LinkError::Peering(PeeringError::Refused { description, .. }),
                     ..
@@ -57,7 +58,7 @@ impl Broker {
         let Broker { endpoint, mut statuses, subscriber, .. } = self;
         endpoint.shutdown().await;
         drop((endpoint, subscriber));
-        while let Some(status) = statuses.recv().await {
+        while let Some(status) = soon("a status", statuses.recv()).await {
             assert!(matches!(status, Status::HandshakeFailed { .. }), "{status}");
         }
     }

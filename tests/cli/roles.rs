@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 
+use crate::program::child::{Running, soon};
 use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
@@ -155,10 +156,10 @@ async fn a_node_leaves_with_bye() {
     let mut node = command(format!("node --name n --tls off --connect {address}").split(' '));
     node.env("RUST_LOG", "zeek_bridge=info");
     let mut node = Program::spawn(node);
-    while !matches!(status.recv().await.unwrap(), Status::PeerAdded { .. }) {}
+    while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerAdded { .. }) {}
     node.says("peer added");
     node.signal("TERM");
-    match status.recv().await.unwrap() {
+    match soon("a status", status.recv()).await.unwrap() {
         Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {}
         other => panic!("{other}"),
     }
@@ -227,12 +228,11 @@ fn the_demo_needs_nothing_and_all_answers_agree() {
 
 #[test]
 fn the_demo_comes_to_its_verdict_when_nobody_reads() {
-    let mut demo = command(["demo"]).spawn().unwrap();
+    let mut demo = Running::spawn(&mut command(["demo"]));
     drop(demo.stdout.take());
-    let mut said = String::new();
-    demo.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let end = demo.output();
     assert_eq!(
-        (demo.wait().unwrap().code(), said.as_str()),
+        (end.status.code(), String::from_utf8(end.stderr).unwrap().as_str()),
         (Some(0), "all 36 answers are those of Zeek 8.0.9\n")
     );
 }

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use crate::program::child::LIMIT;
 use crate::program::{Program, command};
-
 const CONFIG: &str = "
 [bridge]
 metrics = '127.0.0.1:0'
@@ -31,6 +31,7 @@ fn write(folder: &Path, config: &str) -> String {
 
 fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -42,7 +43,7 @@ fn a_bridge_tells_how_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let config = write(folder.path(), CONFIG);
     let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    systemd.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
+    systemd.set_read_timeout(Some(LIMIT)).unwrap();
     let mut run = command(["run", &config]);
     run.env("NOTIFY_SOCKET", folder.path().join("notify"));
     let mut bridge = Program::spawn(run);

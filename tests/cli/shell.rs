@@ -4,19 +4,24 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
+use crate::program::child::{Running, skip, within};
 use crate::program::{Program, command};
 use crate::terminal::Terminal;
-
 /// Whether there is such a program on this machine; says so if not.
 fn there_is(name: &str, try_it: &str) -> bool {
     let there =
         Command::new(name).args(try_it.split(' ')).output().is_ok_and(|output| output.status.success());
     if !there {
-        println!("SKIPPED: there is no {name} here");
+        skip(&format!("there is no {name} here"));
     }
     there
+}
+
+/// Runs another program to its end, with nothing to read.
+fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Running::spawn(command).output()
 }
 
 /// What the program prints to teach that shell.
@@ -32,8 +37,9 @@ fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
     let file = folder.path().join("completions");
     fs::write(&file, completions(shell)).unwrap();
     let script = script.replace("FILE", file.to_str().unwrap());
-    let output = Command::new(shell).args(options).args(["-c", &script]).env("HOME", folder.path()).output();
-    let Output { status, stdout, stderr } = output.unwrap();
+    let mut shell = Command::new(shell);
+    shell.args(options).args(["-c", &script]).env("HOME", folder.path());
+    let Output { status, stdout, stderr } = output(&mut shell);
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(status.success() && stderr.is_empty(), "{status}: {stderr}");
     String::from_utf8(stdout).unwrap().lines().map(str::to_owned).collect()
@@ -70,7 +76,7 @@ fn zsh_takes_the_completions_up() {
     // As it is installed: a file in a folder of fpath. Loading it parses all of it.
     let script = "fpath=($0 $fpath); autoload -Uz compinit; compinit -D -u; echo ${_comps[zeek-bridge]}; \
                   autoload +X -Uz _zeek-bridge && echo ${(k)functions[_zeek-bridge]} ${#functions[_zeek-bridge]}";
-    let output = Command::new("zsh").args(["-fc", script]).arg(folder.path()).output().unwrap();
+    let output = output(Command::new("zsh").args(["-fc", script]).arg(folder.path()));
     let (stdout, stderr) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     let lines: Vec<&str> = stdout.lines().collect();
@@ -131,8 +137,9 @@ fn there_is_a_page_for_each_command_and_all_are_well_formed() {
 
     if there_is("groff", "--version") {
         for page in &pages {
-            let output = Command::new("groff").args(["-man", "-ww", "-Tutf8"]).arg(out.join(page)).output();
-            let Output { status, stdout, stderr } = output.unwrap();
+            let mut groff = Command::new("groff");
+            groff.args(["-man", "-ww", "-Tutf8"]).arg(out.join(page));
+            let Output { status, stdout, stderr } = output(&mut groff);
             let stderr = String::from_utf8(stderr).unwrap();
             assert!(status.success() && !stdout.is_empty() && stderr.is_empty(), "{page}: {stderr}");
         }
@@ -181,8 +188,8 @@ fn colors_are_for_terminals_and_for_those_who_want_them() {
         assert_eq!(log.stderr.contains(ESCAPE), in_pipe, "{environment:?}: {log:?}");
 
         let terminal = Terminal::new();
-        let mut child = run("--help").stdout(terminal.end()).spawn().unwrap();
-        assert!(child.wait().unwrap().success());
+        let mut child = Running::spawn(run("--help").stdout(terminal.end()));
+        assert!(child.end().success());
         assert_eq!(terminal.all().contains(ESCAPE), on_terminal, "{environment:?}");
     }
 }
@@ -198,24 +205,21 @@ fn capture() -> (Vec<u8>, Vec<u8>) {
 /// Gives a program more and more to read until the terminal has these words, and then the end.
 fn feed(mut command: Command, head: &[u8], more: &[u8], words: &str) -> (Option<i32>, String) {
     let mut terminal = Terminal::new();
-    let mut child = command
-        .env("TERM", "xterm")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(terminal.end())
-        .spawn()
-        .unwrap();
+    command.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(terminal.end());
+    let mut child = Running::spawn(&mut command);
     // The command has the other end of the terminal, too.
     drop(command);
     let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(head).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !terminal.has(words) {
-        assert!(Instant::now() < deadline, "not shown: {words}");
-        stdin.write_all(more).unwrap();
-    }
-    drop(stdin);
-    let code = child.wait().unwrap().code();
+    let (head, more, shown) = (head.to_vec(), more.to_vec(), words.to_owned());
+    terminal = within(words, move || {
+        stdin.write_all(&head).unwrap();
+        // The pipe bounds how far this runs ahead; at the latest, the program's end fails a write.
+        while !terminal.has(&shown) {
+            stdin.write_all(&more).unwrap();
+        }
+        terminal
+    });
+    let code = child.end().code();
     (code, terminal.all())
 }
 
@@ -251,9 +255,9 @@ fn what_is_short_or_goes_nowhere_near_a_terminal_shows_none() {
     fs::write(file.path(), [&*head, &*packets].concat()).unwrap();
     let terminal = Terminal::new();
     let mut decode = command([Path::new("decode"), file.path()]);
-    let mut child = decode.env("TERM", "xterm").stdout(Stdio::null()).stderr(terminal.end()).spawn().unwrap();
+    let mut child = Running::spawn(decode.env("TERM", "xterm").stdout(Stdio::null()).stderr(terminal.end()));
     drop(decode);
-    assert!(child.wait().unwrap().success());
+    assert!(child.end().success());
     assert_eq!(terminal.all(), "");
 }
 

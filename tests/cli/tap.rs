@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::program::child::Running;
 use crate::program::{End, Program, command};
 use crate::terminal::OnTerminal;
 use serde_json::json;
@@ -308,7 +309,7 @@ async fn who_waits_for_nobody_to_read_can_be_ended() {
     let (endpoint, address) = listening().await;
     let mut status = endpoint.status();
     let options = format!("tap --topic /t --tls off --connect {address} --count 100");
-    let mut tap = command(options.split(' ')).stderr(Stdio::null()).spawn().unwrap();
+    let mut tap = Running::spawn(command(options.split(' ')).stderr(Stdio::null()));
     // A pipe takes less.
     say(&endpoint, "/t/x", (0..100).map(|_| event("e", ["x".repeat(5000).into()]))).await;
     let left = async {
@@ -316,9 +317,6 @@ async fn who_waits_for_nobody_to_read_can_be_ended() {
     };
     tokio::time::timeout(LIMIT, left).await.expect("it does not leave when it has what it wants");
     assert!(tap.try_wait().unwrap().is_none(), "all was written, where nobody reads");
-    let kill = std::process::Command::new("kill").arg(tap.id().to_string()).status().unwrap();
-    assert!(kill.success());
-    let ended = tokio::task::spawn_blocking(move || tap.wait().unwrap().code());
-    let code = tokio::time::timeout(LIMIT, ended).await.expect("it does not end").unwrap();
-    assert_eq!(code, Some(1), "not all was written");
+    tap.signal("TERM");
+    assert_eq!(tap.end().code(), Some(1), "not all was written");
 }

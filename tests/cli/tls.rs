@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::program::child::soon;
 use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::{Topic, Value};
@@ -232,7 +233,7 @@ fn every_mismatch_ends_at_once_and_each_side_says_why() {
 /// The identity of the next peer.
 async fn added(statuses: &mut StatusReceiver) -> PeerIdentity {
     loop {
-        match statuses.recv().await.unwrap() {
+        match soon("a status", statuses.recv()).await.unwrap() {
             Status::PeerAdded { identity, .. } => return (*identity.unwrap()).clone(),
             Status::PeerUnavailable { error, .. } => panic!("{error}"),
             _ => {}
@@ -282,9 +283,9 @@ async fn renewed_certificates_are_taken_up_under_standing_peerings() {
             standing.publish(Topic::from_static("/t"), &Value::Count(1)).await.unwrap();
             assert_eq!(program.line()["value"]["data"], 1);
         }
-        assert!(matches!(standing_status.recv().await, Some(Status::PeerAdded { .. })));
+        assert!(matches!(soon("a status", standing_status.recv()).await, Some(Status::PeerAdded { .. })));
         program.signal("TERM");
-        let ended = standing_status.recv().await;
+        let ended = soon("a status", standing_status.recv()).await;
         assert!(matches!(ended, Some(Status::PeerLost { .. })), "the first to hear of it: {ended:?}");
         assert_eq!(program.end().code, Some(0));
     }

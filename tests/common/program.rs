@@ -1,7 +1,4 @@
 //! The built program, run as a user runs it.
-//!
-//! Whatever is waited for is an event: a line, or the program's end. The limit is only there so that a
-//! fault does not make the tests hang.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 #![allow(
@@ -17,18 +14,21 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value as Json;
 use zeek_bridge::net::tls::{EphemeralAuthority, PemSource};
 
-const LIMIT: Duration = Duration::from_secs(30);
+#[path = "child.rs"]
+pub mod child;
+
+use child::{LIMIT, Running, within};
 
 /// A running program.
 pub struct Program {
-    child: Child,
+    child: Running,
     stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
@@ -69,7 +69,7 @@ impl Program {
     }
 
     pub fn spawn(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
+        let mut child = Running::spawn(&mut command);
         let stdin = child.stdin.take();
         let stdout = lines(child.stdout.take());
         let stderr = lines(child.stderr.take());
@@ -83,14 +83,18 @@ impl Program {
         // The program may not want all of it, or print more than a pipe takes meanwhile.
         let writer = std::thread::spawn(move || pipe.write_all(&bytes));
         let end = program.end();
-        let _ = writer.join().unwrap();
+        let _ = within("the program to read its stdin or close it", move || writer.join().unwrap());
         end
     }
 
-    /// Gives it a line.
+    /// Writes a line to its stdin.
     pub fn give(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().unwrap();
-        stdin.write_all(line.as_bytes()).and_then(|()| stdin.write_all(b"\n")).unwrap();
+        let (mut stdin, line) = (self.stdin.take().unwrap(), format!("{line}\n"));
+        // Blocks while the pipe is full.
+        self.stdin = Some(within("the program to read its stdin", move || {
+            stdin.write_all(line.as_bytes()).unwrap();
+            stdin
+        }));
     }
 
     /// The next line of its data, which is JSON.
@@ -138,9 +142,9 @@ impl Program {
     }
 
     /// Sends it a signal, by its name without SIG.
+    #[track_caller]
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        self.child.signal(name);
     }
 
     /// The number of its process.
@@ -157,8 +161,8 @@ impl Program {
 
     /// Kills it as `kill -9` does, and waits until it is gone.
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.signal("KILL");
+        self.child.end();
     }
 
     /// Ends its stdin and waits for its end.
@@ -175,14 +179,13 @@ impl Program {
         while let Ok(line) = self.stdout.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             stdout.push(line);
         }
+        assert!(
+            Instant::now() < deadline,
+            "stdout is not closed after {LIMIT:?}: {stdout:?}, stderr: {:?}",
+            { self.stderr.try_iter().collect::<Vec<_>>() }
+        );
         let stderr = self.rest_of_stderr().join("\n");
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return End { code: status.code(), stdout, stderr };
-            }
-            assert!(Instant::now() < deadline, "it does not end; stdout: {stdout:?}, stderr: {stderr}");
-            std::thread::yield_now();
-        }
+        End { code: self.child.end().code(), stdout, stderr }
     }
 
     fn rest_of_stderr(&mut self) -> Vec<String> {
@@ -191,14 +194,6 @@ impl Program {
             self.said.push(line);
         }
         self.said.clone()
-    }
-}
-
-/// A test that failed leaves nothing running.
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,12 +3,17 @@
 #![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter, Topic, Value};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
+
+/// Longer than any wait of a test that passes.
+const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) struct Raw {
     pub(crate) id: EndpointId,
@@ -38,7 +43,8 @@ impl Raw {
 
     /// A standing peering with the next one that connects.
     pub(crate) async fn accept(id: EndpointId, listener: &TcpListener, topics: &[&'static str]) -> Self {
-        let mut raw = Self::on(id, listener.accept().await.unwrap().0);
+        let accepted = timeout(LONG, listener.accept()).await.expect("nobody connects");
+        let mut raw = Self::on(id, accepted.unwrap().0);
         raw.say(&Handshake::Probe).await;
         raw.handshake(topics).await;
         raw
@@ -99,7 +105,7 @@ impl Raw {
     }
 
     pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
+        timeout(LONG, self.stream.write_all(bytes)).await.expect("the peer reads nothing").unwrap();
     }
 
     /// The next frame, or `None` at the end of the stream, however it comes.
@@ -108,7 +114,8 @@ impl Raw {
             if let Some(frame) = cut_frame(&mut self.input, usize::MAX).unwrap() {
                 return Some(frame);
             }
-            if self.stream.read_buf(&mut self.input).await.unwrap_or(0) == 0 {
+            let read = timeout(LONG, self.stream.read_buf(&mut self.input)).await;
+            if read.expect("the peer sends nothing and keeps the connection open").unwrap_or(0) == 0 {
                 return None;
             }
         }

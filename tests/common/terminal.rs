@@ -5,16 +5,15 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
-/// Only there so that a fault does not make the tests hang.
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::program::child::{LIMIT, Running};
 
 /// A terminal, of which programs are given the one end.
 pub struct Terminal {
@@ -91,7 +90,7 @@ impl Terminal {
 
 /// A running program whose stdout and stderr are a terminal.
 pub struct OnTerminal {
-    child: Child,
+    child: Running,
     pub terminal: Terminal,
     /// How much of what was shown was waited for.
     seen: usize,
@@ -108,13 +107,12 @@ impl OnTerminal {
         terminal.resize(columns, lines);
         command.stdout(other.try_clone().unwrap()).stderr(other);
         // It has the only other end then.
-        let child = command.spawn().unwrap();
+        let child = Running::spawn(&mut command);
         OnTerminal { child, terminal, seen: 0 }
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        self.child.signal(name);
     }
 
     /// Waits until a signal has stopped it, and it can be continued.
@@ -144,16 +142,8 @@ impl OnTerminal {
     /// Waits for its good end, and gives all that was shown.
     pub fn end(mut self) -> String {
         self.terminal.until_gone();
-        let status = self.child.wait().unwrap();
+        let status = self.child.end();
         assert!(status.success(), "{status}: {:?}", self.terminal.text);
         self.terminal.text.clone()
-    }
-}
-
-/// A test that failed leaves nothing running.
-impl Drop for OnTerminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -18,7 +18,7 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         // Pseudonyms of redacted strings.
         (r"\bs-[0-9a-f]{16}\b", "s-PSEUDONYM"),
         // Names of recordings.
-        (r"\b\d{8}T\d{6}Z\b", "TIME"),
+        (r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b", "TIME-RUN"),
         // Each session has its own loopback address, which also replaces 0.0.0.0.
         (r"\b127(\.\d+){3}\b|\b0\.0\.0\.0\b", "127.0.0.1"),
         // Ports of connecting peers.

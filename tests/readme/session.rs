@@ -3,21 +3,20 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::program::child::{LIMIT, Running};
 use crate::rules;
-
-/// Limits the wait for output, so that a failure does not hang the tests.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// Printed after the output of each command, with its exit code.
 const MARK: &str = "that was all, with code ";
 
 pub(crate) struct Session {
-    bash: Child,
+    bash: Running,
     stdin: ChildStdin,
     printed: Receiver<String>,
     home: tempfile::TempDir,
@@ -57,7 +56,7 @@ impl Session {
             bash.env_remove(name);
         }
         bash.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone().unwrap()).stderr(writer);
-        let mut child = bash.spawn().unwrap();
+        let mut child = Running::spawn(&mut bash);
         // It holds the pipe open as well.
         drop(bash);
         let (sender, printed) = channel();
@@ -113,19 +112,16 @@ impl Session {
         }
         // The pipe is closed when all background commands have ended.
         while self.printed.recv_timeout(LIMIT).is_ok() {}
-        assert!(self.bash.wait().unwrap().success());
+        assert!(self.bash.end().success());
         lines
     }
 }
 
-/// Kills the session's processes if a test fails.
+/// A failed test leaves nothing running: kills the shell with everything that it has started.
 impl Drop for Session {
     fn drop(&mut self) {
         if matches!(self.bash.try_wait(), Ok(None)) {
-            // The process group includes the background commands.
-            let group = format!("-{}", self.bash.id());
-            let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).status();
-            let _ = self.bash.wait();
+            let _ = kill_process_group(Pid::from_child(&self.bash), Signal::KILL);
         }
     }
 }

@@ -152,6 +152,10 @@ pub(crate) enum Command {
     /// or too slow, is lost, and told in meta.json and on stderr; what passes through is not touched by that, and the exit
     /// code is 1 at the end. Runs until SIGINT or SIGTERM.
     ///
+    /// --rotate and --keep bound the disk space: --rotate counts all files of a folder, which exceeds the size by at most
+    /// its last frames. Several recorders may share a folder: each removes recordings of its own and of recorders that
+    /// have ended, and holds a lock on .zeek-bridge-RUN.lock there to tell the others that it is running.
+    ///
     /// --redact, to give a recording to others: in the values of events, of store commands and of all other messages,
     /// strings, addresses and subnets are replaced, the same one by the same one in all recordings of one run; addresses
     /// keep common prefixes in common. So are metadata, the rows of logs (by zeros) and the words of a refusal. What

@@ -96,9 +96,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["replay"],
         "
   # Be the recorded connector to an endpoint that listens
-  zeek-bridge replay recordings/20260101T000000Z-0001 --connect 127.0.0.1:2151 --tls off
+  zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 --connect 127.0.0.1:2151 --tls off
   # Be the recorded listener, and pass over what differs by nature
-  zeek-bridge replay recordings/20260101T000000Z-0001 --listen 127.0.0.1:2151 --tls off \\
+  zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 --listen 127.0.0.1:2151 --tls off \\
     --ignore '*.args[0][2]' --json",
     ),
     (

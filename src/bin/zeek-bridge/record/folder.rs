@@ -40,10 +40,7 @@ pub(super) struct Folder {
     /// The name of the folder that holds what was before.
     continues: Option<String>,
     sides: [Stream; 2],
-    frames: File,
-    /// Lines that are not written yet.
-    lines: Vec<u8>,
-    count: u64,
+    frames: Frames,
     t_us: u64,
     conversation: Conversation,
 }
@@ -52,6 +49,38 @@ pub(super) struct Folder {
 struct Stream {
     file: File,
     written: u64,
+}
+
+/// `frames.jsonl`: a line for each frame.
+#[derive(Debug)]
+struct Frames {
+    file: File,
+    /// Lines that are not written yet.
+    pending: Vec<u8>,
+    /// The bytes of all lines, written or not.
+    size: u64,
+    /// The number of frames.
+    count: u64,
+}
+
+impl Frames {
+    fn add(&mut self, line: &Line) {
+        self.count = self.count.saturating_add(line.said.is_ok().into());
+        let line = line.tell(Object::new()).into_line();
+        // With the line break.
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX).saturating_add(1);
+        self.size = self.size.saturating_add(length);
+        self.pending.extend_from_slice(&line);
+        self.pending.push(b'\n');
+    }
+
+    /// Writes the pending lines, and keeps only as much memory as a few lines need.
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.file.write_all(&self.pending);
+        self.pending.clear();
+        self.pending.shrink_to(WAITING);
+        written
+    }
 }
 
 impl Folder {
@@ -70,20 +99,11 @@ impl Folder {
             Ok(Stream { file: File::create(path.join(format!("{}.bin", side.name())))?, written: 0 })
         };
         let sides = [stream(Side::Connector)?, stream(Side::Listener)?];
-        let frames = File::create(path.join("frames.jsonl"))?;
+        let file = File::create(path.join("frames.jsonl"))?;
+        let frames = Frames { file, pending: Vec::new(), size: 0, count: 0 };
         let conversation =
             if continues.is_some() { Conversation::continued() } else { Conversation::default() };
-        let folder = Folder {
-            path,
-            about,
-            continues,
-            sides,
-            frames,
-            lines: Vec::new(),
-            count: 0,
-            t_us: 0,
-            conversation,
-        };
+        let folder = Folder { path, about, continues, sides, frames, t_us: 0, conversation };
         folder.tell(false, None, None)?;
         Ok(folder)
     }
@@ -97,9 +117,15 @@ impl Folder {
         self.sides.each_ref().map(|side| side.written)
     }
 
+    /// The size of the folder: what each side sent and the lines about it. `meta.json`, of some hundred bytes, does not
+    /// count.
+    pub(super) fn size(&self) -> u64 {
+        self.written().into_iter().fold(self.frames.size, u64::saturating_add)
+    }
+
     /// How many frames there are.
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.frames.count
     }
 
     /// Takes what a side sent. The bytes are in the file when this is over; the lines about them may wait for
@@ -113,9 +139,9 @@ impl Folder {
         for line in self.conversation.input(from, self.t_us, bytes) {
             let large = line.said.as_ref().is_ok_and(|frame| frame.body.len() > WAITING);
             let alone = large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-            add(&mut self.lines, &mut self.count, &line);
-            if self.lines.len() > WAITING {
-                write(&mut self.frames, &mut self.lines)?;
+            self.frames.add(&line);
+            if self.frames.pending.len() > WAITING {
+                self.frames.flush()?;
             }
             drop(alone);
         }
@@ -123,12 +149,12 @@ impl Folder {
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
-        write(&mut self.frames, &mut self.lines)
+        self.frames.flush()
     }
 
     /// Whether another folder could go on from here, and this one would have something in it.
     pub(super) fn can_be_cut(&self) -> bool {
-        self.count > 0 && self.conversation.can_be_cut()
+        self.frames.count > 0 && self.conversation.can_be_cut()
     }
 
     /// Ends it here, and goes on in another one. What is not a whole frame yet moves there.
@@ -153,7 +179,7 @@ impl Folder {
     pub(super) fn end(&mut self) -> io::Result<()> {
         let t_us = self.t_us;
         for line in self.conversation.end(t_us) {
-            add(&mut self.lines, &mut self.count, &line);
+            self.frames.add(&line);
         }
         self.flush()?;
         self.tell(true, None, None)
@@ -183,7 +209,7 @@ impl Folder {
         meta = meta.with("complete", complete);
         if complete || error.is_some() {
             meta = meta
-                .with("frames", self.count)
+                .with("frames", self.frames.count)
                 .with("bytes", json!({"connector": connector, "listener": listener}));
         }
         if let Some(next) = continued_in {
@@ -239,20 +265,6 @@ fn side(sides: &mut [Stream; 2], side: Side) -> &mut Stream {
     }
 }
 
-fn add(lines: &mut Vec<u8>, count: &mut u64, line: &Line) {
-    *count = count.saturating_add(line.said.is_ok().into());
-    lines.extend_from_slice(&line.tell(Object::new()).into_line());
-    lines.push(b'\n');
-}
-
-/// Writes the lines, and keeps no more memory for the next than a few of them need.
-fn write(file: &mut File, lines: &mut Vec<u8>) -> io::Result<()> {
-    let written = file.write_all(lines);
-    lines.clear();
-    lines.shrink_to(WAITING);
-    written
-}
-
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -287,11 +299,14 @@ pub(super) mod tests {
             let path = root.path().join(count.to_string());
             let mut folder = Folder::create(path.clone(), about(), Some("before".into())).unwrap();
             folder.input(Side::Connector, 0, &frames(count, length)).unwrap();
-            assert!(folder.lines.capacity() <= 2 * WAITING, "{}", folder.lines.capacity());
+            let capacity = folder.frames.pending.capacity();
+            assert!(capacity <= 2 * WAITING, "{capacity}");
             folder.end().unwrap();
             let lines = fs::read_to_string(path.join("frames.jsonl")).unwrap();
             assert_eq!(lines.lines().count(), count);
             assert!(lines.len() > 6 * count * length);
+            let written = folder.written()[0] + u64::try_from(lines.len()).unwrap();
+            assert_eq!(folder.size(), written);
         }
     }
 }

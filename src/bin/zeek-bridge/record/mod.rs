@@ -3,6 +3,7 @@
 mod folder;
 mod pass;
 mod redact;
+mod run_lock;
 mod shelf;
 mod tape;
 
@@ -59,16 +60,17 @@ pub(crate) struct RecordArgs {
     /// Where the other side listens
     #[arg(long, value_name = "HOST:PORT")]
     connect: HostPort,
-    /// Where to put the recordings, each in a folder TIME-NUMBER; is made if it is not there
+    /// Where to put the recordings, each in a folder TIME-RUN-NUMBER; is created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Write pseudonyms in the place of what is secret or personal, as told above
     #[arg(long)]
     redact: bool,
-    /// Go on in a further folder when both sides together have said so much, such as 64MiB
+    /// Continue in a new folder when all files of one have this size, such as 64MiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     rotate: Option<u64>,
-    /// Keep so many folders in DIR, and remove the oldest with such names when there are more; those being written stay
+    /// Keep this number of recordings in DIR and remove the oldest; not those being written, nor those of another recorder
+    /// that is running
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     keep: Option<NonZeroUsize>,
     #[command(flatten)]

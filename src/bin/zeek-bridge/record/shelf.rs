@@ -1,6 +1,6 @@
-//! Where the recordings stand: a folder each, the oldest of which may have to go.
+//! The folder of recordings (`--out`): names new recordings and removes the oldest ones (`--keep`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,85 +8,122 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::folder::{self, About, Folder};
+use super::run_lock::{self, RunLock};
 
 /// The folder given with --out.
 #[derive(Debug)]
 pub(super) struct Shelf {
     path: PathBuf,
-    /// How many recordings there may be.
+    /// The number of recordings to keep.
     keep: Option<usize>,
-    /// The recordings that are being written. Also keeps the making of folders one after the other.
-    open: Mutex<Open>,
+    /// The id of this run, which is in the names of its recordings.
+    run: String,
+    state: Mutex<State>,
 }
 
+/// Its mutex also serializes the creation of recordings.
 #[derive(Debug, Default)]
-struct Open {
-    names: HashSet<String>,
-    /// Those that stay whatever is kept, of which it is told once.
+struct State {
+    /// The names of the recordings that are being written.
+    open: HashSet<String>,
+    /// Recordings that cannot be removed. They are reported once and do not count any more.
     stuck: HashSet<String>,
     number: u64,
+    /// Held from the first recording of this run on.
+    lock: Option<RunLock>,
+    /// Whether this run has made a recording.
+    has_recorded: bool,
 }
 
 impl Shelf {
-    /// Makes the folder if there is none, and sees whether it can be written to.
+    /// Creates the folder if it does not exist, and checks that it is writable.
     pub(super) fn new(path: PathBuf, keep: Option<usize>) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
         let test = path.join(format!(".zeek-bridge-{}", std::process::id()));
         fs::create_dir(&test)?;
         fs::remove_dir(&test)?;
-        Ok(Shelf { path, keep, open: Mutex::default() })
+        Ok(Shelf { path, keep, run: format!("{:08x}", fastrand::u32(..)), state: Mutex::default() })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A recording that begins now.
+    /// Creates the recording of a new connection.
     pub(super) fn begin(&self, about: About) -> io::Result<Folder> {
         self.add(|path| Folder::create(path, about.clone(), None))
     }
 
-    /// Ends a recording, and goes on with it in a further folder.
+    /// Completes a recording and continues it in a new one.
     pub(super) fn cut(&self, folder: &mut Folder) -> io::Result<Folder> {
         let next = self.add(|path| folder.cut(path))?;
         self.end(folder);
         Ok(next)
     }
 
-    /// It is not written to any more.
+    /// Marks a recording as no longer written to.
     pub(super) fn end(&self, folder: &Folder) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).names.remove(&name(folder.path()));
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&name(folder.path()));
     }
 
-    fn add(&self, mut create: impl FnMut(PathBuf) -> io::Result<Folder>) -> io::Result<Folder> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    fn add(&self, create: impl FnMut(PathBuf) -> io::Result<Folder>) -> io::Result<Folder> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !state.lock.as_ref().is_some_and(RunLock::exists) {
+            state.lock = Some(RunLock::acquire(&self.path, &self.run)?);
+        }
+        let added = self.add_locked(&mut state, create);
+        state.has_recorded |= added.is_ok();
+        if !state.has_recorded {
+            // Nothing to protect: leave no file behind.
+            state.lock = None;
+        }
+        added
+    }
+
+    fn add_locked(
+        &self,
+        state: &mut State,
+        mut create: impl FnMut(PathBuf) -> io::Result<Folder>,
+    ) -> io::Result<Folder> {
         let stamp = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let stamp: String = stamp.chars().filter(|letter| !matches!(letter, '-' | ':')).collect();
-        // Before there is another: on a full disk there would be no room for it.
-        if let Err(error) = self.prune(&mut open) {
-            tracing::warn!("old recordings in {} cannot be removed: {error}", self.path.display());
+        // First, because a full disk has no room for another one.
+        if let Err(error) = self.prune(state) {
+            tracing::warn!("cannot remove old recordings in {}: {error}", self.path.display());
         }
         loop {
-            open.number = open.number.saturating_add(1);
-            let name = format!("{stamp}-{:04}", open.number);
+            state.number = state.number.saturating_add(1);
+            let name = format!("{stamp}-{}-{:04}", self.run, state.number);
             match create(self.path.join(&name)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
                 Ok(folder) => {
-                    open.names.insert(name);
+                    state.open.insert(name);
                     return Ok(folder);
                 }
             }
         }
     }
 
-    /// Removes the oldest that are too many when another one comes, and not being written.
-    fn prune(&self, open: &mut Open) -> io::Result<()> {
+    /// Removes the oldest recordings, so that with the next one there are no more than `keep`. Those that are being
+    /// written stay; those of another recorder that is running stay, and do not count.
+    fn prune(&self, state: &mut State) -> io::Result<()> {
         let Some(keep) = self.keep else { return Ok(()) };
         let mut names = Vec::new();
+        // Each lock is checked once.
+        let mut active = HashMap::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if is_ours(&name) && !open.stuck.contains(&name) {
+            let is_counted = match recorder_of(&name) {
+                Recorder::None => false,
+                Recorder::Unknown => true,
+                Recorder::Run(run) if run == self.run => true,
+                Recorder::Run(run) => {
+                    let known = active.entry(run.to_owned());
+                    !*known.or_insert_with(|| run_lock::is_active(&self.path, run))
+                }
+            };
+            if is_counted && !state.stuck.contains(&name) {
                 names.push(name);
             }
         }
@@ -96,12 +133,12 @@ impl Shelf {
             if too_many == 0 {
                 break;
             }
-            if open.names.contains(&name) {
+            if state.open.contains(&name) {
                 continue;
             }
             let path = self.path.join(&name);
             let why = match folder::holds_others(&path) {
-                Ok(true) => "there is something in it that is not of the recording".to_owned(),
+                Ok(true) => "it contains files that are not part of a recording".to_owned(),
                 Ok(false) => match folder::remove(&path) {
                     Ok(()) => {
                         too_many = too_many.saturating_sub(1);
@@ -111,23 +148,44 @@ impl Shelf {
                 },
                 Err(error) => error.to_string(),
             };
-            tracing::warn!("an old recording stays and counts no more for --keep, {}: {why}", path.display());
-            // Nor did it have to go: there is one less.
+            tracing::warn!("cannot remove {}: {why}; --keep no longer counts it", path.display());
             too_many = too_many.saturating_sub(1);
-            open.stuck.insert(name);
+            state.stuck.insert(name);
         }
         Ok(())
     }
 }
 
-/// Whether a recorder gave this name: `20261123T081500Z-0001`.
-fn is_ours(name: &str) -> bool {
+/// Which recorder made a folder, by its name.
+#[derive(Debug, PartialEq)]
+enum Recorder<'a> {
+    /// It is not a recording.
+    None,
+    /// `20261123T081500Z-0001`, as earlier versions named them.
+    Unknown,
+    /// `20261123T081500Z-5c1d09ae-0001`.
+    Run(&'a str),
+}
+
+fn recorder_of(name: &str) -> Recorder<'_> {
     let digits =
         |text: &str, least: usize| text.len() >= least && text.bytes().all(|byte| byte.is_ascii_digit());
-    let parts = name.split_once('-').and_then(|(stamp, number)| Some((stamp.split_once('T')?, number)));
-    parts.is_some_and(|((day, time), number)| {
-        digits(day, 8) && time.strip_suffix('Z').is_some_and(|time| digits(time, 6)) && digits(number, 4)
-    })
+    let is_stamp = |text: &str| {
+        let parts = text.strip_suffix('Z').and_then(|text| text.split_once('T'));
+        parts.is_some_and(|(day, time)| digits(day, 8) && digits(time, 6))
+    };
+    let is_run =
+        |text: &str| text.len() == 8 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let mut parts = name.split('-');
+    match [parts.next(), parts.next(), parts.next(), parts.next()] {
+        [Some(stamp), Some(number), None, None] if is_stamp(stamp) && digits(number, 4) => Recorder::Unknown,
+        [Some(stamp), Some(run), Some(number), None]
+            if is_stamp(stamp) && is_run(run) && digits(number, 4) =>
+        {
+            Recorder::Run(run)
+        }
+        _ => Recorder::None,
+    }
 }
 
 fn name(path: &Path) -> String {
@@ -147,8 +205,10 @@ mod tests {
         path
     }
 
+    /// How many recordings there are.
     fn there(root: &Path) -> usize {
-        fs::read_dir(root).unwrap().count()
+        let names = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| recorder_of(name.to_str().unwrap()) != Recorder::None).count()
     }
 
     #[test]
@@ -189,12 +249,78 @@ mod tests {
         let shelf = Shelf::new(root.path().to_owned(), Some(1)).unwrap();
         let path = root.path().join("20200101T000000Z-0001");
         let mut first = Folder::create(path, about(), Some("before".into())).unwrap();
-        shelf.open.lock().unwrap().names.insert(name(first.path()));
+        shelf.state.lock().unwrap().open.insert(name(first.path()));
         let bytes = frames(2, 10);
         first.input(Side::Listener, 0, &bytes[..bytes.len() - 1]).unwrap();
         let next = shelf.cut(&mut first).unwrap();
         assert_eq!(first.written(), [0, (bytes.len() / 2).try_into().unwrap()]);
         assert_eq!(next.written(), [0, (bytes.len() / 2 - 1).try_into().unwrap()]);
         assert!(first.path().exists() && next.path().exists());
+    }
+
+    fn record(shelf: &Shelf) -> PathBuf {
+        let folder = shelf.begin(about()).unwrap();
+        shelf.end(&folder);
+        folder.path().to_owned()
+    }
+
+    #[test]
+    fn recorders_in_one_folder_keep_their_own_recordings() {
+        let root = tempfile::tempdir().unwrap();
+        let earlier = old(root.path(), 1);
+        let [first, second] = [2, 1].map(|keep| Shelf::new(root.path().to_owned(), Some(keep)).unwrap());
+        let of_first = [(); 2].map(|()| record(&first));
+        assert!(!earlier.exists());
+        let of_second = [(); 3].map(|()| record(&second));
+        assert!(of_first.iter().all(|recording| recording.exists()));
+        assert_eq!(of_second.each_ref().map(|recording| recording.exists()), [false, false, true]);
+        let next = record(&first);
+        assert_eq!(of_first.each_ref().map(|recording| recording.exists()), [false, true]);
+        assert!(of_second[2].exists());
+        // Those of a recorder that has ended count for the one that is left.
+        drop(first);
+        let last = record(&second);
+        assert_eq!(
+            [&of_first[1], &next, &of_second[2], &last].map(|recording| recording.exists()),
+            [false, false, false, true]
+        );
+        drop(second);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "no lock is left");
+    }
+
+    #[test]
+    fn a_killed_recorder_leaves_no_lock_that_lasts() {
+        let root = tempfile::tempdir().unwrap();
+        let killed = root.path().join("20200101T000000Z-0123abcd-0001");
+        fs::rename(old(root.path(), 1), &killed).unwrap();
+        // As the system leaves it: the file without the lock.
+        let lock = root.path().join(".zeek-bridge-0123abcd.lock");
+        fs::write(&lock, "").unwrap();
+        record(&Shelf::new(root.path().to_owned(), Some(1)).unwrap());
+        assert!(!killed.exists() && !lock.exists());
+    }
+
+    #[test]
+    fn a_recording_that_cannot_begin_leaves_no_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(root.path().to_owned(), Some(1)).unwrap();
+        assert!(shelf.add(|_| Err(io::ErrorKind::StorageFull.into())).is_err());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn recordings_are_known_by_their_names() {
+        for (name, recorder) in [
+            ("20261123T081500Z-5c1d09ae-0001", Recorder::Run("5c1d09ae")),
+            ("20261123T081500Z-5c1d09ae-12345", Recorder::Run("5c1d09ae")),
+            ("20261123T081500Z-0001", Recorder::Unknown),
+            ("20261123T081500Z-5c1d09ae", Recorder::None),
+            ("20261123T081500Z-5C1D09AE-0001", Recorder::None),
+            ("20261123T081500Z-5c1d09ae-0001-x", Recorder::None),
+            ("20261123-5c1d09ae-0001", Recorder::None),
+            ("notes", Recorder::None),
+        ] {
+            assert_eq!(recorder_of(name), recorder, "{name}");
+        }
     }
 }

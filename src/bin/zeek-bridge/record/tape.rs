@@ -152,14 +152,15 @@ impl<N: FnMut(News<'_>)> Desk<'_, N> {
         // In parts, so that no folder becomes much larger than it should.
         for part in said.chunks(PART) {
             self.folder.input(piece.from, piece.t_us, part)?;
-            let size = self.folder.written().into_iter().fold(0, u64::saturating_add);
-            if size >= most && self.folder.can_be_cut() {
+            if self.folder.size() >= most && self.folder.can_be_cut() {
                 self.folder.flush()?;
                 let next = self.shelf.cut(&mut self.folder)?;
                 (self.news)(News::Ended(&self.folder, None));
                 self.folder = next;
                 (self.news)(News::Begun(&self.folder));
-            } else if size >= most.saturating_add(UNCUT) {
+            } else if self.folder.written().into_iter().fold(0, u64::saturating_add)
+                >= most.saturating_add(UNCUT)
+            {
                 return Err(io::Error::other(
                     "there is too much of it for one folder, and it cannot be cut, for it is not Broker's protocol",
                 ));

@@ -2,14 +2,13 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use zeek_bridge::bridge::Snapshot;
 use zeek_bridge::bridge::config::{Mistake, Operation};
 
@@ -155,66 +154,109 @@ impl Doors {
     }
 }
 
-/// What connections come from.
+/// A source of connections.
 pub(super) trait Listener: Send + Sync + 'static {
     /// A connection.
     type Stream: Send + 'static;
 
-    /// The next one.
-    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Accepts the next connection. Returns the address of its client, where clients have one.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<IpAddr>)>> + Send;
 }
 
 impl Listener for tokio::net::TcpListener {
     type Stream = tokio::net::TcpStream;
 
-    async fn next(&self) -> io::Result<Self::Stream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&self) -> io::Result<(Self::Stream, Option<IpAddr>)> {
+        self.accept().await.map(|(stream, address)| (stream, Some(address.ip().to_canonical())))
     }
 }
 
 impl Listener for tokio::net::UnixListener {
     type Stream = tokio::net::UnixStream;
 
-    async fn next(&self) -> io::Result<Self::Stream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&self) -> io::Result<(Self::Stream, Option<IpAddr>)> {
+        self.accept().await.map(|(stream, _)| (stream, None))
     }
 }
 
-/// How much those who look may cost.
+/// The resource limits of one listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// How many there may be at a time; further ones wait to be accepted.
+    /// The number of connections at a time. A further one evicts another, see [`slot_to_evict`].
     pub(super) connections: usize,
-    /// How long each may take.
+    /// The time limit of each connection.
     pub(super) time: Duration,
 }
 
-/// Serves whoever connects, for ever.
+/// Serves every client that connects, until it is dropped.
+///
+/// A client that sends nothing, or reads nothing, does not delay others: a new connection is always accepted, and
+/// evicts an older one if there is no free slot.
 pub(super) async fn serve_each<L: Listener, F: Future<Output = ()> + Send + 'static>(
     listener: L,
     bounds: Bounds,
     serve: impl Fn(L::Stream) -> F + Send,
 ) {
-    let places = Arc::new(Semaphore::new(bounds.connections));
     // They end with this.
     let mut served = JoinSet::new();
+    // The same connections, oldest first.
+    let mut slots: Vec<Slot> = Vec::new();
     loop {
-        // Nobody closes it.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.next().await {
-            Ok(stream) => {
-                let serving = serve(stream);
-                served.spawn(async move {
-                    // Whoever was too slow is disconnected.
-                    let _ = tokio::time::timeout(bounds.time, serving).await;
-                    drop(place);
-                });
+            Ok((stream, client)) => {
+                while served.try_join_next().is_some() {}
+                slots.retain(|slot| !slot.task.is_finished());
+                if slots.len() >= bounds.connections
+                    && let Some(at) = slot_to_evict(&slots)
+                {
+                    slots.remove(at).task.abort();
+                    tracing::debug!("closed an older connection in favor of a new one");
+                }
+                // The evicted connection keeps its socket until its task has ended, which no client can delay.
+                while served.len() >= bounds.connections {
+                    served.join_next().await;
+                }
+                let serving = tokio::time::timeout(bounds.time, serve(stream));
+                let task = served.spawn(async move { drop(serving.await) });
+                slots.push(Slot { client, task });
             }
             Err(error) => {
                 tracing::debug!("cannot accept a connection: {error}");
                 tokio::time::sleep(OUT_OF_ROOM).await;
             }
         }
-        while served.try_join_next().is_some() {}
+    }
+}
+
+/// A connection that is being served.
+struct Slot {
+    client: Option<IpAddr>,
+    task: AbortHandle,
+}
+
+/// Selects the connection to evict: the oldest one of the address that has most connections, so that one host cannot
+/// evict the connections of another.
+fn slot_to_evict(slots: &[Slot]) -> Option<usize> {
+    let share = |slot: &Slot| slots.iter().filter(|other| other.client == slot.client).count();
+    let largest = slots.iter().map(share).max()?;
+    slots.iter().position(|slot| share(slot) == largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_connection_of_the_address_with_most_connections_is_evicted() {
+        let slot = |client: u8| Slot {
+            client: Some([192, 0, 2, client].into()),
+            task: tokio::spawn(std::future::pending::<()>()).abort_handle(),
+        };
+        for (clients, evicted) in
+            [(&[][..], None), (&[1, 2], Some(0)), (&[1, 2, 2, 1, 2], Some(1)), (&[1, 2, 3, 3], Some(2))]
+        {
+            let slots: Vec<Slot> = clients.iter().copied().map(slot).collect();
+            assert_eq!(slot_to_evict(&slots), evicted, "{clients:?}");
+        }
     }
 }

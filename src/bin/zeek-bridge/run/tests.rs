@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zeek_bridge::bridge::config::BridgeConfig;
 use zeek_bridge::bridge::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
@@ -192,12 +193,25 @@ impl Daemon {
     }
 
     fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+        let signal = match name {
+            "HUP" => Signal::HUP,
+            "INT" => Signal::INT,
+            "TERM" => Signal::TERM,
+            _ => panic!("SIG{name}: add it to the list of signals"),
+        };
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn end(mut self) -> (Option<i32>, Vec<String>) {
-        let said = self.stderr.iter().collect();
+        // The process holds the other end of the pipe until it ends.
+        let mut said = Vec::new();
+        loop {
+            match self.stderr.recv_timeout(LIMIT) {
+                Ok(line) => said.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it has not ended; stderr: {said:?}"),
+            }
+        }
         (self.child.wait().unwrap().code(), said)
     }
 }
@@ -214,6 +228,7 @@ impl Drop for Daemon {
 fn health(address: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(address) {
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
         // A door that closes just now may reset it.
         let _ = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
         let _ = stream.read_to_string(&mut answer);
@@ -223,6 +238,7 @@ fn health(address: &str) -> String {
 
 fn ask(folder: &TempDir, name: &str) -> Option<Snapshot> {
     let stream = UnixStream::connect(folder.path().join(name)).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
     Some(serde_json::from_reader(stream).unwrap())
 }
 

@@ -180,7 +180,7 @@ fn a_pipe_is_read_once_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let [passphrase, key] = ["passphrase", "key"].map(|name| dir.path().join(name));
     for (pipe, content) in [(&passphrase, b"secret\n".to_vec()), (&key, fixture("rsa.encrypted-pkcs8.key"))] {
-        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        rustix::fs::mkfifoat(rustix::fs::CWD, pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         let pipe = pipe.clone();
         std::thread::spawn(move || std::fs::write(pipe, content).unwrap());
     }

@@ -1,0 +1,69 @@
+//! Tells a recorder which recordings in its folder belong to another one that is still running.
+//!
+//! The name of each recording contains the id of its run. A recorder holds a lock on a file named after that id, which
+//! the operating system releases however the process ends.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Held by a recorder as long as it has recordings in a folder.
+#[derive(Debug)]
+pub(super) struct RunLock {
+    path: PathBuf,
+    /// Locked until it is closed.
+    _file: File,
+}
+
+impl RunLock {
+    /// Locks a run. Call this before its first recording exists: until then, nobody checks the lock.
+    pub(super) fn acquire(folder: &Path, run: &str) -> io::Result<Self> {
+        let path = path(folder, run);
+        let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+        // Where a file system has no locks, the file alone marks the run as active. Its recordings are then kept by
+        // others after its end, unless it removes the file.
+        let _ = lock(&file);
+        Ok(RunLock { path, _file: file })
+    }
+
+    /// Returns whether the file still exists. It may be gone with its folder.
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Returns whether a run may still be active. In doubt it is: its recordings are then kept.
+pub(super) fn is_active(folder: &Path, run: &str) -> bool {
+    let path = path(folder, run);
+    match File::open(&path) {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(file) => {
+            let active = lock(&file).is_err();
+            if !active {
+                // Left behind by a recorder that was killed.
+                let _ = fs::remove_file(&path);
+            }
+            active
+        }
+    }
+}
+
+fn path(folder: &Path, run: &str) -> PathBuf {
+    folder.join(format!(".zeek-bridge-{run}.lock"))
+}
+
+#[cfg(unix)]
+fn lock(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?)
+}
+
+#[cfg(not(unix))]
+fn lock(_: &File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
