@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use zeek_bridge::endpoint::LinkError;
-use zeek_bridge::net::tls::TlsError;
+use zeek_bridge::net::tls::{Refusal, TlsError};
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
@@ -100,7 +100,9 @@ impl Failure {
 fn options(error: &LinkError) -> &'static str {
     let LinkError::Tls(error) = error else { return "" };
     match error {
-        TlsError::PeerShowedNone | TlsError::Incompatible(_) => " (--tls anonymous)",
+        TlsError::PeerShowedNone
+        | TlsError::Incompatible(_)
+        | TlsError::Refused(Refusal::HandshakeFailure) => " (--tls anonymous)",
         TlsError::NotAnonymous(_) => " (--cafile, --certificate and --keyfile)",
         TlsError::PeerVersion1 | TlsError::PeerIsCa if cfg!(feature = "openssl") => {
             " (--tls-backend openssl)"

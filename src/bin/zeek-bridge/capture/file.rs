@@ -171,7 +171,7 @@ impl Packets {
                         time = Some((packet.ts_high, packet.ts_low));
                         Some((packet.if_id, packet.packet_data()))
                     }
-                    Block::Unknown(block) if block.block_type == PACKET_BLOCK => {
+                    Block::Unknown(block) if block_type(block.block_type, *big_endian) == PACKET_BLOCK => {
                         let packet = packet_block(block.data, *big_endian)
                             .ok_or(Stop::Damaged("a Packet Block of which the lengths do not match"))?;
                         time = Some(packet.time);
@@ -207,6 +207,11 @@ impl Packets {
 
 /// The type of the Packet Block, which the Enhanced Packet Block has replaced. The parser does not know it.
 const PACKET_BLOCK: u32 = 2;
+
+/// The type of an unknown block, which the parser reads as little-endian in every file.
+fn block_type(read: u32, big_endian: bool) -> u32 {
+    if big_endian { read.swap_bytes() } else { read }
+}
 
 struct PacketBlock<'a> {
     interface: u16,

@@ -127,7 +127,10 @@ mod with {
                 };
                 assert_eq!(short(&connector), format!("refused: {expected}"), "{backend:?} {version:?}");
                 let text = listener.unwrap_err().to_string();
-                assert!(text.contains("--cafile") && text.contains("Broker::ssl_certificate"), "{text}");
+                assert!(
+                    text.contains("with a certificate of its CA") && text.contains("Broker::ssl_certificate"),
+                    "{text}"
+                );
             }
         }
     }
