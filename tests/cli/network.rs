@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::program::child::{Running, rest, soon, within};
 use crate::program::{Files, Program, command};
@@ -354,19 +356,32 @@ async fn a_peer_that_breaks_off_makes_publish_say_that_messages_may_be_lost() {
     // A way to the endpoint that can be cut.
     let there = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     let (cut, to_cut) = std::sync::mpsc::channel::<()>();
+    // From then on nothing comes back, so that the publisher cannot know whether its message was received.
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = silent.clone();
     std::thread::spawn(move || {
         let here = listener.accept().unwrap().0;
         let there = std::net::TcpStream::connect(there).unwrap();
-        for (from, to) in [(&here, &there), (&there, &here)] {
-            let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
-        }
+        let clone = |stream: &std::net::TcpStream| stream.try_clone().unwrap();
+        let (mut from, mut to) = (clone(&here), clone(&there));
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let (mut from, mut to) = (clone(&there), clone(&here));
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut chunk) {
+                if !is_silent.load(Ordering::SeqCst) && to.write_all(&chunk[..count]).is_err() {
+                    break;
+                }
+            }
+        });
         to_cut.recv().unwrap();
         for stream in [here, there] {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     });
     let mut publish = Program::start(&format!("{PUBLISH} {address} -v"));
+    publish.says("peer added");
+    silent.store(true, Ordering::SeqCst);
     publish.give("{\"event\":\"e\"}");
     soon("a message", subscriber.recv()).await.unwrap();
     cut.send(()).unwrap();
