@@ -158,6 +158,8 @@ pub struct Peering {
     /// A `drop_conn` would not be understood any more (envelopes are spoken), or the peer has
     /// said one.
     no_drop_conn: bool,
+    /// [`Peering::leave`] was called while the peer may already regard the peering as established.
+    leave_once_established: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +198,7 @@ impl Peering {
             events: VecDeque::new(),
             filter_changed: false,
             no_drop_conn: false,
+            leave_once_established: false,
             config,
         };
         if let Err(reason) = peering.say(&first) {
@@ -290,6 +293,7 @@ impl Peering {
     /// The peer has closed its side of the stream.
     pub fn handle_eof(&mut self) {
         let reason = match &self.state {
+            State::Handshake { .. } if self.leave_once_established => CloseReason::Left,
             State::Handshake { wait, .. } => {
                 PeeringError::ClosedInHandshake { expected: wait.expected() }.into()
             }
@@ -308,6 +312,7 @@ impl Peering {
             return;
         }
         match std::mem::replace(&mut self.state, State::Closed) {
+            State::Handshake { .. } if self.leave_once_established => self.drop_leaving(),
             State::Handshake { wait, .. } => {
                 self.close(PeeringError::HandshakeTimeout { expected: wait.expected() });
             }
@@ -384,17 +389,28 @@ impl Peering {
         Ok(())
     }
 
-    /// Leaves: a standing peering sends BYE behind everything that was sent before and goes on
-    /// reading until the peer confirms; anything else ends at once.
+    /// Leaves. An established peering sends BYE after everything that was sent before and reads on until the peer
+    /// confirms. A handshake ends at once, unless only the peer's last handshake message is missing: then the peer may
+    /// regard the peering as established, so this side waits for that message, at most
+    /// [`Config::leave_timeout`], and sends BYE.
     pub fn leave(&mut self, now: Instant) {
         match &mut self.state {
             State::Peered(peered) => peered.leave(now, &self.config, &mut self.out),
-            State::Handshake { .. } | State::Introduced { .. } => {
-                self.drop_conn(ErrorCode::SHUTTING_DOWN, "shutting down");
-                self.close(CloseReason::Left);
+            // A peer that has sent its originator_ack reads envelopes only. To such a peer, a drop_conn is a malformed
+            // envelope and the end of the stream a loss.
+            State::Handshake { wait: WaitFor::Ack(..), deadline } => {
+                self.leave_once_established = true;
+                *deadline = (*deadline).min(after(now, self.config.leave_timeout));
             }
+            State::Handshake { .. } | State::Introduced { .. } => self.drop_leaving(),
             State::Closed => {}
         }
+    }
+
+    /// Ends a handshake that this side does not want to complete.
+    fn drop_leaving(&mut self) {
+        self.drop_conn(ErrorCode::SHUTTING_DOWN, "shutting down");
+        self.close(CloseReason::Left);
     }
 
     /// Input is held back from now on, or no more. A peer that is not heard meanwhile is not given up for its silence,
