@@ -9,18 +9,18 @@
     reason = "test code"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use zeek_bridge::data::{Topic, Value};
-use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status};
+use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, Subscriber};
 use zeek_bridge::management::{
-    Agent, DispatchRequest, JsonText, MAX_NODE_NAME, NODE_TOPIC, Node, NodeEvent, NodeMessage,
-    NotifyNodeHello, Values,
+    Agent, DispatchRequest, DispatchResponse, JsonText, MAX_NODE_NAME, ManagementResult, NODE_TOPIC, Node,
+    NodeEvent, NodeMessage, NotifyNodeHello, Values, failure,
 };
-use zeek_bridge::net::tls::Tls;
+use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::zeek::{Event, Message};
 
 /// Longer than any test takes; only a failing one waits for it.
@@ -61,6 +61,34 @@ async fn cluster(nodes: &[&str]) -> (Agent, Vec<Node>) {
     let expected = names(nodes);
     agent.wait_for_nodes(|there| *there == expected).await;
     (agent, running)
+}
+
+async fn say(endpoint: &Endpoint, event: impl Into<Event>) {
+    endpoint.publish(NODE_TOPIC.clone(), &Message::from(event.into()).into_value()).await.unwrap();
+}
+
+fn hello(node: &str) -> NotifyNodeHello {
+    NotifyNodeHello { node: node.to_owned() }
+}
+
+fn answer(reqid: &str, node: &str, data: &str) -> DispatchResponse {
+    ManagementResult::success(reqid, node, Some(JsonText::from(serde_json::json!(data)))).into()
+}
+
+/// The next event of the node API.
+async fn heard(subscriber: &mut Subscriber) -> NodeMessage {
+    let message = tokio::time::timeout(LONG, subscriber.recv()).await.unwrap().unwrap();
+    let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
+    NodeMessage::parse(&event).unwrap().unwrap()
+}
+
+/// The next request.
+async fn asked(subscriber: &mut Subscriber) -> DispatchRequest {
+    loop {
+        if let NodeMessage::Request(request) = heard(subscriber).await {
+            return request;
+        }
+    }
 }
 
 #[tokio::test]
@@ -248,18 +276,14 @@ async fn an_agent_takes_one_answer_from_each_node_it_asked() {
     let rogue = connected(&address).await;
     let mut requests = rogue.subscribe([NODE_TOPIC.clone()]).await;
     rogue.wanted(&NODE_TOPIC, 1).await;
-    let say = async |event: Event| {
-        rogue.publish(NODE_TOPIC.clone(), &Message::from(event).into_value()).await.unwrap();
-    };
+    let say = async |event: Event| say(&rogue, event).await;
     say(NotifyNodeHello { node: "worker-1".into() }.into()).await;
     agent.wait_for_nodes(|nodes| nodes.len() == 1).await;
     let outcome = tokio::spawn({
         let agent = agent.clone();
         async move { agent.dispatch(action(&["x"]), names(&["worker-1", "worker-2"]), LONG).await.unwrap() }
     });
-    let value = requests.recv().await.unwrap().value().unwrap();
-    let Message::Event(event) = Message::from_value(value).unwrap() else { panic!() };
-    let request: DispatchRequest = event.try_into().unwrap();
+    let request = asked(&mut requests).await;
     let answer = |reqid: &str, node: Option<&str>, data: &str| {
         let (reqid, none) = (Value::from(reqid), Value::None);
         let node = node.map_or(Value::None, Value::from);
@@ -273,6 +297,8 @@ async fn an_agent_takes_one_answer_from_each_node_it_asked() {
     say(answer(&request.reqid, Some("worker-1"), "first")).await;
     say(answer(&request.reqid, Some("worker-1"), "second")).await;
     say(Event::new("Management::Node::API::node_dispatch_response", ("only one",))).await;
+    say(answer(&request.reqid, Some("worker-2"), "no hello")).await;
+    say(NotifyNodeHello { node: "worker-2".into() }.into()).await;
     say(answer(&request.reqid, Some("worker-2"), "last")).await;
     let outcome = outcome.await.unwrap();
     let data: Vec<_> =
@@ -349,4 +375,140 @@ async fn a_hello_under_a_name_of_no_sane_length_is_ignored() {
     }
     let nodes = agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
     assert_eq!(nodes, names(&["worker-1", &"y".repeat(MAX_NODE_NAME)]));
+}
+
+/// A peer that speaks for nodes by hand, and the requests that it receives.
+async fn by_hand(address: &str, tls: Tls) -> (Endpoint, Subscriber) {
+    let endpoint = Endpoint::new().unwrap();
+    let requests = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+    endpoint.connect(address, tls, None).first_attempt().await.unwrap();
+    endpoint.wanted(&NODE_TOPIC, 1).await;
+    (endpoint, requests)
+}
+
+/// Asks the node while `answers` answers by hand, and returns the data of its answer.
+async fn ask(agent: &Agent, node: &str, answers: impl AsyncFnOnce()) -> String {
+    let dispatch = agent.dispatch(action(&["x"]), names(&[node]), LONG);
+    let (outcome, ()) = tokio::join!(dispatch, answers());
+    outcome.unwrap().answers[node].data().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_name_and_its_answers_are_those_of_the_peer_that_said_hello() {
+    let authority = ephemeral_authority().unwrap();
+    let tls = |name| Tls::Mutual(authority.issue(name).unwrap());
+    let endpoint = Endpoint::new().unwrap();
+    let address = endpoint.listen("127.0.0.1:0", tls("agent")).await.unwrap().local_addr().to_string();
+    let agent = Agent::start(endpoint).await;
+    let (owner, mut owners) = by_hand(&address, tls("worker-1")).await;
+    say(&owner, hello("worker-1")).await;
+    agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
+
+    let (thief, mut thiefs) = by_hand(&address, tls("worker-2")).await;
+    say(&thief, hello("worker-1")).await;
+    // What a peer says is taken in its order: once this is known, so is what came before.
+    say(&thief, hello("worker-2")).await;
+    agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
+    let data = ask(&agent, "worker-1", async || {
+        let reqid = asked(&mut thiefs).await.reqid;
+        say(&thief, answer(&reqid, "worker-1", "stolen")).await;
+        say(&thief, hello("worker-3")).await;
+        agent.wait_for_nodes(|nodes| nodes.contains("worker-3")).await;
+        say(&owner, answer(&asked(&mut owners).await.reqid, "worker-1", "own")).await;
+    })
+    .await;
+    assert_eq!(data, "\"own\"");
+
+    // Once its owner is gone, the name is free.
+    owner.shutdown().await;
+    agent.wait_for_nodes(|nodes| !nodes.contains("worker-1")).await;
+    say(&thief, hello("worker-1")).await;
+    agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
+}
+
+#[tokio::test]
+async fn a_name_goes_to_the_last_peer_of_the_same_host_and_back_when_that_leaves() {
+    let (endpoint, address) = listening().await;
+    let agent = Agent::start(endpoint).await;
+    let (first, mut firsts) = by_hand(&address, Tls::Off).await;
+    say(&first, hello("worker-1")).await;
+    agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
+    let (second, mut seconds) = by_hand(&address, Tls::Off).await;
+    say(&second, hello("worker-1")).await;
+    say(&second, hello("worker-2")).await;
+    agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
+    // That the first repeats its hello changes nothing.
+    say(&first, hello("worker-1")).await;
+    let data = ask(&agent, "worker-1", async || {
+        say(&first, answer(&asked(&mut firsts).await.reqid, "worker-1", "first")).await;
+        say(&first, hello("worker-3")).await;
+        agent.wait_for_nodes(|nodes| nodes.contains("worker-3")).await;
+        say(&second, answer(&asked(&mut seconds).await.reqid, "worker-1", "second")).await;
+    })
+    .await;
+    assert_eq!(data, "\"second\"");
+    second.shutdown().await;
+    let left = agent.wait_for_nodes(|nodes| !nodes.contains("worker-2")).await;
+    assert_eq!(left, names(&["worker-1", "worker-3"]));
+    let data = ask(&agent, "worker-1", async || {
+        say(&first, answer(&asked(&mut firsts).await.reqid, "worker-1", "first again")).await;
+    })
+    .await;
+    assert_eq!(data, "\"first again\"");
+}
+
+#[tokio::test]
+async fn a_node_repeats_its_hello_and_reports_the_first_alone() {
+    let (endpoint, address) = listening().await;
+    let mut subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+    let node = Node::start(connected(&address).await, "worker-1", values("worker-1")).await;
+    let mut did = node.events();
+    assert_eq!(heard(&mut subscriber).await, NodeMessage::Hello(hello("worker-1")));
+    // From here on, time passes as soon as everybody waits for it.
+    tokio::time::pause();
+    for _ in 0..3 {
+        assert_eq!(heard(&mut subscriber).await, NodeMessage::Hello(hello("worker-1")));
+    }
+    tokio::time::resume();
+    let action = action(&["get_id_value", "Cluster::node"]);
+    say(&endpoint, DispatchRequest { reqid: "r".into(), action, nodes: names(&[]) }).await;
+    while !matches!(heard(&mut subscriber).await, NodeMessage::Response(_)) {}
+    // The first hello may have been reported before anybody asked.
+    let first = did.recv().await.unwrap();
+    if matches!(first, NodeEvent::Hello { .. }) {
+        assert!(matches!(did.recv().await.unwrap(), NodeEvent::Request { .. }));
+    } else {
+        assert!(matches!(first, NodeEvent::Request { .. }), "{first:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_utf_8_is_answered_with_a_failure() {
+    let (endpoint, address) = listening().await;
+    let mut subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+    let _node = Node::start(connected(&address).await, "worker-1", values("worker-1")).await;
+    endpoint.wanted(&NODE_TOPIC, 1).await;
+    let text = |text: &[u8]| Value::String(text.to_vec().into());
+    let get = || vec![text(b"get_id_value"), text(b"Cluster::node")];
+    for (reqid, action, nodes) in [
+        ("action", vec![text(b"get\xff")], vec![]),
+        ("argument", vec![text(b"get_id_value"), text(b"\xc3")], vec![text(b"worker-1"), text(b"\xff")]),
+        // These two are for others.
+        ("other", vec![text(b"\xff")], vec![text(b"worker-2")]),
+        ("other", get(), vec![text(b"worker-1\xff")]),
+        ("nodes", get(), vec![text(b"\xff"), text(b"worker-1")]),
+    ] {
+        let nodes = Value::Set(nodes.into_iter().collect());
+        say(&endpoint, Event::new(DispatchRequest::NAME, (reqid, Value::Vector(action), nodes))).await;
+    }
+    let mut answers = BTreeMap::new();
+    while answers.len() < 3 {
+        if let NodeMessage::Response(response) = heard(&mut subscriber).await {
+            let error = response.result().error().map(|error| error.into_owned());
+            answers.insert(response.reqid().to_owned(), error);
+        }
+    }
+    let not_utf8 = Some(failure::NOT_UTF8.to_owned());
+    let expected = [("action", not_utf8.clone()), ("argument", not_utf8), ("nodes", None)];
+    assert_eq!(answers, expected.map(|(reqid, error)| (reqid.to_owned(), error)).into());
 }

@@ -127,9 +127,11 @@ pub struct Retry {
     pub cap: Duration,
 }
 
+/// A second, always: the interval of Zeek's Management framework (`Management::connect_retry`). Longer waits are of no
+/// use to a node: Zeek's agent waits 5 s for the nodes of a deployment.
 impl Default for Retry {
     fn default() -> Self {
-        Retry { first: Duration::from_secs(1), cap: Duration::from_secs(10) }
+        Retry { first: Duration::from_secs(1), cap: Duration::from_secs(1) }
     }
 }
 
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap_and_are_jittered() {
-        let retry = Retry::default();
+        let retry = Retry { first: Duration::from_secs(1), cap: Duration::from_secs(10) };
         let middle = |failures| retry.delay(failures, 128);
         let seconds = [1, 2, 4, 8, 10, 10].map(Duration::from_secs);
         for (failures, expected) in (1..).zip(seconds) {
@@ -161,5 +163,11 @@ mod tests {
         assert_eq!(retry.delay(1, 0), Duration::from_millis(750));
         assert!(retry.delay(1, 255) > Duration::from_millis(1240));
         assert!(retry.delay(1, 255) <= Duration::from_millis(1250));
+    }
+
+    #[test]
+    fn by_default_a_node_is_back_within_an_agent_s_deploy_limit() {
+        let longest = (1..100).map(|failures| Retry::default().delay(failures, 255)).max().unwrap();
+        assert!(longest <= Duration::from_millis(1250), "{longest:?}");
     }
 }

@@ -69,7 +69,7 @@ impl Link {
         let sender = self.peer.as_ref().map_or(envelope.sender, |peer| peer.id);
         let envelope = Envelope { sender, ..for_keeping(envelope.clone()) };
         let limits = self.context.config.limits;
-        let message = Message { envelope, limits, identity: self.identity.clone() };
+        let message = Message { envelope, limits, from: self.peer.clone() };
         let stats = &self.context.stats;
         for subscriber in subscribers {
             match subscriber.try_push(&message) {

@@ -76,7 +76,7 @@ pub use counters::Stats;
 pub use listener::Listener;
 pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
-pub(crate) use routes::PeeringId;
+pub(crate) use routes::{Peer, PeeringId};
 pub use status::{LinkError, Status, StatusReceiver};
 pub use subscriber::{Message, Subscriber};
 pub(crate) use throttle::Throttle;
@@ -85,7 +85,7 @@ pub(crate) use wanted::Wanted;
 pub(crate) use {
     latency::Latency,
     relay::{Blocked, Forwarded, PeerState},
-    routes::{Peer, Routes},
+    routes::Routes,
 };
 
 use std::io;

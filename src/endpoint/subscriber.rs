@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::hub::{Command, HubHandle, SubscriberId};
 use super::queue::{Item, Queue, QueueLimits};
+use super::routes::Peer;
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
@@ -16,7 +17,8 @@ use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
 pub struct Message {
     pub(super) envelope: Envelope,
     pub(super) limits: Limits,
-    pub(super) identity: Option<Arc<PeerIdentity>>,
+    /// The other side of the peering over which it came.
+    pub(super) from: Option<Peer>,
 }
 
 impl Item for Message {
@@ -40,7 +42,12 @@ impl Message {
     /// TLS, and in anonymous TLS.
     #[must_use]
     pub fn identity(&self) -> Option<&PeerIdentity> {
-        self.identity.as_deref()
+        self.from.as_ref()?.identity.as_deref()
+    }
+
+    /// The other side of the peering over which the message came.
+    pub(crate) fn from(&self) -> Option<&Peer> {
+        self.from.as_ref()
     }
 
     /// What it is about.

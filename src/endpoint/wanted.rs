@@ -1,6 +1,5 @@
 //! Following who wants a topic, for the roles.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -22,9 +21,10 @@ impl Wanted {
         routes.peers(EndpointId::NIL, self.topic).map(|route| (route.peer.peering, route.peer.id)).collect()
     }
 
-    /// The endpoints that there is a peering with, whatever they want.
-    pub(crate) fn peers(&mut self) -> HashSet<EndpointId> {
-        self.routes.borrow_and_update().peers.iter().map(|route| route.peer.id).collect()
+    /// All established peerings, whatever is wanted over them.
+    pub(crate) fn peers(&mut self) -> Vec<(PeeringId, EndpointId)> {
+        let routes = self.routes.borrow_and_update();
+        routes.peers.iter().map(|route| (route.peer.peering, route.peer.id)).collect()
     }
 
     /// Whether it may be different from what it was at the last [`Wanted::now`].

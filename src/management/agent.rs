@@ -1,19 +1,21 @@
 //! The role of an agent: knows its nodes by their hellos, asks them, and gathers the answers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::claims::Claims;
 use super::node::events;
 use super::{DispatchRequest, ManagementResult, NODE_TOPIC, NodeMessage};
 use crate::data::EndpointId;
-use crate::endpoint::{Endpoint, PublishError, Subscriber, Throttle, Wanted};
+use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, Wanted};
 use crate::zeek::{self, Event};
 
-/// How many nodes an agent remembers. A peer that says hello under ever new names gets no further.
+/// How many hellos an agent remembers: one for each name and peering. A peer that says hello under ever new names gets
+/// no further.
 pub const MAX_NODES: usize = 16_384;
 
 /// How long a node's name may be in bytes. A hello under a longer one is ignored.
@@ -30,6 +32,10 @@ pub struct Outcome {
 }
 
 /// An agent, on an endpoint of its own. When it is dropped it stops; the endpoint goes on.
+///
+/// A node's name belongs to the peering that said hello under it, as long as that peering lives, and answers in the name
+/// count only if they come over it. Another peering may take the name over with the same certificate or, where peers show none,
+/// from the same host. When it ends, the peering before it has the name again.
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
@@ -79,8 +85,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Nodes {
     names: BTreeSet<String>,
-    /// The peer behind which each is.
-    peers: BTreeMap<String, EndpointId>,
+    claims: Claims,
 }
 
 #[derive(Debug)]
@@ -193,71 +198,71 @@ impl State {
                 biased;
                 message = subscriber.recv() => match message {
                     Some(message) => {
-                        for event in events(&message) {
-                            self.take(message.peer(), &event);
-                        }
+                        self.take(&message);
                     }
                     None => return,
                 },
-                () = wanted.changed() => self.prune(&wanted.peers()),
+                () = wanted.changed() => {
+                    let there = wanted.peers().into_iter().map(|(peering, _)| peering).collect();
+                    self.nodes.send_if_modified(|Nodes { names, claims }| {
+                        let before = names.len();
+                        claims.retain(&there);
+                        names.retain(|name| claims.contains(name));
+                        names.len() != before
+                    });
+                }
             }
         }
     }
 
-    /// Forgets the nodes behind peers that are gone.
-    fn prune(&self, there: &HashSet<EndpointId>) {
-        self.nodes.send_if_modified(|Nodes { names, peers }| {
-            let before = peers.len();
-            peers.retain(|_, peer| there.contains(peer));
-            names.retain(|name| peers.contains_key(name));
-            peers.len() != before
+    fn take(&self, message: &Message) {
+        // Every message comes over a peering.
+        let Some(peer) = message.from() else { return };
+        for event in events(message) {
+            match NodeMessage::parse(&event) {
+                Ok(Some(NodeMessage::Hello(hello))) => self.add(peer, &hello.node),
+                Ok(Some(NodeMessage::Response(response))) => {
+                    let reqid = response.reqid().to_owned();
+                    self.answered(peer, &reqid, response.into_result());
+                }
+                // Other agents' requests, and other events.
+                Ok(_) => {}
+                Err(error) => self.ignored(peer, format_args!("a malformed message: {error}")),
+            }
+        }
+    }
+
+    fn add(&self, peer: &Peer, node: &str) {
+        let mut refused = None;
+        self.nodes.send_if_modified(|Nodes { names, claims }| match claims.hello(node, peer) {
+            Ok(is_new) => is_new && names.insert(node.to_owned()),
+            Err(error) => {
+                refused = Some(error);
+                false
+            }
         });
-    }
-
-    fn take(&self, peer: EndpointId, event: &Event) {
-        match NodeMessage::parse(event) {
-            Ok(Some(NodeMessage::Hello(hello))) => self.add(peer, hello.node),
-            Ok(Some(NodeMessage::Response(response))) => {
-                let reqid = response.reqid().to_owned();
-                self.answered(peer, &reqid, response.into_result());
-            }
-            // Other agents' requests, and other events.
-            Ok(_) => {}
-            Err(error) => self.ignored(peer, format_args!("a malformed message: {error}")),
+        if let Some(error) = refused {
+            self.ignored(peer, format_args!("{error}"));
         }
     }
 
-    fn add(&self, peer: EndpointId, node: String) {
-        if node.len() > MAX_NODE_NAME {
-            let length = node.len();
-            return self.ignored(peer, format_args!("a hello under a name of {length} bytes"));
-        }
-        let known = self.nodes.send_if_modified(|Nodes { names, peers }| {
-            let room = peers.len() < MAX_NODES || peers.contains_key(&node);
-            if room {
-                names.insert(node.clone());
-                peers.insert(node, peer);
-            }
-            room
-        });
-        if !known {
-            self.ignored(peer, format_args!("a hello beyond {MAX_NODES} nodes"));
-        }
-    }
-
-    fn ignored(&self, peer: EndpointId, what: std::fmt::Arguments<'_>) {
+    fn ignored(&self, peer: &Peer, what: std::fmt::Arguments<'_>) {
         if let Some(unsaid) = self.ignored.pass() {
-            tracing::warn!(%peer, unsaid, "ignored: {what}");
+            tracing::warn!(peer = %peer.id, address = %peer.address, unsaid, "ignored: {what}");
         }
     }
 
-    fn answered(&self, peer: EndpointId, reqid: &str, result: ManagementResult) {
+    fn answered(&self, peer: &Peer, reqid: &str, result: ManagementResult) {
         let Some(node) = result.node().map(str::to_owned) else {
             return self.ignored(peer, format_args!("an answer that does not say which node it is from"));
         };
+        if self.nodes.borrow().claims.holder(&node) != Some(peer.peering) {
+            return self
+                .ignored(peer, format_args!("an answer in the name of a node that did not say hello there"));
+        }
         let mut pending = self.pending();
         let Some(request) = pending.get_mut(reqid) else {
-            tracing::debug!(%peer, reqid, node, "an answer to no request of ours, or too late, was ignored");
+            tracing::debug!(peer = %peer.id, reqid, node, "an answer to no request of ours, or too late, was ignored");
             return;
         };
         if !request.expected.remove(&node) {

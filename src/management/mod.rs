@@ -6,8 +6,12 @@
 
 #[cfg(feature = "net")]
 mod agent;
+#[cfg(feature = "net")]
+mod claims;
 mod events;
 pub mod failure;
+#[cfg(feature = "net")]
+mod hellos;
 mod json_text;
 #[cfg(feature = "net")]
 mod node;

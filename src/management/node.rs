@@ -1,6 +1,6 @@
 //! The role of a cluster node: says hello, and answers dispatches.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,13 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use super::hellos::Hellos;
 use super::{
     DispatchRequest, DispatchResponse, JsonText, ManagementResult, NODE_TOPIC, NodeMessage, NotifyNodeHello,
     REQUEST_TIMEOUT, Values, failure,
 };
-use crate::data::EndpointId;
-use crate::endpoint::{Endpoint, Message, PeeringId, Subscriber, Throttle, Wanted};
+use crate::data::{ByteString, EndpointId};
+use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, Wanted};
 use crate::zeek::{self, Event};
 
 /// How many dispatches a node works on at once. Further ones are answered with a failure.
@@ -65,7 +66,7 @@ impl Handler for Values {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// The node has said hello to a peer.
+    /// The node has said hello to a peer for the first time. That it repeats the hello is not reported.
     Hello {
         /// The peer.
         peer: EndpointId,
@@ -116,7 +117,9 @@ impl NodeEvents {
 /// A node of a cluster, on an endpoint of its own.
 ///
 /// It says hello over every new peering whose other side wants [`NODE_TOPIC`], ignores requests that are
-/// not for it, and answers the others the way they came.
+/// not for it, and answers the others the way they came. The hello is repeated every 4 s until the other side has asked for
+/// something, and 30 s after its last request: an agent whose configuration was deployed since then, or whose nodes
+/// were restarted, has forgotten the first one.
 ///
 /// The handler may also be [`Values`], the variables of a node, or any other type with [`Handler`]:
 ///
@@ -210,68 +213,95 @@ impl<H: Handler> Shared<H> {
         mut wanted: Wanted,
         mut stopped: watch::Receiver<bool>,
     ) {
-        let mut greeted = HashSet::new();
+        let mut hellos = Hellos::default();
         let mut dispatches = JoinSet::new();
-        self.greet(&mut wanted, &mut greeted).await;
+        self.greet(&mut wanted, &mut hellos).await;
         loop {
             tokio::select! {
                 message = subscriber.recv() => match message {
                     Some(message) => {
                         // Before any answer, so that the agent knows who answers.
                         if wanted.has_changed() {
-                            self.greet(&mut wanted, &mut greeted).await;
+                            self.greet(&mut wanted, &mut hellos).await;
                         }
-                        self.take(&message, &mut dispatches).await;
+                        self.take(&message, &mut hellos, &mut dispatches).await;
                     }
                     None => break,
                 },
                 Some(_) = dispatches.join_next() => {}
-                () = wanted.changed() => self.greet(&mut wanted, &mut greeted).await,
+                () = wanted.changed() => self.greet(&mut wanted, &mut hellos).await,
+                () = until(hellos.next()) => {
+                    for peer in hellos.due(Instant::now()) {
+                        if self.hello(peer).await {
+                            tracing::debug!(node = self.name, %peer, "said hello again");
+                        }
+                    }
+                }
                 _ = stopped.changed() => break,
             }
         }
         while dispatches.join_next().await.is_some() {}
     }
 
-    /// Says hello over each peering that is new, or newly wants to hear it.
-    async fn greet(&self, wanted: &mut Wanted, greeted: &mut HashSet<PeeringId>) {
-        let now = wanted.now();
-        let there: HashSet<PeeringId> = now.iter().map(|(id, _)| *id).collect();
-        greeted.retain(|peering| there.contains(peering));
-        for (peering, peer) in now {
-            if greeted.insert(peering) {
-                let hello = Event::from(NotifyNodeHello { node: self.name.clone() });
-                if self.send(peer, hello).await {
-                    tracing::info!(node = self.name, %peer, "said hello");
-                    let _ = self.events.send(NodeEvent::Hello { peer });
+    /// Says hello over each peering that is new, or newly subscribed to hellos.
+    async fn greet(&self, wanted: &mut Wanted, hellos: &mut Hellos) {
+        for peer in hellos.peerings(wanted.now(), Instant::now()) {
+            if self.hello(peer).await {
+                tracing::info!(node = self.name, %peer, "said hello");
+                let _ = self.events.send(NodeEvent::Hello { peer });
+            }
+        }
+    }
+
+    async fn hello(&self, peer: EndpointId) -> bool {
+        self.send(peer, NotifyNodeHello { node: self.name.clone() }.into()).await
+    }
+
+    async fn take(self: &Arc<Self>, message: &Message, hellos: &mut Hellos, dispatches: &mut JoinSet<()>) {
+        let peer = message.peer();
+        for event in events(message) {
+            let Some(Request { request, is_text }) = self.request(peer, &event) else { continue };
+            let now = Instant::now();
+            if let Some(from) = message.from() {
+                hellos.asked(from.peering, now);
+            }
+            let _ = self.events.send(NodeEvent::Request { peer, request: request.clone() });
+            let refusal = if !is_text {
+                Some(failure::NOT_UTF8)
+            } else if dispatches.len() >= MAX_DISPATCHES {
+                Some("the node is busy: too many dispatches at once")
+            } else {
+                None
+            };
+            match refusal {
+                Some(text) => {
+                    self.answer(peer, ManagementResult::failure(request.reqid, &self.name, text)).await;
+                }
+                None => {
+                    let deadline = now.checked_add(self.budget);
+                    dispatches.spawn(self.clone().dispatch(peer, request, deadline));
                 }
             }
         }
     }
 
-    async fn take(self: &Arc<Self>, message: &Message, dispatches: &mut JoinSet<()>) {
-        let peer = message.peer();
-        for event in events(message) {
-            match NodeMessage::parse(&event) {
-                Ok(Some(NodeMessage::Request(request))) if request.is_for(&self.name) => {
-                    let _ = self.events.send(NodeEvent::Request { peer, request: request.clone() });
-                    let deadline = Instant::now().checked_add(self.budget);
-                    if dispatches.len() >= MAX_DISPATCHES {
-                        let busy = "the node is busy: too many dispatches at once";
-                        self.answer(peer, ManagementResult::failure(request.reqid, &self.name, busy)).await;
-                    } else {
-                        dispatches.spawn(self.clone().dispatch(peer, request, deadline));
-                    }
-                }
-                // Other nodes' requests, hellos and answers.
-                Ok(_) => {}
-                Err(error) => {
-                    if let Some(unsaid) = self.malformed.pass() {
-                        tracing::warn!(%peer, unsaid, "a malformed request was dropped: {error}");
-                    }
-                }
+    /// The request to this node that an event is.
+    fn request(&self, peer: EndpointId, event: &Event) -> Option<Request> {
+        let error = match NodeMessage::parse(event) {
+            Ok(Some(NodeMessage::Request(request))) => {
+                return request.is_for(&self.name).then_some(Request { request, is_text: true });
             }
+            // Hellos, answers, and other events.
+            Ok(_) => return None,
+            Err(error) => error,
+        };
+        if let Ok(request) = RequestOfBytes::try_from(event) {
+            return request.is_for(&self.name).then(|| request.into_text());
         }
+        if let Some(unsaid) = self.malformed.pass() {
+            tracing::warn!(%peer, unsaid, "dropped a malformed message: {error}");
+        }
+        None
     }
 
     async fn dispatch(
@@ -333,6 +363,42 @@ impl<H: Handler> Shared<H> {
                 false
             }
         }
+    }
+}
+
+/// A request, and whether its action is what the agent sent: an action that is not UTF-8 has U+FFFD in it.
+struct Request {
+    request: DispatchRequest,
+    is_text: bool,
+}
+
+crate::zeek_event! {
+    /// A [`DispatchRequest`] with strings as Zeek has them, of any bytes. The request id remains text: an answer
+    /// repeats it.
+    struct RequestOfBytes(DispatchRequest::NAME) {
+        reqid: String,
+        action: Vec<ByteString>,
+        nodes: BTreeSet<ByteString>,
+    }
+}
+
+impl RequestOfBytes {
+    /// As [`DispatchRequest::is_for`].
+    fn is_for(&self, node: &str) -> bool {
+        self.nodes.is_empty() || self.nodes.iter().any(|name| name.as_bytes() == node.as_bytes())
+    }
+
+    /// Names of nodes that are not UTF-8 are left out: they are those of others.
+    fn into_text(self) -> Request {
+        let is_text = self.action.iter().all(|word| std::str::from_utf8(word.as_bytes()).is_ok());
+        let text = |bytes: &ByteString| bytes.to_str_lossy().into_owned();
+        let nodes = self.nodes.iter().filter_map(|name| std::str::from_utf8(name.as_bytes()).ok());
+        let request = DispatchRequest {
+            reqid: self.reqid,
+            action: self.action.iter().map(text).collect(),
+            nodes: nodes.map(str::to_owned).collect(),
+        };
+        Request { request, is_text }
     }
 }
 

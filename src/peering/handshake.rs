@@ -182,6 +182,10 @@ impl Peering {
                 .map_err(|_| PeeringError::FilterTooLarge)?;
         }
         self.events.push_back(Event::Established { peer, filter });
-        Ok(State::Peered(Peered::new(peer, now)))
+        let mut peered = Peered::new(peer, now);
+        if self.leave_once_established {
+            peered.leave(now, &self.config, &mut self.out);
+        }
+        Ok(State::Peered(peered))
     }
 }

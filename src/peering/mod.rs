@@ -157,6 +157,8 @@ pub struct Peering {
     filter_changed: bool,
     /// No `drop_conn` may be sent: the peering is established, or the peer has sent a `drop_conn`.
     no_drop_conn: bool,
+    /// [`Peering::leave`] was called while the peer may already regard the peering as established.
+    leave_once_established: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -195,6 +197,7 @@ impl Peering {
             events: VecDeque::new(),
             filter_changed: false,
             no_drop_conn: false,
+            leave_once_established: false,
             config,
         };
         if let Err(reason) = peering.send_handshake(&first) {
@@ -287,6 +290,7 @@ impl Peering {
     /// Handles the end of the peer's stream.
     pub fn handle_eof(&mut self) {
         let reason = match &self.state {
+            State::Handshake { .. } if self.leave_once_established => CloseReason::Left,
             State::Handshake { wait, .. } => {
                 PeeringError::ClosedInHandshake { expected: wait.expected() }.into()
             }
@@ -305,6 +309,7 @@ impl Peering {
             return;
         }
         match std::mem::replace(&mut self.state, State::Closed) {
+            State::Handshake { .. } if self.leave_once_established => self.drop_leaving(),
             State::Handshake { wait, .. } => {
                 self.close(PeeringError::HandshakeTimeout { expected: wait.expected() });
             }
@@ -380,17 +385,27 @@ impl Peering {
         Ok(())
     }
 
-    /// Leaves. In an established peering, BYE is queued after all messages, and input is handled until the peer confirms. In
-    /// any other state the peering ends at once.
+    /// Leaves. In an established peering, BYE is queued after all messages, and input is handled until the peer confirms. A
+    /// handshake ends at once, unless only the peer's last handshake message is missing: the peer may already consider the
+    /// peering established, so this side waits for that message, at most [`Config::leave_timeout`], and then sends BYE.
     pub fn leave(&mut self, now: Instant) {
         match &mut self.state {
             State::Peered(peered) => peered.leave(now, &self.config, &mut self.out),
-            State::Handshake { .. } | State::Introduced { .. } => {
-                self.drop_conn(ErrorCode::SHUTTING_DOWN, "shutting down");
-                self.close(CloseReason::Left);
+            // A peer that has sent its originator_ack reads envelopes only. To such a peer, a drop_conn is a malformed
+            // envelope and the end of the stream a loss.
+            State::Handshake { wait: WaitFor::Ack(..), deadline } => {
+                self.leave_once_established = true;
+                *deadline = (*deadline).min(after(now, self.config.leave_timeout));
             }
+            State::Handshake { .. } | State::Introduced { .. } => self.drop_leaving(),
             State::Closed => {}
         }
+    }
+
+    /// Ends a handshake that this side does not want to complete.
+    fn drop_leaving(&mut self) {
+        self.drop_conn(ErrorCode::SHUTTING_DOWN, "shutting down");
+        self.close(CloseReason::Left);
     }
 
     /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored, and it is

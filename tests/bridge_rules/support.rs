@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
-use zeek_bridge::bridge::config::{Glob, IdentityPattern, RuleConfig};
+use zeek_bridge::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use zeek_bridge::bridge::rules::{Judged, Reason, Rules};
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::management::{
@@ -61,8 +61,20 @@ pub(crate) fn globs(globs: &[&str]) -> Vec<Glob> {
     globs.iter().map(|glob| Glob::new(glob)).collect()
 }
 
-pub(crate) fn actions(actions: &[(&str, &[&str])]) -> Option<BTreeMap<String, Vec<Glob>>> {
-    Some(actions.iter().map(|(command, arguments)| (command.to_string(), globs(arguments))).collect())
+/// Commands, each with the alternatives for its only argument.
+pub(crate) fn actions(actions: &[(&str, &[&str])]) -> Option<BTreeMap<String, Vec<Arguments>>> {
+    let one = |pattern: &&str| arguments(&[*pattern]);
+    Some(
+        actions.iter().map(|(command, args)| (command.to_string(), args.iter().map(one).collect())).collect(),
+    )
+}
+
+/// An alternative for the arguments of a command, as it is configured.
+pub(crate) fn arguments(patterns: &[&str]) -> Arguments {
+    match patterns.split_last() {
+        Some((&Arguments::REST, before)) => Arguments { patterns: globs(before), rest: true },
+        _ => Arguments { patterns: globs(patterns), rest: false },
+    }
 }
 
 /// `subject:`, `sha256:` as they are written; everything else is a subjectAltName.

@@ -170,14 +170,14 @@ fn rows() -> Vec<Row> {
         row(
             "actions",
             |rule| {
-                rule.actions =
-                    actions(&[("get_id_value", &["Cluster::*", "peer_description"]), ("reload", &[])]);
+                rule.actions = actions(&[("get_id_value", &["Cluster::*", "peer_description"])]);
+                let commands = rule.actions.get_or_insert_default();
+                commands.insert("reload".to_owned(), vec![arguments(&[])]);
+                commands.insert("never".to_owned(), vec![]);
             },
             vec![
                 request(&["get_id_value", "Cluster::node"], &[]),
                 request(&["get_id_value", "peer_description"], &["w"]),
-                // Zeek's own looks at the first argument only.
-                request(&["get_id_value", "Cluster::node", "more"], &[]),
                 request(&["reload"], &[]),
                 hello("w"),
                 response("w"),
@@ -187,6 +187,11 @@ fn rows() -> Vec<Row> {
                 (request(&["get_id_value", "peer_description\0"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value", "Site::x", "Cluster::node"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value"], &[]), R::ActionNotAllowed),
+                // Zeek's own action would ignore it, but this may be another's.
+                (request(&["get_id_value", "Cluster::node", "more"], &[]), R::ActionNotAllowed),
+                (request(&["get_id_value", "Cluster::node", ""], &[]), R::ActionNotAllowed),
+                (request(&["never"], &[]), R::ActionNotAllowed),
+                (request(&["never", ""], &[]), R::ActionNotAllowed),
                 (request(&["Get_id_value", "Cluster::node"], &[]), R::ActionNotAllowed),
                 (request(&["reload", ""], &[]), R::ActionNotAllowed),
                 (request(&["reload", "x"], &[]), R::ActionNotAllowed),
@@ -200,7 +205,46 @@ fn rows() -> Vec<Row> {
             "actions: any argument",
             |rule| rule.actions = actions(&[("get_id_value", &["*"])]),
             vec![request(&["get_id_value"], &[]), request(&["get_id_value", "x"], &[])],
-            vec![(request(&["reload"], &[]), R::ActionNotAllowed)],
+            vec![
+                (request(&["reload"], &[]), R::ActionNotAllowed),
+                (request(&["get_id_value", "x", "y"], &[]), R::ActionNotAllowed),
+            ],
+        ),
+        row(
+            "actions: a pattern for each argument",
+            |rule| {
+                let alternatives = [&["Site::*", "json", "?"][..], &["Cluster::*", "..."], &["peer"]];
+                let alternatives = alternatives.map(arguments).into();
+                rule.actions = Some([("get".to_owned(), alternatives)].into());
+            },
+            vec![
+                request(&["get", "Site::x", "json", "1"], &[]),
+                request(&["get", "Cluster::node"], &[]),
+                request(&["get", "Cluster::node", "", "reboot", &long()], &[]),
+                request(&["get", "peer"], &[]),
+            ],
+            vec![
+                (request(&["get", "Site::x", "json", "12"], &[]), R::ActionNotAllowed),
+                (request(&["get", "Site::x", "xml", "1"], &[]), R::ActionNotAllowed),
+                (request(&["get", "Site::x", "json", "1", "2"], &[]), R::ActionNotAllowed),
+                (request(&["get", "Site::x", "json"], &[]), R::ActionNotAllowed),
+                (request(&["get", "json", "Site::x", "1"], &[]), R::ActionNotAllowed),
+                (request(&["get", &format!("Cluster::{}", long())], &[]), R::ActionNotAllowed),
+                (request(&["get", "peer", "x"], &[]), R::ActionNotAllowed),
+                (request(&["get"], &[]), R::ActionNotAllowed),
+            ],
+        ),
+        row(
+            "actions: any arguments",
+            |rule| rule.actions = Some([("get".to_owned(), vec![arguments(&["..."])])].into()),
+            vec![request(&["get"], &[]), request(&["get", "x", "y"], &[])],
+            vec![(request(&["set", "x"], &[]), R::ActionNotAllowed)],
+        ),
+        row(
+            "actions: an argument left out counts as an empty one",
+            |rule| rule.actions = Some([("get".to_owned(), vec![arguments(&["x", "*"])])].into()),
+            vec![request(&["get", "x"], &[]), request(&["get", "x", "y"], &[])],
+            vec![(request(&["get"], &[]), R::ActionNotAllowed)],
         ),
         row(
             "actions: none",

@@ -86,7 +86,7 @@ fn a_good_configuration_is_summed_up() {
 fn rules_are_summed_up_as_they_are_written() {
     let end = Folder::new().check(&format!(
         "{}[[rule]]\nname = \"ids\"\nfrom = \"agents\"\nto = \"nodes\"\ntopics = [\"a\", \"b\\n\"]\nnodes = \"w*\"\n\
-         actions = {{ get_id_value = [\"Site::*\", \"Cluster::*\"] }}\n\
+         actions = {{ get_id_value = [\"Site::*\", \"Cluster::*\", [\"x\", \"y*\", \"...\"]], reload = [[]] }}\n\
          [[rule]]\nname = \"all\"\nfrom = [\"agents\", \"nodes\"]\nto = [\"agents\", \"nodes\"]\ntopics = \"\"\n\
          commands = true\npassthrough = true\n",
         links(PLAIN)
@@ -95,8 +95,8 @@ fn rules_are_summed_up_as_they_are_written() {
     assert_eq!(
         end.stdout[3..],
         [
-            "rule ids: from agents to nodes: all data on a* or b\\n*, for nodes w*, to do get_id_value Site::* or \
-             Cluster::*",
+            "rule ids: from agents to nodes: all data on a* or b\\n*, for nodes w*, to do get_id_value(Site::*) \
+             or get_id_value(Cluster::*) or get_id_value(x, y*, ...) or reload()",
             "rule all: from agents or nodes to agents and nodes: data-store commands on *, UNCHECKED",
         ]
     );

@@ -319,8 +319,19 @@ fn zeeks_environment_says_who_and_where() {
         ([("ZEEK_AGENT_PORT", "65536"), ("CLUSTER_NODE", "n")], "ZEEK_AGENT_PORT"),
         ([("ZEEK_AGENT_ADDR", "a b"), ("CLUSTER_NODE", "n")], "ZEEK_AGENT_ADDR"),
         ([("ZEEK_AGENT_PORT", ""), ("CLUSTER_NODE", "n")], "--connect"),
-        ([("ZEEK_AGENT_PORT", "2151/tcp"), ("CLUSTER_NODE", "")], "CLUSTER_NODE"),
+        // An empty variable counts as not set.
+        ([("ZEEK_AGENT_PORT", "2151/tcp"), ("CLUSTER_NODE", "")], "arguments were not provided:\n  --name"),
+        ([("ZEEK_AGENT_PORT", "2151/tcp"), ("CLUSTER_NODE", "a\n")], "CLUSTER_NODE"),
     ] {
         with("node --tls off", &variables).end().fails(2, &[words]);
     }
+    let empty = [("ZEEK_AGENT_ADDR", ""), ("ZEEK_AGENT_PORT", "0"), ("CLUSTER_NODE", "")];
+    assert!(with("dispatch --tls off x", &empty).address().starts_with("127.0.0.1:"));
+    // Without a PATH, no program is found by its name alone, not even in the current folder.
+    let folder = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/node.sh");
+    std::fs::copy(script, folder.path().join("node.sh")).unwrap();
+    let mut exec = command("node --name n --tls off --listen 127.0.0.1:0 --exec node.sh".split(' '));
+    exec.env("PATH", "").current_dir(folder.path());
+    Program::spawn(exec).end().fails(1, &["none of that name in PATH"]);
 }

@@ -1,14 +1,17 @@
 //! `node`, `dispatch` and `demo`, as a user drives them.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use crate::program::child::{Running, soon};
 use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
-use zeek_bridge::management::{JsonText, Node};
+use zeek_bridge::data::Value;
+use zeek_bridge::endpoint::{Endpoint, LinkError, Status, StatusReceiver};
+use zeek_bridge::management::{DispatchRequest, JsonText, NODE_TOPIC, Node, NodeMessage, failure};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::peering::CloseReason;
+use zeek_bridge::zeek::{Event, Message};
 
 fn values(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -148,22 +151,120 @@ fn a_node_goes_on_trying_and_says_why_it_cannot_connect() {
     assert_eq!((dispatch.code, dispatch.json()), (Some(0), vec![bad("n", "unknown id")]), "{dispatch:?}");
 }
 
+/// Longer than any test takes; only a failing one waits for it.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Every command that stays until it is stopped.
+const STAYING: [&str; 4] =
+    ["node --name n", "tap --topic /t", "publish --topic /t", "dispatch --timeout 60 get_id_value x"];
+
+/// Starts it as a peer of `endpoint`, which regards the peering as established when this returns.
+async fn peer_of(endpoint: &Endpoint, status: &mut StatusReceiver, address: &str, options: &str) -> Program {
+    let program = Program::start(&format!("{options} --tls off --connect {address}"));
+    while !matches!(status.recv().await.unwrap(), Status::PeerAdded { .. }) {}
+    assert_eq!(endpoint.peers().len(), 1);
+    program
+}
+
+async fn left_with_bye(status: &mut StatusReceiver, options: &str) {
+    match status.recv().await.unwrap() {
+        Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {}
+        other => panic!("{options}: {other}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_leaves_with_bye() {
+async fn a_signal_in_the_midst_of_the_handshake_is_followed_by_bye() {
     let endpoint = Endpoint::new().unwrap();
     let mut status = endpoint.status();
-    let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
-    let mut node = command(format!("node --name n --tls off --connect {address}").split(' '));
-    node.env("RUST_LOG", "zeek_bridge=info");
-    let mut node = Program::spawn(node);
-    while !matches!(soon("a status", status.recv()).await.unwrap(), Status::PeerAdded { .. }) {}
-    node.says("peer added");
-    node.signal("TERM");
-    match soon("a status", status.recv()).await.unwrap() {
-        Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {}
-        other => panic!("{other}"),
+    let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
+    for options in STAYING.repeat(4) {
+        // It may still wait for the last message of the handshake, which is on its way.
+        let program = peer_of(&endpoint, &mut status, &address, options).await;
+        program.signal("TERM");
+        left_with_bye(&mut status, options).await;
+        assert!(matches!(program.end().code, Some(0 | 1)), "{options}");
     }
-    assert_eq!(node.end().code, Some(0));
+}
+
+/// timeout(1) signals its child and then its process group, in which the child is.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_copy_of_a_signal_does_not_cut_the_end_short() {
+    let endpoint = Endpoint::new().unwrap();
+    let mut status = endpoint.status();
+    let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
+    for options in STAYING.repeat(4) {
+        let program = peer_of(&endpoint, &mut status, &address, options).await;
+        let pid = rustix::process::Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
+        let terminate = || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        terminate();
+        // Two that are pending at once are one.
+        while signal_is_pending(program.pid(), rustix::process::Signal::TERM) {
+            std::thread::yield_now();
+        }
+        terminate();
+        left_with_bye(&mut status, options).await;
+        assert!(matches!(program.end().code, Some(0 | 1)), "{options}");
+    }
+}
+
+/// Whether a signal was sent to a process and not delivered yet.
+#[cfg(target_os = "linux")]
+fn signal_is_pending(pid: u32, signal: rustix::process::Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() >> (signal.as_raw() - 1) & 1 == 1
+}
+
+#[test]
+fn how_long_to_wait_before_connecting_again_is_an_option() {
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = bound.local_addr().unwrap();
+    // By default no longer than a second, give or take a quarter: an agent waits 5 s for the nodes of a deployment.
+    for (options, tries, least, most) in
+        [("", 3, 0.7, 1.3), ("--retry 3600", 1, 2699.0, 4501.0), ("--retry 0.001..1000", 5, 0.0, 0.1)]
+    {
+        let mut node = Program::start(&format!("node --name n --tls off --connect {address} {options}"));
+        for _ in 0..tries {
+            let line = node.says("next try in ");
+            let wait = line.rsplit_once("next try in ").unwrap().1.strip_suffix(" s").unwrap();
+            assert!((least..=most).contains(&wait.parse().unwrap()), "{options}: {line}");
+        }
+    }
+    for command in STAYING {
+        let end = Program::run(&format!("{command} --tls off --retry 2..1 --connect {address}"), "");
+        end.fails(2, &["--retry", "shorter than the first"]);
+        let end = Program::run(&format!("{command} --tls off --retry 1 --listen {address}"), "");
+        end.fails(2, &["--retry", "cannot be used with", "--listen"]);
+    }
+    // It makes one connection.
+    let end = Program::run(&format!("replay . --tls off --retry 1 --connect {address}"), "");
+    end.fails(2, &["unexpected argument '--retry'"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_of_a_node_are_not_asked_for_what_is_not_utf_8() {
+    for options in ["--exec /bin/false", "--stdio"] {
+        let endpoint = Endpoint::new().unwrap();
+        let mut answers = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
+        let _node = Program::start(&format!("node --name n --tls off --connect {address} {options}"));
+        endpoint.wanted(&NODE_TOPIC, 1).await;
+        let action = Value::Vector(vec![Value::String(vec![0xff].into())]);
+        let request = Event::new(DispatchRequest::NAME, ("r", action, Value::Set(Default::default())));
+        endpoint.publish(NODE_TOPIC.clone(), &Message::from(request).into_value()).await.unwrap();
+        loop {
+            let message = tokio::time::timeout(LONG, answers.recv()).await.unwrap().unwrap();
+            let value = message.value().unwrap();
+            let Ok(Message::Event(event)) = Message::from_value(value) else { panic!() };
+            if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {
+                assert_eq!(response.result().error().as_deref(), Some(failure::NOT_UTF8), "{options}");
+                break;
+            }
+        }
+    }
 }
 
 #[test]

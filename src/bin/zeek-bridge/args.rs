@@ -15,6 +15,7 @@ use crate::man::{CompletionsArgs, ManArgs};
 use crate::node::ProgramArgs;
 use crate::record::RecordArgs;
 use crate::replay::ReplayArgs;
+use crate::retry::RetryArg;
 use crate::run::RunArgs;
 use crate::status::StatusArgs;
 use crate::tap::TapArgs;
@@ -214,10 +215,30 @@ impl Command {
     }
 }
 
-/// What all network commands share.
+/// Options of the commands that connect again after a failure.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetworkArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Wait for so long before connecting again; with FIRST..CAP, the wait doubles after each failure in a row, up to
+    /// CAP
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t,
+        conflicts_with = "listen",
+        allow_negative_numbers = true
+    )]
+    pub(crate) retry: RetryArg,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+}
+
+/// Options of a command that makes one connection.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct OneConnectionArgs {
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
@@ -244,8 +265,8 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
-    /// The node's name in the cluster, such as worker-01
-    #[arg(long, value_name = "NAME", value_parser = own_name, env = "CLUSTER_NODE")]
+    /// The node's name in the cluster, such as worker-01; without this, CLUSTER_NODE
+    #[arg(long, value_name = "NAME", value_parser = own_name)]
     pub(crate) name: String,
     /// What get_id_value answers: a JSON object from identifiers to values, such as {"Cluster::node": "worker-01"};
     /// any other is an "unknown id", as all are without this option

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use clap::{Command, CommandFactory};
 use zeek_bridge::bridge::config::host_port;
+use zeek_bridge::management::DEFAULT_AGENT_PORT;
 
 use crate::args::{Cli, HostPort, NetworkArgs};
 use crate::examples;
@@ -12,15 +13,18 @@ use crate::exit::Failure;
 
 const ADDRESS: &str = "ZEEK_AGENT_ADDR";
 const PORT: &str = "ZEEK_AGENT_PORT";
+const NODE: &str = "CLUSTER_NODE";
 
 /// Zeek's `Management::default_address`.
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
-/// Zeek's `Management::Agent::default_port`.
-const DEFAULT_PORT: &str = "2151";
 
-/// The command line, in which agent and node need not be told where they meet if the environment says so.
+/// The command line. Agent and node need no address, and a node no name, if the environment has it.
 pub(crate) fn command() -> Command {
-    let command = examples::add(Cli::command());
+    let mut command = examples::add(Cli::command());
+    // With an empty variable, clap would take the name as given and empty.
+    if set(NODE).is_some() {
+        command = command.mut_subcommand("node", |node| node.mut_arg("name", |name| name.env(NODE)));
+    }
     if [ADDRESS, PORT].into_iter().all(|name| set(name).is_none()) {
         return command;
     }
@@ -67,8 +71,8 @@ fn agent() -> Result<Option<HostPort>, Failure> {
         return Ok(None);
     }
     let address = address.as_deref().unwrap_or(DEFAULT_ADDRESS);
-    let port = port.as_deref().unwrap_or(DEFAULT_PORT);
-    let number = port.strip_suffix("/tcp").unwrap_or(port);
+    let port = port.unwrap_or_else(|| DEFAULT_AGENT_PORT.to_string());
+    let number = port.strip_suffix("/tcp").unwrap_or(&port);
     // It would be parsed with a sign, too.
     let is_one = number.bytes().all(|digit| digit.is_ascii_digit());
     if !is_one || number.parse::<u16>().is_err() {
@@ -80,7 +84,7 @@ fn agent() -> Result<Option<HostPort>, Failure> {
     Ok(Some(HostPort(place)))
 }
 
-/// Empty is as good as not set, as for Zeek.
-fn set(name: &str) -> Option<OsString> {
+/// The value of an environment variable. An empty one counts as not set, as for Zeek.
+pub(crate) fn set(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }

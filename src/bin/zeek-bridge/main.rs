@@ -29,6 +29,7 @@ mod publish;
 mod record;
 mod replay;
 mod resync;
+mod retry;
 mod run;
 mod side_tls;
 mod signals;

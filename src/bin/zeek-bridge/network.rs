@@ -11,6 +11,7 @@ use crate::tls;
 /// Where to connect or listen, with everything that can be checked beforehand checked.
 pub(crate) struct Network {
     place: Place,
+    retry: Retry,
     tls: Tls,
 }
 
@@ -36,7 +37,7 @@ impl Network {
             (None, Some(address)) => Place::Listen(address.0),
             _ => return Err(Failure::usage("give one of --connect HOST:PORT and --listen ADDR:PORT")),
         };
-        Ok(Network { place, tls: args.tls.load()? })
+        Ok(Network { place, retry: args.retry.0, tls: args.tls.load()? })
     }
 
     /// Connects or listens. What is to be heard must have been subscribed to before.
@@ -54,13 +55,14 @@ impl Network {
                 exit::say(format_args!("listening on {}", listener.local_addr()));
             }
             Place::Connect(target) if persistence == Persistence::Persistent => {
-                endpoint.connect(target, self.tls.clone(), Some(Retry::default()));
+                endpoint.connect(target, self.tls.clone(), Some(self.retry));
             }
             Place::Connect(target) => {
                 let status = endpoint.status();
                 let mut connector = endpoint.connect(target, self.tls.clone(), None);
                 connector.first_attempt().await.map_err(|error| Failure::link(target, &error))?;
-                tokio::spawn(reconnect(endpoint.clone(), status, target.clone(), self.tls.clone()));
+                let (target, tls) = (target.clone(), self.tls.clone());
+                tokio::spawn(reconnect(endpoint.clone(), status, target, tls, self.retry));
             }
         }
         Ok(())
@@ -68,12 +70,11 @@ impl Network {
 }
 
 /// Connects again once the first peering is over, and again and again.
-async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: String, tls: Tls) {
+async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: String, tls: Tls, retry: Retry) {
     while let Some(status) = status.recv().await {
         if matches!(status, Status::PeerLost { .. } | Status::PeerRemoved { .. }) {
             // As after every end of a peering: at once, a peer that left is not back yet, and this command may be
             // about to end as well.
-            let retry = Retry::default();
             tokio::time::sleep(retry.first).await;
             endpoint.connect(&target, tls, Some(retry));
             return;

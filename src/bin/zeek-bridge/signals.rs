@@ -1,46 +1,116 @@
-//! SIGINT and SIGTERM, which end a command gracefully, and SIGTSTP.
+//! SIGINT and SIGTERM: requests to end the program, which it follows gracefully at first.
 
 use std::io;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::exit::Failure;
 
-/// Receives signals from the time it is created.
-pub(crate) struct Signals {
+/// A signal that repeats the last one within this time belongs to the same request.
+///
+/// timeout(1) sends its signal twice: to its child, and to the process group that contains the child. The kernel
+/// merges the two only while the first is pending. Taken for a second request, the copy would cut the graceful end
+/// short, and peers would see a lost connection in place of a BYE. A user who presses Ctrl-C again because the
+/// end takes too long is slower than this.
+const SAME_REQUEST: Duration = Duration::from_millis(500);
+
+/// Receives signals from the time it is created. One request that arrives while nobody waits is kept.
+pub(crate) struct Signals(mpsc::Receiver<()>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Interrupt,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no SIGTERM"))]
+    Terminate,
+}
+
+/// Distinguishes new requests from copies of a signal.
+#[derive(Debug, Default)]
+struct Requests {
+    last: Option<(Kind, Instant)>,
+}
+
+impl Requests {
+    fn is_new(&mut self, kind: Kind, now: Instant) -> bool {
+        let copy = self
+            .last
+            .is_some_and(|(last, at)| last == kind && now.saturating_duration_since(at) < SAME_REQUEST);
+        if !copy {
+            self.last = Some((kind, now));
+        }
+        !copy
+    }
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let mut received = Received::new()
+            .map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))?;
+        let (sender, receiver) = mpsc::channel(1);
+        // A task of its own reads the time of each signal, so that a copy is recognized even if the command is busy
+        // between two calls of `next`.
+        tokio::spawn(async move {
+            let mut requests = Requests::default();
+            loop {
+                let kind = tokio::select! {
+                    kind = received.next() => kind,
+                    () = sender.closed() => return,
+                };
+                if requests.is_new(kind, Instant::now()) {
+                    // If it is full, the command has not even noticed the previous request.
+                    let _ = sender.try_send(());
+                } else {
+                    tracing::debug!("ignored a copy of the last signal");
+                }
+            }
+        });
+        Ok(Signals(receiver))
+    }
+
+    /// Waits for the next request to end the program.
+    pub(crate) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+struct Received {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
 }
 
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Failure> {
-        Self::try_new().map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))
-    }
-
+impl Received {
     #[cfg(unix)]
-    fn try_new() -> io::Result<Self> {
+    fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
+        Ok(Received {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
 
     #[cfg(not(unix))]
-    fn try_new() -> io::Result<Self> {
-        Ok(Signals {})
+    fn new() -> io::Result<Self> {
+        Ok(Received {})
     }
 
-    /// Waits for the next signal.
-    pub(crate) async fn next(&mut self) {
+    async fn next(&mut self) -> Kind {
         #[cfg(unix)]
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Kind::Interrupt,
+            _ = self.terminate.recv() => Kind::Terminate,
         }
         #[cfg(not(unix))]
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+        {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            Kind::Interrupt
         }
     }
 }
@@ -81,5 +151,29 @@ impl Suspend {
     pub(crate) fn now() {
         #[cfg(unix)]
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_signal_is_no_further_request() {
+        let mut requests = Requests::default();
+        let start = Instant::now();
+        for (kind, millis, new) in [
+            (Kind::Terminate, 0, true),
+            (Kind::Terminate, 1, false),
+            (Kind::Terminate, 499, false),
+            (Kind::Terminate, 500, true),
+            (Kind::Interrupt, 501, true),
+            (Kind::Interrupt, 502, false),
+            (Kind::Terminate, 503, true),
+            (Kind::Terminate, 5000, true),
+        ] {
+            let now = start + Duration::from_millis(millis);
+            assert_eq!(requests.is_new(kind, now), new, "{kind:?} after {millis} ms");
+        }
     }
 }

@@ -167,14 +167,38 @@ pub struct RuleConfig {
     /// For the node API, the names that a node may have, or that a request may ask; empty: every name. With some, a
     /// request to all nodes does not fit.
     pub nodes: Vec<Glob>,
-    /// For dispatch requests, the commands, and for each what its first argument may be; `None`: every action.
-    pub actions: Option<BTreeMap<String, Vec<Glob>>>,
+    /// For dispatch requests, the commands, and for each the alternatives for its arguments; `None`: every action. A
+    /// command without alternatives does not match.
+    pub actions: Option<BTreeMap<String, Vec<Arguments>>>,
     /// Who may say it, by certificate; empty: everybody.
     pub identities: Vec<IdentityPattern>,
     /// Whether it lets data-store commands pass (and not data).
     pub commands: bool,
     /// Whether messages pass without being checked.
     pub passthrough: bool,
+}
+
+/// What the arguments of a command may be: one alternative of [`RuleConfig::actions`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Arguments {
+    /// A pattern for each argument, by position. An argument that a request leaves out counts as an empty one.
+    pub patterns: Vec<Glob>,
+    /// Whether any further arguments may follow. Without it, a request with more arguments than patterns does not match.
+    pub rest: bool,
+}
+
+impl Arguments {
+    /// Stands for [`rest`](Self::rest) in the last position of a configured list.
+    pub const REST: &str = "...";
+}
+
+/// As they are configured, separated by commas.
+impl fmt::Display for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns = self.patterns.iter().map(ToString::to_string);
+        let all: Vec<String> = patterns.chain(self.rest.then(|| Self::REST.to_owned())).collect();
+        f.write_str(&all.join(", "))
+    }
 }
 
 /// A name, or a pattern for names: `*` is any number of letters, `?` is one.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::link;
-use super::model::{Faces, Glob, LinkConfig, RuleConfig};
+use super::model::{Arguments, Faces, Glob, LinkConfig, RuleConfig};
 use super::reader::{Entry, Table};
 use super::values;
 use crate::data::Topic;
@@ -141,16 +141,41 @@ fn read_topics(entry: &Entry<'_>) -> Option<Vec<Topic>> {
     })
 }
 
-fn read_actions(entry: &Entry<'_>) -> Option<BTreeMap<String, Vec<Glob>>> {
-    let wanted = "a table of the commands, with what the first argument of each may be, such as \
+/// What an alternative for the arguments of a command may be.
+const ARGUMENTS: &str = "a pattern for the only argument, such as \"Site::*\" or \"*\", or a list with a pattern for each \
+                         argument, such as [\"Site::*\", \"...\"], where \"...\" allows any further ones";
+
+fn read_actions(entry: &Entry<'_>) -> Option<BTreeMap<String, Vec<Arguments>>> {
+    let wanted = "a table of the commands, with the alternatives for the arguments of each, such as \
                   { get_id_value = [\"Site::*\"] }";
     let commands = entry.table(wanted)?.take_all();
     if commands.is_empty() {
         entry.wrong(format!("this table is empty, so that nothing could ever match; give {wanted}"));
     }
-    let arguments = "a pattern for the first argument, such as \"Site::*\", or \"*\" for any";
-    let read = |entry: &Entry<'_>| Some((entry.key.to_owned(), entry.globs(arguments)?));
+    let read = |entry: &Entry<'_>| Some((entry.key.to_owned(), entry.list(ARGUMENTS, read_arguments)?));
     Some(commands.iter().filter_map(read).collect())
+}
+
+/// One alternative: a pattern, or a list of patterns by position.
+fn read_arguments(entry: &Entry<'_>) -> Option<Arguments> {
+    let elements = entry.elements().unwrap_or_else(|| vec![entry.clone()]);
+    let mut arguments = Arguments::default();
+    let mut good = true;
+    for (index, element) in elements.iter().enumerate() {
+        let text = element.text(ARGUMENTS);
+        if text == Some(Arguments::REST) {
+            arguments.rest = true;
+            if index.saturating_add(1) != elements.len() {
+                element.wrong("\"...\" stands for all further arguments; put it last in its list");
+                good = false;
+            }
+        } else {
+            let pattern = text.and_then(|_| element.globs(ARGUMENTS)).and_then(|mut one| one.pop());
+            good &= pattern.is_some();
+            arguments.patterns.extend(pattern);
+        }
+    }
+    good.then_some(arguments)
 }
 
 /// The mission: nodes say hello and answer, agents ask, and nothing else passes.

@@ -95,13 +95,11 @@ impl Display for RuleConfig {
             write!(f, ", for nodes {}", joined(&self.nodes, " or "))?;
         }
         if let Some(actions) = &self.actions {
-            let actions: Vec<String> = actions
-                .iter()
-                .map(|(command, arguments)| {
-                    format!("{} {}", command.escape_debug(), joined(arguments, " or "))
-                })
-                .collect();
-            write!(f, ", to do {}", actions.join(" or "))?;
+            // As calls, so that where the arguments of each alternative end is plain.
+            let calls = actions.iter().flat_map(|(command, alternatives)| {
+                alternatives.iter().map(move |arguments| format!("{command}({arguments})"))
+            });
+            write!(f, ", to do {}", joined(&calls.collect::<Vec<_>>(), " or "))?;
         }
         if !self.identities.is_empty() {
             write!(f, ", said by {}", joined(&self.identities, " or "))?;

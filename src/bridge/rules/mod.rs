@@ -11,12 +11,20 @@
 //! | `identities` | there are none, or one is that of the peer's certificate |
 //! | `events` | there are none, or the message is an event of such a name, or a batch of nothing else |
 //! | `nodes` | there are none, or it is an event of the node API: a hello or response of such a node, a request that names nodes, all of them such |
-//! | `actions` | there are none, or it is an event of the node API; of a request, the command has to be in the table and its first argument as it stands there |
+//! | `actions` | there are none, or it is an event of the node API; of a request, the command has to be in the table and its arguments have to match one of the alternatives there |
 //!
-//! In `actions`, an argument that is not given counts as an empty one: `get_id_value = ["Cluster::*"]` lets no
-//! `get_id_value` without a name pass, `get_id_value = ["*"]` does. A command with no globs at all passes without arguments
-//! only. Arguments beyond the first are free, as Zeek's own action ignores them. Globs know upper from lower case, as Zeek
-//! does. What they are asked about is text of at most [`MAX_NAME`] bytes; nothing else fits.
+//! In `actions`, each alternative has a pattern for each argument, and a request with more arguments does not match
+//! (Zeek's own action ignores further arguments; a node's own action may not) unless the alternative ends with `...`:
+//!
+//! | `get_id_value =` | allows |
+//! | --- | --- |
+//! | `["Site::*", "Cluster::node"]` | one argument, which matches one of the two |
+//! | `[["Site::*", "json"], ["Cluster::*", "..."]]` | either two arguments, which match `Site::*` and `json`; or a first that matches `Cluster::*` and any others |
+//! | `[[]]` | no arguments |
+//! | `"..."` | any arguments |
+//!
+//! An argument that is not given counts as an empty one: `["Cluster::*"]` allows no `get_id_value` without a name, `["*"]`
+//! does. Globs know upper from lower case, as Zeek does. They match text of at most [`MAX_NAME`] bytes only.
 //!
 //! A message that fits a rule still has to be valid, or it is refused there, and no later rule is asked:
 //! - an event of the node API has to be one: in Zeek's form, with the arguments of its declaration, a response with the

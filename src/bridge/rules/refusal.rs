@@ -29,7 +29,7 @@ pub enum Reason {
     Malformed,
     /// It speaks for, or to, another node, or to all.
     NodeNotAllowed,
-    /// It asks for another action.
+    /// It asks for another action, or for one with arguments that the rule does not allow.
     ActionNotAllowed,
     /// It is a batch with an event of the node API in it.
     BatchedNodeApi,

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use super::super::config::{Glob, IdentityPattern, RuleConfig};
+use super::super::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use super::MAX_NAME;
 use super::look::Look;
 use super::node_api::{Claim, NodeApi, holds_a_name};
@@ -188,12 +188,18 @@ impl Rule {
         let (Some(actions), NodeMessage::Request(request)) = (&self.config.actions, message) else {
             return true;
         };
-        let Some((command, arguments)) = request.command() else { return false };
-        actions.get(command).is_some_and(|globs| match arguments.first() {
-            None => globs.is_empty() || matches(globs, ""),
-            Some(argument) => matches(globs, argument),
-        })
+        let Some((command, given)) = request.command() else { return false };
+        let alternatives = actions.get(command).map_or(&[][..], Vec::as_slice);
+        alternatives.iter().any(|arguments| allows(arguments, given))
     }
+}
+
+/// Whether these arguments match one alternative of a rule.
+fn allows(arguments: &Arguments, given: &[String]) -> bool {
+    let Arguments { patterns, rest } = arguments;
+    let given_or_empty = given.iter().map(String::as_str).chain(std::iter::repeat(""));
+    (*rest || given.len() <= patterns.len())
+        && patterns.iter().zip(given_or_empty).all(|(glob, name)| matches(std::slice::from_ref(glob), name))
 }
 
 /// A response might not.

@@ -125,7 +125,7 @@ impl Relayed {
         static ANY: Topic = Topic::from_static("");
         let hand = Hand::connect(id, self.address, topics).await;
         let mut peers = self.endpoint.watch_wanted(&ANY);
-        while !peers.peers().contains(&id) {
+        while !peers.peers().iter().any(|(_, peer)| *peer == id) {
             within("the peering", peers.changed()).await;
         }
         hand

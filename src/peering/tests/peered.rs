@@ -140,7 +140,8 @@ fn leaving_times_out_without_a_confirmation() {
 #[test]
 fn leaving_during_the_handshake_sends_drop_conn() {
     let now = Instant::now();
-    for (mut end, _) in points(now) {
+    // A peer whose last handshake message is on its way is left with BYE: see below.
+    for (mut end, _) in points(now).into_iter().filter(|(_, expected)| *expected != "originator_ack") {
         end.peering.leave(now);
         end.note();
         assert_eq!(end.closed(), Some(&CloseReason::Left));
@@ -149,6 +150,40 @@ fn leaving_during_the_handshake_sends_drop_conn() {
             [Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }]
         ));
     }
+}
+
+/// The originator regards the peering as established once it has sent originator_ack, and reads no drop_conn then.
+#[test]
+fn a_responder_leaves_with_bye_while_the_last_handshake_message_is_on_its_way() {
+    let now = Instant::now();
+    let responder = || points(now).into_iter().find(|(_, expected)| *expected == "originator_ack").unwrap().0;
+
+    let mut end = responder();
+    end.peering.leave(now);
+    end.note();
+    assert_eq!((end.frames().len(), end.closed()), (0, None), "it waits");
+    // Called again and again, as a caller may, it waits no longer.
+    end.peering.leave(now + Duration::from_secs(1));
+    assert_eq!(end.peering.poll_timeout(), Some(now + Config::LEAVE_TIMEOUT));
+    end.arrive(now, &bytes(&Handshake::OriginatorAck));
+    assert!(matches!(end.seen.as_slice(), [Event::Established { peer: SMALL, .. }]), "{:?}", end.seen);
+    let said = end.said_envelopes();
+    assert!(said.len() == 1 && said[0].payload.starts_with(b"BYE"), "{said:?}");
+    end.arrive(now, &framed(&Envelope::pong(SMALL, LARGE, said[0].payload.clone())));
+    assert_eq!(end.closed(), Some(&CloseReason::Left));
+
+    let mut silent = responder();
+    silent.peering.leave(now);
+    silent.peering.handle_timeout(now + Config::LEAVE_TIMEOUT);
+    silent.note();
+    assert_eq!(silent.closed(), Some(&CloseReason::Left));
+    assert!(matches!(silent.said().as_slice(), [Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }]));
+
+    let mut gone = responder();
+    gone.peering.leave(now);
+    gone.peering.handle_eof();
+    gone.note();
+    assert_eq!(gone.closed(), Some(&CloseReason::Left));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use zeek_bridge::management::{Dispatch, JsonText};
 
 use super::throttle::Throttle;
+use crate::environment;
 use crate::exit::Failure;
 use crate::output::Object;
 use crate::tls;
@@ -249,8 +250,9 @@ fn find(command: &Path) -> io::Result<PathBuf> {
     if is_path || command.file_name().is_none() || command.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return executable(command.to_owned());
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut found = std::env::split_paths(&path).filter_map(|folder| executable(folder.join(command)).ok());
+    let path = environment::set("PATH");
+    let folders = path.iter().flat_map(std::env::split_paths);
+    let mut found = folders.filter_map(|folder| executable(folder.join(command)).ok());
     found.next().ok_or_else(|| {
         io::Error::other("there is none of that name in PATH; give its path, such as ./node.sh")
     })

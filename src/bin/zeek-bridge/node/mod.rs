@@ -95,7 +95,11 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
             None => signals.next().await,
         }
     }
-    node.stop().await;
+    tokio::select! {
+        () = node.stop() => {}
+        // The answers in progress are given up; the peers are left with BYE all the same.
+        () = signals.next() => {}
+    }
     network::leave(&endpoint, &mut signals).await;
     result
 }

@@ -24,7 +24,7 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{NetworkArgs, Seconds, TopicArg};
+use crate::args::{OneConnectionArgs, Seconds, TopicArg};
 use crate::capture::folder::{self, Meta};
 use crate::conversation::{Line, Side};
 use crate::exit::{self, Exit, Failure};
@@ -64,7 +64,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    network: NetworkArgs,
+    network: OneConnectionArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

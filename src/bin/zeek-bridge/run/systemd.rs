@@ -9,6 +9,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use zeek_bridge::bridge::Snapshot;
 
 use super::doors::View;
+use crate::environment;
 
 /// What leaving takes beyond the time for the queues.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -42,6 +43,10 @@ pub(super) fn alive(snapshot: &Snapshot) {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
+    // sd_notify(3) returns without an error where the variable is not set; an empty one counts as that.
+    if environment::set("NOTIFY_SOCKET").is_none() {
+        return;
+    }
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("cannot reach systemd at NOTIFY_SOCKET: {error}");
     }

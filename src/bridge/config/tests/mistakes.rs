@@ -223,6 +223,21 @@ fn mistakes_about_rules() {
         ("actions = [\"get_id_value\"]", "actions", "give a table of the commands"),
         ("actions = {}", "actions", "this table is empty"),
         ("actions = { get_id_value = [] }", "actions.get_id_value", "this list is empty"),
+        ("actions = { x = [\"a\", \"a\"] }", "actions.x", "in the list already"),
+        ("actions = { x = [[\"a\"], \"a\"] }", "actions.x", "in the list already"),
+        ("actions = { x = [[\"...\", \"a\"]] }", "actions.x", "put it last in its list"),
+        (
+            "actions = { x = [[\"a\", 1]] }",
+            "actions.x",
+            "this is a number; give a pattern for the only argument",
+        ),
+        (
+            "actions = { x = [[[\"a\"]]] }",
+            "actions.x",
+            "this is a list; give a pattern for the only argument",
+        ),
+        ("actions = { x = [[\"a b\"]] }", "actions.x", "there is white space"),
+        ("actions = { x = 1 }", "actions.x", "give a pattern for the only argument"),
         (
             "actions = { get_id_value = \"*\" }\nevents = \"*hello\"",
             "actions",

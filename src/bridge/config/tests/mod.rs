@@ -26,6 +26,10 @@ fn good(text: &str) -> BridgeConfig {
     BridgeConfig::parse(text, FILE).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
 }
 
+fn arguments(patterns: &[&str], rest: bool) -> Arguments {
+    Arguments { patterns: globs(patterns), rest }
+}
+
 fn globs(patterns: &[&str]) -> Vec<Glob> {
     patterns.iter().map(|pattern| Glob::new(pattern)).collect()
 }
@@ -82,7 +86,7 @@ to = ["east"]
 topics = ["zeek/management/node", "x"]
 events = ["Management::Node::API::*", "e?"]
 nodes = ["worker-*"]
-actions = { get_id_value = ["Site::*"], other = "*" }
+actions = { get_id_value = ["Site::*"], other = "*", more = ["a", ["b", "c"], ["d", "..."], []], any = "..." }
 identities = ["IP:192.0.2.*"]
 passthrough = true
 
@@ -157,9 +161,22 @@ commands = true
         events: globs(&["Management::Node::API::*", "e?"]),
         nodes: globs(&["worker-*"]),
         actions: Some(
-            [("get_id_value", "Site::*"), ("other", "*")]
-                .map(|(command, argument)| (command.to_owned(), globs(&[argument])))
-                .into(),
+            [
+                ("get_id_value", vec![arguments(&["Site::*"], false)]),
+                ("other", vec![arguments(&["*"], false)]),
+                (
+                    "more",
+                    vec![
+                        arguments(&["a"], false),
+                        arguments(&["b", "c"], false),
+                        arguments(&["d"], true),
+                        arguments(&[], false),
+                    ],
+                ),
+                ("any", vec![arguments(&[], true)]),
+            ]
+            .map(|(command, alternatives)| (command.to_owned(), alternatives))
+            .into(),
         ),
         identities: vec![IdentityPattern::San(Glob::new("IP:192.0.2.*"))],
         commands: false,
