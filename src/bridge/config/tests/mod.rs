@@ -56,6 +56,8 @@ retry = { first = "2s", cap = "1m" }
 allow = ["subject:CN=agent-*", "DNS:Agent*.example",
          "sha256:0000000000000000000000000000000000000000000000000000000000000a0b"]
 when_full = "block"
+group = "core"
+ttl = 2
 [link.west.limits]
 peers = 7
 connects_per_second = 100
@@ -121,6 +123,8 @@ commands = true
         }),
         retry: Retry { first: Duration::from_secs(2), cap: Duration::from_secs(60) },
         hub: false,
+        group: Some("core".to_owned()),
+        ttl: 2,
         allow: vec![
             IdentityPattern::Subject(Glob::new("CN=agent-*")),
             IdentityPattern::San(Glob::new_case_insensitive("DNS:Agent*.example")),
@@ -143,6 +147,8 @@ commands = true
         tls: LinkTls::Off,
         retry: Retry::default(),
         hub: true,
+        group: None,
+        ttl: 4,
         allow: Vec::new(),
         limits: LinkLimits::default(),
         when_full: WhenFull::Disconnect,
