@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::link::{Exceptions, Whom};
-use super::origin::MessageId;
+use super::origin::{Instance, MessageId};
 use super::relay::Core;
 use super::table::{Table, Target};
 use crate::data::{EndpointId, Topic};
@@ -23,6 +23,8 @@ pub(super) struct Bundle<'a> {
     since: Option<Instant>,
     /// The first of them.
     first: Option<Envelope>,
+    /// The bridge where all of them arrived first, if they have ids.
+    instance: Option<Instance>,
     /// Topics that go where the first one's goes.
     alike: Vec<Topic>,
     count: usize,
@@ -57,6 +59,7 @@ impl<'a> Bundle<'a> {
             from,
             since,
             first: None,
+            instance: None,
             alike: Vec::new(),
             count: 0,
             to: Vec::new(),
@@ -69,9 +72,11 @@ impl<'a> Bundle<'a> {
     /// Adds a message, with its id if it has one; perhaps as many as `more` follow. What goes another way, or leaves no room,
     /// is sent first.
     pub(super) fn add(&mut self, envelope: Envelope, id: Option<MessageId>, to: &[Target], more: usize) {
-        if !self.takes(&envelope, to) {
+        let instance = id.map(|id| id.origin);
+        if self.instance != instance || !self.takes(&envelope, to) {
             self.send();
             self.begin(to, &envelope.topic);
+            self.instance = instance;
         }
         self.count = self.count.saturating_add(1);
         // Without bridges there, it needs none.
@@ -82,7 +87,7 @@ impl<'a> Bundle<'a> {
             if link.is_chaotic() {
                 // Each has a fate of its own.
                 let since = self.since.take();
-                let whom = lane.whom(self.from, &envelope, *target);
+                let whom = lane.whom(self.from, self.instance, &envelope, *target);
                 let named = Envelope { sender: id().as_sender(), ..for_keeping(envelope.clone()) };
                 self.forwarded.blocked.extend(link.send(&named, since, whom));
                 continue;
@@ -103,8 +108,8 @@ impl<'a> Bundle<'a> {
     /// Whether whoever gets the first one gets this.
     fn takes(&mut self, envelope: &Envelope, to: &[Target]) -> bool {
         let Some(first) = &self.first else { return false };
-        // Messages with ids of their own come from one bridge, which is excepted as their peer.
-        let same_origin = first.sender == envelope.sender || self.core.origin.is_other_bridge(self.from.id);
+        // Where messages have ids, that is their sender.
+        let same_origin = first.sender == envelope.sender || self.instance.is_some();
         let same = first.receiver == envelope.receiver && same_origin && self.to == to;
         if !same || !self.writers.iter().flatten().all(|writer| writer.has_room(envelope)) {
             return false;
@@ -143,7 +148,7 @@ impl<'a> Bundle<'a> {
         for ((target, lane), writers) in self.to.iter().zip(&self.lanes).zip(&mut self.writers) {
             self.table.passed(target.rule, if target.bridges_only { 0 } else { count });
             let Some(link) = self.table.link(target.slot) else { continue };
-            let whom = lane.whom(self.from, &first, *target);
+            let whom = lane.whom(self.from, self.instance, &first, *target);
             for (bridges, writer) in BRIDGES.into_iter().zip(writers) {
                 let mut frames = writer.take();
                 if frames.messages() > 0 {
@@ -156,9 +161,10 @@ impl<'a> Bundle<'a> {
 }
 
 impl Lane {
-    fn whom(&self, from: &Peer, envelope: &Envelope, target: Target) -> Whom {
+    fn whom(&self, from: &Peer, first: Option<Instance>, envelope: &Envelope, target: Target) -> Whom {
         Whom::AllBut(Exceptions {
             origins: [from.id, envelope.sender],
+            first,
             standby: self.standby.clone(),
             bridges_only: target.bridges_only,
         })

@@ -61,6 +61,8 @@ pub(super) enum Whom {
 pub(super) struct Exceptions {
     /// Where it came from: the peer, and the last hop that it names. No link of the same bridge gets it either.
     pub(super) origins: [EndpointId; 2],
+    /// The bridge where it arrived first, if it has an id.
+    pub(super) first: Option<Instance>,
     /// Another peering carries what is for these: see [`super::sides`].
     pub(super) standby: Option<Arc<[EndpointId]>>,
     /// Whether all but bridges have it already.
@@ -70,10 +72,12 @@ pub(super) struct Exceptions {
 impl Whom {
     fn includes(&self, peer: &Peer) -> bool {
         match self {
-            Whom::AllBut(Exceptions { origins, standby, bridges_only }) => {
+            Whom::AllBut(Exceptions { origins, first, standby, bridges_only }) => {
+                let instance = Instance::of(peer.id);
                 !origins.iter().any(|origin| same_side(*origin, peer.id))
                     && !standby.iter().any(|standby| standby.contains(&peer.id))
-                    && (!bridges_only || Instance::of(peer.id).is_some())
+                    && (instance.is_none() || instance != *first)
+                    && (!bridges_only || instance.is_some())
             }
             Whom::One(one) | Whom::Told(one) => *one == peer.id,
         }

@@ -141,7 +141,13 @@ impl LinkRelay {
     }
 
     /// Leaves of `to` what has no copy of this message yet, or none that can go as far.
-    fn keep_new(delivered: &mut Delivered, id: MessageId, envelope: &Envelope, ttl: u16, to: &mut Vec<Target>) {
+    fn keep_new(
+        delivered: &mut Delivered,
+        id: MessageId,
+        envelope: &Envelope,
+        ttl: u16,
+        to: &mut Vec<Target>,
+    ) {
         let fingerprint = delivered.fingerprint(id, envelope);
         to.retain_mut(|target| {
             let need = delivered.record(fingerprint, target.slot, ttl);
@@ -272,6 +278,7 @@ impl Passing<'_> {
                 let slots = self.to.iter().map(|(slot, _)| *slot);
                 let whom = Whom::AllBut(Exceptions {
                     origins: [self.from.id, self.sender],
+                    first: MessageId::of(self.envelope.sender).map(|id| id.origin),
                     standby: link.standby(slots, &self.envelope.topic),
                     bridges_only: false,
                 });

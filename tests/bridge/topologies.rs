@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::AbortHandle;
 use zeek_bridge::bridge::config::BridgeConfig;
 use zeek_bridge::bridge::{Bridge, LinkSnapshot};
 use zeek_bridge::data::{Topic, Value};
@@ -159,6 +159,17 @@ impl Network {
     }
 }
 
+/// How many messages were dropped for this reason.
+fn refused(network: &Network, reason: &str) -> u64 {
+    let counts = network.bridges.iter().map(|bridge| bridge.snapshot().refused);
+    counts.filter_map(|refused| refused.get(reason).copied()).sum()
+}
+
+/// How many messages went from bridge to bridge.
+fn between(network: &Network) -> u64 {
+    network.links().filter(|link| link.name != "local").map(|link| link.messages_out).sum()
+}
+
 const PARALLEL: &[(usize, usize)] = &[(0, 1), (0, 1)];
 const MESH_OF_3: &[(usize, usize)] = &[(0, 1), (0, 2), (1, 2)];
 const MESH_OF_4: &[(usize, usize)] = &[(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)];
@@ -192,4 +203,97 @@ async fn a_ring_delivers_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_delivers_once() {
     Network::start(3, CHAIN, no_lines).await.everything_arrives_once().await;
+}
+
+/// Split horizon: no copy is sent that has to be dropped.
+async fn no_copy_is_sent(network: Network, hops: u64) {
+    let network = network.everything_arrives_once().await;
+    assert_eq!(["returned", "duplicate", "ttl"].map(|reason| refused(&network, reason)), [0, 0, 0]);
+    assert_eq!(between(&network), hops * MESSAGES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_parallel_links_in_a_group_carries() {
+    no_copy_is_sent(Network::start(2, PARALLEL, |_| "group = \"pair\"").await, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mesh_of_three_in_a_group_sends_each_message_to_each_bridge_once() {
+    no_copy_is_sent(Network::start(3, MESH_OF_3, |_| "group = \"mesh\"").await, 3 * 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mesh_of_four_in_a_group_sends_each_message_to_each_bridge_once() {
+    no_copy_is_sent(Network::start(4, MESH_OF_4, |_| "group = \"mesh\"").await, 4 * 3).await;
+}
+
+/// Parallel links as a part of a chain: one group at one end of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_with_parallel_links_sends_no_copy() {
+    let group = |edge: usize| if edge < 2 { "group = \"pair\"" } else { "" };
+    no_copy_is_sent(Network::start(3, &[(0, 1), (0, 1), (1, 2)], group).await, 3 * 2).await;
+}
+
+/// By default, a message passes four bridges.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_passes_as_many_bridges_as_the_first_link_allows() {
+    let mut network = Network::start(6, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], no_lines).await;
+    let copies = network.copies().await;
+    for ((from, to), count) in copies {
+        let expected = if from != to && from.abs_diff(to) < 4 { 1.0 } else { 0.0 };
+        assert_eq!(count, expected, "from {from} to {to}");
+    }
+    // Each of the first and last two bridges has one that is too far away.
+    assert_eq!(refused(&network, "ttl"), 4 * MESSAGES);
+}
+
+/// What is between a connector and a listener, until it is cut.
+async fn proxy(target: String) -> (String, AbortHandle) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let task = tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut far = TcpStream::connect(&target).await.unwrap();
+            let _ = copy_bidirectional(&mut near, &mut far).await;
+        }
+    });
+    (address, task.abort_handle())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_link_of_the_group_takes_over_when_the_one_that_carries_fails() {
+    const LINES: &str = "group = \"pair\"";
+    let listen = ["x", "y"].map(|name| (name.to_owned(), format!("listen = \"127.0.0.1:0\"\n{LINES}")));
+    let near = Bridge::start(config(&listen)).await.unwrap();
+    let mut proxies = Vec::new();
+    for name in ["x", "y"] {
+        proxies.push(proxy(address(&near, name)).await);
+    }
+    let connect = [("x", &proxies[0].0), ("y", &proxies[1].0)]
+        .map(|(name, at)| (name.to_owned(), format!("connect = \"{at}\"\n{RETRY}\n{LINES}")));
+    let far = Bridge::start(config(&connect)).await.unwrap();
+    let mut network = Network::with_locals(vec![near, far]).await;
+
+    network.publish(0, 0..MESSAGES).await;
+    network.idle().await;
+    let sent =
+        |network: &Network, at: usize| ["x", "y"].map(|name| link(&network.bridges[at], name).messages_out);
+    let carried = sent(&network, 0);
+    let carrier = carried.iter().position(|count| *count > 0).unwrap();
+    assert_eq!((carried[carrier], carried[1 - carrier]), (MESSAGES, 0));
+
+    proxies[carrier].1.abort();
+    let name = ["x", "y"][carrier];
+    until(|| network.bridges.iter().all(|bridge| link(bridge, name).peers.is_empty())).await;
+    network.publish(0, MESSAGES..2 * MESSAGES).await;
+    network.publish(1, 0..MESSAGES).await;
+    network.idle().await;
+    assert_eq!(sent(&network, 0)[1 - carrier], MESSAGES);
+    for (at, count) in [(0, MESSAGES), (1, 2 * MESSAGES)] {
+        let (local, subscriber) = &mut network.locals[at];
+        assert_eq!(local.stats().received, count);
+        for expected in 0..count {
+            assert_eq!(subscriber.recv().await.unwrap().value().unwrap(), Value::Count(expected));
+        }
+    }
 }

@@ -20,17 +20,21 @@ struct Cycle<'c> {
 /// connected to the source past the bridge, and every rule could be warned about. A source with `ttl = 1` opens no
 /// cycle, as no other bridge forwards its messages.
 pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String)> {
-    config.rules.iter().filter_map(|rule| Some((rule.name.as_str(), first(config, rule)?.to_string()))).collect()
+    config
+        .rules
+        .iter()
+        .filter_map(|rule| Some((rule.name.as_str(), first(config, rule)?.to_string())))
+        .collect()
 }
 
 fn first<'c>(config: &'c BridgeConfig, rule: &'c RuleConfig) -> Option<Cycle<'c>> {
     let links = |names: &'c [String]| config.links.iter().filter(|link| names.contains(&link.name));
-    let overlaps = || {
-        config.rules.iter().filter_map(|returning| Some((returning, shared_topic(rule, returning)?)))
-    };
+    let overlaps =
+        || config.rules.iter().filter_map(|returning| Some((returning, shared_topic(rule, returning)?)));
     for source in links(&rule.from).filter(|source| source.ttl > 1) {
         for out in links(&rule.to).filter(|out| passes(source, out)) {
-            for (returning, topic) in overlaps().filter(|(returning, _)| returning.to.contains(&source.name)) {
+            for (returning, topic) in overlaps().filter(|(returning, _)| returning.to.contains(&source.name))
+            {
                 let mut backs = links(&returning.from);
                 if let Some(back) = backs.find(|back| passes(back, out) && passes(back, source)) {
                     return Some(Cycle { source, out, back, rule, returning, topic });
@@ -89,7 +93,8 @@ impl std::fmt::Display for Cycle<'_> {
             Some(event) => format!("event {}", event.to_string().escape_debug()),
         };
         let topic = self.topic.to_str_lossy();
-        let topic = if topic.is_empty() { "any topic".to_owned() } else { format!("topic {}", topic.escape_debug()) };
+        let topic =
+            if topic.is_empty() { "any topic".to_owned() } else { format!("topic {}", topic.escape_debug()) };
         let by = if self.rule.name == self.returning.name {
             "this rule".to_owned()
         } else {

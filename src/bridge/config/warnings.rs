@@ -1,9 +1,9 @@
 //! What may stand in a configuration, but is likely not meant.
 
 use super::address::{is_loopback, reaches};
-use super::{ConfigFile, cycles};
 use super::mistake::Mistake;
 use super::model::{LinkConfig, LinkTls, Place, RuleConfig};
+use super::{ConfigFile, cycles};
 
 impl ConfigFile {
     /// What is allowed, but dangerous or likely not meant, in the order of the file. It makes sense only where there are no
@@ -72,9 +72,16 @@ impl ConfigFile {
         }
         if let (Some(group), Place::Connect(targets)) = (&link.group, &link.place)
             && targets.len() == 1
-            && !self.config.links.iter().any(|other| other.name != *name && other.group.as_ref() == Some(group))
+            && !self
+                .config
+                .links
+                .iter()
+                .any(|other| other.name != *name && other.group.as_ref() == Some(group))
         {
-            warn("group", format!("no other link is in the group {group}; check its name, or leave this out"));
+            warn(
+                "group",
+                format!("no other link is in the group {group}; check its name, or leave this out"),
+            );
         }
         if link.chaos.is_some() {
             warn(
