@@ -9,7 +9,7 @@ use super::config::LinkConfig;
 use super::delivered::{Delivered, Need};
 use super::link::{Exceptions, Whom};
 use super::nodes::{Nodes, PeeringKey};
-use super::origin::{MessageId, Origin};
+use super::origin::{Instance, MessageId, Origin};
 use super::refusals::Refusals;
 use super::sides::{At, Sides};
 use super::table::{Table, Target};
@@ -86,6 +86,8 @@ pub(super) struct Passing<'a> {
     pub(super) from: &'a Peer,
     /// The last hop that it named.
     pub(super) sender: EndpointId,
+    /// The other bridge where it arrived first, if it did.
+    pub(super) first: Option<Instance>,
     /// One hop further, with its id as the sender.
     pub(super) envelope: Envelope,
     pub(super) since: Option<Instant>,
@@ -235,10 +237,11 @@ impl Relay for LinkRelay {
                 continue;
             };
             bundle.send();
+            let first = id.map(|id| id.origin);
             let id = id.unwrap_or_else(|| origin.next_id());
             let envelope = for_keeping(Envelope { sender: id.as_sender(), ..envelope });
             let to = to.iter().map(|target| (target.slot, target.rule)).collect();
-            let passing = Passing { table: &table, from, sender, envelope, since, to };
+            let passing = Passing { table: &table, from, sender, first, envelope, since, to };
             bundle.forwarded.blocked.extend(self.node_api(passing, message));
         }
         bundle.send();
@@ -278,7 +281,7 @@ impl Passing<'_> {
                 let slots = self.to.iter().map(|(slot, _)| *slot);
                 let whom = Whom::AllBut(Exceptions {
                     origins: [self.from.id, self.sender],
-                    first: MessageId::of(self.envelope.sender).map(|id| id.origin),
+                    first: self.first,
                     standby: link.standby(slots, &self.envelope.topic),
                     bridges_only: false,
                 });

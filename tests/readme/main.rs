@@ -131,11 +131,11 @@ fn furnish(folder: &Path, address: &str) {
 
 #[test]
 fn each_configuration_is_one() {
-    // The rules and the settings of the daemon go with the first one's links.
+    // The rules and the settings of the daemon go with the first one's links; the one of several bridges is complete.
     let all = of_kind("toml");
     let folder = tempfile::tempdir().unwrap();
     furnish(folder.path(), "127.0.0.1");
-    for parts in [vec![0], vec![0, 1], vec![0, 2], vec![0, 1, 2]] {
+    for parts in [vec![0], vec![0, 1], vec![0, 2], vec![0, 1, 2], vec![3]] {
         let text: String = parts.iter().map(|part| format!("{}\n", all[*part].text)).collect();
         let path = folder.path().join("part.toml");
         fs::write(&path, text).unwrap();
@@ -144,7 +144,7 @@ fn each_configuration_is_one() {
         let faults: Vec<&str> = end.stderr.lines().filter(|line| !line.contains("warning: ")).collect();
         assert_eq!((end.code, faults), (Some(0), vec![]), "{parts:?}");
     }
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 4);
 }
 
 #[test]

@@ -104,7 +104,7 @@ impl std::fmt::Display for Cycle<'_> {
             f,
             "{what} on {topic} from {source} goes to {out}; if the other side of {out} is connected to that of {back}, it \
              returns over {back} and goes to {source} again by {by}: {source} -> {out} -> {back} -> {source}. Bridges drop \
-             such copies, other relays do not; if {out} and {back} lead to the same side, write the same group = \"NAME\" \
+             such copies, other relays do not; if {out} and {back} lead to the same side, or to bridges that are all connected directly, write the same group = \"NAME\" \
              in both, and if no other bridge is behind {out}, ttl = 1 in {source}"
         )
     }
