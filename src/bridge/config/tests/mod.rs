@@ -447,7 +447,8 @@ fn reads(text: &str) {
 fn the_configuration_of_the_readme_is_one() {
     let readme = include_str!("../../../../README.md");
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let all: String = blocks.collect();
+    // The one of several bridges stands after these, and is complete.
+    let all: String = blocks.take(3).collect();
     let file = ConfigFile::parse(&all, "README.md");
     assert_eq!(file.mistakes, []);
     assert_eq!((file.config.links.len(), file.config.rules.len()), (2, 2));
