@@ -12,11 +12,13 @@ use tokio::task::AbortHandle;
 
 use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
+use super::origin::{Instance, MessageId, Origin, same_side};
 use super::relay::LinkRelay;
+use super::rules::RuleLink;
 use super::table::Table;
 use super::untold::Untold;
-use crate::data::{EndpointId, Filter};
-use crate::endpoint::{Blocked, Endpoint, Forwarded, Listener, Peer, Relay, Routes};
+use crate::data::{EndpointId, Filter, Topic};
+use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Peer, Routes};
 use crate::net::Frames;
 use crate::net::tls::Tls;
 use crate::wire::{Envelope, Limits};
@@ -32,6 +34,7 @@ const MOST_HELD_BACK: usize = 4096;
 pub(super) struct Link {
     pub(super) config: LinkConfig,
     pub(super) endpoint: Endpoint,
+    outlet: Outlet,
     limits: Limits,
     pub(super) tls: Tls,
     relay: Arc<LinkRelay>,
@@ -43,29 +46,73 @@ pub(super) struct Link {
 }
 
 /// Who of a link's peers a message is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Whom {
-    /// All that want it, but those that it came from: the peer, and the last hop that it names.
-    AllBut([EndpointId; 2]),
+    /// All that subscribe to it, with exceptions.
+    AllBut(Exceptions),
     /// This one, if it wants it.
     One(EndpointId),
     /// This one, if it wants it and as soon as it has room: for what the bridge itself says.
     Told(EndpointId),
 }
 
+/// The peers that a message is not for, though they subscribe to it.
+#[derive(Clone, Debug)]
+pub(super) struct Exceptions {
+    /// Where it came from: the peer, and the last hop that it names. No link of the same bridge gets it either.
+    pub(super) origins: [EndpointId; 2],
+    /// The bridge where it arrived first, if it has an id.
+    pub(super) first: Option<Instance>,
+    /// Another peering carries what is for these: see [`super::sides`].
+    pub(super) standby: Option<Arc<[EndpointId]>>,
+    /// Whether all but bridges have it already.
+    pub(super) bridges_only: bool,
+}
+
 impl Whom {
-    fn includes(self, peer: &Peer) -> bool {
+    fn includes(&self, peer: &Peer) -> bool {
         match self {
-            Whom::AllBut(origins) => !origins.contains(&peer.id),
-            Whom::One(one) | Whom::Told(one) => one == peer.id,
+            Whom::AllBut(Exceptions { origins, first, standby, bridges_only }) => {
+                let instance = Instance::of(peer.id);
+                !origins.iter().any(|origin| same_side(*origin, peer.id))
+                    && !standby.iter().any(|standby| standby.contains(&peer.id))
+                    && (instance.is_none() || instance != *first)
+                    && (!bridges_only || instance.is_some())
+            }
+            Whom::One(one) | Whom::Told(one) => *one == peer.id,
         }
     }
+}
 
-    /// Hands it to whom it is for, and says who has no room for it yet.
-    fn forward(self, endpoint: &Endpoint, envelope: &Envelope, since: Option<Instant>) -> Vec<Blocked> {
-        match self {
-            Whom::Told(_) => endpoint.forward_sparingly(envelope, |peer| self.includes(peer)),
-            _ => endpoint.forward(envelope, since, |peer| self.includes(peer)).blocked,
+/// Where a link's messages leave: its endpoint, and how messages are named to other bridges.
+#[derive(Clone, Debug)]
+struct Outlet {
+    endpoint: Endpoint,
+    origin: Arc<Origin>,
+}
+
+impl Outlet {
+    /// Hands a message to the peers that it is for, and returns what has to wait for room. Other bridges get it with its id,
+    /// which is either its sender or new.
+    fn forward(&self, envelope: &Envelope, since: Option<Instant>, whom: &Whom) -> Vec<Blocked> {
+        let mut blocked = self.forward_to(false, self.endpoint.id(), envelope, since, whom);
+        let id = || MessageId::of(envelope.sender).unwrap_or_else(|| self.origin.next_id());
+        blocked.extend(self.forward_to(true, id().as_sender(), envelope, since, whom));
+        blocked
+    }
+
+    fn forward_to(
+        &self,
+        bridges: bool,
+        sender: EndpointId,
+        envelope: &Envelope,
+        since: Option<Instant>,
+        whom: &Whom,
+    ) -> Vec<Blocked> {
+        let choose = |peer: &Peer| whom.includes(peer) && self.origin.is_other_bridge(peer.id) == bridges;
+        match whom {
+            Whom::Told(_) => self.endpoint.forward_sparingly(sender, envelope, choose),
+            _ => self.endpoint.forward_as(sender, envelope, since, choose).blocked,
         }
     }
 }
@@ -93,16 +140,18 @@ impl Link {
     /// # Errors
     /// When the operating system gives no random bytes for an endpoint id.
     pub(super) fn new(config: LinkConfig, tls: Tls, relay: Arc<LinkRelay>) -> std::io::Result<Self> {
-        let settings = config.endpoint_config();
+        let id = Some(relay.core.origin.link_id(relay.slot));
+        let settings = EndpointConfig { id, ..config.endpoint_config() };
         let limits = settings.limits;
         let endpoint = Endpoint::with_relay(settings, relay.clone())?;
+        let outlet = Outlet { endpoint: endpoint.clone(), origin: relay.core.origin.clone() };
         let watcher = match &tls {
             Tls::Mutual(mutual) => Some(tokio::spawn(mutual.watch_files(LOOK_EVERY)).abort_handle()),
             _ => None,
         };
-        let chaos = config.chaos.map(|chaos| Faults::new(chaos, &endpoint));
+        let chaos = config.chaos.map(|chaos| Faults::new(chaos, &outlet));
         let (listeners, untold) = (Mutex::default(), Untold::default());
-        Ok(Link { config, endpoint, limits, tls, relay, listeners, watcher, chaos, untold })
+        Ok(Link { config, endpoint, outlet, limits, tls, relay, listeners, watcher, chaos, untold })
     }
 
     /// Begins to connect, if it does.
@@ -164,9 +213,15 @@ impl Link {
         self.endpoint.announce(filter).await;
     }
 
-    /// As [`Rules::new`](super::rules::Rules::new) takes it.
-    pub(super) fn name_and_hub(&self) -> (&str, bool) {
-        (&self.config.name, self.config.hub)
+    /// As far as rules depend on it.
+    pub(super) fn rule_link(&self) -> RuleLink<'_> {
+        let LinkConfig { name, hub, group, .. } = &self.config;
+        RuleLink { name, hub: *hub, group: group.as_deref() }
+    }
+
+    /// Whether it has peers that are other bridges, and peers that are not.
+    pub(super) fn has_peers(&self) -> [bool; 2] {
+        self.relay.has_peers()
     }
 
     /// What its peers may send.
@@ -174,12 +229,23 @@ impl Link {
         &self.limits
     }
 
-    /// Sends a message, in this link's own name. What has to wait for room comes back. `since` is as in
-    /// [`Endpoint::forward`].
+    /// The peers here that another peering of the link's group stands in for, of a message that may go to the links in these
+    /// slots.
+    pub(super) fn standby(
+        &self,
+        to: impl Iterator<Item = usize> + Clone,
+        topic: &Topic,
+    ) -> Option<Arc<[EndpointId]>> {
+        let group = self.config.group.as_deref()?;
+        self.relay.core.sides.standby(group, self.relay.slot, to, topic)
+    }
+
+    /// Sends a message, in this link's own name or, to other bridges, in that of its id. What has to wait for room comes
+    /// back. `since` is as in [`Endpoint::forward_as`].
     pub(super) fn send(&self, envelope: &Envelope, since: Option<Instant>, whom: Whom) -> Vec<Blocked> {
         match &self.chaos {
-            None => whom.forward(&self.endpoint, envelope, since),
-            Some(faults) => faults.send(&self.endpoint, envelope, since, whom),
+            None => self.outlet.forward(envelope, since, &whom),
+            Some(faults) => faults.send(&self.outlet, envelope, since, &whom),
         }
     }
 
@@ -188,23 +254,27 @@ impl Link {
         self.chaos.is_some()
     }
 
-    /// As [`Link::send`], of messages that were written in this link's name and go by these routes where `like` goes.
-    /// Without chaos.
+    /// As [`Link::send`], of messages that were written for other bridges or for the other peers, and go by these routes
+    /// where `like` goes. Without chaos.
     pub(super) fn send_frames(
         &self,
         frames: &Frames,
+        bridges: bool,
         routes: &Routes,
         like: &Envelope,
-        whom: Whom,
+        whom: &Whom,
         forwarded: &mut Forwarded,
     ) {
-        let choose = |peer: &Peer| whom.includes(peer);
+        let choose =
+            |peer: &Peer| whom.includes(peer) && self.outlet.origin.is_other_bridge(peer.id) == bridges;
         self.endpoint.forward_frames(frames, routes, (like.receiver, &like.topic), choose, forwarded);
     }
 
     /// Tells a peer something where nobody can be kept waiting until it has room for that.
     pub(super) fn tell(&self, peer: EndpointId, envelope: &Envelope) {
-        self.untold.keep(peer, self.send(envelope, None, Whom::Told(peer)));
+        // A message that is repeated later has to have a new id, or a bridge would take it for a copy.
+        let new = Envelope { sender: self.endpoint.id(), ..envelope.clone() };
+        self.untold.keep(peer, self.send(&new, None, Whom::Told(peer)));
     }
 
     /// Tells its peers of the nodes that rules let them hear of only now.
@@ -216,7 +286,7 @@ impl Link {
         // Of who left meanwhile, nobody would say so again.
         let still: HashSet<_> = self.endpoint.standing().into_iter().map(|(peer, _)| peer.peering).collect();
         for (peer, _) in standing.iter().filter(|(peer, _)| !still.contains(&peer.peering)) {
-            self.relay.gone(peer);
+            self.relay.forget(peer);
         }
     }
 
@@ -256,11 +326,11 @@ impl Drop for Link {
 }
 
 impl Faults {
-    fn new(chaos: Chaos, endpoint: &Endpoint) -> Self {
+    fn new(chaos: Chaos, outlet: &Outlet) -> Self {
         let held_back = (!chaos.delay.is_zero()).then(|| {
             let (messages, receiver) = mpsc::channel(MOST_HELD_BACK);
             let (hurry, hurried) = watch::channel(false);
-            tokio::spawn(let_go(receiver, hurried, endpoint.clone()));
+            tokio::spawn(let_go(receiver, hurried, outlet.clone()));
             HeldBack { messages, hurry }
         });
         Faults { chaos, held_back, dropped: AtomicU64::new(0) }
@@ -268,10 +338,10 @@ impl Faults {
 
     fn send(
         &self,
-        endpoint: &Endpoint,
+        outlet: &Outlet,
         envelope: &Envelope,
         since: Option<Instant>,
-        whom: Whom,
+        whom: &Whom,
     ) -> Vec<Blocked> {
         let mut random = fastrand::Rng::new();
         let fate = self.chaos.fate(&mut random);
@@ -285,11 +355,11 @@ impl Faults {
         let mut blocked = Vec::new();
         for _ in 0..fate.times {
             match &self.held_back {
-                None => blocked.extend(whom.forward(endpoint, &envelope, since)),
+                None => blocked.extend(outlet.forward(&envelope, since, whom)),
                 Some(held_back) => {
                     let now = Instant::now();
                     let due = now.checked_add(self.chaos.delay).unwrap_or(now);
-                    if held_back.messages.try_send((due, envelope.clone(), whom)).is_err() {
+                    if held_back.messages.try_send((due, envelope.clone(), whom.clone())).is_err() {
                         self.dropped.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -309,11 +379,11 @@ impl HeldBack {
 }
 
 /// Sends what was held back, each when it is due. Ends with the link.
-async fn let_go(mut held_back: mpsc::Receiver<Delayed>, hurried: watch::Receiver<bool>, endpoint: Endpoint) {
+async fn let_go(mut held_back: mpsc::Receiver<Delayed>, hurried: watch::Receiver<bool>, outlet: Outlet) {
     let mut until_hurried = hurried.clone();
     // An error says that the link is gone.
     let mut hurry = pin!(async { drop(until_hurried.wait_for(|hurry| *hurry).await) });
-    let send = |envelope: &Envelope, whom: Whom| whom.forward(&endpoint, envelope, None);
+    let send = |envelope: &Envelope, whom: &Whom| outlet.forward(envelope, None, whom);
     loop {
         let delayed = tokio::select! {
             delayed = held_back.recv() => delayed,
@@ -324,7 +394,7 @@ async fn let_go(mut held_back: mpsc::Receiver<Delayed>, hurried: watch::Receiver
             () = tokio::time::sleep_until(due.into()) => false,
             () = &mut hurry => true,
         };
-        let blocked = send(&envelope, whom);
+        let blocked = send(&envelope, &whom);
         if hurried {
             break;
         }
@@ -335,7 +405,7 @@ async fn let_go(mut held_back: mpsc::Receiver<Delayed>, hurried: watch::Receiver
     }
     held_back.close();
     while let Some((_, envelope, whom)) = held_back.recv().await {
-        drop(send(&envelope, whom));
+        drop(send(&envelope, &whom));
     }
     drop(hurried);
 }

@@ -4,17 +4,23 @@
 //! the other's peers but through the rules. A message is heard in the task of its sender's connection, judged there by
 //! its header and as much of its payload as the rules ask for, and pushed into the queues of the peers it goes to; its
 //! payload is passed on as it came. The events of the node API are followed besides: see [`nodes`].
+//!
+//! Bridges recognize each other by their endpoint ids and give each message an id, so that every peer gets it once,
+//! however the bridges are connected: see [`origin`] and [`delivered`]. Of links in one group, one carries: see [`sides`].
 
 mod bundle;
 mod chaos;
 pub mod config;
+mod delivered;
 mod link;
 mod node_api;
 pub mod nodes;
+mod origin;
 mod refusals;
 mod relay;
 pub mod rules;
 mod running;
+mod sides;
 mod snapshot;
 mod state;
 mod table;

@@ -11,7 +11,7 @@ use super::table::Table;
 use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Peer};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
-use crate::wire::Envelope;
+use crate::wire::{Envelope, INITIAL_TTL};
 use crate::zeek;
 
 impl LinkRelay {
@@ -108,6 +108,8 @@ impl LinkRelay {
         };
         let passes = |node: PeeringKey, hello: &Envelope| {
             let mut passes = false;
+            // Its ttl was judged when it arrived, and is counted down already.
+            let hello = &Envelope { ttl: INITIAL_TTL, ..hello.clone() };
             if let (Some(link), Some(gate)) = (table.link(node.link), table.gate_of(node)) {
                 let _ = gate.judge(hello, link.limits(), |to, rule| {
                     if to == self.slot {

@@ -39,6 +39,11 @@ impl Refusals {
         }
     }
 
+    /// Counts what is dropped in normal operation, and logs nothing.
+    pub(super) fn count(&self, reason: &'static str, slot: usize) {
+        self.reasons().entry((reason, slot)).or_default().count.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn reasons(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<OneReason>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,17 +1,23 @@
 //! What passes: every message of every link's peers goes through the rules, and on to other links.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::bundle::Bundle;
-use super::link::Whom;
+use super::config::LinkConfig;
+use super::delivered::{Delivered, Need};
+use super::link::{Exceptions, Whom};
 use super::nodes::{Nodes, PeeringKey};
+use super::origin::{Instance, MessageId, Origin};
 use super::refusals::Refusals;
-use super::table::Table;
-use crate::data::Filter;
+use super::sides::{At, Sides};
+use super::table::{Table, Target};
+use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Peer, Relay};
+use crate::management::NodeMessage;
 use crate::net::for_keeping;
-use crate::wire::{Envelope, INITIAL_TTL};
+use crate::wire::Envelope;
 
 /// What all links of a bridge have in common.
 #[derive(Debug)]
@@ -19,14 +25,21 @@ pub(super) struct Core {
     table: RwLock<Arc<Table>>,
     nodes: Mutex<Nodes>,
     pub(super) refusals: Refusals,
+    pub(super) origin: Arc<Origin>,
+    /// Locked before `nodes` where both are.
+    delivered: Mutex<Delivered>,
+    pub(super) sides: Sides,
 }
 
 impl Core {
-    pub(super) fn new(answer_in_flight: bool) -> Self {
+    pub(super) fn new(answer_in_flight: bool, origin: Origin) -> Self {
         Core {
             table: RwLock::new(Arc::new(Table::empty())),
             nodes: Mutex::new(Nodes::new(answer_in_flight)),
             refusals: Refusals::default(),
+            origin: Arc::new(origin),
+            delivered: Mutex::default(),
+            sides: Sides::default(),
         }
     }
 
@@ -43,6 +56,11 @@ impl Core {
         drop(old);
     }
 
+    fn delivered(&self) -> MutexGuard<'_, Delivered> {
+        // No code panics while it holds the lock.
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {
         // No code panics while it holds the lock.
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -54,13 +72,23 @@ impl Core {
 pub(super) struct LinkRelay {
     pub(super) slot: usize,
     pub(super) core: Arc<Core>,
+    name: Arc<str>,
+    group: Option<Arc<str>>,
+    /// How many peers are other bridges, and how many are not.
+    peers: [AtomicUsize; 2],
+    /// Whether it was logged that messages return over this link.
+    warned: AtomicBool,
 }
 
 /// A message that may pass.
 pub(super) struct Passing<'a> {
     pub(super) table: &'a Table,
     pub(super) from: &'a Peer,
-    /// One hop further.
+    /// The last hop that it named.
+    pub(super) sender: EndpointId,
+    /// The other bridge where it arrived first, if it did.
+    pub(super) first: Option<Instance>,
+    /// One hop further, with its id as the sender.
     pub(super) envelope: Envelope,
     pub(super) since: Option<Instant>,
     /// The links that it may go to, and the rules that say so.
@@ -68,6 +96,68 @@ pub(super) struct Passing<'a> {
 }
 
 impl LinkRelay {
+    pub(super) fn new(slot: usize, link: &LinkConfig, core: Arc<Core>) -> Self {
+        LinkRelay {
+            slot,
+            core,
+            name: link.name.as_str().into(),
+            group: link.group.as_deref().map(Into::into),
+            peers: Default::default(),
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    fn at(&self) -> At<'_> {
+        At { slot: self.slot, link: &self.name, group: self.group.as_ref() }
+    }
+
+    /// Forgets a peer's rules and nodes. May be called again.
+    pub(super) fn forget(&self, peer: &Peer) {
+        let table = self.core.table();
+        table.forget(self.slot, peer);
+        let answers = self.core.nodes().gone(self.key(peer), Instant::now());
+        self.answer(&table, answers);
+    }
+
+    /// The number of peers of this one's kind.
+    fn peers_like(&self, peer: &Peer) -> &AtomicUsize {
+        let [bridges, others] = &self.peers;
+        if self.core.origin.is_other_bridge(peer.id) { bridges } else { others }
+    }
+
+    /// Whether there are peers that are other bridges, and peers that are not.
+    pub(super) fn has_peers(&self) -> [bool; 2] {
+        self.peers.each_ref().map(|count| count.load(Ordering::Acquire) > 0)
+    }
+
+    /// Drops a message that this bridge has forwarded to another one before.
+    fn returned(&self, from: &Peer, envelope: &Envelope) {
+        self.core.refusals.count("returned", self.slot);
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                link = %self.name, peer = %from.id, address = %from.address, topic = %envelope.topic,
+                "a message that this bridge had forwarded over another link came back over this one and was dropped, as \
+                 all that follow are; if both links lead to the same bridges, give them the same `group`"
+            );
+        }
+    }
+
+    /// Leaves of `to` what has no copy of this message yet, or none that can go as far.
+    fn keep_new(
+        delivered: &mut Delivered,
+        id: MessageId,
+        envelope: &Envelope,
+        ttl: u16,
+        to: &mut Vec<Target>,
+    ) {
+        let fingerprint = delivered.fingerprint(id, envelope);
+        to.retain_mut(|target| {
+            let need = delivered.record(fingerprint, target.slot, ttl);
+            target.bridges_only = need == Need::Hops;
+            need != Need::Nothing
+        });
+    }
+
     pub(super) fn key(&self, peer: &Peer) -> PeeringKey {
         PeeringKey { link: self.slot, peer: peer.id, peering: peer.peering.number() }
     }
@@ -96,14 +186,26 @@ impl Relay for LinkRelay {
             messages.for_each(drop);
             return Vec::new();
         };
-        let mut bundle = Bundle::new(&table, from, since);
+        let origin = &self.core.origin;
+        let from_bridge = origin.is_other_bridge(from.id);
+        let mut bundle = Bundle::new(&self.core, &table, from, since);
         let mut to = Vec::new();
+        // Held until all is handed on: another peer that brings the same messages must not overtake.
+        let mut delivered: Option<MutexGuard<'_, Delivered>> = None;
         // Nothing more is taken while something waits for room.
         while bundle.forwarded.blocked.is_empty()
             && let Some(envelope) = messages.next()
         {
+            let sender = envelope.sender;
+            let id = from_bridge.then(|| MessageId::of(sender)).flatten();
+            if id.is_some_and(|id| origin.is_ours(id)) {
+                self.returned(from, &envelope);
+                continue;
+            }
             to.clear();
-            let judged = gate.judge(&envelope, here.limits(), |slot, rule| to.push((slot, rule)));
+            let judged = gate.judge(&envelope, here.limits(), |slot, rule| {
+                to.push(Target { slot, rule, bridges_only: false });
+            });
             if let Some(refusal) = judged.refusal {
                 if let Some(rule) = refusal.rule {
                     table.refused(rule, &refusal);
@@ -114,43 +216,75 @@ impl Relay for LinkRelay {
                 continue;
             }
             let node = judged.node;
-            // No more hops than any message begins with, or a peer's could go around in a loop of bridges for long.
-            let envelope = Envelope { ttl: envelope.ttl.min(INITIAL_TTL).saturating_sub(1), ..envelope };
+            // Whatever a peer says, or its messages could go around in a loop of other relays for long.
+            let ttl = envelope.ttl.saturating_sub(1).min(here.config.ttl);
+            // Hellos and answers go once to each agent anyway, but which copy that is depends on who a node belongs to.
+            let is_tracked = matches!(node, Some(NodeMessage::Hello(_) | NodeMessage::Response(_)));
+            if let Some(id) = id.filter(|_| !is_tracked) {
+                let delivered = delivered.get_or_insert_with(|| self.core.delivered());
+                Self::keep_new(delivered, id, &envelope, ttl, &mut to);
+                if node.is_some() {
+                    to.retain(|target| !target.bridges_only);
+                }
+                if to.is_empty() {
+                    self.core.refusals.count("duplicate", self.slot);
+                    continue;
+                }
+            }
+            let envelope = Envelope { ttl, ..envelope };
             let Some(message) = node else {
-                bundle.add(envelope, &to, messages.size_hint().1.unwrap_or_default());
+                bundle.add(envelope, id, &to, messages.size_hint().1.unwrap_or_default());
                 continue;
             };
             bundle.send();
-            let (envelope, to) = (for_keeping(envelope), std::mem::take(&mut to));
-            let passing = Passing { table: &table, from, envelope, since, to };
+            let first = id.map(|id| id.origin);
+            let id = id.unwrap_or_else(|| origin.next_id());
+            let envelope = for_keeping(Envelope { sender: id.as_sender(), ..envelope });
+            let to = to.iter().map(|target| (target.slot, target.rule)).collect();
+            let passing = Passing { table: &table, from, sender, first, envelope, since, to };
             bundle.forwarded.blocked.extend(self.node_api(passing, message));
         }
         bundle.send();
         bundle.forwarded.blocked
     }
 
-    fn stands(&self, _: &Peer) {}
+    fn stands(&self, peer: &Peer) {
+        self.peers_like(peer).fetch_add(1, Ordering::Release);
+        if let Some(other) = self.core.sides.established(self.at(), peer) {
+            tracing::warn!(
+                link = %self.name, peer = %peer.id, address = %peer.address,
+                "this link leads to the same bridge or endpoint as the link {other}, and both carry every message; give \
+                 them the same `group`, so that one carries and the other takes over when it fails"
+            );
+        }
+    }
 
     fn wants(&self, peer: &Peer, filter: &Filter) {
+        self.core.sides.subscribed(self.at(), peer, filter);
         self.agent_wants(&self.core.table(), peer, filter);
     }
 
     fn gone(&self, peer: &Peer) {
-        let table = self.core.table();
-        table.forget(self.slot, peer);
-        let answers = self.core.nodes().gone(self.key(peer), Instant::now());
-        self.answer(&table, answers);
+        self.peers_like(peer).fetch_sub(1, Ordering::Release);
+        self.core.sides.gone(self.at(), peer);
+        self.forget(peer);
     }
 }
 
 impl Passing<'_> {
     /// Sends it on, to all who want it. What has to wait for room comes back.
     pub(super) fn on(self) -> Vec<Blocked> {
-        let whom = Whom::AllBut([self.from.id, self.envelope.sender]);
         let mut blocked = Vec::new();
-        for (slot, rule) in self.to {
-            if let Some(link) = self.table.link(slot) {
-                self.table.passed(rule, 1);
+        for (slot, rule) in &self.to {
+            if let Some(link) = self.table.link(*slot) {
+                self.table.passed(*rule, 1);
+                let slots = self.to.iter().map(|(slot, _)| *slot);
+                let whom = Whom::AllBut(Exceptions {
+                    origins: [self.from.id, self.sender],
+                    first: self.first,
+                    standby: link.standby(slots, &self.envelope.topic),
+                    bridges_only: false,
+                });
                 blocked.extend(link.send(&self.envelope, self.since, whom));
             }
         }

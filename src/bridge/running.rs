@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 
 use super::config::{BridgeConfig, LinkConfig, Mistake, RuleConfig};
 use super::link::Link;
+use super::origin::Origin;
 use super::relay::{Core, LinkRelay};
-use super::rules::Rules;
+use super::rules::{RuleLink, Rules};
 use super::table::{RuleCount, Table};
 use crate::net::tls::Tls;
 
@@ -65,8 +66,10 @@ impl Bridge {
     /// nothing runs.
     pub async fn start(config: BridgeConfig) -> Result<Bridge, Vec<Mistake>> {
         let nothing = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
+        let origin =
+            Origin::random().map_err(|error| vec![Mistake::new("", format!("no random number: {error}"))])?;
         let bridge = Bridge {
-            core: Arc::new(Core::new(config.operation.answer_in_flight)),
+            core: Arc::new(Core::new(config.operation.answer_in_flight, origin)),
             since: Instant::now(),
             config: Mutex::new(nothing),
         };
@@ -99,7 +102,7 @@ impl Bridge {
         let mut links = plan.kept.clone();
         let mut opening = Vec::new();
         for (link, tls) in plan.new {
-            let relay = Arc::new(LinkRelay { slot: links.len(), core: self.core.clone() });
+            let relay = Arc::new(LinkRelay::new(links.len(), &link, self.core.clone()));
             let name = link.name.clone();
             match Link::new(link, tls, relay) {
                 Ok(link) => {
@@ -113,8 +116,9 @@ impl Bridge {
                 }
             }
         }
-        let names = links.iter().map(|link| link.as_ref().map_or(("", false), |link| link.name_and_hub()));
-        let rules = Rules::new(names, &config.rules);
+        let rule_links =
+            links.iter().map(|link| link.as_ref().map_or_else(RuleLink::default, |link| link.rule_link()));
+        let rules = Rules::of_links(rule_links, &config.rules);
         for (slot, link) in links.iter().enumerate() {
             if let Some(link) = link {
                 // Before the table, so that a new link's peers hear of it in the handshake.

@@ -26,6 +26,16 @@ struct Slot {
     gates: RwLock<HashMap<u64, Arc<Gate>>>,
 }
 
+/// A link that a message goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) slot: usize,
+    /// The rule that allows it.
+    pub(super) rule: usize,
+    /// Whether the other peers there have it already.
+    pub(super) bridges_only: bool,
+}
+
 /// What became of the messages that a rule is about.
 #[derive(Debug, Default)]
 pub(super) struct RuleCount {

@@ -28,7 +28,7 @@ pub(crate) trait Relay: Send + Sync + fmt::Debug {
     ///
     /// At least one of the messages has to be taken; the others come again if they are not. They hold on to the memory
     /// that they were read into: see [`for_keeping`](crate::net::for_keeping). `since` is when they were heard, for a few
-    /// of them: for [`Endpoint::forward`].
+    /// of them: for [`Endpoint::forward_as`].
     ///
     /// The peer is not read from until all that is given back here has found room.
     fn heard(
@@ -154,13 +154,26 @@ impl Endpoint {
         let _ = done.await;
     }
 
-    /// Passes a message on to the peers that `choose` takes, of those it is for: its receiver, or without one all that want
-    /// its topic. The sender becomes this endpoint; ttl and receiver stay as they are. It never waits: what becomes
-    /// of it at a queue that is full says [`EndpointConfig::when_full`].
-    ///
-    /// `since` is when it was heard, to be measured until it is written; `None`: not this one.
+    /// As [`Endpoint::forward_as`], with this endpoint as the sender.
+    #[cfg(test)]
     pub(crate) fn forward(
         &self,
+        envelope: &Envelope,
+        since: Option<Instant>,
+        choose: impl Fn(&Peer) -> bool,
+    ) -> Forwarded {
+        self.forward_as(self.id(), envelope, since, choose)
+    }
+
+    /// Passes a message on to the peers that `choose` takes, of those it is for: its receiver, or without one all that want
+    /// its topic. The sender becomes `sender`, which is this endpoint but for peers that expect something else there; ttl
+    /// and receiver stay as they are. It never waits: what becomes of it at a queue that is full says
+    /// [`EndpointConfig::when_full`].
+    ///
+    /// `since` is when it was heard, to be measured until it is written; `None`: not this one.
+    pub(crate) fn forward_as(
+        &self,
+        sender: EndpointId,
         envelope: &Envelope,
         since: Option<Instant>,
         choose: impl Fn(&Peer) -> bool,
@@ -170,7 +183,7 @@ impl Endpoint {
         let mut wanting =
             routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer)).peekable();
         if wanting.peek().is_some()
-            && let Some(mut frames) = self.frames_of(envelope)
+            && let Some(mut frames) = self.frames_of(sender, envelope)
         {
             frames.heard = since;
             wanting.for_each(|route| {
@@ -180,8 +193,8 @@ impl Endpoint {
         forwarded
     }
 
-    /// As [`Endpoint::forward`], of messages that go by these routes to whom one of this receiver and topic goes. Their
-    /// sender is this endpoint already.
+    /// As [`Endpoint::forward_as`], of messages that go by these routes to whom one of this receiver and topic goes. Their
+    /// sender is in them already.
     pub(crate) fn forward_frames(
         &self,
         frames: &Frames,
@@ -201,15 +214,16 @@ impl Endpoint {
         self.0.context.hub.routes.borrow().clone()
     }
 
-    /// As [`Endpoint::forward`], for what no peer has said just now and may be more at once than a queue takes: it waits for
+    /// As [`Endpoint::forward_as`], for what no peer has said just now and may be more at once than a queue takes: it waits for
     /// room whatever [`EndpointConfig::when_full`] says, and leaves some of it to what peers say.
     pub(crate) fn forward_sparingly(
         &self,
+        sender: EndpointId,
         envelope: &Envelope,
         choose: impl Fn(&Peer) -> bool,
     ) -> Vec<Blocked> {
         let (context, routes) = (&self.0.context, self.routes());
-        let Some(frames) = self.frames_of(envelope) else { return Vec::new() };
+        let Some(frames) = self.frames_of(sender, envelope) else { return Vec::new() };
         let wanting = routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
         wanting
             .filter(|route| route.queue.try_push_sparingly(&frames) == Err(Refused::Full))
@@ -217,8 +231,8 @@ impl Endpoint {
             .collect()
     }
 
-    fn frames_of(&self, envelope: &Envelope) -> Option<Frames> {
-        let frames = Frames::of(envelope, self.id());
+    fn frames_of(&self, sender: EndpointId, envelope: &Envelope) -> Option<Frames> {
+        let frames = Frames::of(envelope, sender);
         frames.inspect_err(|error| tracing::debug!("a message was not passed on: {error}")).ok()
     }
 

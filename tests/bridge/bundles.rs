@@ -13,6 +13,7 @@ use crate::raw::Raw;
 const CONFIG: &str = r#"
 [link.in]
 tls = "off"
+ttl = 15
 listen = "127.0.0.1:0"
 
 [link.near]

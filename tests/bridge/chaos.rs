@@ -15,7 +15,7 @@ const MESSAGES: u64 = 200;
 async fn start(chaos: &str) -> (BridgeProcess, Raw, Raw) {
     let link = "tls = \"off\"\nlisten = \"127.0.0.1:0\"\n";
     let bridge = BridgeProcess::start(&format!(
-        "[link.in]\n{link}[link.out]\n{link}{chaos}\n[[rule]]\nname = \"all\"\nfrom = \"in\"\n\
+        "[link.in]\nttl = 15\n{link}[link.out]\n{link}{chaos}\n[[rule]]\nname = \"all\"\nfrom = \"in\"\n\
          to = \"out\"\ntopics = [\"/t\"]\n"
     ));
     let hearer = raw(1, &bridge.address("out"), &["/t"]).await;

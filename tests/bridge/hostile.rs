@@ -15,6 +15,9 @@ use crate::raw::Raw;
 
 const NODE: &str = "zeek/management/node";
 
+/// A link's default.
+const TTL: u16 = 4;
+
 /// Far more than a queue takes.
 const MANY: usize = 1000;
 
@@ -149,15 +152,13 @@ async fn an_agent_that_asks_for_one_that_is_gone_and_does_not_listen_has_to_wait
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_message_has_more_hops_before_it_than_one_begins_with() {
+async fn no_message_has_more_hops_left_than_the_link_allows() {
     let bridge = BridgeProcess::start(CONFIG);
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
     // The bridge knows of it.
     node.settle().await;
-    for (number, ttl, further) in
-        [(1, u16::MAX, INITIAL_TTL - 1), (2, INITIAL_TTL, INITIAL_TTL - 1), (3, 2, 1)]
-    {
+    for (number, ttl, further) in [(1, u16::MAX, TTL), (2, INITIAL_TTL, TTL), (3, TTL, TTL - 1), (4, 2, 1)] {
         say(&mut agent, [Envelope { ttl, ..request(&number.to_string(), &[]) }]).await;
         assert_eq!(node.envelope_of(EnvelopeType::Data).await.ttl, further);
     }

@@ -31,4 +31,5 @@ mod pressure;
 mod relaying;
 mod reload;
 mod soak;
+mod topologies;
 mod validation;

@@ -17,7 +17,10 @@ fn config(hub: bool, commands: bool) -> String {
         )
     };
     let commands = if commands { rule("commands", "commands = true\n") } else { String::new() };
-    format!("[link.in]\n{link}hub = {hub}\n[link.out]\n{link}{}{commands}", rule("data", ""))
+    format!(
+        "[link.in]\nttl = 15\n{link}hub = {hub}\n[link.out]\nttl = 15\n{link}{}{commands}",
+        rule("data", "")
+    )
 }
 
 fn data(from: &Raw, text: &str) -> Envelope {

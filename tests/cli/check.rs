@@ -338,3 +338,26 @@ fn a_file_that_cannot_be_read_is_a_failure_and_none_a_wrong_usage() {
     let help = Program::run("check --help", "");
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
 }
+
+#[test]
+fn a_topic_that_can_return_is_warned_about_with_its_way() {
+    let folder = Folder::new();
+    let config = |x_and_y: &str| {
+        let link = |name: &str, lines: &str| {
+            format!("[link.{name}]\nlisten = \"127.0.0.1:0\"\ntls = \"off\"\n{lines}")
+        };
+        let all = "[\"local\", \"x\", \"y\"]";
+        [link("local", ""), link("x", x_and_y), link("y", x_and_y)].concat()
+            + &format!("[[rule]]\nname = \"all\"\nfrom = {all}\nto = {all}\ntopics = \"/t\"\n")
+    };
+    let end = folder.check(&config(""));
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&[
+        "warning: ",
+        "bridge.toml:13: rule.all.to: a message on topic /t from local goes to x; if the other side of x is connected to \
+         that of y, it returns over y and goes to local again by this rule: local -> x -> y -> local.",
+    ]);
+    let end = folder.check(&config("group = \"pair\"\nttl = 2\n"));
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
+    assert_eq!(end.stdout[2], "link x: listens on 127.0.0.1:0, no TLS, in group pair, ttl 2");
+}

@@ -185,11 +185,12 @@ fn furnish(folder: &Path, address: &str) {
 
 #[test]
 fn each_configuration_is_valid() {
-    // The rules and the settings of the service are added to the links of the first one.
+    // The rules and the settings of the service are added to the links of the first one. The one of several bridges is
+    // complete.
     let all: Vec<Block> = of_kind("toml").into_iter().map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();
     furnish(folder.path(), "127.0.0.1");
-    for parts in [vec![0], vec![0, 1], vec![0, 2], vec![0, 1, 2]] {
+    for parts in [vec![0], vec![0, 1], vec![0, 3], vec![0, 1, 3], vec![2]] {
         let text: String = parts.iter().map(|part| format!("{}\n", all[*part].text)).collect();
         let path = folder.path().join("part.toml");
         fs::write(&path, text).unwrap();
@@ -198,7 +199,7 @@ fn each_configuration_is_valid() {
         let faults: Vec<&str> = end.stderr.lines().filter(|line| !line.contains("warning: ")).collect();
         assert_eq!((end.code, faults), (Some(0), vec![]), "{parts:?}");
     }
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 4);
 }
 
 #[test]

@@ -255,25 +255,13 @@ async fn around_a_circle_of_three_bridges() {
         wants(bridge, "right", "/around");
     }
     speaker.say("event /around Test::around once").await;
-    // It goes around in both directions until its hops are used up: 16 at first, one less at each bridge.
-    let sum = |of: &dyn Fn(&BridgeProcess) -> u64| bridges.iter().map(of).sum::<u64>();
-    while sum(&|bridge| bridge.refused("ttl")) < 2 {}
+    // It passes each of the links once at most, and arrives once: what arrives next is another one.
+    assert_eq!(hearer.line("message ").await, "/around (1, 1, (Test::around, (once)))");
     let between = |bridge: &BridgeProcess| -> u64 {
         ["left", "next"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()
     };
-    let copies = |bridge: &BridgeProcess| bridge.link("right")["messages_out"].as_u64().unwrap();
-    assert_eq!(sum(&between), 2 * 15);
-    // Each time that it came by, and was still allowed to go on, they heard it.
-    let expected = [copies(&bridges[0]), copies(&bridges[1])];
-    for (reference, expected) in [(&mut speaker, expected[0]), (&mut hearer, expected[1])] {
-        assert!((1..=10).contains(&expected), "{expected}");
-        for _ in 0..expected {
-            assert_eq!(reference.line("message ").await, "/around (1, 1, (Test::around, (once)))");
-        }
-    }
-    // And no more: the next thing is another one.
+    while bridges.iter().map(between).sum::<u64>() < 4 {}
     speaker.say("event /around Test::around again").await;
-    for reference in [&mut speaker, &mut hearer] {
-        assert_eq!(reference.line("message ").await, "/around (1, 1, (Test::around, (again)))");
-    }
+    assert_eq!(hearer.line("message ").await, "/around (1, 1, (Test::around, (again)))");
+    assert_eq!(bridges[0].link("right")["messages_out"], 0, "nothing returns to its publisher");
 }

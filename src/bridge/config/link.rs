@@ -8,7 +8,7 @@ use super::reader::{Entry, Table};
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
-use crate::wire::Limits;
+use crate::wire::{INITIAL_TTL, Limits};
 
 /// A link as far as it could be read.
 pub(super) struct LinkDraft<'r> {
@@ -22,6 +22,14 @@ pub(super) struct LinkDraft<'r> {
     /// Whether its TLS can be told.
     pub(super) knows_tls: bool,
 }
+
+/// How many bridges a message may pass unless the link says otherwise. Few, because relays that are no bridges of this
+/// program can return a message to a bridge, which multiplies it with each round. Enough for a site, a region, a center and
+/// an analyst's bridge in a row.
+pub(super) const DEFAULT_TTL: u16 = 4;
+
+/// The most bridges that a message may pass: the first one counts down from what an origin writes.
+const MOST_TTL: u16 = INITIAL_TTL - 1;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -51,6 +59,11 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
         retry: table.take("retry").and_then(|entry| retry(&entry)).unwrap_or_default(),
         // Where it cannot be told, nothing is made of it.
         hub: table.take("hub").is_some_and(|entry| entry.flag().unwrap_or(true)),
+        group: table.take("group").and_then(|entry| entry.name().map(str::to_owned)),
+        ttl: table
+            .take("ttl")
+            .and_then(|entry| u16::try_from(entry.whole(1..=u64::from(MOST_TTL))?).ok())
+            .unwrap_or(DEFAULT_TTL),
         allow: allow(&mut table, tls.as_ref()),
         limits: table.take("limits").map_or_else(LinkLimits::default, |entry| limits(&entry)),
         when_full: table.take("when_full").and_then(|entry| when_full(&entry)).unwrap_or_default(),
@@ -65,6 +78,12 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
         place.wrong(format!(
             "it connects to {many}, and limits.peers is {most}: leave some out, or raise the limit"
         ));
+    }
+    if config.hub && config.group.is_some() {
+        table.wrong(
+            "hub and group contradict each other: the peers of a hub receive each other's messages, and those of a group \
+             do not; keep one of them",
+        );
     }
     table.finish();
     Some(LinkDraft {

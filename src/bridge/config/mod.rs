@@ -24,6 +24,7 @@
 //! ```
 
 mod address;
+mod cycles;
 mod identity;
 mod link;
 mod link_tls;

@@ -64,6 +64,12 @@ pub struct LinkConfig {
     pub retry: Retry,
     /// Whether its peers hear each other, as far as rules from and to it allow.
     pub hub: bool,
+    /// The group of links that it belongs to; `None`: no group. What arrives over a link of a group goes to no link of the
+    /// group. If several of its peerings lead to the same endpoint or bridge, one carries what goes there, and another takes
+    /// over when it fails.
+    pub group: Option<String>,
+    /// How many bridges a message that arrives over it may pass, this one included.
+    pub ttl: u16,
     /// Whose certificates may peer over it; empty: all that its TLS takes.
     pub allow: Vec<IdentityPattern>,
     /// What its peers may cost.

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display};
 
+use super::link::DEFAULT_TTL;
 use super::model::{Faces, LinkConfig, LinkTls, LogFormat, Operation, Place, RuleConfig};
 use crate::endpoint::WhenFull;
 use crate::net::tls::Backend;
@@ -60,6 +61,12 @@ impl Display for LinkConfig {
         }
         if self.hub {
             f.write_str(", a hub")?;
+        }
+        if let Some(group) = &self.group {
+            write!(f, ", in group {group}")?;
+        }
+        if self.ttl != DEFAULT_TTL {
+            write!(f, ", ttl {}", self.ttl)?;
         }
         match self.when_full {
             WhenFull::DropOldest => f.write_str(", when full: drop-oldest")?,

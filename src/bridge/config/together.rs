@@ -146,9 +146,21 @@ fn check_rule(rule: &RuleDraft<'_>, links: &BTreeMap<&str, &LinkDraft<'_>>) {
     }
     let (Some(from), Some(to), true) = (&rule.from, &rule.to, known) else { return };
     let link = |name: &str| links.get(name).copied();
-    let passes = |from: &str, to: &str| from != to || link(from).is_none_or(|link| link.config.hub);
+    let group = |name: &str| link(name).and_then(|link| link.config.group.as_deref());
+    let share_group = |from: &str, to: &str| group(from).is_some() && group(from) == group(to);
+    let passes = |from: &str, to: &str| {
+        if from == to { link(from).is_none_or(|link| link.config.hub) } else { !share_group(from, to) }
+    };
     if !from.iter().any(|(from, _)| to.iter().any(|(to, _)| passes(from, to))) {
         let name = from.first().map(|(name, _)| *name).unwrap_or_default();
+        if let Some((other, _)) = to.iter().find(|(to, _)| *to != name) {
+            let group = group(name).unwrap_or_default();
+            rule.table.wrong(format!(
+                "nothing could ever match: {name} and {other} are in the group {group}, and nothing passes between links \
+                 of a group; name other links, or take group away from one of them"
+            ));
+            return;
+        }
         rule.table.wrong(format!(
             "nothing could ever match: it goes from {name} to {name}, which is no hub; write hub = true in \
              [link.{name}] if its peers shall hear each other, or name another link"

@@ -1,9 +1,9 @@
 //! What may stand in a configuration, but is likely not meant.
 
-use super::ConfigFile;
 use super::address::{is_loopback, reaches};
 use super::mistake::Mistake;
 use super::model::{LinkConfig, LinkTls, Place, RuleConfig};
+use super::{ConfigFile, cycles};
 
 impl ConfigFile {
     /// What is allowed, but dangerous or likely not meant, in the order of the file.
@@ -26,6 +26,9 @@ impl ConfigFile {
                 );
                 warn("name", message);
             }
+        }
+        for (rule, message) in cycles::find(&self.config) {
+            warn(format!("rule.{rule}.to"), message);
         }
         if let Some(address) = self.config.operation.metrics
             && !address.ip().is_loopback()
@@ -65,6 +68,19 @@ impl ConfigFile {
                     .to_owned(),
             ),
             LinkTls::Mutual(_) => {}
+        }
+        if let (Some(group), Place::Connect(targets)) = (&link.group, &link.place)
+            && targets.len() == 1
+            && !self
+                .config
+                .links
+                .iter()
+                .any(|other| other.name != *name && other.group.as_ref() == Some(group))
+        {
+            warn(
+                "group",
+                format!("no other link is in the group {group}; check its name, or leave this out"),
+            );
         }
         if link.chaos.is_some() {
             warn(

@@ -5,7 +5,7 @@
 //!
 //! | of the rule | fits if |
 //! | --- | --- |
-//! | `from`, `to` | the message came over the one and may go to the other; to where it came from only on a hub |
+//! | `from`, `to` | the message came over the one and may go to the other, which is not in the same group; to where it came from only on a hub |
 //! | `topics` | one of them is a string prefix of the message's topic |
 //! | `commands` | the message is a data-store command; without it, if it is data |
 //! | `identities` | there are none, or one is that of the peer's certificate |
@@ -80,16 +80,41 @@ struct Route {
     rules: Vec<usize>,
 }
 
+/// A link, as far as rules depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RuleLink<'a> {
+    pub(super) name: &'a str,
+    pub(super) hub: bool,
+    pub(super) group: Option<&'a str>,
+}
+
+impl RuleLink<'_> {
+    /// Whether both are in one group, so that nothing passes between them.
+    fn shares_group(&self, other: &RuleLink<'_>) -> bool {
+        self.group.is_some() && self.group == other.group
+    }
+}
+
 impl Rules {
-    /// Compiles rules over links: the name of each, and whether it is a hub. Names that no link has lead nowhere.
+    /// Compiles rules over links without groups: the name of each, and whether it is a hub. Names that no link has lead
+    /// nowhere.
     #[must_use]
     pub fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
-        let links: Vec<_> = links.into_iter().collect();
+        Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
+    }
+
+    /// As [`Rules::new`]. What arrives over a link with a group goes to no link of that group.
+    pub(super) fn of_links<'a>(links: impl Iterator<Item = RuleLink<'a>>, rules: &[RuleConfig]) -> Self {
+        let links: Vec<_> = links.collect();
         let is_among = |names: &[String], link: &str| names.iter().any(|name| name == link);
-        let routes = |(from, (source, hub)): (usize, &(&str, bool))| {
+        let routes = |(from, source): (usize, &RuleLink<'_>)| {
             let mut routes: Vec<Route> = Vec::new();
-            for (to, (target, _)) in links.iter().enumerate().filter(|(to, _)| *to != from || *hub) {
-                let leads = |rule: &RuleConfig| is_among(&rule.from, source) && is_among(&rule.to, target);
+            let is_reached = |(to, target): &(usize, &RuleLink<'_>)| {
+                (*to != from || source.hub) && !source.shares_group(target)
+            };
+            for (to, target) in links.iter().enumerate().filter(is_reached) {
+                let leads =
+                    |rule: &RuleConfig| is_among(&rule.from, source.name) && is_among(&rule.to, target.name);
                 let numbered = rules.iter().enumerate();
                 let rules: Vec<_> =
                     numbered.filter(|(_, rule)| leads(rule)).map(|(index, _)| index).collect();

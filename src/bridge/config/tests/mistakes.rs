@@ -399,3 +399,25 @@ fn two_links_of_one_name_are_a_fault_of_syntax() {
 fn columns_are_counted_in_letters() {
     told("x = 'ää' b\n", "1:10", "not TOML");
 }
+
+#[test]
+fn mistakes_about_groups_and_ttl() {
+    let with = |agents: &str, nodes: &str, rule: &str| {
+        let links = LINKS.replace("[link.agents]\n", &format!("[link.agents]\n{agents}"));
+        links.replace("[link.nodes]\n", &format!("[link.nodes]\n{nodes}")) + rule
+    };
+    told(&with("ttl = 0\n", "", RULE), "3: link.agents.ttl", "give a whole number from 1 to 15");
+    told(&with("ttl = 16\n", "", RULE), "3: link.agents.ttl", "give a whole number from 1 to 15");
+    told(&with("group = \"a b\"\n", "", RULE), "3: link.agents.group", "64 letters, digits");
+    told(
+        &with("hub = true\ngroup = \"a\"\n", "", RULE),
+        "2: link.agents",
+        "hub and group contradict each other",
+    );
+    let both = with("group = \"a\"\n", "group = \"a\"\n", RULE);
+    told(
+        &both,
+        "10: rule.r",
+        "nodes and agents are in the group a, and nothing passes between links of a group",
+    );
+}

@@ -60,6 +60,8 @@ retry = { first = "2s", cap = "1m" }
 allow = ["subject:CN=agent-*", "DNS:Agent*.example",
          "sha256:0000000000000000000000000000000000000000000000000000000000000a0b"]
 when_full = "block"
+group = "core"
+ttl = 2
 [link.west.limits]
 peers = 7
 connects_per_second = 100
@@ -125,6 +127,8 @@ commands = true
         }),
         retry: Retry { first: Duration::from_secs(2), cap: Duration::from_secs(60) },
         hub: false,
+        group: Some("core".to_owned()),
+        ttl: 2,
         allow: vec![
             IdentityPattern::Subject(Glob::new("CN=agent-*")),
             IdentityPattern::San(Glob::new_case_insensitive("DNS:Agent*.example")),
@@ -147,6 +151,8 @@ commands = true
         tls: LinkTls::Off,
         retry: Retry::default(),
         hub: true,
+        group: None,
+        ttl: 4,
         allow: Vec::new(),
         limits: LinkLimits::default(),
         when_full: WhenFull::Disconnect,
@@ -474,11 +480,12 @@ fn of_a_file_with_mistakes_there_is_no_configuration_and_no_tls_that_was_not_rea
 }
 
 #[test]
-fn the_configuration_of_the_readme_is_one() {
-    let readme = include_str!("../../../../README.md");
-    let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let all: String = blocks.collect();
-    let file = ConfigFile::parse(&all, "README.md").unwrap();
+fn the_configuration_of_the_guides_is_valid() {
+    let blocks = |page: &'static str| page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    // The first two blocks of the bridge guide (links and rules), and the settings in the guide to services.
+    let bridge = blocks(include_str!("../../../guide/bridge.md")).take(2);
+    let text: String = bridge.chain(blocks(include_str!("../../../guide/service.md"))).collect();
+    let file = ConfigFile::parse(&text, "bridge.toml").unwrap();
     assert_eq!((file.config.links.len(), file.config.rules.len()), (2, 2));
     assert_eq!(file.config.operation.drain, Duration::from_secs(10));
 }

@@ -99,3 +99,74 @@ fn rules_that_differ_are_not_the_same() {
         assert_eq!(warnings(&text), [""; 0], "{change}");
     }
 }
+
+/// Three links, and one rule from all to all.
+const CYCLE: &str = r#"
+[link.local]
+listen = "127.0.0.1:1"
+tls = "off"
+[link.x]
+listen = "127.0.0.1:2"
+tls = "off"
+[link.y]
+listen = "127.0.0.1:3"
+tls = "off"
+[[rule]]
+name = "all"
+from = ["local", "x", "y"]
+to = ["local", "x", "y"]
+topics = ["/t"]
+"#;
+
+/// Of the links with these names.
+fn add_to(text: &str, links: &[&str], line: &str) -> String {
+    links.iter().fold(text.to_owned(), |text, link| {
+        text.replace(&format!("[link.{link}]\n"), &format!("[link.{link}]\n{line}\n"))
+    })
+}
+
+#[test]
+fn a_topic_that_can_return_is_told_with_its_way() {
+    warned(
+        CYCLE,
+        "14: rule.all.to",
+        "a message on topic /t from local goes to x; if the other side of x is connected to that of y, it returns over y \
+         and goes to local again by this rule: local -> x -> y -> local.",
+    );
+    let events = format!("{CYCLE}events = [\"A::*\", \"B::c\"]");
+    warned(&events, "14: rule.all.to", "event A::* on topic /t from local goes to x");
+    let two_rules = CYCLE
+        .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
+        .replace("from = [\"local\", \"x\", \"y\"]", "from = \"local\"")
+        + "[[rule]]\nname = \"back\"\nfrom = [\"x\", \"y\"]\nto = \"local\"\ntopics = \"/t/more\"\n";
+    let warnings = warnings(&two_rules);
+    assert!(
+        warnings[0].contains("on topic /t/more from local goes to x")
+            && warnings[0].contains("by the rule back:"),
+        "{warnings:#?}"
+    );
+}
+
+#[test]
+fn a_topic_that_cannot_return_is_not_warned_about() {
+    for text in [
+        add_to(CYCLE, &["x", "y"], "group = \"pair\""),
+        add_to(CYCLE, &["local", "x", "y"], "ttl = 1"),
+        CYCLE
+            .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
+            .replace("\"local\", \"x\", \"y\"]", "\"local\"]"),
+        // What goes out is another event than what comes in.
+        CYCLE
+            .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
+            .replace("\"local\", \"x\", \"y\"]", "\"local\"]")
+            + "events = \"A::*\"\n[[rule]]\nname = \"back\"\nfrom = [\"x\", \"y\"]\nto = \"local\"\ntopics = \"/t\"\nevents = [\"B::*\", \"Ax\"]\n",
+    ] {
+        assert_eq!(warnings(&text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_group_of_one_connecting_link_is_told() {
+    let text = add_to(QUIET, &["a"], "group = \"pear\"");
+    warned(&text, "3: link.a.group", "no other link is in the group pear");
+}

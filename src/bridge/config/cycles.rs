@@ -1,0 +1,111 @@
+//! Rules that let a topic return to the link that it came from.
+
+use super::model::{BridgeConfig, Glob, LinkConfig, RuleConfig};
+use crate::data::Topic;
+
+/// A message from `source` that goes out over `out` by `rule` and, if the other sides are connected, returns over `back` and
+/// goes to `source` again by `returning`.
+struct Cycle<'c> {
+    source: &'c LinkConfig,
+    out: &'c LinkConfig,
+    back: &'c LinkConfig,
+    rule: &'c RuleConfig,
+    returning: &'c RuleConfig,
+    topic: &'c Topic,
+}
+
+/// The first cycle that each rule opens: the rule's name, and a warning.
+///
+/// Three different links are needed. With two, it would take an other side that returns what it was sent, or that is
+/// connected to the source past the bridge, and every rule could be warned about. A source with `ttl = 1` opens no
+/// cycle, as no other bridge forwards its messages.
+pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String)> {
+    config
+        .rules
+        .iter()
+        .filter_map(|rule| Some((rule.name.as_str(), first(config, rule)?.to_string())))
+        .collect()
+}
+
+fn first<'c>(config: &'c BridgeConfig, rule: &'c RuleConfig) -> Option<Cycle<'c>> {
+    let links = |names: &'c [String]| config.links.iter().filter(|link| names.contains(&link.name));
+    let overlaps =
+        || config.rules.iter().filter_map(|returning| Some((returning, shared_topic(rule, returning)?)));
+    for source in links(&rule.from).filter(|source| source.ttl > 1) {
+        for out in links(&rule.to).filter(|out| passes(source, out)) {
+            for (returning, topic) in overlaps().filter(|(returning, _)| returning.to.contains(&source.name))
+            {
+                let mut backs = links(&returning.from);
+                if let Some(back) = backs.find(|back| passes(back, out) && passes(back, source)) {
+                    return Some(Cycle { source, out, back, rule, returning, topic });
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Whether these are two links between which messages may pass.
+fn passes(one: &LinkConfig, other: &LinkConfig) -> bool {
+    one.name != other.name && (one.group.is_none() || one.group != other.group)
+}
+
+/// A topic on which one message can pass by both rules.
+fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig) -> Option<&'c Topic> {
+    let globs_overlap = |one: &[Glob], other: &[Glob]| {
+        let mut pairs = one.iter().flat_map(|glob| other.iter().map(move |other| (glob, other)));
+        one.is_empty() || other.is_empty() || pairs.any(|(one, other)| overlap(one, other))
+    };
+    if one.commands != other.commands
+        || !globs_overlap(&one.events, &other.events)
+        || !globs_overlap(&one.nodes, &other.nodes)
+    {
+        return None;
+    }
+    let mut pairs = one.topics.iter().flat_map(|topic| other.topics.iter().map(move |other| (topic, other)));
+    pairs.find_map(|(one, other)| match (one.is_prefix_of(other), other.is_prefix_of(one)) {
+        (true, _) => Some(other),
+        (_, true) => Some(one),
+        _ => None,
+    })
+}
+
+/// Whether one name may match both patterns. Where both have wildcards it is assumed if they begin alike.
+fn overlap(one: &Glob, other: &Glob) -> bool {
+    let (one_text, other_text) = (one.to_string(), other.to_string());
+    if one.matches(&other_text) || other.matches(&one_text) {
+        return true;
+    }
+    let start = |text: &str| text.split(['*', '?']).next().unwrap_or_default().to_owned();
+    let is_pattern = |text: &str| text.contains(['*', '?']);
+    let (one_start, other_start) = (start(&one_text), start(&other_text));
+    is_pattern(&one_text)
+        && is_pattern(&other_text)
+        && (one_start.starts_with(&other_start) || other_start.starts_with(&one_start))
+}
+
+impl std::fmt::Display for Cycle<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [source, out, back] = [self.source, self.out, self.back].map(|link| &link.name);
+        let what = match self.rule.events.first() {
+            None if self.rule.commands => "a data-store command".to_owned(),
+            None => "a message".to_owned(),
+            Some(event) => format!("event {}", event.to_string().escape_debug()),
+        };
+        let topic = self.topic.to_str_lossy();
+        let topic =
+            if topic.is_empty() { "any topic".to_owned() } else { format!("topic {}", topic.escape_debug()) };
+        let by = if self.rule.name == self.returning.name {
+            "this rule".to_owned()
+        } else {
+            format!("the rule {}", self.returning.name)
+        };
+        write!(
+            f,
+            "{what} on {topic} from {source} goes to {out}; if the other side of {out} is connected to that of {back}, it \
+             returns over {back} and goes to {source} again by {by}: {source} -> {out} -> {back} -> {source}. Bridges drop \
+             such copies, other relays do not; if {out} and {back} lead to the same side, or to bridges that are all connected directly, write the same group = \"NAME\" \
+             in both, and if no other bridge is behind {out}, ttl = 1 in {source}"
+        )
+    }
+}
