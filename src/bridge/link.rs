@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
+use super::nodes::MAX_SHARE;
 use super::relay::LinkRelay;
 use super::table::Table;
 use super::untold::Untold;
@@ -204,7 +205,21 @@ impl Link {
 
     /// Tells a peer something where nobody can be kept waiting until it has room for that.
     pub(super) fn tell(&self, peer: EndpointId, envelope: &Envelope) {
-        self.untold.keep(peer, self.send(envelope, None, Whom::Told(peer)));
+        let most = self.config.limits.queue.bytes;
+        self.untold.keep(peer, self.send(envelope, None, Whom::Told(peer)), most);
+    }
+
+    /// Sends a peer something that it gets again later: only if there is room now.
+    pub(super) fn repeat(&self, peer: EndpointId, envelope: &Envelope) {
+        if !self.untold.has(peer) {
+            drop(self.send(envelope, None, Whom::Told(peer)));
+        }
+    }
+
+    /// How much may be remembered of the nodes, and of the requests, of one owner among its peers: as much as may wait in
+    /// the queue of one.
+    pub(super) fn share(&self) -> usize {
+        self.config.limits.queue.bytes.min(MAX_SHARE)
     }
 
     /// Tells its peers of the nodes that rules let them hear of only now.

@@ -8,7 +8,9 @@
 mod bundle;
 mod chaos;
 pub mod config;
+mod denied;
 mod link;
+mod log_create;
 mod node_api;
 pub mod nodes;
 mod refusals;
