@@ -37,10 +37,8 @@ impl LinkRelay {
         let Some(here) = passing.table.link(self.slot) else { return Vec::new() };
         let refusals: BTreeMap<_, _> =
             passing.gate.refusals(&passing.envelope, here.limits()).into_iter().collect();
-        let words: BTreeMap<usize, Option<String>> = refusals
-            .into_iter()
-            .map(|(link, refusal)| (link, why(passing.table, refusal)))
-            .collect();
+        let words: BTreeMap<usize, Option<String>> =
+            refusals.into_iter().map(|(link, refusal)| (link, why(passing.table, refusal))).collect();
         let no_rule = Some(why_not(None));
         let key = self.key(passing.from);
         let mut nodes = self.core.nodes();

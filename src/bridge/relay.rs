@@ -229,7 +229,8 @@ impl Relay for LinkRelay {
             let (node, refusal) = (judged.node, judged.refusal);
             if to.is_empty() {
                 if let Some(refusal) = refusal {
-                    let passing = Passing { table: &table, gate: &gate, from, envelope, since, to: Vec::new() };
+                    let passing =
+                        Passing { table: &table, gate: &gate, from, envelope, since, to: Vec::new() };
                     bundle.forwarded.blocked.extend(self.refused(&passing, node, refusal));
                 }
                 continue;

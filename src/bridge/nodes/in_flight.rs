@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{
-    ANSWER_AFTER, Answer, KEPT, LOST, Owner, Party, PeeringKey, ResponseRefused, SILENT, TOO_MANY, absent, after,
-    shrink,
+    ANSWER_AFTER, Answer, KEPT, LOST, Owner, Party, PeeringKey, ResponseRefused, SILENT, TOO_MANY, absent,
+    after, shrink,
 };
 use crate::management::{DispatchResponse, ManagementResult, REQUEST_TIMEOUT};
 
@@ -288,7 +288,8 @@ impl InFlight {
             && share.bytes.saturating_add(more) > share.most
         {
             let settled = |agent| self.by_agent.get(agent).map(|asked| &asked.settled).into_iter().flatten();
-            let Some(oldest) = share.agents.iter().flat_map(settled).find(|other| **other != id).copied() else {
+            let Some(oldest) = share.agents.iter().flat_map(settled).find(|other| **other != id).copied()
+            else {
                 return false;
             };
             self.evict(oldest, &mut Vec::new());
@@ -473,6 +474,15 @@ impl InFlight {
         shrink(&mut self.by_name);
         shrink(&mut self.by_agent);
         shrink(&mut self.shares);
+    }
+
+    /// The nodes of a request that were not connected, and are not known to be elsewhere.
+    #[cfg(test)]
+    pub(super) fn absent(&self, agent: PeeringKey, reqid: &str) -> BTreeSet<String> {
+        let ids = self.by_reqid.get(reqid).into_iter().flatten();
+        let requests = ids.filter_map(|id| self.get(*id)).filter(|request| request.agent == agent);
+        let absent = requests.flat_map(|request| &request.nodes).filter(|(_, state)| *state == State::Absent);
+        absent.map(|(name, _)| name.to_string()).collect()
     }
 
     /// How many bytes the requests of an owner count.

@@ -122,7 +122,9 @@ const TOO_MANY: &str = "too many requests are in flight through the bridge";
 
 /// Answered for a node that was not connected when it was asked.
 fn absent(name: &str) -> String {
-    format!("node {name} is not connected to the bridge: it was not when it was asked, and no answer came within 4 s")
+    format!(
+        "node {name} is not connected to the bridge: it was not when it was asked, and no answer came within 4 s"
+    )
 }
 
 fn after(now: Instant, time: Duration) -> Instant {
@@ -505,7 +507,8 @@ impl Nodes {
     /// When to call [`due`](Self::due) next; `None`: not before something else happens.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
-        let (requests, names, hellos) = (self.in_flight.next_due(), self.gone.next_expiry(), self.live.next_due());
+        let (requests, names, hellos) =
+            (self.in_flight.next_due(), self.gone.next_expiry(), self.live.next_due());
         requests.into_iter().chain(names).chain(hellos).min()
     }
 
