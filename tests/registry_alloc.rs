@@ -61,7 +61,7 @@ fn requests_in_flight_take_no_more_than_the_share() {
         let agent = party(1, 1, share);
         let mut now = Instant::now();
         let (most, after) = used(|| {
-            for number in 0..50_000 {
+            for number in 0..10_000 {
                 let request = request(format!("{number:0>250}"), &["nobody".to_owned()]);
                 drop(nodes.request(&agent, &request, |_| true, now).unwrap());
             }
@@ -89,7 +89,7 @@ fn requests_to_live_nodes_take_no_more_than_the_share() {
         drop(nodes.hello(&node, &name, &hello(&name, 0), &[0], now).unwrap());
     }
     let (most, after) = used(|| {
-        for number in 0..20_000 {
+        for number in 0..10_000 {
             drop(nodes.request(&agent, &request(number.to_string(), &[]), |_| true, now).unwrap());
         }
     });

@@ -271,7 +271,6 @@ async fn a_denied_request_is_answered_at_once_for_each_live_node() {
     for (rule, what) in [
         ("actions = { other = [\"*\"] }", "rule requests does not allow this action"),
         ("nodes = [\"worker-9\"]", "rule requests does not allow a request to these nodes"),
-        ("identities = [\"subject:CN=somebody\"]", "rule requests does not allow requests of this peer"),
     ] {
         let mut bridge = BridgeProcess::start(&ruled("", rule));
         let (_one, mut asked) = node(&bridge, "worker-1").await;

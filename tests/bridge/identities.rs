@@ -180,6 +180,36 @@ async fn who_is_not_allowed_on_a_link_is_refused_at_the_door() {
     bridge.until("who is allowed", |bridge| bridge.peers("nodes") == 2);
 }
 
+/// The rule does not even look at what it asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_certificate_may_not_ask_is_told_so() {
+    let certificates = Certificates::new();
+    let rule = |name: &str, from: &str, to: &str, event: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nfrom = \"{from}\"\nto = \"{to}\"\ntopics = [\"{NODE}\"]\n\
+             events = [\"*::{event}\"]\n"
+        )
+    };
+    let bridge = BridgeProcess::start(&format!(
+        "[link.agents]\nfaces = \"agents\"\nlisten = \"127.0.0.1:0\"\n{}\
+         [link.nodes]\nfaces = \"nodes\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n{}{}\
+         identities = [\"subject:CN=boss\"]\n",
+        certificates.lines(),
+        rule("hellos", "nodes", "agents", "notify_node_hello"),
+        rule("requests", "agents", "nodes", "node_dispatch_request"),
+    ));
+    let agent = peer();
+    let mut heard = subscribe(&agent, NODE).await;
+    let agent = connected_with(agent, &bridge.address("agents"), certificates.tls("intern")).await;
+    let node = connected(peer(), &bridge.address("nodes")).await;
+    say(&node, hello("worker-1")).await;
+    assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello("worker-1")));
+    say(&agent, request("r1")).await;
+    let why = "not allowed by zeek-bridge: rule requests does not allow requests of this peer";
+    let answer = ManagementResult::failure("r1", "worker-1", why);
+    assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(answer.into()));
+}
+
 /// Elsewhere, only 127.0.0.1 is this host.
 #[cfg(target_os = "linux")]
 mod without_certificates {

@@ -369,8 +369,9 @@ impl Live {
         let mut used: HashMap<Owner, Use> = HashMap::new();
         for (name, node) in &self.names {
             let of_owner = used.entry(node.owner.clone()).or_default();
-            of_owner.names += 1;
-            of_owner.bytes += node.holders().map(|holder| holder.bytes(name)).sum::<usize>();
+            of_owner.names = of_owner.names.saturating_add(1);
+            let bytes = node.holders().map(|holder| holder.bytes(name)).sum();
+            of_owner.bytes = of_owner.bytes.saturating_add(bytes);
         }
         assert_eq!(used, self.of_owner);
         let holders = self.names.values().flat_map(Node::holders).count();

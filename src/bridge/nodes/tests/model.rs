@@ -197,7 +197,8 @@ impl Model {
             let live = self.live.iter().any(|node| node.name == *name);
             let kept =
                 |(gone, link, ..): &(String, usize, Vec<usize>, Instant)| gone == name && !reached(*link);
-            strangers |= !known && !live && !(self.answers && self.gone.iter().any(kept));
+            let kept = self.answers && self.gone.iter().any(kept);
+            strangers |= !(known || live || kept);
         }
         denied.sort_unstable();
         let (reqid, number) = (request.reqid.clone(), self.number);
