@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
 use super::origin::{Instance, MessageId, Origin, same_side};
+use super::nodes::MAX_SHARE;
 use super::relay::LinkRelay;
 use super::rules::RuleLink;
 use super::table::Table;
@@ -272,9 +273,27 @@ impl Link {
 
     /// Tells a peer something where nobody can be kept waiting until it has room for that.
     pub(super) fn tell(&self, peer: EndpointId, envelope: &Envelope) {
-        // A message that is repeated later has to have a new id, or a bridge would take it for a copy.
-        let new = Envelope { sender: self.endpoint.id(), ..envelope.clone() };
-        self.untold.keep(peer, self.send(&new, None, Whom::Told(peer)));
+        let most = self.config.limits.queue.bytes;
+        self.untold.keep(peer, self.send(&self.with_new_id(envelope), None, Whom::Told(peer)), most);
+    }
+
+    /// Sends a peer something that is repeated later: only if there is room now.
+    pub(super) fn repeat(&self, peer: EndpointId, envelope: &Envelope) {
+        if !self.untold.has(peer) {
+            drop(self.send(&self.with_new_id(envelope), None, Whom::Told(peer)));
+        }
+    }
+
+    /// The same message with this link's endpoint as the sender. It then gets a new id where it goes to another bridge, which
+    /// would take a repeated message for a copy otherwise.
+    fn with_new_id(&self, envelope: &Envelope) -> Envelope {
+        Envelope { sender: self.endpoint.id(), ..envelope.clone() }
+    }
+
+    /// How much may be remembered of the nodes, and of the requests, of one owner among its peers: as much as may wait in
+    /// the queue of one.
+    pub(super) fn share(&self) -> usize {
+        self.config.limits.queue.bytes.min(MAX_SHARE)
     }
 
     /// Tells its peers of the nodes that rules let them hear of only now.

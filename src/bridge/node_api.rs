@@ -1,11 +1,9 @@
-//! The node API on its way through the bridge: hellos are said once to each agent, requests are followed, and answers
-//! go to the one who asked.
-
-use std::time::Instant;
+//! The node API on its way through the bridge: hellos are forwarded to agents, requests are tracked, and responses go to
+//! the agent that asked.
 
 use super::link::{Link, Whom};
-use super::nodes::{Answer, Owner, PeeringKey};
-use super::relay::{LinkRelay, Passing};
+use super::nodes::{Accepted, Answer, Due, Owner, Party, PeeringKey};
+use super::relay::{Core, LinkRelay, Passing, now};
 use super::rules::{Reason, quoted};
 use super::table::Table;
 use crate::data::{EndpointId, Filter};
@@ -15,7 +13,7 @@ use crate::wire::{Envelope, INITIAL_TTL};
 use crate::zeek;
 
 impl LinkRelay {
-    /// A message of the node API that the rules let pass.
+    /// Handles a message of the node API that the rules let pass.
     pub(super) fn node_api(&self, passing: Passing<'_>, message: NodeMessage) -> Vec<Blocked> {
         match message {
             NodeMessage::Hello(hello) => self.hello(&passing, &hello),
@@ -26,14 +24,11 @@ impl LinkRelay {
 
     fn hello(&self, passing: &Passing<'_>, hello: &NotifyNodeHello) -> Vec<Blocked> {
         let Passing { table, from, envelope, .. } = passing;
-        let passes = |agent: PeeringKey| passing.rule_to(agent.link).is_some();
-        let (key, now) = (self.key(from), Instant::now());
-        let said = self.core.nodes().hello(key, owner(from), &hello.node, envelope, passes, now);
-        match said {
-            Ok(said) => {
-                self.answer(table, said.answers);
-                passing.to_each(&said.tell)
-            }
+        let links: Vec<_> = passing.to.iter().map(|(link, _)| *link).collect();
+        let party = self.party(table, from);
+        let tell = self.core.nodes().hello(&party, &hello.node, envelope, &links, now());
+        match tell {
+            Ok(tell) => passing.to_each(&tell),
             Err(error) => {
                 self.refuse(table, error.reason(), from, || {
                     format!("node {}: {error}", quoted(hello.node.as_bytes()))
@@ -44,34 +39,31 @@ impl LinkRelay {
     }
 
     fn request(&self, passing: Passing<'_>, request: &DispatchRequest) -> Vec<Blocked> {
-        let (key, now) = (self.key(passing.from), Instant::now());
+        let Passing { table, from, .. } = passing;
+        let party = self.party(table, from);
         let reached = |link: usize| passing.rule_to(link).is_some();
-        // Known before it is sent: the answer may be here before this returns.
-        let known = self.core.nodes().request(key, request, reached, now);
-        match known {
-            Ok(answers) => {
-                let table = passing.table;
+        // Recorded before it is sent: the response may be here before this returns.
+        let accepted = self.core.nodes().request(&party, request, reached, now());
+        match accepted {
+            Ok(Accepted { mut answers, denied }) => {
+                answers.extend(self.denials(&passing, request, &denied));
                 let mut blocked = passing.on();
-                // Who asks for more than it takes has to wait.
-                let (own, others) = answers.into_iter().partition(|answer| answer.to == key);
-                blocked.extend(
-                    answers_of(table, own)
-                        .flat_map(|(link, to, envelope)| link.send(&envelope, None, Whom::Told(to))),
-                );
-                self.answer(table, others);
+                // An agent that asks for more than it receives has to wait.
+                let (own, others) = answers.into_iter().partition(|answer| answer.to == party.peering);
+                blocked.extend(send_answers(table, own));
+                self.core.answer(table, others);
                 blocked
             }
             Err(error) => {
                 let detail = || format!("request {}: {error}", quoted(request.reqid.as_bytes()));
-                self.refuse(passing.table, error.reason(), passing.from, detail);
+                self.refuse(table, error.reason(), from, detail);
                 Vec::new()
             }
         }
     }
 
     fn response(&self, passing: &Passing<'_>, response: &DispatchResponse) -> Vec<Blocked> {
-        let (key, now) = (self.key(passing.from), Instant::now());
-        let due = self.core.nodes().response(key, response, now);
+        let due = self.core.nodes().response(self.key(passing.from), response, now());
         match due {
             Ok(agent) if passing.rule_to(agent.link).is_some() => passing.to_each(&[agent]),
             Ok(agent) => {
@@ -97,46 +89,67 @@ impl LinkRelay {
         }
     }
 
-    /// A peer, perhaps an agent, wants these topics now: it is told of the nodes that are there.
+    /// A peer, perhaps an agent, subscribes to these topics now: it gets the hellos of the live nodes.
     pub(super) fn agent_wants(&self, table: &Table, peer: &Peer, filter: &Filter) {
         let agent = self.key(peer);
-        // A node wants the topic as well, for the requests.
+        // A node subscribes to the topic as well, for the requests.
         let may_hear = table.rules.may_reach(self.slot, &NODE_TOPIC, NotifyNodeHello::NAME);
         let Some(link) = table.link(self.slot).filter(|_| may_hear && filter.matches(&NODE_TOPIC)) else {
             self.core.nodes().agent_wants_no_more(agent);
             return;
         };
-        let passes = |node: PeeringKey, hello: &Envelope| {
-            let mut passes = false;
-            // Its ttl was judged when it arrived, and is counted down already.
-            let hello = &Envelope { ttl: INITIAL_TTL, ..hello.clone() };
-            if let (Some(link), Some(gate)) = (table.link(node.link), table.gate_of(node)) {
-                let _ = gate.judge(hello, link.limits(), |to, rule| {
-                    if to == self.slot {
-                        passes = true;
-                        table.passed(rule, 1);
-                    }
-                });
-            }
-            passes
-        };
-        let hellos = self.core.nodes().agent_wants(agent, passes);
+        let passes = |node: PeeringKey, hello: &Envelope| table.lets_pass(node, hello, self.slot);
+        let hellos = self.core.nodes().agent_wants(agent, passes, now());
         for (_, hello) in hellos {
             link.tell(agent.peer, &hello);
         }
     }
 
-    /// Says what the bridge answers itself.
-    pub(super) fn answer(&self, table: &Table, answers: Vec<Answer>) {
-        answers_of(table, answers).for_each(|(link, to, envelope)| link.tell(to, &envelope));
+    /// What the registry of nodes has to know of a peer.
+    pub(super) fn party(&self, table: &Table, peer: &Peer) -> Party {
+        let share = table.link(self.slot).map_or(0, |link| link.share());
+        Party { peering: self.key(peer), owner: owner(peer), share }
     }
 }
 
-/// What the bridge answers itself: over which link, to which peer, and as a message.
+impl Core {
+    /// Sends the bridge's own answers.
+    pub(super) fn answer(&self, table: &Table, answers: Vec<Answer>) {
+        answers_of(table, answers).for_each(|(link, to, envelope)| link.tell(to, &envelope));
+    }
+
+    /// Does what is due by now.
+    pub(super) fn work_off(&self) {
+        let Due { answers, hellos } = self.nodes().due(now());
+        let table = self.table();
+        self.answer(&table, answers);
+        for repeat in hellos {
+            // Rules may have changed since it was sent first.
+            if let Some(link) = table.link(repeat.to.link)
+                && table.lets_pass(repeat.node, &repeat.hello, repeat.to.link)
+            {
+                link.repeat(repeat.to.peer, &repeat.hello);
+            }
+        }
+    }
+}
+
+/// Sends the bridge's own answers to one who has to wait while there is no room for them.
+pub(super) fn send_answers(table: &Table, answers: Vec<Answer>) -> Vec<Blocked> {
+    answers_of(table, answers)
+        .flat_map(|(link, to, envelope)| link.send(&envelope, None, Whom::Told(to)))
+        .collect()
+}
+
+/// The bridge's own answers: over which link, to which peer, and as a message.
 fn answers_of(table: &Table, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
     answers.into_iter().filter_map(|Answer { to, response }| {
         let link = table.link(to.link)?;
-        tracing::debug!(link = %link.config.name, agent = %to.peer, ?response, "answered for a node that is gone");
+        let (reqid, result) = (response.reqid(), response.result());
+        tracing::debug!(
+            link = %link.config.name, agent = %to.peer, reqid, node = result.node(),
+            "answered for a node: {}", result.error().unwrap_or_default()
+        );
         let value = zeek::Message::Event(response.into()).into_value();
         match Envelope::data(link.endpoint.id(), NODE_TOPIC.clone(), &value) {
             Ok(envelope) => Some((&**link, to.peer, envelope)),
@@ -167,7 +180,7 @@ impl Passing<'_> {
     }
 }
 
-/// Whose a name is that this peer says.
+/// Whom the names and requests of a peer belong to.
 fn owner(peer: &Peer) -> Owner {
     match &peer.identity {
         Some(identity) => Owner::Certificate(identity.sha256),

@@ -6,7 +6,7 @@
 //! | id | bytes | content |
 //! | --- | --- | --- |
 //! | endpoint id of a link | 0 to 3 | `ZBRG` |
-//! | | 4 to 7 | the link's slot, around the version of a UUID, 8 (RFC 9562: for vendors) |
+//! | | 4 to 7 | the link's slot, around the UUID version 4 |
 //! | | 8 to 15 | the instance: random, the same for all links of one bridge, and new at each start |
 //! | sender of a data or command envelope from bridge to bridge | 0 to 7 | the instance of the bridge where the message arrived first |
 //! | | 8 to 15 | a number that this bridge never uses again |
@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::data::EndpointId;
 
 const MAGIC: u128 = 0x5A42_5247;
-/// The version of a UUID whose content its vendor defines.
-const VERSION: u128 = 8;
+/// The UUID version. It must be one of 1 to 5: Broker's C++ implementation reports no status of a peer with another id, and
+/// a Zeek node then sends no hello. Version 4 is for random ids, whose bits may have any value.
+const VERSION: u128 = 4;
 /// The variant of a UUID, which is the two highest bits of an instance.
 const VARIANT: u64 = 0b10;
 

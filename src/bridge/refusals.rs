@@ -39,9 +39,11 @@ impl Refusals {
         }
     }
 
-    /// Counts what is dropped in normal operation, and logs nothing.
-    pub(super) fn count(&self, reason: &'static str, slot: usize) {
-        self.reasons().entry((reason, slot)).or_default().count.fetch_add(1, Ordering::Relaxed);
+    /// Counts a refusal that is nobody's mistake: it is logged at debug level only.
+    pub(super) fn count(&self, reason: &'static str, (slot, link): (usize, &str), from: &Peer) {
+        let of_reason = self.reasons().entry((reason, slot)).or_default().clone();
+        of_reason.count.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason, link, peer = %from.id, address = %from.address, "refused");
     }
 
     fn reasons(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<OneReason>>> {

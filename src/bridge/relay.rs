@@ -1,16 +1,22 @@
-//! What passes: every message of every link's peers goes through the rules, and on to other links.
+//! Every message of every link's peers goes through the rules, and on to other links.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use super::bundle::Bundle;
-use super::config::LinkConfig;
+use super::config::{LinkConfig, Operation};
 use super::delivered::{Delivered, Need};
+use super::denied::request_of;
 use super::link::{Exceptions, Whom};
+use super::log_create;
 use super::nodes::{Nodes, PeeringKey};
 use super::origin::{Instance, MessageId, Origin};
 use super::refusals::Refusals;
+use super::rules::{Gate, Reason, Refusal};
 use super::sides::{At, Sides};
 use super::table::{Table, Target};
 use crate::data::{EndpointId, Filter};
@@ -19,28 +25,84 @@ use crate::management::NodeMessage;
 use crate::net::for_keeping;
 use crate::wire::Envelope;
 
-/// What all links of a bridge have in common.
+/// The time by tokio's clock, which tests can stop.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// What all links of a bridge share.
 #[derive(Debug)]
 pub(super) struct Core {
     table: RwLock<Arc<Table>>,
-    nodes: Mutex<Nodes>,
+    nodes: Mutex<Timed>,
+    /// Notified when the timer has to fire earlier than it was set for.
+    timer: Notify,
     pub(super) refusals: Refusals,
+    /// Whether denied requests are answered with a failure.
+    pub(super) answer_denied: AtomicBool,
     pub(super) origin: Arc<Origin>,
     /// Locked before `nodes` where both are.
     delivered: Mutex<Delivered>,
     pub(super) sides: Sides,
 }
 
+#[derive(Debug)]
+struct Timed {
+    nodes: Nodes,
+    /// The time that the timer is set for.
+    armed: Option<Instant>,
+}
+
+/// Access to the registry of nodes. Sets the timer when it is dropped.
+pub(super) struct NodesGuard<'a> {
+    timed: MutexGuard<'a, Timed>,
+    timer: &'a Notify,
+}
+
+impl Deref for NodesGuard<'_> {
+    type Target = Nodes;
+
+    fn deref(&self) -> &Nodes {
+        &self.timed.nodes
+    }
+}
+
+impl DerefMut for NodesGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Nodes {
+        &mut self.timed.nodes
+    }
+}
+
+impl Drop for NodesGuard<'_> {
+    fn drop(&mut self) {
+        let Timed { nodes, armed } = &mut *self.timed;
+        if let Some(next) = nodes.next_due()
+            && armed.is_none_or(|armed| next < armed)
+        {
+            *armed = Some(next);
+            self.timer.notify_one();
+        }
+    }
+}
+
 impl Core {
-    pub(super) fn new(answer_in_flight: bool, origin: Origin) -> Self {
+    pub(super) fn new(operation: &Operation, origin: Origin) -> Self {
         Core {
             table: RwLock::new(Arc::new(Table::empty())),
-            nodes: Mutex::new(Nodes::new(answer_in_flight)),
+            nodes: Mutex::new(Timed { nodes: Nodes::new(operation.answer_in_flight), armed: None }),
+            timer: Notify::new(),
             refusals: Refusals::default(),
+            answer_denied: AtomicBool::new(operation.answer_denied),
             origin: Arc::new(origin),
             delivered: Mutex::default(),
             sides: Sides::default(),
         }
+    }
+
+    /// Applies a changed configuration.
+    pub(super) fn set_operation(&self, operation: &Operation) {
+        self.nodes().set_answer_in_flight(operation.answer_in_flight);
+        self.answer_denied.store(operation.answer_denied, Ordering::Relaxed);
     }
 
     pub(super) fn table(&self) -> Arc<Table> {
@@ -61,9 +123,32 @@ impl Core {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {
+    pub(super) fn nodes(&self) -> NodesGuard<'_> {
         // No code panics while it holds the lock.
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+        let timed = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        NodesGuard { timed, timer: &self.timer }
+    }
+
+    /// Does what the registry of nodes has to do at certain times, whether there is traffic or not. Never returns.
+    pub(super) async fn keep_time(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut nodes = self.nodes();
+                let next = nodes.next_due();
+                nodes.timed.armed = next;
+                next
+            };
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => self.work_off(),
+                () = self.timer.notified() => {}
+            }
+        }
     }
 }
 
@@ -83,6 +168,7 @@ pub(super) struct LinkRelay {
 /// A message that may pass.
 pub(super) struct Passing<'a> {
     pub(super) table: &'a Table,
+    pub(super) gate: &'a Gate,
     pub(super) from: &'a Peer,
     /// The last hop that it named.
     pub(super) sender: EndpointId,
@@ -115,8 +201,8 @@ impl LinkRelay {
     pub(super) fn forget(&self, peer: &Peer) {
         let table = self.core.table();
         table.forget(self.slot, peer);
-        let answers = self.core.nodes().gone(self.key(peer), Instant::now());
-        self.answer(&table, answers);
+        let answers = self.core.nodes().gone(self.key(peer), now());
+        self.core.answer(&table, answers);
     }
 
     /// The number of peers of this one's kind.
@@ -132,7 +218,7 @@ impl LinkRelay {
 
     /// Drops a message that this bridge has forwarded to another one before.
     fn returned(&self, from: &Peer, envelope: &Envelope) {
-        self.core.refusals.count("returned", self.slot);
+        self.core.refusals.count("returned", (self.slot, &self.name), from);
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 link = %self.name, peer = %from.id, address = %from.address, topic = %envelope.topic,
@@ -172,6 +258,27 @@ impl LinkRelay {
         let link = table.link(self.slot).map_or("", |link| &link.config.name);
         self.core.refusals.refuse(reason, (self.slot, link), from, detail);
     }
+
+    /// Handles what a message of the node API says that passes nowhere.
+    fn refused(&self, passing: &Passing<'_>, node: Option<NodeMessage>, refusal: Refusal) -> Vec<Blocked> {
+        let Some(here) = passing.table.link(self.slot) else { return Vec::new() };
+        let name = match &node {
+            Some(NodeMessage::Hello(hello)) => Some(&*hello.node),
+            Some(NodeMessage::Response(response)) => response.result().node(),
+            _ => None,
+        };
+        // Rules are for the other direction: a node is where agents are. What a peer may not send under this name, or at
+        // all, is no sign of that.
+        if refusal.reason == Reason::EventNotAllowed
+            && let Some(name) = name
+        {
+            self.core.nodes().seen_elsewhere(name);
+        }
+        match request_of(&passing.envelope, here.limits(), node, refusal) {
+            Some(request) => self.deny(passing, &request),
+            None => Vec::new(),
+        }
+    }
 }
 
 impl Relay for LinkRelay {
@@ -206,17 +313,29 @@ impl Relay for LinkRelay {
             let judged = gate.judge(&envelope, here.limits(), |slot, rule| {
                 to.push(Target { slot, rule, bridges_only: false });
             });
+            let own = here.endpoint.id();
+            let log_create = log_create::is_addressed_to(own, &envelope, here.limits());
             if let Some(refusal) = judged.refusal {
-                if let Some(rule) = refusal.rule {
-                    table.refused(rule, &refusal);
+                if log_create && !refusal.invalid {
+                    self.core.refusals.count(log_create::REASON, (self.slot, &here.config.name), from);
+                } else {
+                    if let Some(rule) = refusal.rule {
+                        table.refused(rule, &refusal);
+                    }
+                    self.refuse(&table, refusal.reason.name(), from, || judged.detail().to_string());
                 }
-                self.refuse(&table, refusal.reason.name(), from, || judged.detail().to_string());
             }
+            let (node, refusal) = (judged.node, judged.refusal);
             if to.is_empty() {
+                if let Some(refusal) = refusal {
+                    let first = id.map(|id| id.origin);
+                    let to = Vec::new();
+                    let passing = Passing { table: &table, gate: &gate, from, sender, first, envelope, since, to };
+                    bundle.forwarded.blocked.extend(self.refused(&passing, node, refusal));
+                }
                 continue;
             }
-            let node = judged.node;
-            // Whatever a peer says, or its messages could go around in a loop of other relays for long.
+            // A peer cannot choose the ttl, or its messages could go around in a loop of other relays for long.
             let ttl = envelope.ttl.saturating_sub(1).min(here.config.ttl);
             // Hellos and answers go once to each agent anyway, but which copy that is depends on who a node belongs to.
             let is_tracked = matches!(node, Some(NodeMessage::Hello(_) | NodeMessage::Response(_)));
@@ -227,11 +346,13 @@ impl Relay for LinkRelay {
                     to.retain(|target| !target.bridges_only);
                 }
                 if to.is_empty() {
-                    self.core.refusals.count("duplicate", self.slot);
+                    self.core.refusals.count("duplicate", (self.slot, &here.config.name), from);
                     continue;
                 }
             }
-            let envelope = Envelope { ttl, ..envelope };
+            // The bridge takes the place of the peers behind it that subscribe to the logs.
+            let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
+            let envelope = Envelope { ttl, receiver, ..envelope };
             let Some(message) = node else {
                 bundle.add(envelope, id, &to, messages.size_hint().1.unwrap_or_default());
                 continue;
@@ -241,7 +362,7 @@ impl Relay for LinkRelay {
             let id = id.unwrap_or_else(|| origin.next_id());
             let envelope = for_keeping(Envelope { sender: id.as_sender(), ..envelope });
             let to = to.iter().map(|target| (target.slot, target.rule)).collect();
-            let passing = Passing { table: &table, from, sender, first, envelope, since, to };
+            let passing = Passing { table: &table, gate: &gate, from, sender, first, envelope, since, to };
             bundle.forwarded.blocked.extend(self.node_api(passing, message));
         }
         bundle.send();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::config::{BridgeConfig, LinkConfig, Mistake, RuleConfig};
 use super::link::Link;
@@ -34,6 +34,7 @@ pub struct Bridge {
     pub(super) since: Instant,
     /// What runs; held while that changes.
     config: Mutex<BridgeConfig>,
+    timer: AbortHandle,
 }
 
 /// What a reload has changed.
@@ -68,11 +69,9 @@ impl Bridge {
         let nothing = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
         let origin =
             Origin::random().map_err(|error| vec![Mistake::new("", format!("no random number: {error}"))])?;
-        let bridge = Bridge {
-            core: Arc::new(Core::new(config.operation.answer_in_flight, origin)),
-            since: Instant::now(),
-            config: Mutex::new(nothing),
-        };
+        let core = Arc::new(Core::new(&config.operation, origin));
+        let timer = tokio::spawn(core.clone().keep_time()).abort_handle();
+        let bridge = Bridge { core, since: Instant::now(), config: Mutex::new(nothing), timer };
         match bridge.reload(config).await {
             Ok(Reloaded { mistakes, .. }) if mistakes.is_empty() => Ok(bridge),
             Ok(Reloaded { mistakes, .. }) | Err(mistakes) => {
@@ -125,7 +124,7 @@ impl Bridge {
                 link.announce(rules.filter(slot)).await;
             }
         }
-        self.core.nodes().set_answer_in_flight(config.operation.answer_in_flight);
+        self.core.set_operation(&config.operation);
         let counts = counts(&config.rules, &old);
         self.core.set_table(Table::new(links, rules, counts));
         for link in opening {
@@ -155,6 +154,7 @@ impl Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
+        self.timer.abort();
         // The links' endpoints know of the core, and it of them.
         self.core.set_table(Table::empty());
     }

@@ -19,11 +19,12 @@ pub struct Snapshot {
     pub refused: BTreeMap<String, u64>,
     /// How many requests wait for a node's answer.
     pub in_flight: u64,
-    /// How many failures the bridge answered itself, because a node was gone.
+    /// How many failures the bridge sent in a node's name: the node was gone or did not answer in time, or rules kept the
+    /// request from it.
     pub answered_for: u64,
-    /// How many answers did not come in time, and were not answered for either.
+    /// How many answers did not arrive in time, and were not answered for either.
     pub unanswered: u64,
-    /// How many answers were not waited for any more, because too many were waited for.
+    /// How many pending answers were forgotten, because the requests of one owner took more than their share of memory.
     pub forgotten: u64,
     /// How long messages took through the bridge, of a sample.
     pub latency: Latency,

@@ -1,11 +1,11 @@
 //! What a running bridge looks like.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use super::Bridge;
 use super::config::{LinkTls, Place};
 use super::link::Link;
+use super::relay::now;
 use super::snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
 use crate::endpoint::PeerState;
 
@@ -34,7 +34,7 @@ impl Bridge {
         };
         // Held no longer than needed: requests and answers wait for it.
         let mut nodes = self.core.nodes();
-        nodes.expire(Instant::now());
+        nodes.expire(now());
         let live = nodes.live().into_iter().map(|node| NodeSnapshot {
             name: node.name.to_owned(),
             link: table.link(node.peering.link).map(|link| link.config.name.clone()).unwrap_or_default(),

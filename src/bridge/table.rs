@@ -8,6 +8,7 @@ use super::link::Link;
 use super::nodes::PeeringKey;
 use super::rules::{Gate, Refusal, Rules};
 use crate::endpoint::Peer;
+use crate::wire::{Envelope, INITIAL_TTL};
 
 /// Made anew at every change, and only read while messages move.
 #[derive(Debug)]
@@ -101,6 +102,22 @@ impl Table {
         Some(known.unwrap_or_else(made))
     }
 
+    /// Whether rules let a node's hello pass to a link now. It then counts as passed.
+    pub(super) fn lets_pass(&self, node: PeeringKey, hello: &Envelope, to: usize) -> bool {
+        let mut passes = false;
+        // The ttl was checked when the hello arrived, and has been decremented since.
+        let hello = &Envelope { ttl: INITIAL_TTL, ..hello.clone() };
+        if let (Some(link), Some(gate)) = (self.link(node.link), self.gate_of(node)) {
+            let _ = gate.judge(hello, link.limits(), |slot, rule| {
+                if slot == to {
+                    passes = true;
+                    self.passed(rule, 1);
+                }
+            });
+        }
+        passes
+    }
+
     /// A peering is over.
     pub(super) fn forget(&self, slot: usize, peer: &Peer) {
         if let Some(slot) = self.slot(slot) {
@@ -127,6 +144,10 @@ impl Table {
         let mut refused = count.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let of_reason = refused.entry(refusal.reason.name()).or_default();
         *of_reason = of_reason.saturating_add(1);
+    }
+
+    pub(super) fn rule_name(&self, rule: usize) -> Option<&str> {
+        self.counts.get(rule).map(|(name, _)| name.as_str())
     }
 
     /// What became of the messages that each rule is about.

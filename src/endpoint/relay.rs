@@ -82,6 +82,12 @@ impl Blocked {
         }
     }
 
+    /// How many bytes wait.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn bytes(&self) -> usize {
+        self.frames.length()
+    }
+
     /// How many wait.
     #[cfg(test)]
     pub(super) fn messages(&self) -> usize {

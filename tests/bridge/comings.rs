@@ -6,8 +6,8 @@ use std::time::Duration;
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Subscriber};
 use zeek_bridge::management::{
-    Agent, DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello, Outcome,
-    REQUEST_TIMEOUT,
+    Agent, DispatchRequest, DispatchResponse, ManagementResult, Node, NodeMessage, NotifyNodeHello, Outcome,
+    REQUEST_TIMEOUT, Values,
 };
 
 use crate::cluster::BridgeProcess;
@@ -162,8 +162,10 @@ async fn the_bridge_answers_for_nodes_that_are_gone() {
     let words = failure(&outcome.0);
     assert!(words.contains("lost before it answered"), "{words}");
     // It is asked when it is gone, by name and with all others.
-    for nodes in [&["worker-1"][..], &[]] {
-        let words = failure(&dispatch(&agent, nodes, FOR_EVER).await);
+    let (named, all) =
+        tokio::join!(dispatch(&agent, &["worker-1"], FOR_EVER), dispatch(&agent, &[], FOR_EVER));
+    for outcome in [named, all] {
+        let words = failure(&outcome);
         assert!(words.contains("not connected to the bridge"), "{words}");
     }
     let status = bridge.status();
@@ -203,4 +205,106 @@ async fn the_bridge_leaves_it_to_the_agent_to_wait_if_it_is_told_so() {
     });
     assert!(outcome.answers["worker-1"].is_success());
     drop(endpoint);
+}
+
+/// A node that answers `Cluster::node`.
+async fn answering(name: &str, address: &str) -> (Endpoint, Node) {
+    let endpoint = peer();
+    let values = Values::from_json_text(&format!("{{\"x\": \"{name}\"}}")).unwrap();
+    let node = Node::start(endpoint.clone(), name, values).await;
+    (connected(endpoint, address).await, node)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_moved_from_the_bridge_to_the_agent_is_not_answered_for() {
+    let bridge = BridgeProcess::start(&config("", LISTEN));
+    let (endpoint, _node) = answering("worker-1", &bridge.address("nodes")).await;
+    let (agent_endpoint, agent) = agent(&bridge, &["worker-1"]).await;
+    assert!(dispatch(&agent, &[], REQUEST_TIMEOUT).await.answers["worker-1"].is_success());
+    endpoint.shutdown().await;
+    bridge.until("it is gone", |bridge| live(bridge).is_empty());
+    let direct = agent_endpoint.listen("127.0.0.1:0", PLAIN).await.unwrap().local_addr().to_string();
+    let mut heard = subscribe(&agent_endpoint, NODE).await;
+    let _moved = answering("worker-1", &direct).await;
+    assert_eq!(hello(&mut heard).await, "worker-1");
+    for nodes in [&["worker-1"][..], &[]].into_iter().cycle().take(100) {
+        let outcome = dispatch(&agent, nodes, REQUEST_TIMEOUT).await;
+        assert!(outcome.missing.is_empty(), "{outcome:?}");
+        assert!(outcome.answers["worker-1"].is_success(), "{outcome:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hangs_does_not_cost_the_answers_of_others() {
+    let bridge = BridgeProcess::start(&config("", LISTEN));
+    let (hangs, mut asked) = node(&bridge, "worker-1").await;
+    let _answers = answering("worker-2", &bridge.address("nodes")).await;
+    let (_endpoint, agent) = agent(&bridge, &["worker-1", "worker-2"]).await;
+    let outcome = dispatch(&agent, &[], FOR_EVER).await;
+    assert!(outcome.missing.is_empty() && outcome.answers["worker-2"].is_success(), "{outcome:?}");
+    let words = outcome.answers["worker-1"].error().unwrap();
+    assert!(words.contains("connected to the bridge and did not answer"), "{words}");
+    // What it says then is dropped.
+    let NodeMessage::Request(DispatchRequest { reqid, .. }) = next_of_node_api(&mut asked).await else {
+        panic!()
+    };
+    say(&hangs, DispatchResponse::from(ManagementResult::success(reqid, "worker-1", None))).await;
+    bridge.until("it is refused", |bridge| bridge.refused("late") == 1);
+}
+
+/// With one rule for requests.
+fn ruled(bridge: &str, request_rule: &str) -> String {
+    let rule = |name: &str, from: &str, to: &str, event: &str, more: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nfrom = \"{from}\"\nto = \"{to}\"\ntopics = [\"{NODE}\"]\n\
+             events = [\"*::{event}\"]\n{more}\n"
+        )
+    };
+    config(bridge, LISTEN)
+        + &rule("hellos", "nodes", "agents", "notify_node_hello", "")
+        + &rule("answers", "nodes", "agents", "node_dispatch_response", "")
+        + &rule("requests", "agents", "nodes", "node_dispatch_request", request_rule)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_request_is_answered_at_once_for_each_live_node() {
+    for (rule, what) in [
+        ("actions = { other = [\"*\"] }", "rule requests does not allow this action"),
+        ("nodes = [\"worker-9\"]", "rule requests does not allow a request to these nodes"),
+    ] {
+        let mut bridge = BridgeProcess::start(&ruled("", rule));
+        let (_one, mut asked) = node(&bridge, "worker-1").await;
+        let _other = node(&bridge, "worker-2").await;
+        let (_endpoint, agent) = agent(&bridge, &["worker-1", "worker-2"]).await;
+        let outcome = dispatch(&agent, &["worker-1", "worker-2"], FOR_EVER).await;
+        assert!(outcome.missing.is_empty() && outcome.answers.len() == 2, "{outcome:?}");
+        for answer in outcome.answers.values() {
+            let words = answer.error().unwrap();
+            assert_eq!(words, format!("not allowed by zeek-bridge: {what}"));
+        }
+        assert_eq!(bridge.status()["answered_for"], 2);
+        bridge.reload(&ruled("answer_denied = false", rule));
+        let outcome = dispatch(&agent, &["worker-1"], Duration::from_millis(300)).await;
+        assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
+        assert_eq!(bridge.status()["answered_for"], 2);
+        // The node has received neither.
+        bridge.reload(&config("", LISTEN));
+        let (_, request) = tokio::join!(
+            dispatch(&agent, &["worker-1"], Duration::from_millis(300)),
+            next_of_node_api(&mut asked)
+        );
+        assert!(matches!(request, NodeMessage::Request(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_has_asked_nothing_hears_a_hello_again() {
+    let bridge = BridgeProcess::start(&config("", LISTEN));
+    let agent = peer();
+    let mut heard = subscribe(&agent, NODE).await;
+    let _agent = connected(agent, &bridge.address("agents")).await;
+    let _node = node(&bridge, "worker-1").await;
+    for _ in 0..2 {
+        assert_eq!(hello(&mut heard).await, "worker-1");
+    }
 }

@@ -180,6 +180,36 @@ async fn who_is_not_allowed_on_a_link_is_refused_at_the_door() {
     bridge.until("who is allowed", |bridge| bridge.peers("nodes") == 2);
 }
 
+/// The rule does not even look at what it asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_certificate_may_not_ask_is_told_so() {
+    let certificates = Certificates::new();
+    let rule = |name: &str, from: &str, to: &str, event: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\nfrom = \"{from}\"\nto = \"{to}\"\ntopics = [\"{NODE}\"]\n\
+             events = [\"*::{event}\"]\n"
+        )
+    };
+    let bridge = BridgeProcess::start(&format!(
+        "[link.agents]\nfaces = \"agents\"\nlisten = \"127.0.0.1:0\"\n{}\
+         [link.nodes]\nfaces = \"nodes\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n{}{}\
+         identities = [\"subject:CN=boss\"]\n",
+        certificates.lines(),
+        rule("hellos", "nodes", "agents", "notify_node_hello"),
+        rule("requests", "agents", "nodes", "node_dispatch_request"),
+    ));
+    let agent = peer();
+    let mut heard = subscribe(&agent, NODE).await;
+    let agent = connected_with(agent, &bridge.address("agents"), certificates.tls("intern")).await;
+    let node = connected(peer(), &bridge.address("nodes")).await;
+    say(&node, hello("worker-1")).await;
+    assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello("worker-1")));
+    say(&agent, request("r1")).await;
+    let why = "not allowed by zeek-bridge: rule requests does not allow requests of this peer";
+    let answer = ManagementResult::failure("r1", "worker-1", why);
+    assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(answer.into()));
+}
+
 /// Elsewhere, only 127.0.0.1 is this host.
 #[cfg(target_os = "linux")]
 mod without_certificates {
@@ -228,23 +258,32 @@ mod without_certificates {
         let line = bridge.program.says("reason=\"name_taken\"");
         assert!(line.contains("127.0.0.2:"), "{line}");
 
-        // From the same host it may be the node that came back. What it owed, the bridge answers.
+        // From the same host it may be the node that came back.
         let mut second = raw(3, &address, &[NODE]).await;
         says(&mut second, hello("worker-1")).await;
-        let mut both = [next_of_node_api(&mut heard).await, next_of_node_api(&mut heard).await];
-        both.sort_by_key(|message| matches!(message, NodeMessage::Response(_)));
-        assert_eq!(both[0], NodeMessage::Hello(hello("worker-1")));
-        let NodeMessage::Response(lost) = &both[1] else { panic!("{both:?}") };
-        assert_eq!((lost.reqid(), lost.result().is_success()), ("r1", false));
+        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello("worker-1")));
         assert_eq!(bridge.status()["nodes"][0]["peer"], second.id.to_string());
 
-        // Now the first one is somebody else.
-        says(&mut first, answer("r1", "worker-1", "late")).await;
-        bridge.program.says("reason=\"not_its_name\"");
+        // The first connection may still answer what it was asked, and nothing else.
+        let truth = answer("r1", "worker-1", "true");
+        says(&mut first, truth.clone()).await;
+        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(truth));
         say(&agent, request("r2")).await;
+        first.envelope().await.unwrap();
+        says(&mut first, answer("r2", "worker-1", "not asked")).await;
+        bridge.program.says("reason=\"not_its_name\"");
         let truth = answer("r2", "worker-1", "true");
         second.envelope().await.unwrap();
         says(&mut second, truth.clone()).await;
+        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(truth));
+
+        // When the second one leaves, the first one has its name back.
+        drop(second);
+        bridge.until("the first", |bridge| bridge.status()["nodes"][0]["peer"] == first.id.to_string());
+        say(&agent, request("r3")).await;
+        first.envelope().await.unwrap();
+        let truth = answer("r3", "worker-1", "true");
+        says(&mut first, truth.clone()).await;
         assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(truth));
     }
 }

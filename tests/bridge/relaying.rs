@@ -166,3 +166,49 @@ async fn commands_pass_by_a_rule_for_commands_only() {
         }
     }
 }
+
+/// As Zeek sends them to each new peer: `[version, kind, [stream, writer, info, fields]]`, or what is written.
+fn log_message(raw: &Raw, kind: u64, receiver: EndpointId) -> Envelope {
+    let stream = [Value::enum_value("Conn::LOG"), Value::enum_value("Log::WRITER_ASCII")];
+    let value = Value::Vector(vec![Value::Count(1), Value::Count(kind), Value::Vector(stream.to_vec())]);
+    let topic = Topic::from_static("zeek/logs/Conn::LOG");
+    Envelope { receiver, ..Envelope::data(raw.id, topic, &value).unwrap() }
+}
+
+const LOG_CREATE: u64 = 2;
+const LOG_WRITE: u64 = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_creates_that_nobody_asked_for_are_no_warning() {
+    let mut bridge = BridgeProcess::start(&config(false, false));
+    let mut from = peers(&bridge, "in", &[1]).await.remove(0);
+    let own = id(&bridge, "in");
+    from.send(&log_message(&from, LOG_CREATE, own)).await;
+    from.settle().await;
+    assert_eq!((bridge.refused("log_create"), bridge.refused("no_rule")), (1, 0));
+    // What else has no rule is one, and the first.
+    from.send(&log_message(&from, LOG_WRITE, own)).await;
+    let line = bridge.program.says("refused: ");
+    assert!(line.contains("reason=\"no_rule\""), "{line}");
+    assert_eq!((bridge.refused("log_create"), bridge.refused("no_rule")), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_creates_for_the_bridge_go_to_who_subscribes_to_the_logs() {
+    let rule = "[[rule]]\nname = \"logs\"\nfrom = \"in\"\nto = \"out\"\ntopics = [\"zeek/logs/\"]\n";
+    let bridge = BridgeProcess::start(&(config(false, false) + rule));
+    let address = bridge.address("out");
+    let mut logger = raw(1, &address, &["zeek/logs/"]).await;
+    let mut from = raw(2, &bridge.address("in"), &[]).await;
+    bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
+    let sent =
+        [log_message(&from, LOG_CREATE, id(&bridge, "in")), log_message(&from, LOG_WRITE, EndpointId::NIL)];
+    for message in &sent {
+        from.send(message).await;
+    }
+    for message in &sent {
+        let envelope = logger.envelope_of(EnvelopeType::Data).await;
+        assert_eq!((&envelope.payload, envelope.receiver), (&message.payload, EndpointId::NIL));
+    }
+    assert_eq!(bridge.refused("log_create"), 0);
+}

@@ -68,7 +68,8 @@ fn a_good_configuration_is_summed_up() {
         end.stdout,
         [
             "bridge: metrics on 127.0.0.1:0, status on /run/zeek-bridge/status.sock, log as text, drains for 10s at \
-             most, requests in flight are answered for a node that is lost",
+             most, requests in flight are answered for a node that is lost or hangs, denied requests are \
+             answered",
             "link nodes: listens on 127.0.0.1:0, no TLS, faces nodes",
             "link agents: connects to 127.0.0.1:2151 and localhost:2152, mutual TLS, for DNS:agent*, faces agents, when \
              full: block",

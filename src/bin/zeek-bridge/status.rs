@@ -134,7 +134,7 @@ fn tables(snapshot: &Snapshot) -> String {
     } = snapshot;
     let uptime = humantime::format_duration(Duration::from_secs(*uptime));
     let mut text = format!(
-        "up {uptime}; {in_flight} requests in flight, {answered_for} answered for nodes that were gone\n"
+        "up {uptime}; {in_flight} requests in flight, {answered_for} answered in the place of nodes\n"
     );
     // To memory, which does not fail.
     let missing = unanswered.saturating_add(*forgotten);
@@ -286,7 +286,7 @@ mod tests {
         let lines: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for line in [
-            "up 1h 2m 5s; 6 requests in flight, 8 answered for nodes that were gone",
+            "up 1h 2m 5s; 6 requests in flight, 8 answered in the place of nodes",
             "relaying takes at most 1ms for half and more than 10ms for 99 % of a sample of 6 messages",
             "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED CHAOS FAILED",
             "agents off on 127.0.0.1:2151 2 yes 10 20 1000 B 2.0 KiB 5 1 3 12 0",
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_bridge_without_anything_has_no_empty_tables() {
         let text = tables(&Snapshot::default());
-        assert_eq!(text, "up 0s; 0 requests in flight, 0 answered for nodes that were gone\n");
+        assert_eq!(text, "up 0s; 0 requests in flight, 0 answered in the place of nodes\n");
     }
 
     #[tokio::test]

@@ -34,9 +34,12 @@ pub struct Operation {
     pub status_socket: Option<PathBuf>,
     /// How long a SIGTERM may take to drain the queues.
     pub drain: Duration,
-    /// Whether dispatch requests that cannot be answered any more, because the node's peering ended, are
-    /// answered with a failure by the bridge.
+    /// Whether the bridge answers dispatch requests with a failure for a node that does not answer: at once if the node's
+    /// connection ends before its answer, and after [`ANSWER_AFTER`](crate::bridge::nodes::ANSWER_AFTER) if the node is
+    /// gone or hangs and nobody has answered. Without it, the agent runs into its timeout and loses the answers of all nodes.
     pub answer_in_flight: bool,
+    /// Whether the bridge answers dispatch requests that rules keep from a live node with a failure, at once.
+    pub answer_denied: bool,
 }
 
 /// How a bridge logs.

@@ -33,6 +33,7 @@ impl Default for Operation {
             status_socket: Some(default_status_socket()),
             drain: Duration::from_secs(10),
             answer_in_flight: true,
+            answer_denied: true,
         }
     }
 }
@@ -54,6 +55,10 @@ pub(super) fn read(mut table: Table<'_>) -> Operation {
             .take("answer_in_flight")
             .and_then(|entry| entry.flag())
             .unwrap_or(default.answer_in_flight),
+        answer_denied: table
+            .take("answer_denied")
+            .and_then(|entry| entry.flag())
+            .unwrap_or(default.answer_denied),
     };
     table.finish();
     operation

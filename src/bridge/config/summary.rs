@@ -24,7 +24,9 @@ impl Display for Operation {
         }
         write!(f, ", drains for {} at most", humantime::format_duration(self.drain))?;
         let answered = if self.answer_in_flight { "" } else { " not" };
-        write!(f, ", requests in flight are{answered} answered for a node that is lost")
+        write!(f, ", requests in flight are{answered} answered for a node that is lost or hangs")?;
+        let answered = if self.answer_denied { "" } else { " not" };
+        write!(f, ", denied requests are{answered} answered")
     }
 }
 

@@ -4,12 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::{Bounds, shrink};
+
+/// How many bytes a name counts, without the name itself: table entries and allocations.
+const GONE_COST: usize = 256;
+
 #[derive(Debug)]
 struct Gone {
     name: Arc<str>,
     /// The link that it was behind.
     link: usize,
+    /// The links that its hello passed to.
+    links: Vec<usize>,
     until: Instant,
+}
+
+impl Gone {
+    fn bytes(&self) -> usize {
+        let links = self.links.capacity().saturating_mul(size_of::<usize>());
+        GONE_COST.saturating_add(self.name.len()).saturating_add(links)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -17,36 +31,48 @@ pub(super) struct GoneNames {
     by_name: HashMap<Arc<str>, u64>,
     /// In the order in which they went, with when they are forgotten.
     by_age: BTreeMap<u64, Gone>,
+    bytes: usize,
     next: u64,
 }
 
 impl GoneNames {
-    /// Remembers a name. Beyond `most`, the one that has been gone longest is forgotten.
-    pub(super) fn insert(&mut self, name: Arc<str>, link: usize, until: Instant, most: usize) {
+    /// Remembers a name. Beyond the bounds, the one that has been gone longest is forgotten.
+    pub(super) fn insert(
+        &mut self,
+        name: Arc<str>,
+        link: usize,
+        links: Vec<usize>,
+        until: Instant,
+        bounds: &Bounds,
+    ) {
         self.remove(&name);
         let age = self.next;
         self.next = age.saturating_add(1);
-        self.by_age.insert(age, Gone { name: name.clone(), link, until });
+        let gone = Gone { name: name.clone(), link, links, until };
+        self.bytes = self.bytes.saturating_add(gone.bytes());
+        self.by_age.insert(age, gone);
         self.by_name.insert(name, age);
-        while self.by_name.len() > most {
+        while self.by_name.len() > bounds.gone || self.bytes > bounds.gone_bytes {
             self.pop();
         }
     }
 
     pub(super) fn remove(&mut self, name: &str) {
-        if let Some(age) = self.by_name.remove(name) {
-            self.by_age.remove(&age);
+        if let Some(age) = self.by_name.remove(name)
+            && let Some(gone) = self.by_age.remove(&age)
+        {
+            self.bytes = self.bytes.saturating_sub(gone.bytes());
         }
     }
 
-    /// The name, as it is remembered, with the link that it was behind.
-    pub(super) fn get(&self, name: &str) -> Option<(&Arc<str>, usize)> {
-        self.by_age.get(self.by_name.get(name)?).map(|gone| (&gone.name, gone.link))
+    /// The name, as it is remembered, with the link that it was behind and those that its hello passed to.
+    pub(super) fn get(&self, name: &str) -> Option<(&Arc<str>, usize, &[usize])> {
+        self.by_age.get(self.by_name.get(name)?).map(|gone| (&gone.name, gone.link, &*gone.links))
     }
 
-    /// All of them, each with the link that it was behind.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, usize)> {
-        self.by_age.values().map(|gone| (&gone.name, gone.link))
+    /// All of them, as [`GoneNames::get`] returns them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, usize, &[usize])> {
+        self.by_age.values().map(|gone| (&gone.name, gone.link, &*gone.links))
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
@@ -59,8 +85,13 @@ impl GoneNames {
         }
     }
 
+    pub(super) fn shrink(&mut self) {
+        shrink(&mut self.by_name);
+    }
+
     fn pop(&mut self) {
         if let Some((_, gone)) = self.by_age.pop_first() {
+            self.bytes = self.bytes.saturating_sub(gone.bytes());
             self.by_name.remove(&gone.name);
         }
     }
@@ -68,6 +99,7 @@ impl GoneNames {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         assert_eq!(self.by_name.len(), self.by_age.len());
+        assert_eq!(self.bytes, self.by_age.values().map(Gone::bytes).sum::<usize>());
         self.by_name.len()
     }
 }

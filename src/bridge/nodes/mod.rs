@@ -1,15 +1,35 @@
-//! Which nodes are live behind the bridge, and which requests wait for them.
+//! The live nodes behind a bridge, and the requests in flight to them.
 //!
-//! [`Nodes`] does no I/O and has no clock: it is told what was said, who came and who went, and answers what is to be
-//! passed on, said again, refused, or answered by the bridge itself. What rules say, it is told too.
+//! [`Nodes`] does no I/O and has no clock. Its owner reports what peers sent and which peerings ended, and gets back
+//! what to forward, to repeat, to refuse, or to answer in a node's name. Its owner also evaluates the rules.
 //!
-//! - A hello is said to each agent once per peering with it and once per peering with the node, as it would be
-//!   without a bridge between them.
-//! - Nobody answers for another: a name belongs to the peering that said hello under it, and a response under it is
-//!   taken from there alone.
-//! - No request is answered twice by the same node: neither by the node, nor by the bridge and the node.
+//! - A hello is forwarded to each agent once per peering, as it would be without a bridge. It is then repeated every
+//!   [`HELLO_EVERY`] until that agent sends a request to that node.
+//! - A name belongs to the peering that sent the hello for it; responses under it are accepted from there alone.
+//! - No request is answered twice for the same node: neither by the node, nor by the bridge and the node.
 //!
-//! Everything is bounded: what a peer can make it remember by the constants here, and the time it is remembered for.
+//! # Failures that the bridge sends
+//!
+//! A node that left the bridge may have reached the agent in another way: directly, or through a second bridge. So the
+//! bridge does not know that a node is gone; it only knows that it is not here.
+//!
+//! - A request for a node that is not here, or does not respond, is answered with a failure [`ANSWER_AFTER`] after the
+//!   request, and only if the bridge has seen no response until then. The agent ignores a failure for a node whose
+//!   response it has already.
+//! - A request that was forwarded to a node whose last peering then breaks is answered at once. The node received the
+//!   request over this peering, and a response can only come back over it: a node that reconnects to the agent in
+//!   another way does not receive the old request again. The agent would wait in vain. (A node that is connected to the
+//!   agent twice, through the bridge and directly, receives the request twice and has normally responded by then.)
+//! - A takeover of a name by a second connection of its owner ends nothing: the first connection may still respond.
+//! - The bridge answers only for names whose hello a rule let through to the link of the agent that asks, and stops when
+//!   it sees a hello or a response of the node on any link.
+//!
+//! # Memory
+//!
+//! Everything is bounded in bytes. For each [`Owner`], the names of its nodes take at most [`Party::share`] bytes, and
+//! its requests take at most another share, or as much as one request, if that is more. Names that are gone take at most
+//! [`MAX_GONE_BYTES`] in all. An agent needs [`TOLD_COST`] bytes for each live name. So with `A` agents, `N` live names and
+//! `O` owners, that is at most `O * 2 * share + A * N * TOLD_COST + MAX_GONE_BYTES`.
 
 mod gone;
 mod in_flight;
@@ -21,6 +41,9 @@ mod tests;
 
 pub use refused::{HelloRefused, RequestRefused, ResponseRefused};
 
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::gone::GoneNames;
@@ -30,50 +53,91 @@ use crate::data::EndpointId;
 use crate::management::{DispatchRequest, DispatchResponse, MAX_NODES, REQUEST_TIMEOUT};
 use crate::wire::Envelope;
 
+/// How long the bridge waits for a response before it answers in the node's name. Zeek's agent gives up after
+/// [`REQUEST_TIMEOUT`] (5 s) and then loses the responses of all nodes; this leaves a second for the way to it.
+pub const ANSWER_AFTER: Duration = Duration::from_secs(4);
+
+/// How often a hello is repeated to an agent that has not asked the node yet. An agent ignores the hello of a node that
+/// it does not know, and a deployment fails if a node's hello does not arrive within 5 s: a node that was connected before
+/// the deployment has to repeat its hello within that time.
+///
+/// A repeated hello does no harm in Zeek's agent (`scripts/policy/frameworks/management/agent/main.zeek`, 5.0 to 9.0): it
+/// sets the node's state to RUNNING, removes the node from the pending ones of a deployment, and logs a line. Names that
+/// are not in the configuration are ignored. The one visible effect: if a node that the agent is just about to stop for
+/// a deployment or restart repeats its hello before it is stopped, the agent takes it for running a moment too early.
+pub const HELLO_EVERY: Duration = Duration::from_secs(4);
+
+/// How many hellos are repeated to one agent each [`HELLO_EVERY`]; with more nodes they take turns.
+pub const HELLOS_AT_ONCE: usize = 1024;
+
 /// How many names may be live: as many as an [`Agent`](crate::management::Agent) remembers.
 pub const MAX_NAMES: usize = MAX_NODES;
 
-/// How many names may be said over one peering. A node has one, a bridge as many as there are nodes behind it; a peer
+/// How many names may be live over one peering. A node has one, a bridge as many as there are nodes behind it; a peer
 /// whose rules allow it any name must not use up those of all others.
 pub const MAX_NAMES_PER_PEERING: usize = 1024;
 
-/// How many names may be live of one [`Owner`], over however many peerings: who may say any name is not to take the room of
-/// all others.
+/// How many names may be live for one [`Owner`], over however many peerings: a peer that may use any name must not take
+/// the room of all others.
 pub const MAX_NAMES_PER_OWNER: usize = MAX_NAMES / 4;
 
-/// How long topic and payload of a hello may be in bytes, since they are kept: the longest name, the event's own
+/// How long topic and payload of a hello may be in bytes, since they are stored: the longest name, the event's own
 /// name, and room for metadata.
 pub const MAX_HELLO: usize = 4096;
 
-/// How long a request id may be in bytes, since it is kept. Zeek's have less than 20, a UUID 36.
+/// How long a request id may be in bytes, since it is stored. Zeek's have less than 20, a UUID 36.
 pub const MAX_REQID: usize = 256;
 
-/// How many answers may be owed to one agent's peering: 10,000 requests to a cluster of a dozen nodes, all at once.
-pub const MAX_OWED_PER_AGENT: usize = 131_072;
+/// The most bytes of [`Party::share`]: enough for 10,000 requests in flight to a dozen nodes.
+pub const MAX_SHARE: usize = 16 * 1024 * 1024;
 
-/// How many requests, and nodes asked in them, are remembered in all: those of a few agents at full speed, in some
-/// tens of megabytes. (Nodes that answer before they are known to have been asked add at most [`MAX_NAMES`].)
-pub const MAX_REMEMBERED: usize = 524_288;
-
-/// How many names are remembered that were live: a large cluster's. A request to all is answered for each of them, and
-/// a peer that invents names must not make that any number.
+/// How many names that were live are remembered: those of a large cluster. A request to all nodes is answered for each of
+/// them, and a peer that invents names must not make that any number.
 pub const MAX_GONE: usize = 1024;
 
-/// How long a name that is not live any more is remembered. A node that restarts is back by then. Of one that stays
-/// away longer, another bridge may know more; agents hear nothing more of it from here.
+/// How many bytes the names that were live may take: [`MAX_GONE`] names of usual length.
+pub const MAX_GONE_BYTES: usize = 512 * 1024;
+
+/// How long a name that is not live any more is remembered. A node that restarts is back by then. A node that stays away
+/// longer is most likely known to another bridge or to the agent itself.
 pub const GONE_FOR: Duration = Duration::from_secs(300);
 
-/// How long a request is remembered beyond the time that its agent waits, so that a late answer is known as such.
+/// How many bytes a live name counts, without its name and hello: table entries and allocations, measured.
+const NAME_COST: usize = 768;
+
+/// How many bytes an agent needs to know that it was told of a name, and whether it has asked the node.
+pub const TOLD_COST: usize = 64;
+
+/// How long a request is remembered after its agent gave up, so that a late response is recognized as such.
 const KEPT: Duration = REQUEST_TIMEOUT;
 
-/// What is answered for a node that was asked, and then lost.
+/// Answered for a node that was asked, and then disconnected.
 const LOST: &str = "the node's connection to the bridge was lost before it answered";
 
-/// What is answered when a request has to be forgotten.
+/// Answered for a node that was asked and does not respond.
+const SILENT: &str = "the node is connected to the bridge and did not answer within 4 s";
+
+/// Answered when a request has to be forgotten.
 const TOO_MANY: &str = "too many requests are in flight through the bridge";
+
+/// Answered for a node that was not connected when it was asked.
+fn absent(name: &str) -> String {
+    format!(
+        "node {name} is not connected to the bridge: it was not when it was asked, and no answer came within 4 s"
+    )
+}
 
 fn after(now: Instant, time: Duration) -> Instant {
     now.checked_add(time).unwrap_or(now)
+}
+
+/// A map keeps the room of its largest size. Returns most of it once it is hardly used.
+fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    const SPARE: usize = 64;
+    let wanted = map.len().saturating_mul(2).saturating_add(SPARE);
+    if map.capacity() > wanted.saturating_mul(2) {
+        map.shrink_to(wanted);
+    }
 }
 
 /// One peering of the bridge, from its handshake to its end.
@@ -87,8 +151,8 @@ pub struct PeeringKey {
     pub peering: u64,
 }
 
-/// Whose a node's name is. A name that is live can only be taken over by its owner, who came back before its old
-/// connection was noticed to be dead.
+/// Whom a node's name belongs to, and whom requests are counted for. A live name can only be taken over by its owner, who
+/// reconnected before the end of its old connection was noticed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The SHA-256 of the peer's certificate.
@@ -97,24 +161,66 @@ pub enum Owner {
     Host(String),
 }
 
-/// What follows from a hello that was taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct Hello {
-    /// The agents that it is to be said to: those that want it, may have it, and have not been told.
-    pub tell: Vec<PeeringKey>,
-    /// What the name's former peering owed and will not answer any more.
-    pub answers: Vec<Answer>,
+/// The peer that sent a hello or a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Party {
+    /// Its peering.
+    pub peering: PeeringKey,
+    /// Its owner.
+    pub owner: Owner,
+    /// How many bytes may be remembered of the owner's names, and how many of its requests. One owner cannot use the
+    /// share of another.
+    pub share: usize,
 }
 
-/// A failure that the bridge answers itself.
+/// A failure that the bridge sends in a node's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Answer {
     /// The agent that asked.
     pub to: PeeringKey,
-    /// What it is told.
+    /// The failure.
     pub response: DispatchResponse,
+}
+
+/// A request that was accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Accepted {
+    /// Failures for the oldest requests of the same owner, which had to be forgotten.
+    pub answers: Vec<Answer>,
+    /// The live nodes that the request is for and does not reach.
+    pub denied: Vec<Denied>,
+}
+
+/// A live node that rules keep a request from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Its name.
+    pub node: Arc<str>,
+    /// Its link.
+    pub link: usize,
+}
+
+/// A hello to repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// The agent.
+    pub to: PeeringKey,
+    /// The peering of the node.
+    pub node: PeeringKey,
+    /// The hello as it was received, except for its header, which the caller rewrites.
+    pub hello: Envelope,
+}
+
+/// What to send at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Due {
+    /// Failures.
+    pub answers: Vec<Answer>,
+    /// Hellos.
+    pub hellos: Vec<Repeat>,
 }
 
 /// A node that is live.
@@ -132,9 +238,9 @@ struct Bounds {
     names: usize,
     names_per_peering: usize,
     names_per_owner: usize,
-    owed_per_agent: usize,
-    remembered: usize,
     gone: usize,
+    gone_bytes: usize,
+    hellos_at_once: usize,
 }
 
 impl Bounds {
@@ -142,9 +248,9 @@ impl Bounds {
         names: MAX_NAMES,
         names_per_peering: MAX_NAMES_PER_PEERING,
         names_per_owner: MAX_NAMES_PER_OWNER,
-        owed_per_agent: MAX_OWED_PER_AGENT,
-        remembered: MAX_REMEMBERED,
         gone: MAX_GONE,
+        gone_bytes: MAX_GONE_BYTES,
+        hellos_at_once: HELLOS_AT_ONCE,
     };
 }
 
@@ -152,10 +258,10 @@ impl Bounds {
 ///
 /// Closures that it is given are called at once, and never after the call; they must not call back.
 ///
-/// What came over a peering is told in its order, and [`gone`](Nodes::gone) last: what is told of it after that would
-/// be remembered for good.
+/// For each peering, call the methods in arrival order and [`gone`](Nodes::gone) last: any later call leaks an entry.
+/// Call [`due`](Nodes::due) at [`next_due`](Nodes::next_due), whether there is traffic or not.
 ///
-/// Times are the caller's. One that is earlier than one that was given before counts as that.
+/// Times are the caller's. A time before that of an earlier call counts as that one.
 #[derive(Debug)]
 pub struct Nodes {
     answer_in_flight: bool,
@@ -167,11 +273,11 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Nobody is there.
+    /// A registry without nodes.
     ///
-    /// With `answer_in_flight`, the bridge answers a request with a failure where the node that is asked is gone; what
-    /// such a node answers after all is refused as late. Without, it leaves the agent to wait, no
-    /// [`Answer`] is ever returned, and what such a node answers in time passes when it is back.
+    /// With `answer_in_flight`, the bridge answers a request with a failure for a node that is gone or does not respond
+    /// in time; what such a node answers later is refused as late. Without it, the agent runs into its own timeout, no
+    /// [`Answer`] is returned except for denied requests, and the response of a node that is back in time is forwarded.
     #[must_use]
     pub fn new(answer_in_flight: bool) -> Self {
         Self::with_bounds(answer_in_flight, Bounds::DEFAULT)
@@ -194,46 +300,42 @@ impl Nodes {
         }
     }
 
-    /// A node says hello: from now on the name is this peering's. `passes` says to which agents' peerings rules let
-    /// it pass. Those that it is to be said to count as told.
+    /// Records a node's hello: from now on the name is this peering's. `links` are those that rules let it pass to.
     ///
-    /// Saying it again over the same peering changes nothing, but tells agents that rules let hear it only now.
+    /// Returns the agents to forward it to, which then count as told. Another hello over the same peering changes nothing,
+    /// but reaches agents that rules let receive it only now.
     ///
     /// # Errors
     /// When the name is somebody else's, or a bound is reached. Nothing has changed then.
     pub fn hello(
         &mut self,
-        from: PeeringKey,
-        owner: Owner,
+        from: &Party,
         name: &str,
         hello: &Envelope,
-        passes: impl FnMut(PeeringKey) -> bool,
+        links: &[usize],
         now: Instant,
-    ) -> Result<Hello, HelloRefused> {
-        self.tick(now);
-        let taken_over = self.live.admit(from, &owner, name, hello, &self.bounds)?;
-        let mut answers = Vec::new();
-        if taken_over && let Some((name, _)) = self.live.get(name) {
-            answers = self.in_flight.lost(name);
-        }
+    ) -> Result<Vec<PeeringKey>, HelloRefused> {
+        let now = self.tick(now);
+        self.live.admit(from, name, hello, &self.bounds)?;
         self.gone.remove(name);
-        let tell = self.live.hello(from, owner, name, hello, self.in_flight.next(), passes);
-        Ok(Hello { tell, answers })
+        Ok(self.live.hello(from, name, hello, self.in_flight.next(), links, now))
     }
 
-    /// An agent wants to hear what nodes say: its peering stands and its filter matches, or rules have changed.
-    /// `passes` says of a node's peering and hello whether rules let its hello pass to this agent.
+    /// Records that an agent wants to receive what nodes send: its peering is established and its filter matches, or rules
+    /// have changed. `passes` returns, for a node's peering and hello, whether rules let its hello pass to this agent.
     ///
-    /// Returns the hellos to say to it, by name, each as it was sent but for its header, which is the caller's to
-    /// rewrite; they count as told. Until [`agent_wants_no_more`](Self::agent_wants_no_more), it hears later ones through
+    /// Returns the hellos to send to it, by name, each as it was received but for its header, which is the caller's to
+    /// rewrite; they count as told. Until [`agent_wants_no_more`](Self::agent_wants_no_more), it gets later ones through
     /// [`hello`](Self::hello).
     #[must_use]
     pub fn agent_wants(
         &mut self,
         agent: PeeringKey,
         passes: impl FnMut(PeeringKey, &Envelope) -> bool,
+        now: Instant,
     ) -> Vec<(String, Envelope)> {
-        let hellos = self.live.agent_wants(agent, passes);
+        let now = self.tick(now);
+        let hellos = self.live.agent_wants(agent, passes, now);
         hellos.into_iter().map(|(name, hello)| (name.as_ref().to_owned(), hello)).collect()
     }
 
@@ -242,71 +344,98 @@ impl Nodes {
         self.live.agent_wants_no_more(agent);
     }
 
-    /// An agent asks. `reached` says of a link whether rules let the request pass to it.
+    /// Records a request. `reached` returns whether rules let the request pass to a link.
     ///
-    /// Returns what the bridge answers itself: of the nodes that the request names, or of all if it names none, those
-    /// that were live here not long ago and are not now; and, if too many requests are in flight, the oldest of
-    /// these, which are forgotten. Nodes that were never here are left alone: another bridge may have them.
+    /// Nodes that were live here not long ago and are not now are remembered with it: [`due`](Self::due) answers for them
+    /// if nobody else does. Nodes that were never here are left alone: another bridge may have them.
     ///
     /// # Errors
     /// When the request must not be relayed; nothing is remembered of it.
     pub fn request(
         &mut self,
-        agent: PeeringKey,
+        agent: &Party,
         request: &DispatchRequest,
         reached: impl Fn(usize) -> bool,
         now: Instant,
-    ) -> Result<Vec<Answer>, RequestRefused> {
+    ) -> Result<Accepted, RequestRefused> {
         let now = self.tick(now);
         let reqid = request.reqid.as_str();
         if reqid.len() > MAX_REQID {
             return Err(RequestRefused::ReqidTooLong { length: reqid.len() });
         }
-        if self.in_flight.knows(agent, reqid) {
+        if self.in_flight.knows(agent.peering, reqid) {
             return Err(RequestRefused::Repeated);
         }
-        // What came over a peering never goes back over it.
-        let goes_to = |peering: PeeringKey| peering != agent && reached(peering.link);
-        let mut whom = For { strangers: request.nodes.is_empty(), ..For::default() };
-        if request.nodes.is_empty() {
-            let heard = self.live.iter().filter(|(_, node)| goes_to(node.peering));
-            whom.live = heard.map(|(name, _)| name.clone()).collect();
-            if self.answer_in_flight {
-                // The agent does not know that they are gone: their connections end here.
-                let gone = self.gone.iter().filter(|(_, link)| reached(*link));
-                whom.gone = gone.map(|(name, _)| name.clone()).collect();
-            }
-        }
-        for name in &request.nodes {
-            if let Some((name, node)) = self.live.get(name) {
-                if goes_to(node.peering) {
-                    whom.live.push(name.clone());
-                }
-            } else if self.answer_in_flight
-                && let Some((name, link)) = self.gone.get(name)
-            {
-                // As when it was live: what rules keep from a node, the bridge does not answer either.
-                if reached(link) {
-                    whom.gone.push(name.clone());
-                }
-            } else {
-                whom.strangers = true;
-            }
-        }
-        let gone = whom.gone.clone();
-        let mut answers = self.in_flight.ask(agent, reqid, whom, now, &self.bounds);
-        for name in gone {
-            let error = format!("node {name} is not connected to the bridge");
-            answers.push(self.in_flight.answer(agent, reqid, &name, &error));
-        }
-        Ok(answers)
+        let (whom, denied) = self.addressed(agent.peering, request, reached);
+        let answers = self.in_flight.ask(agent, reqid, whom, now);
+        Ok(Accepted { answers, denied })
     }
 
-    /// A node answers. Returns the agent whose request it answers; it is to be passed there and nowhere else, or an agent
-    /// that happens to use the same request ids as another hears what it did not ask for.
+    /// The live nodes that a request is for which rules let pass nowhere. Nothing is remembered of the request.
+    #[must_use]
+    pub fn denied(&mut self, agent: PeeringKey, request: &DispatchRequest) -> Vec<Denied> {
+        self.addressed(agent, request, |_| false).1
+    }
+
+    /// Counts and returns the bridge's own failure for a request that rules keep from a node.
+    pub fn deny(&mut self, agent: PeeringKey, reqid: &str, node: &str, why: &str) -> Answer {
+        self.in_flight.answer(agent, reqid, node, why)
+    }
+
+    /// Whom a request is for. The agent has then asked these nodes, so that their hellos are not repeated to it.
+    fn addressed(
+        &mut self,
+        agent: PeeringKey,
+        request: &DispatchRequest,
+        reached: impl Fn(usize) -> bool,
+    ) -> (For, Vec<Denied>) {
+        let mut whom = For { strangers: request.nodes.is_empty(), ..For::default() };
+        let mut denied = Vec::new();
+        let mut add = |name: &Arc<str>, node: &live::Node| {
+            let peering = node.current().peering;
+            match reached(peering.link) {
+                // A message never goes back to where it came from.
+                _ if peering == agent => {}
+                true => whom.live.push(name.clone()),
+                false if node.links.contains(&agent.link) => {
+                    denied.push(Denied { node: name.clone(), link: peering.link });
+                }
+                false => {}
+            }
+        };
+        if request.nodes.is_empty() {
+            self.live.iter().for_each(|(name, node)| add(name, node));
+        } else {
+            let named = request.nodes.iter().filter_map(|name| self.live.get(name));
+            named.for_each(|(name, node)| add(name, node));
+        }
+        // As when it was live: what rules keep from a node, the bridge does not answer either.
+        let speaks = |link: usize, links: &[usize]| reached(link) && links.contains(&agent.link);
+        if !self.answer_in_flight {
+            whom.strangers |= request.nodes.iter().any(|name| self.live.get(name).is_none());
+        } else if request.nodes.is_empty() {
+            let gone = self.gone.iter().filter(|(_, link, links)| speaks(*link, links));
+            whom.gone = gone.map(|(name, ..)| name.clone()).collect();
+        } else {
+            for name in request.nodes.iter().filter(|name| self.live.get(name).is_none()) {
+                match self.gone.get(name) {
+                    Some((name, link, links)) if speaks(link, links) => whom.gone.push(name.clone()),
+                    // The rules keep the request from the node.
+                    Some((_, link, _)) if !reached(link) => {}
+                    _ => whom.strangers = true,
+                }
+            }
+        }
+        self.live.asked(agent, request);
+        (whom, denied)
+    }
+
+    /// Records a response. Returns the agent whose request it answers; it is to be passed there and nowhere else, or an
+    /// agent that uses the same request ids as another receives what it did not ask for.
     ///
-    /// A node that was not known when it was asked may answer all the same: its peering stands, and it hears requests,
-    /// before its hello is heard.
+    /// A node that was not known when it was asked may respond all the same: a node receives requests as soon as its peering
+    /// is established, before its hello has arrived here. The former holder of a name may still answer what was asked
+    /// before the name was taken over.
     ///
     /// # Errors
     /// When it must not be passed on.
@@ -317,44 +446,78 @@ impl Nodes {
         now: Instant,
     ) -> Result<PeeringKey, ResponseRefused> {
         let now = self.tick(now);
-        let name = response.result().node().ok_or(ResponseRefused::Nameless)?;
-        let (name, node) = self.live.get(name).ok_or(ResponseRefused::UnknownName)?;
-        if node.peering != from {
-            return Err(ResponseRefused::NotItsName { holder: node.peering });
+        let node = response.result().node().ok_or(ResponseRefused::Nameless)?;
+        let Some((name, node)) = self.live.get(node) else {
+            self.seen_elsewhere(node);
+            return Err(ResponseRefused::UnknownName);
+        };
+        let (holder, current) = (node.holder(from), node.current());
+        let not_its_name = ResponseRefused::NotItsName { holder: current.peering };
+        let since = holder.ok_or(not_its_name)?.since;
+        if from == current.peering {
+            self.in_flight.response(name, since, u64::MAX, response.reqid(), now)
+        } else {
+            let response = self.in_flight.response(name, since, current.since, response.reqid(), now);
+            response.map_err(|_| not_its_name)
         }
-        self.in_flight.response(name, node.since, response.reqid(), now, &self.bounds)
     }
 
-    /// A peering ended, an agent's, a node's, or whoever's. Returns what its nodes owed and will not answer any more.
-    /// What was asked over it is forgotten.
+    /// A hello or a response of this node was seen where it cannot pass. If it was live here before, it is elsewhere now,
+    /// and the bridge does not answer for it any more.
+    pub fn seen_elsewhere(&mut self, name: &str) {
+        if self.live.get(name).is_none() {
+            self.gone.remove(name);
+            self.in_flight.elsewhere(name);
+        }
+    }
+
+    /// Ends a peering. Returns failures for what its nodes were asked and cannot answer any more. What was asked over it
+    /// is forgotten. A name goes back to the connection that had it before, if that is still there.
     pub fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<Answer> {
         let now = self.tick(now);
         self.in_flight.agent_gone(peering);
         let mut answers = Vec::new();
-        for name in self.live.gone(peering) {
-            answers.append(&mut self.in_flight.lost(&name));
-            self.gone.insert(name, peering.link, after(now, GONE_FOR), self.bounds.gone);
+        for (name, links) in self.live.gone(peering, now) {
+            answers.append(&mut self.in_flight.lost(&name, &links));
+            self.gone.insert(name, peering.link, links, after(now, GONE_FOR), &self.bounds);
         }
         answers
     }
 
-    /// Forgets what is over by now. All that takes a time does this too; a timer at
-    /// [`next_expiry`](Self::next_expiry) only frees memory sooner, and keeps [`in_flight`](Self::in_flight) true.
+    /// Returns what is to be sent by now, forgets what is over, and gives memory back.
+    pub fn due(&mut self, now: Instant) -> Due {
+        let now = self.tick(now);
+        let live = &self.live;
+        let speaks = |agent: PeeringKey, name: &str| {
+            live.get(name).is_some_and(|(_, node)| node.links.contains(&agent.link))
+        };
+        let answers = self.in_flight.due(speaks, now);
+        let hellos = self.live.due(&self.bounds, now);
+        self.in_flight.shrink();
+        self.live.shrink();
+        self.gone.shrink();
+        Due { answers, hellos }
+    }
+
+    /// Forgets what is over by now, so that [`in_flight`](Self::in_flight) and others are up to date.
     pub fn expire(&mut self, now: Instant) {
         self.tick(now);
     }
 
-    /// When there is something to forget; `None`: never, as it is.
+    /// When to call [`due`](Self::due) next; `None`: not before something else happens.
     #[must_use]
-    pub fn next_expiry(&self) -> Option<Instant> {
-        self.in_flight.next_expiry().into_iter().chain(self.gone.next_expiry()).min()
+    pub fn next_due(&self) -> Option<Instant> {
+        let (requests, names, hellos) =
+            (self.in_flight.next_due(), self.gone.next_expiry(), self.live.next_due());
+        requests.into_iter().chain(names).chain(hellos).min()
     }
 
     /// The live nodes, sorted by name.
     #[must_use]
     pub fn live(&self) -> Vec<LiveNode<'_>> {
         let nodes = self.live.iter();
-        let mut nodes: Vec<_> = nodes.map(|(name, node)| LiveNode { name, peering: node.peering }).collect();
+        let mut nodes: Vec<_> =
+            nodes.map(|(name, node)| LiveNode { name, peering: node.current().peering }).collect();
         nodes.sort_unstable();
         nodes
     }
@@ -362,28 +525,28 @@ impl Nodes {
     /// The peering that holds this name.
     #[must_use]
     pub fn holder(&self, name: &str) -> Option<PeeringKey> {
-        self.live.get(name).map(|(_, node)| node.peering)
+        self.live.get(name).map(|(_, node)| node.current().peering)
     }
 
-    /// How many answers are waited for: one for each node that was asked.
+    /// How many responses are pending: one for each node that was asked.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.owed
     }
 
-    /// How many answers the bridge has given itself.
+    /// How many failures the bridge has sent in a node's name.
     #[must_use]
     pub fn answered_for(&self) -> u64 {
         self.in_flight.answered_for
     }
 
-    /// How many answers did not come in time.
+    /// How many responses did not arrive in time, and were not answered for either.
     #[must_use]
     pub fn expired(&self) -> u64 {
         self.in_flight.expired
     }
 
-    /// How many answers were not waited for any more because there were too many.
+    /// How many pending responses were forgotten because the requests took more than their share of memory.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.in_flight.forgotten

@@ -39,6 +39,15 @@ pub enum HelloRefused {
         MAX_NAMES_PER_OWNER
     )]
     TooManyOfOwner,
+    /// The names and hellos of the same [`Owner`](super::Owner) take all of their share of memory.
+    #[error(
+        "the names under one certificate or from one host take more than {share} bytes: give nodes certificates of \
+         their own, or allow more bytes in the queues of this link"
+    )]
+    TooManyBytesOfOwner {
+        /// [`Party::share`](super::Party::share).
+        share: usize,
+    },
     /// There are [`MAX_NAMES`] live nodes.
     #[error("more than {} nodes: spread them over several bridges", MAX_NAMES)]
     TooMany,
@@ -54,6 +63,7 @@ impl HelloRefused {
             HelloRefused::TooLarge { .. } => "hello_too_large",
             HelloRefused::TooManyOfPeering => "too_many_names_of_peer",
             HelloRefused::TooManyOfOwner => "too_many_names_of_owner",
+            HelloRefused::TooManyBytesOfOwner { .. } => "too_many_bytes_of_owner",
             HelloRefused::TooMany => "too_many_names",
         }
     }
@@ -109,8 +119,8 @@ pub enum ResponseRefused {
     /// The node has answered this request.
     #[error("the node has answered this request already")]
     AnsweredAlready,
-    /// The bridge has answered for the node, or the agent does not wait any more.
-    #[error("too late: the agent has its answer from the bridge, or waits no more")]
+    /// The bridge has answered for the node, or the agent has given up.
+    #[error("too late: the bridge has answered for the node, or the agent has given up")]
     Late,
 }
 

@@ -97,6 +97,14 @@ impl Gate {
         self.judged(heard, refusal)
     }
 
+    /// Why a message does not pass to links that rules lead to from here; `None`: no rule is about its topic.
+    pub(crate) fn refusals(&self, envelope: &Envelope, limits: &Limits) -> Vec<(usize, Option<Refusal>)> {
+        let heard = Heard::new(envelope, limits);
+        let routes = self.rules.routes(self.from).iter();
+        let refused = routes.filter_map(|route| Some((&route.to, self.on(route, &heard).err()?)));
+        refused.flat_map(|(to, refusal)| to.iter().map(move |to| (*to, refusal))).collect()
+    }
+
     /// The rule by which a message passes on a route, or why there is none.
     fn on(&self, route: &Route, heard: &Heard<'_>) -> Result<usize, Option<Refusal>> {
         let mut closest = None;

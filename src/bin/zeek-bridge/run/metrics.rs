@@ -72,11 +72,11 @@ impl Collector for Scrape {
 
         families.gauge("nodes", "Nodes that are live behind the bridge.", nodes.len())?;
         families.gauge("requests_in_flight", "Requests that wait for a node's answer.", *in_flight)?;
-        let help = "Requests that the bridge answered with a failure, because their node was gone.";
+        let help = "Failures that the bridge sent in a node's name: gone, hanging, or not allowed by a rule.";
         families.counters("answered_for", help, [(Vec::new(), *answered_for)])?;
         let help = "Answers of nodes that did not come in time.";
         families.counters("unanswered", help, [(Vec::new(), *unanswered)])?;
-        let help = "Answers of nodes that were not waited for, because too many were.";
+        let help = "Pending answers that were forgotten, because an owner's requests took too much memory.";
         families.counters("forgotten", help, [(Vec::new(), *forgotten)])?;
         families.latency(latency)
     }

@@ -59,7 +59,12 @@ fn mistakes_about_the_bridge() {
         ),
         ("status = \"C:\\run\"", "status", "there is a control character in \"C:\\run\""),
         ("metric = \"off\"", "metric", "there is no such key here; did you mean `metrics`?"),
-        ("color = \"red\"", "color", "there are `log`, `metrics`, `status`, `drain` and `answer_in_flight`"),
+        (
+            "color = \"red\"",
+            "color",
+            "there are `log`, `metrics`, `status`, `drain`, `answer_in_flight` and `answer_denied`",
+        ),
+        ("answer_denied = 1", "answer_denied", "this is a number; give true or false"),
         ("\"a\\nb\" = 1", "\"a\\nb\"", "no such key"),
     ] {
         told(&format!("[bridge]\n{line}\n{rest}"), &format!("2: bridge.{key}"), words);

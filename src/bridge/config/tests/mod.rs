@@ -44,6 +44,7 @@ metrics = "127.0.0.1:1234"
 status = "status.sock"
 drain = "1m 5s"
 answer_in_flight = false
+answer_denied = false
 
 [link.west]
 faces = "agents"
@@ -108,6 +109,7 @@ commands = true
             status_socket: Some("/etc/zb/status.sock".into()),
             drain: Duration::from_secs(65),
             answer_in_flight: false,
+            answer_denied: false,
         }
     );
     let mut hash = [0; 32];

@@ -9,10 +9,10 @@ fn again(number: u8) -> PeeringKey {
 fn a_hello_is_told_to_the_agents_that_want_it_once() {
     let mut world = World::new();
     assert_eq!(world.wants(A), [""; 0]);
-    assert_eq!(world.hello(1, "h", "worker-1").unwrap().tell, [peering(A)]);
-    assert_eq!(world.hello(1, "h", "worker-1").unwrap().tell, []);
+    assert_eq!(world.hello(1, "h", "worker-1").unwrap(), [peering(A)]);
+    assert_eq!(world.hello(1, "h", "worker-1").unwrap(), []);
     assert_eq!(world.wants(A), [""; 0]);
-    assert_eq!(world.hello(2, "h", "worker-2").unwrap().tell, [peering(A)]);
+    assert_eq!(world.hello(2, "h", "worker-2").unwrap(), [peering(A)]);
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn an_agent_that_comes_later_is_told_who_is_there_once_per_peering() {
     assert_eq!(world.wants(A), [""; 0]);
     assert_eq!(world.wants(B), ["manager", "worker-1"]);
     world.gone(A);
-    let hellos = world.nodes.agent_wants(again(A), |_, _| true);
+    let hellos = world.nodes.agent_wants(again(A), |_, _| true, world.now);
     assert_eq!(hellos.len(), 2);
 }
 
@@ -32,9 +32,10 @@ fn what_an_agent_is_told_is_what_the_node_said() {
     let mut hello = hello_of("worker-1");
     hello.payload = [&hello.payload[..], b"\x00\xff"].concat().into();
     hello.ttl = 3;
-    let heard = world.nodes.hello(peering(1), host("h"), "worker-1", &hello, |_| true, world.now);
-    assert_eq!(heard, Ok(Hello::default()));
-    let said = world.nodes.agent_wants(peering(A), |_, _| true);
+    let node = party(peering(1), "h");
+    let heard = world.nodes.hello(&node, "worker-1", &hello, &everywhere(), world.now);
+    assert_eq!(heard, Ok(vec![]));
+    let said = world.nodes.agent_wants(peering(A), |_, _| true, world.now);
     assert_eq!(said, [("worker-1".to_owned(), hello)]);
 }
 
@@ -42,7 +43,8 @@ fn what_an_agent_is_told_is_what_the_node_said() {
 fn a_kept_hello_does_not_keep_the_buffer_that_it_was_read_into() {
     let mut world = World::new();
     let hello = hello_of("worker-1");
-    let _ = world.nodes.hello(peering(1), host("h"), "worker-1", &hello, |_| true, world.now).unwrap();
+    let node = party(peering(1), "h");
+    let _ = world.nodes.hello(&node, "worker-1", &hello, &everywhere(), world.now).unwrap();
     assert!(hello.payload.is_unique());
 }
 
@@ -51,9 +53,9 @@ fn an_agent_that_wanted_no_more_and_wants_again_is_told_only_what_is_new() {
     let mut world = World::new().with(&["worker-1"]);
     assert_eq!(world.wants(A), ["worker-1"]);
     world.nodes.agent_wants_no_more(peering(A));
-    assert_eq!(world.hello(8, "h", "worker-2").unwrap().tell, []);
+    assert_eq!(world.hello(8, "h", "worker-2").unwrap(), []);
     assert_eq!(world.wants(A), ["worker-2"]);
-    assert_eq!(world.hello(8, "h", "worker-2").unwrap().tell, []);
+    assert_eq!(world.hello(8, "h", "worker-2").unwrap(), []);
 }
 
 #[test]
@@ -62,7 +64,7 @@ fn a_node_that_comes_back_is_told_to_agents_that_stayed() {
     assert_eq!(world.wants(A), ["worker-1"]);
     world.gone(0);
     assert_eq!(world.nodes.live(), []);
-    assert_eq!(world.hello_over(again(0), "elsewhere", "worker-1").unwrap().tell, [peering(A)]);
+    assert_eq!(world.hello_over(again(0), "elsewhere", "worker-1").unwrap(), [peering(A)]);
     assert_eq!(world.nodes.live(), [LiveNode { name: "worker-1", peering: again(0) }]);
 }
 
@@ -84,12 +86,11 @@ fn rules_keep_a_hello_from_an_agent_until_they_change() {
     assert_eq!(world.wants(A), [""; 0]);
     assert_eq!(world.wants(B), [""; 0]);
     let hello = hello_of("worker-1");
-    let heard = world
-        .nodes
-        .hello(peering(1), host("h"), "worker-1", &hello, |to| to == peering(B), world.now)
-        .unwrap();
-    assert_eq!(heard.tell, [peering(B)]);
-    assert_eq!(world.nodes.agent_wants(peering(A), |from, said| from != peering(1) || *said != hello), []);
+    let (node, to) = (party(peering(1), "h"), [usize::from(B)]);
+    let heard = world.nodes.hello(&node, "worker-1", &hello, &to, world.now).unwrap();
+    assert_eq!(heard, [peering(B)]);
+    let keeps = |from, said: &Envelope| from != peering(1) || *said != hello;
+    assert_eq!(world.nodes.agent_wants(peering(A), keeps, world.now), []);
     assert_eq!(world.wants(A), ["worker-1"]);
     assert_eq!(world.wants(B), [""; 0]);
 }
@@ -98,7 +99,7 @@ fn rules_keep_a_hello_from_an_agent_until_they_change() {
 fn a_hello_never_goes_back_to_where_it_came_from() {
     let mut world = World::new();
     assert_eq!(world.wants(1), [""; 0]);
-    assert_eq!(world.hello(1, "h", "worker-1").unwrap().tell, []);
+    assert_eq!(world.hello(1, "h", "worker-1").unwrap(), []);
     assert_eq!(world.wants(1), [""; 0]);
 }
 
@@ -109,8 +110,9 @@ fn a_live_name_is_not_given_to_another() {
     let taken = Err(HelloRefused::NameTaken { holder: peering(1) });
     assert_eq!(world.hello(2, "other", "worker-1"), taken);
     for owner in [Owner::Certificate([1; 32]), Owner::Host(String::new())] {
+        let other = Party { owner, ..party(peering(2), "") };
         let hello = hello_of("worker-1");
-        assert_eq!(world.nodes.hello(peering(2), owner, "worker-1", &hello, |_| true, world.now), taken);
+        assert_eq!(world.nodes.hello(&other, "worker-1", &hello, &everywhere(), world.now), taken);
     }
     assert_eq!(world.nodes.holder("worker-1"), Some(peering(1)));
     world.gone(1);
@@ -122,31 +124,65 @@ fn its_owner_takes_a_name_over_and_the_old_peering_has_it_no_more() {
     let mut world = World::new();
     assert_eq!(world.wants(A), [""; 0]);
     let _ = world.hello(1, "h", "worker-1").unwrap();
-    world.asked(A, "r1", &["worker-1"]);
-    let heard = world.hello_over(again(1), "h", "worker-1").unwrap();
-    assert_eq!(heard.tell, [peering(A)]);
-    assert_eq!(told(&heard.answers), [failure(A, "r1", "worker-1", LOST)]);
+    assert_eq!(world.hello_over(again(1), "h", "worker-1").unwrap(), [peering(A)]);
     world.asked(A, "r2", &["worker-1"]);
     let refused = Err(ResponseRefused::NotItsName { holder: again(1) });
     assert_eq!(world.answer(1, "r2", "worker-1"), refused);
     assert_eq!(world.gone(1), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(again(1)));
-    assert_eq!(
-        world.nodes.response(again(1), &success("r1", "worker-1"), world.now),
-        Err(ResponseRefused::Late)
-    );
     assert_eq!(world.nodes.response(again(1), &success("r2", "worker-1"), world.now), Ok(peering(A)));
+}
+
+/// It may well be alive, and then the failure would be false.
+#[test]
+fn what_the_old_peering_was_asked_before_a_takeover_it_may_still_answer() {
+    for by in [peering(1), again(1)] {
+        let mut world = World::new();
+        let _ = world.hello(1, "h", "worker-1").unwrap();
+        world.asked(A, "r1", &["worker-1"]);
+        let _ = world.hello_over(again(1), "h", "worker-1").unwrap();
+        assert_eq!((world.due(), world.nodes.in_flight()), (vec![], 1));
+        assert_eq!(world.nodes.response(by, &success("r1", "worker-1"), world.now), Ok(peering(A)));
+        assert!(world.nodes.response(peering(1), &success("r1", "worker-1"), world.now).is_err());
+        assert!(world.nodes.response(again(1), &success("r1", "worker-1"), world.now).is_err());
+    }
+}
+
+#[test]
+fn a_name_goes_back_to_the_connection_that_had_it_before() {
+    let mut world = World::new();
+    assert_eq!(world.wants(A), [""; 0]);
+    let _ = world.hello(1, "h", "worker-1").unwrap();
+    let _ = world.hello(2, "h", "worker-1").unwrap();
+    let _ = world.hello(3, "h", "worker-1").unwrap();
+    world.asked(A, "r", &["worker-1"]);
+    // Nothing is known to be lost: the others have received the request, too.
+    assert_eq!(world.gone(3), []);
+    assert_eq!(world.nodes.holder("worker-1"), Some(peering(2)));
+    assert_eq!(world.gone(2), []);
+    assert_eq!(world.nodes.holder("worker-1"), Some(peering(1)));
+    assert_eq!(world.wants(A), [""; 0]);
+    world.asked(A, "s", &["worker-1"]);
+    for reqid in ["r", "s"] {
+        assert_eq!(world.answer(1, reqid, "worker-1"), Ok(peering(A)));
+    }
+    // Nor does it go to one that ended while another had it.
+    let _ = world.hello(2, "h", "worker-1").unwrap();
+    assert_eq!(world.gone(1), []);
+    assert_eq!(world.gone(2), []);
+    assert_eq!(world.nodes.holder("worker-1"), None);
+    world.nodes.remembered();
 }
 
 #[test]
 fn a_name_that_goes_to_and_fro_between_two_peerings_is_told_once_for_each() {
     let mut world = World::new();
     assert_eq!(world.wants(A), [""; 0]);
-    assert_eq!(world.hello(1, "h", "worker-1").unwrap().tell, [peering(A)]);
-    assert_eq!(world.hello(2, "h", "worker-1").unwrap().tell, [peering(A)]);
-    assert_eq!(world.hello(1, "h", "worker-1").unwrap().tell, []);
+    assert_eq!(world.hello(1, "h", "worker-1").unwrap(), [peering(A)]);
+    assert_eq!(world.hello(2, "h", "worker-1").unwrap(), [peering(A)]);
+    assert_eq!(world.hello(1, "h", "worker-1").unwrap(), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(peering(1)));
-    assert_eq!(world.hello(2, "h", "worker-1").unwrap().tell, []);
+    assert_eq!(world.hello(2, "h", "worker-1").unwrap(), []);
     assert_eq!(world.wants(A), [""; 0]);
 }
 
@@ -208,8 +244,9 @@ fn a_name_or_a_hello_that_is_too_long_is_refused() {
     let mut hello = hello_of("worker-1");
     for (length, fits) in [(MAX_HELLO, true), (MAX_HELLO + 1, false)] {
         hello.payload = vec![0; length - NODE_TOPIC.as_bytes().len()].into();
-        let heard = world.nodes.hello(peering(1), host("h"), "worker-1", &hello, |_| true, world.now);
-        assert_eq!(heard, if fits { Ok(Hello::default()) } else { Err(HelloRefused::TooLarge { length }) });
+        let node = party(peering(1), "h");
+        let heard = world.nodes.hello(&node, "worker-1", &hello, &everywhere(), world.now);
+        assert_eq!(heard, if fits { Ok(vec![]) } else { Err(HelloRefused::TooLarge { length }) });
     }
 }
 
@@ -222,6 +259,7 @@ fn every_refusal_says_what_is_wrong_and_has_a_reason_of_its_own() {
         HelloRefused::TooLarge { length: 5000 },
         HelloRefused::TooManyOfPeering,
         HelloRefused::TooManyOfOwner,
+        HelloRefused::TooManyBytesOfOwner { share: 1024 },
         HelloRefused::TooMany,
     ];
     let requests = [RequestRefused::Repeated, RequestRefused::ReqidTooLong { length: 257 }];

@@ -1,6 +1,9 @@
+mod answers;
 mod hellos;
+mod memory;
 mod model;
 mod random;
+mod repeats;
 mod requests;
 mod witness;
 
@@ -10,8 +13,14 @@ use super::*;
 use crate::management::{ManagementResult, NODE_TOPIC, NotifyNodeHello};
 use crate::zeek::{Event, Message};
 
-const SMALL: Bounds =
-    Bounds { names: 4, names_per_peering: 3, names_per_owner: 4, owed_per_agent: 6, remembered: 20, gone: 2 };
+const SMALL: Bounds = Bounds {
+    names: 4,
+    names_per_peering: 3,
+    names_per_owner: 4,
+    gone: 2,
+    gone_bytes: MAX_GONE_BYTES,
+    hellos_at_once: 2,
+};
 
 /// The peering of a number: each on a link of its own.
 fn peering(number: u8) -> PeeringKey {
@@ -23,6 +32,15 @@ const B: u8 = 101;
 
 fn host(name: &str) -> Owner {
     Owner::Host(name.to_owned())
+}
+
+fn party(peering: PeeringKey, owner: &str) -> Party {
+    Party { peering, owner: host(owner), share: MAX_SHARE }
+}
+
+/// All links.
+fn everywhere() -> Vec<usize> {
+    (0..=255).collect()
 }
 
 fn hello_of(name: &str) -> Envelope {
@@ -82,12 +100,17 @@ impl World {
         self.now = self.now.checked_add(Duration::from_millis(millis)).unwrap();
     }
 
-    fn hello(&mut self, from: u8, owner: &str, name: &str) -> Result<Hello, HelloRefused> {
+    fn hello(&mut self, from: u8, owner: &str, name: &str) -> Result<Vec<PeeringKey>, HelloRefused> {
         self.hello_over(peering(from), owner, name)
     }
 
-    fn hello_over(&mut self, from: PeeringKey, owner: &str, name: &str) -> Result<Hello, HelloRefused> {
-        self.nodes.hello(from, host(owner), name, &hello_of(name), |_| true, self.now)
+    fn hello_over(
+        &mut self,
+        from: PeeringKey,
+        owner: &str,
+        name: &str,
+    ) -> Result<Vec<PeeringKey>, HelloRefused> {
+        self.nodes.hello(&party(from, owner), name, &hello_of(name), &everywhere(), self.now)
     }
 
     /// Nodes that are live, each over a peering of its own, from 0 on.
@@ -100,23 +123,55 @@ impl World {
 
     /// The names of the hellos that an agent is to be told.
     fn wants(&mut self, agent: u8) -> Vec<String> {
-        let hellos = self.nodes.agent_wants(peering(agent), |_, _| true);
+        let hellos = self.nodes.agent_wants(peering(agent), |_, _| true, self.now);
         let mut names: Vec<_> = hellos.into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names
     }
 
     fn ask(&mut self, agent: u8, reqid: &str, nodes: &[&str]) -> Result<Vec<Answer>, RequestRefused> {
-        self.nodes.request(peering(agent), &request(reqid, nodes), |_| true, self.now)
+        self.ask_where(agent, reqid, nodes, |_| true)
     }
 
-    /// A request that the bridge does not answer at all.
+    /// A request that rules let pass to these links.
+    fn ask_where(
+        &mut self,
+        agent: u8,
+        reqid: &str,
+        nodes: &[&str],
+        reached: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Answer>, RequestRefused> {
+        let party = party(peering(agent), &format!("agent-{agent}"));
+        let accepted = self.nodes.request(&party, &request(reqid, nodes), reached, self.now);
+        accepted.map(|accepted| accepted.answers)
+    }
+
+    /// A request that the bridge does not answer at once.
     fn asked(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
         assert_eq!(self.ask(agent, reqid, nodes), Ok(vec![]));
     }
 
     fn answer(&mut self, from: u8, reqid: &str, node: &str) -> Result<PeeringKey, ResponseRefused> {
         self.nodes.response(peering(from), &success(reqid, node), self.now)
+    }
+
+    /// What the bridge answers by now.
+    fn due(&mut self) -> Vec<(PeeringKey, String, String, String)> {
+        told(&self.nodes.due(self.now).answers)
+    }
+
+    /// The hellos that are repeated by now: the agents and names.
+    fn repeats(&mut self) -> Vec<(PeeringKey, String)> {
+        let repeats = self.nodes.due(self.now).hellos;
+        let name = |repeat: &Repeat| {
+            let live = self.nodes.live();
+            let node = live.iter().find(|node| hello_of(node.name) == repeat.hello).unwrap();
+            assert_eq!(node.peering, repeat.node);
+            node.name.to_owned()
+        };
+        let mut names: Vec<_> = repeats.iter().map(|repeat| (repeat.to, name(repeat))).collect();
+        names.sort_unstable();
+        names
     }
 
     fn gone(&mut self, number: u8) -> Vec<(PeeringKey, String, String, String)> {

@@ -1,14 +1,18 @@
-//! What [`Nodes`] does, said as plainly as can be: lists that are searched from end to end, and nothing bounded.
+//! What [`Nodes`] does, as simply as possible: lists that are searched from end to end, and nothing bounded.
 
 use super::*;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting,
+    Absent,
+    Elsewhere,
     Answered,
     AnsweredFor,
     Expired,
 }
+
+use State::{Absent, Answered, AnsweredFor, Elsewhere, Expired, Waiting};
 
 #[derive(Debug)]
 struct Asked {
@@ -17,16 +21,23 @@ struct Asked {
     at: Instant,
     number: usize,
     strangers: bool,
+    due: bool,
     nodes: Vec<(String, State)>,
 }
 
 #[derive(Debug)]
 struct Node {
     name: String,
-    peering: PeeringKey,
     owner: Owner,
-    /// How many requests came before its hello.
-    since: usize,
+    links: Vec<usize>,
+    /// With how many requests came before its hello. The last one holds the name.
+    holders: Vec<(PeeringKey, usize)>,
+}
+
+impl Node {
+    fn current(&self) -> (PeeringKey, usize) {
+        *self.holders.last().unwrap()
+    }
 }
 
 #[derive(Debug)]
@@ -35,8 +46,8 @@ pub(super) struct Model {
     live: Vec<Node>,
     wants: Vec<PeeringKey>,
     told: Vec<(PeeringKey, PeeringKey, String)>,
-    /// With the links that they were behind, and since when.
-    gone: Vec<(String, usize, Instant)>,
+    /// With the links that they were behind, those that they were let through to, and since when.
+    gone: Vec<(String, usize, Vec<usize>, Instant)>,
     asked: Vec<Asked>,
     number: usize,
 }
@@ -50,20 +61,42 @@ impl Model {
 
     pub(super) fn tick(&mut self, now: Instant) {
         for asked in self.asked.iter_mut().filter(|asked| after(asked.at, REQUEST_TIMEOUT) <= now) {
-            for (_, state) in asked.nodes.iter_mut().filter(|(_, state)| *state == State::Waiting) {
-                *state = State::Expired;
-            }
+            let pending = asked.nodes.iter_mut().filter(|(_, state)| matches!(state, Waiting | Absent));
+            pending.for_each(|(_, state)| *state = Expired);
         }
         self.asked.retain(|asked| after(after(asked.at, REQUEST_TIMEOUT), KEPT) > now);
         self.gone.retain(|(.., at)| after(*at, GONE_FOR) > now);
     }
 
-    fn lost(&mut self, name: &str) -> Told {
+    pub(super) fn due(&mut self, now: Instant) -> Told {
+        self.tick(now);
         let mut answers = vec![];
-        for asked in self.asked.iter_mut().filter(|_| self.answers) {
+        let due = |asked: &&mut Asked| !asked.due && after(asked.at, ANSWER_AFTER) <= now;
+        for asked in self.asked.iter_mut().filter(due) {
+            asked.due = true;
+            for (name, state) in asked.nodes.iter_mut().filter(|_| self.answers) {
+                let node = self.live.iter().find(|node| node.name == *name);
+                let speaks = node.is_some_and(|node| node.links.contains(&asked.agent.link));
+                let error = match state {
+                    Absent => absent(name),
+                    Waiting if speaks => SILENT.to_owned(),
+                    _ => continue,
+                };
+                *state = AnsweredFor;
+                answers.push((asked.agent, asked.reqid.clone(), name.clone(), error));
+            }
+        }
+        answers.sort_unstable();
+        answers
+    }
+
+    fn lost(&mut self, name: &str, links: &[usize]) -> Told {
+        let mut answers = vec![];
+        let speaks = |asked: &&mut Asked| self.answers && links.contains(&asked.agent.link);
+        for asked in self.asked.iter_mut().filter(speaks) {
             for (node, state) in &mut asked.nodes {
-                if node == name && *state == State::Waiting {
-                    *state = State::AnsweredFor;
+                if node == name && *state == Waiting {
+                    *state = AnsweredFor;
                     answers.push((asked.agent, asked.reqid.clone(), name.to_owned(), LOST.to_owned()));
                 }
             }
@@ -76,34 +109,36 @@ impl Model {
         from: PeeringKey,
         owner: Owner,
         name: &str,
-        passes: impl Fn(PeeringKey) -> bool,
-    ) -> Result<(Vec<PeeringKey>, Told), HelloRefused> {
-        let mut answers = vec![];
-        let holder = self.live.iter().position(|node| node.name == name);
-        let stays = holder.is_some_and(|at| self.live[at].peering == from);
-        if !stays {
-            if let Some(at) = holder {
-                let Node { peering: holder, owner: other, .. } = &self.live[at];
-                if *other != owner {
-                    return Err(HelloRefused::NameTaken { holder: *holder });
-                }
-                self.live.remove(at);
-                answers = self.lost(name);
+        links: &[usize],
+    ) -> Result<Vec<PeeringKey>, HelloRefused> {
+        let at = if let Some(at) = self.live.iter().position(|node| node.name == name) {
+            let node = &mut self.live[at];
+            let holder = node.current().0;
+            if node.owner != owner {
+                return Err(HelloRefused::NameTaken { holder });
             }
-            self.live.push(Node { name: name.to_owned(), peering: from, owner, since: self.number });
-        }
+            if holder != from {
+                node.holders.retain(|(holder, _)| *holder != from);
+                node.holders.push((from, self.number));
+            }
+            at
+        } else {
+            let holders = vec![(from, self.number)];
+            self.live.push(Node { name: name.to_owned(), owner, links: vec![], holders });
+            self.live.len() - 1
+        };
+        self.live[at].links.extend(links);
         self.gone.retain(|(gone, ..)| gone != name);
         let mut tell = vec![];
         for agent in &self.wants {
             let said = (*agent, from, name.to_owned());
-            if *agent != from && passes(*agent) && !self.told.contains(&said) {
+            if *agent != from && links.contains(&agent.link) && !self.told.contains(&said) {
                 self.told.push(said);
                 tell.push(*agent);
             }
         }
         tell.sort_unstable();
-        answers.sort_unstable();
-        Ok((tell, answers))
+        Ok(tell)
     }
 
     pub(super) fn wants(
@@ -115,11 +150,13 @@ impl Model {
             self.wants.push(agent);
         }
         let mut hellos = vec![];
-        for node in &self.live {
-            let said = (agent, node.peering, node.name.clone());
-            if agent != node.peering && passes(node.peering) && !self.told.contains(&said) {
+        for node in &mut self.live {
+            let peering = node.current().0;
+            let said = (agent, peering, node.name.clone());
+            if agent != peering && passes(peering) && !self.told.contains(&said) {
                 self.told.push(said);
-                hellos.push((node.peering, node.name.clone()));
+                node.links.push(agent.link);
+                hellos.push((peering, node.name.clone()));
             }
         }
         hellos.sort_unstable_by(|a, b| a.1.cmp(&b.1));
@@ -136,35 +173,38 @@ impl Model {
         request: &DispatchRequest,
         reached: impl Fn(usize) -> bool,
         now: Instant,
-    ) -> Result<Told, RequestRefused> {
+    ) -> Result<Vec<(String, usize)>, RequestRefused> {
         if self.asked.iter().any(|asked| asked.agent == agent && asked.reqid == request.reqid) {
             return Err(RequestRefused::Repeated);
         }
-        let mut nodes = vec![];
-        let mut answers = vec![];
-        for node in &self.live {
-            if request.is_for(&node.name) && node.peering != agent && reached(node.peering.link) {
-                nodes.push((node.name.clone(), State::Waiting));
+        let (mut nodes, mut denied) = (vec![], vec![]);
+        for node in self.live.iter().filter(|node| request.is_for(&node.name)) {
+            let peering = node.current().0;
+            if peering != agent && reached(peering.link) {
+                nodes.push((node.name.clone(), Waiting));
+            } else if peering != agent && node.links.contains(&agent.link) {
+                denied.push((node.name.clone(), peering.link));
             }
         }
         let mut strangers = request.nodes.is_empty();
-        for (name, link, _) in self.gone.iter().filter(|(name, ..)| self.answers && request.is_for(name)) {
-            if reached(*link) {
-                nodes.push((name.clone(), State::AnsweredFor));
-                let error = format!("node {name} is not connected to the bridge");
-                answers.push((agent, request.reqid.clone(), name.clone(), error));
+        for (name, link, links, _) in &self.gone {
+            if self.answers && request.is_for(name) && reached(*link) && links.contains(&agent.link) {
+                nodes.push((name.clone(), Absent));
             }
         }
         for name in &request.nodes {
+            let known = nodes.iter().any(|(node, _)| node == name);
             let live = self.live.iter().any(|node| node.name == *name);
-            let gone = self.answers && self.gone.iter().any(|(gone, ..)| gone == name);
-            strangers |= !live && !gone;
+            let kept =
+                |(gone, link, ..): &(String, usize, Vec<usize>, Instant)| gone == name && !reached(*link);
+            let kept = self.answers && self.gone.iter().any(kept);
+            strangers |= !(known || live || kept);
         }
-        answers.sort_unstable();
-        let reqid = request.reqid.clone();
-        self.asked.push(Asked { agent, reqid, at: now, number: self.number, strangers, nodes });
+        denied.sort_unstable();
+        let (reqid, number) = (request.reqid.clone(), self.number);
+        self.asked.push(Asked { agent, reqid, at: now, number, strangers, due: false, nodes });
         self.number += 1;
-        Ok(answers)
+        Ok(denied)
     }
 
     pub(super) fn response(
@@ -174,25 +214,40 @@ impl Model {
         name: &str,
         now: Instant,
     ) -> Result<PeeringKey, ResponseRefused> {
-        let node = self.live.iter().find(|node| node.name == name).ok_or(ResponseRefused::UnknownName)?;
-        if node.peering != from {
-            return Err(ResponseRefused::NotItsName { holder: node.peering });
-        }
+        let Some(node) = self.live.iter().find(|node| node.name == name) else {
+            self.gone.retain(|(gone, ..)| gone != name);
+            let nodes = self.asked.iter_mut().flat_map(|asked| &mut asked.nodes);
+            nodes.filter(|(node, state)| node == name && *state == Absent).for_each(|(_, s)| *s = Elsewhere);
+            return Err(ResponseRefused::UnknownName);
+        };
+        let (holder, current_since) = node.current();
+        let not_its_name = ResponseRefused::NotItsName { holder };
+        let own = node.holders.iter().find(|(peering, _)| *peering == from);
+        let since = own.ok_or(not_its_name)?.1;
+        let until = if from == holder { usize::MAX } else { current_since };
         let (mut known, mut answered, mut late) = (false, false, false);
         for asked in self.asked.iter_mut().filter(|asked| asked.reqid == reqid) {
             known = true;
+            let in_time = now < after(asked.at, REQUEST_TIMEOUT);
+            if asked.number >= until {
+                continue;
+            }
             match asked.nodes.iter_mut().find(|(node, _)| node == name) {
                 Some((_, state)) => match state {
-                    State::Waiting => {
-                        *state = State::Answered;
+                    Waiting | Absent => {
+                        *state = Answered;
                         return Ok(asked.agent);
                     }
-                    State::Answered => answered = true,
-                    State::AnsweredFor | State::Expired => late = true,
+                    Elsewhere if in_time => {
+                        *state = Answered;
+                        return Ok(asked.agent);
+                    }
+                    Answered => answered = true,
+                    AnsweredFor | Expired | Elsewhere => late = true,
                 },
-                None if asked.strangers && asked.number < node.since => {
-                    if now < after(asked.at, REQUEST_TIMEOUT) {
-                        asked.nodes.push((name.to_owned(), State::Answered));
+                None if asked.strangers && asked.number < since => {
+                    if in_time {
+                        asked.nodes.push((name.to_owned(), Answered));
                         return Ok(asked.agent);
                     }
                     late = true;
@@ -201,6 +256,7 @@ impl Model {
             }
         }
         Err(match (known, answered, late) {
+            _ if from != holder => not_its_name,
             (false, ..) => ResponseRefused::UnknownRequest,
             (_, true, _) => ResponseRefused::AnsweredAlready,
             (_, _, true) => ResponseRefused::Late,
@@ -210,16 +266,29 @@ impl Model {
 
     pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Told {
         self.wants_no_more(peering);
-        self.told.retain(|(agent, node, _)| *agent != peering && *node != peering);
         self.asked.retain(|asked| asked.agent != peering);
         let mut answers = vec![];
         for at in (0..self.live.len()).rev() {
-            if self.live[at].peering == peering {
-                let name = self.live.remove(at).name;
-                answers.append(&mut self.lost(&name));
-                self.gone.push((name, peering.link, now));
+            let node = &mut self.live[at];
+            let held = node.current().0 == peering;
+            node.holders.retain(|(holder, _)| *holder != peering);
+            match node.holders.last() {
+                // Whoever was told of the one knows of the other.
+                Some((back, _)) if held => {
+                    let told =
+                        self.told.iter().filter(|(_, from, name)| *from == peering && *name == node.name);
+                    let told: Vec<_> = told.map(|(agent, ..)| (*agent, *back, node.name.clone())).collect();
+                    self.told.extend(told);
+                }
+                Some(_) => {}
+                None => {
+                    let Node { name, links, .. } = self.live.remove(at);
+                    answers.append(&mut self.lost(&name, &links));
+                    self.gone.push((name, peering.link, links, now));
+                }
             }
         }
+        self.told.retain(|(agent, node, _)| *agent != peering && *node != peering);
         answers.sort_unstable();
         answers
     }

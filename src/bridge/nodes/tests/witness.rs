@@ -10,6 +10,8 @@ struct Ask {
     agent: PeeringKey,
     at: Instant,
     owed: BTreeSet<String>,
+    /// Those that were not here.
+    absent: BTreeSet<String>,
     answered: BTreeSet<String>,
 }
 
@@ -20,10 +22,10 @@ pub(super) struct Witness {
     latest: HashMap<(PeeringKey, String), usize>,
     told: HashSet<(PeeringKey, PeeringKey, String)>,
     gone: HashSet<PeeringKey>,
-    /// Owed answers by how they ended: passed, answered by the bridge, expired, the agent gone.
+    /// Owed answers by how they ended: passed, answered by the bridge, the node elsewhere, expired, the agent gone.
     passed: u64,
     answered_for: u64,
-    answered_at_once: u64,
+    elsewhere: u64,
     expired: u64,
     agent_gone: u64,
     owed: u64,
@@ -38,7 +40,7 @@ impl Witness {
             gone: HashSet::new(),
             passed: 0,
             answered_for: 0,
-            answered_at_once: 0,
+            elsewhere: 0,
             expired: 0,
             agent_gone: 0,
             owed: 0,
@@ -54,11 +56,26 @@ impl Witness {
         self.told.contains(&(agent, node, name.to_owned()))
     }
 
-    /// A request goes to these nodes.
-    pub(super) fn asked(&mut self, agent: PeeringKey, reqid: &str, owed: BTreeSet<String>, now: Instant) {
+    /// A request goes to these nodes, and is for some that are not here.
+    pub(super) fn asked(
+        &mut self,
+        agent: PeeringKey,
+        reqid: &str,
+        mut owed: BTreeSet<String>,
+        absent: BTreeSet<String>,
+        now: Instant,
+    ) {
+        owed.extend(absent.iter().cloned());
         self.owed += u64::try_from(owed.len()).unwrap();
         self.latest.insert((agent, reqid.to_owned()), self.asks.len());
-        self.asks.push(Ask { agent, at: now, owed, answered: BTreeSet::new() });
+        self.asks.push(Ask { agent, at: now, owed, absent, answered: BTreeSet::new() });
+    }
+
+    /// A node is not here, and answers elsewhere.
+    pub(super) fn elsewhere(&mut self, node: &str) {
+        for ask in self.asks.iter_mut().filter(|ask| ask.absent.contains(node)) {
+            self.elsewhere += u64::from(ask.owed.remove(node));
+        }
     }
 
     /// An agent is answered.
@@ -79,8 +96,8 @@ impl Witness {
     pub(super) fn answered_for(&mut self, answers: &[Answer]) {
         for (agent, reqid, node, _) in super::told(answers) {
             let (_, owed) = self.answered(agent, &reqid, &node);
-            self.answered_for += u64::from(owed);
-            self.answered_at_once += u64::from(!owed);
+            assert!(owed, "answered for {node}, which owed nothing");
+            self.answered_for += 1;
         }
     }
 
@@ -105,16 +122,12 @@ impl Witness {
         self.asks.iter().map(|ask| ask.owed.len()).sum()
     }
 
-    /// What is owed to one agent's peering and has not ended.
-    pub(super) fn in_flight_to(&self, agent: PeeringKey) -> usize {
-        self.asks.iter().filter(|ask| ask.agent == agent).map(|ask| ask.owed.len()).sum()
-    }
-
     /// Every owed answer has ended in exactly one way, and `nodes` has counted the same.
     pub(super) fn conclude(&self, nodes: &Nodes) {
         assert_eq!(self.in_flight(), 0);
-        assert_eq!(self.owed, self.passed + self.answered_for + self.expired + self.agent_gone);
-        assert_eq!(nodes.answered_for(), self.answered_for + self.answered_at_once);
+        let ended = self.passed + self.answered_for + self.elsewhere + self.expired + self.agent_gone;
+        assert_eq!(self.owed, ended);
+        assert_eq!(nodes.answered_for(), self.answered_for);
         assert_eq!(nodes.expired(), self.expired);
     }
 }

@@ -1,0 +1,198 @@
+//! What the bridge answers in a node's name, and when.
+
+use super::*;
+
+fn not_here(agent: u8, reqid: &str, node: &str) -> (PeeringKey, String, String, String) {
+    failure(agent, reqid, node, &absent(node))
+}
+
+/// It may have reached the agent in another way, and answer there.
+#[test]
+fn a_node_that_is_gone_is_given_time_before_the_bridge_answers_for_it() {
+    let mut world = World::new().with(&["worker-1", "worker-2"]);
+    world.gone(0);
+    world.asked(A, "r", &["worker-1", "worker-2", "never-seen"]);
+    world.asked(A, "all", &[]);
+    assert_eq!(world.answer(1, "all", "worker-2"), Ok(peering(A)));
+    assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
+    assert_eq!(world.nodes.in_flight(), 2);
+    assert_eq!(world.nodes.next_due(), Some(after(world.now, ANSWER_AFTER)));
+    world.wait(3999);
+    assert_eq!(world.due(), []);
+    world.wait(1);
+    assert_eq!(world.due(), [not_here(A, "all", "worker-1"), not_here(A, "r", "worker-1")]);
+    assert_eq!(world.due(), []);
+    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (0, 2));
+    let _ = world.hello(5, "h", "worker-1").unwrap();
+    assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseRefused::Late));
+    world.asked(A, "s", &["worker-1"]);
+    assert_eq!(world.answer(5, "s", "worker-1"), Ok(peering(A)));
+}
+
+/// It has received the request over its new peering, before its hello arrived.
+#[test]
+fn a_gone_node_that_is_back_in_time_answers_itself() {
+    let mut world = World::new().with(&["worker-1"]);
+    world.gone(0);
+    world.asked(A, "r", &["worker-1"]);
+    let _ = world.hello(5, "h", "worker-1").unwrap();
+    world.wait(3000);
+    assert_eq!(world.answer(5, "r", "worker-1"), Ok(peering(A)));
+    world.wait(1000);
+    assert_eq!(world.due(), []);
+    assert_eq!(world.nodes.answered_for(), 0);
+}
+
+#[test]
+fn a_node_that_hangs_is_answered_for_in_time_and_its_own_answer_is_dropped() {
+    let mut world = World::new().with(&["worker-1", "worker-2"]);
+    world.asked(A, "r", &[]);
+    world.wait(1000);
+    assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
+    world.wait(3000);
+    assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
+    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::Late));
+    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for(), world.nodes.expired()), (0, 1, 0));
+    assert!(ANSWER_AFTER < REQUEST_TIMEOUT);
+}
+
+#[test]
+fn a_node_that_is_seen_elsewhere_is_not_answered_for() {
+    for by_answer in [true, false] {
+        let mut world = World::new().with(&["worker-1"]);
+        world.gone(0);
+        world.asked(A, "r", &["worker-1"]);
+        if by_answer {
+            assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseRefused::UnknownName));
+        } else {
+            world.nodes.seen_elsewhere("worker-1");
+        }
+        world.asked(A, "s", &["worker-1"]);
+        world.wait(4000);
+        assert_eq!((world.due(), world.nodes.in_flight()), (vec![], 0), "{by_answer}");
+        // It is back in the last moment.
+        let _ = world.hello(7, "h", "worker-1").unwrap();
+        assert_eq!(world.answer(7, "r", "worker-1"), Ok(peering(A)));
+        assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseRefused::AnsweredAlready));
+    }
+}
+
+#[test]
+fn a_live_node_is_not_elsewhere_whoever_says_so() {
+    let mut world = World::new().with(&["worker-1"]);
+    world.asked(A, "r", &["worker-1"]);
+    world.nodes.seen_elsewhere("worker-1");
+    world.wait(4000);
+    assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
+}
+
+/// A node that may not say hello to an agent under a name may not keep others from answering under it.
+#[test]
+fn the_bridge_answers_only_for_names_whose_hello_it_let_through_to_the_agent() {
+    let mut world = World::new();
+    let (node, only_b) = (party(peering(1), "h"), [usize::from(B)]);
+    for stage in ["hangs", "is lost", "is gone"] {
+        let hello = hello_of("logger");
+        let _ = world.nodes.hello(&node, "logger", &hello, &only_b, world.now).unwrap();
+        if stage == "is gone" {
+            world.gone(1);
+        }
+        for agent in [A, B] {
+            world.asked(agent, stage, &["logger"]);
+            world.asked(agent, &format!("{stage}, all"), &[]);
+        }
+        let mut answers = if stage == "is lost" { world.gone(1) } else { vec![] };
+        world.wait(4000);
+        answers.extend(world.due());
+        assert_eq!(answers.len(), 2, "{stage}");
+        assert!(answers.iter().all(|(agent, ..)| *agent == peering(B)), "{stage}: {answers:?}");
+        world.wait(10_000);
+        world.nodes.expire(world.now);
+    }
+}
+
+#[test]
+fn a_gone_node_that_rules_kept_a_request_from_is_not_answered_for() {
+    let mut world = World::new().with(&["worker-1"]);
+    world.gone(0);
+    for (reqid, nodes) in [("all", &[][..]), ("named", &["worker-1"])] {
+        assert_eq!(world.ask_where(A, reqid, nodes, |_| false), Ok(vec![]), "{reqid}");
+    }
+    world.wait(4000);
+    assert_eq!(world.due(), []);
+}
+
+#[test]
+fn names_that_are_gone_are_remembered_for_a_time_and_up_to_a_number() {
+    let mut world = World::new().with(&["worker-1"]);
+    world.gone(0);
+    world.now = after(world.now, GONE_FOR - Duration::from_millis(1));
+    world.asked(A, "r", &["worker-1"]);
+    world.wait(1);
+    world.asked(A, "s", &["worker-1"]);
+    world.wait(4000);
+    assert_eq!(world.due(), [not_here(A, "r", "worker-1")]);
+
+    let mut world = World::small(true).with(&["a", "b", "c"]);
+    for number in 0..3 {
+        world.gone(number);
+    }
+    world.asked(A, "r", &["a", "b", "c"]);
+    world.wait(4000);
+    assert_eq!(world.due(), [not_here(A, "r", "b"), not_here(A, "r", "c")]);
+}
+
+#[test]
+fn a_name_that_is_live_again_takes_no_room_among_those_that_are_gone() {
+    let mut world = World::small(true).with(&["a", "b", "c"]);
+    world.gone(0);
+    world.gone(1);
+    let _ = world.hello(1, "h", "b").unwrap();
+    world.gone(2);
+    world.asked(A, "r", &["a", "b", "c"]);
+    world.wait(4000);
+    assert_eq!(world.due().len(), 3);
+}
+
+#[test]
+fn a_bridge_that_does_not_answer_does_so_at_no_time() {
+    let mut world = World::of(Nodes::new(false)).with(&["worker-1", "worker-2"]);
+    world.gone(0);
+    world.asked(A, "r", &[]);
+    world.asked(A, "s", &["worker-1", "worker-2"]);
+    for _ in 0..3 {
+        world.wait(4000);
+        assert_eq!(world.due(), []);
+    }
+    assert_eq!((world.nodes.answered_for(), world.nodes.expired()), (0, 2));
+}
+
+fn denied(node: &str, link: u8) -> Denied {
+    Denied { node: node.into(), link: link.into() }
+}
+
+#[test]
+fn the_live_nodes_that_a_request_does_not_reach_are_those_that_it_is_denied_to() {
+    let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
+    let (hidden, hello) = (party(peering(7), "h"), hello_of("hidden"));
+    let _ = world.nodes.hello(&hidden, "hidden", &hello, &[usize::from(B)], world.now).unwrap();
+    world.gone(2);
+    let agent = party(peering(A), "agent");
+    let first = |link| link == 0;
+    for (reqid, nodes, to) in [
+        ("all", &[][..], &[denied("worker-2", 1)][..]),
+        ("some", &["worker-1", "worker-2", "worker-3", "hidden", "never-seen"], &[denied("worker-2", 1)]),
+        ("one", &["worker-1"], &[]),
+    ] {
+        let accepted = world.nodes.request(&agent, &request(reqid, nodes), first, world.now).unwrap();
+        assert_eq!(accepted, Accepted { answers: vec![], denied: to.to_vec() }, "{reqid}");
+    }
+    assert_eq!(world.nodes.in_flight(), 3, "worker-1 is asked");
+    let mut nowhere = world.nodes.denied(peering(A), &request("r", &[]));
+    nowhere.sort_unstable_by(|one, other| one.node.cmp(&other.node));
+    assert_eq!(nowhere, [denied("worker-1", 0), denied("worker-2", 1)]);
+    assert_eq!(world.nodes.denied(peering(0), &request("r", &["worker-1"])), [], "to where it came from");
+    let answer = world.nodes.deny(peering(A), "r", "worker-1", "no");
+    assert_eq!(told(&[answer]), [failure(A, "r", "worker-1", "no")]);
+    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (3, 1));
+}

@@ -1,0 +1,117 @@
+//! Shares: one owner does not use up what another may have remembered.
+
+use super::in_flight::{ASKED_COST, REQUEST_COST};
+use super::*;
+
+/// Room for so many requests with an id of one byte to this many nodes.
+fn share(requests: usize, nodes: usize) -> usize {
+    requests * (REQUEST_COST + 1 + nodes * ASKED_COST)
+}
+
+fn ask(world: &mut World, agent: u8, owner: &str, share: usize, reqid: &str) -> Vec<Answer> {
+    let agent = Party { share, ..party(peering(agent), owner) };
+    world.nodes.request(&agent, &request(reqid, &[]), |_| true, world.now).unwrap().answers
+}
+
+#[test]
+fn an_owners_oldest_request_makes_room_for_its_newest_and_is_answered() {
+    let mut world = World::new().with(&["a", "b", "c"]);
+    let share = share(2, 3);
+    assert_eq!(ask(&mut world, B, "b", share, "b"), []);
+    assert_eq!(ask(&mut world, A, "a", share, "1"), []);
+    assert_eq!(ask(&mut world, A, "a", share, "2"), []);
+    let answers = ask(&mut world, A, "a", share, "3");
+    assert_eq!(told(&answers), ["a", "b", "c"].map(|name| failure(A, "1", name, TOO_MANY)));
+    assert_eq!((world.nodes.in_flight(), world.nodes.forgotten()), (9, 3));
+    assert_eq!(world.answer(0, "1", "a"), Err(ResponseRefused::UnknownRequest));
+    for reqid in ["2", "3"] {
+        assert_eq!(world.answer(0, reqid, "a"), Ok(peering(A)));
+    }
+    assert_eq!(world.answer(0, "b", "a"), Ok(peering(B)));
+}
+
+#[test]
+fn one_owner_with_many_peerings_has_one_share_and_leaves_others_theirs() {
+    let mut world = World::new().with(&["a"]);
+    let share = share(3, 1);
+    assert_eq!(ask(&mut world, B, "other", share, "b"), []);
+    for number in 0..100u8 {
+        let _ = ask(&mut world, 110 + number % 4, "greedy", share, &(number % 10).to_string());
+        world.nodes.remembered();
+        world.wait(1);
+    }
+    assert!(world.nodes.in_flight.bytes_of(&host("greedy")) <= share);
+    assert_eq!(world.nodes.in_flight(), 4);
+    assert_eq!(world.answer(0, "b", "a"), Ok(peering(B)));
+}
+
+#[test]
+fn what_needs_no_answer_any_more_is_forgotten_first() {
+    let mut world = World::new().with(&["a"]);
+    let share = share(2, 1);
+    for reqid in ["1", "2"] {
+        assert_eq!(ask(&mut world, A, "h", share, reqid), []);
+    }
+    assert_eq!(world.answer(0, "2", "a"), Ok(peering(A)));
+    assert_eq!(ask(&mut world, A, "h", share, "3"), []);
+    assert_eq!(world.answer(0, "2", "a"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(0, "1", "a"), Ok(peering(A)));
+}
+
+#[test]
+fn a_request_that_is_larger_than_the_share_is_remembered_alone() {
+    let mut world = World::new().with(&["a", "b"]);
+    assert_eq!(ask(&mut world, A, "h", 1, "1"), []);
+    assert_eq!(ask(&mut world, A, "h", 1, "2").len(), 2);
+    assert_eq!(world.answer(0, "2", "a"), Ok(peering(A)));
+}
+
+/// Somebody else may answer for it.
+#[test]
+fn a_forgotten_request_is_not_answered_for_a_node_that_is_gone() {
+    let mut world = World::new().with(&["a"]);
+    world.gone(0);
+    assert_eq!(ask(&mut world, A, "h", 1, "1"), []);
+    assert_eq!(ask(&mut world, A, "h", 1, "2"), []);
+    assert_eq!((world.nodes.in_flight(), world.nodes.forgotten()), (1, 1));
+}
+
+#[test]
+fn answers_that_need_room_find_it_up_to_the_share() {
+    let mut world = World::new();
+    let share = share(3, 0) + ASKED_COST;
+    for reqid in ["1", "2", "3"] {
+        assert_eq!(ask(&mut world, A, "h", share, reqid), []);
+    }
+    for name in ["a", "b"] {
+        let _ = world.hello(1, "h", name).unwrap();
+    }
+    assert_eq!(world.answer(1, "3", "a"), Ok(peering(A)));
+    assert_eq!(world.answer(1, "2", "a"), Ok(peering(A)));
+    assert_eq!(world.answer(1, "1", "a"), Err(ResponseRefused::UnknownRequest));
+    assert!(world.nodes.in_flight.bytes_of(&host("h")) <= share);
+    world.nodes.remembered();
+}
+
+#[test]
+fn the_names_of_an_owner_are_bounded_in_bytes() {
+    let mut world = World::new();
+    let share = 4 * (NAME_COST + 1024);
+    let mut hello = |from: u8, owner: &str, name: &str| {
+        let node = Party { share, ..party(peering(from), owner) };
+        world.nodes.hello(&node, name, &hello_of(name), &everywhere(), world.now).map(drop)
+    };
+    let name = |n: usize| format!("{n:0>400}");
+    let taken = (0..100).take_while(|n| hello(u8::try_from(n % 5).unwrap(), "h", &name(*n)).is_ok()).count();
+    assert!((2..=8).contains(&taken), "{taken}");
+    let full = Err(HelloRefused::TooManyBytesOfOwner { share });
+    assert_eq!(hello(9, "h", &name(200)), full);
+    // A second hello under the same name over the same connection needs no room.
+    assert_eq!(hello(0, "h", &name(0)), Ok(()));
+    assert_eq!(hello(9, "h", &name(0)), full, "over another one it does");
+    assert_eq!(hello(10, "other", &name(200)), Ok(()));
+    world.gone(0);
+    let node = Party { share, ..party(peering(9), "h") };
+    let _ = world.nodes.hello(&node, "small", &hello_of("small"), &everywhere(), world.now).unwrap();
+    world.nodes.remembered();
+}

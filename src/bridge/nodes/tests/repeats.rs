@@ -1,0 +1,85 @@
+//! Hellos that are repeated.
+
+use super::*;
+
+fn to(agent: u8, names: &[&str]) -> Vec<(PeeringKey, String)> {
+    names.iter().map(|name| (peering(agent), (*name).to_owned())).collect()
+}
+
+#[test]
+fn a_hello_is_repeated_until_the_agent_asks_the_node() {
+    let mut world = World::new();
+    assert_eq!(world.wants(A), [""; 0]);
+    assert_eq!(world.nodes.next_due(), None);
+    let _ = world.hello(1, "h", "worker-1").unwrap();
+    let _ = world.hello(2, "h", "worker-2").unwrap();
+    assert_eq!(world.wants(B), ["worker-1", "worker-2"]);
+    assert_eq!(world.nodes.next_due(), Some(after(world.now, HELLO_EVERY)));
+    world.wait(3999);
+    assert_eq!(world.repeats(), []);
+    let both = [to(A, &["worker-1", "worker-2"]), to(B, &["worker-1", "worker-2"])].concat();
+    world.wait(1);
+    for _ in 0..3 {
+        assert_eq!(world.repeats(), both);
+        assert_eq!(world.repeats(), []);
+        world.wait(4000);
+    }
+    world.asked(A, "r", &["worker-2"]);
+    world.asked(B, "r", &[]);
+    assert_eq!(world.repeats(), to(A, &["worker-1"]));
+    // A request counts as well if rules keep it from the node.
+    let _ = world.nodes.denied(peering(A), &request("s", &["worker-1"]));
+    world.wait(4000);
+    assert_eq!(world.repeats(), []);
+    // A new connection of an agent, or of a node, begins anew.
+    world.gone(1);
+    let _ = world.hello(1, "h", "worker-1").unwrap();
+    world.wait(4000);
+    assert_eq!(world.repeats(), [to(A, &["worker-1"]), to(B, &["worker-1"])].concat());
+}
+
+#[test]
+fn hellos_are_repeated_within_the_time_that_a_deployment_has() {
+    assert!(HELLO_EVERY < REQUEST_TIMEOUT);
+}
+
+#[test]
+fn nothing_is_repeated_of_nodes_and_to_agents_that_are_gone() {
+    let mut world = World::new().with(&["worker-1", "worker-2"]);
+    assert_eq!(world.wants(A), ["worker-1", "worker-2"]);
+    assert_eq!(world.wants(B), ["worker-1", "worker-2"]);
+    world.gone(0);
+    world.gone(B);
+    world.wait(4000);
+    assert_eq!(world.repeats(), to(A, &["worker-2"]));
+    world.nodes.agent_wants_no_more(peering(A));
+    world.wait(4000);
+    assert_eq!(world.repeats(), []);
+    assert_eq!(world.wants(A), [""; 0]);
+    world.wait(4000);
+    assert_eq!(world.repeats(), to(A, &["worker-2"]));
+}
+
+#[test]
+fn so_many_are_repeated_at_once_and_take_turns() {
+    let mut world = World::small(true).with(&["a", "b", "c"]);
+    world.wants(A);
+    let mut seen: Vec<_> = Vec::new();
+    for _ in 0..3 {
+        world.wait(4000);
+        let repeats = world.repeats();
+        assert_eq!(repeats.len(), 2);
+        seen.extend(repeats);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, to(A, &["a", "a", "b", "b", "c", "c"]));
+}
+
+/// Where rules let nodes hear each other, each would hear all others for ever.
+#[test]
+fn nothing_is_repeated_to_who_says_hello_itself() {
+    let mut world = World::new().with(&["worker-1", "worker-2"]);
+    assert_eq!(world.wants(0), ["worker-2"]);
+    world.wait(4000);
+    assert_eq!(world.repeats(), []);
+}
