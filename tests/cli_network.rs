@@ -60,7 +60,14 @@ fn wrong_options_are_named() {
     run("tap --tls off --connect a:1").fails(2, &["--topic"]);
     run("tap --topic x --tls off --connect a").fails(2, &["no port", "127.0.0.1:9999"]);
     run("tap --topic x --tls off --connect ::1:1").fails(2, &["brackets"]);
-    run("tap --topic x --tls off --connect a:99999").fails(2, &["0 to 65535"]);
+    run("tap --topic x --tls off --connect a:99999").fails(2, &["too large", "0 to 65535"]);
+    run("tap --topic x --tls off --connect a:0").fails(2, &["port 0"]);
+    run("tap --topic x --tls off --connect tcp://a:1").fails(2, &["scheme", "tcp://"]);
+    run("tap --topic x --tls off --listen 0.0.0.0:9999/tcp").fails(2, &["ends with", "/tcp"]);
+    run("tap --topic x --tls off --listen [fe80::1]:9").fails(2, &["needs a zone", "[fe80::1%eth0]:9999"]);
+    run("tap --topic x --tls off --listen [fe80::1%nowhere]:9").fails(3, &["unknown zone", "nowhere"]);
+    run("tap --topic x --tls off --connect [fe80::1%nowhere]:9").fails(3, &["unknown zone", "nowhere"]);
+    run("probe [fe80::1%nowhere]:9").fails_on_stdout(3, &["unknown zone", "nowhere"]);
     run("tap --topic x --tls off --connect a:1 --count 0").fails(2, &["--count"]);
     run("tap --topic x --tls off --connect a:1 --timeout 0").fails(2, &["--timeout", "above 0"]);
     run("tap --topic x --tls off --connect a:1 --count -3").fails(2, &["--count", "from 1 to"]);

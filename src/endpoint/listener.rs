@@ -12,6 +12,7 @@ use super::handshakes::Place;
 use super::link;
 use super::status::{LinkError, Status};
 use super::{Context, Phase};
+use crate::net::bind;
 use crate::net::tls::Tls;
 use crate::peering::Side;
 
@@ -40,7 +41,7 @@ impl Listener {
 
 /// Starts listening on `address`, `host:port`.
 pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = bind(address).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(run(context, listener, tls, stopped));

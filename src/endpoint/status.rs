@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 
 use crate::data::EndpointId;
-use crate::net::ConnectionFault;
+use crate::net::{ConnectionFault, DialError};
 use crate::net::tls::{PeerIdentity, TlsError};
 use crate::peering::{CloseReason, PeeringError};
 
@@ -101,15 +101,9 @@ impl fmt::Display for Status {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// The host name has no address.
-    #[error("cannot find the host: {0}; check the name")]
-    Resolve(Arc<io::Error>),
     /// No TCP connection.
-    #[error("cannot connect: {0}; is a Zeek or zeek-bridge listening there?")]
-    Connect(Arc<io::Error>),
-    /// No TCP connection in time.
-    #[error("cannot connect: no answer within {:.0} s; is the address right, and does a firewall stand between?", .0.as_secs_f64())]
-    ConnectTimeout(Duration),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// TLS failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -166,11 +160,9 @@ impl fmt::Display for Who<'_> {
 impl LinkError {
     /// The kind of error in a word, for counting: one of a fixed few.
     #[must_use]
-    pub const fn cause(&self) -> &'static str {
+    pub fn cause(&self) -> &'static str {
         match self {
-            LinkError::Resolve(_) => "resolve",
-            LinkError::Connect(_) => "connect",
-            LinkError::ConnectTimeout(_) => "connect_timeout",
+            LinkError::Dial(error) => error.cause(),
             LinkError::Tls(_) | LinkError::Stream(ConnectionFault::Tls(_)) => "tls",
             LinkError::TlsTimeout(_) => "tls_timeout",
             LinkError::Peering(error) | LinkError::Closed(CloseReason::Failed(error)) => match error {
@@ -225,6 +217,7 @@ impl StatusReceiver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::AddressError;
 
     /// One word, whichever way an error came about.
     #[test]
@@ -232,8 +225,8 @@ mod tests {
         let silent = || PeeringError::HandshakeTimeout { expected: "hello" };
         let broken = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
         for (error, cause) in [
-            (LinkError::Resolve(broken()), "resolve"),
-            (LinkError::ConnectTimeout(Duration::ZERO), "connect_timeout"),
+            (LinkError::Dial(DialError::ResolveTimeout(Duration::ZERO)), "resolve"),
+            (LinkError::Dial(AddressError::NoPort.into()), "address"),
             (LinkError::Tls(TlsError::NotTls), "tls"),
             (LinkError::Stream(ConnectionFault::Tls(TlsError::NotTls)), "tls"),
             (LinkError::Stream(ConnectionFault::Io(broken())), "lost"),

@@ -39,9 +39,9 @@ async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
     let target = dead_address();
     let mut connector = endpoint.connect(&target, Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Connect(_)), "{error}");
+    assert!(matches!(error, LinkError::Dial(DialError::Connect { .. })), "{error}");
     let (address, retry_in) = status(&mut statuses, |status| match status {
-        Status::PeerUnavailable { address, retry_in, error: LinkError::Connect(_) } => {
+        Status::PeerUnavailable { address, retry_in, error: LinkError::Dial(DialError::Connect { .. }) } => {
             Some((address.clone(), *retry_in))
         }
         _ => None,
@@ -50,7 +50,7 @@ async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
     assert_eq!((&*address, retry_in), (&*target, None));
     let mut connector = endpoint.connect("no port", Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Resolve(_)), "{error}");
+    assert!(matches!(error, LinkError::Dial(DialError::Address(_))), "{error}");
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn the_outcome_of_a_first_attempt_can_be_asked_for_twice() {
     let mut connector = a.connect(&dead_address(), Tls::Off, None);
     for _ in 0..2 {
         let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-        assert!(matches!(error, LinkError::Connect(_)), "{error}");
+        assert!(matches!(error, LinkError::Dial(DialError::Connect { .. })), "{error}");
     }
     let listener = listen(&a).await;
     let mut connector = b.connect(&listener.local_addr().to_string(), Tls::Off, None);

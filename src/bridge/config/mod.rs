@@ -45,7 +45,6 @@ use std::io::Read;
 use std::path::Path;
 
 pub use crate::endpoint::WhenFull;
-pub use address::host_port;
 pub use identity::InvalidIdentity;
 pub use mistake::{Mistake, Source};
 pub use model::*;

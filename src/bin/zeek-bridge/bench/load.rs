@@ -411,7 +411,7 @@ fn no_peering(address: &str, error: &LinkError) -> Failure {
     // EMFILE, which no other name is for.
     const TOO_MANY_FILES: i32 = 24;
     match error {
-        LinkError::Connect(error) if error.raw_os_error() == Some(TOO_MANY_FILES) => {
+        LinkError::Dial(error) if error.raw_os_errors().any(|number| number == TOO_MANY_FILES) => {
             Failure::failed(format!(
                 "cannot connect all: {error}: each of --peers takes one; raise the limit with `ulimit -n`, or give fewer"
             ))
