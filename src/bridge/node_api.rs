@@ -134,7 +134,8 @@ impl LinkRelay {
 fn answers_of(table: &Table, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
     answers.into_iter().filter_map(|Answer { to, response }| {
         let link = table.link(to.link)?;
-        tracing::debug!(link = %link.config.name, agent = %to.peer, ?response, "answered for a node that is gone");
+        let (link_name, reqid) = (&link.config.name, response.reqid());
+        tracing::debug!(link = link_name, agent = %to.peer, reqid, "answered for a node that is gone");
         let value = zeek::Message::Event(response.into()).into_value();
         match Envelope::data(link.endpoint.id(), NODE_TOPIC.clone(), &value) {
             Ok(envelope) => Some((&**link, to.peer, envelope)),

@@ -79,8 +79,7 @@ impl LinkRelay {
         from: &Peer,
         detail: impl FnOnce() -> String,
     ) {
-        let link = table.link(self.slot).map_or("", |link| &link.config.name);
-        self.core.refusals.refuse(reason, (self.slot, link), from, detail);
+        self.core.refusals.refuse(reason, table.link(self.slot).map(|link| &**link), from, detail);
     }
 }
 

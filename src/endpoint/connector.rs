@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::hub::Command;
+use super::limits::Owner;
 use super::link::{self, LinkEnd};
 use super::status::{LinkError, Status};
 use super::{Context, Phase, Retry};
@@ -148,12 +149,13 @@ impl Task {
             return;
         }
         self.context.stats.failed(&error);
+        let suppressed = self.context.limiter.pass(error.cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
-        if told && retry_in.is_none() {
+        let link = self.context.config.label.as_deref();
+        match suppressed {
             // Whoever waits for the only attempt has the error in hand.
-            tracing::debug!("{status}");
-        } else {
-            tracing::warn!(link = self.context.config.label.as_deref(), "{status}");
+            Some(suppressed) if !told || retry_in.is_some() => tracing::warn!(link, suppressed, "{status}"),
+            _ => tracing::debug!(link, "{status}"),
         }
         let _ = self.context.hub.status.send(status);
     }

@@ -1,15 +1,14 @@
 //! What happens to an endpoint's peers.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use crate::data::EndpointId;
-use crate::net::{ConnectionFault, DialError};
 use crate::net::tls::{PeerIdentity, TlsError};
+use crate::net::{ConnectionFault, DialError};
 use crate::peering::{CloseReason, PeeringError};
 
 /// Something that happened to a peer. The names are Broker's.
@@ -129,9 +128,30 @@ pub enum LinkError {
         /// How many messages waited for it.
         dropped: usize,
     },
-    /// The handshake took its time while others waited for its place.
-    #[error("the handshake was not through when its place was needed by others; see max_handshakes")]
+    /// The handshake was not finished when others needed its slot: see
+    /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
+    #[error("the handshake was not finished when its slot was needed for other connections")]
     GaveWay,
+    /// The handshake was not finished within a second, and another connection of the same endpoint went on in its place.
+    #[error(
+        "the handshake was not finished within 1 s, and another connection with the same endpoint id took its place"
+    )]
+    Superseded,
+    /// The peer's endpoint id belongs to somebody else, by certificate or, without one, by host.
+    #[error(
+        "{} shows an endpoint id that belongs to {owner}; two endpoints never have the same id, so check who copied it",
+        Who(identity.as_deref())
+    )]
+    IdConflict {
+        /// The refused peer by its certificate.
+        identity: Option<Arc<PeerIdentity>>,
+        /// The address, and certificate if there is one, of the peer that the id belongs to.
+        owner: Arc<str>,
+    },
+    /// The peer's slot was needed for one of another certificate or, without certificates, of another host, which had fewer
+    /// peers.
+    #[error("all {0} peer slots are taken, and this certificate or host had the most; others need one")]
+    Evicted(usize),
     /// The peer is not among those who may peer ([`EndpointConfig::admits`](super::EndpointConfig::admits)).
     #[error("{} is not allowed to peer here; if it should be, add it to the link's `allow`", Who(.0.as_deref()))]
     NotAllowed(
@@ -187,6 +207,9 @@ impl LinkError {
             LinkError::Stream(ConnectionFault::DoesNotRead) => "does_not_read",
             LinkError::Overflow { .. } => "overflow",
             LinkError::GaveWay => "gave_way",
+            LinkError::Superseded => "superseded",
+            LinkError::IdConflict { .. } => "id_conflict",
+            LinkError::Evicted(_) => "evicted",
             LinkError::NotAllowed(_) => "not_allowed",
             LinkError::TooManyPeers(_) => "too_many_peers",
             LinkError::ShuttingDown => "shutting_down",
@@ -216,6 +239,8 @@ impl StatusReceiver {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::net::AddressError;
 

@@ -246,8 +246,8 @@ impl State {
     }
 
     fn ignored(&self, peer: EndpointId, what: std::fmt::Arguments<'_>) {
-        if let Some(unsaid) = self.ignored.pass() {
-            tracing::warn!(%peer, unsaid, "ignored: {what}");
+        if let Some(suppressed) = self.ignored.pass() {
+            tracing::warn!(%peer, suppressed, "ignored: {what}");
         }
     }
 

@@ -266,8 +266,8 @@ impl<H: Handler> Shared<H> {
                 // Other nodes' requests, hellos and answers.
                 Ok(_) => {}
                 Err(error) => {
-                    if let Some(unsaid) = self.malformed.pass() {
-                        tracing::warn!(%peer, unsaid, "a malformed request was dropped: {error}");
+                    if let Some(suppressed) = self.malformed.pass() {
+                        tracing::warn!(%peer, suppressed, "a malformed request was dropped: {error}");
                     }
                 }
             }

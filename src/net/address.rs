@@ -86,7 +86,9 @@ pub enum AddressError {
     #[error("the brackets are wrong; give [ADDRESS]:PORT, such as [::1]:9999")]
     Brackets,
     /// `[localhost]:9999`
-    #[error("{0:?} is not an IPv6 address, and only an IPv6 address can be in brackets; give HOST:PORT without them")]
+    #[error(
+        "{0:?} is not an IPv6 address, and only an IPv6 address can be in brackets; give HOST:PORT without them"
+    )]
     NotIpv6(String),
     /// `[fe80::1%]:9999`
     #[error("there is no zone after %; give the network interface, such as [fe80::1%eth0]:9999")]
@@ -98,7 +100,9 @@ pub enum AddressError {
     #[error("only an IPv6 address in brackets can have a zone (%); give HOST:PORT without it")]
     ZoneOfOther,
     /// `256.0.0.1:9999`
-    #[error("{0} is not an IPv4 address; give four numbers from 0 to 255 without leading zeros, or a host name")]
+    #[error(
+        "{0} is not an IPv4 address; give four numbers from 0 to 255 without leading zeros, or a host name"
+    )]
     NotIpv4(String),
     /// `ho$t:9999`
     #[error("the host contains {0:?}, which a host name cannot contain; check the name")]
@@ -166,7 +170,8 @@ impl HostPort {
         match &self.host {
             Host::Name(name) => {
                 let name_error = |error| ResolveError::Name(Arc::new(error));
-                let addresses: Vec<_> = (name.as_str(), port).to_socket_addrs().map_err(name_error)?.collect();
+                let addresses: Vec<_> =
+                    (name.as_str(), port).to_socket_addrs().map_err(name_error)?.collect();
                 if addresses.is_empty() {
                     let error = io::Error::new(io::ErrorKind::NotFound, "the name has no addresses");
                     return Err(name_error(error));

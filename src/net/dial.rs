@@ -279,6 +279,12 @@ mod tests {
     /// Set when an attempt is dropped before its end.
     struct Cancelled(Arc<Mutex<Vec<SocketAddr>>>, SocketAddr, bool);
 
+    impl Cancelled {
+        fn finish(mut self) {
+            self.2 = true;
+        }
+    }
+
     impl Drop for Cancelled {
         fn drop(&mut self) {
             if !self.2 {
@@ -299,13 +305,14 @@ mod tests {
 
     async fn raced(does: &[(&str, Does)]) -> Raced {
         let start = Instant::now();
-        let does: Vec<(SocketAddr, Does)> = does.iter().map(|(text, does)| (text.parse().unwrap(), *does)).collect();
+        let does: Vec<(SocketAddr, Does)> =
+            does.iter().map(|(text, does)| (text.parse().unwrap(), *does)).collect();
         let (started, cancelled) = (Started::default(), Arc::default());
         let all = does.iter().map(|(address, _)| *address).collect();
         let outcome = race(all, TIMEOUT, start + TIMEOUT, |address| {
             started.lock().unwrap().push((address, start.elapsed().as_millis()));
             let does = does.iter().find(|(other, _)| *other == address).unwrap().1;
-            let mut cancelled = Cancelled(Arc::clone(&cancelled), address, false);
+            let cancelled = Cancelled(Arc::clone(&cancelled), address, false);
             async move {
                 let outcome = match does {
                     Does::Connect(after) => {
@@ -318,7 +325,7 @@ mod tests {
                     }
                     Does::Nothing => std::future::pending().await,
                 };
-                cancelled.2 = true;
+                cancelled.finish();
                 outcome
             }
         })
@@ -377,7 +384,11 @@ mod tests {
         let raced = raced(&silent).await;
         assert!(raced.outcome.unwrap_err().iter().all(|attempt| attempt.cause.is_timeout()));
         assert_eq!(raced.started.len(), MAX_ADDRESSES);
-        assert!(raced.started.iter().all(|(_, started)| *started <= TIMEOUT.as_millis() / 2), "{:?}", raced.started);
+        assert!(
+            raced.started.iter().all(|(_, started)| *started <= TIMEOUT.as_millis() / 2),
+            "{:?}",
+            raced.started
+        );
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub(super) fn reaches(target: &str, address: &str) -> bool {
     if collide(target, address) {
         return true;
     }
-    let (Ok(target), Ok(address)) = (target.parse::<HostPort>(), address.parse::<HostPort>()) else { return false };
+    let (Ok(target), Ok(address)) = (target.parse::<HostPort>(), address.parse::<HostPort>()) else {
+        return false;
+    };
     let listens_everywhere = address.ip().is_some_and(|ip| ip.is_unspecified());
     target.is_loopback() && target.port() == address.port() && listens_everywhere
 }

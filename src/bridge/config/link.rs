@@ -91,7 +91,8 @@ fn place<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<Place>) {
             (None, None)
         }
         (Some(connect), None) => {
-            let targets = addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", HostPort::to_connect);
+            let targets =
+                addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", HostPort::to_connect);
             (Some(connect), targets.map(Place::Connect))
         }
         (None, Some(listen)) => {

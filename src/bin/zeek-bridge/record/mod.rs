@@ -278,7 +278,9 @@ impl Recorder {
             match timeout(HANDSHAKE, connect_tls.connect(tcp)).await {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => Err(format!("TLS with {target} failed: {error}")),
-                Err(_) => Err(format!("{target} did not end its TLS handshake within {} s", HANDSHAKE.as_secs())),
+                Err(_) => {
+                    Err(format!("{target} did not end its TLS handshake within {} s", HANDSHAKE.as_secs()))
+                }
             }
         };
         tokio::try_join!(accept, connect)

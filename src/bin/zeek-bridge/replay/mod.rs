@@ -212,9 +212,9 @@ fn id_for([ours, theirs]: [Option<EndpointId>; 2]) -> std::io::Result<EndpointId
 
 async fn connect(target: &str, tls: &Tls, settings: Settings) -> Result<Stream, Failure> {
     let connect = async {
-        let tcp = dial(target, settings.timeout)
-            .await
-            .map_err(|error| Failure::Error(Exit::Unconnected, format!("no peering with {target}: {error}")))?;
+        let tcp = dial(target, settings.timeout).await.map_err(|error| {
+            Failure::Error(Exit::Unconnected, format!("no peering with {target}: {error}"))
+        })?;
         tls.connect(tcp)
             .await
             .map_err(|error| Failure::Error(Exit::Refused, format!("TLS with {target} failed: {error}")))
