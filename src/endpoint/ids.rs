@@ -445,7 +445,9 @@ mod tests {
         let now = Instant::now();
         (0..10_000).for_each(|n| claims.insert(id(n), &party(1), now));
         assert_eq!(claims.of.len(), MAX_CLAIMS_PER_OWNER);
-        (0..10_000).for_each(|n| claims.insert(id(10_000 + n), &party((n % 200) as u8), now));
+        for (n, owner) in (10_000..20_000).zip((0..200).cycle()) {
+            claims.insert(id(n), &party(owner), now);
+        }
         assert_eq!((claims.of.len(), claims.ends.len()), (MAX_CLAIMS, MAX_CLAIMS));
         claims.expire(after(now, CLAIM));
         assert!(claims.of.is_empty() && claims.per_owner.is_empty() && claims.ends.is_empty());

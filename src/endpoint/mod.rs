@@ -237,7 +237,7 @@ impl Endpoint {
         self.0.context.id
     }
 
-    /// Listens on `address` (`host:port`; port 0 lets the system choose) for peers.
+    /// Listens on `address` (see [`net::HostPort`](crate::net::HostPort); port 0 lets the system choose) for peers.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -245,7 +245,7 @@ impl Endpoint {
         listener::start(self.task_context(), address, tls).await
     }
 
-    /// Connects to a peer at `target` (`host:port`), and with `retry` again whenever that fails or
+    /// Connects to a peer at `target` (see [`net::dial`](crate::net::dial())), and with `retry` again whenever that fails or
     /// the peering ends.
     pub fn connect(&self, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
         connector::start(self.task_context(), target, tls, retry)

@@ -309,7 +309,7 @@ mod tests {
             does.iter().map(|(text, does)| (text.parse().unwrap(), *does)).collect();
         let (started, cancelled) = (Started::default(), Arc::default());
         let all = does.iter().map(|(address, _)| *address).collect();
-        let outcome = race(all, TIMEOUT, start + TIMEOUT, |address| {
+        let outcome = race(all, TIMEOUT, after(TIMEOUT), |address| {
             started.lock().unwrap().push((address, start.elapsed().as_millis()));
             let does = does.iter().find(|(other, _)| *other == address).unwrap().1;
             let cancelled = Cancelled(Arc::clone(&cancelled), address, false);

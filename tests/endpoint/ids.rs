@@ -17,6 +17,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 async fn a_half_open_handshake_does_not_keep_the_owner_of_the_id_out() {
     for (hub_id, peer_id) in [(id(1), id(2)), (id(2), id(1))] {
         let hub = endpoint_with(|config| (config.id, config.handshake_timeout) = (Some(hub_id), NEVER));
+        let mut statuses = hub.status();
         let listener = listen(&hub).await;
         let mut half_open = Raw::open(peer_id, listener.local_addr()).await;
         half_open.say(&half_open.hello()).await;
@@ -34,7 +35,8 @@ async fn a_half_open_handshake_does_not_keep_the_owner_of_the_id_out() {
         }
         let owner = endpoint_of(peer_id);
         assert_eq!(connect(&owner, &listener).await.unwrap(), hub_id);
-        assert_eq!(hub.peers().len(), 1);
+        assert_eq!(added(&mut statuses).await, peer_id);
+        drop(half_open);
     }
 }
 

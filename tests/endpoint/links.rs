@@ -59,7 +59,8 @@ async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
 async fn an_error_names_each_address_of_a_name() {
     let address = dead_address();
     let port = address.rsplit(':').next().unwrap();
-    let mut connector = endpoint().connect(&format!("localhost:{port}"), Tls::Off, None);
+    let endpoint = endpoint();
+    let mut connector = endpoint.connect(&format!("localhost:{port}"), Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err().to_string();
     let named = [format!("127.0.0.1:{port}: "), format!("[::1]:{port}: ")];
     assert!(named.iter().any(|address| error.contains(address)), "{error}");

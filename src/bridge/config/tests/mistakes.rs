@@ -126,7 +126,7 @@ fn mistakes_about_where_a_link_is() {
         ("connect = 2151", "give \"HOST:PORT\", such as \"10.0.0.5:2151\", or a list of such"),
         ("connect = \"agent\"", "there is no port; give HOST:PORT"),
         ("connect = \"agent:0\"", "nobody can be reached at port 0"),
-        ("connect = \"::1:2151\"", "only an IPv6 address, and nothing else, stands in brackets"),
+        ("connect = \"::1:2151\"", "an IPv6 address must be in brackets"),
         ("connect = [\"agent:1\", 2]", "this is a number"),
         ("connect = [\"agent:1\", \"agent:1\"]", "in the list already"),
         ("connect = [\"agent:1\", \"agent:2\"]\nlimits.peers = 1", "it connects to 2, and limits.peers is 1"),
