@@ -1,62 +1,55 @@
-//! What did not pass: counted by reason, and said, but not as often as a peer likes.
+//! Messages that were refused: counted by reason, and logged, but not as often as a peer likes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::endpoint::{Peer, Throttle};
+use super::link::Link;
+use crate::endpoint::Peer;
 
-/// All refusals of a bridge.
+/// The number of refusals of a bridge, by reason.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<BTreeMap<Key, Arc<OneReason>>>);
-
-/// The reason, and the slot of the link: one link's noise hides no other's.
-type Key = (&'static str, usize);
-
-#[derive(Debug, Default)]
-struct OneReason {
-    count: AtomicU64,
-    throttle: Throttle,
-}
+pub(super) struct Refusals(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Refusals {
-    /// Counts a refusal, and says it: who, over which link, and what; `detail` is only made if it is said.
+    /// Counts a refusal, and logs it unless this peer's owner causes too many such lines on this link; `detail` is only
+    /// called if it is logged.
     pub(super) fn refuse(
         &self,
         reason: &'static str,
-        (slot, link): (usize, &str),
+        link: Option<&Link>,
         from: &Peer,
         detail: impl FnOnce() -> String,
     ) {
-        let of_reason = self.reasons().entry((reason, slot)).or_default().clone();
-        of_reason.count.fetch_add(1, Ordering::Relaxed);
-        if let Some(unsaid) = of_reason.throttle.pass() {
+        self.add(reason);
+        if let Some(link) = link
+            && let Some(suppressed) = link.endpoint.log_limiter().pass(reason, &from.owner)
+        {
             let identity = from.identity.as_deref().map(ToString::to_string);
             tracing::warn!(
-                reason, link, peer = %from.id, address = %from.address, identity, unsaid,
+                reason, link = link.config.name, peer = %from.id, address = %from.address, identity, suppressed,
                 "refused: {}", detail()
             );
         }
     }
 
-    /// Counts a refusal that is nobody's mistake: it is logged at debug level only.
-    pub(super) fn count(&self, reason: &'static str, (slot, link): (usize, &str), from: &Peer) {
-        let of_reason = self.reasons().entry((reason, slot)).or_default().clone();
-        of_reason.count.fetch_add(1, Ordering::Relaxed);
+    /// Counts a refusal in normal operation: it is logged at debug level only.
+    pub(super) fn count(&self, reason: &'static str, link: &str, from: &Peer) {
+        self.add(reason);
         tracing::debug!(reason, link, peer = %from.id, address = %from.address, "refused");
     }
 
-    fn reasons(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<OneReason>>> {
+    fn add(&self, reason: &'static str) {
+        let mut counts = self.counts_by_reason();
+        let count = counts.entry(reason).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn counts_by_reason(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many there were, by reason.
     pub(super) fn counts(&self) -> BTreeMap<String, u64> {
-        let mut counts = BTreeMap::new();
-        for ((reason, _), of) in self.reasons().iter() {
-            let count: &mut u64 = counts.entry((*reason).to_owned()).or_default();
-            *count = count.saturating_add(of.count.load(Ordering::Relaxed));
-        }
-        counts
+        self.counts_by_reason().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
     }
 }

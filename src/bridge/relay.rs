@@ -218,7 +218,7 @@ impl LinkRelay {
 
     /// Drops a message that this bridge has forwarded to another one before.
     fn returned(&self, from: &Peer, envelope: &Envelope) {
-        self.core.refusals.count("returned", (self.slot, &self.name), from);
+        self.core.refusals.count("returned", &self.name, from);
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 link = %self.name, peer = %from.id, address = %from.address, topic = %envelope.topic,
@@ -255,8 +255,7 @@ impl LinkRelay {
         from: &Peer,
         detail: impl FnOnce() -> String,
     ) {
-        let link = table.link(self.slot).map_or("", |link| &link.config.name);
-        self.core.refusals.refuse(reason, (self.slot, link), from, detail);
+        self.core.refusals.refuse(reason, table.link(self.slot).map(|link| &**link), from, detail);
     }
 
     /// Handles what a message of the node API says that passes nowhere.
@@ -317,7 +316,7 @@ impl Relay for LinkRelay {
             let log_create = log_create::is_addressed_to(own, &envelope, here.limits());
             if let Some(refusal) = judged.refusal {
                 if log_create && !refusal.invalid {
-                    self.core.refusals.count(log_create::REASON, (self.slot, &here.config.name), from);
+                    self.core.refusals.count(log_create::REASON, &self.name, from);
                 } else {
                     if let Some(rule) = refusal.rule {
                         table.refused(rule, &refusal);
@@ -346,7 +345,7 @@ impl Relay for LinkRelay {
                     to.retain(|target| !target.bridges_only);
                 }
                 if to.is_empty() {
-                    self.core.refusals.count("duplicate", (self.slot, &here.config.name), from);
+                    self.core.refusals.count("duplicate", &self.name, from);
                     continue;
                 }
             }

@@ -43,11 +43,15 @@ pub struct EndpointConfig {
     /// What becomes of a message that is passed on to a peer whose queue is full. Only a bridge passes messages on;
     /// a `publish` has its [`patience`](Self::patience).
     pub when_full: WhenFull,
-    /// How many connections may be in their handshake at once on all listeners. When there are more, those that
-    /// have taken longer than a second give way; further ones wait in the operating system's queue.
+    /// How many connections may be in their handshake at once on all listeners. Further ones wait; those that have
+    /// taken longer than a second then give way to them, and at once those of a host that has more than another that waits.
+    /// When 256 wait already, the newest of the host with the most of them is closed.
     pub max_handshakes: usize,
-    /// How many peers there may be at once that connected to this endpoint; further ones are closed before their handshake.
-    /// A place is taken by who has said its id (and is past TLS), not by who only connects.
+    /// How many peers there may be at once that connected to this endpoint. A slot is taken by a peer that has sent its id
+    /// (after TLS), not by one that only connects.
+    ///
+    /// When all slots are taken, they are shared: a newcomer whose certificate (without one: whose host) has fewer
+    /// peers than another gets a slot of that other, whose newest peering is closed. Otherwise the newcomer is refused.
     pub max_peers: usize,
     /// How many connections are accepted a second, on all listeners together, after as many at once at first and after
     /// a quiet second; the others wait in the operating system's queue. `None`: as many as come; 0: none.

@@ -1,19 +1,18 @@
 //! Connecting, and connecting again.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
 use super::hub::Command;
+use super::limits::Owner;
 use super::link::{self, LinkEnd};
 use super::status::{LinkError, Status};
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
-use crate::net::Stream;
 use crate::net::tls::{Tls, TlsError};
+use crate::net::{Stream, dial};
 use crate::peering::Side;
 
 /// A connection that this endpoint keeps, or tries to.
@@ -150,12 +149,13 @@ impl Task {
             return;
         }
         self.context.stats.failed(&error);
+        let suppressed = self.context.limiter.pass(error.cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
-        if told && retry_in.is_none() {
+        let link = self.context.config.label.as_deref();
+        match suppressed {
             // Whoever waits for the only attempt has the error in hand.
-            tracing::debug!("{status}");
-        } else {
-            tracing::warn!(link = self.context.config.label.as_deref(), "{status}");
+            Some(suppressed) if !told || retry_in.is_some() => tracing::warn!(link, suppressed, "{status}"),
+            _ => tracing::debug!(link, "{status}"),
         }
         let _ = self.context.hub.status.send(status);
     }
@@ -185,21 +185,7 @@ async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Ins
 
 async fn open_once(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
     let config = &context.config;
-    let resolve = |error| LinkError::Resolve(Arc::new(error));
-    let tcp = tokio::time::timeout(config.connect_timeout, async {
-        let addresses = tokio::net::lookup_host(target).await.map_err(resolve)?;
-        let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses"));
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(tcp) => return Ok(tcp),
-                Err(error) => last = LinkError::Connect(Arc::new(error)),
-            }
-        }
-        Err(last)
-    })
-    .await
-    .unwrap_or(Err(LinkError::ConnectTimeout(config.connect_timeout)))?;
-    let _ = tcp.set_nodelay(true);
+    let tcp = dial(target, config.connect_timeout).await?;
     let deadline = super::after(config.handshake_timeout);
     match tokio::time::timeout_at(deadline.into(), tls.connect(tcp)).await {
         Ok(stream) => Ok((stream?, deadline)),

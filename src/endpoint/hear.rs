@@ -87,11 +87,19 @@ impl Link {
     pub(super) fn malformed(&mut self, error: &DecodeError) {
         self.context.stats.malformed.one();
         self.malformed = self.malformed.saturating_add(1);
-        let (address, peer) = (&self.address, self.peer.as_ref().map(|peer| peer.id));
-        if self.malformed == 1 {
-            tracing::warn!(link = self.context.config.label.as_deref(), %address, ?peer, "a malformed message was dropped: {error} (said once per peering)");
-        } else {
-            tracing::debug!(%address, ?peer, "a malformed message was dropped: {error}");
+        let (link, address) = (self.context.config.label.as_deref(), &self.address);
+        let peer = self.peer.as_ref().map(|peer| tracing::field::display(peer.id));
+        // Once for each peering, and not for each of many short ones.
+        let suppressed =
+            if self.malformed == 1 { self.context.limiter.pass("malformed", &self.owner) } else { None };
+        match suppressed {
+            Some(suppressed) => {
+                tracing::warn!(
+                    link, %address, peer, suppressed,
+                    "dropped a malformed message: {error}; further ones of this peering are only counted"
+                );
+            }
+            None => tracing::debug!(link, %address, peer, "dropped a malformed message: {error}"),
         }
     }
 

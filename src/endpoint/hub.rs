@@ -1,10 +1,11 @@
 //! The one task that owns the routing table and knows who is a peer.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::ids::{Admission, Answers, Ids, Party};
+use super::limits::{LogLimiter, Owner};
 use super::queue::Queue;
 use super::relay::Relay;
 use super::routes::{Peer, PeerRoute, PeeringId, Routes, SubscriberRoute};
@@ -22,14 +23,14 @@ pub(super) type SubscriberId = u64;
 #[derive(Debug)]
 pub(super) enum Command {
     /// A peer has shown its id; the answer is whether to go on.
-    Introduced { link: LinkId, peer: EndpointId, role: Role, answer: oneshot::Sender<bool> },
-    /// A peering stands; the answer is what is to be sent to the peer.
-    Established { peer: Peer, filter: Filter, answer: oneshot::Sender<Arc<Queue>> },
+    Introduced { link: LinkId, peer: EndpointId, role: Role, party: Party, answers: Answers },
+    /// A handshake is through. The answer is the queue of what is to be sent to the peer, or why the id is not its own.
+    Established { peer: Peer, filter: Filter, answer: oneshot::Sender<Result<Arc<Queue>, Admission>> },
     /// A peer wants to hear something else. Nothing more is read from it before the answer, which comes when the table
     /// knows, or a peer could have as many filters wait here as there are places.
     FilterChanged { link: LinkId, filter: Filter, answer: oneshot::Sender<()> },
     /// A connection is over; the status is to be told once the routes know.
-    Closed { link: LinkId, status: Option<Status> },
+    Closed { link: LinkId, owner: Owner, status: Option<Status> },
     /// Whether there is a peering with this endpoint; if so, with what waits for its end.
     WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
     /// Somebody wants to hear something. The answer comes when the table knows.
@@ -45,6 +46,9 @@ pub(super) enum Command {
     /// All peerings are left: subscribers will hear nothing more.
     Over,
 }
+
+/// The kind of log line that tells of a peer's coming or going.
+const PEER_STATUS: &str = "peer status";
 
 /// How to reach the hub.
 #[derive(Clone, Debug)]
@@ -63,21 +67,8 @@ impl HubHandle {
     }
 }
 
-/// The attempts and the peering with one endpoint.
-#[derive(Debug)]
-struct Known {
-    link: LinkId,
-    standing: bool,
-    /// Originators' connections that wait for how the first handshake ends.
-    held: VecDeque<(LinkId, oneshot::Sender<bool>)>,
-    /// Connectors that wait for the end of this peering.
-    waiting: Vec<oneshot::Sender<()>>,
-}
-
 struct Hub {
-    peers: HashMap<EndpointId, Known>,
-    /// Which endpoint is on which connection.
-    links: HashMap<LinkId, EndpointId>,
+    ids: Ids,
     table: Routes,
     routes: watch::Sender<Arc<Routes>>,
     filter: watch::Sender<Filter>,
@@ -87,6 +78,7 @@ struct Hub {
     /// What the relay wants to hear.
     announced: Filter,
     label: Option<Arc<str>>,
+    limiter: Arc<LogLimiter>,
     shutting_down: bool,
     over: bool,
 }
@@ -96,6 +88,7 @@ pub(super) fn start(
     config: &EndpointConfig,
     phase: watch::Receiver<Phase>,
     relay: Option<Arc<dyn Relay>>,
+    limiter: Arc<LogLimiter>,
 ) -> HubHandle {
     let (commands, receiver) = mpsc::channel(1024);
     let (status, _) = broadcast::channel(1024);
@@ -103,14 +96,14 @@ pub(super) fn start(
     let (filter, filter_receiver) = watch::channel(Filter::new());
     let (unsubscribe, unsubscribed) = mpsc::unbounded_channel();
     let hub = Hub {
-        peers: HashMap::new(),
-        links: HashMap::new(),
+        ids: Ids::default(),
         table: Routes::default(),
         routes,
         filter,
         status: status.clone(),
         peer_queue: config.peer_queue,
         label: config.label.clone(),
+        limiter,
         relay,
         announced: Filter::new(),
         shutting_down: false,
@@ -127,7 +120,9 @@ impl Hub {
         mut unsubscribed: mpsc::UnboundedReceiver<SubscriberId>,
         mut phase: watch::Receiver<Phase>,
     ) {
+        let limiter = self.limiter.clone();
         loop {
+            let due = self.ids.next_due();
             tokio::select! {
                 // The endpoint was dropped.
                 Err(_) = phase.changed(), if !self.over => self.over(),
@@ -136,26 +131,38 @@ impl Hub {
                     None => return,
                 },
                 Some(id) = unsubscribed.recv() => self.unsubscribe(id),
+                () = until(due) => self.ids.supersede(),
+                () = limiter.report_due(), if !self.over => self.report_suppressed(false),
             }
         }
     }
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Introduced { link, peer, role, answer } => self.introduced(link, peer, role, answer),
+            Command::Introduced { link, peer, role, party, answers } => {
+                self.ids.introduce(link, peer, role, party, answers);
+            }
             Command::Established { peer, filter, answer } => {
+                let PeeringId(link) = peer.peering;
+                match self.ids.establish(link, peer.id) {
+                    Admission::Admitted => {}
+                    refused => {
+                        let _ = answer.send(Err(refused));
+                        return;
+                    }
+                }
                 let queue = Arc::new(Queue::new(self.peer_queue));
                 if self.shutting_down {
                     queue.close();
                 }
-                let Peer { id, address, identity, .. } = peer.clone();
+                let Peer { id, address, identity, owner, .. } = peer.clone();
                 self.established(PeerRoute { peer, filter: Arc::new(filter), queue: queue.clone() });
-                let _ = answer.send(queue);
-                self.tell(Status::PeerAdded { peer: id, address, identity });
+                let _ = answer.send(Ok(queue));
+                self.tell(Status::PeerAdded { peer: id, address, identity }, &owner);
             }
             Command::FilterChanged { link, filter, answer } => {
-                if let Some(peer) = self.links.get(&link)
-                    && let Some(before) = self.table.peers.remove(*peer)
+                if let Some(peer) = self.ids.established(link)
+                    && let Some(before) = self.table.peers.remove(peer)
                 {
                     let route = PeerRoute { filter: Arc::new(filter), ..before };
                     self.table.peers.insert(route.clone());
@@ -164,19 +171,14 @@ impl Hub {
                 }
                 let _ = answer.send(());
             }
-            Command::Closed { link, status } => {
+            Command::Closed { link, owner, status } => {
                 self.closed(link);
                 if let Some(status) = status {
-                    self.tell(status);
+                    self.tell(status, &owner);
                 }
             }
             Command::WhenGone { peer, answer } => {
-                let known = self.peers.get_mut(&peer).map(|known| {
-                    let (waiting, gone) = oneshot::channel();
-                    known.waiting.push(waiting);
-                    gone
-                });
-                let _ = answer.send(known);
+                let _ = answer.send(self.ids.when_gone(peer));
             }
             Command::Subscribe { id, filter, queue, answer } => {
                 if self.over {
@@ -216,38 +218,12 @@ impl Hub {
         }
     }
 
-    /// Lets one connection to an endpoint through at a time. While its handshake runs, further ones that
-    /// this side leads are held back; the peer leads the others and is told at once (section 2).
-    fn introduced(&mut self, link: LinkId, peer: EndpointId, role: Role, answer: oneshot::Sender<bool>) {
-        match self.peers.get_mut(&peer) {
-            None => {
-                let known = Known { link, standing: false, held: VecDeque::new(), waiting: Vec::new() };
-                self.peers.insert(peer, known);
-                self.links.insert(link, peer);
-                let _ = answer.send(true);
-            }
-            Some(known) if !known.standing && role == Role::Originator => {
-                known.held.push_back((link, answer));
-            }
-            Some(_) => {
-                let _ = answer.send(false);
-            }
-        }
-    }
-
     fn established(&mut self, route: PeerRoute) {
-        let PeeringId(link) = route.peer.peering;
-        if let Some(known) = self.peers.get_mut(&route.peer.id).filter(|known| known.link == link) {
-            known.standing = true;
-            for (_, answer) in known.held.drain(..) {
-                let _ = answer.send(false);
-            }
-            // It knows of the peer before anybody can send it something.
-            self.relay(|relay| relay.stands(&route.peer));
-            self.table.peers.insert(route.clone());
-            self.publish_routes();
-            self.relay(|relay| relay.wants(&route.peer, &route.filter));
-        }
+        // It knows of the peer before anybody can send it something.
+        self.relay(|relay| relay.stands(&route.peer));
+        self.table.peers.insert(route.clone());
+        self.publish_routes();
+        self.relay(|relay| relay.wants(&route.peer, &route.filter));
     }
 
     fn relay(&self, tell: impl FnOnce(&dyn Relay)) {
@@ -257,29 +233,13 @@ impl Hub {
     }
 
     fn closed(&mut self, link: LinkId) {
-        let Some(peer) = self.links.remove(&link) else {
-            // It may have been held back.
-            self.peers.values_mut().for_each(|known| known.held.retain(|(held, _)| *held != link));
-            return;
-        };
-        let Some(mut known) = self.peers.remove(&peer) else { return };
-        if known.standing
-            && let Some(route) = self.table.peers.remove(peer)
-        {
+        // The route goes before others may take the id.
+        let route = self.ids.established(link).and_then(|peer| self.table.peers.remove(peer));
+        if let Some(route) = route {
             self.publish_routes();
             self.relay(|relay| relay.gone(&route.peer));
         }
-        // The next one that still waits for an answer may try.
-        while let Some((next, answer)) = known.held.pop_front() {
-            if answer.send(true).is_ok() {
-                self.links.insert(next, peer);
-                self.peers.insert(peer, Known { link: next, standing: false, ..known });
-                return;
-            }
-        }
-        for waiting in known.waiting {
-            let _ = waiting.send(());
-        }
+        self.ids.close(link);
     }
 
     fn unsubscribe(&mut self, id: SubscriberId) {
@@ -289,6 +249,7 @@ impl Hub {
 
     fn over(&mut self) {
         self.over = true;
+        self.report_suppressed(true);
         self.table.subscribers.iter().for_each(|route| route.queue.close());
     }
 
@@ -313,21 +274,42 @@ impl Hub {
         });
     }
 
-    fn tell(&self, status: Status) {
-        match &status {
-            Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => {
-                tracing::info!(link = self.label.as_deref(), "{status}")
+    /// Logs a status, unless the peer's owner causes too many, and hands it to whoever listens.
+    fn tell(&self, status: Status, owner: &Owner) {
+        let link = self.label.as_deref();
+        let is_ordinary = match &status {
+            Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => true,
+            // The peer left, or both did at once.
+            Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
+                matches!(error, LinkError::Closed(CloseReason::PeerLeft))
             }
-            Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {
-                tracing::info!(link = self.label.as_deref(), "{status}");
-            }
-            // Both left at once.
-            Status::PeerRemoved { error: Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {
-                tracing::info!(link = self.label.as_deref(), "{status}");
-            }
-            _ => tracing::warn!(link = self.label.as_deref(), "{status}"),
+            _ => false,
+        };
+        match self.limiter.pass(PEER_STATUS, owner) {
+            Some(suppressed) if is_ordinary => tracing::info!(link, suppressed, "{status}"),
+            Some(suppressed) => tracing::warn!(link, suppressed, "{status}"),
+            None => tracing::debug!(link, "{status}"),
         }
         // Nobody may be listening.
         let _ = self.status.send(status);
+    }
+
+    /// Logs how many lines the limiter left out that no later line reports.
+    fn report_suppressed(&self, last: bool) {
+        let link = self.label.as_deref();
+        for (kind, suppressed) in self.limiter.report(last) {
+            if kind == PEER_STATUS {
+                tracing::info!(link, kind, suppressed, "left lines out of the log; they came too fast");
+            } else {
+                tracing::warn!(link, kind, suppressed, "left lines out of the log; they came too fast");
+            }
+        }
+    }
+}
+
+async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::hear::TIMED;
 use super::hub::{Command, LinkId};
+use super::ids::{Admission, Answers, Party};
+use super::limits::{Owner, PeerSlot};
 use super::queue::{End, Popped, Queue};
 use super::relay::Blocked;
 use super::routes::{Peer, PeeringId};
@@ -31,18 +33,24 @@ pub(super) struct Link {
     pub(super) context: Context,
     id: LinkId,
     side: Side,
-    /// Its place among the peers, if it connected to us.
-    place: Option<OwnedSemaphorePermit>,
+    /// Its slot among the peers, if it connected to us.
+    slot: Option<PeerSlot>,
     pub(super) connection: Connection,
     pub(super) address: Arc<str>,
     /// Who the peer is by its certificate.
     pub(super) identity: Option<Arc<PeerIdentity>>,
+    /// To whom the connection is accounted.
+    pub(super) owner: Owner,
     /// Who it is, once the peering stands.
     pub(super) peer: Option<Peer>,
     /// What is to be sent, once the peering stands.
     queue: Option<Arc<Queue>>,
-    /// The hub's word on an introduction.
-    admission: Option<oneshot::Receiver<bool>>,
+    /// The hub's answer to an introduction.
+    admission: Option<oneshot::Receiver<Admission>>,
+    /// Ends the handshake in favor of another connection.
+    superseded: Option<oneshot::Receiver<()>>,
+    /// Why the endpoint id is refused, if not because of another connection of the same owner.
+    conflict: Option<LinkError>,
     leaving: bool,
     pub(super) malformed: u64,
     /// How many messages the relay heard since it heard one that is timed.
@@ -80,6 +88,11 @@ pub(super) async fn run(
         now,
     );
     let identity = stream.peer_identity().map(Arc::new);
+    let owner = match stream.tcp().peer_addr() {
+        Ok(peer) => Owner::of(identity.as_deref(), peer),
+        // The peer has reset the connection already.
+        Err(_) => Owner::Target(address.clone()),
+    };
     let connection = Connection::new(stream, peering, config.limits.max_frame);
     if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
         Box::pin(connection.refuse()).await;
@@ -90,13 +103,16 @@ pub(super) async fn run(
         context,
         id,
         side,
-        place: None,
+        slot: None,
         connection,
         address,
         identity,
+        owner,
         peer: None,
         queue: None,
         admission: None,
+        superseded: None,
+        conflict: None,
         leaving: false,
         malformed: 0,
         untimed: TIMED,
@@ -107,7 +123,7 @@ pub(super) async fn run(
     // What finds no room even now is lost, and counted before anybody hears of the end.
     link.unblock();
     link.blocked.clear();
-    let Link { context, mut connection, address, queue, leaving, .. } = link;
+    let Link { context, mut connection, address, owner, queue, leaving, .. } = link;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
     if let Some(queue) = queue {
@@ -121,7 +137,7 @@ pub(super) async fn run(
         }
         error => Status::PeerRemoved { peer, address, error: error.clone() },
     });
-    context.hub.tell(Command::Closed { link: id, status }).await;
+    context.hub.tell(Command::Closed { link: id, owner, status }).await;
     end
 }
 
@@ -160,16 +176,14 @@ impl Link {
                 progress = self.connection.progress() => match progress {
                     Progress::CaughtUp => {}
                     Progress::Event(Event::Established { peer, filter }) => {
-                        self.established(peer, filter).await;
+                        if let Err(end) = self.established(peer, filter).await {
+                            return end;
+                        }
                         if let Some(tell) = established.take() {
                             tell(peer);
                         }
                     }
                     Progress::Event(Event::Introduced { peer, role }) => {
-                        if !self.takes_place() {
-                            let most = self.context.config.max_peers;
-                            return self.end(Some(LinkError::TooManyPeers(most)));
-                        }
                         self.introduced(peer, role).await;
                     }
                     Progress::Event(Event::Closed(reason)) => return self.closed(reason),
@@ -178,12 +192,24 @@ impl Link {
                 () = asked(&mut given_up), if self.peer.is_none() => {
                     return self.end(Some(LinkError::GaveWay));
                 }
-                admitted = answer(&mut self.admission) => {
+                () = asked(&mut self.superseded), if self.peer.is_none() => {
+                    return self.end(Some(LinkError::Superseded));
+                }
+                () = evicted(&mut self.slot) => {
+                    return self.end(Some(LinkError::Evicted(self.context.config.max_peers)));
+                }
+                admission = answer(&mut self.admission) => {
                     self.admission = None;
-                    if admitted {
-                        self.connection.admit();
-                    } else {
-                        self.connection.peering().refuse_redundant();
+                    match admission {
+                        Admission::Admitted if self.takes_slot() => self.connection.admit(),
+                        Admission::Admitted => {
+                            let most = self.context.config.max_peers;
+                            return self.end(Some(LinkError::TooManyPeers(most)));
+                        }
+                        refused => {
+                            self.conflict = self.conflict(refused);
+                            self.connection.peering().refuse_redundant();
+                        }
                     }
                 }
                 // Also while backlogged: a queue that overflows says so in this way.
@@ -192,7 +218,8 @@ impl Link {
                 Ok(()) = filter.changed() => {
                     let filter = filter.borrow_and_update().clone();
                     if let Err(error) = self.connection.peering().set_filter(filter) {
-                        tracing::error!(address = %self.address, "cannot announce the new filter: {error}");
+                        let link = self.context.config.label.as_deref();
+                        tracing::error!(link, address = %self.address, "cannot announce the new filter: {error}");
                     }
                 }
                 changed = phase.changed(), if !self.leaving => {
@@ -246,28 +273,58 @@ impl Link {
         self.connection.peering().leave(Instant::now());
     }
 
-    /// Whether there is a place for this peer. Those that this side connects to need none.
-    fn takes_place(&mut self) -> bool {
-        if self.side == Side::Listener && self.place.is_none() {
-            self.place = self.context.peers.clone().try_acquire_owned().ok();
-            return self.place.is_some();
+    /// Whether there is a slot for this peer. Those that this side connects to need none.
+    fn takes_slot(&mut self) -> bool {
+        if self.side == Side::Listener && self.slot.is_none() {
+            self.slot = self.context.peer_slots.take(&self.owner);
+            return self.slot.is_some();
         }
         true
     }
 
     async fn introduced(&mut self, peer: EndpointId, role: Role) {
         let (answer, admission) = oneshot::channel();
+        let (supersede, superseded) = oneshot::channel();
         self.admission = Some(admission);
-        self.context.hub.tell(Command::Introduced { link: self.id, peer, role, answer }).await;
+        self.superseded = Some(superseded);
+        let (address, identity) = (self.address.clone(), self.identity.clone());
+        let party = Party { owner: self.owner.clone(), address, identity };
+        let answers = Answers { admission: answer, superseded: supersede };
+        self.context.hub.tell(Command::Introduced { link: self.id, peer, role, party, answers }).await;
     }
 
-    async fn established(&mut self, id: EndpointId, filter: Filter) {
-        let (address, identity) = (self.address.clone(), self.identity.clone());
-        let peer = Peer { id, address, identity, peering: PeeringId(self.id) };
-        self.peer = Some(peer.clone());
+    /// Asks the hub for the id, which another connection may have got meanwhile.
+    async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), LinkEnd> {
+        let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
+        let peer = Peer { id, address, identity, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
-        self.context.hub.tell(Command::Established { peer, filter, answer }).await;
-        self.queue = queue.await.ok();
+        self.context.hub.tell(Command::Established { peer: peer.clone(), filter, answer }).await;
+        match queue.await {
+            Ok(Ok(queue)) => {
+                self.peer = Some(peer);
+                self.queue = Some(queue);
+                Ok(())
+            }
+            Ok(Err(refused)) => Err(match self.conflict(refused) {
+                Some(conflict) => self.end(Some(conflict)),
+                None => {
+                    let error = Some(LinkError::Closed(CloseReason::Redundant { peer: id }));
+                    LinkEnd { redundant: Some(id), ..self.end(error) }
+                }
+            }),
+            // The hub is gone, and with it the endpoint.
+            Err(_) => Err(self.end(Some(LinkError::ShuttingDown))),
+        }
+    }
+
+    /// The error for an id that belongs to another owner.
+    fn conflict(&self, refused: Admission) -> Option<LinkError> {
+        match refused {
+            Admission::Conflict(owner) => {
+                Some(LinkError::IdConflict { identity: self.identity.clone(), owner })
+            }
+            Admission::Admitted | Admission::Redundant => None,
+        }
     }
 
     async fn handle(&mut self, event: Event) {
@@ -293,6 +350,7 @@ impl Link {
             // Both left at once.
             (None, CloseReason::PeerLeft) if self.leaving => None,
             (None, CloseReason::Failed(error)) => Some(LinkError::Peering(error)),
+            (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => self.conflict.take(),
             (None, CloseReason::Redundant { peer }) => {
                 let error = Some(LinkError::Closed(CloseReason::Redundant { peer }));
                 return LinkEnd { redundant: Some(peer), ..self.end(error) };
@@ -312,6 +370,7 @@ const fn is_ours(error: &LinkError) -> bool {
     matches!(
         error,
         LinkError::Overflow { .. }
+            | LinkError::Evicted(_)
             | LinkError::ShuttingDown
             | LinkError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
     )
@@ -336,6 +395,14 @@ async fn filled(queue: Option<&Queue>) {
     }
 }
 
+/// Resolves when the peer's slot was given to another owner, if ever.
+async fn evicted(slot: &mut Option<PeerSlot>) {
+    match slot {
+        Some(slot) => slot.evicted().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Resolves when the handshake is to be given up, if ever.
 async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
     if let Some(asked) = given_up
@@ -348,9 +415,9 @@ async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
 }
 
 /// The hub's answer; a hub that is gone admits nobody.
-async fn answer(admission: &mut Option<oneshot::Receiver<bool>>) -> bool {
+async fn answer(admission: &mut Option<oneshot::Receiver<Admission>>) -> Admission {
     match admission {
-        Some(answer) => answer.await.unwrap_or(false),
+        Some(answer) => answer.await.unwrap_or(Admission::Redundant),
         None => std::future::pending().await,
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::watch;
 
-use super::handshakes::Place;
+use super::limits::{Owner, Ticket};
 use super::link;
 use super::status::{LinkError, Status};
 use super::{Context, Phase};
+use crate::net::bind;
 use crate::net::tls::Tls;
 use crate::peering::Side;
 
@@ -32,7 +33,7 @@ impl Listener {
         self.address
     }
 
-    /// Takes no further connections. Standing peerings are not touched.
+    /// Accepts no further connections. Established peerings go on.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -40,14 +41,20 @@ impl Listener {
 
 /// Starts listening on `address`, `host:port`.
 pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Result<Listener> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = bind(address).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(run(context, listener, tls, stopped));
+    tokio::spawn(run(context, listener, address, tls, stopped));
     Ok(Listener { address, stop })
 }
 
-async fn run(context: Context, listener: TcpListener, tls: Tls, mut stopped: watch::Receiver<bool>) {
+async fn run(
+    context: Context,
+    listener: TcpListener,
+    local: SocketAddr,
+    tls: Tls,
+    mut stopped: watch::Receiver<bool>,
+) {
     let mut phase = context.phase.clone();
     let accepting = async {
         let mut token = false;
@@ -61,18 +68,19 @@ async fn run(context: Context, listener: TcpListener, tls: Tls, mut stopped: wat
             match listener.accept().await {
                 Ok((tcp, address)) => {
                     token = false;
-                    // No further connection is taken before there is a place for this one's handshake.
-                    let Some((place, given_up)) = context.handshakes.place().await else { return };
-                    let address = address.to_string().into();
-                    tokio::spawn(serve(context.clone(), tcp, tls.clone(), address, place, given_up));
+                    let host = Owner::of(None, address);
+                    let ticket = context.handshakes.ticket(&host);
+                    let accepted =
+                        Accepted { context: context.clone(), address: address.to_string().into(), host };
+                    match ticket {
+                        Some(ticket) => _ = tokio::spawn(accepted.serve(tcp, tls.clone(), ticket)),
+                        None => accepted.fail(LinkError::GaveWay),
+                    }
                 }
                 Err(error) => {
-                    if let Some(unsaid) = context.throttle.pass() {
-                        tracing::warn!(
-                            link = context.config.label.as_deref(),
-                            unsaid,
-                            "cannot accept a connection: {error}"
-                        );
+                    let link = context.config.label.as_deref();
+                    if let Some(suppressed) = context.limiter.pass("accept", &Owner::Host(local.ip())) {
+                        tracing::warn!(link, suppressed, "cannot accept a connection: {error}");
                     }
                     tokio::time::sleep(OUT_OF_ROOM).await;
                 }
@@ -93,58 +101,67 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn serve(
+/// A connection that was accepted.
+struct Accepted {
     context: Context,
-    tcp: TcpStream,
-    tls: Tls,
     address: Arc<str>,
-    place: Place,
-    mut given_up: oneshot::Receiver<()>,
-) {
-    // A place is only taken by who says who it is; but whoever would find none need not begin.
-    if context.peers.available_permits() == 0 {
-        return fail(&context, address, LinkError::TooManyPeers(context.config.max_peers));
-    }
-    let _ = tcp.set_nodelay(true);
-    let deadline = super::after(context.config.handshake_timeout);
-    let accepted = tokio::select! {
-        accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
-        Ok(()) = &mut given_up => return fail(&context, address, LinkError::GaveWay),
-    };
-    let stream = match accepted {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return fail(&context, address, error.into()),
-        Err(_) => {
-            return fail(&context, address, LinkError::TlsTimeout(context.config.handshake_timeout));
+    /// The owner as far as it is known before TLS.
+    host: Owner,
+}
+
+impl Accepted {
+    async fn serve(self, tcp: TcpStream, tls: Tls, ticket: Ticket) {
+        let context = &self.context;
+        let mut phase = context.phase.clone();
+        let slot = tokio::select! {
+            slot = ticket.slot() => slot,
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
+        };
+        let Some((slot, mut evicted)) = slot else { return self.fail(LinkError::GaveWay) };
+        // A peer slot is taken once the peer is known. If there is none for it now, there is no need to begin.
+        let owner = if matches!(tls, Tls::Mutual(_)) { None } else { Some(&self.host) };
+        if !context.peer_slots.may_take(owner) {
+            return self.fail(LinkError::TooManyPeers(context.config.max_peers));
         }
-    };
-    let end =
-        link::run(context.clone(), stream, Side::Listener, address.clone(), deadline, Some(given_up), |_| {
-            drop(place)
-        })
-        .await;
-    match (end.peer, end.redundant, end.error) {
-        // A peering stood; its end has been told.
-        (Some(_), ..) => {}
-        // Simultaneous connects are normal.
-        (None, Some(peer), _) => tracing::debug!(%address, %peer, "a redundant connection was refused"),
-        (None, None, Some(error)) => fail(&context, address, error),
-        (None, None, None) => {}
+        let _ = tcp.set_nodelay(true);
+        let deadline = super::after(context.config.handshake_timeout);
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
+            Ok(()) = &mut evicted => return self.fail(LinkError::GaveWay),
+        };
+        let stream = match accepted {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return self.fail(error.into()),
+            Err(_) => return self.fail(LinkError::TlsTimeout(context.config.handshake_timeout)),
+        };
+        let (context, address) = (context.clone(), self.address.clone());
+        let running =
+            link::run(context, stream, Side::Listener, address, deadline, Some(evicted), |_| drop(slot));
+        let end = running.await;
+        match (end.peer, end.redundant, end.error) {
+            // A peering was established; its end has been reported.
+            (Some(_), ..) => {}
+            // Simultaneous connects are normal.
+            (None, Some(peer), _) => {
+                tracing::debug!(address = %self.address, %peer, "refused a redundant connection");
+            }
+            (None, None, Some(error)) => self.fail(error),
+            (None, None, None) => {}
+        }
     }
-}
 
-fn fail(context: &Context, address: Arc<str>, error: LinkError) {
-    context.stats.failed(&error);
-    let status = Status::HandshakeFailed { address, error };
-    let link = context.config.label.as_deref();
-    match context.throttle.pass() {
-        Some(unsaid) => tracing::warn!(link, unsaid, "{status}"),
-        None => tracing::debug!("{status}"),
+    /// Counts and reports that the connection did not become a peering. Logs it, unless its host causes too many such
+    /// lines.
+    fn fail(&self, error: LinkError) {
+        let context = &self.context;
+        context.stats.failed(&error);
+        let suppressed = context.limiter.pass(error.cause(), &self.host);
+        let status = Status::HandshakeFailed { address: self.address.clone(), error };
+        let link = context.config.label.as_deref();
+        match suppressed {
+            Some(suppressed) => tracing::warn!(link, suppressed, "{status}"),
+            None => tracing::debug!(link, "{status}"),
+        }
+        let _ = context.hub.status.send(status);
     }
-    let _ = context.hub.status.send(status);
-}
-
-/// So many places.
-pub(super) fn places(count: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))
 }

@@ -50,10 +50,11 @@ mod bucket;
 mod config;
 mod connector;
 mod counters;
-mod handshakes;
 mod hear;
 mod hub;
+mod ids;
 mod latency;
+mod limits;
 mod link;
 mod listener;
 mod peers;
@@ -93,7 +94,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::Frames;
@@ -101,8 +102,8 @@ use crate::net::tls::{PeerIdentity, Tls};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use bucket::Bucket;
 use counters::Counters;
-use handshakes::Handshakes;
 use hub::{Command, HubHandle};
+use limits::{Handshakes, LogLimiter, PeerSlots};
 use queue::Refused;
 use routes::PeerRoute;
 
@@ -133,8 +134,8 @@ struct Context {
     stats: Arc<Counters>,
     ids: Arc<AtomicU64>,
     handshakes: Arc<Handshakes>,
-    throttle: Arc<Throttle>,
-    peers: Arc<Semaphore>,
+    limiter: Arc<LogLimiter>,
+    peer_slots: Arc<PeerSlots>,
     /// Who hears what peers say before the subscribers, and tells what they want.
     relay: Option<Arc<dyn Relay>>,
     /// What every accepted connection takes one of.
@@ -200,15 +201,16 @@ impl Endpoint {
         let id = config.id.map_or_else(EndpointId::random, Ok)?;
         let (task, tasks) = mpsc::channel(1);
         let (phase, phase_receiver) = watch::channel(Phase::Running);
+        let limiter = Arc::new(LogLimiter::default());
         let context = Context {
             id,
-            hub: hub::start(&config, phase_receiver.clone(), relay.clone()),
+            hub: hub::start(&config, phase_receiver.clone(), relay.clone(), limiter.clone()),
             phase: phase_receiver,
             stats: Arc::default(),
             ids: Arc::default(),
             handshakes: Handshakes::new(config.max_handshakes),
-            throttle: Arc::default(),
-            peers: listener::places(config.max_peers),
+            limiter,
+            peer_slots: PeerSlots::new(config.max_peers),
             relay,
             connects: config.connects_per_second.map(|count| Arc::new(Bucket::new(count))),
             config: Arc::new(config),
@@ -216,6 +218,12 @@ impl Endpoint {
         };
         let task = watch::Sender::new(Some(task));
         Ok(Endpoint(Arc::new(Inner { context, phase, task, tasks: Mutex::new(tasks) })))
+    }
+
+    /// The limiter for log lines about this endpoint's peers.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn log_limiter(&self) -> &LogLimiter {
+        &self.0.context.limiter
     }
 
     /// The context for a task that a shutdown waits for.
@@ -229,7 +237,7 @@ impl Endpoint {
         self.0.context.id
     }
 
-    /// Listens on `address` (`host:port`; port 0 lets the system choose) for peers.
+    /// Listens on `address` (see [`net::HostPort`](crate::net::HostPort); port 0 lets the system choose) for peers.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -237,7 +245,7 @@ impl Endpoint {
         listener::start(self.task_context(), address, tls).await
     }
 
-    /// Connects to a peer at `target` (`host:port`), and with `retry` again whenever that fails or
+    /// Connects to a peer at `target` (see [`net::dial`](crate::net::dial())), and with `retry` again whenever that fails or
     /// the peering ends.
     pub fn connect(&self, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
         connector::start(self.task_context(), target, tls, retry)

@@ -96,6 +96,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::QueueLimits;
+    use super::super::limits::Owner;
     use super::super::queue::Queue;
     use super::super::routes::{Peer, PeeringId};
     use super::*;
@@ -109,9 +110,13 @@ mod tests {
         EndpointId::from_bytes(bytes)
     }
 
+    fn owner() -> Owner {
+        Owner::Host([127, 0, 0, 1].into())
+    }
+
     fn route(n: u16, wants: &[Topic]) -> PeerRoute {
         let peering = PeeringId(n.into());
-        let peer = Peer { id: id(n), address: "127.0.0.1:1".into(), identity: None, peering };
+        let peer = Peer { id: id(n), address: "127.0.0.1:1".into(), identity: None, owner: owner(), peering };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 1, bytes: 1 }));
         PeerRoute { peer, filter: Arc::new(wants.iter().cloned().collect()), queue }
     }

@@ -324,14 +324,15 @@ impl<T: Item> Queue<T> {
         self.tell_end(state);
     }
 
-    /// Takes nothing more in and forgets what is there; says how much that was, if it had not ended before.
+    /// Takes nothing more in and drops what is there. Returns how many messages are lost, with the one that found no room,
+    /// unless it had ended before.
     pub(super) fn overflow(&self) -> Option<usize> {
         let mut state = self.state();
         if state.end.is_some() {
             return None;
         }
         state.items = VecDeque::new();
-        let dropped = std::mem::take(&mut state.messages);
+        let dropped = std::mem::take(&mut state.messages).saturating_add(1);
         (state.bytes, state.kept) = (0, 0);
         state.note_dropped(dropped);
         state.end = Some(End::Overflowed { dropped });

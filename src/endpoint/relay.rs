@@ -318,14 +318,12 @@ impl PeerRoute {
         Blocked { queue, frames, sparing, stats }
     }
 
-    /// Disconnects the peer: it does not keep up. Says how many messages are lost, with the one that did not fit.
+    /// Disconnects the peer: it does not keep up. Returns how many messages are lost, with the one that found no room. The
+    /// end of the peering is logged with the same number.
     pub(super) fn overflow(&self, stats: &Counters) -> usize {
         // Somebody else may have been faster.
         let Some(dropped) = self.queue.overflow() else { return 0 };
-        let dropped = dropped.saturating_add(1);
-        self.queue.note_dropped(1);
         stats.overflowed(dropped);
-        tracing::warn!(peer = %self.peer.id, dropped, "a peer does not keep up and is disconnected");
         dropped
     }
 }

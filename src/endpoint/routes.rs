@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::hub::{LinkId, SubscriberId};
+use super::limits::Owner;
 use super::peers::Peers;
 use super::queue::Queue;
 use super::subscriber::Message;
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) address: Arc<str>,
     /// Who it is by its certificate, if it showed one.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
+    /// To whom the peering is accounted.
+    pub(crate) owner: Owner,
     pub(crate) peering: PeeringId,
 }
 

@@ -1,15 +1,14 @@
 //! What happens to an endpoint's peers.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
 
 use crate::data::EndpointId;
-use crate::net::ConnectionFault;
 use crate::net::tls::{PeerIdentity, TlsError};
+use crate::net::{ConnectionFault, DialError};
 use crate::peering::{CloseReason, PeeringError};
 
 /// Something that happened to a peer. The names are Broker's.
@@ -101,15 +100,9 @@ impl fmt::Display for Status {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
-    /// The host name has no address.
-    #[error("cannot find the host: {0}; check the name")]
-    Resolve(Arc<io::Error>),
     /// No TCP connection.
-    #[error("cannot connect: {0}; is a Zeek or zeek-bridge listening there?")]
-    Connect(Arc<io::Error>),
-    /// No TCP connection in time.
-    #[error("cannot connect: no answer within {:.0} s; is the address right, and does a firewall stand between?", .0.as_secs_f64())]
-    ConnectTimeout(Duration),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     /// TLS failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -135,9 +128,30 @@ pub enum LinkError {
         /// How many messages waited for it.
         dropped: usize,
     },
-    /// The handshake took its time while others waited for its place.
-    #[error("the handshake was not done when others needed its slot")]
+    /// The handshake was not finished when others needed its slot: see
+    /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
+    #[error("the handshake was not finished when others needed its slot")]
     GaveWay,
+    /// The handshake was not finished within a second, and another connection of the same endpoint went on in its place.
+    #[error(
+        "the handshake was not finished within 1 s, and another connection with the same endpoint id took its place"
+    )]
+    Superseded,
+    /// The peer's endpoint id belongs to somebody else, by certificate or, without one, by host.
+    #[error(
+        "{} shows an endpoint id that belongs to {owner}; two endpoints never have the same id, so check who copied it",
+        Who(identity.as_deref())
+    )]
+    IdConflict {
+        /// The refused peer by its certificate.
+        identity: Option<Arc<PeerIdentity>>,
+        /// The address, and certificate if there is one, of the peer that the id belongs to.
+        owner: Arc<str>,
+    },
+    /// The peer's slot was needed for one of another certificate or, without certificates, of another host, which had fewer
+    /// peers.
+    #[error("all {0} peer slots are taken, and this certificate or host had the most; others need one")]
+    Evicted(usize),
     /// The peer is not among those who may peer ([`EndpointConfig::admits`](super::EndpointConfig::admits)).
     #[error("{} is not allowed to peer here: no allowed identity matches it", Who(.0.as_deref()))]
     NotAllowed(
@@ -166,11 +180,9 @@ impl fmt::Display for Who<'_> {
 impl LinkError {
     /// The kind of error in a word, for counting: one of a fixed few.
     #[must_use]
-    pub const fn cause(&self) -> &'static str {
+    pub fn cause(&self) -> &'static str {
         match self {
-            LinkError::Resolve(_) => "resolve",
-            LinkError::Connect(_) => "connect",
-            LinkError::ConnectTimeout(_) => "connect_timeout",
+            LinkError::Dial(error) => error.cause(),
             LinkError::Tls(_) | LinkError::Stream(ConnectionFault::Tls(_)) => "tls",
             LinkError::TlsTimeout(_) => "tls_timeout",
             LinkError::Peering(error) | LinkError::Closed(CloseReason::Failed(error)) => match error {
@@ -195,6 +207,9 @@ impl LinkError {
             LinkError::Stream(ConnectionFault::DoesNotRead) => "does_not_read",
             LinkError::Overflow { .. } => "overflow",
             LinkError::GaveWay => "gave_way",
+            LinkError::Superseded => "superseded",
+            LinkError::IdConflict { .. } => "id_conflict",
+            LinkError::Evicted(_) => "evicted",
             LinkError::NotAllowed(_) => "not_allowed",
             LinkError::TooManyPeers(_) => "too_many_peers",
             LinkError::ShuttingDown => "shutting_down",
@@ -224,7 +239,10 @@ impl StatusReceiver {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::net::AddressError;
 
     /// One word, whichever way an error came about.
     #[test]
@@ -232,8 +250,8 @@ mod tests {
         let silent = || PeeringError::HandshakeTimeout { expected: "hello" };
         let broken = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
         for (error, cause) in [
-            (LinkError::Resolve(broken()), "resolve"),
-            (LinkError::ConnectTimeout(Duration::ZERO), "connect_timeout"),
+            (LinkError::Dial(DialError::ResolveTimeout(Duration::ZERO)), "resolve"),
+            (LinkError::Dial(AddressError::NoPort.into()), "address"),
             (LinkError::Tls(TlsError::NotTls), "tls"),
             (LinkError::Stream(ConnectionFault::Tls(TlsError::NotTls)), "tls"),
             (LinkError::Stream(ConnectionFault::Io(broken())), "lost"),

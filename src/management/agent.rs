@@ -247,8 +247,8 @@ impl State {
     }
 
     fn ignored(&self, peer: &Peer, what: std::fmt::Arguments<'_>) {
-        if let Some(unsaid) = self.ignored.pass() {
-            tracing::warn!(peer = %peer.id, address = %peer.address, unsaid, "ignored: {what}");
+        if let Some(suppressed) = self.ignored.pass() {
+            tracing::warn!(peer = %peer.id, address = %peer.address, suppressed, "ignored: {what}");
         }
     }
 

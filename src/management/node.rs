@@ -298,8 +298,8 @@ impl<H: Handler> Shared<H> {
         if let Ok(request) = RequestOfBytes::try_from(event) {
             return request.is_for(&self.name).then(|| request.into_text());
         }
-        if let Some(unsaid) = self.malformed.pass() {
-            tracing::warn!(%peer, unsaid, "dropped a malformed message: {error}");
+        if let Some(suppressed) = self.malformed.pass() {
+            tracing::warn!(%peer, suppressed, "dropped a malformed message: {error}");
         }
         None
     }

@@ -1,7 +1,9 @@
-//! Sockets: TLS as Broker speaks it, the stream it gives, the pump between a stream and a
-//! peering (protocol section 3), and a look at what stands at an address.
+//! Sockets: addresses and how to connect to them, TLS as Broker speaks it, the stream over either, the pump between a
+//! stream and a peering (protocol section 3), and a probe of an address.
 
+mod address;
 mod connection;
+mod dial;
 mod frames;
 mod input;
 mod memory;
@@ -9,7 +11,9 @@ pub mod probe;
 mod stream;
 pub mod tls;
 
+pub use address::{AddressError, HostPort, ResolveError};
 pub use connection::{Connection, ConnectionFault, Progress};
+pub use dial::{AttemptError, DialError, FailedAttempt, bind, dial};
 #[cfg(any(feature = "bridge", test))]
 pub(crate) use frames::FramesWriter;
 pub(crate) use frames::{Frames, for_keeping};

@@ -246,7 +246,7 @@ fn names_are_looked_up() {
         Folder::new().check(&links("connect = [\"127.0.0.1:2151\", \"zeek.invalid:2151\"]\ntls = \"off\""));
     end.fails(
         1,
-        &["bridge.toml:7: link.agents.connect: zeek.invalid:2151 cannot be found", "check the name"],
+        &["bridge.toml:7: link.agents.connect: zeek.invalid:2151: cannot find the host: ", "check the name"],
     );
 }
 

@@ -15,6 +15,8 @@
 mod common;
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../common/raw.rs"]
+mod raw;
 #[path = "../common/recorder.rs"]
 mod recorder;
 #[path = "../common/terminal.rs"]

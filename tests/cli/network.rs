@@ -1,14 +1,16 @@
 //! `tap` and `publish`, and what all network commands share, as a user drives them.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::process::Stdio;
-use std::sync::Arc;
+use std::net::{TcpListener};
+use std::process::{Stdio};
+use std::sync::{Arc};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::program::child::{Running, rest, soon, within};
+use crate::raw;
 use crate::program::{Files, Program, command};
+use crate::program::child::{Running, rest, soon, within};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
@@ -50,7 +52,15 @@ fn wrong_options_are_named() {
     run("tap --tls off --connect a:1").fails(2, &["--topic"]);
     run("tap --topic x --tls off --connect a").fails(2, &["no port", "127.0.0.1:9999"]);
     run("tap --topic x --tls off --connect ::1:1").fails(2, &["brackets"]);
-    run("tap --topic x --tls off --connect a:99999").fails(2, &["0 to 65535"]);
+    run("tap --topic x --tls off --connect a:99999").fails(2, &["too large", "0 to 65535"]);
+    run("tap --topic x --tls off --connect a:0").fails(2, &["port 0"]);
+    run("tap --topic x --tls off --connect tcp://a:1").fails(2, &["scheme", "tcp://"]);
+    run("tap --topic x --tls off --listen 0.0.0.0:9999/tcp").fails(2, &["ends with", "/tcp"]);
+    run("tap --topic x --tls off --listen [fe80::1]:9").fails(2, &["needs a zone", "[fe80::1%eth0]:9999"]);
+    run("tap --topic x --tls off --listen [fe80::1%nowhere]:9").fails(3, &["unknown zone", "nowhere"]);
+    run("tap --topic x --tls off --connect [fe80::1%nowhere]:9").fails(3, &["unknown zone", "nowhere"]);
+    let probed = run("probe [fe80::1%nowhere]:9");
+    assert!(probed.code == Some(3) && probed.stdout[0].contains("unknown zone \"nowhere\""), "{probed:?}");
     run("tap --topic x --tls off --connect a:1 --count 0").fails(2, &["--count"]);
     run("tap --topic x --tls off --connect a:1 --timeout 0").fails(2, &["--timeout", "above 0"]);
     run("tap --topic x --tls off --connect a:1 --count -3").fails(2, &["--count", "from 1 to"]);
@@ -495,4 +505,49 @@ fn a_burst_of_many_messages_is_printed_to_the_last() {
     assert_eq!(tapped.code, Some(0), "{}", tapped.stderr);
     let numbers: Vec<_> = tapped.json().iter().map(|line| line["value"]["data"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+}
+
+/// The numbers behind `suppressed=`.
+fn suppressed(lines: &[&str]) -> usize {
+    let number = |line: &&str| line.split_once("suppressed=")?.1.split(' ').next()?.parse::<usize>().ok();
+    lines.iter().filter_map(number).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_comes_and_goes_does_not_flood_the_log() {
+    const TIMES: usize = 100;
+    let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 -v");
+    let address = tap.address().parse().unwrap();
+    let id = zeek_bridge::data::EndpointId::from_bytes([7; 16]);
+    for _ in 0..TIMES {
+        let mut raw = raw::Raw::connect(id, address, &[]).await;
+        // A frame of one byte, which is no envelope.
+        raw.bytes(&[0, 0, 0, 1, 0xff]).await;
+        raw.settle().await;
+        raw.stream.shutdown().await.unwrap();
+        while raw.frame().await.is_some() {}
+    }
+    // And as many that do not speak the protocol.
+    for _ in 0..TIMES {
+        let mut raw = raw::Raw::open(id, address).await;
+        raw.bytes(b"GET / HTTP/1.1\r\n\r\n").await;
+        while raw.frame().await.is_some() {}
+    }
+    tap.signal("TERM");
+    let end = tap.end();
+    let lines: Vec<&str> = end.stderr.lines().collect();
+    let of = |words: &[&str]| -> Vec<&str> {
+        lines.iter().filter(|line| words.iter().any(|words| line.contains(words))).copied().collect()
+    };
+    for (words, times) in [
+        (&["peer added", "peer lost", "kind=\"peer status\""][..], 2 * TIMES),
+        (&["malformed message", "kind=\"malformed\""][..], TIMES),
+        (&["no peering with", "kind=\"handshake\""][..], TIMES),
+    ] {
+        let lines = of(words);
+        assert!((1..=25).contains(&lines.len()), "{}: {lines:#?}", lines.len());
+        let reports = lines.iter().filter(|line| line.contains("left lines out")).count();
+        assert_eq!(lines.len() - reports + suppressed(&lines), times, "{lines:#?}");
+    }
+    assert!(!end.stderr.contains("Some("), "{}", end.stderr);
 }

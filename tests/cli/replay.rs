@@ -315,7 +315,7 @@ fn wrong_inputs_are_named() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap().to_string();
-    run(&plain, &format!("--connect {address}")).fails(3, &["cannot connect to", &address]);
+    run(&plain, &format!("--connect {address}")).fails(3, &["cannot connect: ", &address]);
     run(&plain, "--listen 192.0.2.1:1").fails(3, &["cannot listen on"]);
     run(&plain, "--listen 127.0.0.1:0 --timeout 0.5").fails(5, &["no connection within", "--timeout"]);
     run(&fixture(""), "--connect 127.0.0.1:1")

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::net::DialError;
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::{Envelope, ErrorCode, Handshake};
@@ -39,9 +40,9 @@ async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
     let target = dead_address();
     let mut connector = endpoint.connect(&target, Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Connect(_)), "{error}");
+    assert!(matches!(error, LinkError::Dial(DialError::Connect { .. })), "{error}");
     let (address, retry_in) = status(&mut statuses, |status| match status {
-        Status::PeerUnavailable { address, retry_in, error: LinkError::Connect(_) } => {
+        Status::PeerUnavailable { address, retry_in, error: LinkError::Dial(DialError::Connect { .. }) } => {
             Some((address.clone(), *retry_in))
         }
         _ => None,
@@ -50,7 +51,31 @@ async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
     assert_eq!((&*address, retry_in), (&*target, None));
     let mut connector = endpoint.connect("no port", Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Resolve(_)), "{error}");
+    assert!(matches!(error, LinkError::Dial(DialError::Address(_))), "{error}");
+}
+
+/// Resolvers give at least one of 127.0.0.1 and ::1 for localhost, and nobody listens at any.
+#[tokio::test]
+async fn an_error_names_each_address_of_a_name() {
+    let address = dead_address();
+    let port = address.rsplit(':').next().unwrap();
+    let endpoint = endpoint();
+    let mut connector = endpoint.connect(&format!("localhost:{port}"), Tls::Off, None);
+    let error = within("the attempt", connector.first_attempt()).await.unwrap_err().to_string();
+    let named = [format!("127.0.0.1:{port}: "), format!("[::1]:{port}: ")];
+    assert!(named.iter().any(|address| error.contains(address)), "{error}");
+}
+
+#[tokio::test]
+async fn a_zone_may_be_in_every_address() {
+    let (a, b) = (endpoint(), endpoint());
+    let Ok(listener) = a.listen("[::1%lo]:0", Tls::Off).await else {
+        eprintln!("skipped: there is no IPv6 loopback interface named lo");
+        return;
+    };
+    let target = format!("[::1%lo]:{}", listener.local_addr().port());
+    let mut connector = b.connect(&target, Tls::Off, None);
+    assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), a.id());
 }
 
 #[tokio::test]
@@ -59,7 +84,7 @@ async fn the_outcome_of_a_first_attempt_can_be_asked_for_twice() {
     let mut connector = a.connect(&dead_address(), Tls::Off, None);
     for _ in 0..2 {
         let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-        assert!(matches!(error, LinkError::Connect(_)), "{error}");
+        assert!(matches!(error, LinkError::Dial(DialError::Connect { .. })), "{error}");
     }
     let listener = listen(&a).await;
     let mut connector = b.connect(&listener.local_addr().to_string(), Tls::Off, None);

@@ -20,10 +20,12 @@ mod support;
 
 mod greedy;
 mod hostile;
+mod ids;
 mod leaving;
 mod links;
 mod messages;
 mod redundant;
+mod shares;
 mod slow;
 mod tls;
 mod tls_crowd;

@@ -1,12 +1,13 @@
 //! `check`: what is wrong with a bridge's configuration, without running it.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
 use zeek_bridge::bridge::config::{ConfigFile, InvalidConfig, LinkTls, Mistake, Place, References, Source};
+use zeek_bridge::net::HostPort;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 
 use crate::args::CheckArgs;
@@ -148,12 +149,10 @@ fn test_addresses(references: &References, findings: &mut Findings<'_>) {
 impl Address<'_> {
     fn test(&self) -> Option<Trouble> {
         let text = self.text;
-        let found: Vec<SocketAddr> = match text.to_socket_addrs() {
-            Ok(found) => found.collect(),
-            Err(error) => {
-                let mend = "check the name, and this host's resolver";
-                return Some(Trouble::Mistake(format!("{text} cannot be found: {error}; {mend}")));
-            }
+        // The configuration was checked before, so that it can be parsed.
+        let found = match text.parse::<HostPort>().ok()?.resolve() {
+            Ok(found) => found,
+            Err(error) => return Some(Trouble::Mistake(format!("{text}: {error}"))),
         };
         if !self.is_listened_on {
             return None;

@@ -4,10 +4,9 @@ use std::env;
 use std::ffi::OsString;
 
 use clap::{Command, CommandFactory};
-use zeek_bridge::bridge::config::host_port;
 use zeek_bridge::management::DEFAULT_AGENT_PORT;
 
-use crate::args::{Cli, HostPort, NetworkArgs};
+use crate::args::{Cli, HostPort, NetworkArgs, listen_address};
 use crate::examples;
 use crate::exit::Failure;
 
@@ -80,8 +79,7 @@ fn agent() -> Result<Option<HostPort>, Failure> {
     }
     let place =
         if address.contains(':') { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
-    host_port(&place).map_err(|_| wrong(ADDRESS, an_address))?;
-    Ok(Some(HostPort(place)))
+    listen_address(&place).map(Some).map_err(|_| wrong(ADDRESS, an_address))
 }
 
 /// The value of an environment variable. An empty one counts as not set, as for Zeek.

@@ -114,7 +114,7 @@ fn options(error: &LinkError) -> &'static str {
 /// Which exit code tells of a link that did not come about.
 fn exit_of(error: &LinkError) -> Exit {
     match error {
-        LinkError::Resolve(_) | LinkError::Connect(_) | LinkError::ConnectTimeout(_) => Exit::Unconnected,
+        LinkError::Dial(_) => Exit::Unconnected,
         LinkError::Tls(_) | LinkError::TlsTimeout(_) => Exit::Refused,
         LinkError::Peering(error) => match error {
             PeeringError::Refused { .. } | PeeringError::ClosedInHandshake { .. } => Exit::Refused,
@@ -156,17 +156,17 @@ pub(crate) fn say(words: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Error, ErrorKind};
-    use std::sync::Arc;
+    use std::time::Duration;
 
     use zeek_bridge::data::EndpointId;
+    use zeek_bridge::net::DialError;
+    use zeek_bridge::net::tls::TlsError;
     use zeek_bridge::wire::ErrorCode;
 
     use super::*;
 
     #[test]
     fn every_failure_to_peer_has_its_code() {
-        let io = || Arc::new(Error::from(ErrorKind::ConnectionRefused));
         let too_large =
             |protocol| PeeringError::Framing(FrameError::TooLarge { length: u32::MAX, limit: 1, protocol });
         let refused = PeeringError::Refused {
@@ -175,9 +175,8 @@ mod tests {
             description: "no".into(),
         };
         for (error, code) in [
-            (LinkError::Resolve(io()), 3),
-            (LinkError::Connect(io()), 3),
-            (LinkError::ConnectTimeout(Duration::ZERO), 3),
+            (LinkError::Dial(DialError::ResolveTimeout(Duration::ZERO)), 3),
+            (LinkError::Dial(DialError::Connect { attempts: Vec::new(), by_name: true }), 3),
             (LinkError::Tls(TlsError::NotTls), 4),
             (LinkError::TlsTimeout(Duration::ZERO), 4),
             (LinkError::Peering(refused), 4),

@@ -1,65 +1,26 @@
-//! Addresses, as far as they can be understood without asking for names.
+//! How the addresses of a configuration relate to each other, as far as that is known without a resolver.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::IpAddr;
 
-/// Checks that `text` is `host:port`: a name or an IPv4 address, or an IPv6 address in brackets, and the number of a port.
-/// Names are not looked up.
-///
-/// # Errors
-/// What is wrong with it, and an example.
-pub fn host_port(text: &str) -> Result<(), String> {
-    let wrong = |what: &str| Err(format!("{what}; give HOST:PORT, such as 127.0.0.1:9999 or [::1]:9999"));
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return wrong("there is no port");
-    };
-    if host.is_empty() {
-        return wrong("there is no host");
-    }
-    if port.is_empty() || !port.bytes().all(|digit| digit.is_ascii_digit()) || port.parse::<u16>().is_err() {
-        return wrong("the port is not a number from 0 to 65535");
-    }
-    if host.contains(['[', ']', ':']) {
-        return match text.parse::<SocketAddrV6>() {
-            Ok(_) => Ok(()),
-            Err(_) => wrong("only an IPv6 address, and nothing else, stands in brackets"),
-        };
-    }
-    if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return wrong("white space stands in the host");
-    }
-    Ok(())
-}
+use crate::net::HostPort;
 
-/// The host and the port of what [`host_port`] takes.
-fn split(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    Some((host, port.parse().ok()?))
-}
-
-/// Whether nobody can be reached there: that is what port 0 means for one who connects.
-pub(super) fn is_port_0(text: &str) -> bool {
-    split(text).is_some_and(|(_, port)| port == 0)
-}
-
-/// Whether what goes there stays on this host.
+/// Whether what is sent to the address stays on this host.
 pub(super) fn is_loopback(text: &str) -> bool {
-    match text.parse::<SocketAddr>() {
-        Ok(address) => address.ip().to_canonical().is_loopback(),
-        Err(_) => {
-            split(text).is_some_and(|(host, _)| host.trim_end_matches('.').eq_ignore_ascii_case("localhost"))
-        }
-    }
+    text.parse::<HostPort>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether two cannot be listened on at once.
+/// Whether only one of two addresses can be listened on.
 pub(super) fn collide(one: &str, other: &str) -> bool {
-    // The system chooses a port for each.
-    if is_port_0(one) || is_port_0(other) {
+    let (Ok(one), Ok(other)) = (one.parse::<HostPort>(), other.parse::<HostPort>()) else { return false };
+    // For port 0, the system chooses a port for each.
+    if one.port() != other.port() || one.port() == 0 {
         return false;
     }
-    match (one.parse::<SocketAddr>(), other.parse::<SocketAddr>()) {
-        (Ok(one), Ok(other)) => one.port() == other.port() && ips_collide(one.ip(), other.ip()),
-        _ => one.eq_ignore_ascii_case(other),
+    match (one.ip(), other.ip()) {
+        // The same link-local address may be on several interfaces, each with its zone.
+        (Some(ip), Some(other_ip)) if ip == other_ip => one == other || !ip.is_ipv6(),
+        (Some(one), Some(other)) => ips_collide(one, other),
+        _ => one.to_string().eq_ignore_ascii_case(&other.to_string()),
     }
 }
 
@@ -67,12 +28,16 @@ fn ips_collide(one: IpAddr, other: IpAddr) -> bool {
     one == other || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
 }
 
-/// Whether one who connects to `target` may well reach one who listens on `address`, both on this host.
+/// Whether a connection to `target` may well reach the listener on `address`, both on this host.
 pub(super) fn reaches(target: &str, address: &str) -> bool {
-    collide(target, address)
-        || (is_loopback(target)
-            && split(target).map(|(_, port)| port) == split(address).map(|(_, port)| port)
-            && address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified()))
+    if collide(target, address) {
+        return true;
+    }
+    let (Ok(target), Ok(address)) = (target.parse::<HostPort>(), address.parse::<HostPort>()) else {
+        return false;
+    };
+    let listens_everywhere = address.ip().is_some_and(|ip| ip.is_unspecified());
+    target.is_loopback() && target.port() == address.port() && listens_everywhere
 }
 
 #[cfg(test)]
@@ -91,6 +56,9 @@ mod tests {
             ("127.0.0.1:0", "127.0.0.1:0", false),
             ("Localhost:1", "localhost:1", true),
             ("a.example:1", "b.example:1", false),
+            ("[fe80::1%eth0]:1", "[fe80::1%eth0]:1", true),
+            ("[fe80::1%eth0]:1", "[fe80::1%eth1]:1", false),
+            ("[fe80::1%eth0]:1", "[::]:1", true),
         ] {
             assert_eq!(collide(one, other), expected, "{one} {other}");
             assert_eq!(collide(other, one), expected, "{other} {one}");
@@ -98,14 +66,9 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_known_by_name_and_by_number() {
-        for yes in ["localhost:1", "LOCALHOST.:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-            assert!(is_loopback(yes), "{yes}");
-        }
-        for no in ["localhost.example:1", "0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
-            assert!(!is_loopback(no), "{no}");
-        }
+    fn a_listener_on_all_addresses_is_reached_over_loopback() {
         assert!(reaches("localhost:5", "0.0.0.0:5") && reaches("127.0.0.1:5", "127.0.0.1:5"));
         assert!(!reaches("localhost:5", "0.0.0.0:6") && !reaches("10.0.0.1:5", "127.0.0.1:5"));
+        assert!(is_loopback("localhost:5") && !is_loopback("[fe80::1%eth0]:5"));
     }
 }

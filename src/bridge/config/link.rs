@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::address::{host_port, is_port_0};
 use super::model::{Chaos, Faces, IdentityPattern, LinkConfig, LinkLimits, LinkTls, Place};
 use super::reader::{Entry, Table};
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
+use crate::net::{AddressError, HostPort};
 use crate::wire::{INITIAL_TTL, Limits};
 
 /// A link as far as it could be read.
@@ -110,14 +110,12 @@ fn place<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<Place>) {
             (None, None)
         }
         (Some(connect), None) => {
-            let targets = addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", |text| {
-                let mend = "nobody is at port 0; give the port that is listened on";
-                if is_port_0(text) { Err(mend.to_owned()) } else { Ok(()) }
-            });
+            let targets =
+                addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", HostPort::to_connect);
             (Some(connect), targets.map(Place::Connect))
         }
         (None, Some(listen)) => {
-            let addresses = addresses(&listen, "\"ADDR:PORT\", such as \"0.0.0.0:2151\"", |_| Ok(()));
+            let addresses = addresses(&listen, "\"ADDR:PORT\", such as \"0.0.0.0:2151\"", str::parse);
             (Some(listen), addresses.map(Place::Listen))
         }
     }
@@ -126,14 +124,14 @@ fn place<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<Place>) {
 fn addresses(
     entry: &Entry<'_>,
     wanted: &str,
-    check: impl Fn(&str) -> Result<(), String>,
+    parse: impl Fn(&str) -> Result<HostPort, AddressError>,
 ) -> Option<Vec<String>> {
     entry.list(wanted, |entry| {
         let text = entry.text(wanted)?;
-        match host_port(text).and_then(|()| check(text)) {
-            Ok(()) => Some(text.to_owned()),
-            Err(mend) => {
-                entry.wrong(format!("{text:?}: {mend}"));
+        match parse(text) {
+            Ok(_) => Some(text.to_owned()),
+            Err(error) => {
+                entry.wrong(format!("{text:?}: {error}"));
                 None
             }
         }

@@ -48,7 +48,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use crate::endpoint::WhenFull;
-pub use address::host_port;
 pub use identity::InvalidIdentity;
 pub use mistake::{Mistake, Source};
 pub use model::*;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::model::{LogFormat, Operation};
 use super::reader::{Entry, Table};
+use crate::net::HostPort;
 
 /// Where metrics are unless something else is said.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9747);
@@ -70,11 +71,25 @@ fn metrics(entry: &Entry<'_>) -> Option<SocketAddr> {
     if text == "off" {
         return None;
     }
-    let address = text.parse().ok();
-    if address.is_none() {
-        entry.wrong(format!("{text:?} is no address; give {wanted}"));
+    let address = match text.parse::<HostPort>() {
+        Ok(address) if address.ip().is_some() => address,
+        Ok(_) => {
+            entry.wrong(format!("{text:?} has a host name; give {wanted}"));
+            return None;
+        }
+        Err(error) => {
+            entry.wrong(format!("{text:?}: {error}"));
+            return None;
+        }
+    };
+    // Only a zone has to be looked up, and that asks nobody but this host.
+    match address.resolve() {
+        Ok(addresses) => addresses.first().copied(),
+        Err(error) => {
+            entry.wrong(format!("{text:?}: {error}"));
+            None
+        }
     }
-    address
 }
 
 fn status_socket(entry: &Entry<'_>) -> Option<PathBuf> {

@@ -1,5 +1,6 @@
 //! Messages that go together fare as they would one by one, whatever becomes of them.
 
+use super::limits::Owner;
 use super::queue::{End, Fill, Popped, Queue};
 use super::routes::PeeringId;
 use super::*;
@@ -16,7 +17,8 @@ struct Way {
 
 impl Way {
     fn new() -> Self {
-        let peer = Peer { id: id(1), address: "here".into(), identity: None, peering: PeeringId(1) };
+        let owner = Owner::Target("here".into());
+        let peer = Peer { id: id(1), address: "here".into(), identity: None, owner, peering: PeeringId(1) };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 6, bytes: 300 }));
         let route = PeerRoute { peer, filter: Arc::default(), queue };
         let (stats, forwarded) = Default::default();

@@ -21,7 +21,6 @@ mod talk;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -29,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use talk::{Answer, BrokerInfo, Stranger};
 
+use super::dial::{DialError, dial_with_address};
 use super::tls::{self, MutualTls, PeerIdentity, Tls, TlsError};
 use crate::data::EndpointId;
 
@@ -48,8 +48,8 @@ pub struct ProbeReport {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Found {
-    /// Nothing that takes a TCP connection.
-    Nothing(NoConnection),
+    /// Nothing that accepts a TCP connection.
+    Nothing(DialError),
     /// A Broker without TLS: Zeek's `Broker::disable_ssl=T`.
     Plain(BrokerInfo),
     /// Anonymous TLS as only a Zeek without certificate options speaks it, and what was said over it; `None` if
@@ -83,21 +83,6 @@ pub struct CertificateTls {
     pub with_ours: Option<Answer>,
 }
 
-/// Why there is no TCP connection.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoConnection {
-    /// The host name has no address.
-    #[error("cannot find the host: {0}; check the name")]
-    Resolve(Arc<io::Error>),
-    /// It was refused, or there is no way there.
-    #[error("cannot connect: {0}; nothing listens there, or a firewall refuses it")]
-    Connect(Arc<io::Error>),
-    /// Nobody answered in time.
-    #[error("no answer within {:.1} s; is the address right, and does a firewall stand between?", .0.as_secs_f64())]
-    Timeout(Duration),
-}
-
 /// Finds out what stands at `target` (`host:port`). `ours` is shown where a certificate is asked for. There are at
 /// most five attempts, one after the other, each of which takes at most `timeout`; what it finds of a Broker it
 /// mostly finds in a fraction of that.
@@ -108,7 +93,7 @@ pub enum NoConnection {
 /// When the operating system gives no random bytes.
 pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) -> io::Result<ProbeReport> {
     let id = our_id()?;
-    let (address, found) = match connect(target, timeout).await {
+    let (address, found) = match dial_with_address(target, timeout).await {
         Err(error) => (None, Found::Nothing(error)),
         Ok((address, tcp)) => {
             let prober = Prober { address, id, timeout };
@@ -127,23 +112,6 @@ fn our_id() -> io::Result<EndpointId> {
         *byte = random;
     }
     Ok(EndpointId::from_bytes(bytes))
-}
-
-async fn connect(target: &str, timeout: Duration) -> Result<(SocketAddr, TcpStream), NoConnection> {
-    let resolve = |error| NoConnection::Resolve(Arc::new(error));
-    let connecting = async {
-        let addresses = tokio::net::lookup_host(target).await.map_err(resolve)?;
-        let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses"));
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(tcp) => return Ok((address, tcp)),
-                Err(error) => last = NoConnection::Connect(Arc::new(error)),
-            }
-        }
-        Err(last)
-    };
-    let connected = timeout_at(after(timeout), connecting).await;
-    connected.unwrap_or(Err(NoConnection::Timeout(timeout)))
 }
 
 fn after(wait: Duration) -> Instant {

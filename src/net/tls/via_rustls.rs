@@ -110,8 +110,8 @@ impl RustlsMutual {
 
 fn log(session: &CommonState) {
     tracing::debug!(
-        version = ?session.protocol_version(),
-        cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
+        version = session.protocol_version().and_then(|version| version.as_str()),
+        cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
         "TLS stands"
     );
 }

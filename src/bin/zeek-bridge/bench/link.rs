@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter};
 use zeek_bridge::endpoint::LinkError;
 use zeek_bridge::net::tls::{Tls, TlsError};
-use zeek_bridge::net::{ConnectionFault, Stream};
+use zeek_bridge::net::{ConnectionFault, Stream, dial};
 use zeek_bridge::peering::{CloseReason, Config, Event, Peering, Side};
 use zeek_bridge::wire::{EnvelopeType, LENGTH_FIELD, Limits};
 
@@ -55,7 +54,7 @@ impl Link {
             opened => opened?,
         };
         let (reader, writer) = tokio::io::split(stream);
-        let id = EndpointId::random().map_err(|error| LinkError::Connect(Arc::new(error)))?;
+        let id = EndpointId::random().map_err(broken)?;
         let config = Config {
             filter,
             handshake_timeout: patience,
@@ -229,20 +228,7 @@ impl Link {
 }
 
 async fn open(address: &str, tls: &Tls, patience: Duration) -> Result<Stream, LinkError> {
-    let resolve = |error| LinkError::Resolve(Arc::new(error));
-    let connect = async {
-        let addresses = tokio::net::lookup_host(address).await.map_err(resolve)?;
-        let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no addresses"));
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(tcp) => return Ok(tcp),
-                Err(error) => last = LinkError::Connect(Arc::new(error)),
-            }
-        }
-        Err(last)
-    };
-    let tcp = timeout(patience, connect).await.unwrap_or(Err(LinkError::ConnectTimeout(patience)))?;
-    let _ = tcp.set_nodelay(true);
+    let tcp = dial(address, patience).await?;
     Ok(timeout(patience, tls.connect(tcp)).await.map_err(|_| LinkError::TlsTimeout(patience))??)
 }
 

@@ -412,7 +412,7 @@ fn no_peering(address: &str, error: &LinkError) -> Failure {
     // EMFILE, for which there is no `ErrorKind`.
     const TOO_MANY_FILES: i32 = 24;
     match error {
-        LinkError::Connect(error) if error.raw_os_error() == Some(TOO_MANY_FILES) => {
+        LinkError::Dial(error) if error.raw_os_errors().any(|number| number == TOO_MANY_FILES) => {
             Failure::failed(format!(
                 "cannot connect all peers: {error}; each peer needs a file descriptor, so raise the limit with `ulimit -n` or use a smaller --peers"
             ))

@@ -21,7 +21,7 @@ use process::Process;
 use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
-use crate::args::{HostPort, Seconds, TopicArg, count};
+use crate::args::{HostPort, Seconds, TopicArg, connect_address, count};
 use crate::exit::{self, Failure};
 use crate::output::Output;
 use crate::signals::Signals;
@@ -54,10 +54,10 @@ enum What {
 #[derive(Debug, Args)]
 struct RelayArgs {
     /// The relay; without it, one is started
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
     publish_to: Option<HostPort>,
     /// The address for subscribers, if it is another one
-    #[arg(long, value_name = "HOST:PORT", requires = "publish_to")]
+    #[arg(long, value_name = "HOST:PORT", requires = "publish_to", value_parser = connect_address)]
     subscribe_at: Option<HostPort>,
     /// The process id of the relay, to report its CPU time and memory
     #[arg(long, value_name = "PID", requires = "publish_to")]

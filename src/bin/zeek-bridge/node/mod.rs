@@ -130,7 +130,7 @@ async fn log(mut events: NodeEvents) {
     while let Some(event) = events.recv().await {
         match event {
             NodeEvent::Request { peer, request } => {
-                tracing::info!(%peer, reqid = request.reqid, action = ?request.action, "asked");
+                tracing::info!(%peer, reqid = request.reqid, action = request.action.join(" "), "asked");
             }
             NodeEvent::Answered { peer, result } => {
                 tracing::info!(%peer, reqid = result.reqid(), success = result.is_success(), "answered");

@@ -23,15 +23,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use zeek_bridge::net::Stream;
 use zeek_bridge::net::tls::{Tls, TlsError};
+use zeek_bridge::net::{Stream, bind, dial};
 
 use self::folder::About;
 use self::pass::{Odd, pass};
 use self::redact::{Pseudonyms, Redactor};
 use self::shelf::Shelf;
 use self::tape::{News, tape};
-use crate::args::HostPort;
+use crate::args::{HostPort, connect_address, listen_address};
 use crate::background::BackgroundOutput;
 use crate::conversation::Side;
 use crate::exit::{self, Exit, Failure};
@@ -55,10 +55,10 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// Where the one side connects to; port 0 lets the system choose, and stderr says which it is
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: HostPort,
     /// Where the other side listens
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
     connect: HostPort,
     /// Where to put the recordings, each in a folder TIME-RUN-NUMBER; is created if it does not exist
     #[arg(long, value_name = "DIR")]
@@ -109,7 +109,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
         );
         Failure::Error(Exit::Unconnected, message)
     };
-    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    let listener = bind(address).await.map_err(cannot_listen)?;
     let local = listener.local_addr().map_err(cannot_listen)?;
     if leads_to(&args.connect.0, local).await {
         return Err(Failure::usage(format!(
@@ -154,8 +154,9 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
 
 /// Whether to connect to the target is to connect to `local`. A name that is not known now may be later.
 async fn leads_to(target: &str, local: SocketAddr) -> bool {
-    let Ok(mut addresses) = tokio::net::lookup_host(target).await else { return false };
-    addresses.any(|address| {
+    let Ok(target) = target.parse::<zeek_bridge::net::HostPort>() else { return false };
+    let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.resolve()).await else { return false };
+    addresses.iter().any(|address| {
         let same = address.ip() == local.ip() || (local.ip().is_unspecified() && address.ip().is_loopback());
         same && address.port() == local.port()
     })
@@ -270,21 +271,18 @@ impl Recorder {
             match timeout(HANDSHAKE, listen_tls.accept(tcp)).await {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => Err(format!("TLS with it failed: {error}")),
-                Err(_) => Err(format!("it did not end its TLS handshake within {HANDSHAKE:?}")),
+                Err(_) => Err(format!("it did not end its TLS handshake within {} s", HANDSHAKE.as_secs())),
             }
         };
         let target = &self.target;
         let connect = async {
-            let tcp = match timeout(HANDSHAKE, TcpStream::connect(target)).await {
-                Ok(Ok(tcp)) => tcp,
-                Ok(Err(error)) => return Err(format!("cannot connect to {target}: {error}")),
-                Err(_) => return Err(format!("{target} did not take a connection within {HANDSHAKE:?}")),
-            };
-            let _ = tcp.set_nodelay(true);
+            let tcp = dial(target, HANDSHAKE).await.map_err(|error| format!("{target}: {error}"))?;
             match timeout(HANDSHAKE, connect_tls.connect(tcp)).await {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => Err(format!("TLS with {target} failed: {error}")),
-                Err(_) => Err(format!("{target} did not end its TLS handshake within {HANDSHAKE:?}")),
+                Err(_) => {
+                    Err(format!("{target} did not end its TLS handshake within {} s", HANDSHAKE.as_secs()))
+                }
             }
         };
         tokio::try_join!(accept, connect)

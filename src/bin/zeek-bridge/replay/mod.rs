@@ -12,13 +12,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wildmatch::WildMatch;
 use zeek_bridge::data::EndpointId;
-use zeek_bridge::net::Stream;
 use zeek_bridge::net::tls::Tls;
+use zeek_bridge::net::{Stream, bind, dial};
 
 use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
@@ -212,12 +212,9 @@ fn id_for([ours, theirs]: [Option<EndpointId>; 2]) -> std::io::Result<EndpointId
 
 async fn connect(target: &str, tls: &Tls, settings: Settings) -> Result<Stream, Failure> {
     let connect = async {
-        let tcp = TcpStream::connect(target).await.map_err(|error| {
-            let message =
-                format!("cannot connect to {target}: {error}; is a Zeek or zeek-bridge listening there?");
-            Failure::Error(Exit::Unconnected, message)
+        let tcp = dial(target, settings.timeout).await.map_err(|error| {
+            Failure::Error(Exit::Unconnected, format!("no peering with {target}: {error}"))
         })?;
-        let _ = tcp.set_nodelay(true);
         tls.connect(tcp)
             .await
             .map_err(|error| Failure::Error(Exit::Refused, format!("TLS with {target} failed: {error}")))
@@ -235,7 +232,7 @@ async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, 
         );
         Failure::Error(Exit::Unconnected, message)
     };
-    let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
+    let listener = bind(address).await.map_err(cannot_listen)?;
     exit::say(format_args!("listening on {}", listener.local_addr().map_err(cannot_listen)?));
     let accept = async {
         loop {

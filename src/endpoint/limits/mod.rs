@@ -1,0 +1,13 @@
+//! Limits on what remote hosts can take of an endpoint: handshake slots, peer slots, and lines in the log. Each is shared
+//! between [owners](Owner), so that one of them cannot crowd out the others.
+
+mod handshakes;
+mod log_limiter;
+mod owner;
+mod peer_slots;
+mod shares;
+
+pub(super) use handshakes::{Handshakes, Ticket};
+pub(crate) use log_limiter::LogLimiter;
+pub(crate) use owner::Owner;
+pub(super) use peer_slots::{PeerSlot, PeerSlots};

@@ -1,0 +1,143 @@
+//! Entries counted per owner.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use super::Owner;
+
+/// Entries by owner, each owner's in the order of their arrival. Finds the owners with the most without a scan.
+#[derive(Debug)]
+pub(super) struct Shares<T> {
+    entries: HashMap<Owner, VecDeque<(u64, T)>>,
+    /// The owners of each number of entries.
+    by_count: BTreeMap<usize, HashSet<Owner>>,
+    total: usize,
+    next_id: u64,
+}
+
+impl<T> Default for Shares<T> {
+    fn default() -> Self {
+        Shares { entries: HashMap::new(), by_count: BTreeMap::new(), total: 0, next_id: 0 }
+    }
+}
+
+impl<T> Shares<T> {
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    pub(super) fn count(&self, owner: &Owner) -> usize {
+        self.entries.get(owner).map_or(0, VecDeque::len)
+    }
+
+    /// Adds an entry, and returns its id.
+    pub(super) fn insert(&mut self, owner: &Owner, entry: T) -> u64 {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        self.change(owner, |entries| entries.push_back((id, entry)));
+        id
+    }
+
+    pub(super) fn remove(&mut self, owner: &Owner, id: u64) -> Option<T> {
+        self.change(owner, |entries| {
+            let at = entries.iter().position(|(other, _)| *other == id)?;
+            entries.remove(at).map(|(_, entry)| entry)
+        })
+    }
+
+    pub(super) fn pop_newest(&mut self, owner: &Owner) -> Option<T> {
+        self.change(owner, |entries| entries.pop_back().map(|(_, entry)| entry))
+    }
+
+    pub(super) fn pop_oldest(&mut self, owner: &Owner) -> Option<(u64, T)> {
+        self.change(owner, VecDeque::pop_front)
+    }
+
+    /// The entries of an owner, oldest first.
+    pub(super) fn of_mut(&mut self, owner: &Owner) -> impl Iterator<Item = &mut T> {
+        self.entries.get_mut(owner).into_iter().flatten().map(|(_, entry)| entry)
+    }
+
+    pub(super) fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.entries.keys()
+    }
+
+    /// The owner that has to give an entry up when a further one of `owner` arrives and there is no room: the one with
+    /// the most, if it still has at least as many as `owner` afterwards. So every owner comes to its equal share, and two
+    /// that have it do not take entries from each other in turns.
+    pub(super) fn exceeds(&self, owner: &Owner) -> Option<Owner> {
+        let (most, owners) = self.by_count.last_key_value()?;
+        let enough = self.count(owner).saturating_add(1);
+        if *most > enough { owners.iter().next().cloned() } else { None }
+    }
+
+    /// The largest number of entries that an owner has.
+    pub(super) fn largest(&self) -> usize {
+        self.by_count.last_key_value().map_or(0, |(count, _)| *count)
+    }
+
+    /// Changes the entries of an owner, and keeps the counts.
+    fn change<R>(&mut self, owner: &Owner, change: impl FnOnce(&mut VecDeque<(u64, T)>) -> R) -> R {
+        let entries = self.entries.entry(owner.clone()).or_default();
+        let before = entries.len();
+        let result = change(entries);
+        let after = entries.len();
+        if after == 0 {
+            self.entries.remove(owner);
+        }
+        if before != after {
+            self.total = self.total.saturating_sub(before).saturating_add(after);
+            if let Some(owners) = self.by_count.get_mut(&before) {
+                owners.remove(owner);
+                if owners.is_empty() {
+                    self.by_count.remove(&before);
+                }
+            }
+            if after > 0 {
+                self.by_count.entry(after).or_default().insert(owner.clone());
+            }
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(n: u8) -> Owner {
+        Owner::Host([192, 0, 2, n].into())
+    }
+
+    #[test]
+    fn every_owner_comes_to_an_equal_share() {
+        let mut shares = Shares::default();
+        // One is there first and has everything.
+        (0..9).for_each(|n| _ = shares.insert(&owner(1), n));
+        for newcomer in [2, 3, 2, 3, 2, 3] {
+            let victim = shares.exceeds(&owner(newcomer)).unwrap();
+            assert_eq!(victim, owner(1));
+            shares.pop_newest(&victim).unwrap();
+            shares.insert(&owner(newcomer), 0);
+        }
+        for n in [1, 2, 3] {
+            assert_eq!((shares.count(&owner(n)), shares.exceeds(&owner(n))), (3, None));
+        }
+        // A fourth gets its share of one: afterwards 2, 3, 3 and 1.
+        let victim = shares.exceeds(&owner(4)).unwrap();
+        shares.pop_newest(&victim).unwrap();
+        shares.insert(&owner(4), 0);
+        assert_eq!((shares.total(), shares.largest(), shares.owners().count()), (9, 3, 4));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_an_owner_without_entries() {
+        let mut shares = Shares::default();
+        let id = shares.insert(&owner(1), "a");
+        shares.insert(&owner(1), "b");
+        assert_eq!(shares.remove(&owner(1), id), Some("a"));
+        assert_eq!(shares.remove(&owner(1), id), None);
+        assert_eq!(shares.pop_oldest(&owner(1)), Some((1, "b")));
+        assert_eq!(shares.remove(&owner(2), 7), None);
+        assert!(shares.entries.is_empty() && shares.by_count.is_empty() && shares.total() == 0);
+    }
+}

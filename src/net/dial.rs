@@ -1,0 +1,425 @@
+//! The one way to connect to, and to listen on, an address that a user gave.
+//!
+//! A name may have several addresses, some of which may be silent: behind a firewall that drops packets, or of a family
+//! that this network does not route. [`dial`] races them as RFC 8305 ("Happy Eyeballs") describes.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::address::{AddressError, HostPort, ResolveError};
+
+/// How long an attempt runs alone before the next address is tried beside it: the "Connection Attempt Delay" that RFC 8305,
+/// section 5, recommends.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// The least delay that RFC 8305, section 5, allows.
+const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
+
+/// How many of a name's addresses are tried at most. Each takes a socket and a part of the error message, and a name that
+/// somebody else controls may have thousands.
+const MAX_ADDRESSES: usize = 16;
+
+/// Why there is no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The text is not an address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The host was not found.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The resolver did not answer in time.
+    #[error("cannot find the host: the resolver did not answer within {:.1} s; check this host's resolver", .0.as_secs_f64())]
+    ResolveTimeout(Duration),
+    /// No address could be connected to.
+    #[error("cannot connect: {}", Unreachable { attempts, by_name: *by_name })]
+    Connect {
+        /// Every address that was tried, and why it failed.
+        attempts: Vec<FailedAttempt>,
+        /// Whether the target was a name, so that the message has to give the addresses.
+        by_name: bool,
+    },
+}
+
+/// An address that could not be connected to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// The address.
+    pub address: SocketAddr,
+    /// Why there is no connection.
+    pub cause: AttemptError,
+}
+
+/// Why an address could not be connected to.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// The operating system's error: the connection was refused, or there is no route.
+    #[error("{0}")]
+    Io(Arc<io::Error>),
+    /// Nothing answered in this time.
+    #[error("no answer within {:.1} s", .0.as_secs_f64())]
+    Timeout(Duration),
+}
+
+impl DialError {
+    /// The kind of error in a word, for counting: one of a fixed few.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            DialError::Address(_) => "address",
+            DialError::Resolve(_) | DialError::ResolveTimeout(_) => "resolve",
+            DialError::Connect { .. } if self.is_timeout() => "connect_timeout",
+            DialError::Connect { .. } => "connect",
+        }
+    }
+
+    /// Whether nothing at all answered in time.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            DialError::ResolveTimeout(_) => true,
+            DialError::Connect { attempts, .. } => attempts.iter().all(|attempt| attempt.cause.is_timeout()),
+            DialError::Address(_) | DialError::Resolve(_) => false,
+        }
+    }
+
+    /// The operating system's error numbers, of every address that has one.
+    pub fn raw_os_errors(&self) -> impl Iterator<Item = i32> {
+        let attempts = if let DialError::Connect { attempts, .. } = self { attempts.as_slice() } else { &[] };
+        attempts.iter().filter_map(|attempt| match &attempt.cause {
+            AttemptError::Io(error) => error.raw_os_error(),
+            AttemptError::Timeout(_) => None,
+        })
+    }
+}
+
+impl AttemptError {
+    fn is_timeout(&self) -> bool {
+        matches!(self, AttemptError::Timeout(_))
+    }
+}
+
+/// The text of [`DialError::Connect`].
+struct Unreachable<'a> {
+    attempts: &'a [FailedAttempt],
+    by_name: bool,
+}
+
+impl fmt::Display for Unreachable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, FailedAttempt { address, cause }) in self.attempts.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            if self.by_name {
+                write!(f, "{address}: ")?;
+            }
+            write!(f, "{cause}")?;
+        }
+        f.write_str(if self.attempts.iter().all(|failed| failed.cause.is_timeout()) {
+            "; is the address right, and does a firewall drop packets on the way?"
+        } else {
+            "; is a Zeek or zeek-bridge listening there?"
+        })
+    }
+}
+
+/// Connects to `target` (`host:port`) within `timeout`, which includes looking up the name. Nagle's algorithm is off on the
+/// stream that is returned.
+///
+/// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. Each attempt has a
+/// head start of 250 ms, or less if there are so many addresses that the last would not get half of `timeout`; an attempt
+/// that fails starts the next at once. The first connection is returned and the other attempts are cancelled. At most 16
+/// addresses are tried.
+///
+/// # Errors
+/// When `target` is not an address, or cannot be resolved or connected to. The error names every address that was tried.
+pub async fn dial(target: &str, timeout: Duration) -> Result<TcpStream, DialError> {
+    dial_with_address(target, timeout).await.map(|(_, tcp)| tcp)
+}
+
+/// Like [`dial`], and returns the address that won the race. The socket itself does not know it any more when the peer
+/// has reset the connection.
+pub(super) async fn dial_with_address(
+    target: &str,
+    timeout: Duration,
+) -> Result<(SocketAddr, TcpStream), DialError> {
+    let target = HostPort::to_connect(target)?;
+    let deadline = after(timeout);
+    let resolving = timeout_at(deadline, target.resolve_in_background());
+    let addresses = resolving.await.map_err(|_| DialError::ResolveTimeout(timeout))??;
+    let by_name = target.ip().is_none();
+    let raced = race(interleave(addresses), timeout, deadline, TcpStream::connect).await;
+    let (address, tcp) = raced.map_err(|attempts| DialError::Connect { attempts, by_name })?;
+    let _ = tcp.set_nodelay(true);
+    Ok((address, tcp))
+}
+
+/// A wait beyond the end of the clock ends at once; nobody waits for that long.
+fn after(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now)
+}
+
+/// Listens on `address` (`host:port`; port 0 lets the system choose). Of a name's addresses, the first that can be listened
+/// on is used.
+///
+/// # Errors
+/// When `address` is not an address, cannot be resolved or cannot be listened on.
+pub async fn bind(address: &str) -> io::Result<TcpListener> {
+    let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+    let address: HostPort = address.parse().map_err(invalid)?;
+    let not_found = |error| io::Error::new(io::ErrorKind::NotFound, error);
+    let mut first_error = None;
+    for address in address.resolve_in_background().await.map_err(not_found)? {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => _ = first_error.get_or_insert(error),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// Alternates between the families (RFC 8305, section 4), beginning with that of the first address.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (first, second): (VecDeque<_>, VecDeque<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv4() == first_is_ipv4);
+    let mut families = [first, second];
+    let mut order = Vec::new();
+    while order.len() < MAX_ADDRESSES && families.iter().any(|family| !family.is_empty()) {
+        order.extend(families.iter_mut().filter_map(VecDeque::pop_front));
+    }
+    order.truncate(MAX_ADDRESSES);
+    order
+}
+
+/// Tries the addresses one after the other, each a little later than the one before, until one succeeds.
+async fn race<S, C>(
+    addresses: Vec<SocketAddr>,
+    timeout: Duration,
+    deadline: Instant,
+    connect: impl Fn(SocketAddr) -> C,
+) -> Result<(SocketAddr, S), Vec<FailedAttempt>>
+where
+    S: Send + 'static,
+    C: Future<Output = io::Result<S>> + Send + 'static,
+{
+    let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let share = timeout.checked_div(count.saturating_mul(2)).unwrap_or_default();
+    let delay = share.clamp(MIN_ATTEMPT_DELAY, ATTEMPT_DELAY);
+    let mut waiting = addresses.iter().copied();
+    let mut next = waiting.next();
+    let mut due = Instant::now();
+    let mut failed: Vec<(SocketAddr, io::Error)> = Vec::new();
+    // Dropping this cancels the attempts that are still under way.
+    let mut attempts = JoinSet::new();
+    while next.is_some() || !attempts.is_empty() {
+        tokio::select! {
+            // A connection counts even if the time is up at the same moment.
+            biased;
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok((address, Ok(stream))) => return Ok((address, stream)),
+                Ok((address, Err(error))) => {
+                    failed.push((address, error));
+                    due = Instant::now();
+                }
+                // An attempt does not panic, and nothing else cancels it.
+                Err(_) => {}
+            },
+            () = sleep_until(deadline) => break,
+            () = sleep_until(due), if next.is_some() => {
+                if let Some(address) = next {
+                    let connecting = connect(address);
+                    attempts.spawn(async move { (address, connecting.await) });
+                }
+                next = waiting.next();
+                due = after(delay);
+            }
+        }
+    }
+    let causes = addresses.into_iter().map(|address| {
+        let error = failed.iter().position(|(other, _)| *other == address).map(|at| failed.swap_remove(at).1);
+        let cause = error.map_or(AttemptError::Timeout(timeout), |error| AttemptError::Io(Arc::new(error)));
+        FailedAttempt { address, cause }
+    });
+    Err(causes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    fn addresses<const N: usize>(texts: [&str; N]) -> Vec<SocketAddr> {
+        texts.map(|text| text.parse().unwrap()).to_vec()
+    }
+
+    /// What an address does in a test, after some milliseconds.
+    #[derive(Clone, Copy)]
+    enum Does {
+        Connect(u64),
+        Refuse(u64),
+        Nothing,
+    }
+
+    /// Set when an attempt is dropped before its end.
+    struct Cancelled(Arc<Mutex<Vec<SocketAddr>>>, SocketAddr, bool);
+
+    impl Cancelled {
+        fn finish(mut self) {
+            self.2 = true;
+        }
+    }
+
+    impl Drop for Cancelled {
+        fn drop(&mut self) {
+            if !self.2 {
+                self.0.lock().unwrap().push(self.1);
+            }
+        }
+    }
+
+    type Started = Arc<Mutex<Vec<(SocketAddr, u128)>>>;
+
+    struct Raced {
+        outcome: Result<(SocketAddr, ()), Vec<FailedAttempt>>,
+        /// Milliseconds from the start to the outcome.
+        took: u128,
+        started: Vec<(SocketAddr, u128)>,
+        cancelled: Vec<SocketAddr>,
+    }
+
+    async fn raced(does: &[(&str, Does)]) -> Raced {
+        let start = Instant::now();
+        let does: Vec<(SocketAddr, Does)> =
+            does.iter().map(|(text, does)| (text.parse().unwrap(), *does)).collect();
+        let (started, cancelled) = (Started::default(), Arc::default());
+        let all = does.iter().map(|(address, _)| *address).collect();
+        let outcome = race(all, TIMEOUT, after(TIMEOUT), |address| {
+            started.lock().unwrap().push((address, start.elapsed().as_millis()));
+            let does = does.iter().find(|(other, _)| *other == address).unwrap().1;
+            let cancelled = Cancelled(Arc::clone(&cancelled), address, false);
+            async move {
+                let outcome = match does {
+                    Does::Connect(after) => {
+                        tokio::time::sleep(Duration::from_millis(after)).await;
+                        Ok(())
+                    }
+                    Does::Refuse(after) => {
+                        tokio::time::sleep(Duration::from_millis(after)).await;
+                        Err(io::ErrorKind::ConnectionRefused.into())
+                    }
+                    Does::Nothing => std::future::pending().await,
+                };
+                cancelled.finish();
+                outcome
+            }
+        })
+        .await;
+        let took = start.elapsed().as_millis();
+        // Cancelled attempts are dropped by the runtime.
+        tokio::task::yield_now().await;
+        let (started, cancelled) = (started.lock().unwrap().clone(), cancelled.lock().unwrap().clone());
+        Raced { outcome, took, started, cancelled }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_address_does_not_keep_the_others_from_being_tried() {
+        let raced = raced(&[("192.0.2.1:1", Does::Nothing), ("192.0.2.2:1", Does::Connect(5))]).await;
+        assert_eq!(raced.outcome.unwrap().0, "192.0.2.2:1".parse().unwrap());
+        assert!((255..=260).contains(&raced.took), "{}", raced.took);
+        assert_eq!(raced.cancelled, addresses(["192.0.2.1:1"]), "the loser is cancelled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_fails_makes_room_for_the_next_at_once() {
+        let raced = raced(&[("192.0.2.1:1", Does::Refuse(3)), ("192.0.2.2:1", Does::Connect(5))]).await;
+        assert_eq!(raced.outcome.unwrap().0, "192.0.2.2:1".parse().unwrap());
+        assert!(raced.took <= 20, "{}", raced.took);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_address_may_still_win() {
+        let raced = raced(&[("192.0.2.1:1", Does::Connect(400)), ("192.0.2.2:1", Does::Nothing)]).await;
+        assert_eq!(raced.outcome.unwrap().0, "192.0.2.1:1".parse().unwrap());
+        assert_eq!(raced.started.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_names_every_address_with_its_cause() {
+        let raced = raced(&[("192.0.2.1:1", Does::Refuse(3)), ("[2001:db8::1]:1", Does::Nothing)]).await;
+        let error = DialError::Connect { attempts: raced.outcome.unwrap_err(), by_name: true };
+        assert!((9_990..=10_010).contains(&raced.took), "{}", raced.took);
+        let text = error.to_string();
+        assert_eq!(
+            text,
+            "cannot connect: 192.0.2.1:1: connection refused, [2001:db8::1]:1: no answer within 10.0 s; \
+             is a Zeek or zeek-bridge listening there?"
+        );
+        assert!(!error.is_timeout());
+        let DialError::Connect { attempts, .. } = error else { return };
+        let of_one = DialError::Connect { attempts: attempts[..1].to_vec(), by_name: false };
+        let text = "cannot connect: connection refused; is a Zeek or zeek-bridge listening there?";
+        assert_eq!(of_one.to_string(), text);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_silent_addresses_each_gets_half_of_the_time() {
+        let texts: Vec<String> = (0..MAX_ADDRESSES).map(|n| format!("192.0.2.{n}:1")).collect();
+        let silent: Vec<_> = texts.iter().map(|text| (text.as_str(), Does::Nothing)).collect();
+        let raced = raced(&silent).await;
+        assert!(raced.outcome.unwrap_err().iter().all(|attempt| attempt.cause.is_timeout()));
+        assert_eq!(raced.started.len(), MAX_ADDRESSES);
+        assert!(
+            raced.started.iter().all(|(_, started)| *started <= TIMEOUT.as_millis() / 2),
+            "{:?}",
+            raced.started
+        );
+    }
+
+    #[test]
+    fn families_alternate() {
+        let mixed = addresses(["[::1]:1", "[::2]:1", "[::3]:1", "127.0.0.1:1", "127.0.0.2:1"]);
+        let expected = addresses(["[::1]:1", "127.0.0.1:1", "[::2]:1", "127.0.0.2:1", "[::3]:1"]);
+        assert_eq!(interleave(mixed), expected);
+        let many = (0..100).map(|n| SocketAddr::from(([192, 0, 2, n], 1))).collect();
+        assert_eq!(interleave(many).len(), MAX_ADDRESSES);
+        assert!(interleave(Vec::new()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_not_looked_up() {
+        let error = dial("localhost", TIMEOUT).await.unwrap_err();
+        assert!(matches!(error, DialError::Address(AddressError::NoPort)), "{error}");
+        let error = dial("127.0.0.1:0", TIMEOUT).await.unwrap_err();
+        assert!(matches!(error, DialError::Address(AddressError::PortZero)), "{error}");
+        let error = bind("localhost").await.unwrap_err();
+        assert!(error.to_string().contains("no port"), "{error}");
+    }
+
+    /// Every command listens and connects with these two.
+    #[tokio::test]
+    async fn an_address_with_a_zone_can_be_listened_on_and_connected_to() {
+        let Ok(listener) = bind("[::1%lo]:0").await else {
+            eprintln!("skipped: there is no IPv6 loopback interface named lo");
+            return;
+        };
+        let target = format!("[::1%lo]:{}", listener.local_addr().unwrap().port());
+        let (dialed, accepted) = tokio::join!(dial(&target, TIMEOUT), listener.accept());
+        assert_eq!(dialed.unwrap().local_addr().unwrap().ip(), accepted.unwrap().1.ip());
+    }
+}

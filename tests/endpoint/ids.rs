@@ -1,0 +1,81 @@
+//! An endpoint id belongs to a certificate or, without one, to a host.
+
+use std::time::Duration;
+
+use zeek_bridge::endpoint::{Endpoint, LinkError, Status, StatusReceiver};
+use zeek_bridge::net::tls::{Tls, ephemeral_authority};
+use zeek_bridge::wire::Handshake;
+
+use crate::raw::Raw;
+use crate::support::*;
+
+/// None of this may wait for a timeout.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// From the same host, so that the endpoint cannot tell which of the two is the owner.
+#[tokio::test]
+async fn a_half_open_handshake_does_not_keep_the_owner_of_the_id_out() {
+    for (hub_id, peer_id) in [(id(1), id(2)), (id(2), id(1))] {
+        let hub = endpoint_with(|config| (config.id, config.handshake_timeout) = (Some(hub_id), NEVER));
+        let mut statuses = hub.status();
+        let listener = listen(&hub).await;
+        let mut half_open = Raw::open(peer_id, listener.local_addr()).await;
+        half_open.say(&half_open.hello()).await;
+        // It has shown the id, and says nothing more.
+        loop {
+            match within("the handshake", half_open.heard()).await {
+                Handshake::Hello { .. } => {
+                    let (sender, version) = (half_open.id, zeek_bridge::wire::PROTOCOL_VERSION);
+                    half_open.say(&Handshake::VersionSelect { sender, version }).await;
+                    break;
+                }
+                Handshake::OriginatorSyn(_) => break,
+                _ => {}
+            }
+        }
+        let owner = endpoint_of(peer_id);
+        assert_eq!(connect(&owner, &listener).await.unwrap(), hub_id);
+        assert_eq!(added(&mut statuses).await, peer_id);
+        drop(half_open);
+    }
+}
+
+async fn conflict(statuses: &mut StatusReceiver) -> String {
+    status(statuses, |status| match status {
+        Status::HandshakeFailed { error: error @ LinkError::IdConflict { .. }, .. } => {
+            Some(error.to_string())
+        }
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_id_is_refused_to_another_certificate_and_both_are_named() {
+    let authority = ephemeral_authority().unwrap();
+    let tls = |name| Tls::Mutual(authority.issue(name).unwrap());
+    for (hub_id, peer_id) in [(id(1), id(2)), (id(2), id(1))] {
+        let hub = endpoint_of(hub_id);
+        let mut statuses = hub.status();
+        let listener = listen_with(&hub, tls("hub")).await;
+        let (owner_tls, other_tls) = (tls("owner"), tls("other"));
+        let owner = endpoint_of(peer_id);
+        connect_with(&owner, &listener, owner_tls.clone()).await.unwrap();
+        added(&mut statuses).await;
+        let other = endpoint_of(peer_id);
+        connect_with(&other, &listener, other_tls.clone()).await.unwrap_err();
+        let error = conflict(&mut statuses).await;
+        assert!(error.contains("CN=other") && error.contains("CN=owner"), "{error}");
+        assert_eq!(hub.failures().get("id_conflict"), Some(&1));
+        let identity = hub.identity(peer_id).unwrap();
+        assert_eq!(identity.subject, "CN=owner");
+        // While the owner reconnects, nobody else gets its id.
+        owner.shutdown().await;
+        lost(&mut statuses).await;
+        connect_with(&other, &listener, other_tls).await.unwrap_err();
+        let error = conflict(&mut statuses).await;
+        assert!(error.contains("CN=other") && error.contains("CN=owner"), "{error}");
+        let owner: Endpoint = endpoint_of(peer_id);
+        connect_with(&owner, &listener, owner_tls).await.unwrap();
+    }
+}

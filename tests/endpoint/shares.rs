@@ -1,0 +1,71 @@
+//! What one host takes does not keep others out. Everything in 127.0.0.0/8 is this host; each address counts as one.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::endpoint::LinkError;
+
+use crate::raw::Raw;
+use crate::support::*;
+
+/// None of this may wait for a timeout.
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// A connection from another address of this host; `None` where the system has no more than 127.0.0.1.
+async fn connection_from(host: u8, to: SocketAddr) -> Option<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    if socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).is_err() {
+        eprintln!("skipped: this system has no address 127.0.0.{host}");
+        return None;
+    }
+    Some(socket.connect(to).await.unwrap())
+}
+
+async fn peer_from(host: u8, id: EndpointId, to: SocketAddr) -> Option<Raw> {
+    let mut raw = Raw::on(id, connection_from(host, to).await?);
+    raw.say(&raw.hello()).await;
+    within("the handshake", raw.handshake(&[])).await;
+    Some(raw)
+}
+
+#[tokio::test]
+async fn a_host_with_all_peer_slots_gives_one_to_another_host() {
+    let hub = endpoint_with(|config| config.max_peers = 3);
+    let mut statuses = hub.status();
+    let listener = listen(&hub).await;
+    let address = listener.local_addr();
+    let mut greedy = Vec::new();
+    for n in 1..=3 {
+        greedy.push(Raw::connect(id(n), address, &[]).await);
+        added(&mut statuses).await;
+    }
+    // Its own further peers are refused.
+    let mut fourth = Raw::open(id(4), address).await;
+    assert!(within("the end", fourth.frame()).await.is_none());
+    let Some(_other) = peer_from(2, id(5), address).await else { return };
+    let error = removed(&mut statuses).await;
+    assert!(matches!(error, Some(LinkError::Evicted(3))), "{error:?}");
+    assert_eq!(added(&mut statuses).await, id(5));
+    let mut peers: Vec<_> = hub.peers().into_iter().map(|(id, _)| id).collect();
+    peers.sort();
+    assert_eq!(peers, [id(1), id(2), id(5)], "the newest had to go");
+    // 2 and 1: with a further one, the other would have more.
+    let mut further = Raw::on(id(6), connection_from(2, address).await.unwrap());
+    assert!(within("the end", further.frame()).await.is_none());
+}
+
+#[tokio::test]
+async fn silent_connections_of_one_host_do_not_keep_another_host_out() {
+    let hub = endpoint_with(|config| (config.max_handshakes, config.handshake_timeout) = (4, NEVER));
+    let mut statuses = hub.status();
+    let listener = listen(&hub).await;
+    let mut silent = Vec::new();
+    // As many as run and wait, and then some.
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(listener.local_addr()).await.unwrap());
+    }
+    let Some(_other) = peer_from(2, id(5), listener.local_addr()).await else { return };
+    assert_eq!(added(&mut statuses).await, id(5));
+}

@@ -1,0 +1,55 @@
+//! Fields of the log are for people and programs: they contain no Rust debug text, such as `Some(..)`.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "test code")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The calls of the log's macros, from the opening to the closing parenthesis.
+fn calls(source: &str) -> Vec<&str> {
+    let start = Regex::new(r"tracing::(?:trace|debug|info|warn|error|event|\w+_span|span)!\(").unwrap();
+    let mut calls = Vec::new();
+    for found in start.find_iter(source) {
+        let mut open = 1;
+        let rest = source.get(found.end()..).unwrap();
+        let end = rest.find(|c| {
+            open += match c {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            open == 0
+        });
+        calls.push(rest.get(..end.unwrap()).unwrap());
+    }
+    calls
+}
+
+#[test]
+fn no_field_of_the_log_is_debug_text() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    // `?peer`, `peer = ?..`, and `{peer:?}` of what is no string, which only a reader can tell: they are few.
+    let debug = Regex::new(r"(?:^|[,(=])\s*\?\s*[\w(]|field::debug|\{\w*:#?\?\}").unwrap();
+    let mut count = 0;
+    for file in files {
+        for call in calls(&fs::read_to_string(&file).unwrap()) {
+            count += 1;
+            assert!(!debug.is_match(call), "{}: {call}", file.display());
+        }
+    }
+    assert!(count > 50, "only {count} calls were found");
+}
