@@ -17,6 +17,8 @@ use std::path::Path;
 
 use program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{Endpoint, Status, StatusReceiver};
 use zeek_bridge::net::tls::{PeerIdentity, Tls, ephemeral_authority};
@@ -309,7 +311,7 @@ fn who_a_peer_is_stands_in_the_log_and_on_request_beside_each_message() {
     let [one, other] = ["one", "other.example"].map(|name| Files::issue(&authority, name));
     let (_, tap) = publish_to_tap(&other.options, &format!("{} --identity -v", one.options));
     let pem = std::fs::read(other.folder.path().join("certificate")).unwrap();
-    let der = rustls_pemfile::certs(&mut pem.as_slice()).next().unwrap().unwrap();
+    let der = CertificateDer::from_pem_slice(&pem).unwrap();
     let sha256 = PeerIdentity::of(&der).sha256_hex();
     let expected = json!({"subject": "CN=other.example", "sans": ["DNS:other.example"], "sha256": sha256});
     assert_eq!(tap.json()[0]["identity"], expected);
