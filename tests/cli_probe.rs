@@ -170,11 +170,14 @@ async fn a_version_1_certificate_is_noted() {
         let credentials = Credentials::from_files(fixture("ca.pem"), fixture("v1.pem"), fixture("v1.key"));
         let broker = Broker::start(None, Tls::Mutual(credentials.load().unwrap())).await;
         let (_, json) = broker.probe("").await;
-        assert!(note(&json).contains("version 1") && note(&json).contains("OpenSSL is used"), "{json}");
+        assert!(note(&json).contains("version 1") && note(&json).contains("--tls-backend openssl"), "{json}");
         let [ca, certificate, key] =
             ["ca.pem", "ec.pem", "ec.sec1.key"].map(|name| fixture(name).display().to_string());
         let ours = format!("--cafile {ca} --certificate {certificate} --keyfile {key}");
         let (end, json) = broker.probe(&ours).await;
+        assert_eq!(end.code, Some(4), "{json}");
+        assert!(json["summary"].as_str().unwrap().contains("--tls-backend openssl"), "{json}");
+        let (end, json) = broker.probe(&format!("{ours} --tls-backend openssl")).await;
         assert_eq!((end.code, &json["broker"]), (Some(0), &broker_json(broker.endpoint.id())));
         broker.peered_with_nobody(2).await;
     } else {

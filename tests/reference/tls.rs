@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zeek_bridge::endpoint::{Endpoint, LinkError};
-use zeek_bridge::net::tls::{Backend, Credentials, Tls, TlsError};
+use zeek_bridge::net::tls::{Backend, CertificateFault, Credentials, Tls, TlsError};
 
 use crate::certificates::*;
 use crate::driver::*;
@@ -136,7 +136,7 @@ async fn a_version_1_certificate_and_rustls_alone() {
     let kind = Kind { ours, theirs: Vec::new(), _files: None };
     let (connecting, listening) = errors(&program, &kind, &theirs).await;
     for error in [connecting, listening] {
-        assert!(matches!(error, LinkError::Tls(TlsError::Certificate(refused)) if refused.fault == CertificateFault::Version1), "{error}");
+        assert!(matches!(error, LinkError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Version1), "{error}");
         assert!(error.to_string().contains("-extfile v3.ext"), "{error}");
     }
 }
@@ -218,13 +218,13 @@ mod with_openssl {
         let foreign: Vec<&str> = foreign.iter().map(String::as_str).collect();
         let (connecting, listening) = errors(&program, &kind(version3()), &foreign).await;
         for error in [connecting, listening] {
-            assert!(matches!(error, LinkError::Tls(TlsError::Certificate(refused)) if refused.fault == CertificateFault::Foreign), "{error}");
+            assert!(matches!(error, LinkError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign), "{error}");
         }
         let expired = certificate("ca.pem", "expired.pem", "expired.key");
         let expired: Vec<&str> = expired.iter().map(String::as_str).collect();
         let (connecting, listening) = errors(&program, &kind(version3()), &expired).await;
         for error in [connecting, listening] {
-            assert!(matches!(error, LinkError::Tls(TlsError::Certificate(refused)) if matches!(refused.fault, CertificateFault::Expired { .. })), "{error}");
+            assert!(matches!(error, LinkError::Tls(TlsError::Certificate(ref refused)) if matches!(refused.fault, CertificateFault::Expired { .. })), "{error}");
         }
     }
 }

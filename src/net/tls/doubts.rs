@@ -3,6 +3,7 @@
 use super::certificate_fault::CertificateFault;
 use super::chain::Showing;
 use super::credentials::Credentials;
+use super::inspect::{self, VouchesFor};
 use super::material::Material;
 use super::warning::CredentialWarning;
 
@@ -23,6 +24,15 @@ impl Doubts {
     pub(super) fn warn(&self, credentials: &Credentials, material: &mut Material) {
         for ((side, _), fault) in SIDES.iter().zip(&self.0) {
             let Some(fault) = fault else { continue };
+            // Of a CA's certificate that is used as our own, this is the fault behind the others.
+            let fault = match (fault, material.chain.first()) {
+                (CertificateFault::WrongPurpose(_), Some(leaf))
+                    if inspect::vouches_for(leaf) == VouchesFor::Others =>
+                {
+                    &CertificateFault::IsCa
+                }
+                _ => fault,
+            };
             let (certificate, cas) = (credentials.certificate.to_string(), credentials.cas());
             let warning = CredentialWarning::from_verdict(fault.clone(), certificate, cas, side);
             // Most faults are those of both sides.

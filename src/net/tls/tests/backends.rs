@@ -258,7 +258,7 @@ mod with {
         let (_, error) =
             meet(&mutual(&version1(), Backend::OpenSsl), &mutual(&version3(), Backend::Rustls)).await;
         let error = error.unwrap_err();
-        assert!(matches!(error, TlsError::Certificate(refused) if refused.fault == CertificateFault::Version1), "{error:?}");
+        assert!(matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Version1), "{error:?}");
         assert!(error.to_string().contains("--tls-backend openssl"), "{error}");
     }
 

@@ -288,8 +288,7 @@ fn what_peers_will_not_like_is_warned_about() {
         foreign,
         CredentialWarning::Foreign { certificate: certificate(), cas: "cafile (in memory)".into() }
     );
-    let is_ca = ca.leaf(|params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
-    let is_ca = warning(is_ca.trusting(&ca).backend(Backend::Rustls));
+    let is_ca = warning(ca.as_leaf().trusting(&ca));
     assert_eq!(is_ca, CredentialWarning::IsCa { certificate: certificate() });
     for (purpose, side) in
         [(ExtendedKeyUsagePurpose::ServerAuth, "connect"), (ExtendedKeyUsagePurpose::ClientAuth, "listen")]

@@ -101,7 +101,7 @@ fn other_names_are_all_there_in_their_order() {
         SubjectAltName::Uri("spiffe://example/node".into()),
     ];
     assert_eq!(identity.sans, expected);
-    let sha256: String = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der)
+    let sha256: String = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, &der)
         .as_ref()
         .iter()
         .map(|b| format!("{b:02x}"))
