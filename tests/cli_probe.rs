@@ -357,7 +357,7 @@ fn strangers_are_named_by_their_first_words() {
             }),
             6,
             "tls",
-            "TLS that is not a Broker's: it refuses each with an alert: ProtocolVersion",
+            "TLS that is not a Broker's: it refuses each connection with the alert protocol_version",
         ),
         (
             tls_server(

@@ -54,7 +54,15 @@ impl Connector {
 pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
     let (first_sender, first) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
-    let task = Task { context, target: target.into(), tls, retry, stopped, first: Some(first_sender), failures: Failures::default() };
+    let task = Task {
+        context,
+        target: target.into(),
+        tls,
+        retry,
+        stopped,
+        first: Some(first_sender),
+        failures: Failures::default(),
+    };
     tokio::spawn(task.run());
     Connector { first, outcome: None, stop }
 }

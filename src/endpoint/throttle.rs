@@ -48,7 +48,8 @@ mod tests {
     fn one_thing_is_said_a_second_and_the_others_counted() {
         let throttle = Throttle::default();
         let start = Instant::now();
-        let after = |millis| throttle.pass_at(start.checked_add(Duration::from_millis(millis)).unwrap(), PAUSE);
+        let after =
+            |millis| throttle.pass_at(start.checked_add(Duration::from_millis(millis)).unwrap(), PAUSE);
         assert_eq!(after(0), Some(None));
         assert_eq!([after(1), after(500), after(999)], [None; 3]);
         assert_eq!(after(1000), Some(NonZeroU64::new(3)));

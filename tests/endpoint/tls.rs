@@ -49,6 +49,9 @@ async fn plain_to_a_tls_port() {
 async fn certificates_of_different_authorities() {
     // In TLS 1.3 the connector sees the listener's certificate first, and is the one who refuses.
     let (connector, listener) = errors(mutual(), mutual()).await;
-    assert!(matches!(connector, LinkError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign), "{connector}");
+    assert!(
+        matches!(connector, LinkError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign),
+        "{connector}"
+    );
     assert!(matches!(listener, LinkError::Tls(TlsError::Refused(Refusal::UnknownCa))), "{listener}");
 }

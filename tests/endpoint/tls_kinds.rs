@@ -143,7 +143,10 @@ async fn a_peer_does_not_change_the_back_end_of_a_link() {
     let error = failed(&mut statuses).await;
     let LinkError::Tls(TlsError::Certificate(refused)) = &error else { panic!("{error}") };
     assert_eq!(refused.subject, "CN=v1-leaf");
-    assert!(error.to_string().contains(&format!("(subject CN=v1-leaf, issuer {})", refused.issuer)), "{error}");
+    assert!(
+        error.to_string().contains(&format!("(subject CN=v1-leaf, issuer {})", refused.issuer)),
+        "{error}"
+    );
     assert_eq!(tls.backend(), Backend::Rustls);
     connect_with(&c, &listening, mutual(&version3(), Backend::Rustls)).await.unwrap();
     assert_eq!(tls.backend(), Backend::Rustls);

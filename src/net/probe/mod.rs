@@ -191,7 +191,10 @@ impl Prober {
             return Ok(Found::Anonymous(answer));
         }
         if let Answer::Tls(TlsError::Refused(refusal)) = without {
-            return Ok(Found::OtherTls(format!("it refuses each connection with the alert {}", refusal.alert())));
+            return Ok(Found::OtherTls(format!(
+                "it refuses each connection with the alert {}",
+                refusal.alert()
+            )));
         }
         if let Answer::Tls(error @ (TlsError::Incompatible(_) | TlsError::Protocol(_))) = without {
             return Ok(Found::OtherTls(error.to_string()));

@@ -1,14 +1,14 @@
-//! What can be wrong with our own credentials, in words that name the file and the mend.
+//! What can be wrong with our own credentials, with the file and a hint.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// The end of a sentence that began with another mend: how to get along with what only OpenSSL takes.
-pub(super) const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
-    "or take it as it is, with OpenSSL (Backend::OpenSsl, `--tls-backend openssl`)"
+/// The end of a sentence that began with another hint: how to use what only OpenSSL accepts.
+const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
+    "or use it as it is, with OpenSSL (Backend::OpenSsl, `--tls-backend openssl`)"
 } else {
-    "or take it as it is, in a build with OpenSSL (`cargo build --features openssl`)"
+    "or use it as it is, in a build with OpenSSL (`cargo build --features openssl`)"
 };
 
 /// Which part of the credentials is meant, by the name of its option.
@@ -45,7 +45,7 @@ impl fmt::Display for CredentialKind {
     }
 }
 
-/// Credentials that cannot be used: which part, where it came from, why, and the mend.
+/// Credentials that cannot be used: which part, its source, the reason, and a hint.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CredentialError {

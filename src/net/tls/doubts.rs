@@ -3,7 +3,7 @@
 use super::certificate_fault::CertificateFault;
 use super::chain::Showing;
 use super::credentials::Credentials;
-use super::inspect::{self, VouchesFor};
+use super::inspect;
 use super::material::Material;
 use super::warning::CredentialWarning;
 
@@ -26,11 +26,7 @@ impl Doubts {
             let Some(fault) = fault else { continue };
             // Of a CA's certificate that is used as our own, this is the fault behind the others.
             let fault = match (fault, material.chain.first()) {
-                (CertificateFault::WrongPurpose(_), Some(leaf))
-                    if inspect::vouches_for(leaf) == VouchesFor::Others =>
-                {
-                    &CertificateFault::IsCa
-                }
+                (CertificateFault::WrongPurpose(_), Some(leaf)) if inspect::is_ca(leaf) => &CertificateFault::IsCa,
                 _ => fault,
             };
             let (certificate, cas) = (credentials.certificate.to_string(), credentials.cas());

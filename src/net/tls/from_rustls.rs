@@ -89,7 +89,8 @@ fn topmost<'a>(chain: &Chain<'a>) -> &'a CertificateDer<'a> {
     let mut rest: Vec<_> = chain.intermediates.iter().collect();
     while let Some([_, issuer]) = inspect::raw_names(top) {
         let is_issuer = |der: &&CertificateDer<'_>| {
-            inspect::raw_names(der).is_some_and(|[subject, its_issuer]| subject == issuer && its_issuer != subject)
+            inspect::raw_names(der)
+                .is_some_and(|[subject, its_issuer]| subject == issuer && its_issuer != subject)
         };
         let Some(at) = rest.iter().position(is_issuer) else { break };
         top = rest.swap_remove(at);
@@ -153,7 +154,8 @@ fn words(variant: &impl fmt::Debug) -> String {
     let name = format!("{variant:?}");
     let mut words = String::new();
     for letter in name.chars().take_while(char::is_ascii_alphanumeric) {
-        if letter.is_ascii_uppercase() && words.chars().last().is_some_and(|last| !last.is_ascii_uppercase()) {
+        if letter.is_ascii_uppercase() && words.chars().last().is_some_and(|last| !last.is_ascii_uppercase())
+        {
             words.push(' ');
         }
         words.push(letter.to_ascii_lowercase());

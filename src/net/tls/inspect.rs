@@ -47,9 +47,17 @@ pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
 /// Whether only OpenSSL takes it for a peer's own: it is an X.509 version 1 certificate, or that of a CA.
 pub(in crate::net) fn takes_openssl(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
-        certificate.version() == X509Version::V1
-            || matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+        certificate.version() == X509Version::V1 || has_ca_constraint(&certificate)
     })
+}
+
+/// Whether it is the certificate of a CA, by its basicConstraints.
+pub(super) fn is_ca(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| has_ca_constraint(&certificate))
+}
+
+fn has_ca_constraint(certificate: &X509Certificate<'_>) -> bool {
+    matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
 }
 
 /// Whether it is an X.509 version 1 certificate.
@@ -198,7 +206,10 @@ fn key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
         Ok(PublicKey::RSA(rsa)) => format!("RSA of {} bits", rsa.key_size()),
         Ok(PublicKey::EC(_)) => {
             let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
-            format!("EC on {}", curve.map_or_else(|| "an unnamed curve".to_owned(), |curve| algorithm_name(&curve)))
+            format!(
+                "EC on {}",
+                curve.map_or_else(|| "an unnamed curve".to_owned(), |curve| algorithm_name(&curve))
+            )
         }
         _ => algorithm_name(&key.algorithm.algorithm),
     }

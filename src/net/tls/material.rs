@@ -142,9 +142,8 @@ impl Material {
     pub(super) fn is_below_version1_ca(&self) -> bool {
         let issuers: Vec<_> = self.chain.iter().filter_map(|der| inspect::raw_names(der)).collect();
         self.cas.iter().filter(|ca| inspect::is_version1(&ca.der)).any(|ca| {
-            inspect::raw_names(&ca.der).is_some_and(|[subject, _]| {
-                issuers.iter().any(|[_, issuer]| *issuer == subject)
-            })
+            inspect::raw_names(&ca.der)
+                .is_some_and(|[subject, _]| issuers.iter().any(|[_, issuer]| *issuer == subject))
         })
     }
 
@@ -200,7 +199,12 @@ fn cas(
         let wrong = |fault| credentials.error(CredentialKind::Cafile, fault);
         let certificates = certificates(pem).map_err(wrong)?;
         take(CredentialKind::Cafile, &source.to_string(), certificates.required().map_err(wrong)?);
-        report(&certificates.notices, &source.to_string(), source.is_same(&credentials.keyfile), &mut ignored);
+        report(
+            &certificates.notices,
+            &source.to_string(),
+            source.is_same(&credentials.keyfile),
+            &mut ignored,
+        );
     }
     let mut unreadable = Vec::new();
     for (file, content) in &raw.capath {

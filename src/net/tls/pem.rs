@@ -44,8 +44,7 @@ impl Pem {
                         blocks.push(block.broken("it has no END line"));
                     }
                     let (label, after, is_whole) = marker(label);
-                    let block =
-                        Block { line: number, label, is_joined, body: String::new(), fault: None };
+                    let block = Block { line: number, label, is_joined, body: String::new(), fault: None };
                     if !is_whole {
                         blocks.push(block.broken("its BEGIN line does not end in five dashes"));
                         break;
@@ -63,7 +62,11 @@ impl Pem {
                 block.body.push_str(body);
                 let (label, after, _) = marker(label);
                 let is_same = label == block.label;
-                blocks.push(if is_same { block } else { block.broken(&format!("its END line says {label}")) });
+                blocks.push(if is_same {
+                    block
+                } else {
+                    block.broken(&format!("its END line says {label}"))
+                });
                 (rest, is_joined) = (after, true);
             }
         }
@@ -123,10 +126,18 @@ mod tests {
 
     fn seen(text: &str) -> Vec<(usize, String, bool, Result<Vec<u8>, String>)> {
         let blocks = Pem::new(text.as_bytes()).blocks();
-        blocks.into_iter().map(|block| (block.line, block.label.clone(), block.is_joined, block.der())).collect()
+        blocks
+            .into_iter()
+            .map(|block| (block.line, block.label.clone(), block.is_joined, block.der()))
+            .collect()
     }
 
-    fn good(line: usize, label: &str, is_joined: bool, der: &[u8]) -> (usize, String, bool, Result<Vec<u8>, String>) {
+    fn good(
+        line: usize,
+        label: &str,
+        is_joined: bool,
+        der: &[u8],
+    ) -> (usize, String, bool, Result<Vec<u8>, String>) {
         (line, label.into(), is_joined, Ok(der.to_vec()))
     }
 

@@ -64,8 +64,7 @@ impl PeerVerifier {
         let intermediates: Vec<CertificateDer<'_>> = may_sign.collect();
         let usable = Chain { intermediates: &intermediates, ..*chain };
         let result = self.leads_to_anchor(&usable).map_err(|error| self.name_the_foreign(error, &usable));
-        let is_foreign =
-            matches!(result, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));
+        let is_foreign = matches!(result, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));
         // Of a certificate that leads nowhere, that is the fault to report; of others, the one that no back end
         // accepts.
         if !is_foreign && let Some(why) = inspect::forbidden_use(chain.leaf, chain.side) {
@@ -128,7 +127,10 @@ fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
     let certificate = match &error {
         Error::InvalidCertificate(fault) => RefusedCertificate::new(certificate_fault(fault, leaf), leaf),
         // Not the fault of the certificate.
-        other => RefusedCertificate::new(CertificateFault::Unusable(TlsError::from_rustls(other).to_string()), leaf),
+        other => RefusedCertificate::new(
+            CertificateFault::Unusable(TlsError::from_rustls(other).to_string()),
+            leaf,
+        ),
     };
     Refused { error, certificate }
 }

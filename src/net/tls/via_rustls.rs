@@ -45,9 +45,7 @@ impl RustlsMutual {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let (mut cas, mut alone) = (Vec::new(), Vec::new());
         material.trust(credentials, |ca| {
-            RootCertStore::empty()
-                .add(ca.der.clone())
-                .map_err(|error| fault(&error, &ca.der).to_string())?;
+            RootCertStore::empty().add(ca.der.clone()).map_err(|error| fault(&error, &ca.der).to_string())?;
             let trusted = if ca.vouches_for == VouchesFor::Itself { &mut alone } else { &mut cas };
             trusted.push(ca.der.clone());
             Ok::<_, String>(())
@@ -137,8 +135,8 @@ fn failed(error: std::io::Error, verifier: &ConnectionVerifier) -> TlsError {
 
 fn log(session: &CommonState) {
     tracing::debug!(
-        version = ?session.protocol_version(),
-        cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
+        version = session.protocol_version().and_then(|version| version.as_str()),
+        cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
         "TLS established"
     );
 }
@@ -174,7 +172,9 @@ fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
             CertificateFault::Unusable(reason) => CredentialFault::UnusableCertificate(reason),
             other => CredentialFault::UnusableCertificate(format!("it {other}")),
         },
-        Error::InconsistentKeys(_) => CredentialFault::UnusableKey("it cannot be compared with the certificate".into()),
+        Error::InconsistentKeys(_) => {
+            CredentialFault::UnusableKey("it cannot be compared with the certificate".into())
+        }
         other => CredentialFault::UnusableKey(other.to_string()),
     }
 }

@@ -5,8 +5,8 @@ use tokio_rustls::rustls::SupportedProtocolVersion;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
-use super::error::{AnonymousUnavailable, TlsError};
 use super::doubts::Doubts;
+use super::error::{AnonymousUnavailable, TlsError};
 use super::material::Raw;
 use super::warning::CredentialWarning;
 use crate::net::Stream;

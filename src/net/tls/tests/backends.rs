@@ -195,7 +195,10 @@ mod with {
                         if we_connect { meet(&ours, &theirs).await.0 } else { meet(&theirs, &ours).await.1 };
                     assert_eq!(short(&met), fault);
                     let text = met.unwrap_err().to_string();
-                    assert!(text.contains("tls_backend = \"openssl\"") && text.contains("(subject CN="), "{text}");
+                    assert!(
+                        text.contains("tls_backend = \"openssl\"") && text.contains("(subject CN="),
+                        "{text}"
+                    );
                     assert_eq!(tls.backend(), Backend::Rustls);
                 }
             }
@@ -258,7 +261,10 @@ mod with {
         let (_, error) =
             meet(&mutual(&version1(), Backend::OpenSsl), &mutual(&version3(), Backend::Rustls)).await;
         let error = error.unwrap_err();
-        assert!(matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Version1), "{error:?}");
+        assert!(
+            matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Version1),
+            "{error:?}"
+        );
         assert!(error.to_string().contains("--tls-backend openssl"), "{error}");
     }
 

@@ -67,7 +67,14 @@ fn files_that_are_not_pem() {
     let mut files_there: Vec<(&str, &[u8])> =
         vec![("empty", b""), ("blank", b" \r\n"), ("der", &der), ("text", b"not for you")];
     let pkcs12 = super::openssl::run(&[
-        "pkcs12", "-export", "-in", "rsa.pem", "-inkey", "rsa.pkcs8.key", "-passout", "pass:secret",
+        "pkcs12",
+        "-export",
+        "-in",
+        "rsa.pem",
+        "-inkey",
+        "rsa.pkcs8.key",
+        "-passout",
+        "pass:secret",
     ]);
     files_there.extend(pkcs12.as_deref().map(|bytes| ("pkcs12", bytes)));
     let (_dir, path) = files(&files_there);
@@ -107,7 +114,8 @@ fn a_byte_order_mark_and_trust_attributes_do_no_harm() {
         }
     }
     let key = [b"\xef\xbb\xbf", &fixture("rsa.encrypted-legacy.key")[..]].concat();
-    let marked = Credentials::from_pem(ca, fixture("rsa.pem"), key).passphrase(crate::net::tls::Passphrase::new("secret"));
+    let marked = Credentials::from_pem(ca, fixture("rsa.pem"), key)
+        .passphrase(crate::net::tls::Passphrase::new("secret"));
     if cfg!(feature = "openssl") {
         assert_eq!(*marked.load().unwrap().warnings(), []);
     }

@@ -124,11 +124,7 @@ fn from_stack(stack: Option<&ErrorStack>) -> Spoken {
         });
     }
     let certificate = reasons(number::LIB_ASN1).chain(reasons(number::LIB_X509)).next().is_some();
-    Spoken::Other(if certificate {
-        unusable(text(stack))
-    } else {
-        TlsError::Protocol(text(stack))
-    })
+    Spoken::Other(if certificate { unusable(text(stack)) } else { TlsError::Protocol(text(stack)) })
 }
 
 /// A certificate that OpenSSL does not name.

@@ -42,7 +42,9 @@ impl OpenSslMutual {
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
         let fail = |kind| {
-            move |error: ErrorStack| credentials.error(kind, CredentialFault::OpenSsl(error::text(Some(&error))))
+            move |error: ErrorStack| {
+                credentials.error(kind, CredentialFault::OpenSsl(error::text(Some(&error))))
+            }
         };
         let certificate = |fault| credentials.error(CredentialKind::Certificate, fault);
         let keyfile = |fault| credentials.error(CredentialKind::Keyfile, fault);
