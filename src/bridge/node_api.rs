@@ -9,7 +9,7 @@ use super::table::Table;
 use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Peer};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
-use crate::wire::{Envelope, INITIAL_TTL};
+use crate::wire::Envelope;
 use crate::zeek;
 
 impl LinkRelay {

@@ -11,7 +11,7 @@ use super::link::{self, LinkEnd};
 use super::status::{LinkError, Status};
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
-use crate::net::tls::{Tls, TlsError};
+use crate::net::tls::Tls;
 use crate::net::{Stream, dial};
 use crate::peering::Side;
 
@@ -52,7 +52,14 @@ impl Connector {
 pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
     let (first_sender, first) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
-    let task = Task { context, target: target.into(), tls, retry, stopped, first: Some(first_sender) };
+    let task = Task {
+        context,
+        target: target.into(),
+        tls,
+        retry,
+        stopped,
+        first: Some(first_sender),
+    };
     tokio::spawn(task.run());
     Connector { first, outcome: None, stop }
 }
@@ -73,7 +80,9 @@ impl Task {
             let end = self.attempt().await;
             match (end.peer, end.redundant) {
                 // Status has been told.
-                (Some(_), _) => failures = 0,
+                (Some(_), _) => {
+                    failures = 0;
+                }
                 (None, Some(peer)) if self.until_gone(peer).await => failures = 0,
                 (None, _) => failures = failures.saturating_add(1),
             }
@@ -174,16 +183,8 @@ fn random() -> u8 {
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 
-/// Opens the stream; the deadline is for the rest of the handshake. Where TLS finds that it takes the other
-/// library, that is tried at once.
+/// Opens the stream; the deadline is for the rest of the handshake.
 async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
-    match open_once(context, target, tls).await {
-        Err(LinkError::Tls(TlsError::OpenSslNext)) => open_once(context, target, tls).await,
-        opened => opened,
-    }
-}
-
-async fn open_once(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
     let config = &context.config;
     let tcp = dial(target, config.connect_timeout).await?;
     let deadline = super::after(config.handshake_timeout);
