@@ -1,6 +1,6 @@
 //! Fields of the log are for people and programs: they contain no Rust debug text, such as `Some(..)`.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "test code")]
+#![allow(clippy::arithmetic_side_effects, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -109,7 +109,7 @@ async fn drop_newest_keeps_the_oldest() {
 async fn disconnect_ends_the_peering_of_the_one_that_does_not_read() {
     let (mut bridge, mut stuck, sender) = bridge_and_peers("disconnect").await;
     let _sender = flood(sender).await;
-    let line = bridge.program.says("does not keep up and is disconnected");
+    let line = bridge.program.says("did not read fast enough");
     assert!(line.contains(&stuck.id.to_string()), "{line}");
     bridge.until("it is gone", |bridge| bridge.peers("stuck") == 0);
     let link = bridge.link("stuck");
