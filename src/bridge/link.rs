@@ -12,8 +12,8 @@ use tokio::task::AbortHandle;
 
 use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
-use super::origin::{Instance, MessageId, Origin, same_side};
 use super::nodes::MAX_SHARE;
+use super::origin::{Instance, MessageId, Origin, same_side};
 use super::relay::LinkRelay;
 use super::rules::RuleLink;
 use super::table::Table;

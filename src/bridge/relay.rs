@@ -329,7 +329,8 @@ impl Relay for LinkRelay {
                 if let Some(refusal) = refusal {
                     let first = id.map(|id| id.origin);
                     let to = Vec::new();
-                    let passing = Passing { table: &table, gate: &gate, from, sender, first, envelope, since, to };
+                    let passing =
+                        Passing { table: &table, gate: &gate, from, sender, first, envelope, since, to };
                     bundle.forwarded.blocked.extend(self.refused(&passing, node, refusal));
                 }
                 continue;

@@ -52,14 +52,7 @@ impl Connector {
 pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
     let (first_sender, first) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
-    let task = Task {
-        context,
-        target: target.into(),
-        tls,
-        retry,
-        stopped,
-        first: Some(first_sender),
-    };
+    let task = Task { context, target: target.into(), tls, retry, stopped, first: Some(first_sender) };
     tokio::spawn(task.run());
     Connector { first, outcome: None, stop }
 }

@@ -1,14 +1,14 @@
 //! `tap` and `publish`, and what all network commands share, as a user drives them.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener};
-use std::process::{Stdio};
-use std::sync::{Arc};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::raw;
-use crate::program::{Files, Program, command};
 use crate::program::child::{Running, rest, soon, within};
+use crate::program::{Files, Program, command};
+use crate::raw;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use zeek_bridge::data::{Topic, Value};

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
-use zeek_bridge::bridge::config::{ConfigFile, InvalidConfig, LinkTls, Mistake, Place, References, Source};
+use zeek_bridge::bridge::config::{
+    ConfigFile, InvalidConfig, LinkConfig, LinkTls, Mistake, Place, References, Source,
+};
 use zeek_bridge::net::HostPort;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 

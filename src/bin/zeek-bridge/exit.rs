@@ -104,9 +104,6 @@ fn options(error: &LinkError) -> &'static str {
         | TlsError::Incompatible(_)
         | TlsError::Refused(Refusal::HandshakeFailure) => " (--tls anonymous)",
         TlsError::NotAnonymous(_) => " (--cafile, --certificate and --keyfile)",
-        TlsError::PeerVersion1 | TlsError::PeerIsCa if cfg!(feature = "openssl") => {
-            " (--tls-backend openssl)"
-        }
         _ => "",
     }
 }

@@ -46,8 +46,8 @@ impl Requests {
 
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
-        let mut received = Received::new()
-            .map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))?;
+        let mut received =
+            Received::new().map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))?;
         let (sender, receiver) = mpsc::channel(1);
         // A task of its own reads the time of each signal, so that a copy is recognized even if the command is busy
         // between two calls of `next`.

@@ -483,7 +483,8 @@ fn of_a_file_with_mistakes_there_is_no_configuration_and_no_tls_that_was_not_rea
 
 #[test]
 fn the_configuration_of_the_guides_is_valid() {
-    let blocks = |page: &'static str| page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks =
+        |page: &'static str| page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     // The first two blocks of the bridge guide (links and rules), and the settings in the guide to services.
     let bridge = blocks(include_str!("../../../guide/bridge.md")).take(2);
     let text: String = bridge.chain(blocks(include_str!("../../../guide/service.md"))).collect();
