@@ -26,7 +26,9 @@ impl Doubts {
             let Some(fault) = fault else { continue };
             // Of a CA's certificate that is used as our own, this is the fault behind the others.
             let fault = match (fault, material.chain.first()) {
-                (CertificateFault::WrongPurpose(_), Some(leaf)) if inspect::is_ca(leaf) => &CertificateFault::IsCa,
+                (CertificateFault::WrongPurpose(_), Some(leaf)) if inspect::is_ca(leaf) => {
+                    &CertificateFault::IsCa
+                }
                 _ => fault,
             };
             let (certificate, cas) = (credentials.certificate.to_string(), credentials.cas());
