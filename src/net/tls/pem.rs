@@ -124,7 +124,10 @@ impl Block {
 mod tests {
     use super::*;
 
-    fn seen(text: &str) -> Vec<(usize, String, bool, Result<Vec<u8>, String>)> {
+    /// Line, label, whether it is joined, content.
+    type Seen = (usize, String, bool, Result<Vec<u8>, String>);
+
+    fn seen(text: &str) -> Vec<Seen> {
         let blocks = Pem::new(text.as_bytes()).blocks();
         blocks
             .into_iter()
@@ -132,12 +135,7 @@ mod tests {
             .collect()
     }
 
-    fn good(
-        line: usize,
-        label: &str,
-        is_joined: bool,
-        der: &[u8],
-    ) -> (usize, String, bool, Result<Vec<u8>, String>) {
+    fn good(line: usize, label: &str, is_joined: bool, der: &[u8]) -> Seen {
         (line, label.into(), is_joined, Ok(der.to_vec()))
     }
 

@@ -35,7 +35,7 @@ pub(super) struct PeerVerifier {
 /// A certificate that was refused: the error for rustls, which chooses the alert by it, and the fault for us.
 pub(super) struct Refused {
     error: Error,
-    pub(super) certificate: RefusedCertificate,
+    pub(super) certificate: Box<RefusedCertificate>,
 }
 
 impl PeerVerifier {
@@ -71,10 +71,10 @@ impl PeerVerifier {
             let fault = CertificateFault::WrongPurpose(why);
             return Err(Refused {
                 error: CertificateError::InvalidPurpose.into(),
-                certificate: RefusedCertificate::new(fault, chain.leaf),
+                certificate: Box::new(RefusedCertificate::new(fault, chain.leaf)),
             });
         }
-        result.map_err(|error| Refused { certificate: refused(&error, &usable), error })
+        result.map_err(|error| Refused { certificate: Box::new(refused(&error, &usable)), error })
     }
 
     fn leads_to_anchor(&self, chain: &Chain<'_>) -> Result<(), Error> {
@@ -111,7 +111,8 @@ impl PeerVerifier {
     /// As [`PeerVerifier::check`], and the name, if one was asked for.
     fn check_peer(&self, chain: &Chain<'_>) -> Result<(), Refused> {
         self.check(chain)?;
-        self.check_name(chain.leaf).map_err(|error| Refused { certificate: refused(&error, chain), error })
+        self.check_name(chain.leaf)
+            .map_err(|error| Refused { certificate: Box::new(refused(&error, chain)), error })
     }
 
     fn check_name(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
@@ -132,14 +133,14 @@ fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
             leaf,
         ),
     };
-    Refused { error, certificate }
+    Refused { error, certificate: Box::new(certificate) }
 }
 
 /// The verifier of one connection, which keeps the certificate that it refused: an error of rustls does not name it.
 #[derive(Debug)]
 pub(super) struct ConnectionVerifier {
     shared: Arc<PeerVerifier>,
-    refused: Mutex<Option<RefusedCertificate>>,
+    refused: Mutex<Option<Box<RefusedCertificate>>>,
 }
 
 impl ConnectionVerifier {
@@ -148,7 +149,7 @@ impl ConnectionVerifier {
     }
 
     /// The certificate that was refused, if that is how the handshake failed.
-    pub(super) fn refused(&self) -> Option<RefusedCertificate> {
+    pub(super) fn refused(&self) -> Option<Box<RefusedCertificate>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

@@ -128,7 +128,7 @@ impl RustlsMutual {
 /// The error of a handshake, with the certificate if that was refused.
 fn failed(error: std::io::Error, verifier: &ConnectionVerifier) -> TlsError {
     match verifier.refused() {
-        Some(refused) => TlsError::Certificate(Box::new(refused)),
+        Some(refused) => TlsError::Certificate(refused),
         None => TlsError::from_handshake(error),
     }
 }
