@@ -151,7 +151,7 @@ impl Task {
             return;
         }
         self.context.stats.failed(&error);
-        let suppressed = self.context.limiter.pass(error.cause(), &Owner::Target(self.target.clone()));
+        let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         let link = self.context.config.label.as_deref();
         match suppressed {

@@ -155,7 +155,7 @@ impl Accepted {
     fn fail(&self, error: LinkError) {
         let context = &self.context;
         context.stats.failed(&error);
-        let suppressed = context.limiter.pass(error.cause(), &self.host);
+        let suppressed = context.limiter.pass(error.log_cause(), &self.host);
         let status = Status::HandshakeFailed { address: self.address.clone(), error };
         let link = context.config.label.as_deref();
         match suppressed {

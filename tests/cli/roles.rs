@@ -1,9 +1,9 @@
 //! `node`, `dispatch` and `demo`, as a user drives them.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use crate::program::child::{Running, soon};
+use crate::program::child::Running;
 use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;

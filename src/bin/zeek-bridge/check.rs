@@ -6,9 +6,7 @@ use std::path::Path;
 
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
-use zeek_bridge::bridge::config::{
-    ConfigFile, InvalidConfig, LinkConfig, LinkTls, Mistake, Place, References, Source,
-};
+use zeek_bridge::bridge::config::{ConfigFile, InvalidConfig, LinkTls, Mistake, Place, References, Source};
 use zeek_bridge::net::HostPort;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 
@@ -94,7 +92,7 @@ fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
             }
             CredentialWarning::CaLeftOut { .. } => "capath",
             CredentialWarning::PemIgnored { file, .. } | CredentialWarning::PemJoined { file, .. } => {
-                file_key(link, file)
+                file_key(tls, file)
             }
             _ => "certificate",
         };
@@ -111,8 +109,8 @@ fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
 }
 
 /// The key of the file of certificates that a warning names.
-fn file_key(link: &LinkConfig, file: &str) -> &'static str {
-    let LinkTls::Mutual(files) = &link.tls else { return "certificate" };
+fn file_key(tls: &LinkTls, file: &str) -> &'static str {
+    let LinkTls::Mutual(files) = tls else { return "certificate" };
     let is = |path: &Path| path.display().to_string() == file;
     match () {
         () if files.cafile.as_deref().is_some_and(is) => "cafile",
