@@ -358,7 +358,7 @@ pub(super) enum KeySection {
     /// Encrypted in PKCS#8's way, as DER.
     Pkcs8(Vec<u8>),
     /// Encrypted in OpenSSL's old way, which is a matter of the PEM: the block, as text.
-    Legacy(String),
+    Legacy(#[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only OpenSSL reads it"))] String),
 }
 
 /// Finds the key: the first of the file.
