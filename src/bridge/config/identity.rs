@@ -57,6 +57,10 @@ impl FromStr for IdentityPattern {
                     invalid(format!("{pattern:?} is no IP address; give one, or a pattern such as 192.0.2.*"))
                 }
             },
+            "DNS" if !pattern.chars().all(is_host_name_or_glob) => invalid(format!(
+                "{pattern:?} can match no host name, which consists of letters, digits, `-`, `_` and `.`; give a name, or \
+                 a pattern such as \"DNS:*.example\" (a name in other letters as certificates have it: xn--...)"
+            )),
             "DNS" => Ok(IdentityPattern::San(Glob::new_case_insensitive(text))),
             kind if SAN_KINDS.contains(&kind) => Ok(IdentityPattern::San(Glob::new(text))),
             _ => {
@@ -66,6 +70,11 @@ impl FromStr for IdentityPattern {
             }
         }
     }
+}
+
+/// What a pattern for host names consists of.
+fn is_host_name_or_glob(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | '*' | '?')
 }
 
 /// What [`IdentityPattern::from_str`] takes.
@@ -114,6 +123,9 @@ mod tests {
             ("sha256:", "64 hexadecimal digits"),
             ("subject:", "nothing stands behind"),
             ("IP:300.1.1.1", "is no IP address"),
+            ("DNS:node\0.example", "can match no host name"),
+            ("DNS:b\u{fc}cher.example", "xn--"),
+            ("DNS:node .example", "can match no host name"),
         ] {
             let error = text.parse::<IdentityPattern>().unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");

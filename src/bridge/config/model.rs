@@ -214,7 +214,9 @@ impl fmt::Display for Glob {
 pub enum IdentityPattern {
     /// `subject:GLOB`, against the subject in RFC 4514's form.
     Subject(Glob),
-    /// `DNS:GLOB`, `IP:GLOB`, `email:GLOB`, `URI:GLOB`, `DirName:GLOB`, against each subjectAltName as it is shown.
+    /// `DNS:GLOB`, `IP:GLOB`, `email:GLOB`, `URI:GLOB`, `DirName:GLOB`, against each subjectAltName as it is shown. A
+    /// dNSName in a certificate matches only if it is a host name: letters, digits, `-`, `_` and `.`. A wildcard
+    /// (`*.example`) in a certificate matches no `DNS:` pattern, as it names no single host.
     San(Glob),
     /// `sha256:HEX`, the certificate itself.
     Sha256([u8; 32]),
