@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use program::{End, Files, Program};
 use serde_json::{Value as Json, json};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use zeek_bridge::data::{EndpointId, Topic};
@@ -168,11 +170,14 @@ async fn a_version_1_certificate_is_noted() {
         let credentials = Credentials::from_files(fixture("ca.pem"), fixture("v1.pem"), fixture("v1.key"));
         let broker = Broker::start(None, Tls::Mutual(credentials.load().unwrap())).await;
         let (_, json) = broker.probe("").await;
-        assert!(note(&json).contains("version 1") && note(&json).contains("OpenSSL is used"), "{json}");
+        assert!(note(&json).contains("version 1") && note(&json).contains("--tls-backend openssl"), "{json}");
         let [ca, certificate, key] =
             ["ca.pem", "ec.pem", "ec.sec1.key"].map(|name| fixture(name).display().to_string());
         let ours = format!("--cafile {ca} --certificate {certificate} --keyfile {key}");
         let (end, json) = broker.probe(&ours).await;
+        assert_eq!(end.code, Some(4), "{json}");
+        assert!(json["summary"].as_str().unwrap().contains("--tls-backend openssl"), "{json}");
+        let (end, json) = broker.probe(&format!("{ours} --tls-backend openssl")).await;
         assert_eq!((end.code, &json["broker"]), (Some(0), &broker_json(broker.endpoint.id())));
         broker.peered_with_nobody(2).await;
     } else {
@@ -279,9 +284,9 @@ fn tls_server(
     words: &'static [u8],
 ) -> String {
     let pem = |path| std::fs::read(path).unwrap();
-    let chain = rustls_pemfile::certs(&mut pem(certificate).as_slice()).map(Result::unwrap).collect();
-    let key = rustls_pemfile::private_key(&mut pem(key).as_slice()).unwrap().unwrap();
-    let provider = tokio_rustls::rustls::crypto::ring::default_provider();
+    let chain = CertificateDer::pem_slice_iter(&pem(certificate)).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(&pem(key)).unwrap();
+    let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
     let key = provider.key_provider.load_private_key(key).unwrap();
     let shown = tokio_rustls::rustls::sign::CertifiedKey::new(chain, key);
     let shown = tokio_rustls::rustls::sign::SingleCertAndKey::from(shown);
@@ -289,7 +294,7 @@ fn tls_server(
     let clients = if asks {
         let mut cas = RootCertStore::empty();
         let ca = certificate.with_file_name("ca.pem");
-        cas.add(rustls_pemfile::certs(&mut pem(&ca).as_slice()).next().unwrap().unwrap()).unwrap();
+        cas.add(CertificateDer::from_pem_slice(&pem(&ca)).unwrap()).unwrap();
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(cas), provider.clone());
         clients.allow_unauthenticated().build().unwrap()
     } else {
@@ -352,7 +357,7 @@ fn strangers_are_named_by_their_first_words() {
             }),
             6,
             "tls",
-            "TLS that is not a Broker's: it refuses each with an alert: ProtocolVersion",
+            "TLS that is not a Broker's: it refuses each connection with the alert protocol_version",
         ),
         (
             tls_server(

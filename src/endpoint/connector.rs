@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
+use super::failures::Failures;
 use super::hub::Command;
 use super::link::{self, LinkEnd};
 use super::status::{LinkError, Status};
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::Stream;
-use crate::net::tls::{Tls, TlsError};
+use crate::net::tls::Tls;
 use crate::peering::Side;
 
 /// A connection that this endpoint keeps, or tries to.
@@ -53,7 +54,15 @@ impl Connector {
 pub(super) fn start(context: Context, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
     let (first_sender, first) = oneshot::channel();
     let (stop, stopped) = watch::channel(false);
-    let task = Task { context, target: target.into(), tls, retry, stopped, first: Some(first_sender) };
+    let task = Task {
+        context,
+        target: target.into(),
+        tls,
+        retry,
+        stopped,
+        first: Some(first_sender),
+        failures: Failures::default(),
+    };
     tokio::spawn(task.run());
     Connector { first, outcome: None, stop }
 }
@@ -65,6 +74,8 @@ struct Task {
     retry: Option<Retry>,
     stopped: watch::Receiver<bool>,
     first: Option<oneshot::Sender<Result<EndpointId, LinkError>>>,
+    /// Of this target, since the last peering: the first failure after it is logged at once.
+    failures: Failures,
 }
 
 impl Task {
@@ -74,7 +85,10 @@ impl Task {
             let end = self.attempt().await;
             match (end.peer, end.redundant) {
                 // Status has been told.
-                (Some(_), _) => failures = 0,
+                (Some(_), _) => {
+                    failures = 0;
+                    self.failures = Failures::default();
+                }
                 (None, Some(peer)) if self.until_gone(peer).await => failures = 0,
                 (None, _) => failures = failures.saturating_add(1),
             }
@@ -150,12 +164,15 @@ impl Task {
             return;
         }
         self.context.stats.failed(&error);
+        let pass = self.failures.pass(&error);
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         if told && retry_in.is_none() {
             // Whoever waits for the only attempt has the error in hand.
             tracing::debug!("{status}");
+        } else if let Some(unsaid) = pass {
+            tracing::warn!(link = self.context.config.label.as_deref(), unsaid, "{status}");
         } else {
-            tracing::warn!(link = self.context.config.label.as_deref(), "{status}");
+            tracing::debug!("{status}");
         }
         let _ = self.context.hub.status.send(status);
     }
@@ -174,16 +191,8 @@ fn random() -> u8 {
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 
-/// Opens the stream; the deadline is for the rest of the handshake. Where TLS finds that it takes the other
-/// library, that is tried at once.
+/// Opens the stream; the deadline is for the rest of the handshake.
 async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
-    match open_once(context, target, tls).await {
-        Err(LinkError::Tls(TlsError::OpenSslNext)) => open_once(context, target, tls).await,
-        opened => opened,
-    }
-}
-
-async fn open_once(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
     let config = &context.config;
     let resolve = |error| LinkError::Resolve(Arc::new(error));
     let tcp = tokio::time::timeout(config.connect_timeout, async {

@@ -135,9 +135,10 @@ async fn serve(
 
 fn fail(context: &Context, address: Arc<str>, error: LinkError) {
     context.stats.failed(&error);
+    let pass = context.failures.pass(&error);
     let status = Status::HandshakeFailed { address, error };
     let link = context.config.label.as_deref();
-    match context.throttle.pass() {
+    match pass {
         Some(unsaid) => tracing::warn!(link, unsaid, "{status}"),
         None => tracing::debug!("{status}"),
     }

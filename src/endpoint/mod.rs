@@ -50,6 +50,7 @@ mod bucket;
 mod config;
 mod connector;
 mod counters;
+mod failures;
 mod handshakes;
 mod hear;
 mod hub;
@@ -101,6 +102,7 @@ use crate::net::tls::{PeerIdentity, Tls};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use bucket::Bucket;
 use counters::Counters;
+use failures::Failures;
 use handshakes::Handshakes;
 use hub::{Command, HubHandle};
 use queue::Refused;
@@ -134,6 +136,7 @@ struct Context {
     ids: Arc<AtomicU64>,
     handshakes: Arc<Handshakes>,
     throttle: Arc<Throttle>,
+    failures: Arc<Failures>,
     peers: Arc<Semaphore>,
     /// Who hears what peers say before the subscribers, and tells what they want.
     relay: Option<Arc<dyn Relay>>,
@@ -208,6 +211,7 @@ impl Endpoint {
             ids: Arc::default(),
             handshakes: Handshakes::new(config.max_handshakes),
             throttle: Arc::default(),
+            failures: Arc::default(),
             peers: listener::places(config.max_peers),
             relay,
             connects: config.connects_per_second.map(|count| Arc::new(Bucket::new(count))),

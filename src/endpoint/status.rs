@@ -115,8 +115,8 @@ pub enum LinkError {
     Tls(#[from] TlsError),
     /// TLS was not through in time.
     #[error(
-        "the TLS handshake was not through within {:.0} s; likely a plain Broker endpoint (Broker::disable_ssl=T) that \
-         waits for another first word: turn TLS off here, or on there",
+        "TLS handshake timed out after {:.0} s; the peer may be a plain TCP endpoint (Broker::disable_ssl=T): disable \
+         TLS here or enable it there",
         .0.as_secs_f64()
     )]
     TlsTimeout(Duration),
@@ -164,6 +164,14 @@ impl fmt::Display for Who<'_> {
 }
 
 impl LinkError {
+    /// As [`LinkError::cause`], with a word for each kind of TLS error: what is logged separately.
+    pub(super) fn log_cause(&self) -> &'static str {
+        match self {
+            LinkError::Tls(error) | LinkError::Stream(ConnectionFault::Tls(error)) => error.kind(),
+            other => other.cause(),
+        }
+    }
+
     /// The kind of error in a word, for counting: one of a fixed few.
     #[must_use]
     pub const fn cause(&self) -> &'static str {

@@ -20,12 +20,18 @@ struct State {
 impl Throttle {
     /// Whether it may be said now; then, how often it was not said since the last time, if ever.
     pub(crate) fn pass(&self) -> Option<Option<NonZeroU64>> {
-        self.pass_at(Instant::now())
+        self.pass_at(Instant::now(), PAUSE)
     }
 
-    fn pass_at(&self, now: Instant) -> Option<Option<NonZeroU64>> {
+    /// As [`Throttle::pass`], with another pause.
+    #[allow(dead_code, reason = "the program compiles this file too, and does not use it")]
+    pub(crate) fn pass_every(&self, pause: Duration) -> Option<Option<NonZeroU64>> {
+        self.pass_at(Instant::now(), pause)
+    }
+
+    fn pass_at(&self, now: Instant, pause: Duration) -> Option<Option<NonZeroU64>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.said.is_some_and(|said| now.saturating_duration_since(said) < PAUSE) {
+        if state.said.is_some_and(|said| now.saturating_duration_since(said) < pause) {
             state.unsaid = state.unsaid.saturating_add(1);
             return None;
         }
@@ -42,7 +48,8 @@ mod tests {
     fn one_thing_is_said_a_second_and_the_others_counted() {
         let throttle = Throttle::default();
         let start = Instant::now();
-        let after = |millis| throttle.pass_at(start.checked_add(Duration::from_millis(millis)).unwrap());
+        let after =
+            |millis| throttle.pass_at(start.checked_add(Duration::from_millis(millis)).unwrap(), PAUSE);
         assert_eq!(after(0), Some(None));
         assert_eq!([after(1), after(500), after(999)], [None; 3]);
         assert_eq!(after(1000), Some(NonZeroU64::new(3)));

@@ -86,6 +86,9 @@ fn test_tls(link: &LinkConfig, findings: &mut Findings<'_>) {
                 "cafile"
             }
             CredentialWarning::CaLeftOut { .. } => "capath",
+            CredentialWarning::PemIgnored { file, .. } | CredentialWarning::PemJoined { file, .. } => {
+                file_key(link, file)
+            }
             _ => "certificate",
         };
         findings.warning(format!("link.{}.{key}", link.name), warning.to_string());
@@ -97,6 +100,18 @@ fn test_tls(link: &LinkConfig, findings: &mut Findings<'_>) {
         let message = "these certificates take OpenSSL, which is used instead of rustls; tls_backend = \"openssl\" \
                        leaves no doubt";
         findings.warning(format!("link.{}.tls_backend", link.name), message.to_owned());
+    }
+}
+
+/// The key of the file of certificates that a warning names.
+fn file_key(link: &LinkConfig, file: &str) -> &'static str {
+    let LinkTls::Mutual(files) = &link.tls else { return "certificate" };
+    let is = |path: &Path| path.display().to_string() == file;
+    match () {
+        () if files.cafile.as_deref().is_some_and(is) => "cafile",
+        () if is(&files.certificate) => "certificate",
+        () if is(&files.keyfile) => "keyfile",
+        () => "capath",
     }
 }
 

@@ -97,12 +97,15 @@ impl Verdict {
             }
             Found::Certificate(found) => {
                 let (summary, exit) = certificate(found);
-                let options: Vec<&str> = match found.with_ours {
+                let mut options: Vec<&str> = match found.with_ours {
                     Some(Answer::Broker(_)) => {
                         given.iter().flat_map(|(name, value)| [*name, value]).collect()
                     }
                     _ => vec!["--cafile", "FILE", "--certificate", "FILE", "--keyfile", "FILE"],
                 };
+                if found.takes_openssl && cfg!(feature = "openssl") && !options.contains(&"--tls-backend") {
+                    options.extend(["--tls-backend", "openssl"]);
+                }
                 let kind = if is_mutual(found) { "mutual" } else { "certificate" };
                 let is_broker = matches!(exit, None | Some(Exit::Refused));
                 let mut verdict = Verdict {
@@ -113,9 +116,9 @@ impl Verdict {
                     let (kind, build) =
                         ("its certificate is X.509 version 1, or that of a CA", "`--features openssl`");
                     verdict.notes.push(if cfg!(feature = "openssl") {
-                        format!("{kind}, for which OpenSSL is used instead of rustls")
+                        format!("{kind}, which only OpenSSL accepts: use `--tls-backend openssl`")
                     } else {
-                        format!("{kind}, which only a build with {build} takes")
+                        format!("{kind}, which only a build with {build} accepts")
                     });
                 }
                 verdict

@@ -47,7 +47,7 @@ pub(crate) struct CertificateArgs {
     /// A DNS name or IP address that the peer's certificate has to bear; without this, each of the CA's will do
     #[arg(long, value_name = "NAME")]
     verify_name: Option<String>,
-    /// Which library speaks mutual TLS; auto: rustls, and OpenSSL, if built in, for certificates that rustls refuses
+    /// Which library speaks mutual TLS; auto: rustls, or OpenSSL, if built in, if only that accepts our own certificate or key
     #[arg(long, value_name = "auto|rustls|openssl", value_enum, hide_possible_values = true)]
     tls_backend: Option<TlsBackend>,
 }

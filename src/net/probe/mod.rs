@@ -191,7 +191,10 @@ impl Prober {
             return Ok(Found::Anonymous(answer));
         }
         if let Answer::Tls(TlsError::Refused(refusal)) = without {
-            return Ok(Found::OtherTls(format!("it refuses each with an alert: {refusal:?}")));
+            return Ok(Found::OtherTls(format!(
+                "it refuses each connection with the alert {}",
+                refusal.alert()
+            )));
         }
         if let Answer::Tls(error @ (TlsError::Incompatible(_) | TlsError::Protocol(_))) = without {
             return Ok(Found::OtherTls(error.to_string()));
@@ -220,13 +223,6 @@ impl Prober {
 
     /// What a Broker says over this TLS.
     async fn over(&self, tls: &Tls) -> Answer {
-        match self.over_once(tls).await {
-            Answer::Tls(TlsError::OpenSslNext) => self.over_once(tls).await,
-            answer => answer,
-        }
-    }
-
-    async fn over_once(&self, tls: &Tls) -> Answer {
         let deadline = after(self.timeout);
         let Ok(tcp) = self.tcp(deadline).await else { return Answer::Other(Stranger::Closed) };
         match timeout_at(deadline, tls.connect(tcp)).await {

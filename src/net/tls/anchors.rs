@@ -9,8 +9,8 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
 
+use super::chain::{Chain, Showing};
 use super::inspect;
-use super::verify::Showing;
 
 /// Trusted certificates.
 #[derive(Debug)]
@@ -33,14 +33,6 @@ impl Store {
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build()?;
         Ok(Store { roots, clients })
     }
-}
-
-/// A chain of certificates, and who shows it when.
-pub(super) struct Chain<'a> {
-    pub(super) side: Showing,
-    pub(super) leaf: &'a CertificateDer<'a>,
-    pub(super) intermediates: &'a [CertificateDer<'a>],
-    pub(super) now: UnixTime,
 }
 
 impl Anchors {

@@ -4,7 +4,7 @@ use std::sync::Once;
 
 use tokio::net::TcpStream;
 
-use super::error::{Refusal, TlsError};
+use super::error::{AnonymousUnavailable, Refusal, TlsError};
 use super::via_openssl::OpenSslAnonymous;
 use crate::net::Stream;
 
@@ -16,25 +16,6 @@ use crate::net::Stream;
 /// can reach a listener is let in. The cipher has neither authenticated encryption nor SHA-2.
 #[derive(Debug, Clone)]
 pub struct AnonymousTls(OpenSslAnonymous);
-
-/// Why there is no anonymous TLS to be had.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum AnonymousUnavailable {
-    /// It takes OpenSSL: rustls, rightly, does not have it.
-    #[error(
-        "anonymous TLS takes OpenSSL, which this build does not have in it: build it with \
-         `cargo build --features openssl`, or set Broker::ssl_cafile, Broker::ssl_certificate and \
-         Broker::ssl_keyfile in Zeek and speak mutual TLS"
-    )]
-    NoOpenSsl,
-    /// This OpenSSL was built, or is set up, without it.
-    #[error(
-        "this OpenSSL does not do anonymous TLS ({0}): use another, or build with `--features openssl-vendored`, \
-         which brings its own"
-    )]
-    Refused(String),
-}
 
 impl AnonymousTls {
     /// Warns, once in a process, of what it does not protect against.
@@ -67,6 +48,7 @@ impl AnonymousTls {
 fn with_certificates(error: TlsError) -> TlsError {
     match error {
         TlsError::Incompatible(reason) => TlsError::NotAnonymous(reason),
+        TlsError::NoSignatureAlgorithm => TlsError::NotAnonymous("no signature algorithm in common".into()),
         TlsError::Refused(Refusal::HandshakeFailure) => TlsError::NotAnonymous("handshake_failure".into()),
         TlsError::Refused(Refusal::ProtocolVersion) => TlsError::NotAnonymous("protocol_version".into()),
         TlsError::Refused(Refusal::InsufficientSecurity) => {

@@ -1,14 +1,14 @@
-//! What can be wrong with our own credentials, in words that name the file and the mend.
+//! What can be wrong with our own credentials, with the file and a hint.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// The end of a sentence that began with another mend: how to get along with what only OpenSSL takes.
-pub(super) const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
-    "or take it as it is, with OpenSSL (Backend::OpenSsl, `--tls-backend openssl`)"
+/// The end of a sentence that began with another hint: how to use what only OpenSSL accepts.
+const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
+    "or use it as it is, with OpenSSL (Backend::OpenSsl, `--tls-backend openssl`)"
 } else {
-    "or take it as it is, in a build with OpenSSL (`cargo build --features openssl`)"
+    "or use it as it is, in a build with OpenSSL (`cargo build --features openssl`)"
 };
 
 /// Which part of the credentials is meant, by the name of its option.
@@ -45,7 +45,7 @@ impl fmt::Display for CredentialKind {
     }
 }
 
-/// Credentials that cannot be used: which part, where it came from, why, and the mend.
+/// Credentials that cannot be used: which part, its source, the reason, and a hint.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CredentialError {
@@ -71,11 +71,20 @@ pub enum CredentialFault {
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
     /// A pipe or a device stands where a file was.
-    #[error("it is no file, and could keep us waiting for ever")]
+    #[error("it is not a regular file, and reading it could block")]
     NotAFile,
     /// There is nothing in it that PEM consists of.
     #[error("it is not PEM: there is no `-----BEGIN` line in it")]
     NotPem,
+    /// The file is empty.
+    #[error("it is empty")]
+    Empty,
+    /// It is in DER, not in PEM.
+    #[error("it is DER, not PEM")]
+    Der,
+    /// It is a PKCS#12 container (.p12, .pfx).
+    #[error("it is a PKCS#12 container, not PEM")]
+    Pkcs12,
     /// It begins like PEM, but is broken.
     #[error("its PEM is broken: {0}")]
     BrokenPem(String),
@@ -143,16 +152,24 @@ impl fmt::Display for CredentialError {
         match (fault, kind) {
             (CredentialFault::Unreadable(_), _) => write!(f, "check its name and its permissions"),
             (CredentialFault::NotAFile, _) => write!(f, "put a file there"),
-            (CredentialFault::NotPem, CredentialKind::Keyfile) => {
-                write!(
-                    f,
-                    "if it is DER, convert it: `openssl pkey -inform DER -in {source} -out {source}.pem`"
-                )
+            (CredentialFault::NotPem, _) => write!(f, "check that it is the right file"),
+            (CredentialFault::Empty, CredentialKind::Keyfile) => write!(f, "write the key to it, in PEM"),
+            (CredentialFault::Empty, _) => write!(f, "write the certificates to it, in PEM"),
+            (CredentialFault::Der, CredentialKind::Keyfile) => {
+                write!(f, "convert it: `openssl pkey -inform DER -in {source} -out {source}.pem`")
             }
-            (CredentialFault::NotPem, _) => {
+            (CredentialFault::Der, _) => {
+                write!(f, "convert it: `openssl x509 -inform DER -in {source} -out {source}.pem`")
+            }
+            (CredentialFault::Pkcs12, CredentialKind::Keyfile) => write!(
+                f,
+                "extract the key for you alone: `(umask 077; openssl pkcs12 -in {source} -nocerts -out {source}.key)`"
+            ),
+            (CredentialFault::Pkcs12, kind) => {
+                let which = if *kind == CredentialKind::Certificate { "-clcerts" } else { "-cacerts" };
                 write!(
                     f,
-                    "if it is DER, convert it: `openssl x509 -inform DER -in {source} -out {source}.pem`"
+                    "extract the certificates: `openssl pkcs12 -in {source} -nokeys {which} -out {source}.pem`"
                 )
             }
             (CredentialFault::BrokenPem(_), _) => write!(f, "take a fresh copy of it"),
@@ -182,7 +199,7 @@ impl fmt::Display for CredentialError {
             (CredentialFault::EmptyPassphrase, _) => write!(f, "give the passphrase of the keyfile, or none"),
             (CredentialFault::UnusableKey(_), _) => write!(
                 f,
-                "use RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519, e.g. \
+                "use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519, e.g. \
                  `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
             ),
             (CredentialFault::KeyMismatch, _) => write!(

@@ -1,13 +1,12 @@
 //! Where the certificates and the key come from: PEM, in files or in memory.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use tokio_rustls::rustls::version;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
-use super::mutual::MutualTls;
+use super::files::{is_read_once, read_file, read_pipe};
 use super::passphrase::Passphrase;
 
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
@@ -40,11 +39,11 @@ pub struct Credentials {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// rustls, as long as it will do. Where it cannot use our own certificate, key or CA, or one of
-    /// our CAs is an X.509 version 1 certificate (whose site likely has such leaves), OpenSSL from the
-    /// start; where a peer has a certificate of our CA that only OpenSSL takes (and its key), OpenSSL from the next
-    /// connection on ([`super::TlsError::OpenSslNext`]). Both are logged. Without the feature
-    /// `openssl`, the same as [`Backend::Rustls`].
+    /// rustls, or OpenSSL where our own credentials need it. The choice is made by [`Credentials::load`], and again
+    /// when renewed files are read, never because of a peer: OpenSSL is chosen if it accepts our own certificate and
+    /// its chain, and rustls does not (X.509 version 1, the certificate of a CA as a leaf, more than six intermediate
+    /// certificates, a key in old encryption), or if our chain leads to an X.509 version 1 CA, whose site likely has
+    /// version 1 leaves. Without the feature `openssl`, the same as [`Backend::Rustls`].
     #[default]
     Auto,
     /// rustls: memory-safe, and strict.
@@ -126,18 +125,6 @@ impl Credentials {
         Credentials { backend, ..self }
     }
 
-    /// Reads and checks everything. What peers will likely not like about it, but might (a certificate that has
-    /// expired by our clock, say), is logged as a warning, and kept in [`MutualTls::warnings`].
-    ///
-    /// It reads files, and opening an encrypted key takes a while by design: not for the inside of a task
-    /// that others wait for.
-    ///
-    /// # Errors
-    /// When a part cannot be read or used, or key and certificate do not belong together.
-    pub fn load(&self) -> Result<MutualTls, CredentialError> {
-        MutualTls::new(self, &[&version::TLS13, &version::TLS12])
-    }
-
     /// The same, but what can be read only once (a pipe, as `<(command)` makes in a shell) is read now.
     pub(super) fn settled(&self) -> Result<Self, CredentialError> {
         let part = |kind, source: &PemSource| source.settled().map_err(|fault| self.error(kind, fault));
@@ -152,6 +139,14 @@ impl Credentials {
             passphrase: passphrase.transpose()?,
             ..self.clone()
         })
+    }
+
+    /// The name to check, if any.
+    pub(super) fn server_name(&self) -> Result<Option<ServerName<'static>>, CredentialError> {
+        let Some(name) = &self.verify_name else { return Ok(None) };
+        ServerName::try_from(name.clone())
+            .map(Some)
+            .map_err(|_| self.error(CredentialKind::VerifyName, CredentialFault::BadName))
     }
 
     /// An error about one of the parts.
@@ -197,35 +192,21 @@ impl PemSource {
         }
     }
 
+    /// Whether both are the same file, or the same text.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (PemSource::File(one), PemSource::File(other)) => one == other,
+            (PemSource::Memory(one), PemSource::Memory(other)) => one == other,
+            _ => false,
+        }
+    }
+
     fn settled(&self) -> Result<Self, CredentialFault> {
         match self {
             PemSource::File(path) if is_read_once(path) => Ok(PemSource::Memory(read_pipe(path)?)),
             other => Ok(other.clone()),
         }
     }
-}
-
-/// Whether this is a pipe or a device: what comes out of it may not come again, and keep its reader waiting.
-pub(super) fn is_read_once(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
-}
-
-/// Reads a file, and nothing else that may stand in its place when it is read again.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CredentialFault> {
-    if is_read_once(path) {
-        return Err(CredentialFault::NotAFile);
-    }
-    std::fs::read(path).map_err(unreadable)
-}
-
-/// Reads what can be read only once.
-pub(super) fn read_pipe(path: &Path) -> Result<Vec<u8>, CredentialFault> {
-    tracing::info!("{} is no file: it is read until its end, and not again", path.display());
-    std::fs::read(path).map_err(unreadable)
-}
-
-fn unreadable(error: std::io::Error) -> CredentialFault {
-    CredentialFault::Unreadable(Arc::new(error))
 }
 
 /// The file's name; never its content, which may be a key.

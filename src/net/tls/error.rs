@@ -1,18 +1,13 @@
-//! What can go wrong between two TLS endpoints, in words that name the mend.
+//! What can go wrong between two TLS endpoints, with the cause and a hint.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio_rustls::rustls::{self, AlertDescription, CertificateError, InvalidMessage};
-
-use super::credential_error::OR_OPENSSL;
-use super::verify::{ByOpenSsl, is_webpki};
-use super::via_openssl;
+use super::certificate_fault::RefusedCertificate;
 
 /// The end of a sentence about a Zeek without certificate options: how to set it up, and how to do without.
-const ANONYMOUS_MEND: &str = if cfg!(feature = "openssl") {
+const ANONYMOUS_HINT: &str = if cfg!(feature = "openssl") {
     "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
      too (`--tls anonymous`)"
 } else {
@@ -20,85 +15,28 @@ const ANONYMOUS_MEND: &str = if cfg!(feature = "openssl") {
      too (`--tls anonymous`, in a build with `--features openssl`)"
 };
 
-/// Why there is no TLS with a peer. The text of each names the likely cause and the mend.
+/// Why there is no TLS with a peer. The text of each names the likely cause and a hint.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The peer's certificate, or one in its chain, is past its end.
-    #[error(
-        "the peer's certificate (or one it is signed with) expired {} ago: renew it, or set the clocks right",
-        Ago(*ago)
-    )]
-    PeerExpired {
-        /// For how long.
-        ago: Duration,
-    },
+    /// The peer's certificate was refused.
+    #[error("{0}")]
+    Certificate(Box<RefusedCertificate>),
 
-    /// The peer's certificate, or one in its chain, is not valid yet.
+    /// The peer sent no certificate.
     #[error(
-        "the peer's certificate (or one it is signed with) becomes valid only in {}: set the clocks right",
-        Ago(*ahead)
-    )]
-    PeerNotYetValid {
-        /// For how long still.
-        ahead: Duration,
-    },
-
-    /// The peer's certificate does not lead to a CA that we trust.
-    #[error(
-        "the peer's certificate is not signed by a CA in our cafile: give both sides certificates of one CA, \
-         put the peer's CA into our cafile, or have the peer send the intermediate certificates with its own"
-    )]
-    PeerForeign,
-
-    /// The peer showed no certificate.
-    #[error(
-        "the peer showed no certificate: likely a Zeek with no certificate options, which speaks anonymous TLS; \
-         {ANONYMOUS_MEND}"
+        "the peer sent no certificate: it has none (likely a Zeek with no certificate options, which speaks anonymous \
+         TLS), or one with a signature algorithm that we did not offer; in the first case {ANONYMOUS_HINT}; in the \
+         second reissue its certificate with ECDSA on P-256, P-384 or P-521, RSA, or Ed25519"
     )]
     PeerShowedNone,
 
-    /// The peer's certificate is an X.509 version 1 certificate.
+    /// The peer did not offer a signature algorithm that goes with our key.
     #[error(
-        "the peer's certificate is X.509 version 1, which this TLS back end cannot use: \
-         reissue it as version 3, e.g. with `openssl x509 -req ... -extfile v3.ext`, \
-         where v3.ext says `basicConstraints=CA:FALSE`, {OR_OPENSSL}"
+        "the peer does not support the signature algorithm of our certificate; reissue our certificate with a key that \
+         every TLS library has, e.g. ECDSA on P-256 or RSA of 2048 bits"
     )]
-    PeerVersion1,
-
-    /// The peer uses the certificate of a CA as its own.
-    #[error(
-        "the peer's certificate is that of a CA, which this TLS back end does not take for a peer's own: \
-         sign one for the peer with it, with `basicConstraints=CA:FALSE`, {OR_OPENSSL}"
-    )]
-    PeerIsCa,
-
-    /// The peer's certificate is good, but only OpenSSL takes it; from now on OpenSSL is used
-    /// ([`super::Backend::Auto`]), and the next attempt will succeed.
-    #[error(
-        "the peer's certificate is one that rustls does not take (X.509 version 1, or that of a CA): \
-         TLS is done with OpenSSL from now on, try again"
-    )]
-    OpenSslNext,
-
-    /// The peer's certificate may not be used for what it is used for here.
-    #[error(
-        "the peer's certificate is not meant for this side of a connection ({0}): reissue it with \
-         `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these extensions"
-    )]
-    PeerWrongPurpose(String),
-
-    /// The peer's certificate does not bear the name that was asked for.
-    #[error(
-        "the peer's certificate does not bear the name that was asked for ({0}); only its subjectAltName counts"
-    )]
-    PeerWrongName(String),
-
-    /// The peer's certificate cannot be used for another reason.
-    #[error(
-        "the peer's certificate cannot be used ({0}): look at it with `openssl x509 -noout -text`, and reissue it"
-    )]
-    PeerUnusable(String),
+    NoSignatureAlgorithm,
 
     /// The peer refused us.
     #[error("the peer refused us: {0}")]
@@ -114,7 +52,7 @@ pub enum TlsError {
     /// The peer speaks TLS, but none that we do.
     #[error(
         "the peer speaks TLS, but shares no version or cipher with us ({0}): likely a Zeek with no certificate \
-         options, which speaks anonymous TLS; {ANONYMOUS_MEND}"
+         options, which speaks anonymous TLS; {ANONYMOUS_HINT}"
     )]
     Incompatible(String),
 
@@ -199,6 +137,28 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// The name of the alert, as in the RFCs.
+    pub(crate) const fn alert(self) -> &'static str {
+        match self {
+            Refusal::HandshakeFailure => "handshake_failure",
+            Refusal::BadCertificate => "bad_certificate",
+            Refusal::UnsupportedCertificate => "unsupported_certificate",
+            Refusal::CertificateRevoked => "certificate_revoked",
+            Refusal::CertificateExpired => "certificate_expired",
+            Refusal::CertificateUnknown => "certificate_unknown",
+            Refusal::UnknownCa => "unknown_ca",
+            Refusal::AccessDenied => "access_denied",
+            Refusal::DecodeError => "decode_error",
+            Refusal::DecryptError => "decrypt_error",
+            Refusal::ProtocolVersion => "protocol_version",
+            Refusal::InsufficientSecurity => "insufficient_security",
+            Refusal::CertificateRequired => "certificate_required",
+            Refusal::Other(_) => "another alert",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -206,7 +166,8 @@ impl fmt::Display for Refusal {
                 return write!(
                     f,
                     "no TLS in common (handshake_failure): likely a Zeek with no certificate options, which \
-                     speaks anonymous TLS; {ANONYMOUS_MEND}"
+                     speaks anonymous TLS, or a peer that does not support the signature algorithm of our certificate; \
+                     {ANONYMOUS_HINT}"
                 );
             }
             Refusal::BadCertificate => {
@@ -249,7 +210,8 @@ impl fmt::Display for Refusal {
                  longer key"
             }
             Refusal::CertificateRequired => {
-                "it demands a certificate and saw none (certificate_required)"
+                "it requires a certificate and received none (certificate_required): if we have one, the peer did not \
+                 offer its signature algorithm; reissue it with ECDSA on P-256 or RSA of 2048 bits"
             }
             Refusal::Other(number) => return write!(f, "TLS alert {number}; its log may tell why"),
         })
@@ -257,93 +219,47 @@ impl fmt::Display for Refusal {
 }
 
 impl TlsError {
-    /// What TLS has to say about an error from reading or writing a [`Stream`](crate::net::Stream);
-    /// `None` when it is not TLS that failed.
-    ///
-    /// In TLS 1.3, the side that connected learns only so that its certificate was refused. When a
-    /// write fails, read before giving up: the reason may stand there unread.
-    #[must_use]
-    pub fn from_io(error: &io::Error) -> Option<Self> {
-        let inner = error.get_ref()?;
-        match inner.downcast_ref::<rustls::Error>() {
-            Some(error) => Some(Self::from_rustls(error)),
-            None => via_openssl::tls_error(inner),
+    /// A short name of the kind of error, one of a fixed few: for counting and for rate limits.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            TlsError::Certificate(refused) => refused.fault.kind(),
+            TlsError::PeerShowedNone => "no_certificate",
+            TlsError::NoSignatureAlgorithm => "no_signature_algorithm",
+            TlsError::Refused(refusal) => refusal.alert(),
+            TlsError::NotTls => "not_tls",
+            TlsError::Incompatible(_) => "incompatible_tls",
+            TlsError::NotAnonymous(_) => "not_anonymous",
+            TlsError::Closed => "closed_in_tls",
+            TlsError::Protocol(_) => "tls_protocol",
+            TlsError::Io(_) => "tls_io",
         }
     }
 
-    /// The error of a handshake that did not come to its end.
-    pub(super) fn from_handshake(error: io::Error) -> Self {
+    /// The error of a handshake that ended because the connection failed.
+    pub(super) fn from_connection(error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-        if let Some(error) = Self::from_io(&error) {
-            return error;
-        }
         match error.kind() {
             UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe => TlsError::Closed,
             _ => TlsError::Io(Arc::new(error)),
         }
     }
-
-    pub(super) fn from_rustls(error: &rustls::Error) -> Self {
-        use rustls::Error;
-        match error {
-            Error::InvalidCertificate(error) => Self::from_certificate(error),
-            Error::NoCertificatesPresented => TlsError::PeerShowedNone,
-            Error::AlertReceived(alert) => TlsError::Refused(Refusal::from_alert(alert_number(*alert))),
-            Error::InvalidMessage(
-                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-            ) => TlsError::NotTls,
-            Error::PeerIncompatible(what) => TlsError::Incompatible(format!("{what:?}")),
-            other => TlsError::Protocol(other.to_string()),
-        }
-    }
-
-    fn from_certificate(error: &CertificateError) -> Self {
-        match error {
-            CertificateError::ExpiredContext { time, not_after } => TlsError::PeerExpired {
-                ago: Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs())),
-            },
-            CertificateError::NotValidYetContext { time, not_before } => TlsError::PeerNotYetValid {
-                ahead: Duration::from_secs(not_before.as_secs().saturating_sub(time.as_secs())),
-            },
-            CertificateError::UnknownIssuer => TlsError::PeerForeign,
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-                TlsError::PeerWrongPurpose(error.to_string())
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                TlsError::PeerWrongName(error.to_string())
-            }
-            _ if is_webpki(error, "UnsupportedCertVersion") => TlsError::PeerVersion1,
-            _ if is_webpki(error, "CaUsedAsEndEntity") => TlsError::PeerIsCa,
-            // Signatures inside the chain are dealt with in `verify`: this one is on the handshake.
-            CertificateError::BadSignature => TlsError::PeerUnusable(
-                "the peer does not hold its key, or the key is RSA under 2048 bits".into(),
-            ),
-            CertificateError::Expired => TlsError::PeerUnusable("it ends before it begins".into()),
-            CertificateError::Other(other) => match other.0.downcast_ref() {
-                Some(ByOpenSsl(verdict)) => verdict.clone(),
-                None => TlsError::PeerUnusable(other.to_string()),
-            },
-            other => TlsError::PeerUnusable(other.to_string()),
-        }
-    }
 }
 
-fn alert_number(alert: AlertDescription) -> u8 {
-    alert.into()
-}
-
-/// A span of time in the one unit that people would use.
-pub(super) struct Ago(pub(super) Duration);
-
-impl fmt::Display for Ago {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let (number, unit) = match seconds {
-            0..60 => (seconds, "second"),
-            60..3_600 => (seconds / 60, "minute"),
-            3_600..86_400 => (seconds / 3_600, "hour"),
-            _ => (seconds / 86_400, "day"),
-        };
-        write!(f, "{number} {unit}{}", if number == 1 { "" } else { "s" })
-    }
+/// Why there is no anonymous TLS to be had.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnonymousUnavailable {
+    /// It takes OpenSSL: rustls, rightly, does not have it.
+    #[error(
+        "anonymous TLS takes OpenSSL, which this build does not have in it: build it with \
+         `cargo build --features openssl`, or set Broker::ssl_cafile, Broker::ssl_certificate and \
+         Broker::ssl_keyfile in Zeek and speak mutual TLS"
+    )]
+    NoOpenSsl,
+    /// This OpenSSL was built, or is set up, without it.
+    #[error(
+        "this OpenSSL does not do anonymous TLS ({0}): use another, or build with `--features openssl-vendored`, \
+         which brings its own"
+    )]
+    Refused(String),
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use ring::digest;
+use aws_lc_rs::digest;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::{Any, BmpString, Tag, ToDer};
 use x509_parser::extensions::GeneralName;
@@ -137,7 +137,7 @@ pub(in crate::net) fn issuer(certificate: &[u8]) -> String {
 }
 
 /// A name as RFC 4514 has it: its parts in reverse, what is special in them escaped.
-fn rfc4514(name: &X509Name<'_>) -> String {
+pub(super) fn rfc4514(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_rdn().collect();
     for part in parts.iter().rev() {

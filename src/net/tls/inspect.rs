@@ -1,12 +1,18 @@
-//! Looking into certificates, for what the TLS libraries do not tell.
+//! Reading certificates, for what the TLS libraries do not report.
 
 use std::time::Duration;
 
 use tokio_rustls::rustls::pki_types::UnixTime;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::der_parser::asn1_rs::Sequence;
+use x509_parser::der_parser::asn1_rs::{Any, Oid};
+use x509_parser::extensions::{KeyUsage, NSCertType, ParsedExtension};
+use x509_parser::objects::{oid_registry, oid2sn};
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Version;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
+
+use super::chain::Showing;
+use super::identity::rfc4514;
 
 /// For whom a certificate among the trusted can vouch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +30,7 @@ pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return VouchesFor::Others };
     let signed_itself = certificate.subject().as_raw() == certificate.issuer().as_raw();
     let is_ca = match (certificate.basic_constraints(), certificate.key_usage()) {
+        (_, Ok(Some(usage))) if !usage.value.key_cert_sign() => false,
         (Ok(Some(constraints)), _) => constraints.value.ca,
         // Without basicConstraints, keyUsage may say so.
         (Ok(None), Ok(Some(usage))) => usage.value.key_cert_sign(),
@@ -40,9 +47,17 @@ pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
 /// Whether only OpenSSL takes it for a peer's own: it is an X.509 version 1 certificate, or that of a CA.
 pub(in crate::net) fn takes_openssl(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
-        certificate.version() == X509Version::V1
-            || matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+        certificate.version() == X509Version::V1 || has_ca_constraint(&certificate)
     })
+}
+
+/// Whether it is the certificate of a CA, by its basicConstraints.
+pub(super) fn is_ca(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| has_ca_constraint(&certificate))
+}
+
+fn has_ca_constraint(certificate: &X509Certificate<'_>) -> bool {
+    matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
 }
 
 /// Whether it is an X.509 version 1 certificate.
@@ -61,12 +76,189 @@ pub(super) fn times(der: &[u8]) -> (UnixTime, UnixTime) {
         .into()
 }
 
-/// The algorithm and the key in a certificate, as rustls' algorithms want them: what is in the `AlgorithmIdentifier`, and
-/// the bits.
-pub(super) fn public_key(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+/// Whether its keyUsage permits it to sign certificates. rustls does not look at it, OpenSSL does.
+pub(super) fn may_sign(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return true };
+    match certificate.key_usage() {
+        Ok(Some(usage)) => usage.value.key_cert_sign(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// The extension that forbids a peer to present this certificate on that side of a connection, by the rules of OpenSSL
+/// (`X509_PURPOSE_SSL_CLIENT`, `X509_PURPOSE_SSL_SERVER`) for keyUsage and nsCertType, at which rustls does not look.
+/// A certificate that cannot be read is left to the TLS library to refuse.
+pub(super) fn forbidden_use(der: &[u8], side: Showing) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let key = certificate.public_key();
-    let (_, info) = Sequence::from_der(key.raw).ok()?;
-    let (_, algorithm) = Sequence::from_der(&info.content).ok()?;
-    Some((algorithm.content.to_vec(), key.subject_public_key.data.to_vec()))
+    let purpose = match side {
+        Showing::Client => "the side that connects",
+        Showing::Server => "the side that listens",
+    };
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::KeyUsage(usage) => {
+            // A server may do without signatures, in the key exchanges of TLS 1.2 that OpenSSL still has.
+            let is_permitted = usage.digital_signature()
+                || usage.key_agreement()
+                || (side == Showing::Server && usage.key_encipherment());
+            (!is_permitted).then(|| format!("keyUsage is {}, without digitalSignature", key_usages(usage)))
+        }
+        ParsedExtension::NSCertType(types) => {
+            let is_permitted = match side {
+                Showing::Client => types.ssl_client(),
+                Showing::Server => types.ssl_server(),
+            };
+            (!is_permitted).then(|| format!("nsCertType is {}, not for {purpose}", ns_cert_types(*types)))
+        }
+        _ => None,
+    })
+}
+
+/// Whether its extendedKeyUsage excludes the use on that side of a connection.
+pub(super) fn lacks_extended_usage(der: &[u8], side: Showing) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+    matches!(certificate.extended_key_usage(), Ok(Some(usage)) if !match side {
+        Showing::Client => usage.value.client_auth,
+        Showing::Server => usage.value.server_auth,
+    })
+}
+
+/// The extendedKeyUsage of a certificate.
+pub(super) fn extended_key_usages(der: &[u8]) -> String {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return "unknown".to_owned() };
+    let Ok(Some(usage)) = certificate.extended_key_usage() else { return "unknown".to_owned() };
+    let usage = usage.value;
+    list([
+        ("serverAuth", usage.server_auth),
+        ("clientAuth", usage.client_auth),
+        ("codeSigning", usage.code_signing),
+        ("emailProtection", usage.email_protection),
+        ("timeStamping", usage.time_stamping),
+        ("OCSPSigning", usage.ocsp_signing),
+        ("anyExtendedKeyUsage", usage.any),
+        ("other purposes", !usage.other.is_empty()),
+    ])
+}
+
+/// In the notation of OpenSSL's configuration files.
+fn key_usages(usage: &KeyUsage) -> String {
+    list([
+        ("digitalSignature", usage.digital_signature()),
+        ("nonRepudiation", usage.non_repudiation()),
+        ("keyEncipherment", usage.key_encipherment()),
+        ("dataEncipherment", usage.data_encipherment()),
+        ("keyAgreement", usage.key_agreement()),
+        ("keyCertSign", usage.key_cert_sign()),
+        ("cRLSign", usage.crl_sign()),
+        ("encipherOnly", usage.encipher_only()),
+        ("decipherOnly", usage.decipher_only()),
+    ])
+}
+
+fn ns_cert_types(types: NSCertType) -> String {
+    list([
+        ("client", types.ssl_client()),
+        ("server", types.ssl_server()),
+        ("email", types.smime()),
+        ("objsign", types.object_signing()),
+        ("sslCA", types.ssl_ca()),
+        ("emailCA", types.smime_ca()),
+        ("objCA", types.object_signing_ca()),
+    ])
+}
+
+fn list<const N: usize>(names: [(&str, bool); N]) -> String {
+    let set: Vec<&str> = names.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+    if set.is_empty() { "empty".to_owned() } else { set.join(",") }
+}
+
+/// The names of the certificate and of its issuer, as [`super::PeerIdentity::subject`]; empty if it cannot be read.
+pub(super) fn subject_and_issuer(der: &[u8]) -> [String; 2] {
+    X509Certificate::from_der(der).map_or_else(
+        |_| [String::new(), String::new()],
+        |(_, certificate)| [certificate.subject(), certificate.issuer()].map(rfc4514),
+    )
+}
+
+/// The names of the certificate and of its issuer, as DER, to compare.
+pub(super) fn raw_names(der: &[u8]) -> Option<[Vec<u8>; 2]> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some([certificate.subject(), certificate.issuer()].map(|name| name.as_raw().to_vec()))
+}
+
+/// The algorithm that a certificate is signed with, as DER, to compare.
+pub(super) fn raw_signature_algorithm(der: &[u8]) -> Option<Vec<u8>> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.signature_algorithm.algorithm.as_bytes().to_vec())
+}
+
+/// The algorithms of a certificate by their names: those of its signature and of its key.
+pub(super) fn algorithms(der: &[u8]) -> String {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return "the certificate cannot be read".to_owned();
+    };
+    let signature = algorithm_name(&certificate.signature_algorithm.algorithm);
+    format!("signed with {signature}, key {}", key_name(certificate.public_key()))
+}
+
+fn key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
+    match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) => format!("RSA of {} bits", rsa.key_size()),
+        Ok(PublicKey::EC(_)) => {
+            let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+            format!(
+                "EC on {}",
+                curve.map_or_else(|| "an unnamed curve".to_owned(), |curve| algorithm_name(&curve))
+            )
+        }
+        _ => algorithm_name(&key.algorithm.algorithm),
+    }
+}
+
+/// The name of an algorithm or curve; its object identifier only where it has none that we know.
+fn algorithm_name(oid: &Oid<'_>) -> String {
+    // What the registry of the parser does not have.
+    const MORE: [(&str, &str); 6] = [
+        ("1.3.101.113", "Ed448"),
+        ("1.3.132.0.10", "secp256k1"),
+        ("1.3.132.0.33", "secp224r1"),
+        ("1.3.36.3.3.2.8.1.1.7", "brainpoolP256r1"),
+        ("1.3.36.3.3.2.8.1.1.11", "brainpoolP384r1"),
+        ("1.3.36.3.3.2.8.1.1.13", "brainpoolP512r1"),
+    ];
+    let id = oid.to_id_string();
+    let more = MORE.iter().find(|(known, _)| *known == id).map(|(_, name)| *name);
+    match more.or_else(|| oid2sn(oid, oid_registry()).ok()) {
+        Some(name) => name.to_owned(),
+        None => format!("an unknown algorithm, object identifier {id}"),
+    }
+}
+
+/// The certificate at the beginning of a `TRUSTED CERTIFICATE` (`openssl x509 -trustout`), without the trust attributes
+/// after it.
+pub(super) fn without_trust_attributes(mut der: Vec<u8>) -> Vec<u8> {
+    if let Ok((attributes, _)) = Any::from_der(&der) {
+        der.truncate(der.len().saturating_sub(attributes.len()));
+    }
+    der
+}
+
+/// What a file is that is not PEM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    /// A certificate or key in DER.
+    Der,
+    /// A PKCS#12 container.
+    Pkcs12,
+}
+
+/// Recognizes a DER file: one SEQUENCE from its beginning to its end.
+pub(super) fn binary(file: &[u8]) -> Option<Binary> {
+    let (rest, sequence) = Any::from_der(file).ok()?;
+    if sequence.tag() != x509_parser::der_parser::asn1_rs::Tag::Sequence || !rest.is_empty() {
+        return None;
+    }
+    // PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, .. } (RFC 7292, section 4): a SEQUENCE follows
+    // the version. The version of a key is 0 or 1.
+    Some(if sequence.data.starts_with(&[2, 1, 3, 0x30]) { Binary::Pkcs12 } else { Binary::Der })
 }

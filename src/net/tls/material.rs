@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ring::digest;
-use rustls_pemfile::Item;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use aws_lc_rs::digest;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Credentials, PemSource};
-use super::inspect::{self, VouchesFor};
+use super::files::is_exposed;
+use super::inspect::{self, Binary, VouchesFor};
 use super::passphrase::Passphrase;
+use super::pem::{Block, Pem};
 use super::warning::CredentialWarning;
 
 /// Files larger than this in a directory of certificates are something else.
@@ -116,8 +117,12 @@ impl Material {
         let cas = cas(credentials, raw, &mut warnings)?;
         // Here too the key comes first.
         key_section(&raw.keyfile).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
-        let chain = certificates(&raw.certificate)
-            .map_err(|fault| credentials.error(CredentialKind::Certificate, fault))?;
+        let wrong = |fault| credentials.error(CredentialKind::Certificate, fault);
+        let found = certificates(&raw.certificate).map_err(wrong)?;
+        let chain = found.required().map_err(wrong)?;
+        let with_key = credentials.certificate.is_same(&credentials.keyfile);
+        report(&found.notices, &credentials.certificate.to_string(), with_key, &mut warnings);
+        report_keyfile(credentials, raw, &mut warnings);
         let is_open = matches!(key_section(&raw.keyfile), Ok(KeySection::Open(_)));
         if let (PemSource::File(path), true) = (&credentials.keyfile, is_open)
             && is_exposed(path)
@@ -133,9 +138,13 @@ impl Material {
         Ok(Material { cas, chain, warnings })
     }
 
-    /// Whether the site makes version 1 certificates, as far as its CAs tell.
-    pub(super) fn has_version1_ca(&self) -> bool {
-        self.cas.iter().any(|ca| inspect::is_version1(&ca.der))
+    /// Whether our own chain leads to an X.509 version 1 CA, by names.
+    pub(super) fn is_below_version1_ca(&self) -> bool {
+        let issuers: Vec<_> = self.chain.iter().filter_map(|der| inspect::raw_names(der)).collect();
+        self.cas.iter().filter(|ca| inspect::is_version1(&ca.der)).any(|ca| {
+            inspect::raw_names(&ca.der)
+                .is_some_and(|[subject, _]| issuers.iter().any(|[_, issuer]| *issuer == subject))
+        })
     }
 
     /// Has the back end take every CA; those that it cannot use are left out with a warning, unless that is all.
@@ -185,26 +194,34 @@ fn cas(
             }
         }
     };
+    let mut ignored = Vec::new();
     if let (Some(source), Some(pem)) = (&credentials.cafile, &raw.cafile) {
-        let ders = certificates(pem).map_err(|fault| credentials.error(CredentialKind::Cafile, fault))?;
-        take(CredentialKind::Cafile, &source.to_string(), ders);
+        let wrong = |fault| credentials.error(CredentialKind::Cafile, fault);
+        let certificates = certificates(pem).map_err(wrong)?;
+        take(CredentialKind::Cafile, &source.to_string(), certificates.required().map_err(wrong)?);
+        report(
+            &certificates.notices,
+            &source.to_string(),
+            source.is_same(&credentials.keyfile),
+            &mut ignored,
+        );
     }
     let mut unreadable = Vec::new();
     for (file, content) in &raw.capath {
-        let ders = match content {
-            Ok(pem) => certificates(pem),
-            Err(reason) => {
-                unreadable.push((file, reason.clone()));
-                continue;
-            }
-        };
-        match ders {
-            Ok(ders) => take(CredentialKind::Capath, file, ders),
-            // Revocation lists, notes: not everything there is meant for us.
-            Err(CredentialFault::NotPem | CredentialFault::NoCertificate(_)) => {}
-            Err(fault) => unreadable.push((file, fault.to_string())),
+        match content {
+            Ok(pem) => match certificates(pem) {
+                Ok(certificates) => {
+                    report(&certificates.notices, file, false, &mut ignored);
+                    take(CredentialKind::Capath, file, certificates.ders);
+                }
+                // Notes, for example: not every file there is meant for us.
+                Err(CredentialFault::NotPem | CredentialFault::Empty) => {}
+                Err(fault) => unreadable.push((file, fault.to_string())),
+            },
+            Err(reason) => unreadable.push((file, reason.clone())),
         }
     }
+    warnings.extend(ignored);
     warnings.extend(unreadable.into_iter().map(|(file, reason)| CredentialWarning::CaLeftOut {
         file: file.clone(),
         number: 1,
@@ -223,108 +240,143 @@ fn cas(
     })
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialFault> {
-    if labels(pem).is_empty() {
-        return Err(CredentialFault::NotPem);
+/// The certificates of a file, and what else is to be reported about it.
+struct Certificates {
+    ders: Vec<CertificateDer<'static>>,
+    notices: Vec<Notice>,
+    labels: Vec<String>,
+}
+
+/// A block of a PEM file that is reported.
+struct Notice {
+    line: usize,
+    label: String,
+    is_key: bool,
+    what: NoticeOf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NoticeOf {
+    Ignored,
+    Joined,
+}
+
+impl Notice {
+    fn new(block: &Block, what: NoticeOf) -> Self {
+        // What `openssl ecparam -genkey` writes before the key, which repeats it.
+        let is_key = block.is_key() || block.label == "EC PARAMETERS";
+        Notice { line: block.line, label: block.label.clone(), is_key, what }
     }
-    let mut found = Vec::new();
-    for item in sections(&only_certificates(pem))? {
-        if let Item::X509Certificate(der) = item {
-            found.push(der);
+}
+
+impl Certificates {
+    /// The certificates; at least one.
+    fn required(&self) -> Result<Vec<CertificateDer<'static>>, CredentialFault> {
+        if self.ders.is_empty() {
+            return Err(CredentialFault::NoCertificate(self.labels.join(", ")));
         }
+        Ok(self.ders.clone())
     }
-    if found.is_empty() {
-        return Err(CredentialFault::NoCertificate(labels(pem).join(", ")));
+}
+
+/// Reads the certificates of a PEM file.
+fn certificates(pem: &[u8]) -> Result<Certificates, CredentialFault> {
+    let mut found = Certificates { ders: Vec::new(), notices: Vec::new(), labels: Vec::new() };
+    for block in blocks(pem)? {
+        let der = || block.der().map_err(CredentialFault::BrokenPem);
+        if block.is_joined {
+            found.notices.push(Notice::new(&block, NoticeOf::Joined));
+        }
+        match block.label.as_str() {
+            // The second is an old name of it, which OpenSSL reads too.
+            "CERTIFICATE" | "X509 CERTIFICATE" => found.ders.push(der()?.into()),
+            "TRUSTED CERTIFICATE" => found.ders.push(inspect::without_trust_attributes(der()?).into()),
+            _ => found.notices.push(Notice::new(&block, NoticeOf::Ignored)),
+        }
+        found.labels.push(block.label);
     }
     Ok(found)
+}
+
+/// Turns the notices about a file into warnings. Where the file is the keyfile as well, its key is used.
+fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<CredentialWarning>) {
+    for Notice { line, label, is_key, what } in notices {
+        let (file, line, label) = (file.to_owned(), *line, label.clone());
+        let warning = match what {
+            NoticeOf::Ignored if is_keyfile && *is_key => continue,
+            NoticeOf::Ignored => CredentialWarning::PemIgnored { file, line, label },
+            NoticeOf::Joined => CredentialWarning::PemJoined { file, line, label },
+        };
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+}
+
+/// Reports what is not used of the keyfile: all but its first key, and the certificates where it is their file as well.
+fn report_keyfile(credentials: &Credentials, raw: &Raw, warnings: &mut Vec<CredentialWarning>) {
+    let source = &credentials.keyfile;
+    let is_shared = [Some(&credentials.certificate), credentials.cafile.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|other| other.is_same(source));
+    let mut has_key = false;
+    let mut notices = Vec::new();
+    for block in blocks(&raw.keyfile).into_iter().flatten() {
+        if block.is_joined {
+            notices.push(Notice::new(&block, NoticeOf::Joined));
+        }
+        let is_first_key = block.is_key() && !std::mem::replace(&mut has_key, true);
+        let is_used = is_first_key
+            || (!has_key && block.label == "EC PARAMETERS")
+            || (is_shared && block.label.ends_with("CERTIFICATE"));
+        if !is_used {
+            notices.push(Notice::new(&block, NoticeOf::Ignored));
+        }
+    }
+    report(&notices, &source.to_string(), false, warnings);
+}
+
+/// The blocks of a PEM file, at least one; or what the file is instead.
+fn blocks(pem: &[u8]) -> Result<Vec<Block>, CredentialFault> {
+    let blocks = Pem::new(pem).blocks();
+    if !blocks.is_empty() {
+        return Ok(blocks);
+    }
+    Err(match inspect::binary(pem) {
+        Some(Binary::Der) => CredentialFault::Der,
+        Some(Binary::Pkcs12) => CredentialFault::Pkcs12,
+        None if pem.trim_ascii().is_empty() => CredentialFault::Empty,
+        None => CredentialFault::NotPem,
+    })
 }
 
 /// The PEM section of a private key.
 pub(super) enum KeySection {
     /// Not encrypted.
-    Open(tokio_rustls::rustls::pki_types::PrivateKeyDer<'static>),
+    Open(PrivateKeyDer<'static>),
     /// Encrypted in PKCS#8's way, as DER.
     Pkcs8(Vec<u8>),
-    /// Encrypted in OpenSSL's old way, which is a matter of the PEM.
-    Legacy,
+    /// Encrypted in OpenSSL's old way, which is a matter of the PEM: the block, as text.
+    Legacy(#[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only OpenSSL reads it"))] String),
 }
 
-/// Finds the key.
+/// Finds the key: the first of the file.
 pub(super) fn key_section(pem: &[u8]) -> Result<KeySection, CredentialFault> {
-    // The first is PKCS#8's way to say it, the second that of OpenSSL before.
-    if let Some(der) = encrypted_pkcs8(pem) {
-        return der.map(KeySection::Pkcs8);
+    let blocks = blocks(pem)?;
+    for block in &blocks {
+        let der = || block.der().map_err(CredentialFault::BrokenPem);
+        return Ok(match block.label.as_str() {
+            "ENCRYPTED PRIVATE KEY" => KeySection::Pkcs8(der()?),
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" if block.has_legacy_encryption() => {
+                KeySection::Legacy(block.to_pem())
+            }
+            "PRIVATE KEY" => KeySection::Open(PrivateKeyDer::Pkcs8(der()?.into())),
+            "RSA PRIVATE KEY" => KeySection::Open(PrivateKeyDer::Pkcs1(der()?.into())),
+            "EC PRIVATE KEY" => KeySection::Open(PrivateKeyDer::Sec1(der()?.into())),
+            _ => continue,
+        });
     }
-    if contains(pem, b"Proc-Type: 4,ENCRYPTED") {
-        return Ok(KeySection::Legacy);
-    }
-    if labels(pem).is_empty() {
-        return Err(CredentialFault::NotPem);
-    }
-    for item in sections(pem)? {
-        match item {
-            Item::Pkcs8Key(key) => return Ok(KeySection::Open(key.into())),
-            Item::Pkcs1Key(key) => return Ok(KeySection::Open(key.into())),
-            Item::Sec1Key(key) => return Ok(KeySection::Open(key.into())),
-            _ => (),
-        }
-    }
-    Err(CredentialFault::NoKey(labels(pem).join(", ")))
-}
-
-/// The section that rustls' reader of PEM does not know.
-fn encrypted_pkcs8(pem: &[u8]) -> Option<Result<Vec<u8>, CredentialFault>> {
-    let text = String::from_utf8_lossy(pem);
-    let (_, section) = text.split_once("-----BEGIN ENCRYPTED PRIVATE KEY-----")?;
-    let Some((section, _)) = section.split_once("-----END ENCRYPTED PRIVATE KEY-----") else {
-        return Some(Err(CredentialFault::BrokenPem("the section of the key has no end".into())));
-    };
-    let digits: String = section.split_ascii_whitespace().collect();
-    let der = data_encoding::BASE64.decode(digits.as_bytes());
-    Some(der.map_err(|error| CredentialFault::BrokenPem(error.to_string())))
-}
-
-/// Leaves out what else is there: a key may stand in the same file, in a form that only OpenSSL reads.
-fn only_certificates(pem: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut inside = false;
-    for line in pem.split_inclusive(|byte| *byte == b'\n') {
-        inside |= line.starts_with(b"-----BEGIN CERTIFICATE-----");
-        if inside {
-            kept.extend_from_slice(line);
-        }
-        inside &= !line.starts_with(b"-----END ");
-    }
-    kept
-}
-
-fn sections(pem: &[u8]) -> Result<Vec<Item>, CredentialFault> {
-    rustls_pemfile::read_all(&mut &*pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| CredentialFault::BrokenPem(error.to_string()))
-}
-
-/// What the sections of a PEM text say they are.
-fn labels(pem: &[u8]) -> Vec<String> {
-    String::from_utf8_lossy(pem)
-        .lines()
-        .filter_map(|line| Some(line.strip_prefix("-----BEGIN ")?.trim_end_matches(['-', ' ']).to_owned()))
-        .collect()
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
-/// Whether others than its owner can read it.
-#[cfg(unix)]
-fn is_exposed(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    const GROUP_OR_OTHERS_READ: u32 = 0o044;
-    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & GROUP_OR_OTHERS_READ != 0)
-}
-
-#[cfg(not(unix))]
-fn is_exposed(_: &Path) -> bool {
-    false
+    let labels: Vec<String> = blocks.into_iter().map(|block| block.label).collect();
+    Err(CredentialFault::NoKey(labels.join(", ")))
 }

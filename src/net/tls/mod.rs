@@ -21,17 +21,24 @@
 
 mod anchors;
 mod anonymous;
+mod certificate_fault;
+mod chain;
 mod credential_error;
 mod credentials;
+mod doubts;
 #[cfg(feature = "cli")]
 mod ephemeral;
 mod error;
+mod files;
+mod from_io;
+mod from_rustls;
 mod identity;
 mod inspect;
 mod look;
 mod material;
 mod mutual;
 mod passphrase;
+mod pem;
 mod verify;
 #[cfg(feature = "openssl")]
 mod via_openssl;
@@ -43,13 +50,14 @@ mod warning;
 
 use tokio::net::TcpStream;
 
-pub use anonymous::{AnonymousTls, AnonymousUnavailable};
+pub use anonymous::AnonymousTls;
+pub use certificate_fault::{CertificateFault, RefusedCertificate};
 pub use credential_error::{CredentialError, CredentialFault, CredentialKind};
 pub use credentials::{Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
-pub use error::{Refusal, TlsError};
+pub use error::{AnonymousUnavailable, Refusal, TlsError};
 pub(super) use identity::issuer;
 pub use identity::{PeerIdentity, SubjectAltName};
 pub(super) use inspect::takes_openssl;

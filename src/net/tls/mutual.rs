@@ -1,11 +1,11 @@
-//! Mutual TLS: certificates on both sides, on either library, and taken up anew when they are renewed.
+//! Mutual TLS: certificates on both sides, on either library, and reloaded when they are renewed.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::SupportedProtocolVersion;
+use tokio_rustls::rustls::{SupportedProtocolVersion, version};
 
 use super::credential_error::{CredentialError, CredentialFault};
 use super::credentials::{Backend, Credentials};
@@ -36,9 +36,22 @@ struct Loaded {
 }
 
 enum Engine {
-    /// The second takes over when the first turns out not to do.
-    Rustls(RustlsMutual, Option<Arc<OpenSslMutual>>),
-    OpenSsl(Arc<OpenSslMutual>),
+    Rustls(RustlsMutual),
+    OpenSsl(OpenSslMutual),
+}
+
+impl Credentials {
+    /// Reads and checks everything. What peers will likely not like about it, but might (a certificate that has
+    /// expired by our clock, say), is logged as a warning, and kept in [`MutualTls::warnings`].
+    ///
+    /// It reads files, and opening an encrypted key takes a while by design: not for the inside of a task
+    /// that others wait for.
+    ///
+    /// # Errors
+    /// When a part cannot be read or used, or key and certificate do not belong together.
+    pub fn load(&self) -> Result<MutualTls, CredentialError> {
+        MutualTls::new(self, &[&version::TLS13, &version::TLS12])
+    }
 }
 
 impl MutualTls {
@@ -61,12 +74,11 @@ impl MutualTls {
         self.0.loaded().warnings.clone()
     }
 
-    /// The library that the next connection is made with; never [`Backend::Auto`].
+    /// The library that the credentials in use were loaded for; never [`Backend::Auto`].
     #[must_use]
     pub fn backend(&self) -> Backend {
         match &self.0.loaded().engine {
-            Engine::Rustls(_, Some(standby)) if standby.is_chosen() => Backend::OpenSsl,
-            Engine::Rustls(..) => Backend::Rustls,
+            Engine::Rustls(_) => Backend::Rustls,
             Engine::OpenSsl(_) => Backend::OpenSsl,
         }
     }
@@ -92,8 +104,7 @@ impl MutualTls {
         let loaded = self.0.loaded();
         match &loaded.engine {
             Engine::OpenSsl(openssl) => openssl.connect(tcp).await,
-            Engine::Rustls(_, Some(standby)) if standby.is_chosen() => standby.connect(tcp).await,
-            Engine::Rustls(rustls, _) => rustls.connect(tcp).await,
+            Engine::Rustls(rustls) => rustls.connect(tcp).await,
         }
     }
 
@@ -101,8 +112,7 @@ impl MutualTls {
         let loaded = self.0.loaded();
         match &loaded.engine {
             Engine::OpenSsl(openssl) => openssl.accept(tcp).await,
-            Engine::Rustls(_, Some(standby)) if standby.is_chosen() => standby.accept(tcp).await,
-            Engine::Rustls(rustls, _) => rustls.accept(tcp).await,
+            Engine::Rustls(rustls) => rustls.accept(tcp).await,
         }
     }
 }
@@ -159,14 +169,14 @@ impl Loaded {
     ) -> Result<Self, CredentialError> {
         let (engine, warnings) = match credentials.backend {
             Backend::OpenSsl => {
-                let openssl = Arc::new(OpenSslMutual::new(credentials, raw, versions)?);
+                let openssl = OpenSslMutual::new(credentials, raw, versions)?;
                 let warnings = openssl.warnings().to_vec();
                 (Engine::OpenSsl(openssl), warnings)
             }
             Backend::Rustls => {
                 let mut material = Material::new(credentials, raw)?;
-                let rustls = RustlsMutual::new(credentials, raw, &mut material, versions, None)?;
-                (Engine::Rustls(rustls, None), material.warnings)
+                let rustls = RustlsMutual::new(credentials, raw, &mut material, versions)?;
+                (Engine::Rustls(rustls), material.warnings)
             }
             Backend::Auto => auto(credentials, raw, versions)?,
         };
@@ -177,57 +187,52 @@ impl Loaded {
     }
 }
 
-/// rustls, unless what we have ourselves speaks for OpenSSL.
+/// rustls, unless OpenSSL accepts our own credentials where rustls does not.
 fn auto(
     credentials: &Credentials,
     raw: &Raw,
     versions: &[&'static SupportedProtocolVersion],
 ) -> Result<(Engine, Vec<CredentialWarning>), CredentialError> {
     let mut material = Material::new(credentials, raw)?;
-    let (standby, openssl_error) = match OpenSslMutual::new(credentials, raw, versions) {
-        Ok(standby) => (Some(Arc::new(standby)), None),
-        Err(error) => (None, Some(error)),
+    let rustls = RustlsMutual::new(credentials, raw, &mut material, versions);
+    let openssl = OpenSslMutual::new(credentials, raw, versions);
+    let reason = match (&rustls, &openssl) {
+        (Ok(_), Err(_)) => None,
+        (Err(error), Ok(_)) => Some(format!("{} {}: {}", error.kind, error.source, error.fault)),
+        // Of two errors, OpenSSL's is the one to report where rustls lacks what OpenSSL has.
+        (Err(error), Err(_)) if cfg!(feature = "openssl") && may_be_for_openssl(&error.fault) => {
+            return openssl.map(|openssl| (Engine::OpenSsl(openssl), Vec::new()));
+        }
+        (Err(_), Err(_)) => None,
+        (Ok(rustls), Ok(openssl)) => match rustls.doubts().beyond(openssl.doubts()) {
+            Some(fault) => Some(format!("certificate {}: it {fault}", credentials.certificate)),
+            None if material.is_below_version1_ca() => Some(format!(
+                "the CA of our certificate (in {}) is X.509 version 1, as the certificates of peers may be then",
+                credentials.cas()
+            )),
+            None => None,
+        },
     };
-    let has_version1_ca = material.has_version1_ca();
-    let rustls = RustlsMutual::new(credentials, raw, &mut material, versions, standby.clone());
-    let reason = match (&rustls, standby.as_deref()) {
-        (Err(error), _) => match error.fault {
-            CredentialFault::Version1
+    match (reason, openssl) {
+        (Some(reason), Ok(openssl)) => {
+            tracing::warn!("TLS with OpenSSL instead of rustls: {reason}");
+            let warnings = openssl.warnings().to_vec();
+            Ok((Engine::OpenSsl(openssl), warnings))
+        }
+        _ => Ok((Engine::Rustls(rustls?), material.warnings)),
+    }
+}
+
+/// Whether this is a fault that rustls finds and OpenSSL may not.
+fn may_be_for_openssl(fault: &CredentialFault) -> bool {
+    matches!(
+        fault,
+        CredentialFault::Version1
             | CredentialFault::LegacyEncrypted
             | CredentialFault::UnsupportedEncryption(_)
             | CredentialFault::UnusableKey(_)
-            | CredentialFault::UnusableCertificate(_) => {
-                Some(format!("{} {}: {}", error.kind, error.source, error.fault))
-            }
-            _ => None,
-        },
-        (Ok(_), Some(_)) if has_version1_ca => Some(format!(
-            "a CA certificate in {} is X.509 version 1, as then the peers' may be",
-            credentials.cas()
-        )),
-        (Ok(_), Some(standby)) => {
-            // Not every certificate of a CA is one that OpenSSL takes.
-            let refused =
-                |warning: &CredentialWarning| matches!(warning, CredentialWarning::WrongPurpose { .. });
-            let is_ca = |warning: &&CredentialWarning| matches!(warning, CredentialWarning::IsCa { .. });
-            let found = material.warnings.iter().find(is_ca);
-            found.filter(|_| !standby.warnings().iter().any(refused)).map(CredentialWarning::to_string)
-        }
-        (Ok(_), None) => None,
-    };
-    match (reason, standby, rustls) {
-        (Some(reason), Some(standby), _) => {
-            tracing::warn!("TLS with OpenSSL instead of rustls: {reason}");
-            let warnings = standby.warnings().to_vec();
-            Ok((Engine::OpenSsl(standby), warnings))
-        }
-        (_, standby, Ok(rustls)) => Ok((Engine::Rustls(rustls, standby), material.warnings)),
-        // OpenSSL was tried as well; it knows better what is wrong with what only it could take.
-        (Some(_), None, Err(error)) => {
-            Err(openssl_error.filter(|_| cfg!(feature = "openssl")).unwrap_or(error))
-        }
-        (None, _, Err(error)) => Err(error),
-    }
+            | CredentialFault::UnusableCertificate(_)
+    )
 }
 
 impl fmt::Debug for MutualTls {

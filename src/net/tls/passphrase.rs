@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::credential_error::CredentialFault;
-use super::credentials::{is_read_once, read_file, read_pipe};
+use super::files::{is_read_once, read_file, read_pipe};
 
 /// What opens an encrypted private key: Zeek's `Broker::ssl_passphrase`. It is never shown, not in `Debug` either.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
-//! The check of a certificate against the CA, the same for both sides of a connection.
+//! The verification of a peer's certificate for rustls, the same for both sides of a connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::client::verify_server_name;
@@ -11,34 +11,17 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,
 };
 
-use super::anchors::{Anchors, Chain};
-use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
-use super::credentials::Credentials;
+use super::anchors::Anchors;
+use super::certificate_fault::{CertificateFault, RefusedCertificate};
+use super::chain::{Chain, Showing};
 use super::error::TlsError;
+use super::from_rustls::{certificate_fault, is_webpki, refused};
 use super::inspect;
-use super::via_openssl::OpenSslMutual;
 
-/// Which side of a connection shows a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Showing {
-    /// The one that connects.
-    Client,
-    /// The one that listens.
-    Server,
-}
-
-/// The name to check, if any.
-pub(super) fn server_name(credentials: &Credentials) -> Result<Option<ServerName<'static>>, CredentialError> {
-    let Some(name) = &credentials.verify_name else { return Ok(None) };
-    ServerName::try_from(name.clone())
-        .map(Some)
-        .map_err(|_| credentials.error(CredentialKind::VerifyName, CredentialFault::BadName))
-}
-
-/// Checks the peer's certificate: the chain always, the name when one was asked for.
+/// Verifies certificates: the chain always, the name if one was asked for.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     cas: Option<Anchors>,
@@ -47,18 +30,21 @@ pub(super) struct PeerVerifier {
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
     name: Option<ServerName<'static>>,
-    standby: Option<Arc<OpenSslMutual>>,
+}
+
+/// A certificate that was refused: the error for rustls, which chooses the alert by it, and the fault for us.
+pub(super) struct Refused {
+    error: Error,
+    pub(super) certificate: Box<RefusedCertificate>,
 }
 
 impl PeerVerifier {
-    /// `cas` are trusted for all that they sign, each of `alone` for itself. `standby` is asked about certificates
-    /// that rustls does not take.
+    /// `cas` are trusted for all that they sign, each of `alone` for itself.
     pub(super) fn new(
         cas: &[CertificateDer<'static>],
         alone: &[CertificateDer<'static>],
         provider: &Arc<CryptoProvider>,
         name: Option<ServerName<'static>>,
-        standby: Option<Arc<OpenSslMutual>>,
     ) -> Result<Self, VerifierBuilderError> {
         let cas = Anchors::new(cas, provider)?;
         let mut itself = Vec::new();
@@ -68,89 +54,65 @@ impl PeerVerifier {
         let all = cas.iter().chain(itself.iter().map(|(_, itself)| itself));
         let hints = all.flat_map(Anchors::names).cloned().collect();
         let algorithms = provider.signature_verification_algorithms;
-        Ok(PeerVerifier { cas, alone: itself, hints, algorithms, name, standby })
+        Ok(PeerVerifier { cas, alone: itself, hints, algorithms, name })
     }
 
-    /// Whether that side of a connection may show this chain.
-    pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
+    /// Verifies that this side of a connection may present this chain, whatever name it has.
+    pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Refused> {
+        // As in OpenSSL, what may not sign certificates is no intermediate certificate.
+        let may_sign = chain.intermediates.iter().filter(|der| inspect::may_sign(der)).cloned();
+        let intermediates: Vec<CertificateDer<'_>> = may_sign.collect();
+        let usable = Chain { intermediates: &intermediates, ..*chain };
+        let result = self.leads_to_anchor(&usable).map_err(|error| self.name_the_foreign(error, &usable));
+        let is_foreign = matches!(result, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));
+        // Of a certificate that leads nowhere, that is the fault to report; of others, the one that no back end
+        // accepts.
+        if !is_foreign && let Some(why) = inspect::forbidden_use(chain.leaf, chain.side) {
+            let fault = CertificateFault::WrongPurpose(why);
+            return Err(Refused {
+                error: CertificateError::InvalidPurpose.into(),
+                certificate: Box::new(RefusedCertificate::new(fault, chain.leaf)),
+            });
+        }
+        result.map_err(|error| Refused { certificate: Box::new(refused(&error, &usable)), error })
+    }
+
+    fn leads_to_anchor(&self, chain: &Chain<'_>) -> Result<(), Error> {
         ParsedCertificate::try_from(chain.leaf)?;
         let itself = self.alone.iter().find(|(der, _)| der == chain.leaf).map(|(_, itself)| itself);
         let anchors = itself.or(self.cas.as_ref()).ok_or(CertificateError::UnknownIssuer)?;
-        anchors.check(chain).map_err(name_the_foreign)
+        anchors.check(chain)
     }
 
-    /// As [`PeerVerifier::check`], for a peer: with its name, and with OpenSSL's opinion.
-    fn check_peer(&self, chain: &Chain<'_>) -> Result<(), Error> {
-        self.check(chain).or_else(|error| self.second_opinion(error, chain))?;
+    /// Corrects what webpki reports of a chain that leads nowhere, so that the peer gets the alert `unknown_ca`: it
+    /// tries the certificates by names, and stops at the first fault.
+    ///
+    /// - A wrong signature is most often that of another CA of the same name (a CA that was created again, say).
+    /// - A version 1 certificate above the leaf can only be a CA that we do not trust.
+    /// - A leaf of version 1, or that of a CA, is refused before its issuer is looked for.
+    fn name_the_foreign(&self, error: Error, chain: &Chain<'_>) -> Error {
+        let Error::InvalidCertificate(fault) = &error else { return error };
+        let is_version1 = is_webpki(fault, "UnsupportedCertVersion");
+        let is_foreign = match fault {
+            CertificateError::BadSignature => true,
+            _ if is_version1 && !inspect::is_version1(chain.leaf) => true,
+            _ if is_version1 || is_webpki(fault, "CaUsedAsEndEntity") => !self.knows_issuer(chain),
+            _ => false,
+        };
+        if is_foreign { CertificateError::UnknownIssuer.into() } else { error }
+    }
+
+    /// Whether one of the trusted CAs has the name of an issuer in this chain.
+    fn knows_issuer(&self, chain: &Chain<'_>) -> bool {
+        let names = chain.certificates().filter_map(|der| inspect::raw_names(der));
+        names.into_iter().any(|[_, issuer]| self.hints.iter().any(|known| known.as_ref() == issuer))
+    }
+
+    /// As [`PeerVerifier::check`], and the name, if one was asked for.
+    fn check_peer(&self, chain: &Chain<'_>) -> Result<(), Refused> {
+        self.check(chain)?;
         self.check_name(chain.leaf)
-    }
-
-    /// OpenSSL, if it is there and the certificate is of a kind that it alone takes.
-    fn standby_for(&self, leaf: &CertificateDer<'_>) -> Option<&OpenSslMutual> {
-        self.standby.as_deref().filter(|_| inspect::takes_openssl(leaf))
-    }
-
-    /// Of what only OpenSSL takes, hears it out: it knows whether our CA stands behind it. If so the handshake goes
-    /// on, and fails in [`PeerVerifier::prove`].
-    fn second_opinion(&self, error: Error, chain: &Chain<'_>) -> Result<(), Error> {
-        let &Chain { side, leaf, intermediates, .. } = chain;
-        let Some(standby) = self.standby_for(leaf) else { return Err(error) };
-        match TlsError::from_rustls(&error) {
-            TlsError::PeerVersion1 | TlsError::PeerIsCa => match standby.check(side, leaf, intermediates) {
-                Ok(()) => Ok(()),
-                Err(TlsError::PeerForeign) => Err(CertificateError::UnknownIssuer.into()),
-                Err(verdict) => Err(ByOpenSsl(verdict).into()),
-            },
-            _ => Err(error),
-        }
-    }
-
-    /// The peer's proof that it holds the key of its certificate, where only OpenSSL takes that: then OpenSSL takes
-    /// over, at the next connection, so it is an error in any case. A certificate alone, which anybody may have seen,
-    /// does not bring that about. `None` for all other certificates.
-    fn prove(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Option<Error> {
-        let standby = self.standby_for(leaf)?;
-        let holds_the_key = inspect::public_key(leaf).is_some_and(|(algorithm, key)| {
-            let known = self.algorithms.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
-            known
-                .flat_map(|(_, candidates)| candidates.iter())
-                .filter(|candidate| *candidate.public_key_alg_id() == *algorithm)
-                .any(|candidate| candidate.verify_signature(&key, message, signed.signature()).is_ok())
-        });
-        if !holds_the_key {
-            return Some(CertificateError::BadSignature.into());
-        }
-        standby.choose();
-        Some(ByOpenSsl(TlsError::OpenSslNext).into())
-    }
-
-    fn check_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        match self.prove(message, leaf, signed) {
-            Some(error) => Err(error),
-            None => verify_tls12_signature(message, leaf, signed, &self.algorithms),
-        }
-    }
-
-    fn check_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        match self.prove(message, leaf, signed) {
-            Some(error) => Err(error),
-            None => verify_tls13_signature(message, leaf, signed, &self.algorithms),
-        }
+            .map_err(|error| Refused { certificate: Box::new(refused(&error, chain)), error })
     }
 
     fn check_name(&self, leaf: &CertificateDer<'_>) -> Result<(), Error> {
@@ -161,39 +123,69 @@ impl PeerVerifier {
     }
 }
 
-/// What webpki says of a chain that leads nowhere can mislead when the peer sends its CA along, as OpenSSL does. A
-/// signature that does not fit is most often that of another CA of the same name (one made anew, say), and a version
-/// 1 certificate above the leaf can only be a CA that we do not trust: both are as foreign as any other, and the
-/// peer should hear `unknown_ca`.
-fn name_the_foreign(error: Error) -> Error {
-    match error {
-        Error::InvalidCertificate(error)
-            if error == CertificateError::BadSignature || is_webpki(&error, "UnsupportedCertVersion") =>
-        {
-            CertificateError::UnknownIssuer.into()
-        }
-        other => other,
+/// The refusal of a certificate for the signature that its holder made on the handshake.
+fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
+    let certificate = match &error {
+        Error::InvalidCertificate(fault) => RefusedCertificate::new(certificate_fault(fault, leaf), leaf),
+        // Not the fault of the certificate.
+        other => RefusedCertificate::new(
+            CertificateFault::Unusable(TlsError::from_rustls(other).to_string()),
+            leaf,
+        ),
+    };
+    Refused { error, certificate: Box::new(certificate) }
+}
+
+/// The verifier of one connection, which keeps the certificate that it refused: an error of rustls does not name it.
+#[derive(Debug)]
+pub(super) struct ConnectionVerifier {
+    shared: Arc<PeerVerifier>,
+    refused: Mutex<Option<Box<RefusedCertificate>>>,
+}
+
+impl ConnectionVerifier {
+    pub(super) fn new(shared: Arc<PeerVerifier>) -> Arc<Self> {
+        Arc::new(ConnectionVerifier { shared, refused: Mutex::default() })
+    }
+
+    /// The certificate that was refused, if that is how the handshake failed.
+    pub(super) fn refused(&self) -> Option<Box<RefusedCertificate>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn keep<T>(&self, result: Result<T, Refused>) -> Result<T, Error> {
+        result.map_err(|Refused { error, certificate }| {
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
+            error
+        })
+    }
+
+    fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
+        self.keep(self.shared.check_peer(chain))
+    }
+
+    fn check_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let result = verify_tls12_signature(message, leaf, signed, &self.shared.algorithms);
+        self.keep(result.map_err(|error| refused_signature(error, leaf)))
+    }
+
+    fn check_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let result = verify_tls13_signature(message, leaf, signed, &self.shared.algorithms);
+        self.keep(result.map_err(|error| refused_signature(error, leaf)))
     }
 }
 
-/// Whether the error is webpki's variant of that name: rustls passes those on that it has no own name for, as
-/// errors whose text is the variant's name.
-pub(super) fn is_webpki(error: &CertificateError, variant: &str) -> bool {
-    matches!(error, CertificateError::Other(other) if other.to_string() == variant)
-}
-
-/// What OpenSSL had to say of a certificate that rustls does not take.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct ByOpenSsl(pub(super) TlsError);
-
-impl From<ByOpenSsl> for Error {
-    fn from(verdict: ByOpenSsl) -> Self {
-        CertificateError::Other(OtherError(Arc::new(verdict))).into()
-    }
-}
-
-impl ServerCertVerifier for PeerVerifier {
+impl ServerCertVerifier for ConnectionVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -203,7 +195,7 @@ impl ServerCertVerifier for PeerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check_peer(&Chain { side: Showing::Server, leaf: end_entity, intermediates, now })?;
+        self.check(&Chain { side: Showing::Server, leaf: end_entity, intermediates, now })?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -226,13 +218,13 @@ impl ServerCertVerifier for PeerVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.shared.algorithms.supported_schemes()
     }
 }
 
-impl ClientCertVerifier for PeerVerifier {
+impl ClientCertVerifier for ConnectionVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
+        &self.shared.hints
     }
 
     fn verify_client_cert(
@@ -241,7 +233,7 @@ impl ClientCertVerifier for PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check_peer(&Chain { side: Showing::Client, leaf: end_entity, intermediates, now })?;
+        self.check(&Chain { side: Showing::Client, leaf: end_entity, intermediates, now })?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -264,7 +256,7 @@ impl ClientCertVerifier for PeerVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.shared.algorithms.supported_schemes()
     }
 
     fn client_auth_mandatory(&self) -> bool {

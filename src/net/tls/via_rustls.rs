@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -14,105 +14,130 @@ use tokio_rustls::rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::anchors::Chain;
+use super::certificate_fault::CertificateFault;
+use super::chain::Chain;
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
+use super::doubts::Doubts;
 use super::error::TlsError;
+use super::from_rustls::certificate_fault;
 use super::inspect::VouchesFor;
 use super::material::{KeySection, Material, Raw, key_section};
-use super::verify::{PeerVerifier, Showing, server_name};
-use super::via_openssl::OpenSslMutual;
-use super::warning::CredentialWarning;
+use super::verify::{ConnectionVerifier, PeerVerifier};
 use crate::net::Stream;
 
 /// Both sides of mutual TLS.
 pub(super) struct RustlsMutual {
-    connector: TlsConnector,
-    acceptor: TlsAcceptor,
+    provider: Arc<CryptoProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    key: Arc<SingleCertAndKey>,
+    verifier: Arc<PeerVerifier>,
+    doubts: Doubts,
 }
 
 impl RustlsMutual {
-    /// `standby` is asked about certificates that rustls does not take.
     pub(super) fn new(
         credentials: &Credentials,
         raw: &Raw,
         material: &mut Material,
         versions: &[&'static SupportedProtocolVersion],
-        standby: Option<Arc<OpenSslMutual>>,
     ) -> Result<Self, CredentialError> {
-        let provider = Arc::new(ring::default_provider());
-        let wrong = |kind| move |error| credentials.error(kind, fault(&error));
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let (mut cas, mut alone) = (Vec::new(), Vec::new());
         material.trust(credentials, |ca| {
-            RootCertStore::empty().add(ca.der.clone())?;
-            let whom = if ca.vouches_for == VouchesFor::Itself { &mut alone } else { &mut cas };
-            whom.push(ca.der.clone());
-            Ok::<_, Error>(())
+            RootCertStore::empty().add(ca.der.clone()).map_err(|error| fault(&error, &ca.der).to_string())?;
+            let trusted = if ca.vouches_for == VouchesFor::Itself { &mut alone } else { &mut cas };
+            trusted.push(ca.der.clone());
+            Ok::<_, String>(())
         })?;
         let key = private_key(raw).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
 
         let leaf = material.chain.first().ok_or_else(|| {
             credentials.error(CredentialKind::Certificate, CredentialFault::NoCertificate(String::new()))
         })?;
+        let wrong = |kind| move |error| credentials.error(kind, fault(&error, leaf));
         ParsedCertificate::try_from(leaf).map_err(wrong(CredentialKind::Certificate))?;
         let key = CertifiedKey::from_der(material.chain.clone(), key, &provider)
             .map_err(wrong(CredentialKind::Keyfile))?;
         let key = Arc::new(SingleCertAndKey::from(key));
 
-        let name = server_name(credentials)?;
-        let verifier = PeerVerifier::new(&cas, &alone, &provider, name, standby).map_err(|error| {
+        let name = credentials.server_name()?;
+        let verifier = PeerVerifier::new(&cas, &alone, &provider, name).map_err(|error| {
             let fault = CredentialFault::UnusableCertificate(error.to_string());
             credentials.error(CredentialKind::Cafile, fault)
         })?;
-        let verifier = Arc::new(verifier);
-        doubts(&verifier, credentials, material);
+        let doubts = doubts(&verifier, material);
+        doubts.warn(credentials, material);
+        let (versions, verifier) = (versions.to_vec(), Arc::new(verifier));
+        Ok(RustlsMutual { provider, versions, key, verifier, doubts })
+    }
 
-        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(versions)
-            .map_err(wrong(CredentialKind::Keyfile))?
+    /// What a peer on rustls would refuse of our own certificate.
+    pub(super) fn doubts(&self) -> &Doubts {
+        &self.doubts
+    }
+
+    /// The configuration for one connection. It is cheap to make beside a handshake, and so has a verifier of its own,
+    /// which tells whose certificate was refused.
+    fn client(&self, verifier: Arc<ConnectionVerifier>) -> Result<ClientConfig, Error> {
+        let mut client = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&self.versions)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier.clone())
-            .with_client_cert_resolver(key.clone());
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(self.key.clone());
         client.enable_sni = false;
         // Peerings are few and long: nothing is won by resumption, and a resumed session would carry a
         // certificate that was checked once, long ago.
         client.resumption = Resumption::disabled();
+        Ok(client)
+    }
 
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .map_err(wrong(CredentialKind::Keyfile))?
+    /// Likewise.
+    fn server(&self, verifier: Arc<ConnectionVerifier>) -> Result<ServerConfig, Error> {
+        let mut server = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(&self.versions)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(key);
+            .with_cert_resolver(self.key.clone());
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-
-        Ok(RustlsMutual {
-            connector: TlsConnector::from(Arc::new(client)),
-            acceptor: TlsAcceptor::from(Arc::new(server)),
-        })
+        Ok(server)
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        // rustls wants a name of the peer's. SNI is off and the verifier ignores it, so any will do, and the
+        let verifier = ConnectionVerifier::new(self.verifier.clone());
+        let client = self.client(verifier.clone()).map_err(|error| TlsError::from_rustls(&error))?;
+        // rustls needs a name of the peer. SNI is off and the verifier ignores it, so any will do, and the
         // socket need not be asked for its peer's address (which fails on one that was just reset).
-        let whom = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
-        let tls = self.connector.connect(whom, tcp).await.map_err(TlsError::from_handshake)?;
+        let name = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
+        let connected = TlsConnector::from(Arc::new(client)).connect(name, tcp).await;
+        let tls = connected.map_err(|error| failed(error, &verifier))?;
         log(tls.get_ref().1);
         Ok(Stream::from_rustls(tls))
     }
 
     pub(super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        let tls = self.acceptor.accept(tcp).await.map_err(TlsError::from_handshake)?;
+        let verifier = ConnectionVerifier::new(self.verifier.clone());
+        let server = self.server(verifier.clone()).map_err(|error| TlsError::from_rustls(&error))?;
+        let accepted = TlsAcceptor::from(Arc::new(server)).accept(tcp).await;
+        let tls = accepted.map_err(|error| failed(error, &verifier))?;
         log(tls.get_ref().1);
         Ok(Stream::from_rustls(tls))
     }
 }
 
+/// The error of a handshake, with the certificate if that was refused.
+fn failed(error: std::io::Error, verifier: &ConnectionVerifier) -> TlsError {
+    match verifier.refused() {
+        Some(refused) => TlsError::Certificate(refused),
+        None => TlsError::from_handshake(error),
+    }
+}
+
 fn log(session: &CommonState) {
     tracing::debug!(
-        version = ?session.protocol_version(),
-        cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
-        "TLS stands"
+        version = session.protocol_version().and_then(|version| version.as_str()),
+        cipher = session.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()),
+        "TLS established"
     );
 }
 
@@ -121,7 +146,7 @@ fn private_key(raw: &Raw) -> Result<PrivateKeyDer<'static>, CredentialFault> {
     let (der, passphrase) = match (key_section(&raw.keyfile)?, &raw.passphrase) {
         (KeySection::Open(key), _) => return Ok(key),
         (_, None) => return Err(CredentialFault::Encrypted),
-        (KeySection::Legacy, _) => return Err(CredentialFault::LegacyEncrypted),
+        (KeySection::Legacy(_), _) => return Err(CredentialFault::LegacyEncrypted),
         (KeySection::Pkcs8(der), Some(passphrase)) => (der, passphrase),
     };
     let unknown = |error: String| CredentialFault::UnsupportedEncryption(error);
@@ -139,28 +164,27 @@ fn private_key(raw: &Raw) -> Result<PrivateKeyDer<'static>, CredentialFault> {
 }
 
 /// What is wrong with credentials, in our terms.
-fn fault(error: &Error) -> CredentialFault {
+fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CredentialFault::KeyMismatch,
-        Error::InvalidCertificate(_) => match TlsError::from_rustls(error) {
-            TlsError::PeerVersion1 => CredentialFault::Version1,
-            TlsError::PeerUnusable(reason) => CredentialFault::UnusableCertificate(reason),
-            _ => CredentialFault::UnusableCertificate(error.to_string()),
+        Error::InvalidCertificate(error) => match certificate_fault(error, certificate) {
+            CertificateFault::Version1 => CredentialFault::Version1,
+            CertificateFault::Unusable(reason) => CredentialFault::UnusableCertificate(reason),
+            other => CredentialFault::UnusableCertificate(format!("it {other}")),
         },
-        _ => CredentialFault::UnusableKey(error.to_string()),
+        Error::InconsistentKeys(_) => {
+            CredentialFault::UnusableKey("it cannot be compared with the certificate".into())
+        }
+        other => CredentialFault::UnusableKey(other.to_string()),
     }
 }
 
-/// Checks our certificate as a peer with the same CA would, on either side.
-fn doubts(verifier: &PeerVerifier, credentials: &Credentials, material: &mut Material) {
-    let Some((leaf, intermediates)) = material.chain.split_first() else { return };
+/// Verifies our certificate as a peer with the same CA would, on either side.
+fn doubts(verifier: &PeerVerifier, material: &Material) -> Doubts {
+    let Some((leaf, intermediates)) = material.chain.split_first() else { return Doubts::new(|_| None) };
     let now = UnixTime::now();
-    for (side, showing) in [("listen", Showing::Server), ("connect", Showing::Client)] {
-        let Err(error) = verifier.check(&Chain { side: showing, leaf, intermediates, now }) else { continue };
-        let warning = CredentialWarning::from_verdict(TlsError::from_rustls(&error), credentials, side);
-        // Most faults show on both sides alike.
-        if !material.warnings.contains(&warning) {
-            material.warnings.push(warning);
-        }
-    }
+    Doubts::new(|side| {
+        let result = verifier.check(&Chain { side, leaf, intermediates, now });
+        result.err().map(|refused| refused.certificate.fault)
+    })
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::credentials::Credentials;
-use super::error::{Ago, TlsError};
+use super::certificate_fault::{Ago, CertificateFault};
 
 /// Something about our credentials that peers will likely not like.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +83,29 @@ pub enum CredentialWarning {
         /// Why.
         reason: String,
     },
+    /// A block of a PEM file is not used.
+    #[error("{file}, line {line}: the block {label} is ignored{}", ignored_hint(label))]
+    PemIgnored {
+        /// The file.
+        file: String,
+        /// The line of its BEGIN, counted from 1.
+        line: usize,
+        /// What the BEGIN line says.
+        label: String,
+    },
+    /// A block of a PEM file begins on the line on which another ends. It is used here, but not by OpenSSL.
+    #[error(
+        "{file}, line {line}: the block {label} begins on the END line of another, which OpenSSL (and so Zeek) does not \
+         read; insert a line break between them"
+    )]
+    PemJoined {
+        /// The file.
+        file: String,
+        /// The line of its BEGIN, counted from 1.
+        line: usize,
+        /// What the BEGIN line says.
+        label: String,
+    },
     /// Others than its owner can read our key.
     #[error("keyfile {keyfile}: others can read it: take their permission away: `chmod go-rwx {keyfile}`")]
     KeyExposed {
@@ -98,18 +120,27 @@ pub enum CredentialWarning {
     },
 }
 
+/// For blocks that look as if they had an effect.
+fn ignored_hint(label: &str) -> &'static str {
+    if label == "X509 CRL" { "; revocation lists are not checked" } else { "" }
+}
+
 impl CredentialWarning {
     /// What a peer's verdict on our own certificate means for us. `side` is the one that we would be.
-    pub(super) fn from_verdict(verdict: TlsError, credentials: &Credentials, side: &'static str) -> Self {
-        let certificate = credentials.certificate.to_string();
+    pub(super) fn from_verdict(
+        verdict: CertificateFault,
+        certificate: String,
+        cas: String,
+        side: &'static str,
+    ) -> Self {
         match verdict {
-            TlsError::PeerExpired { ago } => CredentialWarning::Expired { certificate, ago },
-            TlsError::PeerNotYetValid { ahead } => CredentialWarning::NotYetValid { certificate, ahead },
-            TlsError::PeerForeign => CredentialWarning::Foreign { certificate, cas: credentials.cas() },
-            TlsError::PeerIsCa => CredentialWarning::IsCa { certificate },
-            TlsError::PeerWrongPurpose(_) => CredentialWarning::WrongPurpose { certificate, side },
-            TlsError::PeerUnusable(reason) => CredentialWarning::Other { certificate, reason },
-            other => CredentialWarning::Other { certificate, reason: other.to_string() },
+            CertificateFault::Expired { ago } => CredentialWarning::Expired { certificate, ago },
+            CertificateFault::NotYetValid { ahead } => CredentialWarning::NotYetValid { certificate, ahead },
+            CertificateFault::Foreign => CredentialWarning::Foreign { certificate, cas },
+            CertificateFault::IsCa => CredentialWarning::IsCa { certificate },
+            CertificateFault::WrongPurpose(_) => CredentialWarning::WrongPurpose { certificate, side },
+            CertificateFault::Unusable(reason) => CredentialWarning::Other { certificate, reason },
+            other => CredentialWarning::Other { certificate, reason: format!("it {other}") },
         }
     }
 }

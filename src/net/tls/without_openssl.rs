@@ -1,15 +1,13 @@
-//! What stands in for OpenSSL in a build without it: nothing that could ever exist.
+//! Uninhabited stand-ins for the OpenSSL back end, for a build without it.
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::SupportedProtocolVersion;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 
-use super::anonymous::AnonymousUnavailable;
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
-use super::error::TlsError;
+use super::doubts::Doubts;
+use super::error::{AnonymousUnavailable, TlsError};
 use super::material::Raw;
-use super::verify::Showing;
 use super::warning::CredentialWarning;
 use crate::net::Stream;
 
@@ -29,20 +27,7 @@ impl OpenSslMutual {
         match *self {}
     }
 
-    pub(super) fn is_chosen(&self) -> bool {
-        match *self {}
-    }
-
-    pub(super) fn check(
-        &self,
-        _: Showing,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-    ) -> Result<(), TlsError> {
-        match *self {}
-    }
-
-    pub(super) fn choose(&self) {
+    pub(super) fn doubts(&self) -> &Doubts {
         match *self {}
     }
 

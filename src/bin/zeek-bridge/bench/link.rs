@@ -49,11 +49,7 @@ impl Link {
         filter: Filter,
         patience: Duration,
     ) -> Result<Self, LinkError> {
-        let stream = match open(address, tls, patience).await {
-            // Where TLS finds that it takes the other library, that is tried at once.
-            Err(LinkError::Tls(TlsError::OpenSslNext)) => open(address, tls, patience).await?,
-            opened => opened?,
-        };
+        let stream = open(address, tls, patience).await?;
         let (reader, writer) = tokio::io::split(stream);
         let id = EndpointId::random().map_err(|error| LinkError::Connect(Arc::new(error)))?;
         let config = Config {

@@ -1,8 +1,8 @@
 //! Pseudonyms in the place of what is secret or personal.
 
+use aws_lc_rs::{digest, hmac};
 use bytes::{BufMut, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
-use ring::{digest, hmac};
 use zeek_bridge::data::{Address, ByteString, EndpointId, Subnet, Value};
 use zeek_bridge::wire::{
     Command, CommandContent, EncodeError, Envelope, EnvelopeType, Handshake, LENGTH_FIELD, Limits,

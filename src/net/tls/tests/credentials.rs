@@ -63,15 +63,106 @@ fn files_that_are_missing_or_no_files() {
 
 #[test]
 fn files_that_are_not_pem() {
-    let (_dir, path) = files(&[("empty", b""), ("der", &Ca::new("ca").leaf(|_| ()).der)]);
+    let der = Ca::new("ca").leaf(|_| ()).der;
+    let mut files_there: Vec<(&str, &[u8])> =
+        vec![("empty", b""), ("blank", b" \r\n"), ("der", &der), ("text", b"not for you")];
+    let pkcs12 = super::openssl::run(&[
+        "pkcs12",
+        "-export",
+        "-in",
+        "rsa.pem",
+        "-inkey",
+        "rsa.pkcs8.key",
+        "-passout",
+        "pass:secret",
+    ]);
+    files_there.extend(pkcs12.as_deref().map(|bytes| ("pkcs12", bytes)));
+    let (_dir, path) = files(&files_there);
     for part in PARTS {
-        for name in ["empty", "der"] {
+        for (name, _) in &files_there {
             let error = refused(part, path(name));
-            assert!(matches!(error.fault, CredentialFault::NotPem), "{error}");
-            let tool = if part == CredentialKind::Keyfile { "openssl pkey" } else { "openssl x509" };
-            assert!(error.to_string().contains(&format!("`{tool} -inform DER")), "{error}");
+            let is_key = part == CredentialKind::Keyfile;
+            let hint = match (&error.fault, *name) {
+                (CredentialFault::Empty, "empty" | "blank") => "it is empty; write the",
+                (CredentialFault::Der, "der") if is_key => "`openssl pkey -inform DER",
+                (CredentialFault::Der, "der") => "`openssl x509 -inform DER",
+                (CredentialFault::Pkcs12, "pkcs12") if is_key => "-nocerts",
+                (CredentialFault::Pkcs12, "pkcs12") => "-nokeys",
+                (CredentialFault::NotPem, "text") => "`-----BEGIN` line",
+                other => panic!("{other:?}"),
+            };
+            assert!(error.to_string().contains(hint), "{error}");
         }
     }
+}
+
+#[test]
+fn a_byte_order_mark_and_trust_attributes_do_no_harm() {
+    let ca = fixture("ca.pem");
+    let marked = [b"\xef\xbb\xbf", &ca[..]].concat();
+    let mut all = vec![("marked", marked)];
+    let trusted = super::openssl::run(&["x509", "-in", "ca.pem", "-trustout", "-addtrust", "serverAuth"]);
+    all.extend(trusted.map(|pem| ("trusted", pem)));
+    for (name, pem) in &all {
+        let other = Ca::new("other");
+        let (_dir, path) = files(&[(*name, pem), ("mixed", &[other.pem().as_bytes(), pem].concat())]);
+        for file in [path(name), path("mixed")] {
+            for backend in BACKENDS {
+                let loaded = rsa_with(CredentialKind::Cafile, file.clone()).backend(*backend).load().unwrap();
+                assert_eq!(*loaded.warnings(), [], "{name}");
+            }
+        }
+    }
+    let key = [b"\xef\xbb\xbf", &fixture("rsa.encrypted-legacy.key")[..]].concat();
+    let marked = Credentials::from_pem(ca, fixture("rsa.pem"), key)
+        .passphrase(crate::net::tls::Passphrase::new("secret"));
+    if cfg!(feature = "openssl") {
+        assert_eq!(*marked.load().unwrap().warnings(), []);
+    }
+}
+
+#[test]
+fn every_block_that_is_not_used_is_warned_about() {
+    let (ca, leaf) = (fixture("ca.pem"), Ca::new("ca").leaf(|_| ()));
+    let joined = [String::from_utf8(ca.clone()).unwrap().trim_end(), Ca::new("other").pem()].concat();
+    let crl = "-----BEGIN X509 CRL-----\nAQ==\n-----END X509 CRL-----\n";
+    let with_crl = [ca.as_slice(), crl.as_bytes()].concat();
+    let with_key = [leaf.key.as_bytes(), &ca].concat();
+    let lines = |text: &[u8]| text.iter().filter(|byte| **byte == b'\n').count();
+    let (_dir, path) = files(&[("joined", joined.as_bytes()), ("crl", &with_crl), ("key", &with_key)]);
+    let file = |name: &str| path(name).display().to_string();
+    for backend in BACKENDS {
+        for (name, expected) in [
+            (
+                "joined",
+                CredentialWarning::PemJoined {
+                    file: file("joined"),
+                    line: lines(&ca),
+                    label: "CERTIFICATE".into(),
+                },
+            ),
+            (
+                "crl",
+                CredentialWarning::PemIgnored {
+                    file: file("crl"),
+                    line: lines(&ca) + 1,
+                    label: "X509 CRL".into(),
+                },
+            ),
+            (
+                "key",
+                CredentialWarning::PemIgnored { file: file("key"), line: 1, label: "PRIVATE KEY".into() },
+            ),
+        ] {
+            let loaded = rsa_with(CredentialKind::Cafile, path(name)).backend(*backend).load().unwrap();
+            assert_eq!(*loaded.warnings(), [expected]);
+        }
+    }
+    // In the keyfile, only the first key is used.
+    let two = [fixture("rsa.pkcs8.key"), fixture("rsa.pkcs1.key")].concat();
+    let loaded = Credentials::from_pem(ca.clone(), fixture("rsa.pem"), two).load().unwrap();
+    let [CredentialWarning::PemIgnored { label, .. }] = &*loaded.warnings() else { panic!("{loaded:?}") };
+    assert_eq!(label, "RSA PRIVATE KEY");
 }
 
 #[test]
@@ -134,10 +225,10 @@ fn keys_that_do_not_fit_or_cannot_be_used() {
     assert!(matches!(error.fault, CredentialFault::KeyMismatch), "{error}");
     let garbage = b"-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
     let (_dir, path) = files(&[("garbage.key", garbage)]);
-    for file in [fixture_path("p521.key"), fixture_path("rsa1024.key"), path("garbage.key")] {
+    for file in [fixture_path("rsa1024.key"), path("garbage.key")] {
         let error = refused(CredentialKind::Keyfile, file);
         assert!(matches!(error.fault, CredentialFault::UnusableKey(_)), "{error}");
-        assert!(error.to_string().contains("RSA of 2048 to 4096 bits"), "{error}");
+        assert!(error.to_string().contains("RSA of 2048 to 8192 bits"), "{error}");
     }
 }
 

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use rcgen::{CertificateParams, DnType, DnValue, SanType};
 
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+
 use super::pki::Ca;
 use super::*;
 use crate::net::tls::{PeerIdentity, SubjectAltName};
@@ -98,7 +101,7 @@ fn other_names_are_all_there_in_their_order() {
         SubjectAltName::Uri("spiffe://example/node".into()),
     ];
     assert_eq!(identity.sans, expected);
-    let sha256: String = ::ring::digest::digest(&::ring::digest::SHA256, &der)
+    let sha256: String = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, &der)
         .as_ref()
         .iter()
         .map(|b| format!("{b:02x}"))
@@ -125,7 +128,7 @@ fn many_names_are_cut_off() {
 
 #[test]
 fn a_version_1_certificate_has_an_identity() {
-    let der = rustls_pemfile::certs(&mut &*fixture("v1.pem")).next().unwrap().unwrap();
+    let der = CertificateDer::from_pem_slice(&fixture("v1.pem")).unwrap();
     let identity = PeerIdentity::of(&der);
     assert_eq!((identity.subject.as_str(), identity.sans.len()), ("CN=v1-leaf", 0));
 }

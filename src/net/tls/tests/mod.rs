@@ -1,5 +1,6 @@
 //! TLS over loopback TCP, every right and wrong pairing of two ends.
 
+mod algorithms;
 mod backends;
 mod broken;
 mod credentials;
@@ -16,14 +17,14 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::mutual::MutualTls;
-use super::{Backend, Credentials, Stream, Tls, TlsError};
+use super::{Backend, CertificateFault, Credentials, Stream, Tls, TlsError};
 
 type Version = &'static SupportedProtocolVersion;
 
@@ -70,7 +71,7 @@ impl End {
     }
 
     fn bare(shows: Option<CertifiedKey>, versions: &[Version]) -> End {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let shows = shows.map(|key| Arc::new(SingleCertAndKey::from(key)));
         let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)

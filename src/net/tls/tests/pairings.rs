@@ -11,6 +11,10 @@ pub(super) fn short<T>(result: &Result<T, TlsError>) -> String {
     match result {
         Ok(_) => "ok".into(),
         Err(TlsError::Refused(refusal)) => format!("refused: {refusal:?}"),
+        Err(TlsError::Certificate(refused)) => {
+            let fault = format!("{:?}", refused.fault);
+            format!("Peer{}", fault.split([' ', '(']).next().unwrap())
+        }
         Err(error) => {
             let debug = format!("{error:?}");
             debug.split([' ', '(']).next().unwrap().to_owned()
@@ -240,7 +244,8 @@ async fn certificates_that_cannot_be_used() {
     let as_leaf = ca.as_leaf().trusting(&ca);
     // Its keyUsage is that of a CA alone, with which OpenSSL has nothing to offer in TLS 1.2.
     let as_leaf = |versions: &[Version], _| End::load(&as_leaf.clone().backend(Backend::Rustls), versions);
-    all_ways_of(&strict, "the CA's own", &good, as_leaf, "PeerIsCa", unknown).await;
+    let unsupported = [Refusal::UnsupportedCertificate; 2];
+    all_ways_of(&strict, "the CA's own", &good, as_leaf, "PeerWrongPurpose", unsupported).await;
 
     let stolen = |versions: &[Version], _| {
         let (theirs, ours) = (ca.leaf(|_| ()), ca.leaf(|_| ()));

@@ -22,7 +22,6 @@ async fn a_directory_of_cas_trusts_each_whatever_its_name() {
     symlink("one.pem", dir.path().join("f8acc15f.0")).unwrap();
     std::fs::write(dir.path().join("others"), [other.pem(), third.pem()].concat()).unwrap();
     std::fs::write(dir.path().join("README"), "not for you").unwrap();
-    std::fs::write(dir.path().join("key.pem"), fixture("ec.sec1.key")).unwrap();
     std::fs::create_dir(dir.path().join("more")).unwrap();
     let trusting_all = |ca: &Ca| {
         let leaf = ca.leaf(|_| ());

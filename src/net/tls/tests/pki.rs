@@ -3,7 +3,8 @@
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio_rustls::rustls::client::ResolvesClientCert;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
@@ -39,7 +40,11 @@ fn ca_params(name: &str) -> CertificateParams {
 
 impl Ca {
     pub(super) fn new(name: &str) -> Ca {
-        let issuer = CertifiedIssuer::self_signed(ca_params(name), KeyPair::generate().unwrap()).unwrap();
+        Ca::with_key(name, KeyPair::generate().unwrap())
+    }
+
+    pub(super) fn with_key(name: &str, key: KeyPair) -> Ca {
+        let issuer = CertifiedIssuer::self_signed(ca_params(name), key).unwrap();
         let root = issuer.pem();
         Ca { issuer, path: String::new(), root }
     }
@@ -54,8 +59,13 @@ impl Ca {
     }
 
     pub(super) fn intermediate(&self, name: &str) -> Ca {
-        let issuer =
-            CertifiedIssuer::signed_by(ca_params(name), KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        self.intermediate_with(name, |_| ())
+    }
+
+    pub(super) fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
+        let mut params = ca_params(name);
+        change(&mut params);
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
         let path = format!("{}{}", issuer.pem(), self.path);
         Ca { issuer, path, root: self.root.clone() }
     }
@@ -66,7 +76,10 @@ impl Ca {
     }
 
     pub(super) fn leaf(&self, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
-        let key = KeyPair::generate().unwrap();
+        self.leaf_with_key(KeyPair::generate().unwrap(), change)
+    }
+
+    pub(super) fn leaf_with_key(&self, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let mut params = CertificateParams::new(vec!["node.example".into(), "127.0.0.1".into()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "leaf");
         change(&mut params);
@@ -105,9 +118,9 @@ impl Leaf {
 
 /// A certificate with a key, whether they fit or not.
 pub(super) fn certified_key(chain: &[u8], key: &[u8]) -> CertifiedKey {
-    let chain = rustls_pemfile::certs(&mut &*chain).collect::<Result<Vec<CertificateDer<'_>>, _>>().unwrap();
-    let key: PrivateKeyDer<'_> = rustls_pemfile::private_key(&mut &*key).unwrap().unwrap();
-    CertifiedKey::new(chain, ring::sign::any_supported_type(&key).unwrap())
+    let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>().unwrap();
+    let key: PrivateKeyDer<'_> = PrivateKeyDer::from_pem_slice(key).unwrap();
+    CertifiedKey::new(chain, aws_lc_rs::sign::any_supported_type(&key).unwrap())
 }
 
 /// An end that takes whatever certificate it is shown.
@@ -115,7 +128,7 @@ pub(super) fn certified_key(chain: &[u8], key: &[u8]) -> CertifiedKey {
 pub(super) struct TakesAnything;
 
 fn schemes() -> Vec<SignatureScheme> {
-    ring::default_provider().signature_verification_algorithms.supported_schemes()
+    aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
 }
 
 impl ServerCertVerifier for TakesAnything {

@@ -7,6 +7,7 @@ use openssl::error::{Error, ErrorStack};
 use openssl::ssl;
 use openssl::x509::X509StoreContextRef;
 
+use super::super::certificate_fault::{CertificateFault, RefusedCertificate};
 use super::super::error::{Refusal, TlsError};
 
 /// The numbers of OpenSSL's libraries and reasons, which are part of its interface and never change.
@@ -40,13 +41,13 @@ mod number {
 
 /// OpenSSL failed where nothing depends on the peer.
 pub(super) fn failed(error: &ErrorStack) -> TlsError {
-    TlsError::Protocol(format!("OpenSSL: {error}"))
+    TlsError::Protocol(format!("OpenSSL: {}", text(Some(error))))
 }
 
 /// The error of a handshake that did not come to its end.
 pub(super) fn from_handshake(error: ssl::Error) -> TlsError {
     match error.into_io_error() {
-        Ok(io) => TlsError::from_handshake(io),
+        Ok(io) => TlsError::from_connection(io),
         Err(error) if is_end(&error) => TlsError::Closed,
         Err(error) => match from_stack(error.ssl_error()) {
             Spoken::NotTls => TlsError::NotTls,
@@ -83,7 +84,8 @@ enum Spoken {
     Other(TlsError),
 }
 
-fn text(stack: Option<&ErrorStack>) -> String {
+/// The reasons that OpenSSL gives, without its numbers and the lines of its source.
+pub(super) fn text(stack: Option<&ErrorStack>) -> String {
     let errors = stack.map(ErrorStack::errors).unwrap_or_default();
     let reasons: Vec<&str> = errors.iter().filter_map(Error::reason).collect();
     if reasons.is_empty() { "an error that OpenSSL does not name".into() } else { reasons.join(", ") }
@@ -103,16 +105,17 @@ fn from_stack(stack: Option<&ErrorStack>) -> Spoken {
             | number::WRONG_VERSION_NUMBER
             | number::BAD_RECORD_TYPE => return Spoken::NotTls,
             number::PEER_DID_NOT_RETURN_A_CERTIFICATE => TlsError::PeerShowedNone,
+            number::NO_SUITABLE_SIGNATURE_ALGORITHM | number::NO_SHARED_SIGNATURE_ALGORITHMS => {
+                TlsError::NoSignatureAlgorithm
+            }
             number::NO_SUITABLE_KEY_SHARE
-            | number::NO_SUITABLE_SIGNATURE_ALGORITHM
             | number::NO_PROTOCOLS_AVAILABLE
             | number::NO_SHARED_CIPHER
             | number::UNSUPPORTED_PROTOCOL
             | number::WRONG_SSL_VERSION
-            | number::NO_SHARED_SIGNATURE_ALGORITHMS
             | number::NO_SHARED_GROUPS => TlsError::Incompatible(text(stack)),
-            number::BAD_SIGNATURE => TlsError::PeerUnusable("the peer does not hold its key".into()),
-            number::CERTIFICATE_VERIFY_FAILED => TlsError::PeerUnusable(text(stack)),
+            number::BAD_SIGNATURE => unusable("the peer does not hold its key".into()),
+            number::CERTIFICATE_VERIFY_FAILED => unusable(text(stack)),
             number::ALERT.. => match u8::try_from(reason.saturating_sub(number::ALERT)) {
                 Ok(alert) => TlsError::Refused(Refusal::from_alert(alert)),
                 Err(_) => continue,
@@ -121,15 +124,16 @@ fn from_stack(stack: Option<&ErrorStack>) -> Spoken {
         });
     }
     let certificate = reasons(number::LIB_ASN1).chain(reasons(number::LIB_X509)).next().is_some();
-    Spoken::Other(if certificate {
-        TlsError::PeerUnusable(text(stack))
-    } else {
-        TlsError::Protocol(text(stack))
-    })
+    Spoken::Other(if certificate { unusable(text(stack)) } else { TlsError::Protocol(text(stack)) })
+}
+
+/// A certificate that OpenSSL does not name.
+fn unusable(why: String) -> TlsError {
+    TlsError::Certificate(Box::new(RefusedCertificate::unknown(CertificateFault::Unusable(why))))
 }
 
 /// What the check of a certificate found.
-pub(super) fn verdict(check: &X509StoreContextRef) -> TlsError {
+pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
     /// The numbers of `X509_V_ERR_...`.
     mod found {
         pub(super) const UNABLE_TO_GET_ISSUER: i32 = 2;
@@ -143,17 +147,18 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> TlsError {
         pub(super) const INVALID_PURPOSE: i32 = 26;
         pub(super) const UNTRUSTED: i32 = 27;
         pub(super) const AKID_SKID_MISMATCH: i32 = 30;
+        pub(super) const KEYUSAGE_NO_CERTSIGN: i32 = 32;
         pub(super) const HOSTNAME_MISMATCH: i32 = 62;
         pub(super) const IP_ADDRESS_MISMATCH: i32 = 64;
     }
     let error = check.error();
     let reason = error.error_string().to_owned();
     let certificate = check.current_cert();
-    match error.as_raw() {
-        found::EXPIRED => TlsError::PeerExpired {
+    let fault = match error.as_raw() {
+        found::EXPIRED => CertificateFault::Expired {
             ago: certificate.map(|certificate| from_now(certificate.not_after())).unwrap_or_default(),
         },
-        found::NOT_YET_VALID => TlsError::PeerNotYetValid {
+        found::NOT_YET_VALID => CertificateFault::NotYetValid {
             ahead: certificate
                 .map(|certificate| from_now(certificate.not_before()))
                 .unwrap_or_default(),
@@ -165,12 +170,15 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> TlsError {
         | found::SELF_SIGNED_IN_CHAIN
         | found::UNTRUSTED
         | found::AKID_SKID_MISMATCH
+        | found::KEYUSAGE_NO_CERTSIGN
         // Most often that of another CA of the same name (one made anew, say).
-        | found::SIGNATURE_FAILURE => TlsError::PeerForeign,
-        found::INVALID_PURPOSE => TlsError::PeerWrongPurpose(reason),
-        found::HOSTNAME_MISMATCH | found::IP_ADDRESS_MISMATCH => TlsError::PeerWrongName(reason),
-        _ => TlsError::PeerUnusable(reason),
-    }
+        | found::SIGNATURE_FAILURE => CertificateFault::Foreign,
+        found::INVALID_PURPOSE => CertificateFault::WrongPurpose(reason),
+        found::HOSTNAME_MISMATCH | found::IP_ADDRESS_MISMATCH => CertificateFault::WrongName(reason),
+        _ => CertificateFault::Unusable(reason),
+    };
+    let der = certificate.and_then(|certificate| certificate.to_der().ok()).unwrap_or_default();
+    RefusedCertificate::new(fault, &der)
 }
 
 /// The time between a moment and now, whichever is first.

@@ -19,9 +19,9 @@ pub(super) use error::tls_error;
 pub(super) use mutual::OpenSslMutual;
 pub(in crate::net) use stream::OpenSslStream;
 
-use super::anonymous::AnonymousUnavailable;
-use super::error::TlsError;
-use super::verify::Showing;
+use super::certificate_fault::RefusedCertificate;
+use super::chain::Showing;
+use super::error::{AnonymousUnavailable, TlsError};
 use crate::net::Stream;
 
 /// How a Zeek without certificate options sets OpenSSL up.
@@ -61,7 +61,7 @@ impl OpenSslAnonymous {
             context.set_cipher_list(ANONYMOUS_CIPHER)?;
             Ok(OpenSslAnonymous(context.build()))
         };
-        make().map_err(|error: ErrorStack| AnonymousUnavailable::Refused(error.to_string()))
+        make().map_err(|error: ErrorStack| AnonymousUnavailable::Refused(error::text(Some(&error))))
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
@@ -75,8 +75,8 @@ impl OpenSslAnonymous {
     }
 }
 
-/// What was found wrong with the peer's certificate during a handshake.
-type Verdict = Arc<Mutex<Option<TlsError>>>;
+/// The peer's certificate that was refused during a handshake.
+type Verdict = Arc<Mutex<Option<RefusedCertificate>>>;
 
 async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, TlsError> {
     let mut stream = SslStream::new(ssl, tcp).map_err(|error| error::failed(&error))?;
@@ -90,12 +90,12 @@ async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, 
     tracing::debug!(
         version = ssl.version_str(),
         cipher = ssl.current_cipher().map(openssl::ssl::SslCipherRef::name),
-        "TLS stands, on OpenSSL"
+        "TLS established, on OpenSSL"
     );
     Ok(Stream::from_openssl(OpenSslStream::new(stream)))
 }
 
-/// As [`shake_hands`], but the peer's certificate is checked, and what is wrong with it is told.
+/// As [`shake_hands`], and verifies the peer's certificate.
 async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, TlsError> {
     let verdict = Verdict::default();
     let found = verdict.clone();
@@ -105,7 +105,8 @@ async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Showing) -> R
         }
         good
     });
-    shake_hands(ssl, tcp, side)
-        .await
-        .map_err(|error| verdict.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(error))
+    shake_hands(ssl, tcp, side).await.map_err(|error| {
+        let refused = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+        refused.map_or(error, |refused| TlsError::Certificate(Box::new(refused)))
+    })
 }

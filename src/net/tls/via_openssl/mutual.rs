@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
@@ -15,11 +14,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ProtocolVersion, SupportedProtocolVersion};
 
+use super::super::certificate_fault::CertificateFault;
+use super::super::chain::Showing;
 use super::super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::super::credentials::Credentials;
+use super::super::doubts::Doubts;
 use super::super::error::TlsError;
 use super::super::material::{KeySection, Material, Raw, key_section};
-use super::super::verify::{Showing, server_name};
 use super::super::warning::CredentialWarning;
 use super::error;
 use crate::net::Stream;
@@ -30,10 +31,8 @@ const CIPHERS: &str = "HIGH:!aNULL:!MD5";
 /// Both sides of mutual TLS.
 pub(in super::super) struct OpenSslMutual {
     context: SslContext,
-    trust: Trust,
+    doubts: Doubts,
     warnings: Vec<CredentialWarning>,
-    /// Whether this, on standby behind rustls, is to take over.
-    chosen: AtomicBool,
 }
 
 impl OpenSslMutual {
@@ -43,12 +42,14 @@ impl OpenSslMutual {
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
         let fail = |kind| {
-            move |error: ErrorStack| credentials.error(kind, CredentialFault::OpenSsl(error.to_string()))
+            move |error: ErrorStack| {
+                credentials.error(kind, CredentialFault::OpenSsl(error::text(Some(&error))))
+            }
         };
         let certificate = |fault| credentials.error(CredentialKind::Certificate, fault);
         let keyfile = |fault| credentials.error(CredentialKind::Keyfile, fault);
         let unusable =
-            |error: ErrorStack| certificate(CredentialFault::UnusableCertificate(error.to_string()));
+            |error: ErrorStack| certificate(CredentialFault::UnusableCertificate(error::text(Some(&error))));
 
         let mut context = super::context().map_err(fail(CredentialKind::Backend))?;
         context.set_cipher_list(CIPHERS).map_err(fail(CredentialKind::Backend))?;
@@ -63,9 +64,9 @@ impl OpenSslMutual {
         let mut material = Material::new(credentials, raw)?;
         let mut cas = Vec::new();
         material.trust(credentials, |ca| {
-            let ca = X509::from_der(&ca.der)?;
+            let ca = X509::from_der(&ca.der).map_err(|error| error::text(Some(&error)))?;
             cas.push(ca.clone());
-            context.cert_store_mut().add_cert(ca)
+            context.cert_store_mut().add_cert(ca).map_err(|error| error::text(Some(&error)))
         })?;
         // What stands among the trusted is trusted, self-signed or not, as rustls has it.
         let store = context.cert_store_mut();
@@ -85,9 +86,9 @@ impl OpenSslMutual {
         }
         context
             .set_private_key(&key)
-            .map_err(|error| keyfile(CredentialFault::UnusableKey(error.to_string())))?;
+            .map_err(|error| keyfile(CredentialFault::UnusableKey(error::text(Some(&error)))))?;
 
-        if server_name(credentials)?.is_some()
+        if credentials.server_name()?.is_some()
             && let Some(name) = &credentials.verify_name
         {
             let param = context.verify_param_mut();
@@ -103,38 +104,21 @@ impl OpenSslMutual {
 
         let context = context.build();
         let trust = Trust::new(cas, context.security_level()).map_err(fail(CredentialKind::Backend))?;
-        doubts(&trust, credentials, &mut material);
-        Ok(OpenSslMutual { context, trust, warnings: material.warnings, chosen: AtomicBool::new(false) })
+        let doubts = match material.chain.split_first() {
+            Some((leaf, rest)) => Doubts::new(|side| trust.check(side, leaf, rest).err()),
+            None => Doubts::new(|_| None),
+        };
+        doubts.warn(credentials, &mut material);
+        Ok(OpenSslMutual { context, doubts, warnings: material.warnings })
     }
 
     pub(in super::super) fn warnings(&self) -> &[CredentialWarning] {
         &self.warnings
     }
 
-    /// Whether this is to take over from rustls.
-    pub(in super::super) fn is_chosen(&self) -> bool {
-        self.chosen.load(Ordering::Relaxed)
-    }
-
-    /// Whether a peer's certificate that rustls does not take stands the check here.
-    pub(in super::super) fn check(
-        &self,
-        side: Showing,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> Result<(), TlsError> {
-        self.trust.check(side, leaf, intermediates)
-    }
-
-    /// This takes over for all connections from now on: a peer holds the key of a certificate that stands the check
-    /// here alone.
-    pub(in super::super) fn choose(&self) {
-        if !self.chosen.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "TLS with OpenSSL instead of rustls from now on: a peer has a certificate of our CA that rustls \
-                 does not take (X.509 version 1, or that of a CA)"
-            );
-        }
+    /// What a peer on OpenSSL would refuse of our own certificate.
+    pub(in super::super) fn doubts(&self) -> &Doubts {
+        &self.doubts
     }
 
     pub(in super::super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
@@ -150,14 +134,14 @@ impl OpenSslMutual {
 
 impl fmt::Debug for OpenSslMutual {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenSslMutual").field("chosen", &self.chosen).finish_non_exhaustive()
+        f.debug_struct("OpenSslMutual").field("doubts", &self.doubts).finish_non_exhaustive()
     }
 }
 
 /// Our key, opened if need be. OpenSSL is never given a chance to ask for a passphrase at the terminal.
 fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
     let wrong = |error: ErrorStack| {
-        let text = error.to_string();
+        let text = error::text(Some(&error));
         if text.contains("unsupported") {
             CredentialFault::UnsupportedEncryption(text)
         } else {
@@ -166,10 +150,10 @@ fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
     };
     match (key_section(&raw.keyfile)?, &raw.passphrase) {
         (KeySection::Open(der), _) => PKey::private_key_from_der(der.secret_der())
-            .map_err(|error| CredentialFault::UnusableKey(error.to_string())),
+            .map_err(|error| CredentialFault::UnusableKey(error::text(Some(&error)))),
         (_, None) => Err(CredentialFault::Encrypted),
-        (KeySection::Legacy, Some(passphrase)) => {
-            PKey::private_key_from_pem_passphrase(&raw.keyfile, passphrase).map_err(wrong)
+        (KeySection::Legacy(pem), Some(passphrase)) => {
+            PKey::private_key_from_pem_passphrase(pem.as_bytes(), passphrase).map_err(wrong)
         }
         (KeySection::Pkcs8(der), Some(passphrase)) => {
             PKey::private_key_from_pkcs8_passphrase(&der, passphrase).map_err(wrong)
@@ -200,13 +184,13 @@ impl Trust {
         Ok(Trust { servers: store(X509PurposeId::SSL_SERVER)?, clients: store(X509PurposeId::SSL_CLIENT)? })
     }
 
-    /// Whether that side of a connection may show this chain.
+    /// Verifies that this side of a connection may present this chain.
     fn check(
         &self,
         side: Showing,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-    ) -> Result<(), TlsError> {
+    ) -> Result<(), CertificateFault> {
         let store = match side {
             Showing::Server => &self.servers,
             Showing::Client => &self.clients,
@@ -221,27 +205,14 @@ impl Trust {
                 check.verify_cert()?;
                 Ok(match check.error() {
                     X509VerifyResult::OK => None,
-                    _ => Some(error::verdict(check)),
+                    _ => Some(error::verdict(check).fault),
                 })
             })
         };
         match check() {
             Ok(None) => Ok(()),
             Ok(Some(verdict)) => Err(verdict),
-            Err(error) => Err(TlsError::PeerUnusable(error.to_string())),
-        }
-    }
-}
-
-/// Checks our certificate as a peer with the same CA would, on either side.
-fn doubts(trust: &Trust, credentials: &Credentials, material: &mut Material) {
-    let Some((leaf, intermediates)) = material.chain.split_first() else { return };
-    for (side, showing) in [("listen", Showing::Server), ("connect", Showing::Client)] {
-        let Err(verdict) = trust.check(showing, leaf, intermediates) else { continue };
-        let warning = CredentialWarning::from_verdict(verdict, credentials, side);
-        // Most faults show on both sides alike.
-        if !material.warnings.contains(&warning) {
-            material.warnings.push(warning);
+            Err(error) => Err(CertificateFault::Unusable(error::text(Some(&error)))),
         }
     }
 }

@@ -1,0 +1,200 @@
+//! The reasons to refuse a certificate, a peer's or our own.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::inspect;
+
+/// The longest subject or issuer that is kept of a refused certificate, in characters. It is not verified, goes to
+/// logs, and may be as long as a TLS handshake message.
+const LONGEST_NAME: usize = 200;
+
+/// How to accept a certificate that only OpenSSL can verify. In both notations, as the endpoint that logs it does not
+/// know which of them its user has at hand.
+const OPENSSL_HINT: &str = if cfg!(feature = "openssl") {
+    "use the OpenSSL back end (`tls_backend = \"openssl\"`, `--tls-backend openssl`)"
+} else {
+    "use a build with OpenSSL (`cargo build --features openssl`)"
+};
+
+/// Why a certificate is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateFault {
+    /// It is past its end.
+    Expired {
+        /// For how long.
+        ago: Duration,
+    },
+    /// It is not valid yet.
+    NotYetValid {
+        /// For how long still.
+        ahead: Duration,
+    },
+    /// It does not lead to a CA that is trusted.
+    Foreign,
+    /// It is an X.509 version 1 certificate, which rustls cannot use.
+    Version1,
+    /// It is the certificate of a CA, which rustls does not accept as an end entity's.
+    IsCa,
+    /// Its extendedKeyUsage, keyUsage or nsCertType excludes this use.
+    WrongPurpose(String),
+    /// It does not have the name that was asked for.
+    WrongName(String),
+    /// It is signed with an algorithm, or has a key, that this TLS back end cannot verify.
+    UnsupportedAlgorithm(String),
+    /// More intermediate certificates than rustls follows.
+    ChainTooLong,
+    /// Another reason.
+    Unusable(String),
+}
+
+impl CertificateFault {
+    /// A short name of the kind, for counting and for rate limits.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            CertificateFault::Expired { .. } => "certificate_expired",
+            CertificateFault::NotYetValid { .. } => "certificate_not_yet_valid",
+            CertificateFault::Foreign => "certificate_foreign",
+            CertificateFault::Version1 => "certificate_version_1",
+            CertificateFault::IsCa => "certificate_is_ca",
+            CertificateFault::WrongPurpose(_) => "certificate_purpose",
+            CertificateFault::WrongName(_) => "certificate_name",
+            CertificateFault::UnsupportedAlgorithm(_) => "certificate_algorithm",
+            CertificateFault::ChainTooLong => "certificate_chain",
+            CertificateFault::Unusable(_) => "certificate_unusable",
+        }
+    }
+
+    /// What to do about it.
+    fn hint(&self) -> String {
+        match self {
+            CertificateFault::Expired { .. } => "renew it, or set the clocks right".to_owned(),
+            CertificateFault::NotYetValid { .. } => "set the clocks right".to_owned(),
+            CertificateFault::Foreign => {
+                "give both sides certificates of one CA, put the peer's CA into our cafile, or have the peer send the \
+                 intermediate certificates with its own"
+                    .to_owned()
+            }
+            CertificateFault::Version1 => format!(
+                "reissue it as version 3, e.g. with `openssl x509 -req ... -extfile v3.ext`, where v3.ext contains \
+                 `basicConstraints=CA:FALSE`, or {OPENSSL_HINT}"
+            ),
+            CertificateFault::IsCa => {
+                format!("sign one for the peer with it, with `basicConstraints=CA:FALSE`, or {OPENSSL_HINT}")
+            }
+            CertificateFault::WrongPurpose(_) => {
+                "reissue it with `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without \
+                 these extensions"
+                    .to_owned()
+            }
+            CertificateFault::WrongName(_) => "only its subjectAltName counts".to_owned(),
+            CertificateFault::UnsupportedAlgorithm(_) => format!(
+                "reissue it with ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519, and SHA-256 to \
+                 SHA-512, or {OPENSSL_HINT}"
+            ),
+            CertificateFault::ChainTooLong => {
+                format!("sign it with a CA that is nearer to the root, trust one of the intermediate CAs, or {OPENSSL_HINT}")
+            }
+            CertificateFault::Unusable(_) => {
+                "look at it with `openssl x509 -noout -text`, and reissue it".to_owned()
+            }
+        }
+    }
+}
+
+/// The predicate of a sentence whose subject is the certificate.
+impl fmt::Display for CertificateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CertificateFault::Expired { ago } => {
+                write!(f, "(or one it is signed with) expired {} ago", Ago(*ago))
+            }
+            CertificateFault::NotYetValid { ahead } => {
+                write!(f, "(or one it is signed with) becomes valid only in {}", Ago(*ahead))
+            }
+            CertificateFault::Foreign => f.write_str("is not signed by a CA in our cafile"),
+            CertificateFault::Version1 => {
+                f.write_str("is X.509 version 1, which this TLS back end cannot use")
+            }
+            CertificateFault::IsCa => {
+                f.write_str("is that of a CA, which this TLS back end does not accept as a peer's own")
+            }
+            CertificateFault::WrongPurpose(why) => write!(f, "does not permit this use ({why})"),
+            CertificateFault::WrongName(why) => {
+                write!(f, "does not bear the name that was asked for ({why})")
+            }
+            CertificateFault::UnsupportedAlgorithm(what) => {
+                write!(f, "needs an algorithm that this TLS back end does not have ({what})")
+            }
+            CertificateFault::ChainTooLong => {
+                f.write_str("has more intermediate certificates than this TLS back end follows")
+            }
+            CertificateFault::Unusable(why) => write!(f, "cannot be used ({why})"),
+        }
+    }
+}
+
+/// A peer's certificate that was refused: which, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefusedCertificate {
+    /// Why.
+    pub fault: CertificateFault,
+    /// The subject of the certificate that failed, the peer's own or one in its chain, in the form of
+    /// [`PeerIdentity::subject`](super::PeerIdentity::subject). Nothing has verified it. Empty if it cannot be read.
+    pub subject: String,
+    /// The name of the CA that signed it, likewise.
+    pub issuer: String,
+}
+
+impl RefusedCertificate {
+    /// `certificate` (DER) is the one that failed.
+    pub(super) fn new(fault: CertificateFault, certificate: &[u8]) -> Self {
+        let [subject, issuer] = inspect::subject_and_issuer(certificate).map(shortened);
+        RefusedCertificate { fault, subject, issuer }
+    }
+
+    /// For an error that does not tell which certificate failed.
+    pub(super) fn unknown(fault: CertificateFault) -> Self {
+        RefusedCertificate { fault, subject: String::new(), issuer: String::new() }
+    }
+}
+
+fn shortened(name: String) -> String {
+    match name.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{}...", name.get(..end).unwrap_or_default()),
+        None => name,
+    }
+}
+
+impl fmt::Display for RefusedCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RefusedCertificate { fault, subject, issuer } = self;
+        write!(f, "the peer's certificate {fault}")?;
+        if !(subject.is_empty() && issuer.is_empty()) {
+            write!(f, " (subject {}, issuer {})", or_empty(subject), or_empty(issuer))?;
+        }
+        write!(f, "; {}", fault.hint())
+    }
+}
+
+fn or_empty(name: &str) -> &str {
+    if name.is_empty() { "(empty)" } else { name }
+}
+
+/// A duration in its largest unit.
+pub(super) struct Ago(pub(super) Duration);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (number, unit) = match seconds {
+            0..60 => (seconds, "second"),
+            60..3_600 => (seconds / 60, "minute"),
+            3_600..86_400 => (seconds / 3_600, "hour"),
+            _ => (seconds / 86_400, "day"),
+        };
+        write!(f, "{number} {unit}{}", if number == 1 { "" } else { "s" })
+    }
+}

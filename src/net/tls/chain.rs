@@ -1,0 +1,27 @@
+//! A chain of certificates as one side of a connection presents it.
+
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+
+/// The side of a connection that presents a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Showing {
+    /// The side that connects.
+    Client,
+    /// The side that listens.
+    Server,
+}
+
+/// A presented chain, and the time to verify it at.
+pub(super) struct Chain<'a> {
+    pub(super) side: Showing,
+    pub(super) leaf: &'a CertificateDer<'a>,
+    pub(super) intermediates: &'a [CertificateDer<'a>],
+    pub(super) now: UnixTime,
+}
+
+impl<'a> Chain<'a> {
+    /// The leaf, then the intermediate certificates in the order sent.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = &'a CertificateDer<'a>> + use<'a> {
+        std::iter::once(self.leaf).chain(self.intermediates)
+    }
+}

@@ -1,0 +1,190 @@
+//! The errors of rustls, in our terms: without the names of its types, and without object identifiers.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+use super::certificate_fault::{CertificateFault, RefusedCertificate};
+use super::chain::Chain;
+use super::error::{Refusal, TlsError};
+use super::identity::PeerIdentity;
+use super::inspect;
+
+/// The names of a certificate that are shown where it does not have the one that was asked for.
+const SHOWN_NAMES: usize = 8;
+
+impl TlsError {
+    pub(super) fn from_rustls(error: &Error) -> Self {
+        match error {
+            Error::InvalidCertificate(fault) => {
+                // What our own verifier refuses is kept there, with the certificate.
+                TlsError::Certificate(Box::new(RefusedCertificate::unknown(certificate_fault(fault, &[]))))
+            }
+            Error::NoCertificatesPresented => TlsError::PeerShowedNone,
+            Error::AlertReceived(alert) => TlsError::Refused(Refusal::from_alert((*alert).into())),
+            Error::InvalidMessage(
+                InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+            ) => TlsError::NotTls,
+            Error::InvalidMessage(what) => {
+                TlsError::Protocol(format!("the peer sent a malformed message: {}", words(what)))
+            }
+            Error::PeerIncompatible(
+                PeerIncompatible::NoSignatureSchemesInCommon
+                | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
+            ) => TlsError::NoSignatureAlgorithm,
+            Error::PeerIncompatible(what) => TlsError::Incompatible(words(what)),
+            Error::PeerMisbehaved(what) => {
+                TlsError::Protocol(format!("the peer violated the protocol: {}", words(what)))
+            }
+            Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+                TlsError::Protocol("the peer sent a message out of order".to_owned())
+            }
+            other => TlsError::Protocol(other.to_string()),
+        }
+    }
+}
+
+/// The certificate of this chain that an error of its verification is about, and the fault.
+pub(super) fn refused(error: &Error, chain: &Chain<'_>) -> RefusedCertificate {
+    let Error::InvalidCertificate(error) = error else {
+        return RefusedCertificate::new(CertificateFault::Unusable(error.to_string()), chain.leaf);
+    };
+    let certificate = failed_certificate(error, chain);
+    RefusedCertificate::new(certificate_fault(error, certificate), certificate)
+}
+
+/// rustls does not tell which certificate failed: it is found by what the error tells of it.
+fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a CertificateDer<'a> {
+    let find = |is_it: &dyn Fn(&CertificateDer<'a>) -> bool| chain.certificates().find(|der| is_it(der));
+    let is_signed_with = |algorithm: &[u8], der: &CertificateDer<'a>| {
+        inspect::raw_signature_algorithm(der)
+            .is_some_and(|oid| algorithm.windows(oid.len()).any(|part| part == oid))
+    };
+    match error {
+        // The trusted CA is not in the chain: then it is the certificate that it signed.
+        CertificateError::ExpiredContext { not_after, .. } => {
+            find(&|der| inspect::times(der).1 == *not_after).unwrap_or_else(|| topmost(chain))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            find(&|der| inspect::times(der).0 == *not_before).unwrap_or_else(|| topmost(chain))
+        }
+        CertificateError::UnknownIssuer => topmost(chain),
+        CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id, ..
+        } => find(&|der| is_signed_with(signature_algorithm_id, der)).unwrap_or(chain.leaf),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            find(&|der| inspect::lacks_extended_usage(der, chain.side)).unwrap_or(chain.leaf)
+        }
+        _ => chain.leaf,
+    }
+}
+
+/// The last certificate that can be reached from the leaf by the names of issuers: nothing in the chain has the name of
+/// its issuer. Each step uses up a certificate of the chain, so a cycle ends.
+fn topmost<'a>(chain: &Chain<'a>) -> &'a CertificateDer<'a> {
+    let mut top = chain.leaf;
+    let mut rest: Vec<_> = chain.intermediates.iter().collect();
+    while let Some([_, issuer]) = inspect::raw_names(top) {
+        let is_issuer = |der: &&CertificateDer<'_>| {
+            inspect::raw_names(der)
+                .is_some_and(|[subject, its_issuer]| subject == issuer && its_issuer != subject)
+        };
+        let Some(at) = rest.iter().position(is_issuer) else { break };
+        top = rest.swap_remove(at);
+    }
+    top
+}
+
+/// `certificate` is the one that failed, or empty.
+pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) -> CertificateFault {
+    match error {
+        CertificateError::ExpiredContext { time, not_after } => CertificateFault::Expired {
+            ago: Duration::from_secs(time.as_secs().saturating_sub(not_after.as_secs())),
+        },
+        CertificateError::NotValidYetContext { time, not_before } => CertificateFault::NotYetValid {
+            ahead: Duration::from_secs(not_before.as_secs().saturating_sub(time.as_secs())),
+        },
+        CertificateError::UnknownIssuer => CertificateFault::Foreign,
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            let usages = inspect::extended_key_usages(certificate);
+            CertificateFault::WrongPurpose(format!("extendedKeyUsage is {usages}"))
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            let sans = PeerIdentity::of(certificate).sans;
+            let names: Vec<String> = sans.iter().take(SHOWN_NAMES).map(ToString::to_string).collect();
+            CertificateFault::WrongName(if names.is_empty() {
+                "it has no subjectAltName".to_owned()
+            } else {
+                format!("it has {}{}", names.join(", "), if sans.len() > SHOWN_NAMES { ", ..." } else { "" })
+            })
+        }
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            CertificateFault::UnsupportedAlgorithm(inspect::algorithms(certificate))
+        }
+        _ if is_webpki(error, "UnsupportedCertVersion") => CertificateFault::Version1,
+        _ if is_webpki(error, "CaUsedAsEndEntity") => CertificateFault::IsCa,
+        _ if is_webpki(error, "MaximumPathDepthExceeded")
+            || is_webpki(error, "MaximumPathBuildCallsExceeded") =>
+        {
+            CertificateFault::ChainTooLong
+        }
+        // A wrong signature in the chain is replaced in `verify`; this is the one of the handshake.
+        CertificateError::BadSignature => CertificateFault::Unusable(
+            "the peer does not hold its key, or the key is RSA under 2048 bits".to_owned(),
+        ),
+        CertificateError::Expired => CertificateFault::Unusable("it ends before it begins".to_owned()),
+        CertificateError::BadEncoding => CertificateFault::Unusable("it is malformed".to_owned()),
+        CertificateError::Other(other) => CertificateFault::Unusable(words(&other.0)),
+        other => CertificateFault::Unusable(words(other)),
+    }
+}
+
+/// Whether the error is webpki's variant of that name: rustls passes those on that it has no own name for, as
+/// errors whose text is the variant's name.
+pub(super) fn is_webpki(error: &CertificateError, variant: &str) -> bool {
+    matches!(error, CertificateError::Other(other) if other.to_string() == variant)
+}
+
+/// The name of an enum's variant as words: `NoCipherSuitesInCommon` is "no cipher suites in common".
+fn words(variant: &impl fmt::Debug) -> String {
+    let name = format!("{variant:?}");
+    let mut words = String::new();
+    for letter in name.chars().take_while(char::is_ascii_alphanumeric) {
+        if letter.is_ascii_uppercase() && words.chars().last().is_some_and(|last| !last.is_ascii_uppercase())
+        {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_shows_types_of_rust() {
+        for (error, text) in [
+            (Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), "no cipher suites in common"),
+            (Error::InvalidMessage(InvalidMessage::MessageTooLarge), "malformed message: message too large"),
+            (CertificateError::BadEncoding.into(), "it is malformed"),
+            (
+                CertificateError::UnsupportedSignatureAlgorithmContext {
+                    signature_algorithm_id: vec![6, 1, 2],
+                    supported_algorithms: Vec::new(),
+                }
+                .into(),
+                "algorithm",
+            ),
+        ] {
+            let shown = TlsError::from_rustls(&error).to_string();
+            assert!(shown.contains(text), "{shown}");
+            assert!(!shown.contains("Context") && !shown.contains('[') && !shown.contains('{'), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Keys, signatures and extensions of certificates: what OpenSSL accepts, both back ends accept, and what it refuses,
+//! both refuse.
+
+use rcgen::{CustomExtension, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
+
+use super::pairings::{all_well, short};
+use super::pki::Ca;
+use super::*;
+use crate::net::tls::{CredentialWarning, Refusal};
+
+/// nsCertType, of which a bit is set.
+fn ns_cert_type(bits: u8) -> CustomExtension {
+    // 2.16.840.1.113730.1.1, a BIT STRING.
+    CustomExtension::from_oid_content(&[2, 16, 840, 1, 113_730, 1, 1], vec![3, 2, 0, bits])
+}
+
+const SSL_CLIENT: u8 = 0x80;
+const SSL_SERVER: u8 = 0x40;
+
+#[tokio::test]
+async fn ecdsa_on_every_curve_with_every_hash() {
+    let algorithms: [&'static SignatureAlgorithm; 5] = [
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+        &rcgen::PKCS_ECDSA_P521_SHA256,
+        &rcgen::PKCS_ECDSA_P521_SHA384,
+        &rcgen::PKCS_ECDSA_P521_SHA512,
+    ];
+    let credentials = algorithms.map(|algorithm| {
+        let ca = Ca::with_key("ca", KeyPair::generate_for(algorithm).unwrap());
+        (ca.leaf_with_key(KeyPair::generate_for(algorithm).unwrap(), |_| ()).trusting(&ca), algorithm)
+    });
+    for (credentials, algorithm) in &credentials {
+        let loaded = credentials.load().unwrap();
+        assert_eq!((loaded.backend(), &*loaded.warnings()), (Backend::Rustls, &[][..]), "{algorithm:?}");
+    }
+    for (credentials, algorithm) in &credentials {
+        let curve_is_offered = !format!("{algorithm:?}").contains("P521");
+        if curve_is_offered {
+            all_well(credentials, credentials, &format!("{algorithm:?}")).await;
+            continue;
+        }
+        // As an OpenSSL that listens has it, a client of TLS 1.2 has to offer a key exchange on the curve of the
+        // certificate, and rustls has none on P-521. In TLS 1.3 one is not tied to the other.
+        for (one, other) in BACKENDS.iter().flat_map(|one| BACKENDS.iter().map(move |other| (*one, *other))) {
+            let [a, b] =
+                [one, other].map(|it| End::load(&credentials.clone().backend(it), &[&TLS12, &TLS13]));
+            let (connector, listener) = meet(&a, &b).await;
+            let what = format!("{one:?} to {other:?}, {algorithm:?}");
+            assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()), "{what}");
+        }
+    }
+    // A CA on P-521 does for leaves on P-256, in every version.
+    let ca = Ca::with_key("ca", KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap());
+    all_well(&ca.credentials(), &ca.credentials(), "a CA on P-521").await;
+    let p521 =
+        Credentials::from_files(fixture_path("ca.pem"), fixture_path("p521.pem"), private_copy("p521.key"));
+    assert_eq!(p521.load().unwrap().backend(), Backend::Rustls);
+}
+
+/// A certificate on P-256 that the `openssl` program signs with SHA-512, as `default_md = sha512` makes it.
+#[tokio::test]
+async fn ecdsa_on_p256_with_sha512() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &str| {
+        let args: Vec<String> =
+            args.split(' ').map(|arg| arg.replace("DIR", dir.path().to_str().unwrap())).collect();
+        super::openssl::run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let ec = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -sha512";
+    let made = run(&format!("req -x509 {ec} -subj /CN=ca -keyout DIR/ca.key -out DIR/ca.pem"))
+        .and_then(|_| run(&format!("req {ec} -subj /CN=leaf -keyout DIR/leaf.key -out DIR/leaf.csr")))
+        .and_then(|_| {
+            std::fs::write(dir.path().join("v3.ext"), "basicConstraints=CA:FALSE").unwrap();
+            run(
+                "x509 -req -in DIR/leaf.csr -CA DIR/ca.pem -CAkey DIR/ca.key -CAcreateserial -sha512 -days 2 \
+                 -extfile DIR/v3.ext -out DIR/leaf.pem",
+            )
+        });
+    if made.is_none() {
+        return;
+    }
+    let [ca, leaf, key] = ["ca.pem", "leaf.pem", "leaf.key"].map(|name| dir.path().join(name));
+    let credentials = Credentials::from_files(ca, leaf, key);
+    assert_eq!(credentials.load().unwrap().backend(), Backend::Rustls);
+    all_well(&credentials, &credentials, "P-256 with SHA-512").await;
+}
+
+/// What the one that presents it may not do with it, on each side.
+#[tokio::test]
+async fn key_usage_and_ns_cert_type_are_those_of_openssl() {
+    let ca = Ca::new("ca");
+    let usages = |usages: Vec<KeyUsagePurpose>| ca.leaf(|params| params.key_usages = usages);
+    let types = |bits| ca.leaf(|params| params.custom_extensions = vec![ns_cert_type(bits)]);
+    let good = ca.credentials();
+    for (what, leaf, connects, listens) in [
+        ("digitalSignature", usages(vec![KeyUsagePurpose::DigitalSignature]), true, true),
+        ("keyCertSign", usages(vec![KeyUsagePurpose::KeyCertSign]), false, false),
+        ("nonRepudiation", usages(vec![KeyUsagePurpose::ContentCommitment]), false, false),
+        ("keyEncipherment", usages(vec![KeyUsagePurpose::KeyEncipherment]), false, true),
+        ("nsCertType server", types(SSL_SERVER), false, true),
+        ("nsCertType client", types(SSL_CLIENT), true, false),
+        ("nsCertType both", types(SSL_CLIENT | SSL_SERVER), true, true),
+    ] {
+        let bare = End::bare(Some(leaf.certified_key()), &[&TLS13]);
+        for backend in BACKENDS {
+            let what = format!("{what}, {backend:?}");
+            let good = End::load(&good.clone().backend(*backend), &[&TLS13]);
+            let outcome = |may: bool| if may { "ok".to_owned() } else { "PeerWrongPurpose".to_owned() };
+            let heard = format!("refused: {:?}", Refusal::UnsupportedCertificate);
+            let (connector, listener) = meet(&bare, &good).await;
+            assert_eq!(short(&listener), outcome(connects), "connects: {what}");
+            assert_eq!(short(&connector), if connects { "ok".to_owned() } else { heard.clone() }, "{what}");
+            let (connector, listener) = meet(&good, &bare).await;
+            assert_eq!(short(&connector), outcome(listens), "listens: {what}");
+            assert_eq!(short(&listener), if listens { "ok".to_owned() } else { heard }, "{what}");
+
+            let loaded = leaf.trusting(&ca).backend(*backend).load().unwrap();
+            let warned: Vec<&str> = loaded
+                .warnings()
+                .iter()
+                .map(|warning| match warning {
+                    CredentialWarning::WrongPurpose { side, .. } => *side,
+                    other => panic!("{what}: {other}"),
+                })
+                .collect();
+            let expected = [("listen", listens), ("connect", connects)];
+            let expected: Vec<&str> =
+                expected.into_iter().filter(|(_, may)| !may).map(|(side, _)| side).collect();
+            assert_eq!(warned, expected, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_intermediate_certificate_that_may_not_sign_is_none() {
+    let root = Ca::new("root");
+    let between = root.intermediate_with("between", |params| {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    });
+    let theirs = End::bare(Some(between.leaf(|_| ()).certified_key()), &VERSIONS);
+    for backend in BACKENDS {
+        let good = End::load(&root.credentials().backend(*backend), &VERSIONS);
+        let met = meet(&good, &theirs).await.0;
+        assert!(matches!(short(&met).as_str(), "PeerForeign" | "PeerUnusable"), "{backend:?}: {met:?}");
+    }
+}
+
+/// The error names the certificate that failed: the peer's, or one between it and the CA.
+#[tokio::test]
+async fn the_certificate_that_failed_is_named() {
+    let root = Ca::new("root");
+    let expired = root.intermediate_with("between", |params| {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    });
+    let foreign = Ca::new("another").intermediate("between");
+    let name = |n: usize| "n".repeat(n);
+    let long = root.leaf(|params| {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, name(3000));
+    });
+    for (leaf, subject, issuer) in [
+        (expired.leaf(|_| ()), "CN=between", "CN=root"),
+        (foreign.leaf(|_| ()), "CN=between", "CN=another"),
+        (root.leaf(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)), "CN=leaf", "CN=root"),
+        (long, "O=nnnnn", "CN=root"),
+    ] {
+        let theirs = End::bare(Some(leaf.certified_key()), &VERSIONS);
+        for backend in BACKENDS {
+            let good = End::load(&root.credentials().backend(*backend), &VERSIONS);
+            let errors = [meet(&good, &theirs).await.0, meet(&theirs, &good).await.1];
+            for error in errors.map(Result::unwrap_err) {
+                let TlsError::Certificate(refused) = &error else { panic!("{backend:?}: {error:?}") };
+                assert!(refused.subject.starts_with(subject), "{backend:?}: {error}");
+                assert_eq!(refused.issuer, issuer, "{backend:?}: {error}");
+                let text = error.to_string();
+                assert!(text.contains(&format!("(subject {}, issuer {issuer})", refused.subject)), "{text}");
+                assert!(text.len() < 800, "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_certificate_has_two_causes() {
+    let text = TlsError::PeerShowedNone.to_string();
+    for words in ["it has none", "anonymous TLS", "a signature algorithm that we did not offer"] {
+        assert!(text.contains(words), "{text}");
+    }
+    let text = TlsError::Refused(Refusal::CertificateRequired).to_string();
+    assert!(text.contains("signature algorithm"), "{text}");
+}
+
+/// A peer with an algorithm that we do not have is told apart from one without a certificate, as far as it can be.
+#[cfg(feature = "openssl")]
+#[tokio::test]
+async fn an_algorithm_that_rustls_lacks_is_named() {
+    let ca = Ca::new("ca");
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key.pem");
+    let curve = "ec_paramgen_curve:brainpoolP256r1";
+    let key = key.to_str().unwrap();
+    let certificate = dir.path().join("certificate.pem");
+    let certificate = certificate.to_str().unwrap();
+    if super::openssl::run(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        curve,
+        "-noenc",
+        "-subj",
+        "/CN=brainpool",
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    ])
+    .is_none()
+    {
+        return;
+    }
+    let own = Credentials::from_files(certificate, certificate, key);
+    let text = own.clone().backend(Backend::Rustls).load().unwrap_err().to_string();
+    assert!(!text.contains("Context") && !text.contains("1.3.36") && !text.contains('{'), "{text}");
+    let loaded = own.load().unwrap();
+    assert_eq!(loaded.backend(), Backend::OpenSsl);
+    let other = ca.credentials().load().unwrap();
+    let (connector, listener) = meet(&End::Ours(Tls::Mutual(loaded)), &End::Ours(Tls::Mutual(other))).await;
+    for error in [connector.unwrap_err(), listener.unwrap_err()] {
+        let text = error.to_string();
+        assert!(!text.contains("1.3.36") && !text.contains("Some("), "{text}");
+    }
+}
