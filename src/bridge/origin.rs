@@ -135,7 +135,7 @@ mod tests {
             assert!(other.is_other_bridge(*id) && !one.is_other_bridge(*id));
             assert_eq!(MessageId::of(*id), None, "an endpoint id is no message id");
         }
-        assert_eq!(&one.link_id(0).to_string()[..19], "5a425247-0000-8000-", "a UUID of version 8");
+        assert_eq!(&one.link_id(0).to_string()[..19], "5a425247-0000-4000-", "a UUID of version 4");
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn every_mismatch_ends_at_once_and_each_side_says_why() {
     ];
     if OPENSSL {
         table.extend([
-            (off, 4, anonymous, "turn TLS on here", "Broker::disable_ssl=T"),
+            (off, 4, anonymous, "enable TLS here", "Broker::disable_ssl=T"),
             (anonymous, 4, off, "Broker::disable_ssl=T", "Turn TLS on here"),
             (anonymous, 4, mutual, "speak mutual TLS", "speaks anonymous TLS"),
             (mutual, 4, anonymous, "speak anonymous TLS here too", "speak mutual TLS"),

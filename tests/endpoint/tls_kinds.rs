@@ -84,8 +84,8 @@ fn mend(outcome: &str) -> &'static str {
     match outcome {
         "TLS, not frames" | "closed" => "TLS",
         "NotTls" => "Broker::disable_ssl=T",
-        "NotAnonymous" => "--cafile",
-        "Incompatible" | "refused: HandshakeFailure" => "--tls anonymous",
+        "NotAnonymous" => "speak mutual TLS",
+        "Incompatible" | "refused: HandshakeFailure" => "anonymous TLS here",
         "PeerForeign" => "cafile",
         "PeerExpired" => "renew it",
         "PeerVersion1" => "tls_backend = \"openssl\"",

@@ -20,4 +20,6 @@ mod codec;
 #[cfg(feature = "cli")]
 mod idle;
 #[cfg(feature = "bridge")]
+mod registry;
+#[cfg(feature = "bridge")]
 mod relay;

@@ -54,6 +54,7 @@ const NOT_CHECKED: &[(&str, &str)] = &[
     ("README.md", "Zeek agents, managers, scripts"),
     ("src/guide/bridge.md", "Zeek agent  <--"),
     ("src/guide/library.md", "bin/zeek-bridge"),
+    ("src/guide/service.md", "peers x (2 x frame"),
     ("src/guide/tls.md", "redef Broker::ssl_cafile"),
 ];
 

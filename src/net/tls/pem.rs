@@ -2,13 +2,13 @@
 //!
 //! Tolerant where files of real sites are broken: a byte order mark before a BEGIN line (Windows editors), and a BEGIN
 //! line that follows an END line without a line break (`cat a.pem b.pem`, where `a.pem` has no final line break). Each
-//! block has its line and label, so that a caller can report the blocks that it does not use.
-
-use data_encoding::BASE64;
+//! block has its line and label, so that a caller can report the blocks that it does not use. rustls-pemfile decodes the
+//! content of a block; it skips blocks with unknown labels silently and reports no lines.
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
+const LABEL: &str = "CERTIFICATE";
 
 /// The text of a PEM file.
 pub(super) struct Pem(String);
@@ -111,7 +111,13 @@ impl Block {
         }
         let lines = self.body.lines().filter(|line| !line.contains(':'));
         let digits: String = lines.flat_map(str::split_ascii_whitespace).collect();
-        BASE64.decode(digits.as_bytes()).map_err(|_| broken("it is not valid base64"))
+        // rustls-pemfile skips sections whose label it does not know, so it gets each one as a certificate. To it, that is
+        // base64 between two lines.
+        let section = format!("{BEGIN}{LABEL}{DASHES}\n{digits}\n{END}{LABEL}{DASHES}\n");
+        match rustls_pemfile::certs(&mut section.as_bytes()).next() {
+            Some(Ok(der)) => Ok(der.to_vec()),
+            Some(Err(_)) | None => Err(broken("it is not valid base64")),
+        }
     }
 
     /// The block alone, as OpenSSL reads it.

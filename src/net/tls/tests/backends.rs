@@ -268,7 +268,7 @@ mod with {
             matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Version1),
             "{error:?}"
         );
-        assert!(error.to_string().contains("with OpenSSL as the TLS back end"), "{error}");
+        assert!(error.to_string().contains("tls_backend = \"openssl\""), "{error}");
     }
 
     #[tokio::test]

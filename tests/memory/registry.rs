@@ -1,16 +1,6 @@
 //! What peers can make a bridge remember of nodes and requests, as counted by the allocator: no more than the limits of
 //! their link allow, and nothing for ever.
 
-#![cfg(feature = "bridge")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
-
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
