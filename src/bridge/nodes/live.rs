@@ -160,9 +160,10 @@ impl Live {
         let name = self.hold(from, name, hello, since);
         let Some(node) = self.names.get_mut(&name) else { return Vec::new() };
         links.iter().for_each(|link| node.let_pass_to(*link));
-        let (id, mut tell) = (node.current.id, Vec::new());
+        let (id, holder, mut tell) = (node.current.id, node.current.peering, Vec::new());
         for (agent, state) in &mut self.agents {
-            let due = state.wants && *agent != from.peering && links.contains(&agent.link);
+            let is_itself = *agent == from.peering || *agent == holder;
+            let due = state.wants && !is_itself && links.contains(&agent.link);
             if due && state.told.insert(id) {
                 state.unasked.insert(id);
                 tell.push(*agent);
@@ -189,11 +190,11 @@ impl Live {
                 let (owner, links, before) = (from.owner.clone(), Vec::new(), Vec::new());
                 vacant.insert(Node { owner, links, before, current: holder() });
             }
-            Entry::Occupied(mut node) if node.get().current.peering != from.peering => {
+            // A repeated hello is not a new claim. Nodes repeat their hellos, so two connections of one owner would take the
+            // name from each other again and again.
+            Entry::Occupied(mut node) if new => {
                 let node = node.get_mut();
-                let again = node.before.iter().position(|holder| holder.peering == from.peering);
-                let again = again.map(|at| Holder { since, ..node.before.remove(at) });
-                let former = std::mem::replace(&mut node.current, again.unwrap_or_else(holder));
+                let former = std::mem::replace(&mut node.current, holder());
                 node.before.reserve_exact(1);
                 node.before.push(former);
             }

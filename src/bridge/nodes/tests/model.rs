@@ -117,8 +117,7 @@ impl Model {
             if node.owner != owner {
                 return Err(HelloRefused::NameTaken { holder });
             }
-            if holder != from {
-                node.holders.retain(|(holder, _)| *holder != from);
+            if node.holders.iter().all(|(holder, _)| *holder != from) {
                 node.holders.push((from, self.number));
             }
             at
@@ -130,9 +129,10 @@ impl Model {
         self.live[at].links.extend(links);
         self.gone.retain(|(gone, ..)| gone != name);
         let mut tell = vec![];
+        let holder = self.live[at].current().0;
         for agent in &self.wants {
-            let said = (*agent, from, name.to_owned());
-            if *agent != from && links.contains(&agent.link) && !self.told.contains(&said) {
+            let said = (*agent, holder, name.to_owned());
+            if *agent != from && *agent != holder && links.contains(&agent.link) && !self.told.contains(&said) {
                 self.told.push(said);
                 tell.push(*agent);
             }
