@@ -12,7 +12,7 @@ use super::passphrase::Passphrase;
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
 /// `ssl_passphrase`), whether to check a name, and which library to use.
 ///
-/// It only says where things are; [`Credentials::load`] reads them, and [`MutualTls::reload`] again.
+/// It only says where things are; [`Credentials::load`] reads them, and [`MutualTls::reload`](super::MutualTls::reload) again.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// The certificates of the CAs that we trust to sign a peer's: one or several. This or
