@@ -132,7 +132,8 @@ impl Model {
         let holder = self.live[at].current().0;
         for agent in &self.wants {
             let said = (*agent, holder, name.to_owned());
-            if *agent != from && *agent != holder && links.contains(&agent.link) && !self.told.contains(&said) {
+            if *agent != from && *agent != holder && links.contains(&agent.link) && !self.told.contains(&said)
+            {
                 self.told.push(said);
                 tell.push(*agent);
             }
