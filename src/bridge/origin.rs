@@ -9,11 +9,12 @@
 //! | | 4 to 7 | the link's slot, around the UUID version 4 |
 //! | | 8 to 15 | the instance: random, the same for all links of one bridge, and new at each start |
 //! | sender of a data or command envelope from bridge to bridge | 0 to 7 | the instance of the bridge where the message arrived first |
-//! | | 8 to 15 | a number that this bridge never uses again |
+//! | | 8 to 15 | a number that cannot be predicted, and that this bridge does not use again for a long time |
 //!
 //! The sender is otherwise the last hop, which the receiver of an envelope knows anyway. A peer that claims to be a bridge
 //! gains nothing: see [`super::delivered`].
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +44,8 @@ pub(super) struct MessageId {
 pub(super) struct Origin {
     instance: Instance,
     next: AtomicU64,
+    /// The key of the message numbers.
+    key: RandomState,
 }
 
 impl Instance {
@@ -79,7 +82,7 @@ impl Origin {
     pub(super) fn random() -> io::Result<Self> {
         // A random endpoint id is a UUID of the same variant.
         let (_, instance) = halves(EndpointId::random()?);
-        Ok(Origin { instance: Instance(instance), next: AtomicU64::new(0) })
+        Ok(Origin { instance: Instance(instance), next: AtomicU64::new(0), key: RandomState::new() })
     }
 
     /// The endpoint id of the link in this slot. Slots above 2^28 repeat ids: a bridge would have to be reloaded that often.
@@ -100,15 +103,29 @@ impl Origin {
         id.origin == self.instance
     }
 
-    /// The id of a message that arrives from no bridge.
+    /// Returns the id of a message that arrives from no bridge. The number is a keyed hash of a counter: a peer that could
+    /// predict it could send the same content under it first, and the message would be dropped as a copy.
     pub(super) fn next_id(&self) -> MessageId {
-        MessageId { origin: self.instance, number: self.next.fetch_add(1, Ordering::Relaxed) }
+        MessageId {
+            origin: self.instance,
+            number: self.key.hash_one(self.next.fetch_add(1, Ordering::Relaxed)),
+        }
     }
+}
+
+/// Whether this is the endpoint id of a link of a bridge.
+pub(super) fn is_bridge(id: EndpointId) -> bool {
+    Instance::of(id).is_some()
+}
+
+/// Whether two peers are links of the same bridge.
+pub(super) fn same_bridge(one: EndpointId, other: EndpointId) -> bool {
+    Instance::of(one).is_some_and(|instance| Instance::of(other) == Some(instance))
 }
 
 /// Whether two peers are the same endpoint, or links of the same bridge.
 pub(super) fn same_side(one: EndpointId, other: EndpointId) -> bool {
-    one == other || Instance::of(one).is_some_and(|instance| Instance::of(other) == Some(instance))
+    one == other || same_bridge(one, other)
 }
 
 fn halves(id: EndpointId) -> (u64, u64) {
@@ -155,5 +172,14 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(MessageId::of(first.as_sender()), Some(first));
         assert!(origin.is_ours(first) && !Origin::random().unwrap().is_ours(first));
+    }
+
+    #[test]
+    fn message_numbers_cannot_be_predicted_from_earlier_ones() {
+        let origin = Origin::random().unwrap();
+        let ids: Vec<u64> = (0..100).map(|_| origin.next_id().number).collect();
+        let differences: std::collections::HashSet<u64> =
+            ids.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert_eq!(differences.len(), 99, "{ids:?}");
     }
 }

@@ -339,9 +339,12 @@ impl Relay for LinkRelay {
             let ttl = envelope.ttl.saturating_sub(1).min(here.config.ttl);
             // Hellos and answers go once to each agent anyway, but which copy that is depends on who a node belongs to.
             let is_tracked = matches!(node, Some(NodeMessage::Hello(_) | NodeMessage::Response(_)));
+            let mut is_copy = false;
             if let Some(id) = id.filter(|_| !is_tracked) {
                 let delivered = delivered.get_or_insert_with(|| self.core.delivered());
+                let before = to.len();
                 Self::keep_new(delivered, id, &envelope, ttl, &mut to);
+                is_copy = to.len() < before || to.iter().any(|target| target.bridges_only);
                 if node.is_some() {
                     to.retain(|target| !target.bridges_only);
                 }
@@ -363,7 +366,12 @@ impl Relay for LinkRelay {
             let envelope = for_keeping(Envelope { sender: id.as_sender(), ..envelope });
             let to = to.iter().map(|target| (target.slot, target.rule)).collect();
             let passing = Passing { table: &table, gate: &gate, from, sender, first, envelope, since, to };
-            bundle.forwarded.blocked.extend(self.node_api(passing, message));
+            // A copy of a request is no second request: its nodes have the first one, and are not denied to the agent.
+            let blocked = match message {
+                NodeMessage::Request(_) if is_copy => passing.on(),
+                message => self.node_api(passing, message),
+            };
+            bundle.forwarded.blocked.extend(blocked);
         }
         bundle.send();
         bundle.forwarded.blocked

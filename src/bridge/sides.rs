@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::origin::Instance;
 use crate::data::{EndpointId, Filter, Topic};
-use crate::endpoint::Peer;
+use crate::endpoint::{Owner, Peer};
 
 /// How many pairs of links are remembered to have been warned about, until all are forgotten.
 const MOST_WARNED: usize = 1024;
@@ -27,8 +27,17 @@ struct State {
 }
 
 /// Where a peering leads to.
+///
+/// The owner (the certificate, or without one the host) belongs to it: endpoint ids are no secret, and a peer that uses
+/// those of another must not take its place. So parallel links without certificates count as such from one host only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Side {
+    endpoint: SideId,
+    owner: Owner,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Side {
+enum SideId {
     Bridge(Instance),
     Endpoint(EndpointId),
 }
@@ -45,8 +54,9 @@ struct Member {
 }
 
 impl Side {
-    fn of(peer: EndpointId) -> Self {
-        Instance::of(peer).map_or(Side::Endpoint(peer), Side::Bridge)
+    fn of(peer: &Peer) -> Self {
+        let endpoint = Instance::of(peer.id).map_or(SideId::Endpoint(peer.id), SideId::Bridge);
+        Side { endpoint, owner: peer.owner.clone() }
     }
 }
 
@@ -72,10 +82,10 @@ impl Sides {
         if !at.records(peer) {
             return None;
         }
-        let side = Side::of(peer.id);
+        let side = Side::of(peer);
         let mut state = self.write();
         let State { sides, warned, .. } = &mut *state;
-        let members = sides.entry(side).or_default();
+        let members = sides.entry(side.clone()).or_default();
         let apart = |member: &&Member| {
             member.slot != at.slot && (at.group.is_none() || member.group.as_ref() != at.group)
         };
@@ -94,7 +104,7 @@ impl Sides {
         let beside = beside
             .filter(|(slot, _)| warned.insert([at.slot.min(*slot), at.slot.max(*slot)]))
             .map(|(_, link)| link);
-        state.count(side, at.group);
+        state.count(&side, at.group);
         beside
     }
 
@@ -112,7 +122,7 @@ impl Sides {
         if !at.records(peer) {
             return;
         }
-        let side = Side::of(peer.id);
+        let side = Side::of(peer);
         let mut state = self.write();
         if let Some(members) = state.sides.get_mut(&side) {
             members.retain(|member| (member.slot, member.peering) != (at.slot, peer.peering.number()));
@@ -120,7 +130,7 @@ impl Sides {
                 state.sides.remove(&side);
             }
         }
-        state.count(side, at.group);
+        state.count(&side, at.group);
     }
 
     /// The peers on the link in `slot` that another peering stands in for, of a message that may go to the links in `to`.
@@ -153,18 +163,18 @@ impl Sides {
 
 impl State {
     fn member(&mut self, slot: usize, peer: &Peer) -> Option<&mut Member> {
-        let mut members = self.sides.get_mut(&Side::of(peer.id))?.iter_mut();
+        let mut members = self.sides.get_mut(&Side::of(peer))?.iter_mut();
         members.find(|member| (member.slot, member.peering) == (slot, peer.peering.number()))
     }
 
     /// Keeps `parallel` true for one side.
-    fn count(&mut self, side: Side, group: Option<&Arc<str>>) {
+    fn count(&mut self, side: &Side, group: Option<&Arc<str>>) {
         let Some(group) = group else { return };
-        let members = self.sides.get(&side).into_iter().flatten();
+        let members = self.sides.get(side).into_iter().flatten();
         if members.filter(|member| member.group.as_ref() == Some(group)).count() > 1 {
-            self.parallel.entry(group.clone()).or_default().insert(side);
+            self.parallel.entry(group.clone()).or_default().insert(side.clone());
         } else if let Some(sides) = self.parallel.get_mut(group) {
-            sides.remove(&side);
+            sides.remove(side);
             if sides.is_empty() {
                 self.parallel.remove(group);
             }

@@ -5,7 +5,7 @@
 //! it, and the first that is through has the id. Between connections of one owner, who may well be two endpoints that
 //! connect to each other at once, section 2 of the protocol decides which one remains.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -283,8 +283,8 @@ fn pop_due<T>(entries: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<(Ins
 struct Claims {
     of: HashMap<EndpointId, Claim>,
     per_owner: HashMap<Owner, usize>,
-    /// In the order in which they end. An older entry of an id that was claimed again does not count.
-    ends: VecDeque<(Instant, EndpointId)>,
+    /// In the order in which they end; one entry for each claim.
+    ends: BTreeSet<(Instant, EndpointId)>,
 }
 
 #[derive(Debug)]
@@ -299,15 +299,14 @@ impl Claims {
         self.expire(now);
         self.remove(peer);
         let count = self.per_owner.get(&party.owner).copied().unwrap_or_default();
-        // Its repeated claims of few ids have entries here, too.
-        if count >= MAX_CLAIMS_PER_OWNER || self.ends.len() >= MAX_CLAIMS {
+        if count >= MAX_CLAIMS_PER_OWNER || self.of.len() >= MAX_CLAIMS {
             return;
         }
         let until = after(now, CLAIM);
         let description: String = party.to_string().chars().take(MAX_DESCRIPTION).collect();
         self.per_owner.insert(party.owner.clone(), count.saturating_add(1));
         self.of.insert(peer, Claim { owner: party.owner.clone(), description: description.into(), until });
-        self.ends.push_back((until, peer));
+        self.ends.insert((until, peer));
     }
 
     /// The description of the owner of this id, if it is another.
@@ -318,15 +317,16 @@ impl Claims {
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some((until, peer)) = pop_due(&mut self.ends, now) {
-            if self.of.get(&peer).is_some_and(|claim| claim.until == until) {
-                self.remove(peer);
-            }
+        while let Some((until, peer)) = self.ends.first().copied()
+            && until <= now
+        {
+            self.remove(peer);
         }
     }
 
     fn remove(&mut self, peer: EndpointId) {
         let Some(claim) = self.of.remove(&peer) else { return };
+        self.ends.remove(&(claim.until, peer));
         if let Some(count) = self.per_owner.get_mut(&claim.owner) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -361,6 +361,21 @@ mod tests {
 
     fn assert_empty(ids: &Ids) {
         assert!(ids.known.is_empty() && ids.links.is_empty(), "{ids:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_that_claims_one_id_again_and_again_leaves_the_claims_of_others() {
+        let mut claims = Claims::default();
+        for _ in 0..=MAX_CLAIMS {
+            claims.insert(PEER, &party(1), Instant::now());
+        }
+        assert_eq!((claims.of.len(), claims.ends.len()), (1, 1));
+        let other = EndpointId::from_bytes([8; 16]);
+        claims.insert(other, &party(2), Instant::now());
+        assert!(claims.of_other(other, &party(1).owner, Instant::now()).is_some());
+        tokio::time::advance(CLAIM).await;
+        claims.expire(Instant::now());
+        assert!(claims.of.is_empty() && claims.ends.is_empty() && claims.per_owner.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     Bounds, HELLO_EVERY, HelloRefused, MAX_HELLO, NAME_COST, Owner, Party, PeeringKey, Repeat, after, shrink,
 };
+use crate::bridge::origin::same_bridge;
 use crate::data::Topic;
 use crate::management::{DispatchRequest, MAX_NODE_NAME, NODE_TOPIC};
 use crate::wire::Envelope;
@@ -189,6 +190,12 @@ impl Live {
                 used.names = used.names.saturating_add(1);
                 let (owner, links, before) = (from.owner.clone(), Vec::new(), Vec::new());
                 vacant.insert(Node { owner, links, before, current: holder() });
+            }
+            // Another path to the bridge that the node is behind. The name stays with the first path.
+            Entry::Occupied(mut node) if new && is_other_path(node.get().current.peering, from.peering) => {
+                let node = node.get_mut();
+                node.before.reserve_exact(1);
+                node.before.push(holder());
             }
             // A repeated hello is not a new claim. Nodes repeat their hellos, so two connections of one owner would take the
             // name from each other again and again.
@@ -384,6 +391,11 @@ impl Live {
         let told = self.agents.values().map(|agent| agent.told.len()).sum();
         [self.names.len(), holders, self.agents.len(), told].iter().sum()
     }
+}
+
+/// Whether two peerings over different links lead to the same bridge.
+pub(super) fn is_other_path(one: PeeringKey, other: PeeringKey) -> bool {
+    one.link != other.link && same_bridge(one.peer, other.peer)
 }
 
 /// The same bytes in memory of their own: a slice would keep the complete buffer that it was read into.

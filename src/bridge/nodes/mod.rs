@@ -49,6 +49,7 @@ use std::time::{Duration, Instant};
 use self::gone::GoneNames;
 use self::in_flight::{For, InFlight};
 use self::live::Live;
+use super::origin::is_bridge;
 use crate::data::EndpointId;
 use crate::management::{DispatchRequest, DispatchResponse, MAX_NODES, REQUEST_TIMEOUT};
 use crate::wire::Envelope;
@@ -454,7 +455,8 @@ impl Nodes {
         let (holder, current) = (node.holder(from), node.current());
         let not_its_name = ResponseRefused::NotItsName { holder: current.peering };
         let since = holder.ok_or(not_its_name)?.since;
-        if from == current.peering {
+        // A bridge answers over the path on which it received the request first, which need not be that of the name.
+        if from == current.peering || is_bridge(from.peer) {
             self.in_flight.response(name, since, u64::MAX, response.reqid(), now)
         } else {
             let response = self.in_flight.response(name, since, current.since, response.reqid(), now);

@@ -196,3 +196,37 @@ fn the_live_nodes_that_a_request_does_not_reach_are_those_that_it_is_denied_to()
     assert_eq!(told(&[answer]), [failure(A, "r", "worker-1", "no")]);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (3, 1));
 }
+
+/// The peering with a bridge over this link.
+fn bridge(link: u8, instance: u8) -> PeeringKey {
+    let id = [0x5a, 0x42, 0x52, 0x47, 0, 0, 0x40, link, 0x80, 0, 0, 0, 0, 0, 0, instance];
+    PeeringKey { link: usize::from(link), peer: EndpointId::from_bytes(id), peering: 1 }
+}
+
+#[test]
+fn a_bridge_may_answer_over_another_path_than_that_of_the_name() {
+    for second in [bridge(2, 1), bridge(2, 2)] {
+        let first = bridge(1, 1);
+        let mut world = World::new();
+        assert_eq!(world.wants(A), [""; 0]);
+        let _ = world.hello_over(first, "h", "worker-1").unwrap();
+        let _ = world.hello_over(second, "h", "worker-1").unwrap();
+        for (reqid, path) in [("r", first), ("s", second)] {
+            world.asked(A, reqid, &["worker-1"]);
+            let answer = success(reqid, "worker-1");
+            assert_eq!(world.nodes.response(path, &answer, world.now), Ok(peering(A)), "{second:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hello_over_a_second_path_to_the_same_bridge_is_sent_to_no_agent_again() {
+    let mut world = World::new();
+    assert_eq!(world.wants(A), [""; 0]);
+    assert_eq!(world.hello_over(bridge(1, 1), "h", "worker-1").unwrap(), [peering(A)]);
+    assert_eq!(world.hello_over(bridge(2, 1), "h", "worker-1").unwrap(), []);
+    assert_eq!(world.nodes.holder("worker-1"), Some(bridge(1, 1)));
+    // The second path takes over when the first one ends.
+    let _ = world.nodes.gone(bridge(1, 1), world.now);
+    assert_eq!(world.nodes.holder("worker-1"), Some(bridge(2, 1)));
+}
