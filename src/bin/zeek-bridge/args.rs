@@ -21,11 +21,11 @@ use crate::status::StatusArgs;
 use crate::tap::TapArgs;
 use crate::tls::{CertificateArgs, TlsArgs};
 
-/// Peers with Zeek over Broker's native protocol: bridge, watch, publish, stand in for a cluster node or an agent.
+/// Connects to Zeek over Broker's native peering protocol: bridge, tap, publish, node, agent, recorder.
 #[derive(Debug, Parser)]
 #[command(name = "zeek-bridge", version, after_help = exit::HELP, propagate_version = true)]
 pub(crate) struct Cli {
-    /// Log more on stderr: -v what happens to peers, -vv and -vvv the details
+    /// Log more to stderr: -v connects and disconnects of peers, -vv and -vvv details
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
     #[command(subcommand)]
@@ -34,173 +34,172 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Be a bridge: between links to Zeek and links to other endpoints, and by rules that say what passes
+    /// Run a bridge: forward messages between links as rules allow
     ///
-    /// Runs until SIGINT or SIGTERM, and then drains its queues and leaves its peers in the time that the configuration
-    /// gives for it; a second signal cuts that short. On SIGHUP it takes up the configuration again, and renewed
-    /// certificates: links that did not change keep their peerings, and a file with a mistake changes nothing.
+    /// Runs until SIGINT or SIGTERM. It then sends what is queued and leaves its peers, within the `drain` time of the
+    /// configuration; a second signal stops it at once. On SIGHUP it loads the configuration and certificates again: links
+    /// that did not change keep their peerings, and a file with an error changes nothing.
     ///
-    /// It serves /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. It tells systemd when it is
-    /// ready, reloads, stops and lives. What happens to peers is logged without -v.
+    /// Serves /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. Notifies systemd when it is ready,
+    /// reloads and stops, and serves its watchdog. Connects and disconnects of peers are logged without -v.
     #[command(after_help = exit::HELP)]
     Run(RunArgs),
-    /// Tell how a running bridge is: its links, peers, nodes and rules
+    /// Show the state of a running bridge: links, peers, nodes and rules
     ///
     /// Exit code 3: no bridge is running there.
     #[command(after_help = exit::HELP)]
     Status(StatusArgs),
-    /// Show that it works: takes no options, touches no file, and uses no network but loopback
+    /// Run a demonstration on captured traffic, without options and files, on loopback only
     ///
-    /// First, the Management agent of Zeek 8.0.9, as it was captured, dispatches to a node of this program's,
-    /// frame by frame over mutual TLS. Then this program's agent dispatches the same to two of its nodes. Prints
-    /// every event with its direction, and for each dispatch whether the answer is the one that the real Zeek node
-    /// gave. The nodes know the values that the captured nodes gave, and nothing else of their answers.
+    /// First, the captured Management agent of Zeek 8.0.9 sends requests to a node of this program, frame by frame over
+    /// mutual TLS. Then an agent of this program sends the same requests to two of its nodes. Prints every event with its
+    /// direction, and for each request whether the answer is that of the real Zeek node. The nodes know the values of the
+    /// captured nodes and nothing else of their answers.
     #[command(after_help = exit::HELP)]
     Demo,
-    /// Say every mistake in a bridge's configuration
+    /// Check a bridge configuration and report all errors
     ///
-    /// Each in a line on stderr, as CONFIG.toml:LINE: KEY: what is wrong, and what to do about it. What is allowed, but
-    /// dangerous or likely not meant, has "warning: " in front. Tests the files, too: whether the certificates load, the keys
-    /// fit and the passphrases open them; looks the names up; and sees whether what is to be listened on is an address of
-    /// this host. Sends nothing to anyone but the resolver, and leaves a bridge that is running alone.
+    /// Each error is a line on stderr: CONFIG.toml:LINE: KEY: the cause and a fix. A line with "warning: " reports what is
+    /// allowed but dangerous or probably not intended. Also checks that certificates load, keys match and passphrases open
+    /// them, resolves host names, and checks that listening addresses belong to this host. Sends nothing except to the
+    /// resolver, and does not affect a running bridge.
     ///
-    /// If there is no mistake, prints the links and the rules as they will apply.
+    /// Without errors, prints the links and rules as they will apply.
     #[command(after_help = exit::HELP)]
     Check(CheckArgs),
-    /// Be a node of a cluster
+    /// Act as a cluster node of Zeek's Management framework
     ///
-    /// Says hello to every agent that it peers with, and answers its dispatches as a Zeek node with the variables of
-    /// --values does, or as --exec or --stdio let a program of yours do. With --connect, it goes on trying until it is stopped
-    /// by SIGINT or SIGTERM; stderr says why it cannot connect. Without --connect and --listen, it connects to
-    /// ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as they are for Zeek's Management framework.
+    /// Says hello to every agent that it peers with, and answers requests like a Zeek node with the variables in --values, or
+    /// with a program given by --exec or --stdio. With --connect, it retries until SIGINT or SIGTERM; stderr reports why it
+    /// cannot connect. Without --connect and --listen, it connects to ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as
+    /// Zeek's Management framework does for its nodes.
     #[command(after_help = exit::HELP)]
     Node(NodeArgs),
-    /// Be an agent for one request
+    /// Act as an agent: send one request to nodes and print their answers
     ///
-    /// Waits for the nodes to say hello, asks them to run ACTION, and prints one JSON line per answer: "node",
-    /// "success", "data" (JSON, or null) and "error" (a text, or null). That a node answers with a failure is an
-    /// answer, and no failure of this command; that one does not answer is (exit code 5). Without --connect and --listen, it
-    /// listens at ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
+    /// Waits for the nodes to say hello, sends ACTION, and prints one JSON line for each answer: "node", "success", "data"
+    /// (JSON or null) and "error" (text or null). A failure that a node reports is an answer and does not change the exit
+    /// code; a missing answer does (exit code 5). Without --connect and --listen, it listens at ZEEK_AGENT_ADDR and
+    /// ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
     #[command(after_help = exit::HELP)]
     Dispatch(DispatchArgs),
-    /// Print every message whose topic starts with one of the prefixes
+    /// Subscribe to topics and print the messages
     ///
-    /// On a terminal, a line for each event, in Zeek's own notation: when it came (UTC), the first digits of the peer's
-    /// endpoint id, the topic, and name(arguments). What is no event has a word in front: `log create`, `log write`,
-    /// `identifier`, `value`. A batch is a line for each message in it. Control characters and what else would steer the
-    /// terminal are escaped, as \u{1b}; a line ends where the terminal does, unless --wide.
+    /// On a terminal, one line for each event in Zeek's notation: the time (UTC), the first digits of the peer's endpoint id,
+    /// the topic, and name(arguments). Other messages begin with a word: `log create`, `log write`, `identifier`, `value`. A
+    /// batch is printed as one line for each of its messages. Control characters and others that affect a terminal are
+    /// escaped, as \u{1b}. Lines are cut at the width of the terminal, unless --wide is given.
     ///
-    /// Anywhere else, one JSON line per message. For a Zeek event: "peer", "topic", "event" (its name), "args" and
-    /// "metadata" (null, or a list of {"id", "value"}). For anything else: "peer", "topic" and "value". Values are in
-    /// Broker's JSON shape, {"@data-type": .., "data": ..}. With --identity, "identity" stands behind "peer": null, or by
-    /// the certificate that the peer showed its "subject", "sans" (a list such as ["DNS:a.example", "IP:192.0.2.1"]) and
-    /// "sha256", the fingerprint in hex.
+    /// Otherwise, one JSON line for each message. For a Zeek event: "peer", "topic", "event" (its name), "args" and
+    /// "metadata" (null, or a list of {"id", "value"}). For anything else: "peer", "topic" and "value". Values have the
+    /// format of Broker's JSON, {"@data-type": .., "data": ..}. With --identity, "identity" follows "peer": null, or the
+    /// "subject", "sans" (a list such as ["DNS:a.example", "IP:192.0.2.1"]) and "sha256" (the fingerprint in hex) of the
+    /// peer's certificate.
     ///
-    /// --event and --node choose; with both, both have to fit. They go for each message of a batch by itself, but as JSON
-    /// a batch is printed whole if anything in it fits. --count counts what fits, a batch as one.
+    /// --event and --node select messages; if both are given, both must match. They select single messages of a batch, except
+    /// that JSON prints a complete batch if any of its messages matches. --count counts matching messages; a batch counts once.
     ///
-    /// --stats counts instead of printing, by topic and event: on a terminal a table that is drawn anew, fastest first
-    /// (without bytes and shares where there are fewer than 100 columns);
-    /// with --format text anywhere else a table per interval; otherwise a JSON line per interval. That has "seconds" (since
-    /// the start), "interval" (its length), "end", "peers", "all" and "rows" (those to which something came in it), each
-    /// with "count" and "bytes" (so far), "rate" (messages a second) and "bytes_per_second" (in the interval), "share" (of
-    /// all messages so far) and "last" (when). At the end comes one with "end": true and the whole time for its interval.
-    /// There are at most 1000 rows, and names are cut to 256 bytes; all further ones are counted together as "others". The
-    /// bytes of a batch are divided evenly between the messages in it.
+    /// --stats prints counts by topic and event instead of messages: on a terminal a table that is updated, highest rate
+    /// first (without bytes and shares if there are fewer than 100 columns); with --format text elsewhere a table for each
+    /// interval; otherwise a JSON line for each interval. It has "seconds" (since the start), "interval" (its length), "end",
+    /// "peers", "all" and "rows" (those with messages in the interval), each with "count" and "bytes" (so far), "rate"
+    /// (messages per second) and "bytes_per_second" (in the interval), "share" (of all messages so far) and "last" (the time
+    /// of the last message). The last line has "end": true and the total time as its interval. There are at most 1000 rows,
+    /// and names are cut to 256 bytes; further rows are counted together as "others". The bytes of a batch are divided evenly
+    /// between its messages.
     ///
-    /// With --connect, the first attempt has to succeed, and a peering that is lost later is tried again. With --follow,
-    /// the first one is tried again as well, and stderr tells of every peer that comes or goes, as with -v.
+    /// With --connect, the first attempt must succeed; a peering that is lost later is retried. With --follow, the first one is
+    /// retried as well, and stderr reports every peer that connects or disconnects, as with -v.
     ///
-    /// Ends at --count or --timeout, at SIGINT or SIGTERM, or when stdout is closed. Peers are never held up: when
-    /// messages come faster than stdout takes them, some 262144 (or 64 MiB) wait, and further ones are dropped. Then, or
-    /// when what waits cannot be written at the end, stderr says how many messages were not printed, and the exit
-    /// code is 1.
+    /// Ends at --count or --timeout, at SIGINT or SIGTERM, or when a write to stdout fails because it is closed. Peers are
+    /// never delayed: if messages arrive faster than stdout accepts them, up to 262144 of them (or 64 MiB) are queued and
+    /// further ones are dropped. In that case, or if queued messages cannot be written at the end, stderr reports how many
+    /// were not printed, and the exit code is 1.
     #[command(after_help = exit::HELP)]
     Tap(TapArgs),
-    /// Tell what stands at an address, and with which options to reach it
+    /// Identify what listens at an address and which options reach it
     ///
-    /// Nothing, a Broker without TLS, a Zeek's anonymous TLS, mutual TLS (and for which CAs), or something else; with
-    /// the Broker's endpoint id, versions and filter, where it can get that far: without TLS; with anonymous TLS in a
-    /// build with `--features openssl`; with mutual TLS if certificates are given. It ends before a peering stands.
+    /// Reports nothing, a Broker without TLS, the anonymous TLS of a Zeek, mutual TLS (and with which CAs), or something else;
+    /// and the Broker's endpoint id, versions and filter where possible: without TLS; with anonymous TLS in a build with
+    /// `--features openssl`; with mutual TLS if certificates are given. It leaves before a peering is established.
     ///
-    /// Exit code 0: a Broker, or the TLS of one. 3: nothing. 4: a certificate was refused, theirs or ours. 5:
-    /// something that takes connections and says nothing. 6: something else.
+    /// Exit code 0: a Broker, or the TLS of one. 3: nothing. 4: a certificate was refused, theirs or ours. 5: something that
+    /// accepts connections and sends nothing. 6: something else.
     #[command(after_help = exit::HELP)]
     Probe(ProbeArgs),
     /// Publish messages from stdin
     ///
-    /// One JSON line per message: {"event": NAME, "args": [VALUE..]}, perhaps with "metadata"; or a bare VALUE,
-    /// {"@data-type": .., "data": ..}. What `tap` prints is taken as well; its "peer", "identity" and "topic" are passed
-    /// over.
+    /// One JSON line for each message: {"event": NAME, "args": [VALUE..]}, optionally with "metadata"; or a bare VALUE,
+    /// {"@data-type": .., "data": ..}. The output of `tap` is accepted as well; its "peer", "identity" and "topic" are
+    /// ignored.
     ///
-    /// Each message waits until a peer that wants the topic is there. A bad line is reported and skipped. At the end of stdin
-    /// the peers are left only after they have read everything. When a peering breaks, stderr says which lines may be
-    /// lost with it, and the exit code is 1.
+    /// Each message waits until a peer subscribes to the topic. An invalid line is reported and skipped. At the end of stdin,
+    /// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
+    /// lost, and the exit code is 1.
     ///
-    /// With --connect, the first attempt has to succeed. A peering that is lost later is tried again for 30 seconds, or for
-    /// --timeout if that is longer; then the exit code is that of the last attempt, as if it were the first.
+    /// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --timeout
+    /// if that is longer; then the exit code is that of the last attempt.
     #[command(after_help = exit::HELP)]
     Publish(PublishArgs),
-    /// Stand between two endpoints, and write down all that they say to each other
+    /// Record the traffic between two endpoints
     ///
-    /// For each connection that is taken at --listen, one is made to --connect, and what comes from either side is passed on
-    /// to the other unchanged and at once. TLS ends here on both sides, each with its own options. To put it between two
-    /// Zeeks, let the one connect to --listen.
+    /// For each connection accepted at --listen, opens one to --connect and forwards the bytes of each side unchanged and at
+    /// once. TLS ends here on both sides, each with its own options. To record two Zeeks, let one connect to --listen.
     ///
-    /// Each connection has a folder of its own in --out, written while it runs: connector.bin and listener.bin (all that
-    /// each side sent), frames.jsonl (each frame, as `decode` tells it), and meta.json. `decode DIR` reads it at any time.
-    /// stdout has a line of JSON when a recording begins and when it ends. What cannot be written, because the disk is full
-    /// or too slow, is lost, and told in meta.json and on stderr; what passes through is not touched by that, and the exit
-    /// code is 1 at the end. Runs until SIGINT or SIGTERM.
+    /// Each connection is recorded in a directory of its own in --out, written while it runs: connector.bin and listener.bin
+    /// (all bytes of each side), frames.jsonl (each frame, as printed by `decode`), and meta.json. `decode DIR` reads it at any
+    /// time. stdout has a line of JSON when a recording begins and when it ends. If the disk is full or too slow, the recording
+    /// is incomplete, which is reported in meta.json and on stderr; forwarding continues, and the exit code is 1 at the end.
+    /// Runs until SIGINT or SIGTERM.
     ///
-    /// --rotate and --keep bound the disk space: --rotate counts all files of a folder, which exceeds the size by at most
-    /// its last frames. Several recorders may share a folder: each removes recordings of its own and of recorders that
-    /// have ended, and holds a lock on .zeek-bridge-RUN.lock there to tell the others that it is running.
+    /// --rotate and --keep limit the disk space: --rotate counts all files of a recording, which exceeds the size by at most its
+    /// last frames. Several recorders may share a directory: each removes its own recordings and those of recorders that have
+    /// ended, and holds a lock on .zeek-bridge-RUN.lock there to show that it is running.
     ///
-    /// --redact, to give a recording to others: in the values of events, of store commands and of all other messages,
-    /// strings, addresses and subnets are replaced, the same one by the same one in all recordings of one run; addresses
-    /// keep common prefixes in common. So are metadata, the rows of logs (by zeros) and the words of a refusal. What
-    /// stays: topics, filters, names of events, of logs and their columns; all numbers, ports, times, intervals, booleans,
-    /// enums; UUIDs and endpoint ids; the sizes of containers; pings. What is no frame is written as zeros.
+    /// --redact makes recordings that can be shared: in the values of events, of store commands and of all other messages,
+    /// strings, addresses and subnets are replaced, each by the same replacement in all recordings of one run; addresses keep
+    /// common prefixes. Metadata, the rows of logs (with zeros) and the descriptions of refusals are replaced as well. Kept
+    /// are: topics, filters, names of events, of logs and their columns; all numbers, ports, times, intervals, booleans, enums;
+    /// UUIDs and endpoint ids; the sizes of containers; pings. Bytes that are not a frame are replaced with zeros.
     #[command(after_help = exit::HELP)]
     Record(Box<RecordArgs>),
-    /// Play one side of a recording to a live endpoint, and tell where the other side is not as recorded
+    /// Replay one side of a recording to a live endpoint and report differences
     ///
-    /// Sends what that side sent, each frame once the live endpoint has said all that had been said before it. Each
-    /// difference is a line on stdout: the frame, what was recorded, and what came. Exit code 0: none. 1: at least one. 5:
-    /// what was recorded did not come in time.
+    /// Sends each frame of that side when the live endpoint has sent what precedes it in the recording. Each difference is a
+    /// line on stdout: the frame, the recorded and the received content. Exit code 0: no difference. 1: at least one. 5: a
+    /// recorded frame did not arrive in time.
     ///
-    /// Endpoint ids are those of the live peering: in the handshake, in envelopes, and where they stand in topics and
-    /// strings. Other UUIDs, and the first argument of an event whose name ends in _request, may differ; each has to be
-    /// answered with the one that came. Messages are compared by value, and have to come in the order of their topic.
-    /// Filters are compared at the end. Not compared are pings (which are answered), network timestamps of events, ttl,
-    /// and which side was subscribed first. All other times are compared: see --ignore.
+    /// Endpoint ids are translated to those of the live peering: in the handshake, in envelopes, and in topics and strings.
+    /// Other UUIDs, and the first argument of an event whose name ends in _request, may differ; each must be answered with the
+    /// one that was received. Messages are compared by value and must arrive in the order of their topic. Filters are compared
+    /// at the end. Not compared are pings (which are answered), network timestamps of events, ttl, and which side subscribed
+    /// first. All other times are compared; see --ignore.
     #[command(after_help = exit::HELP)]
     Replay(Box<ReplayArgs>),
-    /// Turn captures, recordings, and bytes of the protocol into JSON
+    /// Decode captures, recordings and bytes of the protocol to JSON
     ///
-    /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the folder of
-    /// a recording. Each connection begins with {"connection", "start", "protocol"}: "broker", "tls" or "other", with a
-    /// "note" on what cannot be read and how it could. Each frame is {"connection", "index", "from", "t_us", "offset",
-    /// "length", "phase"} and its "message" in the handshake or "envelope" behind; {"connection", .., "error"} tells what
-    /// is malformed, or missing in the capture.
+    /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the directory of a
+    /// recording. Each connection begins with {"connection", "start", "protocol"}: "broker", "tls" or "other", with a
+    /// "note" on what cannot be read and how it could be. Each frame is {"connection", "index", "from", "t_us", "offset",
+    /// "length", "phase"} with its "message" (handshake) or "envelope" (after it); {"connection", .., "error"} reports
+    /// malformed or missing data.
     ///
-    /// With --value or --envelope: for each line of hex, one line of JSON. A bad line gives {"error", "offset", "line"},
-    /// where offset is the byte in which the fault is, and the rest still comes.
+    /// With --value or --envelope: one line of JSON for each line of hex. An invalid line gives {"error", "offset", "line"},
+    /// where offset is the position of the error in bytes, and decoding continues with the next line.
     #[command(after_help = exit::HELP)]
     Decode(DecodeArgs),
-    /// Turn JSON into bytes of the protocol
+    /// Encode JSON to bytes of the protocol
     ///
-    /// For each line of JSON, one line of hex: what `decode` takes. A bad line gives {"error", "offset", "line"},
-    /// and the rest still comes.
+    /// One line of hex for each line of JSON, which `decode` accepts. An invalid line gives {"error", "offset", "line"}, and
+    /// encoding continues with the next line.
     #[command(after_help = exit::HELP)]
     Encode(EncodeArgs),
-    /// Measure what runs
+    /// Run benchmarks
     Bench(BenchArgs),
-    /// Print what teaches a shell to complete this program's commands and options
+    /// Generate shell completions
     #[command(after_help = exit::HELP)]
     Completions(CompletionsArgs),
-    /// Write the manual pages: one for the program, and one for each command
+    /// Write the manual pages of the program and its commands
     #[command(after_help = exit::HELP)]
     Man(ManArgs),
 }
@@ -221,8 +220,7 @@ impl Command {
 pub(crate) struct NetworkArgs {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Wait for so long before connecting again; with FIRST..CAP, the wait doubles after each failure in a row, up to
-    /// CAP
+    /// The delay before reconnecting; with FIRST..CAP, it doubles after each failure in a row, up to CAP
     #[arg(
         long,
         value_name = "SECONDS",
@@ -251,7 +249,7 @@ pub(crate) struct Place {
     /// Connect to the Zeek, or zeek-bridge, that listens there
     #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
     pub(crate) connect: Option<HostPort>,
-    /// Listen there for any number of peers; port 0 lets the system choose, and stderr says which it is
+    /// Listen there for any number of peers; with port 0 the system chooses a port, which is reported on stderr
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     pub(crate) listen: Option<HostPort>,
 }
@@ -265,11 +263,11 @@ pub(crate) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
-    /// The node's name in the cluster, such as worker-01; without this, CLUSTER_NODE
+    /// The node's name in the cluster, such as worker-01; the default is CLUSTER_NODE
     #[arg(long, value_name = "NAME", value_parser = own_name)]
     pub(crate) name: String,
-    /// What get_id_value answers: a JSON object from identifiers to values, such as {"Cluster::node": "worker-01"};
-    /// any other is an "unknown id", as all are without this option
+    /// The values for get_id_value: a JSON object of identifiers and values, such as {"Cluster::node": "worker-01"}; any
+    /// other identifier is an "unknown id"
     #[arg(long, value_name = "FILE.json")]
     pub(crate) values: Option<PathBuf>,
     #[command(flatten)]
@@ -280,36 +278,36 @@ pub(crate) struct NodeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DispatchArgs {
-    /// Ask these nodes only, and wait until they are there
+    /// The nodes to ask; waits until all have said hello
     #[arg(long, value_name = "A,B..", value_delimiter = ',',
           value_parser = node_name)]
     pub(crate) nodes: Vec<String>,
-    /// Wait until nodes of so many different names are there; without this and --nodes, one
+    /// The number of nodes with different names to wait for; the default without --nodes is 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..),
           allow_negative_numbers = true)]
     pub(crate) expect: Option<u16>,
-    /// How long hellos and answers may take together; answers alone never more than 5, for nodes do not answer later
+    /// Maximum time for hellos and answers together; answers alone take at most 5 seconds, as nodes do not answer later
     #[arg(long, value_name = "SECONDS", default_value = "15", allow_negative_numbers = true)]
     pub(crate) timeout: Seconds,
     #[command(flatten)]
     pub(crate) network: NetworkArgs,
-    /// What to run: get_id_value is all that Zeek knows of itself
+    /// The action to run; get_id_value is the only one that Zeek ships
     #[arg(value_name = "ACTION")]
     pub(crate) action: String,
-    /// Its arguments, such as the name of a global variable
+    /// The arguments of the action, such as the name of a global variable
     #[arg(value_name = "ARG")]
     pub(crate) args: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// What to look at
+    /// The address to probe
     #[arg(value_name = "HOST:PORT", value_parser = connect_address)]
     pub(crate) target: HostPort,
-    /// Print one line of JSON instead of words for people
+    /// Print one line of JSON instead of text
     #[arg(long)]
     pub(crate) json: bool,
-    /// How long each of at most five attempts may take; most take a fraction of it
+    /// Maximum time for each of at most five attempts; most take a fraction of it
     #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
     pub(crate) timeout: Seconds,
     #[command(flatten, next_help_heading = "Certificates to show")]
@@ -321,8 +319,7 @@ pub(crate) struct PublishArgs {
     /// The topic to publish under
     #[arg(long, value_name = "T")]
     pub(crate) topic: TopicArg,
-    /// Let connecting take so long, and each message wait so long for a peer that wants it, and exit with 5 otherwise;
-    /// without this, for ever
+    /// Maximum time to connect, and for each message to wait for a subscriber; then exit with 5. No limit without it
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(crate) timeout: Option<Seconds>,
     #[command(flatten)]
@@ -331,10 +328,10 @@ pub(crate) struct PublishArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EncodeArgs {
-    /// Each line is a value in Broker's JSON shape, {"@data-type": .., "data": ..}
+    /// Encode values in the format of Broker's JSON, {"@data-type": .., "data": ..}
     #[arg(long, required = true)]
     pub(crate) value: bool,
-    /// Where the lines of JSON are; stdin if left out, or -
+    /// The file with lines of JSON; stdin without it, or for -
     pub(crate) file: Option<PathBuf>,
 }
 
