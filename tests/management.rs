@@ -1,6 +1,6 @@
 //! Nodes and agents against each other over loopback. Everything waits on events.
 
-#![cfg(feature = "net")]
+#![cfg(feature = "cli")]
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::unwrap_used,
