@@ -6,7 +6,7 @@
 //! payload is passed on as it came. The events of the node API are followed besides: see [`nodes`].
 //!
 //! Bridges recognize each other by their endpoint ids and give each message an id, so that every peer gets it once,
-//! however the bridges are connected: see [`origin`] and [`delivered`]. Of links in one group, one carries: see [`sides`].
+//! however the bridges are connected: they recognize each other and give each message an id. Of links in one group, one carries.
 
 mod bundle;
 mod chaos;
