@@ -98,7 +98,7 @@ fn another_value_is_found_and_told_where_it_is() {
     let at = "Management::Node::API::node_dispatch_response.args[1][3]";
     let end = run("");
     assert_eq!((end.code, end.stdout.len(), end.stderr.as_str()), (Some(1), 2, ""), "{end:?}");
-    for words in ["frame ", "zeek/management/node", at, r#"recorded "\"one\"", came "\"two\"""#] {
+    for words in ["frame ", "zeek/management/node", at, r#"recorded "\"one\"", received "\"two\"""#] {
         assert!(end.stdout[0].contains(words), "{words}: {end:?}");
     }
     assert!(end.stdout[1].ends_with("1 difference"), "{end:?}");
@@ -122,7 +122,7 @@ fn another_value_is_found_and_told_where_it_is() {
     let end = listener.end();
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(
-        end.stdout[0].contains(r#"node_dispatch_request.args[1][1]: recorded "name", came "list""#),
+        end.stdout[0].contains(r#"node_dispatch_request.args[1][1]: recorded "name", received "list""#),
         "{end:?}"
     );
     drop(asking);
@@ -237,7 +237,7 @@ async fn the_captured_agent_finds_no_difference_in_a_node_with_the_same_values()
         endpoint.connect(&listener.address(), Tls::Off, None).first_attempt().await.unwrap();
         let end = tokio::task::spawn_blocking(|| listener.end()).await.unwrap();
         if other {
-            assert!(end.stdout[0].contains(r#"recorded "8192", came "1""#), "{end:?}");
+            assert!(end.stdout[0].contains(r#"recorded "8192", received "1""#), "{end:?}");
             assert_eq!((end.code, end.stdout.len()), (Some(1), 2), "{end:?}");
         } else {
             same(&end);

@@ -119,11 +119,11 @@ fn words(finding: &Finding) -> String {
     let topic = finding.topic.as_ref().map(|topic| format!(", {}", topic.to_str_lossy())).unwrap_or_default();
     let (recorded, came) = (shown(&finding.recorded), shown(&finding.came));
     let what = match finding.what {
-        What::Differs => format!("recorded {recorded}, came {came}"),
+        What::Differs => format!("recorded {recorded}, received {came}"),
         What::Missing => format!("recorded {recorded}, not received"),
         What::Extra => format!("came {came}"),
         What::Order => format!("received out of order: {came}"),
-        What::Filter => format!("recorded {recorded}, came {came}"),
+        What::Filter => format!("recorded {recorded}, received {came}"),
     };
     printable(&format!("{place}{topic}, {}: {what}", finding.at))
 }
