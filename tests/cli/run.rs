@@ -1,11 +1,12 @@
 //! `run` and `status`, as a user and a service manager see them.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::Stdio;
 
-use crate::program::child::LIMIT;
+use crate::program::child::{LIMIT, Running, within};
 use crate::program::{Program, command};
 const CONFIG: &str = "
 [bridge]
@@ -114,4 +115,40 @@ fn the_unit_file_is_printed() {
     for line in ["Type=notify", "ExecReload=/bin/kill -HUP $MAINPID", "DynamicUser=yes", "[Install]"] {
         assert!(end.stdout.iter().any(|there| there == line), "{line}: {end:?}");
     }
+}
+
+#[test]
+fn a_bridge_whose_stderr_is_not_read_goes_on_and_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(folder.path(), &CONFIG.replace("'off'\n", "'off'\nlimits = { peers = 100 }\n"));
+    let mut run = command(["-vvv", "run", &config]);
+    run.stderr(Stdio::piped()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut bridge = Running::spawn(&mut run);
+    // Reads up to the line that names the address, and no further.
+    let mut log = BufReader::with_capacity(1, bridge.stderr.take().unwrap());
+    let address = within("the address", move || {
+        let mut line = String::new();
+        let mut http = None;
+        while !line.contains("running, with ") {
+            line.clear();
+            log.read_line(&mut line).unwrap();
+            if let Some((_, address)) = line.split_once("http://") {
+                http = Some(address.trim().to_owned());
+            }
+        }
+        (log, http.unwrap())
+    });
+    let (log, address) = address;
+    let status = Program::run(&format!("status --json --config {config}"), "").json().remove(0);
+    let listening = status["links"][0]["listening"][0].as_str().unwrap().to_owned();
+    // Each connection logs several lines, and a pipe holds 64 KiB.
+    for _ in 0..2000 {
+        let mut peer = TcpStream::connect(&listening).unwrap();
+        let _ = peer.write_all(b"\0\0\0\x01\xff");
+    }
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200 "));
+    bridge.signal("TERM");
+    let mut bridge = bridge;
+    assert!(within("the end", move || bridge.end()).success());
+    drop(log);
 }

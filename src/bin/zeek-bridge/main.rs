@@ -50,7 +50,8 @@ use zeek_bridge::bridge::config::LogFormat;
 fn main() -> ExitCode {
     let matches = environment::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    // The configuration of a bridge says how to log.
+    let stderr = stderr::start();
+    // The configuration of a bridge selects the format of the log.
     let log = if matches!(cli.command, Command::Run(_)) {
         Ok(())
     } else {
@@ -74,7 +75,9 @@ fn main() -> ExitCode {
         Command::Completions(args) => man::completions(&args),
         Command::Man(args) => man::man(&args),
     });
-    exit::code(result)
+    let code = exit::code(result);
+    drop(stderr);
+    code
 }
 
 fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

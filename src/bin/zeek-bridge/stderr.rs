@@ -1,8 +1,12 @@
-//! Stderr, which is buffered while a screen is drawn on the same terminal.
+//! Stderr. If it is not a terminal, a thread writes to it, so that a reader that does not read stops nothing else. If it is one,
+//! messages are held back while a screen is drawn on it.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::blocking::Blocking;
 use crate::output;
@@ -28,11 +32,54 @@ fn held() -> MutexGuard<'static, Option<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The writer that all messages of this program use.
+/// The number of messages that are queued for the thread. Further ones are dropped and counted.
+const QUEUED: usize = 1024;
+
+/// The queue of the thread, and how many dropped messages were reported.
+static QUEUE: OnceLock<(NonBlocking, AtomicUsize)> = OnceLock::new();
+
+/// Starts the thread that writes all messages, unless stderr is a terminal. When the guard is dropped, the thread writes what is
+/// queued, for at most about a second.
+pub(crate) fn start() -> Option<WorkerGuard> {
+    if io::stderr().is_terminal() {
+        return None;
+    }
+    let builder =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED).thread_name("stderr");
+    let (queue, guard) = builder.finish(Blocked);
+    let _ = QUEUE.set((queue, AtomicUsize::new(0)));
+    Some(guard)
+}
+
+/// The writer that all messages of this program use. It never blocks once the thread is started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stderr;
 
 impl Write for Stderr {
+    fn write(&mut self, words: &[u8]) -> io::Result<usize> {
+        let Some((queue, reported)) = QUEUE.get() else { return Blocked.write(words) };
+        let mut queue = queue.clone();
+        let counter = queue.error_counter();
+        let dropped = counter.dropped_lines();
+        if dropped > reported.load(Ordering::Relaxed) {
+            let line =
+                format!("stderr is not read fast enough: {dropped} messages were dropped since the start\n");
+            queue.write_all(line.as_bytes())?;
+            // If this line was dropped as well, the next message reports the new total.
+            reported.store(dropped, Ordering::Relaxed);
+        }
+        queue.write(words)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Stderr itself, which blocks if it is not read.
+struct Blocked;
+
+impl Write for Blocked {
     fn write(&mut self, words: &[u8]) -> io::Result<usize> {
         // Messages contain what peers sent. Colors and line ends are of this program, and those of others are escaped
         // already.
