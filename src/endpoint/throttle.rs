@@ -1,42 +1,36 @@
-//! Saying things that a peer can make happen as often as it likes.
+//! A rate limiter for one log message that a remote peer can trigger.
 
 use std::num::NonZeroU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How often the same thing is said at most.
+/// The minimum time between two messages.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Lets one thing be said a second, and counts what was not.
+/// Allows one message per second and counts those that were suppressed.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    said: Option<Instant>,
-    unsaid: u64,
+    last: Option<Instant>,
+    suppressed: u64,
 }
 
 impl Throttle {
-    /// Whether it may be said now; then, how often it was not said since the last time, if ever.
+    /// Returns `Some` if a message may be logged now, with the number of messages suppressed since the last one, if any.
     pub(crate) fn pass(&self) -> Option<Option<NonZeroU64>> {
-        self.pass_at(Instant::now(), PAUSE)
+        self.pass_at(Instant::now())
     }
 
-    /// As [`Throttle::pass`], with another pause.
-    #[allow(dead_code, reason = "the program compiles this file too, and does not use it")]
-    pub(crate) fn pass_every(&self, pause: Duration) -> Option<Option<NonZeroU64>> {
-        self.pass_at(Instant::now(), pause)
-    }
-
-    fn pass_at(&self, now: Instant, pause: Duration) -> Option<Option<NonZeroU64>> {
+    fn pass_at(&self, now: Instant) -> Option<Option<NonZeroU64>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.said.is_some_and(|said| now.saturating_duration_since(said) < pause) {
-            state.unsaid = state.unsaid.saturating_add(1);
+        if state.last.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+            state.suppressed = state.suppressed.saturating_add(1);
             return None;
         }
-        state.said = Some(now);
-        Some(NonZeroU64::new(std::mem::take(&mut state.unsaid)))
+        state.last = Some(now);
+        Some(NonZeroU64::new(std::mem::take(&mut state.suppressed)))
     }
 }
 
@@ -45,11 +39,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thing_is_said_a_second_and_the_others_counted() {
+    fn one_message_per_second_is_allowed_and_the_others_are_counted() {
         let throttle = Throttle::default();
         let start = Instant::now();
-        let after =
-            |millis| throttle.pass_at(start.checked_add(Duration::from_millis(millis)).unwrap(), PAUSE);
+        let after = |millis| throttle.pass_at(start.checked_add(Duration::from_millis(millis)).unwrap());
         assert_eq!(after(0), Some(None));
         assert_eq!([after(1), after(500), after(999)], [None; 3]);
         assert_eq!(after(1000), Some(NonZeroU64::new(3)));
