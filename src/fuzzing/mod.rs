@@ -206,13 +206,17 @@ pub fn frames(input: &[u8]) {
     assert_eq!(again, stream, "nothing is lost or made up");
 }
 
-/// All frames that are there, and how it ended.
+/// Cuts all complete frames. An error is returned without the protocol it names: that one is guessed from the bytes
+/// received so far, so it depends on how the stream is chunked.
 fn cut_all(buffer: &mut BytesMut, limit: usize) -> (Vec<Bytes>, Result<(), FrameError>) {
     let mut frames = Vec::new();
     loop {
         match cut_frame(buffer, limit) {
             Ok(Some(frame)) => frames.push(frame),
             Ok(None) => return (frames, Ok(())),
+            Err(FrameError::TooLarge { length, limit, .. }) => {
+                return (frames, Err(FrameError::TooLarge { length, limit, protocol: None }));
+            }
             Err(error) => return (frames, Err(error)),
         }
     }
