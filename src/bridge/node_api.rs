@@ -2,7 +2,7 @@
 //! the agent that asked.
 
 use super::link::{Link, Whom};
-use super::nodes::{Accepted, Answer, Due, Owner, Party, PeeringKey};
+use super::nodes::{Accepted, Answer, Due, Party, PeeringKey};
 use super::relay::{Core, LinkRelay, Passing, now};
 use super::rules::{Reason, quoted};
 use super::table::Table;
@@ -108,7 +108,7 @@ impl LinkRelay {
     /// What the registry of nodes has to know of a peer.
     pub(super) fn party(&self, table: &Table, peer: &Peer) -> Party {
         let share = table.link(self.slot).map_or(0, |link| link.share());
-        Party { peering: self.key(peer), owner: owner(peer), share }
+        Party { peering: self.key(peer), owner: peer.owner.clone(), share }
     }
 }
 
@@ -177,15 +177,5 @@ impl Passing<'_> {
             }
         }
         blocked
-    }
-}
-
-/// Whom the names and requests of a peer belong to.
-fn owner(peer: &Peer) -> Owner {
-    match &peer.identity {
-        Some(identity) => Owner::Certificate(identity.sha256),
-        None => {
-            Owner::Host(peer.address.rsplit_once(':').map_or(&*peer.address, |(host, _)| host).to_owned())
-        }
     }
 }

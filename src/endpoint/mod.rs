@@ -103,8 +103,7 @@ use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use bucket::Bucket;
 use counters::Counters;
 use hub::{Command, HubHandle};
-#[cfg(feature = "bridge")]
-pub(crate) use limits::Owner;
+pub use limits::Owner;
 use limits::{Handshakes, LogLimiter, PeerSlots};
 use queue::Refused;
 use routes::PeerRoute;

@@ -6,26 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{MAX_NODE_NAME, MAX_NODES};
-use crate::endpoint::{Peer, PeeringId};
-
-/// Who a peer is: its certificate, or the host that it connects from if it showed none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Owner {
-    Certificate([u8; 32]),
-    Host(String),
-}
-
-impl Owner {
-    fn of(peer: &Peer) -> Self {
-        match &peer.identity {
-            Some(identity) => Owner::Certificate(identity.sha256),
-            None => {
-                let host = peer.address.rsplit_once(':').map_or(&*peer.address, |(host, _)| host);
-                Owner::Host(host.to_owned())
-            }
-        }
-    }
-}
+use crate::endpoint::{Owner, Peer, PeeringId};
 
 #[derive(Debug)]
 struct Claim {
@@ -62,7 +43,7 @@ impl Claims {
         if name.len() > MAX_NODE_NAME {
             return Err(Refused::NameTooLong(name.len()));
         }
-        let owner = Owner::of(peer);
+        let owner = peer.owner.clone();
         let claims = self.names.get(name).map_or(&[][..], Vec::as_slice);
         if claims.iter().any(|claim| claim.peering == peer.peering) {
             return Ok(false);

@@ -51,6 +51,7 @@ use self::in_flight::{For, InFlight};
 use self::live::Live;
 use super::origin::is_bridge;
 use crate::data::EndpointId;
+pub use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, DispatchResponse, MAX_NODES, REQUEST_TIMEOUT};
 use crate::wire::Envelope;
 
@@ -152,22 +153,13 @@ pub struct PeeringKey {
     pub peering: u64,
 }
 
-/// Whom a node's name belongs to, and whom requests are counted for. A live name can only be taken over by its owner, who
-/// reconnected before the end of its old connection was noticed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Owner {
-    /// The SHA-256 of the peer's certificate.
-    Certificate([u8; 32]),
-    /// The host part of the peer's address, for a peer that has shown no certificate.
-    Host(String),
-}
-
 /// The peer that sent a hello or a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Party {
     /// Its peering.
     pub peering: PeeringKey,
-    /// Its owner.
+    /// The owner of the name and of the requests. A live name can only be taken over by its owner, whose old connection
+    /// may not be known to be dead yet.
     pub owner: Owner,
     /// How many bytes may be remembered of the owner's names, and how many of its requests. One owner cannot use the
     /// share of another.

@@ -9,5 +9,5 @@ mod shares;
 
 pub(super) use handshakes::{Handshakes, Ticket};
 pub(crate) use log_limiter::LogLimiter;
-pub(crate) use owner::Owner;
+pub use owner::Owner;
 pub(super) use peer_slots::{PeerSlot, PeerSlots};

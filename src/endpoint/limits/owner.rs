@@ -1,4 +1,4 @@
-//! To whom a connection is accounted.
+//! The party that a connection is accounted to.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use crate::net::tls::PeerIdentity;
 
 /// The party that answers for a connection: the holder of its certificate or, without one, its host.
 ///
-/// A host that has many addresses counts as many.
+/// Limits, names of nodes and endpoint ids belong to an owner. A host with many addresses counts as many owners.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Owner {
-    /// The SHA-256 of the certificate.
+pub enum Owner {
+    /// The SHA-256 of the peer's certificate.
     Certificate([u8; 32]),
-    /// The address, without the port.
+    /// The address of a peer without a certificate.
     Host(IpAddr),
-    /// What this endpoint connects to, as it was given, while no connection tells the peer's address.
+    /// The target of a connection attempt, as it was configured, while the peer's address is not known.
     Target(Arc<str>),
 }
 

@@ -109,7 +109,7 @@ fn a_live_name_is_not_given_to_another() {
     let _ = world.hello(1, "h", "worker-1").unwrap();
     let taken = Err(HelloRefused::NameTaken { holder: peering(1) });
     assert_eq!(world.hello(2, "other", "worker-1"), taken);
-    for owner in [Owner::Certificate([1; 32]), Owner::Host(String::new())] {
+    for owner in [Owner::Certificate([1; 32]), Owner::Host([192, 0, 2, 1].into())] {
         let other = Party { owner, ..party(peering(2), "") };
         let hello = hello_of("worker-1");
         assert_eq!(world.nodes.hello(&other, "worker-1", &hello, &everywhere(), world.now), taken);

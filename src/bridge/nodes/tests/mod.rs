@@ -31,7 +31,7 @@ const A: u8 = 100;
 const B: u8 = 101;
 
 fn host(name: &str) -> Owner {
-    Owner::Host(name.to_owned())
+    Owner::Target(name.into())
 }
 
 fn party(peering: PeeringKey, owner: &str) -> Party {
