@@ -12,12 +12,12 @@ use tokio::task::AbortHandle;
 
 use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
-use super::nodes::MAX_SHARE;
-use super::origin::{Instance, MessageId, Origin, same_side};
-use super::relay::LinkRelay;
-use super::rules::RuleLink;
-use super::table::Table;
-use super::untold::Untold;
+use super::management::outbox::Untold;
+use super::management::registry::MAX_SHARE;
+use super::policy::RuleLink;
+use super::router::link_relay::LinkRelay;
+use super::router::links::Table;
+use super::router::origin::{Instance, MessageId, Origin, same_side};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Peer, Routes};
 use crate::net::Frames;
@@ -64,7 +64,7 @@ pub(super) struct Exceptions {
     pub(super) origins: [EndpointId; 2],
     /// The bridge where it arrived first, if it has an id.
     pub(super) first: Option<Instance>,
-    /// Another peering carries what is for these: see [`super::sides`].
+    /// Another peering carries what is for these: see [`super::router::sides`].
     pub(super) standby: Option<Arc<[EndpointId]>>,
     /// Whether all but bridges have it already.
     pub(super) bridges_only: bool,

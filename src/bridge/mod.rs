@@ -3,30 +3,20 @@
 //! Each link is an [`Endpoint`](crate::endpoint::Endpoint) of its own, with its own id, so that neither side hears of
 //! the other's peers but through the rules. A message is heard in the task of its sender's connection, judged there by
 //! its header and as much of its payload as the rules ask for, and pushed into the queues of the peers it goes to; its
-//! payload is passed on as it came. The events of the node API are followed besides: see [`nodes`].
+//! payload is passed on as it came. The events of the node API are followed besides: see [`management::registry`].
 //!
 //! Bridges recognize each other by their endpoint ids and give each message an id, so that every peer gets it once,
-//! however the bridges are connected: they recognize each other and give each message an id. Of links in one group, one carries.
+//! however the bridges are connected. Of several links in one group, one carries the messages.
 
-mod bundle;
 mod chaos;
 pub mod config;
-mod delivered;
-mod denied;
 mod link;
-mod log_create;
-mod node_api;
-pub mod nodes;
-mod origin;
-mod refusals;
-mod relay;
-pub mod rules;
-mod running;
-mod sides;
+pub mod management;
+pub mod policy;
+mod router;
 mod snapshot;
 mod state;
-mod table;
-mod untold;
+mod supervisor;
 
-pub use running::{Bridge, Reloaded};
 pub use snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
+pub use supervisor::{Bridge, Reloaded};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::Bridge;
 use super::config::{LinkTls, Place};
 use super::link::Link;
-use super::relay::now;
+use super::router::link_relay::now;
 use super::snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
 use crate::endpoint::PeerState;
 

@@ -1,6 +1,6 @@
 //! What real Zeek sent.
 
-use zeek_bridge::bridge::rules::{Reason, Rules};
+use zeek_bridge::bridge::policy::{Reason, Rules};
 use zeek_bridge::data::Topic;
 use zeek_bridge::management::{NODE_TOPIC, NodeMessage};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};

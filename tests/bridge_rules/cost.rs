@@ -2,7 +2,7 @@
 
 use allocation_counter::measure;
 use zeek_bridge::bridge::config::RuleConfig;
-use zeek_bridge::bridge::rules::{Reason, Rules};
+use zeek_bridge::bridge::policy::{Reason, Rules};
 use zeek_bridge::data::Topic;
 use zeek_bridge::management::NODE_TOPIC;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};

@@ -1,6 +1,6 @@
 //! What is said of a message in a log.
 
-use zeek_bridge::bridge::rules::Rules;
+use zeek_bridge::bridge::policy::Rules;
 use zeek_bridge::data::Value;
 use zeek_bridge::wire::EnvelopeType;
 use zeek_bridge::zeek::Event;

@@ -1,6 +1,6 @@
 //! What `passthrough` lets pass, and what is still known of it.
 
-use zeek_bridge::bridge::rules::{Reason, Rules};
+use zeek_bridge::bridge::policy::{Reason, Rules};
 use zeek_bridge::data::Value;
 use zeek_bridge::management::NodeMessage;
 use zeek_bridge::wire::EnvelopeType;

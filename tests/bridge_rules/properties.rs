@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use zeek_bridge::bridge::rules::Rules;
+use zeek_bridge::bridge::policy::Rules;
 use zeek_bridge::data::{Timestamp, Value};
 use zeek_bridge::management::NodeMessage;
 use zeek_bridge::wire::{EnvelopeType, Limits, decode_value, encode_value};

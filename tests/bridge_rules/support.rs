@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use bytes::{Bytes, BytesMut};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use zeek_bridge::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
-use zeek_bridge::bridge::rules::{Judged, Reason, Rules};
+use zeek_bridge::bridge::policy::{Judged, Reason, Rules};
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::management::{
     DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello,

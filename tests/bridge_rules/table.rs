@@ -1,7 +1,7 @@
 //! The table: each kind of rule, what passes by it, and its neighbours that do not.
 
 use zeek_bridge::bridge::config::{IdentityPattern, RuleConfig};
-use zeek_bridge::bridge::rules::{MAX_NAME, Reason, Rules};
+use zeek_bridge::bridge::policy::{MAX_NAME, Reason, Rules};
 use zeek_bridge::data::Value;
 use zeek_bridge::wire::EnvelopeType;
 use zeek_bridge::zeek::{Event, IdentifierUpdate, Message};

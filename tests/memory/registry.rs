@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
-use zeek_bridge::bridge::nodes::{GONE_FOR, MAX_GONE_BYTES, Nodes, Owner, Party, PeeringKey, TOLD_COST};
+use zeek_bridge::bridge::management::registry::{
+    GONE_FOR, MAX_GONE_BYTES, Nodes, Owner, Party, PeeringKey, TOLD_COST,
+};
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
 use zeek_bridge::wire::Envelope;

@@ -8,17 +8,17 @@ use clap::{Args, Parser, Subcommand};
 use zeek_bridge::data::Topic;
 use zeek_bridge::net::{self, AddressError};
 
-use crate::bench::BenchArgs;
-use crate::decode::DecodeArgs;
+use crate::commands::bench::BenchArgs;
+use crate::commands::decode::DecodeArgs;
+use crate::commands::man::{CompletionsArgs, ManArgs};
+use crate::commands::node::ProgramArgs;
+use crate::commands::record::RecordArgs;
+use crate::commands::replay::ReplayArgs;
+use crate::commands::run::RunArgs;
+use crate::commands::status::StatusArgs;
+use crate::commands::tap::TapArgs;
 use crate::exit;
-use crate::man::{CompletionsArgs, ManArgs};
-use crate::node::ProgramArgs;
-use crate::record::RecordArgs;
-use crate::replay::ReplayArgs;
 use crate::retry::RetryArg;
-use crate::run::RunArgs;
-use crate::status::StatusArgs;
-use crate::tap::TapArgs;
 use crate::tls::{CertificateArgs, TlsArgs};
 
 /// Connects to Zeek over Broker's native peering protocol: bridge, tap, publish, node, agent, recorder.

@@ -2,15 +2,9 @@
 
 mod args;
 mod background;
-mod bench;
 mod blocking;
-mod capture;
-mod check;
+mod commands;
 mod conversation;
-mod decode;
-mod demo;
-mod dispatch;
-mod encode;
 mod environment;
 mod examples;
 mod exit;
@@ -19,23 +13,14 @@ mod input;
 mod leaves;
 mod lines;
 mod log;
-mod man;
 mod network;
-mod node;
 mod output;
-mod probe;
 mod progress;
-mod publish;
-mod record;
-mod replay;
 mod resync;
 mod retry;
-mod run;
 mod side_tls;
 mod signals;
-mod status;
 mod stderr;
-mod tap;
 mod tls;
 
 use std::future::Future;
@@ -58,22 +43,22 @@ fn main() -> ExitCode {
         log::start(cli.verbose.max(cli.command.least_verbose()), LogFormat::Text)
     };
     let result = log.and_then(|()| match cli.command {
-        Command::Run(args) => run::run(args, cli.verbose),
-        Command::Status(args) => on_runtime(status::run(args)),
-        Command::Demo => on_runtime(demo::run()),
-        Command::Check(args) => check::run(&args),
-        Command::Node(args) => on_runtime(node::run(args)),
-        Command::Dispatch(args) => on_runtime(dispatch::run(args)),
-        Command::Tap(args) => on_runtime(tap::run(args)),
-        Command::Probe(args) => on_runtime(probe::run(args)),
-        Command::Publish(args) => on_runtime(publish::run(args)),
-        Command::Record(args) => on_runtime(record::run(*args)),
-        Command::Replay(args) => on_runtime(replay::run(*args)),
-        Command::Decode(args) => decode::run(&args),
-        Command::Bench(args) => bench::run(args),
-        Command::Encode(args) => encode::run(&args),
-        Command::Completions(args) => man::completions(&args),
-        Command::Man(args) => man::man(&args),
+        Command::Run(args) => commands::run::run(args, cli.verbose),
+        Command::Status(args) => on_runtime(commands::status::run(args)),
+        Command::Demo => on_runtime(commands::demo::run()),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Node(args) => on_runtime(commands::node::run(args)),
+        Command::Dispatch(args) => on_runtime(commands::dispatch::run(args)),
+        Command::Tap(args) => on_runtime(commands::tap::run(args)),
+        Command::Probe(args) => on_runtime(commands::probe::run(args)),
+        Command::Publish(args) => on_runtime(commands::publish::run(args)),
+        Command::Record(args) => on_runtime(commands::record::run(*args)),
+        Command::Replay(args) => on_runtime(commands::replay::run(*args)),
+        Command::Decode(args) => commands::decode::run(&args),
+        Command::Bench(args) => commands::bench::run(args),
+        Command::Encode(args) => commands::encode::run(&args),
+        Command::Completions(args) => commands::man::completions(&args),
+        Command::Man(args) => commands::man::man(&args),
     });
     let code = exit::code(result);
     drop(stderr);

@@ -1,6 +1,6 @@
 //! Rules that let a topic return to the link that it came from.
 
-use super::model::{BridgeConfig, Glob, LinkConfig, RuleConfig};
+use super::schema::{BridgeConfig, Glob, LinkConfig, RuleConfig};
 use crate::data::Topic;
 
 /// A message from `source` that goes out over `out` by `rule` and, if the other sides are connected, returns over `back` and

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
-use super::model::{Glob, IdentityPattern};
+use super::schema::{Glob, IdentityPattern};
 
 /// A text that is no [`IdentityPattern`]: what is wrong, and what to give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +65,7 @@ impl FromStr for IdentityPattern {
             kind if SAN_KINDS.contains(&kind) => Ok(IdentityPattern::San(Glob::new(text))),
             _ => {
                 let kinds = ["subject", "sha256"].into_iter().chain(SAN_KINDS);
-                let mend = super::nearest::instead(kind, kinds);
+                let mend = super::suggest::instead(kind, kinds);
                 invalid(format!("{kind:?} is nothing in a certificate; {mend}"))
             }
         }

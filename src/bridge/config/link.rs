@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::model::{Chaos, Faces, IdentityPattern, LinkConfig, LinkLimits, LinkTls, Place};
 use super::reader::{Entry, Table};
+use super::schema::{Chaos, Faces, IdentityPattern, LinkConfig, LinkLimits, LinkTls, Place};
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};

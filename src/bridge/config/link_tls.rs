@@ -1,7 +1,7 @@
 //! The TLS of a link, from its keys.
 
-use super::model::{LinkTls, TlsFiles};
 use super::reader::{Entry, Table};
+use super::schema::{LinkTls, TlsFiles};
 use crate::net::tls::Backend;
 
 /// What is given, by the names of the keys.

@@ -24,21 +24,21 @@
 //! ```
 
 mod address;
+mod build;
 mod cycles;
+mod diagnostic;
 mod identity;
 mod link;
 mod link_tls;
-mod load;
-mod mistake;
-mod model;
-mod nearest;
 mod operation;
 mod reader;
 mod rule;
+mod schema;
+mod suggest;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod together;
+mod validate;
 mod values;
 mod warnings;
 
@@ -48,10 +48,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use crate::endpoint::WhenFull;
+pub use diagnostic::{Mistake, Source};
 pub use identity::InvalidIdentity;
-pub use mistake::{Mistake, Source};
-pub use model::*;
 pub use operation::default_status_socket;
+pub use schema::*;
 
 use reader::Report;
 
@@ -142,7 +142,7 @@ impl ConfigFile {
         let file = file.as_ref();
         let (document, errors) = toml::de::DeTable::parse_recoverable(text);
         let report = Report::new(text, file, &errors);
-        let draft = together::read(report.document(&document));
+        let draft = validate::read(report.document(&document));
         let (source, mistakes) = report.into_parts();
         match draft.config {
             Some(config) if mistakes.is_empty() => Ok(ConfigFile { config, source }),

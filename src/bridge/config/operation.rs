@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::model::{LogFormat, Operation};
 use super::reader::{Entry, Table};
+use super::schema::{LogFormat, Operation};
 use crate::net::HostPort;
 
 /// Where metrics are unless something else is said.

@@ -8,8 +8,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::mistake::{Mistake, Source};
-use super::nearest::instead;
+use super::diagnostic::{Mistake, Source};
+use super::suggest::instead;
 
 /// What was found in one file.
 pub(super) struct Report<'t> {

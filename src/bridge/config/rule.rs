@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::link;
-use super::model::{Arguments, Faces, Glob, LinkConfig, RuleConfig};
 use super::reader::{Entry, Table};
+use super::schema::{Arguments, Faces, Glob, LinkConfig, RuleConfig};
 use super::values;
 use crate::data::Topic;
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NotifyNodeHello};

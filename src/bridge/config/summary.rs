@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use super::link::DEFAULT_TTL;
-use super::model::{Faces, LinkConfig, LinkTls, LogFormat, Operation, Place, RuleConfig};
+use super::schema::{Faces, LinkConfig, LinkTls, LogFormat, Operation, Place, RuleConfig};
 use crate::endpoint::WhenFull;
 use crate::net::tls::Backend;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use toml::de::DeValue;
 
-use super::model::Glob;
-use super::nearest::instead;
 use super::reader::Entry;
+use super::schema::Glob;
+use super::suggest::instead;
 
 impl<'r> Entry<'r> {
     /// A text that says something.

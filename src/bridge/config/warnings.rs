@@ -1,8 +1,8 @@
 //! What may stand in a configuration, but is likely not meant.
 
 use super::address::{is_loopback, reaches};
-use super::mistake::Mistake;
-use super::model::{LinkConfig, LinkTls, Place, RuleConfig};
+use super::diagnostic::Mistake;
+use super::schema::{LinkConfig, LinkTls, Place, RuleConfig};
 use super::{ConfigFile, cycles};
 
 impl ConfigFile {

@@ -1,0 +1,136 @@
+//! The relay that is measured if none is given: `zeek-bridge run` in another process, on loopback.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+use zeek_bridge::data::Topic;
+use zeek_bridge::net::tls::{Credentials, PemSource, Tls, ephemeral_authority};
+
+use super::process::Process;
+use crate::commands::status;
+use crate::exit::Failure;
+use crate::tls::{TlsArgs, TlsMode};
+
+/// The relay process. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct OwnRelay {
+    _child: Child,
+    /// The directory of its configuration, certificates and sockets.
+    _folder: TempDir,
+    pub(super) publish_to: String,
+    pub(super) subscribe_at: String,
+    /// The TLS configuration of its peers.
+    pub(super) tls: Tls,
+    /// `None` if processes cannot be measured on this system.
+    pub(super) process: Option<Process>,
+}
+
+impl OwnRelay {
+    /// Starts the relay and waits until it listens, at most for `patience`.
+    pub(super) async fn start(tls: &TlsArgs, topic: &Topic, patience: Duration) -> Result<Self, Failure> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| {
+            Failure::failed(format!("cannot start the bridge to measure: {what}: {error}"))
+        };
+        let folder = tempfile::Builder::new().prefix("zeek-bridge-bench").tempdir();
+        let folder = folder.map_err(|error| failed("no temporary directory (see TMPDIR)", &error))?;
+        let mode = tls.between_own()?;
+        let tls = match mode {
+            TlsMode::Off => Tls::Off,
+            TlsMode::Anonymous => tls.load()?,
+            TlsMode::Mutual => mutual(folder.path()).map_err(|error| failed("no certificates", &error))?,
+        };
+        let config = folder.path().join("bridge.toml");
+        std::fs::write(&config, configuration(mode, topic))
+            .map_err(|error| failed("no configuration", &error))?;
+
+        let notify = folder.path().join("notify");
+        let ready = UnixDatagram::bind(&notify).map_err(|error| failed("no socket (see TMPDIR)", &error))?;
+        let program = std::env::current_exe().map_err(|error| failed("cannot find this program", &error))?;
+        let mut child = Command::new(program)
+            .arg("run")
+            .arg(&config)
+            .env("NOTIFY_SOCKET", &notify)
+            .env("RUST_LOG", "error")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A process group of its own, so that Ctrl-C reaches this process only: it reports before the relay ends.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| failed("cannot start a process", &error))?;
+        let mut word = [0; 64];
+        tokio::select! {
+            ready = timeout(patience, ready.recv(&mut word)) => match ready {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(failed("no notification that it is ready", &error)),
+                Err(_) => return Err(Failure::timeout("the bridge to measure did not start in time")),
+            },
+            ended = child.wait() => {
+                let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                return Err(failed("it ended; its own messages are above", &how));
+            }
+        }
+        let snapshot = status::snapshot(&folder.path().join("status")).await?;
+        let mut listening = snapshot.links.into_iter().filter_map(|link| link.listening.into_iter().next());
+        let (Some(publish_to), Some(subscribe_at)) = (listening.next(), listening.next()) else {
+            return Err(failed("it does not listen", &"its own messages are above"));
+        };
+        let process = child.id().and_then(|pid| Process::of(pid).ok());
+        Ok(OwnRelay { _child: child, _folder: folder, publish_to, subscribe_at, tls, process })
+    }
+}
+
+fn configuration(mode: TlsMode, topic: &Topic) -> String {
+    let tls = match mode {
+        TlsMode::Off => "tls = 'off'",
+        TlsMode::Anonymous => "tls = 'anonymous'",
+        TlsMode::Mutual => "cafile = 'cafile'\ncertificate = 'certificate'\nkeyfile = 'keyfile'",
+    };
+    // TOML's strings have the same escapes as JSON's.
+    let topic = serde_json::Value::from(topic.to_str_lossy());
+    format!(
+        "[bridge]\nmetrics = 'off'\nstatus = 'status'\n\
+         [link.publisher]\nlisten = '127.0.0.1:0'\n{tls}\n\
+         [link.subscribers]\nlisten = '127.0.0.1:0'\nwhen_full = 'block'\n{tls}\n\
+         [[rule]]\nname = 'bench'\nfrom = 'publisher'\nto = 'subscribers'\ntopics = [{topic}]\n"
+    )
+}
+
+/// Makes certificates for both ends. Those of the relay are written to files that only this user can read.
+fn mutual(folder: &Path) -> Result<Tls, Box<dyn std::error::Error>> {
+    let authority = ephemeral_authority()?;
+    let Credentials { cafile, certificate, keyfile, .. } = authority.credentials("relay")?;
+    let files = [("cafile", cafile), ("certificate", Some(certificate)), ("keyfile", Some(keyfile))];
+    for (name, pem) in files {
+        if let Some(PemSource::Memory(pem)) = pem {
+            std::fs::write(folder.join(name), pem)?;
+        }
+    }
+    Ok(Tls::Mutual(authority.issue("bench")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeek_bridge::bridge::config::ConfigFile;
+
+    #[test]
+    fn the_configuration_is_one() {
+        for topic in ["/zeek-bridge/bench", "a \"b\" \\ c\n"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("bridge.toml");
+            mutual(folder.path()).unwrap();
+            let topic = Topic::try_from(topic).unwrap();
+            for mode in [TlsMode::Off, TlsMode::Mutual] {
+                std::fs::write(&path, configuration(mode, &topic)).unwrap();
+                let file = ConfigFile::read(&path).unwrap();
+                assert_eq!(file.config.rules[0].topics.as_slice(), std::slice::from_ref(&topic));
+            }
+        }
+    }
+}

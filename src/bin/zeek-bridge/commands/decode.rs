@@ -1,0 +1,127 @@
+//! `decode`: captures, recordings and bytes of the protocol to JSON.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use data_encoding::{DecodeKind, HEXLOWER_PERMISSIVE};
+use zeek_bridge::wire::{DecodeError, Envelope, Limits, decode_value};
+
+use crate::commands::capture::{self, Style};
+use crate::conversation::Frames;
+use crate::exit::Failure;
+use crate::input::{self, Input};
+use crate::lines::{self, Fault};
+use crate::output::{Object, Output};
+
+#[derive(Debug, Args)]
+pub(crate) struct DecodeArgs {
+    #[command(flatten)]
+    what: DecodeWhat,
+    /// Tell of each connection as a whole, in a table: who, versions, filters, events by name, bytes, errors
+    #[arg(long, conflicts_with = "DecodeWhat")]
+    summary: bool,
+    /// With --summary: a line of JSON for each connection instead of a table
+    #[arg(long, requires = "summary")]
+    json: bool,
+    /// Of a capture, read only what goes from or to these ports
+    #[arg(long = "port", value_name = "PORT", value_delimiter = ',', conflicts_with = "DecodeWhat")]
+    ports: Vec<u16>,
+    /// The capture or the recording's folder; with --value or --envelope, where the lines of hex are. - is stdin, and
+    /// so is none for lines of hex
+    #[arg(conflicts_with = "stream")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct DecodeWhat {
+    /// Each line is a value, its tag first
+    #[arg(long)]
+    value: bool,
+    /// Each line is an envelope: a frame without its 4-byte length
+    #[arg(long)]
+    envelope: bool,
+    /// FILE (- for stdin) is every byte that one side of a connection sent: handshake, then envelopes. One line of
+    /// JSON per frame, with its index, offset and length (length field included) and the phase it belongs to
+    #[arg(long, value_name = "FILE")]
+    stream: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &DecodeArgs) -> Result<(), Failure> {
+    let file = args.file.as_deref();
+    match (&args.what, file) {
+        (DecodeWhat { stream: Some(file), .. }, _) => stream(input::open(Some(file))?, &mut Output::new()),
+        (DecodeWhat { value: true, .. }, _) => lines::convert(file, "decoded", value),
+        (DecodeWhat { envelope: true, .. }, _) => lines::convert(file, "decoded", envelope),
+        (_, Some(file)) => {
+            let style = match (args.summary, args.json) {
+                (false, _) => Style::Frames,
+                (true, false) => Style::Tables,
+                (true, true) => Style::Objects,
+            };
+            capture::run(file, &args.ports, style)
+        }
+        (_, None) => Err(Failure::usage(
+            "give a capture or a recording's folder, or say with --value, --envelope or --stream what is to be decoded",
+        )),
+    }
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        Fault { error: error.to_string(), offset: error.offset().try_into().ok() }
+    }
+}
+
+fn value(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    // To memory, which does not fail.
+    let _ = decode_value(&hex(line)?, &Limits::DEFAULT)?.write_json(to);
+    Ok(())
+}
+
+fn envelope(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    let _ = Envelope::decode(&hex(line)?.into())?.write_json(&Limits::DEFAULT, to)?;
+    Ok(())
+}
+
+fn hex(line: &[u8]) -> Result<Vec<u8>, Fault> {
+    HEXLOWER_PERMISSIVE.decode(line).map_err(|fault| {
+        let error = match fault.kind {
+            DecodeKind::Length => format!("not hex: an odd number of digits ({})", line.len()),
+            _ => format!("not hex: character {} is no hexadecimal digit", fault.position.saturating_add(1)),
+        };
+        Fault { error, offset: (fault.position / 2).try_into().ok() }
+    })
+}
+
+/// All that one side of a connection sent, frame by frame.
+fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
+    let mut frames = Frames::default();
+    let (mut index, mut bad) = (0u64, 0u64);
+    let broken = loop {
+        let head = Object::new().with("index", index);
+        match frames.next() {
+            Ok(Some(frame)) => {
+                output.line(&frame.tell(head).into_line())?;
+                index = index.saturating_add(1);
+                bad = bad.saturating_add(frame.content.is_err().into());
+            }
+            Ok(None) => {
+                output.flush()?;
+                if input.read_some(frames.buffer())? == 0 {
+                    break frames.end();
+                }
+            }
+            Err(broken) => break Some(broken),
+        }
+    };
+    if let Some(broken) = broken {
+        output.line(&broken.tell(Object::new().with("index", index)).into_line())?;
+        output.flush()?;
+        return Err(Failure::failed(format!("at byte {}: {}", broken.offset, broken.error)));
+    }
+    match bad {
+        0 => Ok(()),
+        bad => Err(Failure::failed(format!("{bad} of {index} frames could not be decoded"))),
+    }
+}

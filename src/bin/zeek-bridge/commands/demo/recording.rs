@@ -1,0 +1,197 @@
+//! The capture of the Management agent of Zeek 8.0.9 and one of its nodes.
+
+use bytes::Bytes;
+use serde_json::Value as Json;
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::management::{
+    DispatchRequest, GET_ID_VALUE, JsonText, ManagementResult, NODE_TOPIC, NodeMessage, Values, failure,
+};
+use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, LENGTH_FIELD, Limits};
+use zeek_bridge::zeek::{Event, Message};
+
+/// The three files of a fixture.
+macro_rules! fixture {
+    ($name:literal) => {
+        Recording::new(
+            include_str!(concat!("../../../../../fixtures/", $name, "/frames.jsonl")),
+            include_bytes!(concat!("../../../../../fixtures/", $name, "/connector.bin")),
+            include_bytes!(concat!("../../../../../fixtures/", $name, "/listener.bin")),
+        )
+        .map_err(|error| format!(concat!("fixtures/", $name, ": {}"), error))
+    };
+}
+
+/// A captured connection: the agent listened, the node connected.
+pub(super) struct Recording {
+    /// The node's name.
+    pub(super) node: String,
+    /// The node's endpoint id.
+    pub(super) node_id: EndpointId,
+    /// The frames of both sides, in order.
+    pub(super) frames: Vec<Frame>,
+}
+
+/// A frame of a recording.
+pub(super) struct Frame {
+    pub(super) from_agent: bool,
+    /// The complete frame, including the length field.
+    pub(super) bytes: Bytes,
+    pub(super) content: Content,
+}
+
+/// The content of a frame, as far as the demo uses it.
+#[derive(Debug)]
+pub(super) enum Content {
+    Handshake(Handshake),
+    /// An event of the node API.
+    Event(Event, Option<NodeMessage>),
+    Pong(Bytes),
+    /// Logs, filters, and a ping.
+    Other,
+}
+
+/// A request, and the answer of the recorded node, if it answered.
+pub(super) struct Dispatch {
+    pub(super) request: DispatchRequest,
+    pub(super) answer: Option<ManagementResult>,
+}
+
+impl Recording {
+    /// The connection of a worker, which the demo replays.
+    pub(super) fn worker() -> Result<Self, String> {
+        fixture!("node-worker")
+    }
+
+    /// The connection of the manager to the same agent at the same time.
+    pub(super) fn manager() -> Result<Self, String> {
+        fixture!("node-manager")
+    }
+
+    fn new(index: &str, connector: &'static [u8], listener: &'static [u8]) -> Result<Self, String> {
+        let (mut node, mut node_id, mut frames) = (None, None, Vec::new());
+        for line in index.lines() {
+            let line: Json = serde_json::from_str(line).map_err(|error| error.to_string())?;
+            let field = |name: &str| line.get(name).ok_or_else(|| format!("{line}: no {name}"));
+            let number = |name: &str| {
+                let number = field(name)?.as_u64().and_then(|number| usize::try_from(number).ok());
+                number.ok_or_else(|| format!("{line}: {name} is not a number"))
+            };
+            let from_agent = field("from")? == "listener";
+            let start = number("offset")?;
+            let side = if from_agent { listener } else { connector };
+            let bytes = side.get(start..start.saturating_add(number("length")?));
+            let bytes = Bytes::from_static(bytes.ok_or_else(|| format!("{line}: bytes out of range"))?);
+            let content =
+                Content::read(&bytes.slice(LENGTH_FIELD.min(bytes.len())..), field("phase")? == "peered")?;
+            match &content {
+                Content::Handshake(Handshake::Hello { sender, .. }) => node_id = Some(*sender),
+                Content::Event(_, Some(NodeMessage::Hello(hello))) => node = Some(hello.node.clone()),
+                _ => {}
+            }
+            frames.push(Frame { from_agent, bytes, content });
+        }
+        let (node, node_id) = node.zip(node_id).ok_or("no hello in the recording")?;
+        Ok(Recording { node, node_id, frames })
+    }
+
+    /// Returns the requests in order.
+    pub(super) fn dispatches(&self) -> Vec<Dispatch> {
+        let messages = || self.frames.iter().filter_map(|frame| frame.content.node_message());
+        let answer = |reqid: &str| {
+            messages().find_map(|message| match message {
+                NodeMessage::Response(response) if response.reqid() == reqid => {
+                    Some(response.result().clone())
+                }
+                _ => None,
+            })
+        };
+        messages()
+            .filter_map(|message| match message {
+                NodeMessage::Request(request) => {
+                    Some(Dispatch { answer: answer(&request.reqid), request: request.clone() })
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Returns the global variables of the captured node, as far as its answers contain them.
+    pub(super) fn values(&self) -> Result<Values, String> {
+        let mut values = Values::default();
+        for Dispatch { request, answer } in self.dispatches() {
+            let (Some((GET_ID_VALUE, [id])), Some(answer)) = (request.command(), answer) else { continue };
+            if let Some(data) = answer.data() {
+                let text = data.as_str().ok_or_else(|| format!("the value of {id} is not a string"))?;
+                values.insert(id, JsonText::new(text).map_err(|error| format!("{id}: {error}"))?);
+            } else if answer.error().as_deref() == Some(failure::NO_VALUE) {
+                values.insert_without_value(id);
+            }
+        }
+        Ok(values)
+    }
+}
+
+impl Content {
+    /// Decodes the body of a frame.
+    pub(super) fn read(frame: &Bytes, peered: bool) -> Result<Self, String> {
+        let limits = Limits::DEFAULT;
+        if !peered {
+            return Handshake::decode(frame, &limits)
+                .map(Content::Handshake)
+                .map_err(|error| error.to_string());
+        }
+        let envelope = Envelope::decode(frame).map_err(|error| error.to_string())?;
+        match envelope.kind {
+            EnvelopeType::Data => {}
+            EnvelopeType::Pong => return Ok(Content::Pong(envelope.payload)),
+            _ => return Ok(Content::Other),
+        }
+        let value = envelope.value(&limits).map_err(|error| error.to_string())?;
+        match Message::from_value(value).map_err(|error| error.to_string())? {
+            Message::Event(event) if envelope.topic == NODE_TOPIC => {
+                let message = NodeMessage::parse(&event).map_err(|error| error.to_string())?;
+                Ok(Content::Event(event, message))
+            }
+            Message::Event(event) => Ok(Content::Event(event, None)),
+            _ => Ok(Content::Other),
+        }
+    }
+
+    fn node_message(&self) -> Option<&NodeMessage> {
+        match self {
+            Content::Event(_, message) => message.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recordings_hold_the_same_twelve_dispatches() {
+        let (worker, manager) = (Recording::worker().unwrap(), Recording::manager().unwrap());
+        assert_eq!((worker.node.as_str(), manager.node.as_str()), ("worker-01", "manager"));
+        let requests = |recording: &Recording| -> Vec<DispatchRequest> {
+            recording.dispatches().into_iter().map(|dispatch| dispatch.request).collect()
+        };
+        assert_eq!(requests(&worker), requests(&manager));
+        let answers = |recording: &Recording| {
+            recording.dispatches().iter().filter(|dispatch| dispatch.answer.is_some()).count()
+        };
+        assert_eq!((answers(&worker), answers(&manager)), (12, 11));
+    }
+
+    #[test]
+    fn the_values_are_those_that_zeek_gave() {
+        let values = Recording::worker().unwrap().values().unwrap();
+        let ask = |id: &str| {
+            values.dispatch(GET_ID_VALUE, &[id.to_owned()]).map(|data| data.unwrap().into_string())
+        };
+        assert_eq!(ask("Cluster::node"), Ok("\"worker-01\"".into()));
+        assert_eq!(ask("Management::Agent::default_port"), Ok(r#"{"port":2151,"proto":"tcp"}"#.into()));
+        assert_eq!(ask("Supervisor::NodeConfig"), Err("no ID value".into()));
+        assert_eq!(ask("no_such_thing"), Err("unknown id".into()));
+    }
+}

@@ -1,0 +1,257 @@
+//! `replay`: plays one side of a recording to a live endpoint.
+
+mod compare;
+mod matcher;
+mod names;
+mod player;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use wildmatch::WildMatch;
+use zeek_bridge::data::EndpointId;
+use zeek_bridge::net::tls::Tls;
+use zeek_bridge::net::{Stream, bind, dial};
+
+use self::matcher::{Matcher, Scope, sender};
+use self::names::Names;
+use self::player::{End, Player, Settings};
+use self::report::Report;
+use crate::args::{OneConnectionArgs, Seconds, TopicArg};
+use crate::commands::capture::folder::{self, Meta};
+use crate::conversation::{Line, Side};
+use crate::exit::{self, Exit, Failure};
+
+/// The number of lines of the recording that are read ahead.
+const AHEAD: usize = 64;
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// The recording: a folder written by `record`
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The side to play: connector with --connect, listener with --listen (the default)
+    #[arg(long = "as", value_name = "connector|listener", value_enum, hide_possible_values = true)]
+    side: Option<Side>,
+    /// fast: send each frame when the frames before it were received. recorded: also wait for its time in the recording
+    #[arg(
+        long,
+        value_name = "fast|recorded",
+        value_enum,
+        hide_possible_values = true,
+        default_value = "fast"
+    )]
+    speed: Speed,
+    /// Maximum wait for the connection and for each recorded frame
+    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
+    timeout: Seconds,
+    /// Compare, and wait for, only topics with one of these prefixes; everything is sent regardless
+    #[arg(long = "topic", value_name = "PREFIX", num_args = 1..)]
+    topics: Vec<TopicArg>,
+    /// Ignore differences with this label, such as 'Sumstats::*' for messages or '*.args[0][2]' for parts of them; * matches
+    /// any text, ? one character
+    #[arg(long, value_name = "PATTERN")]
+    ignore: Vec<String>,
+    /// Print each difference as a line of JSON: "frame", "topic", "what" (differs, missing, extra, order, filter), "at",
+    /// "recorded" and "came"; the last line has the counts
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    network: OneConnectionArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Speed {
+    Fast,
+    Recorded,
+}
+
+pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
+    let side = side(&args)?;
+    check(&args.folder)?;
+    let tls = args.network.tls.load()?;
+    let recorded = endpoints(&args.folder, side).await?;
+    let id =
+        id_for(recorded).map_err(|error| Failure::failed(format!("cannot make an endpoint id: {error}")))?;
+    let mut names = Names::default();
+    if let [Some(ours), _] = recorded {
+        names.endpoint(ours, id);
+    }
+    let scope = Scope {
+        topics: args.topics.into_iter().map(|topic| topic.0).collect(),
+        ignore: args.ignore.iter().map(|pattern| WildMatch::new(pattern)).collect(),
+    };
+    let settings =
+        Settings { side, id, timeout: args.timeout.0, recorded_speed: args.speed == Speed::Recorded };
+    let place = &args.network.place;
+    let stream = match (&place.connect, &place.listen) {
+        (Some(target), _) => connect(&target.0, &tls, settings).await?,
+        (_, Some(address)) => accept(&address.0, &tls, settings).await?,
+        // Cannot occur: clap requires one of them.
+        (None, None) => return Err(Failure::usage("one of --connect and --listen is required")),
+    };
+    let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
+    let (end, mut matcher) = player.play(&mut lines(args.folder)).await?;
+    matcher.report.end()?;
+    match end {
+        End::TimedOut => Err(Failure::timeout(format!(
+            "the live side did not say what was recorded, or subscribe to it, within {} s; if it never will, see --topic and \
+             --ignore",
+            settings.timeout.as_secs_f64()
+        ))),
+        End::Over(why) => Err(Failure::failed(format!("{why}; the rest of the recording was not played"))),
+        _ if matcher.report.counts.differences > 0 => Err(Failure::Told(Exit::Failed)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the side to play.
+fn side(args: &ReplayArgs) -> Result<Side, Failure> {
+    let (natural, option) = match args.network.place.connect {
+        Some(_) => (Side::Connector, "--connect"),
+        None => (Side::Listener, "--listen"),
+    };
+    match args.side {
+        Some(side) if side != natural => Err(Failure::usage(format!(
+            "--as {} cannot be used with {option}; the connector needs --connect, the listener --listen",
+            side.name()
+        ))),
+        _ => Ok(natural),
+    }
+}
+
+/// Checks that the recording can be played.
+fn check(folder: &Path) -> Result<(), Failure> {
+    let shown = folder.display();
+    if !folder::is_recording(folder) {
+        let recordings = folder::recordings_in(folder).unwrap_or_default();
+        if let Some(first) = recordings.first() {
+            return Err(Failure::failed(format!(
+                "{shown} is not a recording but contains {}; name one of them, such as {}",
+                recordings.len(),
+                first.display()
+            )));
+        }
+        return Err(Failure::failed(format!(
+            "{shown} is no recording: give a folder with frames.jsonl, connector.bin and listener.bin, as `zeek-bridge record` \
+             writes it for each connection"
+        )));
+    }
+    let is_empty = |name: &str| folder.join(name).metadata().is_ok_and(|file| file.len() == 0);
+    if is_empty("frames.jsonl") && !(is_empty("connector.bin") && is_empty("listener.bin")) {
+        return Err(Failure::failed(format!(
+            "{shown} cannot be played: its frames.jsonl is empty, which tells the order in which both sides spoke; \
+             `zeek-bridge decode` reads what they said"
+        )));
+    }
+    if let Some(before) = Meta::read(folder).continues {
+        return Err(Failure::failed(format!(
+            "{shown} is a later part of a connection, without a handshake; the part before it is {before}; give the first part"
+        )));
+    }
+    Ok(())
+}
+
+/// Reads the recording in a separate thread.
+fn lines(folder: PathBuf) -> mpsc::Receiver<Result<Line, Failure>> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let meta = Meta::read(&folder);
+        let read = folder::lines(&folder, &meta, &mut |line| {
+            // The receiver is dropped when the replay has ended; then the result does not matter.
+            sender.blocking_send(Ok(line)).map_err(|_| Failure::StdoutClosed)
+        });
+        if let Err(failure) = read {
+            let _ = sender.blocking_send(Err(failure));
+        }
+    });
+    receiver
+}
+
+/// Returns the endpoint ids of the played side and of the other side, as far as they are in the handshake.
+async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2], Failure> {
+    let (mut ours, mut theirs) = (None, None);
+    let mut lines = lines(folder.to_owned());
+    let mut any = false;
+    while let Some(line) = lines.recv().await {
+        let line = line?;
+        let Ok(frame) = &line.said else { continue };
+        any = true;
+        if frame.peered || (ours.is_some() && theirs.is_some()) {
+            break;
+        }
+        let id = if line.from == side { &mut ours } else { &mut theirs };
+        *id = id.or(sender(frame));
+    }
+    if !any {
+        return Err(Failure::failed(format!(
+            "{} contains no frames; there is nothing to play",
+            folder.display()
+        )));
+    }
+    Ok([ours, theirs])
+}
+
+/// Returns a new id that is smaller or larger than almost any other, as in the recording. This decides which side is the
+/// originator of the handshake.
+fn id_for([ours, theirs]: [Option<EndpointId>; 2]) -> std::io::Result<EndpointId> {
+    let larger = ours.zip(theirs).is_some_and(|(ours, theirs)| ours > theirs);
+    let random = EndpointId::random()?;
+    let [.., a, b, c, d, e, f] = *random.as_bytes();
+    // Still a UUID of version 4: Broker reports no status of peers with other ids.
+    let [all, version, variant] = if larger { [0xff, 0x4f, 0xbf] } else { [0, 0x40, 0x80] };
+    Ok(EndpointId::from_bytes([all, all, all, all, all, all, version, all, variant, all, a, b, c, d, e, f]))
+}
+
+async fn connect(target: &str, tls: &Tls, settings: Settings) -> Result<Stream, Failure> {
+    let connect = async {
+        let tcp = dial(target, settings.timeout).await.map_err(|error| {
+            Failure::Error(Exit::Unconnected, format!("no peering with {target}: {error}"))
+        })?;
+        tls.connect(tcp)
+            .await
+            .map_err(|error| Failure::Error(Exit::Refused, format!("TLS with {target} failed: {error}")))
+    };
+    let late =
+        |_| Failure::Error(Exit::Unconnected, format!("{target} did not accept the connection in time"));
+    timeout(settings.timeout, connect).await.map_err(late)?
+}
+
+/// Returns the first connection that completes the TLS handshake.
+async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, Failure> {
+    let cannot_listen = |error| {
+        let message = format!(
+            "cannot listen on {address}: {error}; use an address of this host and a free port, or port 0"
+        );
+        Failure::Error(Exit::Unconnected, message)
+    };
+    let listener = bind(address).await.map_err(cannot_listen)?;
+    exit::say(format_args!("listening on {}", listener.local_addr().map_err(cannot_listen)?));
+    let accept = async {
+        loop {
+            let (tcp, from): (TcpStream, SocketAddr) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => return Err(cannot_listen(error)),
+            };
+            let _ = tcp.set_nodelay(true);
+            match tls.accept(tcp).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => tracing::warn!("TLS with {from} failed: {error}"),
+            }
+        }
+    };
+    let late = |_| {
+        Failure::timeout(format!(
+            "no connection within {} s; use a larger --timeout",
+            settings.timeout.as_secs_f64()
+        ))
+    };
+    timeout(settings.timeout, accept).await.map_err(late)?
+}

@@ -1,0 +1,297 @@
+//! Metrics and health over HTTP.
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::doors::{Bounds, View, serve_each};
+use super::metrics;
+
+/// More than the scrapers and health checks of one bridge open at a time. A request takes well under a second: the
+/// time limit is for clients that are slow to read.
+const BOUNDS: Bounds = Bounds { connections: 16, time: Duration::from_secs(10) };
+
+/// The time limit for receiving the head of a request, and its size limits.
+const HEADER_TIME: Duration = Duration::from_secs(5);
+const HEADER_BYTES: usize = 16 * 1024;
+const HEADERS: usize = 64;
+
+/// One that has its address, and does not answer yet.
+pub(super) struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    pub(super) async fn bind(address: SocketAddr) -> Result<Self, String> {
+        let bound = async {
+            let listener = TcpListener::bind(address).await?;
+            Ok(Server { address: listener.local_addr()?, listener })
+        };
+        bound.await.map_err(|error: std::io::Error| {
+            format!(
+                "cannot serve metrics at {address}: {error}; give an address of this host and a port that is free"
+            )
+        })
+    }
+
+    /// With the port that was chosen.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) async fn serve(self, view: Arc<View>) {
+        serve_each(self.listener, BOUNDS, |stream| serve(stream, view.clone())).await;
+    }
+}
+
+async fn serve(stream: TcpStream, view: Arc<View>) {
+    let service = service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &view))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES)
+        .max_headers(HEADERS)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!("HTTP: {error}");
+    }
+}
+
+fn answer(method: &Method, path: &str, view: &View) -> Response<Full<Bytes>> {
+    let page: fn(&View) -> (StatusCode, &'static str, String) = match path {
+        "/metrics" => metrics_page,
+        "/healthz" => |_| plain(StatusCode::OK, "ok\n"),
+        "/readyz" => readiness,
+        _ => |_| plain(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
+    };
+    // Hyper leaves out the body of an answer to HEAD.
+    let known = matches!(*method, Method::GET | Method::HEAD);
+    let (status, content_type, body) =
+        if known { page(view) } else { plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n") };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !known {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    response
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> (StatusCode, &'static str, String) {
+    (status, "text/plain; charset=utf-8", text.into())
+}
+
+fn metrics_page(view: &View) -> (StatusCode, &'static str, String) {
+    match metrics::text(view.snapshot()) {
+        Ok(text) => (StatusCode::OK, metrics::CONTENT_TYPE, text),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("no metrics: {error}\n")),
+    }
+}
+
+/// Ready while every link is; otherwise a line for each that is not.
+fn readiness(view: &View) -> (StatusCode, &'static str, String) {
+    if view.is_stopping() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");
+    }
+    let mut lines = String::new();
+    for link in view.snapshot().links.iter().filter(|link| !link.ready) {
+        let why = if link.connecting.is_empty() {
+            "cannot listen everywhere, see the log".to_owned()
+        } else {
+            format!("connects to {}", link.connecting.join(", "))
+        };
+        // To memory, which does not fail.
+        let _ = writeln!(lines, "not ready: link {} ({why})", link.name);
+    }
+    if lines.is_empty() {
+        plain(StatusCode::OK, "ready\n")
+    } else {
+        plain(StatusCode::SERVICE_UNAVAILABLE, lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+    use zeek_bridge::bridge::{LinkSnapshot, Snapshot};
+
+    use super::*;
+    use crate::commands::run::tests::snapshot;
+
+    struct Served {
+        address: SocketAddr,
+        view: Arc<View>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Drop for Served {
+        fn drop(&mut self) {
+            self.task.abort();
+        }
+    }
+
+    async fn served(look: fn() -> Snapshot) -> Served {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let view = Arc::new(View::new(look));
+        Served { address: server.address(), task: tokio::spawn(server.serve(view.clone())), view }
+    }
+
+    impl Served {
+        /// Sends these bytes and reads until the connection is closed.
+        async fn say(&self, bytes: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            // The server may close with some of it unread, which resets the connection.
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8(answer).unwrap()
+        }
+
+        async fn get(&self, path: &str) -> (String, String) {
+            let answer = self.say(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            (head.to_ascii_lowercase(), body.to_owned())
+        }
+    }
+
+    fn all_ready() -> Snapshot {
+        let link = LinkSnapshot { ready: true, ..LinkSnapshot::default() };
+        Snapshot { links: vec![link.clone(), link], ..Snapshot::default() }
+    }
+
+    #[tokio::test]
+    async fn metrics_are_open_metrics_and_the_connection_closes() {
+        let served = served(snapshot).await;
+        let (head, body) = served.get("/metrics").await;
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        assert!(head.contains("\ncontent-type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
+        assert!(head.contains("\nconnection: close"), "{head}");
+        assert!(
+            body.contains("zeek_bridge_peers{link=\"agents\"} 2\n") && body.ends_with("# EOF\n"),
+            "{body}"
+        );
+    }
+
+    #[tokio::test]
+    async fn readiness_names_the_links_that_are_not_ready() {
+        let served = served(snapshot).await;
+        let (head, body) = served.get("/readyz").await;
+        assert!(head.starts_with("http/1.1 503 "), "{head}");
+        assert_eq!(body, "not ready: link nodes (connects to 192.0.2.1:2150, 192.0.2.2:2150)\n");
+        let (head, body) = served.get("/healthz").await;
+        assert!(head.starts_with("http/1.1 200 ") && body == "ok\n", "{head}");
+    }
+
+    #[tokio::test]
+    async fn a_bridge_with_all_its_links_is_ready_until_it_stops() {
+        let served = served(all_ready).await;
+        let (head, body) = served.get("/readyz?verbose").await;
+        assert!(head.starts_with("http/1.1 200 ") && body == "ready\n", "{head}");
+        served.view.stop();
+        let (head, body) = served.get("/readyz").await;
+        assert!(head.starts_with("http/1.1 503 ") && body.contains("stopping"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_asked_for_well_is_refused() {
+        let served = served(snapshot).await;
+        for (request, status) in [
+            ("GET / HTTP/1.1\r\n\r\n", "404"),
+            ("GET /metrics/ HTTP/1.1\r\n\r\n", "404"),
+            ("POST /metrics HTTP/1.1\r\ncontent-length: 1000000\r\n\r\nx", "405"),
+            ("DELETE /nothing HTTP/1.1\r\n\r\n", "405"),
+            ("\x16\x03\x01\x02garbage\r\n\r\n", "400"),
+            ("GET /metrics HTTP/9.9\r\n\r\n", "400"),
+        ] {
+            let answer = served.say(request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
+            assert_eq!(answer.contains("\r\nallow: GET, HEAD\r\n"), status == "405", "{answer}");
+        }
+        let head = served.say("HEAD /metrics HTTP/1.1\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+        let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS + 1));
+        let long = format!("GET /metrics HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(HEADER_BYTES));
+        for request in [many, long] {
+            let answer = served.say(&request).await;
+            assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        }
+    }
+
+    // With the clock stopped, time passes only while everybody waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_has_its_time_and_no_more() {
+        let served = served(snapshot).await;
+        let start = Instant::now();
+        let answer = served.say("GET /metrics HTTP/1.1\r\n").await;
+        assert!(!answer.contains("200"), "{answer}");
+        assert!(start.elapsed() >= HEADER_TIME && start.elapsed() < BOUNDS.time, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_has_its_time_and_no_more() {
+        // More than the sockets take, on a system that was not told to let them take more.
+        const LENGTH: usize = 6 << 20;
+        let served = served(|| {
+            let link = LinkSnapshot { name: "x".repeat(LENGTH), ..LinkSnapshot::default() };
+            Snapshot { links: vec![link], ..Snapshot::default() }
+        })
+        .await;
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = socket.connect(served.address).await.unwrap();
+        client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+        client.readable().await.unwrap();
+        tokio::time::sleep(BOUNDS.time * 2).await;
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest).await;
+        assert!(rest.starts_with(b"HTTP/1.1 200 ") && rest.len() < LENGTH, "{}", rest.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_clients_delay_nobody_however_many_there_are() {
+        let served = served(snapshot).await;
+        let mut idle = Vec::new();
+        for _ in 0..BOUNDS.connections * 4 {
+            idle.push(TcpStream::connect(served.address).await.unwrap());
+        }
+        let start = Instant::now();
+        let (head, _) = served.get("/healthz").await;
+        assert!(head.starts_with("http/1.1 200 "), "{head}");
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        // The oldest ones were closed for it, and the newest one was not.
+        assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
+        let mut newest = idle.pop().unwrap();
+        newest.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        newest.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_is_an_error_with_its_mend() {
+        let served = served(snapshot).await;
+        let error = Server::bind(served.address).await.err().unwrap();
+        assert!(
+            error.contains(&served.address.to_string()) && error.contains("port that is free"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! A snapshot as metrics, in the text format of OpenMetrics.
+//!
+//! Labels are links, rules, reasons and causes, which the configuration and this program choose: no peer can make more.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
+
+/// What [`text`] is, for a Content-Type.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of this moment.
+pub(super) fn text(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("zeek_bridge");
+    registry.register_collector(Box::new(Scrape(snapshot)));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Scrape(Snapshot);
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Snapshot {
+            uptime,
+            links,
+            rules,
+            nodes,
+            refused,
+            in_flight,
+            answered_for,
+            unanswered,
+            forgotten,
+            latency,
+        } = &self.0;
+        let mut families = Families(encoder);
+        families.build_info()?;
+        families.uptime(*uptime)?;
+        families.links(links)?;
+
+        let by_link = links.iter().flat_map(|link| {
+            let reason = |reason: &str| vec![("link", label(&link.name)), ("reason", reason.into())];
+            [(reason("queue_full"), link.dropped), (reason("chaos"), link.lost_to_chaos)]
+        });
+        let refused = refused.iter().map(|(reason, count)| (vec![("reason", label(reason))], *count));
+        let help = "Messages that went nowhere; with a link, messages for its peers.";
+        families.counters("drops", help, by_link.chain(refused))?;
+
+        let rule = |name: &str| vec![("rule", label(name))];
+        let passed = rules.iter().map(|each| (rule(&each.name), each.passed));
+        families.counters(
+            "rule_passed",
+            "Messages that a rule let pass, once for each link they went to.",
+            passed,
+        )?;
+        let invalid = rules.iter().map(|each| (rule(&each.name), each.invalid));
+        let help = "Messages that a rule would have let pass, had they been valid.";
+        families.counters("rule_invalid", help, invalid)?;
+        let refused = rules.iter().flat_map(|each| {
+            let labels = |reason: &str| vec![("rule", label(&each.name)), ("reason", label(reason))];
+            each.refused.iter().map(move |(reason, count)| (labels(reason), *count))
+        });
+        let help = "Messages that went nowhere, by the rule that they came closest to pass by.";
+        families.counters("rule_refused", help, refused)?;
+
+        families.gauge("nodes", "Nodes that are live behind the bridge.", nodes.len())?;
+        families.gauge("requests_in_flight", "Requests that wait for a node's answer.", *in_flight)?;
+        let help = "Failures that the bridge sent in a node's name: gone, hanging, or not allowed by a rule.";
+        families.counters("answered_for", help, [(Vec::new(), *answered_for)])?;
+        let help = "Answers of nodes that did not come in time.";
+        families.counters("unanswered", help, [(Vec::new(), *unanswered)])?;
+        let help = "Pending answers that were forgotten, because an owner's requests took too much memory.";
+        families.counters("forgotten", help, [(Vec::new(), *forgotten)])?;
+        families.latency(latency)
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// Writes the families of metrics, one after the other.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        metric_type: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, metric_type)
+    }
+
+    fn build_info(&mut self) -> fmt::Result {
+        let openssl = if cfg!(feature = "openssl") { "true" } else { "false" };
+        let labels = [("version", env!("CARGO_PKG_VERSION")), ("openssl", openssl)];
+        self.family("build", "The program.", MetricType::Info)?.encode_info(&labels)
+    }
+
+    fn uptime(&mut self, seconds: u64) -> fmt::Result {
+        let help = "How long the bridge has run.";
+        self.0
+            .encode_descriptor("uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?
+            .encode_gauge(&seconds)
+    }
+
+    fn gauge<V: TryInto<u64>>(&mut self, name: &str, help: &str, value: V) -> fmt::Result {
+        self.gauges(name, help, [(Vec::new(), value)])
+    }
+
+    fn gauges<V: TryInto<u64>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels, V)>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, MetricType::Gauge)?;
+        for (labels, value) in values {
+            // In the text format it is a signed number.
+            let value = value.try_into().ok().and_then(|value: u64| i64::try_from(value).ok());
+            labelled(&mut family, &labels, |metric| metric.encode_gauge(&value.unwrap_or(i64::MAX)))?;
+        }
+        Ok(())
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Labels, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.family(name, help, MetricType::Counter)?;
+        for (labels, value) in values {
+            labelled(&mut family, &labels, |metric| {
+                metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn links(&mut self, links: &[LinkSnapshot]) -> fmt::Result {
+        let of = |link: &LinkSnapshot| vec![("link", label(&link.name))];
+        let way = |link: &LinkSnapshot, way: &str| [of(link), vec![("direction", way.into())]].concat();
+
+        self.gauges("peers", "Peers of a link.", links.iter().map(|link| (of(link), link.peers.len())))?;
+        let help = "Whether a link has all the peerings that it connects to, or listens wherever it should.";
+        self.gauges("link_ready", help, links.iter().map(|link| (of(link), u64::from(link.ready))))?;
+
+        let messages = links
+            .iter()
+            .flat_map(|link| [(way(link, "in"), link.messages_in), (way(link, "out"), link.messages_out)]);
+        self.counters("messages", "Messages from (in) and to (out) the peers of a link.", messages)?;
+        let bytes = links
+            .iter()
+            .flat_map(|link| [(way(link, "in"), link.bytes_in), (way(link, "out"), link.bytes_out)]);
+        self.counters("bytes", "Bytes of frames from (in) and to (out) the peers of a link.", bytes)?;
+
+        let fullest = links
+            .iter()
+            .map(|link| (of(link), link.peers.iter().map(|peer| peer.queued).max().unwrap_or_default()));
+        self.gauges("queue_fill_messages", "Messages that wait for the peer with most of them.", fullest)?;
+        let fullest = links.iter().map(|link| {
+            (of(link), link.peers.iter().map(|peer| peer.queued_bytes).max().unwrap_or_default())
+        });
+        self.gauges("queue_fill_bytes", "Bytes that wait for the peer with most of them.", fullest)?;
+
+        let overflows = links.iter().map(|link| (of(link), link.overflows));
+        self.counters("overflows", "Peers that were disconnected because their queue was full.", overflows)?;
+        let malformed = links.iter().map(|link| (of(link), link.malformed));
+        self.counters("malformed", "Messages from peers that could not be decoded.", malformed)?;
+        let failures = links.iter().flat_map(|link| {
+            let cause = move |cause: &str| [of(link), vec![("cause", label(cause))]].concat();
+            link.failures.iter().map(move |(name, count)| (cause(name), *count))
+        });
+        self.counters("handshake_failures", "Connects and handshakes that failed.", failures)
+    }
+
+    fn latency(&mut self, latency: &Latency) -> fmt::Result {
+        let help = "How long messages took from being read to being handed to the socket, of a sample.";
+        let count = latency.counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        // What stands for +Inf here.
+        let bounds = latency.bounds.iter().copied().chain([f64::MAX]);
+        let counts = latency.counts.iter().copied().chain(std::iter::repeat(0));
+        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
+        self.0
+            .encode_descriptor("relay_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(latency.sum, count, &buckets, None)
+    }
+}
+
+/// A metric of a family; without labels, not one with an empty set of them.
+fn labelled(
+    family: &mut MetricEncoder<'_>,
+    labels: &Labels,
+    encode: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    if labels.is_empty() { encode(family) } else { encode(&mut family.encode_family(labels)?) }
+}
+
+/// The value of a label. The encoder writes it between quotes as it is.
+fn label(text: &str) -> String {
+    text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use zeek_bridge::bridge::{NodeSnapshot, PeerSnapshot, RuleSnapshot};
+
+    use super::*;
+    use crate::commands::run::tests::snapshot;
+
+    /// Each line is what OpenMetrics has it be, and each name is declared before; gives the samples.
+    fn parse(text: &str) -> BTreeMap<String, f64> {
+        let body = text.strip_suffix("# EOF\n").unwrap();
+        let mut types: Vec<(&str, &str)> = Vec::new();
+        let mut samples = BTreeMap::new();
+        for line in body.lines() {
+            if let Some(comment) = line.strip_prefix("# ") {
+                let mut words = comment.splitn(3, ' ');
+                match (words.next().unwrap(), words.next().unwrap(), words.next().unwrap()) {
+                    ("TYPE", name, kind) => {
+                        assert!(types.iter().all(|(other, _)| *other != name), "{name} twice");
+                        types.push((name, kind));
+                    }
+                    ("HELP", _, help) => assert!(help.ends_with('.'), "{help}"),
+                    ("UNIT", name, unit) => assert!(name.ends_with(unit)),
+                    other => panic!("{other:?}"),
+                }
+                continue;
+            }
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let (name, kind) = types.last().unwrap();
+            let suffixes: &[&str] = match *kind {
+                "gauge" => &[""],
+                "counter" => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_sum", "_count", "_bucket"],
+                other => panic!("{other}"),
+            };
+            let labelled = sample.split('{').next().unwrap();
+            let suffix = labelled.strip_prefix(name).unwrap_or_else(|| panic!("{sample} under {name}"));
+            assert!(suffixes.contains(&suffix), "{sample} is no {kind}");
+            assert!(name.starts_with("zeek_bridge_"), "{name}");
+            assert!(samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{sample} twice");
+        }
+        samples
+    }
+
+    #[test]
+    fn a_snapshot_becomes_the_metrics_that_it_means() {
+        let samples = parse(&text(snapshot()).unwrap());
+        for (sample, value) in [
+            (r#"uptime_seconds"#, 3725.0),
+            (r#"peers{link="agents"}"#, 2.0),
+            (r#"peers{link="nodes"}"#, 0.0),
+            (r#"link_ready{link="agents"}"#, 1.0),
+            (r#"link_ready{link="nodes"}"#, 0.0),
+            (r#"messages_total{link="agents",direction="in"}"#, 10.0),
+            (r#"messages_total{link="agents",direction="out"}"#, 20.0),
+            (r#"bytes_total{link="agents",direction="in"}"#, 1000.0),
+            (r#"bytes_total{link="agents",direction="out"}"#, 2000.0),
+            (r#"drops_total{link="agents",reason="queue_full"}"#, 5.0),
+            (r#"drops_total{link="agents",reason="chaos"}"#, 12.0),
+            (r#"drops_total{reason="no-rule"}"#, 7.0),
+            (r#"queue_fill_messages{link="agents"}"#, 9.0),
+            (r#"queue_fill_bytes{link="agents"}"#, 4096.0),
+            (r#"overflows_total{link="agents"}"#, 1.0),
+            (r#"malformed_total{link="agents"}"#, 3.0),
+            (r#"handshake_failures_total{link="nodes",cause="connect"}"#, 4.0),
+            (r#"rule_passed_total{rule="hellos"}"#, 11.0),
+            (r#"rule_invalid_total{rule="hellos"}"#, 2.0),
+            (r#"rule_refused_total{rule="hellos",reason="invalid_node_api"}"#, 2.0),
+            (r#"rule_refused_total{rule="hellos",reason="node_not_allowed"}"#, 1.0),
+            (r#"nodes"#, 1.0),
+            (r#"requests_in_flight"#, 6.0),
+            (r#"answered_for_total"#, 8.0),
+            (r#"unanswered_total"#, 14.0),
+            (r#"forgotten_total"#, 15.0),
+            (r#"relay_latency_seconds_bucket{le="0.001"}"#, 3.0),
+            (r#"relay_latency_seconds_bucket{le="0.01"}"#, 5.0),
+            (r#"relay_latency_seconds_bucket{le="+Inf"}"#, 6.0),
+            (r#"relay_latency_seconds_count"#, 6.0),
+            (r#"relay_latency_seconds_sum"#, 0.5),
+        ] {
+            assert_eq!(samples.get(&format!("zeek_bridge_{sample}")), Some(&value), "{sample}: {samples:#?}");
+        }
+        assert!(samples.keys().any(|sample| sample.starts_with("zeek_bridge_build_info{version=\"")));
+    }
+
+    #[test]
+    fn an_empty_bridge_has_metrics_too() {
+        let samples = parse(&text(Snapshot::default()).unwrap());
+        assert_eq!(samples["zeek_bridge_relay_latency_seconds_bucket{le=\"+Inf\"}"], 0.0);
+    }
+
+    #[test]
+    fn peers_make_no_series_and_names_do_not_break_out_of_their_quotes() {
+        let names = |snapshot: Snapshot| parse(&text(snapshot).unwrap()).into_keys().collect::<BTreeSet<_>>();
+        let before = snapshot();
+        let mut after = before.clone();
+        for id in 0..100 {
+            after.links[0].peers.push(PeerSnapshot { id: id.to_string(), ..PeerSnapshot::default() });
+            after.nodes.push(NodeSnapshot { name: id.to_string(), ..NodeSnapshot::default() });
+        }
+        assert_eq!(names(before.clone()), names(after));
+        let mut hostile = before;
+        hostile.rules = vec![RuleSnapshot { name: "a\"} 1\nb\\".into(), ..RuleSnapshot::default() }];
+        let expected = r#"zeek_bridge_rule_passed_total{rule="a\"} 1\nb\\"}"#;
+        assert!(names(hostile).contains(expected));
+    }
+}

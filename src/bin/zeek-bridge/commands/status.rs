@@ -1,0 +1,334 @@
+//! `status`: how a running bridge is.
+
+use std::fmt::{Display, Write};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use zeek_bridge::bridge::config::default_status_socket;
+use zeek_bridge::bridge::{Latency, LinkSnapshot, PeerSnapshot, Snapshot};
+
+use crate::commands::run;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, harmless, printable};
+
+/// How long a bridge may take to tell.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much it may tell, in bytes.
+const LONGEST: u64 = 256 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Where the bridge is asked; without this and --config, $XDG_RUNTIME_DIR/zeek-bridge.sock or
+    /// /run/zeek-bridge/status.sock, whichever is there
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    socket: Option<PathBuf>,
+    /// Ask where the bridge with this configuration is asked
+    #[arg(long, value_name = "CONFIG.toml")]
+    config: Option<PathBuf>,
+    /// Print one line of JSON, as the bridge gives it, instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where a bridge is asked that is a service of the system.
+fn service_socket() -> PathBuf {
+    PathBuf::from("/run/zeek-bridge/status.sock")
+}
+
+pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
+    let document = ask(&socket(&args)?).await?;
+    let snapshot = read(&document)?;
+    let mut output = Output::new();
+    if args.json {
+        output.line(&harmless(document.trim_ascii().to_vec()))?;
+    } else {
+        output.line(tables(&snapshot).trim_end().as_bytes())?;
+    }
+    output.flush()
+}
+
+/// How the bridge is that is asked at this socket.
+pub(crate) async fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
+    read(&ask(socket).await?)
+}
+
+fn read(document: &[u8]) -> Result<Snapshot, Failure> {
+    serde_json::from_slice(document).map_err(|error| {
+        let message = format!("what came is no status of a bridge: {error}; is it of the same version?");
+        Failure::Error(Exit::Protocol, message)
+    })
+}
+
+fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.socket {
+        return Ok(path.clone());
+    }
+    if let Some(path) = &args.config {
+        return run::read(path)?.config.operation.status_socket.ok_or_else(|| {
+            Failure::usage(format!(
+                "{} has no status socket: take `status = \"off\"` out of its [bridge]",
+                path.display()
+            ))
+        });
+    }
+    let default = default_status_socket();
+    // Who is logged in has a directory of his own, and may ask a service all the same.
+    Ok(if default.exists() || !service_socket().exists() { default } else { service_socket() })
+}
+
+async fn ask(path: &Path) -> Result<Vec<u8>, Failure> {
+    let asked = async {
+        let stream = UnixStream::connect(path).await?;
+        let mut document = Vec::new();
+        stream.take(LONGEST).read_to_end(&mut document).await?;
+        Ok(document)
+    };
+    let shown = path.display();
+    match timeout(PATIENCE, asked).await {
+        Ok(Ok(document)) if document.is_empty() => Err(Failure::Error(
+            Exit::Refused,
+            format!("the bridge at {shown} does not answer this user; ask as the bridge's user, or as root"),
+        )),
+        Ok(Ok(document)) => Ok(document),
+        Ok(Err(error)) => Err(Failure::Error(Exit::Unconnected, unreachable(path, &error))),
+        Err(_) => Err(Failure::timeout(format!(
+            "the bridge at {shown} did not answer within {} s; its log may say why",
+            PATIENCE.as_secs()
+        ))),
+    }
+}
+
+fn unreachable(path: &Path, error: &io::Error) -> String {
+    let mend = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            "no bridge is running there; start one with `zeek-bridge run CONFIG.toml`, or say with --socket or --config \
+             where it is asked"
+        }
+        ErrorKind::PermissionDenied => "ask as the bridge's user, or as root",
+        _ => "is it the status socket of a bridge?",
+    };
+    format!("cannot ask at {}: {error}; {mend}", path.display())
+}
+
+/// A snapshot for people.
+fn tables(snapshot: &Snapshot) -> String {
+    let Snapshot {
+        uptime,
+        links,
+        rules,
+        nodes,
+        refused,
+        in_flight,
+        answered_for,
+        unanswered,
+        forgotten,
+        latency,
+    } = snapshot;
+    let uptime = humantime::format_duration(Duration::from_secs(*uptime));
+    let mut text = format!(
+        "up {uptime}; {in_flight} requests in flight, {answered_for} answered in the place of nodes\n"
+    );
+    // To memory, which does not fail.
+    let missing = unanswered.saturating_add(*forgotten);
+    if missing > 0 {
+        let _ = writeln!(text, "answers that did not come in time, or were too many to wait for: {missing}");
+    }
+    if let Some(took) = took(latency) {
+        let _ = writeln!(text, "relaying takes {took}");
+    }
+
+    let header =
+        "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED CHAOS FAILED";
+    let mut table = Columns::new(header, &["LINK", "TLS", "WHERE", "READY"]);
+    for link in links {
+        let failed = link.failures.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+        table.row(&[
+            &link.name,
+            &link.tls,
+            &place(link),
+            &link.peers.len(),
+            &if link.ready { "yes" } else { "no" },
+            &link.messages_in,
+            &link.messages_out,
+            &bytes(link.bytes_in),
+            &bytes(link.bytes_out),
+            &link.dropped,
+            &link.overflows,
+            &link.malformed,
+            &link.lost_to_chaos,
+            &failed,
+        ]);
+    }
+    table.write(&mut text);
+
+    let mut table = Columns::new(
+        "LINK PEER ADDRESS IDENTITY QUEUED BYTES DROPPED",
+        &["LINK", "PEER", "ADDRESS", "IDENTITY"],
+    );
+    for (link, peer) in links.iter().flat_map(|link| link.peers.iter().map(move |peer| (link, peer))) {
+        let PeerSnapshot { id, address, identity, queued, queued_bytes, dropped, .. } = peer;
+        let identity = identity.as_deref().unwrap_or("-");
+        table.row(&[&link.name, id, address, &identity, queued, &bytes(*queued_bytes), dropped]);
+    }
+    table.write(&mut text);
+
+    let mut table = Columns::new("NODE LINK PEER", &["NODE", "LINK", "PEER"]);
+    nodes.iter().for_each(|node| table.row(&[&node.name, &node.link, &node.peer]));
+    table.write(&mut text);
+
+    let mut table = Columns::new("RULE PASSED INVALID", &["RULE"]);
+    rules.iter().for_each(|rule| table.row(&[&rule.name, &rule.passed, &rule.invalid]));
+    table.write(&mut text);
+
+    let mut table = Columns::new("RULE REFUSED MESSAGES", &["RULE", "REFUSED"]);
+    for rule in rules {
+        rule.refused.iter().for_each(|(reason, count)| table.row(&[&rule.name, reason, count]));
+    }
+    table.write(&mut text);
+
+    let mut table = Columns::new("REFUSED MESSAGES", &["REFUSED"]);
+    refused.iter().for_each(|(reason, count)| table.row(&[reason, count]));
+    table.write(&mut text);
+
+    let mut table = Columns::new("LINK FAILURE TIMES", &["LINK", "FAILURE"]);
+    for link in links {
+        link.failures.iter().for_each(|(cause, count)| table.row(&[&link.name, cause, count]));
+    }
+    table.write(&mut text);
+    text
+}
+
+fn place(link: &LinkSnapshot) -> String {
+    let connecting = link.connecting.iter().map(|place| format!("to {place}"));
+    let listening = link.listening.iter().map(|place| format!("on {place}"));
+    connecting.chain(listening).collect::<Vec<_>>().join(", ")
+}
+
+fn bytes(count: u64) -> String {
+    ByteSize::b(count).display().iec().to_string()
+}
+
+/// The median and the 99th percentile, as far as the buckets tell.
+fn took(latency: &Latency) -> Option<String> {
+    let count = latency.counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
+    // The bound below which so many of a hundred are.
+    let below = |percent: u64| {
+        let wanted = u128::from(count).saturating_mul(percent.into()).div_ceil(100);
+        let mut seen = 0_u128;
+        let index = latency.counts.iter().position(|count| {
+            seen = seen.saturating_add((*count).into());
+            seen >= wanted
+        })?;
+        let bound = latency.bounds.get(index);
+        let text = |seconds: &f64| {
+            format!("at most {:?}", Duration::try_from_secs_f64(*seconds).unwrap_or_default())
+        };
+        Some(match (bound, latency.bounds.last()) {
+            (Some(bound), _) => text(bound),
+            (None, Some(last)) => {
+                format!("more than {:?}", Duration::try_from_secs_f64(*last).unwrap_or_default())
+            }
+            (None, None) => "some time".into(),
+        })
+    };
+    if count == 0 {
+        return None;
+    }
+    let sample = if count == 1 { "one message".into() } else { format!("{count} messages") };
+    Some(format!("{} for half and {} for 99 % of a sample of {sample}", below(50)?, below(99)?))
+}
+
+/// A table of text, and of numbers to the right.
+struct Columns(Table);
+
+impl Columns {
+    fn new(header: &str, text: &[&str]) -> Self {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(header.split(' '));
+        let names: Vec<&str> = header.split(' ').collect();
+        for (column, name) in table.column_iter_mut().zip(names) {
+            column.set_padding((0, 2));
+            if !text.contains(&name) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Columns(table)
+    }
+
+    fn row(&mut self, cells: &[&dyn Display]) {
+        self.0.add_row(cells.iter().map(|cell| Cell::new(printable(&cell.to_string()))));
+    }
+
+    /// Unless it is empty.
+    fn write(&self, to: &mut String) {
+        if !self.0.is_empty() {
+            let _ = write!(to, "\n{}\n", self.0.trim_fmt());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::run::tests::snapshot;
+
+    #[test]
+    fn a_snapshot_is_told_in_tables() {
+        let text = tables(&snapshot());
+        let lines: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for line in [
+            "up 1h 2m 5s; 6 requests in flight, 8 answered in the place of nodes",
+            "relaying takes at most 1ms for half and more than 10ms for 99 % of a sample of 6 messages",
+            "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED CHAOS FAILED",
+            "agents off on 127.0.0.1:2151 2 yes 10 20 1000 B 2.0 KiB 5 1 3 12 0",
+            "nodes mutual to 192.0.2.1:2150, to 192.0.2.2:2150 0 no 0 0 0 B 0 B 0 0 0 0 4",
+            "agents id-1 127.0.0.1:40001 - 9 64 B 0",
+            "agents id-2 127.0.0.1:40002 CN=agent 2 4.0 KiB 5",
+            r"worker\u{1b}[2J-01 agents id-1",
+            "hellos 11 2",
+            "no-rule 7",
+            "nodes connect 4",
+        ] {
+            assert!(lines.iter().any(|there| there == line), "{line}\n{text}");
+        }
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_bridge_without_anything_has_no_empty_tables() {
+        let text = tables(&Snapshot::default());
+        assert_eq!(text, "up 0s; 0 requests in flight, 0 answered in the place of nodes\n");
+    }
+
+    #[tokio::test]
+    async fn where_no_bridge_is_the_mend_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        let told = |asked: Result<Vec<u8>, Failure>| match asked {
+            Err(Failure::Error(exit, message)) => (exit, message),
+            other => panic!("{other:?}"),
+        };
+        let (exit, message) = told(ask(&path).await);
+        assert_eq!(exit, Exit::Unconnected);
+        assert!(message.contains("no bridge is running there") && message.contains("--socket"), "{message}");
+        // What a killed bridge leaves.
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let refusing = std::thread::spawn(move || drop(listener.accept().unwrap()));
+        let (exit, message) = told(ask(&path).await);
+        refusing.join().unwrap();
+        assert_eq!(exit, Exit::Refused);
+        assert!(message.contains("as root"), "{message}");
+        let (exit, message) = told(ask(&path).await);
+        assert_eq!(exit, Exit::Unconnected);
+        assert!(message.contains("zeek-bridge run"), "{message}");
+    }
+}

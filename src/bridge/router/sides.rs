@@ -1,0 +1,183 @@
+//! The peers that are the same other side: one endpoint, or one bridge, that several links lead to.
+//!
+//! In a group of links, one peering with each other side carries what goes there, and the others stand by. The longest
+//! established one carries, so that one that comes back does not take over again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::bridge::router::origin::Instance;
+use crate::data::{EndpointId, Filter, Topic};
+use crate::endpoint::{Owner, Peer};
+
+/// How many pairs of links are remembered to have been warned about, until all are forgotten.
+const MOST_WARNED: usize = 1024;
+
+/// All peers that are bridges or on a link with a group.
+#[derive(Debug, Default)]
+pub(in crate::bridge) struct Sides(RwLock<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    sides: HashMap<Side, Vec<Member>>,
+    /// By group, the sides that several of its peerings lead to.
+    parallel: HashMap<Arc<str>, HashSet<Side>>,
+    /// Pairs of links that were warned about.
+    warned: HashSet<[usize; 2]>,
+}
+
+/// Where a peering leads to.
+///
+/// The owner (the certificate, or without one the host) belongs to it: endpoint ids are no secret, and a peer that uses
+/// those of another must not take its place. So parallel links without certificates count as such from one host only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Side {
+    endpoint: SideId,
+    owner: Owner,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum SideId {
+    Bridge(Instance),
+    Endpoint(EndpointId),
+}
+
+/// One peering.
+#[derive(Clone, Debug)]
+struct Member {
+    slot: usize,
+    link: Arc<str>,
+    group: Option<Arc<str>>,
+    peer: EndpointId,
+    peering: u64,
+    filter: Arc<Filter>,
+}
+
+impl Side {
+    fn of(peer: &Peer) -> Self {
+        let endpoint = Instance::of(peer.id).map_or(SideId::Endpoint(peer.id), SideId::Bridge);
+        Side { endpoint, owner: peer.owner.clone() }
+    }
+}
+
+/// A link, as peers are recorded by it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::bridge) struct At<'a> {
+    pub(in crate::bridge) slot: usize,
+    pub(in crate::bridge) link: &'a Arc<str>,
+    pub(in crate::bridge) group: Option<&'a Arc<str>>,
+}
+
+impl At<'_> {
+    /// Whether anybody asks for the other side of this peer.
+    fn records(self, peer: &Peer) -> bool {
+        self.group.is_some() || Instance::of(peer.id).is_some()
+    }
+}
+
+impl Sides {
+    /// Records an established peering. Returns another link that leads to the same other side and is not in the same group,
+    /// once for each pair of links.
+    pub(in crate::bridge) fn established(&self, at: At<'_>, peer: &Peer) -> Option<Arc<str>> {
+        if !at.records(peer) {
+            return None;
+        }
+        let side = Side::of(peer);
+        let mut state = self.write();
+        let State { sides, warned, .. } = &mut *state;
+        let members = sides.entry(side.clone()).or_default();
+        let apart = |member: &&Member| {
+            member.slot != at.slot && (at.group.is_none() || member.group.as_ref() != at.group)
+        };
+        let beside = members.iter().find(apart).map(|member| (member.slot, member.link.clone()));
+        members.push(Member {
+            slot: at.slot,
+            link: at.link.clone(),
+            group: at.group.cloned(),
+            peer: peer.id,
+            peering: peer.peering.number(),
+            filter: Arc::default(),
+        });
+        if warned.len() >= MOST_WARNED {
+            warned.clear();
+        }
+        let beside = beside
+            .filter(|(slot, _)| warned.insert([at.slot.min(*slot), at.slot.max(*slot)]))
+            .map(|(_, link)| link);
+        state.count(&side, at.group);
+        beside
+    }
+
+    /// Records what a peer subscribes to.
+    pub(in crate::bridge) fn subscribed(&self, at: At<'_>, peer: &Peer, filter: &Filter) {
+        if at.records(peer)
+            && let Some(member) = self.write().member(at.slot, peer)
+        {
+            member.filter = Arc::new(filter.clone());
+        }
+    }
+
+    /// Forgets a peering.
+    pub(in crate::bridge) fn gone(&self, at: At<'_>, peer: &Peer) {
+        if !at.records(peer) {
+            return;
+        }
+        let side = Side::of(peer);
+        let mut state = self.write();
+        if let Some(members) = state.sides.get_mut(&side) {
+            members.retain(|member| (member.slot, member.peering) != (at.slot, peer.peering.number()));
+            if members.is_empty() {
+                state.sides.remove(&side);
+            }
+        }
+        state.count(&side, at.group);
+    }
+
+    /// The peers on the link in `slot` that another peering stands in for, of a message that may go to the links in `to`.
+    pub(in crate::bridge) fn standby(
+        &self,
+        group: &str,
+        slot: usize,
+        to: impl Iterator<Item = usize> + Clone,
+        topic: &Topic,
+    ) -> Option<Arc<[EndpointId]>> {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let parallel = state.parallel.get(group)?;
+        let carries = |member: &&Member| {
+            member.group.as_deref() == Some(group)
+                && to.clone().any(|to| to == member.slot)
+                && member.filter.matches(topic)
+        };
+        let sides = parallel.iter().filter_map(|side| state.sides.get(side));
+        let others = sides.flat_map(|members| members.iter().filter(carries).skip(1));
+        let standby: Arc<[_]> =
+            others.filter(|member| member.slot == slot).map(|member| member.peer).collect();
+        (!standby.is_empty()).then_some(standby)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
+        // No code panics while it holds the lock.
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn member(&mut self, slot: usize, peer: &Peer) -> Option<&mut Member> {
+        let mut members = self.sides.get_mut(&Side::of(peer))?.iter_mut();
+        members.find(|member| (member.slot, member.peering) == (slot, peer.peering.number()))
+    }
+
+    /// Keeps `parallel` true for one side.
+    fn count(&mut self, side: &Side, group: Option<&Arc<str>>) {
+        let Some(group) = group else { return };
+        let members = self.sides.get(side).into_iter().flatten();
+        if members.filter(|member| member.group.as_ref() == Some(group)).count() > 1 {
+            self.parallel.entry(group.clone()).or_default().insert(side.clone());
+        } else if let Some(sides) = self.parallel.get_mut(group) {
+            sides.remove(side);
+            if sides.is_empty() {
+                self.parallel.remove(group);
+            }
+        }
+    }
+}
