@@ -29,6 +29,8 @@ mod codec;
 mod decode_capture;
 mod network;
 #[cfg(unix)]
+mod packaging;
+#[cfg(unix)]
 mod node_programs;
 mod probe;
 #[cfg(unix)]
