@@ -29,9 +29,9 @@ mod codec;
 mod decode_capture;
 mod network;
 #[cfg(unix)]
-mod packaging;
-#[cfg(unix)]
 mod node_programs;
+#[cfg(unix)]
+mod packaging;
 mod probe;
 #[cfg(unix)]
 mod record;

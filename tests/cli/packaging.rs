@@ -52,7 +52,10 @@ fn every_metric_in_the_dashboard_and_the_alerts_exists() {
         let mut count = 0;
         for name in names.find_iter(&content).map(|found| found.as_str()) {
             let family = name.strip_suffix("_total").or(name.strip_suffix("_bucket")).unwrap_or(name);
-            assert!(families.iter().any(|known| known == family), "{file}: there is no metric {name}: {families:?}");
+            assert!(
+                families.iter().any(|known| known == family),
+                "{file}: there is no metric {name}: {families:?}"
+            );
             count += 1;
         }
         assert!(count > 5, "{file}");
