@@ -24,6 +24,8 @@ mod terminal;
 
 #[cfg(unix)]
 mod bench;
+#[cfg(unix)]
+mod certs;
 mod check;
 mod codec;
 mod decode_capture;

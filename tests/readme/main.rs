@@ -57,7 +57,6 @@ const NOT_CHECKED: &[(&str, &str)] = &[
     ("src/guide/bridge.md", "Zeek agent  <--"),
     ("src/guide/library.md", "bin/zeek-bridge"),
     ("src/guide/service.md", "peers x (2 x frame"),
-    ("src/guide/tls.md", "redef Broker::ssl_cafile"),
 ];
 
 /// The blocks of one kind, in the order of [`PAGES`].

@@ -9,7 +9,9 @@ use zeek_bridge::data::Topic;
 use zeek_bridge::net::{self, AddressError};
 
 use crate::commands::bench::BenchArgs;
+use crate::commands::certs::CertsArgs;
 use crate::commands::decode::DecodeArgs;
+use crate::commands::init::InitArgs;
 use crate::commands::man::{CompletionsArgs, ManArgs};
 use crate::commands::node::ProgramArgs;
 use crate::commands::record::RecordArgs;
@@ -57,6 +59,17 @@ pub(crate) enum Command {
     /// captured nodes and nothing else of their answers.
     #[command(after_help = exit::HELP)]
     Demo,
+    /// Write a configuration for a bridge, to start from
+    ///
+    /// The file is valid as it is and has comments. It forwards the node API between an agent and nodes on this host.
+    #[command(after_help = exit::HELP)]
+    Init(InitArgs),
+    /// Create certificates for mutual TLS
+    ///
+    /// `certs init` creates a certification authority (CA), `certs issue NAME` a certificate of it for each Zeek, bridge or node.
+    /// They are X.509 version 3 with ECDSA keys on P-256, which Zeek, OpenSSL and this program accept.
+    #[command(after_help = exit::HELP)]
+    Certs(CertsArgs),
     /// Check a bridge configuration and report all errors
     ///
     /// Each error is a line on stderr: CONFIG.toml:LINE: KEY: the cause and a fix. A line with "warning: " reports what is

@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args, cli.verbose),
         Command::Status(args) => on_runtime(commands::status::run(args)),
         Command::Demo => on_runtime(commands::demo::run()),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Certs(args) => commands::certs::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Node(args) => on_runtime(commands::node::run(args)),
         Command::Dispatch(args) => on_runtime(commands::dispatch::run(args)),
