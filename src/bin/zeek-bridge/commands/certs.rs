@@ -14,7 +14,8 @@ use rcgen::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::exit::{Failure, say};
+use crate::output::Failure;
+use crate::output::stderr::print_line;
 
 /// The file names of the CA in its directory.
 const CA_CERTIFICATE: &str = "ca.pem";
@@ -28,6 +29,10 @@ const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Create certificates for mutual TLS
+///
+/// `certs init` creates a certification authority (CA), `certs issue NAME` a certificate of it for each Zeek, bridge or node.
+/// They are X.509 version 3 with ECDSA keys on P-256, which Zeek, OpenSSL and this program accept.
 #[derive(Debug, Args)]
 pub(crate) struct CertsArgs {
     #[command(subcommand)]
@@ -98,7 +103,7 @@ fn init(args: &InitArgs) -> Result<(), Failure> {
     let ca =
         KeyPair::generate().and_then(|key| CertifiedIssuer::self_signed(params, key)).map_err(not_made)?;
     write_pair((&certificate, &ca.pem()), (&key, &ca.key().serialize_pem()))?;
-    say(format_args!(
+    print_line(format_args!(
         "wrote {} and {}, valid until {}; issue certificates with `zeek-bridge certs issue NAME --dir {}`",
         certificate.display(),
         key.display(),
@@ -159,7 +164,7 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
          # Zeek\nredef Broker::ssl_cafile = \"{ca_file}\";\nredef Broker::ssl_certificate = \"{certificate}\";\n\
          redef Broker::ssl_keyfile = \"{key_file}\";\n"
     );
-    say(format_args!("{wrote}"));
+    print_line(format_args!("{wrote}"));
     Ok(())
 }
 

@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::exit::{Failure, say};
+use crate::output::Failure;
+use crate::output::stderr::print_line;
 
 /// The configuration of the Debian package, too.
 const AGENT_NODES: &str = include_str!("../../../../packaging/bridge.toml");
 
+/// Write a configuration for a bridge, to start from
+///
+/// The file is valid as it is and has comments. It forwards the node API between an agent and nodes on this host.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// The file to write, or - for stdout; an existing file is never overwritten
@@ -46,6 +50,8 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
         io::ErrorKind::AlreadyExists => Failure::failed(format!("{file} exists already; name another file")),
         _ => Failure::failed(format!("cannot write {file}: {error}; name another file")),
     })?;
-    say(format_args!("wrote {file}; edit it, then: zeek-bridge check {file} && zeek-bridge run {file}"));
+    print_line(format_args!(
+        "wrote {file}; edit it, then: zeek-bridge check {file} && zeek-bridge run {file}"
+    ));
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::report::{About, Report, Speaks};
 use super::speech::Speech;
 use super::tcp::{Piece, Stream};
 use crate::conversation::Side;
-use crate::exit::Failure;
+use crate::output::Failure;
 
 pub(super) struct Connection {
     about: About,

@@ -10,9 +10,8 @@ use serde::Deserialize;
 use super::report::{About, Report, Speaks};
 use super::table::Tally;
 use crate::conversation::{Conversation, Line, Side};
-use crate::exit::Failure;
 use crate::input;
-use crate::progress::Progress;
+use crate::output::{Failure, Progress};
 
 /// How many bytes are read at a time.
 const CHUNK: usize = 64 * 1024;

@@ -3,8 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::conversation::Line;
-use crate::exit::Failure;
-use crate::output::{Object, Output};
+use crate::output::{Failure, Object, Output};
 
 /// What a connection turned out to speak.
 #[derive(Clone, Debug, PartialEq, Eq)]

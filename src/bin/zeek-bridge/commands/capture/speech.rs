@@ -7,7 +7,7 @@ use zeek_bridge::wire::{FrameError, Limits, cut_frame};
 use super::report::{About, Report, Speaks};
 use super::tls::{self, Hello};
 use crate::conversation::{Conversation, Line, Side};
-use crate::exit::Failure;
+use crate::output::Failure;
 
 /// A length field and a byte: what is needed to tell Broker's protocol from others.
 const FIRST: usize = 5;

@@ -12,8 +12,7 @@ use zeek_bridge::zeek::Message;
 
 use super::report::{About, Report};
 use crate::conversation::{Content, Frame, Line, Side};
-use crate::exit::Failure;
-use crate::output::{Object, Output, printable};
+use crate::output::{Failure, Object, Output, printable};
 
 /// How many names, topics and errors of a connection are kept.
 const MANY: usize = 1000;

@@ -11,7 +11,7 @@ use super::compare::{Comparison, Difference, Seen, label};
 use super::names::Names;
 use super::report::{Finding, Report, What};
 use crate::conversation::{Content, Frame, Line};
-use crate::exit::Failure;
+use crate::output::Failure;
 
 /// Maximum size of received frames that have no recorded counterpart yet, in bytes.
 const MAX_EARLY: usize = 256 * 1024 * 1024;

@@ -13,8 +13,7 @@ use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake};
 
 use super::matcher::{BYE, Matcher, sender};
 use crate::conversation::{Content, Frame, Frames, Line, Side};
-use crate::exit::{Exit, Failure};
-use crate::progress::Progress;
+use crate::output::{Exit, Failure, Progress};
 
 /// The buffer size of one read.
 const ROOM: usize = 64 * 1024;

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use crate::exit;
+use crate::output::exit;
 
 /// For each command the lines that its long help shows: what is done, in a comment, and how.
 const EXAMPLES: &[(&[&str], &str)] = &[
@@ -28,6 +28,26 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge demo
   # Only whether each answer was Zeek's
   zeek-bridge demo | jq -c 'select(.action) | [.node, .action, .agrees]'",
+    ),
+    (
+        &["init"],
+        "
+  zeek-bridge init bridge.toml && zeek-bridge check bridge.toml",
+    ),
+    (
+        &["certs"],
+        "
+  zeek-bridge certs init --dir pki && zeek-bridge certs issue worker-1 --dir pki",
+    ),
+    (
+        &["certs", "init"],
+        "
+  zeek-bridge certs init --dir pki",
+    ),
+    (
+        &["certs", "issue"],
+        "
+  zeek-bridge certs issue worker-1 --san DNS:worker-1.sensors.example --san IP:192.0.2.7 --dir pki",
     ),
     (
         &["check"],
@@ -171,7 +191,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::args::Cli;
+    use crate::cli::Cli;
 
     /// What is but a name for others.
     const WITHOUT: &str = "zeek-bridge bench";
