@@ -12,11 +12,11 @@ use tokio::task::AbortHandle;
 
 use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
-use super::management::outbox::Untold;
+use super::management::outbox::Outbox;
 use super::management::registry::MAX_SHARE;
 use super::policy::RuleLink;
 use super::router::link_relay::LinkRelay;
-use super::router::links::Table;
+use super::router::links::LinkSet;
 use super::router::origin::{Instance, MessageId, Origin, same_side};
 use crate::data::{EndpointId, Filter, Topic};
 use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Peer, Routes};
@@ -43,7 +43,7 @@ pub(super) struct Link {
     listeners: Mutex<BTreeMap<String, Listener>>,
     watcher: Option<AbortHandle>,
     chaos: Option<Faults>,
-    untold: Untold,
+    untold: Outbox,
 }
 
 /// Who of a link's peers a message is for.
@@ -151,7 +151,7 @@ impl Link {
             _ => None,
         };
         let chaos = config.chaos.map(|chaos| Faults::new(chaos, &outlet));
-        let (listeners, untold) = (Mutex::default(), Untold::default());
+        let (listeners, untold) = (Mutex::default(), Outbox::default());
         Ok(Link { config, endpoint, outlet, limits, tls, relay, listeners, watcher, chaos, untold })
     }
 
@@ -297,7 +297,7 @@ impl Link {
     }
 
     /// Tells its peers of the nodes that rules let them hear of only now.
-    pub(super) fn tell_of_nodes(&self, table: &Table) {
+    pub(super) fn tell_of_nodes(&self, table: &LinkSet) {
         let standing = self.endpoint.standing();
         for (peer, filter) in &standing {
             self.relay.agent_wants(table, peer, filter);

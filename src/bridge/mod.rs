@@ -1,7 +1,7 @@
 //! The bridge: links to Zeek on one side and to other endpoints on the other, and rules that say what passes.
 //!
 //! Each link is an [`Endpoint`](crate::endpoint::Endpoint) of its own, with its own id, so that neither side hears of
-//! the other's peers but through the rules. A message is heard in the task of its sender's connection, judged there by
+//! the other's peers but through the rules. A message is heard in the task of its sender's connection, decision there by
 //! its header and as much of its payload as the rules ask for, and pushed into the queues of the peers it goes to; its
 //! payload is passed on as it came. The events of the node API are followed besides: see [`management::registry`].
 //!

@@ -28,7 +28,7 @@ impl Bridge {
             uptime: self.since.elapsed().as_secs(),
             links: table.links().flatten().map(|link| link.snapshot()).collect(),
             rules: rules.collect(),
-            refused: self.core.refusals.counts(),
+            refused: self.core.denials.counts(),
             latency,
             ..Snapshot::default()
         };

@@ -10,7 +10,7 @@ use super::config::{BridgeConfig, LinkConfig, Mistake, RuleConfig};
 use super::link::Link;
 use super::policy::{RuleLink, Rules};
 use super::router::link_relay::{Core, LinkRelay};
-use super::router::links::{RuleCount, Table};
+use super::router::links::{RuleCount, LinkSet};
 use super::router::origin::Origin;
 use crate::net::tls::Tls;
 
@@ -94,7 +94,7 @@ impl Bridge {
             plan.news.push(format!("rules: {}", config.rules.len()));
         }
         // What stays goes on by the old rules until those that go are gone: their addresses may be wanted.
-        self.core.set_table(old.with(plan.kept.clone()));
+        self.core.set_links(old.with(plan.kept.clone()));
         close(&plan.closing, config.operation.drain).await;
 
         let mut mistakes = Vec::new();
@@ -126,7 +126,7 @@ impl Bridge {
         }
         self.core.set_operation(&config.operation);
         let counts = counts(&config.rules, &old);
-        self.core.set_table(Table::new(links, rules, counts));
+        self.core.set_links(LinkSet::new(links, rules, counts));
         for link in opening {
             mistakes.extend(link.listen().await);
             link.connect();
@@ -147,7 +147,7 @@ impl Bridge {
         let running = self.config.lock().await;
         let links: Vec<_> = self.core.table().links().flatten().cloned().collect();
         close(&links, running.operation.drain).await;
-        self.core.set_table(Table::empty());
+        self.core.set_links(LinkSet::empty());
         drop(running);
     }
 }
@@ -156,13 +156,13 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         self.timer.abort();
         // The links' endpoints know of the core, and it of them.
-        self.core.set_table(Table::empty());
+        self.core.set_links(LinkSet::empty());
     }
 }
 
 impl Plan {
     /// Reads the certificates of the links that are new or have changed.
-    async fn new(old: &Table, config: &BridgeConfig) -> Result<Self, Vec<Mistake>> {
+    async fn new(old: &LinkSet, config: &BridgeConfig) -> Result<Self, Vec<Mistake>> {
         let stays = |link: &Arc<Link>| config.links.contains(&link.config);
         let kept: Vec<_> = old.links().map(|link| link.cloned().filter(stays)).collect();
         let closing: Vec<_> = old.links().flatten().filter(|link| !stays(link)).cloned().collect();
@@ -205,7 +205,7 @@ async fn close(links: &[Arc<Link>], drain: Duration) {
 }
 
 /// A rule that stays, by its name, goes on counting.
-fn counts(rules: &[RuleConfig], old: &Table) -> Vec<(String, Arc<RuleCount>)> {
+fn counts(rules: &[RuleConfig], old: &LinkSet) -> Vec<(String, Arc<RuleCount>)> {
     let kept = |rule: &RuleConfig| {
         let mut counts = old.rule_counts();
         counts.find(|(name, _)| *name == rule.name).map(|(_, count)| count.clone())

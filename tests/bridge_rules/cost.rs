@@ -14,7 +14,7 @@ use crate::support::*;
 /// that does.
 fn passing(rule: RuleConfig) -> usize {
     let rules = Rules::new(LINKS, &[rule]);
-    let gate = rules.gate(0, Some(&WORKER));
+    let policy = rules.for_peer(0, Some(&WORKER));
     let mut passing = 0;
     for fixture in Fixture::all() {
         for frame in fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered) {
@@ -24,7 +24,7 @@ fn passing(rule: RuleConfig) -> usize {
             }
             let mut passes = 0;
             let cost = measure(|| {
-                drop(gate.judge(&envelope, &Limits::DEFAULT, |_, _| passes += 1));
+                drop(policy.evaluate(&envelope, &Limits::DEFAULT, |_, _| passes += 1));
             });
             if passes > 0 {
                 assert_eq!(cost.count_total, 0, "{} frame {}", fixture.name, frame.index);
@@ -63,11 +63,11 @@ fn a_payload_that_no_rule_is_for_is_not_looked_at() {
         (NODE, &*WORKER, Reason::Malformed),
     ] {
         let said = Said::bytes(topic, EnvelopeType::Data, payload.to_vec());
-        let gate = rules.gate(0, Some(identity));
+        let policy = rules.for_peer(0, Some(identity));
         let mut refused = None;
         let cost = measure(|| {
-            let judged = gate.judge(&said.envelope, &Limits::DEFAULT, |_, _| panic!("it passed"));
-            refused = judged.refusal.map(|refusal| refusal.reason);
+            let decision = policy.evaluate(&said.envelope, &Limits::DEFAULT, |_, _| panic!("it passed"));
+            refused = decision.denial.map(|denial| denial.reason);
         });
         assert_eq!(refused, Some(reason));
         assert_eq!(cost.count_total == 0, reason != Reason::Malformed, "{reason}");

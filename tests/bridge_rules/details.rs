@@ -8,7 +8,7 @@ use zeek_bridge::zeek::Event;
 use crate::support::*;
 
 fn detail(said: &Said) -> String {
-    said.judged(&default_rules(), |_, judged| judged.detail().to_string())
+    said.decision(&default_rules(), |_, decision| decision.detail().to_string())
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn what_the_peer_says_cannot_break_a_line_or_fill_a_log() {
 fn whatever_the_rule_nothing_is_said_that_was_not_looked_at() {
     let rules = Rules::new(LINKS, &[rule(|rule| rule.identities = vec![identity("subject:nobody")])]);
     let said = hello("w").by(&WORKER);
-    said.judged(&rules, |_, judged| {
-        assert_eq!(judged.node, None);
-        assert!(judged.detail().to_string().starts_with(&format!(r#"topic "{NODE}", from "CN=worker-1"#)));
+    said.decision(&rules, |_, decision| {
+        assert_eq!(decision.node, None);
+        assert!(decision.detail().to_string().starts_with(&format!(r#"topic "{NODE}", from "CN=worker-1"#)));
     });
 }

@@ -1,6 +1,6 @@
 //! Which rule decides, for which link; and what is announced.
 
-use zeek_bridge::bridge::policy::{Reason, Refusal, Rules};
+use zeek_bridge::bridge::policy::{Reason, Denial, Rules};
 use zeek_bridge::data::{Filter, Topic};
 
 use crate::support::*;
@@ -27,24 +27,24 @@ fn what_a_rule_refuses_as_invalid_passes_by_no_later_one() {
     let strict = |to: &[&str]| rule(|rule| rule.to = names(to));
     let loose = |to: &[&str]| rule(|rule| (rule.to, rule.passthrough) = (names(to), true));
     let bad = response_of(result("w")[..5].to_vec());
-    let links = |rules: &Rules| bad.judged(rules, |passes, judged| (passes, judged.refusal));
-    let refusal = |rule| Some(Refusal { reason: Reason::InvalidNodeApi, rule: Some(rule), invalid: true });
+    let links = |rules: &Rules| bad.decision(rules, |passes, decision| (passes, decision.denial));
+    let denial = |rule| Some(Denial { reason: Reason::InvalidNodeApi, rule: Some(rule), invalid: true });
 
     let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b"])]);
-    assert_eq!(links(&rules), (vec![], refusal(0)));
+    assert_eq!(links(&rules), (vec![], denial(0)));
     let rules = Rules::new(LINKS, &[loose(&["b"]), strict(&["b"])]);
     assert_eq!(links(&rules), (vec![(1, 0)], None));
     // It passes to one link and not to the other, which is told.
     let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b", "c"])]);
-    assert_eq!(links(&rules), (vec![(2, 1)], refusal(0)));
+    assert_eq!(links(&rules), (vec![(2, 1)], denial(0)));
 }
 
 #[test]
 fn that_a_rule_for_one_link_does_not_fit_is_not_told_of_what_passes_to_another() {
     let only = |to: &str, name: &str| rule(|rule| (rule.to, rule.events) = (names(&[to]), globs(&[name])));
     let rules = Rules::new(LINKS, &[only("b", "e"), only("c", "f")]);
-    event("f").judged(&rules, |passes, judged| {
-        assert_eq!((passes, judged.refusal), (vec![(2, 1)], None));
+    event("f").decision(&rules, |passes, decision| {
+        assert_eq!((passes, decision.denial), (vec![(2, 1)], None));
     });
 }
 
@@ -60,14 +60,14 @@ fn the_reason_is_of_the_rule_that_came_closest() {
             rule(|rule| (rule.events, rule.nodes) = (globs(&[HELLO]), globs(&["x"]))),
         ],
     );
-    let refusal = |said: Said| said.judged(&rules, |_, judged| judged.refusal.unwrap());
+    let denial = |said: Said| said.decision(&rules, |_, decision| decision.denial.unwrap());
     for (said, reason, rule) in [
         (hello("v"), Reason::NodeNotAllowed, Some(3)),
         (response("w"), Reason::EventNotAllowed, Some(2)),
         (command(NODE), Reason::CommandNotAllowed, Some(1)),
         (hello("v").on("nothing"), Reason::NoRule, None),
     ] {
-        assert_eq!(refusal(said), Refusal { reason, rule, invalid: false });
+        assert_eq!(denial(said), Denial { reason, rule, invalid: false });
     }
 }
 

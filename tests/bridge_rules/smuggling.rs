@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use zeek_bridge::bridge::config::RuleConfig;
-use zeek_bridge::bridge::policy::{Reason, Refusal, Rules};
+use zeek_bridge::bridge::policy::{Reason, Denial, Rules};
 use zeek_bridge::data::{Timestamp, Value};
 use zeek_bridge::wire::EnvelopeType;
 use zeek_bridge::zeek::{Event, IdentifierUpdate, Message};
@@ -60,9 +60,9 @@ fn a_node_api_event_in_a_batch_passes_by_no_rule() {
     ] {
         for (name, rule) in rules() {
             let rules = Rules::new(LINKS, &[rule]);
-            let refusal = Refusal { reason: Reason::BatchedNodeApi, rule: Some(0), invalid: true };
-            Said::value(&value).judged(&rules, |passes, judged| {
-                assert_eq!((passes, judged.refusal), (vec![], Some(refusal)), "{what}, {name}");
+            let denial = Denial { reason: Reason::BatchedNodeApi, rule: Some(0), invalid: true };
+            Said::value(&value).decision(&rules, |passes, decision| {
+                assert_eq!((passes, decision.denial), (vec![], Some(denial)), "{what}, {name}");
             });
         }
     }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use bytes::{Bytes, BytesMut};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use zeek_bridge::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
-use zeek_bridge::bridge::policy::{Judged, Reason, Rules};
+use zeek_bridge::bridge::policy::{Decision, Reason, Rules};
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::management::{
     DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello,
@@ -150,29 +150,29 @@ impl Said {
         self
     }
 
-    pub(crate) fn judged<T>(
+    pub(crate) fn decision<T>(
         &self,
         rules: &Rules,
-        then: impl FnOnce(Vec<(usize, usize)>, Judged<'_>) -> T,
+        then: impl FnOnce(Vec<(usize, usize)>, Decision<'_>) -> T,
     ) -> T {
         let mut passes = Vec::new();
-        let gate = rules.gate(self.link, self.identity);
-        let judged = gate.judge(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to, rule)));
-        assert!(!passes.is_empty() || judged.refusal.is_some(), "neither passed nor refused");
-        then(passes, judged)
+        let policy = rules.for_peer(self.link, self.identity);
+        let decision = policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to, rule)));
+        assert!(!passes.is_empty() || decision.denial.is_some(), "neither passed nor refused");
+        then(passes, decision)
     }
 
     /// The links that it may go to, each with its rule; or why it may go nowhere.
     pub(crate) fn outcome(&self, rules: &Rules) -> Result<Vec<(usize, usize)>, Reason> {
-        self.judged(rules, |passes, judged| match judged.refusal {
-            Some(refusal) if passes.is_empty() => Err(refusal.reason),
+        self.decision(rules, |passes, decision| match decision.denial {
+            Some(denial) if passes.is_empty() => Err(denial.reason),
             _ => Ok(passes),
         })
     }
 
     /// What it says in the node API.
     pub(crate) fn node(&self, rules: &Rules) -> Option<NodeMessage> {
-        self.judged(rules, |_, judged| judged.node)
+        self.decision(rules, |_, decision| decision.node)
     }
 }
 

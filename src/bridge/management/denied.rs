@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use crate::bridge::management::registry::{Answer, Denied};
 use crate::bridge::management::relay::send_answers;
-use crate::bridge::policy::{Reason, Refusal};
+use crate::bridge::policy::{Reason, Denial};
 use crate::bridge::router::link_relay::{LinkRelay, Passing};
-use crate::bridge::router::links::Table;
+use crate::bridge::router::links::LinkSet;
 use crate::endpoint::Blocked;
 use crate::management::{DispatchRequest, NODE_TOPIC, NodeMessage};
 use crate::wire::{Envelope, EnvelopeType, Limits};
@@ -35,10 +35,10 @@ impl LinkRelay {
             return Vec::new();
         }
         let Some(here) = passing.table.link(self.slot) else { return Vec::new() };
-        let refusals: BTreeMap<_, _> =
-            passing.gate.refusals(&passing.envelope, here.limits()).into_iter().collect();
+        let denials: BTreeMap<_, _> =
+            passing.policy.denials(&passing.envelope, here.limits()).into_iter().collect();
         let words: BTreeMap<usize, Option<String>> =
-            refusals.into_iter().map(|(link, refusal)| (link, why(passing.table, refusal))).collect();
+            denials.into_iter().map(|(link, denial)| (link, why(passing.table, denial))).collect();
         let no_rule = Some(why_not(None));
         let key = self.key(passing.from);
         let mut nodes = self.core.nodes();
@@ -51,10 +51,10 @@ impl LinkRelay {
 }
 
 /// What to tell the agent; `None` if the request is not one that a node would answer.
-fn why(table: &Table, refusal: Option<Refusal>) -> Option<String> {
-    match refusal {
-        Some(Refusal { invalid: true, .. }) => None,
-        Some(Refusal { reason, rule: Some(rule), .. }) => {
+fn why(table: &LinkSet, denial: Option<Denial>) -> Option<String> {
+    match denial {
+        Some(Denial { invalid: true, .. }) => None,
+        Some(Denial { reason, rule: Some(rule), .. }) => {
             Some(why_not(table.rule_name(rule).map(|name| (name, reason))))
         }
         _ => Some(why_not(None)),
@@ -77,9 +77,9 @@ pub(in crate::bridge) fn request_of(
     envelope: &Envelope,
     limits: &Limits,
     seen: Option<NodeMessage>,
-    refusal: Refusal,
+    denial: Denial,
 ) -> Option<DispatchRequest> {
-    let not_seen = refusal.reason == Reason::IdentityNotAllowed
+    let not_seen = denial.reason == Reason::IdentityNotAllowed
         && envelope.kind == EnvelopeType::Data
         && envelope.topic.as_bytes().starts_with(NODE_TOPIC.as_bytes());
     let seen = match seen {
@@ -91,7 +91,7 @@ pub(in crate::bridge) fn request_of(
         seen => seen,
     };
     match seen {
-        Some(NodeMessage::Request(request)) if !refusal.invalid => Some(request),
+        Some(NodeMessage::Request(request)) if !denial.invalid => Some(request),
         _ => None,
     }
 }

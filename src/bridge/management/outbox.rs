@@ -13,7 +13,7 @@ const WAITING_COST: usize = 256;
 
 /// By peer, the messages that wait for it; one task per peer hands them on.
 #[derive(Clone, Debug, Default)]
-pub(in crate::bridge) struct Untold(Arc<Mutex<HashMap<EndpointId, Waiting>>>);
+pub(in crate::bridge) struct Outbox(Arc<Mutex<HashMap<EndpointId, Waiting>>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -38,7 +38,7 @@ fn cost(blocked: &Blocked) -> usize {
     blocked.bytes().saturating_add(WAITING_COST)
 }
 
-impl Untold {
+impl Outbox {
     /// Hands messages on when there is room for them. At most `most` bytes wait for a peer.
     pub(in crate::bridge) fn keep(&self, peer: EndpointId, blocked: Vec<Blocked>, most: usize) {
         if blocked.is_empty() {

@@ -5,7 +5,7 @@ use crate::bridge::link::{Link, Whom};
 use crate::bridge::management::registry::{Accepted, Answer, Due, Party, PeeringKey};
 use crate::bridge::policy::{Reason, quoted};
 use crate::bridge::router::link_relay::{Core, LinkRelay, Passing, now};
-use crate::bridge::router::links::Table;
+use crate::bridge::router::links::LinkSet;
 use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Peer};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
@@ -90,7 +90,7 @@ impl LinkRelay {
     }
 
     /// A peer, perhaps an agent, subscribes to these topics now: it gets the hellos of the live nodes.
-    pub(in crate::bridge) fn agent_wants(&self, table: &Table, peer: &Peer, filter: &Filter) {
+    pub(in crate::bridge) fn agent_wants(&self, table: &LinkSet, peer: &Peer, filter: &Filter) {
         let agent = self.key(peer);
         // A node subscribes to the topic as well, for the requests.
         let may_hear = table.rules.may_reach(self.slot, &NODE_TOPIC, NotifyNodeHello::NAME);
@@ -106,7 +106,7 @@ impl LinkRelay {
     }
 
     /// What the registry of nodes has to know of a peer.
-    pub(in crate::bridge) fn party(&self, table: &Table, peer: &Peer) -> Party {
+    pub(in crate::bridge) fn party(&self, table: &LinkSet, peer: &Peer) -> Party {
         let share = table.link(self.slot).map_or(0, |link| link.share());
         Party { peering: self.key(peer), owner: peer.owner.clone(), share }
     }
@@ -114,7 +114,7 @@ impl LinkRelay {
 
 impl Core {
     /// Sends the bridge's own answers.
-    pub(in crate::bridge) fn answer(&self, table: &Table, answers: Vec<Answer>) {
+    pub(in crate::bridge) fn answer(&self, table: &LinkSet, answers: Vec<Answer>) {
         answers_of(table, answers).for_each(|(link, to, envelope)| link.tell(to, &envelope));
     }
 
@@ -135,14 +135,14 @@ impl Core {
 }
 
 /// Sends the bridge's own answers to one who has to wait while there is no room for them.
-pub(in crate::bridge) fn send_answers(table: &Table, answers: Vec<Answer>) -> Vec<Blocked> {
+pub(in crate::bridge) fn send_answers(table: &LinkSet, answers: Vec<Answer>) -> Vec<Blocked> {
     answers_of(table, answers)
         .flat_map(|(link, to, envelope)| link.send(&envelope, None, Whom::Told(to)))
         .collect()
 }
 
 /// The bridge's own answers: over which link, to which peer, and as a message.
-fn answers_of(table: &Table, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
+fn answers_of(table: &LinkSet, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
     answers.into_iter().filter_map(|Answer { to, response }| {
         let link = table.link(to.link)?;
         let (reqid, result) = (response.reqid(), response.result());

@@ -33,23 +33,23 @@
 //! - other data has to be a value within the limits, and where a rule has `events`, a message of Zeek's (else it does not fit);
 //! - a command has to be one.
 //!
-//! With `passthrough` it need not. Even so, what can be read in it is read: see [`Judged::node`].
+//! With `passthrough` it need not. Even so, what can be read in it is read: see [`Decision::node`].
 //!
 //! Whoever receives may be less strict than this crate: Zeek ignores superfluous elements of events, and up to 6.0 the
 //! version of the message, and what else is in a batch. So whatever anybody might take as an event of the node API is taken as one,
 //! and has to be valid. In a batch, where Zeek never puts it, it is refused, by every rule. So is a passed-through
 //! payload that cannot be read, but holds the name of such an event.
 
-mod gate;
+mod peer_policy;
 mod identity;
-mod look;
-mod node_api;
-mod refusal;
+mod payload;
+mod node_events;
+mod denial;
 mod rule;
 
-pub use gate::{Gate, Judged};
-pub(super) use refusal::quoted;
-pub use refusal::{Detail, Reason, Refusal};
+pub use peer_policy::{PeerPolicy, Decision};
+pub(super) use denial::quoted;
+pub use denial::{Detail, Reason, Denial};
 
 use std::sync::Arc;
 
@@ -150,8 +150,8 @@ impl Rules {
     /// The rules as they are for a peer of the link `from`; `identity` by its certificate, if it showed one. To be made
     /// once for each peering, and anew when there are new rules.
     #[must_use]
-    pub fn gate(&self, from: usize, identity: Option<&PeerIdentity>) -> Gate {
-        Gate::new(self.0.clone(), from, identity)
+    pub fn for_peer(&self, from: usize, identity: Option<&PeerIdentity>) -> PeerPolicy {
+        PeerPolicy::new(self.0.clone(), from, identity)
     }
 }
 

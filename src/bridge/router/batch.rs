@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::bridge::link::{Exceptions, Whom};
 use crate::bridge::router::link_relay::Core;
-use crate::bridge::router::links::{Table, Target};
+use crate::bridge::router::links::{LinkSet, Target};
 use crate::bridge::router::origin::{Instance, MessageId};
 use crate::data::{EndpointId, Topic};
 use crate::endpoint::{Forwarded, Peer, Routes};
@@ -18,7 +18,7 @@ const MOST_ALIKE: usize = 16;
 /// Messages from one peer that follow each other and go the same way: written once for each link, and handed on together.
 pub(in crate::bridge) struct Bundle<'a> {
     core: &'a Core,
-    table: &'a Table,
+    table: &'a LinkSet,
     from: &'a Peer,
     since: Option<Instant>,
     /// The first of them.
@@ -54,7 +54,7 @@ const BRIDGES: [bool; 2] = [true, false];
 impl<'a> Bundle<'a> {
     pub(in crate::bridge) fn new(
         core: &'a Core,
-        table: &'a Table,
+        table: &'a LinkSet,
         from: &'a Peer,
         since: Option<Instant>,
     ) -> Self {

@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::bridge::link::Link;
 use crate::endpoint::Peer;
 
-/// The number of refusals of a bridge, by reason.
+/// The number of denials of a bridge, by reason.
 #[derive(Debug, Default)]
-pub(in crate::bridge) struct Refusals(Mutex<BTreeMap<&'static str, u64>>);
+pub(in crate::bridge) struct Denials(Mutex<BTreeMap<&'static str, u64>>);
 
-impl Refusals {
-    /// Counts a refusal, and logs it unless this peer's owner causes too many such lines on this link; `detail` is only
+impl Denials {
+    /// Counts a denial, and logs it unless this peer's owner causes too many such lines on this link; `detail` is only
     /// called if it is logged.
     pub(in crate::bridge) fn refuse(
         &self,
@@ -32,7 +32,7 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal in normal operation: it is logged at debug level only.
+    /// Counts a denial in normal operation: it is logged at debug level only.
     pub(in crate::bridge) fn count(&self, reason: &'static str, link: &str, from: &Peer) {
         self.add(reason);
         tracing::debug!(reason, link, peer = %from.id, address = %from.address, "refused");

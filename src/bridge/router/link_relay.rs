@@ -11,11 +11,11 @@ use crate::bridge::config::{LinkConfig, Operation};
 use crate::bridge::link::{Exceptions, Whom};
 use crate::bridge::management::denied::request_of;
 use crate::bridge::management::registry::{Nodes, PeeringKey};
-use crate::bridge::policy::{Gate, Reason, Refusal};
+use crate::bridge::policy::{PeerPolicy, Reason, Denial};
 use crate::bridge::router::batch::Bundle;
 use crate::bridge::router::delivered::{Delivered, Need};
-use crate::bridge::router::denials::Refusals;
-use crate::bridge::router::links::{Table, Target};
+use crate::bridge::router::denials::Denials;
+use crate::bridge::router::links::{LinkSet, Target};
 use crate::bridge::router::log_create;
 use crate::bridge::router::origin::{Instance, MessageId, Origin};
 use crate::bridge::router::sides::{At, Sides};
@@ -33,11 +33,11 @@ pub(in crate::bridge) fn now() -> Instant {
 /// What all links of a bridge share.
 #[derive(Debug)]
 pub(in crate::bridge) struct Core {
-    table: RwLock<Arc<Table>>,
+    table: RwLock<Arc<LinkSet>>,
     nodes: Mutex<Timed>,
     /// Notified when the timer has to fire earlier than it was set for.
     timer: Notify,
-    pub(in crate::bridge) refusals: Refusals,
+    pub(in crate::bridge) denials: Denials,
     /// Whether denied requests are answered with a failure.
     pub(in crate::bridge) answer_denied: AtomicBool,
     pub(in crate::bridge) origin: Arc<Origin>,
@@ -88,10 +88,10 @@ impl Drop for NodesGuard<'_> {
 impl Core {
     pub(in crate::bridge) fn new(operation: &Operation, origin: Origin) -> Self {
         Core {
-            table: RwLock::new(Arc::new(Table::empty())),
+            table: RwLock::new(Arc::new(LinkSet::empty())),
             nodes: Mutex::new(Timed { nodes: Nodes::new(operation.answer_in_flight), armed: None }),
             timer: Notify::new(),
-            refusals: Refusals::default(),
+            denials: Denials::default(),
             answer_denied: AtomicBool::new(operation.answer_denied),
             origin: Arc::new(origin),
             delivered: Mutex::default(),
@@ -105,11 +105,11 @@ impl Core {
         self.answer_denied.store(operation.answer_denied, Ordering::Relaxed);
     }
 
-    pub(in crate::bridge) fn table(&self) -> Arc<Table> {
+    pub(in crate::bridge) fn table(&self) -> Arc<LinkSet> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(in crate::bridge) fn set_table(&self, table: Table) {
+    pub(in crate::bridge) fn set_links(&self, table: LinkSet) {
         let old = std::mem::replace(
             &mut *self.table.write().unwrap_or_else(PoisonError::into_inner),
             Arc::new(table),
@@ -167,8 +167,8 @@ pub(in crate::bridge) struct LinkRelay {
 
 /// A message that may pass.
 pub(in crate::bridge) struct Passing<'a> {
-    pub(in crate::bridge) table: &'a Table,
-    pub(in crate::bridge) gate: &'a Gate,
+    pub(in crate::bridge) table: &'a LinkSet,
+    pub(in crate::bridge) policy: &'a PeerPolicy,
     pub(in crate::bridge) from: &'a Peer,
     /// The last hop that it named.
     pub(in crate::bridge) sender: EndpointId,
@@ -218,7 +218,7 @@ impl LinkRelay {
 
     /// Drops a message that this bridge has forwarded to another one before.
     fn returned(&self, from: &Peer, envelope: &Envelope) {
-        self.core.refusals.count("returned", &self.name, from);
+        self.core.denials.count("returned", &self.name, from);
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 link = %self.name, peer = %from.id, address = %from.address, topic = %envelope.topic,
@@ -250,16 +250,16 @@ impl LinkRelay {
 
     pub(in crate::bridge) fn refuse(
         &self,
-        table: &Table,
+        table: &LinkSet,
         reason: &'static str,
         from: &Peer,
         detail: impl FnOnce() -> String,
     ) {
-        self.core.refusals.refuse(reason, table.link(self.slot).map(|link| &**link), from, detail);
+        self.core.denials.refuse(reason, table.link(self.slot).map(|link| &**link), from, detail);
     }
 
     /// Handles what a message of the node API says that passes nowhere.
-    fn refused(&self, passing: &Passing<'_>, node: Option<NodeMessage>, refusal: Refusal) -> Vec<Blocked> {
+    fn refused(&self, passing: &Passing<'_>, node: Option<NodeMessage>, denial: Denial) -> Vec<Blocked> {
         let Some(here) = passing.table.link(self.slot) else { return Vec::new() };
         let name = match &node {
             Some(NodeMessage::Hello(hello)) => Some(&*hello.node),
@@ -268,12 +268,12 @@ impl LinkRelay {
         };
         // Rules are for the other direction: a node is where agents are. What a peer may not send under this name, or at
         // all, is no sign of that.
-        if refusal.reason == Reason::EventNotAllowed
+        if denial.reason == Reason::EventNotAllowed
             && let Some(name) = name
         {
             self.core.nodes().seen_elsewhere(name);
         }
-        match request_of(&passing.envelope, here.limits(), node, refusal) {
+        match request_of(&passing.envelope, here.limits(), node, denial) {
             Some(request) => self.deny(passing, &request),
             None => Vec::new(),
         }
@@ -288,7 +288,7 @@ impl Relay for LinkRelay {
         since: Option<Instant>,
     ) -> Vec<Blocked> {
         let table = self.core.table();
-        let (Some(here), Some(gate)) = (table.link(self.slot), table.gate(self.slot, from)) else {
+        let (Some(here), Some(policy)) = (table.link(self.slot), table.policy(self.slot, from)) else {
             messages.for_each(drop);
             return Vec::new();
         };
@@ -309,29 +309,29 @@ impl Relay for LinkRelay {
                 continue;
             }
             to.clear();
-            let judged = gate.judge(&envelope, here.limits(), |slot, rule| {
+            let decision = policy.evaluate(&envelope, here.limits(), |slot, rule| {
                 to.push(Target { slot, rule, bridges_only: false });
             });
             let own = here.endpoint.id();
             let log_create = log_create::is_addressed_to(own, &envelope, here.limits());
-            if let Some(refusal) = judged.refusal {
-                if log_create && !refusal.invalid {
-                    self.core.refusals.count(log_create::REASON, &self.name, from);
+            if let Some(denial) = decision.denial {
+                if log_create && !denial.invalid {
+                    self.core.denials.count(log_create::REASON, &self.name, from);
                 } else {
-                    if let Some(rule) = refusal.rule {
-                        table.refused(rule, &refusal);
+                    if let Some(rule) = denial.rule {
+                        table.refused(rule, &denial);
                     }
-                    self.refuse(&table, refusal.reason.name(), from, || judged.detail().to_string());
+                    self.refuse(&table, denial.reason.name(), from, || decision.detail().to_string());
                 }
             }
-            let (node, refusal) = (judged.node, judged.refusal);
+            let (node, denial) = (decision.node, decision.denial);
             if to.is_empty() {
-                if let Some(refusal) = refusal {
+                if let Some(denial) = denial {
                     let first = id.map(|id| id.origin);
                     let to = Vec::new();
                     let passing =
-                        Passing { table: &table, gate: &gate, from, sender, first, envelope, since, to };
-                    bundle.forwarded.blocked.extend(self.refused(&passing, node, refusal));
+                        Passing { table: &table, policy: &policy, from, sender, first, envelope, since, to };
+                    bundle.forwarded.blocked.extend(self.refused(&passing, node, denial));
                 }
                 continue;
             }
@@ -349,7 +349,7 @@ impl Relay for LinkRelay {
                     to.retain(|target| !target.bridges_only);
                 }
                 if to.is_empty() {
-                    self.core.refusals.count("duplicate", &self.name, from);
+                    self.core.denials.count("duplicate", &self.name, from);
                     continue;
                 }
             }
@@ -365,7 +365,7 @@ impl Relay for LinkRelay {
             let id = id.unwrap_or_else(|| origin.next_id());
             let envelope = for_keeping(Envelope { sender: id.as_sender(), ..envelope });
             let to = to.iter().map(|target| (target.slot, target.rule)).collect();
-            let passing = Passing { table: &table, gate: &gate, from, sender, first, envelope, since, to };
+            let passing = Passing { table: &table, policy: &policy, from, sender, first, envelope, since, to };
             // A copy of a request is no second request: its nodes have the first one, and are not denied to the agent.
             let blocked = match message {
                 NodeMessage::Request(_) if is_copy => passing.on(),

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::bridge::link::Link;
 use crate::bridge::management::registry::PeeringKey;
-use crate::bridge::policy::{Gate, Refusal, Rules};
+use crate::bridge::policy::{PeerPolicy, Denial, Rules};
 use crate::endpoint::Peer;
 use crate::wire::{Envelope, INITIAL_TTL};
 
 /// Made anew at every change, and only read while messages move.
 #[derive(Debug)]
-pub(in crate::bridge) struct Table {
+pub(in crate::bridge) struct LinkSet {
     /// By slot. A link has the same slot as long as it runs, and no other has it later.
     slots: Vec<Option<Slot>>,
     pub(in crate::bridge) rules: Rules,
@@ -24,7 +24,7 @@ pub(in crate::bridge) struct Table {
 struct Slot {
     link: Arc<Link>,
     /// What each peering may say.
-    gates: RwLock<HashMap<u64, Arc<Gate>>>,
+    policies: RwLock<HashMap<u64, Arc<PeerPolicy>>>,
 }
 
 /// A link that a message goes to.
@@ -54,23 +54,23 @@ impl RuleCount {
     }
 }
 
-impl Table {
+impl LinkSet {
     pub(in crate::bridge) fn new(
         links: Vec<Option<Arc<Link>>>,
         rules: Rules,
         counts: Vec<(String, Arc<RuleCount>)>,
     ) -> Self {
-        let slot = |link: Option<Arc<Link>>| link.map(|link| Slot { link, gates: RwLock::default() });
-        Table { slots: links.into_iter().map(slot).collect(), rules, counts }
+        let slot = |link: Option<Arc<Link>>| link.map(|link| Slot { link, policies: RwLock::default() });
+        LinkSet { slots: links.into_iter().map(slot).collect(), rules, counts }
     }
 
     pub(in crate::bridge) fn empty() -> Self {
-        Table::new(Vec::new(), Rules::new([], &[]), Vec::new())
+        LinkSet::new(Vec::new(), Rules::new([], &[]), Vec::new())
     }
 
     /// With the same rules, and some of the links.
     pub(in crate::bridge) fn with(&self, links: Vec<Option<Arc<Link>>>) -> Self {
-        Table::new(links, self.rules.clone(), self.counts.clone())
+        LinkSet::new(links, self.rules.clone(), self.counts.clone())
     }
 
     pub(in crate::bridge) fn link(&self, slot: usize) -> Option<&Arc<Link>> {
@@ -83,22 +83,22 @@ impl Table {
     }
 
     /// What a peer of this link may say.
-    pub(in crate::bridge) fn gate(&self, slot: usize, peer: &Peer) -> Option<Arc<Gate>> {
-        let (gates, number) = (self.slot(slot)?, peer.peering.number());
-        if let Some(gate) = gates.known(number) {
-            return Some(gate);
+    pub(in crate::bridge) fn policy(&self, slot: usize, peer: &Peer) -> Option<Arc<PeerPolicy>> {
+        let (policies, number) = (self.slot(slot)?, peer.peering.number());
+        if let Some(policy) = policies.known(number) {
+            return Some(policy);
         }
-        let gate = Arc::new(self.rules.gate(slot, peer.identity.as_deref()));
-        gates.gates.write().unwrap_or_else(PoisonError::into_inner).insert(number, gate.clone());
-        Some(gate)
+        let policy = Arc::new(self.rules.for_peer(slot, peer.identity.as_deref()));
+        policies.policies.write().unwrap_or_else(PoisonError::into_inner).insert(number, policy.clone());
+        Some(policy)
     }
 
-    /// As [`Table::gate`], of somebody who is not speaking just now.
-    pub(in crate::bridge) fn gate_of(&self, key: PeeringKey) -> Option<Arc<Gate>> {
+    /// As [`LinkSet::policy`], of somebody who is not speaking just now.
+    pub(in crate::bridge) fn policy_of(&self, key: PeeringKey) -> Option<Arc<PeerPolicy>> {
         let slot = self.slot(key.link)?;
         let known = slot.known(key.peering);
         // It has said nothing since the rules are new.
-        let made = || Arc::new(self.rules.gate(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
+        let made = || Arc::new(self.rules.for_peer(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
         Some(known.unwrap_or_else(made))
     }
 
@@ -107,8 +107,8 @@ impl Table {
         let mut passes = false;
         // The ttl was checked when the hello arrived, and has been decremented since.
         let hello = &Envelope { ttl: INITIAL_TTL, ..hello.clone() };
-        if let (Some(link), Some(gate)) = (self.link(node.link), self.gate_of(node)) {
-            let _ = gate.judge(hello, link.limits(), |slot, rule| {
+        if let (Some(link), Some(policy)) = (self.link(node.link), self.policy_of(node)) {
+            let _ = policy.evaluate(hello, link.limits(), |slot, rule| {
                 if slot == to {
                     passes = true;
                     self.passed(rule, 1);
@@ -121,7 +121,7 @@ impl Table {
     /// A peering is over.
     pub(in crate::bridge) fn forget(&self, slot: usize, peer: &Peer) {
         if let Some(slot) = self.slot(slot) {
-            slot.gates.write().unwrap_or_else(PoisonError::into_inner).remove(&peer.peering.number());
+            slot.policies.write().unwrap_or_else(PoisonError::into_inner).remove(&peer.peering.number());
         }
     }
 
@@ -136,13 +136,13 @@ impl Table {
     }
 
     /// A message came closest to pass by this rule, and did not.
-    pub(in crate::bridge) fn refused(&self, rule: usize, refusal: &Refusal) {
+    pub(in crate::bridge) fn refused(&self, rule: usize, denial: &Denial) {
         let Some((_, count)) = self.counts.get(rule) else { return };
-        if refusal.invalid {
+        if denial.invalid {
             count.invalid.fetch_add(1, Ordering::Relaxed);
         }
         let mut refused = count.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_reason = refused.entry(refusal.reason.name()).or_default();
+        let of_reason = refused.entry(denial.reason.name()).or_default();
         *of_reason = of_reason.saturating_add(1);
     }
 
@@ -157,7 +157,7 @@ impl Table {
 }
 
 impl Slot {
-    fn known(&self, peering: u64) -> Option<Arc<Gate>> {
-        self.gates.read().unwrap_or_else(PoisonError::into_inner).get(&peering).cloned()
+    fn known(&self, peering: u64) -> Option<Arc<PeerPolicy>> {
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).get(&peering).cloned()
     }
 }

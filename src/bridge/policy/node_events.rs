@@ -1,6 +1,6 @@
 //! The events of the node API, as they come and as they should be.
 
-use super::refusal::Fault;
+use super::denial::Fault;
 use crate::data::Value;
 use crate::management::{DispatchRequest, DispatchResponse, NodeMessage, NotifyNodeHello};
 use crate::zeek::{Event, Message};
@@ -28,7 +28,7 @@ pub(super) fn holds_a_name(bytes: &[u8]) -> bool {
 
 /// An event of the node API.
 #[derive(Debug)]
-pub(super) enum NodeApi {
+pub(super) enum NodeApiEvent {
     /// As it should be.
     Valid(NodeMessage),
     /// Not so, and what can be made out of it.
@@ -46,32 +46,32 @@ pub(super) enum Claim {
     NoText,
 }
 
-impl NodeApi {
+impl NodeApiEvent {
     /// Of an event of this name; `whole` is the payload, `args` the event's arguments.
     pub(super) fn read(name: &[u8], whole: impl FnOnce() -> Value, args: impl FnOnce() -> Value) -> Self {
         match strictly(whole()) {
             Ok(message) => match flaw(&message) {
-                None => NodeApi::Valid(message),
-                Some(flaw) => NodeApi::Invalid(Fault::Text(flaw), Claim::Says(message)),
+                None => NodeApiEvent::Valid(message),
+                Some(flaw) => NodeApiEvent::Invalid(Fault::Text(flaw), Claim::Says(message)),
             },
-            Err(fault) => NodeApi::Invalid(fault, Claim::of(name_of(name), args())),
+            Err(fault) => NodeApiEvent::Invalid(fault, Claim::of(name_of(name), args())),
         }
     }
 
     /// What it says, if that can be told.
     pub(super) fn message(&self) -> Option<&NodeMessage> {
         match self {
-            NodeApi::Valid(message) | NodeApi::Invalid(_, Claim::Says(message)) => Some(message),
-            NodeApi::Invalid(..) => None,
+            NodeApiEvent::Valid(message) | NodeApiEvent::Invalid(_, Claim::Says(message)) => Some(message),
+            NodeApiEvent::Invalid(..) => None,
         }
     }
 
     /// What it says, and what is wrong with it.
     pub(super) fn into_parts(self) -> (Option<NodeMessage>, Option<Fault>) {
         match self {
-            NodeApi::Valid(message) => (Some(message), None),
-            NodeApi::Invalid(fault, Claim::Says(message)) => (Some(message), Some(fault)),
-            NodeApi::Invalid(fault, _) => (None, Some(fault)),
+            NodeApiEvent::Valid(message) => (Some(message), None),
+            NodeApiEvent::Invalid(fault, Claim::Says(message)) => (Some(message), Some(fault)),
+            NodeApiEvent::Invalid(fault, _) => (None, Some(fault)),
         }
     }
 }

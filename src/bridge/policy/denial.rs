@@ -83,7 +83,7 @@ impl fmt::Display for Reason {
 
 /// That, and by which rule, a message does not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Denial {
     /// Why. If several rules refuse it, of the one that it came closest to pass by.
     pub reason: Reason,
     /// That rule; none for the reasons that are not of a rule.

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::look::Look;
-use super::refusal::{Detail, Fault, Reason, Refusal};
-use super::rule::{Heard, Verdict};
+use super::payload::PayloadKind;
+use super::denial::{Detail, Fault, Reason, Denial};
+use super::rule::{Inspected, Verdict};
 use super::{Compiled, Route};
 use crate::data::Topic;
 use crate::management::NodeMessage;
 use crate::net::tls::PeerIdentity;
 use crate::wire::{Envelope, Limits};
 
-/// What a peer may say, and to whom: see [`super::Rules::gate`].
+/// What a peer may say, and to whom: see [`super::Rules::policy`].
 #[derive(Clone, Debug)]
-pub struct Gate {
+pub struct PeerPolicy {
     rules: Arc<Compiled>,
     from: usize,
     /// By rule, whether it is for this peer.
@@ -24,7 +24,7 @@ pub struct Gate {
 
 /// What was made of a message.
 #[derive(Debug)]
-pub struct Judged<'a> {
+pub struct Decision<'a> {
     /// What it says in the node API, if it does, and a rule by its topic and sender was there to read it for.
     ///
     /// Of an event that is not as it should be, which only a rule with `passthrough` lets pass, it is what Zeek would
@@ -32,14 +32,14 @@ pub struct Judged<'a> {
     /// is not here names no node that Zeek would take.
     pub node: Option<NodeMessage>,
     /// Why it does not pass: if it went nowhere, or if a rule held it back from some links as invalid.
-    pub refusal: Option<Refusal>,
+    pub denial: Option<Denial>,
     topic: &'a Topic,
     event: Option<&'a [u8]>,
     identity: Option<&'a str>,
     fault: Option<Fault>,
 }
 
-impl Judged<'_> {
+impl Decision<'_> {
     /// What there is to say of the message in a log.
     #[must_use]
     pub fn detail(&self) -> Detail<'_> {
@@ -53,10 +53,10 @@ impl Judged<'_> {
     }
 }
 
-impl Gate {
+impl PeerPolicy {
     pub(super) fn new(rules: Arc<Compiled>, from: usize, identity: Option<&PeerIdentity>) -> Self {
         let admitted = rules.rules.iter().map(|rule| rule.admits(identity)).collect();
-        Gate { rules, from, admitted, identity: identity.map(ToString::to_string) }
+        PeerPolicy { rules, from, admitted, identity: identity.map(ToString::to_string) }
     }
 
     /// Judges a message from this peer: calls `pass` with each link that it may go to and the rule that lets it.
@@ -64,15 +64,15 @@ impl Gate {
     /// The payload is not looked at unless there is a rule for the topic and the sender. Nothing is allocated for what passes
     /// and is no event of the node API, unless its sets and tables are out of order (see
     /// [`check_value`](crate::wire::check_value)).
-    pub fn judge<'a>(
+    pub fn evaluate<'a>(
         &'a self,
         envelope: &'a Envelope,
         limits: &Limits,
         mut pass: impl FnMut(usize, usize),
-    ) -> Judged<'a> {
-        let heard = Heard::new(envelope, limits);
+    ) -> Decision<'a> {
+        let heard = Inspected::new(envelope, limits);
         let mut passed = false;
-        let mut refusal = None;
+        let mut denial = None;
         let why_nowhere = if envelope.topic.is_local() {
             Reason::LocalTopic
         } else if envelope.ttl <= 1 {
@@ -84,29 +84,29 @@ impl Gate {
                         passed = true;
                         route.to.iter().for_each(|to| pass(*to, rule));
                     }
-                    Err(other) => refusal = closer(refusal, other),
+                    Err(other) => denial = closer(denial, other),
                 }
             }
             Reason::NoRule
         };
-        let refusal = match refusal {
-            Some(refusal) if passed => Some(refusal).filter(|refusal| refusal.invalid),
-            None if !passed => Some(Refusal { reason: why_nowhere, rule: None, invalid: false }),
-            refusal => refusal,
+        let denial = match denial {
+            Some(denial) if passed => Some(denial).filter(|denial| denial.invalid),
+            None if !passed => Some(Denial { reason: why_nowhere, rule: None, invalid: false }),
+            denial => denial,
         };
-        self.judged(heard, refusal)
+        self.decision(heard, denial)
     }
 
     /// Why a message does not pass to links that rules lead to from here; `None`: no rule is about its topic.
-    pub(crate) fn refusals(&self, envelope: &Envelope, limits: &Limits) -> Vec<(usize, Option<Refusal>)> {
-        let heard = Heard::new(envelope, limits);
+    pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(usize, Option<Denial>)> {
+        let heard = Inspected::new(envelope, limits);
         let routes = self.rules.routes(self.from).iter();
         let refused = routes.filter_map(|route| Some((&route.to, self.on(route, &heard).err()?)));
-        refused.flat_map(|(to, refusal)| to.iter().map(move |to| (*to, refusal))).collect()
+        refused.flat_map(|(to, denial)| to.iter().map(move |to| (*to, denial))).collect()
     }
 
     /// The rule by which a message passes on a route, or why there is none.
-    fn on(&self, route: &Route, heard: &Heard<'_>) -> Result<usize, Option<Refusal>> {
+    fn on(&self, route: &Route, heard: &Inspected<'_>) -> Result<usize, Option<Denial>> {
         let mut closest = None;
         for &index in &route.rules {
             let Some(rule) = self.rules.rules.get(index).filter(|rule| rule.covers(&heard.envelope.topic))
@@ -114,39 +114,39 @@ impl Gate {
                 continue;
             };
             let admitted = self.admitted.get(index).is_some_and(|admitted| *admitted);
-            let refusal = |reason, invalid| Some(Refusal { reason, rule: Some(index), invalid });
-            match rule.judge(heard, admitted) {
-                Verdict::Pass => return Ok(index),
-                Verdict::Refused(reason) => return Err(refusal(reason, true)),
-                Verdict::Unfit(reason) => closest = closer(closest, refusal(reason, false)),
+            let denial = |reason, invalid| Some(Denial { reason, rule: Some(index), invalid });
+            match rule.evaluate(heard, admitted) {
+                Verdict::Allow => return Ok(index),
+                Verdict::Deny(reason) => return Err(denial(reason, true)),
+                Verdict::NoMatch(reason) => closest = closer(closest, denial(reason, false)),
             }
         }
         Err(closest)
     }
 
-    fn judged<'a>(&'a self, heard: Heard<'a>, refusal: Option<Refusal>) -> Judged<'a> {
+    fn decision<'a>(&'a self, heard: Inspected<'a>, denial: Option<Denial>) -> Decision<'a> {
         let topic = &heard.envelope.topic;
         let (look, command) = heard.into_seen();
         let (event, node, fault) = match look {
             None => (None, None, command),
-            Some(Look::Event { name, api: Some(api), .. }) => {
+            Some(PayloadKind::Event { name, api: Some(api), .. }) => {
                 let (node, fault) = api.into_parts();
                 (Some(name), node, fault)
             }
-            Some(Look::Event { name, flaw, api: None }) => (Some(name), None, flaw.map(Fault::Text)),
-            Some(Look::BatchedNodeApi(name)) => (Some(name), None, Some(Fault::Text("in a batch"))),
-            Some(Look::Batch(_)) => (None, None, Some(Fault::Text("a batch"))),
-            Some(Look::NoEvent) => (None, None, Some(Fault::Text("no event"))),
-            Some(Look::NoMessage(flaw)) => (None, None, Some(Fault::Text(flaw))),
-            Some(Look::Opaque(fault)) => (None, None, Some(fault)),
+            Some(PayloadKind::Event { name, flaw, api: None }) => (Some(name), None, flaw.map(Fault::Text)),
+            Some(PayloadKind::BatchedNodeApi(name)) => (Some(name), None, Some(Fault::Text("in a batch"))),
+            Some(PayloadKind::Batch(_)) => (None, None, Some(Fault::Text("a batch"))),
+            Some(PayloadKind::NoEvent) => (None, None, Some(Fault::Text("no event"))),
+            Some(PayloadKind::NoMessage(flaw)) => (None, None, Some(Fault::Text(flaw))),
+            Some(PayloadKind::Opaque(fault)) => (None, None, Some(fault)),
         };
-        Judged { node, refusal, topic, event, identity: self.identity.as_deref(), fault }
+        Decision { node, denial, topic, event, identity: self.identity.as_deref(), fault }
     }
 }
 
-/// The refusal that came closer to passing; the first of two that came as close.
-fn closer(one: Option<Refusal>, other: Option<Refusal>) -> Option<Refusal> {
-    let rank = |refusal: &Refusal| (refusal.invalid, refusal.reason);
+/// The denial that came closer to passing; the first of two that came as close.
+fn closer(one: Option<Denial>, other: Option<Denial>) -> Option<Denial> {
+    let rank = |denial: &Denial| (denial.invalid, denial.reason);
     match (one, other) {
         (Some(one), Some(other)) => Some(if rank(&other) > rank(&one) { other } else { one }),
         (one, other) => one.or(other),

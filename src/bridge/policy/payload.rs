@@ -2,8 +2,8 @@
 //!
 //! Two questions are asked at once: what might anybody take this for, and is it exactly what Zeek writes.
 
-use super::node_api::{NodeApi, is_node_api};
-use super::refusal::Fault;
+use super::node_events::{NodeApiEvent, is_node_api};
+use super::denial::Fault;
 use crate::data::Value;
 use crate::wire::{Elements, Envelope, Limits, ValueRef};
 use crate::zeek::{MAX_BATCH_DEPTH, METADATA_NETWORK_TIMESTAMP};
@@ -13,9 +13,9 @@ const BATCH: u64 = 5;
 
 /// A data payload.
 #[derive(Debug)]
-pub(super) enum Look<'a> {
+pub(super) enum PayloadKind<'a> {
     /// An event, and what is wrong with its form.
-    Event { name: &'a [u8], flaw: Option<&'static str>, api: Option<NodeApi> },
+    Event { name: &'a [u8], flaw: Option<&'static str>, api: Option<NodeApiEvent> },
     /// A batch that holds no event of the node API.
     Batch(Batch<'a>),
     /// A batch that holds one, of this name.
@@ -35,26 +35,26 @@ pub(super) struct Batch<'a> {
     flaw: Option<&'static str>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> PayloadKind<'a> {
     pub(super) fn at(envelope: &'a Envelope, limits: &Limits) -> Self {
         let value = match ValueRef::decode(&envelope.payload, limits) {
             Ok(value) => value,
-            Err(error) => return Look::Opaque(Fault::Decode(error.shifted(envelope.payload_offset()))),
+            Err(error) => return PayloadKind::Opaque(Fault::Decode(error.shifted(envelope.payload_offset()))),
         };
         match part(&value) {
             Part::Event { name, args, flaw } => {
                 let whole = || value.to_value();
                 let args = || args.map_or(Value::None, |args| args.to_value());
-                let api = is_node_api(name).then(|| NodeApi::read(name, whole, args));
-                Look::Event { name, flaw, api }
+                let api = is_node_api(name).then(|| NodeApiEvent::read(name, whole, args));
+                PayloadKind::Event { name, flaw, api }
             }
             Part::Batch(batch) => match batch.search(MAX_BATCH_DEPTH) {
-                Search::Nothing => Look::Batch(batch),
-                Search::NodeApi(name) => Look::BatchedNodeApi(name),
-                Search::TooDeep => Look::Opaque(Fault::Text("batches stand too deep inside each other")),
+                Search::Nothing => PayloadKind::Batch(batch),
+                Search::NodeApiEvent(name) => PayloadKind::BatchedNodeApi(name),
+                Search::TooDeep => PayloadKind::Opaque(Fault::Text("batches stand too deep inside each other")),
             },
-            Part::NoEvent => Look::NoEvent,
-            Part::NoMessage(flaw) => Look::NoMessage(flaw),
+            Part::NoEvent => PayloadKind::NoEvent,
+            Part::NoMessage(flaw) => PayloadKind::NoMessage(flaw),
         }
     }
 }
@@ -142,7 +142,7 @@ fn is_metadata(value: &ValueRef<'_>) -> bool {
 /// What is looked for in a batch.
 enum Search<'a> {
     Nothing,
-    NodeApi(&'a [u8]),
+    NodeApiEvent(&'a [u8]),
     TooDeep,
 }
 
@@ -152,7 +152,7 @@ impl<'a> Batch<'a> {
         let Some(depth) = depth.checked_sub(1) else { return Search::TooDeep };
         for element in self.elements.clone() {
             match part(&element) {
-                Part::Event { name, .. } if is_node_api(name) => return Search::NodeApi(name),
+                Part::Event { name, .. } if is_node_api(name) => return Search::NodeApiEvent(name),
                 Part::Batch(inner) => match inner.search(depth) {
                     Search::Nothing => {}
                     found => return found,
