@@ -11,8 +11,8 @@
 mod chaos;
 pub mod config;
 mod link;
-pub mod management;
-pub mod policy;
+mod management;
+pub(crate) mod policy;
 mod router;
 mod snapshot;
 mod state;

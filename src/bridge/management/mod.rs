@@ -3,5 +3,5 @@
 
 pub(in crate::bridge) mod denied;
 pub(in crate::bridge) mod outbox;
-pub mod registry;
+pub(in crate::bridge) mod registry;
 pub(in crate::bridge) mod relay;

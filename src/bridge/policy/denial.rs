@@ -10,7 +10,7 @@ use crate::zeek::{EventError, MessageError};
 /// Why a message does not pass. In their order: the further down, the closer it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Reason {
+pub(crate) enum Reason {
     /// Its topic never leaves an endpoint.
     LocalTopic,
     /// It has gone as many hops as it may.
@@ -38,8 +38,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them.
-    pub const ALL: [Reason; 12] = [
+    #[cfg(test)]
+    pub(super) const ALL: [Reason; 12] = [
         Reason::LocalTopic,
         Reason::Ttl,
         Reason::NoRule,
@@ -56,7 +56,7 @@ impl Reason {
 
     /// Its name in metrics and logs.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Reason::LocalTopic => "local_topic",
             Reason::Ttl => "ttl",
@@ -83,13 +83,13 @@ impl fmt::Display for Reason {
 
 /// That, and by which rule, a message does not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denial {
+pub(crate) struct Denial {
     /// Why. If several rules refuse it, of the one that it came closest to pass by.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// That rule; none for the reasons that are not of a rule.
-    pub rule: Option<usize>,
+    pub(crate) rule: Option<usize>,
     /// Whether it fits the rule, and would have passed had it been valid.
-    pub invalid: bool,
+    pub(crate) invalid: bool,
 }
 
 /// What is wrong with a message, in words.
@@ -115,7 +115,7 @@ impl fmt::Display for Fault {
 /// A message in one line for a log: its topic, event, node, action and sender's identity, and what is wrong with it, as far as
 /// that is known. What comes from the peer stands in quotes, its control characters escaped and the rest cut off.
 #[derive(Debug)]
-pub struct Detail<'a> {
+pub(crate) struct Detail<'a> {
     pub(super) topic: &'a Topic,
     pub(super) event: Option<&'a [u8]>,
     pub(super) node: Option<&'a NodeMessage>,

@@ -40,16 +40,19 @@
 //! and has to be valid. In a batch, where Zeek never puts it, it is refused, by every rule. So is a passed-through
 //! payload that cannot be read, but holds the name of such an event.
 
-mod peer_policy;
-mod identity;
-mod payload;
-mod node_events;
 mod denial;
+mod identity;
+mod node_events;
+mod payload;
+mod peer_policy;
 mod rule;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+mod tests;
 
-pub use peer_policy::{PeerPolicy, Decision};
 pub(super) use denial::quoted;
-pub use denial::{Detail, Reason, Denial};
+pub(crate) use denial::{Denial, Reason};
+pub(crate) use peer_policy::{Decision, PeerPolicy};
 
 use std::sync::Arc;
 
@@ -59,11 +62,11 @@ use crate::net::tls::PeerIdentity;
 use rule::Rule;
 
 /// The most bytes that a name may have to fit a glob. It bounds what a peer's names can cost; Zeek's are far shorter.
-pub const MAX_NAME: usize = 1024;
+pub(crate) const MAX_NAME: usize = 1024;
 
 /// All rules of a bridge. Links and rules go by their place in the configuration. Cloning shares them.
 #[derive(Clone, Debug)]
-pub struct Rules(Arc<Compiled>);
+pub(crate) struct Rules(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
@@ -99,7 +102,7 @@ impl Rules {
     /// Compiles rules over links without groups: the name of each, and whether it is a hub. Names that no link has lead
     /// nowhere.
     #[must_use]
-    pub fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
+    pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
         Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
     }
 
@@ -134,14 +137,14 @@ impl Rules {
 
     /// What to announce on a link: the topics of all rules by which something may pass from there.
     #[must_use]
-    pub fn filter(&self, from: usize) -> Filter {
+    pub(crate) fn filter(&self, from: usize) -> Filter {
         let rules = self.0.routes(from).iter().flat_map(|route| &route.rules);
         rules.filter_map(|rule| self.0.rules.get(*rule)).flat_map(Rule::topics).cloned().collect()
     }
 
     /// Whether an event of this name may come to a link at all, under this topic.
     #[must_use]
-    pub fn may_reach(&self, to: usize, topic: &Topic, event: &str) -> bool {
+    pub(crate) fn may_reach(&self, to: usize, topic: &Topic, event: &str) -> bool {
         let routes = self.0.links.iter().flatten().filter(|route| route.to.contains(&to));
         let mut rules = routes.flat_map(|route| &route.rules).filter_map(|rule| self.0.rules.get(*rule));
         rules.any(|rule| rule.is_about(topic, event))
@@ -150,7 +153,7 @@ impl Rules {
     /// The rules as they are for a peer of the link `from`; `identity` by its certificate, if it showed one. To be made
     /// once for each peering, and anew when there are new rules.
     #[must_use]
-    pub fn for_peer(&self, from: usize, identity: Option<&PeerIdentity>) -> PeerPolicy {
+    pub(crate) fn for_peer(&self, from: usize, identity: Option<&PeerIdentity>) -> PeerPolicy {
         PeerPolicy::new(self.0.clone(), from, identity)
     }
 }

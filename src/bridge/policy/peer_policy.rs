@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::denial::{Denial, Detail, Fault, Reason};
 use super::payload::PayloadKind;
-use super::denial::{Detail, Fault, Reason, Denial};
 use super::rule::{Inspected, Verdict};
 use super::{Compiled, Route};
 use crate::data::Topic;
@@ -13,7 +13,7 @@ use crate::wire::{Envelope, Limits};
 
 /// What a peer may say, and to whom: see [`super::Rules::policy`].
 #[derive(Clone, Debug)]
-pub struct PeerPolicy {
+pub(crate) struct PeerPolicy {
     rules: Arc<Compiled>,
     from: usize,
     /// By rule, whether it is for this peer.
@@ -24,15 +24,15 @@ pub struct PeerPolicy {
 
 /// What was made of a message.
 #[derive(Debug)]
-pub struct Decision<'a> {
+pub(crate) struct Decision<'a> {
     /// What it says in the node API, if it does, and a rule by its topic and sender was there to read it for.
     ///
     /// Of an event that is not as it should be, which only a rule with `passthrough` lets pass, it is what Zeek would
     /// take it for: of a response's result only the request and the node are there. Whatever passes and
     /// is not here names no node that Zeek would take.
-    pub node: Option<NodeMessage>,
+    pub(crate) node: Option<NodeMessage>,
     /// Why it does not pass: if it went nowhere, or if a rule held it back from some links as invalid.
-    pub denial: Option<Denial>,
+    pub(crate) denial: Option<Denial>,
     topic: &'a Topic,
     event: Option<&'a [u8]>,
     identity: Option<&'a str>,
@@ -42,7 +42,7 @@ pub struct Decision<'a> {
 impl Decision<'_> {
     /// What there is to say of the message in a log.
     #[must_use]
-    pub fn detail(&self) -> Detail<'_> {
+    pub(crate) fn detail(&self) -> Detail<'_> {
         Detail {
             topic: self.topic,
             event: self.event,
@@ -64,7 +64,7 @@ impl PeerPolicy {
     /// The payload is not looked at unless there is a rule for the topic and the sender. Nothing is allocated for what passes
     /// and is no event of the node API, unless its sets and tables are out of order (see
     /// [`check_value`](crate::wire::check_value)).
-    pub fn evaluate<'a>(
+    pub(crate) fn evaluate<'a>(
         &'a self,
         envelope: &'a Envelope,
         limits: &Limits,

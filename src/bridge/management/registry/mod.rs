@@ -39,7 +39,7 @@ mod refused;
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use refused::{HelloRefused, RequestRefused, ResponseRefused};
+pub(crate) use refused::{HelloRefused, RequestRefused, ResponseRefused};
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -51,13 +51,13 @@ use self::in_flight::{For, InFlight};
 use self::live::Live;
 use crate::bridge::router::origin::is_bridge;
 use crate::data::EndpointId;
-pub use crate::endpoint::Owner;
+pub(crate) use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, DispatchResponse, MAX_NODES, REQUEST_TIMEOUT};
 use crate::wire::Envelope;
 
 /// How long the bridge waits for a response before it answers in the node's name. Zeek's agent gives up after
 /// [`REQUEST_TIMEOUT`] (5 s) and then loses the responses of all nodes; this leaves a second for the way to it.
-pub const ANSWER_AFTER: Duration = Duration::from_secs(4);
+pub(crate) const ANSWER_AFTER: Duration = Duration::from_secs(4);
 
 /// How often a hello is repeated to an agent that has not asked the node yet. An agent ignores the hello of a node that
 /// it does not know, and a deployment fails if a node's hello does not arrive within 5 s: a node that was connected before
@@ -67,48 +67,49 @@ pub const ANSWER_AFTER: Duration = Duration::from_secs(4);
 /// sets the node's state to RUNNING, removes the node from the pending ones of a deployment, and logs a line. Names that
 /// are not in the configuration are ignored. The one visible effect: if a node that the agent is just about to stop for
 /// a deployment or restart repeats its hello before it is stopped, the agent takes it for running a moment too early.
-pub const HELLO_EVERY: Duration = Duration::from_secs(4);
+pub(crate) const HELLO_EVERY: Duration = Duration::from_secs(4);
 
 /// How many hellos are repeated to one agent each [`HELLO_EVERY`]; with more nodes they take turns.
-pub const HELLOS_AT_ONCE: usize = 1024;
+pub(crate) const HELLOS_AT_ONCE: usize = 1024;
 
 /// How many names may be live: as many as an [`Agent`](crate::management::Agent) remembers.
-pub const MAX_NAMES: usize = MAX_NODES;
+pub(crate) const MAX_NAMES: usize = MAX_NODES;
 
 /// How many names may be live over one peering. A node has one, a bridge as many as there are nodes behind it; a peer
 /// whose rules allow it any name must not use up those of all others.
-pub const MAX_NAMES_PER_PEERING: usize = 1024;
+pub(crate) const MAX_NAMES_PER_PEERING: usize = 1024;
 
 /// How many names may be live for one [`Owner`], over however many peerings: a peer that may use any name must not take
 /// the room of all others.
-pub const MAX_NAMES_PER_OWNER: usize = MAX_NAMES / 4;
+pub(crate) const MAX_NAMES_PER_OWNER: usize = MAX_NAMES / 4;
 
 /// How long topic and payload of a hello may be in bytes, since they are stored: the longest name, the event's own
 /// name, and room for metadata.
-pub const MAX_HELLO: usize = 4096;
+pub(crate) const MAX_HELLO: usize = 4096;
 
 /// How long a request id may be in bytes, since it is stored. Zeek's have less than 20, a UUID 36.
-pub const MAX_REQID: usize = 256;
+pub(crate) const MAX_REQID: usize = 256;
 
 /// The most bytes of [`Party::share`]: enough for 10,000 requests in flight to a dozen nodes.
-pub const MAX_SHARE: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_SHARE: usize = 16 * 1024 * 1024;
 
 /// How many names that were live are remembered: those of a large cluster. A request to all nodes is answered for each of
 /// them, and a peer that invents names must not make that any number.
-pub const MAX_GONE: usize = 1024;
+pub(crate) const MAX_GONE: usize = 1024;
 
 /// How many bytes the names that were live may take: [`MAX_GONE`] names of usual length.
-pub const MAX_GONE_BYTES: usize = 512 * 1024;
+pub(crate) const MAX_GONE_BYTES: usize = 512 * 1024;
 
 /// How long a name that is not live any more is remembered. A node that restarts is back by then. A node that stays away
 /// longer is most likely known to another bridge or to the agent itself.
-pub const GONE_FOR: Duration = Duration::from_secs(300);
+pub(crate) const GONE_FOR: Duration = Duration::from_secs(300);
 
 /// How many bytes a live name counts, without its name and hello: table entries and allocations, measured.
 const NAME_COST: usize = 768;
 
 /// How many bytes an agent needs to know that it was told of a name, and whether it has asked the node.
-pub const TOLD_COST: usize = 64;
+#[cfg(test)]
+pub(crate) const TOLD_COST: usize = 64;
 
 /// How long a request is remembered after its agent gave up, so that a late response is recognized as such.
 const KEPT: Duration = REQUEST_TIMEOUT;
@@ -144,85 +145,85 @@ fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
 
 /// One peering of the bridge, from its handshake to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeeringKey {
+pub(crate) struct PeeringKey {
     /// The link, by its place in the configuration.
-    pub link: usize,
+    pub(crate) link: usize,
     /// The peer.
-    pub peer: EndpointId,
+    pub(crate) peer: EndpointId,
     /// Tells it from earlier peerings with the same peer.
-    pub peering: u64,
+    pub(crate) peering: u64,
 }
 
 /// The peer that sent a hello or a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Party {
+pub(crate) struct Party {
     /// Its peering.
-    pub peering: PeeringKey,
+    pub(crate) peering: PeeringKey,
     /// The owner of the name and of the requests. A live name can only be taken over by its owner, whose old connection
     /// may not be known to be dead yet.
-    pub owner: Owner,
+    pub(crate) owner: Owner,
     /// How many bytes may be remembered of the owner's names, and how many of its requests. One owner cannot use the
     /// share of another.
-    pub share: usize,
+    pub(crate) share: usize,
 }
 
 /// A failure that the bridge sends in a node's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The agent that asked.
-    pub to: PeeringKey,
+    pub(crate) to: PeeringKey,
     /// The failure.
-    pub response: DispatchResponse,
+    pub(crate) response: DispatchResponse,
 }
 
 /// A request that was accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// Failures for the oldest requests of the same owner, which had to be forgotten.
-    pub answers: Vec<Answer>,
+    pub(crate) answers: Vec<Answer>,
     /// The live nodes that the request is for and does not reach.
-    pub denied: Vec<Denied>,
+    pub(crate) denied: Vec<Denied>,
 }
 
 /// A live node that rules keep a request from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied {
+pub(crate) struct Denied {
     /// Its name.
-    pub node: Arc<str>,
+    pub(crate) node: Arc<str>,
     /// Its link.
-    pub link: usize,
+    pub(crate) link: usize,
 }
 
 /// A hello to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repeat {
+pub(crate) struct Repeat {
     /// The agent.
-    pub to: PeeringKey,
+    pub(crate) to: PeeringKey,
     /// The peering of the node.
-    pub node: PeeringKey,
+    pub(crate) node: PeeringKey,
     /// The hello as it was received, except for its header, which the caller rewrites.
-    pub hello: Envelope,
+    pub(crate) hello: Envelope,
 }
 
 /// What to send at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Due {
+pub(crate) struct Due {
     /// Failures.
-    pub answers: Vec<Answer>,
+    pub(crate) answers: Vec<Answer>,
     /// Hellos.
-    pub hellos: Vec<Repeat>,
+    pub(crate) hellos: Vec<Repeat>,
 }
 
 /// A node that is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LiveNode<'a> {
+pub(crate) struct LiveNode<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The peering that it is behind.
-    pub peering: PeeringKey,
+    pub(crate) peering: PeeringKey,
 }
 
 /// How much may be remembered; other than [`Bounds::DEFAULT`] in tests.
@@ -256,7 +257,7 @@ impl Bounds {
 ///
 /// Times are the caller's. A time before that of an earlier call counts as that one.
 #[derive(Debug)]
-pub struct Nodes {
+pub(crate) struct Nodes {
     answer_in_flight: bool,
     bounds: Bounds,
     live: Live,
@@ -272,12 +273,12 @@ impl Nodes {
     /// in time; what such a node answers later is refused as late. Without it, the agent runs into its own timeout, no
     /// [`Answer`] is returned except for denied requests, and the response of a node that is back in time is forwarded.
     #[must_use]
-    pub fn new(answer_in_flight: bool) -> Self {
+    pub(crate) fn new(answer_in_flight: bool) -> Self {
         Self::with_bounds(answer_in_flight, Bounds::DEFAULT)
     }
 
     /// As [`Nodes::new`], from now on: what is answered for already stays so.
-    pub fn set_answer_in_flight(&mut self, answer_in_flight: bool) {
+    pub(crate) fn set_answer_in_flight(&mut self, answer_in_flight: bool) {
         self.answer_in_flight = answer_in_flight;
         self.in_flight.set_answers(answer_in_flight);
     }
@@ -300,7 +301,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When the name is somebody else's, or a bound is reached. Nothing has changed then.
-    pub fn hello(
+    pub(crate) fn hello(
         &mut self,
         from: &Party,
         name: &str,
@@ -321,7 +322,7 @@ impl Nodes {
     /// rewrite; they count as told. Until [`agent_wants_no_more`](Self::agent_wants_no_more), it gets later ones through
     /// [`hello`](Self::hello).
     #[must_use]
-    pub fn agent_wants(
+    pub(crate) fn agent_wants(
         &mut self,
         agent: PeeringKey,
         passes: impl FnMut(PeeringKey, &Envelope) -> bool,
@@ -333,7 +334,7 @@ impl Nodes {
     }
 
     /// An agent's filter matches no more. What it has been told, it will not be told again over this peering.
-    pub fn agent_wants_no_more(&mut self, agent: PeeringKey) {
+    pub(crate) fn agent_wants_no_more(&mut self, agent: PeeringKey) {
         self.live.agent_wants_no_more(agent);
     }
 
@@ -344,7 +345,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When the request must not be relayed; nothing is remembered of it.
-    pub fn request(
+    pub(crate) fn request(
         &mut self,
         agent: &Party,
         request: &DispatchRequest,
@@ -366,12 +367,12 @@ impl Nodes {
 
     /// The live nodes that a request is for which rules let pass nowhere. Nothing is remembered of the request.
     #[must_use]
-    pub fn denied(&mut self, agent: PeeringKey, request: &DispatchRequest) -> Vec<Denied> {
+    pub(crate) fn denied(&mut self, agent: PeeringKey, request: &DispatchRequest) -> Vec<Denied> {
         self.addressed(agent, request, |_| false).1
     }
 
     /// Counts and returns the bridge's own failure for a request that rules keep from a node.
-    pub fn deny(&mut self, agent: PeeringKey, reqid: &str, node: &str, why: &str) -> Answer {
+    pub(crate) fn deny(&mut self, agent: PeeringKey, reqid: &str, node: &str, why: &str) -> Answer {
         self.in_flight.answer(agent, reqid, node, why)
     }
 
@@ -432,7 +433,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When it must not be passed on.
-    pub fn response(
+    pub(crate) fn response(
         &mut self,
         from: PeeringKey,
         response: &DispatchResponse,
@@ -458,7 +459,7 @@ impl Nodes {
 
     /// A hello or a response of this node was seen where it cannot pass. If it was live here before, it is elsewhere now,
     /// and the bridge does not answer for it any more.
-    pub fn seen_elsewhere(&mut self, name: &str) {
+    pub(crate) fn seen_elsewhere(&mut self, name: &str) {
         if self.live.get(name).is_none() {
             self.gone.remove(name);
             self.in_flight.elsewhere(name);
@@ -467,7 +468,7 @@ impl Nodes {
 
     /// Ends a peering. Returns failures for what its nodes were asked and cannot answer any more. What was asked over it
     /// is forgotten. A name goes back to the connection that had it before, if that is still there.
-    pub fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<Answer> {
+    pub(crate) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<Answer> {
         let now = self.tick(now);
         self.in_flight.agent_gone(peering);
         let mut answers = Vec::new();
@@ -479,7 +480,7 @@ impl Nodes {
     }
 
     /// Returns what is to be sent by now, forgets what is over, and gives memory back.
-    pub fn due(&mut self, now: Instant) -> Due {
+    pub(crate) fn due(&mut self, now: Instant) -> Due {
         let now = self.tick(now);
         let live = &self.live;
         let speaks = |agent: PeeringKey, name: &str| {
@@ -494,13 +495,13 @@ impl Nodes {
     }
 
     /// Forgets what is over by now, so that [`in_flight`](Self::in_flight) and others are up to date.
-    pub fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         self.tick(now);
     }
 
     /// When to call [`due`](Self::due) next; `None`: not before something else happens.
     #[must_use]
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         let (requests, names, hellos) =
             (self.in_flight.next_due(), self.gone.next_expiry(), self.live.next_due());
         requests.into_iter().chain(names).chain(hellos).min()
@@ -508,7 +509,7 @@ impl Nodes {
 
     /// The live nodes, sorted by name.
     #[must_use]
-    pub fn live(&self) -> Vec<LiveNode<'_>> {
+    pub(crate) fn live(&self) -> Vec<LiveNode<'_>> {
         let nodes = self.live.iter();
         let mut nodes: Vec<_> =
             nodes.map(|(name, node)| LiveNode { name, peering: node.current().peering }).collect();
@@ -517,32 +518,32 @@ impl Nodes {
     }
 
     /// The peering that holds this name.
-    #[must_use]
-    pub fn holder(&self, name: &str) -> Option<PeeringKey> {
+    #[cfg(test)]
+    pub(crate) fn holder(&self, name: &str) -> Option<PeeringKey> {
         self.live.get(name).map(|(_, node)| node.current().peering)
     }
 
     /// How many responses are pending: one for each node that was asked.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.owed
     }
 
     /// How many failures the bridge has sent in a node's name.
     #[must_use]
-    pub fn answered_for(&self) -> u64 {
+    pub(crate) fn answered_for(&self) -> u64 {
         self.in_flight.answered_for
     }
 
     /// How many responses did not arrive in time, and were not answered for either.
     #[must_use]
-    pub fn expired(&self) -> u64 {
+    pub(crate) fn expired(&self) -> u64 {
         self.in_flight.expired
     }
 
     /// How many pending responses were forgotten because the requests took more than their share of memory.
     #[must_use]
-    pub fn forgotten(&self) -> u64 {
+    pub(crate) fn forgotten(&self) -> u64 {
         self.in_flight.forgotten
     }
 

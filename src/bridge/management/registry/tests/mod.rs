@@ -1,3 +1,4 @@
+mod allocations;
 mod answers;
 mod hellos;
 mod memory;

@@ -1,9 +1,9 @@
 //! Which rule decides, for which link; and what is announced.
 
-use zeek_bridge::bridge::policy::{Reason, Denial, Rules};
-use zeek_bridge::data::{Filter, Topic};
+use crate::bridge::policy::{Denial, Reason, Rules};
+use crate::data::{Filter, Topic};
 
-use crate::support::*;
+use super::support::*;
 
 #[test]
 fn the_first_rule_that_fits_decides_for_each_link() {

@@ -1,14 +1,14 @@
 //! What judging a message costs in memory, as counted by the allocator.
 
+use crate::bridge::config::RuleConfig;
+use crate::bridge::policy::{Reason, Rules};
+use crate::data::Topic;
+use crate::management::NODE_TOPIC;
+use crate::wire::{Envelope, EnvelopeType, Limits};
 use allocation_counter::measure;
-use zeek_bridge::bridge::config::RuleConfig;
-use zeek_bridge::bridge::policy::{Reason, Rules};
-use zeek_bridge::data::Topic;
-use zeek_bridge::management::NODE_TOPIC;
-use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};
 
-use crate::common::{Fixture, Phase};
-use crate::support::*;
+use super::common::{Fixture, Phase};
+use super::support::*;
 
 /// How many of the captured messages, those of the node API aside, pass by this rule. No allocation is made for any
 /// that does.

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use allocation_counter::measure;
-use zeek_bridge::bridge::management::registry::{
+use crate::bridge::management::registry::{
     GONE_FOR, MAX_GONE_BYTES, Nodes, Owner, Party, PeeringKey, TOLD_COST,
 };
-use zeek_bridge::data::EndpointId;
-use zeek_bridge::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
-use zeek_bridge::wire::Envelope;
-use zeek_bridge::zeek::{Event, Message};
+use crate::data::EndpointId;
+use crate::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
+use crate::wire::Envelope;
+use crate::zeek::{Event, Message};
+use allocation_counter::measure;
 
 /// `queue_bytes` of the link.
 const SHARE: usize = 16 * 1024;
