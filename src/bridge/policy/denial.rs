@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::bridge::RuleId;
 use crate::data::Topic;
-use crate::management::NodeMessage;
+use crate::management::{NamedNodes, NodeMessage};
 use crate::wire::DecodeError;
 use crate::zeek::{EventError, MessageError};
 
@@ -87,7 +88,7 @@ pub(crate) struct Denial {
     /// Why. If several rules refuse it, of the one that it came closest to pass by.
     pub(crate) reason: Reason,
     /// That rule; none for the reasons that are not of a rule.
-    pub(crate) rule: Option<usize>,
+    pub(crate) rule: Option<RuleId>,
     /// Whether it fits the rule, and would have passed had it been valid.
     pub(crate) invalid: bool,
 }
@@ -129,20 +130,16 @@ impl fmt::Display for Detail<'_> {
         if let Some(event) = self.event {
             write!(f, ", event {}", quoted(event))?;
         }
-        match self.node {
-            Some(NodeMessage::Hello(hello)) => write!(f, ", node {}", quoted(hello.node.as_bytes()))?,
-            Some(NodeMessage::Response(response)) => {
-                if let Some(node) = response.result().node() {
-                    write!(f, ", node {}", quoted(node.as_bytes()))?;
-                }
-                write!(f, ", request {}", quoted(response.reqid().as_bytes()))?;
-            }
-            Some(NodeMessage::Request(request)) => {
-                list(f, ", action", request.action.iter())?;
-                list(f, ", nodes", request.nodes.iter())?;
-                write!(f, ", request {}", quoted(request.reqid.as_bytes()))?;
-            }
-            None => {}
+        if let Some(NodeMessage::Request(request)) = self.node {
+            list(f, ", action", request.action.iter())?;
+        }
+        match self.node.map(NodeMessage::nodes) {
+            Some(NamedNodes::Sender(Some(node))) => write!(f, ", node {}", quoted(node.as_bytes()))?,
+            Some(NamedNodes::Receivers(nodes)) => list(f, ", nodes", nodes.iter())?,
+            Some(NamedNodes::Sender(None)) | None => {}
+        }
+        if let Some(reqid) = self.node.and_then(NodeMessage::reqid) {
+            write!(f, ", request {}", quoted(reqid.as_bytes()))?;
         }
         if let Some(identity) = self.identity {
             write!(f, ", from {}", quoted(identity.as_bytes()))?;

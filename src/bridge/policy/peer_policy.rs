@@ -6,6 +6,7 @@ use super::denial::{Denial, Detail, Fault, Reason};
 use super::payload::PayloadKind;
 use super::rule::{Inspected, Verdict};
 use super::{Compiled, Route};
+use crate::bridge::{LinkId, RuleId};
 use crate::data::Topic;
 use crate::management::NodeMessage;
 use crate::net::tls::PeerIdentity;
@@ -15,7 +16,7 @@ use crate::wire::{Envelope, Limits};
 #[derive(Clone, Debug)]
 pub(crate) struct PeerPolicy {
     rules: Arc<Compiled>,
-    from: usize,
+    from: LinkId,
     /// By rule, whether it is for this peer.
     admitted: Vec<bool>,
     /// Who it is, in words.
@@ -54,7 +55,7 @@ impl Decision<'_> {
 }
 
 impl PeerPolicy {
-    pub(super) fn new(rules: Arc<Compiled>, from: usize, identity: Option<&PeerIdentity>) -> Self {
+    pub(super) fn new(rules: Arc<Compiled>, from: LinkId, identity: Option<&PeerIdentity>) -> Self {
         let admitted = rules.rules.iter().map(|rule| rule.admits(identity)).collect();
         PeerPolicy { rules, from, admitted, identity: identity.map(ToString::to_string) }
     }
@@ -68,7 +69,7 @@ impl PeerPolicy {
         &'a self,
         envelope: &'a Envelope,
         limits: &Limits,
-        mut pass: impl FnMut(usize, usize),
+        mut pass: impl FnMut(LinkId, RuleId),
     ) -> Decision<'a> {
         let heard = Inspected::new(envelope, limits);
         let mut passed = false;
@@ -98,7 +99,7 @@ impl PeerPolicy {
     }
 
     /// Why a message does not pass to links that rules lead to from here; `None`: no rule is about its topic.
-    pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(usize, Option<Denial>)> {
+    pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(LinkId, Option<Denial>)> {
         let heard = Inspected::new(envelope, limits);
         let routes = self.rules.routes(self.from).iter();
         let refused = routes.filter_map(|route| Some((&route.to, self.on(route, &heard).err()?)));
@@ -106,17 +107,17 @@ impl PeerPolicy {
     }
 
     /// The rule by which a message passes on a route, or why there is none.
-    fn on(&self, route: &Route, heard: &Inspected<'_>) -> Result<usize, Option<Denial>> {
+    fn on(&self, route: &Route, heard: &Inspected<'_>) -> Result<RuleId, Option<Denial>> {
         let mut closest = None;
-        for &index in &route.rules {
-            let Some(rule) = self.rules.rules.get(index).filter(|rule| rule.covers(&heard.envelope.topic))
+        for &id in &route.rules {
+            let Some(rule) = self.rules.rules.get(id.0).filter(|rule| rule.covers(&heard.envelope.topic))
             else {
                 continue;
             };
-            let admitted = self.admitted.get(index).is_some_and(|admitted| *admitted);
-            let denial = |reason, invalid| Some(Denial { reason, rule: Some(index), invalid });
+            let admitted = self.admitted.get(id.0).is_some_and(|admitted| *admitted);
+            let denial = |reason, invalid| Some(Denial { reason, rule: Some(id), invalid });
             match rule.evaluate(heard, admitted) {
-                Verdict::Allow => return Ok(index),
+                Verdict::Allow => return Ok(id),
                 Verdict::Deny(reason) => return Err(denial(reason, true)),
                 Verdict::NoMatch(reason) => closest = closer(closest, denial(reason, false)),
             }

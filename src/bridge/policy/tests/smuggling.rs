@@ -1,5 +1,6 @@
 //! Ways to get an event of the node API past the rules.
 
+use crate::bridge::RuleId;
 use crate::bridge::config::RuleConfig;
 use crate::bridge::policy::{Denial, Reason, Rules};
 use crate::data::{Timestamp, Value};
@@ -60,7 +61,7 @@ fn a_node_api_event_in_a_batch_passes_by_no_rule() {
     ] {
         for (name, rule) in rules() {
             let rules = Rules::new(LINKS, &[rule]);
-            let denial = Denial { reason: Reason::BatchedNodeApi, rule: Some(0), invalid: true };
+            let denial = Denial { reason: Reason::BatchedNodeApi, rule: Some(RuleId(0)), invalid: true };
             Said::value(&value).decision(&rules, |passes, decision| {
                 assert_eq!((passes, decision.denial), (vec![], Some(denial)), "{what}, {name}");
             });

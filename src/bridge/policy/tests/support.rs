@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use crate::bridge::LinkId;
 use crate::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use crate::bridge::policy::{Decision, Reason, Rules};
 use crate::data::{EndpointId, Topic, Value};
@@ -154,8 +155,9 @@ impl Said {
         then: impl FnOnce(Vec<(usize, usize)>, Decision<'_>) -> T,
     ) -> T {
         let mut passes = Vec::new();
-        let policy = rules.for_peer(self.link, self.identity);
-        let decision = policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to, rule)));
+        let policy = rules.for_peer(LinkId(self.link), self.identity);
+        let decision =
+            policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to.0, rule.0)));
         assert!(!passes.is_empty() || decision.denial.is_some(), "neither passed nor refused");
         then(passes, decision)
     }
