@@ -10,7 +10,7 @@ use super::config::{BridgeConfig, LinkConfig, Mistake, RuleConfig};
 use super::link::Link;
 use super::policy::{RuleLink, Rules};
 use super::router::link_relay::{Core, LinkRelay};
-use super::router::links::{RuleCount, LinkSet};
+use super::router::links::{LinkSet, RuleCount};
 use super::router::origin::Origin;
 use crate::net::tls::Tls;
 

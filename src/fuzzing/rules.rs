@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 
 use crate::bridge::config::{Glob, RuleConfig};
-use crate::bridge::policy::{PeerPolicy, Decision, Rules};
+use crate::bridge::policy::{Decision, PeerPolicy, Rules};
 use crate::data::{EndpointId, Value};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};

@@ -1,6 +1,6 @@
 //! Which rule decides, for which link; and what is announced.
 
-use zeek_bridge::bridge::policy::{Reason, Denial, Rules};
+use zeek_bridge::bridge::policy::{Denial, Reason, Rules};
 use zeek_bridge::data::{Filter, Topic};
 
 use crate::support::*;

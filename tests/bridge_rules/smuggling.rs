@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use zeek_bridge::bridge::config::RuleConfig;
-use zeek_bridge::bridge::policy::{Reason, Denial, Rules};
+use zeek_bridge::bridge::policy::{Denial, Reason, Rules};
 use zeek_bridge::data::{Timestamp, Value};
 use zeek_bridge::wire::EnvelopeType;
 use zeek_bridge::zeek::{Event, IdentifierUpdate, Message};

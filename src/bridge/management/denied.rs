@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::bridge::management::registry::{Answer, Denied};
 use crate::bridge::management::relay::send_answers;
-use crate::bridge::policy::{Reason, Denial};
+use crate::bridge::policy::{Denial, Reason};
 use crate::bridge::router::link_relay::{LinkRelay, Passing};
 use crate::bridge::router::links::LinkSet;
 use crate::endpoint::Blocked;

@@ -40,16 +40,16 @@
 //! and has to be valid. In a batch, where Zeek never puts it, it is refused, by every rule. So is a passed-through
 //! payload that cannot be read, but holds the name of such an event.
 
-mod peer_policy;
-mod identity;
-mod payload;
-mod node_events;
 mod denial;
+mod identity;
+mod node_events;
+mod payload;
+mod peer_policy;
 mod rule;
 
-pub use peer_policy::{PeerPolicy, Decision};
 pub(super) use denial::quoted;
-pub use denial::{Detail, Reason, Denial};
+pub use denial::{Denial, Detail, Reason};
+pub use peer_policy::{Decision, PeerPolicy};
 
 use std::sync::Arc;
 

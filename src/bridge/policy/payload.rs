@@ -2,8 +2,8 @@
 //!
 //! Two questions are asked at once: what might anybody take this for, and is it exactly what Zeek writes.
 
-use super::node_events::{NodeApiEvent, is_node_api};
 use super::denial::Fault;
+use super::node_events::{NodeApiEvent, is_node_api};
 use crate::data::Value;
 use crate::wire::{Elements, Envelope, Limits, ValueRef};
 use crate::zeek::{MAX_BATCH_DEPTH, METADATA_NETWORK_TIMESTAMP};
@@ -39,7 +39,9 @@ impl<'a> PayloadKind<'a> {
     pub(super) fn at(envelope: &'a Envelope, limits: &Limits) -> Self {
         let value = match ValueRef::decode(&envelope.payload, limits) {
             Ok(value) => value,
-            Err(error) => return PayloadKind::Opaque(Fault::Decode(error.shifted(envelope.payload_offset()))),
+            Err(error) => {
+                return PayloadKind::Opaque(Fault::Decode(error.shifted(envelope.payload_offset())));
+            }
         };
         match part(&value) {
             Part::Event { name, args, flaw } => {
@@ -51,7 +53,9 @@ impl<'a> PayloadKind<'a> {
             Part::Batch(batch) => match batch.search(MAX_BATCH_DEPTH) {
                 Search::Nothing => PayloadKind::Batch(batch),
                 Search::NodeApiEvent(name) => PayloadKind::BatchedNodeApi(name),
-                Search::TooDeep => PayloadKind::Opaque(Fault::Text("batches stand too deep inside each other")),
+                Search::TooDeep => {
+                    PayloadKind::Opaque(Fault::Text("batches stand too deep inside each other"))
+                }
             },
             Part::NoEvent => PayloadKind::NoEvent,
             Part::NoMessage(flaw) => PayloadKind::NoMessage(flaw),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::denial::{Denial, Detail, Fault, Reason};
 use super::payload::PayloadKind;
-use super::denial::{Detail, Fault, Reason, Denial};
 use super::rule::{Inspected, Verdict};
 use super::{Compiled, Route};
 use crate::data::Topic;

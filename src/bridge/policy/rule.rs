@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 
 use super::super::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use super::MAX_NAME;
-use super::payload::PayloadKind;
-use super::node_events::{Claim, NodeApiEvent, holds_a_name};
 use super::denial::{Fault, Reason};
+use super::node_events::{Claim, NodeApiEvent, holds_a_name};
+use super::payload::PayloadKind;
 use crate::data::{Filter, Topic};
 use crate::management::NodeMessage;
 use crate::net::tls::PeerIdentity;
@@ -120,7 +120,9 @@ impl Rule {
             PayloadKind::Event { name, .. } if !self.has_event(name) => NoMatch(Reason::EventNotAllowed),
             PayloadKind::Event { api: Some(api), .. } => self.evaluate_node_api(api),
             PayloadKind::Event { .. } if self.is_of_node_api() => NoMatch(Reason::EventNotAllowed),
-            PayloadKind::Event { flaw: Some(_), .. } if !passthrough && !anything => NoMatch(Reason::Malformed),
+            PayloadKind::Event { flaw: Some(_), .. } if !passthrough && !anything => {
+                NoMatch(Reason::Malformed)
+            }
             PayloadKind::Event { .. } => Allow,
 
             PayloadKind::BatchedNodeApi(_) => Deny(Reason::BatchedNodeApi),

@@ -11,7 +11,7 @@ use crate::bridge::config::{LinkConfig, Operation};
 use crate::bridge::link::{Exceptions, Whom};
 use crate::bridge::management::denied::request_of;
 use crate::bridge::management::registry::{Nodes, PeeringKey};
-use crate::bridge::policy::{PeerPolicy, Reason, Denial};
+use crate::bridge::policy::{Denial, PeerPolicy, Reason};
 use crate::bridge::router::batch::Bundle;
 use crate::bridge::router::delivered::{Delivered, Need};
 use crate::bridge::router::denials::Denials;
@@ -365,7 +365,8 @@ impl Relay for LinkRelay {
             let id = id.unwrap_or_else(|| origin.next_id());
             let envelope = for_keeping(Envelope { sender: id.as_sender(), ..envelope });
             let to = to.iter().map(|target| (target.slot, target.rule)).collect();
-            let passing = Passing { table: &table, policy: &policy, from, sender, first, envelope, since, to };
+            let passing =
+                Passing { table: &table, policy: &policy, from, sender, first, envelope, since, to };
             // A copy of a request is no second request: its nodes have the first one, and are not denied to the agent.
             let blocked = match message {
                 NodeMessage::Request(_) if is_copy => passing.on(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::bridge::link::Link;
 use crate::bridge::management::registry::PeeringKey;
-use crate::bridge::policy::{PeerPolicy, Denial, Rules};
+use crate::bridge::policy::{Denial, PeerPolicy, Rules};
 use crate::endpoint::Peer;
 use crate::wire::{Envelope, INITIAL_TTL};
 
@@ -98,7 +98,8 @@ impl LinkSet {
         let slot = self.slot(key.link)?;
         let known = slot.known(key.peering);
         // It has said nothing since the rules are new.
-        let made = || Arc::new(self.rules.for_peer(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
+        let made =
+            || Arc::new(self.rules.for_peer(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
         Some(known.unwrap_or_else(made))
     }
 
