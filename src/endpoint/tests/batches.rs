@@ -1,8 +1,8 @@
 //! Messages that go together fare as they would one by one, whatever becomes of them.
 
+use super::id::{ConnectionId, PeeringId};
 use super::limits::Owner;
 use super::queue::{End, Fill, Popped, Queue};
-use super::routes::PeeringId;
 use super::*;
 use crate::net::Frames;
 
@@ -18,7 +18,13 @@ struct Way {
 impl Way {
     fn new() -> Self {
         let owner = Owner::Target("here".into());
-        let peer = Peer { id: id(1), address: "here".into(), identity: None, owner, peering: PeeringId(1) };
+        let peer = Peer {
+            id: id(1),
+            address: "here".into(),
+            identity: None,
+            owner,
+            peering: PeeringId(ConnectionId(1)),
+        };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 6, bytes: 300 }));
         let route = PeerRoute { peer, filter: Arc::default(), queue };
         let (stats, forwarded) = Default::default();

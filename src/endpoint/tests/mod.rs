@@ -2,9 +2,9 @@
 
 #[cfg(feature = "cli")]
 mod admission;
+mod batches;
 mod blocking;
-mod bundles;
-mod passing;
+mod forwarding;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -124,7 +124,7 @@ impl Relayed {
     async fn hand(&self, id: EndpointId, topics: &[&'static str]) -> Hand {
         static ANY: Topic = Topic::from_static("");
         let hand = Hand::connect(id, self.address, topics).await;
-        let mut peers = self.endpoint.watch_wanted(&ANY);
+        let mut peers = self.endpoint.watch_interest(&ANY);
         while !peers.peers().iter().any(|(_, peer)| *peer == id) {
             within("the peering", peers.changed()).await;
         }

@@ -1,18 +1,20 @@
 //! One connection in an endpoint, from its first byte to its end.
 
+mod receive;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::hear::TIMED;
-use super::hub::{Command, LinkId};
-use super::ids::{Admission, Answers, Party};
+use super::blocked::Blocked;
+use super::command::Command;
+use super::id::{ConnectionId, PeeringId};
+use super::id_registry::{Admission, Answers, Party};
 use super::limits::{Owner, PeerSlot};
+use super::peer::Peer;
 use super::queue::{End, Popped, Queue};
-use super::relay::Blocked;
-use super::routes::{Peer, PeeringId};
-use super::status::{LinkError, Status};
+use super::status::{ConnectError, Status};
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
@@ -20,18 +22,18 @@ use crate::net::{Connection, ConnectionFault, Frames, Progress, Stream};
 use crate::peering::{self, CloseReason, Event, Peering, Role, Side};
 
 /// How a connection ended.
-pub(super) struct LinkEnd {
+pub(super) struct ConnectionOutcome {
     /// The peer, if the peering ever stood.
     pub(super) peer: Option<EndpointId>,
     /// Why it ended; `None`: this side left.
-    pub(super) error: Option<LinkError>,
+    pub(super) error: Option<ConnectError>,
     /// The peer that there is a peering with already.
     pub(super) redundant: Option<EndpointId>,
 }
 
-pub(super) struct Link {
+pub(super) struct PeerConnection {
     pub(super) context: Context,
-    id: LinkId,
+    id: ConnectionId,
     side: Side,
     /// Its slot among the peers, if it connected to us.
     slot: Option<PeerSlot>,
@@ -50,7 +52,7 @@ pub(super) struct Link {
     /// Ends the handshake in favor of another connection.
     superseded: Option<oneshot::Receiver<()>>,
     /// Why the endpoint id is refused, if not because of another connection of the same owner.
-    conflict: Option<LinkError>,
+    conflict: Option<ConnectError>,
     leaving: bool,
     pub(super) malformed: u64,
     /// How many messages the relay heard since it heard one that is timed.
@@ -71,8 +73,8 @@ pub(super) async fn run(
     deadline: Instant,
     given_up: Option<oneshot::Receiver<()>>,
     established: impl FnOnce(EndpointId),
-) -> LinkEnd {
-    let id = context.next_id();
+) -> ConnectionOutcome {
+    let id = ConnectionId(context.next_id());
     let mut filter = context.hub.filter.clone();
     let config = &context.config;
     let now = Instant::now();
@@ -96,10 +98,10 @@ pub(super) async fn run(
     let connection = Connection::new(stream, peering, config.limits.max_frame);
     if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
         Box::pin(connection.refuse()).await;
-        let error = Some(LinkError::NotAllowed(identity));
-        return LinkEnd { peer: None, error, redundant: None };
+        let error = Some(ConnectError::NotAllowed(identity));
+        return ConnectionOutcome { peer: None, error, redundant: None };
     }
-    let mut link = Link {
+    let mut running = PeerConnection {
         context,
         id,
         side,
@@ -115,15 +117,15 @@ pub(super) async fn run(
         conflict: None,
         leaving: false,
         malformed: 0,
-        untimed: TIMED,
+        untimed: receive::TIMED,
         blocked: Vec::new(),
         room: Arc::default(),
     };
-    let end = link.drive(filter, given_up, established).await;
+    let end = running.drive(filter, given_up, established).await;
     // What finds no room even now is lost, and counted before anybody hears of the end.
-    link.unblock();
-    link.blocked.clear();
-    let Link { context, mut connection, address, owner, queue, leaving, .. } = link;
+    running.unblock();
+    running.blocked.clear();
+    let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
     if let Some(queue) = queue {
@@ -137,17 +139,17 @@ pub(super) async fn run(
         }
         error => Status::PeerRemoved { peer, address, error: error.clone() },
     });
-    context.hub.tell(Command::Closed { link: id, owner, status }).await;
+    context.hub.tell(Command::Closed { connection: id, owner, status }).await;
     end
 }
 
-impl Link {
+impl PeerConnection {
     async fn drive(
         &mut self,
         mut filter: watch::Receiver<Filter>,
         mut given_up: Option<oneshot::Receiver<()>>,
         established: impl FnOnce(EndpointId),
-    ) -> LinkEnd {
+    ) -> ConnectionOutcome {
         let mut established = Some(established);
         let mut phase = self.context.phase.clone();
         let mut drained_by = None;
@@ -190,13 +192,13 @@ impl Link {
                     Progress::Event(event) => self.handle(event).await,
                 },
                 () = asked(&mut given_up), if self.peer.is_none() => {
-                    return self.end(Some(LinkError::GaveWay));
+                    return self.end(Some(ConnectError::GaveWay));
                 }
                 () = asked(&mut self.superseded), if self.peer.is_none() => {
-                    return self.end(Some(LinkError::Superseded));
+                    return self.end(Some(ConnectError::Superseded));
                 }
                 () = evicted(&mut self.slot) => {
-                    return self.end(Some(LinkError::Evicted(self.context.config.max_peers)));
+                    return self.end(Some(ConnectError::Evicted(self.context.config.max_peers)));
                 }
                 admission = answer(&mut self.admission) => {
                     self.admission = None;
@@ -204,7 +206,7 @@ impl Link {
                         Admission::Admitted if self.takes_slot() => self.connection.admit(),
                         Admission::Admitted => {
                             let most = self.context.config.max_peers;
-                            return self.end(Some(LinkError::TooManyPeers(most)));
+                            return self.end(Some(ConnectError::TooManyPeers(most)));
                         }
                         refused => {
                             self.conflict = self.conflict(refused);
@@ -230,9 +232,9 @@ impl Link {
                 }
                 () = until(drained_by), if !self.leaving => {
                     return self.end(Some(if shutdown {
-                        LinkError::ShuttingDown
+                        ConnectError::ShuttingDown
                     } else {
-                        LinkError::Closed(CloseReason::LeftUnconfirmed)
+                        ConnectError::Closed(CloseReason::LeftUnconfirmed)
                     }));
                 }
             }
@@ -240,10 +242,10 @@ impl Link {
     }
 
     /// Hands on what waits, as far as the stream keeps up.
-    fn take_from_queue(&mut self) -> Option<LinkEnd> {
+    fn take_from_queue(&mut self) -> Option<ConnectionOutcome> {
         let queue = self.queue.clone()?;
         if let Some(End::Overflowed { dropped }) = queue.ended() {
-            return Some(self.end(Some(LinkError::Overflow { dropped })));
+            return Some(self.end(Some(ConnectError::Overflow { dropped })));
         }
         let standing = self.connection.peering().is_established();
         while standing && !self.leaving && !self.connection.is_backlogged() {
@@ -290,11 +292,11 @@ impl Link {
         let (address, identity) = (self.address.clone(), self.identity.clone());
         let party = Party { owner: self.owner.clone(), address, identity };
         let answers = Answers { admission: answer, superseded: supersede };
-        self.context.hub.tell(Command::Introduced { link: self.id, peer, role, party, answers }).await;
+        self.context.hub.tell(Command::Introduced { connection: self.id, peer, role, party, answers }).await;
     }
 
     /// Asks the hub for the id, which another connection may have got meanwhile.
-    async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), LinkEnd> {
+    async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
         let peer = Peer { id, address, identity, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
@@ -308,20 +310,20 @@ impl Link {
             Ok(Err(refused)) => Err(match self.conflict(refused) {
                 Some(conflict) => self.end(Some(conflict)),
                 None => {
-                    let error = Some(LinkError::Closed(CloseReason::Redundant { peer: id }));
-                    LinkEnd { redundant: Some(id), ..self.end(error) }
+                    let error = Some(ConnectError::Closed(CloseReason::Redundant { peer: id }));
+                    ConnectionOutcome { redundant: Some(id), ..self.end(error) }
                 }
             }),
             // The hub is gone, and with it the endpoint.
-            Err(_) => Err(self.end(Some(LinkError::ShuttingDown))),
+            Err(_) => Err(self.end(Some(ConnectError::ShuttingDown))),
         }
     }
 
     /// The error for an id that belongs to another owner.
-    fn conflict(&self, refused: Admission) -> Option<LinkError> {
+    fn conflict(&self, refused: Admission) -> Option<ConnectError> {
         match refused {
             Admission::Conflict(owner) => {
-                Some(LinkError::IdConflict { identity: self.identity.clone(), owner })
+                Some(ConnectError::IdConflict { identity: self.identity.clone(), owner })
             }
             Admission::Admitted | Admission::Redundant => None,
         }
@@ -332,7 +334,7 @@ impl Link {
             Event::Message(envelope) => self.hear(envelope),
             Event::FilterChanged(filter) => {
                 let (answer, done) = oneshot::channel();
-                self.context.hub.tell(Command::FilterChanged { link: self.id, filter, answer }).await;
+                self.context.hub.tell(Command::FilterChanged { connection: self.id, filter, answer }).await;
                 let _ = done.await;
             }
             Event::Malformed(error) => self.malformed(&error),
@@ -341,38 +343,38 @@ impl Link {
         }
     }
 
-    fn closed(&mut self, reason: CloseReason) -> LinkEnd {
+    fn closed(&mut self, reason: CloseReason) -> ConnectionOutcome {
         let fault = self.connection.fault().filter(|fault| fault.explains(&reason));
         let error = match (fault, reason) {
-            (Some(ConnectionFault::Tls(error)), _) => Some(LinkError::Tls(error.clone())),
-            (Some(fault), _) => Some(LinkError::Stream(fault.clone())),
+            (Some(ConnectionFault::Tls(error)), _) => Some(ConnectError::Tls(error.clone())),
+            (Some(fault), _) => Some(ConnectError::Stream(fault.clone())),
             (None, CloseReason::Left) => None,
             // Both left at once.
             (None, CloseReason::PeerLeft) if self.leaving => None,
-            (None, CloseReason::Failed(error)) => Some(LinkError::Peering(error)),
+            (None, CloseReason::Failed(error)) => Some(ConnectError::Peering(error)),
             (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => self.conflict.take(),
             (None, CloseReason::Redundant { peer }) => {
-                let error = Some(LinkError::Closed(CloseReason::Redundant { peer }));
-                return LinkEnd { redundant: Some(peer), ..self.end(error) };
+                let error = Some(ConnectError::Closed(CloseReason::Redundant { peer }));
+                return ConnectionOutcome { redundant: Some(peer), ..self.end(error) };
             }
-            (None, reason) => Some(LinkError::Closed(reason)),
+            (None, reason) => Some(ConnectError::Closed(reason)),
         };
         self.end(error)
     }
 
-    fn end(&self, error: Option<LinkError>) -> LinkEnd {
-        LinkEnd { peer: self.peer.as_ref().map(|peer| peer.id), error, redundant: None }
+    fn end(&self, error: Option<ConnectError>) -> ConnectionOutcome {
+        ConnectionOutcome { peer: self.peer.as_ref().map(|peer| peer.id), error, redundant: None }
     }
 }
 
 /// Whether this side ended the peering for this.
-const fn is_ours(error: &LinkError) -> bool {
+const fn is_ours(error: &ConnectError) -> bool {
     matches!(
         error,
-        LinkError::Overflow { .. }
-            | LinkError::Evicted(_)
-            | LinkError::ShuttingDown
-            | LinkError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
+        ConnectError::Overflow { .. }
+            | ConnectError::Evicted(_)
+            | ConnectError::ShuttingDown
+            | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
     )
 }
 

@@ -7,20 +7,20 @@ use tokio::time::Instant;
 
 /// Tokens, so many a second: those of one quiet second are kept, and no more.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(in super::super) struct RateLimiter {
     /// `None`: there are no tokens at all.
     interval: Option<Duration>,
     /// When the last token that was given was due, or will be.
     last: Mutex<Option<Instant>>,
 }
 
-impl Bucket {
-    pub(super) fn new(per_second: u32) -> Self {
-        Bucket { interval: Duration::from_secs(1).checked_div(per_second), last: Mutex::default() }
+impl RateLimiter {
+    pub(in super::super) fn new(per_second: u32) -> Self {
+        RateLimiter { interval: Duration::from_secs(1).checked_div(per_second), last: Mutex::default() }
     }
 
     /// Waits for the next token.
-    pub(super) async fn take(&self) {
+    pub(in super::super) async fn take(&self) {
         match self.interval {
             Some(interval) => tokio::time::sleep_until(self.due(interval, Instant::now())).await,
             None => std::future::pending().await,
@@ -44,7 +44,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_s_tokens_are_there_at_once_and_then_so_many_a_second() {
-        let bucket = Bucket::new(4);
+        let bucket = RateLimiter::new(4);
         let start = Instant::now();
         let mut taken = Vec::new();
         for _ in 0..8 {
@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn of_none_a_second_there_is_never_one() {
-        let bucket = Bucket::new(0);
+        let bucket = RateLimiter::new(0);
         tokio::time::timeout(Duration::from_secs(1_000_000), bucket.take()).await.unwrap_err();
     }
 }

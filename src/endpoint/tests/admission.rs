@@ -10,7 +10,7 @@ fn only(name: &'static str) -> EndpointConfig {
     EndpointConfig { admits: Some(admits), ..EndpointConfig::default() }
 }
 
-async fn failed(statuses: &mut StatusReceiver) -> LinkError {
+async fn failed(statuses: &mut StatusReceiver) -> ConnectError {
     let failed = async {
         loop {
             if let Status::HandshakeFailed { error, .. } = statuses.recv().await.unwrap() {
@@ -21,7 +21,7 @@ async fn failed(statuses: &mut StatusReceiver) -> LinkError {
     within("a failure", failed).await
 }
 
-async fn connect(endpoint: &Endpoint, address: SocketAddr, tls: Tls) -> Result<EndpointId, LinkError> {
+async fn connect(endpoint: &Endpoint, address: SocketAddr, tls: Tls) -> Result<EndpointId, ConnectError> {
     let mut connector = endpoint.connect(&address.to_string(), tls, None);
     within("the first attempt", connector.first_attempt()).await
 }
@@ -55,7 +55,7 @@ async fn whoever_is_not_allowed_is_refused_by_name_on_either_side() {
     // The listener here is "listener", which the connector does not allow.
     let picky = Endpoint::with_config(only("another")).unwrap();
     let error = connect(&picky, address, tls("good")).await.unwrap_err();
-    assert!(matches!(error, LinkError::NotAllowed(Some(_))), "{error}");
+    assert!(matches!(error, ConnectError::NotAllowed(Some(_))), "{error}");
     assert_eq!(picky.failures(), [("not_allowed", 1)].into());
     assert_eq!(failed(&mut statuses).await.cause(), "refused");
 }

@@ -1,13 +1,61 @@
-//! The peers of an endpoint, by what they want to hear: a topic is matched once for each filter, and not for each peer.
-//!
-//! There may be ten thousand of them, and each that comes or goes makes a new table for those who read it. A table
-//! shares what did not change with the one before.
+//! Who gets what: a table that is made anew at every change, and only read while messages move.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use super::routes::PeerRoute;
+use super::id::SubscriberId;
+use super::message::Message;
+use super::peer::Peer;
+use super::queue::Queue;
 use crate::data::{EndpointId, Filter, Topic};
+
+/// The routes at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Routes {
+    pub(super) peers: Peers,
+    pub(super) subscribers: Vec<SubscriberRoute>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PeerRoute {
+    pub(super) peer: Peer,
+    pub(super) filter: Arc<Filter>,
+    pub(super) queue: Arc<Queue>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct SubscriberRoute {
+    pub(super) id: SubscriberId,
+    pub(super) filter: Arc<Filter>,
+    pub(super) queue: Arc<Queue<Message>>,
+}
+
+impl Routes {
+    /// The peers for a message: its receiver, or without one all that want its topic.
+    pub(super) fn peers<'a>(
+        &'a self,
+        receiver: EndpointId,
+        topic: &'a Topic,
+    ) -> impl Iterator<Item = &'a PeerRoute> {
+        let (to_all, to_one) = match receiver {
+            _ if topic.is_local() => (None, None),
+            EndpointId::NIL => (Some(self.peers.wanting(topic)), None),
+            receiver => (None, self.peers.get(receiver)),
+        };
+        to_all.into_iter().flatten().chain(to_one)
+    }
+
+    /// Whether the same peers want both topics.
+    #[cfg(feature = "bridge")]
+    pub(crate) fn go_together(&self, one: &Topic, other: &Topic) -> bool {
+        one.is_local() == other.is_local() && self.peers.go_together(one, other)
+    }
+
+    /// The queues of the subscribers that want a message under this topic.
+    pub(super) fn subscribers<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Queue<Message>> {
+        self.subscribers.iter().filter(|s| s.filter.matches(topic)).map(|s| &*s.queue)
+    }
+}
 
 /// How many peers are copied when one of them changes.
 const PIECE: usize = 64;
@@ -96,9 +144,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::QueueLimits;
+    use super::super::id::{ConnectionId, PeeringId};
     use super::super::limits::Owner;
-    use super::super::queue::Queue;
-    use super::super::routes::{Peer, PeeringId};
     use super::*;
 
     const TOPICS: [Topic; 3] =
@@ -115,7 +162,7 @@ mod tests {
     }
 
     fn route(n: u16, wants: &[Topic]) -> PeerRoute {
-        let peering = PeeringId(n.into());
+        let peering = PeeringId(ConnectionId(n.into()));
         let peer = Peer { id: id(n), address: "127.0.0.1:1".into(), identity: None, owner: owner(), peering };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 1, bytes: 1 }));
         PeerRoute { peer, filter: Arc::new(wants.iter().cloned().collect()), queue }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::hub::LinkId;
+use super::id::ConnectionId;
 use super::limits::Owner;
 use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
@@ -73,9 +73,9 @@ pub(super) struct Answers {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Ids {
+pub(super) struct IdRegistry {
     known: HashMap<EndpointId, Known>,
-    links: HashMap<LinkId, EndpointId>,
+    connections: HashMap<ConnectionId, EndpointId>,
     claims: Claims,
     /// When to look at the handshakes that hold up others; in this order, as all wait for as long.
     due: VecDeque<(Instant, EndpointId)>,
@@ -84,27 +84,27 @@ pub(super) struct Ids {
 /// The connections with one id.
 #[derive(Debug, Default)]
 struct Known {
-    established: Option<(LinkId, Party)>,
+    established: Option<(ConnectionId, Party)>,
     handshakes: Vec<Handshake>,
     /// Connections that this side leads and that wait for the outcome of a handshake of the same owner.
-    held: VecDeque<(LinkId, Party, Answers)>,
+    held: VecDeque<(ConnectionId, Party, Answers)>,
     /// Connectors that wait for the end of a peering.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 #[derive(Debug)]
 struct Handshake {
-    link: LinkId,
+    connection: ConnectionId,
     party: Party,
     since: Instant,
     superseded: oneshot::Sender<()>,
 }
 
-impl Ids {
+impl IdRegistry {
     /// A peer has shown its id. Answers now, or holds the connection back until another handshake is over.
     pub(super) fn introduce(
         &mut self,
-        link: LinkId,
+        connection: ConnectionId,
         peer: EndpointId,
         role: Role,
         party: Party,
@@ -121,22 +121,23 @@ impl Ids {
             self.forget_unused(peer);
             return;
         }
-        self.links.insert(link, peer);
+        self.connections.insert(connection, peer);
         // The peer leads the others, and sees to it that only one of them is completed.
         if role == Role::Originator && known.has_handshake_of(&party.owner) {
-            known.held.push_back((link, party, answers));
+            known.held.push_back((connection, party, answers));
             self.due.push_back((after(now, GRACE), peer));
-        } else if !known.admit(link, party, answers, now) {
-            self.links.remove(&link);
+        } else if !known.admit(connection, party, answers, now) {
+            self.connections.remove(&connection);
             self.forget_unused(peer);
         }
     }
 
     /// A handshake is through. The answer is whether the connection has the id now.
-    pub(super) fn establish(&mut self, link: LinkId, peer: EndpointId) -> Admission {
+    pub(super) fn establish(&mut self, connection: ConnectionId, peer: EndpointId) -> Admission {
         let now = Instant::now();
         let Some(known) = self.known.get_mut(&peer) else { return Admission::Redundant };
-        let Some(at) = known.handshakes.iter().position(|handshake| handshake.link == link) else {
+        let Some(at) = known.handshakes.iter().position(|handshake| handshake.connection == connection)
+        else {
             // It was superseded at this moment.
             return Admission::Redundant;
         };
@@ -146,39 +147,40 @@ impl Ids {
             None => self.claims.of_other(peer, &party.owner, now).map(Admission::Conflict),
         };
         if let Some(refused) = refused {
-            self.close(link);
+            self.close(connection);
             return refused;
         }
         for (held, other, answers) in known.held.drain(..) {
-            self.links.remove(&held);
+            self.connections.remove(&held);
             let _ = answers.admission.send(refusal(&party, &other.owner));
         }
-        known.established = Some((link, party));
+        known.established = Some((connection, party));
         Admission::Admitted
     }
 
     /// The endpoint with which this connection is a peering.
-    pub(super) fn established(&self, link: LinkId) -> Option<EndpointId> {
-        let peer = self.links.get(&link)?;
+    pub(super) fn established(&self, connection: ConnectionId) -> Option<EndpointId> {
+        let peer = self.connections.get(&connection)?;
         let (established, _) = self.known.get(peer)?.established.as_ref()?;
-        (*established == link).then_some(*peer)
+        (*established == connection).then_some(*peer)
     }
 
     /// A connection is over. Returns the endpoint if it was a peering.
-    pub(super) fn close(&mut self, link: LinkId) -> Option<EndpointId> {
-        let peer = self.links.remove(&link)?;
+    pub(super) fn close(&mut self, connection: ConnectionId) -> Option<EndpointId> {
+        let peer = self.connections.remove(&connection)?;
         let known = self.known.get_mut(&peer)?;
         let now = Instant::now();
-        let was_established = known.established.as_ref().is_some_and(|(established, _)| *established == link);
+        let was_established =
+            known.established.as_ref().is_some_and(|(established, _)| *established == connection);
         if was_established {
             if let Some((_, party)) = known.established.take() {
                 self.claims.insert(peer, &party, now);
             }
         } else {
-            known.handshakes.retain(|handshake| handshake.link != link);
-            known.held.retain(|(held, ..)| *held != link);
+            known.handshakes.retain(|handshake| handshake.connection != connection);
+            known.held.retain(|(held, ..)| *held != connection);
         }
-        known.admit_held(&mut self.links, now);
+        known.admit_held(&mut self.connections, now);
         if was_established || known.is_unused() {
             known.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
         }
@@ -195,7 +197,7 @@ impl Ids {
         Some(gone)
     }
 
-    /// When [`Ids::supersede`] has to be called.
+    /// When [`IdRegistry::supersede`] has to be called.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.front().map(|(due, _)| *due)
     }
@@ -211,10 +213,10 @@ impl Ids {
                     && held.iter().any(|(_, party, _)| party.owner == handshake.party.owner)
             };
             for old in handshakes.extract_if(.., is_old) {
-                self.links.remove(&old.link);
+                self.connections.remove(&old.connection);
                 let _ = old.superseded.send(());
             }
-            known.admit_held(&mut self.links, now);
+            known.admit_held(&mut self.connections, now);
             if !known.held.is_empty() {
                 self.due.push_back((after(now, GRACE), peer));
             }
@@ -239,25 +241,25 @@ impl Known {
     }
 
     /// Lets a handshake go on; `false` if its connection is gone.
-    fn admit(&mut self, link: LinkId, party: Party, answers: Answers, since: Instant) -> bool {
+    fn admit(&mut self, connection: ConnectionId, party: Party, answers: Answers, since: Instant) -> bool {
         let Answers { admission, superseded } = answers;
         let admitted = admission.send(Admission::Admitted).is_ok();
         if admitted {
-            self.handshakes.push(Handshake { link, party, since, superseded });
+            self.handshakes.push(Handshake { connection, party, since, superseded });
         }
         admitted
     }
 
     /// Lets those go on that no handshake holds up any more, one of each owner.
-    fn admit_held(&mut self, links: &mut HashMap<LinkId, EndpointId>, now: Instant) {
+    fn admit_held(&mut self, connections: &mut HashMap<ConnectionId, EndpointId>, now: Instant) {
         let mut at = 0;
         while let Some((_, party, _)) = self.held.get(at) {
             if self.has_handshake_of(&party.owner) {
                 at = at.saturating_add(1);
-            } else if let Some((link, party, answers)) = self.held.remove(at)
-                && !self.admit(link, party, answers, now)
+            } else if let Some((connection, party, answers)) = self.held.remove(at)
+                && !self.admit(connection, party, answers, now)
             {
-                links.remove(&link);
+                connections.remove(&connection);
             }
         }
     }
@@ -278,7 +280,7 @@ fn pop_due<T>(entries: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<(Ins
     entries.pop_front()
 }
 
-/// Ids that belong to an owner without a peering.
+/// IdRegistry that belong to an owner without a peering.
 #[derive(Debug, Default)]
 struct Claims {
     of: HashMap<EndpointId, Claim>,
@@ -352,15 +354,15 @@ mod tests {
 
     type Outcome = (oneshot::Receiver<Admission>, oneshot::Receiver<()>);
 
-    fn introduce(ids: &mut Ids, link: LinkId, role: Role, n: u8) -> Outcome {
+    fn introduce(ids: &mut IdRegistry, connection: u64, role: Role, n: u8) -> Outcome {
         let (admission, answer) = oneshot::channel();
         let (superseded, end) = oneshot::channel();
-        ids.introduce(link, PEER, role, party(n), Answers { admission, superseded });
+        ids.introduce(ConnectionId(connection), PEER, role, party(n), Answers { admission, superseded });
         (answer, end)
     }
 
-    fn assert_empty(ids: &Ids) {
-        assert!(ids.known.is_empty() && ids.links.is_empty(), "{ids:?}");
+    fn assert_empty(ids: &IdRegistry) {
+        assert!(ids.known.is_empty() && ids.connections.is_empty(), "{ids:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -381,22 +383,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handshake_reserves_nothing_against_other_owners() {
         for role in [Role::Originator, Role::Responder] {
-            let mut ids = Ids::default();
+            let mut ids = IdRegistry::default();
             let (mut half_open, _end) = introduce(&mut ids, 1, role, 1);
             assert_eq!(half_open.try_recv(), Ok(Admission::Admitted));
             let (mut owner, _end) = introduce(&mut ids, 2, role, 2);
             assert_eq!(owner.try_recv(), Ok(Admission::Admitted));
-            assert_eq!(ids.establish(2, PEER), Admission::Admitted);
-            assert_eq!(ids.establish(1, PEER), Admission::Conflict("192.0.2.2:1".into()));
-            assert_eq!((ids.established(1), ids.established(2)), (None, Some(PEER)));
-            assert_eq!((ids.close(1), ids.close(2)), (None, Some(PEER)));
+            assert_eq!(ids.establish(ConnectionId(2), PEER), Admission::Admitted);
+            assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Conflict("192.0.2.2:1".into()));
+            assert_eq!(
+                (ids.established(ConnectionId(1)), ids.established(ConnectionId(2))),
+                (None, Some(PEER))
+            );
+            assert_eq!((ids.close(ConnectionId(1)), ids.close(ConnectionId(2))), (None, Some(PEER)));
             assert_empty(&ids);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_handshake_holds_up_another_of_its_owner_for_a_second_at_most() {
-        let mut ids = Ids::default();
+        let mut ids = IdRegistry::default();
         let (mut first, mut end) = introduce(&mut ids, 1, Role::Originator, 1);
         let (mut second, _end) = introduce(&mut ids, 2, Role::Originator, 1);
         let (mut third, _third_end) = introduce(&mut ids, 3, Role::Originator, 1);
@@ -406,24 +411,24 @@ mod tests {
         tokio::time::sleep_until(ids.next_due().unwrap()).await;
         ids.supersede();
         assert_eq!((end.try_recv(), second.try_recv()), (Ok(()), Ok(Admission::Admitted)));
-        assert_eq!(ids.establish(1, PEER), Admission::Redundant, "too late");
+        assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Redundant, "too late");
         assert!(third.try_recv().is_err());
-        assert_eq!(ids.establish(2, PEER), Admission::Admitted);
+        assert_eq!(ids.establish(ConnectionId(2), PEER), Admission::Admitted);
         assert_eq!(third.try_recv(), Ok(Admission::Redundant));
-        assert_eq!(ids.close(2), Some(PEER));
+        assert_eq!(ids.close(ConnectionId(2)), Some(PEER));
         assert_empty(&ids);
     }
 
     #[tokio::test(start_paused = true)]
     async fn connections_that_the_peer_leads_run_side_by_side() {
-        let mut ids = Ids::default();
+        let mut ids = IdRegistry::default();
         let mut outcomes: Vec<_> =
-            (1..=3).map(|link| introduce(&mut ids, link, Role::Responder, 1)).collect();
+            (1..=3).map(|connection| introduce(&mut ids, connection, Role::Responder, 1)).collect();
         assert!(outcomes.iter_mut().all(|(answer, _)| answer.try_recv() == Ok(Admission::Admitted)));
-        assert_eq!(ids.establish(3, PEER), Admission::Admitted);
-        assert_eq!(ids.establish(1, PEER), Admission::Redundant);
+        assert_eq!(ids.establish(ConnectionId(3), PEER), Admission::Admitted);
+        assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Redundant);
         let gone = ids.when_gone(PEER).unwrap();
-        assert_eq!((ids.close(2), ids.close(3)), (None, Some(PEER)));
+        assert_eq!((ids.close(ConnectionId(2)), ids.close(ConnectionId(3))), (None, Some(PEER)));
         gone.await.unwrap();
         assert!(ids.when_gone(PEER).is_none());
         assert_empty(&ids);
@@ -431,18 +436,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_id_remains_its_owners_for_a_while() {
-        let mut ids = Ids::default();
+        let mut ids = IdRegistry::default();
         introduce(&mut ids, 1, Role::Originator, 1).0.await.unwrap();
-        assert_eq!(ids.establish(1, PEER), Admission::Admitted);
+        assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Admitted);
         let other = introduce(&mut ids, 2, Role::Originator, 2).0.await;
         assert_eq!(other, Ok(Admission::Conflict("192.0.2.1:1".into())));
-        ids.close(1);
+        ids.close(ConnectionId(1));
         let other = introduce(&mut ids, 3, Role::Originator, 2).0.await;
         assert_eq!(other, Ok(Admission::Conflict("192.0.2.1:1".into())));
         assert_empty(&ids);
         let (mut owner, _end) = introduce(&mut ids, 4, Role::Originator, 1);
         assert_eq!(owner.try_recv(), Ok(Admission::Admitted));
-        ids.close(4);
+        ids.close(ConnectionId(4));
         tokio::time::advance(CLAIM).await;
         let (mut other, _end) = introduce(&mut ids, 5, Role::Originator, 2);
         assert_eq!(other.try_recv(), Ok(Admission::Admitted));

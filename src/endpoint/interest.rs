@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::routes::{PeeringId, Routes};
+use super::id::PeeringId;
+use super::routing::Routes;
 use crate::data::{EndpointId, Topic};
 
 /// Who wants a topic, and when that changes.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct TopicInterest {
     pub(super) routes: watch::Receiver<Arc<Routes>>,
     pub(super) topic: &'static Topic,
 }
 
-impl Wanted {
+impl TopicInterest {
     /// The peerings over which the topic is wanted now. A peer that comes back has another [`PeeringId`].
     pub(crate) fn now(&mut self) -> Vec<(PeeringId, EndpointId)> {
         let routes = self.routes.borrow_and_update().clone();
@@ -27,7 +28,7 @@ impl Wanted {
         routes.peers.iter().map(|route| (route.peer.peering, route.peer.id)).collect()
     }
 
-    /// Whether it may be different from what it was at the last [`Wanted::now`].
+    /// Whether it may be different from what it was at the last [`TopicInterest::now`].
     pub(crate) fn has_changed(&self) -> bool {
         self.routes.has_changed().unwrap_or(false)
     }

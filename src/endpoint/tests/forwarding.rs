@@ -169,6 +169,6 @@ async fn whoever_does_not_keep_up_is_disconnected_and_nobody_else() {
         }
     };
     let error = within("a status", removed).await.unwrap();
-    assert!(matches!(error, LinkError::Overflow { .. }), "{error}");
+    assert!(matches!(error, ConnectError::Overflow { .. }), "{error}");
     assert_eq!(error.cause(), "overflow");
 }

@@ -2,18 +2,18 @@
 
 use std::time::Instant;
 
-use super::link::Link;
-use super::queue::Refused;
-use super::relay::Blocked;
-use super::routes::Routes;
-use super::subscriber::Message;
+use super::PeerConnection;
+use crate::endpoint::blocked::Blocked;
+use crate::endpoint::message::Message;
+use crate::endpoint::queue::Refused;
+use crate::endpoint::routing::Routes;
 use crate::net::for_keeping;
 use crate::wire::{DecodeError, Envelope, EnvelopeType};
 
 /// Of so many messages, and those that came along with them, one is timed.
 pub(super) const TIMED: usize = 64;
 
-impl Link {
+impl PeerConnection {
     /// Gives this message, and those behind it that were read with it, to the relay and to the subscribers that want
     /// them. What the relay does not take now stays where it is.
     pub(super) fn hear(&mut self, first: Envelope) {
@@ -113,7 +113,7 @@ impl Link {
 /// The messages at hand, each received as it is taken.
 struct Messages<'a> {
     first: Option<Envelope>,
-    link: &'a mut Link,
+    link: &'a mut PeerConnection,
     routes: &'a Routes,
 }
 
