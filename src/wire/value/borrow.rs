@@ -1,58 +1,10 @@
-//! Values that borrow from the bytes they were decoded from.
+//! Reading of [`ValueRef`]s, which borrow from the bytes that they were decoded from.
 
 use super::super::error::DecodeError;
 use super::super::limits::Limits;
 use super::head::{Container, Head, head};
-use super::{Budget, check_value, value};
-use crate::data::{Address, ByteString, Port, Subnet, Timespan, Timestamp, Value};
-
-/// A value that borrows from its encoded bytes. Elements are decoded while iterating, in the order of the wire. A nested
-/// container is skipped once by its parent's iterator and decoded again by its own, so use [`ValueRef::to_value`] to read
-/// all of a large value. Two `ValueRef`s are equal if their bytes are equal.
-///
-/// ```
-/// use zeek_bridge::wire::{Limits, ValueRef};
-///
-/// let bytes = [14, 2, 5, 2, b'h', b'i', 1, 1];
-/// let value = ValueRef::decode(&bytes, &Limits::DEFAULT)?;
-/// let ValueRef::Vector(elements) = value else { panic!("{value:?}") };
-/// assert_eq!(elements.clone().next(), Some(ValueRef::String(b"hi")));
-/// assert_eq!(elements.last(), Some(ValueRef::Boolean(true)));
-/// # Ok::<(), zeek_bridge::wire::DecodeError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub enum ValueRef<'a> {
-    /// No value; see [`Value::None`].
-    None,
-    /// A `bool`.
-    Boolean(bool),
-    /// A `count`.
-    Count(u64),
-    /// An `int`.
-    Integer(i64),
-    /// A `double`.
-    Real(f64),
-    /// The bytes of a `string`.
-    String(&'a [u8]),
-    /// An `addr`.
-    Address(Address),
-    /// A `subnet`.
-    Subnet(Subnet),
-    /// A `port`.
-    Port(Port),
-    /// A `time`.
-    Timestamp(Timestamp),
-    /// An `interval`.
-    Timespan(Timespan),
-    /// The bytes of an `enum` label.
-    EnumValue(&'a [u8]),
-    /// The elements of a `set`.
-    Set(Elements<'a>),
-    /// The pairs of a `table`.
-    Table(Pairs<'a>),
-    /// The elements of a `vector` or record.
-    Vector(Elements<'a>),
-}
+use super::{Budget, ValueRef, check_value, value};
+use crate::data::{ByteString, Value};
 
 impl<'a> ValueRef<'a> {
     /// Checks that `bytes` are exactly one value, and borrows it.

@@ -2,8 +2,7 @@
 
 use super::super::error::{DecodeReason, Parsed, fail};
 use super::super::prim::{array, blob, bytes16, u8, u16, u64, varbyte};
-use super::borrow::ValueRef;
-use super::real;
+use super::{ValueRef, real};
 use crate::data::{Address, Port, Protocol, Subnet, Timespan, Timestamp};
 
 /// The kinds of container.

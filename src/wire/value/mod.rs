@@ -2,7 +2,7 @@
 //!
 //! - [`check_value`] validates and allocates nothing: for messages that are forwarded.
 //! - [`ValueRef`] borrows from the bytes: to inspect parts of a message.
-//! - [`decode_value`] builds an owned [`Value`].
+//! - [`decode_value`] builds an owned [`Value`](crate::data::Value).
 //!
 //! All three accept exactly the same bytes.
 
@@ -13,7 +13,7 @@ mod head;
 mod own;
 mod real;
 
-pub use borrow::{Elements, Pairs, ValueRef};
+pub use borrow::{Elements, Pairs};
 pub use check::check_value;
 pub use encode::encode_value;
 pub use own::decode_value;
@@ -27,6 +27,55 @@ mod tests;
 
 use super::error::{DecodeReason, Parsed, fail};
 use super::limits::Limits;
+use crate::data::{Address, Port, Subnet, Timespan, Timestamp};
+
+/// A value that borrows from its encoded bytes. Elements are decoded while iterating, in the order of the wire. A nested
+/// container is skipped once by its parent's iterator and decoded again by its own, so use [`ValueRef::to_value`] to read
+/// all of a large value. Two `ValueRef`s are equal if their bytes are equal.
+///
+/// ```
+/// use zeek_bridge::wire::{Limits, ValueRef};
+///
+/// let bytes = [14, 2, 5, 2, b'h', b'i', 1, 1];
+/// let value = ValueRef::decode(&bytes, &Limits::DEFAULT)?;
+/// let ValueRef::Vector(elements) = value else { panic!("{value:?}") };
+/// assert_eq!(elements.clone().next(), Some(ValueRef::String(b"hi")));
+/// assert_eq!(elements.last(), Some(ValueRef::Boolean(true)));
+/// # Ok::<(), zeek_bridge::wire::DecodeError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    /// No value; see [`Value::None`](crate::data::Value::None).
+    None,
+    /// A `bool`.
+    Boolean(bool),
+    /// A `count`.
+    Count(u64),
+    /// An `int`.
+    Integer(i64),
+    /// A `double`.
+    Real(f64),
+    /// The bytes of a `string`.
+    String(&'a [u8]),
+    /// An `addr`.
+    Address(Address),
+    /// A `subnet`.
+    Subnet(Subnet),
+    /// A `port`.
+    Port(Port),
+    /// A `time`.
+    Timestamp(Timestamp),
+    /// An `interval`.
+    Timespan(Timespan),
+    /// The bytes of an `enum` label.
+    EnumValue(&'a [u8]),
+    /// The elements of a `set`.
+    Set(Elements<'a>),
+    /// The pairs of a `table`.
+    Table(Pairs<'a>),
+    /// The elements of a `vector` or record.
+    Vector(Elements<'a>),
+}
 
 /// The number of values that a message may still contain, and the maximum depth, while it is decoded.
 pub(super) struct Budget {
