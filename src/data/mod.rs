@@ -121,6 +121,18 @@ impl Value {
         }
     }
 
+    /// Returns a `count`. `Value::from(7)` is an `int`, because a Rust literal is an `i32` by default.
+    #[must_use]
+    pub const fn count(count: u64) -> Self {
+        Value::Count(count)
+    }
+
+    /// Returns an `int`.
+    #[must_use]
+    pub const fn int(integer: i64) -> Self {
+        Value::Integer(integer)
+    }
+
     /// Returns an enum value with this label, such as `Conn::LOG`.
     pub fn enum_value(label: impl Into<ByteString>) -> Self {
         Value::EnumValue(label.into())

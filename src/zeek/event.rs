@@ -1,5 +1,7 @@
 //! Events: `[name string, args vector]` or `[name, args, metadata]`.
 
+use std::fmt;
+
 use super::{ArgsError, FromArgs, IntoArgs, MessageError, parts};
 use crate::data::{Timestamp, Value};
 
@@ -16,7 +18,8 @@ pub const METADATA_USER_START: u64 = 200;
 /// use zeek_bridge::zeek::Event;
 ///
 /// let ping = Event::new("ping", ("hello", 7u64));
-/// assert_eq!(ping.args, [Value::from("hello"), Value::Count(7)]);
+/// assert_eq!(ping.args, [Value::from("hello"), Value::count(7)]);
+/// assert_eq!(ping.to_string(), "ping(hello, 7)");
 /// assert_eq!(ping.network_timestamp(), None);
 ///
 /// let (text, number): (String, u64) = ping.args_as()?;
@@ -37,6 +40,18 @@ pub struct Event {
     /// Pairs of id and value, in the order of the message. `None` is the two-element form of an event, an empty list the
     /// three-element form without metadata. Zeek treats them alike.
     pub metadata: Option<Vec<(u64, Value)>>,
+}
+
+/// Writes `name(argument, argument)` in Zeek's notation, without metadata. The sender of an event chooses its name and
+/// arguments: escape them ([`steers_terminal`](crate::data::steers_terminal)) before they are printed to a terminal.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.name)?;
+        for (index, argument) in self.args.iter().enumerate() {
+            write!(f, "{}{argument}", if index == 0 { "" } else { ", " })?;
+        }
+        f.write_str(")")
+    }
 }
 
 impl Event {

@@ -3,7 +3,7 @@
 use super::ArgsError;
 use crate::data::{FromValue, Step, Value, WrongType};
 
-/// The fields of a record or the arguments of an event. Their number has been checked.
+/// The fields of a record or the arguments of an event. Their number has been checked, except for an extended record.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Fields {
@@ -14,13 +14,18 @@ pub struct Fields {
 }
 
 impl Fields {
-    pub fn of_record(value: Value, names: &'static [&'static str]) -> Result<Self, WrongType> {
+    pub fn record(value: Value, names: &'static [&'static str]) -> Result<Self, WrongType> {
         let values = Vec::<Value>::from_value(value)?;
         if values.len() != names.len() {
             let expected = format!("{} field{}", names.len(), if names.len() == 1 { "" } else { "s" });
             return Err(WrongType::new(expected, values.len().to_string()));
         }
         Ok(Self::new(values, names))
+    }
+
+    /// Returns the fields of a record that may have been extended: further ones are ignored, missing ones are unset.
+    pub fn extended_record(value: Value, names: &'static [&'static str]) -> Result<Self, WrongType> {
+        Ok(Self::new(Vec::<Value>::from_value(value)?, names))
     }
 
     pub fn of_event(args: Vec<Value>, names: &'static [&'static str]) -> Result<Self, ArgsError> {
@@ -42,7 +47,7 @@ impl Fields {
         Fields { values: values.into_iter(), names: names.iter(), position: 0 }
     }
 
-    /// Converts the next value to a `T`. There always is one, because the number was checked.
+    /// Converts the next value to a `T`. A missing one, which only an extended record can have, is an unset one.
     fn next<T: FromValue>(&mut self) -> (Option<&'static str>, Result<T, WrongType>) {
         self.position = self.position.saturating_add(1);
         let name = self.names.next().map(|name| name.strip_prefix("r#").unwrap_or(name));

@@ -4,9 +4,11 @@
 /// a field that is `None` becomes `none`.
 ///
 /// Fields may have any type with `Into<Value>` and [`FromValue`](crate::data::FromValue). `Option<T>` is an `&optional` field.
-/// The struct implements both traits, so records can be nested in records, containers and events. A vector with another
-/// number of elements is rejected. Errors name the invalid field. Attributes and visibilities are kept; add a `derive` for
-/// `Debug` and other traits.
+/// The struct implements both traits, so records can be nested in records, containers and events. Errors name the invalid
+/// field. Attributes and visibilities are kept; add a `derive` for `Debug` and other traits.
+///
+/// A vector with another number of elements is rejected, unless the last field is followed by `..`: then further elements are
+/// ignored, and missing ones are unset. Use this for records that sites extend with `redef record`.
 ///
 /// ```
 /// use zeek_bridge::data::{FromValue, Value};
@@ -32,6 +34,16 @@
 /// assert_eq!(Host::from_value(wrong).unwrap_err().to_string(), "field sent: expected count, found string");
 /// let short = Value::Vector(vec!["a".into()]);
 /// assert_eq!(Host::from_value(short).unwrap_err().to_string(), "expected 2 fields, found 1");
+///
+/// zeek_record! {
+///     #[derive(Debug, PartialEq)]
+///     pub struct Site { pub name: String, pub owner: Option<String>, .. }
+/// }
+///
+/// let extended = Value::Vector(vec!["a".into(), "b".into(), 5u64.into()]);
+/// assert_eq!(Site::from_value(extended)?.owner.as_deref(), Some("b"));
+/// let old = Value::Vector(vec!["a".into()]);
+/// assert_eq!(Site::from_value(old)?.owner, None);
 /// # Ok::<(), zeek_bridge::data::WrongType>(())
 /// ```
 #[macro_export]
@@ -39,7 +51,32 @@ macro_rules! zeek_record {
     (
         $(#[$meta:meta])*
         $vis:vis struct $name:ident {
+            $( $(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty, )* ..
+        }
+    ) => {
+        $crate::zeek_record! {
+            @define extended_record
+            $(#[$meta])*
+            $vis struct $name { $( $(#[$field_meta])* $field_vis $field: $type, )* }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
             $( $(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty ),* $(,)?
+        }
+    ) => {
+        $crate::zeek_record! {
+            @define record
+            $(#[$meta])*
+            $vis struct $name { $( $(#[$field_meta])* $field_vis $field: $type, )* }
+        }
+    };
+    (
+        @define $fields:ident
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $( $(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty, )*
         }
     ) => {
         $(#[$meta])*
@@ -62,7 +99,7 @@ macro_rules! zeek_record {
             ) -> ::core::result::Result<Self, $crate::data::WrongType> {
                 const NAMES: &[&str] = &[$(::core::stringify!($field)),*];
                 #[allow(unused_mut, unused_variables)]
-                let mut fields = $crate::zeek::Fields::of_record(value, NAMES)?;
+                let mut fields = $crate::zeek::Fields::$fields(value, NAMES)?;
                 ::core::result::Result::Ok($name { $( $field: fields.field::<$type>()? ),* })
             }
         }
