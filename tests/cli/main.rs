@@ -31,6 +31,7 @@ mod network;
 #[cfg(unix)]
 mod node_programs;
 mod probe;
+mod publish;
 #[cfg(unix)]
 mod record;
 #[cfg(unix)]
@@ -41,4 +42,5 @@ mod run;
 #[cfg(unix)]
 mod shell;
 mod tap;
+mod tap_end;
 mod tls;
