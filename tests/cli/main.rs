@@ -24,12 +24,16 @@ mod terminal;
 
 #[cfg(unix)]
 mod bench;
+#[cfg(unix)]
+mod certs;
 mod check;
 mod codec;
 mod decode_capture;
 mod network;
 #[cfg(unix)]
 mod node_programs;
+#[cfg(unix)]
+mod packaging;
 mod probe;
 mod publish;
 #[cfg(unix)]

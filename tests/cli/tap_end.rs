@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::program::child::{Running, rest, soon, within};
 use crate::program::{Program, command};
 use zeek_bridge::data::{Topic, Value};
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::CloseReason;
 
@@ -28,7 +28,7 @@ async fn a_signal_ends_a_tap_with_bye() {
                 _ => continue,
             }
         };
-        assert!(matches!(lost, LinkError::Closed(CloseReason::PeerLeft)), "{lost}");
+        assert!(matches!(lost, ConnectError::Closed(CloseReason::PeerLeft)), "{lost}");
         let end = tap.end();
         assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
     }

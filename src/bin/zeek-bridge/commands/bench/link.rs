@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter};
-use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::tls::{Tls, TlsError};
 use zeek_bridge::net::{ConnectionFault, Stream, dial};
 use zeek_bridge::peering::{CloseReason, Config, Event, Peering, Side};
@@ -47,7 +47,7 @@ impl Link {
         tls: &Tls,
         filter: Filter,
         patience: Duration,
-    ) -> Result<Self, LinkError> {
+    ) -> Result<Self, ConnectError> {
         let stream = open(address, tls, patience).await?;
         let (reader, writer) = tokio::io::split(stream);
         let id = EndpointId::random().map_err(broken)?;
@@ -72,7 +72,7 @@ impl Link {
         Ok(link)
     }
 
-    async fn handshake(&mut self) -> Result<(), LinkError> {
+    async fn handshake(&mut self) -> Result<(), ConnectError> {
         loop {
             self.events()?;
             self.answer().await?;
@@ -91,13 +91,13 @@ impl Link {
     }
 
     /// Reads once. To be followed by [`Link::take`] and [`Link::answer`]. Can be dropped and called again.
-    pub(super) async fn read(&mut self) -> Result<(), LinkError> {
+    pub(super) async fn read(&mut self) -> Result<(), ConnectError> {
         self.input.reserve(READ);
         match self.reader.read_buf(&mut self.input).await {
             Ok(0) => {
                 self.peering.handle_eof();
                 self.events()?;
-                Err(LinkError::Closed(CloseReason::Lost))
+                Err(ConnectError::Closed(CloseReason::Lost))
             }
             Ok(_) => Ok(()),
             Err(error) => Err(broken(error)),
@@ -106,7 +106,11 @@ impl Link {
 
     /// Takes what was read. Of each data message the length of its frame is told, and its first bytes: `head`, or all
     /// if there are fewer. `head` has to be above 36.
-    pub(super) fn take(&mut self, head: usize, mut data: impl FnMut(usize, &[u8])) -> Result<(), LinkError> {
+    pub(super) fn take(
+        &mut self,
+        head: usize,
+        mut data: impl FnMut(usize, &[u8]),
+    ) -> Result<(), ConnectError> {
         loop {
             let skipped = self.skip.min(self.input.len());
             self.input.advance(skipped);
@@ -145,7 +149,7 @@ impl Link {
     }
 
     /// What the peering has to tell.
-    fn events(&mut self) -> Result<(), LinkError> {
+    fn events(&mut self) -> Result<(), ConnectError> {
         while let Some(event) = self.peering.poll_event() {
             match event {
                 Event::Introduced { .. } => {
@@ -154,7 +158,7 @@ impl Link {
                 }
                 Event::Established { filter, .. } | Event::FilterChanged(filter) => self.wanted = filter,
                 Event::Closed(CloseReason::Failed(error)) => return Err(error.into()),
-                Event::Closed(reason) => return Err(LinkError::Closed(reason)),
+                Event::Closed(reason) => return Err(ConnectError::Closed(reason)),
                 // Not of interest here.
                 _ => {}
             }
@@ -163,7 +167,7 @@ impl Link {
     }
 
     /// Says what the peering has to say. Can be dropped and called again.
-    pub(super) async fn answer(&mut self) -> Result<(), LinkError> {
+    pub(super) async fn answer(&mut self) -> Result<(), ConnectError> {
         while let Some(bytes) = self.peering.poll_transmit() {
             self.output.extend_from_slice(&bytes);
         }
@@ -177,7 +181,7 @@ impl Link {
     }
 
     /// Reads and answers until the peering is over. Can be dropped and called again.
-    pub(super) async fn attend(&mut self) -> LinkError {
+    pub(super) async fn attend(&mut self) -> ConnectError {
         loop {
             if let Err(error) = self.attend_once().await {
                 return error;
@@ -185,14 +189,14 @@ impl Link {
         }
     }
 
-    async fn attend_once(&mut self) -> Result<(), LinkError> {
+    async fn attend_once(&mut self) -> Result<(), ConnectError> {
         self.answer().await?;
         self.read().await?;
         self.take(LEAST_HEAD, |_, _| {})
     }
 
     /// Sends whole frames, and reads meanwhile what the peer says. If it is dropped, nothing more can be sent.
-    pub(super) async fn send(&mut self, mut frames: &[u8]) -> Result<(), LinkError> {
+    pub(super) async fn send(&mut self, mut frames: &[u8]) -> Result<(), ConnectError> {
         self.answer().await?;
         self.torn = true;
         while !frames.is_empty() {
@@ -204,7 +208,7 @@ impl Link {
                     frames = frames.get(written..).unwrap_or_default();
                 }
                 read = self.reader.read_buf(&mut self.input) => match read.map_err(broken)? {
-                    0 => return Err(LinkError::Closed(CloseReason::Lost)),
+                    0 => return Err(ConnectError::Closed(CloseReason::Lost)),
                     _ => self.take(LEAST_HEAD, |_, _| {})?,
                 },
             }
@@ -223,14 +227,14 @@ impl Link {
     }
 }
 
-async fn open(address: &str, tls: &Tls, patience: Duration) -> Result<Stream, LinkError> {
+async fn open(address: &str, tls: &Tls, patience: Duration) -> Result<Stream, ConnectError> {
     let tcp = dial(address, patience).await?;
-    Ok(timeout(patience, tls.connect(tcp)).await.map_err(|_| LinkError::TlsTimeout(patience))??)
+    Ok(timeout(patience, tls.connect(tcp)).await.map_err(|_| ConnectError::TlsTimeout(patience))??)
 }
 
-fn broken(error: io::Error) -> LinkError {
+fn broken(error: io::Error) -> ConnectError {
     match TlsError::from_io(&error) {
         Some(error) => error.into(),
-        None => LinkError::Stream(ConnectionFault::Io(Arc::new(error))),
+        None => ConnectError::Stream(ConnectionFault::Io(Arc::new(error))),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::peering::CloseReason;
 
 /// Maximum time for the status of the last peer to arrive after a shutdown.
@@ -97,8 +97,10 @@ impl Ends {
                 return;
             }
             // This side left, after everything was sent. The peer reads it before it confirms or leaves.
-            Status::PeerRemoved { error: None | Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {}
-            Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), unsent: 0, .. } => {
+            Status::PeerRemoved {
+                error: None | Some(ConnectError::Closed(CloseReason::PeerLeft)), ..
+            } => {}
+            Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), unsent: 0, .. } => {
                 self.left = Some(self.left.unwrap_or(0).max(published));
             }
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
@@ -149,11 +151,11 @@ mod tests {
     }
 
     fn lost(reason: CloseReason) -> Status {
-        let error = LinkError::Closed(reason);
+        let error = ConnectError::Closed(reason);
         Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 0 }
     }
 
-    fn removed(error: Option<LinkError>) -> Status {
+    fn removed(error: Option<ConnectError>) -> Status {
         Status::PeerRemoved { peer: EndpointId::NIL, address: "a:1".into(), error }
     }
 
@@ -175,7 +177,7 @@ mod tests {
             described(&[(added(), 0), (lost(CloseReason::Lost), 7), (added(), 8), (removed(None), 9)], 9);
         let text = text.unwrap();
         assert!(text.contains("lost peerings: 1 (") && text.contains("lines 1 to 7 "), "{text}");
-        let overflow = LinkError::Overflow { dropped: 3 };
+        let overflow = ConnectError::Overflow { dropped: 3 };
         let text = described(&[(added(), 0), (removed(Some(overflow)), 7)], 9).unwrap();
         assert!(text.contains("3 messages for it were dropped"), "{text}");
     }
@@ -195,7 +197,7 @@ mod tests {
             described(&[(added(), 0), (left(), 990), (added(), 990), (removed(None), 1000)], 1000).unwrap();
         assert!(text.contains("a peer left before") && text.contains("lines 1 to 990 "), "{text}");
         assert_eq!(described(&[(added(), 0), (left(), 1000)], 1000), None);
-        let error = LinkError::Closed(CloseReason::PeerLeft);
+        let error = ConnectError::Closed(CloseReason::PeerLeft);
         let early = Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 990 };
         assert!(described(&[(added(), 0), (early, 1000)], 1000).unwrap().contains("lost peerings: 1 "));
         assert_eq!(described(&[(added(), 0), (left(), 0), (added(), 0), (removed(None), 9)], 9), None);

@@ -14,7 +14,7 @@ use delivery::{Delivery, Progress};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::Topic;
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 
 use crate::args::{NetworkArgs, Seconds, TopicArg};
 use crate::deadline;
@@ -107,7 +107,7 @@ fn reached(progress: &Progress) -> String {
 struct Lost {
     since: Instant,
     /// The error of the last attempt, or of the peering if there was no attempt since.
-    error: LinkError,
+    error: ConnectError,
 }
 
 /// Waits until a peering was lost and could not be established again for `retry_for`. Returns the error of [`Lost`]. Keeps
@@ -116,7 +116,7 @@ async fn watch_peering(
     mut next: impl AsyncFnMut() -> Option<Status>,
     retry_for: Duration,
     lost: &RefCell<Option<Lost>>,
-) -> LinkError {
+) -> ConnectError {
     let mut give_up = None;
     loop {
         let status = match give_up {
@@ -185,7 +185,7 @@ impl Publisher<'_> {
         )))
     }
 
-    fn peering_lost(&self, error: &LinkError, retried_for: Duration) -> Failure {
+    fn peering_lost(&self, error: &ConnectError, retried_for: Duration) -> Failure {
         // Seconds with one digit are precise enough for a message.
         let tenths = u64::try_from(retried_for.as_millis() / 100).unwrap_or(u64::MAX);
         let retried_for = Duration::from_millis(tenths.saturating_mul(100));
@@ -252,12 +252,12 @@ mod tests {
     }
 
     fn peer_lost() -> Status {
-        let error = LinkError::Closed(CloseReason::PeerLeft);
+        let error = ConnectError::Closed(CloseReason::PeerLeft);
         Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 0 }
     }
 
     fn unavailable() -> Status {
-        let error = LinkError::TlsTimeout(LOST);
+        let error = ConnectError::TlsTimeout(LOST);
         Status::PeerUnavailable { address: "a:1".into(), error, retry_in: None }
     }
 
@@ -286,7 +286,7 @@ mod tests {
             error = watch => error,
             () = peer => unreachable!(),
         };
-        assert!(matches!(error, LinkError::TlsTimeout(_)), "{error}");
+        assert!(matches!(error, ConnectError::TlsTimeout(_)), "{error}");
         assert_eq!(start.elapsed(), Duration::from_secs(60 + 15 + 60 + 30));
         assert!(lost.borrow().is_some());
     }
