@@ -39,7 +39,7 @@ impl BridgeProcess {
     pub(crate) fn reload(&mut self, config: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
-        self.program.says("the configuration is taken up");
+        self.program.says("the configuration is applied");
     }
 
     /// As [`BridgeProcess::reload`], with one that is refused with these words.
@@ -47,7 +47,7 @@ impl BridgeProcess {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
         self.program.says(words);
-        self.program.says("everything goes on as before");
+        self.program.says("the previous one stays in effect");
     }
 
     /// As [`BridgeProcess::reload`], with one of which all but this is taken up.
@@ -55,7 +55,7 @@ impl BridgeProcess {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
         self.program.says(words);
-        self.program.says("all but the above is taken up");
+        self.program.says("applied, except for the errors above");
     }
 
     /// One that runs already, by the `bridge.toml` in this folder, with its `status.sock` there.

@@ -180,6 +180,6 @@ async fn health_and_systemd_from_the_beginning_to_the_end() {
 fn a_second_bridge_does_not_take_the_place_of_the_first() {
     let first = BridgeProcess::start(&config("1s"));
     let second = first.run_another();
-    second.fails(3, &["bridge.status: another bridge is running"]);
+    second.fails(3, &["bridge.status: another bridge uses"]);
     assert_eq!(first.status()["links"].as_array().unwrap().len(), 2, "the first is still there");
 }

@@ -1,4 +1,4 @@
-//! `decode` and `encode`, as a user drives them, and the command line itself.
+//! `decode` and `encode`, as a user runs them, and the command line itself.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -36,9 +36,9 @@ fn every_golden_value_is_decoded_and_encoded() {
     assert_eq!(encoded.stdout, hex);
 }
 
-/// What peers sent may be decoded on a terminal.
+/// Text from peers may be printed on a terminal.
 #[test]
-fn decoded_values_do_not_steer_a_terminal() {
+fn decoded_values_do_not_affect_a_terminal() {
     let text = "a\u{9b}2J\u{202e}\u{7f}b";
     let hex = format!("05{:02x}{}", text.len(), HEXLOWER.encode(text.as_bytes()));
     let end = Program::run("decode --value", hex);
@@ -47,12 +47,12 @@ fn decoded_values_do_not_steer_a_terminal() {
     assert_eq!(end.json()[0]["data"], text);
 }
 
-/// A parent, or another program on the same terminal, can have set the mode.
+/// Another program on the same terminal may have set the mode.
 #[test]
-fn a_stdout_in_non_blocking_mode_is_waited_for() {
+fn a_full_stdout_in_non_blocking_mode_blocks() {
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
-    // Not even the first line has room.
+    // The pipe is full before the first line.
     let mut filled = 0;
     while let Ok(count) = writer.write(&[b'x'; 4096]) {
         filled += count;
@@ -62,7 +62,7 @@ fn a_stdout_in_non_blocking_mode_is_waited_for() {
     let mut command = command(["decode", "--value", lines.path().to_str().unwrap()]);
     let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
     drop(command);
-    // It has tried to write as soon as it sleeps, or has ended.
+    // Once the program sleeps (or has ended), it has tried to write.
     let stat = format!("/proc/{}/stat", child.id());
     while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") S ") && !stat.contains(") Z ")) {
         std::thread::yield_now();
@@ -122,7 +122,7 @@ fn every_captured_stream_is_decoded_frame_by_frame() {
 }
 
 #[test]
-fn a_bad_line_of_hex_is_told_and_the_rest_still_comes() {
+fn an_invalid_line_of_hex_is_reported_and_the_rest_is_decoded() {
     let lines: &[u8] = b"00\n  \n0x00\n0\n0e02000f\n\xff\xfe\n  0101\r\n01ff00";
     let decoded = Program::run("decode --value", lines);
     assert_eq!(decoded.code, Some(1), "{decoded:?}");
@@ -132,10 +132,10 @@ fn a_bad_line_of_hex_is_told_and_the_rest_still_comes() {
         decoded.json(),
         [
             json!({"@data-type": "none", "data": {}}),
-            bad("not hex: character 2 is no hexadecimal digit", 0, 3),
+            bad("not hex: character 2 is not a hexadecimal digit", 0, 3),
             bad("not hex: an odd number of digits (1)", 0, 4),
             bad("byte 3, vector element 1: unknown value tag 15", 3, 5),
-            bad("not hex: character 1 is no hexadecimal digit", 0, 6),
+            bad("not hex: character 1 is not a hexadecimal digit", 0, 6),
             json!({"@data-type": "boolean", "data": true}),
             bad("byte 2: trailing bytes: 1", 2, 8),
         ]
@@ -146,7 +146,7 @@ fn a_bad_line_of_hex_is_told_and_the_rest_still_comes() {
 }
 
 #[test]
-fn a_bad_line_of_json_is_told_and_the_rest_still_comes() {
+fn an_invalid_line_of_json_is_reported_and_the_rest_is_encoded() {
     let lines: &[u8] = b"{\"@data-type\":\"count\",\"data\":1}\n\
         {\"@data-type\":\"count\",\"data\":}\n\
         {\"@data-type\":\"count\",\"data\":-1}\n\
@@ -166,7 +166,7 @@ fn a_bad_line_of_json_is_told_and_the_rest_still_comes() {
 }
 
 #[test]
-fn a_text_that_nests_without_end_is_an_error_and_no_crash() {
+fn deep_nesting_is_an_error() {
     for text in ["[".repeat(1_000_000), "{\"data\":".repeat(300_000)] {
         let encoded = Program::run("encode --value", text);
         assert_eq!(encoded.code, Some(1));
@@ -175,7 +175,7 @@ fn a_text_that_nests_without_end_is_an_error_and_no_crash() {
 }
 
 #[test]
-fn a_line_comes_out_before_the_next_is_given() {
+fn a_line_is_printed_before_the_next_is_read() {
     for (command, line) in
         [("decode --value", "0101"), ("encode --value", r#"{"@data-type":"none","data":{}}"#)]
     {
@@ -189,7 +189,7 @@ fn a_line_comes_out_before_the_next_is_given() {
 }
 
 #[test]
-fn a_stream_that_breaks_off_says_where() {
+fn a_truncated_stream_is_reported_with_its_offset() {
     let fixture = Fixture::load("plain-peering");
     let whole = fixture.stream(Side::Connector);
     let frames: Vec<_> = fixture.from(Side::Connector).collect();
@@ -205,7 +205,7 @@ fn a_stream_that_breaks_off_says_where() {
     assert_eq!((garbled.code, garbled.stdout.len()), (Some(1), frames.len() + 1));
     garbled.has_said(&["TLS"]);
 
-    // A frame that cannot be read does not hide those behind it.
+    // Frames after one that cannot be decoded are decoded.
     let odd = [&b"\0\0\0\x01\x63"[..], whole].concat();
     let odd = Program::run("decode --stream -", odd);
     assert_eq!((odd.code, odd.stdout.len()), (Some(1), frames.len() + 1));
@@ -214,7 +214,7 @@ fn a_stream_that_breaks_off_says_where() {
 }
 
 #[test]
-fn a_file_takes_the_place_of_stdin() {
+fn a_file_is_read_instead_of_stdin() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("values");
     std::fs::write(&file, "0101\n").unwrap();
@@ -230,11 +230,11 @@ fn a_file_takes_the_place_of_stdin() {
 }
 
 #[test]
-fn a_closed_stdout_ends_it_quietly() {
+fn a_closed_stdout_ends_the_program_without_an_error() {
     let mut program = Running::spawn(&mut command(["decode", "--value"]));
     let mut stdin = program.stdin.take().unwrap();
     drop(program.stdout.take());
-    // More than any pipe holds: the end comes from the program, and this write fails.
+    // More than any pipe holds, so that the write fails once the program has ended.
     let written = within("the program to close its stdin", move || {
         std::io::Write::write_all(&mut stdin, "00\n".repeat(1_000_000).as_bytes())
     });
@@ -255,8 +255,8 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
-fn wrong_usage_is_exit_code_2_and_help_tells_of_them_all() {
-    for (args, words) in [
+fn invalid_usage_is_exit_code_2_and_help_lists_all_exit_codes() {
+    for (args, message) in [
         ("", "Usage"),
         ("nonsense", "nonsense"),
         ("decode", "--value"),
@@ -268,7 +268,7 @@ fn wrong_usage_is_exit_code_2_and_help_tells_of_them_all() {
         ("encode --envelope", "--envelope"),
         ("demo --tls off", "--tls"),
     ] {
-        Program::run(args, "").fails(2, &[words]);
+        Program::run(args, "").fails(2, &[message]);
     }
     for command in ["", "demo", "node", "dispatch", "tap", "publish", "decode", "encode"] {
         let help = Program::run(&format!("{command} --help"), "");

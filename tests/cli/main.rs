@@ -35,6 +35,7 @@ mod node_programs;
 #[cfg(unix)]
 mod packaging;
 mod probe;
+mod publish;
 #[cfg(unix)]
 mod record;
 #[cfg(unix)]
@@ -45,4 +46,5 @@ mod run;
 #[cfg(unix)]
 mod shell;
 mod tap;
+mod tap_end;
 mod tls;

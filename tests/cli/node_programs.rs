@@ -1,4 +1,4 @@
-//! `node --exec` and `node --stdio`: nodes in any language.
+//! `node --exec` and `node --stdio`: nodes written in other languages.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::program::{Program, command, command_of};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value as Json, json};
 
-/// What a node answers that runs this in a shell: an answer is its data, or the text of its failure.
+/// A running node and its address.
 struct Answering {
     node: Program,
     address: String,
@@ -21,7 +21,7 @@ impl Answering {
         Answering { node, address }
     }
 
-    /// With these options; the program is a shell that runs `script`.
+    /// Starts a node with these options, whose program is a shell that runs `script`.
     fn shell(options: &str, script: &str) -> Self {
         let node = "node --name worker-01 --tls off --listen 127.0.0.1:0 --exec sh";
         let args = node.split_whitespace().chain(options.split_whitespace());
@@ -30,14 +30,16 @@ impl Answering {
         Self::new(Program::spawn(command))
     }
 
-    fn ask(&self, words: &[&str]) -> Result<Json, String> {
-        let mut program = self.asking(words);
+    /// Sends a request. Returns the data of the response, or the text of its failure.
+    fn ask(&self, request: &[&str]) -> Result<Json, String> {
+        let mut program = self.asking(request);
         answer(&program.line())
     }
 
-    fn asking(&self, words: &[&str]) -> Program {
+    /// Starts to send a request.
+    fn asking(&self, request: &[&str]) -> Program {
         let args = ["dispatch", "--tls", "off", "--connect", &self.address, "--"];
-        Program::with(args.iter().chain(words))
+        Program::with(args.iter().chain(request))
     }
 }
 
@@ -48,7 +50,7 @@ fn answer(line: &Json) -> Result<Json, String> {
     }
 }
 
-/// Opens a named pipe, once somebody has opened it to read.
+/// Waits until a named pipe is opened for reading, and opens it for writing.
 fn writer(fifo: &Path) -> File {
     let fifo = fifo.to_owned();
     within("a reader", move || File::options().write(true).open(fifo).unwrap())
@@ -74,7 +76,7 @@ fn a_node_in_shell_answers() {
 fn a_node_in_python_answers() {
     let python = ["-c", "import sys; sys.exit(sys.version_info < (3, 10))"];
     if !Command::new("python3").args(python).status().is_ok_and(|status| status.success()) {
-        skip("there is no python3 of 3.10 or later here");
+        skip("no python3 of version 3.10 or later");
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/node.py");
@@ -92,7 +94,7 @@ fn a_node_in_python_answers() {
 }
 
 #[test]
-fn a_program_gets_the_request_and_says_what_it_likes() {
+fn a_program_receives_the_request_and_its_output_is_the_response() {
     let node = Answering::shell(
         "",
         r#"case "$1" in
@@ -107,7 +109,7 @@ fn a_program_gets_the_request_and_says_what_it_likes() {
         secret) printf '"%s"' "$ZEEK_BRIDGE_PASSPHRASE" ;;
         esac"#,
     );
-    // The word behind the script is the shell's $0.
+    // The argument after the script is $0 of the shell.
     let ask = |action: &str| node.ask(&["-", action]);
     let mut request = ask("-x").unwrap();
     let ids = ["peer", "reqid"].map(|id| request.as_object_mut().unwrap().remove(id).unwrap());
@@ -119,16 +121,16 @@ fn a_program_gets_the_request_and_says_what_it_likes() {
     assert_eq!(ask("silent"), failed("the node's program failed: exit status: 3"));
     assert_eq!(ask("killed"), failed("the node's program failed: signal: 9 (SIGKILL)"));
     assert_eq!(ask("loud"), failed("the last line"));
-    assert!(ask("text").unwrap_err().starts_with("the node's program printed what is not JSON: "));
-    assert_eq!(ask("binary"), failed("the node's program printed what is not UTF-8"));
+    assert!(ask("text").unwrap_err().starts_with("the node's program printed text that is not JSON: "));
+    assert_eq!(ask("binary"), failed("the node's program printed text that is not UTF-8"));
 }
 
 #[test]
-fn a_program_that_never_ends_is_ended_with_all_that_it_started() {
+fn a_program_that_does_not_end_is_killed_with_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
-    // The pipe is open for writing as long as the shell or the cat that it started lives.
+    // The pipe is open for writing until the shell and its child have ended.
     let script = format!("exec 3>{}; cat <&3 3>&3 & wait", fifo.display());
     let script = script.replace("cat <&3 3>&3", "tail -f /dev/null");
     let node = Answering::shell("--answer-timeout 0.2", &script);
@@ -139,11 +141,11 @@ fn a_program_that_never_ends_is_ended_with_all_that_it_started() {
 }
 
 #[test]
-fn what_a_program_leaves_running_does_not_keep_its_answer() {
+fn a_process_left_running_does_not_delay_the_response() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
-    // The cat has the program's stdout and stderr until somebody opens the pipe.
+    // cat keeps the stdout and stderr of the program open until the pipe is opened.
     let script = format!("cat {} & echo 1", fifo.display());
     let node = Answering::shell("--answer-timeout 5", &script);
     assert_eq!(node.ask(&["x"]), Ok(json!(1)));
@@ -151,7 +153,7 @@ fn what_a_program_leaves_running_does_not_keep_its_answer() {
 }
 
 #[test]
-fn failures_are_logged_once_a_second_and_in_short_and_those_of_the_program_itself_are_not() {
+fn failures_are_logged_at_most_once_a_second_and_those_that_the_program_reports_are_not() {
     let node = Answering::shell("", r#"[ "$1" = no ] || exit 3; echo 'it is so' >&2; exit 1"#);
     let start = std::time::Instant::now();
     let long = "x".repeat(50_000);
@@ -169,14 +171,14 @@ fn failures_are_logged_once_a_second_and_in_short_and_those_of_the_program_itsel
 }
 
 #[test]
-fn a_program_that_prints_too_much_is_a_failure() {
+fn too_much_output_is_a_failure() {
     let node = Answering::shell("--answer-limit 64KiB", r#"if [ "$1" = much ]; then yes; else echo 1; fi"#);
     assert_eq!(node.ask(&["-", "much"]), failed("the node's program: it prints more than 64.0 KiB"));
     assert_eq!(node.ask(&["-", "little"]), Ok(json!(1)));
 }
 
 #[test]
-fn more_programs_than_may_run_at_once_wait() {
+fn programs_beyond_the_limit_wait() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
@@ -192,7 +194,7 @@ fn more_programs_than_may_run_at_once_wait() {
 }
 
 #[test]
-fn values_come_before_the_program() {
+fn values_take_precedence_over_the_program() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), r#"{"x": 1}"#).unwrap();
     let node = Answering::shell(&format!("--values {}", file.path().display()), "echo 2");
@@ -202,9 +204,9 @@ fn values_come_before_the_program() {
 }
 
 #[test]
-fn programs_that_cannot_run_are_told_of_at_the_start() {
-    for (options, code, words) in [
-        ("--exec no-such-program", 1, "none of that name in PATH"),
+fn programs_that_cannot_run_are_reported_at_the_start() {
+    for (options, code, message) in [
+        ("--exec no-such-program", 1, "no program of this name in PATH"),
         ("--exec ./no-such-program", 1, "No such file"),
         ("--exec ./Cargo.toml", 1, "chmod +x"),
         ("--exec sh --stdio", 2, "cannot be used with"),
@@ -212,20 +214,21 @@ fn programs_that_cannot_run_are_told_of_at_the_start() {
         ("-- x", 2, "--exec"),
         ("--jobs 2", 2, "--exec"),
         ("--exec sh --jobs 0", 2, "0 is not in"),
-        ("--exec sh --answer-timeout 6", 2, "agents wait for 5 seconds at most"),
+        ("--exec sh --answer-timeout 6", 2, "agents wait for at most 5 seconds"),
         ("--exec sh --answer-limit much", 2, "answer-limit"),
     ] {
         let end = Program::run(&format!("node --name n --tls off --listen 127.0.0.1:0 {options}"), "");
-        end.fails(code, &[words]);
+        end.fails(code, &[message]);
     }
 }
 
+/// Starts a node with `--stdio`.
 fn over_stdio(options: &str) -> Answering {
     let node = format!("node --name worker-01 --tls off --listen 127.0.0.1:0 --stdio {options}");
     Answering::new(Program::start(&node))
 }
 
-/// The next request that the program is told of: its id and action.
+/// Returns the id and action of the next request.
 fn request(node: &mut Program) -> (u64, String) {
     loop {
         let line = node.line();
@@ -237,7 +240,7 @@ fn request(node: &mut Program) -> (u64, String) {
 }
 
 #[test]
-fn a_program_over_stdio_answers_in_any_order() {
+fn a_program_answers_over_stdio_in_any_order() {
     let mut talk = over_stdio("");
     let asked = ["a", "b"].map(|action| talk.asking(&[action]));
     let requests = [request(&mut talk.node), request(&mut talk.node)];
@@ -257,25 +260,25 @@ fn a_program_over_stdio_answers_in_any_order() {
 }
 
 #[test]
-fn bad_lines_are_named_and_do_no_harm() {
+fn invalid_lines_are_reported_and_skipped() {
     let mut talk = over_stdio("");
     talk.node.give("nonsense");
     assert!(talk.node.says("line 1: ").contains(r#"not {"id": NUMBER"#));
     talk.node.give(r#"{"id": 77}"#);
-    talk.node.says("line 2: no request 77 waits for an answer");
+    talk.node.says("line 2: request 77 is not pending");
     let asked = talk.asking(&["x"]);
     let (id, _) = request(&mut talk.node);
     talk.node.give(&format!(r#"{{"id": {id}, "data": 1}}"#));
     talk.node.give(&format!(r#"{{"id": {id}, "data": 2}}"#));
-    talk.node.says(&format!("line 4: no request {id} waits"));
+    talk.node.says(&format!("line 4: request {id} is not pending"));
     assert_eq!(answer(&asked.end().json()[0]), Ok(json!(1)));
     let end = talk.node.end();
     assert_eq!(end.code, Some(1), "{end:?}");
-    end.has_said(&["bad lines that were skipped: 3"]);
+    end.has_said(&["skipped invalid lines: 3"]);
 }
 
 #[test]
-fn an_answer_that_is_late_is_a_failure_and_the_program_is_told() {
+fn a_late_answer_is_a_failure_and_reported_to_the_program() {
     let mut talk = over_stdio("--answer-timeout 0.1");
     let asked = talk.asking(&["x"]);
     let (id, _) = request(&mut talk.node);
@@ -283,11 +286,11 @@ fn an_answer_that_is_late_is_a_failure_and_the_program_is_told() {
     let expired = talk.node.line();
     assert_eq!(expired, json!({"type": "expired", "id": id}));
     talk.node.give(&format!(r#"{{"id": {id}}}"#));
-    talk.node.says("took too long, or never was");
+    talk.node.says("has expired, or never existed");
 }
 
 #[test]
-fn requests_are_answered_for_when_the_program_ends() {
+fn pending_requests_fail_when_the_program_ends() {
     let mut talk = over_stdio("--answer-timeout 5");
     let asked = talk.asking(&["x"]);
     request(&mut talk.node);
@@ -297,7 +300,7 @@ fn requests_are_answered_for_when_the_program_ends() {
 }
 
 #[test]
-fn zeeks_environment_says_who_and_where() {
+fn the_environment_of_zeek_sets_the_name_and_address() {
     let with = |args: &str, variables: &[(&str, &str)]| {
         let mut command = command(args.split_whitespace());
         command.envs(variables.iter().copied());
@@ -311,10 +314,10 @@ fn zeeks_environment_says_who_and_where() {
     let zeek = [("ZEEK_AGENT_ADDR", "127.0.0.77"), ("ZEEK_AGENT_PORT", &*port), ("CLUSTER_NODE", "worker-7")];
     let _node = with("node --tls off", &zeek);
     assert_eq!(dispatch.line()["node"], "worker-7");
-    // Options say more.
+    // Options override the environment.
     let mut node = with("node --tls off --name other --listen 127.0.0.1:0", &zeek);
     assert!(node.address().starts_with("127.0.0.1:"));
-    for (variables, words) in [
+    for (variables, message) in [
         ([("ZEEK_AGENT_PORT", "2151/udp"), ("CLUSTER_NODE", "n")], "ZEEK_AGENT_PORT"),
         ([("ZEEK_AGENT_PORT", "65536"), ("CLUSTER_NODE", "n")], "ZEEK_AGENT_PORT"),
         ([("ZEEK_AGENT_ADDR", "a b"), ("CLUSTER_NODE", "n")], "ZEEK_AGENT_ADDR"),
@@ -323,15 +326,15 @@ fn zeeks_environment_says_who_and_where() {
         ([("ZEEK_AGENT_PORT", "2151/tcp"), ("CLUSTER_NODE", "")], "arguments were not provided:\n  --name"),
         ([("ZEEK_AGENT_PORT", "2151/tcp"), ("CLUSTER_NODE", "a\n")], "CLUSTER_NODE"),
     ] {
-        with("node --tls off", &variables).end().fails(2, &[words]);
+        with("node --tls off", &variables).end().fails(2, &[message]);
     }
     let empty = [("ZEEK_AGENT_ADDR", ""), ("ZEEK_AGENT_PORT", "0"), ("CLUSTER_NODE", "")];
     assert!(with("dispatch --tls off x", &empty).address().starts_with("127.0.0.1:"));
-    // Without a PATH, no program is found by its name alone, not even in the current folder.
+    // With an empty PATH, a program is not found by its name, not even in the current directory.
     let folder = tempfile::tempdir().unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/node.sh");
     std::fs::copy(script, folder.path().join("node.sh")).unwrap();
     let mut exec = command("node --name n --tls off --listen 127.0.0.1:0 --exec node.sh".split(' '));
     exec.env("PATH", "").current_dir(folder.path());
-    Program::spawn(exec).end().fails(1, &["none of that name in PATH"]);
+    Program::spawn(exec).end().fails(1, &["no program of this name in PATH"]);
 }

@@ -1,4 +1,4 @@
-//! `node`, `dispatch` and `demo`, as a user drives them.
+//! `node`, `dispatch` and `demo`, as a user runs them.
 
 use std::io::Write;
 use std::time::Duration;
@@ -19,22 +19,22 @@ fn values(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-fn good(node: &str, data: Json) -> Json {
+fn success(node: &str, data: Json) -> Json {
     json!({"node": node, "success": true, "data": data, "error": null})
 }
 
-fn bad(node: &str, error: &str) -> Json {
+fn failed(node: &str, error: &str) -> Json {
     json!({"node": node, "success": false, "data": null, "error": error})
 }
 
 #[track_caller]
-fn answers(end: &End, expected: &[Json]) {
+fn assert_answers(end: &End, expected: &[Json]) {
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
     assert_eq!(end.json(), expected);
 }
 
 #[test]
-fn a_node_that_listens_answers_agent_after_agent() {
+fn a_listening_node_answers_several_agents() {
     let file =
         values(r#"{"Cluster::node": "worker-01", "ports": [{"port": 80, "proto": "tcp"}], "real": 1.50}"#);
     let values = file.path().display();
@@ -43,23 +43,26 @@ fn a_node_that_listens_answers_agent_after_agent() {
     let address = node.address();
     let dispatch =
         |action: &str| Program::run(&format!("dispatch --tls off --connect {address} {action}"), "");
-    answers(&dispatch("get_id_value Cluster::node"), &[good("worker-01", json!("worker-01"))]);
+    assert_answers(&dispatch("get_id_value Cluster::node"), &[success("worker-01", json!("worker-01"))]);
     let ports = json!([{"port": 80, "proto": "tcp"}]);
-    answers(&dispatch("--nodes worker-01 get_id_value ports"), &[good("worker-01", ports)]);
+    assert_answers(&dispatch("--nodes worker-01 get_id_value ports"), &[success("worker-01", ports)]);
     let real = dispatch("get_id_value real");
     assert_eq!(real.stdout, [r#"{"node":"worker-01","success":true,"data":1.50,"error":null}"#]);
     // A failure is an answer.
-    answers(&dispatch("get_id_value nonsense"), &[bad("worker-01", "unknown id")]);
-    answers(&dispatch("get_id_value"), &[bad("worker-01", "get_id_value expects name of global identifier")]);
-    answers(&dispatch("reboot now"), &[bad("worker-01", "dispatch reboot unknown")]);
-    answers(&dispatch("-- get_id_value --x"), &[bad("worker-01", "unknown id")]);
+    assert_answers(&dispatch("get_id_value nonsense"), &[failed("worker-01", "unknown id")]);
+    assert_answers(
+        &dispatch("get_id_value"),
+        &[failed("worker-01", "get_id_value expects name of global identifier")],
+    );
+    assert_answers(&dispatch("reboot now"), &[failed("worker-01", "dispatch reboot unknown")]);
+    assert_answers(&dispatch("-- get_id_value --x"), &[failed("worker-01", "unknown id")]);
     node.signal("TERM");
     let end = node.end();
     assert_eq!((end.code, end.stdout.len()), (Some(0), 0), "{end:?}");
 }
 
 #[test]
-fn an_agent_that_listens_waits_for_the_nodes_it_expects() {
+fn a_listening_agent_waits_for_the_expected_nodes() {
     let mut dispatch = Program::start("dispatch --tls off --listen 127.0.0.1:0 --expect 2 get_id_value x");
     let address = dispatch.address();
     let node = |name: &str| Program::start(&format!("node --name {name} --tls off --connect {address}"));
@@ -67,7 +70,7 @@ fn an_agent_that_listens_waits_for_the_nodes_it_expects() {
     let end = dispatch.end();
     assert_eq!(
         (end.code, end.json()),
-        (Some(0), vec![bad("a", "unknown id"), bad("b", "unknown id")]),
+        (Some(0), vec![failed("a", "unknown id"), failed("b", "unknown id")]),
         "{end:?}"
     );
     for node in nodes {
@@ -77,7 +80,7 @@ fn an_agent_that_listens_waits_for_the_nodes_it_expects() {
 }
 
 #[test]
-fn only_the_named_nodes_are_asked() {
+fn only_the_named_nodes_receive_the_request() {
     let mut dispatch =
         Program::start("dispatch --tls off --listen 127.0.0.1:0 --nodes a,c --expect 3 get_id_value x");
     let address = dispatch.address();
@@ -86,13 +89,13 @@ fn only_the_named_nodes_are_asked() {
     let end = dispatch.end();
     assert_eq!(
         (end.code, end.json()),
-        (Some(0), vec![bad("a", "unknown id"), bad("c", "unknown id")]),
+        (Some(0), vec![failed("a", "unknown id"), failed("c", "unknown id")]),
         "{end:?}"
     );
 }
 
 #[test]
-fn node_and_agent_meet_over_mutual_tls() {
+fn a_node_answers_an_agent_over_mutual_tls() {
     let authority = ephemeral_authority().unwrap();
     let [node_files, agent_files] = ["worker-01", "agent"].map(|name| Files::issue(&authority, name));
     let options = &node_files.options;
@@ -100,11 +103,11 @@ fn node_and_agent_meet_over_mutual_tls() {
     let address = node.address();
     let options = &agent_files.options;
     let end = Program::run(&format!("dispatch --connect {address} {options} get_id_value x"), "");
-    answers(&end, &[bad("worker-01", "unknown id")]);
+    assert_answers(&end, &[failed("worker-01", "unknown id")]);
 }
 
 #[test]
-fn a_missing_node_is_exit_code_5_and_named() {
+fn a_missing_node_is_reported_with_exit_code_5() {
     let mut node = Program::start("node --name here --tls off --listen 127.0.0.1:0");
     let address = node.address();
     let dispatch = |options: &str| {
@@ -113,15 +116,15 @@ fn a_missing_node_is_exit_code_5_and_named() {
             "",
         )
     };
-    dispatch("--nodes gone,here,lost").fails(5, &["a hello of gone, lost", "here said hello"]);
-    dispatch("--expect 2").fails(5, &["2 nodes of different names", "here said hello"]);
+    dispatch("--nodes gone,here,lost").fails(5, &["no hello from gone, lost", "received a hello from: here"]);
+    dispatch("--expect 2").fails(5, &["2 nodes of different names", "received a hello from: here"]);
     let mut alone = Program::start("dispatch --tls off --listen 127.0.0.1:0 --timeout 0.3 get_id_value x");
     alone.address();
-    alone.end().fails(5, &["nobody said hello"]);
+    alone.end().fails(5, &["no hello from one node", "received a hello from: none"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_node_is_exit_code_5_and_the_others_are_printed() {
+async fn a_node_without_response_is_exit_code_5_and_other_answers_are_printed() {
     let endpoint = Endpoint::new().unwrap();
     let silent = |_: String, _: Vec<String>| std::future::pending::<Result<Option<JsonText>, String>>();
     let _node = Node::start(endpoint.clone(), "silent", silent).await;
@@ -131,34 +134,34 @@ async fn a_silent_node_is_exit_code_5_and_the_others_are_printed() {
     let _other = Program::start(&format!("node --name other --tls off --connect {address}"));
     endpoint.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
     let end = tokio::task::spawn_blocking(|| dispatch.end()).await.unwrap();
-    assert_eq!((end.code, end.json()), (Some(5), vec![bad("other", "unknown id")]), "{end:?}");
+    assert_eq!((end.code, end.json()), (Some(5), vec![failed("other", "unknown id")]), "{end:?}");
     end.has_said(&["no answer from silent"]);
 }
 
 #[test]
-fn a_node_goes_on_trying_and_says_why_it_cannot_connect() {
-    // A port that nobody else gets meanwhile, and nobody listens on.
+fn a_node_retries_and_reports_why_it_cannot_connect() {
+    // A bound port that is not listened on: no other process can get it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
     let mut node = Program::start(&format!("node --name n --tls off --connect {address}"));
     let line = node.says("peer unavailable");
-    for words in [&address.to_string(), "is a Zeek or zeek-bridge listening there?", "next try in"] {
-        assert!(line.contains(words), "{line}");
+    for text in [&address.to_string(), "is a Zeek or zeek-bridge listening there?", "next try in"] {
+        assert!(line.contains(text), "{line}");
     }
     drop(bound);
     let dispatch = Program::run(&format!("dispatch --tls off --listen {address} get_id_value x"), "");
-    assert_eq!((dispatch.code, dispatch.json()), (Some(0), vec![bad("n", "unknown id")]), "{dispatch:?}");
+    assert_eq!((dispatch.code, dispatch.json()), (Some(0), vec![failed("n", "unknown id")]), "{dispatch:?}");
 }
 
-/// Longer than any test takes; only a failing one waits for it.
+/// Time limit that only a failing test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Every command that stays until it is stopped.
-const STAYING: [&str; 4] =
+/// Commands that run until a signal.
+const UNTIL_SIGNAL: [&str; 4] =
     ["node --name n", "tap --topic /t", "publish --topic /t", "dispatch --timeout 60 get_id_value x"];
 
-/// Starts it as a peer of `endpoint`, which regards the peering as established when this returns.
+/// Starts a command and waits until `endpoint` regards the peering with it as established.
 async fn peer_of(endpoint: &Endpoint, status: &mut StatusReceiver, address: &str, options: &str) -> Program {
     let program = Program::start(&format!("{options} --tls off --connect {address}"));
     while !matches!(status.recv().await.unwrap(), Status::PeerAdded { .. }) {}
@@ -166,6 +169,7 @@ async fn peer_of(endpoint: &Endpoint, status: &mut StatusReceiver, address: &str
     program
 }
 
+/// Asserts that the peer leaves with BYE.
 async fn left_with_bye(status: &mut StatusReceiver, options: &str) {
     match status.recv().await.unwrap() {
         Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), .. } => {}
@@ -174,12 +178,12 @@ async fn left_with_bye(status: &mut StatusReceiver, options: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_in_the_midst_of_the_handshake_is_followed_by_bye() {
+async fn a_signal_at_the_end_of_the_handshake_is_followed_by_bye() {
     let endpoint = Endpoint::new().unwrap();
     let mut status = endpoint.status();
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
-    for options in STAYING.repeat(4) {
-        // It may still wait for the last message of the handshake, which is on its way.
+    for options in UNTIL_SIGNAL.repeat(4) {
+        // The last message of the handshake may still be on its way to the program.
         let program = peer_of(&endpoint, &mut status, &address, options).await;
         program.signal("TERM");
         left_with_bye(&mut status, options).await;
@@ -187,19 +191,19 @@ async fn a_signal_in_the_midst_of_the_handshake_is_followed_by_bye() {
     }
 }
 
-/// timeout(1) signals its child and then its process group, in which the child is.
+/// timeout(1) signals its child, and then its process group, which contains the child.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn the_copy_of_a_signal_does_not_cut_the_end_short() {
+async fn a_copy_of_a_signal_does_not_interrupt_the_graceful_end() {
     let endpoint = Endpoint::new().unwrap();
     let mut status = endpoint.status();
     let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
-    for options in STAYING.repeat(4) {
+    for options in UNTIL_SIGNAL.repeat(4) {
         let program = peer_of(&endpoint, &mut status, &address, options).await;
         let pid = rustix::process::Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
         let terminate = || rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         terminate();
-        // Two that are pending at once are one.
+        // The kernel merges a signal with a pending one.
         while signal_is_pending(program.pid(), rustix::process::Signal::TERM) {
             std::thread::yield_now();
         }
@@ -209,7 +213,7 @@ async fn the_copy_of_a_signal_does_not_cut_the_end_short() {
     }
 }
 
-/// Whether a signal was sent to a process and not delivered yet.
+/// Returns whether a signal is pending for a process.
 #[cfg(target_os = "linux")]
 fn signal_is_pending(pid: u32, signal: rustix::process::Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -218,11 +222,11 @@ fn signal_is_pending(pid: u32, signal: rustix::process::Signal) -> bool {
 }
 
 #[test]
-fn how_long_to_wait_before_connecting_again_is_an_option() {
+fn the_delay_before_reconnecting_is_an_option() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
-    // By default no longer than a second, give or take a quarter: an agent waits 5 s for the nodes of a deployment.
+    // The default is a second, with a jitter of a quarter, because an agent waits 5 s for the nodes of a deployment.
     for (options, tries, least, most) in
         [("", 3, 0.7, 1.3), ("--retry 3600", 1, 2699.0, 4501.0), ("--retry 0.001..1000", 5, 0.0, 0.1)]
     {
@@ -233,19 +237,19 @@ fn how_long_to_wait_before_connecting_again_is_an_option() {
             assert!((least..=most).contains(&wait.parse().unwrap()), "{options}: {line}");
         }
     }
-    for command in STAYING {
+    for command in UNTIL_SIGNAL {
         let end = Program::run(&format!("{command} --tls off --retry 2..1 --connect {address}"), "");
         end.fails(2, &["--retry", "shorter than the first"]);
         let end = Program::run(&format!("{command} --tls off --retry 1 --listen {address}"), "");
         end.fails(2, &["--retry", "cannot be used with", "--listen"]);
     }
-    // It makes one connection.
+    // `replay` makes one connection.
     let end = Program::run(&format!("replay . --tls off --retry 1 --connect {address}"), "");
     end.fails(2, &["unexpected argument '--retry'"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_of_a_node_are_not_asked_for_what_is_not_utf_8() {
+async fn requests_that_are_not_utf_8_are_not_passed_to_programs() {
     for options in ["--exec /bin/false", "--stdio"] {
         let endpoint = Endpoint::new().unwrap();
         let mut answers = endpoint.subscribe([NODE_TOPIC.clone()]).await;
@@ -268,7 +272,7 @@ async fn programs_of_a_node_are_not_asked_for_what_is_not_utf_8() {
 }
 
 #[test]
-fn wrong_values_are_named() {
+fn an_invalid_values_file_is_reported() {
     let run = |file: &str| {
         Program::run(&format!("node --name n --tls off --listen 127.0.0.1:0 --values {file}"), "")
     };
@@ -295,7 +299,7 @@ fn a_dispatch_can_be_interrupted() {
 }
 
 #[test]
-fn the_demo_needs_nothing_and_all_answers_agree() {
+fn the_demo_needs_no_files_and_all_answers_agree() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(["demo"]);
     command.env_clear().current_dir(folder.path());
@@ -328,7 +332,7 @@ fn the_demo_needs_nothing_and_all_answers_agree() {
 }
 
 #[test]
-fn the_demo_comes_to_its_verdict_when_nobody_reads() {
+fn the_demo_completes_with_a_closed_stdout() {
     let mut demo = Running::spawn(&mut command(["demo"]));
     drop(demo.stdout.take());
     let end = demo.output();
@@ -339,16 +343,19 @@ fn the_demo_comes_to_its_verdict_when_nobody_reads() {
 }
 
 #[test]
-fn two_nodes_of_one_name_are_one() {
+fn two_nodes_with_the_same_name_count_once() {
     let mut dispatch =
         Program::start("dispatch --tls off --listen 127.0.0.1:0 --expect 2 --timeout 1 get_id_value x");
     let address = dispatch.address();
     let _nodes = [(); 2].map(|()| Program::start(&format!("node --name w --tls off --connect {address}")));
-    dispatch.end().fails(5, &["2 nodes of different names; w said hello (nodes of one name count as one)"]);
+    dispatch.end().fails(
+        5,
+        &["2 nodes of different names; received a hello from: w (nodes of the same name count once)"],
+    );
 }
 
 #[test]
-fn a_node_s_name_is_clean_text() {
+fn a_node_name_has_no_control_characters() {
     for name in ["", "a\n\u{1b}[31m", "a\u{7f}"] {
         let node = Program::with(["node", "--name", name, "--tls", "off", "--connect", "a:1"]);
         node.end().fails(2, &["--name", "control characters", "worker-01"]);
@@ -356,7 +363,7 @@ fn a_node_s_name_is_clean_text() {
 }
 
 #[test]
-fn what_is_wrong_with_a_values_file_is_named() {
+fn duplicate_keys_and_wrong_encodings_of_a_values_file_are_reported() {
     let run = |path: &str| {
         Program::run(&format!("node --name n --tls off --listen 127.0.0.1:0 --values {path}"), "")
     };
@@ -366,7 +373,7 @@ fn what_is_wrong_with_a_values_file_is_named() {
         file
     };
     let twice = file(b"{\"a\": 1, \"b\": {\"a\": 2}, \"\\u0061\": 3}");
-    run(&twice.path().display().to_string()).fails(1, &["\"a\" stands there more than once"]);
+    run(&twice.path().display().to_string()).fails(1, &["the key \"a\" occurs more than once"]);
     let latin = file(b"{\"a\": \"\xe9\"}");
     let end = run(&latin.path().display().to_string());
     end.fails(1, &["byte 8 is not UTF-8"]);
@@ -382,5 +389,5 @@ fn what_is_wrong_with_a_values_file_is_named() {
     ));
     let address = node.address();
     let end = Program::run(&format!("dispatch --tls off --connect {address} get_id_value a"), "");
-    answers(&end, &[good("n", json!(1))]);
+    assert_answers(&end, &[success("n", json!(1))]);
 }

@@ -1,4 +1,4 @@
-//! `run` and `status`, as a user and a service manager see them.
+//! `run` and `status`, as a user and a service manager use them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -8,6 +8,7 @@ use std::process::Stdio;
 
 use crate::program::child::{LIMIT, Running, within};
 use crate::program::{Program, command};
+
 const CONFIG: &str = "
 [bridge]
 metrics = '127.0.0.1:0'
@@ -40,7 +41,7 @@ fn get(address: &str, path: &str) -> String {
 }
 
 #[test]
-fn a_bridge_tells_how_it_is() {
+fn a_running_bridge_reports_its_state() {
     let folder = tempfile::tempdir().unwrap();
     let config = write(folder.path(), CONFIG);
     let systemd = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -51,9 +52,9 @@ fn a_bridge_tells_how_it_is() {
     let line = bridge.says("metrics and health at http://");
     let (_, address) = line.split_once("http://").unwrap();
     bridge.says("running, with ");
-    let mut told = [0; 4096];
-    let length = systemd.recv(&mut told).unwrap();
-    assert_eq!(&told[..length], b"READY=1\nSTATUS=2 of 2 links ready, 0 peers\n");
+    let mut notification = [0; 4096];
+    let length = systemd.recv(&mut notification).unwrap();
+    assert_eq!(&notification[..length], b"READY=1\nSTATUS=2 of 2 links ready, 0 peers\n");
 
     let status = Program::run(&format!("status --json --config {config}"), "").json().remove(0);
     let nodes = status["links"][1]["listening"][0].as_str().unwrap();
@@ -82,7 +83,7 @@ fn a_bridge_tells_how_it_is() {
     assert!(end.stdout.iter().any(|line| line.starts_with("worker-01  nodes ")), "{end:?}");
 
     let second = Program::run(&format!("run {config}"), "");
-    second.fails(3, &["bridge.toml:4: bridge.status: another bridge is running"]);
+    second.fails(3, &["bridge.toml:4: bridge.status: another bridge uses"]);
 
     bridge.signal("TERM");
     let end = bridge.end_by_itself();
@@ -92,7 +93,7 @@ fn a_bridge_tells_how_it_is() {
 }
 
 #[test]
-fn what_is_wrong_is_told_before_anything_runs() {
+fn configuration_errors_are_reported_before_the_bridge_starts() {
     let folder = tempfile::tempdir().unwrap();
     let config = write(folder.path(), "[bridge]\nmetric = 'off'\n[link.nodes]\nlisten = '127.0.0.1'\n");
     let end = Program::run(&format!("run {config}"), "");
@@ -113,18 +114,18 @@ fn the_unit_file_is_printed() {
     let end = Program::run("run --print-unit", "");
     assert_eq!(end.code, Some(0));
     for line in ["Type=notify", "ExecReload=/bin/kill -HUP $MAINPID", "DynamicUser=yes", "[Install]"] {
-        assert!(end.stdout.iter().any(|there| there == line), "{line}: {end:?}");
+        assert!(end.stdout.iter().any(|printed| printed == line), "{line}: {end:?}");
     }
 }
 
 #[test]
-fn a_bridge_whose_stderr_is_not_read_goes_on_and_ends() {
+fn a_bridge_whose_stderr_is_not_read_keeps_running_and_ends() {
     let folder = tempfile::tempdir().unwrap();
     let config = write(folder.path(), &CONFIG.replace("'off'\n", "'off'\nlimits = { peers = 100 }\n"));
     let mut run = command(["-vvv", "run", &config]);
     run.stderr(Stdio::piped()).stdin(Stdio::null()).stdout(Stdio::null());
     let mut bridge = Running::spawn(&mut run);
-    // Reads up to the line that names the address, and no further.
+    // Reads up to the line that contains the address, and not further.
     let mut log = BufReader::with_capacity(1, bridge.stderr.take().unwrap());
     let address = within("the address", move || {
         let mut line = String::new();

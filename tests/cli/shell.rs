@@ -1,4 +1,4 @@
-//! What the program is to a shell and a terminal: completions, manual pages, colors, lines of progress.
+//! Shell completions, manual pages, colors and progress lines.
 
 use std::fs;
 use std::io::Write;
@@ -8,30 +8,31 @@ use std::process::{Command, Output, Stdio};
 use crate::program::child::{Running, skip, within};
 use crate::program::{Program, command};
 use crate::terminal::Terminal;
-/// Whether there is such a program on this machine; says so if not.
-fn there_is(name: &str, try_it: &str) -> bool {
-    let there =
-        Command::new(name).args(try_it.split(' ')).output().is_ok_and(|output| output.status.success());
-    if !there {
-        skip(&format!("there is no {name} here"));
+
+/// Returns whether a program is installed. If not, the test reports that it is skipped.
+fn is_installed(name: &str, args: &str) -> bool {
+    let installed =
+        Command::new(name).args(args.split(' ')).output().is_ok_and(|output| output.status.success());
+    if !installed {
+        skip(&format!("{name} is not installed"));
     }
-    there
+    installed
 }
 
-/// Runs another program to its end, with nothing to read.
+/// Runs another program to its end, with an empty stdin.
 fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Running::spawn(command).output()
 }
 
-/// What the program prints to teach that shell.
+/// Returns the completions for a shell.
 fn completions(shell: &str) -> String {
     let end = Program::run(&format!("completions {shell}"), "");
     assert_eq!((end.code, &*end.stderr), (Some(0), ""));
     end.stdout.join("\n")
 }
 
-/// What a shell prints that has sourced the completions first.
+/// Returns the output of a script in a shell, in which FILE is the completions.
 fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("completions");
@@ -47,10 +48,10 @@ fn in_shell(shell: &str, options: &[&str], script: &str) -> Vec<String> {
 
 #[test]
 fn bash_completes() {
-    if !there_is("bash", "-c true") {
+    if !is_installed("bash", "-c true") {
         return;
     }
-    // As bash does when TAB is hit behind the last of these words.
+    // Calls the completion function like bash does for TAB after the last word.
     let complete = r#"
         source FILE
         function_of() { local words=($(complete -p zeek-bridge)); while [ "${words[0]}" != -F ]; do words=("${words[@]:1}"); done; echo "${words[1]}"; }
@@ -67,13 +68,13 @@ fn bash_completes() {
 }
 
 #[test]
-fn zsh_takes_the_completions_up() {
-    if !there_is("zsh", "-fc true") {
+fn zsh_loads_the_completions() {
+    if !is_installed("zsh", "-fc true") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("_zeek-bridge"), completions("zsh")).unwrap();
-    // As it is installed: a file in a folder of fpath. Loading it parses all of it.
+    // Installed as a file in a directory of fpath. Loading it parses all of it.
     let script = "fpath=($0 $fpath); autoload -Uz compinit; compinit -D -u; echo ${_comps[zeek-bridge]}; \
                   autoload +X -Uz _zeek-bridge && echo ${(k)functions[_zeek-bridge]} ${#functions[_zeek-bridge]}";
     let output = output(Command::new("zsh").args(["-fc", script]).arg(folder.path()));
@@ -86,7 +87,7 @@ fn zsh_takes_the_completions_up() {
 
 #[test]
 fn fish_completes() {
-    if !there_is("fish", "-c true") {
+    if !is_installed("fish", "-c true") {
         return;
     }
     let script = "source FILE; complete -C 'zeek-bridge re'; complete -C 'zeek-bridge node --na'; \
@@ -97,12 +98,12 @@ fn fish_completes() {
 }
 
 #[test]
-fn a_shell_that_is_not_known_is_named_with_those_that_are() {
+fn an_unknown_shell_is_an_error_that_lists_the_known_ones() {
     Program::run("completions tcsh", "").fails(2, &["tcsh", "bash", "zsh", "fish"]);
 }
 
 #[test]
-fn there_is_a_page_for_each_command_and_all_are_well_formed() {
+fn each_command_has_a_well_formed_manual_page() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("share/man/man1");
     let end = Program::with([Path::new("man"), Path::new("--out"), &out]).end();
@@ -111,7 +112,7 @@ fn there_is_a_page_for_each_command_and_all_are_well_formed() {
         fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     end.has_said(&[&format!("{} pages", pages.len())]);
 
-    // The commands as --help lists them.
+    // The commands listed by --help.
     let help = Program::run("--help", "").stdout;
     let listed =
         help.iter().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
@@ -134,8 +135,12 @@ fn there_is_a_page_for_each_command_and_all_are_well_formed() {
     }
     let node = fs::read_to_string(out.join("zeek-bridge-node.1")).unwrap();
     assert!(node.contains("CLUSTER_NODE") && node.contains(".SH EXAMPLES\n"), "{node}");
+    let tap = fs::read_to_string(out.join("zeek-bridge-tap.1")).unwrap();
+    for text in [".SH JSON\n", ".SH STATISTICS\n", "bytes_per_second", r#"{"id", "value"}"#] {
+        assert!(tap.contains(text), "{text}: {tap}");
+    }
 
-    if there_is("groff", "--version") {
+    if is_installed("groff", "--version") {
         for page in &pages {
             let mut groff = Command::new("groff");
             groff.args(["-man", "-ww", "-Tutf8"]).arg(out.join(page));
@@ -147,7 +152,7 @@ fn there_is_a_page_for_each_command_and_all_are_well_formed() {
 }
 
 #[test]
-fn pages_that_cannot_be_written_are_named() {
+fn pages_that_cannot_be_written_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -158,8 +163,8 @@ fn pages_that_cannot_be_written_are_named() {
 const ESCAPE: char = '\u{1b}';
 
 #[test]
-fn colors_are_for_terminals_and_for_those_who_want_them() {
-    // What the environment says, and whether there are colors then: in a pipe, on a terminal.
+fn colors_depend_on_the_terminal_and_the_environment() {
+    // The environment, and whether output is colored in a pipe and on a terminal.
     type Case = (&'static [(&'static str, &'static str)], bool, bool);
     let cases: [Case; 7] = [
         (&[], false, true),
@@ -194,7 +199,7 @@ fn colors_are_for_terminals_and_for_those_who_want_them() {
     }
 }
 
-/// A capture of any length: its first bytes, and packets that may come as often as one likes.
+/// Returns the parts of a capture: its header, and packets that may be repeated.
 fn capture() -> (Vec<u8>, Vec<u8>) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/captures/dispatch.pcap");
     let bytes = fs::read(path).unwrap();
@@ -202,18 +207,18 @@ fn capture() -> (Vec<u8>, Vec<u8>) {
     (head.to_vec(), packets.to_vec())
 }
 
-/// Gives a program more and more to read until the terminal has these words, and then the end.
-fn feed(mut command: Command, head: &[u8], more: &[u8], words: &str) -> (Option<i32>, String) {
+/// Writes `head`, then `more` repeatedly to a program until `text` is on its terminal. Returns the exit code and the terminal.
+fn feed(mut command: Command, head: &[u8], more: &[u8], text: &str) -> (Option<i32>, String) {
     let mut terminal = Terminal::new();
     command.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(terminal.end());
     let mut child = Running::spawn(&mut command);
-    // The command has the other end of the terminal, too.
+    // The command keeps a handle of the terminal.
     drop(command);
     let mut stdin = child.stdin.take().unwrap();
-    let (head, more, shown) = (head.to_vec(), more.to_vec(), words.to_owned());
-    terminal = within(words, move || {
+    let (head, more, shown) = (head.to_vec(), more.to_vec(), text.to_owned());
+    terminal = within(text, move || {
         stdin.write_all(&head).unwrap();
-        // The pipe bounds how far this runs ahead; at the latest, the program's end fails a write.
+        // The pipe limits the input that is written ahead. If the program ends early, a write fails.
         while !terminal.has(&shown) {
             stdin.write_all(&more).unwrap();
         }
@@ -223,15 +228,15 @@ fn feed(mut command: Command, head: &[u8], more: &[u8], words: &str) -> (Option<
     (code, terminal.all())
 }
 
-/// That the line is taken away at the end, with whatever was shown of it.
-fn is_gone(text: &str, words: &str) {
-    let behind = text.rsplit_once(words).unwrap().1;
-    let (cleared, _) = behind.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("not cleared: {text:?}"));
+/// Asserts that the progress line with `progress` is removed at the end.
+fn is_gone(text: &str, progress: &str) {
+    let after = text.rsplit_once(progress).unwrap().1;
+    let (cleared, _) = after.rsplit_once("\u{1b}[2K").unwrap_or_else(|| panic!("not cleared: {text:?}"));
     assert!(!cleared.contains('\n'), "{text:?}");
 }
 
 #[test]
-fn a_long_capture_is_read_with_a_line_of_progress() {
+fn a_long_capture_shows_progress() {
     let (head, packets) = capture();
     let (code, text) = feed(command(["decode", "-"]), &head, &packets, "iB/s");
     assert_eq!(code, Some(0), "{text:?}");
@@ -239,7 +244,7 @@ fn a_long_capture_is_read_with_a_line_of_progress() {
 }
 
 #[test]
-fn long_conversions_show_progress_and_what_is_said_meanwhile_stands_alone() {
+fn a_long_conversion_shows_progress_that_does_not_mix_with_errors() {
     let lines = "020000000000000005\n".repeat(1000);
     let (code, text) = feed(command(["decode", "--value"]), b"what\n", lines.as_bytes(), "iB/s");
     assert_eq!(code, Some(1));
@@ -249,7 +254,7 @@ fn long_conversions_show_progress_and_what_is_said_meanwhile_stands_alone() {
 }
 
 #[test]
-fn what_is_short_or_goes_nowhere_near_a_terminal_shows_none() {
+fn a_short_command_shows_no_progress() {
     let (head, packets) = capture();
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), [&*head, &*packets].concat()).unwrap();
@@ -262,11 +267,11 @@ fn what_is_short_or_goes_nowhere_near_a_terminal_shows_none() {
 }
 
 #[test]
-fn a_long_publishing_shows_how_many_messages() {
-    let mut hearer = command("tap --topic /shell --tls off --listen 127.0.0.1:0".split(' '));
-    hearer.stdout(Stdio::null());
-    let mut hearer = Program::spawn(hearer);
-    let address = hearer.address();
+fn a_long_publish_shows_the_number_of_messages() {
+    let mut subscriber = command("tap --topic /shell --tls off --listen 127.0.0.1:0".split(' '));
+    subscriber.stdout(Stdio::null());
+    let mut subscriber = Program::spawn(subscriber);
+    let address = subscriber.address();
     let args = ["publish", "--topic", "/shell", "--tls", "off", "--connect", &address];
     let line = "{\"event\":\"e\"}\n".repeat(100);
     let (code, text) = feed(command(args), b"", line.as_bytes(), "messages");

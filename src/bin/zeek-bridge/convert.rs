@@ -1,24 +1,34 @@
-//! The commands that turn each line into another.
+//! Conversion of each line of the input to a line of output, for `decode` and `encode`.
 
 use std::path::Path;
 
-use crate::input;
-use crate::output::{self, Failure, Object, Output, progress};
+use serde::Serialize;
 
-/// What is wrong with a line, and in which byte of it or of what it stands for, as far as that is known.
+use crate::input;
+use crate::output::{Failure, Output, harmless, progress, to_line};
+
+/// An error in a line, and its byte offset if known: in the line for JSON, in the decoded bytes for hex.
 pub(crate) struct Fault {
     pub(crate) error: String,
     pub(crate) offset: Option<u64>,
 }
 
-/// Prints for each line what `convert` writes, or `{"error", "offset", "line"}`.
+/// An error in the output.
+#[derive(Serialize)]
+struct InvalidLine {
+    error: String,
+    offset: Option<u64>,
+    line: u64,
+}
+
+/// Prints the result of `convert` for each line, or `{"error", "offset", "line"}`. `done` is the past participle for messages.
 pub(crate) fn convert(
     file: Option<&Path>,
     done: &str,
     convert: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), Fault>,
 ) -> Result<(), Failure> {
     let input = input::open(file)?;
-    // What is typed in, or comes by as it is read, is its own progress.
+    // No progress is shown if input or output is visible on the terminal.
     let input = if progress::is_free(file) { input.shown() } else { input };
     let mut lines = input.lines();
     let mut output = Output::new();
@@ -31,11 +41,10 @@ pub(crate) fn convert(
             Err(error) => Err(Fault { error: error.to_string(), offset: None }),
         };
         match result {
-            Ok(()) => output.line(&output::harmless(converted))?,
+            Ok(()) => output.line(&harmless(converted))?,
             Err(Fault { error, offset }) => {
                 bad = bad.saturating_add(1);
-                let object = Object::new().with("error", error).with("offset", offset);
-                output.line(&object.with("line", line.number).into_line())?;
+                output.line(&to_line(&InvalidLine { error, offset, line: line.number }))?;
             }
         }
         if lines.may_wait() {

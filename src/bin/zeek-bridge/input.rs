@@ -44,7 +44,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Bytes that were read ahead.
+    /// An input with these bytes.
     #[cfg(test)]
     pub(crate) fn of(bytes: Vec<u8>) -> Self {
         Input { name: "test".into(), length: None, from: Box::new(io::Cursor::new(bytes)) }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_named_and_passed_over() {
+    fn a_line_that_is_too_long_is_reported_and_skipped() {
         let mut lines = lines(b"1234\n12345\n \n  1 \r\n123456789012345678901234567890\nlast", 4);
         let mut found = Vec::new();
         while let Some(line) = lines.next().unwrap() {
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn in_the_background_lines_come_in_their_order() {
+    fn lines_read_in_the_background_keep_their_order() {
         let text: &'static str = (1..=50_000).map(|n| format!("{n}\n")).collect::<String>().leak();
         let mut receiver = lines(text.as_bytes(), 100).in_background();
         let mut next = 1;

@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod conversation;
 mod convert;
+mod deadline;
 mod environment;
 mod input;
 mod leaves;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Encode(args) => commands::encode::run(&args),
         Command::Completions(args) => commands::man::completions(&args, cli::command()),
-        Command::Man(args) => commands::man::man(&args, cli::command()),
+        Command::Man(args) => commands::man::man(&args, cli::command(), cli::DETAILS),
     });
     let code = exit::code(result);
     // Waits until the thread has written what is queued.

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: requests to end the program, which it follows gracefully at first.
+//! SIGINT and SIGTERM, which request the program to end. It ends gracefully at the first request.
 
 use std::io;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use crate::output::Failure;
 /// A signal that repeats the last one within this time belongs to the same request.
 ///
 /// timeout(1) sends its signal twice: to its child, and to the process group that contains the child. The kernel
-/// merges the two only while the first is pending. Taken for a second request, the copy would cut the graceful end
-/// short, and peers would see a lost connection in place of a BYE. A user who presses Ctrl-C again because the
+/// merges the two only while the first is pending. If the copy counted as a second request, it would interrupt the
+/// graceful end, and peers would see a lost connection instead of a BYE. A user who presses Ctrl-C again because the
 /// end takes too long is slower than this.
 const SAME_REQUEST: Duration = Duration::from_millis(500);
 
-/// Receives signals from the time it is created. One request that arrives while nobody waits is kept.
+/// Receives signals from the time it is created. One request that arrives between two calls of `next` is kept.
 pub(crate) struct Signals(mpsc::Receiver<()>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_of_a_signal_is_no_further_request() {
+    fn a_copy_of_a_signal_is_not_a_further_request() {
         let mut requests = Requests::default();
         let start = Instant::now();
         for (kind, millis, new) in [

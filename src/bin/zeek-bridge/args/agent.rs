@@ -1,4 +1,4 @@
-//! What Zeek's own environment says, where no option does.
+//! The address of an agent and the name of a node, from the environment variables that Zeek uses, if no option gives them.
 
 use clap::Command;
 use zeek_bridge::management::DEFAULT_AGENT_PORT;
@@ -17,7 +17,7 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1";
 
 /// Makes the arguments optional that the environment contains: the address of `node` and `dispatch`, the name of `node`.
 pub(crate) fn optional_arguments(mut command: Command) -> Command {
-    // With an empty variable, clap would take the name as given and empty.
+    // clap would accept an empty variable as an empty name.
     if set(NODE).is_some() {
         command = command.mut_subcommand("node", |node| node.mut_arg("name", |name| name.env(NODE)));
     }
@@ -25,56 +25,55 @@ pub(crate) fn optional_arguments(mut command: Command) -> Command {
         return command;
     }
     ["node", "dispatch"].into_iter().fold(command, |command, name| {
-        command.mut_subcommand(name, |command| command.mut_group("Place", |place| place.required(false)))
+        command
+            .mut_subcommand(name, |command| command.mut_group("AddressArgs", |group| group.required(false)))
     })
 }
 
-/// For a node: it connects to the agent, unless something else is said.
+/// Adds the address that a node connects to, if no option gives one.
 pub(crate) fn to_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
-    if args.place.connect.is_none() && args.place.listen.is_none() {
-        args.place.connect = agent()?;
-        // Where one listens, it lets the system choose.
-        if args.place.connect.as_ref().is_some_and(|HostPort(place)| place.ends_with(":0")) {
-            return Err(Failure::usage(format!(
-                "{PORT} is 0, where nobody listens; set it to the agent's port"
-            )));
+    if args.address.connect.is_none() && args.address.listen.is_none() {
+        args.address.connect = agent()?;
+        // For a listener, port 0 is valid: the system chooses a port.
+        if args.address.connect.as_ref().is_some_and(|HostPort(address)| address.ends_with(":0")) {
+            return Err(Failure::usage(format!("{PORT} is 0; set it to the port of the agent")));
         }
     }
     Ok(args)
 }
 
-/// For an agent: it listens, unless something else is said.
+/// Adds the address that an agent listens on, if no option gives one.
 pub(crate) fn as_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
-    if args.place.connect.is_none() && args.place.listen.is_none() {
-        args.place.listen = agent()?;
+    if args.address.connect.is_none() && args.address.listen.is_none() {
+        args.address.listen = agent()?;
     }
     Ok(args)
 }
 
-/// Where Zeek's Management agent listens.
+/// Returns the address of Zeek's Management agent in the environment.
 fn agent() -> Result<Option<HostPort>, Failure> {
-    let wrong = |name, mend: &str| {
+    let invalid = |name, hint: &str| {
         let value = set(name).unwrap_or_default();
-        Failure::usage(format!("{name} is {:?}; set it to {mend}", value.to_string_lossy()))
+        Failure::usage(format!("{name} is set to {:?}; use {hint}", value.to_string_lossy()))
     };
-    let read = |name, mend: &str| {
-        set(name).map(|value| value.into_string().map_err(|_| wrong(name, mend))).transpose()
+    let read = |name, hint: &str| {
+        set(name).map(|value| value.into_string().map_err(|_| invalid(name, hint))).transpose()
     };
-    let (an_address, a_port) =
+    let (address_hint, port_hint) =
         ("a host name, or an address without brackets and port", "a port, such as 2151/tcp");
-    let (address, port) = (read(ADDRESS, an_address)?, read(PORT, a_port)?);
+    let (address, port) = (read(ADDRESS, address_hint)?, read(PORT, port_hint)?);
     if address.is_none() && port.is_none() {
         return Ok(None);
     }
     let address = address.as_deref().unwrap_or(DEFAULT_ADDRESS);
     let port = port.unwrap_or_else(|| DEFAULT_AGENT_PORT.to_string());
     let number = port.strip_suffix("/tcp").unwrap_or(&port);
-    // It would be parsed with a sign, too.
-    let is_one = number.bytes().all(|digit| digit.is_ascii_digit());
-    if !is_one || number.parse::<u16>().is_err() {
-        return Err(wrong(PORT, a_port));
+    // Digits only: `parse` accepts a sign as well.
+    let is_number = number.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_number || number.parse::<u16>().is_err() {
+        return Err(invalid(PORT, port_hint));
     }
-    let place =
+    let address =
         if address.contains(':') { format!("[{address}]:{number}") } else { format!("{address}:{number}") };
-    listen_address(&place).map(Some).map_err(|_| wrong(ADDRESS, an_address))
+    listen_address(&address).map(Some).map_err(|_| invalid(ADDRESS, address_hint))
 }

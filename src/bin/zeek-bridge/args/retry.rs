@@ -1,4 +1,4 @@
-//! The option `--retry` of the commands that connect again.
+//! The option `--retry` of commands that reconnect.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,32 +8,32 @@ use zeek_bridge::endpoint::Retry;
 
 use super::values::Seconds;
 
-/// When to connect again: `SECONDS`, or `FIRST..CAP`.
+/// The delays before reconnecting: `SECONDS`, or `FIRST..CAP`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RetryArg(pub(crate) Retry);
 
-/// The longest wait between two attempts, as in the configuration of a bridge.
+/// The longest delay, as in the configuration of a bridge.
 const LONGEST_RETRY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest: without a wait, a target that refuses would be tried without end.
+/// The shortest delay. Without one, a target that refuses connections would cause a busy loop.
 const SHORTEST_RETRY: Duration = Duration::from_millis(1);
 
 impl FromStr for RetryArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wait = |text: &str| {
-            let wait = text.parse::<Seconds>().ok().map(|Seconds(wait)| wait);
-            wait.filter(|wait| (SHORTEST_RETRY..=LONGEST_RETRY).contains(wait)).ok_or_else(|| {
-                "give seconds from 0.001 to 86400, such as 1, or the first wait and the longest, such as 0.5..10"
+        let delay = |text: &str| {
+            let delay = text.parse::<Seconds>().ok().map(|Seconds(delay)| delay);
+            delay.filter(|delay| (SHORTEST_RETRY..=LONGEST_RETRY).contains(delay)).ok_or_else(|| {
+                "use seconds from 0.001 to 86400, such as 1, or the first and the longest delay, such as 0.5..10"
                     .to_owned()
             })
         };
         let (first, cap) = match text.split_once("..") {
-            Some((first, cap)) => (wait(first)?, wait(cap)?),
-            None => (wait(text)?, wait(text)?),
+            Some((first, cap)) => (delay(first)?, delay(cap)?),
+            None => (delay(text)?, delay(text)?),
         };
         if cap < first {
-            return Err("the longest wait is shorter than the first; give the longer one last".into());
+            return Err("the longest delay is shorter than the first; the longer one must be last".into());
         }
         Ok(RetryArg(Retry { first, cap }))
     }
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retries_are_one_wait_or_the_first_and_the_longest() {
+    fn a_retry_is_one_delay_or_the_first_and_the_longest() {
         let retry =
             |first, cap| Retry { first: Duration::from_millis(first), cap: Duration::from_millis(cap) };
         for (text, expected) in [
@@ -67,7 +67,7 @@ mod tests {
             assert_eq!((parsed.0, parsed.to_string().as_str()), (expected, text));
         }
         assert_eq!(RetryArg::default().to_string(), "1");
-        for (bad, words) in [
+        for (bad, message) in [
             ("", "such as 0.5..10"),
             ("0", "from 0.001"),
             ("0.0001", "from 0.001"),
@@ -78,7 +78,7 @@ mod tests {
             ("10..1", "shorter than the first"),
         ] {
             let error = bad.parse::<RetryArg>().unwrap_err();
-            assert!(error.contains(words), "{bad}: {error}");
+            assert!(error.contains(message), "{bad}: {error}");
         }
     }
 }

@@ -17,27 +17,28 @@ impl FromStr for TopicArg {
         if topic.is_local() {
             let prefix = Topic::LOCAL_PREFIX;
             return Err(format!(
-                "topics with {prefix} in front never leave an endpoint: no peer sends or hears them"
+                "topics that start with {prefix} never leave an endpoint: no peer sends or receives them"
             ));
         }
         Ok(TopicArg(topic))
     }
 }
 
-/// The name of a node, which goes to logs and terminals.
+/// Parses the name of a node, which is written to logs and terminals.
 pub(crate) fn node_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err("give a name without control characters, such as worker-01".into());
+        return Err("use a name without control characters, such as worker-01".into());
     }
     Ok(text.to_owned())
 }
 
+/// Parses a count above 0.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
     let count = text.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| format!("give a whole number from 1 to {}", u64::MAX))
+    count.ok_or_else(|| format!("use a number from 1 to {}", u64::MAX))
 }
 
-/// A span of time in seconds, which may have a fraction.
+/// A duration in seconds, which may have a fraction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seconds(pub(crate) Duration);
 
@@ -50,7 +51,7 @@ impl FromStr for Seconds {
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .filter(|time| !time.is_zero())
             .map(Seconds)
-            .ok_or_else(|| "give a number of seconds above 0, such as 5 or 0.5".into())
+            .ok_or_else(|| "use a number of seconds above 0, such as 5 or 0.5".into())
     }
 }
 

@@ -4,29 +4,29 @@ use clap::Command;
 
 use crate::output::exit;
 
-/// For each command the lines that its long help shows: what is done, in a comment, and how.
+/// The examples of each command. A line that begins with `#` explains the next ones.
 const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["run"],
         "
-  # Whether the configuration is right, and then the bridge by it
+  # Check the configuration, then run the bridge
   zeek-bridge check bridge.toml && zeek-bridge run bridge.toml
-  # A service of systemd
+  # Install a systemd service
   zeek-bridge run --print-unit | sudo tee /etc/systemd/system/zeek-bridge.service",
     ),
     (
         &["status"],
         "
-  # The bridge that is a service, or the user's own
+  # The bridge of the system service or of the user
   zeek-bridge status
-  # One with a socket of its own; how many peers each link has
+  # A bridge with another socket: the number of peers of each link
   zeek-bridge status --config bridge.toml --json | jq '.links[] | {name, peers: (.peers | length)}'",
     ),
     (
         &["demo"],
         "
   zeek-bridge demo
-  # Only whether each answer was Zeek's
+  # Only the comparison of each answer with that of Zeek
   zeek-bridge demo | jq -c 'select(.action) | [.node, .action, .agrees]'",
     ),
     (
@@ -57,33 +57,33 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["node"],
         r#"
-  # With these variables, to an agent on this host
+  # Connect to an agent on this host, with these variables
   echo '{"Cluster::node": "worker-01"}' > values.json
   zeek-bridge node --name worker-01 --values values.json \
     --connect 127.0.0.1:2151 --tls off
-  # What the variables do not answer, a program does
+  # Pass requests to a program
   zeek-bridge node --name worker-01 --exec ./answer.sh \
     --connect zeek.example:2151 --cafile ca.pem --certificate node.pem --keyfile node.key
-  # As Zeek's Management framework starts its nodes
+  # With the environment that Zeek's Management framework sets for its nodes
   CLUSTER_NODE=worker-01 ZEEK_AGENT_PORT=2151/tcp zeek-bridge node --tls anonymous"#,
     ),
     (
         &["dispatch"],
         "
-  # Listen as an agent does, and ask the first node that says hello
+  # Listen as an agent, and send the request to the first node that connects
   zeek-bridge dispatch --listen 0.0.0.0:2151 --tls anonymous get_id_value Cluster::node
-  # Ask two nodes of a bridge or an agent that listens
+  # Send the request to two nodes through a bridge
   zeek-bridge dispatch --connect 127.0.0.1:2151 --tls off --nodes worker-01,worker-02 \\
     get_id_value Site::local_nets",
     ),
     (
         &["tap"],
         "
-  # All that a Zeek out of the box says
+  # Everything that a Zeek with default settings publishes
   zeek-bridge tap --connect 127.0.0.1:9999 --tls anonymous --topic ''
-  # What concerns one node, whenever its agent is there
+  # Messages about one node, with reconnects
   zeek-bridge tap --connect 127.0.0.1:2151 --tls off --topic zeek/ --node worker-01 --follow
-  # How much there is of what, each second
+  # The rate of each event, every second
   zeek-bridge tap --connect 127.0.0.1:9999 --tls off --topic '' --event 'Cluster::*' --stats
   zeek-bridge tap --listen 127.0.0.1:0 --tls off --topic '' --format text --wide | less",
     ),
@@ -91,16 +91,16 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["probe"],
         "
   zeek-bridge probe zeek.example:9999
-  # With certificates, to get past mutual TLS; one line of JSON
+  # With certificates for mutual TLS; one line of JSON
   zeek-bridge probe --cafile ca.pem --certificate our.pem --keyfile our.key --json zeek.example:9999",
     ),
     (
         &["publish"],
         r#"
-  # One event with a count
+  # One event with a count as argument
   echo '{"event": "ping", "args": [{"@data-type": "count", "data": 7}]}' |
     zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/ping
-  # What `tap` printed, again; nobody is waited for longer than 10 seconds
+  # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
   zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/again --timeout 10 < tap.jsonl"#,
     ),
     (
@@ -108,23 +108,23 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "
   # Between an agent that listens at 2151 and nodes that connect to 2152
   zeek-bridge record --listen 127.0.0.1:2152 --connect 127.0.0.1:2151 --tls off --out recordings
-  # For others to read; never more than 20 folders of some 64 MiB
+  # Redacted, with at most 20 recordings of about 64 MiB
   zeek-bridge record --listen 127.0.0.1:2152 --connect 127.0.0.1:2151 --tls anonymous \\
     --out recordings --redact --rotate 64MiB --keep 20",
     ),
     (
         &["replay"],
         "
-  # Be the recorded connector to an endpoint that listens
+  # Act as the recorded connector, to an endpoint that listens
   zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 --connect 127.0.0.1:2151 --tls off
-  # Be the recorded listener, and pass over what differs by nature
+  # Act as the recorded listener, and ignore a value that always differs
   zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 --listen 127.0.0.1:2151 --tls off \\
     --ignore '*.args[0][2]' --json",
     ),
     (
         &["decode"],
         "
-  # Each connection of a capture in a table, and each frame in a line
+  # A table for each connection of a capture, then a line for each frame
   zeek-bridge decode --summary peering.pcap
   zeek-bridge decode peering.pcap | jq 'select(.envelope.event)'
   # Live, where Broker::disable_ssl=T
@@ -140,9 +140,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["bench", "relay"],
         "
-  # A bridge of this program's, with ten subscribers
+  # A bridge that is started for the benchmark, with ten subscribers
   zeek-bridge bench relay --peers 10 --duration 10
-  # A relay that runs already, and what it takes of the machine
+  # A running relay, with its CPU time and memory
   zeek-bridge bench relay --publish-to 127.0.0.1:9999 --tls off --count 1000000 --pid 4711",
     ),
     (
@@ -160,20 +160,21 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// What the program as a whole shows.
+/// The examples of the program itself, and its environment.
 const PROGRAM: &str = "
-  # What is there, and how to reach it
+  # Identify an endpoint, and the options that reach it
   zeek-bridge probe 127.0.0.1:9999
-  # All about one command
+  # Help on one command
   zeek-bridge help node
 
 Environment:
-  CLUSTER_NODE            the name of a node, unless --name says it
+  CLUSTER_NODE            the name of a node, if --name is not given
   ZEEK_AGENT_ADDR, ZEEK_AGENT_PORT
-                          where a node connects and `dispatch` listens, unless --connect or --listen says it
+                          the address that a node connects to and `dispatch` listens on,
+                          if neither --connect nor --listen is given
   ZEEK_BRIDGE_PASSPHRASE  the passphrase of a private key";
 
-/// Adds them, in front of what stands at the end of each help.
+/// Adds the examples to the long help of each command, before the exit codes.
 pub(crate) fn add(command: Command) -> Command {
     let command = add_to(command, &[], PROGRAM);
     EXAMPLES.iter().fold(command, |command, (path, text)| add_to(command, path, text))
@@ -193,10 +194,10 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
-    /// What is but a name for others.
+    /// A command that only contains others.
     const WITHOUT: &str = "zeek-bridge bench";
 
-    /// Every command with all its names in front.
+    /// Returns every command with its full name.
     fn commands() -> Vec<(String, Command)> {
         fn below(name: &str, command: &Command, all: &mut Vec<(String, Command)>) {
             for sub in command.get_subcommands() {
@@ -210,7 +211,7 @@ mod tests {
         all
     }
 
-    /// The lines of a help's examples, those that go on in the next one put together.
+    /// Returns the examples of a command, with continued lines joined.
     fn examples(command: &Command) -> Vec<String> {
         let help = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
         let help = help.unwrap_or_default();
@@ -219,7 +220,7 @@ mod tests {
         block.join("\n").replace("\\\n", " ").replace("|\n", "| ").lines().map(str::to_owned).collect()
     }
 
-    /// The words of each command of a line, as a shell takes them apart.
+    /// Splits a line into commands and their words, like a shell.
     fn words(line: &str) -> Vec<Vec<String>> {
         let mut commands = vec![Vec::new()];
         let (mut word, mut quoted, mut any) = (String::new(), false, false);
@@ -236,7 +237,7 @@ mod tests {
                         commands.push(Vec::new());
                     }
                 }
-                '"' | '$' | '`' | '\\' | ';' => panic!("{letter:?} is not understood here: {line}"),
+                '"' | '$' | '`' | '\\' | ';' => panic!("{letter:?} is not supported: {line}"),
                 _ => word.push(letter),
             }
         }
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples_and_each_is_understood() {
+    fn every_command_has_examples_that_parse() {
         for (name, command) in commands() {
             let mut own = 0;
             let lines = examples(&command);
@@ -253,7 +254,7 @@ mod tests {
                 for words in words(line) {
                     let Some(at) = words.iter().position(|word| word == "zeek-bridge") else { continue };
                     if let Err(error) = add(Cli::command()).try_get_matches_from(&words[at..])
-                        // As the environment in front of it says where the agent is.
+                        // The environment variables in front of the command contain the address of the agent.
                         && !(at > 0 && error.kind() == clap::error::ErrorKind::MissingRequiredArgument)
                     {
                         panic!("{line}\n{error}");
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_taken_apart_as_by_a_shell() {
+    fn lines_are_split_like_in_a_shell() {
         assert_eq!(words("a 'b c'>d | e ''"), [vec!["a", "b c"], vec!["d"], vec!["e", ""]]);
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: all commands, and where each is implemented.
 
+mod details;
 mod examples;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -22,6 +23,7 @@ use crate::commands::run::RunArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::tap::TapArgs;
 use crate::output::exit;
+pub(crate) use details::DETAILS;
 
 /// Connects to Zeek over Broker's native peering protocol: bridge, tap, publish, node, agent, recorder.
 #[derive(Debug, Parser)]

@@ -15,28 +15,25 @@ use crate::output::{Failure, Object, Output};
 /// Decode captures, recordings and bytes of the protocol to JSON
 ///
 /// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the directory of a
-/// recording. Each connection begins with {"connection", "start", "protocol"}: "broker", "tls" or "other", with a
-/// "note" on what cannot be read and how it could be. Each frame is {"connection", "index", "from", "t_us", "offset",
-/// "length", "phase"} with its "message" (handshake) or "envelope" (after it); {"connection", .., "error"} reports
-/// malformed or missing data.
+/// recording. Prints a line of JSON for each connection and each frame.
 ///
-/// With --value or --envelope: one line of JSON for each line of hex. An invalid line gives {"error", "offset", "line"},
-/// where offset is the position of the error in bytes, and decoding continues with the next line.
+/// With --value or --envelope, prints a line of JSON for each line of hex. Invalid lines are reported in the output, and
+/// decoding continues with the next line. The manual page describes the JSON.
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
     #[command(flatten)]
     what: DecodeWhat,
-    /// Tell of each connection as a whole, in a table: who, versions, filters, events by name, bytes, errors
+    /// Print a table for each connection: endpoints, versions, filters, events by name, bytes, errors
     #[arg(long, conflicts_with = "DecodeWhat")]
     summary: bool,
     /// With --summary: a line of JSON for each connection instead of a table
     #[arg(long, requires = "summary")]
     json: bool,
-    /// Of a capture, read only what goes from or to these ports
+    /// Read only connections from or to these ports of a capture
     #[arg(long = "port", value_name = "PORT", value_delimiter = ',', conflicts_with = "DecodeWhat")]
     ports: Vec<u16>,
-    /// The capture or the recording's folder; with --value or --envelope, where the lines of hex are. - is stdin, and
-    /// so is none for lines of hex
+    /// The capture, or the directory of a recording; with --value or --envelope, the lines of hex. - is stdin, which is the
+    /// default for lines of hex
     #[arg(conflicts_with = "stream")]
     file: Option<PathBuf>,
 }
@@ -44,14 +41,14 @@ pub(crate) struct DecodeArgs {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct DecodeWhat {
-    /// Each line is a value, its tag first
+    /// Decode a value on each line, which begins with its tag
     #[arg(long)]
     value: bool,
-    /// Each line is an envelope: a frame without its 4-byte length
+    /// Decode an envelope on each line: a frame without its 4-byte length
     #[arg(long)]
     envelope: bool,
-    /// FILE (- for stdin) is every byte that one side of a connection sent: handshake, then envelopes. One line of
-    /// JSON per frame, with its index, offset and length (length field included) and the phase it belongs to
+    /// Decode all bytes that one side of a connection sent (- for stdin): handshake, then envelopes. Prints one line of JSON
+    /// per frame, with its index, offset, length (including the length field) and phase
     #[arg(long, value_name = "FILE")]
     stream: Option<PathBuf>,
 }
@@ -71,7 +68,7 @@ pub(crate) fn run(args: &DecodeArgs) -> Result<(), Failure> {
             capture::run(file, &args.ports, style)
         }
         (_, None) => Err(Failure::usage(
-            "give a capture or a recording's folder, or say with --value, --envelope or --stream what is to be decoded",
+            "name a capture or the directory of a recording, or use --value, --envelope or --stream",
         )),
     }
 }
@@ -83,7 +80,7 @@ impl From<DecodeError> for Fault {
 }
 
 fn value(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
-    // To memory, which does not fail.
+    // Cannot fail: it writes to memory.
     let _ = decode_value(&hex(line)?, &Limits::DEFAULT)?.write_json(to);
     Ok(())
 }
@@ -97,13 +94,15 @@ fn hex(line: &[u8]) -> Result<Vec<u8>, Fault> {
     HEXLOWER_PERMISSIVE.decode(line).map_err(|fault| {
         let error = match fault.kind {
             DecodeKind::Length => format!("not hex: an odd number of digits ({})", line.len()),
-            _ => format!("not hex: character {} is no hexadecimal digit", fault.position.saturating_add(1)),
+            _ => {
+                format!("not hex: character {} is not a hexadecimal digit", fault.position.saturating_add(1))
+            }
         };
         Fault { error, offset: (fault.position / 2).try_into().ok() }
     })
 }
 
-/// All that one side of a connection sent, frame by frame.
+/// Decodes all bytes that one side of a connection sent, frame by frame.
 fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
     let mut frames = Frames::default();
     let (mut index, mut bad) = (0u64, 0u64);

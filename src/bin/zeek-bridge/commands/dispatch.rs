@@ -1,26 +1,29 @@
-//! `dispatch`: an agent for one request.
+//! `dispatch`: acts as an agent that sends one request.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use clap::Args;
-use serde_json::Value as Json;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Agent, ManagementResult, Outcome, REQUEST_TIMEOUT};
 
 use crate::args::{NetworkArgs, Seconds, agent, node_name};
+use crate::deadline;
 use crate::network::{self, Network, Persistence};
-use crate::output::{Failure, Object, Output};
+use crate::output::{Failure, Output, to_line};
 use crate::signals::Signals;
 
 /// Act as an agent: send one request to nodes and print their answers
 ///
-/// Waits for the nodes to say hello, sends ACTION, and prints one JSON line for each answer: "node", "success", "data"
+/// Waits for the hello of each node, sends ACTION, and prints one JSON line for each answer: "node", "success", "data"
 /// (JSON or null) and "error" (text or null). A failure that a node reports is an answer and does not change the exit
 /// code; a missing answer does (exit code 5). Without --connect and --listen, it listens at ZEEK_AGENT_ADDR and
 /// ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
 #[derive(Debug, Args)]
 pub(crate) struct DispatchArgs {
-    /// The nodes to ask; waits until all have said hello
+    /// The nodes to send the request to; waits for the hello of each
     #[arg(long, value_name = "A,B..", value_delimiter = ',',
           value_parser = node_name)]
     nodes: Vec<String>,
@@ -47,7 +50,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
         action: std::iter::once(args.action).chain(args.args).collect(),
         expect: args.expect.map_or(if args.nodes.is_empty() { 1 } else { 0 }, usize::from),
         nodes: args.nodes.into_iter().collect(),
-        deadline: Instant::now().checked_add(args.timeout.0).unwrap_or_else(Instant::now),
+        deadline: deadline::after(args.timeout.0),
     };
     let network = Network::new(agent::as_agent(args.network)?)?;
     let endpoint = network::endpoint()?;
@@ -78,29 +81,28 @@ struct Request {
 
 impl Request {
     async fn ask(self, agent: &Agent) -> Result<Outcome, Failure> {
-        let enough = |nodes: &BTreeSet<String>| self.nodes.is_subset(nodes) && nodes.len() >= self.expect;
-        if timeout_at(self.deadline, agent.wait_for_nodes(enough)).await.is_err() {
+        let complete = |nodes: &BTreeSet<String>| self.nodes.is_subset(nodes) && nodes.len() >= self.expect;
+        if timeout_at(self.deadline, agent.wait_for_nodes(complete)).await.is_err() {
             return Err(self.absent(&agent.nodes()));
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
         let dispatch = agent.dispatch(self.action, self.nodes, left.min(REQUEST_TIMEOUT)).await;
-        dispatch.map_err(|error| Failure::failed(format!("the request cannot be sent: {error}")))
+        dispatch.map_err(|error| Failure::failed(format!("cannot send the request: {error}")))
     }
 
-    /// Not all nodes are there in time.
-    fn absent(&self, there: &BTreeSet<String>) -> Failure {
-        let absent: Vec<&str> = self.nodes.difference(there).map(String::as_str).collect();
-        let there = there.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        let there = if there.is_empty() { "nobody" } else { &there };
-        let wanted = match absent.as_slice() {
+    /// Reports the nodes whose hello did not arrive in time.
+    fn absent(&self, present: &BTreeSet<String>) -> Failure {
+        let absent: Vec<&str> = self.nodes.difference(present).map(String::as_str).collect();
+        let present = present.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let present = if present.is_empty() { "none" } else { &present };
+        let expected = match absent.as_slice() {
             [] if self.expect == 1 => "one node".to_owned(),
             [] => format!("{} nodes of different names", self.expect),
             names => names.join(", "),
         };
         Failure::timeout(format!(
-            "timeout: waited for a hello of {wanted}; {there} said hello (nodes of one name count as one). Nobody was \
-             asked. Do the nodes connect to \
-             here, and with the same choice of TLS?"
+            "timeout: no hello from {expected}; received a hello from: {present} (nodes of the same name count once). The \
+             request was not sent. Do the nodes connect to this address, with the same TLS mode?"
         ))
     }
 }
@@ -108,7 +110,7 @@ impl Request {
 fn print(outcome: &Outcome) -> Result<(), Failure> {
     let mut output = Output::new();
     for (node, result) in &outcome.answers {
-        output.line(&object(node, result).into_line())?;
+        output.line(&to_line(&Answer::new(node, result)))?;
     }
     output.flush()?;
     if outcome.missing.is_empty() {
@@ -118,19 +120,31 @@ fn print(outcome: &Outcome) -> Result<(), Failure> {
     Err(Failure::timeout(format!("timeout: no answer from {}", missing.join(", "))))
 }
 
-fn object(node: &str, result: &ManagementResult) -> Object {
-    let object = Object::new().with("node", node).with("success", result.is_success());
-    let data = result.data().map(|data| data.to_str_lossy());
-    let object = match (data, result.json()) {
-        // As the node wrote it: reading and writing it again could round its numbers.
-        (Some(data), Some(Ok(_))) => object.with_text("data", &data),
-        (Some(data), _) => {
-            tracing::warn!(node, "the answer is not a JSON text, but printed as a string all the same");
-            object.with("data", data)
-        }
-        (None, _) => object.with("data", Json::Null),
-    };
-    object.with("error", result.error())
+/// A line of the output.
+#[derive(Serialize)]
+struct Answer<'a> {
+    node: &'a str,
+    success: bool,
+    data: Option<Box<RawValue>>,
+    error: Option<Cow<'a, str>>,
+}
+
+impl<'a> Answer<'a> {
+    fn new(node: &'a str, result: &'a ManagementResult) -> Self {
+        let data = result.data().map(|data| data.to_str_lossy());
+        // As the node wrote it, because parsing and writing it again could round numbers. Line breaks can only occur between
+        // tokens.
+        let json = |data: &str| RawValue::from_string(data.replace(['\n', '\r'], " ")).ok();
+        let data = match (data, result.json()) {
+            (Some(data), Some(Ok(_))) => json(&data),
+            (Some(data), _) => {
+                tracing::warn!(node, "the data of the response is not JSON; printed as a string");
+                to_raw_value(&data).ok()
+            }
+            (None, _) => None,
+        };
+        Answer { node, success: result.is_success(), data, error: result.error() }
+    }
 }
 
 #[cfg(test)]
@@ -140,11 +154,11 @@ mod tests {
     use super::*;
 
     fn line(result: &ManagementResult) -> String {
-        String::from_utf8(object("n", result).into_line()).unwrap()
+        String::from_utf8(to_line(&Answer::new("n", result))).unwrap()
     }
 
     #[test]
-    fn data_is_json_as_the_node_wrote_it() {
+    fn json_data_is_printed_as_the_node_wrote_it() {
         let good = ManagementResult::success("id", "n", Some("{\"a\":\n 1.50e1}".parse().unwrap()));
         assert_eq!(line(&good), "{\"node\":\"n\",\"success\":true,\"data\":{\"a\":  1.50e1},\"error\":null}");
         let none = ManagementResult::success("id", "n", None);
@@ -154,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_not_json_is_a_string() {
+    fn data_that_is_not_json_is_printed_as_a_string() {
         let Value::Vector(mut fields) = Value::from(ManagementResult::success("id", "n", None)) else {
             panic!()
         };

@@ -14,8 +14,8 @@ use crate::output::Failure;
 
 /// Encode JSON to bytes of the protocol
 ///
-/// One line of hex for each line of JSON, which `decode` accepts. An invalid line gives {"error", "offset", "line"}, and
-/// encoding continues with the next line.
+/// Prints one line of hex for each line of JSON, which `decode` accepts. For an invalid line, prints {"error", "offset",
+/// "line"} and continues with the next line.
 #[derive(Debug, Args)]
 pub(crate) struct EncodeArgs {
     /// Encode values in the format of Broker's JSON, {"@data-type": .., "data": ..}
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<(), Failure> {
     convert(args.file.as_deref(), "encoded", encode)
 }
 
-/// The bytes in hex, or what is wrong and in which byte of the line, as far as that is known.
+/// Encodes a line to hex.
 fn encode(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
     let value = Value::from_json_text(line)
         .map_err(|error| Fault { error: error.to_string(), offset: offset(line, &error) })?;
@@ -39,12 +39,12 @@ fn encode(line: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Where a text stops being JSON. In JSON of the wrong shape the error names the way instead.
+/// Returns the offset of a syntax error. Errors in valid JSON contain the path of the value instead.
 fn offset(line: &[u8], error: &JsonError) -> Option<u64> {
-    let JsonError::Syntax(words) = error else { return None };
+    let JsonError::Syntax(message) = error else { return None };
     let error = serde_json::from_slice::<Json>(line).err()?;
-    // A text that nests deeper than serde_json reads by default may be wrong elsewhere.
-    (error.to_string() == words.strip_prefix("not JSON: ").unwrap_or(words))
+    // serde_json may report another error here, as it limits the depth of nesting; then the offset is unknown.
+    (error.to_string() == message.strip_prefix("not JSON: ").unwrap_or(message))
         .then(|| error.column().saturating_sub(1).try_into().ok())
         .flatten()
 }

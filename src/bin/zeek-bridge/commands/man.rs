@@ -41,7 +41,12 @@ pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Resul
     output.line(script.trim_end().as_bytes()).and_then(|()| output.flush())
 }
 
-pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
+/// Writes a page for each command. `details` are further sections: the name of a command, and headings with paragraphs.
+pub(crate) fn man(
+    args: &ManArgs,
+    command: Command,
+    details: &[(&str, &[(&str, &str)])],
+) -> Result<(), Failure> {
     let out = &args.out;
     let failed = |path: &Path, error| {
         Failure::failed(format!(
@@ -57,7 +62,9 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     for command in all(&command) {
         let page = Man::new(command.clone()).source(source.clone()).manual("zeek-bridge");
         let path = out.join(page.get_filename());
-        fs::write(&path, text(&page, &command)).map_err(|error| failed(&path, error))?;
+        let details =
+            details.iter().filter(|(name, _)| *name == command.get_name()).flat_map(|(_, more)| *more);
+        fs::write(&path, text(&page, &command, details)).map_err(|error| failed(&path, error))?;
         count = count.saturating_add(1);
     }
     stderr::print_line(format_args!(
@@ -67,20 +74,25 @@ pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Visits a command and all its subcommands.
+/// Returns a command and all its visible subcommands.
 fn all(command: &Command) -> Vec<Command> {
     let below = command.get_subcommands().filter(|command| !command.is_hide_set());
     std::iter::once(command.clone()).chain(below.flat_map(all)).collect()
 }
 
-fn text(page: &Man, command: &Command) -> Vec<u8> {
+fn text<'a>(page: &Man, command: &Command, details: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
     let mut text = Vec::new();
     // Cannot fail: it writes to memory.
-    let _ = render(page, command, &mut text);
+    let _ = render(page, command, details, &mut text);
     text
 }
 
-fn render(page: &Man, command: &Command, to: &mut Vec<u8>) -> io::Result<()> {
+fn render<'a>(
+    page: &Man,
+    command: &Command,
+    details: impl Iterator<Item = &'a (&'a str, &'a str)>,
+    to: &mut Vec<u8>,
+) -> io::Result<()> {
     page.render_title(to)?;
     page.render_name_section(to)?;
     page.render_synopsis_section(to)?;
@@ -88,6 +100,15 @@ fn render(page: &Man, command: &Command, to: &mut Vec<u8>) -> io::Result<()> {
     page.render_options_section(to)?;
     if command.has_subcommands() {
         page.render_subcommands_section(to)?;
+    }
+    for (heading, text) in details {
+        let mut roff = Roff::new();
+        roff.control("SH", [*heading]);
+        for paragraph in text.split("\n\n") {
+            roff.control("PP", []);
+            roff.text([roman(paragraph)]);
+        }
+        roff.to_writer(to)?;
     }
     if let Some(end) = command.get_after_long_help().or(command.get_after_help()) {
         sections(&end.to_string()).to_writer(to)?;

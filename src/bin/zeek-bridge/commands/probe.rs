@@ -54,7 +54,7 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
         }
     }
     output.flush()?;
-    verdict.exit.map_or(Ok(()), |exit| Err(Failure::Told(exit)))
+    verdict.exit.map_or(Ok(()), |exit| Err(Failure::Reported(exit)))
 }
 
 /// What a report comes to.

@@ -1,4 +1,4 @@
-//! `status`: how a running bridge is.
+//! `status`: shows the state of a running bridge.
 
 use std::fmt::{Display, Write};
 use std::io::{self, ErrorKind};
@@ -17,36 +17,36 @@ use zeek_bridge::bridge::{Latency, LinkSnapshot, PeerSnapshot, Snapshot};
 use crate::commands::run;
 use crate::output::{Exit, Failure, Output, harmless, printable};
 
-/// How long a bridge may take to tell.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum time for the response of the bridge.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much it may tell, in bytes.
-const LONGEST: u64 = 256 * 1024 * 1024;
+/// Maximum size of the response in bytes.
+const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;
 
 /// Show the state of a running bridge: links, peers, nodes and rules
 ///
 /// Exit code 3: no bridge is running there.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// Where the bridge is asked; without this and --config, $XDG_RUNTIME_DIR/zeek-bridge.sock or
-    /// /run/zeek-bridge/status.sock, whichever is there
+    /// The status socket of the bridge; by default $XDG_RUNTIME_DIR/zeek-bridge.sock or /run/zeek-bridge/status.sock,
+    /// whichever exists
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     socket: Option<PathBuf>,
-    /// Ask where the bridge with this configuration is asked
+    /// Use the status socket in this configuration
     #[arg(long, value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
-    /// Print one line of JSON, as the bridge gives it, instead of tables
+    /// Print the JSON document of the bridge on one line instead of tables
     #[arg(long)]
     json: bool,
 }
 
-/// Where a bridge is asked that is a service of the system.
+/// Returns the status socket of a bridge that runs as a system service.
 fn service_socket() -> PathBuf {
     PathBuf::from("/run/zeek-bridge/status.sock")
 }
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
-    let document = ask(&socket(&args)?).await?;
+    let document = query(&socket(&args)?).await?;
     let snapshot = read(&document)?;
     let mut output = Output::new();
     if args.json {
@@ -57,14 +57,16 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     output.flush()
 }
 
-/// How the bridge is that is asked at this socket.
+/// Returns the state of the bridge with this status socket.
 pub(crate) async fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
-    read(&ask(socket).await?)
+    read(&query(socket).await?)
 }
 
 fn read(document: &[u8]) -> Result<Snapshot, Failure> {
     serde_json::from_slice(document).map_err(|error| {
-        let message = format!("what came is no status of a bridge: {error}; is it of the same version?");
+        let message = format!(
+            "not the status of a bridge: {error}; does the bridge have the same version as this program?"
+        );
         Failure::Error(Exit::Protocol, message)
     })
 }
@@ -76,51 +78,54 @@ fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.config {
         return run::read(path)?.config.operation.status_socket.ok_or_else(|| {
             Failure::usage(format!(
-                "{} has no status socket: take `status = \"off\"` out of its [bridge]",
+                "{} has no status socket: remove `status = \"off\"` from its [bridge] table",
                 path.display()
             ))
         });
     }
     let default = default_status_socket();
-    // Who is logged in has a directory of his own, and may ask a service all the same.
+    // A logged-in user has a runtime directory, but may use the socket of the system service as well.
     Ok(if default.exists() || !service_socket().exists() { default } else { service_socket() })
 }
 
-async fn ask(path: &Path) -> Result<Vec<u8>, Failure> {
-    let asked = async {
+/// Reads the status document from a socket.
+async fn query(path: &Path) -> Result<Vec<u8>, Failure> {
+    let received = async {
         let stream = UnixStream::connect(path).await?;
         let mut document = Vec::new();
-        stream.take(LONGEST).read_to_end(&mut document).await?;
+        stream.take(MAX_DOCUMENT).read_to_end(&mut document).await?;
         Ok(document)
     };
     let shown = path.display();
-    match timeout(PATIENCE, asked).await {
+    match timeout(TIMEOUT, received).await {
         Ok(Ok(document)) if document.is_empty() => Err(Failure::Error(
             Exit::Refused,
-            format!("the bridge at {shown} does not answer this user; ask as the bridge's user, or as root"),
+            format!(
+                "the bridge at {shown} refuses this user; run this as the user of the bridge, or as root"
+            ),
         )),
         Ok(Ok(document)) => Ok(document),
         Ok(Err(error)) => Err(Failure::Error(Exit::Unconnected, unreachable(path, &error))),
         Err(_) => Err(Failure::timeout(format!(
-            "the bridge at {shown} did not answer within {} s; its log may say why",
-            PATIENCE.as_secs()
+            "the bridge at {shown} did not respond within {} s; see its log",
+            TIMEOUT.as_secs()
         ))),
     }
 }
 
 fn unreachable(path: &Path, error: &io::Error) -> String {
-    let mend = match error.kind() {
+    let hint = match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            "no bridge is running there; start one with `zeek-bridge run CONFIG.toml`, or say with --socket or --config \
-             where it is asked"
+            "no bridge is running there; start one with `zeek-bridge run CONFIG.toml`, or name its socket with --socket or \
+             --config"
         }
-        ErrorKind::PermissionDenied => "ask as the bridge's user, or as root",
+        ErrorKind::PermissionDenied => "run this as the user of the bridge, or as root",
         _ => "is it the status socket of a bridge?",
     };
-    format!("cannot ask at {}: {error}; {mend}", path.display())
+    format!("cannot connect to {}: {error}; {hint}", path.display())
 }
 
-/// A snapshot for people.
+/// Formats a snapshot as tables.
 fn tables(snapshot: &Snapshot) -> String {
     let Snapshot {
         uptime,
@@ -135,16 +140,18 @@ fn tables(snapshot: &Snapshot) -> String {
         latency,
     } = snapshot;
     let uptime = humantime::format_duration(Duration::from_secs(*uptime));
-    let mut text = format!(
-        "up {uptime}; {in_flight} requests in flight, {answered_for} answered in the place of nodes\n"
-    );
-    // To memory, which does not fail.
+    let mut text =
+        format!("up {uptime}; {in_flight} requests in flight, {answered_for} answered on behalf of nodes\n");
+    // Cannot fail: it writes to memory.
     let missing = unanswered.saturating_add(*forgotten);
     if missing > 0 {
-        let _ = writeln!(text, "answers that did not come in time, or were too many to wait for: {missing}");
+        let _ = writeln!(
+            text,
+            "responses that did not arrive in time, or whose requests were dropped: {missing}"
+        );
     }
-    if let Some(took) = took(latency) {
-        let _ = writeln!(text, "relaying takes {took}");
+    if let Some(summary) = summarize(latency) {
+        let _ = writeln!(text, "relaying takes {summary}");
     }
 
     let header =
@@ -155,7 +162,7 @@ fn tables(snapshot: &Snapshot) -> String {
         table.row(&[
             &link.name,
             &link.tls,
-            &place(link),
+            &addresses(link),
             &link.peers.len(),
             &if link.ready { "yes" } else { "no" },
             &link.messages_in,
@@ -208,9 +215,9 @@ fn tables(snapshot: &Snapshot) -> String {
     text
 }
 
-fn place(link: &LinkSnapshot) -> String {
-    let connecting = link.connecting.iter().map(|place| format!("to {place}"));
-    let listening = link.listening.iter().map(|place| format!("on {place}"));
+fn addresses(link: &LinkSnapshot) -> String {
+    let connecting = link.connecting.iter().map(|address| format!("to {address}"));
+    let listening = link.listening.iter().map(|address| format!("on {address}"));
     connecting.chain(listening).collect::<Vec<_>>().join(", ")
 }
 
@@ -218,16 +225,16 @@ fn bytes(count: u64) -> String {
     ByteSize::b(count).display().iec().to_string()
 }
 
-/// The median and the 99th percentile, as far as the buckets tell.
-fn took(latency: &Latency) -> Option<String> {
+/// Returns the median and the 99th percentile, as precisely as the buckets allow.
+fn summarize(latency: &Latency) -> Option<String> {
     let count = latency.counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
-    // The bound below which so many of a hundred are.
+    // The upper bound of the bucket that contains this percentile.
     let below = |percent: u64| {
-        let wanted = u128::from(count).saturating_mul(percent.into()).div_ceil(100);
+        let rank = u128::from(count).saturating_mul(percent.into()).div_ceil(100);
         let mut seen = 0_u128;
         let index = latency.counts.iter().position(|count| {
             seen = seen.saturating_add((*count).into());
-            seen >= wanted
+            seen >= rank
         })?;
         let bound = latency.bounds.get(index);
         let text = |seconds: &f64| {
@@ -248,10 +255,11 @@ fn took(latency: &Latency) -> Option<String> {
     Some(format!("{} for half and {} for 99 % of a sample of {sample}", below(50)?, below(99)?))
 }
 
-/// A table of text, and of numbers to the right.
+/// A table without borders; numbers are aligned to the right.
 struct Columns(Table);
 
 impl Columns {
+    /// `text` are the columns that contain text.
     fn new(header: &str, text: &[&str]) -> Self {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_header(header.split(' '));
@@ -269,7 +277,7 @@ impl Columns {
         self.0.add_row(cells.iter().map(|cell| Cell::new(printable(&cell.to_string()))));
     }
 
-    /// Unless it is empty.
+    /// Appends the table, unless it has no rows.
     fn write(&self, to: &mut String) {
         if !self.0.is_empty() {
             let _ = write!(to, "\n{}\n", self.0.trim_fmt());
@@ -283,12 +291,12 @@ mod tests {
     use crate::commands::run::tests::snapshot;
 
     #[test]
-    fn a_snapshot_is_told_in_tables() {
+    fn a_snapshot_is_printed_as_tables() {
         let text = tables(&snapshot());
         let lines: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for line in [
-            "up 1h 2m 5s; 6 requests in flight, 8 answered in the place of nodes",
+            "up 1h 2m 5s; 6 requests in flight, 8 answered on behalf of nodes",
             "relaying takes at most 1ms for half and more than 10ms for 99 % of a sample of 6 messages",
             "LINK TLS WHERE PEERS READY IN OUT BYTES-IN BYTES-OUT DROPPED OVERFLOWS MALFORMED CHAOS FAILED",
             "agents off on 127.0.0.1:2151 2 yes 10 20 1000 B 2.0 KiB 5 1 3 12 0",
@@ -300,36 +308,36 @@ mod tests {
             "no-rule 7",
             "nodes connect 4",
         ] {
-            assert!(lines.iter().any(|there| there == line), "{line}\n{text}");
+            assert!(lines.iter().any(|found| found == line), "{line}\n{text}");
         }
         assert!(!text.contains('\u{1b}'));
     }
 
     #[test]
-    fn a_bridge_without_anything_has_no_empty_tables() {
+    fn empty_tables_are_not_printed() {
         let text = tables(&Snapshot::default());
-        assert_eq!(text, "up 0s; 0 requests in flight, 0 answered in the place of nodes\n");
+        assert_eq!(text, "up 0s; 0 requests in flight, 0 answered on behalf of nodes\n");
     }
 
     #[tokio::test]
-    async fn where_no_bridge_is_the_mend_is_told() {
+    async fn a_missing_or_refusing_bridge_is_an_error_with_a_hint() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.sock");
-        let told = |asked: Result<Vec<u8>, Failure>| match asked {
+        let error = |result: Result<Vec<u8>, Failure>| match result {
             Err(Failure::Error(exit, message)) => (exit, message),
             other => panic!("{other:?}"),
         };
-        let (exit, message) = told(ask(&path).await);
+        let (exit, message) = error(query(&path).await);
         assert_eq!(exit, Exit::Unconnected);
         assert!(message.contains("no bridge is running there") && message.contains("--socket"), "{message}");
-        // What a killed bridge leaves.
+        // A bridge that was killed leaves its socket.
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let refusing = std::thread::spawn(move || drop(listener.accept().unwrap()));
-        let (exit, message) = told(ask(&path).await);
+        let (exit, message) = error(query(&path).await);
         refusing.join().unwrap();
         assert_eq!(exit, Exit::Refused);
         assert!(message.contains("as root"), "{message}");
-        let (exit, message) = told(ask(&path).await);
+        let (exit, message) = error(query(&path).await);
         assert_eq!(exit, Exit::Unconnected);
         assert!(message.contains("zeek-bridge run"), "{message}");
     }

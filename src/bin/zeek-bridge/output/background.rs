@@ -1,4 +1,4 @@
-//! Stdout for a command that must go on while its reader is slow: a thread writes.
+//! Stdout for commands that must not block if it is read slowly: a thread writes.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::exit::Failure;
-use super::json::Object;
 use super::stdout::failure;
 use crate::blocking::Blocking;
 
-/// How many bytes may wait for the thread. One line alone is always taken.
-const ROOM: usize = 8 * 1024 * 1024;
+/// The maximum number of queued bytes. A line is always accepted if the queue is empty.
+const CAPACITY: usize = 8 * 1024 * 1024;
 
-/// The hands of the thread.
+/// A queue of lines, and the thread that writes them to stdout.
 pub(crate) struct BackgroundOutput {
     shared: Arc<Shared>,
     end: oneshot::Receiver<Result<(), Failure>>,
@@ -22,36 +21,37 @@ pub(crate) struct BackgroundOutput {
 
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<Waiting>,
+    queue: Mutex<Queue>,
+    /// Notifies the thread that there is something to write, or that the queue is complete.
     filled: Condvar,
-    emptied: Notify,
+    /// Notifies waiting tasks that the thread has taken or written the queue, or has ended.
+    progress: Notify,
 }
 
-/// What is to be written next.
 #[derive(Default)]
-struct Waiting {
+struct Queue {
     bytes: Vec<u8>,
     lines: u64,
-    /// How many lines the thread is writing now.
-    in_hand: u64,
-    /// The thread is writing.
+    /// The number of lines that the thread is writing.
+    in_flight: u64,
+    /// Whether the thread is writing.
     writing: bool,
-    /// There will be no more.
+    /// Whether no more lines will be queued.
     complete: bool,
-    /// Nothing can be written any more.
+    /// Whether the thread has ended, after the last line or an error.
     ended: bool,
 }
 
-impl Waiting {
+impl Queue {
     fn is_idle(&self) -> bool {
         self.bytes.is_empty() && !self.writing
     }
 }
 
-/// How the writing ended.
+/// The result of writing all lines.
 pub(crate) struct Written {
     pub(crate) result: Result<(), Failure>,
-    /// How many lines were handed on and are not known to be written.
+    /// The number of queued lines that are not known to be written.
     pub(crate) unwritten: u64,
 }
 
@@ -66,106 +66,107 @@ impl BackgroundOutput {
         let thread = shared.clone();
         std::thread::spawn(move || {
             let result = thread.write_all(to);
-            thread.waiting().ended = true;
-            thread.emptied.notify_waiters();
+            thread.lock().ended = true;
+            thread.progress.notify_waiters();
             let _ = sender.send(result);
         });
         BackgroundOutput { shared, end }
     }
 
-    /// Hands a line on; waits while too much is waiting already. After the end of stdout, lines go nowhere:
-    /// see [`BackgroundOutput::ended`].
-    pub(crate) async fn line(&self, object: Object) {
-        let mut line = object.into_line();
+    /// Queues a line. Waits while the queue is full. Lines are discarded once stdout cannot be written to, see
+    /// [`BackgroundOutput::ended`].
+    pub(crate) async fn line(&self, line: impl Into<Vec<u8>>) {
+        let mut line = line.into();
         line.push(b'\n');
         self.text(&line, 1).await;
     }
 
-    /// Hands on text as it is, with which so many lines of those that [`Written::unwritten`] counts are complete.
+    /// Queues text unchanged. Waits while the queue is full. It completes `lines` of the lines that
+    /// [`Written::unwritten`] counts.
     pub(crate) async fn text(&self, text: &[u8], lines: u64) {
-        self.when(|waiting| {
-            if waiting.ended {
+        self.when(|queue| {
+            if queue.ended {
                 return true;
             }
-            let room = ROOM.saturating_sub(waiting.bytes.len()) >= text.len() || waiting.bytes.is_empty();
-            if room {
-                waiting.bytes.extend_from_slice(text);
-                waiting.lines = waiting.lines.saturating_add(lines);
+            let accepted = CAPACITY.saturating_sub(queue.bytes.len()) >= text.len() || queue.bytes.is_empty();
+            if accepted {
+                queue.bytes.extend_from_slice(text);
+                queue.lines = queue.lines.saturating_add(lines);
                 self.shared.filled.notify_one();
             }
-            room
+            accepted
         })
         .await;
     }
 
-    /// Whether all that was handed on is written.
+    /// Returns whether everything queued is written.
     pub(crate) fn is_idle(&self) -> bool {
-        self.shared.waiting().is_idle()
+        self.shared.lock().is_idle()
     }
 
-    /// Waits until all that was handed on is written, or nothing can be written any more.
+    /// Waits until everything queued is written, or stdout cannot be written to.
     pub(crate) async fn idle(&self) {
-        self.when(|waiting| waiting.is_idle() || waiting.ended).await;
+        self.when(|queue| queue.is_idle() || queue.ended).await;
     }
 
-    /// Waits until nothing can be written any more; [`BackgroundOutput::finish`] says why.
+    /// Waits until stdout cannot be written to. [`BackgroundOutput::finish`] returns the reason.
     pub(crate) async fn ended(&self) {
-        self.when(|waiting| waiting.ended).await;
+        self.when(|queue| queue.ended).await;
     }
 
-    /// Looks whenever there is more room, until it is what is wanted.
-    async fn when(&self, mut enough: impl FnMut(&mut Waiting) -> bool) {
+    /// Calls `condition` after each change of the queue, until it returns true.
+    async fn when(&self, mut condition: impl FnMut(&mut Queue) -> bool) {
         loop {
-            let emptied = self.shared.emptied.notified();
-            tokio::pin!(emptied);
-            // Registered before the look, so that nothing is missed.
-            emptied.as_mut().enable();
-            if enough(&mut self.shared.waiting()) {
+            let progress = self.shared.progress.notified();
+            tokio::pin!(progress);
+            // Registered before the condition is evaluated, so that no notification between the two is missed.
+            progress.as_mut().enable();
+            if condition(&mut self.shared.lock()) {
                 return;
             }
-            emptied.await;
+            progress.await;
         }
     }
 
-    /// Waits until everything is written, at most so long.
-    pub(crate) async fn finish(self, patience: Duration) -> Written {
-        self.shared.waiting().complete = true;
+    /// Waits until everything is written, for at most `limit`.
+    pub(crate) async fn finish(self, limit: Duration) -> Written {
+        self.shared.lock().complete = true;
         self.shared.filled.notify_one();
-        let result = match tokio::time::timeout(patience, self.end).await {
+        let result = match tokio::time::timeout(limit, self.end).await {
             Ok(Ok(result)) => result,
             _ => Err(Failure::failed("stdout is not read: not everything was written")),
         };
-        let waiting = self.shared.waiting();
-        Written { result, unwritten: waiting.lines.saturating_add(waiting.in_hand) }
+        let queue = self.shared.lock();
+        Written { result, unwritten: queue.lines.saturating_add(queue.in_flight) }
     }
 }
 
 impl Shared {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // No code panics while it holds the lock.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Together what is there together, and at once what comes alone.
+    /// Writes until the queue is complete and empty. Each write contains everything that is queued at that time.
     fn write_all(&self, mut to: impl Write) -> Result<(), Failure> {
         loop {
-            let mut waiting = self.waiting();
-            waiting.in_hand = 0;
-            waiting.writing = false;
-            if waiting.bytes.is_empty() {
-                self.emptied.notify_waiters();
+            let mut queue = self.lock();
+            queue.in_flight = 0;
+            queue.writing = false;
+            if queue.bytes.is_empty() {
+                self.progress.notify_waiters();
             }
-            while waiting.bytes.is_empty() {
-                if waiting.complete {
+            while queue.bytes.is_empty() {
+                if queue.complete {
                     return Ok(());
                 }
-                waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                queue = self.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            let bytes = std::mem::take(&mut waiting.bytes);
-            waiting.in_hand = std::mem::take(&mut waiting.lines);
-            waiting.writing = true;
-            drop(waiting);
-            self.emptied.notify_waiters();
+            let bytes = std::mem::take(&mut queue.bytes);
+            queue.in_flight = std::mem::take(&mut queue.lines);
+            queue.writing = true;
+            drop(queue);
+            self.progress.notify_waiters();
             to.write_all(&bytes).and_then(|()| to.flush()).map_err(|error| failure(&error))?;
         }
     }
@@ -175,9 +176,10 @@ impl Shared {
 mod tests {
     use std::sync::mpsc;
 
+    use super::super::json::Object;
     use super::*;
 
-    /// Writes each time that it is told to.
+    /// A writer that waits for a permit before each write.
     struct Slow(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Slow {
@@ -197,28 +199,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_bounded_in_bytes_and_all_of_it_is_written() {
+    async fn the_queue_is_bounded_in_bytes_and_written_completely() {
         let (go, permits) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let output = BackgroundOutput::start_with(Slow(permits, written.clone()));
-        let mut taken = 0;
+        let mut accepted = 0;
         {
             let push = async {
                 loop {
                     output.line(megabyte()).await;
-                    taken += 1;
+                    accepted += 1;
                 }
             };
             tokio::pin!(push);
-            // Nothing is written meanwhile, so it stops when there is no more room.
+            // Nothing is written meanwhile, so it waits once the queue is full.
             std::future::poll_fn(|context| {
                 assert!(push.as_mut().poll(context).is_pending());
                 std::task::Poll::Ready(())
             })
             .await;
         }
-        assert!((7..=16).contains(&taken), "{taken}");
-        assert!(output.shared.waiting().bytes.len() <= ROOM);
+        assert!((7..=16).contains(&accepted), "{accepted}");
+        assert!(output.shared.lock().bytes.len() <= CAPACITY);
         for _ in 0..20 {
             go.send(()).unwrap();
         }
@@ -227,11 +229,11 @@ mod tests {
         let end = output.finish(Duration::MAX).await;
         assert!(end.result.is_ok());
         assert_eq!(end.unwritten, 0);
-        assert_eq!(written.lock().unwrap().iter().filter(|byte| **byte == b'\n').count(), taken);
+        assert_eq!(written.lock().unwrap().iter().filter(|byte| **byte == b'\n').count(), accepted);
     }
 
     #[tokio::test]
-    async fn what_was_not_written_is_counted() {
+    async fn unwritten_lines_are_counted() {
         let (go, permits) = mpsc::channel::<()>();
         let output = BackgroundOutput::start_with(Slow(permits, Arc::default()));
         for _ in 0..5 {
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn text_is_written_as_it_is_and_counted_when_it_is_complete() {
+    async fn text_is_written_unchanged_and_complete_lines_are_counted() {
         let (go, permits) = mpsc::channel::<()>();
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let output = BackgroundOutput::start_with(Slow(permits, written.clone()));
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_stdout_is_told_and_keeps_nobody() {
+    async fn a_closed_stdout_is_reported_and_blocks_no_writer() {
         let (go, permits) = mpsc::channel::<()>();
         drop(go);
         let output = BackgroundOutput::start_with(Slow(permits, Arc::default()));

@@ -4,8 +4,7 @@ use std::io::Write;
 
 pub(crate) use zeek_bridge::data::steers_terminal as steers;
 
-/// The same JSON, with escapes in the place of what [steers](steers) a terminal. JSON itself only asks for those of
-/// control characters in ASCII.
+/// Escapes characters in JSON that [affect a terminal](steers). JSON itself requires escapes only for ASCII control characters.
 pub(crate) fn harmless(line: Vec<u8>) -> Vec<u8> {
     match escaped(&line, steers) {
         Some(harmless) => harmless,
@@ -13,8 +12,8 @@ pub(crate) fn harmless(line: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// The text with each character that `escape` selects as `\uXXXX`, which is right in JSON and readable elsewhere. `None` if
-/// there is nothing to escape, or it is not UTF-8.
+/// Replaces each character that `escape` selects by `\uXXXX`, which is valid in JSON and readable elsewhere. Returns `None` if
+/// there is nothing to escape, or if the line is not UTF-8.
 pub(crate) fn escaped(line: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<u8>> {
     if line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         return None;
@@ -27,7 +26,7 @@ pub(crate) fn escaped(line: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<
     for letter in text.chars() {
         if escape(letter) {
             for unit in letter.encode_utf16(&mut [0; 2]) {
-                // Memory takes it.
+                // Cannot fail: it writes to memory.
                 let _ = write!(harmless, "\\u{unit:04x}");
             }
         } else {
@@ -37,7 +36,7 @@ pub(crate) fn escaped(line: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<
     Some(harmless)
 }
 
-/// What peers say of themselves does not steer the terminal.
+/// Escapes characters in text from a peer that affect a terminal.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::new();
     for letter in text.chars() {
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_is_not_printed_as_it_is() {
+    fn characters_that_affect_a_terminal_are_escaped() {
         assert_eq!(printable("a\u{1b}[2J\r\nb\u{9b}c"), r"a\u{1b}[2J\r\nb\u{9b}c");
         assert_eq!(printable("\u{202e}gpj.exe\u{2028}\u{200b}"), r"\u{202e}gpj.exe\u{2028}\u{200b}");
         assert_eq!(printable("Zürich 東京 \u{1f980}"), "Zürich 東京 \u{1f980}");

@@ -1,4 +1,4 @@
-//! How the program ends: the exit codes and what belongs to which.
+//! Exit codes, and the failures that lead to them.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
 use super::stderr;
 
-/// What `--help` says about the exit codes.
+/// The section of `--help` on exit codes and output.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  all is well; also when stdout was closed by its reader
-  1  something failed, and stderr says what; for example, a line of the input was bad
-  2  wrong usage: stderr says what to choose
-  3  could not connect, or not listen
-  4  TLS failed (wrong certificates included), or the peer refused
-  5  timeout: what was waited for did not come
-  6  the peer broke the protocol, or does not speak it
+  0  success; also if the reader of stdout has closed it
+  1  failure, which stderr explains; for example, an invalid line of input
+  2  invalid usage; stderr shows valid options
+  3  cannot connect or listen
+  4  TLS failed, for example because of a certificate; or the peer refused
+  5  timeout
+  6  the peer violated the protocol, or does not speak it
 
-Data is on stdout, one JSON document a line unless said otherwise; everything else is on stderr.
-RUST_LOG sets the level of the log as for any Rust program; NO_COLOR turns colors off.";
+Data is on stdout, one JSON document per line unless stated otherwise; everything else is on stderr.
+RUST_LOG sets the log level, as in other Rust programs; NO_COLOR disables colors.";
 
-/// Why a command did not come to its good end.
+/// The reason why a command ends without success.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Whoever read stdout has had enough: a reason to end, but nothing went wrong.
+    /// The reader of stdout has closed it. The command ends, with exit code 0.
     StdoutClosed,
-    /// It did not go well, and stdout says how.
-    Told(Exit),
-    /// It went wrong: how, and what to tell the user.
+    /// A failure that is already reported, on stdout or stderr.
+    Reported(Exit),
+    /// A failure to report on stderr.
     Error(Exit, String),
 }
 
@@ -72,20 +72,20 @@ impl Failure {
         Failure::Error(Exit::Timeout, message.into())
     }
 
-    /// No peering with `address`.
+    /// Reports that the peering with `address` cannot be established.
     pub(crate) fn link(address: &str, error: &ConnectError) -> Self {
         Failure::Error(exit_of(error), format!("no peering with {address}: {error}{}", options(error)))
     }
 
-    /// The same failure, with more to it.
+    /// Appends to the message.
     pub(crate) fn with(self, more: impl std::fmt::Display) -> Self {
         match self {
-            Failure::Error(exit, words) => Failure::Error(exit, format!("{words}; {more}")),
+            Failure::Error(exit, message) => Failure::Error(exit, format!("{message}; {more}")),
             other => other,
         }
     }
 
-    /// A peering with `address` was lost, and could not be established again for this time.
+    /// Reports that a peering with `address` was lost and could not be established again during `tried_for`.
     pub(crate) fn lost(address: &str, error: &ConnectError, tried_for: Duration) -> Self {
         let tried_for = humantime::format_duration(tried_for);
         Failure::Error(
@@ -95,7 +95,7 @@ impl Failure {
     }
 }
 
-/// The options that do what the end of the error's text advises.
+/// Returns the options that apply the hint at the end of the error message. The messages of the library name no options.
 fn options(error: &ConnectError) -> &'static str {
     let ConnectError::Tls(error) = error else { return "" };
     match error {
@@ -107,7 +107,7 @@ fn options(error: &ConnectError) -> &'static str {
     }
 }
 
-/// Which exit code tells of a link that did not come about.
+/// Maps the failure of a connection to the documented exit codes.
 fn exit_of(error: &ConnectError) -> Exit {
     match error {
         ConnectError::Dial(_) => Exit::Unconnected,
@@ -115,7 +115,7 @@ fn exit_of(error: &ConnectError) -> Exit {
         ConnectError::Peering(error) => match error {
             PeeringError::Refused { .. } | PeeringError::ClosedInHandshake { .. } => Exit::Refused,
             PeeringError::HandshakeTimeout { .. } | PeeringError::Silent => Exit::Timeout,
-            // A TLS handshake or alert: one side has TLS on, the other off.
+            // A TLS handshake or alert: one side has TLS enabled, the other has not.
             PeeringError::Framing(FrameError::TooLarge {
                 protocol: Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert),
                 ..
@@ -129,11 +129,11 @@ fn exit_of(error: &ConnectError) -> Exit {
     }
 }
 
-/// Tells the user, and the shell.
+/// Reports a failure to stderr, and returns the exit code.
 pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
-        Err(Failure::Told(exit)) => ExitCode::from(exit.code()),
+        Err(Failure::Reported(exit)) => ExitCode::from(exit.code()),
         Err(Failure::Error(exit, message)) => {
             stderr::print_line(format_args!("error: {message}"));
             if exit == Exit::Usage {
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_to_peer_has_its_code() {
+    fn every_connection_error_has_an_exit_code() {
         let too_large =
             |protocol| PeeringError::Framing(FrameError::TooLarge { length: u32::MAX, limit: 1, protocol });
         let refused = PeeringError::Refused {

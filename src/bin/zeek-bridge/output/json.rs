@@ -1,13 +1,14 @@
 //! JSON documents, one per line.
 
 use data_encoding::HEXLOWER;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;
 use zeek_bridge::net::tls::PeerIdentity;
 
 use super::escape::harmless;
 
-/// A JSON object whose members stand in the order in which they were added.
+/// A JSON object that keeps the order in which its members are added.
 #[derive(Debug)]
 pub(crate) struct Object(Vec<u8>);
 
@@ -16,22 +17,22 @@ impl Object {
         Object(Vec::new())
     }
 
-    /// Adds a member. The name is written as it is.
+    /// Adds a member. The name is written without escapes.
     #[must_use]
     pub(crate) fn with(self, name: &'static str, value: impl Into<Json>) -> Self {
         self.with_text(name, &value.into().to_string())
     }
 
-    /// Adds a member whose value is a JSON text already.
+    /// Adds a member whose value is JSON already.
     #[must_use]
     pub(crate) fn with_text(mut self, name: &'static str, value: &str) -> Self {
         self.name(name);
-        // Line breaks can only stand between the tokens of a JSON text.
+        // In JSON, line breaks can only occur between tokens.
         self.0.extend(value.bytes().map(|byte| if byte == b'\n' || byte == b'\r' { b' ' } else { byte }));
         self
     }
 
-    /// Adds a member whose value is a JSON text on one line.
+    /// Adds a member whose value is JSON on one line already.
     #[must_use]
     pub(crate) fn with_bytes(mut self, name: &'static str, value: &[u8]) -> Self {
         self.name(name);
@@ -39,7 +40,7 @@ impl Object {
         self
     }
 
-    /// Adds a member with a value in Broker's shape.
+    /// Adds a member with a value in the format of Broker's JSON.
     #[must_use]
     pub(crate) fn with_value(mut self, name: &'static str, value: &Value) -> Self {
         self.name(name);
@@ -47,7 +48,7 @@ impl Object {
         self
     }
 
-    /// Adds a member with an array of such values.
+    /// Adds a member with an array of values in the format of Broker's JSON.
     #[must_use]
     pub(crate) fn with_values(mut self, name: &'static str, values: &[Value]) -> Self {
         self.name(name);
@@ -78,12 +79,25 @@ impl Object {
     }
 }
 
-/// To memory, which does not fail.
+impl From<Object> for Vec<u8> {
+    fn from(object: Object) -> Self {
+        object.into_line()
+    }
+}
+
+/// Serializes a document to one line, with escapes for characters that affect a terminal.
+pub(crate) fn to_line(document: &impl Serialize) -> Vec<u8> {
+    // Cannot fail: it writes to memory, and all keys are strings.
+    harmless(serde_json::to_vec(document).unwrap_or_default())
+}
+
+/// Writes a value in the format of Broker's JSON.
 fn write_value(value: &Value, to: &mut Vec<u8>) {
+    // Cannot fail: it writes to memory.
     let _ = value.write_json(to);
 }
 
-/// Bytes that are text by custom: text, or `{"hex": ..}` where they are not.
+/// Returns bytes that usually are text as a string, or as `{"hex": ..}` if they are not UTF-8.
 pub(crate) fn text(bytes: &[u8]) -> Json {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
@@ -91,7 +105,7 @@ pub(crate) fn text(bytes: &[u8]) -> Json {
     }
 }
 
-/// Who a peer is by its certificate.
+/// Returns the identity in a peer's certificate.
 pub(crate) fn identity_json(identity: &PeerIdentity) -> Json {
     let sans: Json = identity.sans.iter().map(ToString::to_string).collect();
     json!({"subject": identity.subject, "sans": sans, "sha256": identity.sha256_hex()})
@@ -103,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_says_the_same_and_steers_no_terminal() {
+    fn escaped_json_is_equal_and_does_not_affect_a_terminal() {
         let text = "a\u{9b}2J\u{7f}\u{202e}\u{e0041}\u{1b}\n Zürich";
         let line = Object::new().with("x", text).with_value("y", &Value::from(text)).into_line();
         let line = String::from_utf8(line).unwrap();
@@ -114,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_one_line_in_the_order_given() {
+    fn an_object_is_one_line_and_keeps_the_order_of_members() {
         let object = Object::new().with("z", json!(["a\nb"])).with_text("a", "{\r\n \"b\": 1.0\n}");
         let object =
             object.with_values("v", &[Value::None, Value::Count(1)]).with_value("c", &Value::Count(2));

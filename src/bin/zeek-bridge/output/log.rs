@@ -1,4 +1,4 @@
-//! The log: on stderr, by tracing.
+//! The log, which tracing writes to stderr.
 
 use std::env;
 use std::io;
@@ -10,7 +10,7 @@ use zeek_bridge::bridge::config::LogFormat;
 use super::exit::Failure;
 use super::stderr::Stderr;
 
-/// Starts the log: warnings by default, more with each `-v`; RUST_LOG has the last word.
+/// Starts the log: warnings by default, more with each `-v`. RUST_LOG overrides both.
 pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
     let default = match verbose {
         0 => "warn",
@@ -18,18 +18,18 @@ pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
         2 => "debug",
         _ => "trace",
     };
-    let wish = env::var("RUST_LOG").ok().filter(|wish| !wish.is_empty());
-    let filter = EnvFilter::try_new(wish.as_deref().unwrap_or(default)).map_err(|error| {
-        Failure::usage(format!("RUST_LOG: {error}; give a level such as debug, or take the variable away"))
+    let directives = env::var("RUST_LOG").ok().filter(|directives| !directives.is_empty());
+    let filter = EnvFilter::try_new(directives.as_deref().unwrap_or(default)).map_err(|error| {
+        Failure::usage(format!("RUST_LOG: {error}; set it to a level such as debug, or unset it"))
     })?;
-    // As in `--help`: by NO_COLOR, CLICOLOR_FORCE, CLICOLOR, TERM, and whether it is a terminal.
+    // By the same rules as `--help`: NO_COLOR, CLICOLOR_FORCE, CLICOLOR, TERM, and whether stderr is a terminal.
     let color = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Stderr)
         .with_ansi(color)
         .with_target(verbose > 1)
-        // It would be said with eprintln!, which panics when stderr is closed.
+        // tracing reports them with eprintln!, which panics if stderr is closed.
         .log_internal_errors(false);
     match format {
         LogFormat::Text => log.init(),

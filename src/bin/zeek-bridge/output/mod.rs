@@ -12,7 +12,7 @@ mod stdout;
 pub(crate) use background::BackgroundOutput;
 pub(crate) use escape::{harmless, printable, steers};
 pub(crate) use exit::{Exit, Failure};
-pub(crate) use json::{Object, identity_json, text};
+pub(crate) use json::{Object, identity_json, text, to_line};
 pub(crate) use progress::Progress;
 pub(crate) use stderr::Hold;
 pub(crate) use stdout::Output;

@@ -1,4 +1,4 @@
-//! The progress of long commands: a line on stderr, if that is a terminal.
+//! The progress of long commands: a line on stderr, if it is a terminal.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -22,7 +22,7 @@ const BYTES_BAR: &str =
     "{wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
 const BYTES_SPINNER: &str = "{spinner} {binary_bytes}, {binary_bytes_per_sec}, {elapsed}";
 
-/// The format of the line.
+/// The line that is shown now.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
@@ -109,8 +109,8 @@ impl<W: Write> Write for Aside<W> {
     }
 
     // One write for all pieces of a formatted message.
-    fn write_fmt(&mut self, words: fmt::Arguments<'_>) -> io::Result<()> {
-        self.write_all(words.to_string().as_bytes())
+    fn write_fmt(&mut self, message: fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(message.to_string().as_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_well_formed() {
+    fn templates_are_valid_and_progress_is_counted() {
         for total in [Some(10), None] {
             for progress in [Progress::new(total, "messages"), Progress::bytes(total)] {
                 progress.inc(3);

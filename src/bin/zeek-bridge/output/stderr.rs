@@ -1,5 +1,5 @@
-//! Stderr. If it is not a terminal, a thread writes to it, so that a reader that does not read stops nothing else. If it is one,
-//! messages are held back while a screen is drawn on it.
+//! Stderr. If it is not a terminal, a thread writes to it, so that a reader that stalls does not block the program. If it is a
+//! terminal, messages are buffered while a live screen is drawn on it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::escape::{escaped, steers};
 use super::progress::Aside;
 use crate::blocking::Blocking;
 
-/// The number of buffered messages; the latest are kept.
+/// The maximum number of buffered messages; the latest are kept.
 const KEPT: usize = 100;
 
 /// The maximum size of a buffered message in bytes.
@@ -24,8 +24,8 @@ static HELD: Mutex<Option<Held>> = Mutex::new(None);
 /// The buffered messages.
 #[derive(Debug, Default)]
 struct Held {
-    words: VecDeque<Vec<u8>>,
-    lost: u64,
+    messages: VecDeque<Vec<u8>>,
+    dropped: u64,
 }
 
 fn held() -> MutexGuard<'static, Option<Held>> {
@@ -47,7 +47,7 @@ pub(crate) fn start() -> Option<WorkerGuard> {
     }
     let builder =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED).thread_name("stderr");
-    let (queue, guard) = builder.finish(Blocked);
+    let (queue, guard) = builder.finish(BlockingStderr);
     let _ = QUEUE.set((queue, AtomicUsize::new(0)));
     Some(guard)
 }
@@ -57,8 +57,8 @@ pub(crate) fn start() -> Option<WorkerGuard> {
 pub(crate) struct Stderr;
 
 impl Write for Stderr {
-    fn write(&mut self, words: &[u8]) -> io::Result<usize> {
-        let Some((queue, reported)) = QUEUE.get() else { return Blocked.write(words) };
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        let Some((queue, reported)) = QUEUE.get() else { return BlockingStderr.write(message) };
         let mut queue = queue.clone();
         let counter = queue.error_counter();
         let dropped = counter.dropped_lines();
@@ -69,7 +69,7 @@ impl Write for Stderr {
             // If this line was dropped as well, the next message reports the new total.
             reported.store(dropped, Ordering::Relaxed);
         }
-        queue.write(words)
+        queue.write(message)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -83,20 +83,20 @@ pub(crate) fn print_line(line: fmt::Arguments<'_>) {
     let _ = Stderr.write_all(format!("{line}\n").as_bytes());
 }
 
-/// Stderr itself, which blocks if it is not read.
-struct Blocked;
+/// Writes to stderr itself, and blocks if it is not read.
+struct BlockingStderr;
 
-impl Write for Blocked {
-    fn write(&mut self, words: &[u8]) -> io::Result<usize> {
-        // Messages contain what peers sent. Colors and line ends are of this program, and those of others are escaped
-        // already.
-        let escaped = escaped(words, |letter| !letter.is_ascii() && steers(letter));
-        let harmless = escaped.as_deref().unwrap_or(words);
+impl Write for BlockingStderr {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        // Messages contain text from peers. Its ASCII control characters are escaped already by the log; those that remain are
+        // colors and line ends of this program.
+        let escaped = escaped(message, |letter| !letter.is_ascii() && steers(letter));
+        let escaped = escaped.as_deref().unwrap_or(message);
         match &mut *held() {
-            Some(held) => held.keep(harmless),
-            None => Aside(Blocking(io::stderr())).write_all(harmless)?,
+            Some(held) => held.push(escaped),
+            None => Aside(Blocking(io::stderr())).write_all(escaped)?,
         }
-        Ok(words.len())
+        Ok(message.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -105,24 +105,24 @@ impl Write for Blocked {
 }
 
 impl Held {
-    fn keep(&mut self, words: &[u8]) {
-        if self.words.len() >= KEPT {
-            self.words.pop_front();
-            self.lost = self.lost.saturating_add(1);
+    fn push(&mut self, message: &[u8]) {
+        if self.messages.len() >= KEPT {
+            self.messages.pop_front();
+            self.dropped = self.dropped.saturating_add(1);
         }
-        let mut kept = words.get(..LONGEST).unwrap_or(words).to_vec();
-        if kept.len() < words.len() {
+        let mut kept = message.get(..LONGEST).unwrap_or(message).to_vec();
+        if kept.len() < message.len() {
             kept.push(b'\n');
         }
-        self.words.push_back(kept);
+        self.messages.push_back(kept);
     }
 
-    fn say(self, mut to: impl Write) {
-        if self.lost > 0 {
-            let _ = writeln!(to, "({} earlier lines were dropped)", self.lost);
+    fn write_to(self, mut to: impl Write) {
+        if self.dropped > 0 {
+            let _ = writeln!(to, "({} earlier lines were dropped)", self.dropped);
         }
-        for words in self.words {
-            let _ = to.write_all(&words);
+        for message in self.messages {
+            let _ = to.write_all(&message);
         }
     }
 }
@@ -142,21 +142,21 @@ impl Hold {
     /// Returns the last `count` buffered messages without colors, the latest last.
     pub(crate) fn last(&self, count: usize) -> Vec<String> {
         let held = held();
-        let words = held.iter().flat_map(|held| held.words.iter().rev().take(count));
-        let mut words: Vec<String> = words
-            .map(|words| {
-                anstream::adapter::strip_str(&String::from_utf8_lossy(words)).to_string().trim_end().into()
+        let last = held.iter().flat_map(|held| held.messages.iter().rev().take(count));
+        let mut last: Vec<String> = last
+            .map(|message| {
+                anstream::adapter::strip_str(&String::from_utf8_lossy(message)).to_string().trim_end().into()
             })
             .collect();
-        words.reverse();
-        words
+        last.reverse();
+        last
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         if let Some(held) = held().take() {
-            held.say(Blocking(io::stderr()));
+            held.write_to(Blocking(io::stderr()));
         }
     }
 }
@@ -166,16 +166,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_is_bounded_and_said_in_order() {
+    fn buffered_messages_are_bounded_and_written_in_order() {
         let mut held = Held::default();
         for n in 0..KEPT + 2 {
-            held.keep(format!("{n}\n").as_bytes());
+            held.push(format!("{n}\n").as_bytes());
         }
-        held.keep(&[b'x'; LONGEST + 1]);
-        let mut said = Vec::new();
-        held.say(&mut said);
-        let said = String::from_utf8(said).unwrap();
-        assert!(said.starts_with("(3 earlier lines were dropped)\n3\n4\n"), "{said}");
-        assert!(said.ends_with(&format!("101\n{}\n", "x".repeat(LONGEST))), "{said}");
+        held.push(&[b'x'; LONGEST + 1]);
+        let mut written = Vec::new();
+        held.write_to(&mut written);
+        let written = String::from_utf8(written).unwrap();
+        assert!(written.starts_with("(3 earlier lines were dropped)\n3\n4\n"), "{written}");
+        assert!(written.ends_with(&format!("101\n{}\n", "x".repeat(LONGEST))), "{written}");
     }
 }

@@ -6,13 +6,13 @@ use super::exit::Failure;
 use super::progress::Aside;
 use crate::blocking::Blocking;
 
-/// How much waits to be written together.
-const TOGETHER: usize = 8 * 1024;
+/// The number of bytes that are written together.
+const BUFFERED: usize = 8 * 1024;
 
-/// Stdout for a command that does nothing else meanwhile.
+/// Buffered stdout. Writes block if stdout is not read.
 pub(crate) struct Output {
     stdout: Aside<Blocking<Stdout>>,
-    /// Whole lines, so that a line of progress never stands in the middle of one.
+    /// Complete lines, so that the progress line never appears within one.
     lines: Vec<u8>,
 }
 
@@ -24,14 +24,14 @@ impl Output {
     pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
         self.lines.extend_from_slice(line);
         self.lines.push(b'\n');
-        if self.lines.len() < TOGETHER { Ok(()) } else { self.flush() }
+        if self.lines.len() < BUFFERED { Ok(()) } else { self.flush() }
     }
 
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         let result = self.stdout.write_all(&self.lines).and_then(|()| self.stdout.flush());
-        // What could not be written is not tried again.
+        // A failed write is not repeated.
         self.lines.clear();
-        self.lines.shrink_to(TOGETHER);
+        self.lines.shrink_to(BUFFERED);
         result.map_err(|error| failure(&error))
     }
 }
@@ -42,7 +42,7 @@ impl Drop for Output {
     }
 }
 
-/// Why stdout could not be written to.
+/// Maps an error of a write to stdout to a failure.
 pub(crate) fn failure(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::StdoutClosed,

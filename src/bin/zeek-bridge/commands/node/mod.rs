@@ -1,10 +1,9 @@
-//! `node`: stands in for a node of a cluster.
+//! `node`: acts as a cluster node of Zeek's Management framework.
 
 mod exec;
+mod limiter;
+mod request;
 mod stdio;
-// The library's own, which is no part of its interface.
-#[path = "../../../../endpoint/limits/throttle.rs"]
-mod throttle;
 mod values;
 
 use std::ffi::OsString;
@@ -13,69 +12,69 @@ use std::sync::Arc;
 
 use bytesize::ByteSize;
 use clap::Args;
-use tokio::time::Instant;
 use zeek_bridge::management::{
     Dispatch, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
 };
 
 use crate::args::{NetworkArgs, Seconds, agent, node_name};
+use crate::deadline;
 use crate::network::{self, Network, Persistence};
 use crate::output::Failure;
 use crate::signals::Signals;
 use exec::Exec;
 use stdio::Stdio;
 
-/// Who answers beside, or instead of, the variables.
+// Options of a program that answers requests.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Answers of a program")]
+#[command(next_help_heading = "Responses from a program")]
 struct ProgramArgs {
-    /// Run COMMAND for each dispatch that --values does not answer, with the action and its arguments as arguments
+    /// Run COMMAND for each dispatch that --values cannot answer, with the action and its arguments as arguments
     ///
-    /// No shell comes between. Its stdin is {"node", "peer", "reqid", "action", "args"}. If it ends with 0, what it prints
-    /// is the answer's data: a JSON document, or nothing. Otherwise the answer is a failure, and its text the last line that
-    /// it wrote to stderr. ZEEK_BRIDGE_NODE, ZEEK_BRIDGE_PEER and ZEEK_BRIDGE_REQID are in its environment.
+    /// It is run without a shell. Its stdin is {"node", "peer", "reqid", "action", "args"}. If it exits with 0, its stdout is
+    /// the data of the response: a JSON document, or nothing. Otherwise the response is a failure with the last line of its
+    /// stderr as text. Its environment contains ZEEK_BRIDGE_NODE, ZEEK_BRIDGE_PEER and ZEEK_BRIDGE_REQID.
     #[arg(long, value_name = "COMMAND", conflicts_with = "stdio")]
     exec: Option<PathBuf>,
-    /// Arguments of COMMAND, in front of the action
+    /// Arguments of COMMAND, before the action
     #[arg(value_name = "ARG", requires = "exec", conflicts_with = "stdio", last = true)]
     exec_args: Vec<OsString>,
-    /// Print each dispatch that --values does not answer as a line of JSON, and read the answers from stdin
+    /// Print each dispatch that --values cannot answer as a line of JSON, and read the answers from stdin
     ///
-    /// On stdout: {"type": "request", "id", "node", "peer", "reqid", "action", "args"}; {"type": "hello", "peer"} when the
-    /// node has said hello to an agent; {"type": "expired", "id"} when an answer took too long. On stdin, in any order:
-    /// {"id", "data"}, where "data" is any JSON and may be left out, or {"id", "error"} with the text of a failure. Ends at the end
+    /// On stdout: {"type": "request", "id", "node", "peer", "reqid", "action", "args"}; {"type": "hello", "peer"} after the
+    /// node has sent its hello to an agent; {"type": "expired", "id"} after an answer took too long. On stdin, in any order:
+    /// {"id", "data"}, where "data" is any JSON and optional, or {"id", "error"} with the text of a failure. Exits at the end
     /// of stdin.
     #[arg(long)]
     stdio: bool,
-    /// How long an answer may take; then it is a failure. At most 5: agents do not wait for longer
+    /// Maximum time for an answer, at most 5, as agents do not wait longer; then the response is a failure
     #[arg(long, value_name = "SECONDS", default_value = "4", allow_negative_numbers = true,
           value_parser = answer_timeout)]
     answer_timeout: Seconds,
-    /// How many COMMANDs may run at once; further dispatches wait, as long as an answer may take
+    /// Maximum number of COMMANDs that run at once; further dispatches wait, for at most the time of an answer
     #[arg(long, value_name = "N", default_value = "8", requires = "exec",
           value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
     jobs: u16,
-    /// How much a COMMAND may print, such as 64KiB; more is a failure
+    /// Maximum size of the stdout of a COMMAND, such as 64KiB; more is a failure
     #[arg(long, value_name = "SIZE", default_value = "1MiB", requires = "exec")]
     answer_limit: ByteSize,
 }
 
 fn own_name(text: &str) -> Result<String, String> {
-    node_name(text).map_err(|error| format!("{error}, to --name or in CLUSTER_NODE"))
+    node_name(text).map_err(|error| format!("{error}, in --name or CLUSTER_NODE"))
 }
 
 fn answer_timeout(text: &str) -> Result<Seconds, String> {
     let seconds: Seconds = text.parse()?;
     if seconds.0 > REQUEST_TIMEOUT {
-        return Err(format!("agents wait for {} seconds at most", REQUEST_TIMEOUT.as_secs()));
+        return Err(format!("agents wait for at most {} seconds", REQUEST_TIMEOUT.as_secs()));
     }
     Ok(seconds)
 }
 
 /// Act as a cluster node of Zeek's Management framework
 ///
-/// Says hello to every agent that it peers with, and answers requests like a Zeek node with the variables in --values, or
-/// with a program given by --exec or --stdio. With --connect, it retries until SIGINT or SIGTERM; stderr reports why it
+/// Sends a hello to every agent that it peers with. Answers requests like a Zeek node with the variables in --values, or
+/// through a program given by --exec or --stdio. With --connect, it retries until SIGINT or SIGTERM; stderr reports why it
 /// cannot connect. Without --connect and --listen, it connects to ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as
 /// Zeek's Management framework does for its nodes.
 #[derive(Debug, Args)]
@@ -121,14 +120,14 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     }
     tokio::select! {
         () = node.stop() => {}
-        // The answers in progress are given up; the peers are left with BYE all the same.
+        // Pending answers are dropped. The peers still receive BYE.
         () = signals.next() => {}
     }
     network::leave(&endpoint, &mut signals).await;
     result
 }
 
-/// What the node answers with.
+/// Answers dispatches from the values, then from a program.
 struct Answers {
     values: Option<Values>,
     exec: Option<Exec>,
@@ -139,11 +138,11 @@ struct Answers {
 impl Handler for Answers {
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, String> {
         let by_values = |values: &Values| values.dispatch(&dispatch.action, &dispatch.args);
-        let until = Instant::now().checked_add(self.timeout.0).unwrap_or_else(Instant::now);
+        let deadline = deadline::after(self.timeout.0);
         match (&self.exec, &self.stdio, self.values.as_ref().map(by_values)) {
             (Some(_), _, Some(Ok(data))) | (_, Some(_), Some(Ok(data))) => Ok(data),
-            (Some(exec), ..) => exec.dispatch(&dispatch, until).await,
-            (_, Some(stdio), _) => stdio.dispatch(&dispatch, until).await,
+            (Some(exec), ..) => exec.dispatch(&dispatch, deadline).await,
+            (_, Some(stdio), _) => stdio.dispatch(&dispatch, deadline).await,
             (None, None, Some(answer)) => answer,
             (None, None, None) => by_values(&Values::default()),
         }
@@ -154,12 +153,12 @@ async fn log(mut events: NodeEvents) {
     while let Some(event) = events.recv().await {
         match event {
             NodeEvent::Request { peer, request } => {
-                tracing::info!(%peer, reqid = request.reqid, action = request.action.join(" "), "asked");
+                tracing::info!(%peer, reqid = request.reqid, action = request.action.join(" "), "request received");
             }
             NodeEvent::Answered { peer, result } => {
-                tracing::info!(%peer, reqid = result.reqid(), success = result.is_success(), "answered");
+                tracing::info!(%peer, reqid = result.reqid(), success = result.is_success(), "response sent");
             }
-            // The library tells of the others.
+            // The library logs the others.
             _ => {}
         }
     }

@@ -1,40 +1,59 @@
-//! Answers of a program that talks over this one's stdin and stdout.
+//! Responses from a program that is connected to the stdin and stdout of this one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Dispatch, JsonText, NodeEvent, NodeEvents};
 
+use super::request::Request;
 use crate::input::{self, Line};
-use crate::output::{BackgroundOutput, Failure, Object, stderr};
+use crate::output::{BackgroundOutput, Failure, stderr, to_line};
 use crate::signals::Signals;
 
 type Answer = Result<Option<JsonText>, String>;
 
-/// How long writing the last lines may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum time for writing the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// The requests that wait for an answer.
+/// The requests that the program has not answered.
 pub(super) struct Stdio {
     node: String,
-    requests: mpsc::Sender<Object>,
-    waiting: Mutex<Waiting>,
+    /// Lines for the program.
+    lines: mpsc::Sender<Vec<u8>>,
+    pending: Mutex<Pending>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     last_id: u64,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
-    /// There will be no answer any more.
+    /// Whether the program has ended, so that no answer will arrive.
     ended: bool,
 }
 
-/// A line of stdin.
+/// A line for the program.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Message<'a> {
+    Request {
+        id: u64,
+        #[serde(flatten)]
+        request: Request<'a>,
+    },
+    Hello {
+        peer: String,
+    },
+    Expired {
+        id: u64,
+    },
+}
+
+/// A line of the program.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reply<'a> {
@@ -44,49 +63,39 @@ struct Reply<'a> {
     error: Option<String>,
 }
 
-/// Adds to an object what a program is to know of a dispatch.
-pub(super) fn request(object: Object, node: &str, dispatch: &Dispatch) -> Object {
-    object
-        .with("node", node)
-        .with("peer", dispatch.peer.to_string())
-        .with("reqid", dispatch.reqid.as_str())
-        .with("action", dispatch.action.as_str())
-        .with("args", dispatch.args.as_slice())
-}
-
 impl Stdio {
-    /// And the requests, for [`Stdio::serve`].
-    pub(super) fn new(node: &str) -> (Arc<Self>, mpsc::Receiver<Object>) {
-        let (requests, receiver) = mpsc::channel(64);
-        (Arc::new(Stdio { node: node.to_owned(), requests, waiting: Mutex::default() }), receiver)
+    /// Returns the lines for the program as well, which [`Stdio::serve`] prints.
+    pub(super) fn new(node: &str) -> (Arc<Self>, mpsc::Receiver<Vec<u8>>) {
+        let (lines, receiver) = mpsc::channel(64);
+        (Arc::new(Stdio { node: node.to_owned(), lines, pending: Mutex::default() }), receiver)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn pending(&self) -> MutexGuard<'_, Pending> {
         // No code panics while it holds the lock.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn dispatch(&self, dispatch: &Dispatch, until: Instant) -> Answer {
+    pub(super) async fn dispatch(&self, dispatch: &Dispatch, deadline: Instant) -> Answer {
         let (sender, answer) = oneshot::channel();
         let id = {
-            let mut waiting = self.waiting();
-            waiting.last_id = waiting.last_id.saturating_add(1);
-            let id = waiting.last_id;
-            if !waiting.ended {
-                waiting.answers.insert(id, sender);
+            let mut pending = self.pending();
+            pending.last_id = pending.last_id.saturating_add(1);
+            let id = pending.last_id;
+            if !pending.ended {
+                pending.answers.insert(id, sender);
             }
             id
         };
-        let line = request(Object::new().with("type", "request").with("id", id), &self.node, dispatch);
-        let told = timeout_at(until, self.requests.send(line)).await.is_ok();
-        let answer = timeout_at(until, answer).await;
-        self.waiting().answers.remove(&id);
+        let line = to_line(&Message::Request { id, request: Request::new(&self.node, dispatch) });
+        let sent = timeout_at(deadline, self.lines.send(line)).await.is_ok();
+        let answer = timeout_at(deadline, answer).await;
+        self.pending().answers.remove(&id);
         match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err("the node's program has ended".into()),
-            Err(_) if told => {
-                // If there is no room for it, those who read are late anyway.
-                let _ = self.requests.try_send(Object::new().with("type", "expired").with("id", id));
+            Err(_) if sent => {
+                // Dropped if the queue is full: then the program is behind with its requests anyway.
+                let _ = self.lines.try_send(to_line(&Message::Expired { id }));
                 tracing::warn!(
                     reqid = dispatch.reqid,
                     action = dispatch.action,
@@ -102,7 +111,7 @@ impl Stdio {
     /// Prints requests and reads answers, until stdin or stdout ends or there is a signal.
     pub(super) async fn serve(
         &self,
-        mut requests: mpsc::Receiver<Object>,
+        mut lines: mpsc::Receiver<Vec<u8>>,
         mut events: NodeEvents,
         signals: &mut Signals,
     ) -> Result<(), Failure> {
@@ -110,11 +119,9 @@ impl Stdio {
         let print = async {
             loop {
                 let line = tokio::select! {
-                    Some(line) = requests.recv() => line,
+                    Some(line) = lines.recv() => line,
                     Some(event) = events.recv() => match event {
-                        NodeEvent::Hello { peer } => {
-                            Object::new().with("type", "hello").with("peer", peer.to_string())
-                        }
+                        NodeEvent::Hello { peer } => to_line(&Message::Hello { peer: peer.to_string() }),
                         _ => continue,
                     },
                 };
@@ -122,39 +129,40 @@ impl Stdio {
             }
         };
         let result = tokio::select! {
-            // Never ends.
+            // Never completes.
             () = print => Ok(()),
             () = output.ended() => Ok(()),
             result = self.read() => result,
             () = signals.next() => Ok(()),
         };
         self.end();
-        let written = output.finish(PATIENCE).await.result;
+        let written = output.finish(LAST_LINES).await.result;
         result.and(written)
     }
 
-    /// Nobody answers any more.
+    /// Fails all pending and future requests.
     fn end(&self) {
-        let mut waiting = self.waiting();
-        waiting.ended = true;
-        waiting.answers.clear();
+        let mut pending = self.pending();
+        pending.ended = true;
+        pending.answers.clear();
     }
 
+    /// Reads answers until the end of stdin. Invalid lines are reported and skipped.
     async fn read(&self) -> Result<(), Failure> {
         let mut lines = input::open(None)?.lines().in_background();
         let mut bad = 0u64;
         while let Some(lines) = lines.recv().await {
             for Line { number, text } in lines? {
-                let taken = text.map_err(|error| error.to_string()).and_then(|text| self.reply(&text));
-                if let Err(error) = taken {
-                    stderr::print_line(format_args!("line {number}: {error}; it is skipped"));
+                let result = text.map_err(|error| error.to_string()).and_then(|text| self.reply(&text));
+                if let Err(error) = result {
+                    stderr::print_line(format_args!("line {number}: {error}; skipped"));
                     bad = bad.saturating_add(1);
                 }
             }
         }
         match bad {
             0 => Ok(()),
-            bad => Err(Failure::failed(format!("bad lines that were skipped: {bad}"))),
+            bad => Err(Failure::failed(format!("skipped invalid lines: {bad}"))),
         }
     }
 
@@ -172,12 +180,12 @@ impl Stdio {
             },
         };
         let id = reply.id;
-        let waiting = self.waiting().answers.remove(&id);
-        let waiting = waiting.ok_or_else(|| {
-            format!("no request {id} waits for an answer: it was answered, took too long, or never was")
+        let pending = self.pending().answers.remove(&id);
+        let pending = pending.ok_or_else(|| {
+            format!("request {id} is not pending: it was answered, has expired, or never existed")
         })?;
-        // Or it ends at this very moment.
-        let _ = waiting.send(answer);
+        // Fails if the request expires at this moment.
+        let _ = pending.send(answer);
         Ok(())
     }
 }
@@ -187,21 +195,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_that_nobody_can_use_say_why() {
-        let (stdio, _requests) = Stdio::new("n");
+    fn invalid_replies_are_reported() {
+        let (stdio, _lines) = Stdio::new("n");
         let (sender, mut answer) = oneshot::channel();
-        stdio.waiting().answers.insert(7, sender);
-        for (text, words) in [
+        stdio.pending().answers.insert(7, sender);
+        for (text, message) in [
             ("", "not {\"id\""),
             ("[]", "not {\"id\""),
             ("{\"data\":1}", "missing field `id`"),
             ("{\"id\":7,\"date\":1}", "unknown field `date`"),
             ("{\"id\":-7}", "not {\"id\""),
             ("{\"id\":7,\"data\":1,\"error\":\"x\"}", "leave out one"),
-            ("{\"id\":8}", "no request 8 waits"),
+            ("{\"id\":8}", "request 8 is not pending"),
         ] {
             let error = stdio.reply(text.as_bytes()).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
+            assert!(error.contains(message), "{text}: {error}");
         }
         stdio.reply(b"{\"id\":7,\"data\":{\"x\": 1.50}}").unwrap();
         assert_eq!(answer.try_recv().unwrap().unwrap().unwrap().as_str(), "{\"x\": 1.50}");

@@ -1,4 +1,4 @@
-//! The variables that a node answers for, from a file.
+//! The values of `--values`, from a file.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -22,36 +22,37 @@ pub(super) fn read(file: &Path) -> Result<Values, Failure> {
         let at = error.utf8_error().valid_up_to().saturating_add(1);
         failed(&format_args!("byte {at} is not UTF-8; save the file as UTF-8 text"))
     })?;
-    // The mark that some editors put in front.
+    // The byte order mark that some editors write.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let values = Values::from_json_text(text).map_err(|error| failed(&error))?;
-    match repeated(text) {
+    match duplicate_key(text) {
         None => Ok(values),
-        Some(key) => Err(failed(&format_args!("{key:?} stands there more than once; leave one of them"))),
+        Some(key) => Err(failed(&format_args!("the key {key:?} occurs more than once; remove all but one"))),
     }
 }
 
-/// A key of a JSON object that is not its only one of the name. The text is known to be such an object.
-fn repeated(text: &str) -> Option<String> {
+/// Returns a key that occurs more than once in a JSON object. The text must be a valid JSON object; nested objects are not
+/// searched. A scan is needed because parsers keep only one value per key.
+fn duplicate_key(text: &str) -> Option<String> {
     let mut seen = HashSet::new();
     let (mut depth, mut start, mut rest) = (0usize, true, text.as_bytes());
-    while let [first, behind @ ..] = rest {
-        rest = behind;
+    while let [first, after @ ..] = rest {
+        rest = after;
         match first {
             b'{' | b'[' => depth = depth.saturating_add(1),
             b'}' | b']' => depth = depth.saturating_sub(1),
             b',' if depth == 1 => start = true,
             b'"' => {
                 let mut escaped = false;
-                let end = behind.iter().position(|byte| {
+                let end = after.iter().position(|byte| {
                     let end = *byte == b'"' && !escaped;
                     escaped = *byte == b'\\' && !escaped;
                     end
                 })?;
-                let (string, behind) = behind.split_at_checked(end)?;
-                rest = behind.get(1..)?;
+                let (string, after) = after.split_at_checked(end)?;
+                rest = after.get(1..)?;
                 if depth == 1 && std::mem::take(&mut start) {
-                    // Two spellings of a name are the same name.
+                    // Unescaped, as the same key can be written in several ways.
                     let quoted = [b"\"", string, b"\""].concat();
                     let key: String = serde_json::from_slice(&quoted).ok()?;
                     if !seen.insert(key.clone()) {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_stands_twice_is_found_and_no_other() {
+    fn only_a_duplicate_key_of_the_object_itself_is_found() {
         for (text, key) in [
             (r#"{"a": 1, "b": {"x": 1, "x": "a"}, "c": ["b", "b"]}"#, None),
             (r#"{}"#, None),
@@ -80,7 +81,7 @@ mod tests {
             (r#"{"\\": 1, "\"": 2, "\\": 3}"#, Some("\\")),
         ] {
             assert!(Values::from_json_text(text).is_ok(), "{text}");
-            assert_eq!(repeated(text).as_deref(), key, "{text}");
+            assert_eq!(duplicate_key(text).as_deref(), key, "{text}");
         }
     }
 }

@@ -1,4 +1,7 @@
-//! Whether what was published has reached the peers, as far as it can be known.
+//! Tracks whether published lines have reached the peers, as far as this can be known.
+//!
+//! Broker has no acknowledgements. A peer has received everything only if it left, or was left with BYE, after everything was
+//! sent to it. After any other end of a peering, all lines sent to it may be lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,133 +11,131 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::peering::CloseReason;
 
-/// How long the status of the last peer may take to arrive after a shutdown.
+/// Maximum time for the status of the last peer to arrive after a shutdown.
 const LAST_STATUS: Duration = Duration::from_secs(1);
 
-/// How far the publishing has come, in lines of the input.
+/// The progress of publishing, in line numbers of the input.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// The last line that is, or was, to be published.
-    tried: AtomicU64,
-    /// The last line that some peering has taken.
-    taken: AtomicU64,
-    /// Held while a line is given to the peerings, until it is known whether one has taken it.
+pub(super) struct Progress {
+    /// The last line that publishing was started for.
+    attempted: AtomicU64,
+    /// The last line that was queued for at least one peer.
+    published: AtomicU64,
+    /// Held while a line is published, until `published` is updated.
     publishing: Mutex<()>,
 }
 
 impl Progress {
-    pub(crate) fn try_line(&self, number: u64) {
-        self.tried.store(number, Ordering::SeqCst);
+    pub(super) fn start_line(&self, number: u64) {
+        self.attempted.store(number, Ordering::SeqCst);
     }
 
-    /// To be held from before a line is given to the peerings until [`Progress::line_taken`]. A peer may read the line and
-    /// leave before this side notes that it was taken; its leaving is only looked at afterwards.
-    pub(crate) async fn publishing(&self) -> MutexGuard<'_, ()> {
+    /// Must be held from before a line is published until [`Progress::line_published`] is called. A peer may receive the line
+    /// and leave in between. Its leaving is evaluated after the lock is released, so that the line is not reported as lost.
+    pub(super) async fn publishing(&self) -> MutexGuard<'_, ()> {
         self.publishing.lock().await
     }
 
-    pub(crate) fn line_taken(&self, number: u64) {
-        self.taken.store(number, Ordering::SeqCst);
+    pub(super) fn line_published(&self, number: u64) {
+        self.published.store(number, Ordering::SeqCst);
     }
 
-    pub(crate) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::SeqCst)
+    pub(super) fn published(&self) -> u64 {
+        self.published.load(Ordering::SeqCst)
     }
 }
 
-/// Watches what becomes of the peers.
-pub(crate) struct Handover {
+/// Watches the ends of all peerings.
+pub(super) struct Delivery {
     progress: Arc<Progress>,
-    fates: watch::Receiver<Fates>,
+    ends: watch::Receiver<Ends>,
 }
 
-/// What became of the peers so far.
+/// The established peerings, and the ends of others.
 #[derive(Debug, Default)]
-struct Fates {
-    standing: u64,
-    /// How many peerings ended in a way in which messages can get lost, after something was published.
-    broken: u64,
-    /// Why the first of them did.
-    why: Option<String>,
-    /// The last line that may have been given to one of them.
+struct Ends {
+    established: u64,
+    /// The number of peerings that were lost after something was published.
+    lost: u64,
+    /// The error of the first of them.
+    error: Option<String>,
+    /// The last line that may have been sent to one of them.
     until: u64,
-    /// What had been taken when a peer left of its own will, before everything was published. It need not have
-    /// read all that waited for it.
+    /// The last line that was published when a peer left. It need not have received everything that was queued for it.
     left: Option<u64>,
 }
 
-impl Handover {
-    pub(crate) fn watch(endpoint: &Endpoint, progress: Arc<Progress>) -> Self {
+impl Delivery {
+    pub(super) fn watch(endpoint: &Endpoint, progress: Arc<Progress>) -> Self {
         let mut status = endpoint.status();
-        let (sender, fates) = watch::channel(Fates::default());
-        let tried = progress.clone();
+        let (sender, ends) = watch::channel(Ends::default());
+        let watched = progress.clone();
         tokio::spawn(async move {
             while let Some(status) = status.recv().await {
-                let _settled = tried.publishing().await;
-                // Perhaps a line too many: it can be tried, and taken by nobody yet.
-                let (tried, taken) = (tried.tried.load(Ordering::SeqCst), tried.taken());
-                sender.send_modify(|fates| fates.update(&status, tried, taken));
+                let _publishing = watched.publishing().await;
+                // The attempted line may not have been sent to any peer: the report may contain one line too many.
+                let (attempted, published) = (watched.attempted.load(Ordering::SeqCst), watched.published());
+                sender.send_modify(|ends| ends.update(&status, attempted, published));
             }
         });
-        Handover { progress, fates }
+        Delivery { progress, ends }
     }
 
-    /// After a shutdown: what may be lost, in words.
-    pub(crate) async fn lost(mut self) -> Option<String> {
-        let _ = tokio::time::timeout(LAST_STATUS, self.fates.wait_for(|fates| fates.standing == 0)).await;
-        let tried = self.progress.tried.load(Ordering::SeqCst);
-        self.fates.borrow().lost(tried, self.progress.taken())
+    /// Describes the lines that may be lost. Must be called after the shutdown of the endpoint.
+    pub(super) async fn lost(mut self) -> Option<String> {
+        let _ = tokio::time::timeout(LAST_STATUS, self.ends.wait_for(|ends| ends.established == 0)).await;
+        let attempted = self.progress.attempted.load(Ordering::SeqCst);
+        self.ends.borrow().describe(attempted, self.progress.published())
     }
 }
 
-impl Fates {
-    fn update(&mut self, status: &Status, tried: u64, taken: u64) {
+impl Ends {
+    fn update(&mut self, status: &Status, attempted: u64, published: u64) {
         match status {
             Status::PeerAdded { .. } => {
-                self.standing = self.standing.saturating_add(1);
+                self.established = self.established.saturating_add(1);
                 return;
             }
-            // It was left after everything was written to it, and reads that before it confirms or leaves.
+            // This side left, after everything was sent. The peer reads it before it confirms or leaves.
             Status::PeerRemoved {
                 error: None | Some(ConnectError::Closed(CloseReason::PeerLeft)), ..
             } => {}
             Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), unsent: 0, .. } => {
-                self.left = Some(self.left.unwrap_or(0).max(taken));
+                self.left = Some(self.left.unwrap_or(0).max(published));
             }
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
-                if tried > 0 {
-                    self.broken = self.broken.saturating_add(1);
-                    self.why.get_or_insert_with(|| error.to_string());
-                    self.until = tried;
+                if attempted > 0 {
+                    self.lost = self.lost.saturating_add(1);
+                    self.error.get_or_insert_with(|| error.to_string());
+                    self.until = attempted;
                 }
             }
             _ => return,
         }
-        self.standing = self.standing.saturating_sub(1);
+        self.established = self.established.saturating_sub(1);
     }
 
-    /// `tried` is the last line of all, `taken` the last that some peering has taken.
-    fn lost(&self, tried: u64, taken: u64) -> Option<String> {
-        let unread = |until: u64| {
-            format!("no line up to line {until} is known to have been read, and any of them may be lost")
+    fn describe(&self, attempted: u64, published: u64) -> Option<String> {
+        let unconfirmed = |until: u64| match until {
+            1 => "delivery of line 1 is unconfirmed".to_owned(),
+            until => format!("delivery of lines 1 to {until} is unconfirmed"),
         };
-        if self.broken > 0 {
-            let (broken, why) = (self.broken, self.why.as_deref().unwrap_or_default());
+        // If no line was published, the attempted one was not sent to a lost peer either.
+        let until = self.until.min(published);
+        if self.lost > 0 && until > 0 {
+            let (lost, error) = (self.lost, self.error.as_deref().unwrap_or_default());
+            return Some(format!("lost peerings: {lost} ({error}); {}", unconfirmed(until)));
+        }
+        if self.established > 0 && attempted > 0 {
+            let established = self.established;
             return Some(format!(
-                "peerings that broke: {broken} ({why}): over them, {}",
-                unread(self.until.min(taken))
+                "peers that did not confirm the end: {established}; {}",
+                unconfirmed(attempted)
             ));
         }
-        if self.standing > 0 && tried > 0 {
-            return Some(format!(
-                "peers that could not be left in order: {}: {}",
-                self.standing,
-                unread(tried)
-            ));
-        }
-        // One that left after the last line had been given to it is taken to have read what it wanted.
-        let left = self.left.filter(|left| (1..tried).contains(left))?;
-        Some(format!("a peer left before everything was published: over its peering, {}", unread(left)))
+        // A peer that left after the last line was sent to it is assumed to have received all that it needs.
+        let left = self.left.filter(|left| (1..attempted).contains(left))?;
+        Some(format!("a peer left before everything was published; {}", unconfirmed(left)))
     }
 }
 
@@ -158,62 +159,76 @@ mod tests {
         Status::PeerRemoved { peer: EndpointId::NIL, address: "a:1".into(), error }
     }
 
-    fn told(statuses: &[(Status, u64)], tried: u64) -> Option<String> {
-        let mut fates = Fates::default();
-        statuses.iter().for_each(|(status, tried)| fates.update(status, *tried, *tried));
-        fates.lost(tried, tried)
+    fn described(statuses: &[(Status, u64)], attempted: u64) -> Option<String> {
+        let mut ends = Ends::default();
+        statuses.iter().for_each(|(status, line)| ends.update(status, *line, *line));
+        ends.describe(attempted, attempted)
     }
 
     #[test]
-    fn what_may_be_lost_is_told_by_its_lines() {
-        assert_eq!(told(&[(added(), 0), (removed(None), 9)], 9), None);
-        assert_eq!(told(&[(added(), 0), (lost(CloseReason::Lost), 0)], 0), None, "nothing was published");
-        let text = told(&[(added(), 0), (lost(CloseReason::Lost), 7), (added(), 8), (removed(None), 9)], 9);
+    fn lines_that_may_be_lost_are_named() {
+        assert_eq!(described(&[(added(), 0), (removed(None), 9)], 9), None);
+        assert_eq!(
+            described(&[(added(), 0), (lost(CloseReason::Lost), 0)], 0),
+            None,
+            "nothing was published"
+        );
+        let text =
+            described(&[(added(), 0), (lost(CloseReason::Lost), 7), (added(), 8), (removed(None), 9)], 9);
         let text = text.unwrap();
-        assert!(text.contains("peerings that broke: 1 (") && text.contains("up to line 7 "), "{text}");
+        assert!(text.contains("lost peerings: 1 (") && text.contains("lines 1 to 7 "), "{text}");
         let overflow = ConnectError::Overflow { dropped: 3 };
-        let text = told(&[(added(), 0), (removed(Some(overflow)), 7)], 9).unwrap();
+        let text = described(&[(added(), 0), (removed(Some(overflow)), 7)], 9).unwrap();
         assert!(text.contains("3 messages for it were dropped"), "{text}");
     }
 
     #[test]
-    fn a_peer_that_left_in_the_middle_has_not_read_everything() {
-        let left = || lost(CloseReason::PeerLeft);
-        let text = told(&[(added(), 0), (left(), 990), (added(), 990), (removed(None), 1000)], 1000).unwrap();
-        assert!(text.contains("a peer left before") && text.contains("up to line 990 "), "{text}");
-        assert_eq!(told(&[(added(), 0), (left(), 1000)], 1000), None);
-        let error = ConnectError::Closed(CloseReason::PeerLeft);
-        let early = Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 990 };
-        assert!(told(&[(added(), 0), (early, 1000)], 1000).unwrap().contains("peerings that broke: 1 "));
-        assert_eq!(told(&[(added(), 0), (left(), 0), (added(), 0), (removed(None), 9)], 9), None);
+    fn nothing_is_lost_if_nothing_was_published() {
+        let mut ends = Ends::default();
+        ends.update(&added(), 0, 0);
+        ends.update(&lost(CloseReason::Lost), 1, 0);
+        assert_eq!(ends.describe(1, 0), None);
     }
 
-    /// As a tap does with --count.
+    #[test]
+    fn a_peer_that_left_early_has_not_received_everything() {
+        let left = || lost(CloseReason::PeerLeft);
+        let text =
+            described(&[(added(), 0), (left(), 990), (added(), 990), (removed(None), 1000)], 1000).unwrap();
+        assert!(text.contains("a peer left before") && text.contains("lines 1 to 990 "), "{text}");
+        assert_eq!(described(&[(added(), 0), (left(), 1000)], 1000), None);
+        let error = ConnectError::Closed(CloseReason::PeerLeft);
+        let early = Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 990 };
+        assert!(described(&[(added(), 0), (early, 1000)], 1000).unwrap().contains("lost peerings: 1 "));
+        assert_eq!(described(&[(added(), 0), (left(), 0), (added(), 0), (removed(None), 9)], 9), None);
+    }
+
+    /// `tap --count` leaves after the last message.
     #[tokio::test]
-    async fn a_peer_that_leaves_with_the_last_line_is_not_looked_at_before_the_line_is_known_to_be_taken() {
+    async fn a_peer_that_leaves_after_the_last_line_is_evaluated_after_the_line_is_published() {
         let (publisher, tap) = (Endpoint::new().unwrap(), Endpoint::new().unwrap());
         let address = tap.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
         let progress = Arc::new(Progress::default());
         let mut seen = publisher.status();
-        let handover = Handover::watch(&publisher, progress.clone());
+        let delivery = Delivery::watch(&publisher, progress.clone());
         publisher.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
-        progress.try_line(1);
-        progress.line_taken(1);
-        progress.try_line(2);
+        progress.start_line(1);
+        progress.line_published(1);
+        progress.start_line(2);
         let publishing = progress.publishing().await;
         tap.shutdown().await;
         while !matches!(seen.recv().await.unwrap(), Status::PeerLost { .. }) {}
-        // The watcher runs now, if it can.
+        // Lets the watcher run, unless it waits for the lock.
         tokio::task::yield_now().await;
-        progress.line_taken(2);
+        progress.line_published(2);
         drop(publishing);
         publisher.shutdown().await;
-        assert_eq!(handover.lost().await, None);
+        assert_eq!(delivery.lost().await, None);
     }
 
     #[test]
-    fn a_peer_that_could_not_be_left_may_have_read_nothing() {
-        assert!(told(&[(added(), 0)], 3).unwrap().contains("up to line 3 "));
-        assert_eq!(told(&[(added(), 0)], 0), None);
+    fn a_peer_that_did_not_confirm_the_end_may_have_received_nothing() {
+        assert!(described(&[(added(), 0)], 3).unwrap().contains("lines 1 to 3 "));
+        assert_eq!(described(&[(added(), 0)], 0), None);
     }
 }

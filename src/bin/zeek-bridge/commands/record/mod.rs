@@ -55,21 +55,13 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 /// For each connection accepted at --listen, opens one to --connect and forwards the bytes of each side unchanged and at
 /// once. TLS ends here on both sides, each with its own options. To record two Zeeks, let one connect to --listen.
 ///
-/// Each connection is recorded in a directory of its own in --out, written while it runs: connector.bin and listener.bin
-/// (all bytes of each side), frames.jsonl (each frame, as printed by `decode`), and meta.json. `decode DIR` reads it at any
-/// time. stdout has a line of JSON when a recording begins and when it ends. If the disk is full or too slow, the recording
-/// is incomplete, which is reported in meta.json and on stderr; forwarding continues, and the exit code is 1 at the end.
-/// Runs until SIGINT or SIGTERM.
+/// Each connection is recorded in a directory of its own in --out, written while it runs. `decode DIR` reads it at any time.
+/// stdout has a line of JSON when a recording begins and when it ends. If the disk is full or too slow, the recording is
+/// incomplete, which is reported in meta.json and on stderr; forwarding continues, and the exit code is 1 at the end. Runs
+/// until SIGINT or SIGTERM.
 ///
-/// --rotate and --keep limit the disk space: --rotate counts all files of a recording, which exceeds the size by at most its
-/// last frames. Several recorders may share a directory: each removes its own recordings and those of recorders that have
-/// ended, and holds a lock on .zeek-bridge-RUN.lock there to show that it is running.
-///
-/// --redact makes recordings that can be shared: in the values of events, of store commands and of all other messages,
-/// strings, addresses and subnets are replaced, each by the same replacement in all recordings of one run; addresses keep
-/// common prefixes. Metadata, the rows of logs (with zeros) and the descriptions of refusals are replaced as well. Kept
-/// are: topics, filters, names of events, of logs and their columns; all numbers, ports, times, intervals, booleans, enums;
-/// UUIDs and endpoint ids; the sizes of containers; pings. Bytes that are not a frame are replaced with zeros.
+/// --rotate and --keep limit the disk space. --redact replaces strings and addresses, so that recordings can be shared. The
+/// manual page describes the files and the redaction.
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// Where the one side connects to; port 0 lets the system choose, and stderr says which it is

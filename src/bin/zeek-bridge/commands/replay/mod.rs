@@ -38,11 +38,7 @@ const AHEAD: usize = 64;
 /// line on stdout: the frame, the recorded and the received content. Exit code 0: no difference. 1: at least one. 5: a
 /// recorded frame did not arrive in time.
 ///
-/// Endpoint ids are translated to those of the live peering: in the handshake, in envelopes, and in topics and strings.
-/// Other UUIDs, and the first argument of an event whose name ends in _request, may differ; each must be answered with the
-/// one that was received. Messages are compared by value and must arrive in the order of their topic. Filters are compared
-/// at the end. Not compared are pings (which are answered), network timestamps of events, ttl, and which side subscribed
-/// first. All other times are compared; see --ignore.
+/// Endpoint ids, other UUIDs and request ids may differ from the recording. The manual page describes the comparison.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// The recording: a folder written by `record`
@@ -101,8 +97,8 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     };
     let settings =
         Settings { side, id, timeout: args.timeout.0, recorded_speed: args.speed == Speed::Recorded };
-    let place = &args.network.place;
-    let stream = match (&place.connect, &place.listen) {
+    let address = &args.network.address;
+    let stream = match (&address.connect, &address.listen) {
         (Some(target), _) => connect(&target.0, &tls, settings).await?,
         (_, Some(address)) => accept(&address.0, &tls, settings).await?,
         // Cannot occur: clap requires one of them.
@@ -118,14 +114,14 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
             settings.timeout.as_secs_f64()
         ))),
         End::Over(why) => Err(Failure::failed(format!("{why}; the rest of the recording was not played"))),
-        _ if matcher.report.counts.differences > 0 => Err(Failure::Told(Exit::Failed)),
+        _ if matcher.report.counts.differences > 0 => Err(Failure::Reported(Exit::Failed)),
         _ => Ok(()),
     }
 }
 
 /// Returns the side to play.
 fn side(args: &ReplayArgs) -> Result<Side, Failure> {
-    let (natural, option) = match args.network.place.connect {
+    let (natural, option) = match args.network.address.connect {
         Some(_) => (Side::Connector, "--connect"),
         None => (Side::Listener, "--listen"),
     };

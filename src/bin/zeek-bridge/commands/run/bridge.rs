@@ -1,22 +1,22 @@
-//! The bridge as the daemon sees it, so that the daemon can be tested without one.
+//! The part of the bridge that the daemon uses, as a trait, so that the daemon can be tested without a bridge.
 
 use std::future::Future;
 
 use zeek_bridge::bridge::config::{BridgeConfig, Mistake};
 use zeek_bridge::bridge::{Bridge, Reloaded, Snapshot};
 
-/// What [`Bridge`] does.
+/// A running bridge. See the methods of [`Bridge`].
 pub(super) trait Running: Sized + Send + Sync + 'static {
-    /// Starts, or says everything that is in the way.
+    /// Starts, or returns all errors.
     fn start(config: BridgeConfig) -> impl Future<Output = Result<Self, Vec<Mistake>>> + Send;
 
-    /// Takes up another configuration and says what changed, or says everything that is in the way.
+    /// Applies another configuration and returns the changes, or returns all errors.
     fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Reloaded, Vec<Mistake>>> + Send;
 
-    /// How it is now.
+    /// Returns the current state.
     fn snapshot(&self) -> Snapshot;
 
-    /// Drains its queues and leaves its peers, in the time that its configuration gives for that.
+    /// Drains the queues and leaves the peers, within the `drain` time of the configuration.
     fn shutdown(&self) -> impl Future<Output = ()> + Send;
 }
 

@@ -15,19 +15,20 @@ use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::doors::{Bounds, View, serve_each};
 use super::metrics;
+use super::serve::{Limits, serve_each};
+use super::view::View;
 
-/// More than the scrapers and health checks of one bridge open at a time. A request takes well under a second: the
-/// time limit is for clients that are slow to read.
-const BOUNDS: Bounds = Bounds { connections: 16, time: Duration::from_secs(10) };
+/// The limits of the server. Scrapers and health checks open fewer connections than this at a time, and a request takes well
+/// under a second: the time limit is for clients that are slow to read.
+const LIMITS: Limits = Limits { connections: 16, time: Duration::from_secs(10) };
 
 /// The time limit for receiving the head of a request, and its size limits.
 const HEADER_TIME: Duration = Duration::from_secs(5);
 const HEADER_BYTES: usize = 16 * 1024;
 const HEADERS: usize = 64;
 
-/// One that has its address, and does not answer yet.
+/// A bound server that does not accept connections yet.
 pub(super) struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -40,25 +41,23 @@ impl Server {
             Ok(Server { address: listener.local_addr()?, listener })
         };
         bound.await.map_err(|error: std::io::Error| {
-            format!(
-                "cannot serve metrics at {address}: {error}; give an address of this host and a port that is free"
-            )
+            format!("cannot serve metrics at {address}: {error}; use an address of this host and a free port")
         })
     }
 
-    /// With the port that was chosen.
+    /// Returns the bound address, which contains the port chosen by the system.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     pub(super) async fn serve(self, view: Arc<View>) {
-        serve_each(self.listener, BOUNDS, |stream| serve(stream, view.clone())).await;
+        serve_each(self.listener, LIMITS, |stream| serve(stream, view.clone())).await;
     }
 }
 
 async fn serve(stream: TcpStream, view: Arc<View>) {
     let service = service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
-        Ok::<_, Infallible>(answer(request.method(), request.uri().path(), &view))
+        Ok::<_, Infallible>(respond(request.method(), request.uri().path(), &view))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -72,23 +71,23 @@ async fn serve(stream: TcpStream, view: Arc<View>) {
     }
 }
 
-fn answer(method: &Method, path: &str, view: &View) -> Response<Full<Bytes>> {
+fn respond(method: &Method, path: &str, view: &View) -> Response<Full<Bytes>> {
     let page: fn(&View) -> (StatusCode, &'static str, String) = match path {
         "/metrics" => metrics_page,
         "/healthz" => |_| plain(StatusCode::OK, "ok\n"),
         "/readyz" => readiness,
-        _ => |_| plain(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
+        _ => |_| plain(StatusCode::NOT_FOUND, "not found; use /metrics, /healthz or /readyz\n"),
     };
-    // Hyper leaves out the body of an answer to HEAD.
-    let known = matches!(*method, Method::GET | Method::HEAD);
+    // hyper omits the body of a response to HEAD.
+    let allowed = matches!(*method, Method::GET | Method::HEAD);
     let (status, content_type, body) =
-        if known { page(view) } else { plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n") };
+        if allowed { page(view) } else { plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n") };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if !known {
+    if !allowed {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
     response
@@ -101,11 +100,13 @@ fn plain(status: StatusCode, text: impl Into<String>) -> (StatusCode, &'static s
 fn metrics_page(view: &View) -> (StatusCode, &'static str, String) {
     match metrics::text(view.snapshot()) {
         Ok(text) => (StatusCode::OK, metrics::CONTENT_TYPE, text),
-        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("no metrics: {error}\n")),
+        Err(error) => {
+            plain(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n"))
+        }
     }
 }
 
-/// Ready while every link is; otherwise a line for each that is not.
+/// Responds 200 if all links are ready, or 503 with a line for each link that is not.
 fn readiness(view: &View) -> (StatusCode, &'static str, String) {
     if view.is_stopping() {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "not ready: stopping\n");
@@ -113,11 +114,11 @@ fn readiness(view: &View) -> (StatusCode, &'static str, String) {
     let mut lines = String::new();
     for link in view.snapshot().links.iter().filter(|link| !link.ready) {
         let why = if link.connecting.is_empty() {
-            "cannot listen everywhere, see the log".to_owned()
+            "some addresses cannot be listened on, see the log".to_owned()
         } else {
             format!("connects to {}", link.connecting.join(", "))
         };
-        // To memory, which does not fail.
+        // Cannot fail: it writes to memory.
         let _ = writeln!(lines, "not ready: link {} ({why})", link.name);
     }
     if lines.is_empty() {
@@ -148,15 +149,15 @@ mod tests {
         }
     }
 
-    async fn served(look: fn() -> Snapshot) -> Served {
+    async fn served(snapshot: fn() -> Snapshot) -> Served {
         let server = Server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let view = Arc::new(View::new(look));
+        let view = Arc::new(View::new(snapshot));
         Served { address: server.address(), task: tokio::spawn(server.serve(view.clone())), view }
     }
 
     impl Served {
         /// Sends these bytes and reads until the connection is closed.
-        async fn say(&self, bytes: &str) -> String {
+        async fn send(&self, bytes: &str) -> String {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             stream.write_all(bytes.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
@@ -166,7 +167,7 @@ mod tests {
         }
 
         async fn get(&self, path: &str) -> (String, String) {
-            let answer = self.say(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+            let answer = self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
             (head.to_ascii_lowercase(), body.to_owned())
         }
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_are_open_metrics_and_the_connection_closes() {
+    async fn metrics_are_in_the_openmetrics_format_and_the_connection_is_closed() {
         let served = served(snapshot).await;
         let (head, body) = served.get("/metrics").await;
         assert!(head.starts_with("http/1.1 200 "), "{head}");
@@ -201,17 +202,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bridge_with_all_its_links_is_ready_until_it_stops() {
+    async fn a_bridge_with_all_links_ready_is_ready_until_it_stops() {
         let served = served(all_ready).await;
         let (head, body) = served.get("/readyz?verbose").await;
         assert!(head.starts_with("http/1.1 200 ") && body == "ready\n", "{head}");
-        served.view.stop();
+        served.view.set_stopping();
         let (head, body) = served.get("/readyz").await;
         assert!(head.starts_with("http/1.1 503 ") && body.contains("stopping"), "{head}");
     }
 
     #[tokio::test]
-    async fn what_is_not_asked_for_well_is_refused() {
+    async fn invalid_requests_are_rejected() {
         let served = served(snapshot).await;
         for (request, status) in [
             ("GET / HTTP/1.1\r\n\r\n", "404"),
@@ -221,33 +222,33 @@ mod tests {
             ("\x16\x03\x01\x02garbage\r\n\r\n", "400"),
             ("GET /metrics HTTP/9.9\r\n\r\n", "400"),
         ] {
-            let answer = served.say(request).await;
+            let answer = served.send(request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:?}: {answer}");
             assert_eq!(answer.contains("\r\nallow: GET, HEAD\r\n"), status == "405", "{answer}");
         }
-        let head = served.say("HEAD /metrics HTTP/1.1\r\n\r\n").await;
+        let head = served.send("HEAD /metrics HTTP/1.1\r\n\r\n").await;
         assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
         let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEADERS + 1));
         let long = format!("GET /metrics HTTP/1.1\r\na: {}\r\n\r\n", "b".repeat(HEADER_BYTES));
         for request in [many, long] {
-            let answer = served.say(&request).await;
+            let answer = served.send(&request).await;
             assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
         }
     }
 
-    // With the clock stopped, time passes only while everybody waits.
+    // With the clock paused, time advances only when all tasks are idle.
     #[tokio::test(start_paused = true)]
-    async fn a_slow_client_has_its_time_and_no_more() {
+    async fn a_client_that_sends_slowly_is_disconnected_at_the_time_limit() {
         let served = served(snapshot).await;
         let start = Instant::now();
-        let answer = served.say("GET /metrics HTTP/1.1\r\n").await;
+        let answer = served.send("GET /metrics HTTP/1.1\r\n").await;
         assert!(!answer.contains("200"), "{answer}");
-        assert!(start.elapsed() >= HEADER_TIME && start.elapsed() < BOUNDS.time, "{:?}", start.elapsed());
+        assert!(start.elapsed() >= HEADER_TIME && start.elapsed() < LIMITS.time, "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_read_has_its_time_and_no_more() {
-        // More than the sockets take, on a system that was not told to let them take more.
+    async fn a_client_that_does_not_read_is_disconnected_at_the_time_limit() {
+        // More than the default socket buffers of a system hold.
         const LENGTH: usize = 6 << 20;
         let served = served(|| {
             let link = LinkSnapshot { name: "x".repeat(LENGTH), ..LinkSnapshot::default() };
@@ -259,24 +260,24 @@ mod tests {
         let mut client = socket.connect(served.address).await.unwrap();
         client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
         client.readable().await.unwrap();
-        tokio::time::sleep(BOUNDS.time * 2).await;
+        tokio::time::sleep(LIMITS.time * 2).await;
         let mut rest = Vec::new();
         let _ = client.read_to_end(&mut rest).await;
         assert!(rest.starts_with(b"HTTP/1.1 200 ") && rest.len() < LENGTH, "{}", rest.len());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_clients_delay_nobody_however_many_there_are() {
+    async fn idle_clients_do_not_delay_others() {
         let served = served(snapshot).await;
         let mut idle = Vec::new();
-        for _ in 0..BOUNDS.connections * 4 {
+        for _ in 0..LIMITS.connections * 4 {
             idle.push(TcpStream::connect(served.address).await.unwrap());
         }
         let start = Instant::now();
         let (head, _) = served.get("/healthz").await;
         assert!(head.starts_with("http/1.1 200 "), "{head}");
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-        // The oldest ones were closed for it, and the newest one was not.
+        // The oldest ones were evicted, and the newest one was not.
         assert_eq!(idle[0].read(&mut [0]).await.unwrap_or(0), 0);
         let mut newest = idle.pop().unwrap();
         newest.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
@@ -286,12 +287,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_is_taken_is_an_error_with_its_mend() {
+    async fn an_address_in_use_is_an_error_with_a_hint() {
         let served = served(snapshot).await;
         let error = Server::bind(served.address).await.err().unwrap();
-        assert!(
-            error.contains(&served.address.to_string()) && error.contains("port that is free"),
-            "{error}"
-        );
+        assert!(error.contains(&served.address.to_string()) && error.contains("free port"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
-//! A snapshot as metrics, in the text format of OpenMetrics.
+//! Metrics in the text format of OpenMetrics.
 //!
-//! Labels are links, rules, reasons and causes, which the configuration and this program choose: no peer can make more.
+//! Label values are names of links and rules, reasons and causes. All of them come from the configuration or from this program,
+//! so that a peer cannot create time series.
 
 use std::fmt;
 
@@ -11,10 +12,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
 
-/// What [`text`] is, for a Content-Type.
+/// The media type of [`text`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics of this moment.
+/// Encodes a snapshot.
 pub(super) fn text(snapshot: Snapshot) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("zeek_bridge");
     registry.register_collector(Box::new(Scrape(snapshot)));
@@ -50,33 +51,34 @@ impl Collector for Scrape {
             [(reason("queue_full"), link.dropped), (reason("chaos"), link.lost_to_chaos)]
         });
         let refused = refused.iter().map(|(reason, count)| (vec![("reason", label(reason))], *count));
-        let help = "Messages that went nowhere; with a link, messages for its peers.";
+        let help = "Messages that were not forwarded; with a link, messages to its peers that were dropped.";
         families.counters("drops", help, by_link.chain(refused))?;
 
         let rule = |name: &str| vec![("rule", label(name))];
         let passed = rules.iter().map(|each| (rule(&each.name), each.passed));
         families.counters(
             "rule_passed",
-            "Messages that a rule let pass, once for each link they went to.",
+            "Messages that a rule allowed, once for each link that they were forwarded to.",
             passed,
         )?;
         let invalid = rules.iter().map(|each| (rule(&each.name), each.invalid));
-        let help = "Messages that a rule would have let pass, had they been valid.";
+        let help = "Messages that matched a rule but were invalid.";
         families.counters("rule_invalid", help, invalid)?;
         let refused = rules.iter().flat_map(|each| {
             let labels = |reason: &str| vec![("rule", label(&each.name)), ("reason", label(reason))];
             each.refused.iter().map(move |(reason, count)| (labels(reason), *count))
         });
-        let help = "Messages that went nowhere, by the rule that they came closest to pass by.";
+        let help = "Messages that were not forwarded, by the rule that matched furthest.";
         families.counters("rule_refused", help, refused)?;
 
         families.gauge("nodes", "Nodes that are live behind the bridge.", nodes.len())?;
-        families.gauge("requests_in_flight", "Requests that wait for a node's answer.", *in_flight)?;
-        let help = "Failures that the bridge sent in a node's name: gone, hanging, or not allowed by a rule.";
+        families.gauge("requests_in_flight", "Requests that wait for the response of a node.", *in_flight)?;
+        let help = "Failures that the bridge sent on behalf of nodes: disconnected, not responding, or not allowed by a rule.";
         families.counters("answered_for", help, [(Vec::new(), *answered_for)])?;
-        let help = "Answers of nodes that did not come in time.";
+        let help = "Responses of nodes that did not arrive in time.";
         families.counters("unanswered", help, [(Vec::new(), *unanswered)])?;
-        let help = "Pending answers that were forgotten, because an owner's requests took too much memory.";
+        let help =
+            "Pending requests that were dropped because the requests of their owner used too much memory.";
         families.counters("forgotten", help, [(Vec::new(), *forgotten)])?;
         families.latency(latency)
     }
@@ -84,7 +86,7 @@ impl Collector for Scrape {
 
 type Labels = Vec<(&'static str, String)>;
 
-/// Writes the families of metrics, one after the other.
+/// Writes metric families, one after the other.
 struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
@@ -104,7 +106,7 @@ impl Families<'_> {
     }
 
     fn uptime(&mut self, seconds: u64) -> fmt::Result {
-        let help = "How long the bridge has run.";
+        let help = "The time since the bridge was started.";
         self.0
             .encode_descriptor("uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?
             .encode_gauge(&seconds)
@@ -122,7 +124,7 @@ impl Families<'_> {
     ) -> fmt::Result {
         let mut family = self.family(name, help, MetricType::Gauge)?;
         for (labels, value) in values {
-            // In the text format it is a signed number.
+            // The text format has signed numbers only.
             let value = value.try_into().ok().and_then(|value: u64| i64::try_from(value).ok());
             labelled(&mut family, &labels, |metric| metric.encode_gauge(&value.unwrap_or(i64::MAX)))?;
         }
@@ -149,7 +151,8 @@ impl Families<'_> {
         let way = |link: &LinkSnapshot, way: &str| [of(link), vec![("direction", way.into())]].concat();
 
         self.gauges("peers", "Peers of a link.", links.iter().map(|link| (of(link), link.peers.len())))?;
-        let help = "Whether a link has all the peerings that it connects to, or listens wherever it should.";
+        let help =
+            "1 if a link has all peerings that it connects to and listens at all its addresses, else 0.";
         self.gauges("link_ready", help, links.iter().map(|link| (of(link), u64::from(link.ready))))?;
 
         let messages = links
@@ -164,11 +167,15 @@ impl Families<'_> {
         let fullest = links
             .iter()
             .map(|link| (of(link), link.peers.iter().map(|peer| peer.queued).max().unwrap_or_default()));
-        self.gauges("queue_fill_messages", "Messages that wait for the peer with most of them.", fullest)?;
+        self.gauges(
+            "queue_fill_messages",
+            "The number of messages in the fullest queue of a peer.",
+            fullest,
+        )?;
         let fullest = links.iter().map(|link| {
             (of(link), link.peers.iter().map(|peer| peer.queued_bytes).max().unwrap_or_default())
         });
-        self.gauges("queue_fill_bytes", "Bytes that wait for the peer with most of them.", fullest)?;
+        self.gauges("queue_fill_bytes", "The number of bytes in the fullest queue of a peer.", fullest)?;
 
         let overflows = links.iter().map(|link| (of(link), link.overflows));
         self.counters("overflows", "Peers that were disconnected because their queue was full.", overflows)?;
@@ -178,13 +185,13 @@ impl Families<'_> {
             let cause = move |cause: &str| [of(link), vec![("cause", label(cause))]].concat();
             link.failures.iter().map(move |(name, count)| (cause(name), *count))
         });
-        self.counters("handshake_failures", "Connects and handshakes that failed.", failures)
+        self.counters("handshake_failures", "Failed connects and handshakes.", failures)
     }
 
     fn latency(&mut self, latency: &Latency) -> fmt::Result {
-        let help = "How long messages took from being read to being handed to the socket, of a sample.";
+        let help = "The time from reading a message to handing it to the socket, for a sample of messages.";
         let count = latency.counts.iter().fold(0, |sum: u64, count| sum.saturating_add(*count));
-        // What stands for +Inf here.
+        // The encoder writes f64::MAX as +Inf.
         let bounds = latency.bounds.iter().copied().chain([f64::MAX]);
         let counts = latency.counts.iter().copied().chain(std::iter::repeat(0));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
@@ -194,7 +201,7 @@ impl Families<'_> {
     }
 }
 
-/// A metric of a family; without labels, not one with an empty set of them.
+/// Encodes a metric of a family. Without labels, there must be no empty label set.
 fn labelled(
     family: &mut MetricEncoder<'_>,
     labels: &Labels,
@@ -203,7 +210,7 @@ fn labelled(
     if labels.is_empty() { encode(family) } else { encode(&mut family.encode_family(labels)?) }
 }
 
-/// The value of a label. The encoder writes it between quotes as it is.
+/// Escapes the value of a label, which the encoder writes between quotes unchanged.
 fn label(text: &str) -> String {
     text.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n")
 }
@@ -217,7 +224,7 @@ mod tests {
     use super::*;
     use crate::commands::run::tests::snapshot;
 
-    /// Each line is what OpenMetrics has it be, and each name is declared before; gives the samples.
+    /// Checks that each line is valid OpenMetrics and each name is declared before its samples. Returns the samples.
     fn parse(text: &str) -> BTreeMap<String, f64> {
         let body = text.strip_suffix("# EOF\n").unwrap();
         let mut types: Vec<(&str, &str)> = Vec::new();
@@ -247,7 +254,7 @@ mod tests {
             };
             let labelled = sample.split('{').next().unwrap();
             let suffix = labelled.strip_prefix(name).unwrap_or_else(|| panic!("{sample} under {name}"));
-            assert!(suffixes.contains(&suffix), "{sample} is no {kind}");
+            assert!(suffixes.contains(&suffix), "{sample} is not a {kind}");
             assert!(name.starts_with("zeek_bridge_"), "{name}");
             assert!(samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{sample} twice");
         }
@@ -255,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_becomes_the_metrics_that_it_means() {
+    fn a_snapshot_is_encoded_as_metrics() {
         let samples = parse(&text(snapshot()).unwrap());
         for (sample, value) in [
             (r#"uptime_seconds"#, 3725.0),
@@ -296,13 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_bridge_has_metrics_too() {
+    fn an_empty_bridge_has_metrics() {
         let samples = parse(&text(Snapshot::default()).unwrap());
         assert_eq!(samples["zeek_bridge_relay_latency_seconds_bucket{le=\"+Inf\"}"], 0.0);
     }
 
     #[test]
-    fn peers_make_no_series_and_names_do_not_break_out_of_their_quotes() {
+    fn peers_cannot_create_series_and_names_are_escaped() {
         let names = |snapshot: Snapshot| parse(&text(snapshot).unwrap()).into_keys().collect::<BTreeSet<_>>();
         let before = snapshot();
         let mut after = before.clone();

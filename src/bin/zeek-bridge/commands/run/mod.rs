@@ -1,30 +1,35 @@
-//! `run`: the bridge, as a daemon.
+//! `run`: the bridge as a daemon.
 
+mod admin;
 mod bridge;
-mod doors;
 mod http;
 mod metrics;
+mod reload;
+mod serve;
 mod status_socket;
 mod systemd;
 #[cfg(test)]
 pub(crate) mod tests;
+mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use admin::{AdminAddresses, AdminChange, AdminServices};
 use bridge::Running;
 use clap::Args;
-use doors::{Change, Doors, Places, View};
+use reload::{Applied, reload};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use zeek_bridge::bridge::config::{ConfigFile, Mistake, Operation, Source};
-use zeek_bridge::bridge::{Bridge, Reloaded};
+use view::View;
+use zeek_bridge::bridge::Bridge;
+use zeek_bridge::bridge::config::{ConfigFile, Mistake, Source};
 
 use crate::output::{Exit, Failure, Output, log, stderr};
 use crate::runtime;
 use crate::signals::Signals;
 
-/// For systemd, with its own words on what to adapt.
+/// The unit file for systemd. Its comments explain what to adapt.
 const UNIT: &str = include_str!("zeek-bridge.service");
 
 /// Run a bridge: forward messages between links as rules allow
@@ -37,10 +42,10 @@ const UNIT: &str = include_str!("zeek-bridge.service");
 /// reloads and stops, and serves its watchdog. Connects and disconnects of peers are logged without -v.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The links and rules
+    /// The configuration: links and rules
     #[arg(value_name = "CONFIG.toml", required_unless_present = "print_unit")]
     config: Option<PathBuf>,
-    /// Print a unit file for systemd, and end
+    /// Print a unit file for systemd and exit
     #[arg(long, conflicts_with = "config")]
     print_unit: bool,
 }
@@ -55,23 +60,23 @@ pub(crate) fn run(args: RunArgs, verbose: u8) -> Result<(), Failure> {
 
 fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
     let file = read(path)?;
-    // What happens to peers is what a daemon's log is for.
+    // The log of a daemon contains connects and disconnects of peers without -v.
     log::start(verbose.max(1), file.config.operation.log)?;
     runtime::block_on(daemon::<R>(file))
 }
 
-/// Reads the configuration of a bridge.
+/// Reads the configuration of a bridge. Reports all errors to stderr.
 pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
-    ConfigFile::read(path).map_err(|invalid| all(Exit::Failed, &invalid.source, invalid.mistakes))
+    ConfigFile::read(path).map_err(|invalid| report(Exit::Failed, &invalid.source, invalid.mistakes))
 }
 
-/// Tells every mistake, as `check` does.
-fn all(exit: Exit, source: &Source, mistakes: Vec<Mistake>) -> Failure {
+/// Reports all errors to stderr, in the format of `check`.
+fn report(exit: Exit, source: &Source, mistakes: Vec<Mistake>) -> Failure {
     located(source, mistakes).for_each(|mistake| stderr::print_line(format_args!("{mistake}")));
-    Failure::Told(exit)
+    Failure::Reported(exit)
 }
 
-/// With the lines at which they are, as far as these are not known yet.
+/// Adds line numbers to the errors that have none, where the source has the key.
 fn located(source: &Source, mistakes: Vec<Mistake>) -> impl Iterator<Item = Mistake> {
     mistakes.into_iter().map(|mistake| if mistake.line.is_some() { mistake } else { source.find(mistake) })
 }
@@ -82,13 +87,13 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     let path = source.file().to_owned();
     let mut signals = Signals::new()?;
     let mut hangup = signal(SignalKind::hangup())
-        .map_err(|error| Failure::failed(format!("cannot listen for SIGHUP: {error}")))?;
+        .map_err(|error| Failure::failed(format!("cannot handle SIGHUP: {error}")))?;
     let mut operation = config.operation.clone();
-    // Before any peer hears of it, in case that another bridge runs already.
-    let doors = Change::prepare(&Places::default(), &Places::of(&operation)).await;
-    let doors_to_open = doors.map_err(|mistakes| all(Exit::Unconnected, &source, mistakes))?;
+    // Bound before the bridge starts: if another bridge uses these addresses, this one must not affect any peer.
+    let admin = AdminChange::prepare(&AdminAddresses::default(), &AdminAddresses::of(&operation)).await;
+    let admin = admin.map_err(|mistakes| report(Exit::Unconnected, &source, mistakes))?;
     let running = tokio::select! {
-        running = R::start(config) => running.map_err(|mistakes| all(Exit::Failed, &source, mistakes))?,
+        running = R::start(config) => running.map_err(|mistakes| report(Exit::Failed, &source, mistakes))?,
         () = signals.next() => return Ok(()),
     };
     let running = Arc::new(running);
@@ -96,24 +101,26 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
         let running = running.clone();
         View::new(move || running.snapshot())
     });
-    let mut doors = Doors::new(view.clone());
-    doors.put(doors_to_open);
+    let mut services = AdminServices::new(view.clone());
+    services.apply(admin);
     tracing::info!("running, with {}", path.display());
     systemd::ready(&view.snapshot());
 
     let mut watchdog = systemd::Watchdog::new(view.clone());
-    let mut reload: Option<JoinHandle<TakenUp>> = None;
+    // A reload runs in a task, so that signals and the watchdog are served meanwhile. A SIGHUP that arrives before it has
+    // ended is handled after it.
+    let mut reloading: Option<JoinHandle<Option<Applied>>> = None;
     loop {
         tokio::select! {
             () = signals.next() => break,
-            _ = hangup.recv(), if reload.is_none() => {
+            _ = hangup.recv(), if reloading.is_none() => {
                 systemd::reloading();
-                reload = Some(tokio::spawn(take_up(running.clone(), path.clone(), operation.clone())));
+                reloading = Some(tokio::spawn(reload(running.clone(), path.clone(), operation.clone())));
             }
-            reloaded = end_of(&mut reload) => {
-                if let Some((config, change)) = reloaded {
-                    operation = config;
-                    doors.put(change);
+            applied = finished(&mut reloading) => {
+                if let Some(applied) = applied {
+                    operation = applied.operation;
+                    services.apply(applied.admin);
                 }
                 systemd::ready(&view.snapshot());
             }
@@ -122,74 +129,28 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     }
 
     tracing::info!(
-        "ending, within {}; a second signal cuts it short",
+        "ending, within {}; a second signal ends it at once",
         humantime::format_duration(operation.drain)
     );
-    view.stop();
+    view.set_stopping();
     systemd::stopping(operation.drain);
-    if let Some(reload) = reload {
-        reload.abort();
+    if let Some(reloading) = reloading {
+        reloading.abort();
     }
     tokio::select! {
         () = running.shutdown() => tracing::info!("ended"),
-        () = signals.next() => tracing::warn!("cut short by a second signal: messages that waited are lost"),
+        () = signals.next() => tracing::warn!("cut short by a second signal: queued messages are lost"),
     }
     Ok(())
 }
 
-/// How the bridge is to be run from now on; `None`: as before.
-type TakenUp = Option<(Operation, Change)>;
-
-/// Waits for the end of a reload, if there is one. May be dropped and called again at any time.
-async fn end_of(reload: &mut Option<JoinHandle<TakenUp>>) -> TakenUp {
-    let Some(task) = reload else { return std::future::pending().await };
-    let end = task.await;
-    *reload = None;
-    end.unwrap_or_else(|error| {
-        tracing::error!("SIGHUP: the configuration could not be taken up: {error}");
+/// Waits for the end of a reload; forever if there is none. Cancel safe.
+async fn finished(reloading: &mut Option<JoinHandle<Option<Applied>>>) -> Option<Applied> {
+    let Some(task) = reloading else { return std::future::pending().await };
+    let result = task.await;
+    *reloading = None;
+    result.unwrap_or_else(|error| {
+        tracing::error!("reload: failed: {error}");
         None
     })
-}
-
-/// Reads the configuration again and lets the bridge have it.
-async fn take_up<R: Running>(running: Arc<R>, path: PathBuf, before: Operation) -> TakenUp {
-    match try_take_up(&*running, path, &before).await {
-        Ok((operation, change, Reloaded { news, mistakes })) => {
-            news.iter().for_each(|news| tracing::info!("SIGHUP: {news}"));
-            if operation.log != before.log {
-                tracing::warn!("SIGHUP: the format of the log changes only with the next start");
-            }
-            mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
-            if mistakes.is_empty() {
-                tracing::info!("SIGHUP: the configuration is taken up");
-            } else {
-                tracing::error!("SIGHUP: all but the above is taken up; mend that and send SIGHUP again");
-            }
-            Some((operation, change))
-        }
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
-            tracing::error!("SIGHUP: the configuration was not taken up; everything goes on as before");
-            None
-        }
-    }
-}
-
-async fn try_take_up<R: Running>(
-    running: &R,
-    path: PathBuf,
-    before: &Operation,
-) -> Result<(Operation, Change, Reloaded), Vec<Mistake>> {
-    let read = tokio::task::spawn_blocking(move || ConfigFile::read(path)).await;
-    let read = read.map_err(|error| vec![Mistake::new("", error.to_string())])?;
-    let file = read.map_err(|invalid| invalid.mistakes)?;
-    file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
-    let ConfigFile { config, source, .. } = file;
-    let operation = config.operation.clone();
-    let change = Change::prepare(&Places::of(before), &Places::of(&operation)).await;
-    let change = change.map_err(|mistakes| located(&source, mistakes).collect::<Vec<_>>())?;
-    let reloaded =
-        running.reload(config).await.map_err(|mistakes| located(&source, mistakes).collect::<Vec<_>>())?;
-    let mistakes = located(&source, reloaded.mistakes).collect();
-    Ok((operation, change, Reloaded { mistakes, ..reloaded }))
 }

@@ -1,4 +1,4 @@
-//! The Unix socket at which `zeek-bridge status` asks. Whoever connects is given one JSON document, the snapshot.
+//! The Unix socket that `zeek-bridge status` connects to. Each client receives one JSON document, the snapshot.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::future::Future;
@@ -12,20 +12,21 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::doors::{Bounds, View, serve_each};
+use super::serve::{Limits, serve_each};
+use super::view::View;
 
-const BOUNDS: Bounds = Bounds { connections: 8, time: Duration::from_secs(5) };
+const LIMITS: Limits = Limits { connections: 8, time: Duration::from_secs(5) };
 
-/// How long another bridge may take to accept.
+/// Maximum time for another bridge to accept a connection; after it, the socket counts as in use.
 const ACCEPT: Duration = Duration::from_secs(1);
 
-/// One that has its path, and does not answer yet.
+/// A bound server that does not accept connections yet.
 pub(super) struct Server {
     listener: UnixListener,
     file: SocketFile,
 }
 
-/// The file of a socket, which is removed with this.
+/// The file of a socket, which is removed on drop.
 pub(super) struct SocketFile {
     path: PathBuf,
     metadata: Metadata,
@@ -39,8 +40,8 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Unless another has taken its place.
-        let same = |there: Metadata| (there.dev(), there.ino()) == (self.metadata.dev(), self.metadata.ino());
+        // Unless another bridge has replaced it.
+        let same = |found: Metadata| (found.dev(), found.ino()) == (self.metadata.dev(), self.metadata.ino());
         if fs::symlink_metadata(&self.path).is_ok_and(same) {
             let _ = fs::remove_file(&self.path);
         }
@@ -50,100 +51,99 @@ impl Drop for SocketFile {
 impl Server {
     pub(super) async fn bind(path: &Path) -> Result<Self, String> {
         let shown = path.display();
-        let wrong = |error: io::Error| {
+        let failed = |error: io::Error| {
             format!(
-                "cannot make the socket {shown}: {error}; give a path in a directory that this user may write to, \
-                 shorter than 90 bytes"
+                "cannot create the socket {shown}: {error}; use a path of less than 90 bytes in a directory that this \
+                 user may write to"
             )
         };
-        let taken = || {
-            format!(
-                "another bridge is running with this status socket, {shown}; stop it, or give another path"
-            )
-        };
-        std::os::unix::net::SocketAddr::from_pathname(path).map_err(wrong)?;
+        let in_use =
+            || format!("another bridge uses the status socket {shown}; stop it, or use another path");
+        std::os::unix::net::SocketAddr::from_pathname(path).map_err(failed)?;
         let directory = match path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) => parent,
-            None => return Err(wrong(ErrorKind::IsADirectory.into())),
+            None => return Err(failed(ErrorKind::IsADirectory.into())),
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(wrong)?;
-        match look(path).await.map_err(wrong)? {
-            There::Nothing => {}
-            There::Dead => fs::remove_file(path).map_err(wrong)?,
-            There::Alive => return Err(taken()),
-            There::Other => {
-                return Err(format!("{shown} is there and is no socket; move it away, or give another path"));
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        match inspect(path).await.map_err(failed)? {
+            Found::Nothing => {}
+            Found::Dead => fs::remove_file(path).map_err(failed)?,
+            Found::Alive => return Err(in_use()),
+            Found::Other => {
+                return Err(format!("{shown} exists and is not a socket; move it, or use another path"));
             }
         }
-        // Where nobody else can reach it until its permissions are right, and then, unless another bridge was faster,
-        // to its place.
-        let nursery = Nursery::new(directory).map_err(wrong)?;
-        let socket = nursery.0.join("s");
-        let listener = UnixListener::bind(&socket).map_err(wrong)?;
-        fs::set_permissions(&socket, Permissions::from_mode(0o600)).map_err(wrong)?;
-        let metadata = fs::symlink_metadata(&socket).map_err(wrong)?;
+        // The socket is created in a private directory, so that no other user can connect before its permissions are set.
+        // The hard link then fails if another bridge has created its socket meanwhile.
+        let private = PrivateDir::new(directory).map_err(failed)?;
+        let socket = private.0.join("s");
+        let listener = UnixListener::bind(&socket).map_err(failed)?;
+        fs::set_permissions(&socket, Permissions::from_mode(0o600)).map_err(failed)?;
+        let metadata = fs::symlink_metadata(&socket).map_err(failed)?;
         match fs::hard_link(&socket, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken()),
-            linked => linked.map_err(wrong)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(in_use()),
+            linked => linked.map_err(failed)?,
         }
         Ok(Server { listener, file: SocketFile { path: path.to_owned(), metadata } })
     }
 
-    /// Its file, which stays as long as it is kept, and its work.
+    /// Returns the file of the socket, which exists until it is dropped, and the server.
     pub(super) fn serve(self, view: Arc<View>) -> (SocketFile, impl Future<Output = ()> + Send) {
-        // What this process makes is its user's.
+        // A file belongs to the user of the process that created it.
         let user = self.file.metadata.uid();
         let serving = async move {
-            serve_each(self.listener, BOUNDS, |stream| serve(stream, user, view.clone())).await
+            serve_each(self.listener, LIMITS, |stream| serve(stream, user, view.clone())).await
         };
         (self.file, serving)
     }
 }
 
-/// What stands at a path.
-enum There {
+/// The kind of file at a path.
+enum Found {
     Nothing,
-    /// The socket of a process that is gone.
+    /// A socket that no process listens on.
     Dead,
+    /// A socket that a process listens on.
     Alive,
+    /// Not a socket.
     Other,
 }
 
-async fn look(path: &Path) -> io::Result<There> {
+async fn inspect(path: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(There::Nothing),
-        there if !there.as_ref().is_ok_and(|there| there.file_type().is_socket()) => {
-            return there.map(|_| There::Other);
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        found if !found.as_ref().is_ok_and(|found| found.file_type().is_socket()) => {
+            return found.map(|_| Found::Other);
         }
         _ => {}
     }
     match timeout(ACCEPT, UnixStream::connect(path)).await {
         Ok(Err(error)) => match error.kind() {
-            // The second: it is dying just now.
-            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(There::Dead),
-            ErrorKind::NotFound => Ok(There::Nothing),
-            // Too many wait for it.
-            ErrorKind::WouldBlock => Ok(There::Alive),
+            // A reset: the process ended after it had accepted.
+            ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Ok(Found::Dead),
+            ErrorKind::NotFound => Ok(Found::Nothing),
+            // The backlog of the socket is full.
+            ErrorKind::WouldBlock => Ok(Found::Alive),
             _ => Err(error),
         },
-        Ok(Ok(_)) | Err(_) => Ok(There::Alive),
+        Ok(Ok(_)) | Err(_) => Ok(Found::Alive),
     }
 }
 
-/// A directory for this process alone, which goes with all that is in it.
-struct Nursery(PathBuf);
+/// A directory that only this user can access. It is removed with its content on drop.
+struct PrivateDir(PathBuf);
 
-impl Nursery {
-    fn new(beside: &Path) -> io::Result<Self> {
-        // Short, for the path of a socket may have no more than 107 bytes.
-        let path = beside.join(format!(".zb-{:08x}", fastrand::u32(..)));
+impl PrivateDir {
+    fn new(parent: &Path) -> io::Result<Self> {
+        // Short, as the path of a socket has at most 107 bytes.
+        let path = parent.join(format!(".zb-{:08x}", fastrand::u32(..)));
         DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Nursery(path))
+        Ok(PrivateDir(path))
     }
 }
 
-impl Drop for Nursery {
+impl Drop for PrivateDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -151,26 +151,26 @@ impl Drop for Nursery {
 
 async fn serve(mut stream: UnixStream, user: u32, view: Arc<View>) {
     match stream.peer_cred() {
-        Ok(peer) if may_ask(peer.uid(), user) => {}
+        Ok(peer) if is_allowed(peer.uid(), user) => {}
         Ok(peer) => {
-            return tracing::warn!(uid = peer.uid(), "another user asked for the status, and was refused");
+            return tracing::warn!(uid = peer.uid(), "refused the status to another user");
         }
-        Err(error) => return tracing::warn!("the status was asked for, and nobody knows by whom: {error}"),
+        Err(error) => return tracing::warn!("cannot read the credentials of a status client: {error}"),
     }
-    let answered = async {
+    let sent = async {
         let mut document = serde_json::to_vec(&view.snapshot())?;
         document.push(b'\n');
         stream.write_all(&document).await?;
         stream.shutdown().await
     };
-    if let Err(error) = answered.await {
-        tracing::debug!("the status was asked for, and could not be told: {error}");
+    if let Err(error) = sent.await {
+        tracing::debug!("cannot send the status: {error}");
     }
 }
 
-/// The bridge's own user, and root.
-fn may_ask(who: u32, user: u32) -> bool {
-    who == user || who == 0
+/// Allows the user of the bridge, and root.
+fn is_allowed(client: u32, user: u32) -> bool {
+    client == user || client == 0
 }
 
 #[cfg(test)]
@@ -197,9 +197,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_is_its_owners_and_goes_with_its_server() {
+    async fn the_socket_is_private_to_its_user_and_removed_with_its_server() {
         let folder = tempfile::tempdir().unwrap();
-        let directory = folder.path().join("made/on the way");
+        let directory = folder.path().join("created/with parents");
         let path = directory.join("s.sock");
         let server = Server::bind(&path).await.unwrap();
         assert_eq!(mode(&path), 0o600);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
+    async fn a_socket_without_listener_is_replaced_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.sock");
         // The file outlives the socket, as when a process is killed.
@@ -223,7 +223,7 @@ mod tests {
         assert!(path.exists());
         let server = Server::bind(&path).await.unwrap();
         let error = Server::bind(&path).await.err().unwrap();
-        assert!(error.contains("another bridge is running") && error.contains("another path"), "{error}");
+        assert!(error.contains("another bridge uses") && error.contains("another path"), "{error}");
         let (_file, serving) = server.serve(Arc::new(View::new(snapshot)));
         let _serving = tokio::spawn(serving);
         assert_eq!(ask(&path).await, snapshot());
@@ -231,23 +231,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_no_socket_is_left_alone() {
+    async fn a_file_that_is_not_a_socket_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("precious");
         fs::write(&path, "data").unwrap();
         let error = Server::bind(&path).await.err().unwrap();
-        assert!(error.contains("is no socket"), "{error}");
+        assert!(error.contains("is not a socket"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"data");
         let error = Server::bind(&path.join("below")).await.err().unwrap();
-        assert!(error.contains("cannot make the socket") && error.contains("may write to"), "{error}");
+        assert!(error.contains("cannot create the socket") && error.contains("may write to"), "{error}");
         let long = folder.path().join("x".repeat(120));
         let error = Server::bind(&long).await.err().unwrap();
-        assert!(error.contains("shorter than"), "{error}");
+        assert!(error.contains("less than 90 bytes"), "{error}");
         assert_eq!(names_in(folder.path()), ["precious"]);
     }
 
     #[tokio::test]
-    async fn the_file_of_a_successor_is_left_alone() {
+    async fn the_socket_of_a_successor_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.sock");
         let first = Server::bind(&path).await.unwrap();
@@ -258,33 +258,33 @@ mod tests {
     }
 
     #[test]
-    fn only_its_user_and_root_may_ask() {
-        assert!(may_ask(1000, 1000) && may_ask(0, 1000));
-        assert!(!may_ask(1001, 1000) && !may_ask(1000, 0));
+    fn only_the_user_of_the_bridge_and_root_are_allowed() {
+        assert!(is_allowed(1000, 1000) && is_allowed(0, 1000));
+        assert!(!is_allowed(1001, 1000) && !is_allowed(1000, 0));
     }
 
-    // With the clock stopped, time passes only while everybody waits.
+    // With the clock paused, time advances only when all tasks are idle.
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_read_has_its_time_and_no_more() {
+    async fn a_client_that_does_not_read_is_disconnected_at_the_time_limit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.sock");
         let view = View::new(|| {
-            // More than a socket takes.
+            // More than the buffers of a socket hold.
             let refused = [("x".repeat(1 << 20), 1)].into();
             Snapshot { refused, ..Snapshot::default() }
         });
         let (_file, serving) = Server::bind(&path).await.unwrap().serve(Arc::new(view));
         let _serving = tokio::spawn(serving);
         let mut idle = Vec::new();
-        for _ in 0..BOUNDS.connections {
+        for _ in 0..LIMITS.connections {
             idle.push(UnixStream::connect(&path).await.unwrap());
         }
         // Without a free slot, the oldest connection is closed for the new one.
         let start = tokio::time::Instant::now();
         let newest = UnixStream::connect(&path).await.unwrap();
         newest.readable().await.unwrap();
-        assert!(start.elapsed() < BOUNDS.time, "{:?}", start.elapsed());
-        tokio::time::sleep(BOUNDS.time * 2).await;
+        assert!(start.elapsed() < LIMITS.time, "{:?}", start.elapsed());
+        tokio::time::sleep(LIMITS.time * 2).await;
         for mut stream in [idle.remove(0), newest] {
             let mut cut = Vec::new();
             let _ = stream.read_to_end(&mut cut).await;

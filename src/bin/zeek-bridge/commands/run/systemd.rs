@@ -1,4 +1,4 @@
-//! What systemd is told, if it is there: by the datagrams of sd_notify(3).
+//! Notifications to systemd, by the datagrams of sd_notify(3). Without systemd, nothing is sent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,47 +8,47 @@ use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use zeek_bridge::bridge::Snapshot;
 
-use super::doors::View;
+use super::view::View;
 use crate::environment;
 
-/// What leaving takes beyond the time for the queues.
+/// The time allowed for leaving the peers, after the queues are drained.
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// However short the watchdog's time is, it is not told more often.
+/// The minimum interval of watchdog notifications.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// It runs, with its configuration in effect.
+/// Reports that the bridge is running and its configuration is applied.
 pub(super) fn ready(snapshot: &Snapshot) {
-    tell(&[NotifyState::Ready, NotifyState::Status(&status(snapshot))]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&status(snapshot))]);
 }
 
-/// It reads its configuration anew; [`ready`] follows in any case.
+/// Reports the start of a reload. A call of [`ready`] must follow, also after a failed reload.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!("no clock to tell systemd of the reload by: {error}"),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!("cannot read the clock to notify systemd of a reload: {error}"),
     }
 }
 
-/// It ends, and may take so long to drain its queues.
+/// Reports the start of a shutdown, and how long it may take: `drain` for the queues, and the time to leave the peers.
 pub(super) fn stopping(drain: Duration) {
     let bound = drain.saturating_add(LEAVING).as_micros().try_into().unwrap_or(u32::MAX);
     let status = NotifyState::Status("draining the queues and leaving the peers");
-    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(bound), status]);
+    notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(bound), status]);
 }
 
-/// It lives.
+/// Reports that the bridge is alive.
 pub(super) fn alive(snapshot: &Snapshot) {
-    tell(&[NotifyState::Watchdog, NotifyState::Status(&status(snapshot))]);
+    notify(&[NotifyState::Watchdog, NotifyState::Status(&status(snapshot))]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    // sd_notify(3) returns without an error where the variable is not set; an empty one counts as that.
+fn notify(states: &[NotifyState<'_>]) {
+    // sd_notify(3) does nothing if the variable is not set; an empty one counts as not set.
     if environment::set("NOTIFY_SOCKET").is_none() {
         return;
     }
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("cannot reach systemd at NOTIFY_SOCKET: {error}");
+        tracing::warn!("cannot notify systemd at NOTIFY_SOCKET: {error}");
     }
 }
 
@@ -58,7 +58,7 @@ fn status(snapshot: &Snapshot) -> String {
     format!("{ready} of {} links ready, {peers} peers", snapshot.links.len())
 }
 
-/// Asks whether the bridge lives, as often as systemd wants to hear of it.
+/// Checks that the bridge is alive, at the interval that systemd requires.
 pub(super) struct Watchdog {
     view: Arc<View>,
     interval: Option<Interval>,
@@ -66,7 +66,7 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// As often as WATCHDOG_USEC in the environment says.
+    /// Uses the interval of WATCHDOG_USEC in the environment.
     pub(super) fn new(view: Arc<View>) -> Self {
         Self::with(view, sd_notify::watchdog_enabled())
     }
@@ -81,17 +81,19 @@ impl Watchdog {
         Watchdog { view, interval, check: None }
     }
 
-    /// Waits until it is time, and then until the bridge has shown that it lives: the threads do what they are
-    /// given, and what the bridge keeps is not locked for ever. May be dropped and called again at any time.
+    /// Waits for the next check and for its result. The check takes a snapshot in a task of its own, which shows that the
+    /// runtime still schedules tasks and that no lock of the bridge is held forever. Cancel safe.
     pub(super) async fn alive(&mut self) -> Snapshot {
         let Some(interval) = &mut self.interval else { return std::future::pending().await };
         loop {
             if let Some(check) = &mut self.check {
-                let answer = check.await;
+                let result = check.await;
                 self.check = None;
-                match answer {
+                match result {
                     Ok(snapshot) => return snapshot,
-                    Err(error) => tracing::error!("the bridge does not say how it is: {error}"),
+                    Err(error) => {
+                        tracing::error!("the watchdog cannot read the state of the bridge: {error}")
+                    }
                 }
             }
             interval.tick().await;
@@ -110,21 +112,21 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_watchdog_asks_the_bridge_at_half_of_its_time() {
+    async fn the_watchdog_checks_the_bridge_at_half_of_the_time_limit() {
         let view = Arc::new(View::new(crate::commands::run::tests::snapshot));
         let mut watchdog = Watchdog::with(view, Some(Duration::from_secs(30)));
         let start = Instant::now();
         let snapshot = watchdog.alive().await;
         assert_eq!(status(&snapshot), "1 of 2 links ready, 2 peers");
         assert_eq!(start.elapsed().as_secs(), 0);
-        // To be interrupted does no harm.
+        // Cancelling does not lose a check.
         timeout(Duration::from_secs(1), watchdog.alive()).await.unwrap_err();
         watchdog.alive().await;
         assert_eq!(start.elapsed().as_secs(), 15);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_bridge_that_cannot_answer_is_not_alive() {
+    async fn a_bridge_without_snapshot_is_not_alive() {
         let broken = Arc::new(AtomicBool::new(true));
         let state = broken.clone();
         let view = Arc::new(View::new(move || {
@@ -138,26 +140,26 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn while_the_bridge_is_locked_it_is_not_alive() {
-        let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
+    async fn a_locked_bridge_is_not_alive() {
+        let (started, mut check_started) = tokio::sync::mpsc::unbounded_channel();
         let (unlock, locked) = std::sync::mpsc::channel();
         let locked = std::sync::Mutex::new(locked);
         let view = Arc::new(View::new(move || {
-            asked.send(()).unwrap();
+            started.send(()).unwrap();
             locked.lock().unwrap().recv().unwrap();
             Snapshot::default()
         }));
         let mut watchdog = Watchdog::with(view, Some(Duration::from_secs(3600)));
         tokio::select! {
             _ = watchdog.alive() => panic!("alive"),
-            asked = was_asked.recv() => asked.unwrap(),
+            started = check_started.recv() => started.unwrap(),
         }
         unlock.send(()).unwrap();
         watchdog.alive().await;
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_time_that_nobody_can_keep_keeps_nobody_busy() {
+    async fn a_tiny_time_limit_does_not_cause_a_busy_loop() {
         let view = Arc::new(View::new(Snapshot::default));
         let mut watchdog = Watchdog::with(view, Some(Duration::from_nanos(2)));
         let start = Instant::now();
@@ -168,9 +170,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_watchdog_nothing_is_asked() {
+    async fn without_a_watchdog_nothing_is_checked() {
         for limit in [None, Some(Duration::ZERO), Some(Duration::from_nanos(1))] {
-            let view = Arc::new(View::new(|| panic!("asked")));
+            let view = Arc::new(View::new(|| panic!("checked")));
             let mut watchdog = Watchdog::with(view, limit);
             timeout(Duration::from_secs(100), watchdog.alive()).await.unwrap_err();
         }

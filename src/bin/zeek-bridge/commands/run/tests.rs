@@ -1,4 +1,5 @@
-//! The daemon around a bridge that is none, in a process of its own: with its signals, its systemd and its doors.
+//! Tests of the daemon with a fake bridge, each in a process of its own, because signals, the environment and the log belong to
+//! the process.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -10,11 +11,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zeek_bridge::bridge::config::BridgeConfig;
-use zeek_bridge::bridge::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
+use zeek_bridge::bridge::{
+    Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
+};
 
 use super::*;
 
-/// A bridge in which every number differs.
+/// Returns a snapshot in which all numbers differ.
 pub(crate) fn snapshot() -> Snapshot {
     let peer = |id: &str, identity: Option<&str>, queued, queued_bytes| PeerSnapshot {
         id: id.into(),
@@ -73,13 +76,13 @@ pub(crate) fn snapshot() -> Snapshot {
     }
 }
 
-/// Draining that takes as long never ends.
+/// A drain time for which the fake bridge never finishes its shutdown.
 const STUCK: Duration = Duration::from_secs(3600);
 
-/// With this, one address is not free.
+/// A drain time for which the fake bridge applies a reload except for one address.
 const PARTLY: Duration = Duration::from_secs(7);
 
-/// A bridge without links. It takes up no configuration without time to drain.
+/// A bridge without links, with its drain time. It rejects a configuration with a drain time of zero.
 struct Fake(Duration);
 
 impl Running for Fake {
@@ -95,7 +98,7 @@ impl Running for Fake {
                 let mistakes = vec![Mistake::new("link.agents.listen", "not free")];
                 Ok(Reloaded { mistakes, ..Reloaded::default() })
             }
-            false => Ok(Reloaded { news: vec!["link agents: as before".into()], ..Reloaded::default() }),
+            false => Ok(Reloaded { news: vec!["link agents: unchanged".into()], ..Reloaded::default() }),
         }
     }
 
@@ -110,34 +113,34 @@ impl Running for Fake {
     }
 }
 
-/// How long a test waits for what does not come.
+/// Time limit for everything that a test waits for.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Where the process finds its configuration.
+/// The environment variable with the path of the configuration.
 const CONFIG: &str = "ZEEK_BRIDGE_TEST_CONFIG";
 
 #[test]
-#[ignore = "the process that other tests start"]
+#[ignore = "started as a process by other tests"]
 fn process() {
     if let Some(path) = std::env::var_os(CONFIG) {
         let result = start::<Fake>(path.as_ref(), 0);
         std::process::exit(match result {
             Ok(()) => 0,
-            Err(Failure::Told(Exit::Failed)) => 1,
-            Err(Failure::Told(Exit::Unconnected)) => 3,
+            Err(Failure::Reported(Exit::Failed)) => 1,
+            Err(Failure::Reported(Exit::Unconnected)) => 3,
             Err(other) => panic!("{other:?}"),
         });
     }
 }
 
-/// The daemon, its folder, and what it says.
+/// A daemon, the lines that it writes to stderr, and the socket for its notifications to systemd.
 struct Daemon {
     child: Child,
     stderr: Receiver<String>,
     systemd: UnixDatagram,
 }
 
-/// Writes the configuration with this for its [bridge].
+/// Writes a configuration with these lines in its `[bridge]` table.
 fn configure(folder: &TempDir, bridge: &str) {
     let links = "[link.agents]\nfaces = 'agents'\nlisten = '127.0.0.1:0'\ntls = 'off'\nchaos.drop = 0.5\n\
                  [link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\ntls = 'off'\n";
@@ -151,7 +154,7 @@ impl Daemon {
         let systemd = UnixDatagram::bind(&path).unwrap();
         systemd.set_read_timeout(Some(LIMIT)).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "run::tests::process", "--ignored", "--nocapture"])
+            .args(["--exact", "commands::run::tests::process", "--ignored", "--nocapture"])
             .env(CONFIG, folder.path().join("config"))
             .env("NOTIFY_SOCKET", path)
             .env("WATCHDOG_USEC", "20000")
@@ -170,24 +173,25 @@ impl Daemon {
         Daemon { child, stderr, systemd }
     }
 
-    /// Waits until it says something with these words, and gives the rest of the line.
-    fn says(&self, words: &str) -> String {
+    /// Waits for a line on stderr that contains `text`, and returns the part after it.
+    fn wait_for_line(&self, text: &str) -> String {
         loop {
-            let line = self.stderr.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("not said: {words}"));
-            if let Some((_, rest)) = line.split_once(words) {
+            let line = self.stderr.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("not on stderr: {text}"));
+            if let Some((_, rest)) = line.split_once(text) {
                 return rest.to_owned();
             }
         }
     }
 
-    /// Waits until it tells systemd this.
-    fn tells(&self, state: &str) -> String {
+    /// Waits for a notification to systemd that contains this line, and returns the notification.
+    fn wait_for_state(&self, state: &str) -> String {
         loop {
             let mut buffer = [0; 4096];
-            let length = self.systemd.recv(&mut buffer).unwrap_or_else(|_| panic!("not told: {state}"));
-            let told = String::from_utf8(buffer[..length].to_vec()).unwrap();
-            if told.lines().any(|line| line == state) {
-                return told;
+            let length =
+                self.systemd.recv(&mut buffer).unwrap_or_else(|_| panic!("not sent to systemd: {state}"));
+            let sent = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            if sent.lines().any(|line| line == state) {
+                return sent;
             }
         }
     }
@@ -197,26 +201,27 @@ impl Daemon {
             "HUP" => Signal::HUP,
             "INT" => Signal::INT,
             "TERM" => Signal::TERM,
-            _ => panic!("SIG{name}: add it to the list of signals"),
+            _ => panic!("SIG{name} is not in this list"),
         };
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Waits for the end of the process. Returns its exit code and the remaining lines of stderr.
     fn end(mut self) -> (Option<i32>, Vec<String>) {
-        // The process holds the other end of the pipe until it ends.
-        let mut said = Vec::new();
+        // The pipe is closed when the process ends.
+        let mut lines = Vec::new();
         loop {
             match self.stderr.recv_timeout(LIMIT) {
-                Ok(line) => said.push(line),
+                Ok(line) => lines.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it has not ended; stderr: {said:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("it has not ended; stderr: {lines:?}"),
             }
         }
-        (self.child.wait().unwrap().code(), said)
+        (self.child.wait().unwrap().code(), lines)
     }
 }
 
-/// A test that failed leaves nothing running.
+// A failed test must not leave the process running.
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -224,19 +229,19 @@ impl Drop for Daemon {
     }
 }
 
-/// What is answered there to `GET /healthz`; nothing if nobody is there.
+/// Returns the response to `GET /healthz`; empty if the server is not running.
 fn health(address: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect(address) {
         stream.set_read_timeout(Some(LIMIT)).unwrap();
-        // A door that closes just now may reset it.
+        // The write fails if the server has just stopped.
         let _ = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
         let _ = stream.read_to_string(&mut answer);
     }
     answer
 }
 
-fn ask(folder: &TempDir, name: &str) -> Option<Snapshot> {
+fn status(folder: &TempDir, name: &str) -> Option<Snapshot> {
     let stream = UnixStream::connect(folder.path().join(name)).ok()?;
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     Some(serde_json::from_reader(stream).unwrap())
@@ -245,74 +250,74 @@ fn ask(folder: &TempDir, name: &str) -> Option<Snapshot> {
 const EVERYTHING: &str = "metrics = '127.0.0.1:0'\nstatus = 's.sock'";
 
 impl Daemon {
-    /// Has it take up its configuration.
+    /// Sends SIGHUP and waits for the end of the reload.
     fn reload(&self) {
         self.signal("HUP");
-        let told = self.tells("RELOADING=1");
-        assert!(told.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{told}");
-        self.tells("READY=1");
+        let sent = self.wait_for_state("RELOADING=1");
+        assert!(sent.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{sent}");
+        self.wait_for_state("READY=1");
     }
 }
 
 #[test]
-fn systemd_hears_of_its_whole_life() {
+fn systemd_is_notified_of_start_watchdog_reload_and_stop() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder, &format!("{EVERYTHING}\ndrain = '1s'"));
-    assert!(daemon.tells("READY=1").contains("STATUS=1 of 2 links ready, 2 peers\n"));
-    daemon.tells("WATCHDOG=1");
-    daemon.tells("WATCHDOG=1");
+    assert!(daemon.wait_for_state("READY=1").contains("STATUS=1 of 2 links ready, 2 peers\n"));
+    daemon.wait_for_state("WATCHDOG=1");
+    daemon.wait_for_state("WATCHDOG=1");
     daemon.reload();
-    daemon.tells("WATCHDOG=1");
+    daemon.wait_for_state("WATCHDOG=1");
     daemon.signal("TERM");
-    let told = daemon.tells("STOPPING=1");
-    assert!(told.contains("EXTEND_TIMEOUT_USEC=11000000\n"), "{told}");
-    let (code, said) = daemon.end();
-    assert_eq!(code, Some(0), "{said:?}");
-    assert!(said.last().unwrap().contains("ended"), "{said:?}");
+    let sent = daemon.wait_for_state("STOPPING=1");
+    assert!(sent.contains("EXTEND_TIMEOUT_USEC=11000000\n"), "{sent}");
+    let (code, lines) = daemon.end();
+    assert_eq!(code, Some(0), "{lines:?}");
+    assert!(lines.last().unwrap().contains("ended"), "{lines:?}");
     assert!(!folder.path().join("s.sock").exists());
 }
 
 #[test]
-fn its_doors_follow_the_configuration() {
+fn a_reload_moves_and_stops_the_local_services() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder, EVERYTHING);
-    daemon.says("faults are put into what this link sends");
-    let first = daemon.says("metrics and health at http://");
-    daemon.tells("READY=1");
+    daemon.wait_for_line("faults are put into what this link sends");
+    let first = daemon.wait_for_line("metrics and health at http://");
+    daemon.wait_for_state("READY=1");
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
-    assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
+    assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
-    // As they are.
+    // Unchanged.
     daemon.reload();
-    daemon.says("SIGHUP: link agents: as before");
-    daemon.says("SIGHUP: the configuration is taken up");
+    daemon.wait_for_line("reload: link agents: unchanged");
+    daemon.wait_for_line("reload: the configuration is applied");
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
-    assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
+    assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 
-    // Elsewhere.
+    // Moved.
     configure(&folder, "metrics = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
     daemon.reload();
-    daemon.says("only with the next start");
-    let second = daemon.says("metrics and health at http://");
+    daemon.wait_for_line("takes effect at the next start");
+    let second = daemon.wait_for_line("metrics and health at http://");
     assert!(health(&second).starts_with("HTTP/1.0 200 ") && health(&first).is_empty());
-    assert_eq!((ask(&folder, "s.sock"), ask(&folder, "other.sock")), (None, Some(snapshot())));
+    assert_eq!((status(&folder, "s.sock"), status(&folder, "other.sock")), (None, Some(snapshot())));
 
-    // Closed.
+    // Off.
     configure(&folder, "metrics = 'off'\nstatus = 'off'");
     daemon.reload();
     assert!(health(&second).is_empty());
-    assert_eq!(ask(&folder, "other.sock"), None);
+    assert_eq!(status(&folder, "other.sock"), None);
 }
 
 #[test]
-fn what_cannot_be_taken_up_says_all_of_why_and_the_doors_stay() {
+fn a_failed_reload_reports_all_errors_and_keeps_the_local_services() {
     let folder = tempfile::tempdir().unwrap();
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let unbound = format!("metrics = '{}'\nstatus = 'config'", other.local_addr().unwrap());
     let daemon = Daemon::start(&folder, EVERYTHING);
-    let address = daemon.says("metrics and health at http://");
-    daemon.tells("READY=1");
-    let as_before = "SIGHUP: the configuration was not taken up; everything goes on as before";
+    let address = daemon.wait_for_line("metrics and health at http://");
+    daemon.wait_for_state("READY=1");
+    let unchanged = "reload: the configuration is not applied; the previous one stays in effect";
     for (text, mistakes) in [
         ("metric = 1\nlog = 'loud'", &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
         (&unbound, &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: "][..]),
@@ -320,41 +325,41 @@ fn what_cannot_be_taken_up_says_all_of_why_and_the_doors_stay() {
     ] {
         configure(&folder, text);
         daemon.reload();
-        mistakes.iter().for_each(|mistake| drop(daemon.says(mistake)));
-        daemon.says(as_before);
+        mistakes.iter().for_each(|mistake| drop(daemon.wait_for_line(mistake)));
+        daemon.wait_for_line(unchanged);
         assert!(health(&address).starts_with("HTTP/1.0 200 "));
-        assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
+        assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
     }
-    // All but a link.
+    // Applied except for one link.
     configure(&folder, "metrics = 'off'\nstatus = 's.sock'\ndrain = '7s'");
     daemon.reload();
-    daemon.says("config:7: link.agents.listen: not free");
-    daemon.says("SIGHUP: all but the above is taken up");
-    assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
+    daemon.wait_for_line("config:7: link.agents.listen: not free");
+    daemon.wait_for_line("reload: applied, except for the errors above");
+    assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
     assert!(health(&address).is_empty());
 }
 
 #[test]
-fn a_second_signal_cuts_the_end_short() {
+fn a_second_signal_ends_the_daemon_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder, &format!("{EVERYTHING}\ndrain = '1h'"));
-    let address = daemon.says("metrics and health at http://");
-    daemon.tells("READY=1");
+    let address = daemon.wait_for_line("metrics and health at http://");
+    daemon.wait_for_state("READY=1");
     daemon.signal("INT");
-    daemon.tells("STOPPING=1");
+    daemon.wait_for_state("STOPPING=1");
     assert!(health(&address).starts_with("HTTP/1.0 200 "));
     daemon.signal("TERM");
-    daemon.says("cut short by a second signal");
+    daemon.wait_for_line("cut short by a second signal");
     assert_eq!(daemon.end().0, Some(0));
-    assert_eq!(ask(&folder, "s.sock"), None);
+    assert_eq!(status(&folder, "s.sock"), None);
 }
 
 #[test]
-fn what_cannot_start_says_all_of_why() {
+fn a_failed_start_reports_all_errors() {
     let folder = tempfile::tempdir().unwrap();
     let first = Daemon::start(&folder, EVERYTHING);
-    let address = first.says("metrics and health at http://");
-    first.tells("READY=1");
+    let address = first.wait_for_line("metrics and health at http://");
+    first.wait_for_state("READY=1");
     let twice = format!("metrics = '{address}'\nstatus = 's.sock'");
     for (text, code, mistakes) in [
         ("metric = 1\nlog = 'loud'", 1, &["config:2: bridge.metric: ", "config:3: bridge.log: "][..]),
@@ -365,25 +370,26 @@ fn what_cannot_start_says_all_of_why() {
             &["config:2: bridge.metrics: cannot serve", "config:3: bridge.status: another bridge"][..],
         ),
     ] {
-        let (ended, said) = Daemon::start(&folder, text).end();
-        assert_eq!(ended, Some(code), "{said:?}");
+        let (ended, lines) = Daemon::start(&folder, text).end();
+        assert_eq!(ended, Some(code), "{lines:?}");
         for mistake in mistakes {
             let is = |line: &&String| line.contains(mistake);
-            assert_eq!(said.iter().filter(is).count(), 1, "{mistake}: {said:?}");
+            assert_eq!(lines.iter().filter(is).count(), 1, "{mistake}: {lines:?}");
         }
     }
     assert!(health(&address).starts_with("HTTP/1.0 200 "));
-    assert_eq!(ask(&folder, "s.sock"), Some(snapshot()));
+    assert_eq!(status(&folder, "s.sock"), Some(snapshot()));
 }
 
 #[test]
-fn the_log_is_json_if_wanted() {
+fn the_log_is_json_if_configured() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder, "metrics = 'off'\nstatus = 'off'\nlog = 'json'");
-    daemon.tells("READY=1");
+    daemon.wait_for_state("READY=1");
     daemon.signal("TERM");
-    let (_, said) = daemon.end();
-    let lines: Vec<serde_json::Value> = said.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines[0]["level"], "WARN", "{said:?}");
-    assert!(lines[0]["message"].as_str().unwrap().contains("faults are put into"), "{said:?}");
+    let (_, stderr) = daemon.end();
+    let lines: Vec<serde_json::Value> =
+        stderr.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["level"], "WARN", "{stderr:?}");
+    assert!(lines[0]["message"].as_str().unwrap().contains("faults are put into"), "{stderr:?}");
 }

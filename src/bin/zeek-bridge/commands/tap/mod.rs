@@ -43,7 +43,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut show = Show::new(&args);
     let timeout_at = args.timeout.and_then(|time| Instant::now().checked_add(time.0));
     // Without a first attempt that has to succeed, there may never be a peer.
-    let may_have_none = args.network.place.listen.is_some();
+    let may_have_none = args.network.address.listen.is_some();
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
     let network = Network::new(args.network)?;
     let config = EndpointConfig { subscriber_queue: WAITING, ..EndpointConfig::default() };

@@ -1,0 +1,67 @@
+//! Applies a changed configuration to the running bridge, on SIGHUP.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zeek_bridge::bridge::Reloaded;
+use zeek_bridge::bridge::config::{ConfigFile, Mistake, Operation};
+
+use super::admin::{AdminAddresses, AdminChange};
+use super::bridge::Running;
+use super::located;
+
+/// A configuration that the bridge has applied, and the change of the services that remains to be applied.
+pub(super) struct Applied {
+    pub(super) operation: Operation,
+    pub(super) admin: AdminChange,
+}
+
+/// Reads the configuration again, applies it to the bridge and logs the result. Returns `None` if nothing changes.
+pub(super) async fn reload<R: Running>(
+    running: Arc<R>,
+    path: PathBuf,
+    current: Operation,
+) -> Option<Applied> {
+    match apply(&*running, path, &current).await {
+        Ok((applied, Reloaded { news, mistakes })) => {
+            news.iter().for_each(|change| tracing::info!("reload: {change}"));
+            if applied.operation.log != current.log {
+                tracing::warn!("reload: the new log format takes effect at the next start");
+            }
+            mistakes.iter().for_each(|mistake| tracing::error!("reload: {mistake}"));
+            if mistakes.is_empty() {
+                tracing::info!("reload: the configuration is applied");
+            } else {
+                tracing::error!(
+                    "reload: applied, except for the errors above; fix them and send SIGHUP again"
+                );
+            }
+            Some(applied)
+        }
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| tracing::error!("reload: {mistake}"));
+            tracing::error!("reload: the configuration is not applied; the previous one stays in effect");
+            None
+        }
+    }
+}
+
+async fn apply<R: Running>(
+    running: &R,
+    path: PathBuf,
+    current: &Operation,
+) -> Result<(Applied, Reloaded), Vec<Mistake>> {
+    let read = tokio::task::spawn_blocking(move || ConfigFile::read(path)).await;
+    let read = read.map_err(|error| vec![Mistake::new("", error.to_string())])?;
+    let file = read.map_err(|invalid| invalid.mistakes)?;
+    file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    let ConfigFile { config, source, .. } = file;
+    let with_lines = |mistakes| located(&source, mistakes).collect::<Vec<_>>();
+    let operation = config.operation.clone();
+    // The addresses are bound first: if one is not free, the bridge is not changed either.
+    let admin = AdminChange::prepare(&AdminAddresses::of(current), &AdminAddresses::of(&operation)).await;
+    let admin = admin.map_err(with_lines)?;
+    let reloaded = running.reload(config).await.map_err(with_lines)?;
+    let mistakes = with_lines(reloaded.mistakes);
+    Ok((Applied { operation, admin }, Reloaded { mistakes, ..reloaded }))
+}

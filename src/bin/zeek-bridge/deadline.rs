@@ -1,0 +1,24 @@
+//! Deadlines from time limits that a user chooses.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The longest time limit: far longer than the program runs, and short enough that no clock overflows.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Returns the time after `limit`, or in a hundred years if that is earlier.
+pub(crate) fn after(limit: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(limit.min(LONGEST)).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_time_limit_does_not_expire_at_once() {
+        assert!(after(Duration::MAX) > after(Duration::from_secs(3600)));
+    }
+}
