@@ -58,6 +58,7 @@
 //!  endpoint      many peers: routing, subscribers, connecting again
 //!  net           sockets: TCP, TLS, the pump between a stream and a peering
 //! ------------------------------------------------- below: no tokio, no sockets, no clock
+//!  trace         recordings of connections: a reader and a writer
 //!  peering       one peering: the handshake and the rules; bytes and time in, bytes and events out
 //!  zeek          events, log records, batches: what values mean to Zeek
 //!  wire          frames, handshake messages, envelopes, values: bytes to types and back
@@ -72,7 +73,7 @@
 //!
 //! | Feature | What it adds |
 //! | --- | --- |
-//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], and the events and records of [`management`] |
+//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`trace`], and the events and records of [`management`] |
 //! | `net` | [`net`][net], [`endpoint`][endpoint], and the roles of [`management`]; tokio and rustls |
 //! | `openssl` | OpenSSL beside rustls, for the anonymous TLS of a Zeek with nothing configured, and for what rustls refuses; with `net`. Needs OpenSSL's headers |
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built along; needs a C compiler, make and perl |
@@ -113,5 +114,6 @@ pub mod management;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod peering;
+pub mod trace;
 pub mod wire;
 pub mod zeek;

@@ -5,7 +5,7 @@ use std::io::{self, Stdout, Write};
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;
-pub(crate) use zeek_bridge::data::steers_terminal as steers;
+pub(crate) use zeek_bridge::data::{escape_json as escaped, steers_terminal as steers};
 use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::blocking::Blocking;
@@ -67,6 +67,14 @@ impl Object {
         self
     }
 
+    /// Adds at least one member, which `write` appends as JSON on one line.
+    #[must_use]
+    pub(crate) fn with_members(mut self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        write(&mut self.0);
+        self
+    }
+
     fn name(&mut self, name: &'static str) {
         self.0.push(if self.0.is_empty() { b'{' } else { b',' });
         self.0.push(b'"');
@@ -90,30 +98,6 @@ pub(crate) fn harmless(line: Vec<u8>) -> Vec<u8> {
         Some(harmless) => harmless,
         None => line,
     }
-}
-
-/// The text with each character that `escape` selects as `\uXXXX`, which is right in JSON and readable elsewhere. `None` if
-/// there is nothing to escape, or it is not UTF-8.
-pub(crate) fn escaped(line: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<u8>> {
-    if line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return None;
-    }
-    let text = std::str::from_utf8(line).ok()?;
-    if !text.chars().any(&escape) {
-        return None;
-    }
-    let mut harmless = Vec::with_capacity(line.len());
-    for letter in text.chars() {
-        if escape(letter) {
-            for unit in letter.encode_utf16(&mut [0; 2]) {
-                // Memory takes it.
-                let _ = write!(harmless, "\\u{unit:04x}");
-            }
-        } else {
-            harmless.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-    Some(harmless)
 }
 
 /// To memory, which does not fail.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use zeek_bridge::net::Stream;
 
 use super::tape::Tape;
-use crate::conversation::Side;
+use zeek_bridge::trace::Side;
 
 /// How much is read at a time.
 pub(super) const PIECE: usize = 64 * 1024;

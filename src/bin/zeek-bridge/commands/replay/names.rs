@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use zeek_bridge::data::{ByteString, EndpointId, Topic, Value};
 use zeek_bridge::wire::{Envelope, LENGTH_FIELD, Limits, encode_value};
 
-use crate::conversation::{Content, Frame};
 use crate::leaves::map_leaves;
+use zeek_bridge::trace::{Content, Frame};
 
 /// The recorded names and the live names they correspond to.
 #[derive(Debug, Default)]
