@@ -7,8 +7,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use crate::blocking::Blocking;
-use crate::exit::Failure;
-use crate::progress::Progress;
+use crate::output::{Failure, Progress};
 
 /// Opens a file, or stdin for none or `-`.
 pub(crate) fn open(file: Option<&Path>) -> Result<Input, Failure> {

@@ -4,9 +4,9 @@ use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusRecei
 use zeek_bridge::net::tls::Tls;
 
 use crate::args::NetworkArgs;
-use crate::exit::{self, Exit, Failure};
+use crate::args::tls;
+use crate::output::{Exit, Failure, stderr};
 use crate::signals::Signals;
-use crate::tls;
 
 /// Where to connect or listen, with everything that can be checked beforehand checked.
 pub(crate) struct Network {
@@ -52,7 +52,7 @@ impl Network {
                     );
                     Failure::Error(Exit::Unconnected, message)
                 })?;
-                exit::say(format_args!("listening on {}", listener.local_addr()));
+                stderr::print_line(format_args!("listening on {}", listener.local_addr()));
             }
             Place::Connect(target) if persistence == Persistence::Persistent => {
                 endpoint.connect(target, self.tls.clone(), Some(self.retry));

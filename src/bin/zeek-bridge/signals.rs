@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::exit::Failure;
+use crate::output::Failure;
 
 /// A signal that repeats the last one within this time belongs to the same request.
 ///

@@ -2,17 +2,31 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
 use zeek_bridge::bridge::config::{ConfigFile, InvalidConfig, LinkTls, Mistake, Place, References, Source};
 use zeek_bridge::net::HostPort;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 
-use crate::args::CheckArgs;
-use crate::exit::{self, Failure};
-use crate::output::{Output, printable};
+use crate::output::{Failure, Output, printable, stderr};
+
+/// Check a bridge configuration and report all errors
+///
+/// Each error is a line on stderr: CONFIG.toml:LINE: KEY: the cause and a fix. A line with "warning: " reports what is
+/// allowed but dangerous or probably not intended. Also checks that certificates load, keys match and passphrases open
+/// them, resolves host names, and checks that listening addresses belong to this host. Sends nothing except to the
+/// resolver, and does not affect a running bridge.
+///
+/// Without errors, prints the links and rules as they will apply.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration of the bridge
+    #[arg(value_name = "CONFIG.toml")]
+    config: PathBuf,
+}
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let read = ConfigFile::read(&args.config);
@@ -64,10 +78,10 @@ impl Findings<'_> {
             list.sort_by_key(|mistake| (mistake.line, mistake.column));
         }
         for warning in &self.warnings {
-            exit::say(format_args!("warning: {warning}"));
+            stderr::print_line(format_args!("warning: {warning}"));
         }
         for mistake in &self.mistakes {
-            exit::say(format_args!("{mistake}"));
+            stderr::print_line(format_args!("{mistake}"));
         }
     }
 }

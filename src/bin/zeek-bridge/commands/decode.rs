@@ -4,15 +4,24 @@ use std::path::PathBuf;
 
 use clap::Args;
 use data_encoding::{DecodeKind, HEXLOWER_PERMISSIVE};
+use zeek_bridge::trace::FrameReader;
 use zeek_bridge::wire::{DecodeError, Envelope, Limits, decode_value};
 
 use crate::commands::capture::{self, Style};
-use crate::exit::Failure;
+use crate::convert::{Fault, convert};
 use crate::input::{self, Input};
-use crate::lines::{self, Fault};
-use crate::output::{Object, Output};
-use zeek_bridge::trace::FrameReader;
+use crate::output::{Failure, Object, Output};
 
+/// Decode captures, recordings and bytes of the protocol to JSON
+///
+/// FILE is a capture of tcpdump or Wireshark (pcap or pcapng, of Ethernet, loopback, -i any, or IP), or the directory of a
+/// recording. Each connection begins with {"connection", "start", "protocol"}: "broker", "tls" or "other", with a
+/// "note" on what cannot be read and how it could be. Each frame is {"connection", "index", "from", "t_us", "offset",
+/// "length", "phase"} with its "message" (handshake) or "envelope" (after it); {"connection", .., "error"} reports
+/// malformed or missing data.
+///
+/// With --value or --envelope: one line of JSON for each line of hex. An invalid line gives {"error", "offset", "line"},
+/// where offset is the position of the error in bytes, and decoding continues with the next line.
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
     #[command(flatten)]
@@ -51,8 +60,8 @@ pub(crate) fn run(args: &DecodeArgs) -> Result<(), Failure> {
     let file = args.file.as_deref();
     match (&args.what, file) {
         (DecodeWhat { stream: Some(file), .. }, _) => stream(input::open(Some(file))?, &mut Output::new()),
-        (DecodeWhat { value: true, .. }, _) => lines::convert(file, "decoded", value),
-        (DecodeWhat { envelope: true, .. }, _) => lines::convert(file, "decoded", envelope),
+        (DecodeWhat { value: true, .. }, _) => convert(file, "decoded", value),
+        (DecodeWhat { envelope: true, .. }, _) => convert(file, "decoded", envelope),
         (_, Some(file)) => {
             let style = match (args.summary, args.json) {
                 (false, _) => Style::Frames,

@@ -2,16 +2,44 @@
 
 use std::collections::BTreeSet;
 
+use clap::Args;
 use serde_json::Value as Json;
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Agent, ManagementResult, Outcome, REQUEST_TIMEOUT};
 
-use crate::args::DispatchArgs;
-use crate::environment;
-use crate::exit::Failure;
+use crate::args::{NetworkArgs, Seconds, agent, node_name};
 use crate::network::{self, Network, Persistence};
-use crate::output::{Object, Output};
+use crate::output::{Failure, Object, Output};
 use crate::signals::Signals;
+
+/// Act as an agent: send one request to nodes and print their answers
+///
+/// Waits for the nodes to say hello, sends ACTION, and prints one JSON line for each answer: "node", "success", "data"
+/// (JSON or null) and "error" (text or null). A failure that a node reports is an answer and does not change the exit
+/// code; a missing answer does (exit code 5). Without --connect and --listen, it listens at ZEEK_AGENT_ADDR and
+/// ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
+#[derive(Debug, Args)]
+pub(crate) struct DispatchArgs {
+    /// The nodes to ask; waits until all have said hello
+    #[arg(long, value_name = "A,B..", value_delimiter = ',',
+          value_parser = node_name)]
+    nodes: Vec<String>,
+    /// The number of nodes with different names to wait for; the default without --nodes is 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..),
+          allow_negative_numbers = true)]
+    expect: Option<u16>,
+    /// Maximum time for hellos and answers together; answers alone take at most 5 seconds, as nodes do not answer later
+    #[arg(long, value_name = "SECONDS", default_value = "15", allow_negative_numbers = true)]
+    timeout: Seconds,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// The action to run; get_id_value is the only one that Zeek ships
+    #[arg(value_name = "ACTION")]
+    action: String,
+    /// The arguments of the action, such as the name of a global variable
+    #[arg(value_name = "ARG")]
+    args: Vec<String>,
+}
 
 pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
@@ -21,7 +49,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
         nodes: args.nodes.into_iter().collect(),
         deadline: Instant::now().checked_add(args.timeout.0).unwrap_or_else(Instant::now),
     };
-    let network = Network::new(environment::as_agent(args.network)?)?;
+    let network = Network::new(agent::as_agent(args.network)?)?;
     let endpoint = network::endpoint()?;
     let agent = Agent::start(endpoint.clone()).await;
     let ask = async {

@@ -1,17 +1,32 @@
 //! `encode`: JSON to bytes of the protocol.
 
+use std::path::PathBuf;
+
 use bytes::BytesMut;
+use clap::Args;
 use data_encoding::HEXLOWER;
 use serde_json::Value as Json;
 use zeek_bridge::data::{JsonError, Value};
 use zeek_bridge::wire::encode_value;
 
-use crate::args::EncodeArgs;
-use crate::exit::Failure;
-use crate::lines::{self, Fault};
+use crate::convert::{Fault, convert};
+use crate::output::Failure;
+
+/// Encode JSON to bytes of the protocol
+///
+/// One line of hex for each line of JSON, which `decode` accepts. An invalid line gives {"error", "offset", "line"}, and
+/// encoding continues with the next line.
+#[derive(Debug, Args)]
+pub(crate) struct EncodeArgs {
+    /// Encode values in the format of Broker's JSON, {"@data-type": .., "data": ..}
+    #[arg(long, required = true)]
+    value: bool,
+    /// The file with lines of JSON; stdin without it, or for -
+    file: Option<PathBuf>,
+}
 
 pub(crate) fn run(args: &EncodeArgs) -> Result<(), Failure> {
-    lines::convert(args.file.as_deref(), "encoded", encode)
+    convert(args.file.as_deref(), "encoded", encode)
 }
 
 /// The bytes in hex, or what is wrong and in which byte of the line, as far as that is known.

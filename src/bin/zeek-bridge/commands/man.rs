@@ -4,18 +4,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::args::Cli;
-use crate::examples;
-use crate::exit::{Failure, say};
-use crate::output::Output;
+use crate::output::{Failure, Output, stderr};
 
 const NAME: &str = "zeek-bridge";
 
+/// Generate shell completions
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// The shell
@@ -23,6 +21,7 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
+/// Write the manual pages of the program and its commands
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// The directory for the pages, such as ~/.local/share/man/man1; created if it does not exist
@@ -30,9 +29,9 @@ pub(crate) struct ManArgs {
     out: PathBuf,
 }
 
-pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
+pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command(), NAME, &mut script);
+    clap_complete::generate(args.shell, &mut command, NAME, &mut script);
     let mut script = String::from_utf8_lossy(&script).into_owned();
     if args.shell == Shell::Bash {
         // clap_complete uses two different names for the state of a command with a hyphen (clap-rs/clap#6421).
@@ -42,7 +41,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
     output.line(script.trim_end().as_bytes()).and_then(|()| output.flush())
 }
 
-pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
+pub(crate) fn man(args: &ManArgs, command: Command) -> Result<(), Failure> {
     let out = &args.out;
     let failed = |path: &Path, error| {
         Failure::failed(format!(
@@ -51,7 +50,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
         ))
     };
     fs::create_dir_all(out).map_err(|error| failed(out, error))?;
-    let mut command = command().disable_help_subcommand(true);
+    let mut command = command.disable_help_subcommand(true);
     command.build();
     let source = format!("{NAME} {}", command.get_version().unwrap_or_default());
     let mut count = 0u64;
@@ -61,13 +60,11 @@ pub(crate) fn man(args: &ManArgs) -> Result<(), Failure> {
         fs::write(&path, text(&page, &command)).map_err(|error| failed(&path, error))?;
         count = count.saturating_add(1);
     }
-    say(format_args!("wrote {count} pages to {}; start with `man zeek-bridge`", out.display()));
+    stderr::print_line(format_args!(
+        "wrote {count} pages to {}; start with `man zeek-bridge`",
+        out.display()
+    ));
     Ok(())
-}
-
-/// Returns the command as in `--help`, without values from the environment.
-fn command() -> Command {
-    examples::add(Cli::command())
 }
 
 /// Visits a command and all its subcommands.

@@ -1,12 +1,13 @@
 //! `probe`: tells what stands at an address, and how to reach it.
 
+use clap::Args;
 use serde_json::{Value as Json, json};
 use zeek_bridge::net::probe::{Answer, BrokerInfo, CertificateTls, Found, ProbeReport, Stranger, probe};
 use zeek_bridge::net::tls::PeerIdentity;
 
-use crate::args::ProbeArgs;
-use crate::exit::{Exit, Failure};
-use crate::output::{Object, Output, identity_json, printable, text};
+use crate::args::tls::CertificateArgs;
+use crate::args::{HostPort, Seconds, connect_address};
+use crate::output::{Exit, Failure, Object, Output, identity_json, printable, text};
 
 const ZEEK_PLAIN: &[&str] = &["redef Broker::disable_ssl = T;"];
 const ZEEK_MUTUAL: &[&str] = &[
@@ -14,6 +15,29 @@ const ZEEK_MUTUAL: &[&str] = &[
     "redef Broker::ssl_certificate = \"/path/to/zeek.pem\";",
     "redef Broker::ssl_keyfile = \"/path/to/zeek.key\";",
 ];
+
+/// Identify what listens at an address and which options reach it
+///
+/// Reports nothing, a Broker without TLS, the anonymous TLS of a Zeek, mutual TLS (and with which CAs), or something else;
+/// and the Broker's endpoint id, versions and filter where possible: without TLS; with anonymous TLS in a build with
+/// `--features openssl`; with mutual TLS if certificates are given. It leaves before a peering is established.
+///
+/// Exit code 0: a Broker, or the TLS of one. 3: nothing. 4: a certificate was refused, theirs or ours. 5: something that
+/// accepts connections and sends nothing. 6: something else.
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// The address to probe
+    #[arg(value_name = "HOST:PORT", value_parser = connect_address)]
+    target: HostPort,
+    /// Print one line of JSON instead of text
+    #[arg(long)]
+    json: bool,
+    /// Maximum time for each of at most five attempts; most take a fraction of it
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
+    timeout: Seconds,
+    #[command(flatten, next_help_heading = "Certificates to show")]
+    certificates: CertificateArgs,
+}
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let ours = args.certificates.load_if_given()?;

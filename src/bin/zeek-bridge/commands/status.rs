@@ -15,8 +15,7 @@ use zeek_bridge::bridge::config::default_status_socket;
 use zeek_bridge::bridge::{Latency, LinkSnapshot, PeerSnapshot, Snapshot};
 
 use crate::commands::run;
-use crate::exit::{Exit, Failure};
-use crate::output::{Output, harmless, printable};
+use crate::output::{Exit, Failure, Output, harmless, printable};
 
 /// How long a bridge may take to tell.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How much it may tell, in bytes.
 const LONGEST: u64 = 256 * 1024 * 1024;
 
+/// Show the state of a running bridge: links, peers, nodes and rules
+///
+/// Exit code 3: no bridge is running there.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// Where the bridge is asked; without this and --config, $XDG_RUNTIME_DIR/zeek-bridge.sock or

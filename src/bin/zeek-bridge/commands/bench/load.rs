@@ -14,8 +14,7 @@ use zeek_bridge::net::tls::Tls;
 use super::link::Link;
 use super::pattern::Pattern;
 use super::tally::{Came, Tally};
-use crate::exit::Failure;
-use crate::progress::Progress;
+use crate::output::{Failure, Progress};
 
 /// The number of subscribers that connect at the same time.
 const CONNECTING: usize = 64;

@@ -21,17 +21,18 @@ use process::Process;
 use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
+use crate::args::tls::TlsArgs;
 use crate::args::{HostPort, Seconds, TopicArg, connect_address, count};
-use crate::exit::{self, Failure};
-use crate::output::Output;
+use crate::output::{Failure, Output};
+use crate::runtime;
 use crate::signals::Signals;
-use crate::tls::TlsArgs;
 
 /// The number of bytes in flight, unless --window gives the number of messages.
 const MOST_ON_THE_WAY: u64 = 16 * 1024 * 1024;
 
+/// Run benchmarks
 #[derive(Debug, Args)]
-#[command(after_help = exit::HELP, subcommand_required = true)]
+#[command(subcommand_required = true)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     what: What,
@@ -47,7 +48,6 @@ enum What {
     ///
     /// Without --publish-to, a bridge is started on loopback and measured. The relay may be any program that forwards the
     /// topic: a zeek-bridge with a rule for it, or a broker-node --mode relay --topics '["/zeek-bridge/bench"]'.
-    #[command(after_help = exit::HELP)]
     Relay(Box<RelayArgs>),
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let What::Relay(args) = args.what;
     // One thread: received messages need no wake-up of another thread, and the other cores are left to the relay.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    crate::on(runtime, relay(&args))
+    runtime::block_on_with(runtime, relay(&args))
 }
 
 async fn relay(args: &RelayArgs) -> Result<(), Failure> {

@@ -12,9 +12,9 @@ use zeek_bridge::data::Topic;
 use zeek_bridge::net::tls::{Credentials, PemSource, Tls, ephemeral_authority};
 
 use super::process::Process;
+use crate::args::tls::{TlsArgs, TlsMode};
 use crate::commands::status;
-use crate::exit::Failure;
-use crate::tls::{TlsArgs, TlsMode};
+use crate::output::Failure;
 
 /// The relay process. It ends when this is dropped.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::exit::Failure;
+use crate::output::Failure;
 
 /// The units of CPU time in /proc per second. This is the same on all of Linux's architectures that Rust supports.
 const TICKS: u64 = 100;

@@ -6,7 +6,7 @@ use super::link::Segment;
 use super::report::{About, Report, Speaks};
 use super::speech::Speech;
 use super::tcp::{Piece, Stream};
-use crate::exit::Failure;
+use crate::output::Failure;
 use zeek_bridge::trace::Side;
 
 pub(super) struct Connection {

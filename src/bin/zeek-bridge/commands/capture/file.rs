@@ -9,8 +9,8 @@ use pcap_parser::{
     parse_pcap_header,
 };
 
-use crate::exit::Failure;
 use crate::input::Input;
+use crate::output::Failure;
 
 /// The longest block: the largest packet that tcpdump writes has 256 KiB.
 const MAX_BLOCK: usize = 16 * 1024 * 1024;

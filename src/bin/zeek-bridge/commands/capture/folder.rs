@@ -7,8 +7,7 @@ use zeek_bridge::trace::{Meta, ReadError, Reader, is_recording, recordings_in};
 
 use super::report::{About, Report, Speaks};
 use super::table::Tally;
-use crate::exit::Failure;
-use crate::progress::Progress;
+use crate::output::{Failure, Progress};
 
 /// Reads a recording, or all recordings in a folder.
 pub(super) fn read(

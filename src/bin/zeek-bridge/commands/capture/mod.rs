@@ -24,10 +24,8 @@ use self::link::{Encapsulation, Found};
 use self::report::{Lines, Report};
 use self::summary::Summary;
 use self::table::{Table, Tally};
-use crate::exit::{Failure, say};
 use crate::input::{self, Input};
-use crate::output::Output;
-use crate::progress::{self, Progress};
+use crate::output::{Failure, Output, Progress, progress, stderr};
 
 /// How to tell what is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +113,7 @@ fn capture(input: Input, looked: BytesMut, ports: &[u16], report: &mut dyn Repor
             Found::UnknownLink => {
                 // A file may have thousands of interfaces.
                 if passed.links.len() < 16 && passed.links.insert(packet.link) {
-                    say(format_args!("warning: {}", link::unknown(packet.link)));
+                    stderr::print_line(format_args!("warning: {}", link::unknown(packet.link)));
                 }
                 passed.add(Encapsulation::Link(packet.link));
                 continue;
@@ -181,20 +179,20 @@ impl Passed {
     fn tell(&self) {
         let tunnels = list(self.others.iter().filter(|(encapsulation, _)| encapsulation.is_tunnel()));
         if !tunnels.is_empty() {
-            say(format_args!(
+            stderr::print_line(format_args!(
                 "warning: packets whose encapsulation is not read: {}; capture where they are plain IP, or remove the outer \
                  headers first",
                 tunnels.join(", ")
             ));
         }
         if self.fragments > 0 {
-            say(format_args!(
+            stderr::print_line(format_args!(
                 "warning: {} packets were sent in fragments, which are not put together: what they hold is missing",
                 self.fragments
             ));
         }
         if self.stumps > 0 {
-            say(format_args!(
+            stderr::print_line(format_args!(
                 "warning: of {} packets not even the TCP header was captured; capture them whole with tcpdump -s 0",
                 self.stumps
             ));
@@ -219,7 +217,7 @@ fn list<'a>(kinds: impl Iterator<Item = (&'a Encapsulation, &'a u64)>) -> Vec<St
 fn judge(tally: &Tally) -> Result<(), Failure> {
     let Tally { connections, broker, errors, given_up } = tally;
     if *given_up > 0 {
-        say(format_args!(
+        stderr::print_line(format_args!(
             "warning: {given_up} connections were ended early, for there were more, or more was missing of them, than \
              is kept at a time; select those that matter with --port"
         ));

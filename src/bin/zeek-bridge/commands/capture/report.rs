@@ -2,8 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::exit::Failure;
-use crate::output::{Object, Output};
+use crate::output::{Failure, Object, Output};
 use zeek_bridge::trace::Entry;
 
 /// What a connection turned out to speak.

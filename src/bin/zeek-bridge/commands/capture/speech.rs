@@ -2,12 +2,12 @@
 
 use bytes::BytesMut;
 use data_encoding::HEXLOWER;
+use zeek_bridge::trace::{Conversation, Entry, Side, StreamFault};
 use zeek_bridge::wire::{ForeignProtocol, FrameError, Limits, cut_frame};
 
 use super::report::{About, Report, Speaks};
 use super::tls::{self, Hello};
-use crate::exit::Failure;
-use zeek_bridge::trace::{Conversation, Entry, Side, StreamFault};
+use crate::output::Failure;
 
 /// A length field and a byte: what is needed to tell Broker's protocol from others.
 const FIRST: usize = 5;

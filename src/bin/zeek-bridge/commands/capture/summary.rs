@@ -7,13 +7,12 @@ use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Filter;
+use zeek_bridge::trace::{Content, Entry, Frame, Side};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::Message;
 
 use super::report::{About, Report};
-use crate::exit::Failure;
-use crate::output::{Object, Output, printable};
-use zeek_bridge::trace::{Content, Entry, Frame, Side};
+use crate::output::{Failure, Object, Output, printable};
 
 /// How many names, topics and errors of a connection are kept.
 const MANY: usize = 1000;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::connection::Connection;
 use super::link::Segment;
 use super::report::Report;
-use crate::exit::Failure;
+use crate::output::Failure;
 
 /// How many connections are known at a time. Above, those that are closed, and then those that were silent for longest,
 /// are ended; should they go on, they are taken for others, of which the beginning was not seen.

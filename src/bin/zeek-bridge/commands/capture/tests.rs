@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 use zeek_bridge::data::parse_json;
+use zeek_bridge::trace::Entry;
 
 use super::link::{Segment, segment};
 use super::report::{About, Report};
 use super::table::{Table, Tally};
 use super::*;
 use crate::output::Object;
-use zeek_bridge::trace::Entry;
 
 /// Takes down what is told.
 #[derive(Default)]

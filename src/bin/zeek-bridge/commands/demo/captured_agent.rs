@@ -13,7 +13,7 @@ use zeek_bridge::wire::{Handshake, put_frame};
 use super::recording::{Content, Frame, Recording};
 use super::report::Report;
 use super::{failed, mutual};
-use crate::exit::Failure;
+use crate::output::Failure;
 
 /// Plays the frames of the recorded agent to a live node.
 pub(super) async fn run(

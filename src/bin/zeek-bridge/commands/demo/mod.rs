@@ -11,8 +11,7 @@ use std::time::Duration;
 use zeek_bridge::management::Values;
 use zeek_bridge::net::tls::{EphemeralAuthority, Tls, ephemeral_authority};
 
-use crate::exit::{self, Failure};
-use crate::output::{Object, Output};
+use crate::output::{Failure, Object, Output, stderr};
 use crate::signals::Signals;
 use recording::Recording;
 use report::{Report, Verdict};
@@ -48,7 +47,7 @@ pub(crate) async fn run() -> Result<(), Failure> {
             "{disagreed} of {all} answers are not those of Zeek 8.0.9; see the lines with \"agrees\":false"
         )));
     }
-    exit::say(format_args!("all {all} answers are those of Zeek 8.0.9"));
+    stderr::print_line(format_args!("all {all} answers are those of Zeek 8.0.9"));
     Ok(())
 }
 

@@ -3,8 +3,7 @@
 use zeek_bridge::management::{DispatchRequest, ManagementResult};
 use zeek_bridge::zeek::Event;
 
-use crate::exit::Failure;
-use crate::output::Object;
+use crate::output::{Failure, Object};
 
 /// Prints the lines and counts the results.
 pub(super) struct Report<'a> {

@@ -12,7 +12,7 @@ use zeek_bridge::zeek::{self, Event};
 use super::recording::Recording;
 use super::report::Report;
 use super::{failed, mutual};
-use crate::exit::Failure;
+use crate::output::Failure;
 
 /// A node in place of a captured one.
 struct Live<'a> {

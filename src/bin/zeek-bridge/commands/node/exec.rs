@@ -14,10 +14,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use zeek_bridge::management::{Dispatch, JsonText};
 
 use super::throttle::Throttle;
+use crate::args::tls;
 use crate::environment;
-use crate::exit::Failure;
-use crate::output::Object;
-use crate::tls;
+use crate::output::{Failure, Object};
 
 /// How much of the end of stderr is kept.
 const STDERR: usize = 4096;

@@ -18,10 +18,9 @@ use zeek_bridge::management::{
     Dispatch, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
 };
 
-use crate::args::{NodeArgs, Seconds};
-use crate::environment;
-use crate::exit::Failure;
+use crate::args::{NetworkArgs, Seconds, agent, node_name};
 use crate::network::{self, Network, Persistence};
+use crate::output::Failure;
 use crate::signals::Signals;
 use exec::Exec;
 use stdio::Stdio;
@@ -29,7 +28,7 @@ use stdio::Stdio;
 /// Who answers beside, or instead of, the variables.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Answers of a program")]
-pub(crate) struct ProgramArgs {
+struct ProgramArgs {
     /// Run COMMAND for each dispatch that --values does not answer, with the action and its arguments as arguments
     ///
     /// No shell comes between. Its stdin is {"node", "peer", "reqid", "action", "args"}. If it ends with 0, what it prints
@@ -61,12 +60,37 @@ pub(crate) struct ProgramArgs {
     answer_limit: ByteSize,
 }
 
+fn own_name(text: &str) -> Result<String, String> {
+    node_name(text).map_err(|error| format!("{error}, to --name or in CLUSTER_NODE"))
+}
+
 fn answer_timeout(text: &str) -> Result<Seconds, String> {
     let seconds: Seconds = text.parse()?;
     if seconds.0 > REQUEST_TIMEOUT {
         return Err(format!("agents wait for {} seconds at most", REQUEST_TIMEOUT.as_secs()));
     }
     Ok(seconds)
+}
+
+/// Act as a cluster node of Zeek's Management framework
+///
+/// Says hello to every agent that it peers with, and answers requests like a Zeek node with the variables in --values, or
+/// with a program given by --exec or --stdio. With --connect, it retries until SIGINT or SIGTERM; stderr reports why it
+/// cannot connect. Without --connect and --listen, it connects to ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT if they are set, as
+/// Zeek's Management framework does for its nodes.
+#[derive(Debug, Args)]
+pub(crate) struct NodeArgs {
+    /// The node's name in the cluster, such as worker-01; the default is CLUSTER_NODE
+    #[arg(long, value_name = "NAME", value_parser = own_name)]
+    name: String,
+    /// The values for get_id_value: a JSON object of identifiers and values, such as {"Cluster::node": "worker-01"}; any
+    /// other identifier is an "unknown id"
+    #[arg(long, value_name = "FILE.json")]
+    values: Option<PathBuf>,
+    #[command(flatten)]
+    program: ProgramArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
 }
 
 pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
@@ -83,7 +107,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
         .map(|command| Exec::new(&args.name, command, program.exec_args, program.jobs, program.answer_limit));
     let answers =
         Answers { values, exec: exec.transpose()?, stdio: stdio.clone(), timeout: program.answer_timeout };
-    let network = Network::new(environment::to_agent(args.network)?)?;
+    let network = Network::new(agent::to_agent(args.network)?)?;
     let endpoint = network::endpoint()?;
     let node = Node::start(endpoint.clone(), args.name, answers).await;
     tokio::spawn(log(node.events()));

@@ -10,10 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Dispatch, JsonText, NodeEvent, NodeEvents};
 
-use crate::background::BackgroundOutput;
-use crate::exit::{self, Failure};
 use crate::input::{self, Line};
-use crate::output::Object;
+use crate::output::{BackgroundOutput, Failure, Object, stderr};
 use crate::signals::Signals;
 
 type Answer = Result<Option<JsonText>, String>;
@@ -149,7 +147,7 @@ impl Stdio {
             for Line { number, text } in lines? {
                 let taken = text.map_err(|error| error.to_string()).and_then(|text| self.reply(&text));
                 if let Err(error) = taken {
-                    exit::say(format_args!("line {number}: {error}; it is skipped"));
+                    stderr::print_line(format_args!("line {number}: {error}; it is skipped"));
                     bad = bad.saturating_add(1);
                 }
             }

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use zeek_bridge::management::Values;
 
-use crate::exit::Failure;
 use crate::input;
+use crate::output::Failure;
 
 /// Reads a JSON object from identifiers to values.
 pub(super) fn read(file: &Path) -> Result<Values, Failure> {

@@ -24,19 +24,17 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeek_bridge::net::tls::{Tls, TlsError};
 use zeek_bridge::net::{Stream, bind, dial};
+use zeek_bridge::trace::{Description, Side};
 
 use self::pass::{Odd, pass};
 use self::redact::{Pseudonyms, Redactor};
 use self::shelf::Shelf;
 use self::tape::{News, tape};
+use crate::args::side_tls::TwoSidedTlsArgs;
+use crate::args::tls::{self, TlsArgs};
 use crate::args::{HostPort, connect_address, listen_address};
-use crate::background::BackgroundOutput;
-use crate::exit::{self, Exit, Failure};
-use crate::output::Object;
-use crate::side_tls::TwoSidedTlsArgs;
+use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
-use crate::tls::{self, TlsArgs};
-use zeek_bridge::trace::{Description, Side};
 
 /// How many connections there may be at a time. Each has two sockets and three files, and some MiB of memory at most.
 const MAX_CONNECTIONS: usize = 128;
@@ -50,6 +48,26 @@ const OUT_OF_ROOM: Duration = Duration::from_millis(100);
 /// How long the last lines on stdout may take.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
+/// Record the traffic between two endpoints
+///
+/// For each connection accepted at --listen, opens one to --connect and forwards the bytes of each side unchanged and at
+/// once. TLS ends here on both sides, each with its own options. To record two Zeeks, let one connect to --listen.
+///
+/// Each connection is recorded in a directory of its own in --out, written while it runs: connector.bin and listener.bin
+/// (all bytes of each side), frames.jsonl (each frame, as printed by `decode`), and meta.json. `decode DIR` reads it at any
+/// time. stdout has a line of JSON when a recording begins and when it ends. If the disk is full or too slow, the recording
+/// is incomplete, which is reported in meta.json and on stderr; forwarding continues, and the exit code is 1 at the end.
+/// Runs until SIGINT or SIGTERM.
+///
+/// --rotate and --keep limit the disk space: --rotate counts all files of a recording, which exceeds the size by at most its
+/// last frames. Several recorders may share a directory: each removes its own recordings and those of recorders that have
+/// ended, and holds a lock on .zeek-bridge-RUN.lock there to show that it is running.
+///
+/// --redact makes recordings that can be shared: in the values of events, of store commands and of all other messages,
+/// strings, addresses and subnets are replaced, each by the same replacement in all recordings of one run; addresses keep
+/// common prefixes. Metadata, the rows of logs (with zeros) and the descriptions of refusals are replaced as well. Kept
+/// are: topics, filters, names of events, of logs and their columns; all numbers, ports, times, intervals, booleans, enums;
+/// UUIDs and endpoint ids; the sizes of containers; pings. Bytes that are not a frame are replaced with zeros.
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// Where the one side connects to; port 0 lets the system choose, and stderr says which it is
@@ -115,7 +133,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
             args.connect.0
         )));
     }
-    exit::say(format_args!("listening on {local}"));
+    stderr::print_line(format_args!("listening on {local}"));
     let (stop, stopped) = watch::channel(());
     let recorder = Arc::new(Recorder {
         target: args.connect.0,

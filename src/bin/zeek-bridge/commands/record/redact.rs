@@ -4,6 +4,7 @@ use aws_lc_rs::{digest, hmac};
 use bytes::{BufMut, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use zeek_bridge::data::{Address, ByteString, EndpointId, Subnet, Value};
+use zeek_bridge::trace::{Content, Frame, FrameReader, Side};
 use zeek_bridge::wire::{
     Command, CommandContent, EncodeError, Envelope, EnvelopeType, Handshake, LENGTH_FIELD, Limits,
     encode_value,
@@ -11,7 +12,6 @@ use zeek_bridge::wire::{
 use zeek_bridge::zeek::{Event, LogWrite, Message};
 
 use crate::leaves::map_leaves;
-use zeek_bridge::trace::{Content, Frame, FrameReader, Side};
 
 /// The bits of a byte, the highest first.
 const BITS: [u8; 8] = [0x80, 0x40, 0x20, 0x10, 8, 4, 2, 1];

@@ -5,13 +5,13 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use wildmatch::WildMatch;
 use zeek_bridge::data::{Filter, Topic};
+use zeek_bridge::trace::{Content, Entry, Frame};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 
 use super::compare::{Comparison, Difference, Seen, label};
 use super::names::Names;
 use super::report::{Finding, Report, What};
-use crate::exit::Failure;
-use zeek_bridge::trace::{Content, Entry, Frame};
+use crate::output::Failure;
 
 /// Maximum size of received frames that have no recorded counterpart yet, in bytes.
 const MAX_EARLY: usize = 256 * 1024 * 1024;

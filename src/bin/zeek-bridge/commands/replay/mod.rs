@@ -26,12 +26,23 @@ use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
 use crate::args::{OneConnectionArgs, Seconds, TopicArg};
-use crate::exit::{self, Exit, Failure};
+use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
 
 /// The number of entries of the recording that are read ahead.
 const AHEAD: usize = 64;
 
+/// Replay one side of a recording to a live endpoint and report differences
+///
+/// Sends each frame of that side when the live endpoint has sent what precedes it in the recording. Each difference is a
+/// line on stdout: the frame, the recorded and the received content. Exit code 0: no difference. 1: at least one. 5: a
+/// recorded frame did not arrive in time.
+///
+/// Endpoint ids are translated to those of the live peering: in the handshake, in envelopes, and in topics and strings.
+/// Other UUIDs, and the first argument of an event whose name ends in _request, may differ; each must be answered with the
+/// one that was received. Messages are compared by value and must arrive in the order of their topic. Filters are compared
+/// at the end. Not compared are pings (which are answered), network timestamps of events, ttl, and which side subscribed
+/// first. All other times are compared; see --ignore.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayArgs {
     /// The recording: a folder written by `record`
@@ -243,7 +254,7 @@ async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, 
         Failure::Error(Exit::Unconnected, message)
     };
     let listener = bind(address).await.map_err(cannot_listen)?;
-    exit::say(format_args!("listening on {}", listener.local_addr().map_err(cannot_listen)?));
+    stderr::print_line(format_args!("listening on {}", listener.local_addr().map_err(cannot_listen)?));
     let accept = async {
         loop {
             let (tcp, from): (TcpStream, SocketAddr) = match listener.accept().await {

@@ -9,12 +9,11 @@ use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::net::Stream;
 use zeek_bridge::net::tls::TlsError;
+use zeek_bridge::trace::{Content, Entry, Frame, FrameReader, Side};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake};
 
 use super::matcher::{BYE, Matcher, sender};
-use crate::exit::{Exit, Failure};
-use crate::progress::Progress;
-use zeek_bridge::trace::{Content, Entry, Frame, FrameReader, Side};
+use crate::output::{Exit, Failure, Progress};
 
 /// The buffer size of one read.
 const ROOM: usize = 64 * 1024;

@@ -3,8 +3,7 @@
 use zeek_bridge::data::Topic;
 
 use super::compare::Seen;
-use crate::exit::Failure;
-use crate::output::{Object, Output, printable};
+use crate::output::{Failure, Object, Output, printable};
 
 /// Maximum number of characters of a value in the text report.
 const SHOWN: usize = 400;

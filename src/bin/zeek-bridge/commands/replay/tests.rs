@@ -1,12 +1,12 @@
 use bytes::{Bytes, BytesMut};
 use wildmatch::WildMatch;
 use zeek_bridge::data::{EndpointId, Set, Table, Timestamp, Topic, Value};
+use zeek_bridge::trace::{Content, Frame};
 use zeek_bridge::wire::{Envelope, LENGTH_FIELD};
 use zeek_bridge::zeek::{Event, Message};
 
 use super::compare::{Comparison, Seen, label};
 use super::names::Names;
-use zeek_bridge::trace::{Content, Frame};
 
 fn id(n: u8) -> EndpointId {
     EndpointId::from_bytes([n; 16])

@@ -20,14 +20,21 @@ use tokio::task::JoinHandle;
 use zeek_bridge::bridge::config::{ConfigFile, Mistake, Operation, Source};
 use zeek_bridge::bridge::{Bridge, Reloaded};
 
-use crate::exit::{self, Exit, Failure};
-use crate::log;
-use crate::output::Output;
+use crate::output::{Exit, Failure, Output, log, stderr};
+use crate::runtime;
 use crate::signals::Signals;
 
 /// For systemd, with its own words on what to adapt.
 const UNIT: &str = include_str!("zeek-bridge.service");
 
+/// Run a bridge: forward messages between links as rules allow
+///
+/// Runs until SIGINT or SIGTERM. It then sends what is queued and leaves its peers, within the `drain` time of the
+/// configuration; a second signal stops it at once. On SIGHUP it loads the configuration and certificates again: links
+/// that did not change keep their peerings, and a file with an error changes nothing.
+///
+/// Serves /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. Notifies systemd when it is ready,
+/// reloads and stops, and serves its watchdog. Connects and disconnects of peers are logged without -v.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The links and rules
@@ -50,7 +57,7 @@ fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
     let file = read(path)?;
     // What happens to peers is what a daemon's log is for.
     log::start(verbose.max(1), file.config.operation.log)?;
-    crate::on_runtime(daemon::<R>(file))
+    runtime::block_on(daemon::<R>(file))
 }
 
 /// Reads the configuration of a bridge.
@@ -60,7 +67,7 @@ pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
 
 /// Tells every mistake, as `check` does.
 fn all(exit: Exit, source: &Source, mistakes: Vec<Mistake>) -> Failure {
-    located(source, mistakes).for_each(|mistake| exit::say(format_args!("{mistake}")));
+    located(source, mistakes).for_each(|mistake| stderr::print_line(format_args!("{mistake}")));
     Failure::Told(exit)
 }
 

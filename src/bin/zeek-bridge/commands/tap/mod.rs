@@ -21,9 +21,8 @@ use zeek_bridge::endpoint::{Endpoint, EndpointConfig, QueueLimits, Status, Subsc
 
 pub(crate) use self::options::TapArgs;
 use self::show::Show;
-use crate::background::BackgroundOutput;
-use crate::exit::{Exit, Failure};
 use crate::network::{self, Network, Persistence};
+use crate::output::{BackgroundOutput, Exit, Failure};
 use crate::signals::Signals;
 
 /// How long the rest may take when we were asked to end.

@@ -9,6 +9,38 @@ use clap::{Args, ValueEnum};
 
 use crate::args::{NetworkArgs, Seconds, TopicArg, count, node_name};
 
+/// Subscribe to topics and print the messages
+///
+/// On a terminal, one line for each event in Zeek's notation: the time (UTC), the first digits of the peer's endpoint id,
+/// the topic, and name(arguments). Other messages begin with a word: `log create`, `log write`, `identifier`, `value`. A
+/// batch is printed as one line for each of its messages. Control characters and others that affect a terminal are
+/// escaped, as \u{1b}. Lines are cut at the width of the terminal, unless --wide is given.
+///
+/// Otherwise, one JSON line for each message. For a Zeek event: "peer", "topic", "event" (its name), "args" and
+/// "metadata" (null, or a list of {"id", "value"}). For anything else: "peer", "topic" and "value". Values have the
+/// format of Broker's JSON, {"@data-type": .., "data": ..}. With --identity, "identity" follows "peer": null, or the
+/// "subject", "sans" (a list such as ["DNS:a.example", "IP:192.0.2.1"]) and "sha256" (the fingerprint in hex) of the
+/// peer's certificate.
+///
+/// --event and --node select messages; if both are given, both must match. They select single messages of a batch, except
+/// that JSON prints a complete batch if any of its messages matches. --count counts matching messages; a batch counts once.
+///
+/// --stats prints counts by topic and event instead of messages: on a terminal a table that is updated, highest rate
+/// first (without bytes and shares if there are fewer than 100 columns); with --format text elsewhere a table for each
+/// interval; otherwise a JSON line for each interval. It has "seconds" (since the start), "interval" (its length), "end",
+/// "peers", "all" and "rows" (those with messages in the interval), each with "count" and "bytes" (so far), "rate"
+/// (messages per second) and "bytes_per_second" (in the interval), "share" (of all messages so far) and "last" (the time
+/// of the last message). The last line has "end": true and the total time as its interval. There are at most 1000 rows,
+/// and names are cut to 256 bytes; further rows are counted together as "others". The bytes of a batch are divided evenly
+/// between its messages.
+///
+/// With --connect, the first attempt must succeed; a peering that is lost later is retried. With --follow, the first one is
+/// retried as well, and stderr reports every peer that connects or disconnects, as with -v.
+///
+/// Ends at --count or --timeout, at SIGINT or SIGTERM, or when a write to stdout fails because it is closed. Peers are
+/// never delayed: if messages arrive faster than stdout accepts them, up to 262144 of them (or 64 MiB) are queued and
+/// further ones are dropped. In that case, or if queued messages cannot be written at the end, stderr reports how many
+/// were not printed, and the exit code is 1.
 #[derive(Debug, Args)]
 pub(crate) struct TapArgs {
     /// What to hear: all topics that start with one of these; '' for everything

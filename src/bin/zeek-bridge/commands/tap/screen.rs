@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use crate::background::BackgroundOutput;
+use crate::output::BackgroundOutput;
 
 /// To another screen, so that what was on the terminal comes back in the end; without a cursor.
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l\u{1b}[2J";

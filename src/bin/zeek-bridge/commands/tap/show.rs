@@ -12,7 +12,7 @@ use super::said::{Part, Said};
 use super::screen;
 use super::stats::{Stats, Turn};
 use super::text::{Origin, Text};
-use crate::background::BackgroundOutput;
+use crate::output::BackgroundOutput;
 
 /// How much text of one message is handed on together, in bytes.
 const CHUNK: usize = 64 * 1024;

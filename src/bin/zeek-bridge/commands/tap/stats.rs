@@ -10,9 +10,8 @@ use super::rates::Rates;
 use super::said::Part;
 use super::screen::{self, Screen};
 use super::table::{About, Look, View};
-use crate::background::BackgroundOutput;
+use crate::output::{BackgroundOutput, Hold};
 use crate::signals::Suspend;
-use crate::stderr::Hold;
 
 /// The most lines of a table where it is not the terminal that says how many.
 const MOST_LINES: usize = 100;

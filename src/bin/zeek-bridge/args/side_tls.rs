@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use zeek_bridge::net::tls::Tls;
 
-use crate::exit::{Exit, Failure};
-use crate::tls::TlsArgs;
+use super::tls::TlsArgs;
+use crate::output::{Exit, Failure};
 
 /// For both sides, or for each its own.
 #[derive(Debug, Args)]

@@ -2,15 +2,16 @@
 //! messages are held back while a screen is drawn on it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
+use super::escape::{escaped, steers};
+use super::progress::Aside;
 use crate::blocking::Blocking;
-use crate::output;
-use crate::progress::Aside;
 
 /// The number of buffered messages; the latest are kept.
 const KEPT: usize = 100;
@@ -76,6 +77,12 @@ impl Write for Stderr {
     }
 }
 
+/// Prints a line. A closed stderr is not an error.
+pub(crate) fn print_line(line: fmt::Arguments<'_>) {
+    // In one write, so that no other output separates its parts.
+    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
+}
+
 /// Stderr itself, which blocks if it is not read.
 struct Blocked;
 
@@ -83,7 +90,7 @@ impl Write for Blocked {
     fn write(&mut self, words: &[u8]) -> io::Result<usize> {
         // Messages contain what peers sent. Colors and line ends are of this program, and those of others are escaped
         // already.
-        let escaped = output::escaped(words, |letter| !letter.is_ascii() && output::steers(letter));
+        let escaped = escaped(words, |letter| !letter.is_ascii() && steers(letter));
         let harmless = escaped.as_deref().unwrap_or(words);
         match &mut *held() {
             Some(held) => held.keep(harmless),

@@ -1,10 +1,13 @@
 //! `publish`: says what stdin says.
 
+mod delivery;
+
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -12,16 +15,39 @@ use zeek_bridge::data::{Topic, Value, parse_json};
 use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
 use zeek_bridge::zeek::{self, Event};
 
-use crate::args::PublishArgs;
-use crate::exit::{self, Failure};
-use crate::handover::{Handover, Progress};
+use crate::args::{NetworkArgs, Seconds, TopicArg};
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
-use crate::progress;
+use crate::output::{Failure, progress, stderr};
 use crate::signals::Signals;
+use delivery::{Handover, Progress};
 
 /// How long connecting again is tried after a peering was lost; longer with a longer --timeout. A restart of Zeek takes less.
 const LOST: Duration = Duration::from_secs(30);
+
+/// Publish messages from stdin
+///
+/// One JSON line for each message: {"event": NAME, "args": [VALUE..]}, optionally with "metadata"; or a bare VALUE,
+/// {"@data-type": .., "data": ..}. The output of `tap` is accepted as well; its "peer", "identity" and "topic" are
+/// ignored.
+///
+/// Each message waits until a peer subscribes to the topic. An invalid line is reported and skipped. At the end of stdin,
+/// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
+/// lost, and the exit code is 1.
+///
+/// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --timeout
+/// if that is longer; then the exit code is that of the last attempt.
+#[derive(Debug, Args)]
+pub(crate) struct PublishArgs {
+    /// The topic to publish under
+    #[arg(long, value_name = "T")]
+    topic: TopicArg,
+    /// Maximum time to connect, and for each message to wait for a subscriber; then exit with 5. No limit without it
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    timeout: Option<Seconds>,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
 
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
@@ -146,7 +172,7 @@ impl Publisher<'_> {
                     Err(error) => Err(error.to_string()),
                 };
                 if let Err(error) = published {
-                    exit::say(format_args!("line {number}: {error}; it is skipped"));
+                    stderr::print_line(format_args!("line {number}: {error}; it is skipped"));
                     bad = bad.saturating_add(1);
                 }
                 if let Some(shown) = &shown {

@@ -7,8 +7,8 @@ use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::EnvFilter;
 use zeek_bridge::bridge::config::LogFormat;
 
-use crate::exit::Failure;
-use crate::stderr::Stderr;
+use super::exit::Failure;
+use super::stderr::Stderr;
 
 /// Starts the log: warnings by default, more with each `-v`; RUST_LOG has the last word.
 pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use crate::exit;
+use crate::output::exit;
 
 /// For each command the lines that its long help shows: what is done, in a comment, and how.
 const EXAMPLES: &[(&[&str], &str)] = &[
@@ -171,7 +171,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::args::Cli;
+    use crate::cli::Cli;
 
     /// What is but a name for others.
     const WITHOUT: &str = "zeek-bridge bench";

@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
-use crate::exit::Failure;
 use crate::input;
-use crate::output::{self, Object, Output};
-use crate::progress;
+use crate::output::{self, Failure, Object, Output, progress};
 
 /// What is wrong with a line, and in which byte of it or of what it stands for, as far as that is known.
 pub(crate) struct Fault {

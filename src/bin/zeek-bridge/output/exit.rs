@@ -1,6 +1,5 @@
 //! How the program ends: the exit codes and what belongs to which.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use zeek_bridge::net::tls::{Refusal, TlsError};
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
-use crate::stderr::Stderr;
+use super::stderr;
 
 /// What `--help` says about the exit codes.
 pub(crate) const HELP: &str = "\
@@ -136,19 +135,13 @@ pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
         Ok(()) | Err(Failure::StdoutClosed) => ExitCode::SUCCESS,
         Err(Failure::Told(exit)) => ExitCode::from(exit.code()),
         Err(Failure::Error(exit, message)) => {
-            say(format_args!("error: {message}"));
+            stderr::print_line(format_args!("error: {message}"));
             if exit == Exit::Usage {
-                say(format_args!("\nFor more information, try '--help'."));
+                stderr::print_line(format_args!("\nFor more information, try '--help'."));
             }
             ExitCode::from(exit.code())
         }
     }
-}
-
-/// A line on stderr. That nobody may be listening there is no reason to end.
-pub(crate) fn say(words: std::fmt::Arguments<'_>) {
-    // In one go, so that no other line comes between.
-    let _ = Stderr.write_all(format!("{words}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use zeek_bridge::net::tls::{
     Tls,
 };
 
-use crate::exit::{Exit, Failure};
+use crate::output::{Exit, Failure};
 
 /// How often the certificates' files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::exit::Failure;
+use super::json::Object;
+use super::stdout::failure;
 use crate::blocking::Blocking;
-use crate::exit::Failure;
-use crate::output::{Object, failure};
 
 /// How many bytes may wait for the thread. One line alone is always taken.
 const ROOM: usize = 8 * 1024 * 1024;

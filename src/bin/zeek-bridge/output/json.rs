@@ -1,16 +1,11 @@
-//! Data on stdout, one JSON document a line.
-
-use std::io::{self, Stdout, Write};
+//! JSON documents, one per line.
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;
-pub(crate) use zeek_bridge::data::{escape_json as escaped, steers_terminal as steers};
 use zeek_bridge::net::tls::PeerIdentity;
 
-use crate::blocking::Blocking;
-use crate::exit::Failure;
-use crate::progress::Aside;
+use super::escape::harmless;
 
 /// A JSON object whose members stand in the order in which they were added.
 #[derive(Debug)]
@@ -91,15 +86,6 @@ impl Object {
     }
 }
 
-/// The same JSON, with escapes in the place of what [steers](steers) a terminal. JSON itself only asks for those of
-/// control characters in ASCII.
-pub(crate) fn harmless(line: Vec<u8>) -> Vec<u8> {
-    match escaped(&line, steers) {
-        Some(harmless) => harmless,
-        None => line,
-    }
-}
-
 /// To memory, which does not fail.
 fn write_value(value: &Value, to: &mut Vec<u8>) {
     let _ = value.write_json(to);
@@ -113,75 +99,16 @@ pub(crate) fn text(bytes: &[u8]) -> Json {
     }
 }
 
-/// What peers say of themselves does not steer the terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let mut printable = String::new();
-    for letter in text.chars() {
-        if steers(letter) { printable.extend(letter.escape_default()) } else { printable.push(letter) }
-    }
-    printable
-}
-
 /// Who a peer is by its certificate.
 pub(crate) fn identity_json(identity: &PeerIdentity) -> Json {
     let sans: Json = identity.sans.iter().map(ToString::to_string).collect();
     json!({"subject": identity.subject, "sans": sans, "sha256": identity.sha256_hex()})
 }
 
-/// How much waits to be written together.
-const TOGETHER: usize = 8 * 1024;
-
-/// Stdout for a command that does nothing else meanwhile.
-pub(crate) struct Output {
-    stdout: Aside<Blocking<Stdout>>,
-    /// Whole lines, so that a line of progress never stands in the middle of one.
-    lines: Vec<u8>,
-}
-
-impl Output {
-    pub(crate) fn new() -> Self {
-        Output { stdout: Aside(Blocking(io::stdout())), lines: Vec::new() }
-    }
-
-    pub(crate) fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
-        self.lines.extend_from_slice(line);
-        self.lines.push(b'\n');
-        if self.lines.len() < TOGETHER { Ok(()) } else { self.flush() }
-    }
-
-    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
-        let result = self.stdout.write_all(&self.lines).and_then(|()| self.stdout.flush());
-        // What could not be written is not tried again.
-        self.lines.clear();
-        self.lines.shrink_to(TOGETHER);
-        result.map_err(|error| failure(&error))
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        let _ = self.flush();
-    }
-}
-
-/// Why stdout could not be written to.
-pub(crate) fn failure(error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::StdoutClosed,
-        _ => Failure::failed(format!("cannot write to stdout: {error}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::escape::steers;
     use super::*;
-
-    #[test]
-    fn what_steers_a_terminal_is_not_printed_as_it_is() {
-        assert_eq!(printable("a\u{1b}[2J\r\nb\u{9b}c"), r"a\u{1b}[2J\r\nb\u{9b}c");
-        assert_eq!(printable("\u{202e}gpj.exe\u{2028}\u{200b}"), r"\u{202e}gpj.exe\u{2028}\u{200b}");
-        assert_eq!(printable("Zürich 東京 \u{1f980}"), "Zürich 東京 \u{1f980}");
-    }
 
     #[test]
     fn json_says_the_same_and_steers_no_terminal() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeek_bridge::endpoint::Retry;
 
-use crate::args::Seconds;
+use super::values::Seconds;
 
 /// When to connect again: `SECONDS`, or `FIRST..CAP`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,13 @@
+//! Options and value parsers that several commands share.
+
+pub(crate) mod address;
+pub(crate) mod agent;
+pub(crate) mod network;
+pub(crate) mod retry;
+pub(crate) mod side_tls;
+pub(crate) mod tls;
+pub(crate) mod values;
+
+pub(crate) use address::{HostPort, connect_address, listen_address};
+pub(crate) use network::{NetworkArgs, OneConnectionArgs};
+pub(crate) use values::{Seconds, TopicArg, count, node_name};

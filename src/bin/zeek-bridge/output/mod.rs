@@ -1,0 +1,18 @@
+//! Everything that the program writes: data to stdout; errors, notices, progress and the log to stderr.
+
+mod background;
+mod escape;
+pub(crate) mod exit;
+mod json;
+pub(crate) mod log;
+pub(crate) mod progress;
+pub(crate) mod stderr;
+mod stdout;
+
+pub(crate) use background::BackgroundOutput;
+pub(crate) use escape::{harmless, printable, steers};
+pub(crate) use exit::{Exit, Failure};
+pub(crate) use json::{Object, identity_json, text};
+pub(crate) use progress::Progress;
+pub(crate) use stderr::Hold;
+pub(crate) use stdout::Output;
