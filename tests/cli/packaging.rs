@@ -7,8 +7,8 @@ use std::path::Path;
 
 use regex::Regex;
 
-use crate::program::Program;
-use crate::program::child::LIMIT;
+use crate::program::child::{LIMIT, Running, skip};
+use crate::program::{Program, command_of};
 
 fn packaged(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)).unwrap()
@@ -60,4 +60,20 @@ fn every_metric_in_the_dashboard_and_the_alerts_exists() {
         }
         assert!(count > 5, "{file}");
     }
+}
+
+#[test]
+fn systemd_accepts_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zeek-bridge.service");
+    fs::write(&path, Program::run("run --print-unit", "").stdout.join("\n")).unwrap();
+    if std::process::Command::new("systemd-analyze").arg("--version").output().is_err() {
+        skip("there is no systemd-analyze: the unit file is not verified");
+        return;
+    }
+    let end = Running::spawn(command_of("systemd-analyze", ["verify", "--man=no"]).arg(&path)).output();
+    let printed = String::from_utf8_lossy(&end.stderr).into_owned();
+    // Units of the machine itself may be faulty.
+    let about: Vec<&str> = printed.lines().filter(|line| line.contains("zeek-bridge")).collect();
+    assert!(about.is_empty(), "{printed}");
 }

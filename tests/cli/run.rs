@@ -110,10 +110,12 @@ fn configuration_errors_are_reported_before_the_bridge_starts() {
 }
 
 #[test]
-fn the_unit_file_is_printed() {
+fn the_unit_file_starts_the_program_that_prints_it() {
     let end = Program::run("run --print-unit", "");
     assert_eq!(end.code, Some(0));
-    for line in ["Type=notify", "ExecReload=/bin/kill -HUP $MAINPID", "DynamicUser=yes", "[Install]"] {
+    let start = format!("ExecStart={} run /etc/zeek-bridge/bridge.toml", env!("CARGO_BIN_EXE_zeek-bridge"));
+    for line in [&*start, "Type=notify", "ExecReload=/bin/kill -HUP $MAINPID", "DynamicUser=yes", "[Install]"]
+    {
         assert!(end.stdout.iter().any(|printed| printed == line), "{line}: {end:?}");
     }
 }

@@ -53,9 +53,27 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: RunArgs, verbose: u8) -> Result<(), Failure> {
     let Some(path) = args.config else {
         let mut output = Output::new();
-        return output.line(UNIT.trim_end().as_bytes()).and_then(|()| output.flush());
+        return output.line(unit()?.trim_end().as_bytes()).and_then(|()| output.flush());
     };
     start::<Bridge>(&path, verbose)
+}
+
+/// Returns the unit file, which starts this program from where it is installed.
+fn unit() -> Result<String, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("cannot determine the path of this program: {error}")))?;
+    if ["/home", "/root", "/run/user"].iter().any(|home| program.starts_with(home)) {
+        stderr::print_line(format_args!(
+            "warning: the unit hides home directories (ProtectHome=yes), so it cannot start {}; install the program elsewhere, \
+             such as with `sudo install {} /usr/local/bin/`, and print the unit with that one",
+            program.display(),
+            program.display()
+        ));
+    }
+    // systemd expands % and splits at white space.
+    let program = program.display().to_string().replace('%', "%%");
+    let program = if program.contains(char::is_whitespace) { format!("\"{program}\"") } else { program };
+    Ok(UNIT.replace("/usr/local/bin/zeek-bridge", &program))
 }
 
 fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
