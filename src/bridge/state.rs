@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Bridge;
-use super::config::{LinkTls, Place};
+use super::config::{LinkAddress, LinkTls};
 use super::link::Link;
 use super::router::link_relay::now;
 use super::snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
@@ -52,9 +52,9 @@ impl Link {
     fn snapshot(&self) -> LinkSnapshot {
         let (endpoint, config) = (&self.endpoint, &self.config);
         let (stats, peers) = (endpoint.stats(), endpoint.peer_states());
-        let connecting = match &config.place {
-            Place::Connect(targets) => targets.clone(),
-            Place::Listen(_) => Vec::new(),
+        let connecting = match &config.address {
+            LinkAddress::Connect(targets) => targets.clone(),
+            LinkAddress::Listen(_) => Vec::new(),
         };
         let stands = |target: &String| peers.iter().any(|peer| *peer.address == **target);
         let failures = endpoint.failures().into_iter();

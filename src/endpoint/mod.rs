@@ -50,6 +50,7 @@ mod bucket;
 mod config;
 mod connector;
 mod counters;
+mod error_kind;
 mod hear;
 mod hub;
 mod ids;

@@ -27,6 +27,7 @@ mod bench;
 mod check;
 mod codec;
 mod decode_capture;
+mod files;
 mod network;
 #[cfg(unix)]
 mod node_programs;

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use zeek_bridge::endpoint::LinkError;
-use zeek_bridge::net::tls::{Refusal, TlsError};
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
+use crate::hints;
 use crate::stderr::Stderr;
 
 /// What `--help` says about the exit codes.
@@ -75,7 +75,10 @@ impl Failure {
 
     /// No peering with `address`.
     pub(crate) fn link(address: &str, error: &LinkError) -> Self {
-        Failure::Error(exit_of(error), format!("no peering with {address}: {error}{}", options(error)))
+        Failure::Error(
+            exit_of(error),
+            format!("no peering with {address}: {error}{}", hints::for_link(error)),
+        )
     }
 
     /// The same failure, with more to it.
@@ -91,20 +94,11 @@ impl Failure {
         let tried_for = humantime::format_duration(tried_for);
         Failure::Error(
             exit_of(error),
-            format!("no peering with {address} for {tried_for} after it was lost: {error}{}", options(error)),
+            format!(
+                "no peering with {address} for {tried_for} after it was lost: {error}{}",
+                hints::for_link(error)
+            ),
         )
-    }
-}
-
-/// The options that do what the end of the error's text advises.
-fn options(error: &LinkError) -> &'static str {
-    let LinkError::Tls(error) = error else { return "" };
-    match error {
-        TlsError::PeerShowedNone
-        | TlsError::Incompatible(_)
-        | TlsError::Refused(Refusal::HandshakeFailure) => " (--tls anonymous)",
-        TlsError::NotAnonymous(_) => " (--cafile, --certificate and --keyfile)",
-        _ => "",
     }
 }
 
@@ -177,14 +171,14 @@ mod tests {
             (LinkError::Tls(TlsError::NotTls), 4),
             (LinkError::TlsTimeout(Duration::ZERO), 4),
             (LinkError::Peering(refused), 4),
-            (LinkError::Peering(PeeringError::ClosedInHandshake { expected: "probe" }), 4),
+            (LinkError::Peering(PeeringError::ClosedInHandshake { expected: "probe", tls: false }), 4),
             (LinkError::Peering(too_large(Some(ForeignProtocol::TlsAlert))), 4),
             (LinkError::Peering(too_large(Some(ForeignProtocol::ZeroMq))), 6),
             (LinkError::Peering(too_large(None)), 6),
             (LinkError::Peering(PeeringError::NilPeer), 6),
             (LinkError::Peering(PeeringError::SelfConnection(EndpointId::NIL)), 6),
             (LinkError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), 6),
-            (LinkError::Peering(PeeringError::HandshakeTimeout { expected: "probe" }), 5),
+            (LinkError::Peering(PeeringError::HandshakeTimeout { expected: "probe", tls: false }), 5),
             (LinkError::Closed(CloseReason::Redundant { peer: EndpointId::NIL }), 4),
             (LinkError::Closed(CloseReason::Lost), 3),
         ] {

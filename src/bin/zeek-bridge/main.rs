@@ -9,6 +9,7 @@ mod environment;
 mod examples;
 mod exit;
 mod handover;
+mod hints;
 mod input;
 mod leaves;
 mod lines;

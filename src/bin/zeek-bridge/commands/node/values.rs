@@ -1,4 +1,4 @@
-//! The variables that a node answers for, from a file.
+//! Reads the variables that a node answers with from a file.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -10,48 +10,57 @@ use zeek_bridge::management::Values;
 use crate::exit::Failure;
 use crate::input;
 
-/// Reads a JSON object from identifiers to values.
+/// The maximum size of the file in bytes. The values are kept in memory, and a device such as /dev/zero has no end.
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// Reads a JSON object from identifiers to values. May block: the file may be a pipe without a writer.
 pub(super) fn read(file: &Path) -> Result<Values, Failure> {
     let name = file.display();
     let failed = |error: &dyn Display| Failure::failed(format!("{name}: {error}"));
     let mut bytes = Vec::new();
-    input::open_file(file)?
+    let length = input::open_file(file)?
+        .take(MAX_SIZE + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+    if !u64::try_from(length).is_ok_and(|length| length <= MAX_SIZE) {
+        return Err(failed(&format_args!(
+            "the file is larger than {MAX_SIZE} bytes; check that it is the right file"
+        )));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to().saturating_add(1);
         failed(&format_args!("byte {at} is not UTF-8; save the file as UTF-8 text"))
     })?;
-    // The mark that some editors put in front.
+    // Some editors write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let values = Values::from_json_text(text).map_err(|error| failed(&error))?;
-    match repeated(text) {
+    match duplicate_key(text) {
         None => Ok(values),
-        Some(key) => Err(failed(&format_args!("{key:?} stands there more than once; leave one of them"))),
+        Some(key) => Err(failed(&format_args!("duplicate key {key:?}; remove one of them"))),
     }
 }
 
-/// A key of a JSON object that is not its only one of the name. The text is known to be such an object.
-fn repeated(text: &str) -> Option<String> {
+/// Returns a duplicate key of a JSON object. The text must be valid.
+fn duplicate_key(text: &str) -> Option<String> {
     let mut seen = HashSet::new();
     let (mut depth, mut start, mut rest) = (0usize, true, text.as_bytes());
-    while let [first, behind @ ..] = rest {
-        rest = behind;
+    while let [first, after @ ..] = rest {
+        rest = after;
         match first {
             b'{' | b'[' => depth = depth.saturating_add(1),
             b'}' | b']' => depth = depth.saturating_sub(1),
             b',' if depth == 1 => start = true,
             b'"' => {
                 let mut escaped = false;
-                let end = behind.iter().position(|byte| {
+                let end = after.iter().position(|byte| {
                     let end = *byte == b'"' && !escaped;
                     escaped = *byte == b'\\' && !escaped;
                     end
                 })?;
-                let (string, behind) = behind.split_at_checked(end)?;
-                rest = behind.get(1..)?;
+                let (string, after) = after.split_at_checked(end)?;
+                rest = after.get(1..)?;
                 if depth == 1 && std::mem::take(&mut start) {
-                    // Two spellings of a name are the same name.
+                    // Escape sequences can spell the same name in several ways.
                     let quoted = [b"\"", string, b"\""].concat();
                     let key: String = serde_json::from_slice(&quoted).ok()?;
                     if !seen.insert(key.clone()) {
@@ -70,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_stands_twice_is_found_and_no_other() {
+    fn only_duplicate_keys_are_found() {
         for (text, key) in [
             (r#"{"a": 1, "b": {"x": 1, "x": "a"}, "c": ["b", "b"]}"#, None),
             (r#"{}"#, None),
@@ -80,7 +89,7 @@ mod tests {
             (r#"{"\\": 1, "\"": 2, "\\": 3}"#, Some("\\")),
         ] {
             assert!(Values::from_json_text(text).is_ok(), "{text}");
-            assert_eq!(repeated(text).as_deref(), key, "{text}");
+            assert_eq!(duplicate_key(text).as_deref(), key, "{text}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use zeek_bridge::bridge::Snapshot;
-use zeek_bridge::bridge::config::{Mistake, Operation};
+use zeek_bridge::bridge::config::{Diagnostic, Diagnostics, Operation};
 
 use super::http;
 use super::status_socket::{self, SocketFile};
@@ -99,13 +99,13 @@ impl<S> Next<S> {
         shall_be: Option<P>,
         bind: impl FnOnce(P) -> F,
         key: &str,
-        mistakes: &mut Vec<Mistake>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Self {
         match shall_be {
             shall_be if is == shall_be => Next::AsItIs,
             None => Next::Closed,
             Some(place) => bind(place).await.map(Next::Open).unwrap_or_else(|message| {
-                mistakes.push(Mistake::new(key, message));
+                errors.push(Diagnostic::new(key, message));
                 Next::AsItIs
             }),
         }
@@ -123,14 +123,14 @@ impl<S> Next<S> {
 
 impl Change {
     /// Takes the addresses, so that nothing can fail afterwards; or says of each that cannot be taken why.
-    pub(super) async fn prepare(is: &Places, shall_be: &Places) -> Result<Self, Vec<Mistake>> {
-        let mut mistakes = Vec::new();
+    pub(super) async fn prepare(is: &Places, shall_be: &Places) -> Result<Self, Diagnostics> {
+        let mut errors = Vec::new();
         let (is_at, be_at) = (is.metrics, shall_be.metrics);
-        let metrics = Next::prepare(is_at, be_at, http::Server::bind, "bridge.metrics", &mut mistakes).await;
+        let metrics = Next::prepare(is_at, be_at, http::Server::bind, "bridge.metrics", &mut errors).await;
         let (is_at, be_at) = (is.status.as_deref(), shall_be.status.as_deref());
         let status =
-            Next::prepare(is_at, be_at, status_socket::Server::bind, "bridge.status", &mut mistakes).await;
-        if mistakes.is_empty() { Ok(Change { metrics, status }) } else { Err(mistakes) }
+            Next::prepare(is_at, be_at, status_socket::Server::bind, "bridge.status", &mut errors).await;
+        if errors.is_empty() { Ok(Change { metrics, status }) } else { Err(errors.into()) }
     }
 }
 

@@ -17,7 +17,7 @@ use clap::Args;
 use doors::{Change, Doors, Places, View};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use zeek_bridge::bridge::config::{ConfigFile, Mistake, Operation, Source};
+use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Diagnostics, Operation, Source};
 use zeek_bridge::bridge::{Bridge, Reloaded};
 
 use crate::exit::{self, Exit, Failure};
@@ -55,18 +55,21 @@ fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
 
 /// Reads the configuration of a bridge.
 pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
-    ConfigFile::read(path).map_err(|invalid| all(Exit::Failed, &invalid.source, invalid.mistakes))
+    ConfigFile::read(path).map_err(|errors| all(Exit::Failed, &errors.source().clone(), errors))
 }
 
-/// Tells every mistake, as `check` does.
-fn all(exit: Exit, source: &Source, mistakes: Vec<Mistake>) -> Failure {
-    located(source, mistakes).for_each(|mistake| exit::say(format_args!("{mistake}")));
+/// Reports every error, as `check` does.
+fn all(exit: Exit, source: &Source, errors: impl IntoIterator<Item = Diagnostic>) -> Failure {
+    located(source, errors).for_each(|error| exit::say(format_args!("{error}")));
     Failure::Told(exit)
 }
 
-/// With the lines at which they are, as far as these are not known yet.
-fn located(source: &Source, mistakes: Vec<Mistake>) -> impl Iterator<Item = Mistake> {
-    mistakes.into_iter().map(|mistake| if mistake.line.is_some() { mistake } else { source.find(mistake) })
+/// Adds the lines of the file to errors that do not have one.
+fn located(
+    source: &Source,
+    errors: impl IntoIterator<Item = Diagnostic>,
+) -> impl Iterator<Item = Diagnostic> {
+    errors.into_iter().map(|error| if error.line.is_some() { error } else { source.locate(error) })
 }
 
 async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
@@ -79,9 +82,9 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     let mut operation = config.operation.clone();
     // Before any peer hears of it, in case that another bridge runs already.
     let doors = Change::prepare(&Places::default(), &Places::of(&operation)).await;
-    let doors_to_open = doors.map_err(|mistakes| all(Exit::Unconnected, &source, mistakes))?;
+    let doors_to_open = doors.map_err(|errors| all(Exit::Unconnected, &source, errors))?;
     let running = tokio::select! {
-        running = R::start(config) => running.map_err(|mistakes| all(Exit::Failed, &source, mistakes))?,
+        running = R::start(config) => running.map_err(|errors| all(Exit::Failed, &source, errors))?,
         () = signals.next() => return Ok(()),
     };
     let running = Arc::new(running);
@@ -147,21 +150,21 @@ async fn end_of(reload: &mut Option<JoinHandle<TakenUp>>) -> TakenUp {
 /// Reads the configuration again and lets the bridge have it.
 async fn take_up<R: Running>(running: Arc<R>, path: PathBuf, before: Operation) -> TakenUp {
     match try_take_up(&*running, path, &before).await {
-        Ok((operation, change, Reloaded { news, mistakes })) => {
+        Ok((operation, change, Reloaded { news, errors })) => {
             news.iter().for_each(|news| tracing::info!("SIGHUP: {news}"));
             if operation.log != before.log {
                 tracing::warn!("SIGHUP: the format of the log changes only with the next start");
             }
-            mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
-            if mistakes.is_empty() {
+            errors.iter().for_each(|error| tracing::error!("SIGHUP: {error}"));
+            if errors.is_empty() {
                 tracing::info!("SIGHUP: the configuration is taken up");
             } else {
                 tracing::error!("SIGHUP: all but the above is taken up; mend that and send SIGHUP again");
             }
             Some((operation, change))
         }
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| tracing::error!("SIGHUP: {mistake}"));
+        Err(errors) => {
+            errors.iter().for_each(|error| tracing::error!("SIGHUP: {error}"));
             tracing::error!("SIGHUP: the configuration was not taken up; everything goes on as before");
             None
         }
@@ -172,17 +175,17 @@ async fn try_take_up<R: Running>(
     running: &R,
     path: PathBuf,
     before: &Operation,
-) -> Result<(Operation, Change, Reloaded), Vec<Mistake>> {
+) -> Result<(Operation, Change, Reloaded), Diagnostics> {
     let read = tokio::task::spawn_blocking(move || ConfigFile::read(path)).await;
-    let read = read.map_err(|error| vec![Mistake::new("", error.to_string())])?;
-    let file = read.map_err(|invalid| invalid.mistakes)?;
+    let read = read.map_err(|error| Diagnostic::new("", error.to_string()))?;
+    let file = read?;
     file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let ConfigFile { config, source, .. } = file;
     let operation = config.operation.clone();
     let change = Change::prepare(&Places::of(before), &Places::of(&operation)).await;
-    let change = change.map_err(|mistakes| located(&source, mistakes).collect::<Vec<_>>())?;
-    let reloaded =
-        running.reload(config).await.map_err(|mistakes| located(&source, mistakes).collect::<Vec<_>>())?;
-    let mistakes = located(&source, reloaded.mistakes).collect();
-    Ok((operation, change, Reloaded { mistakes, ..reloaded }))
+    let located = |errors: Diagnostics| Diagnostics::from(located(&source, errors).collect::<Vec<_>>());
+    let change = change.map_err(located)?;
+    let Reloaded { news, errors } = running.reload(config).await.map_err(located)?;
+    let errors = located(errors.into()).into_iter().collect();
+    Ok((operation, change, Reloaded { news, errors }))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use zeek_bridge::bridge::config::BridgeConfig;
+use zeek_bridge::bridge::config::{BridgeConfig, Diagnostic, Diagnostics};
 use zeek_bridge::bridge::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
 
 use super::*;
@@ -83,17 +83,17 @@ const PARTLY: Duration = Duration::from_secs(7);
 struct Fake(Duration);
 
 impl Running for Fake {
-    async fn start(config: BridgeConfig) -> Result<Self, Vec<Mistake>> {
+    async fn start(config: BridgeConfig) -> Result<Self, Diagnostics> {
         let fake = Fake(config.operation.drain);
         fake.reload(config).await.map(|_| fake)
     }
 
-    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
+    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         match config.operation.drain.is_zero() {
-            true => Err(vec![Mistake::new("link.agents.listen", "not free")]),
+            true => Err(Diagnostic::new("link.agents.listen", "not free").into()),
             false if config.operation.drain == PARTLY => {
-                let mistakes = vec![Mistake::new("link.agents.listen", "not free")];
-                Ok(Reloaded { mistakes, ..Reloaded::default() })
+                let errors = vec![Diagnostic::new("link.agents.listen", "not free")];
+                Ok(Reloaded { errors, ..Reloaded::default() })
             }
             false => Ok(Reloaded { news: vec!["link agents: as before".into()], ..Reloaded::default() }),
         }
@@ -276,7 +276,7 @@ fn systemd_hears_of_its_whole_life() {
 fn its_doors_follow_the_configuration() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder, EVERYTHING);
-    daemon.says("faults are put into what this link sends");
+    daemon.says("faults are injected into this link");
     let first = daemon.says("metrics and health at http://");
     daemon.tells("READY=1");
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
@@ -385,5 +385,5 @@ fn the_log_is_json_if_wanted() {
     let (_, said) = daemon.end();
     let lines: Vec<serde_json::Value> = said.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["level"], "WARN", "{said:?}");
-    assert!(lines[0]["message"].as_str().unwrap().contains("faults are put into"), "{said:?}");
+    assert!(lines[0]["message"].as_str().unwrap().contains("faults are injected"), "{said:?}");
 }
