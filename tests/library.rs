@@ -102,8 +102,8 @@ fn what_is_awaited_can_be_spawned() {
 #[cfg(feature = "bridge")]
 #[test]
 fn a_bridge_goes_between_threads() {
-    use zeek_bridge::bridge::config::{BridgeConfig, ConfigFile, InvalidConfig, Mistake};
+    use zeek_bridge::bridge::config::{BridgeConfig, ConfigFile, Diagnostic, Diagnostics};
     use zeek_bridge::bridge::{Bridge, Reloaded, Snapshot};
     shared::<(Bridge, Snapshot, Reloaded)>();
-    shared::<(BridgeConfig, ConfigFile, InvalidConfig, Mistake)>();
+    shared::<(BridgeConfig, ConfigFile, Diagnostic, Diagnostics)>();
 }

@@ -1,4 +1,4 @@
-//! Alone in its process: which of a program's log lines are taken is decided for all of its threads at once.
+//! In a test binary of its own, because a tracing subscriber is global to a process.
 #![cfg(feature = "cli")]
 
 use std::io;
@@ -22,7 +22,7 @@ impl io::Write for Log {
 }
 
 #[test]
-fn what_peers_will_not_like_is_logged_when_credentials_are_loaded() {
+fn problems_of_credentials_are_logged_when_they_are_loaded() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();

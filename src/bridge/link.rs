@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::LinkId;
 use super::chaos::corrupt;
-use super::config::{Chaos, LinkConfig, Mistake, Place};
+use super::config::{Chaos, Diagnostic, LinkAddress, LinkConfig};
 use super::management::outbox::Outbox;
 use super::management::registry::MAX_SHARE;
 use super::policy::RuleLink;
@@ -178,15 +178,15 @@ impl Link {
 
     /// Begins to connect, if it does.
     pub(super) fn connect(&self) {
-        let Place::Connect(targets) = &self.config.place else { return };
+        let LinkAddress::Connect(targets) = &self.config.address else { return };
         for target in targets {
             self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
         }
     }
 
     /// Listens wherever it should and does not yet. Says where it cannot.
-    pub(super) async fn listen(&self) -> Vec<Mistake> {
-        let mut mistakes = Vec::new();
+    pub(super) async fn listen(&self) -> Vec<Diagnostic> {
+        let mut errors = Vec::new();
         for address in self.should_listen() {
             if self.listeners.lock().contains_key(address) {
                 continue;
@@ -196,21 +196,22 @@ impl Link {
                     tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
                     self.listeners.lock().insert(address.clone(), listener);
                 }
-                Err(error) => mistakes.push(Mistake::new(
-                    format!("link.{}.listen", self.config.name),
-                    format!(
-                        "cannot listen on {address}: {error}; choose an address of this host and a port that is free"
-                    ),
-                )),
+                Err(error) => errors.push(
+                    Diagnostic::new(
+                        format!("link.{}.listen", self.config.name),
+                        format!("cannot listen on {address}: {error}"),
+                    )
+                    .with_hint("choose an address of this host and a port that is free"),
+                ),
             }
         }
-        mistakes
+        errors
     }
 
     fn should_listen(&self) -> &[String] {
-        match &self.config.place {
-            Place::Connect(_) => &[],
-            Place::Listen(addresses) => addresses,
+        match &self.config.address {
+            LinkAddress::Connect(_) => &[],
+            LinkAddress::Listen(addresses) => addresses,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::Bridge;
-use super::config::{LinkTls, Place};
+use super::config::{LinkAddress, LinkTls};
 use super::link::Link;
 use super::router::core::now;
 use crate::endpoint::PeerState;
@@ -173,9 +173,9 @@ impl Link {
     fn snapshot(&self) -> LinkSnapshot {
         let (endpoint, config) = (&self.endpoint, &self.config);
         let (stats, peers) = (endpoint.stats(), endpoint.peer_states());
-        let connecting = match &config.place {
-            Place::Connect(targets) => targets.clone(),
-            Place::Listen(_) => Vec::new(),
+        let connecting = match &config.address {
+            LinkAddress::Connect(targets) => targets.clone(),
+            LinkAddress::Listen(_) => Vec::new(),
         };
         let is_connected = |target: &String| peers.iter().any(|peer| *peer.address == **target);
         let failures = endpoint.failures().into_iter();

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::LinkId;
-use super::config::{BridgeConfig, LinkConfig, Mistake, RuleConfig};
+use super::config::{BridgeConfig, Diagnostic, Diagnostics, LinkConfig, RuleConfig};
 use super::link::Link;
 use super::policy::{RuleLink, Rules};
 use super::router::core::Core;
@@ -23,8 +23,8 @@ use crate::net::tls::Tls;
 /// use zeek_bridge::bridge::Bridge;
 /// use zeek_bridge::bridge::config::BridgeConfig;
 ///
-/// let config = BridgeConfig::read("bridge.toml").map_err(|mistakes| format!("{mistakes:?}"))?;
-/// let bridge = Bridge::start(config).await.map_err(|mistakes| format!("{mistakes:?}"))?;
+/// let config = BridgeConfig::read("bridge.toml")?;
+/// let bridge = Bridge::start(config).await?;
 /// tokio::signal::ctrl_c().await?;
 /// bridge.shutdown().await;
 /// # Ok(())
@@ -44,9 +44,9 @@ pub struct Bridge {
 pub struct Reloaded {
     /// What is new, in words.
     pub news: Vec<String>,
-    /// What could not be had of it: addresses that cannot be listened on. That is only found when everything else has
+    /// The parts that could not be applied: addresses that cannot be listened on. They are found after everything else has
     /// changed.
-    pub mistakes: Vec<Mistake>,
+    pub errors: Vec<Diagnostic>,
 }
 
 /// What becomes of the links in a reload.
@@ -67,20 +67,20 @@ impl Bridge {
     /// # Errors
     /// Everything that is wrong: certificates that cannot be used, addresses that cannot be listened on. Then
     /// nothing runs.
-    pub async fn start(config: BridgeConfig) -> Result<Bridge, Vec<Mistake>> {
+    pub async fn start(config: BridgeConfig) -> Result<Bridge, Diagnostics> {
         let nothing = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
         let origin =
-            Origin::random().map_err(|error| vec![Mistake::new("", format!("no random number: {error}"))])?;
+            Origin::random().map_err(|error| Diagnostic::new("", format!("no random number: {error}")))?;
         let core = Arc::new(Core::new(&config.operation, origin));
         let timer = tokio::spawn(run_timer(core.clone())).abort_handle();
         let bridge = Bridge { core, since: Instant::now(), config: Mutex::new(nothing), timer };
-        match bridge.reload(config).await {
-            Ok(Reloaded { mistakes, .. }) if mistakes.is_empty() => Ok(bridge),
-            Ok(Reloaded { mistakes, .. }) | Err(mistakes) => {
-                bridge.shutdown().await;
-                Err(mistakes)
-            }
-        }
+        let errors = match bridge.reload(config).await {
+            Ok(Reloaded { errors, .. }) if errors.is_empty() => return Ok(bridge),
+            Ok(Reloaded { errors, .. }) => errors.into(),
+            Err(errors) => errors,
+        };
+        bridge.shutdown().await;
+        Err(errors)
     }
 
     /// Makes the bridge what this configuration says. Links that are in it as they were keep their peerings and
@@ -88,7 +88,7 @@ impl Bridge {
     ///
     /// # Errors
     /// Everything that is wrong, such as certificates that cannot be used. Nothing has changed then.
-    pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
+    pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         let mut running = self.config.lock().await;
         let old = self.core.links();
         let mut plan = Plan::new(&old, &config).await?;
@@ -99,7 +99,7 @@ impl Bridge {
         self.core.set_links(old.with_links(plan.kept.clone()));
         close(&plan.closing, config.operation.drain).await;
 
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         let mut links = plan.kept.clone();
         let mut opening = Vec::new();
         for (link, tls) in plan.new {
@@ -113,7 +113,7 @@ impl Bridge {
                 }
                 Err(error) => {
                     let message = format!("no random number for its endpoint id: {error}");
-                    mistakes.push(Mistake::new(format!("link.{name}"), message));
+                    errors.push(Diagnostic::new(format!("link.{name}"), message));
                 }
             }
         }
@@ -130,17 +130,17 @@ impl Bridge {
         let counts = counts(&config.rules, &old);
         self.core.set_links(LinkSet::new(links, rules, counts));
         for link in opening {
-            mistakes.extend(link.listen().await);
+            errors.extend(link.listen().await);
             link.connect();
         }
         for link in plan.kept.iter().flatten() {
             // What could not be had before may be free now.
-            mistakes.extend(link.listen().await);
+            errors.extend(link.listen().await);
             link.renew_certificates().await;
             self.core.send_allowed_hellos(&self.core.links(), link);
         }
         *running = config;
-        Ok(Reloaded { news: plan.news, mistakes })
+        Ok(Reloaded { news: plan.news, errors })
     }
 
     /// Stops listening and connecting, lets every peer read what waits for it, within the configured time, and leaves
@@ -164,12 +164,12 @@ impl Drop for Bridge {
 
 impl Plan {
     /// Reads the certificates of the links that are new or have changed.
-    async fn new(old: &LinkSet, config: &BridgeConfig) -> Result<Self, Vec<Mistake>> {
+    async fn new(old: &LinkSet, config: &BridgeConfig) -> Result<Self, Diagnostics> {
         let stays = |link: &Arc<Link>| config.links.contains(&link.config);
         let kept: Vec<_> = old.slots().map(|link| link.cloned().filter(stays)).collect();
         let closing: Vec<_> = old.iter().filter(|link| !stays(link)).cloned().collect();
         let mut plan = Plan { kept, closing, new: Vec::new(), news: Vec::new() };
-        let mut mistakes = Vec::new();
+        let mut errors = Vec::new();
         for link in &config.links {
             if plan.kept.iter().flatten().any(|kept| kept.config == *link) {
                 continue;
@@ -178,7 +178,7 @@ impl Plan {
             plan.news.push(format!("link {}: {}", link.name, if was_there { "changed" } else { "new" }));
             match load_tls(link.clone()).await {
                 Ok(tls) => plan.new.push((link.clone(), tls)),
-                Err(wrong) => mistakes.extend(wrong),
+                Err(found) => errors.extend(found),
             }
         }
         for link in &plan.closing {
@@ -186,7 +186,7 @@ impl Plan {
                 plan.news.push(format!("link {}: gone", link.config.name));
             }
         }
-        if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
+        if errors.is_empty() { Ok(plan) } else { Err(errors.into()) }
     }
 }
 
@@ -195,10 +195,10 @@ async fn run_timer(core: Arc<Core>) {
 }
 
 /// It reads files, and may open a key for a while.
-async fn load_tls(link: LinkConfig) -> Result<Tls, Vec<Mistake>> {
+async fn load_tls(link: LinkConfig) -> Result<Tls, Diagnostics> {
     let path = format!("link.{}", link.name);
     let loaded = tokio::task::spawn_blocking(move || link.tls()).await;
-    loaded.unwrap_or_else(|error| Err(vec![Mistake::new(path, error.to_string())]))
+    loaded.unwrap_or_else(|error| Err(Diagnostic::new(path, error.to_string()).into()))
 }
 
 async fn close(links: &[Arc<Link>], drain: Duration) {

@@ -51,6 +51,7 @@ mod command;
 mod config;
 mod connector;
 mod counters;
+mod error_kind;
 #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
 mod forward;
 mod hub;

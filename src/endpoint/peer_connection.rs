@@ -80,6 +80,7 @@ pub(super) async fn run(
     let now = Instant::now();
     let peering = Peering::new(
         peering::Config {
+            tls: stream.is_tls(),
             filter: filter.borrow_and_update().clone(),
             limits: config.limits,
             handshake_timeout: deadline.saturating_duration_since(now),

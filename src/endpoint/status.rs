@@ -181,7 +181,7 @@ impl ConnectError {
     /// As [`ConnectError::cause`], with a word for each kind of TLS error: what is logged separately.
     pub(super) fn log_cause(&self) -> &'static str {
         match self {
-            ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => error.kind(),
+            ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => error.cause(),
             other => other.cause(),
         }
     }
@@ -255,7 +255,7 @@ mod tests {
     /// One word, whichever way an error came about.
     #[test]
     fn causes_are_words() {
-        let silent = || PeeringError::HandshakeTimeout { expected: "hello" };
+        let silent = || PeeringError::HandshakeTimeout { expected: "hello", tls: false };
         let broken = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
         for (error, cause) in [
             (ConnectError::Dial(DialError::ResolveTimeout(Duration::ZERO)), "resolve"),

@@ -118,7 +118,7 @@ pub enum AddressError {
 pub enum ResolveError {
     /// The host name was not found.
     #[error("cannot find the host: {0}; check the name")]
-    Name(Arc<io::Error>),
+    Name(#[source] Arc<io::Error>),
     /// The zone is not a network interface of this host.
     #[error("unknown zone {0:?}: this host has no such network interface; check the name after %")]
     Zone(String),

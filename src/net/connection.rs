@@ -14,7 +14,7 @@ use super::Stream;
 use super::frames::Frames;
 use super::input::{Input, LARGEST_READ};
 use super::tls::TlsError;
-use crate::peering::{COPIED, CloseReason, Event, Peering, PeeringError, SendError};
+use crate::peering::{COPIED, CloseReason, ErrorKind, Event, Peering, PeeringError, SendError};
 use crate::wire::Envelope;
 
 /// For how much is to be told or written the memory is kept when there is nothing.
@@ -72,8 +72,8 @@ pub enum ConnectionFault {
     Tls(#[from] TlsError),
     /// The stream failed.
     #[error("{0}")]
-    Io(std::sync::Arc<io::Error>),
-    /// The peer asks and does not read the answers.
+    Io(#[source] std::sync::Arc<io::Error>),
+    /// The peer sends pings and does not read the pongs.
     #[error("the peer sends pings and does not read the pongs")]
     DoesNotRead,
 }
@@ -399,6 +399,16 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 }
 
 impl ConnectionFault {
+    /// Returns the category of the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            ConnectionFault::Tls(error) => error.kind(),
+            ConnectionFault::Io(_) => ErrorKind::Io,
+            ConnectionFault::DoesNotRead => ErrorKind::Misbehaved,
+        }
+    }
+
     /// Whether this fault says more than `reason`, which may know no more than that the stream ended.
     #[must_use]
     pub fn explains(&self, reason: &CloseReason) -> bool {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::address::{AddressError, HostPort, ResolveError};
+use crate::peering::ErrorKind;
 
 /// How long an attempt runs alone before the next address is tried beside it: the "Connection Attempt Delay" that RFC 8305,
 /// section 5, recommends.
@@ -67,7 +68,7 @@ pub struct FailedAttempt {
 pub enum AttemptError {
     /// The operating system's error: the connection was refused, or there is no route.
     #[error("{0}")]
-    Io(Arc<io::Error>),
+    Io(#[source] Arc<io::Error>),
     /// Nothing answered in this time.
     #[error("no answer within {:.1} s", .0.as_secs_f64())]
     Timeout(Duration),
@@ -82,6 +83,18 @@ impl DialError {
             DialError::Resolve(_) | DialError::ResolveTimeout(_) => "resolve",
             DialError::Connect { .. } if self.is_timeout() => "connect_timeout",
             DialError::Connect { .. } => "connect",
+        }
+    }
+
+    /// Returns the category of the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            DialError::Address(_) => ErrorKind::Local,
+            DialError::Resolve(_) => ErrorKind::Io,
+            DialError::ResolveTimeout(_) => ErrorKind::TimedOut,
+            DialError::Connect { .. } if self.is_timeout() => ErrorKind::TimedOut,
+            DialError::Connect { .. } => ErrorKind::Io,
         }
     }
 

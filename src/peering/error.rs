@@ -1,7 +1,33 @@
-//! Why a peering ends, by whose fault it is.
+//! Why a peering ends, and whose fault it is.
 
 use crate::data::EndpointId;
 use crate::wire::{DecodeError, DecodeReason, ErrorCode, FrameError};
+
+/// The category of an error: whose fault it is, and whether another attempt may succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The peer sent bytes that cannot be decoded.
+    Malformed,
+    /// The peer violated the protocol with valid messages.
+    Misbehaved,
+    /// The two sides have no version, cipher suite or kind of TLS in common.
+    Incompatible,
+    /// The peer refused this endpoint.
+    Refused,
+    /// This endpoint refused the peer: its certificate, its endpoint id, or its identity.
+    Denied,
+    /// A resource limit of this endpoint was reached.
+    Limit,
+    /// The peer did not respond in time.
+    TimedOut,
+    /// One side closed the connection.
+    Closed,
+    /// The operating system reported an error.
+    Io,
+    /// A setting of this endpoint is invalid.
+    Local,
+}
 
 /// How a peering or a handshake ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,13 +60,13 @@ pub enum CloseReason {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeeringError {
-    /// *Malformed*: the peer's stream cannot be split into frames.
+    /// The peer's stream cannot be split into frames.
     #[error("the peer sent an invalid frame: {0}")]
     Framing(#[from] FrameError),
-    /// *Malformed*: a handshake message cannot be decoded.
+    /// A handshake message cannot be decoded.
     #[error("the peer sent a malformed handshake message: {0}")]
     Malformed(#[from] DecodeError),
-    /// *Misbehaved*: a handshake message out of order.
+    /// A handshake message out of order.
     #[error("the peer sent {received} instead of {expected}")]
     Unexpected {
         /// The expected messages.
@@ -48,16 +74,16 @@ pub enum PeeringError {
         /// The message that was received.
         received: &'static str,
     },
-    /// *Misbehaved*: the peer has our own endpoint id.
+    /// The peer has our own endpoint id.
     #[error(
         "connected to itself: the peer has this endpoint's own id {0}; check that the address is neither this \
          endpoint's own nor that of an echo server, which is not a Broker"
     )]
     SelfConnection(EndpointId),
-    /// *Misbehaved*: the peer has the nil endpoint id, which is reserved.
+    /// The peer has the nil endpoint id, which is reserved.
     #[error("the peer has the nil endpoint id, which is reserved")]
     NilPeer,
-    /// *Misbehaved*: the peer's endpoint id changed during the handshake.
+    /// The peer's endpoint id changed during the handshake.
     #[error("the peer's endpoint id changed during the handshake from {first} to {then}")]
     IdChanged {
         /// The id in `hello`.
@@ -65,7 +91,7 @@ pub enum PeeringError {
         /// The id in the later message.
         then: EndpointId,
     },
-    /// *Incompatible*: no protocol version in common.
+    /// No protocol version in common.
     #[error("the peer supports protocol versions {min} to {max}, this endpoint only version 1")]
     Incompatible {
         /// The peer's lowest version.
@@ -73,7 +99,7 @@ pub enum PeeringError {
         /// The peer's highest version.
         max: u8,
     },
-    /// *Refused*: the peer ended the handshake with a `drop_conn`.
+    /// The peer ended the handshake with a `drop_conn`.
     #[error("peer {peer} refused the connection: {code}: {description}")]
     Refused {
         /// The peer's endpoint id.
@@ -83,25 +109,23 @@ pub enum PeeringError {
         /// The peer's description: the first 256 characters, without control characters.
         description: String,
     },
-    /// *Refused*: the peer closed the connection during the handshake.
-    #[error(
-        "the peer closed the connection during the handshake, before {expected}; \
-         it may expect TLS (enable TLS here or disable it there) or be shutting down"
-    )]
+    /// The peer closed the connection during the handshake.
+    #[error("the peer closed the connection during the handshake, before {expected}; {}", closed_hint(*tls))]
     ClosedInHandshake {
         /// The expected messages.
         expected: &'static str,
+        /// Whether the stream is TLS: [`Config::tls`](super::Config::tls).
+        tls: bool,
     },
-    /// *Timed out*: the handshake was not completed in time.
-    #[error(
-        "timed out while waiting for {expected}; \
-         the peer may expect TLS, which is disabled here, or not be a Broker endpoint"
-    )]
+    /// The handshake was not completed in time.
+    #[error("timed out while waiting for {expected}; {}", timeout_hint(*tls))]
     HandshakeTimeout {
         /// The expected messages.
         expected: &'static str,
+        /// Whether the stream is TLS: [`Config::tls`](super::Config::tls).
+        tls: bool,
     },
-    /// *Timed out*: the peer sent nothing and did not answer a ping.
+    /// The peer sent nothing and did not answer a ping.
     #[error("the peer does not respond: a ping was not answered in time")]
     Silent,
     /// This endpoint's own filter is too large to be encoded.
@@ -109,7 +133,54 @@ pub enum PeeringError {
     FilterTooLarge,
 }
 
+const fn closed_hint(tls: bool) -> &'static str {
+    if tls {
+        "TLS was established, so the peer may not be a Broker endpoint, not allow this endpoint, or be shutting down (see its \
+         log)"
+    } else {
+        "it may expect TLS (enable TLS here or disable it there) or be shutting down"
+    }
+}
+
+const fn timeout_hint(tls: bool) -> &'static str {
+    if tls {
+        "TLS was established, so the peer may be overloaded, or not be a Broker endpoint"
+    } else {
+        "the peer may expect TLS, which is disabled here, or not be a Broker endpoint"
+    }
+}
+
+impl CloseReason {
+    /// Returns the category of the reason.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            CloseReason::Left | CloseReason::LeftUnconfirmed | CloseReason::PeerLeft => ErrorKind::Closed,
+            CloseReason::Lost => ErrorKind::Io,
+            CloseReason::Redundant { .. } => ErrorKind::Refused,
+            CloseReason::Failed(error) => error.kind(),
+        }
+    }
+}
+
 impl PeeringError {
+    /// Returns the category of the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            PeeringError::Framing(_) | PeeringError::Malformed(_) => ErrorKind::Malformed,
+            PeeringError::Unexpected { .. }
+            | PeeringError::SelfConnection(_)
+            | PeeringError::NilPeer
+            | PeeringError::IdChanged { .. } => ErrorKind::Misbehaved,
+            PeeringError::Incompatible { .. } => ErrorKind::Incompatible,
+            PeeringError::Refused { .. } => ErrorKind::Refused,
+            PeeringError::ClosedInHandshake { .. } => ErrorKind::Closed,
+            PeeringError::HandshakeTimeout { .. } | PeeringError::Silent => ErrorKind::TimedOut,
+            PeeringError::FilterTooLarge => ErrorKind::Local,
+        }
+    }
+
     /// Returns the code and description of the `drop_conn` that reports this error to the peer. `None` if the peer could not
     /// read it or has ended the handshake itself.
     #[must_use]

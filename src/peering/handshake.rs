@@ -80,6 +80,13 @@ impl Peering {
         deadline: Instant,
     ) -> Result<State, CloseReason> {
         let message = Handshake::decode(frame, &self.config.limits).map_err(PeeringError::from)?;
+        #[cfg(feature = "net")]
+        if let Some(probe) = &mut self.probe {
+            probe.record(&message, self.config.id);
+            if probe.filter.is_some() {
+                return Err(CloseReason::Left);
+            }
+        }
         match (wait, message) {
             (wait, Handshake::Probe) if wait.version_agnostic() => Ok(State::Handshake { wait, deadline }),
 

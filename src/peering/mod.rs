@@ -9,13 +9,15 @@ mod error;
 mod handshake;
 mod output;
 mod peered;
+#[cfg(feature = "net")]
+mod probe;
 mod side;
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use error::{CloseReason, PeeringError};
+pub use error::{CloseReason, ErrorKind, PeeringError};
 #[cfg(feature = "net")]
 pub(crate) use output::COPIED;
 pub use side::Side;
@@ -47,6 +49,8 @@ pub struct Config {
     pub id: EndpointId,
     /// Which side opened the connection.
     pub side: Side,
+    /// Whether the stream is TLS. Selects the hints in errors, nothing else.
+    pub tls: bool,
     /// The topics that this endpoint subscribes to.
     pub filter: Filter,
     /// Limits on the peer's input.
@@ -74,6 +78,7 @@ impl Config {
         Config {
             id,
             side,
+            tls: false,
             filter: Filter::new(),
             limits: Limits::DEFAULT,
             handshake_timeout: Self::HANDSHAKE_TIMEOUT,
@@ -152,6 +157,9 @@ pub struct Peering {
     no_drop_conn: bool,
     /// [`Peering::leave`] was called while the peer may already regard the peering as established.
     leave_once_established: bool,
+    /// This is a probe, which is never established. Boxed, so that it takes no memory of other peerings.
+    #[cfg(feature = "net")]
+    probe: Option<Box<probe::PeerInfo>>,
 }
 
 #[derive(Clone, Debug)]
@@ -191,6 +199,8 @@ impl Peering {
             filter_changed: false,
             no_drop_conn: false,
             leave_once_established: false,
+            #[cfg(feature = "net")]
+            probe: None,
             config,
         };
         if let Err(reason) = peering.send_handshake(&first) {
@@ -210,6 +220,12 @@ impl Peering {
             // The peer is alive even if it has sent only part of a large frame.
             peered.received(now);
             self.reserve_events(input);
+        }
+        #[cfg(feature = "net")]
+        if let (Some(probe), State::Handshake { .. }) = (&mut self.probe, &self.state)
+            && !probe.inspect(input)
+        {
+            return false;
         }
         loop {
             if self.events.len() >= MOST_EVENTS {
@@ -282,13 +298,14 @@ impl Peering {
 
     /// Handles the end of the peer's stream.
     pub fn handle_eof(&mut self) {
+        let tls = self.config.tls;
         let reason = match &self.state {
             State::Handshake { .. } if self.leave_once_established => CloseReason::Left,
             State::Handshake { wait, .. } => {
-                PeeringError::ClosedInHandshake { expected: wait.expected() }.into()
+                PeeringError::ClosedInHandshake { expected: wait.expected(), tls }.into()
             }
             State::Introduced { .. } => {
-                PeeringError::ClosedInHandshake { expected: "this side's answer" }.into()
+                PeeringError::ClosedInHandshake { expected: "this side's answer", tls }.into()
             }
             State::Peered(peered) => peered.eof(),
             State::Closed => return,
@@ -301,13 +318,14 @@ impl Peering {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
             return;
         }
+        let tls = self.config.tls;
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Handshake { .. } if self.leave_once_established => self.drop_leaving(),
             State::Handshake { wait, .. } => {
-                self.close(PeeringError::HandshakeTimeout { expected: wait.expected() });
+                self.close(PeeringError::HandshakeTimeout { expected: wait.expected(), tls });
             }
             State::Introduced { .. } => {
-                self.close(PeeringError::HandshakeTimeout { expected: "this side's answer" });
+                self.close(PeeringError::HandshakeTimeout { expected: "this side's answer", tls });
             }
             State::Peered(peered) => match peered.handle_timeout(now, &self.config, &mut self.out) {
                 Ok(peered) => self.state = State::Peered(peered),
@@ -413,7 +431,9 @@ impl Peering {
     pub fn refuse(&mut self) {
         if let State::Handshake { .. } = self.state {
             self.out = Output::default();
-            self.drop_conn(ErrorCode::PEER_INVALID, "not allowed to peer here");
+            if !self.is_probe() {
+                self.drop_conn(ErrorCode::PEER_INVALID, "not allowed to peer here");
+            }
             self.close(CloseReason::Left);
         }
     }
@@ -440,13 +460,29 @@ impl Peering {
     fn close(&mut self, reason: impl Into<CloseReason>) {
         let reason = reason.into();
         self.state = State::Closed;
-        if let CloseReason::Failed(error) = &reason
-            && let Some((code, description)) = error.drop_conn()
-            && !self.no_drop_conn
-        {
+        if let Some((code, description)) = self.refusal(&reason) {
             self.drop_conn(code, description);
         }
         self.events.push_back(Event::Closed(reason));
+    }
+
+    /// Returns the `drop_conn` that reports this reason to the peer.
+    fn refusal(&self, reason: &CloseReason) -> Option<(ErrorCode, &'static str)> {
+        #[cfg(feature = "net")]
+        if let Some(probe) = &self.probe {
+            return probe.refusal();
+        }
+        match reason {
+            CloseReason::Failed(error) if !self.no_drop_conn => error.drop_conn(),
+            _ => None,
+        }
+    }
+
+    fn is_probe(&self) -> bool {
+        #[cfg(feature = "net")]
+        return self.probe.is_some();
+        #[cfg(not(feature = "net"))]
+        false
     }
 
     fn drop_conn(&mut self, code: ErrorCode, description: &'static str) {

@@ -168,11 +168,11 @@ fn where_nobody_is_nothing_is_measured() {
 #[test]
 fn wrong_options_are_named() {
     for (options, words) in [
-        ("--publish-to 127.0.0.1:1", "TLS or not?"),
+        ("--publish-to 127.0.0.1:1", "no TLS option is set"),
         ("--publish-to 127.0.0.1:1 --tls mutual", "--cafile, --certificate and --keyfile are missing"),
         ("--subscribe-at 127.0.0.1:1", "--publish-to"),
         ("--pid 1", "--publish-to"),
-        ("--cafile a", "--cafile is for a peer that is there already"),
+        ("--cafile a", "--cafile is for an existing peer"),
         ("--size 50", "has at least"),
         ("--count 0", "from 1 to"),
         ("--count 1 --duration 1", "cannot be used with"),

@@ -1,4 +1,4 @@
-//! `check`, as a user runs it: every mistake in a line, the files and addresses tested, a summary of what is good.
+//! `check`: one line for every error, tests of files and addresses, and a summary of a valid configuration.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use zeek_bridge::net::tls::ephemeral_authority;
 
 const OPENSSL: bool = cfg!(feature = "openssl");
 
-/// A folder for a configuration and what it names.
+/// A directory for a configuration and the files that it names.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -24,7 +24,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// Checks a file with this in it, from elsewhere.
+    /// Checks a file with this text from another working directory.
     fn check(&self, text: &str) -> End {
         let file = self.path("bridge.toml");
         fs::write(&file, text).unwrap();
@@ -42,7 +42,7 @@ fn fixture(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name).display().to_string()
 }
 
-/// A link to agents and one to nodes, the former with these keys; they begin in line 5.
+/// A link to nodes, and a link to agents with these keys, which begin in line 7.
 fn links(agents: &str) -> String {
     format!(
         "[link.nodes]\nfaces = \"nodes\"\nlisten = \"127.0.0.1:0\"\ntls = \"off\"\n[link.agents]\nfaces = \"agents\"\n{agents}\n"
@@ -52,7 +52,7 @@ fn links(agents: &str) -> String {
 const PLAIN: &str = "connect = \"127.0.0.1:2151\"\ntls = \"off\"";
 
 #[test]
-fn a_good_configuration_is_summed_up() {
+fn a_valid_configuration_is_summarized() {
     let folder = Folder::new();
     let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
     let tls = files.folder.path().display();
@@ -67,11 +67,10 @@ fn a_good_configuration_is_summed_up() {
     assert_eq!(
         end.stdout,
         [
-            "bridge: metrics on 127.0.0.1:0, status on /run/zeek-bridge/status.sock, log as text, drains for 10s at \
-             most, requests in flight are answered for a node that is lost or hangs, denied requests are \
-             answered",
+            "bridge: metrics on 127.0.0.1:0, status on /run/zeek-bridge/status.sock, log as text, drains for up to 10s, \
+             requests in flight to a lost or unresponsive node are answered, denied requests are answered",
             "link nodes: listens on 127.0.0.1:0, no TLS, faces nodes",
-            "link agents: connects to 127.0.0.1:2151 and localhost:2152, mutual TLS, for DNS:agent*, faces agents, when \
+            "link agents: connects to 127.0.0.1:2151 and localhost:2152, mutual TLS, allows DNS:agent*, faces agents, when \
              full: block",
             "default rule hellos: from nodes to agents: event Management::Node::API::notify_node_hello on \
              zeek/management/node*",
@@ -84,7 +83,7 @@ fn a_good_configuration_is_summed_up() {
 }
 
 #[test]
-fn rules_are_summed_up_as_they_are_written() {
+fn rules_are_summarized() {
     let end = Folder::new().check(&format!(
         "{}[[rule]]\nname = \"ids\"\nfrom = \"agents\"\nto = \"nodes\"\ntopics = [\"a\", \"b\\n\"]\nnodes = \"w*\"\n\
          actions = {{ get_id_value = [\"Site::*\", \"Cluster::*\", [\"x\", \"y*\", \"...\"]], reload = [[]] }}\n\
@@ -96,16 +95,16 @@ fn rules_are_summed_up_as_they_are_written() {
     assert_eq!(
         end.stdout[3..],
         [
-            "rule ids: from agents to nodes: all data on a* or b\\n*, for nodes w*, to do get_id_value(Site::*) \
+            "rule ids: from agents to nodes: all data on a* or b\\n*, nodes w*, actions get_id_value(Site::*) \
              or get_id_value(Cluster::*) or get_id_value(x, y*, ...) or reload()",
             "rule all: from agents or nodes to agents and nodes: data-store commands on *, UNCHECKED",
         ]
     );
-    end.has_said(&["warning: ", "bridge.toml:22: rule.all.passthrough: messages pass unchecked"]);
+    end.has_said(&["warning: ", "bridge.toml:22: rule.all.passthrough: messages are forwarded unchecked"]);
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_line() {
+fn all_errors_are_reported_at_once_with_their_lines() {
     let folder = Folder::new();
     let end = folder.check(&format!(
         "{}hub = 1\n[link.third]\nconnect = \"no-port\"\ntls = \"on\"\n[[rule]]\nname = \"a\"\nform = \"agents\"\n",
@@ -113,7 +112,7 @@ fn every_mistake_is_told_at_once_with_its_line() {
     ));
     let file = folder.path("bridge.toml");
     let file = file.display();
-    end.fails(1, &[&format!("error: 10 mistakes in {file}")]);
+    end.fails(1, &[&format!("error: 10 errors in {file}")]);
     let lines: Vec<&str> = end.stderr.lines().collect();
     let expected = [
         "8: link.agents.cafile: ",
@@ -130,22 +129,25 @@ fn every_mistake_is_told_at_once_with_its_line() {
     for (line, expected) in lines.iter().zip(expected) {
         assert!(line.starts_with(&format!("{file}:{expected}")), "{expected}: {end:?}");
     }
-    // The files of a link are found, or not, where the configuration is.
+    // Relative paths are resolved against the directory of the configuration.
     let ca = folder.path("no-ca.pem");
-    assert!(lines[0].contains(&format!("{} cannot be read: No such file", ca.display())), "{end:?}");
+    assert!(lines[0].contains(&format!("{}: it cannot be read: No such file", ca.display())), "{end:?}");
 }
 
 #[test]
-fn faults_of_syntax_have_their_column() {
+fn syntax_errors_have_a_column() {
     let folder = Folder::new();
     let end = folder.check("[link.a]\ntls = off\nhub = 1\n");
     let file = folder.path("bridge.toml");
     end.fails(
         1,
         &[
-            &format!("{}:2:7: this is not TOML: string values must be quoted", file.display()),
-            &format!("{}:3: link.a.hub: this is a number", file.display()),
-            "error: 2 mistakes",
+            &format!("{}:2:7: invalid TOML: string values must be quoted", file.display()),
+            &format!(
+                "{}:3: link.a.hub: expected true or false (without quotes), found a number",
+                file.display()
+            ),
+            "error: 2 errors",
         ],
     );
 }
@@ -158,14 +160,14 @@ fn credentials_are_tested() {
         let keys = format!("cafile = {ca:?}\ncertificate = {certificate:?}\nkeyfile = {key:?}\n{more}");
         folder.check(&links(&format!("connect = \"127.0.0.1:2151\"\n{keys}")))
     };
-    for (certificate, key, more, start, words) in [
+    for (certificate, key, more, start, expected) in [
         ("rsa.pem", "ec.sec1.key", "", "10: link.agents.keyfile", "it is not the key of the certificate"),
         (
             "ec.sec1.key",
             "ec.sec1.key",
             "",
             "9: link.agents.certificate",
-            "are certificate and keyfile swapped?",
+            "certificate and keyfile are swapped",
         ),
         (
             "rsa.pem",
@@ -200,24 +202,24 @@ fn credentials_are_tested() {
         fs::write(folder.path("wrong"), "wrong\n").unwrap();
         fs::write(folder.path("empty"), "").unwrap();
         let end = with(certificate, key, more);
-        end.fails(1, &["error: 1 mistake in"]);
+        end.fails(1, &["error: 1 error in"]);
         let line = end
             .stderr
             .lines()
-            .find(|line| line.contains(words))
-            .unwrap_or_else(|| panic!("{words}: {end:?}"));
+            .find(|line| line.contains(expected))
+            .unwrap_or_else(|| panic!("{expected}: {end:?}"));
         assert!(line.contains(&format!("bridge.toml:{start}: ")), "{start}: {end:?}");
     }
     let expired = with("expired.pem", "expired.key", "");
     assert_eq!(expired.code, Some(0), "{expired:?}");
     expired.has_said(&["bridge.toml:9: link.agents.certificate: ", "expired"]);
-    // What loading them logs is said once.
+    // The warning is reported, and not logged as well.
     assert!(!expired.stderr.contains("WARN"), "{expired:?}");
     assert_eq!(expired.stderr.matches("expired.pem").count(), 1, "{expired:?}");
 }
 
 #[test]
-fn tls_that_takes_openssl_is_good_with_it_only() {
+fn tls_that_requires_openssl_is_valid_only_with_it() {
     let folder = Folder::new();
     let anonymous = folder.check(&links("connect = \"127.0.0.1:2151\"\ntls = \"anonymous\""));
     let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
@@ -233,15 +235,17 @@ fn tls_that_takes_openssl_is_good_with_it_only() {
         assert_eq!(anonymous.stderr.matches("unauthenticated").count(), 1, "{anonymous:?}");
         assert!(!openssl.stderr.contains("link.agents"), "{openssl:?}");
     } else {
-        anonymous
-            .fails(1, &["bridge.toml:8: link.agents.tls: anonymous TLS takes OpenSSL", "--features openssl"]);
+        anonymous.fails(
+            1,
+            &["bridge.toml:8: link.agents.tls: anonymous TLS requires OpenSSL", "--features openssl"],
+        );
         openssl.fails(1, &["bridge.toml:11: link.agents.tls_backend: ", "this build has no OpenSSL"]);
     }
 }
 
 #[test]
-fn names_are_looked_up() {
-    // A name that is reserved to be none.
+fn names_are_resolved() {
+    // RFC 6761 reserves this name, so that it never exists.
     let end =
         Folder::new().check(&links("connect = [\"127.0.0.1:2151\", \"zeek.invalid:2151\"]\ntls = \"off\""));
     end.fails(
@@ -251,8 +255,8 @@ fn names_are_looked_up() {
 }
 
 #[test]
-fn an_address_of_another_host_cannot_be_listened_on() {
-    // Addresses that are reserved for documentation, and so nobody's.
+fn listening_on_an_address_of_another_host_is_an_error() {
+    // Addresses that are reserved for documentation.
     let end = Folder::new().check(&format!(
         "[bridge]\nmetrics = \"192.0.2.1:9747\"\n{}",
         links("listen = [\"127.0.0.1:0\", \"[2001:db8::1]:2151\"]\ntls = \"off\"")
@@ -260,33 +264,33 @@ fn an_address_of_another_host_cannot_be_listened_on() {
     end.fails(
         1,
         &[
-            "bridge.toml:2: bridge.metrics: 192.0.2.1:9747 is no address of this host",
+            "bridge.toml:2: bridge.metrics: 192.0.2.1:9747 is not an address of this host",
             "bridge.toml:9: link.agents.listen: [2001:db8::1]:2151 ",
         ],
     );
 }
 
 #[test]
-fn a_port_in_use_is_mentioned_and_left_alone() {
+fn a_port_in_use_causes_a_warning_and_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let end = Folder::new().check(&links(&format!("listen = \"{address}\"\ntls = \"off\"")));
     assert_eq!(end.code, Some(0), "{end:?}");
     end.has_said(&[&format!(
-        "bridge.toml:7: link.agents.listen: {address} is in use; unless the bridge itself"
+        "bridge.toml:7: link.agents.listen: {address} is in use; choose another port, unless the bridge itself"
     )]);
     assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]
-fn the_place_of_the_status_socket_is_looked_at() {
+fn the_path_of_the_status_socket_is_tested() {
     let folder = Folder::new();
     let check = |status: &str| {
         folder.check(&format!("[bridge]\nmetrics = \"off\"\nstatus = \"{status}\"\n{}", links(PLAIN)))
     };
     let status = "bridge.toml:3: bridge.status: ";
-    check("bridge.toml").fails(1, &[status, "bridge.toml is there, and is no socket"]);
+    check("bridge.toml").fails(1, &[status, "bridge.toml exists, and is not a socket"]);
     let end = check("nowhere/status.sock");
     assert_eq!(end.code, Some(0), "{end:?}");
     end.has_said(&["warning: ", status, "there is no directory", "RuntimeDirectory"]);
@@ -298,7 +302,7 @@ fn the_place_of_the_status_socket_is_looked_at() {
 }
 
 #[test]
-fn a_relative_status_socket_beside_a_relative_file_is_in_the_current_directory() {
+fn a_relative_status_socket_is_resolved_against_the_current_directory() {
     let folder = Folder::new();
     let text = format!("[bridge]\nmetrics = \"off\"\nstatus = \"status.sock\"\n{}", links(PLAIN));
     fs::write(folder.path("bridge.toml"), text).unwrap();
@@ -308,9 +312,9 @@ fn a_relative_status_socket_beside_a_relative_file_is_in_the_current_directory()
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
 }
 
-/// What a bridge reports may contain what peers sent.
+/// The status of a bridge may contain text of peers.
 #[test]
-fn the_status_as_json_does_not_steer_a_terminal() {
+fn the_status_as_json_has_no_control_characters() {
     let folder = Folder::new();
     let socket = folder.path("status.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -329,11 +333,11 @@ fn the_status_as_json_does_not_steer_a_terminal() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_a_failure_and_none_a_wrong_usage() {
+fn an_unreadable_file_is_a_failure_and_a_missing_argument_wrong_usage() {
     let folder = Folder::new();
     let missing = folder.path("missing.toml");
-    check(&missing).fails(1, &["missing.toml: it cannot be read: No such file", "check its name"]);
-    check(folder.0.path()).fails(1, &["it cannot be read: Is a directory"]);
+    check(&missing).fails(1, &["missing.toml: cannot read the file: No such file", "check its name"]);
+    check(folder.0.path()).fails(1, &["cannot read the file: Is a directory"]);
     Program::run("check", "").fails(2, &["<CONFIG.toml>"]);
     Program::run("check a b", "").fails(2, &["unexpected argument 'b'"]);
     let help = Program::run("check --help", "");
@@ -341,7 +345,7 @@ fn a_file_that_cannot_be_read_is_a_failure_and_none_a_wrong_usage() {
 }
 
 #[test]
-fn a_topic_that_can_return_is_warned_about_with_its_way() {
+fn a_topic_that_can_return_causes_a_warning_with_its_path() {
     let folder = Folder::new();
     let config = |x_and_y: &str| {
         let link = |name: &str, lines: &str| {
@@ -355,8 +359,8 @@ fn a_topic_that_can_return_is_warned_about_with_its_way() {
     assert_eq!(end.code, Some(0), "{end:?}");
     end.has_said(&[
         "warning: ",
-        "bridge.toml:13: rule.all.to: a message on topic /t from local goes to x; if the other side of x is connected to \
-         that of y, it returns over y and goes to local again by this rule: local -> x -> y -> local.",
+        "bridge.toml:13: rule.all.to: a message on topic /t from local is sent to x; if the other side of x is connected to \
+         that of y, it returns over y and is sent to local by this rule: local -> x -> y -> local; ",
     ]);
     let end = folder.check(&config("group = \"pair\"\nttl = 2\n"));
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");

@@ -29,6 +29,7 @@ mod certs;
 mod check;
 mod codec;
 mod decode_capture;
+mod files;
 mod network;
 #[cfg(unix)]
 mod node_programs;

@@ -50,7 +50,7 @@ impl Broker {
                     error: ConnectError::Peering(PeeringError::Refused { description, .. }),
                     ..
                 } => {
-                    assert_eq!(description, "a probe: no peering is wanted");
+                    assert_eq!(description, "a probe: no peering is intended");
                     seen += 1;
                 }
                 Status::HandshakeFailed { .. } => {}
@@ -332,12 +332,17 @@ fn strangers_are_named_by_their_first_words() {
             answers(b"220 mail\x1b[2J\xff ESMTP\r\n"),
             6,
             "other",
-            "something that says: 220 mail\\x1b[2J\\xff ESMTP",
+            "an unknown protocol that begins with: 220 mail\\x1b[2J\\xff ESMTP",
         ),
-        (answers(b"\0\0\0\x01\x63"), 6, "other", "something that says: \\x00\\x00\\x00\\x01c"),
+        (
+            answers(b"\0\0\0\x01\x63"),
+            6,
+            "other",
+            "an unknown protocol that begins with: \\x00\\x00\\x00\\x01c",
+        ),
         (in_pieces(0, b"SSH-2.0-x\r\n"), 6, "other", "an SSH server: SSH-2.0-x"),
         (in_pieces(100, b"HTTP/1.1 400 Bad Request\r\n\r\n"), 6, "other", "(HTTP): HTTP/1.1 400 Bad Request"),
-        (serve(drop), 6, "other", "it takes connections, and closes them without a word"),
+        (serve(drop), 6, "other", "it accepts connections, and closes them without sending anything"),
         (
             serve(|mut stream| {
                 first_words(&mut stream);
@@ -345,7 +350,7 @@ fn strangers_are_named_by_their_first_words() {
             }),
             6,
             "tls",
-            "TLS that is not a Broker's: it refuses each connection with the alert protocol_version",
+            "TLS that is not that of a Broker endpoint: it refuses each connection with the alert protocol_version",
         ),
         (
             tls_server(
@@ -362,13 +367,13 @@ fn strangers_are_named_by_their_first_words() {
             tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), false, b""),
             6,
             "certificate",
-            "TLS, but no Broker in it: it takes connections, and closes them without a word",
+            "TLS, but no Broker in it: it accepts connections, and closes them without sending anything",
         ),
         (
             tls_server(&fixture("rsa.pem"), &fixture("rsa.pkcs8.key"), true, b"+OK\r\n"),
             6,
             "certificate",
-            "TLS, but no Broker in it: something that says: +OK",
+            "TLS, but no Broker in it: an unknown protocol that begins with: +OK",
         ),
     ] {
         let (end, json) = probe(&format!("probe {address}"));
@@ -429,7 +434,7 @@ fn who_says_nothing_does_not_hang_it() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (end, json) = probe(&format!("probe {} --timeout 0.2", silent.local_addr().unwrap()));
     assert_eq!(end.code, Some(5), "{end:?}");
-    assert_eq!(json["summary"], "no Broker: it takes connections, and says nothing");
+    assert_eq!(json["summary"], "no Broker: it accepts connections, and sends nothing");
     // One that waits for a whole line, as web servers do.
     let web = serve(|mut stream| {
         let mut byte = [0];

@@ -478,7 +478,7 @@ fn wrong_options_are_named() {
         &["on the side of --listen", "--listen-cafile (or --listen-capath)", "--listen-keyfile are missing"],
     );
     run("--tls off --connect-tls off --connect-keyfile x")
-        .fails(2, &["--connect-tls off does not go with --connect-keyfile"]);
+        .fails(2, &["--connect-tls off and --connect-keyfile exclude each other"]);
     run("--tls off --rotate 0").fails(2, &["--rotate", "64MiB"]);
     for bad in ["0", "-1", "x", "1.5"] {
         run(&format!("--tls off --keep {bad}")).fails(2, &["--keep", "a whole number from 1"]);

@@ -1,4 +1,4 @@
-//! The TLS options, as a user gives them: each kind, each mismatch, renewal, and who a peer is.
+//! The TLS options: each kind of TLS, each mismatch, renewal, and the identity of a peer.
 
 use std::path::Path;
 
@@ -17,13 +17,13 @@ fn fixture(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name).display().to_string()
 }
 
-/// The options for a certificate of the fixtures.
+/// Returns the options for a certificate of the fixtures.
 fn certificate(certificate: &str, key: &str) -> String {
     let [ca, certificate, key] = ["ca.pem", certificate, key].map(fixture);
     format!("--cafile {ca} --certificate {certificate} --keyfile {key}")
 }
 
-/// Publishes one event to a tap, which has the second options.
+/// Publishes one event with the first options to a tap with the second options.
 fn publish_to_tap(publish: &str, tap: &str) -> (End, End) {
     let mut tap = Program::start(&format!("tap --topic /t --listen 127.0.0.1:0 --count 1 {tap}"));
     let address = tap.address();
@@ -36,51 +36,51 @@ fn publish_to_tap(publish: &str, tap: &str) -> (End, End) {
 }
 
 #[track_caller]
-fn goes_well(ends: &(End, End)) {
+fn succeeds(ends: &(End, End)) {
     assert_eq!((ends.0.code, ends.1.code), (Some(0), Some(0)), "{ends:?}");
     assert_eq!(ends.1.json()[0]["event"], "e");
 }
 
-/// Starts a tap that listens, and is not expected to fail at it.
-fn fails_to_start(options: &str, code: i32, words: &[&str]) {
-    Program::run(&format!("tap --topic /t --listen 127.0.0.1:0 {options}"), "").fails(code, words);
+/// Asserts that a tap with these options fails to start.
+fn fails_to_start(options: &str, code: i32, expected: &[&str]) {
+    Program::run(&format!("tap --topic /t --listen 127.0.0.1:0 {options}"), "").fails(code, expected);
 }
 
 #[test]
-fn options_that_do_not_go_together_are_named() {
-    let mutual = "mutual TLS takes --cafile (or --capath), --certificate and --keyfile";
-    for (options, words) in [
+fn options_that_exclude_each_other_are_named() {
+    let mutual = "mutual TLS requires --cafile (or --capath), --certificate and --keyfile";
+    for (options, expected) in [
         ("--capath a", "--certificate and --keyfile are missing"),
         ("--certificate a --keyfile b", "--cafile is missing"),
         ("--passphrase-file a", mutual),
         ("--verify-name a", mutual),
         ("--tls mutual --tls-backend rustls", mutual),
-        ("--tls off --capath a", "--tls off does not go with --capath"),
-        ("--tls off --passphrase-file a", "--tls off does not go with --passphrase-file"),
-        ("--tls off --tls-backend rustls", "--tls off does not go with --tls-backend"),
-        ("--tls anonymous --cafile a", "--tls anonymous does not go with --cafile"),
-        ("--tls anonymous --verify-name a", "--tls anonymous does not go with --verify-name"),
-        ("--tls anonymous --tls-backend rustls", "only OpenSSL has anonymous TLS"),
-        ("--tls-backend openssl", "TLS or not?"),
+        ("--tls off --capath a", "--tls off and --capath"),
+        ("--tls off --passphrase-file a", "--tls off and --passphrase-file"),
+        ("--tls off --tls-backend rustls", "--tls off and --tls-backend"),
+        ("--tls anonymous --cafile a", "--tls anonymous and --cafile"),
+        ("--tls anonymous --verify-name a", "--tls anonymous and --verify-name"),
+        ("--tls anonymous --tls-backend rustls", "only OpenSSL supports anonymous TLS"),
+        ("--tls-backend openssl", "no TLS option is set"),
         ("--tls-backend gnutls", "gnutls"),
     ] {
-        fails_to_start(options, 2, &[words]);
+        fails_to_start(options, 2, &[expected]);
     }
 }
 
 #[test]
-fn anonymous_tls_is_spoken_with_a_warning_or_it_is_said_how_to_get_it() {
+fn anonymous_tls_works_with_a_warning_or_fails_with_a_hint() {
     if !OPENSSL {
-        let mend = &["--tls anonymous", "cargo build --features openssl", "Broker::ssl_cafile", "--help"];
+        let hint = &["--tls anonymous", "cargo build --features openssl", "Broker::ssl_cafile", "--help"];
         for command in ["tap --topic x", "publish --topic x", "node --name n", "dispatch get_id_value x"] {
-            Program::run(&format!("{command} --connect 127.0.0.1:1 --tls anonymous"), "").fails(2, mend);
+            Program::run(&format!("{command} --connect 127.0.0.1:1 --tls anonymous"), "").fails(2, hint);
         }
         return;
     }
     let ends = publish_to_tap("--tls anonymous", "--tls anonymous --tls-backend openssl --identity");
-    goes_well(&ends);
+    succeeds(&ends);
     for end in [&ends.0, &ends.1] {
-        end.has_said(&["WARN", "unauthenticated", "whoever stands between the two ends can read and change"]);
+        end.has_said(&["WARN", "unauthenticated", "a host between the two ends can read and change"]);
         assert_eq!(end.stderr.matches("unauthenticated").count(), 1, "{end:?}");
     }
     assert_eq!(ends.1.json()[0]["identity"], Json::Null);
@@ -92,18 +92,18 @@ fn a_back_end_can_be_chosen() {
     let [one, other] = ["one", "other"].map(|name| Files::issue(&authority, name));
     let openssl = format!("{} --tls-backend openssl", one.options);
     for backend in ["auto", "rustls"] {
-        goes_well(&publish_to_tap(&format!("{} --tls-backend {backend}", one.options), &other.options));
+        succeeds(&publish_to_tap(&format!("{} --tls-backend {backend}", one.options), &other.options));
     }
     if OPENSSL {
-        goes_well(&publish_to_tap(&openssl, &other.options));
+        succeeds(&publish_to_tap(&openssl, &other.options));
     } else {
-        let mend = &["--tls-backend openssl", "no OpenSSL", "cargo build --features openssl", "--help"];
-        fails_to_start(&openssl, 2, mend);
+        let hint = &["--tls-backend openssl", "no OpenSSL", "cargo build --features openssl", "--help"];
+        fails_to_start(&openssl, 2, hint);
     }
 }
 
 #[test]
-fn what_rustls_refuses_takes_openssl() {
+fn a_certificate_that_rustls_refuses_works_with_openssl() {
     let version1 = certificate("v1.pem", "v1.key");
     let file = fixture("v1.pem");
     let refusal = [file.as_str(), "X.509 version 1", "-extfile v3.ext"];
@@ -114,13 +114,13 @@ fn what_rustls_refuses_takes_openssl() {
         return;
     }
     for options in [version1.clone(), format!("{version1} --tls-backend openssl")] {
-        // The other end has to be told, as its own certificate needs no OpenSSL.
+        // The other end must choose OpenSSL explicitly, because its own certificate does not require it.
         let other = certificate("ec.pem", "ec.sec1.key");
-        goes_well(&publish_to_tap(&format!("{other} --tls-backend openssl"), &options));
+        succeeds(&publish_to_tap(&format!("{other} --tls-backend openssl"), &options));
         let ends = publish_to_tap(&other, &options);
         ends.0.fails(4, &["(subject CN=v1-leaf, issuer CN=rsa-ca)", "--tls-backend openssl"]);
         let ends = publish_to_tap(&options, &options);
-        goes_well(&ends);
+        succeeds(&ends);
     }
     let ends = publish_to_tap(&version1, &version1);
     ends.0.has_said(&["TLS with OpenSSL instead of rustls", &file]);
@@ -136,7 +136,7 @@ fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
         format!("{options} --passphrase-file {}", path.display())
     };
     let (right, wrong) = (file("right", "secret\n"), file("wrong", "not it\n"));
-    goes_well(&publish_to_tap(&right, &certificate("ec.pem", "ec.sec1.key")));
+    succeeds(&publish_to_tap(&right, &certificate("ec.pem", "ec.sec1.key")));
     fails_to_start(&options, 4, &["the key is encrypted", "--passphrase-file"]);
     fails_to_start(&wrong, 4, &["rsa.encrypted-pkcs8.key", "the passphrase does not open it"]);
     fails_to_start(&file("empty", "\n"), 4, &["empty"]);
@@ -150,7 +150,7 @@ fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
     };
     assert_eq!(with("secret", &options).code, Some(0));
     with("not it", &options).fails(4, &["the passphrase does not open it"]);
-    assert_eq!(with("not it", &right).code, Some(0), "the file has the last word");
+    assert_eq!(with("not it", &right).code, Some(0), "the file has precedence");
     with("", &options).fails(4, &["the key is encrypted"]);
     assert_eq!(with("not it", "--tls off").code, Some(0), "a passphrase alone is no choice of TLS");
     let end = with("not it", &wrong);
@@ -158,29 +158,29 @@ fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
 }
 
 #[test]
-fn cas_may_be_in_a_directory() {
+fn cas_can_be_in_a_directory() {
     let cas = tempfile::tempdir().unwrap();
     std::fs::copy(fixture("ca.pem"), cas.path().join("some-name.pem")).unwrap();
     let [certificate, key] = ["ec.pem", "ec.sec1.key"].map(fixture);
     let capath = format!("--capath {} --certificate {certificate} --keyfile {key}", cas.path().display());
-    goes_well(&publish_to_tap(&capath, &self::certificate("rsa.pem", "rsa.pkcs8.key")));
+    succeeds(&publish_to_tap(&capath, &self::certificate("rsa.pem", "rsa.pkcs8.key")));
     std::fs::remove_file(cas.path().join("some-name.pem")).unwrap();
     fails_to_start(&capath, 4, &["capath", cas.path().to_str().unwrap(), "no file in this directory"]);
 }
 
 #[test]
-fn a_name_is_verified_if_asked_for() {
+fn a_name_is_verified_if_it_is_set() {
     let authority = ephemeral_authority().unwrap();
     let [one, other] = ["one", "other"].map(|name| Files::issue(&authority, name));
-    goes_well(&publish_to_tap(&format!("{} --verify-name other", one.options), &other.options));
+    succeeds(&publish_to_tap(&format!("{} --verify-name other", one.options), &other.options));
     let ends = publish_to_tap(&format!("{} --verify-name third", one.options), &other.options);
-    ends.0.fails(4, &["does not bear the name that was asked for"]);
+    ends.0.fails(4, &["does not have the name to verify"]);
     ends.1.has_said(&["no peering with 127.0.0.1:"]);
     fails_to_start(&format!("{} --verify-name a:b:c", one.options), 4, &["a:b:c", "neither a DNS name nor"]);
 }
 
 #[test]
-fn a_key_that_others_can_read_is_warned_about() {
+fn a_key_that_others_can_read_causes_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let files = Files::issue(&ephemeral_authority().unwrap(), "a");
     let key = files.folder.path().join("keyfile");
@@ -194,13 +194,13 @@ fn a_key_that_others_can_read_is_warned_about() {
 }
 
 #[test]
-fn every_mismatch_ends_at_once_and_each_side_says_why() {
+fn every_mismatch_fails_at_once_and_each_side_reports_the_cause() {
     let authority = ephemeral_authority().unwrap();
     let files = Files::issue(&authority, "a");
-    let stranger = Files::issue(&ephemeral_authority().unwrap(), "a");
+    let foreign = Files::issue(&ephemeral_authority().unwrap(), "a");
     let (off, anonymous) = ("--tls off", "--tls anonymous");
-    let (mutual, foreign) = (files.options.as_str(), stranger.options.as_str());
-    // Connector and its exit code, listener, what each says.
+    let (mutual, foreign) = (files.options.as_str(), foreign.options.as_str());
+    // Connector and its exit code, listener, a part of the message of each.
     let mut table = vec![
         (off, 4, mutual, "Turn TLS on here", "Broker::disable_ssl=T"),
         (mutual, 4, off, "Broker::disable_ssl=T", "Turn TLS on here"),
@@ -214,32 +214,32 @@ fn every_mismatch_ends_at_once_and_each_side_says_why() {
             (mutual, 4, anonymous, "speak anonymous TLS here too", "speak mutual TLS"),
         ]);
     }
-    for (connector, code, listener, connector_says, listener_says) in table {
+    for (connector, code, listener, connector_message, listener_message) in table {
         let what = format!("{connector} connects to {listener}");
         let mut there = Program::start(&format!("tap --topic /t --listen 127.0.0.1:0 {listener}"));
         let address = there.address();
         let end = Program::run(&format!("tap --topic /t --connect {address} {connector}"), "");
         assert_eq!(end.code, Some(code), "{what}: {end:?}");
-        assert!(end.stderr.contains(connector_says), "{what}: {}", end.stderr);
-        // What fails at once also names the options; the log is the same in a bridge, which has none.
-        for (words, options) in
+        assert!(end.stderr.contains(connector_message), "{what}: {}", end.stderr);
+        // The program adds the options to the error; the log of the library names none.
+        for (advice, options) in
             [("speak mutual TLS", "--cafile"), ("speak anonymous TLS here too", "--tls anonymous")]
         {
-            assert_eq!(connector_says == words, end.stderr.contains(options), "{what}: {}", end.stderr);
+            assert_eq!(connector_message == advice, end.stderr.contains(options), "{what}: {}", end.stderr);
         }
         let line = there.says("no peering with 127.0.0.1:");
-        assert!(line.contains(listener_says), "{what}: {line}");
+        assert!(line.contains(listener_message), "{what}: {line}");
 
-        // One that tries for ever logs that, and when it tries again.
+        // A command that retries logs the error, and the delay.
         let mut node = Program::start(&format!("node --name n --connect {address} {connector}"));
         let line = node.says("peer unavailable");
-        assert!(line.contains(connector_says) && line.contains("; next try in "), "{what}: {line}");
+        assert!(line.contains(connector_message) && line.contains("; next try in "), "{what}: {line}");
         node.signal("TERM");
         assert_eq!(node.end().code, Some(0), "{what}");
     }
 }
 
-/// The identity of the next peer.
+/// Returns the identity of the next peer.
 async fn added(statuses: &mut StatusReceiver) -> PeerIdentity {
     loop {
         match soon("a status", statuses.recv()).await.unwrap() {
@@ -251,7 +251,7 @@ async fn added(statuses: &mut StatusReceiver) -> PeerIdentity {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn renewed_certificates_are_taken_up_under_standing_peerings() {
+async fn renewed_certificates_are_reloaded_without_closing_peerings() {
     let authority = ephemeral_authority().unwrap();
     let files = Files::issue(&authority, "first");
     let ours = || (Endpoint::new().unwrap(), Tls::Mutual(authority.issue("ours").unwrap()));
@@ -264,44 +264,44 @@ async fn renewed_certificates_are_taken_up_under_standing_peerings() {
             endpoint.connect(&address, tls, None).first_attempt().await.unwrap();
             added(&mut statuses).await.subject
         };
-        let (standing, tls) = ours();
-        let mut standing_status = standing.status();
-        assert_eq!(connect(&standing, tls).await, "CN=first");
+        let (established, tls) = ours();
+        let mut established_status = established.status();
+        assert_eq!(connect(&established, tls).await, "CN=first");
 
         files.renew(&authority, "second");
         program.signal("HUP");
-        program.says("certificates were taken up anew");
+        program.says("certificates were reloaded");
         let (endpoint, tls) = ours();
         assert_eq!(connect(&endpoint, tls).await, "CN=second", "{command}");
 
-        // What cannot be used changes nothing.
+        // An invalid certificate changes nothing.
         files.write("certificate", b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
         program.signal("HUP");
-        let line = program.says("what was loaded before stays in use");
+        let line = program.says("the previous certificates stay in use");
         assert!(line.contains(files.folder.path().join("certificate").to_str().unwrap()), "{line}");
         let (endpoint, tls) = ours();
         assert_eq!(connect(&endpoint, tls).await, "CN=second", "{command}");
 
-        // Without a signal, too.
+        // Without a signal.
         files.renew(&authority, "third");
-        program.says("certificates were taken up anew");
+        program.says("certificates were reloaded");
         let (endpoint, tls) = ours();
         assert_eq!(connect(&endpoint, tls).await, "CN=third", "{command}");
 
         if command.starts_with("tap") {
-            standing.publish(Topic::from_static("/t"), &Value::Count(1)).await.unwrap();
+            established.publish(Topic::from_static("/t"), &Value::Count(1)).await.unwrap();
             assert_eq!(program.line()["value"]["data"], 1);
         }
-        assert!(matches!(soon("a status", standing_status.recv()).await, Some(Status::PeerAdded { .. })));
+        assert!(matches!(soon("a status", established_status.recv()).await, Some(Status::PeerAdded { .. })));
         program.signal("TERM");
-        let ended = soon("a status", standing_status.recv()).await;
-        assert!(matches!(ended, Some(Status::PeerLost { .. })), "the first to hear of it: {ended:?}");
+        let ended = soon("a status", established_status.recv()).await;
+        assert!(matches!(ended, Some(Status::PeerLost { .. })), "{ended:?}");
         assert_eq!(program.end().code, Some(0));
     }
 }
 
 #[test]
-fn who_a_peer_is_stands_in_the_log_and_on_request_beside_each_message() {
+fn the_identity_of_a_peer_is_logged_and_optionally_part_of_each_message() {
     let authority = ephemeral_authority().unwrap();
     let [one, other] = ["one", "other.example"].map(|name| Files::issue(&authority, name));
     let (_, tap) = publish_to_tap(&other.options, &format!("{} --identity -v", one.options));
@@ -321,10 +321,10 @@ fn who_a_peer_is_stands_in_the_log_and_on_request_beside_each_message() {
 }
 
 #[test]
-fn help_tells_of_every_tls_option() {
+fn the_help_contains_every_tls_option() {
     for command in ["tap", "publish", "node", "dispatch"] {
         let help = Program::run(&format!("{command} --help"), "");
-        for words in [
+        for option in [
             "--tls <off|anonymous|mutual>",
             "--cafile <FILE>",
             "--capath <DIR>",
@@ -335,17 +335,17 @@ fn help_tells_of_every_tls_option() {
             "--verify-name <NAME>",
             "--tls-backend <auto|rustls|openssl>",
         ] {
-            assert!(help.stdout.iter().any(|line| line.contains(words)), "{words}: {help:?}");
+            assert!(help.stdout.iter().any(|line| line.contains(option)), "{option}: {help:?}");
         }
     }
 }
 
 #[test]
-fn without_certificates_a_hangup_is_no_end() {
+fn without_certificates_sighup_does_not_end_the_program() {
     let mut tap = Program::start("tap --topic /t --listen 127.0.0.1:0 --tls off -v");
     tap.address();
     tap.signal("HUP");
-    tap.says("there are no certificates to read again");
+    tap.says("there are no certificates to reload");
     tap.signal("TERM");
     assert_eq!(tap.end_by_itself().code, Some(0));
 }

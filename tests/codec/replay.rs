@@ -438,7 +438,10 @@ fn aborted() {
         |played| {
             assert_eq!(&played.said(), fixture.stream(Side::Connector));
             let expected = "hello or version_select";
-            assert_eq!(played.closed(), Some(&PeeringError::ClosedInHandshake { expected }.into()));
+            assert_eq!(
+                played.closed(),
+                Some(&PeeringError::ClosedInHandshake { expected, tls: false }.into())
+            );
         },
     );
     for (id, says, expected) in [
@@ -460,7 +463,10 @@ fn aborted() {
                     .map(|frame| Handshake::decode(&frame[4..], &Limits::DEFAULT).unwrap().name())
                     .collect();
                 assert_eq!(said, says);
-                assert_eq!(played.closed(), Some(&PeeringError::ClosedInHandshake { expected }.into()));
+                assert_eq!(
+                    played.closed(),
+                    Some(&PeeringError::ClosedInHandshake { expected, tls: false }.into())
+                );
             },
         );
     }
@@ -476,5 +482,8 @@ fn a_connector_that_says_hello_and_stays_is_given_up() {
     assert!(deadline <= played.now + Duration::from_secs(10));
     played.peering.handle_timeout(deadline);
     played.note();
-    assert_eq!(played.closed(), Some(&PeeringError::HandshakeTimeout { expected: "version_select" }.into()));
+    assert_eq!(
+        played.closed(),
+        Some(&PeeringError::HandshakeTimeout { expected: "version_select", tls: false }.into())
+    );
 }

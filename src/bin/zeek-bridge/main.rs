@@ -10,6 +10,7 @@ mod commands;
 mod convert;
 mod deadline;
 mod environment;
+mod hints;
 mod input;
 mod leaves;
 mod network;

@@ -1,18 +1,18 @@
-//! How the addresses of a configuration relate to each other, as far as that is known without a resolver.
+//! Compares the addresses of a configuration without resolving names.
 
 use std::net::IpAddr;
 
 use crate::net::HostPort;
 
-/// Whether what is sent to the address stays on this host.
+/// Returns whether the address is a loopback address, so that traffic to it stays on this host.
 pub(super) fn is_loopback(text: &str) -> bool {
     text.parse::<HostPort>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether only one of two addresses can be listened on.
+/// Returns whether two listeners on these addresses would conflict.
 pub(super) fn collide(one: &str, other: &str) -> bool {
     let (Ok(one), Ok(other)) = (one.parse::<HostPort>(), other.parse::<HostPort>()) else { return false };
-    // For port 0, the system chooses a port for each.
+    // The system chooses a free port for each port 0.
     if one.port() != other.port() || one.port() == 0 {
         return false;
     }
@@ -28,7 +28,7 @@ fn ips_collide(one: IpAddr, other: IpAddr) -> bool {
     one == other || (one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified()))
 }
 
-/// Whether a connection to `target` may well reach the listener on `address`, both on this host.
+/// Returns whether a connection to `target` probably reaches a listener on `address` of this host.
 pub(super) fn reaches(target: &str, address: &str) -> bool {
     if collide(target, address) {
         return true;
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_collide_that_cannot_both_be_listened_on() {
+    fn listeners_on_overlapping_addresses_collide() {
         for (one, other, expected) in [
             ("127.0.0.1:1", "127.0.0.1:1", true),
             ("127.0.0.1:1", "127.0.0.1:2", false),
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_on_all_addresses_is_reached_over_loopback() {
+    fn loopback_reaches_a_listener_on_all_addresses() {
         assert!(reaches("localhost:5", "0.0.0.0:5") && reaches("127.0.0.1:5", "127.0.0.1:5"));
         assert!(!reaches("localhost:5", "0.0.0.0:6") && !reaches("10.0.0.1:5", "127.0.0.1:5"));
         assert!(is_loopback("localhost:5") && !is_loopback("[fe80::1%eth0]:5"));

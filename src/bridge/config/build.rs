@@ -1,17 +1,14 @@
-//! From a link's configuration to what an endpoint takes.
+//! Builds the settings of an endpoint and the TLS of a link from its configuration.
 
-use std::fs::File;
-use std::path::Path;
-
-use super::diagnostic::Mistake;
+use super::diagnostic::{Diagnostic, Diagnostics};
 use super::schema::{IdentityPattern, LinkConfig, LinkTls, TlsFiles};
 use crate::endpoint::{Admits, EndpointConfig};
 use crate::net::tls::{CredentialError, CredentialKind, Credentials, Passphrase, PemSource, Remedy, Tls};
 use crate::wire::Limits;
 
 impl LinkConfig {
-    /// The settings of this link's endpoint: its limits, and whom it admits. All else is as [`EndpointConfig::default`]
-    /// has it.
+    /// Returns the settings of this link's endpoint: its limits, and the identities that it admits. The other settings have
+    /// their default.
     #[must_use]
     pub fn endpoint_config(&self) -> EndpointConfig {
         let limits = &self.limits;
@@ -40,45 +37,48 @@ impl LinkConfig {
     ///
     /// # Errors
     /// As [`LinkTls::load`].
-    pub fn tls(&self) -> Result<Tls, Vec<Mistake>> {
+    pub fn tls(&self) -> Result<Tls, Diagnostics> {
         self.tls.load(&self.name)
     }
 }
 
 impl LinkTls {
-    /// Loads the TLS of the link with this name. Reads its files, and opening an encrypted key takes a while by design: not
-    /// for the inside of a task that others wait for.
+    /// Loads the TLS of the link with this name. It reads files and may decrypt a key, which is slow by design, so call it from
+    /// a blocking thread.
     ///
     /// # Errors
-    /// Every file that cannot be read; or, if they all can, what keeps them from being used. The mistakes are at the
-    /// keys concerned, such as `link.agents.keyfile`; [`super::Source::find`] finds their lines.
-    pub fn load(&self, link: &str) -> Result<Tls, Vec<Mistake>> {
-        let mistake = |key: &str, message: String| vec![Mistake::new(format!("link.{link}.{key}"), message)];
+    /// Returns every file or directory that cannot be read or used; then the errors that concern several of them, such as a key
+    /// that does not match the certificate. The errors have the keys concerned, such as `link.agents.keyfile`;
+    /// [`Source::locate`](super::Source::locate) adds their lines.
+    pub fn load(&self, link: &str) -> Result<Tls, Diagnostics> {
+        let error = |key: &str, message: String| Diagnostic::new(format!("link.{link}.{key}"), message);
         match self {
             LinkTls::Off => Ok(Tls::Off),
-            LinkTls::Anonymous => Tls::anonymous().map_err(|error| mistake("tls", error.to_string())),
+            LinkTls::Anonymous => {
+                Tls::anonymous().map_err(|unavailable| error("tls", unavailable.to_string()).into())
+            }
             LinkTls::Mutual(files) => {
-                let unreadable: Vec<Mistake> = files
-                    .each()
-                    .into_iter()
-                    .filter_map(|(key, path)| Some(mistake(key, unreadable(key, path)?)))
-                    .flatten()
-                    .collect();
-                if !unreadable.is_empty() {
-                    return Err(unreadable);
-                }
-                files
-                    .credentials()
-                    .load()
-                    .map(Tls::Mutual)
-                    .map_err(|error| mistake(files.key(&error), message(&error)))
+                files.credentials().load_or_diagnose().map(Tls::Mutual).map_err(|errors| {
+                    let errors: Vec<_> = errors
+                        .iter()
+                        .map(|found| {
+                            let source = if found.source.is_empty() {
+                                String::new()
+                            } else {
+                                format!("{}: ", found.source)
+                            };
+                            error(files.key(found), format!("{source}{}", found.fault)).with_hint(hint(found))
+                        })
+                        .collect();
+                    errors.into()
+                })
             }
         }
     }
 }
 
 impl TlsFiles {
-    /// The credentials in these files, not read yet.
+    /// Returns the credentials in these files, without reading them.
     #[must_use]
     pub fn credentials(&self) -> Credentials {
         Credentials {
@@ -92,19 +92,7 @@ impl TlsFiles {
         }
     }
 
-    /// All files and directories, with their keys.
-    fn each(&self) -> Vec<(&'static str, &Path)> {
-        let files = [
-            ("cafile", self.cafile.as_deref()),
-            ("capath", self.capath.as_deref()),
-            ("certificate", Some(self.certificate.as_path())),
-            ("keyfile", Some(self.keyfile.as_path())),
-            ("passphrase_file", self.passphrase_file.as_deref()),
-        ];
-        files.into_iter().filter_map(|(key, path)| Some((key, path?))).collect()
-    }
-
-    /// The key that an error is about.
+    /// Returns the key that an error is about.
     fn key(&self, error: &CredentialError) -> &'static str {
         match error.kind {
             CredentialKind::Cafile => "cafile",
@@ -118,28 +106,12 @@ impl TlsFiles {
     }
 }
 
-/// Why a file, or a directory in the case of `capath`, cannot be read.
-fn unreadable(key: &str, path: &Path) -> Option<String> {
-    let shown = path.display();
-    let opened = if key == "capath" {
-        std::fs::read_dir(path).map(|_| false)
-    } else {
-        File::open(path).and_then(|file| Ok(file.metadata()?.is_dir()))
+/// Returns the hint, with the key that sets it.
+fn hint(error: &CredentialError) -> String {
+    let key = match error.remedy() {
+        Some(Remedy::Passphrase) => " (`passphrase_file = \"FILE\"`)",
+        Some(Remedy::OpenSsl) => " (`tls_backend = \"openssl\"`)",
+        None => "",
     };
-    match opened {
-        Ok(false) => None,
-        Ok(true) => Some(format!("{shown} is a directory; give a file (only capath is a directory)")),
-        Err(error) => Some(format!("{shown} cannot be read: {error}; check its name and its permissions")),
-    }
-}
-
-/// What is wrong with credentials, with the key that helps.
-fn message(error: &CredentialError) -> String {
-    let message = error.to_string();
-    let message = message.strip_prefix(&format!("{} ", error.kind)).unwrap_or(&message);
-    match error.remedy() {
-        Some(Remedy::Passphrase) => format!("{message} (`passphrase_file = \"FILE\"`)"),
-        Some(Remedy::OpenSsl) => format!("{message} (`tls_backend = \"openssl\"`)"),
-        None => message.to_owned(),
-    }
+    error.hint() + key
 }

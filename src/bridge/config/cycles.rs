@@ -1,10 +1,10 @@
-//! Rules that let a topic return to the link that it came from.
+//! Finds rules by which a topic can return to the link that it was received on.
 
 use super::schema::{BridgeConfig, Glob, LinkConfig, RuleConfig};
 use crate::data::Topic;
 
-/// A message from `source` that goes out over `out` by `rule` and, if the other sides are connected, returns over `back` and
-/// goes to `source` again by `returning`.
+/// A message from `source` is sent over `out` by `rule`, returns over `back` if the other sides of these links are connected, and
+/// is sent to `source` by `returning`.
 struct Cycle<'c> {
     source: &'c LinkConfig,
     out: &'c LinkConfig,
@@ -14,16 +14,19 @@ struct Cycle<'c> {
     topic: &'c Topic,
 }
 
-/// The first cycle that each rule opens: the rule's name, and a warning.
+/// Returns the first cycle that each rule opens: the rule's name, and the warning's message and hint.
 ///
-/// Three different links are needed. With two, it would take an other side that returns what it was sent, or that is
-/// connected to the source past the bridge, and every rule could be warned about. A source with `ttl = 1` opens no
-/// cycle, as no other bridge forwards its messages.
-pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String)> {
+/// Only cycles over three different links are reported. A cycle over two needs a peer that returns what it receives, or one that
+/// is connected to the source without this bridge, so that every rule would be reported. A source with `ttl = 1` opens no cycle,
+/// because no other bridge forwards its messages.
+pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String, String)> {
     config
         .rules
         .iter()
-        .filter_map(|rule| Some((rule.name.as_str(), first(config, rule)?.to_string())))
+        .filter_map(|rule| {
+            let cycle = first(config, rule)?;
+            Some((rule.name.as_str(), cycle.message(), cycle.hint()))
+        })
         .collect()
 }
 
@@ -32,11 +35,11 @@ fn first<'c>(config: &'c BridgeConfig, rule: &'c RuleConfig) -> Option<Cycle<'c>
     let overlaps =
         || config.rules.iter().filter_map(|returning| Some((returning, shared_topic(rule, returning)?)));
     for source in links(&rule.from).filter(|source| source.ttl > 1) {
-        for out in links(&rule.to).filter(|out| passes(source, out)) {
+        for out in links(&rule.to).filter(|out| forwards(source, out)) {
             for (returning, topic) in overlaps().filter(|(returning, _)| returning.to.contains(&source.name))
             {
                 let mut backs = links(&returning.from);
-                if let Some(back) = backs.find(|back| passes(back, out) && passes(back, source)) {
+                if let Some(back) = backs.find(|back| forwards(back, out) && forwards(back, source)) {
                     return Some(Cycle { source, out, back, rule, returning, topic });
                 }
             }
@@ -45,12 +48,12 @@ fn first<'c>(config: &'c BridgeConfig, rule: &'c RuleConfig) -> Option<Cycle<'c>
     None
 }
 
-/// Whether these are two links between which messages may pass.
-fn passes(one: &LinkConfig, other: &LinkConfig) -> bool {
+/// Returns whether rules can forward messages from one of these links to the other.
+fn forwards(one: &LinkConfig, other: &LinkConfig) -> bool {
     one.name != other.name && (one.group.is_none() || one.group != other.group)
 }
 
-/// A topic on which one message can pass by both rules.
+/// Returns a topic on which the same message may match both rules.
 fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig) -> Option<&'c Topic> {
     let globs_overlap = |one: &[Glob], other: &[Glob]| {
         let mut pairs = one.iter().flat_map(|glob| other.iter().map(move |other| (glob, other)));
@@ -70,7 +73,7 @@ fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig) -> Option<&'c To
     })
 }
 
-/// Whether one name may match both patterns. Where both have wildcards it is assumed if they begin alike.
+/// Returns whether a name may match both patterns. If both have wildcards, this is assumed if they begin alike.
 fn overlap(one: &Glob, other: &Glob) -> bool {
     let (one_text, other_text) = (one.to_string(), other.to_string());
     if one.matches(&other_text) || other.matches(&one_text) {
@@ -84,10 +87,10 @@ fn overlap(one: &Glob, other: &Glob) -> bool {
         && (one_start.starts_with(&other_start) || other_start.starts_with(&one_start))
 }
 
-impl std::fmt::Display for Cycle<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Cycle<'_> {
+    fn message(&self) -> String {
         let [source, out, back] = [self.source, self.out, self.back].map(|link| &link.name);
-        let what = match self.rule.events.first() {
+        let subject = match self.rule.events.first() {
             None if self.rule.commands => "a data-store command".to_owned(),
             None => "a message".to_owned(),
             Some(event) => format!("event {}", event.to_string().escape_debug()),
@@ -98,14 +101,20 @@ impl std::fmt::Display for Cycle<'_> {
         let by = if self.rule.name == self.returning.name {
             "this rule".to_owned()
         } else {
-            format!("the rule {}", self.returning.name)
+            format!("rule {}", self.returning.name)
         };
-        write!(
-            f,
-            "{what} on {topic} from {source} goes to {out}; if the other side of {out} is connected to that of {back}, it \
-             returns over {back} and goes to {source} again by {by}: {source} -> {out} -> {back} -> {source}. Bridges drop \
-             such copies, other relays do not; if {out} and {back} lead to the same side, or to bridges that are all connected directly, write the same group = \"NAME\" \
-             in both, and if no other bridge is behind {out}, ttl = 1 in {source}"
+        format!(
+            "{subject} on {topic} from {source} is sent to {out}; if the other side of {out} is connected to that of {back}, it \
+             returns over {back} and is sent to {source} by {by}: {source} -> {out} -> {back} -> {source}"
+        )
+    }
+
+    fn hint(&self) -> String {
+        let [source, out, back] = [self.source, self.out, self.back].map(|link| &link.name);
+        format!(
+            "bridges drop such copies, other relays do not: if {out} and {back} lead to the same side, or to bridges that are all \
+             connected directly, set the same group in both; if there is no other bridge on the other side of {out}, set \
+             ttl = 1 in {source}"
         )
     }
 }

@@ -1,108 +1,216 @@
-//! What is wrong with a configuration, and where in the file.
+//! Errors and warnings about a configuration, and the position of each key in its file.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Something in a configuration file to be mended; or, as a warning, something to think about.
+use super::References;
+
+/// An error in a configuration, or a warning about one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+#[non_exhaustive]
+pub struct Diagnostic {
     /// The file; empty if it is not known.
     pub file: PathBuf,
-    /// The line, counted from 1; `None` for what stands nowhere.
+    /// The line, counted from 1; `None` if it is not known.
     pub line: Option<usize>,
-    /// The letter in that line, counted from 1.
+    /// The column in that line in characters, counted from 1; `None` if it is not known.
     pub column: Option<usize>,
-    /// The key, with the tables that it is in, such as `link.agents.limits.frame`; rules go by their name (`rule.ids.topics`),
-    /// or by their number, from 1 (`rule.2.topics`), if they have none. Empty for what has no key, as a fault of syntax.
-    pub path: String,
-    /// What is wrong, and what to do about it.
+    /// The key with its tables, such as `link.agents.limits.frame`. A rule is named by its name (`rule.ids.topics`), or by
+    /// its number from 1 if it has none (`rule.2.topics`). Empty if there is no key, as for a syntax error.
+    pub key: String,
+    /// The cause.
     pub message: String,
+    /// How to fix it; empty if the message is enough.
+    pub hint: String,
 }
 
-/// `bridge.toml:12: link.agents.cafile: ...`; with the column for a fault of syntax.
-impl fmt::Display for Mistake {
+/// One line: `bridge.toml:12: link.agents.cafile: message; hint`. A syntax error has the column as well.
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mistake { file, line, column, path, message } = self;
+        let Diagnostic { file, line, column, key, message, hint } = self;
         if !file.as_os_str().is_empty() {
             write!(f, "{}:", file.display())?;
             if let Some(line) = line {
                 write!(f, "{line}:")?;
-                if let (Some(column), true) = (column, path.is_empty()) {
+                if let (Some(column), true) = (column, key.is_empty()) {
                     write!(f, "{column}:")?;
                 }
             }
             f.write_str(" ")?;
         }
-        if !path.is_empty() {
-            write!(f, "{path}: ")?;
+        if !key.is_empty() {
+            write!(f, "{key}: ")?;
         }
-        f.write_str(message)
+        f.write_str(message)?;
+        if hint.is_empty() { Ok(()) } else { write!(f, "; {hint}") }
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for Diagnostic {}
 
-impl Mistake {
-    /// About a key, wherever that stands: [`Source::find`] knows.
+impl Diagnostic {
+    /// Returns a diagnostic about a key, without its position: [`Source::locate`] adds it.
     #[must_use]
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Mistake { file: PathBuf::new(), line: None, column: None, path: path.into(), message: message.into() }
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Diagnostic {
+            file: PathBuf::new(),
+            line: None,
+            column: None,
+            key: key.into(),
+            message: message.into(),
+            hint: String::new(),
+        }
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Diagnostic { hint: hint.into(), ..self }
+    }
+
+    /// The order of a file.
+    pub(super) fn position(&self) -> (Option<usize>, Option<usize>) {
+        (self.line, self.column)
     }
 }
 
-/// Where the keys of a configuration stand.
+/// All errors in a configuration. `Display` writes one line per error.
+///
+/// There is no [`BridgeConfig`](super::BridgeConfig) in it. A link whose TLS or whose allowed certificates cannot be read would
+/// run without them, so an invalid configuration must not be startable.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+    source: Source,
+    // Boxed, because a large error type makes every `Result` large.
+    references: Box<References>,
+}
+
+impl Diagnostics {
+    pub(super) fn of_file(list: Vec<Diagnostic>, source: Source, references: References) -> Self {
+        Diagnostics { list, source, references: Box::new(references) }
+    }
+
+    /// Iterates over the errors, in the order of the file.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.list.iter()
+    }
+
+    /// Returns the number of errors.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Returns whether there is no error.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Returns the position of each key of the file that was read. Empty if the errors are not those of a file.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Returns the files and addresses that the readable part of the file refers to, so that a check can test them although
+    /// other parts of the file are invalid.
+    #[must_use]
+    pub fn references(&self) -> &References {
+        &self.references
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.list.iter().enumerate() {
+            write!(f, "{}{diagnostic}", if index == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+impl From<Vec<Diagnostic>> for Diagnostics {
+    fn from(list: Vec<Diagnostic>) -> Self {
+        Diagnostics { list, ..Diagnostics::default() }
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(diagnostic: Diagnostic) -> Self {
+        vec![diagnostic].into()
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// The position of each key of a configuration file.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     file: PathBuf,
-    places: BTreeMap<String, (usize, usize)>,
+    /// Line and column by key.
+    positions: BTreeMap<String, (usize, usize)>,
 }
 
 impl Source {
     pub(super) fn new(file: &Path) -> Self {
-        Source { file: file.to_owned(), places: BTreeMap::new() }
+        Source { file: file.to_owned(), positions: BTreeMap::new() }
     }
 
-    pub(super) fn note(&mut self, path: &str, line: usize, column: usize) {
-        self.places.entry(path.to_owned()).or_insert((line, column));
+    pub(super) fn record(&mut self, key: &str, line: usize, column: usize) {
+        self.positions.entry(key.to_owned()).or_insert((line, column));
     }
 
-    /// The file's name.
+    /// Returns the file's name.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
     }
 
-    /// Whether the file says anything under this path, such as `link.agents.retry`.
+    /// Returns whether the file contains this key, such as `link.agents.retry`.
     #[must_use]
-    pub fn says(&self, path: &str) -> bool {
-        self.places.contains_key(path)
+    pub fn contains(&self, key: &str) -> bool {
+        self.positions.contains_key(key)
     }
 
-    /// The same mistake, with the file and the line. Where the key is not in the file, it is the line of its table.
+    /// Adds the file and the position to a diagnostic. If its key is not in the file, the position is that of its table.
     #[must_use]
-    pub fn find(&self, mistake: Mistake) -> Mistake {
-        let mut path = mistake.path.as_str();
-        let place = loop {
-            if let Some(place) = self.places.get(path) {
-                break Some(*place);
+    pub fn locate(&self, diagnostic: Diagnostic) -> Diagnostic {
+        let mut key = diagnostic.key.as_str();
+        let position = loop {
+            if let Some(position) = self.positions.get(key) {
+                break Some(*position);
             }
-            match path.rsplit_once('.') {
-                Some((table, _)) => path = table,
+            match key.rsplit_once('.') {
+                Some((table, _)) => key = table,
                 None => break None,
             }
         };
-        Mistake {
+        Diagnostic {
             file: self.file.clone(),
-            line: place.map(|(line, _)| line),
-            column: place.map(|(_, column)| column),
-            ..mistake
+            line: position.map(|(line, _)| line),
+            column: position.map(|(_, column)| column),
+            ..diagnostic
         }
-    }
-
-    /// A mistake about a key of this file.
-    #[must_use]
-    pub fn mistake(&self, path: impl Into<String>, message: impl Into<String>) -> Mistake {
-        self.find(Mistake::new(path, message))
     }
 }

@@ -1,4 +1,4 @@
-//! Patterns for who a peer is, as text.
+//! Parses patterns for certificate identities.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,77 +7,110 @@ use std::str::FromStr;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
 use super::schema::{Glob, IdentityPattern};
+use super::suggest::suggestion;
 
-/// A text that is no [`IdentityPattern`]: what is wrong, and what to give.
+/// A text that is not an [`IdentityPattern`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidIdentity(String);
+#[non_exhaustive]
+pub enum InvalidIdentity {
+    /// The text does not begin with the part of a certificate that the pattern is for.
+    #[error("{0:?} does not begin with the part of the certificate that it is for")]
+    NoKind(String),
+    /// The text begins with a part that a pattern cannot be for.
+    #[error("unknown part {0:?} of a certificate")]
+    UnknownKind(String),
+    /// There is no pattern after the colon.
+    #[error("the pattern after {0:?} is empty")]
+    EmptyPattern(String),
+    /// The text is not a SHA-256 hash.
+    #[error("{0:?} is not a SHA-256 hash, which has 64 hexadecimal digits")]
+    InvalidHash(String),
+    /// The text is neither an IP address nor a pattern.
+    #[error("{0:?} is not an IP address")]
+    InvalidAddress(String),
+    /// The pattern contains a character that no host name has.
+    #[error("{0:?} cannot match a host name, which consists of letters, digits, `-`, `_` and `.`")]
+    InvalidHostName(String),
+}
 
-/// The kinds of subjectAltNames, as they are shown.
+impl InvalidIdentity {
+    /// Returns how to fix it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            InvalidIdentity::NoKind(text) if text.contains('=') => {
+                format!("use \"subject:{}\"", text.escape_debug())
+            }
+            InvalidIdentity::NoKind(_) => {
+                "use \"subject:GLOB\", \"DNS:GLOB\", \"IP:GLOB\", \"email:GLOB\", \"URI:GLOB\", \"DirName:GLOB\" or \
+                 \"sha256:HEX\""
+                    .to_owned()
+            }
+            InvalidIdentity::UnknownKind(kind) => {
+                suggestion(kind, ["subject", "sha256"].into_iter().chain(SAN_KINDS))
+            }
+            InvalidIdentity::EmptyPattern(kind) => {
+                format!("use a name, or a pattern such as \"{}*\"", kind.escape_debug())
+            }
+            InvalidIdentity::InvalidHash(_) => {
+                "use the output of `openssl x509 -in CERTIFICATE -noout -fingerprint -sha256`".to_owned()
+            }
+            InvalidIdentity::InvalidAddress(_) => "use an IP address, or a pattern such as 192.0.2.*".to_owned(),
+            InvalidIdentity::InvalidHostName(_) => {
+                "use a name or a pattern such as \"DNS:*.example\" (certificates contain the ASCII form of an \
+                 internationalized name: xn--...)"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// The kinds of subjectAltNames, as [`SubjectAltName`](crate::net::tls::SubjectAltName) shows them.
 const SAN_KINDS: [&str; 5] = ["DNS", "IP", "email", "URI", "DirName"];
 
 impl FromStr for IdentityPattern {
     type Err = InvalidIdentity;
 
     fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
-        let invalid = |what: String| Err(InvalidIdentity(what));
-        let Some((kind, pattern)) = text.split_once(':').filter(|(kind, _)| !kind.contains('=')) else {
-            let mend = if text.contains('=') {
-                format!("give \"subject:{}\"", text.escape_debug())
-            } else {
-                "give \"subject:GLOB\", \"DNS:GLOB\", \"IP:GLOB\", \"email:GLOB\", \"URI:GLOB\", \"DirName:GLOB\" or \
-                 \"sha256:HEX\""
-                    .to_owned()
-            };
-            return invalid(format!("{text:?} does not say what in a certificate is meant; {mend}"));
-        };
+        // A subject without its prefix may contain a colon (`CN=a:b`).
+        let (kind, pattern) = text
+            .split_once(':')
+            .filter(|(kind, _)| !kind.contains('='))
+            .ok_or_else(|| InvalidIdentity::NoKind(text.to_owned()))?;
         if kind == "sha256" {
             let hex: String = pattern.chars().filter(|letter| *letter != ':').collect();
             let hash = HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok();
-            return match hash.and_then(|hash| <[u8; 32]>::try_from(hash).ok()) {
-                Some(hash) => Ok(IdentityPattern::Sha256(hash)),
-                None => invalid(format!(
-                    "a SHA-256 has 64 hexadecimal digits, and {pattern:?} is none; take what \
-                     `openssl x509 -in CERTIFICATE -noout -fingerprint -sha256` says"
-                )),
-            };
+            return hash
+                .and_then(|hash| <[u8; 32]>::try_from(hash).ok())
+                .map(IdentityPattern::Sha256)
+                .ok_or_else(|| InvalidIdentity::InvalidHash(pattern.to_owned()));
         }
         if pattern.is_empty() {
-            return invalid(format!(
-                "nothing stands behind {text:?}; give a name, or a pattern such as \"{kind}:*\""
-            ));
+            return Err(InvalidIdentity::EmptyPattern(text.to_owned()));
         }
         let is_glob = pattern.contains(['*', '?']);
         match kind {
             "subject" => Ok(IdentityPattern::Subject(Glob::new(pattern))),
-            // As it is shown, or it would never match; and letters of names are alike, large or small.
+            // In the form in which a certificate's address is shown. Otherwise it would never match.
             "IP" if !is_glob => match pattern.parse::<IpAddr>() {
                 Ok(address) => Ok(IdentityPattern::San(Glob::new(&format!("IP:{address}")))),
-                Err(_) => {
-                    invalid(format!("{pattern:?} is no IP address; give one, or a pattern such as 192.0.2.*"))
-                }
+                Err(_) => Err(InvalidIdentity::InvalidAddress(pattern.to_owned())),
             },
-            "DNS" if !pattern.chars().all(is_host_name_or_glob) => invalid(format!(
-                "{pattern:?} can match no host name, which consists of letters, digits, `-`, `_` and `.`; give a name, or \
-                 a pattern such as \"DNS:*.example\" (a name in other letters as certificates have it: xn--...)"
-            )),
+            "DNS" if !pattern.chars().all(is_host_name_or_glob) => {
+                Err(InvalidIdentity::InvalidHostName(pattern.to_owned()))
+            }
             "DNS" => Ok(IdentityPattern::San(Glob::new_case_insensitive(text))),
             kind if SAN_KINDS.contains(&kind) => Ok(IdentityPattern::San(Glob::new(text))),
-            _ => {
-                let kinds = ["subject", "sha256"].into_iter().chain(SAN_KINDS);
-                let mend = super::suggest::instead(kind, kinds);
-                invalid(format!("{kind:?} is nothing in a certificate; {mend}"))
-            }
+            _ => Err(InvalidIdentity::UnknownKind(kind.to_owned())),
         }
     }
 }
 
-/// What a pattern for host names consists of.
 fn is_host_name_or_glob(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | '*' | '?')
 }
 
-/// What [`IdentityPattern::from_str`] takes.
+/// The text that [`IdentityPattern::from_str`] parses.
 impl fmt::Display for IdentityPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -93,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_read_and_shown() {
+    fn patterns_are_parsed_and_displayed() {
         let hash = "00".repeat(31) + "fF";
         let colons = "00:".repeat(31) + "FF";
         for (text, shown) in [
@@ -108,27 +141,30 @@ mod tests {
             let pattern: IdentityPattern = text.parse().unwrap();
             assert_eq!(pattern.to_string(), shown);
         }
-        let IdentityPattern::San(glob) = "DNS:Node*.Example".parse().unwrap() else { panic!("no name") };
+        let IdentityPattern::San(glob) = "DNS:Node*.Example".parse().unwrap() else {
+            panic!("not a SAN pattern")
+        };
         assert!(glob.matches("DNS:node7.example"));
     }
 
     #[test]
-    fn what_is_none_is_told_the_mend() {
-        for (text, words) in [
-            ("CN=worker-*", "give \"subject:CN=worker-*\""),
-            ("CN=a:b", "give \"subject:CN=a:b\""),
+    fn invalid_patterns_are_reported_with_a_hint() {
+        for (text, expected) in [
+            ("CN=worker-*", "use \"subject:CN=worker-*\""),
+            ("CN=a:b", "use \"subject:CN=a:b\""),
             ("worker", "\"sha256:HEX\""),
             ("dns:a", "did you mean `DNS`?"),
             ("sha256:00", "64 hexadecimal digits"),
             ("sha256:", "64 hexadecimal digits"),
-            ("subject:", "nothing stands behind"),
-            ("IP:300.1.1.1", "is no IP address"),
-            ("DNS:node\0.example", "can match no host name"),
+            ("subject:", "pattern after \"subject:\" is empty"),
+            ("IP:300.1.1.1", "is not an IP address"),
+            ("DNS:node\0.example", "cannot match a host name"),
             ("DNS:b\u{fc}cher.example", "xn--"),
-            ("DNS:node .example", "can match no host name"),
+            ("DNS:node .example", "cannot match a host name"),
         ] {
-            let error = text.parse::<IdentityPattern>().unwrap_err().to_string();
-            assert!(error.contains(words), "{text}: {error}");
+            let error = text.parse::<IdentityPattern>().unwrap_err();
+            let error = format!("{error}; {}", error.hint());
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -1,168 +1,172 @@
-//! The tables `[link.NAME]`.
+//! Reads the tables `[link.NAME]`.
 
 use std::time::Duration;
 
 use super::reader::{Entry, Table};
-use super::schema::{Chaos, Faces, IdentityPattern, LinkConfig, LinkLimits, LinkTls, Place};
+use super::schema::{Chaos, IdentityPattern, LinkAddress, LinkConfig, LinkLimits, LinkTls, PeerRole};
 use super::{link_tls, values};
 use crate::data::MAX_DEPTH;
 use crate::endpoint::{EndpointConfig, QueueLimits, Retry, WhenFull};
 use crate::net::{AddressError, HostPort};
 use crate::wire::{INITIAL_TTL, Limits};
 
-/// A link as far as it could be read.
+/// A link, with the parts that could be read.
 pub(super) struct LinkDraft<'r> {
     pub(super) config: LinkConfig,
-    /// Where it stands.
     pub(super) entry: Entry<'r>,
-    /// Where it says where it is.
-    pub(super) place: Option<Entry<'r>>,
-    /// Whether what it faces can be told.
-    pub(super) knows_faces: bool,
-    /// Whether its TLS can be told.
-    pub(super) knows_tls: bool,
+    /// The entry `connect` or `listen`, if it is valid or the only one.
+    pub(super) address: Option<Entry<'r>>,
+    /// Whether `faces` is valid or absent.
+    pub(super) is_faces_valid: bool,
+    /// Whether the TLS keys are valid. If not, `config.tls` is a placeholder.
+    pub(super) is_tls_valid: bool,
 }
 
-/// How many bridges a message may pass unless the link says otherwise. Few, because relays that are no bridges of this
-/// program can return a message to a bridge, which multiplies it with each round. Enough for a site, a region, a center and
-/// an analyst's bridge in a row.
+/// The default of `ttl`: how many bridges forward a message. Small, because relays other than this program can return a message to
+/// a bridge, which multiplies it with each round. Enough for the bridges of a site, a region, a center and an analyst in a row.
 pub(super) const DEFAULT_TTL: u16 = 4;
 
-/// The most bridges that a message may pass: the first one counts down from what an origin writes.
-const MOST_TTL: u16 = INITIAL_TTL - 1;
+/// The maximum of `ttl`: the first bridge counts down from the value that an origin writes.
+const MAX_TTL: u16 = INITIAL_TTL - 1;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// More than any address space, and less than what overflows.
-const MANY: u64 = 1 << 32;
+/// The maximum of counts: more than memory holds, and small enough for sums without overflow.
+const MAX_COUNT: u64 = 1 << 32;
 
-/// The smallest frame has room for a request, and the largest is what the reference takes.
-const FRAMES: std::ops::RangeInclusive<u64> = 1024..=(1 << 31) - 5;
+/// The range of the maximum frame size: from the size of a request to the maximum of Broker's C++ implementation.
+const FRAME_SIZES: std::ops::RangeInclusive<u64> = 1024..=(1 << 31) - 5;
 
 pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
-    let mut table = entry.table("a table: write [link.NAME] above its keys")?;
+    let mut table = entry.table("write [link.NAME] above its keys")?;
     if !values::is_name(entry.key) {
-        entry.wrong(values::NAME);
+        entry.error(values::INVALID_NAME, values::NAME_HINT);
     }
     let faces = table.take("faces");
-    let faces_read =
-        faces.as_ref().and_then(|entry| entry.choice(&[("agents", Faces::Agents), ("nodes", Faces::Nodes)]));
-    let (place_entry, place) = place(&mut table);
+    let faces_read = faces
+        .as_ref()
+        .and_then(|entry| entry.choice(&[("agents", PeerRole::Agents), ("nodes", PeerRole::Nodes)]));
+    let (address_entry, address) = address(&mut table);
     let before = entry.report.count();
     let tls = link_tls::read(&mut table);
-    let knows_tls = tls.is_some() && entry.report.count() == before;
+    let is_tls_valid = tls.is_some() && entry.report.count() == before;
     let config = LinkConfig {
         name: entry.key.to_owned(),
         faces: faces_read,
-        place: place.unwrap_or_else(|| Place::Connect(Vec::new())),
+        address: address.unwrap_or_else(|| LinkAddress::Connect(Vec::new())),
         retry: table.take("retry").and_then(|entry| retry(&entry)).unwrap_or_default(),
-        // Where it cannot be told, nothing is made of it.
+        // An invalid value counts as true, so that no error about a missing hub follows from it.
         hub: table.take("hub").is_some_and(|entry| entry.flag().unwrap_or(true)),
         group: table.take("group").and_then(|entry| entry.name().map(str::to_owned)),
         ttl: table
             .take("ttl")
-            .and_then(|entry| u16::try_from(entry.whole(1..=u64::from(MOST_TTL))?).ok())
+            .and_then(|entry| u16::try_from(entry.whole(1..=u64::from(MAX_TTL))?).ok())
             .unwrap_or(DEFAULT_TTL),
         allow: allow(&mut table, tls.as_ref()),
         limits: table.take("limits").map_or_else(LinkLimits::default, |entry| limits(&entry)),
         when_full: table.take("when_full").and_then(|entry| when_full(&entry)).unwrap_or_default(),
         chaos: table.take("chaos").and_then(|entry| chaos(&entry)),
-        // Where it is not known, `together::read` makes no configuration of the file.
-        tls: tls.filter(|_| knows_tls).unwrap_or(LinkTls::Off),
+        // The placeholder never runs: `validate::read` builds no configuration from a link without valid TLS.
+        tls: tls.filter(|_| is_tls_valid).unwrap_or(LinkTls::Off),
     };
-    if let (Place::Connect(targets), Some(place)) = (&config.place, &place_entry)
+    if let (LinkAddress::Connect(targets), Some(entry)) = (&config.address, &address_entry)
         && targets.len() > config.limits.peers
     {
-        let (many, most) = (targets.len(), config.limits.peers);
-        place.wrong(format!(
-            "it connects to {many}, and limits.peers is {most}: leave some out, or raise the limit"
-        ));
+        let (count, limit) = (targets.len(), config.limits.peers);
+        entry.error(
+            format!("{count} addresses, but limits.peers is {limit}"),
+            "remove addresses, or raise the limit",
+        );
     }
     if config.hub && config.group.is_some() {
-        table.wrong(
+        table.error(
             "hub and group contradict each other: the peers of a hub receive each other's messages, and those of a group \
-             do not; keep one of them",
+             do not",
+            "remove one of them",
         );
     }
     table.finish();
     Some(LinkDraft {
-        knows_faces: faces.is_none() || faces_read.is_some(),
-        knows_tls,
-        place: place_entry,
+        is_faces_valid: faces.is_none() || faces_read.is_some(),
+        is_tls_valid,
+        address: address_entry,
         config,
         entry,
     })
 }
 
-fn place<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<Place>) {
+fn address<'r>(table: &mut Table<'r>) -> (Option<Entry<'r>>, Option<LinkAddress>) {
     match (table.take("connect"), table.take("listen")) {
         (None, None) => {
             table.missing(
                 "connect",
-                "neither connect nor listen is here: say where the link is, with connect = \"HOST:PORT\" for a Zeek that \
-                 listens, or listen = \"ADDR:PORT\" for those that connect",
+                "the link has neither connect nor listen",
+                "set connect = \"HOST:PORT\" for a Zeek that listens, or listen = \"ADDR:PORT\" for peers that connect",
             );
             (None, None)
         }
         (Some(_), Some(listen)) => {
-            listen.wrong("connect is here as well: keep one of them, or make two links of this one");
+            listen.error(
+                "the link has both connect and listen",
+                "remove one of them, or split the link in two",
+            );
             (None, None)
         }
         (Some(connect), None) => {
             let targets =
                 addresses(&connect, "\"HOST:PORT\", such as \"10.0.0.5:2151\"", HostPort::to_connect);
-            (Some(connect), targets.map(Place::Connect))
+            (Some(connect), targets.map(LinkAddress::Connect))
         }
         (None, Some(listen)) => {
             let addresses = addresses(&listen, "\"ADDR:PORT\", such as \"0.0.0.0:2151\"", str::parse);
-            (Some(listen), addresses.map(Place::Listen))
+            (Some(listen), addresses.map(LinkAddress::Listen))
         }
     }
 }
 
 fn addresses(
     entry: &Entry<'_>,
-    wanted: &str,
+    expected: &str,
     parse: impl Fn(&str) -> Result<HostPort, AddressError>,
 ) -> Option<Vec<String>> {
-    entry.list(wanted, |entry| {
-        let text = entry.text(wanted)?;
+    entry.list(expected, |entry| {
+        let text = entry.text(expected)?;
         match parse(text) {
             Ok(_) => Some(text.to_owned()),
             Err(error) => {
-                entry.wrong(format!("{text:?}: {error}"));
+                entry.error(format!("{text:?}: {error}"), "");
                 None
             }
         }
     })
 }
 
-/// Whose certificates: `None` for the TLS says that it is not known.
+/// Reads the allowed certificates. `tls` is `None` if the TLS keys are invalid.
 fn allow(table: &mut Table<'_>, tls: Option<&LinkTls>) -> Vec<IdentityPattern> {
     let Some(entry) = table.take("allow") else { return Vec::new() };
     if matches!(tls, Some(LinkTls::Off | LinkTls::Anonymous)) {
-        entry.wrong(
-            "peers show certificates only in mutual TLS, so that nobody could ever peer here: give cafile, certificate \
-             and keyfile, or take allow away",
+        entry.error(
+            "peers present certificates only in mutual TLS, so no peer can match",
+            "set cafile, certificate and keyfile, or remove allow",
         );
     }
     identities(&entry).unwrap_or_default()
 }
 
 pub(super) fn identities(entry: &Entry<'_>) -> Option<Vec<IdentityPattern>> {
-    let wanted = "a certificate, such as \"subject:CN=worker-*\" or \"DNS:node*.example\"";
-    entry.list(wanted, |entry| match entry.text(wanted)?.parse::<IdentityPattern>() {
+    let expected = "a certificate, such as \"subject:CN=worker-*\" or \"DNS:node*.example\"";
+    entry.list(expected, |entry| match entry.text(expected)?.parse::<IdentityPattern>() {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            entry.wrong(error.to_string());
+            entry.error(error.to_string(), error.hint());
             None
         }
     })
 }
 
 fn retry(entry: &Entry<'_>) -> Option<Retry> {
-    let mut table = entry.table("a table, such as { first = \"1s\", cap = \"10s\" }")?;
+    let mut table = entry.table("write { first = \"1s\", cap = \"10s\" }")?;
     let mut time =
         |key| table.take(key).map(|entry| (entry.time(MILLISECOND..=HOUR.saturating_mul(24)), entry));
     let (first, cap) = (time("first"), time("cap"));
@@ -170,13 +174,16 @@ fn retry(entry: &Entry<'_>) -> Option<Retry> {
     let default = Retry::default();
     let given = |time: &Option<(Option<Duration>, Entry<'_>)>| time.as_ref().and_then(|(time, _)| *time);
     let first_time = given(&first).unwrap_or(default.first);
-    // A longer first wait than the usual longest one is no contradiction if nothing is said of the latter.
+    // A first wait above the default maximum raises the maximum, unless that is set too.
     let cap_time = given(&cap).unwrap_or(default.cap.max(first_time));
     if let Some((Some(_), entry)) = cap
         && cap_time < first_time
     {
         let shown = humantime::format_duration(first_time);
-        entry.wrong(format!("the longest wait is shorter than the first, {shown}; give at least that"));
+        entry.error(
+            format!("the maximum wait is shorter than the first, {shown}"),
+            format!("use {shown} or more"),
+        );
     }
     Some(Retry { first: first_time, cap: cap_time })
 }
@@ -205,20 +212,20 @@ impl Default for LinkLimits {
 
 fn limits(entry: &Entry<'_>) -> LinkLimits {
     let default = LinkLimits::default();
-    let Some(mut table) = entry.table("a table: write [link.NAME.limits] above its keys") else {
+    let Some(mut table) = entry.table("write [link.NAME.limits] above its keys") else {
         return default;
     };
     let limits = LinkLimits {
-        peers: whole(&mut table, "peers", 1..=MANY).unwrap_or(default.peers),
+        peers: whole(&mut table, "peers", 1..=MAX_COUNT).unwrap_or(default.peers),
         connects_per_second: table
             .take("connects_per_second")
             .and_then(|entry| u32::try_from(entry.whole(1..=u64::from(u32::MAX))?).ok())
             .or(default.connects_per_second),
-        frame: table.take("frame").and_then(|entry| entry.size(FRAMES)).unwrap_or(default.frame),
+        frame: table.take("frame").and_then(|entry| entry.size(FRAME_SIZES)).unwrap_or(default.frame),
         depth: whole(&mut table, "depth", 1..=u64::try_from(MAX_DEPTH).unwrap_or(u64::MAX))
             .unwrap_or(default.depth),
         queue: QueueLimits {
-            messages: whole(&mut table, "queue", 1..=MANY).unwrap_or(default.queue.messages),
+            messages: whole(&mut table, "queue", 1..=MAX_COUNT).unwrap_or(default.queue.messages),
             bytes: table
                 .take("queue_bytes")
                 .and_then(|entry| entry.size(1..=1 << 50))
@@ -233,13 +240,17 @@ fn whole(table: &mut Table<'_>, key: &'static str, range: std::ops::RangeInclusi
     usize::try_from(table.take(key)?.whole(range)?).ok()
 }
 
-/// Faults; `None` if there is nothing in them.
+/// Reads the faults to inject; `None` if all are zero.
 fn chaos(entry: &Entry<'_>) -> Option<Chaos> {
-    let mut table = entry.table("a table: write [link.NAME.chaos] above its keys")?;
+    let mut table = entry.table("write [link.NAME.chaos] above its keys")?;
     let delay = table.take("delay").and_then(|entry| entry.time(Duration::ZERO..=HOUR)).unwrap_or_default();
-    let mut share = |key| table.take(key).and_then(|entry| entry.share()).unwrap_or(0.0);
-    let chaos =
-        Chaos { delay, drop: share("drop"), duplicate: share("duplicate"), corrupt: share("corrupt") };
+    let mut fraction = |key| table.take(key).and_then(|entry| entry.fraction()).unwrap_or(0.0);
+    let chaos = Chaos {
+        delay,
+        drop: fraction("drop"),
+        duplicate: fraction("duplicate"),
+        corrupt: fraction("corrupt"),
+    };
     table.finish();
     let nothing = Chaos { delay: Duration::ZERO, drop: 0.0, duplicate: 0.0, corrupt: 0.0 };
     (chaos != nothing).then_some(chaos)

@@ -1,10 +1,10 @@
-//! The TLS of a link, from its keys.
+//! Reads the TLS keys of a link.
 
 use super::reader::{Entry, Table};
 use super::schema::{LinkTls, TlsFiles};
 use crate::net::tls::Backend;
 
-/// What is given, by the names of the keys.
+/// The entries with TLS keys.
 struct Keys<'r> {
     cafile: Option<Entry<'r>>,
     capath: Option<Entry<'r>>,
@@ -22,7 +22,7 @@ enum Mode {
     Mutual,
 }
 
-/// The TLS; `None` after a mistake that leaves it open which.
+/// Returns the TLS of the link, or `None` after an error that leaves it undecided.
 pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
     let mode = table.take("tls");
     let keys = Keys {
@@ -43,9 +43,10 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
         if keys.implying().is_empty() {
             table.missing(
                 "tls",
-                "TLS or not? Zeek has it on by default. Choose tls = \"anonymous\" (for a Zeek that was told nothing about \
-                 TLS), tls = \"off\" (for one with Broker::disable_ssl=T), or mutual TLS with cafile, certificate and \
-                 keyfile. `zeek-bridge probe HOST:PORT` tells which of them a Zeek speaks",
+                "the link does not choose its TLS",
+                "set tls = \"anonymous\" (for a Zeek without TLS options, its default), tls = \"off\" (for \
+                 Broker::disable_ssl=T), or cafile, certificate and keyfile for mutual TLS; \
+                 `zeek-bridge probe HOST:PORT` shows which one a Zeek uses",
             );
             return None;
         }
@@ -58,14 +59,14 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
         Mode::Anonymous => (LinkTls::Anonymous, "anonymous"),
     };
     for entry in keys.implying() {
-        entry.wrong(format!("this does not go with tls = \"{word}\": leave out the one or the other"));
+        entry.error(format!("not valid with tls = \"{word}\""), "remove one of them");
     }
     match (&chosen, keys.backend, backend) {
         (LinkTls::Off, Some(entry), _) => {
-            entry.wrong("this does not go with tls = \"off\": leave out the one or the other");
+            entry.error("not valid with tls = \"off\"", "remove one of them");
         }
         (LinkTls::Anonymous, Some(entry), Some(Backend::Rustls)) => {
-            entry.wrong("only OpenSSL has anonymous TLS: leave this out, or choose \"openssl\"");
+            entry.error("only OpenSSL supports anonymous TLS", "remove it, or use \"openssl\"");
         }
         _ => {}
     }
@@ -73,7 +74,7 @@ pub(super) fn read(table: &mut Table<'_>) -> Option<LinkTls> {
 }
 
 impl<'r> Keys<'r> {
-    /// Those by which mutual TLS is meant.
+    /// Returns the entries that imply mutual TLS.
     fn implying(&self) -> Vec<&Entry<'r>> {
         let keys = [
             &self.cafile,
@@ -96,7 +97,8 @@ impl<'r> Keys<'r> {
             if is_missing {
                 table.missing(
                     key,
-                    "mutual TLS takes cafile (or capath), certificate and keyfile, all three, and this one is missing",
+                    "the key is missing",
+                    "mutual TLS requires cafile (or capath), certificate and keyfile",
                 );
             }
         }

@@ -8,14 +8,14 @@ use super::reader::{Entry, Table};
 use super::schema::{LogFormat, Operation};
 use crate::net::HostPort;
 
-/// Where metrics are unless something else is said.
+/// The default address of the metrics.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9747);
 
-/// A longer path has no room in the address of a socket.
-const LONGEST_SOCKET_PATH: usize = 107;
+/// The maximum length of a socket's path in bytes: `sun_path` in `sockaddr_un` has 108, with the final NUL.
+const MAX_SOCKET_PATH: usize = 107;
 
-/// The status socket of a bridge that is told nothing about it: `zeek-bridge.sock` in `$XDG_RUNTIME_DIR`, or
-/// `/run/zeek-bridge/status.sock` where there is no such directory, as for root and for services.
+/// Returns the default path of the status socket: `zeek-bridge.sock` in `$XDG_RUNTIME_DIR`, or
+/// `/run/zeek-bridge/status.sock` if that variable is not set, as for root and for services.
 #[must_use]
 pub fn default_status_socket() -> PathBuf {
     let directory =
@@ -39,14 +39,16 @@ impl Default for Operation {
     }
 }
 
-pub(super) fn read(mut table: Table<'_>) -> Operation {
+/// Reads the table. Also returns the entry of the metrics, for errors about their address.
+pub(super) fn read(mut table: Table<'_>) -> (Operation, Option<Entry<'_>>) {
     let default = Operation::default();
+    let log = table.take("log");
+    let metrics_entry = table.take("metrics");
     let operation = Operation {
-        log: table
-            .take("log")
+        log: log
             .and_then(|entry| entry.choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]))
             .unwrap_or(default.log),
-        metrics: table.take("metrics").map_or(default.metrics, |entry| metrics(&entry)),
+        metrics: metrics_entry.as_ref().map_or(default.metrics, metrics),
         status_socket: table.take("status").map_or(default.status_socket, |entry| status_socket(&entry)),
         drain: table
             .take("drain")
@@ -62,31 +64,31 @@ pub(super) fn read(mut table: Table<'_>) -> Operation {
             .unwrap_or(default.answer_denied),
     };
     table.finish();
-    operation
+    (operation, metrics_entry)
 }
 
 fn metrics(entry: &Entry<'_>) -> Option<SocketAddr> {
-    let wanted = "an IP address with a port, such as \"127.0.0.1:9747\", or \"off\"";
-    let text = entry.text(wanted)?;
+    let expected = "an IP address with a port, such as \"127.0.0.1:9747\", or \"off\"";
+    let text = entry.text(expected)?;
     if text == "off" {
         return None;
     }
     let address = match text.parse::<HostPort>() {
         Ok(address) if address.ip().is_some() => address,
         Ok(_) => {
-            entry.wrong(format!("{text:?} has a host name; give {wanted}"));
+            entry.error(format!("{text:?} has a host name"), format!("use {expected}"));
             return None;
         }
         Err(error) => {
-            entry.wrong(format!("{text:?}: {error}"));
+            entry.error(format!("{text:?}: {error}"), "");
             return None;
         }
     };
-    // Only a zone has to be looked up, and that asks nobody but this host.
+    // There is no name to resolve, only a zone (`%eth0`), which this host knows itself.
     match address.resolve() {
         Ok(addresses) => addresses.first().copied(),
         Err(error) => {
-            entry.wrong(format!("{text:?}: {error}"));
+            entry.error(format!("{text:?}: {error}"), "");
             None
         }
     }
@@ -99,21 +101,22 @@ fn status_socket(entry: &Entry<'_>) -> Option<PathBuf> {
     }
     let path = entry.in_directory(text);
     let length = path.as_os_str().len();
-    if length > LONGEST_SOCKET_PATH {
-        entry.wrong(format!(
-            "a socket's path has at most {LONGEST_SOCKET_PATH} bytes, and this one has {length}; give a shorter one"
-        ));
+    if length > MAX_SOCKET_PATH {
+        entry.error(
+            format!("the path has {length} bytes, more than the {MAX_SOCKET_PATH} of a socket's path"),
+            "use a shorter path",
+        );
     }
     Some(path)
 }
 
 impl Entry<'_> {
-    /// A path, which is relative to the configuration file's directory.
+    /// Resolves a path against the directory of the configuration file.
     pub(super) fn in_directory(&self, path: &str) -> PathBuf {
         self.report.file().parent().map_or_else(|| PathBuf::from(path), |directory| directory.join(path))
     }
 
-    /// The path of a file or directory.
+    /// The path of a file or directory, resolved against the directory of the configuration file.
     pub(super) fn path(&self) -> Option<PathBuf> {
         self.text("the path of a file").map(|text| self.in_directory(text))
     }

@@ -1,4 +1,8 @@
-//! Walking through a TOML document, with an eye on what is wrong with it.
+//! Walks through a TOML document and collects every error in it.
+//!
+//! The document is walked here instead of being deserialized with serde, because serde stops at the first value of a wrong type
+//! and at the first unknown key. A user would then fix one error per run, while `zeek-bridge check` reports all of them at once,
+//! each with its line and a suggestion.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,19 +12,19 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::diagnostic::{Mistake, Source};
-use super::suggest::instead;
+use super::diagnostic::{Diagnostic, Source};
+use super::suggest::suggestion;
 
-/// What was found in one file.
+/// The errors and the positions that were found in one file.
 pub(super) struct Report<'t> {
     file: &'t Path,
     text: &'t str,
-    /// Where each line begins.
+    /// The offset of the beginning of each line.
     lines: Vec<usize>,
-    /// The lines with a fault of syntax.
+    /// The lines with a syntax error.
     broken: BTreeSet<usize>,
     source: RefCell<Source>,
-    mistakes: RefCell<Vec<Mistake>>,
+    errors: RefCell<Vec<Diagnostic>>,
 }
 
 impl<'t> Report<'t> {
@@ -32,56 +36,52 @@ impl<'t> Report<'t> {
             lines: std::iter::once(0).chain(ends).collect(),
             broken: BTreeSet::new(),
             source: RefCell::new(Source::new(file)),
-            mistakes: RefCell::default(),
+            errors: RefCell::default(),
         };
         let mut errors: Vec<&Error> = errors.iter().collect();
         errors.sort_by_key(|error| error.span().map(|span| span.start));
         for error in errors {
-            report.syntax(error);
+            report.syntax_error(error);
         }
         report
     }
 
-    fn syntax(&mut self, error: &Error) {
+    fn syntax_error(&mut self, error: &Error) {
         let span = error.span().unwrap_or_default();
-        // One fault makes others: the first of a line is the one to mend.
+        // A syntax error often causes others in the same line: report the first.
         if !self.broken.insert(self.position(span.start).0) {
             return;
         }
-        let message = match (error.message(), self.text.get(span.clone())) {
+        match (error.message(), self.text.get(span.clone())) {
             ("duplicate key", Some(key)) => {
-                format!(
-                    "`{}` is there already: keep one of them, or call it something else",
-                    key.escape_debug()
-                )
+                let message = format!("duplicate key `{}`", key.escape_debug());
+                self.error(&span, "", message, "remove one of them, or rename it");
             }
-            (message, _) => format!("this is not TOML: {message}"),
-        };
-        self.mistake(&span, "", message);
+            (message, _) => self.error(&span, "", format!("invalid TOML: {message}"), ""),
+        }
     }
 
-    /// Whether there are faults of syntax, so that what seems to be missing may well be there.
+    /// Returns whether there are syntax errors, so that a key that seems to be missing may be in a part that was not read.
     pub(super) fn is_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
-    /// How many mistakes there are so far.
+    /// Returns the number of errors so far.
     pub(super) fn count(&self) -> usize {
-        self.mistakes.borrow().len()
+        self.errors.borrow().len()
     }
 
-    pub(super) fn mistake(&self, span: &Range<usize>, path: &str, message: impl Into<String>) {
+    fn error(&self, span: &Range<usize>, key: &str, message: impl Into<String>, hint: impl Into<String>) {
         let (line, column) = self.position(span.start);
-        self.mistakes.borrow_mut().push(Mistake {
+        self.errors.borrow_mut().push(Diagnostic {
             file: self.file.to_owned(),
             line: Some(line),
             column: Some(column),
-            path: path.to_owned(),
-            message: message.into(),
+            ..Diagnostic::new(key, message).with_hint(hint)
         });
     }
 
-    /// Line and column, from 1.
+    /// Returns the line and the column, both from 1.
     fn position(&self, offset: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
@@ -89,6 +89,7 @@ impl<'t> Report<'t> {
         (line, before.saturating_add(1))
     }
 
+    /// Returns whether no line of the span has a syntax error.
     fn is_sound(&self, span: &Range<usize>) -> bool {
         let (first, last) = (self.position(span.start).0, self.position(span.end).0);
         self.broken.range(first..=last).next().is_none()
@@ -98,16 +99,16 @@ impl<'t> Report<'t> {
         self.file
     }
 
-    /// The whole file.
+    /// Returns the top-level table.
     pub(super) fn document<'r>(&'r self, document: &'r Spanned<DeTable<'r>>) -> Table<'r> {
         Table::new(self, String::new(), 0..0, document.get_ref())
     }
 
-    /// Where everything stands, and the mistakes in the order of the file.
-    pub(super) fn into_parts(self) -> (Source, Vec<Mistake>) {
-        let mut mistakes = self.mistakes.into_inner();
-        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-        (self.source.into_inner(), mistakes)
+    /// Returns the positions of all keys, and the errors in the order of the file.
+    pub(super) fn into_parts(self) -> (Source, Vec<Diagnostic>) {
+        let mut errors = self.errors.into_inner();
+        errors.sort_by_key(Diagnostic::position);
+        (self.source.into_inner(), errors)
     }
 }
 
@@ -116,9 +117,9 @@ pub(super) struct Table<'r> {
     report: &'r Report<'r>,
     path: String,
     span: Range<usize>,
-    /// What was not taken yet, in the order of the file.
+    /// The entries that were not taken yet, in the order of the file.
     entries: Vec<Entry<'r>>,
-    /// What was asked for.
+    /// The keys that were asked for.
     known: Vec<&'static str>,
 }
 
@@ -128,7 +129,7 @@ pub(super) struct Entry<'r> {
     pub(super) report: &'r Report<'r>,
     pub(super) key: &'r str,
     pub(super) path: String,
-    /// Where mistakes about it are.
+    /// The position for errors about this entry.
     pub(super) span: Range<usize>,
     pub(super) value: &'r DeValue<'r>,
 }
@@ -138,7 +139,7 @@ impl<'r> Table<'r> {
         let mut entries = Vec::new();
         for (key, value) in table {
             let (at, of) = (key.span(), value.span());
-            // What a fault of syntax is in the midst of says little.
+            // The parser recovers from a syntax error with a guess, so an entry around one is skipped.
             if report.is_sound(&(at.start.min(of.start)..at.end.max(of.end))) {
                 let path = join(&path, key.get_ref());
                 entries.push(Entry { report, key: key.get_ref(), path, span: at, value: value.get_ref() });
@@ -148,78 +149,81 @@ impl<'r> Table<'r> {
         Table { report, path, span, entries, known: Vec::new() }
     }
 
-    /// Makes the table go by another path.
+    /// Changes the path under which the table and its entries are reported.
     pub(super) fn rename(&mut self, path: String) {
         for entry in &mut self.entries {
             entry.path = join(&path, entry.key);
         }
         self.path = path;
-        self.note();
+        self.record();
     }
 
-    fn note(&self) {
+    fn record(&self) {
         let (line, column) = self.report.position(self.span.start);
-        self.report.source.borrow_mut().note(&self.path, line, column);
+        self.report.source.borrow_mut().record(&self.path, line, column);
     }
 
-    /// The value of a key that may be there.
+    /// Removes and returns the entry with this key, if there is one.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Entry<'r>> {
         self.known.push(key);
         let index = self.entries.iter().position(|entry| entry.key == key)?;
         let entry = self.entries.remove(index);
-        entry.note();
+        entry.record();
         Some(entry)
     }
 
-    /// All that is there, whatever the keys.
+    /// Removes and returns all entries, for a table whose keys are names.
     pub(super) fn take_all(&mut self) -> Vec<Entry<'r>> {
         let entries = std::mem::take(&mut self.entries);
-        entries.iter().for_each(Entry::note);
+        entries.iter().for_each(Entry::record);
         entries
     }
 
-    /// A mistake about the table itself.
-    pub(super) fn wrong(&self, message: impl Into<String>) {
-        self.report.mistake(&self.span, &self.path, message);
+    /// Reports an error about the table itself.
+    pub(super) fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.report.error(&self.span, &self.path, message, hint);
     }
 
-    /// Something is not there that has to be.
-    pub(super) fn missing(&self, key: &str, message: impl Into<String>) {
+    /// Reports a missing key, unless it may be in a part of the file that was not read.
+    pub(super) fn missing(&self, key: &str, message: impl Into<String>, hint: impl Into<String>) {
         if !self.report.is_broken() {
-            self.report.mistake(&self.span, &join(&self.path, key), message);
+            self.report.error(&self.span, &join(&self.path, key), message, hint);
         }
     }
 
-    /// What is there that nobody asked for is a mistake.
+    /// Reports every entry that was not taken as an unknown key.
     pub(super) fn finish(self) {
         for entry in &self.entries {
-            let mend = instead(entry.key, self.known.iter().copied());
-            entry.wrong(format!("there is no such key here; {mend}"));
+            entry.error("unknown key", suggestion(entry.key, self.known.iter().copied()));
         }
     }
 }
 
 impl<'r> Entry<'r> {
-    fn note(&self) {
+    fn record(&self) {
         let (line, column) = self.report.position(self.span.start);
-        self.report.source.borrow_mut().note(&self.path, line, column);
+        self.report.source.borrow_mut().record(&self.path, line, column);
     }
 
-    pub(super) fn wrong(&self, message: impl Into<String>) {
-        self.report.mistake(&self.span, &self.path, message);
+    /// Reports an error about this entry.
+    pub(super) fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
+        self.report.error(&self.span, &self.path, message, hint);
     }
 
-    /// A table, or a mistake that says what to give.
-    pub(super) fn table(&self, wanted: &str) -> Option<Table<'r>> {
+    /// Returns the entry as a table, or reports an error with this hint.
+    pub(super) fn table(&self, hint: &str) -> Option<Table<'r>> {
         match self.value {
             DeValue::Table(table) => {
                 Some(Table::new(self.report, self.path.clone(), self.span.clone(), table))
             }
-            _ => self.wrong_type(wanted),
+            _ => {
+                self.error(format!("expected a table, found {}", self.kind()), hint);
+                None
+            }
         }
     }
 
-    /// The elements of an array; they go by the array's path.
+    /// Returns the elements of an array. Errors about them are reported under the array's key.
     pub(super) fn elements(&self) -> Option<Vec<Entry<'r>>> {
         let DeValue::Array(array) = self.value else { return None };
         let elements = array.iter();
@@ -231,18 +235,21 @@ impl<'r> Entry<'r> {
         )
     }
 
-    /// It is something else than it should be.
-    pub(super) fn wrong_type<T>(&self, wanted: &str) -> Option<T> {
-        let found = match self.value {
-            DeValue::String(_) => "a text",
+    /// Reports that the value has the wrong type, and returns `None`.
+    pub(super) fn wrong_type<T>(&self, expected: &str) -> Option<T> {
+        self.error(format!("expected {expected}, found {}", self.kind()), "");
+        None
+    }
+
+    fn kind(&self) -> &'static str {
+        match self.value {
+            DeValue::String(_) => "a string",
             DeValue::Integer(_) | DeValue::Float(_) => "a number",
-            DeValue::Boolean(_) => "true or false",
-            DeValue::Datetime(_) => "a date or time of day",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date or time",
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
-        };
-        self.wrong(format!("this is {found}; give {wanted}"));
-        None
+        }
     }
 }
 

@@ -1,43 +1,48 @@
-//! The tables `[[rule]]`, and the rules where there are none.
+//! Reads the tables `[[rule]]`, and provides the default rules.
 
 use std::collections::BTreeMap;
 
 use super::link;
 use super::reader::{Entry, Table};
-use super::schema::{Arguments, Faces, Glob, LinkConfig, RuleConfig};
+use super::schema::{Arguments, Glob, LinkConfig, PeerRole, RuleConfig};
 use super::values;
 use crate::data::Topic;
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NotifyNodeHello};
 
-/// A rule as far as it could be read.
+/// A rule, with the parts that could be read.
 pub(super) struct RuleDraft<'r> {
     pub(super) config: RuleConfig,
     pub(super) table: Table<'r>,
     pub(super) name: Option<Entry<'r>>,
-    /// The names of links, each with where it stands; `None` where that could not be read.
+    /// The names of links, each with its entry; `None` if the list is invalid.
     pub(super) from: Option<Vec<(&'r str, Entry<'r>)>>,
     pub(super) to: Option<Vec<(&'r str, Entry<'r>)>>,
     pub(super) identities: Option<Entry<'r>>,
 }
 
-/// Reads the rule with this number, counted from 1.
+/// Reads a rule. `number` is its position in the file, counted from 1.
 pub(super) fn read<'r>(entry: &Entry<'r>, number: usize) -> Option<RuleDraft<'r>> {
-    let mut table = entry.table("a table: write [[rule]] above its keys")?;
+    let mut table = entry.table("write [[rule]] above its keys")?;
     table.rename(format!("rule.{number}"));
     let name = table.take("name");
     let name_read = name.as_ref().and_then(Entry::name);
     if let Some(name) = name_read {
         table.rename(format!("rule.{name}"));
     } else if name.is_none() {
-        table.missing("name", "a rule has a name, which logs and metrics go by; give it one");
+        table.missing(
+            "name",
+            "the rule has no name",
+            "set one: logs and metrics identify a rule by its name",
+        );
     }
-    let from = ends(&mut table, "from", "come from");
-    let to = ends(&mut table, "to", "go to");
+    let from = ends(&mut table, "from");
+    let to = ends(&mut table, "to");
     let topics = table.take("topics");
     if topics.is_none() {
         table.missing(
             "topics",
-            "the prefixes of topics are missing that this rule is for; give them, such as [\"zeek/management/node\"]",
+            "the rule has no topics",
+            "set the prefixes of its topics, such as [\"zeek/management/node\"]",
         );
     }
     let events = table.take("events");
@@ -47,7 +52,7 @@ pub(super) fn read<'r>(entry: &Entry<'r>, number: usize) -> Option<RuleDraft<'r>
     let names = |ends: &Option<Vec<(&str, Entry<'_>)>>| {
         ends.iter().flatten().map(|(name, _)| (*name).to_owned()).collect()
     };
-    let globs = |entry: &Option<Entry<'_>>, wanted| entry.as_ref().and_then(|entry| entry.globs(wanted));
+    let globs = |entry: &Option<Entry<'_>>, expected| entry.as_ref().and_then(|entry| entry.globs(expected));
     let config = RuleConfig {
         name: name_read.unwrap_or_default().to_owned(),
         from: names(&from),
@@ -63,56 +68,53 @@ pub(super) fn read<'r>(entry: &Entry<'r>, number: usize) -> Option<RuleDraft<'r>
     };
     if config.commands {
         for entry in [&events, &nodes, &actions].into_iter().flatten() {
-            entry.wrong(
-                "with commands = true a rule is for data-store commands, which have no such thing: leave this out, or \
-                 make two rules of it",
+            entry.error(
+                "data-store commands (commands = true) have no events, nodes or actions",
+                "remove it, or split the rule in two",
             );
         }
     } else {
-        without_effect(&config, nodes.as_ref(), actions.as_ref());
+        check_conditions(&config, nodes.as_ref(), actions.as_ref());
     }
     Some(RuleDraft { config, table, name, from, to, identities })
 }
 
 impl RuleDraft<'_> {
-    /// The rule, once nothing more is to be said about it.
+    /// Reports unknown keys, and returns the rule.
     pub(super) fn finish(self) -> RuleConfig {
         self.table.finish();
         self.config
     }
 }
 
-/// Conditions on events that the rule does not let pass.
-fn without_effect(config: &RuleConfig, nodes: Option<&Entry<'_>>, actions: Option<&Entry<'_>>) {
-    let lets = |event: &str| config.events.is_empty() || config.events.iter().any(|glob| glob.matches(event));
+/// Reports conditions on events that the rule does not allow.
+fn check_conditions(config: &RuleConfig, nodes: Option<&Entry<'_>>, actions: Option<&Entry<'_>>) {
+    let allows =
+        |event: &str| config.events.is_empty() || config.events.iter().any(|glob| glob.matches(event));
     let node_api = [NotifyNodeHello::NAME, DispatchRequest::NAME, DispatchResponse::NAME];
-    if let Some(entry) = nodes.filter(|_| !node_api.into_iter().any(lets)) {
-        entry.wrong(
-            "only the events of Management::Node::API speak of nodes, and this rule lets none of them pass: leave nodes \
-             out, or add them to events",
+    if let Some(entry) = nodes.filter(|_| !node_api.into_iter().any(allows)) {
+        entry.error(
+            "only the events of Management::Node::API name nodes, and this rule allows none of them",
+            "remove nodes, or add these events",
         );
     }
-    if let Some(entry) = actions.filter(|_| !lets(DispatchRequest::NAME)) {
-        entry.wrong(format!(
-            "only dispatch requests have an action, and this rule lets none pass: leave actions out, or add \"{}\" to \
-             events",
-            DispatchRequest::NAME
-        ));
+    if let Some(entry) = actions.filter(|_| !allows(DispatchRequest::NAME)) {
+        entry.error(
+            "only dispatch requests have an action, and this rule does not allow them",
+            format!("remove actions, or add \"{}\" to events", DispatchRequest::NAME),
+        );
     }
 }
 
-fn ends<'r>(table: &mut Table<'r>, key: &'static str, verb: &str) -> Option<Vec<(&'r str, Entry<'r>)>> {
+fn ends<'r>(table: &mut Table<'r>, key: &'static str) -> Option<Vec<(&'r str, Entry<'r>)>> {
     let Some(entry) = table.take(key) else {
-        table.missing(
-            key,
-            format!("the links are missing that messages may {verb}; give a name or a list of names"),
-        );
+        table.missing(key, format!("the rule has no {key}"), "set the name of a link, or a list of names");
         return None;
     };
-    let wanted = "the name of a link";
+    let expected = "the name of a link";
     let mut entries = Vec::new();
-    let names = entry.list(wanted, |entry| {
-        let name = entry.text(wanted)?;
+    let names = entry.list(expected, |entry| {
+        let name = entry.text(expected)?;
         entries.push((name, entry.clone()));
         Some(name)
     });
@@ -120,43 +122,46 @@ fn ends<'r>(table: &mut Table<'r>, key: &'static str, verb: &str) -> Option<Vec<
 }
 
 fn read_topics(entry: &Entry<'_>) -> Option<Vec<Topic>> {
-    let wanted = "a prefix of topics, such as \"zeek/management/node\"";
-    entry.list(wanted, |entry| {
-        let text = entry.any_text(wanted)?;
+    let expected = "a prefix of topics, such as \"zeek/management/node\"";
+    entry.list(expected, |entry| {
+        let text = entry.any_text(expected)?;
         let topic = match Topic::try_from(text) {
             Ok(topic) => topic,
             Err(error) => {
-                entry.wrong(format!("{error}; give a shorter prefix"));
+                entry.error(error.to_string(), "use a shorter prefix");
                 return None;
             }
         };
         if topic.is_local() {
-            entry.wrong(format!(
-                "topics with {} in front never leave an endpoint, so that nothing could ever match; leave this out",
-                Topic::LOCAL_PREFIX
-            ));
+            entry.error(
+                format!(
+                    "topics that begin with {} never leave an endpoint, so nothing can match",
+                    Topic::LOCAL_PREFIX
+                ),
+                "remove it",
+            );
             return None;
         }
         Some(topic)
     })
 }
 
-/// What an alternative for the arguments of a command may be.
+/// The syntax of one alternative for the arguments of a command.
 const ARGUMENTS: &str = "a pattern for the only argument, such as \"Site::*\" or \"*\", or a list with a pattern for each \
                          argument, such as [\"Site::*\", \"...\"], where \"...\" allows any further ones";
 
 fn read_actions(entry: &Entry<'_>) -> Option<BTreeMap<String, Vec<Arguments>>> {
-    let wanted = "a table of the commands, with the alternatives for the arguments of each, such as \
-                  { get_id_value = [\"Site::*\"] }";
-    let commands = entry.table(wanted)?.take_all();
+    let hint = "write the commands with the alternatives for the arguments of each, such as \
+                { get_id_value = [\"Site::*\"] }";
+    let commands = entry.table(hint)?.take_all();
     if commands.is_empty() {
-        entry.wrong(format!("this table is empty, so that nothing could ever match; give {wanted}"));
+        entry.error("the table is empty, so nothing can match", hint);
     }
     let read = |entry: &Entry<'_>| Some((entry.key.to_owned(), entry.list(ARGUMENTS, read_arguments)?));
     Some(commands.iter().filter_map(read).collect())
 }
 
-/// One alternative: a pattern, or a list of patterns by position.
+/// Reads one alternative: a pattern, or a list of patterns by position.
 fn read_arguments(entry: &Entry<'_>) -> Option<Arguments> {
     let elements = entry.elements().unwrap_or_else(|| vec![entry.clone()]);
     let mut arguments = Arguments::default();
@@ -166,7 +171,7 @@ fn read_arguments(entry: &Entry<'_>) -> Option<Arguments> {
         if text == Some(Arguments::REST) {
             arguments.rest = true;
             if index.saturating_add(1) != elements.len() {
-                element.wrong("\"...\" stands for all further arguments; put it last in its list");
+                element.error("\"...\" is for all further arguments", "move it to the end of its list");
                 good = false;
             }
         } else {
@@ -178,13 +183,14 @@ fn read_arguments(entry: &Entry<'_>) -> Option<Arguments> {
     good.then_some(arguments)
 }
 
-/// The mission: nodes say hello and answer, agents ask, and nothing else passes.
+/// Returns the rules of a file without `[[rule]]`: nodes announce themselves and answer, agents send requests, and nothing else is
+/// allowed.
 pub(super) fn default_rules(links: &[&LinkConfig]) -> Vec<RuleConfig> {
-    let facing = |faces| -> Vec<String> {
-        let facing = links.iter().filter(|link| link.faces == Some(faces));
-        facing.map(|link| link.name.clone()).collect()
+    let links_to = |role| -> Vec<String> {
+        let links = links.iter().filter(|link| link.faces == Some(role));
+        links.map(|link| link.name.clone()).collect()
     };
-    let (agents, nodes) = (facing(Faces::Agents), facing(Faces::Nodes));
+    let (agents, nodes) = (links_to(PeerRole::Agents), links_to(PeerRole::Nodes));
     let rule = |name: &str, from: &[String], to: &[String], event| RuleConfig {
         name: name.to_owned(),
         from: from.to_vec(),
@@ -204,14 +210,14 @@ pub(super) fn default_rules(links: &[&LinkConfig]) -> Vec<RuleConfig> {
     ]
 }
 
-/// Says of rules that have a name already.
-pub(super) fn tell_duplicates(rules: &[RuleDraft<'_>]) {
+/// Reports rules with the name of an earlier rule.
+pub(super) fn check_names(rules: &[RuleDraft<'_>]) {
     let mut seen: Vec<&str> = Vec::new();
     for rule in rules {
         let name = rule.config.name.as_str();
         if let Some(entry) = rule.name.as_ref().filter(|_| values::is_name(name)) {
             if seen.contains(&name) {
-                entry.wrong("another rule above has this name already; choose another");
+                entry.error("an earlier rule has the same name", "use another name");
             }
             seen.push(name);
         }

@@ -1,4 +1,4 @@
-//! The types that a configuration file becomes.
+//! The types of a configuration.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,92 +12,92 @@ use crate::data::Topic;
 use crate::endpoint::{QueueLimits, Retry, WhenFull};
 use crate::net::tls::Backend;
 
-/// A whole configuration.
+/// A complete configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BridgeConfig {
-    /// How the bridge runs.
+    /// The operation of the bridge.
     pub operation: Operation,
-    /// The links, in the order of the file. Their names differ.
+    /// The links, in the order of the file. Their names are unique.
     pub links: Vec<LinkConfig>,
-    /// The rules, in the order of the file; the default rules if none is written.
+    /// The rules, in the order of the file; the default rules if the file has none.
     pub rules: Vec<RuleConfig>,
 }
 
-/// The table `[bridge]`: how the bridge runs.
+/// The table `[bridge]`: the operation of the bridge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation {
-    /// How it logs.
+    /// The format of the log.
     pub log: LogFormat,
-    /// Where metrics and health are served over HTTP; `None`: nowhere.
+    /// The address on which metrics and health are served over HTTP; `None`: not served.
     pub metrics: Option<SocketAddr>,
-    /// The Unix socket at which `zeek-bridge status` asks; `None`: there is none.
+    /// The Unix socket for `zeek-bridge status`; `None`: no socket.
     pub status_socket: Option<PathBuf>,
-    /// How long a SIGTERM may take to drain the queues.
+    /// The maximum time to drain the queues on shutdown.
     pub drain: Duration,
-    /// Whether the bridge answers dispatch requests with a failure for a node that does not answer: at once if the node's
-    /// connection ends before its answer, and after 4 s if the node is gone or hangs and nobody has
-    /// answered. Without it, the agent runs into its timeout and loses the answers of all nodes.
+    /// Whether the bridge answers a dispatch request with a failure in place of a node that does not answer: immediately if the
+    /// node's connection ends before its answer, and after 4 s if the node is gone or unresponsive. Without it, the agent's
+    /// request times out and the answers of all nodes are lost.
     pub answer_in_flight: bool,
-    /// Whether the bridge answers dispatch requests that rules keep from a live node with a failure, at once.
+    /// Whether the bridge immediately answers a dispatch request with a failure if the rules deny it to a live node.
     pub answer_denied: bool,
 }
 
-/// How a bridge logs.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// One `[link.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
-    /// Its name, which rules go by.
+    /// The name, which rules refer to.
     pub name: String,
-    /// What stands on its other end, for the default rules.
-    pub faces: Option<Faces>,
-    /// Where it is.
-    pub place: Place,
-    /// Its TLS.
+    /// The role of its peers, for the default rules.
+    pub faces: Option<PeerRole>,
+    /// The addresses that it connects to or listens on.
+    pub address: LinkAddress,
+    /// The TLS.
     pub tls: LinkTls,
-    /// When it connects again.
+    /// The delays between attempts to connect.
     pub retry: Retry,
-    /// Whether its peers hear each other, as far as rules from and to it allow.
+    /// Whether its peers receive each other's messages, if a rule is from and to this link.
     pub hub: bool,
-    /// The group of links that it belongs to; `None`: no group. What arrives over a link of a group goes to no link of the
-    /// group. If several of its peerings lead to the same endpoint or bridge, one carries what goes there, and another takes
-    /// over when it fails.
+    /// The group of links that it belongs to; `None`: no group. A message that is received on a link of a group is not sent to a link
+    /// of the same group. If several peerings of the group lead to the same endpoint or bridge, one carries the messages to it, and
+    /// another replaces it when it fails.
     pub group: Option<String>,
-    /// How many bridges a message that arrives over it may pass, this one included.
+    /// How many bridges may forward a message that is received on this link, including this one.
     pub ttl: u16,
-    /// Whose certificates may peer over it; empty: all that its TLS takes.
+    /// The certificate identities that may peer; empty: every identity that TLS accepts.
     pub allow: Vec<IdentityPattern>,
-    /// What its peers may cost.
+    /// The resource limits of its peers.
     pub limits: LinkLimits,
-    /// What becomes of a message for a peer whose queue is full.
+    /// What happens to a message for a peer whose queue is full.
     pub when_full: WhenFull,
     /// Faults to inject; `None`: none.
     pub chaos: Option<Chaos>,
 }
 
-/// What stands on the other end of a link, in the Management framework.
+/// The role of a link's peers in the Management framework.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Faces {
+pub enum PeerRole {
     /// Zeek's agents (or another bridge that leads to them).
     Agents,
     /// Cluster nodes (or another bridge that leads to them).
     Nodes,
 }
 
-/// Where a link is.
+/// The addresses of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// It connects to these (`host:port`), to each one.
+pub enum LinkAddress {
+    /// The link connects to each of these (`host:port`).
     Connect(Vec<String>),
-    /// It listens on these (`address:port`).
+    /// The link listens on each of these (`address:port`).
     Listen(Vec<String>),
 }
 
@@ -107,9 +107,9 @@ pub enum Place {
 pub enum LinkTls {
     /// Plain TCP.
     Off,
-    /// Encryption without certificates.
+    /// TLS without certificates: encrypted, but not authenticated.
     Anonymous,
-    /// Certificates on both sides.
+    /// TLS with certificates on both sides.
     Mutual(TlsFiles),
 }
 
@@ -120,74 +120,74 @@ pub struct TlsFiles {
     pub cafile: Option<PathBuf>,
     /// A directory of CA certificates.
     pub capath: Option<PathBuf>,
-    /// Our certificate.
+    /// Our own certificate.
     pub certificate: PathBuf,
-    /// Our key.
+    /// The private key of our certificate.
     pub keyfile: PathBuf,
     /// The file with the key's passphrase.
     pub passphrase_file: Option<PathBuf>,
-    /// A name that the peer's certificate must bear.
+    /// A name that the peer's certificate must contain.
     pub verify_name: Option<String>,
-    /// Which library.
+    /// The TLS library.
     pub backend: Backend,
 }
 
-/// The table `[link.NAME.limits]`: what the peers of a link may cost.
+/// The table `[link.NAME.limits]`: the resource limits of a link's peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkLimits {
-    /// How many peers there may be that connected to us.
+    /// The maximum number of peers.
     pub peers: usize,
-    /// How many connections are accepted a second; `None`: as many as come. More wait in the operating system's queue.
+    /// How many connections are accepted per second; `None`: no limit. Further ones stay in the operating system's queue.
     pub connects_per_second: Option<u32>,
-    /// The longest frame that is taken, in bytes.
+    /// The maximum size of a received frame, in bytes.
     pub frame: usize,
-    /// The deepest nesting of a value that is taken.
+    /// The maximum nesting depth of a received value.
     pub depth: usize,
-    /// What may wait for one peer.
+    /// The maximum size of one peer's queue.
     pub queue: QueueLimits,
 }
 
-/// The table `[link.NAME.chaos]`: faults to inject into what is sent over a link. Shares are of messages, from 0 to 1.
+/// The table `[link.NAME.chaos]`: faults to inject into the messages that are sent over a link. Fractions are from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chaos {
-    /// How long each message is held back.
+    /// The delay of each message.
     pub delay: Duration,
-    /// The share that is dropped.
+    /// The fraction of messages that is dropped.
     pub drop: f64,
-    /// The share that is sent twice.
+    /// The fraction of messages that is sent twice.
     pub duplicate: f64,
-    /// The share of which one byte of the payload is changed.
+    /// The fraction of messages in which one byte of the payload is changed.
     pub corrupt: f64,
 }
 
-/// One `[[rule]]`: what it lets pass. Everything that is given has to fit.
+/// One `[[rule]]`: the messages that it allows. A message must match all of the conditions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleConfig {
-    /// Its name, in logs and metrics; they differ.
+    /// The name in logs and metrics. It is unique.
     pub name: String,
-    /// The links that it lets messages come from.
+    /// The links that messages are received on.
     pub from: Vec<String>,
-    /// The links that it lets them go to.
+    /// The links that messages are sent to.
     pub to: Vec<String>,
     /// Prefixes of topics.
     pub topics: Vec<Topic>,
-    /// Names of events; empty: every message, events or not.
+    /// Patterns for the names of events; empty: every message, including those that are not events.
     pub events: Vec<Glob>,
-    /// For the node API, the names that a node may have, or that a request may ask; empty: every name. With some, a
-    /// request to all nodes does not fit.
+    /// For the node API, patterns for the names of the nodes that send or are addressed; empty: every name. If set, requests addressed
+    /// to all nodes do not match.
     pub nodes: Vec<Glob>,
     /// For dispatch requests, the commands, and for each the alternatives for its arguments; `None`: every action. A
     /// command without alternatives does not match.
     pub actions: Option<BTreeMap<String, Vec<Arguments>>>,
-    /// Who may say it, by certificate; empty: everybody.
+    /// The certificate identities that may send the message; empty: every peer.
     pub identities: Vec<IdentityPattern>,
-    /// Whether it lets data-store commands pass (and not data).
+    /// Whether it allows data-store commands instead of data messages.
     pub commands: bool,
-    /// Whether messages pass without being checked.
+    /// Whether the payload of messages is forwarded without validation.
     pub passthrough: bool,
 }
 
-/// What the arguments of a command may be: one alternative of [`RuleConfig::actions`].
+/// Patterns for the arguments of a command: one alternative of [`RuleConfig::actions`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arguments {
     /// A pattern for each argument, by position. An argument that a request leaves out counts as an empty one.
@@ -197,11 +197,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Stands for [`rest`](Self::rest) in the last position of a configured list.
+    /// The text for [`rest`](Self::rest) in the last position of a list in the configuration.
     pub const REST: &str = "...";
 }
 
-/// As they are configured, separated by commas.
+/// The arguments as in the configuration, separated by commas.
 impl fmt::Display for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let patterns = self.patterns.iter().map(ToString::to_string);
@@ -210,24 +210,24 @@ impl fmt::Display for Arguments {
     }
 }
 
-/// A name, or a pattern for names: `*` is any number of letters, `?` is one.
+/// A name, or a pattern for names: `*` matches any number of characters, `?` matches one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Glob(WildMatch);
 
 impl Glob {
-    /// A pattern that knows upper from lower case.
+    /// Returns a case-sensitive pattern.
     #[must_use]
     pub fn new(pattern: &str) -> Self {
         Glob(WildMatch::new(pattern))
     }
 
-    /// A pattern to which upper and lower case are alike.
+    /// Returns a case-insensitive pattern.
     #[must_use]
     pub fn new_case_insensitive(pattern: &str) -> Self {
         Glob(WildMatch::new_case_insensitive(pattern))
     }
 
-    /// Whether this is a name that fits.
+    /// Returns whether the name matches.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         self.0.matches(name)
@@ -241,7 +241,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// A pattern for who a peer is by its certificate.
+/// A pattern for the identity of a peer's certificate.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum IdentityPattern {
@@ -249,8 +249,8 @@ pub enum IdentityPattern {
     Subject(Glob),
     /// `DNS:GLOB`, `IP:GLOB`, `email:GLOB`, `URI:GLOB`, `DirName:GLOB`, against each subjectAltName as it is shown. A
     /// dNSName in a certificate matches only if it is a host name: letters, digits, `-`, `_` and `.`. A wildcard
-    /// (`*.example`) in a certificate matches no `DNS:` pattern, as it names no single host.
+    /// (`*.example`) in a certificate matches no `DNS:` pattern, because it does not name a single host.
     San(Glob),
-    /// `sha256:HEX`, the certificate itself.
+    /// `sha256:HEX`, against the hash of the certificate.
     Sha256([u8; 32]),
 }

@@ -1,50 +1,32 @@
-//! What was likely meant by a word that is none.
+//! Suggestions for misspelled keys, values and names.
 
-/// The one of the known words that is the nearest to this, if any is near.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    // A long one is no slip of the fingers, and takes its time.
-    if word.len() > 64 {
+/// Longer words are not compared: they are not typing errors, and a comparison takes time quadratic in the length.
+const MAX_LENGTH: usize = 64;
+
+/// Returns the known word that is most similar to this one, if at most a third of the letters differ.
+fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > MAX_LENGTH {
         return None;
     }
-    let word = word.to_lowercase().replace('-', "_");
-    let distances = known.into_iter().map(|candidate| {
-        let plain = candidate.to_lowercase().replace('-', "_");
-        (distance(&word, &plain), candidate)
-    });
+    let normalized = |word: &str| word.to_lowercase().replace('-', "_");
+    let word = normalized(word);
+    let distances =
+        known.into_iter().map(|candidate| (strsim::levenshtein(&word, &normalized(candidate)), candidate));
     let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
-    let most = word.chars().count().max(candidate.chars().count()) / 3;
-    (distance <= most).then_some(candidate)
+    let limit = word.chars().count().max(candidate.chars().count()) / 3;
+    (distance <= limit).then_some(candidate)
 }
 
-/// How many letters have to be inserted, deleted or changed (Levenshtein).
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (index, letter) in (1usize..).zip(one.chars()) {
-        let mut left = index;
-        let mut next = vec![left];
-        for ((above, diagonal), other) in row.iter().skip(1).zip(&row).zip(&other) {
-            let changed = diagonal.saturating_add(usize::from(letter != *other));
-            left = left.saturating_add(1).min(above.saturating_add(1)).min(changed);
-            next.push(left);
-        }
-        row = next;
+/// Returns a hint: the most similar known word, or all of them.
+pub(super) fn suggestion<'k>(word: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> String {
+    if let Some(nearest) = nearest(word, known.clone()) {
+        return format!("did you mean `{nearest}`?");
     }
-    row.last().copied().unwrap_or_default()
-}
-
-/// `; did you mean NEAREST?`, or what there is to choose from.
-pub(super) fn instead<'k>(word: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> String {
-    match nearest(word, known.clone()) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => {
-            let known: Vec<String> = known.into_iter().map(|known| format!("`{known}`")).collect();
-            match known.as_slice() {
-                [] => "there is none".to_owned(),
-                [one] => format!("there is only {one}"),
-                [more @ .., last] => format!("there are {} and {last}", more.join(", ")),
-            }
-        }
+    let known: Vec<String> = known.into_iter().map(|known| format!("`{known}`")).collect();
+    match known.as_slice() {
+        [] => "none is defined".to_owned(),
+        [one] => format!("use {one}"),
+        [more @ .., last] => format!("use {} or {last}", more.join(", ")),
     }
 }
 
@@ -53,22 +35,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_are_counted_in_letters() {
-        for (one, other, expected) in
-            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("cafile", "ca_file", 1), ("kitten", "sitting", 3)]
-        {
-            assert_eq!(distance(one, other), expected, "{one} {other}");
-            assert_eq!(distance(other, one), expected, "{other} {one}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_is_near() {
+    fn only_similar_words_are_suggested() {
         let known = ["cafile", "capath", "certificate", "hub"];
         assert_eq!(nearest("ca-file", known), Some("cafile"));
         assert_eq!(nearest("Certficate", known), Some("certificate"));
         assert_eq!(nearest("peers", known), None);
         assert_eq!(nearest(&"x".repeat(100_000), known), None);
-        assert_eq!(instead("x", ["a", "b", "c"]), "there are `a`, `b` and `c`");
+        assert_eq!(suggestion("x", ["a", "b", "c"]), "use `a`, `b` or `c`");
+        assert_eq!(suggestion("x", ["abc"]), "use `abc`");
+        assert_eq!(suggestion("x", []), "none is defined");
     }
 }

@@ -1,9 +1,9 @@
-//! What applies, each thing in a line for people.
+//! Summaries of a configuration: one line for each table.
 
 use std::fmt::{self, Display};
 
 use super::link::DEFAULT_TTL;
-use super::schema::{Faces, LinkConfig, LinkTls, LogFormat, Operation, Place, RuleConfig};
+use super::schema::{LinkAddress, LinkConfig, LinkTls, LogFormat, Operation, PeerRole, RuleConfig};
 use crate::endpoint::WhenFull;
 use crate::net::tls::Backend;
 
@@ -22,21 +22,21 @@ impl Display for Operation {
             LogFormat::Text => f.write_str(", log as text")?,
             LogFormat::Json => f.write_str(", log as JSON")?,
         }
-        write!(f, ", drains for {} at most", humantime::format_duration(self.drain))?;
+        write!(f, ", drains for up to {}", humantime::format_duration(self.drain))?;
         let answered = if self.answer_in_flight { "" } else { " not" };
-        write!(f, ", requests in flight are{answered} answered for a node that is lost or hangs")?;
+        write!(f, ", requests in flight to a lost or unresponsive node are{answered} answered")?;
         let answered = if self.answer_denied { "" } else { " not" };
         write!(f, ", denied requests are{answered} answered")
     }
 }
 
-/// `link agents: connects to 10.0.0.5:2151, mutual TLS, faces agents, ..`: what is not as usual.
+/// `link agents: connects to 10.0.0.5:2151, mutual TLS, faces agents, ..`. Settings with their default value are left out.
 impl Display for LinkConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "link {}: ", self.name)?;
-        match &self.place {
-            Place::Connect(targets) => write!(f, "connects to {}", targets.join(" and "))?,
-            Place::Listen(addresses) => write!(f, "listens on {}", addresses.join(" and "))?,
+        match &self.address {
+            LinkAddress::Connect(targets) => write!(f, "connects to {}", targets.join(" and "))?,
+            LinkAddress::Listen(addresses) => write!(f, "listens on {}", addresses.join(" and "))?,
         }
         match &self.tls {
             LinkTls::Off => f.write_str(", no TLS")?,
@@ -49,16 +49,16 @@ impl Display for LinkConfig {
                     Backend::OpenSsl => f.write_str(" (OpenSSL)")?,
                 }
                 if let Some(name) = &files.verify_name {
-                    write!(f, " with {name}")?;
+                    write!(f, " with name {name}")?;
                 }
             }
         }
         if !self.allow.is_empty() {
-            write!(f, ", for {}", joined(&self.allow, " or "))?;
+            write!(f, ", allows {}", joined(&self.allow, " or "))?;
         }
         match self.faces {
-            Some(Faces::Agents) => f.write_str(", faces agents")?,
-            Some(Faces::Nodes) => f.write_str(", faces nodes")?,
+            Some(PeerRole::Agents) => f.write_str(", faces agents")?,
+            Some(PeerRole::Nodes) => f.write_str(", faces nodes")?,
             None => {}
         }
         if self.hub {
@@ -101,17 +101,17 @@ impl Display for RuleConfig {
             self.topics.iter().map(|topic| format!("{}*", topic.to_str_lossy().escape_debug())).collect();
         write!(f, " on {}", topics.join(" or "))?;
         if !self.nodes.is_empty() {
-            write!(f, ", for nodes {}", joined(&self.nodes, " or "))?;
+            write!(f, ", nodes {}", joined(&self.nodes, " or "))?;
         }
         if let Some(actions) = &self.actions {
-            // As calls, so that where the arguments of each alternative end is plain.
+            // Written as calls, so that it is clear where the arguments of each alternative end.
             let calls = actions.iter().flat_map(|(command, alternatives)| {
                 alternatives.iter().map(move |arguments| format!("{command}({arguments})"))
             });
-            write!(f, ", to do {}", joined(&calls.collect::<Vec<_>>(), " or "))?;
+            write!(f, ", actions {}", joined(&calls.collect::<Vec<_>>(), " or "))?;
         }
         if !self.identities.is_empty() {
-            write!(f, ", said by {}", joined(&self.identities, " or "))?;
+            write!(f, ", from identities {}", joined(&self.identities, " or "))?;
         }
         if self.passthrough {
             f.write_str(", UNCHECKED")?;

@@ -1,75 +1,79 @@
-//! What may stand in a configuration, but is likely not meant.
+//! Warnings about configurations that are valid, but dangerous or probably not intended.
 
 use super::address::{is_loopback, reaches};
-use super::diagnostic::Mistake;
-use super::schema::{LinkConfig, LinkTls, Place, RuleConfig};
+use super::diagnostic::Diagnostic;
+use super::schema::{LinkAddress, LinkConfig, LinkTls, RuleConfig};
 use super::{ConfigFile, cycles};
 
+/// Receives a warning: key, message, hint.
+type Warn<'a> = dyn FnMut(&str, String, &str) + 'a;
+
 impl ConfigFile {
-    /// What is allowed, but dangerous or likely not meant, in the order of the file.
+    /// Returns warnings about settings that are valid, but dangerous or probably not intended, in the order of the file.
     #[must_use]
-    pub fn warnings(&self) -> Vec<Mistake> {
+    pub fn warnings(&self) -> Vec<Diagnostic> {
         let mut warnings = Vec::new();
-        let mut warn = |path: String, message: String| warnings.push(self.source.mistake(path, message));
+        let mut warn = |key: String, message: String, hint: &str| {
+            warnings.push(self.source.locate(Diagnostic::new(key, message).with_hint(hint)));
+        };
         for link in &self.config.links {
-            self.link(link, &mut |key, message| warn(format!("link.{}.{key}", link.name), message));
+            self.check_link(link, &mut |key, message, hint| {
+                warn(format!("link.{}.{key}", link.name), message, hint)
+            });
         }
         let rules = &self.config.rules;
         for (index, rule) in rules.iter().enumerate() {
-            let mut warn = |key: &str, message| warn(format!("rule.{}.{key}", rule.name), message);
-            self.rule(rule, &mut warn);
+            let mut warn =
+                |key: &str, message, hint: &str| warn(format!("rule.{}.{key}", rule.name), message, hint);
+            self.check_rule(rule, &mut warn);
             let earlier = rules.iter().take(index);
             if let Some(same) = earlier.into_iter().find(|earlier| is_same(earlier, rule)) {
-                let message = format!(
-                    "the rule {} above says the same, so that this one never counts; leave it out",
-                    same.name
+                warn(
+                    "name",
+                    format!("rule {} above is the same, so this one never matches", same.name),
+                    "remove it",
                 );
-                warn("name", message);
             }
         }
-        for (rule, message) in cycles::find(&self.config) {
-            warn(format!("rule.{rule}.to"), message);
+        for (rule, message, hint) in cycles::find(&self.config) {
+            warn(format!("rule.{rule}.to"), message, &hint);
         }
         if let Some(address) = self.config.operation.metrics
             && !address.ip().is_loopback()
         {
-            let message = format!(
-                "whoever can reach {address} can read the metrics; 127.0.0.1 keeps them on this host"
-            );
-            warn("bridge.metrics".to_owned(), message);
+            let message = format!("every host that can reach {address} can read the metrics");
+            warn("bridge.metrics".to_owned(), message, "use 127.0.0.1 to keep them on this host");
         }
-        warnings.sort_by_key(|warning| (warning.line, warning.column));
+        warnings.sort_by_key(Diagnostic::position);
         warnings
     }
 
-    fn link(&self, link: &LinkConfig, warn: &mut impl FnMut(&str, String)) {
+    fn check_link(&self, link: &LinkConfig, warn: &mut Warn<'_>) {
         let name = &link.name;
-        let (place, addresses) = match &link.place {
-            Place::Connect(targets) => ("connect", targets),
-            Place::Listen(addresses) => ("listen", addresses),
+        let (address_key, addresses) = match &link.address {
+            LinkAddress::Connect(targets) => ("connect", targets),
+            LinkAddress::Listen(addresses) => ("listen", addresses),
         };
-        let says = |key: &str| self.source.says(&format!("link.{name}.{key}"));
         match &link.tls {
             LinkTls::Off => {
                 if let Some(address) = addresses.iter().find(|address| !is_loopback(address)) {
-                    warn(
-                        "tls",
-                        format!(
-                            "without TLS, whoever is between the two ends at {address} can read and change everything, \
-                             and whoever reaches the port is let in; use certificates where a network is between"
-                        ),
+                    let message = format!(
+                        "no TLS at {address}: a host between the two ends can read and change everything, and every host \
+                         that can reach the port can peer"
                     );
+                    warn("tls", message, "use certificates across a network");
                 }
             }
             LinkTls::Anonymous => warn(
                 "tls",
-                "anonymous TLS is encrypted, but unauthenticated: whoever is between the two ends can read and change \
-                 everything, and whoever reaches the port is let in; use certificates where that matters"
+                "anonymous TLS is encrypted, but unauthenticated: a host between the two ends can read and change \
+                 everything, and every host that can reach the port can peer"
                     .to_owned(),
+                "use certificates if this matters",
             ),
             LinkTls::Mutual(_) => {}
         }
-        if let (Some(group), Place::Connect(targets)) = (&link.group, &link.place)
+        if let (Some(group), LinkAddress::Connect(targets)) = (&link.group, &link.address)
             && targets.len() == 1
             && !self
                 .config
@@ -77,84 +81,82 @@ impl ConfigFile {
                 .iter()
                 .any(|other| other.name != *name && other.group.as_ref() == Some(group))
         {
-            warn(
-                "group",
-                format!("no other link is in the group {group}; check its name, or leave this out"),
-            );
+            warn("group", format!("no other link is in group {group}"), "check its name, or remove it");
         }
         if link.chaos.is_some() {
             warn(
                 "chaos",
-                "faults are put into what this link sends; take this away where that is no test".to_owned(),
+                "faults are injected into this link".to_owned(),
+                "remove it, unless this is a test",
             );
         }
-        match &link.place {
-            Place::Listen(_) if says("retry") => {
-                warn(
-                    "retry",
-                    "a link that listens does not connect, and so never again; leave this out".to_owned(),
-                );
-            }
-            Place::Connect(targets) => {
-                if says("limits.connects_per_second") {
-                    let message = "nobody connects to a link that connects itself; leave this out";
-                    warn("limits.connects_per_second", message.to_owned());
-                }
-                for target in targets {
-                    if let Some(other) = self.listener(target) {
-                        let message = format!(
-                            "{target} is where the link {other} of this bridge listens; is that meant?"
-                        );
-                        warn("connect", message);
-                    }
-                }
-            }
-            Place::Listen(_) => {}
-        }
+        self.check_address(link, warn);
         let rules = &self.config.rules;
         if !rules.iter().any(|rule| rule.from.contains(name) || rule.to.contains(name)) {
             warn(
-                place,
-                "no rule is for this link, so that nothing passes over it; name it in one".to_owned(),
+                address_key,
+                "no rule uses this link, so it forwards nothing".to_owned(),
+                "add it to from or to of a rule",
             );
         } else if link.hub && !rules.iter().any(|rule| rule.from.contains(name) && rule.to.contains(name)) {
             let message =
-                "no rule goes from this link to itself, so that its peers do not hear each other; write one";
-            warn("hub", message.to_owned());
+                "no rule is from this link to itself, so its peers do not receive each other's messages";
+            warn("hub", message.to_owned(), "add such a rule");
         }
     }
 
-    fn rule(&self, rule: &RuleConfig, warn: &mut impl FnMut(&str, String)) {
+    /// Warns of settings without effect, and of a link that connects to this bridge.
+    fn check_address(&self, link: &LinkConfig, warn: &mut Warn<'_>) {
+        let is_set = |key: &str| self.source.contains(&format!("link.{}.{key}", link.name));
+        match &link.address {
+            LinkAddress::Listen(_) if is_set("retry") => {
+                warn("retry", "a link that listens never connects".to_owned(), "remove it");
+            }
+            LinkAddress::Listen(_) => {}
+            LinkAddress::Connect(targets) => {
+                if is_set("limits.connects_per_second") {
+                    let message = "a link that connects accepts no connections";
+                    warn("limits.connects_per_second", message.to_owned(), "remove it");
+                }
+                for target in targets {
+                    if let Some(other) = self.listener(target) {
+                        let message = format!("link {other} of this bridge listens on {target}");
+                        warn("connect", message, "check the address");
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_rule(&self, rule: &RuleConfig, warn: &mut Warn<'_>) {
         if rule.passthrough {
-            let message = "messages pass unchecked: what a Zeek chokes on may reach it; take this away unless it is needed";
-            warn("passthrough", message.to_owned());
+            let message = "messages are forwarded unchecked, so an invalid one may reach a Zeek and stop it";
+            warn("passthrough", message.to_owned(), "remove it unless you need it");
         }
         if !rule.identities.is_empty() {
             let links = self.config.links.iter();
             for link in links.filter(|link| rule.from.contains(&link.name)) {
                 if !matches!(link.tls, LinkTls::Mutual(_)) {
-                    let name = &link.name;
-                    warn(
-                        "identities",
-                        format!("the peers of {name} show no certificate, so that none of them fits"),
-                    );
+                    let message =
+                        format!("the peers of {} present no certificate, so none of them matches", link.name);
+                    warn("identities", message, "set cafile, certificate and keyfile in that link");
                 }
             }
         }
     }
 
-    /// The link that listens where this would connect to.
+    /// Returns the link of this bridge that listens on this address.
     fn listener(&self, target: &str) -> Option<&str> {
         let links = self.config.links.iter();
-        let mut listening = links.filter(|link| match &link.place {
-            Place::Listen(addresses) => addresses.iter().any(|address| reaches(target, address)),
-            Place::Connect(_) => false,
+        let mut listening = links.filter(|link| match &link.address {
+            LinkAddress::Listen(addresses) => addresses.iter().any(|address| reaches(target, address)),
+            LinkAddress::Connect(_) => false,
         });
         listening.next().map(|link| link.name.as_str())
     }
 }
 
-/// Whether two rules let the same pass, in whatever order they say it.
+/// Returns whether two rules match the same messages. The order of their lists does not matter.
 fn is_same(one: &RuleConfig, other: &RuleConfig) -> bool {
     fn sorted<T: ToString>(parts: &[T]) -> Vec<String> {
         let mut parts: Vec<String> = parts.iter().map(ToString::to_string).collect();

@@ -1,14 +1,14 @@
-//! Whether a TLS listener takes anonymous TLS: told from its first words, for which no TLS library is needed.
+//! Detects anonymous TLS by the first message of a listener, without a TLS library.
 
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// `TLS_ECDH_anon_WITH_AES_256_CBC_SHA`, OpenSSL's `AECDH-AES256-SHA`: all that an anonymous Zeek speaks.
+/// `TLS_ECDH_anon_WITH_AES_256_CBC_SHA`, OpenSSL's `AECDH-AES256-SHA`: the only cipher suite of an anonymous Zeek.
 const ANONYMOUS: [u8; 2] = [0xc0, 0x19];
 
-/// The first message of a client that has nothing else to offer (RFC 5246, 7.4.1.2), behind its record header:
+/// Returns the first message of a client that offers no other cipher suite (RFC 5246, section 7.4.1.2), after its record header:
 ///
 /// ```text
 /// 16 0301 length u16 | 01 length u24 | version 0303 | random 32 bytes | session id: none | cipher suites |
@@ -19,7 +19,7 @@ pub(super) fn client_hello() -> io::Result<Vec<u8>> {
     getrandom::fill(&mut random)?;
     let head = [0x16, 3, 1, 0, 67, 1, 0, 0, 63, 3, 3];
     let no_session = [0];
-    // The second says that renegotiation is understood to be secure.
+    // The second announces secure renegotiation (RFC 5746), which OpenSSL requires.
     let ciphers = [0, 4, ANONYMOUS[0], ANONYMOUS[1], 0, 0xff];
     let compression = [1, 0];
     let extensions = [0, 18, 0, 10, 0, 4, 0, 2, 0, 24, 0, 11, 0, 2, 1, 0, 0, 23, 0, 0];
@@ -27,25 +27,25 @@ pub(super) fn client_hello() -> io::Result<Vec<u8>> {
     Ok(parts.concat())
 }
 
-/// Says this hello, and listens whether the answer is an agreement.
-pub(super) async fn is_taken(mut tcp: TcpStream, hello: &[u8]) -> bool {
-    // As far as the cipher suite, with the longest session id.
-    const ENOUGH: usize = 5 + 4 + 2 + 32 + 1 + 32 + 2;
+/// Sends this hello, and returns whether the listener selects its cipher suite.
+pub(super) async fn is_accepted(mut tcp: TcpStream, hello: &[u8]) -> bool {
+    // From the record header to the cipher suite, with the longest session id.
+    const MAX_LENGTH: usize = 5 + 4 + 2 + 32 + 1 + 32 + 2;
     if tcp.write_all(hello).await.is_err() {
         return false;
     }
-    let mut answer = Vec::with_capacity(ENOUGH);
-    while !agrees(&answer) && answer.len() < ENOUGH {
+    let mut answer = Vec::with_capacity(MAX_LENGTH);
+    while !selects_anonymous(&answer) && answer.len() < MAX_LENGTH {
         match tcp.read_buf(&mut answer).await {
             Ok(1..) => {}
             _ => return false,
         }
     }
-    agrees(&answer)
+    selects_anonymous(&answer)
 }
 
-/// Whether these bytes begin with a `ServerHello` of TLS 1.2 that chose our cipher suite.
-fn agrees(answer: &[u8]) -> bool {
+/// Returns whether these bytes begin with a `ServerHello` of TLS 1.2 that selects our cipher suite.
+fn selects_anonymous(answer: &[u8]) -> bool {
     let chosen = || {
         let [0x16, 3, _, _, _, 2, _, _, _, 3, 3, rest @ ..] = answer else { return None };
         let (session, rest) = rest.get(32..)?.split_first()?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_in_the_hello_are_right() {
+    fn the_lengths_in_the_hello_are_correct() {
         let hello = client_hello().unwrap();
         assert_eq!(usize::from(u16::from_be_bytes([hello[3], hello[4]])), hello.len() - 5);
         assert_eq!(usize::from(u16::from_be_bytes([hello[7], hello[8]])), hello.len() - 9);
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agreement_is_told_from_its_cipher_suite() {
+    fn a_server_hello_is_recognized_by_its_cipher_suite() {
         let server_hello = |session: u8, suite: [u8; 2]| {
             let mut bytes = vec![0x16, 3, 3, 0, 80, 2, 0, 0, 76, 3, 3];
             bytes.extend([7; 32]);
@@ -78,12 +78,12 @@ mod tests {
         };
         for session in [0, 32] {
             let good = server_hello(session, ANONYMOUS);
-            assert!(agrees(&good));
+            assert!(selects_anonymous(&good));
             for length in 0..good.len() {
-                assert!(!agrees(&good[..length]), "{length}");
+                assert!(!selects_anonymous(&good[..length]), "{length}");
             }
-            assert!(!agrees(&server_hello(session, [0xc0, 0x30])));
+            assert!(!selects_anonymous(&server_hello(session, [0xc0, 0x30])));
         }
-        assert!(!agrees(&[0x15, 3, 3, 0, 2, 2, 40]));
+        assert!(!selects_anonymous(&[0x15, 3, 3, 0, 2, 2, 40]));
     }
 }

@@ -1,7 +1,7 @@
-//! What stands at an address: nothing, a Broker with or without TLS, or something else.
+//! Identifies the service at an address: none, a Broker endpoint with or without TLS, or another protocol.
 //!
-//! A probe goes through Broker's handshake as far as it can without a peering, takes note of what the other side
-//! says of itself, and refuses. Each attempt has a TCP connection of its own.
+//! A probe goes through Broker's handshake until it knows the other side's filter, and then refuses, so that no peering is
+//! established. Each attempt has a TCP connection of its own.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -10,7 +10,7 @@
 //!
 //! let report = probe("127.0.0.1:9999", None, Duration::from_secs(5)).await?;
 //! if let Found::Plain(broker) = report.found {
-//!     println!("a Broker without TLS: {:?}", broker.id);
+//!     println!("Broker without TLS: {:?}", broker.id);
 //! }
 //! # Ok(())
 //! # }
@@ -26,73 +26,73 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-pub use talk::{Answer, BrokerInfo, Stranger};
+pub use talk::{Answer, BrokerInfo, OtherProtocol};
 
 use super::dial::{DialError, dial_with_address};
 use super::tls::{self, MutualTls, PeerIdentity, Tls, TlsError};
 use crate::data::EndpointId;
 
-/// What a probe found.
+/// The result of a probe.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ProbeReport {
-    /// What was probed, as it was given.
+    /// The target, as the caller wrote it.
     pub target: String,
-    /// The address that was connected to; `None` if none could be.
+    /// The address of the connection; `None` if there is none.
     pub address: Option<SocketAddr>,
-    /// What stands there.
+    /// The service at that address.
     pub found: Found,
 }
 
-/// What stands at an address.
+/// The service at an address.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Found {
-    /// Nothing that accepts a TCP connection.
+    /// None: no TCP connection could be established.
     Nothing(DialError),
-    /// A Broker without TLS: Zeek's `Broker::disable_ssl=T`.
+    /// A Broker endpoint without TLS: Zeek's `Broker::disable_ssl=T`.
     Plain(BrokerInfo),
-    /// Anonymous TLS as only a Zeek without certificate options speaks it, and what was said over it; `None` if
-    /// this build cannot speak it (feature `openssl`).
+    /// Anonymous TLS, which only a Zeek without certificate options uses, and the answer over it. `None` if this build does not
+    /// support it (feature `openssl`).
     Anonymous(Option<Answer>),
     /// TLS with a certificate.
     Certificate(Box<CertificateTls>),
-    /// TLS that has nothing in common with what Broker speaks, and why it came to nothing.
+    /// TLS that Broker does not use, and why it failed.
     OtherTls(String),
-    /// Something else.
-    Other(Stranger),
+    /// Another protocol.
+    Other(OtherProtocol),
 }
 
-/// A TLS listener that shows a certificate, as a Zeek with certificate options does.
+/// A TLS listener with a certificate, as a Zeek with certificate options has it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CertificateTls {
-    /// The version of TLS that it prefers.
+    /// The TLS version that it selected.
     pub version: Option<&'static str>,
-    /// Its certificate. Nobody has verified it.
+    /// Its certificate, which is not verified.
     pub certificate: PeerIdentity,
-    /// Who signed its certificate.
+    /// The issuer of its certificate.
     pub issuer: String,
-    /// Whether its certificate is one that only OpenSSL takes: X.509 version 1, or that of a CA.
-    pub takes_openssl: bool,
-    /// Whether it asks for a certificate, and the CAs that it names for it. Zeek asks, and names none.
+    /// Whether only OpenSSL accepts its certificate: X.509 version 1, or that of a CA.
+    pub needs_openssl: bool,
+    /// The CAs that it names when it requests a certificate; `None` if it requests none. Zeek requests one, and names no CA.
     pub asks_for: Option<Vec<String>>,
-    /// What it says to somebody without a certificate.
+    /// The answer to a client without a certificate.
     pub without: Answer,
-    /// What it says to us with ours, if we have one.
+    /// The answer to a client with our certificate, if there is one.
     pub with_ours: Option<Answer>,
 }
 
-/// Finds out what stands at `target` (`host:port`). `ours` is shown where a certificate is asked for. There are at
-/// most five attempts, one after the other, each of which takes at most `timeout`; what it finds of a Broker it
-/// mostly finds in a fraction of that.
+/// Identifies the service at `target` (`host:port`). `ours` is presented if the service requests a certificate. Makes at most
+/// five attempts, one after the other, each of which takes at most `timeout`. A Broker endpoint usually answers in a
+/// fraction of that.
 ///
-/// A Broker sees a peer that refuses in the middle of the handshake; nothing is peered.
+/// A Broker endpoint sees a peer that refuses in the middle of the handshake. No peering is established.
 ///
 /// # Errors
-/// When the operating system gives no random bytes.
+/// Fails if the operating system returns no random bytes.
 pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) -> io::Result<ProbeReport> {
-    let id = our_id()?;
+    let id = small_random_id()?;
     let (address, found) = match dial_with_address(target, timeout).await {
         Err(error) => (None, Found::Nothing(error)),
         Ok((address, tcp)) => {
@@ -103,9 +103,9 @@ pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) ->
     Ok(ProbeReport { target: target.to_owned(), address, found })
 }
 
-/// An id that is nobody's, and smaller than practically any other: so the peer says hello, which tells its versions,
-/// before it tells its filter. It is a well-formed UUID, as some log only such.
-fn our_id() -> io::Result<EndpointId> {
+/// Returns a random id that is smaller than practically any other. A peer with a larger id sends `hello`, which has its versions,
+/// before it sends its filter. The id is a valid UUID, because some programs log only these.
+fn small_random_id() -> io::Result<EndpointId> {
     let mut bytes = [0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
     let random = getrandom::u64()?.to_be_bytes();
     for (byte, random) in bytes.iter_mut().skip(9).zip(random) {
@@ -129,9 +129,11 @@ impl Prober {
     async fn find(&self, tcp: TcpStream, ours: Option<&MutualTls>) -> io::Result<Found> {
         let plain = match talk::talk(tcp.into(), self.id, after(self.timeout)).await {
             Answer::Broker(broker) => return Ok(Found::Plain(broker)),
-            // A TLS listener that was told no TLS may do any of these.
-            Answer::Other(stranger @ (Stranger::Tls | Stranger::Closed | Stranger::Silent)) => stranger,
-            Answer::Other(stranger) => return Ok(Found::Other(stranger)),
+            // A TLS listener may react to plain bytes in any of these ways.
+            Answer::Other(other @ (OtherProtocol::Tls | OtherProtocol::Closed | OtherProtocol::Silent)) => {
+                other
+            }
+            Answer::Other(other) => return Ok(Found::Other(other)),
             Answer::Tls(error) => return Ok(Found::OtherTls(error.to_string())),
         };
         let (seen, without) = self.look().await;
@@ -144,13 +146,13 @@ impl Prober {
                 version: seen.version,
                 certificate: PeerIdentity::of(&certificate),
                 issuer: tls::issuer(&certificate),
-                takes_openssl: tls::takes_openssl(&certificate),
+                needs_openssl: tls::takes_openssl(&certificate),
                 asks_for: seen.asks_for,
                 without,
                 with_ours,
             })));
         }
-        let not_tls = matches!(without, Answer::Tls(TlsError::NotTls) | Answer::Other(Stranger::Silent));
+        let not_tls = matches!(without, Answer::Tls(TlsError::NotTls) | Answer::Other(OtherProtocol::Silent));
         if !not_tls && self.is_anonymous().await? {
             let answer = match Tls::anonymous() {
                 Ok(anonymous) => Some(self.over(&anonymous).await),
@@ -164,37 +166,43 @@ impl Prober {
                 refusal.alert()
             )));
         }
-        if let Answer::Tls(error @ (TlsError::Incompatible(_) | TlsError::Protocol(_))) = without {
+        if let Answer::Tls(
+            error @ (TlsError::NoCommonCipher(_)
+            | TlsError::NoCommonVersion(_)
+            | TlsError::Incompatible(_)
+            | TlsError::Protocol(_)),
+        ) = without
+        {
             return Ok(Found::OtherTls(error.to_string()));
         }
-        if plain == Stranger::Tls {
-            return Ok(Found::OtherTls("it answers with TLS alerts, and closes".into()));
+        if plain == OtherProtocol::Tls {
+            return Ok(Found::OtherTls("it answers with TLS alerts, and closes the connection".into()));
         }
         Ok(Found::Other(match self.ask_http().await {
-            Stranger::Silent | Stranger::Closed => plain,
-            stranger => stranger,
+            OtherProtocol::Silent | OtherProtocol::Closed => plain,
+            other => other,
         }))
     }
 
-    /// Looks at the TLS there, with no certificate to show.
+    /// Inspects the TLS of the service, without a certificate.
     async fn look(&self) -> (tls::Seen, Answer) {
         let deadline = after(self.timeout);
         let Ok(tcp) = self.tcp(deadline).await else {
-            return (tls::Seen::default(), Answer::Other(Stranger::Closed));
+            return (tls::Seen::default(), Answer::Other(OtherProtocol::Closed));
         };
         match timeout_at(deadline, tls::look(tcp)).await {
-            Err(_) => (tls::Seen::default(), Answer::Other(Stranger::Silent)),
+            Err(_) => (tls::Seen::default(), Answer::Other(OtherProtocol::Silent)),
             Ok((seen, Err(error))) => (seen, refused(error)),
             Ok((seen, Ok(stream))) => (seen, talk::talk(stream, self.id, deadline).await),
         }
     }
 
-    /// What a Broker says over this TLS.
+    /// Returns the answer over this TLS.
     async fn over(&self, tls: &Tls) -> Answer {
         let deadline = after(self.timeout);
-        let Ok(tcp) = self.tcp(deadline).await else { return Answer::Other(Stranger::Closed) };
+        let Ok(tcp) = self.tcp(deadline).await else { return Answer::Other(OtherProtocol::Closed) };
         match timeout_at(deadline, tls.connect(tcp)).await {
-            Err(_) => Answer::Other(Stranger::Silent),
+            Err(_) => Answer::Other(OtherProtocol::Silent),
             Ok(Err(error)) => refused(error),
             Ok(Ok(stream)) => talk::talk(stream, self.id, deadline).await,
         }
@@ -204,14 +212,14 @@ impl Prober {
         let deadline = after(self.timeout);
         let Ok(tcp) = self.tcp(deadline).await else { return Ok(false) };
         let hello = anonymous::client_hello()?;
-        Ok(timeout_at(deadline, anonymous::is_taken(tcp, &hello)).await.unwrap_or(false))
+        Ok(timeout_at(deadline, anonymous::is_accepted(tcp, &hello)).await.unwrap_or(false))
     }
 
-    /// A web server waits for this, whatever it was told before.
-    async fn ask_http(&self) -> Stranger {
+    /// A web server may answer nothing else.
+    async fn ask_http(&self) -> OtherProtocol {
         let deadline = after(self.timeout);
-        let Ok(tcp) = self.tcp(deadline).await else { return Stranger::Closed };
-        talk::first_words(tcp, b"GET / HTTP/1.0\r\n\r\n", deadline).await
+        let Ok(tcp) = self.tcp(deadline).await else { return OtherProtocol::Closed };
+        talk::ask(tcp, b"GET / HTTP/1.0\r\n\r\n", deadline).await
     }
 
     async fn tcp(&self, deadline: Instant) -> io::Result<TcpStream> {
@@ -223,7 +231,7 @@ impl Prober {
 
 fn refused(error: TlsError) -> Answer {
     match error {
-        TlsError::Closed | TlsError::Io(_) => Answer::Other(Stranger::Closed),
+        TlsError::Closed | TlsError::Io(_) => Answer::Other(OtherProtocol::Closed),
         error => Answer::Tls(error),
     }
 }

@@ -1,57 +1,55 @@
-//! The part of Broker's handshake that can be gone through without a peering.
+//! Probes one stream: Broker's handshake until the peer's filter is known, or the name of another protocol.
 
 use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::Instant as StdInstant;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::data::{EndpointId, Filter};
-use crate::net::Stream;
 use crate::net::tls::TlsError;
-use crate::wire::{ErrorCode, ForeignProtocol, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
+use crate::net::{Connection, ConnectionFault, Progress, Stream};
+use crate::peering::{CloseReason, Config, Event, Peering, PeeringError, Side};
+use crate::wire::{ForeignProtocol, PROTOCOL_VERSION};
 
-/// How long our refusal may take to be read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The number of bytes of another protocol that are shown: the first line of a banner.
+const FIRST_BYTES: usize = 80;
 
-/// So many bytes of a stranger are looked at.
-const FIRST_WORDS: usize = 80;
-
-/// What came of speaking Broker's protocol.
+/// The answer of a peer to Broker's handshake.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The other side speaks it.
+    /// The peer is a Broker endpoint.
     Broker(BrokerInfo),
-    /// It speaks something else, or not at all.
-    Other(Stranger),
-    /// It did not come to that: TLS failed, or we were refused.
+    /// The peer speaks another protocol, or sends nothing.
+    Other(OtherProtocol),
+    /// TLS failed, so that the handshake did not begin.
     Tls(TlsError),
 }
 
-/// What a Broker says of itself in the handshake.
+/// What a Broker endpoint reveals in the handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
     /// Its endpoint id, new with each start of its process.
     pub id: Option<EndpointId>,
-    /// The versions of the protocol that it speaks.
+    /// The protocol versions that it supports.
     pub versions: Option<RangeInclusive<u8>>,
-    /// What it wants to hear.
+    /// The topics that it subscribes to.
     pub filter: Option<Filter>,
-    /// Why it did not say everything, if it did not.
+    /// Why the handshake ended before the filter was received; `None` if it was.
     pub cut_short: Option<String>,
 }
 
-/// What is no Broker.
+/// A peer that is not a Broker endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stranger {
-    /// TLS, where none was spoken to it.
+pub enum OtherProtocol {
+    /// It answers plain bytes with TLS.
     Tls,
     /// A web server; the first line of its answer.
     Http(String),
@@ -59,262 +57,130 @@ pub enum Stranger {
     Ssh(String),
     /// ZeroMQ, as Zeek's ZeroMQ cluster back end speaks it.
     ZeroMq,
-    /// An echo server: it sent our own hello back.
+    /// An echo server: it returned the `hello` of this side.
     Echo,
-    /// Something unknown; its first bytes, as far as they are a line, printable.
+    /// An unknown protocol; the first bytes of its first line, printable.
     Unknown(String),
-    /// It takes connections and says nothing.
+    /// It accepts connections and sends nothing.
     Silent,
-    /// It closes connections without a word.
+    /// It accepts connections and closes them without sending anything.
     Closed,
 }
 
-impl fmt::Display for Stranger {
+impl fmt::Display for OtherProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stranger::Tls => f.write_str("it answers with TLS"),
-            Stranger::Http(line) => write!(f, "a web server (HTTP): {line}"),
-            Stranger::Ssh(line) => write!(f, "an SSH server: {line}"),
-            Stranger::ZeroMq => f.write_str("ZeroMQ, likely the cluster back end of Zeek 8.1 or later"),
-            Stranger::Echo => f.write_str("an echo server: it sends back what it receives"),
-            Stranger::Unknown(words) => write!(f, "something that says: {words}"),
-            Stranger::Silent => f.write_str("it takes connections, and says nothing"),
-            Stranger::Closed => f.write_str("it takes connections, and closes them without a word"),
+            OtherProtocol::Tls => f.write_str("it answers with TLS"),
+            OtherProtocol::Http(line) => write!(f, "a web server (HTTP): {line}"),
+            OtherProtocol::Ssh(line) => write!(f, "an SSH server: {line}"),
+            OtherProtocol::ZeroMq => f.write_str("ZeroMQ, likely the cluster back end of Zeek 8.1 or later"),
+            OtherProtocol::Echo => f.write_str("an echo server: it sends back what it receives"),
+            OtherProtocol::Unknown(line) => write!(f, "an unknown protocol that begins with: {line}"),
+            OtherProtocol::Silent => f.write_str("it accepts connections, and sends nothing"),
+            OtherProtocol::Closed => {
+                f.write_str("it accepts connections, and closes them without sending anything")
+            }
         }
     }
 }
 
-impl Stranger {
-    /// What these first words tell.
-    fn of(words: &[u8]) -> Self {
-        let line = words.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-        let line = line.get(..FIRST_WORDS).unwrap_or(line).escape_ascii().to_string();
-        let is_html =
-            |start: &[u8]| words.get(..start.len()).is_some_and(|words| words.eq_ignore_ascii_case(start));
-        if is_html(b"<!doctype html") || is_html(b"<html") {
-            return Stranger::Http(line);
+impl OtherProtocol {
+    /// Recognizes a protocol by its first bytes.
+    fn of(bytes: &[u8]) -> Self {
+        let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        let line = line.get(..FIRST_BYTES).unwrap_or(line).escape_ascii().to_string();
+        let begins_with =
+            |start: &[u8]| bytes.get(..start.len()).is_some_and(|bytes| bytes.eq_ignore_ascii_case(start));
+        if begins_with(b"<!doctype html") || begins_with(b"<html") {
+            return OtherProtocol::Http(line);
         }
-        match ForeignProtocol::recognize(words) {
-            Some(ForeignProtocol::Http) => Stranger::Http(line),
-            Some(ForeignProtocol::Ssh) => Stranger::Ssh(line),
-            Some(ForeignProtocol::ZeroMq) => Stranger::ZeroMq,
-            Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert) => Stranger::Tls,
-            None => Stranger::Unknown(line),
+        match ForeignProtocol::recognize(bytes) {
+            Some(ForeignProtocol::Http) => OtherProtocol::Http(line),
+            Some(ForeignProtocol::Ssh) => OtherProtocol::Ssh(line),
+            Some(ForeignProtocol::ZeroMq) => OtherProtocol::ZeroMq,
+            Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert) => OtherProtocol::Tls,
+            None => OtherProtocol::Unknown(line),
         }
     }
 }
 
-/// Says this, and gives what the answer tells.
-pub(super) async fn first_words(mut tcp: TcpStream, ours: &[u8], deadline: Instant) -> Stranger {
-    let mut words = BytesMut::new();
+/// Sends these bytes, and recognizes the protocol of the answer.
+pub(super) async fn ask(mut tcp: TcpStream, request: &[u8], deadline: Instant) -> OtherProtocol {
+    let mut answer = BytesMut::new();
     let asking = async {
-        tcp.write_all(ours).await?;
-        while tcp.read_buf(&mut words).await? > 0 && is_unfinished(&words) {}
+        tcp.write_all(request).await?;
+        while tcp.read_buf(&mut answer).await? > 0 && is_incomplete_line(&answer) {}
         io::Result::Ok(())
     };
     let ended = timeout_at(deadline, asking).await;
-    match (words.is_empty(), ended) {
-        (false, _) => Stranger::of(&words),
-        (true, Ok(_)) => Stranger::Closed,
-        (true, Err(_)) => Stranger::Silent,
+    match (answer.is_empty(), ended) {
+        (false, _) => OtherProtocol::of(&answer),
+        (true, Ok(_)) => OtherProtocol::Closed,
+        (true, Err(_)) => OtherProtocol::Silent,
     }
 }
 
-/// Whether these are the beginning of a line of text.
-fn is_unfinished(words: &[u8]) -> bool {
-    words.len() < FIRST_WORDS && words.iter().all(|byte| matches!(byte, b' '..=b'~'))
+fn is_incomplete_line(bytes: &[u8]) -> bool {
+    bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// How a talk ended.
-enum End {
-    /// Everything was said.
-    Complete,
-    /// The other side ended it with these words.
-    Dropped(String),
-    /// The stream ended.
-    Closed,
-    /// What came cannot be.
-    Odd(String),
-    /// Our own hello came back.
-    Echo,
-    Tls(TlsError),
-    Timeout,
-}
-
-/// Goes through the handshake as far as it can, and refuses.
+/// Goes through the handshake until the peer's filter is known, and refuses the peer. Waits at most until the deadline, and
+/// one second more for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
-    let mut talk = Talk {
-        stream,
-        id,
-        input: BytesMut::new(),
-        first: Vec::new(),
-        broker: None,
-        answered: false,
-        limits: Limits::DEFAULT,
-    };
-    let end = timeout_at(deadline, talk.run()).await.unwrap_or(End::Timeout);
-    let Some(mut broker) = talk.broker.take() else {
-        if matches!(end, End::Odd(_)) {
-            let _ = timeout_at(deadline, talk.hear_out()).await;
-        }
-        return match end {
-            End::Tls(error) => Answer::Tls(error),
-            End::Echo => Answer::Other(Stranger::Echo),
-            _ if !talk.first.is_empty() => Answer::Other(Stranger::of(&talk.first)),
-            End::Timeout => Answer::Other(Stranger::Silent),
-            _ => Answer::Other(Stranger::Closed),
+    let config = Config::new(id, Side::Connector);
+    let limit = config.limits.max_handshake_frame;
+    let mut connection = Connection::new(stream, Peering::probe(config, StdInstant::now()), limit);
+    // `None` after the deadline. That of the peering itself may be earlier, if the caller has a long one.
+    let reason = timeout_at(deadline, until_closed(&mut connection)).await.ok();
+    let fault = connection.fault().cloned();
+    let info = connection.peering().peer_info().cloned().unwrap_or_default();
+    if !info.is_endpoint {
+        return match (reason, fault) {
+            (_, Some(ConnectionFault::Tls(error))) => Answer::Tls(error),
+            (Some(CloseReason::Failed(PeeringError::SelfConnection(_))), _) => {
+                Answer::Other(OtherProtocol::Echo)
+            }
+            _ if !info.first_bytes.is_empty() => Answer::Other(OtherProtocol::of(&info.first_bytes)),
+            (None, _) => Answer::Other(OtherProtocol::Silent),
+            (Some(_), _) => Answer::Other(OtherProtocol::Closed),
         };
-    };
-    broker.cut_short = match end {
-        End::Complete => None,
-        End::Dropped(words) => Some(format!("it refuses: {words}")),
-        End::Closed => Some("it closed the connection in the middle of the handshake".into()),
-        End::Odd(what) => Some(what),
-        End::Echo => Some("it says hello with this probe's own id".into()),
-        End::Tls(error) => Some(error.to_string()),
-        End::Timeout => Some("it fell silent in the middle of the handshake".into()),
-    };
-    let _ = timeout(LAST_WORDS, talk.refuse()).await;
-    Answer::Broker(broker)
+    }
+    connection.refuse().await;
+    let cut_short = if info.filter.is_some() { None } else { Some(cut_short(reason, fault)) };
+    Answer::Broker(BrokerInfo { id: info.id, versions: info.versions, filter: info.filter, cut_short })
 }
 
-struct Talk {
-    stream: Stream,
-    id: EndpointId,
-    input: BytesMut,
-    /// The first bytes that came.
-    first: Vec<u8>,
-    /// What is known of the other side; it is a Broker from its first message on.
-    broker: Option<BrokerInfo>,
-    /// Whether its hello was answered.
-    answered: bool,
-    limits: Limits,
-}
-
-impl Talk {
-    async fn run(&mut self) -> End {
-        let hello = self.hello();
-        if let Err(end) = self.say(&[hello]).await {
-            return end;
+async fn until_closed(connection: &mut Connection) -> CloseReason {
+    loop {
+        match connection.progress().await {
+            Progress::Event(Event::Introduced { .. }) => connection.admit(),
+            Progress::Event(Event::Closed(reason)) => return reason,
+            _ => {}
         }
-        loop {
-            let frame = match cut_frame(&mut self.input, self.limits.max_handshake_frame) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => match self.read().await {
-                    Ok(0) => return End::Closed,
-                    Ok(_) => continue,
-                    Err(error) => return failed(&error),
-                },
-                Err(error) => return End::Odd(format!("it sent what is no frame: {error}")),
-            };
-            let end = match Handshake::decode(&frame, &self.limits) {
-                Ok(message) => self.heard(message).await,
-                Err(error) => Some(End::Odd(format!("it sent a malformed message: {error}"))),
-            };
-            if let Some(end) = end {
-                return end;
-            }
-        }
-    }
-
-    async fn read(&mut self) -> io::Result<usize> {
-        let before = self.input.len();
-        let count = self.stream.read_buf(&mut self.input).await?;
-        let room = FIRST_WORDS.saturating_sub(self.first.len());
-        self.first.extend(self.input.iter().skip(before).take(room));
-        Ok(count)
-    }
-
-    /// A line of text may come in pieces.
-    async fn hear_out(&mut self) {
-        while is_unfinished(&self.first) && self.read().await.unwrap_or(0) > 0 {}
-    }
-
-    async fn heard(&mut self, message: Handshake) -> Option<End> {
-        if matches!(message, Handshake::Hello { sender, .. } if sender == self.id) {
-            return Some(End::Echo);
-        }
-        let broker = self.broker.get_or_insert_default();
-        match message {
-            Handshake::Probe => None,
-            Handshake::Hello { sender, min_version, max_version } => {
-                broker.id = Some(sender);
-                broker.versions = Some(min_version..=max_version);
-                if std::mem::replace(&mut self.answered, true) {
-                    return Some(End::Odd("it says hello again and again".into()));
-                }
-                if !(min_version..=max_version).contains(&PROTOCOL_VERSION) {
-                    return Some(End::Odd(format!("it does not speak version {PROTOCOL_VERSION}")));
-                }
-                let answer = if self.id < sender {
-                    let select = Handshake::VersionSelect { sender: self.id, version: PROTOCOL_VERSION };
-                    self.say(&[select, Handshake::OriginatorSyn(Filter::new())]).await
-                } else {
-                    let hello = self.hello();
-                    self.say(&[hello]).await
-                };
-                answer.err()
-            }
-            Handshake::VersionSelect { sender, version } => {
-                broker.id = Some(sender);
-                broker.versions.get_or_insert(version..=version);
-                None
-            }
-            Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => {
-                broker.filter = Some(filter);
-                Some(End::Complete)
-            }
-            Handshake::DropConn { sender, code, description } => {
-                broker.id.get_or_insert(sender);
-                // One line, and printable.
-                let words = description.as_bytes().escape_ascii().to_string();
-                Some(End::Dropped(format!("{code}: {words}")))
-            }
-            Handshake::OriginatorAck => Some(End::Odd("it ends a handshake that has not begun".into())),
-        }
-    }
-
-    fn hello(&self) -> Handshake {
-        Handshake::Hello { sender: self.id, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION }
-    }
-
-    async fn say(&mut self, messages: &[Handshake]) -> Result<(), End> {
-        let mut bytes = BytesMut::new();
-        for message in messages {
-            message.encode(&mut bytes).map_err(|error| End::Odd(error.to_string()))?;
-        }
-        let said = async {
-            self.stream.write_all(&bytes).await?;
-            self.stream.flush().await
-        };
-        let Err(error) = said.await else { return Ok(()) };
-        // Why the other side closed may stand there unread.
-        match self.read().await {
-            Ok(1..) => Ok(()),
-            Ok(0) => Err(failed(&error)),
-            Err(error) => Err(failed(&error)),
-        }
-    }
-
-    /// Says that there will be no peering, and lets the other side close.
-    async fn refuse(mut self) -> io::Result<()> {
-        let refusal = Handshake::DropConn {
-            sender: self.id,
-            code: ErrorCode::UNSPECIFIED,
-            description: "a probe: no peering is wanted".into(),
-        };
-        if self.say(&[refusal]).await.is_err() {
-            return Ok(());
-        }
-        self.stream.shutdown().await?;
-        while self.stream.read(&mut [0; 1024]).await? > 0 {}
-        Ok(())
     }
 }
 
-fn failed(error: &io::Error) -> End {
-    match TlsError::from_io(error) {
-        Some(error) => End::Tls(error),
-        None => End::Closed,
+/// Returns why a handshake ended without the peer's filter. The subject of the sentence is the peer.
+fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
+    match (reason, fault) {
+        (_, Some(ConnectionFault::Tls(error))) => error.to_string(),
+        (None | Some(CloseReason::Failed(PeeringError::HandshakeTimeout { .. })), _) => {
+            "it fell silent in the middle of the handshake".to_owned()
+        }
+        (Some(CloseReason::Redundant { .. }), _) => {
+            "it refuses: it regards the connection as redundant".to_owned()
+        }
+        (Some(CloseReason::Failed(error)), _) => match error {
+            PeeringError::Refused { code, description, .. } => format!("it refuses: {code}: {description}"),
+            PeeringError::ClosedInHandshake { .. } => {
+                "it closed the connection in the middle of the handshake".to_owned()
+            }
+            PeeringError::Incompatible { .. } => {
+                format!("it does not support protocol version {PROTOCOL_VERSION}")
+            }
+            PeeringError::SelfConnection(_) => "it sent a message with the id of this probe".to_owned(),
+            error => error.to_string(),
+        },
+        (Some(reason), _) => reason.to_string(),
     }
 }

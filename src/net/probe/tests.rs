@@ -1,4 +1,4 @@
-//! Brokers that violate the protocol. `tests/cli/probe.rs` tests the other cases.
+//! Tests with endpoints that violate the protocol. `tests/cli/probe.rs` tests the other cases.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +14,9 @@ fn id(byte: u8) -> EndpointId {
     EndpointId::from_bytes([byte; 16])
 }
 
+/// Smaller than the id of a probe.
+const SMALLEST: EndpointId = EndpointId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+
 fn frames(messages: &[Handshake]) -> BytesMut {
     let mut bytes = BytesMut::new();
     messages.iter().for_each(|message| message.encode(&mut bytes).unwrap());
@@ -24,28 +27,29 @@ fn hello(sender: EndpointId, min_version: u8, max_version: u8) -> Handshake {
     Handshake::Hello { sender, min_version, max_version }
 }
 
-/// What is found of somebody who says this at once, and then closes; and what that one heard.
-async fn found(words: &[u8], timeout: Duration) -> (Found, Vec<Handshake>) {
+/// Probes a listener that sends these bytes at once, and then closes its side unless the timeout is short. Returns the result,
+/// and the messages that the listener received.
+async fn found(bytes: &[u8], timeout: Duration) -> (Found, Vec<Handshake>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let broker = async {
         let mut stream = listener.accept().await.unwrap().0;
-        stream.write_all(words).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
         if timeout == LONG {
             stream.shutdown().await.unwrap();
         }
-        let (mut input, mut heard) = (BytesMut::new(), Vec::new());
+        let (mut input, mut received) = (BytesMut::new(), Vec::new());
         while stream.read_buf(&mut input).await.unwrap_or(0) > 0 {
             while let Some(frame) = cut_frame(&mut input, usize::MAX).unwrap() {
-                heard.push(Handshake::decode(&frame, &Limits::DEFAULT).unwrap());
+                received.push(Handshake::decode(&frame, &Limits::DEFAULT).unwrap());
             }
         }
-        heard
+        received
     };
-    let (report, heard) = tokio::join!(probe(&address, None, timeout), broker);
+    let (report, received) = tokio::join!(probe(&address, None, timeout), broker);
     let report = report.unwrap();
     assert_eq!(report.address.unwrap().to_string(), address);
-    (report.found, heard)
+    (report.found, received)
 }
 
 fn plain(found: Found) -> BrokerInfo {
@@ -53,9 +57,11 @@ fn plain(found: Found) -> BrokerInfo {
     broker
 }
 
-/// The refusal, which has to be the last word, and never more than a peering's first half before it.
-fn refused(heard: &[Handshake]) {
-    let Some((Handshake::DropConn { code, .. }, before)) = heard.split_last() else { panic!("{heard:?}") };
+/// Asserts that the last message is the refusal, and that the messages before it do not establish a peering.
+fn assert_refused(received: &[Handshake]) {
+    let Some((Handshake::DropConn { code, .. }, before)) = received.split_last() else {
+        panic!("{received:?}")
+    };
     assert_eq!(*code, ErrorCode::UNSPECIFIED);
     let half = |message: &Handshake| {
         matches!(
@@ -63,7 +69,7 @@ fn refused(heard: &[Handshake]) {
             Handshake::Hello { .. } | Handshake::VersionSelect { .. } | Handshake::OriginatorSyn(_)
         )
     };
-    assert!(before.iter().all(half), "{heard:?}");
+    assert!(before.iter().all(half), "{received:?}");
 }
 
 fn filter() -> Filter {
@@ -71,69 +77,79 @@ fn filter() -> Filter {
 }
 
 #[tokio::test]
-async fn the_filter_of_an_originator_is_taken_and_not_answered() {
-    let select = Handshake::VersionSelect { sender: id(0), version: PROTOCOL_VERSION };
-    let words = frames(&[Handshake::Probe, select, Handshake::OriginatorSyn(filter())]);
-    let (found, heard) = found(&words, LONG).await;
+async fn the_filter_of_an_originator_is_not_answered() {
+    let select = Handshake::VersionSelect { sender: SMALLEST, version: PROTOCOL_VERSION };
+    let bytes = frames(&[Handshake::Probe, select, Handshake::OriginatorSyn(filter())]);
+    let (found, received) = found(&bytes, LONG).await;
     let expected =
-        BrokerInfo { id: Some(id(0)), versions: Some(1..=1), filter: Some(filter()), cut_short: None };
+        BrokerInfo { id: Some(SMALLEST), versions: Some(1..=1), filter: Some(filter()), cut_short: None };
     assert_eq!(plain(found), expected);
-    refused(&heard);
-    assert_eq!(heard.len(), 2, "hello and the refusal: {heard:?}");
+    assert_refused(&received);
+    assert_eq!(received.len(), 2, "hello and the refusal: {received:?}");
 }
 
 #[tokio::test]
-async fn the_filter_of_a_responder_is_taken_and_not_acknowledged() {
-    let words = frames(&[hello(id(9), 1, 3), Handshake::ResponderSynAck(filter())]);
-    let (found, heard) = found(&words, LONG).await;
+async fn the_filter_of_a_responder_is_not_acknowledged() {
+    let bytes = frames(&[hello(id(9), 1, 3), Handshake::ResponderSynAck(filter())]);
+    let (found, received) = found(&bytes, LONG).await;
     let expected =
         BrokerInfo { id: Some(id(9)), versions: Some(1..=3), filter: Some(filter()), cut_short: None };
     assert_eq!(plain(found), expected);
-    refused(&heard);
-    assert_eq!(heard.len(), 4, "{heard:?}");
+    assert_refused(&received);
+    assert_eq!(received.len(), 4, "{received:?}");
 }
 
 #[tokio::test]
-async fn what_a_broker_says_before_it_breaks_off_is_reported_with_the_reason() {
+async fn an_incomplete_handshake_is_reported_with_its_reason() {
     let drop_conn = Handshake::DropConn {
         sender: id(7),
         code: ErrorCode::PEER_INCOMPATIBLE,
         description: "no\n\x1b[2J".into(),
     };
-    let cases: [(Vec<Handshake>, Option<EndpointId>, &str); 6] = [
+    let cases: [(Vec<Handshake>, Option<EndpointId>, &str); 7] = [
         (vec![Handshake::Probe], None, "closed the connection in the middle"),
-        (vec![hello(id(9), 2, 3)], Some(id(9)), "does not speak version 1"),
-        (vec![hello(id(9), 1, 1), hello(id(9), 1, 1)], Some(id(9)), "hello again and again"),
-        (vec![Handshake::Probe, drop_conn], Some(id(7)), "it refuses: peer_incompatible: no\\n\\x1b[2J"),
-        (vec![Handshake::Probe, Handshake::OriginatorAck], None, "has not begun"),
-        (vec![hello(id(0), 1, 1)], Some(id(0)), "closed the connection in the middle"),
+        (vec![hello(id(9), 2, 3)], Some(id(9)), "does not support protocol version 1"),
+        (vec![hello(id(9), 1, 1), hello(id(9), 1, 1)], Some(id(9)), "sent hello instead of version_select"),
+        (
+            vec![Handshake::Probe, drop_conn],
+            Some(id(7)),
+            "it refuses: peer_incompatible: no\u{fffd}\u{fffd}[2J",
+        ),
+        (
+            vec![Handshake::Probe, Handshake::OriginatorAck],
+            None,
+            "sent originator_ack instead of hello or version_select",
+        ),
+        (vec![hello(SMALLEST, 1, 1)], Some(SMALLEST), "closed the connection in the middle"),
+        (vec![hello(EndpointId::NIL, 1, 1)], Some(EndpointId::NIL), "nil endpoint id"),
     ];
-    for (words, id, why) in cases {
-        let (found, heard) = found(&frames(&words), LONG).await;
+    for (messages, id, reason) in cases {
+        let (found, received) = found(&frames(&messages), LONG).await;
         let broker = plain(found);
-        assert_eq!((broker.id, &broker.filter), (id, &None), "{words:?}");
-        assert!(broker.cut_short.as_ref().unwrap().contains(why), "{words:?}: {broker:?}");
-        refused(&heard);
+        assert_eq!((broker.id, &broker.filter), (id, &None), "{messages:?}");
+        assert!(broker.cut_short.as_ref().unwrap().contains(reason), "{messages:?}: {broker:?}");
+        assert_refused(&received);
     }
-    for (words, why) in [(&b"\0\0\0\x01\x63"[..], "malformed"), (b"GET ", "HTTP"), (b"\0\0\0\0", "length 0")]
+    for (bytes, reason) in
+        [(&b"\0\0\0\x01\x63"[..], "malformed"), (b"GET ", "HTTP"), (b"\0\0\0\0", "length 0")]
     {
-        let words = [&frames(&[Handshake::Probe]), words].concat();
-        let broker = plain(found(&words, LONG).await.0);
-        assert!(broker.cut_short.as_ref().unwrap().contains(why), "{broker:?}");
+        let bytes = [&frames(&[Handshake::Probe]), bytes].concat();
+        let broker = plain(found(&bytes, LONG).await.0);
+        assert!(broker.cut_short.as_ref().unwrap().contains(reason), "{broker:?}");
     }
 }
 
 #[tokio::test]
-async fn a_broker_that_falls_silent_is_waited_for_no_longer_than_was_asked() {
-    let (found, heard) = found(&frames(&[hello(id(9), 1, 1)]), Duration::from_millis(100)).await;
+async fn the_timeout_limits_the_wait_for_a_silent_endpoint() {
+    let (found, received) = found(&frames(&[hello(id(9), 1, 1)]), Duration::from_millis(100)).await;
     let broker = plain(found);
     assert_eq!((broker.id, broker.versions), (Some(id(9)), Some(1..=1)));
     assert!(broker.cut_short.unwrap().contains("fell silent"));
-    refused(&heard);
+    assert_refused(&received);
 }
 
 #[tokio::test]
-async fn a_broker_that_talks_without_end_does_not_hold_the_probe() {
+async fn the_timeout_limits_an_endless_handshake() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -146,8 +162,8 @@ async fn a_broker_that_talks_without_end_does_not_hold_the_probe() {
 }
 
 #[tokio::test]
-async fn ids_of_probes_are_uuids_and_different() {
-    let [one, other] = [our_id().unwrap(), our_id().unwrap()];
+async fn the_ids_of_probes_are_unique_uuids() {
+    let [one, other] = [small_random_id().unwrap(), small_random_id().unwrap()];
     assert_ne!(one, other);
     assert!(one.to_string().starts_with("00000000-0000-4000-80"), "{one}");
 }

@@ -1,35 +1,35 @@
-//! TLS without certificates, as a Zeek speaks it that was told nothing about TLS.
+//! TLS without certificates, as a Zeek without certificate options uses it.
 
 use std::sync::Once;
 
 use tokio::net::TcpStream;
 
-use super::error::{AnonymousUnavailable, Refusal, TlsError};
+use super::alert::Refusal;
+use super::error::{AnonymousUnavailable, TlsError, TlsFault};
 use super::via_openssl::OpenSslAnonymous;
 use crate::net::Stream;
 
 /// Anonymous TLS 1.2 (`AECDH-AES256-SHA` at security level 0, group P-384), for connections on either side. Cheap
 /// to clone.
 ///
-/// It keeps those out who only listen to the network. It does not keep out anyone else: nobody shows
-/// a certificate, so whoever can stand between the two ends can read and change everything, and whoever
-/// can reach a listener is let in. The cipher has neither authenticated encryption nor SHA-2.
+/// It protects against passive attackers only. Neither side presents a certificate, so a host between the two ends can read
+/// and change everything, and every host that can reach a listener can connect. The cipher has neither authenticated
+/// encryption nor SHA-2.
 #[derive(Debug, Clone)]
 pub struct AnonymousTls(OpenSslAnonymous);
 
 impl AnonymousTls {
-    /// Warns, once in a process, of what it does not protect against.
+    /// Returns the settings for anonymous TLS. Logs a warning about its limits once per process.
     ///
     /// # Errors
-    /// When this build has no OpenSSL in it (feature `openssl`), or one that no longer has it.
+    /// Fails if this build has no OpenSSL (feature `openssl`), or if that OpenSSL does not support anonymous TLS.
     pub fn new() -> Result<Self, AnonymousUnavailable> {
         static WARNED: Once = Once::new();
         let anonymous = OpenSslAnonymous::new()?;
         WARNED.call_once(|| {
             tracing::warn!(
-                "anonymous TLS is encrypted, but unauthenticated: whoever stands between the two ends can read and \
-                 change everything, and whoever can reach a listening port is let in; use certificates (mutual TLS) \
-                 where that matters"
+                "anonymous TLS is encrypted, but unauthenticated: a host between the two ends can read and change everything, \
+                 and every host that can reach a listening port can connect; use certificates (mutual TLS) if this matters"
             );
         });
         Ok(AnonymousTls(anonymous))
@@ -44,16 +44,18 @@ impl AnonymousTls {
     }
 }
 
-/// Where mutual TLS would suspect an anonymous peer, the peer is likely a mutual one here.
+/// Replaces errors that blame an anonymous peer: here, the peer probably requires certificates.
 fn with_certificates(error: TlsError) -> TlsError {
     match error {
-        TlsError::Incompatible(reason) => TlsError::NotAnonymous(reason),
-        TlsError::NoSignatureAlgorithm => TlsError::NotAnonymous("no signature algorithm in common".into()),
-        TlsError::Refused(Refusal::HandshakeFailure) => TlsError::NotAnonymous("handshake_failure".into()),
-        TlsError::Refused(Refusal::ProtocolVersion) => TlsError::NotAnonymous("protocol_version".into()),
-        TlsError::Refused(Refusal::InsufficientSecurity) => {
-            TlsError::NotAnonymous("insufficient_security".into())
+        TlsError::NoCommonCipher(fault)
+        | TlsError::NoCommonVersion(fault)
+        | TlsError::Incompatible(fault) => TlsError::NotAnonymous(fault),
+        TlsError::NoSignatureAlgorithm => {
+            TlsError::NotAnonymous(TlsFault::new("no signature algorithm in common"))
         }
+        TlsError::Refused(
+            refusal @ (Refusal::HandshakeFailure | Refusal::ProtocolVersion | Refusal::InsufficientSecurity),
+        ) => TlsError::NotAnonymous(TlsFault::new(refusal.alert())),
         other => other,
     }
 }

@@ -1,18 +1,17 @@
-//! The reasons to refuse a certificate, a peer's or our own.
+//! The reasons to refuse a certificate of a peer, or our own.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::inspect;
+use super::inspect::{self, EXPLICIT_PARAMETERS};
 
-/// The longest subject or issuer that is kept of a refused certificate, in characters. It is not verified, goes to
-/// logs, and may be as long as a TLS handshake message.
-const LONGEST_NAME: usize = 200;
+/// The maximum length of the subject and issuer of a refused certificate, in characters. They are not verified, are logged, and
+/// may be as long as a TLS handshake message.
+const MAX_NAME_LENGTH: usize = 200;
 
-/// How to accept a certificate that only OpenSSL can verify. In both notations, as the endpoint that logs it does not
-/// know which of them its user has at hand.
+/// How to accept a certificate that only OpenSSL accepts.
 const OPENSSL_HINT: &str = if cfg!(feature = "openssl") {
-    "use the OpenSSL back end (`tls_backend = \"openssl\"`, `--tls-backend openssl`)"
+    "use OpenSSL as the TLS back end"
 } else {
     "use a build with OpenSSL (`cargo build --features openssl`)"
 };
@@ -21,17 +20,17 @@ const OPENSSL_HINT: &str = if cfg!(feature = "openssl") {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateFault {
-    /// It is past its end.
+    /// It has expired.
     Expired {
-        /// For how long.
+        /// The time since then.
         ago: Duration,
     },
     /// It is not valid yet.
     NotYetValid {
-        /// For how long still.
+        /// The time until then.
         ahead: Duration,
     },
-    /// It does not lead to a CA that is trusted.
+    /// It is not signed by a trusted CA.
     Foreign,
     /// It is an X.509 version 1 certificate, which rustls cannot use.
     Version1,
@@ -39,19 +38,21 @@ pub enum CertificateFault {
     IsCa,
     /// Its extendedKeyUsage, keyUsage or nsCertType excludes this use.
     WrongPurpose(String),
-    /// It does not have the name that was asked for.
+    /// It does not have the name to verify.
     WrongName(String),
-    /// It is signed with an algorithm, or has a key, that this TLS back end cannot verify.
+    /// Its signature or key has an algorithm that this TLS back end does not support.
     UnsupportedAlgorithm(String),
-    /// More intermediate certificates than rustls follows.
+    /// Its signature or key has an algorithm that no TLS back end accepts, such as SHA-1, secp256k1 or explicit EC parameters.
+    ObsoleteAlgorithm(String),
+    /// Its chain has more intermediate certificates than rustls accepts.
     ChainTooLong,
     /// Another reason.
     Unusable(String),
 }
 
 impl CertificateFault {
-    /// A short name of the kind, for counting and for rate limits.
-    pub(crate) const fn kind(&self) -> &'static str {
+    /// Returns a short name of the fault, for counters and rate limits.
+    pub(crate) const fn cause(&self) -> &'static str {
         match self {
             CertificateFault::Expired { .. } => "certificate_expired",
             CertificateFault::NotYetValid { .. } => "certificate_not_yet_valid",
@@ -60,13 +61,27 @@ impl CertificateFault {
             CertificateFault::IsCa => "certificate_is_ca",
             CertificateFault::WrongPurpose(_) => "certificate_purpose",
             CertificateFault::WrongName(_) => "certificate_name",
-            CertificateFault::UnsupportedAlgorithm(_) => "certificate_algorithm",
+            CertificateFault::UnsupportedAlgorithm(_) | CertificateFault::ObsoleteAlgorithm(_) => {
+                "certificate_algorithm"
+            }
             CertificateFault::ChainTooLong => "certificate_chain",
             CertificateFault::Unusable(_) => "certificate_unusable",
         }
     }
 
-    /// What to do about it.
+    /// Returns whether OpenSSL as the TLS back end may accept the certificate.
+    #[must_use]
+    pub fn may_be_for_openssl(&self) -> bool {
+        matches!(
+            self,
+            CertificateFault::Version1
+                | CertificateFault::IsCa
+                | CertificateFault::UnsupportedAlgorithm(_)
+                | CertificateFault::ChainTooLong
+        )
+    }
+
+    /// Returns how to fix it.
     fn hint(&self) -> String {
         match self {
             CertificateFault::Expired { .. } => "renew it, or set the clocks right".to_owned(),
@@ -88,16 +103,25 @@ impl CertificateFault {
                  these extensions"
                     .to_owned()
             }
-            CertificateFault::WrongName(_) => "only its subjectAltName counts".to_owned(),
+            CertificateFault::WrongName(_) => "reissue it with this name as subjectAltName; the subject is not compared".to_owned(),
             CertificateFault::UnsupportedAlgorithm(_) => format!(
                 "reissue it with ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519, and SHA-256 to \
                  SHA-512, or {OPENSSL_HINT}"
             ),
+            CertificateFault::ObsoleteAlgorithm(algorithms) if algorithms.contains(EXPLICIT_PARAMETERS) => {
+                "reissue it for the key with a named curve (`openssl pkey -in KEYFILE -ec_param_enc named_curve`)"
+                    .to_owned()
+            }
+            CertificateFault::ObsoleteAlgorithm(_) => {
+                "reissue it with ECDSA on P-256, P-384 or P-521, RSA of 2048 bits or more, or Ed25519, and SHA-256 to \
+                 SHA-512"
+                    .to_owned()
+            }
             CertificateFault::ChainTooLong => {
-                format!("sign it with a CA that is nearer to the root, trust one of the intermediate CAs, or {OPENSSL_HINT}")
+                format!("sign it with a CA closer to the root, trust one of the intermediate CAs, or {OPENSSL_HINT}")
             }
             CertificateFault::Unusable(_) => {
-                "look at it with `openssl x509 -noout -text`, and reissue it".to_owned()
+                "inspect it with `openssl x509 -noout -text`, and reissue it".to_owned()
             }
         }
     }
@@ -120,31 +144,34 @@ impl fmt::Display for CertificateFault {
             CertificateFault::IsCa => {
                 f.write_str("is that of a CA, which this TLS back end does not accept as a peer's own")
             }
-            CertificateFault::WrongPurpose(why) => write!(f, "does not permit this use ({why})"),
-            CertificateFault::WrongName(why) => {
-                write!(f, "does not bear the name that was asked for ({why})")
+            CertificateFault::WrongPurpose(reason) => write!(f, "does not permit this use ({reason})"),
+            CertificateFault::WrongName(reason) => {
+                write!(f, "does not have the name to verify ({reason})")
             }
-            CertificateFault::UnsupportedAlgorithm(what) => {
-                write!(f, "needs an algorithm that this TLS back end does not have ({what})")
+            CertificateFault::UnsupportedAlgorithm(algorithms) => {
+                write!(f, "needs an algorithm that this TLS back end does not support ({algorithms})")
+            }
+            CertificateFault::ObsoleteAlgorithm(algorithms) => {
+                write!(f, "needs an algorithm that TLS libraries do not accept ({algorithms})")
             }
             CertificateFault::ChainTooLong => {
-                f.write_str("has more intermediate certificates than this TLS back end follows")
+                f.write_str("has more intermediate certificates than this TLS back end accepts")
             }
-            CertificateFault::Unusable(why) => write!(f, "cannot be used ({why})"),
+            CertificateFault::Unusable(reason) => write!(f, "cannot be used ({reason})"),
         }
     }
 }
 
-/// A peer's certificate that was refused: which, and why.
+/// A certificate of a peer that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefusedCertificate {
-    /// Why.
+    /// The reason.
     pub fault: CertificateFault,
     /// The subject of the certificate that failed, the peer's own or one in its chain, in the form of
-    /// [`PeerIdentity::subject`](super::PeerIdentity::subject). Nothing has verified it. Empty if it cannot be read.
+    /// [`PeerIdentity::subject`](super::PeerIdentity::subject). It is not verified. Empty if it cannot be read.
     pub subject: String,
-    /// The name of the CA that signed it, likewise.
+    /// The issuer of that certificate, in the same form. It is not verified either.
     pub issuer: String,
 }
 
@@ -155,14 +182,14 @@ impl RefusedCertificate {
         RefusedCertificate { fault, subject, issuer }
     }
 
-    /// For an error that does not tell which certificate failed.
+    /// Returns a refusal for an error that does not name the certificate.
     pub(super) fn unknown(fault: CertificateFault) -> Self {
         RefusedCertificate { fault, subject: String::new(), issuer: String::new() }
     }
 }
 
 fn shortened(name: String) -> String {
-    match name.char_indices().nth(LONGEST_NAME) {
+    match name.char_indices().nth(MAX_NAME_LENGTH) {
         Some((end, _)) => format!("{}...", name.get(..end).unwrap_or_default()),
         None => name,
     }

@@ -1,18 +1,18 @@
-//! What can be wrong with our own credentials, with the file and a hint.
+//! Errors of our own credentials.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// The end of a sentence that began with another hint: how to use what only OpenSSL accepts.
+/// The end of a hint: how to use credentials that only OpenSSL accepts.
 pub(super) const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
     "or use it as it is, with OpenSSL as the TLS back end"
 } else {
     "or use it as it is, in a build with OpenSSL (`cargo build --features openssl`)"
 };
 
-/// Which part of the credentials is meant, by the name of its option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A part of the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum CredentialKind {
     /// The CA certificates in a file.
@@ -21,11 +21,11 @@ pub enum CredentialKind {
     Capath,
     /// Our certificate.
     Certificate,
-    /// Our key.
+    /// Our private key.
     Keyfile,
     /// The passphrase of our key.
     Passphrase,
-    /// The name to check.
+    /// The name to verify.
     VerifyName,
     /// The TLS library.
     Backend,
@@ -45,118 +45,114 @@ impl fmt::Display for CredentialKind {
     }
 }
 
-/// Credentials that cannot be used: which part, its source, the reason, and a hint.
+/// Credentials that cannot be used. `Display` writes the part, its source, the cause and the hint.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CredentialError {
-    /// Which part.
+    /// The part.
     pub kind: CredentialKind,
-    /// The file's or directory's name, the name to verify, or that of the back end.
+    /// The name of the file or directory, the name to verify, or the name of the TLS library.
     pub source: String,
-    /// What is wrong with it.
+    /// The cause.
     pub fault: CredentialFault,
 }
 
-/// A setting that lets credentials be used as they are. An error names it at its end, in words; how it is set depends on the
+/// A setting that lets credentials be used as they are. The hint of the error names it in words; how it is set depends on the
 /// program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// Give the passphrase of the key.
+    /// Set the passphrase of the key.
     Passphrase,
     /// Choose OpenSSL as the TLS back end.
     OpenSsl,
 }
 
-impl CredentialError {
-    /// Returns the setting that the end of the error's text names, if it names one.
-    #[must_use]
-    pub fn remedy(&self) -> Option<Remedy> {
-        match self.fault {
-            CredentialFault::Encrypted => Some(Remedy::Passphrase),
-            CredentialFault::LegacyEncrypted
-            | CredentialFault::UnsupportedEncryption(_)
-            | CredentialFault::Version1
-                if cfg!(feature = "openssl") =>
-            {
-                Some(Remedy::OpenSsl)
-            }
-            _ => None,
-        }
-    }
-}
-
-impl std::error::Error for CredentialError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.fault)
-    }
-}
-
-/// What is wrong with a part of the credentials.
+/// Why a part of the credentials cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialFault {
-    /// The file is not there, or may not be read.
+    /// The file does not exist, or its permissions do not allow reading it.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
-    /// A pipe or a device stands where a file was.
+    /// The path is that of a directory.
+    #[error("it is a directory")]
+    Directory,
+    /// A pipe or a device has replaced the file since it was loaded.
     #[error("it is not a regular file, and reading it could block")]
     NotAFile,
-    /// There is nothing in it that PEM consists of.
+    /// A named pipe has had no writer for 5 seconds.
+    #[error("it is a pipe to which no process writes")]
+    NoWriter,
+    /// The file is larger than any file of its kind.
+    #[error("it is larger than {limit} bytes")]
+    TooLarge {
+        /// The maximum size in bytes.
+        limit: u64,
+    },
+    /// The file has no PEM block.
     #[error("it is not PEM: there is no `-----BEGIN` line in it")]
     NotPem,
     /// The file is empty.
     #[error("it is empty")]
     Empty,
-    /// It is in DER, not in PEM.
+    /// The file is DER, not PEM.
     #[error("it is DER, not PEM")]
     Der,
-    /// It is a PKCS#12 container (.p12, .pfx).
+    /// The file is a PKCS#12 container (.p12, .pfx).
     #[error("it is a PKCS#12 container, not PEM")]
     Pkcs12,
-    /// It begins like PEM, but is broken.
+    /// A PEM block is malformed.
     #[error("its PEM is broken: {0}")]
     BrokenPem(String),
-    /// There is no certificate in it.
+    /// The file contains no certificate.
     #[error("there is no certificate in it, only: {0}")]
     NoCertificate(String),
-    /// There is no private key in it.
+    /// The file contains no private key.
     #[error("there is no private key in it, only: {0}")]
     NoKey(String),
-    /// There is no file with a certificate in the directory.
+    /// The directory contains no file with a certificate.
     #[error("no file in this directory holds a certificate in PEM")]
     EmptyDirectory,
-    /// Nothing says whom to trust.
-    #[error("there is neither a cafile nor a capath, so that no peer could be trusted")]
+    /// There are no CA certificates.
+    #[error("there is neither a cafile nor a capath, so no peer can be trusted")]
     NoCa,
-    /// The key needs a passphrase.
+    /// The key is encrypted, and there is no passphrase.
     #[error("the key is encrypted, and there is no passphrase")]
     Encrypted,
-    /// The key is encrypted in the way of OpenSSL before 1.0, which this TLS back end does not know.
+    /// The key has the encryption of OpenSSL before 1.0, which this TLS back end does not support.
     #[error(
-        "the key is encrypted in OpenSSL's old way (`Proc-Type: 4,ENCRYPTED`), which this TLS back end \
-         does not know"
+        "the key has OpenSSL's old encryption (`Proc-Type: 4,ENCRYPTED`), which this TLS back end does not support"
     )]
     LegacyEncrypted,
-    /// The key is encrypted with something that this TLS back end does not know.
-    #[error("the key is encrypted in a way that this TLS back end does not know ({0})")]
+    /// The key has an encryption that this TLS back end does not support.
+    #[error("the key has an encryption that this TLS back end does not support ({0})")]
     UnsupportedEncryption(String),
-    /// The passphrase is not that of the key.
+    /// The passphrase does not decrypt the key.
     #[error("the passphrase does not open it")]
     WrongPassphrase,
-    /// There is nothing in the passphrase.
+    /// The passphrase is empty.
     #[error("it is empty")]
     EmptyPassphrase,
-    /// The key is of a kind, or of a size, that this TLS back end does not know.
+    /// The key has a kind or a size that this TLS back end does not support.
     #[error("the key cannot be used: {0}")]
     UnusableKey(String),
-    /// The key is not the certificate's.
+    /// The key has an algorithm that this TLS back end does not support.
+    #[error("the key is {0}, which this TLS back end does not support")]
+    UnsupportedKey(String),
+    /// The key is an EC key on a curve that TLS libraries do not support.
+    #[error("the key is EC on {0}, a curve that TLS libraries do not support")]
+    UnsupportedCurve(String),
+    /// The key is an EC key with explicit parameters in place of the name of a curve.
+    #[error("the key is EC with explicit parameters, which this TLS back end does not support")]
+    ExplicitCurve,
+    /// The key does not match the certificate.
     #[error("it is not the key of the certificate")]
     KeyMismatch,
     /// Our certificate is an X.509 version 1 certificate.
     #[error("it is an X.509 version 1 certificate, which this TLS back end cannot use")]
     Version1,
-    /// The certificate is malformed, or of a kind that this TLS back end does not know.
+    /// The certificate is malformed, or of a kind that this TLS back end does not support.
     #[error("the certificate cannot be used: {0}")]
     UnusableCertificate(String),
     /// The name to verify is neither a DNS name nor an IP address.
@@ -165,92 +161,158 @@ pub enum CredentialFault {
     /// This program was built without OpenSSL.
     #[error("this build has no OpenSSL in it")]
     NoOpenSsl,
-    /// OpenSSL failed in a way of its own.
+    /// OpenSSL failed for a reason that has nothing to do with the credentials.
     #[error("OpenSSL failed: {0}")]
     OpenSsl(String),
+}
+
+impl CredentialFault {
+    /// Returns whether rustls reports this fault of credentials that OpenSSL may accept.
+    pub(super) fn may_be_for_openssl(&self) -> bool {
+        matches!(
+            self,
+            CredentialFault::Version1
+                | CredentialFault::LegacyEncrypted
+                | CredentialFault::UnsupportedEncryption(_)
+                | CredentialFault::UnusableKey(_)
+                | CredentialFault::UnsupportedKey(_)
+                | CredentialFault::ExplicitCurve
+                | CredentialFault::UnusableCertificate(_)
+        )
+    }
+}
+
+impl CredentialError {
+    /// Returns the setting that the hint names, if it names one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        match self.fault {
+            CredentialFault::Encrypted => Some(Remedy::Passphrase),
+            CredentialFault::LegacyEncrypted
+            | CredentialFault::UnsupportedEncryption(_)
+            | CredentialFault::UnsupportedKey(_)
+            | CredentialFault::ExplicitCurve
+            | CredentialFault::Version1
+                if cfg!(feature = "openssl") =>
+            {
+                Some(Remedy::OpenSsl)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns how to fix it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        let CredentialError { kind, source, fault } = self;
+        let fixed = match (fault, kind) {
+            (CredentialFault::Unreadable(_), _) => "check its name and its permissions",
+            (CredentialFault::Directory, CredentialKind::Cafile) => {
+                "use a file, or set the directory as capath"
+            }
+            (CredentialFault::Directory, _) => "use a file",
+            (CredentialFault::NotAFile, _) => "replace it with a regular file",
+            (CredentialFault::NoWriter, _) => {
+                "start the program that writes to it first, or use a regular file"
+            }
+            (CredentialFault::TooLarge { .. } | CredentialFault::NotPem, _) => {
+                "check that it is the right file"
+            }
+            (CredentialFault::Empty, CredentialKind::Keyfile) => "write the key to it, in PEM",
+            (CredentialFault::Empty, _) => "write the certificates to it, in PEM",
+            (CredentialFault::BrokenPem(_), _) => "copy the file again",
+            (CredentialFault::NoCertificate(_) | CredentialFault::NoKey(_), _) => {
+                "check whether certificate and keyfile are swapped"
+            }
+            (CredentialFault::EmptyDirectory, _) => {
+                "put the certificate of each CA there, in a file of its own"
+            }
+            (CredentialFault::NoCa, _) => "set the certificate of the CA that signs the peers' certificates",
+            (CredentialFault::EmptyPassphrase, _) => "set the passphrase of the key, or remove it",
+            (CredentialFault::UnusableKey(_) | CredentialFault::UnsupportedCurve(_), _) => {
+                "use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519, e.g. \
+                 `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -pkeyopt ec_param_enc:named_curve`"
+            }
+            (CredentialFault::BadName, _) => "use one of them, without a port",
+            (CredentialFault::NoOpenSsl, _) => {
+                "build it with `cargo build --features openssl`, or choose another back end"
+            }
+            (CredentialFault::OpenSsl(_), _) => {
+                "check that this OpenSSL is version 1.1.1 or later, and its configuration"
+            }
+            (CredentialFault::Der, CredentialKind::Keyfile) => {
+                return format!("convert it: `openssl pkey -inform DER -in {source} -out {source}.pem`");
+            }
+            (CredentialFault::Der, _) => {
+                return format!("convert it: `openssl x509 -inform DER -in {source} -out {source}.pem`");
+            }
+            (CredentialFault::Pkcs12, CredentialKind::Keyfile) => {
+                return format!(
+                    "extract the key, readable only by you: \
+                     `(umask 077; openssl pkcs12 -in {source} -nocerts -out {source}.key)`"
+                );
+            }
+            (CredentialFault::Pkcs12, kind) => {
+                let which = if *kind == CredentialKind::Certificate { "-clcerts" } else { "-cacerts" };
+                return format!(
+                    "extract the certificates: `openssl pkcs12 -in {source} -nokeys {which} -out {source}.pem`"
+                );
+            }
+            (CredentialFault::Encrypted, _) => {
+                return format!(
+                    "remove the passphrase from a copy that only you can read: \
+                     `(umask 077; openssl pkey -in {source} -out {source}.plain)`, or set the passphrase"
+                );
+            }
+            (CredentialFault::LegacyEncrypted | CredentialFault::UnsupportedEncryption(_), _) => {
+                return format!(
+                    "encrypt it again, with the same passphrase: \
+                     `openssl pkcs8 -topk8 -in {source} -out {source}.pkcs8`, {OR_OPENSSL}"
+                );
+            }
+            (CredentialFault::ExplicitCurve, _) => {
+                return format!(
+                    "convert it: `(umask 077; openssl pkey -in {source} -ec_param_enc named_curve -out {source}.named)`, and \
+                     reissue the certificate if it has explicit parameters too, {OR_OPENSSL}"
+                );
+            }
+            (CredentialFault::UnsupportedKey(_), _) => {
+                return format!("use RSA, ECDSA on P-256, P-384 or P-521, or Ed25519, {OR_OPENSSL}");
+            }
+            (CredentialFault::WrongPassphrase, _) => {
+                return format!("test it with `openssl pkey -in {source} -noout`");
+            }
+            (CredentialFault::KeyMismatch, _) => {
+                return format!(
+                    "compare the outputs of `openssl pkey -in {source} -pubout` and `openssl x509 -noout -pubkey`"
+                );
+            }
+            (CredentialFault::Version1, _) => {
+                return format!(
+                    "convert it to version 3: `echo basicConstraints=CA:FALSE > v3.ext; \
+                     openssl x509 -x509toreq -in {source} -signkey KEYFILE | \
+                     openssl x509 -req -CA CAFILE -CAkey KEY-OF-THE-CA -CAcreateserial -days 365 -extfile v3.ext \
+                     -out {source}.v3`, {OR_OPENSSL}"
+                );
+            }
+            (CredentialFault::UnusableCertificate(_), _) => {
+                return format!("inspect it with `openssl x509 -in {source} -noout -text`, and reissue it");
+            }
+        };
+        fixed.to_owned()
+    }
 }
 
 impl fmt::Display for CredentialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let CredentialError { kind, source, fault } = self;
-        if source.is_empty() {
-            write!(f, "{kind}: {fault}; ")?;
-        } else {
-            write!(f, "{kind} {source}: {fault}; ")?;
-        }
-        match (fault, kind) {
-            (CredentialFault::Unreadable(_), _) => write!(f, "check its name and its permissions"),
-            (CredentialFault::NotAFile, _) => write!(f, "put a file there"),
-            (CredentialFault::NotPem, _) => write!(f, "check that it is the right file"),
-            (CredentialFault::Empty, CredentialKind::Keyfile) => write!(f, "write the key to it, in PEM"),
-            (CredentialFault::Empty, _) => write!(f, "write the certificates to it, in PEM"),
-            (CredentialFault::Der, CredentialKind::Keyfile) => {
-                write!(f, "convert it: `openssl pkey -inform DER -in {source} -out {source}.pem`")
-            }
-            (CredentialFault::Der, _) => {
-                write!(f, "convert it: `openssl x509 -inform DER -in {source} -out {source}.pem`")
-            }
-            (CredentialFault::Pkcs12, CredentialKind::Keyfile) => write!(
-                f,
-                "extract the key for you alone: `(umask 077; openssl pkcs12 -in {source} -nocerts -out {source}.key)`"
-            ),
-            (CredentialFault::Pkcs12, kind) => {
-                let which = if *kind == CredentialKind::Certificate { "-clcerts" } else { "-cacerts" };
-                write!(
-                    f,
-                    "extract the certificates: `openssl pkcs12 -in {source} -nokeys {which} -out {source}.pem`"
-                )
-            }
-            (CredentialFault::BrokenPem(_), _) => write!(f, "take a fresh copy of it"),
-            (CredentialFault::NoCertificate(_) | CredentialFault::NoKey(_), _) => {
-                write!(f, "are certificate and keyfile swapped?")
-            }
-            (CredentialFault::EmptyDirectory, _) => {
-                write!(f, "put the certificates of the CAs there, each in a file")
-            }
-            (CredentialFault::NoCa, _) => {
-                write!(f, "give the certificate of the CA that signs the peers' certificates")
-            }
-            (CredentialFault::Encrypted, _) => write!(
-                f,
-                "take the passphrase off a copy that only you can read: \
-                 `(umask 077; openssl pkey -in {source} -out {source}.plain)`, or give the passphrase"
-            ),
-            (CredentialFault::LegacyEncrypted | CredentialFault::UnsupportedEncryption(_), _) => write!(
-                f,
-                "encrypt it anew, with the same passphrase: \
-                 `openssl pkcs8 -topk8 -in {source} -out {source}.pkcs8`, {OR_OPENSSL}"
-            ),
-            (CredentialFault::WrongPassphrase, _) => {
-                write!(f, "try it with `openssl pkey -in {source} -noout`")
-            }
-            (CredentialFault::EmptyPassphrase, _) => write!(f, "give the passphrase of the keyfile, or none"),
-            (CredentialFault::UnusableKey(_), _) => write!(
-                f,
-                "use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519, e.g. \
-                 `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`"
-            ),
-            (CredentialFault::KeyMismatch, _) => write!(
-                f,
-                "compare what `openssl pkey -in {source} -pubout` and `openssl x509 -noout -pubkey` say"
-            ),
-            (CredentialFault::Version1, _) => write!(
-                f,
-                "make a version 3 one of it: `echo basicConstraints=CA:FALSE > v3.ext; \
-                 openssl x509 -x509toreq -in {source} -signkey KEYFILE | \
-                 openssl x509 -req -CA CAFILE -CAkey KEY-OF-THE-CA -CAcreateserial -days 365 -extfile v3.ext \
-                 -out {source}.v3`, {OR_OPENSSL}"
-            ),
-            (CredentialFault::UnusableCertificate(_), _) => {
-                write!(f, "look at it with `openssl x509 -in {source} -noout -text`, and reissue it")
-            }
-            (CredentialFault::BadName, _) => write!(f, "give one of them, without a port"),
-            (CredentialFault::NoOpenSsl, _) => {
-                write!(f, "build it with `cargo build --features openssl`, or choose another back end")
-            }
-            (CredentialFault::OpenSsl(_), _) => {
-                write!(f, "is this OpenSSL 1.1.1 or later, and set up rightly?")
-            }
-        }
+        let space = if source.is_empty() { "" } else { " " };
+        write!(f, "{kind}{space}{source}: {fault}; {}", self.hint())
+    }
+}
+
+impl std::error::Error for CredentialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.fault)
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
-use super::files::{is_read_once, read_file, read_pipe};
+use super::files::{MAX_PEM_SIZE, is_read_once, read_file, read_pipe};
 use super::passphrase::Passphrase;
 
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
@@ -125,20 +125,26 @@ impl Credentials {
         Credentials { backend, ..self }
     }
 
-    /// The same, but what can be read only once (a pipe, as `<(command)` makes in a shell) is read now.
-    pub(super) fn settled(&self) -> Result<Self, CredentialError> {
-        let part = |kind, source: &PemSource| source.settled().map_err(|fault| self.error(kind, fault));
+    /// Replaces pipes and devices by their content, because they can be read only once. A part that cannot be read stays as it
+    /// is, and its error is returned beside the others.
+    pub(super) fn settled(&self) -> (Self, Vec<CredentialError>) {
+        let mut errors = Vec::new();
+        let mut part = |kind, source: &PemSource| {
+            source.settled().unwrap_or_else(|fault| {
+                errors.push(self.error(kind, fault));
+                source.clone()
+            })
+        };
         let cafile = self.cafile.as_ref().map(|source| part(CredentialKind::Cafile, source));
+        let certificate = part(CredentialKind::Certificate, &self.certificate);
+        let keyfile = part(CredentialKind::Keyfile, &self.keyfile);
         let passphrase = self.passphrase.as_ref().map(|passphrase| {
-            passphrase.settled().map_err(|fault| self.error(CredentialKind::Passphrase, fault))
+            passphrase.settled().unwrap_or_else(|fault| {
+                errors.push(self.error(CredentialKind::Passphrase, fault));
+                passphrase.clone()
+            })
         });
-        Ok(Credentials {
-            cafile: cafile.transpose()?,
-            certificate: part(CredentialKind::Certificate, &self.certificate)?,
-            keyfile: part(CredentialKind::Keyfile, &self.keyfile)?,
-            passphrase: passphrase.transpose()?,
-            ..self.clone()
-        })
+        (Credentials { cafile, certificate, keyfile, passphrase, ..self.clone() }, errors)
     }
 
     /// The name to check, if any.
@@ -187,7 +193,7 @@ pub enum PemSource {
 impl PemSource {
     pub(super) fn read(&self) -> Result<Vec<u8>, CredentialFault> {
         match self {
-            PemSource::File(path) => read_file(path),
+            PemSource::File(path) => read_file(path, MAX_PEM_SIZE),
             PemSource::Memory(pem) => Ok(pem.clone()),
         }
     }
@@ -203,7 +209,9 @@ impl PemSource {
 
     fn settled(&self) -> Result<Self, CredentialFault> {
         match self {
-            PemSource::File(path) if is_read_once(path) => Ok(PemSource::Memory(read_pipe(path)?)),
+            PemSource::File(path) if is_read_once(path) => {
+                Ok(PemSource::Memory(read_pipe(path, MAX_PEM_SIZE)?))
+            }
             other => Ok(other.clone()),
         }
     }

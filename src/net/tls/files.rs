@@ -1,34 +1,114 @@
-//! Reading the files of credentials, of which some can be read only once.
+//! Reads the files of credentials, within bounds of size and time.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::credential_error::CredentialFault;
 
-/// Whether this is a pipe or a device: what is read from it cannot be read again, and its reader may have to wait.
+/// The maximum size of a file with certificates or a key, in bytes. The bundle of all public CAs has a quarter of a MiB, and four
+/// times that with the text of each certificate. Without a limit, a device such as /dev/zero would fill the memory.
+pub(super) const MAX_PEM_SIZE: u64 = 4 * 1024 * 1024;
+
+/// The maximum size of a file with a passphrase, in bytes. OpenSSL's prompt accepts 1,024.
+pub(super) const MAX_PASSPHRASE_SIZE: u64 = 4096;
+
+/// How long a named pipe may have no writer. A shell starts the command that writes to the pipe (`<(command)`) before or just
+/// after this process. If the pipe has no writer later, no command is going to write to it.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The interval at which a pipe without data is read again.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Returns whether this is a pipe or a device. Its content can be read only once, and a reader may have to wait for it.
 pub(super) fn is_read_once(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Reads a file, and refuses a pipe or device that has replaced it since the first load.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CredentialFault> {
-    if is_read_once(path) {
+/// Reads a regular file. Refuses a pipe or device, which may have replaced the file since the first load.
+pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFault> {
+    let file = open(path)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
         return Err(CredentialFault::NotAFile);
     }
-    std::fs::read(path).map_err(unreadable)
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(unreadable)?;
+    within(limit, content)
 }
 
-/// Reads a pipe or a device until its end.
-pub(super) fn read_pipe(path: &Path) -> Result<Vec<u8>, CredentialFault> {
+/// Reads a pipe or a device to its end. Waits for the data of a pipe that has a writer.
+pub(super) fn read_pipe(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFault> {
     tracing::info!("{} is not a regular file: it is read to its end, once", path.display());
-    std::fs::read(path).map_err(unreadable)
+    let file = open(path)?;
+    let is_pipe = is_fifo(&file);
+    let start = Instant::now();
+    let mut content = Vec::new();
+    loop {
+        let room = limit.saturating_add(1).saturating_sub(u64::try_from(content.len()).unwrap_or(u64::MAX));
+        match (&file).take(room).read_to_end(&mut content) {
+            // A read from a pipe without a writer does not block, but returns the end of the file.
+            Ok(_) if is_pipe && content.is_empty() => {
+                if start.elapsed() >= WRITER_TIMEOUT {
+                    return Err(CredentialFault::NoWriter);
+                }
+            }
+            Ok(_) => return within(limit, content),
+            // The pipe has a writer, but no data. What was read before is in `content`.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
 }
 
-fn unreadable(error: std::io::Error) -> CredentialFault {
+fn within(limit: u64, content: Vec<u8>) -> Result<Vec<u8>, CredentialFault> {
+    if u64::try_from(content.len()).is_ok_and(|length| length <= limit) {
+        Ok(content)
+    } else {
+        Err(CredentialFault::TooLarge { limit })
+    }
+}
+
+/// Opens a file, but not a directory. Does not wait for the writer of a pipe.
+fn open(path: &Path) -> Result<File, CredentialFault> {
+    let file = open_nonblocking(path).map_err(unreadable)?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(CredentialFault::Directory);
+    }
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn open_nonblocking(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    // NONBLOCK belongs to the open file, which is a new one also for /dev/stdin. It has no effect on a regular file.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+#[cfg(not(unix))]
+fn open_nonblocking(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+#[cfg(unix)]
+fn is_fifo(file: &File) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn is_fifo(_: &File) -> bool {
+    false
+}
+
+fn unreadable(error: io::Error) -> CredentialFault {
     CredentialFault::Unreadable(Arc::new(error))
 }
 
-/// Whether others than its owner can read it.
+/// Returns whether users other than the owner can read the file.
 #[cfg(unix)]
 pub(super) fn is_exposed(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;

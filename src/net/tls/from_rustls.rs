@@ -1,4 +1,4 @@
-//! The errors of rustls, in our terms: without the names of its types, and without object identifiers.
+//! Translates the errors of rustls: without the names of its types, and without object identifiers.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,47 +6,63 @@ use std::time::Duration;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
 
+use super::alert::Refusal;
 use super::certificate_fault::{CertificateFault, RefusedCertificate};
 use super::chain::Chain;
-use super::error::{Refusal, TlsError};
+use super::error::{TlsError, TlsFault};
 use super::identity::PeerIdentity;
 use super::inspect;
 
-/// The names of a certificate that are shown where it does not have the one that was asked for.
+/// The maximum number of names that are shown of a certificate that does not have the verified name.
 const SHOWN_NAMES: usize = 8;
 
 impl TlsError {
     pub(super) fn from_rustls(error: &Error) -> Self {
+        let fault = |reason: String| TlsFault::new(reason).with_source(error.clone());
         match error {
             Error::InvalidCertificate(fault) => {
-                // What our own verifier refuses is kept there, with the certificate.
+                // The verifier keeps the certificates that it refuses, so this error has another origin.
                 TlsError::Certificate(Box::new(RefusedCertificate::unknown(certificate_fault(fault, &[]))))
             }
-            Error::NoCertificatesPresented => TlsError::PeerShowedNone,
+            Error::NoCertificatesPresented => TlsError::NoPeerCertificate,
             Error::AlertReceived(alert) => TlsError::Refused(Refusal::from_alert((*alert).into())),
             Error::InvalidMessage(
                 InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
             ) => TlsError::NotTls,
-            Error::InvalidMessage(what) => {
-                TlsError::Protocol(format!("the peer sent a malformed message: {}", words(what)))
-            }
+            Error::InvalidMessage(what) => TlsError::Protocol(fault(format!(
+                "the peer sent a malformed message: {}",
+                variant_name(what)
+            ))),
             Error::PeerIncompatible(
                 PeerIncompatible::NoSignatureSchemesInCommon
                 | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
             ) => TlsError::NoSignatureAlgorithm,
-            Error::PeerIncompatible(what) => TlsError::Incompatible(words(what)),
+            // A client that offers anonymous cipher suites only may send no signature algorithms.
+            Error::PeerIncompatible(
+                what @ (PeerIncompatible::NoCipherSuitesInCommon
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired),
+            ) => TlsError::NoCommonCipher(fault(variant_name(what))),
+            Error::PeerIncompatible(
+                what @ (PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                | PeerIncompatible::Tls12NotOffered
+                | PeerIncompatible::Tls12NotOfferedOrEnabled
+                | PeerIncompatible::Tls13RequiredForQuic),
+            ) => TlsError::NoCommonVersion(fault(variant_name(what))),
+            Error::PeerIncompatible(what) => TlsError::Incompatible(fault(variant_name(what))),
             Error::PeerMisbehaved(what) => {
-                TlsError::Protocol(format!("the peer violated the protocol: {}", words(what)))
+                TlsError::Protocol(fault(format!("the peer violated the protocol: {}", variant_name(what))))
             }
             Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
-                TlsError::Protocol("the peer sent a message out of order".to_owned())
+                TlsError::Protocol(fault("the peer sent a message out of order".to_owned()))
             }
-            other => TlsError::Protocol(other.to_string()),
+            other => TlsError::Protocol(fault(other.to_string())),
         }
     }
 }
 
-/// The certificate of this chain that an error of its verification is about, and the fault.
+/// Returns the fault, and the certificate of this chain that it is about.
 pub(super) fn refused(error: &Error, chain: &Chain<'_>) -> RefusedCertificate {
     let Error::InvalidCertificate(error) = error else {
         return RefusedCertificate::new(CertificateFault::Unusable(error.to_string()), chain.leaf);
@@ -55,7 +71,7 @@ pub(super) fn refused(error: &Error, chain: &Chain<'_>) -> RefusedCertificate {
     RefusedCertificate::new(certificate_fault(error, certificate), certificate)
 }
 
-/// rustls does not tell which certificate failed: it is found by what the error tells of it.
+/// Finds the certificate that failed by the details of the error, because rustls does not name it.
 fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a CertificateDer<'a> {
     let find = |is_it: &dyn Fn(&CertificateDer<'a>) -> bool| chain.certificates().find(|der| is_it(der));
     let is_signed_with = |algorithm: &[u8], der: &CertificateDer<'a>| {
@@ -82,8 +98,8 @@ fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a Ce
     }
 }
 
-/// The last certificate that can be reached from the leaf by the names of issuers: nothing in the chain has the name of
-/// its issuer. Each step uses up a certificate of the chain, so a cycle ends.
+/// Returns the last certificate that can be reached from the leaf by the names of issuers. Each step removes a certificate of the
+/// chain, so a cycle ends.
 fn topmost<'a>(chain: &Chain<'a>) -> &'a CertificateDer<'a> {
     let mut top = chain.leaf;
     let mut rest: Vec<_> = chain.intermediates.iter().collect();
@@ -123,7 +139,12 @@ pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) ->
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            CertificateFault::UnsupportedAlgorithm(inspect::algorithms(certificate))
+            let algorithms = inspect::algorithms(certificate);
+            if inspect::has_obsolete_algorithm(certificate) {
+                CertificateFault::ObsoleteAlgorithm(algorithms)
+            } else {
+                CertificateFault::UnsupportedAlgorithm(algorithms)
+            }
         }
         _ if is_webpki(error, "UnsupportedCertVersion") => CertificateFault::Version1,
         _ if is_webpki(error, "CaUsedAsEndEntity") => CertificateFault::IsCa,
@@ -132,25 +153,25 @@ pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) ->
         {
             CertificateFault::ChainTooLong
         }
-        // A wrong signature in the chain is replaced in `verify`; this is the one of the handshake.
+        // The verifier replaces a wrong signature in the chain, so this is the signature of the handshake.
         CertificateError::BadSignature => CertificateFault::Unusable(
             "the peer does not hold its key, or the key is RSA under 2048 bits".to_owned(),
         ),
         CertificateError::Expired => CertificateFault::Unusable("it ends before it begins".to_owned()),
         CertificateError::BadEncoding => CertificateFault::Unusable("it is malformed".to_owned()),
-        CertificateError::Other(other) => CertificateFault::Unusable(words(&other.0)),
-        other => CertificateFault::Unusable(words(other)),
+        CertificateError::Other(other) => CertificateFault::Unusable(variant_name(&other.0)),
+        other => CertificateFault::Unusable(variant_name(other)),
     }
 }
 
-/// Whether the error is webpki's variant of that name: rustls passes those on that it has no own name for, as
-/// errors whose text is the variant's name.
+/// Returns whether the error is webpki's variant of that name. rustls forwards the variants that it does not have itself as errors
+/// whose text is the name.
 pub(super) fn is_webpki(error: &CertificateError, variant: &str) -> bool {
     matches!(error, CertificateError::Other(other) if other.to_string() == variant)
 }
 
-/// The name of an enum's variant as words: `NoCipherSuitesInCommon` is "no cipher suites in common".
-fn words(variant: &impl fmt::Debug) -> String {
+/// Splits the name of an enum's variant into words: `NoCipherSuitesInCommon` is "no cipher suites in common".
+fn variant_name(variant: &impl fmt::Debug) -> String {
     let name = format!("{variant:?}");
     let mut words = String::new();
     for letter in name.chars().take_while(char::is_ascii_alphanumeric) {
@@ -168,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_shows_types_of_rust() {
+    fn texts_contain_no_rust_types() {
         for (error, text) in [
             (Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon), "no cipher suites in common"),
             (Error::InvalidMessage(InvalidMessage::MessageTooLarge), "malformed message: message too large"),

@@ -1,4 +1,4 @@
-//! Reading certificates, for what the TLS libraries do not report.
+//! Parses certificates, for details that the TLS libraries do not report.
 
 use std::time::Duration;
 
@@ -14,18 +14,19 @@ use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 use super::chain::Showing;
 use super::identity::rfc4514;
 
-/// For whom a certificate among the trusted can vouch.
+/// The certificates that a trusted certificate can vouch for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum VouchesFor {
-    /// It is that of a CA, which vouches for whom it signs.
+    /// It is that of a CA, which vouches for the certificates that it signs.
     Others,
-    /// It signed itself, and is no CA.
+    /// It is self-signed, and not that of a CA.
     Itself,
-    /// It is no CA, and somebody else's word is needed for it.
+    /// It is neither self-signed nor that of a CA.
     Nobody,
 }
 
-/// For whom this can vouch, as OpenSSL has it. What cannot be read is left to the TLS library to refuse.
+/// Returns the certificates that this one can vouch for, by the rules of OpenSSL. A certificate that cannot be parsed is left to the
+/// TLS library to refuse.
 pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return VouchesFor::Others };
     let signed_itself = certificate.subject().as_raw() == certificate.issuer().as_raw();
@@ -34,7 +35,7 @@ pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
         (Ok(Some(constraints)), _) => constraints.value.ca,
         // Without basicConstraints, keyUsage may say so.
         (Ok(None), Ok(Some(usage))) => usage.value.key_cert_sign(),
-        // There was no other way to say so in version 1.
+        // Version 1 has no extension for it.
         _ => signed_itself && certificate.version() == X509Version::V1,
     };
     match (is_ca, signed_itself) {
@@ -44,14 +45,14 @@ pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
     }
 }
 
-/// Whether only OpenSSL takes it for a peer's own: it is an X.509 version 1 certificate, or that of a CA.
+/// Returns whether only OpenSSL accepts it as a peer's own: an X.509 version 1 certificate, or that of a CA.
 pub(in crate::net) fn takes_openssl(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
         certificate.version() == X509Version::V1 || has_ca_constraint(&certificate)
     })
 }
 
-/// Whether it is the certificate of a CA, by its basicConstraints.
+/// Returns whether it is the certificate of a CA, by its basicConstraints.
 pub(super) fn is_ca(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| has_ca_constraint(&certificate))
 }
@@ -60,12 +61,12 @@ fn has_ca_constraint(certificate: &X509Certificate<'_>) -> bool {
     matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
 }
 
-/// Whether it is an X.509 version 1 certificate.
+/// Returns whether it is an X.509 version 1 certificate.
 pub(super) fn is_version1(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1)
 }
 
-/// From when until when it is valid; what cannot be read is left to the TLS library to refuse.
+/// Returns the validity period. A certificate that cannot be parsed is left to the TLS library to refuse.
 pub(super) fn times(der: &[u8]) -> (UnixTime, UnixTime) {
     let (from, until) = X509Certificate::from_der(der).map_or((0, i64::MAX), |(_, certificate)| {
         let validity = certificate.validity();
@@ -76,7 +77,7 @@ pub(super) fn times(der: &[u8]) -> (UnixTime, UnixTime) {
         .into()
 }
 
-/// Whether its keyUsage permits it to sign certificates. rustls does not look at it, OpenSSL does.
+/// Returns whether its keyUsage permits it to sign certificates. rustls ignores keyUsage, OpenSSL does not.
 pub(super) fn may_sign(der: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return true };
     match certificate.key_usage() {
@@ -86,9 +87,9 @@ pub(super) fn may_sign(der: &[u8]) -> bool {
     }
 }
 
-/// The extension that forbids a peer to present this certificate on that side of a connection, by the rules of OpenSSL
-/// (`X509_PURPOSE_SSL_CLIENT`, `X509_PURPOSE_SSL_SERVER`) for keyUsage and nsCertType, at which rustls does not look.
-/// A certificate that cannot be read is left to the TLS library to refuse.
+/// Returns the extension that forbids a peer to present this certificate on that side of a connection, by the rules of OpenSSL
+/// (`X509_PURPOSE_SSL_CLIENT`, `X509_PURPOSE_SSL_SERVER`) for keyUsage and nsCertType, which rustls ignores. A certificate that
+/// cannot be parsed is left to the TLS library to refuse.
 pub(super) fn forbidden_use(der: &[u8], side: Showing) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let purpose = match side {
@@ -97,7 +98,7 @@ pub(super) fn forbidden_use(der: &[u8], side: Showing) -> Option<String> {
     };
     certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
         ParsedExtension::KeyUsage(usage) => {
-            // A server may do without signatures, in the key exchanges of TLS 1.2 that OpenSSL still has.
+            // A server needs no signatures in the RSA key exchange of TLS 1.2, which OpenSSL supports.
             let is_permitted = usage.digital_signature()
                 || usage.key_agreement()
                 || (side == Showing::Server && usage.key_encipherment());
@@ -114,7 +115,7 @@ pub(super) fn forbidden_use(der: &[u8], side: Showing) -> Option<String> {
     })
 }
 
-/// Whether its extendedKeyUsage excludes the use on that side of a connection.
+/// Returns whether its extendedKeyUsage excludes the use on that side of a connection.
 pub(super) fn lacks_extended_usage(der: &[u8], side: Showing) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     matches!(certificate.extended_key_usage(), Ok(Some(usage)) if !match side {
@@ -123,7 +124,7 @@ pub(super) fn lacks_extended_usage(der: &[u8], side: Showing) -> bool {
     })
 }
 
-/// The extendedKeyUsage of a certificate.
+/// Returns the extendedKeyUsage of a certificate.
 pub(super) fn extended_key_usages(der: &[u8]) -> String {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return "unknown".to_owned() };
     let Ok(Some(usage)) = certificate.extended_key_usage() else { return "unknown".to_owned() };
@@ -140,7 +141,7 @@ pub(super) fn extended_key_usages(der: &[u8]) -> String {
     ])
 }
 
-/// In the notation of OpenSSL's configuration files.
+/// Returns the keyUsage in the notation of OpenSSL's configuration files.
 fn key_usages(usage: &KeyUsage) -> String {
     list([
         ("digitalSignature", usage.digital_signature()),
@@ -172,7 +173,7 @@ fn list<const N: usize>(names: [(&str, bool); N]) -> String {
     if set.is_empty() { "empty".to_owned() } else { set.join(",") }
 }
 
-/// The names of the certificate and of its issuer, as [`super::PeerIdentity::subject`]; empty if it cannot be read.
+/// Returns the subject and the issuer in the form of [`super::PeerIdentity::subject`]; empty if the certificate cannot be parsed.
 pub(super) fn subject_and_issuer(der: &[u8]) -> [String; 2] {
     X509Certificate::from_der(der).map_or_else(
         |_| [String::new(), String::new()],
@@ -180,19 +181,19 @@ pub(super) fn subject_and_issuer(der: &[u8]) -> [String; 2] {
     )
 }
 
-/// The names of the certificate and of its issuer, as DER, to compare.
+/// Returns the subject and the issuer as DER, for comparisons.
 pub(super) fn raw_names(der: &[u8]) -> Option<[Vec<u8>; 2]> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     Some([certificate.subject(), certificate.issuer()].map(|name| name.as_raw().to_vec()))
 }
 
-/// The algorithm that a certificate is signed with, as DER, to compare.
+/// Returns the signature algorithm as DER, for comparisons.
 pub(super) fn raw_signature_algorithm(der: &[u8]) -> Option<Vec<u8>> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     Some(certificate.signature_algorithm.algorithm.as_bytes().to_vec())
 }
 
-/// The algorithms of a certificate by their names: those of its signature and of its key.
+/// Returns the names of the algorithms of a certificate's signature and key.
 pub(super) fn algorithms(der: &[u8]) -> String {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return "the certificate cannot be read".to_owned();
@@ -204,21 +205,53 @@ pub(super) fn algorithms(der: &[u8]) -> String {
 fn key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
     match key.parsed() {
         Ok(PublicKey::RSA(rsa)) => format!("RSA of {} bits", rsa.key_size()),
-        Ok(PublicKey::EC(_)) => {
-            let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
-            format!(
-                "EC on {}",
-                curve.map_or_else(|| "an unnamed curve".to_owned(), |curve| algorithm_name(&curve))
-            )
-        }
+        Ok(PublicKey::EC(_)) => match curve(key) {
+            Some(curve) => format!("EC on {}", algorithm_name(&curve)),
+            None => format!("EC with {EXPLICIT_PARAMETERS}"),
+        },
         _ => algorithm_name(&key.algorithm.algorithm),
     }
 }
 
-/// The name of an algorithm or curve; its object identifier only where it has none that we know.
-fn algorithm_name(oid: &Oid<'_>) -> String {
-    // What the registry of the parser does not have.
-    const MORE: [(&str, &str); 6] = [
+/// The curve of an EC key; `None` if it has explicit parameters.
+fn curve<'a>(key: &'a SubjectPublicKeyInfo<'_>) -> Option<Oid<'a>> {
+    key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok())
+}
+
+/// An EC key that describes its curve instead of naming it. RFC 5480, section 2.1.1, forbids this in certificates, and TLS
+/// libraries reject it.
+pub(super) const EXPLICIT_PARAMETERS: &str = "explicit parameters";
+
+/// Returns whether no TLS library accepts the certificate for its algorithms: a signature with SHA-1 or MD5, an RSA key below
+/// 2048 bits, or an EC key with explicit parameters or on a curve that TLS libraries do not offer.
+pub(super) fn has_obsolete_algorithm(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
+    let signature = algorithm_name(&certificate.signature_algorithm.algorithm).to_ascii_lowercase();
+    let key = certificate.public_key();
+    let has_weak_key = match key.parsed() {
+        Ok(PublicKey::RSA(rsa)) => rsa.key_size() < 2048,
+        Ok(PublicKey::EC(_)) => curve(key).is_none_or(|curve| !is_tls_curve(&curve)),
+        _ => false,
+    };
+    has_weak_key || signature.contains("sha1") || signature.contains("md5")
+}
+
+/// Returns whether TLS libraries support this curve: P-256, P-384 or P-521.
+pub(super) fn is_tls_curve(oid: &Oid<'_>) -> bool {
+    matches!(oid.to_id_string().as_str(), "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35")
+}
+
+/// Returns the name of an algorithm or curve; its object identifier only if it has no known name.
+pub(super) fn algorithm_name(oid: &Oid<'_>) -> String {
+    // Names that the registry of the parser does not have.
+    const MORE: [(&str, &str); 13] = [
+        ("1.2.840.10045.4.1", "ecdsa-with-SHA1"),
+        ("1.2.840.10040.4.3", "dsa-with-SHA1"),
+        ("1.2.840.10040.4.1", "DSA"),
+        ("1.3.14.3.2.27", "dsa-with-SHA1"),
+        ("1.3.14.3.2.29", "RSA with SHA1"),
+        ("1.3.101.110", "X25519"),
+        ("1.3.101.112", "Ed25519"),
         ("1.3.101.113", "Ed448"),
         ("1.3.132.0.10", "secp256k1"),
         ("1.3.132.0.33", "secp224r1"),
@@ -234,8 +267,7 @@ fn algorithm_name(oid: &Oid<'_>) -> String {
     }
 }
 
-/// The certificate at the beginning of a `TRUSTED CERTIFICATE` (`openssl x509 -trustout`), without the trust attributes
-/// after it.
+/// Returns the certificate of a `TRUSTED CERTIFICATE` (`openssl x509 -trustout`), without the trust attributes after it.
 pub(super) fn without_trust_attributes(mut der: Vec<u8>) -> Vec<u8> {
     if let Ok((attributes, _)) = Any::from_der(&der) {
         der.truncate(der.len().saturating_sub(attributes.len()));
@@ -243,7 +275,7 @@ pub(super) fn without_trust_attributes(mut der: Vec<u8>) -> Vec<u8> {
     der
 }
 
-/// What a file is that is not PEM.
+/// The format of a file that is not PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Binary {
     /// A certificate or key in DER.

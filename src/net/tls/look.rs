@@ -1,4 +1,4 @@
-//! Looking at a TLS listener without being let in: what it shows, and what it asks for.
+//! Inspects a TLS listener without a certificate: its own certificate, and the CAs that it names.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,57 +12,56 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::error::TlsError;
+use super::error::{TlsError, TlsFault};
 use super::identity::distinguished_name;
 use crate::net::Stream;
 
-/// What a TLS listener let be seen.
+/// What a TLS listener has revealed.
 #[derive(Clone, Debug, Default)]
 pub(in crate::net) struct Seen {
-    /// The version of TLS that it chose.
+    /// The TLS version that it selected.
     pub(in crate::net) version: Option<&'static str>,
     /// Its own certificate (DER).
     pub(in crate::net) certificate: Option<Vec<u8>>,
-    /// Whether it asked for a certificate, and the CAs that it named.
+    /// The CAs that it named when it requested a certificate; `None` if it did not.
     pub(in crate::net) asks_for: Option<Vec<String>>,
 }
 
-/// Begins TLS with a listener, believes whatever it shows, and shows nothing. What is said on the stream is
-/// said to anybody.
+/// Connects to a TLS listener, accepts any certificate, and presents none. The stream is not authenticated.
 ///
-/// In TLS 1.3, that the listener insists on a certificate is the error of the first read.
+/// In TLS 1.3, a listener that requires a certificate is the error of the first read.
 pub(in crate::net) async fn look(tcp: TcpStream) -> (Seen, Result<Stream, TlsError>) {
-    let noting = Arc::new(Noting::default());
-    let result = connect(&noting, tcp).await;
-    let seen = noting.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let recorder = Arc::new(Recorder::default());
+    let result = connect(&recorder, tcp).await;
+    let seen = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     (seen, result)
 }
 
-async fn connect(noting: &Arc<Noting>, tcp: TcpStream) -> Result<Stream, TlsError> {
+async fn connect(recorder: &Arc<Recorder>, tcp: TcpStream) -> Result<Stream, TlsError> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::Protocol(error.to_string()))?
+        .map_err(|error| TlsError::Protocol(TlsFault::new(error.to_string()).with_source(error)))?
         .dangerous()
-        .with_custom_certificate_verifier(noting.clone())
-        .with_client_cert_resolver(noting.clone());
+        .with_custom_certificate_verifier(recorder.clone())
+        .with_client_cert_resolver(recorder.clone());
     config.enable_sni = false;
     config.resumption = Resumption::disabled();
-    let whom = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
-    let tls = TlsConnector::from(Arc::new(config)).connect(whom, tcp).await;
+    let name = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
+    let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
     tls.map(Stream::from_rustls).map_err(TlsError::from_handshake)
 }
 
-/// Notes what it is asked, and has no objections and no certificate.
+/// Records what the listener sends. Accepts every certificate, and has none.
 #[derive(Debug, Default)]
-struct Noting(Mutex<Seen>);
+struct Recorder(Mutex<Seen>);
 
-impl Noting {
-    fn note(&self, note: impl FnOnce(&mut Seen)) {
-        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+impl Recorder {
+    fn record(&self, record: impl FnOnce(&mut Seen)) {
+        record(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl ServerCertVerifier for Noting {
+impl ServerCertVerifier for Recorder {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -71,7 +70,7 @@ impl ServerCertVerifier for Noting {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.note(|seen| seen.certificate = Some(certificate.to_vec()));
+        self.record(|seen| seen.certificate = Some(certificate.to_vec()));
         Ok(ServerCertVerified::assertion())
     }
 
@@ -81,7 +80,7 @@ impl ServerCertVerifier for Noting {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.note(|seen| seen.version = Some("TLS 1.2"));
+        self.record(|seen| seen.version = Some("TLS 1.2"));
         Ok(HandshakeSignatureValid::assertion())
     }
 
@@ -91,11 +90,11 @@ impl ServerCertVerifier for Noting {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.note(|seen| seen.version = Some("TLS 1.3"));
+        self.record(|seen| seen.version = Some("TLS 1.3"));
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    /// Each that there is: nothing is verified, and a listener with a strange key should show it.
+    /// All schemes: no signature is verified, and a listener with an unusual key should present its certificate.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         vec![
             SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -115,9 +114,9 @@ impl ServerCertVerifier for Noting {
     }
 }
 
-impl ResolvesClientCert for Noting {
+impl ResolvesClientCert for Recorder {
     fn resolve(&self, cas: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.note(|seen| seen.asks_for = Some(cas.iter().map(|name| distinguished_name(name)).collect()));
+        self.record(|seen| seen.asks_for = Some(cas.iter().map(|name| distinguished_name(name)).collect()));
         None
     }
 

@@ -8,14 +8,11 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Credentials, PemSource};
-use super::files::is_exposed;
+use super::files::{MAX_PEM_SIZE, is_exposed, read_file};
 use super::inspect::{self, Binary, VouchesFor};
 use super::passphrase::Passphrase;
 use super::pem::{Block, Pem};
 use super::warning::CredentialWarning;
-
-/// Files larger than this in a directory of certificates are something else.
-const LARGEST_CA_FILE: u64 = 1024 * 1024;
 
 /// The bytes of every part.
 pub(super) struct Raw {
@@ -27,7 +24,7 @@ pub(super) struct Raw {
 }
 
 /// A file in a directory of certificates: its name, and what reading it gave.
-type CaFile = (String, Result<Vec<u8>, String>);
+pub(super) type CaFile = (String, Result<Vec<u8>, String>);
 
 /// A fingerprint of everything in a [`Raw`].
 pub(super) type Digest = [u8; digest::SHA256_OUTPUT_LEN];
@@ -56,9 +53,7 @@ impl Raw {
         let part = |kind, source: &PemSource| source.read().map_err(|fault| credentials.error(kind, fault));
         let cafile = credentials.cafile.as_ref().map(|source| part(CredentialKind::Cafile, source));
         let capath = credentials.capath.as_deref().map(|path| {
-            directory(path).map_err(|error| {
-                credentials.error(CredentialKind::Capath, CredentialFault::Unreadable(Arc::new(error)))
-            })
+            read_directory(path).map_err(|fault| credentials.error(CredentialKind::Capath, fault))
         });
         let passphrase = credentials.passphrase.as_ref().map(|passphrase| {
             passphrase.read().map_err(|fault| credentials.error(CredentialKind::Passphrase, fault))
@@ -71,6 +66,11 @@ impl Raw {
             certificate: part(CredentialKind::Certificate, &credentials.certificate)?,
             passphrase: passphrase.transpose()?,
         })
+    }
+
+    /// Returns a key and its passphrase, without the other parts.
+    pub(super) fn of_key(keyfile: Vec<u8>, passphrase: Option<Vec<u8>>) -> Self {
+        Raw { cafile: None, capath: Vec::new(), certificate: Vec::new(), keyfile, passphrase }
     }
 
     pub(super) fn digest(&self) -> Digest {
@@ -92,23 +92,43 @@ impl Raw {
     }
 }
 
-/// All that could be a file of certificates in there, by name.
-fn directory(path: &Path) -> std::io::Result<Vec<CaFile>> {
+/// Reads the regular files in a directory, sorted by name.
+pub(super) fn read_directory(path: &Path) -> Result<Vec<CaFile>, CredentialFault> {
+    let unreadable = |error| CredentialFault::Unreadable(Arc::new(error));
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let file = entry?.path();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
         let content = match std::fs::metadata(&file) {
-            Ok(metadata) if metadata.is_file() && metadata.len() <= LARGEST_CA_FILE => std::fs::read(&file),
-            Ok(metadata) if metadata.is_file() => {
-                Err(std::io::Error::other(format!("it is larger than {LARGEST_CA_FILE} bytes")))
-            }
-            Ok(_) => continue,
-            Err(error) => Err(error),
+            Ok(metadata) if !metadata.is_file() => continue,
+            Ok(_) => read_file(&file, MAX_PEM_SIZE),
+            Err(error) => Err(unreadable(error)),
         };
-        files.push((file.display().to_string(), content.map_err(|error| error.to_string())));
+        files.push((file.display().to_string(), content.map_err(|fault| fault.to_string())));
     }
     files.sort();
     Ok(files)
+}
+
+/// Tests a file of CA certificates.
+pub(super) fn check_cas(pem: &[u8]) -> Result<(), CredentialFault> {
+    certificates(pem)?.required().map(drop)
+}
+
+/// Tests the files of a directory of CA certificates. If it is required, at least one must contain a certificate.
+pub(super) fn check_directory(files: &[CaFile], is_required: bool) -> Result<(), CredentialFault> {
+    let has_certificate = |(_, content): &CaFile| {
+        content.as_ref().is_ok_and(|pem| certificates(pem).is_ok_and(|found| !found.ders.is_empty()))
+    };
+    if is_required && !files.iter().any(has_certificate) {
+        return Err(CredentialFault::EmptyDirectory);
+    }
+    Ok(())
+}
+
+/// Returns the first certificate of a file.
+pub(super) fn first_certificate(pem: &[u8]) -> Result<CertificateDer<'static>, CredentialFault> {
+    let certificates = certificates(pem)?;
+    certificates.required()?.into_iter().next().ok_or_else(|| CredentialFault::NoCertificate(String::new()))
 }
 
 impl Material {

@@ -19,12 +19,14 @@
 //! # }
 //! ```
 
+mod alert;
 mod anchors;
 mod anonymous;
 mod certificate_fault;
 mod chain;
 mod credential_error;
 mod credentials;
+mod diagnose;
 mod doubts;
 #[cfg(feature = "cli")]
 mod ephemeral;
@@ -34,6 +36,7 @@ mod from_io;
 mod from_rustls;
 mod identity;
 mod inspect;
+mod key_kind;
 mod look;
 mod material;
 mod mutual;
@@ -50,6 +53,7 @@ mod warning;
 
 use tokio::net::TcpStream;
 
+pub use alert::Refusal;
 pub use anonymous::AnonymousTls;
 pub use certificate_fault::{CertificateFault, RefusedCertificate};
 pub use credential_error::{CredentialError, CredentialFault, CredentialKind, Remedy};
@@ -57,7 +61,7 @@ pub use credentials::{Backend, Credentials, PemSource};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
-pub use error::{AnonymousUnavailable, Refusal, TlsError};
+pub use error::{AnonymousUnavailable, TlsError, TlsFault};
 pub(super) use identity::issuer;
 pub use identity::{PeerIdentity, SubjectAltName};
 pub(super) use inspect::takes_openssl;

@@ -1,4 +1,4 @@
-//! Mutual TLS: certificates on both sides, on either library, and reloaded when they are renewed.
+//! Mutual TLS on either library, and the renewal of certificates.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::{SupportedProtocolVersion, version};
 
-use super::credential_error::{CredentialError, CredentialFault};
+use super::credential_error::CredentialError;
 use super::credentials::{Backend, Credentials};
+use super::diagnose::diagnose;
 use super::error::TlsError;
 use super::material::{Digest, Material, Raw};
 use super::via_openssl::OpenSslMutual;
@@ -16,9 +17,11 @@ use super::via_rustls::RustlsMutual;
 use super::warning::CredentialWarning;
 use crate::net::Stream;
 
-/// Mutual TLS, ready for connections on either side. Made by [`Credentials::load`]. Cheap to clone; the clones are
-/// one: [`MutualTls::reload`] changes what all of them show and trust from then on. Connections that stand are
-/// not touched.
+/// The supported versions of TLS.
+const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+
+/// Mutual TLS for connections of either side. [`Credentials::load`] returns it. Cheap to clone: the clones share their
+/// credentials, and [`MutualTls::reload`] replaces them for all later connections. Established connections keep theirs.
 #[derive(Clone)]
 pub struct MutualTls(Arc<Shared>);
 
@@ -41,16 +44,38 @@ enum Engine {
 }
 
 impl Credentials {
-    /// Reads and checks everything. What peers will likely not like about it, but might (a certificate that has
-    /// expired by our clock, say), is logged as a warning, and kept in [`MutualTls::warnings`].
+    /// Reads and validates all parts. Problems that peers may object to, such as a certificate that has expired by our clock, are
+    /// logged as warnings, and kept in [`MutualTls::warnings`].
     ///
-    /// It reads files, and opening an encrypted key takes a while by design: not for the inside of a task
-    /// that others wait for.
+    /// It reads files, and decrypting a key is slow by design, so call it from a blocking thread. A file has at most 4 MiB, a
+    /// passphrase 4 KiB. A pipe is read to its end if it has a writer within 5 seconds.
     ///
     /// # Errors
-    /// When a part cannot be read or used, or key and certificate do not belong together.
+    /// Returns the first part that cannot be read or used, or a key that does not match the certificate.
     pub fn load(&self) -> Result<MutualTls, CredentialError> {
-        MutualTls::new(self, &[&version::TLS13, &version::TLS12])
+        MutualTls::new(self, VERSIONS)
+    }
+
+    /// Loads the credentials as [`Credentials::load`] does, and returns the errors of all parts instead of the first one.
+    ///
+    /// # Errors
+    /// Returns at least one error, and at most one for each part. A mismatch between parts, such as a key that does not match the
+    /// certificate, is reported only if each of them is valid.
+    pub fn load_or_diagnose(&self) -> Result<MutualTls, Vec<CredentialError>> {
+        let (settled, mut errors) = self.settled();
+        if errors.is_empty() {
+            match MutualTls::of_settled(settled.clone(), VERSIONS) {
+                Ok(mutual) => return Ok(mutual),
+                Err(error) => errors.push(error),
+            }
+        }
+        for error in diagnose(&settled) {
+            if !errors.iter().any(|known| known.kind == error.kind) {
+                errors.push(error);
+            }
+        }
+        errors.sort_by_key(|error| error.kind);
+        Err(errors)
     }
 }
 
@@ -59,7 +84,17 @@ impl MutualTls {
         credentials: &Credentials,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
-        let credentials = credentials.settled()?;
+        let (credentials, errors) = credentials.settled();
+        match errors.into_iter().next() {
+            Some(error) => Err(error),
+            None => Self::of_settled(credentials, versions),
+        }
+    }
+
+    fn of_settled(
+        credentials: Credentials,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, CredentialError> {
         let loaded = Loaded::new(&credentials, &Raw::read(&credentials)?, versions)?;
         Ok(MutualTls(Arc::new(Shared {
             credentials,
@@ -68,13 +103,13 @@ impl MutualTls {
         })))
     }
 
-    /// What peers will likely not like about our credentials, as of when they were loaded.
+    /// Returns the problems of our credentials that peers may object to, as of the last load.
     #[must_use]
     pub fn warnings(&self) -> Arc<[CredentialWarning]> {
         self.0.loaded().warnings.clone()
     }
 
-    /// The library that the credentials in use were loaded for; never [`Backend::Auto`].
+    /// Returns the library in use; never [`Backend::Auto`].
     #[must_use]
     pub fn backend(&self) -> Backend {
         match &self.0.loaded().engine {
@@ -83,19 +118,19 @@ impl MutualTls {
         }
     }
 
-    /// Reads all files anew, and if everything is in order uses it for connections from now on; says whether
-    /// anything was different. As with [`Credentials::load`], that takes a moment.
+    /// Reads all files again, and uses valid credentials for later connections. Returns whether anything has changed. Call it from a
+    /// blocking thread, as [`Credentials::load`].
     ///
     /// # Errors
-    /// As [`Credentials::load`]; then everything stays as it was.
+    /// As [`Credentials::load`]. The previous credentials stay in use.
     pub fn reload(&self) -> Result<bool, CredentialError> {
         let raw = Raw::read(&self.0.credentials)?;
-        self.0.take_up(&raw)
+        self.0.replace(&raw)
     }
 
-    /// Looks at the files again and again, and takes them up when their content is different. What cannot be
-    /// used is logged, once, and what was there before stays in use: a certificate may be renewed a moment
-    /// before its key. It ends when all clones of this are gone; spawn it.
+    /// Reads the files at this interval, and reloads them when their content has changed. Invalid credentials are logged once, and
+    /// the previous ones stay in use: a certificate may be renewed a moment before its key. Spawn the future; it ends when all clones
+    /// are dropped.
     pub fn watch_files(&self, interval: Duration) -> impl Future<Output = ()> + Send + use<> {
         watch_files(Arc::downgrade(&self.0), interval)
     }
@@ -122,25 +157,25 @@ impl Shared {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn take_up(&self, raw: &Raw) -> Result<bool, CredentialError> {
+    fn replace(&self, raw: &Raw) -> Result<bool, CredentialError> {
         if raw.digest() == self.loaded().digest {
             return Ok(false);
         }
         let loaded = Arc::new(Loaded::new(&self.credentials, raw, &self.versions)?);
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        tracing::info!(certificate = %self.credentials.certificate, "certificates were taken up anew");
+        tracing::info!(certificate = %self.credentials.certificate, "certificates were reloaded");
         Ok(true)
     }
 }
 
 async fn watch_files(shared: Weak<Shared>, interval: Duration) {
-    // What went wrong last time, and with which content: said once.
-    let mut told: Option<(Option<Digest>, String)> = None;
+    // The last error with the content that caused it, so that it is logged once.
+    let mut reported: Option<(Option<Digest>, String)> = None;
     loop {
         tokio::time::sleep(interval).await;
         let Some(shared) = shared.upgrade() else { return };
-        let last = told.clone();
-        let looked = tokio::task::spawn_blocking(move || {
+        let last = reported.clone();
+        let checked = tokio::task::spawn_blocking(move || {
             let (digest, result) = match Raw::read(&shared.credentials) {
                 Err(error) => (None, Err(error)),
                 Ok(raw) => {
@@ -148,16 +183,16 @@ async fn watch_files(shared: Weak<Shared>, interval: Duration) {
                     if last.as_ref().is_some_and(|(known, _)| *known == digest) {
                         return last;
                     }
-                    (digest, shared.take_up(&raw))
+                    (digest, shared.replace(&raw))
                 }
             };
             let problem = (digest, result.err()?.to_string());
             if last.as_ref() != Some(&problem) {
-                tracing::warn!("{}; what was loaded before stays in use", problem.1);
+                tracing::warn!("{}; the previous certificates stay in use", problem.1);
             }
             Some(problem)
         });
-        told = looked.await.unwrap_or_default();
+        reported = checked.await.unwrap_or_default();
     }
 }
 
@@ -187,7 +222,7 @@ impl Loaded {
     }
 }
 
-/// rustls, unless OpenSSL accepts our own credentials where rustls does not.
+/// Chooses rustls, unless only OpenSSL accepts our own credentials.
 fn auto(
     credentials: &Credentials,
     raw: &Raw,
@@ -199,15 +234,15 @@ fn auto(
     let reason = match (&rustls, &openssl) {
         (Ok(_), Err(_)) => None,
         (Err(error), Ok(_)) => Some(format!("{} {}: {}", error.kind, error.source, error.fault)),
-        // Of two errors, OpenSSL's is the one to report where rustls lacks what OpenSSL has.
-        (Err(error), Err(_)) if cfg!(feature = "openssl") && may_be_for_openssl(&error.fault) => {
+        // If rustls lacks a feature that OpenSSL has, the error of OpenSSL is the real one.
+        (Err(error), Err(_)) if cfg!(feature = "openssl") && error.fault.may_be_for_openssl() => {
             return openssl.map(|openssl| (Engine::OpenSsl(openssl), Vec::new()));
         }
         (Err(_), Err(_)) => None,
         (Ok(rustls), Ok(openssl)) => match rustls.doubts().beyond(openssl.doubts()) {
             Some(fault) => Some(format!("certificate {}: it {fault}", credentials.certificate)),
             None if material.is_below_version1_ca() => Some(format!(
-                "the CA of our certificate (in {}) is X.509 version 1, as the certificates of peers may be then",
+                "the CA of our certificate (in {}) is X.509 version 1, so the certificates of peers may be too",
                 credentials.cas()
             )),
             None => None,
@@ -221,18 +256,6 @@ fn auto(
         }
         _ => Ok((Engine::Rustls(rustls?), material.warnings)),
     }
-}
-
-/// Whether this is a fault that rustls finds and OpenSSL may not.
-fn may_be_for_openssl(fault: &CredentialFault) -> bool {
-    matches!(
-        fault,
-        CredentialFault::Version1
-            | CredentialFault::LegacyEncrypted
-            | CredentialFault::UnsupportedEncryption(_)
-            | CredentialFault::UnusableKey(_)
-            | CredentialFault::UnusableCertificate(_)
-    )
 }
 
 impl fmt::Debug for MutualTls {

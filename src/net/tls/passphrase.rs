@@ -5,27 +5,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::credential_error::CredentialFault;
-use super::files::{is_read_once, read_file, read_pipe};
+use super::files::{MAX_PASSPHRASE_SIZE, is_read_once, read_file, read_pipe};
 
-/// What opens an encrypted private key: Zeek's `Broker::ssl_passphrase`. It is never shown, not in `Debug` either.
+/// The passphrase of an encrypted private key: Zeek's `Broker::ssl_passphrase`. Neither `Display` nor `Debug` shows it.
 #[derive(Clone)]
 pub struct Passphrase(Source);
 
 #[derive(Clone)]
 enum Source {
     File(PathBuf),
-    Given(Arc<[u8]>),
+    Memory(Arc<[u8]>),
 }
 
 impl Passphrase {
-    /// This passphrase.
+    /// Returns this passphrase.
     #[must_use]
     pub fn new(passphrase: impl AsRef<[u8]>) -> Self {
-        Passphrase(Source::Given(passphrase.as_ref().into()))
+        Passphrase(Source::Memory(passphrase.as_ref().into()))
     }
 
-    /// The passphrase in this file, which is read anew at each load (a pipe only at the first): all of it but one
-    /// line end at its end.
+    /// Returns the passphrase in this file, without a line break at its end. The file is read at each load (a pipe only at the
+    /// first), and has at most 4 KiB.
     #[must_use]
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Passphrase(Source::File(path.into()))
@@ -33,16 +33,18 @@ impl Passphrase {
 
     pub(super) fn read(&self) -> Result<Vec<u8>, CredentialFault> {
         let passphrase = match &self.0 {
-            Source::Given(passphrase) => passphrase.to_vec(),
-            Source::File(path) => line(read_file(path)?),
+            Source::Memory(passphrase) => passphrase.to_vec(),
+            Source::File(path) => without_line_break(read_file(path, MAX_PASSPHRASE_SIZE)?),
         };
         if passphrase.is_empty() { Err(CredentialFault::EmptyPassphrase) } else { Ok(passphrase) }
     }
 
-    /// The same, but what can be read only once is read now.
+    /// Replaces a pipe or device by its content.
     pub(super) fn settled(&self) -> Result<Self, CredentialFault> {
         match &self.0 {
-            Source::File(path) if is_read_once(path) => Ok(Passphrase::new(line(read_pipe(path)?))),
+            Source::File(path) if is_read_once(path) => {
+                Ok(Passphrase::new(without_line_break(read_pipe(path, MAX_PASSPHRASE_SIZE)?)))
+            }
             _ => Ok(self.clone()),
         }
     }
@@ -50,13 +52,12 @@ impl Passphrase {
     pub(super) fn file(&self) -> Option<&Path> {
         match &self.0 {
             Source::File(path) => Some(path),
-            Source::Given(_) => None,
+            Source::Memory(_) => None,
         }
     }
 }
 
-/// Takes a line end off.
-fn line(mut line: Vec<u8>) -> Vec<u8> {
+fn without_line_break(mut line: Vec<u8>) -> Vec<u8> {
     if line.last() == Some(&b'\n') {
         line.pop();
         if line.last() == Some(&b'\r') {
@@ -66,12 +67,12 @@ fn line(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// Where it comes from; never what it is.
+/// The name of the file; never the passphrase.
 impl fmt::Display for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Source::File(path) => path.display().fmt(f),
-            Source::Given(_) => f.write_str("(in memory)"),
+            Source::Memory(_) => f.write_str("(in memory)"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{
@@ -22,6 +22,7 @@ use super::doubts::Doubts;
 use super::error::TlsError;
 use super::from_rustls::certificate_fault;
 use super::inspect::VouchesFor;
+use super::key_kind::{KeyKind, key_kind};
 use super::material::{KeySection, Material, Raw, key_section};
 use super::verify::{ConnectionVerifier, PeerVerifier};
 use crate::net::Stream;
@@ -57,8 +58,17 @@ impl RustlsMutual {
         })?;
         let wrong = |kind| move |error| credentials.error(kind, fault(&error, leaf));
         ParsedCertificate::try_from(leaf).map_err(wrong(CredentialKind::Certificate))?;
-        let key = CertifiedKey::from_der(material.chain.clone(), key, &provider)
-            .map_err(wrong(CredentialKind::Keyfile))?;
+        let kind = key_kind(&key);
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| credentials.error(CredentialKind::Keyfile, key_fault(&error, kind)))?;
+        let key = CertifiedKey::new(material.chain.clone(), key);
+        match key.keys_match() {
+            // The key has no public part to compare, so the peer is going to notice a mismatch.
+            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
+            Err(error) => return Err(wrong(CredentialKind::Keyfile)(error)),
+        }
         let key = Arc::new(SingleCertAndKey::from(key));
 
         let name = credentials.server_name()?;
@@ -72,13 +82,13 @@ impl RustlsMutual {
         Ok(RustlsMutual { provider, versions, key, verifier, doubts })
     }
 
-    /// What a peer on rustls would refuse of our own certificate.
+    /// Returns why a peer on rustls would refuse our own certificate.
     pub(super) fn doubts(&self) -> &Doubts {
         &self.doubts
     }
 
-    /// The configuration for one connection. It is cheap to make beside a handshake, and so has a verifier of its own,
-    /// which tells whose certificate was refused.
+    /// Returns the configuration of one connection. It has its own verifier, which keeps the certificate that it refuses. Compared
+    /// with the handshake, creating it costs little.
     fn client(&self, verifier: Arc<ConnectionVerifier>) -> Result<ClientConfig, Error> {
         let mut client = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?
@@ -86,13 +96,13 @@ impl RustlsMutual {
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(self.key.clone());
         client.enable_sni = false;
-        // Peerings are few and long: nothing is won by resumption, and a resumed session would carry a
-        // certificate that was checked once, long ago.
+        // Connections are few and long, so resumption saves nothing. A resumed session would keep a certificate that was
+        // verified only once, long ago.
         client.resumption = Resumption::disabled();
         Ok(client)
     }
 
-    /// Likewise.
+    /// Like [`RustlsMutual::client`], for the side that listens.
     fn server(&self, verifier: Arc<ConnectionVerifier>) -> Result<ServerConfig, Error> {
         let mut server = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?
@@ -106,8 +116,8 @@ impl RustlsMutual {
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let verifier = ConnectionVerifier::new(self.verifier.clone());
         let client = self.client(verifier.clone()).map_err(|error| TlsError::from_rustls(&error))?;
-        // rustls needs a name of the peer. SNI is off and the verifier ignores it, so any will do, and the
-        // socket need not be asked for its peer's address (which fails on one that was just reset).
+        // rustls requires a name of the peer, but SNI is off and the verifier ignores it. The peer's address would not be better:
+        // reading it fails on a connection that was just reset.
         let name = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
         let connected = TlsConnector::from(Arc::new(client)).connect(name, tcp).await;
         let tls = connected.map_err(|error| failed(error, &verifier))?;
@@ -125,7 +135,7 @@ impl RustlsMutual {
     }
 }
 
-/// The error of a handshake, with the certificate if that was refused.
+/// Returns the error of a handshake, with the certificate if that was refused.
 fn failed(error: std::io::Error, verifier: &ConnectionVerifier) -> TlsError {
     match verifier.refused() {
         Some(refused) => TlsError::Certificate(refused),
@@ -141,7 +151,32 @@ fn log(session: &CommonState) {
     );
 }
 
-/// Our key, opened if need be.
+/// Decrypts and parses the key.
+pub(super) fn check_key(raw: &Raw) -> Result<(), CredentialFault> {
+    let key = private_key(raw)?;
+    let kind = key_kind(&key);
+    let loaded = aws_lc_rs::default_provider().key_provider.load_private_key(key);
+    loaded.map(drop).map_err(|error| key_fault(&error, kind))
+}
+
+/// Returns the fault of a key that rustls does not accept.
+fn key_fault(error: &Error, kind: Option<KeyKind>) -> CredentialFault {
+    match kind {
+        Some(KeyKind::ExplicitCurve) => CredentialFault::ExplicitCurve,
+        Some(KeyKind::Curve { name, is_supported: false }) => CredentialFault::UnsupportedCurve(name),
+        Some(KeyKind::Other(name)) if !name.to_ascii_lowercase().starts_with("rsa") => {
+            CredentialFault::UnsupportedKey(name)
+        }
+        _ => fault(error, &[]),
+    }
+}
+
+/// Parses our certificate.
+pub(super) fn check_certificate(der: &CertificateDer<'_>) -> Result<(), CredentialFault> {
+    ParsedCertificate::try_from(der).map(drop).map_err(|error| fault(&error, der))
+}
+
+/// Returns our key, decrypted if necessary.
 fn private_key(raw: &Raw) -> Result<PrivateKeyDer<'static>, CredentialFault> {
     let (der, passphrase) = match (key_section(&raw.keyfile)?, &raw.passphrase) {
         (KeySection::Open(key), _) => return Ok(key),
@@ -158,12 +193,12 @@ fn private_key(raw: &Raw) -> Result<PrivateKeyDer<'static>, CredentialFault> {
         Err(pkcs8::Error::EncryptedPrivateKey(
             error @ (AlgorithmParametersInvalid { .. } | NoPbes1CryptSupport | UnsupportedAlgorithm { .. }),
         )) => Err(unknown(error.to_string())),
-        // What the wrong passphrase gives may by chance look decrypted, and then be no key.
+        // The result of a wrong passphrase may by chance have valid padding, and not be a key.
         Err(_) => Err(CredentialFault::WrongPassphrase),
     }
 }
 
-/// What is wrong with credentials, in our terms.
+/// Translates an error about our own credentials.
 fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CredentialFault::KeyMismatch,
@@ -179,7 +214,7 @@ fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
     }
 }
 
-/// Verifies our certificate as a peer with the same CA would, on either side.
+/// Verifies our certificate as a peer with the same CA does, for both sides.
 fn doubts(verifier: &PeerVerifier, material: &Material) -> Doubts {
     let Some((leaf, intermediates)) = material.chain.split_first() else { return Doubts::new(|_| None) };
     let now = UnixTime::now();

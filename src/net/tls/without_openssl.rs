@@ -57,7 +57,15 @@ impl OpenSslAnonymous {
     }
 }
 
-/// There are no errors of OpenSSL's.
+pub(super) fn check_key(_: &Raw) -> Result<(), CredentialFault> {
+    Err(CredentialFault::NoOpenSsl)
+}
+
+pub(super) fn check_certificate(_: &[u8]) -> Result<(), CredentialFault> {
+    Err(CredentialFault::NoOpenSsl)
+}
+
+/// No stream has an error of OpenSSL.
 pub(super) fn tls_error(_: &(dyn std::error::Error + 'static)) -> Option<TlsError> {
     None
 }

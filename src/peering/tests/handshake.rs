@@ -89,7 +89,7 @@ fn the_handshake_times_out_at_every_step() {
         assert_eq!(end.closed(), None);
         end.peering.handle_timeout(deadline);
         end.note();
-        assert_eq!(end.closed(), Some(&PeeringError::HandshakeTimeout { expected }.into()));
+        assert_eq!(end.closed(), Some(&PeeringError::HandshakeTimeout { expected, tls: false }.into()));
         assert!(matches!(end.said().as_slice(), [Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }]));
         assert_eq!(end.peering.poll_timeout(), None);
     }
@@ -100,7 +100,7 @@ fn eof_during_the_handshake_reports_the_expected_message() {
     for (mut end, expected) in points(Instant::now()) {
         end.peering.handle_eof();
         end.note();
-        assert_eq!(end.closed(), Some(&PeeringError::ClosedInHandshake { expected }.into()));
+        assert_eq!(end.closed(), Some(&PeeringError::ClosedInHandshake { expected, tls: false }.into()));
         assert!(end.frames().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The TLS options of a command that stands between two sides: common ones, and those of each side alone.
+//! The TLS options of a command between two sides: options for both sides, and options for each side.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use zeek_bridge::net::tls::Tls;
 use super::tls::TlsArgs;
 use crate::output::{Exit, Failure};
 
-/// For both sides, or for each its own.
+/// TLS options for both sides, and for each side.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "TLS on both sides")]
 pub(crate) struct TwoSidedTlsArgs {
@@ -21,19 +21,20 @@ pub(crate) struct TwoSidedTlsArgs {
 }
 
 impl TwoSidedTlsArgs {
-    /// The TLS of the side that is listened on, and of the side that is connected to. Where a side has options of its own,
-    /// the common ones do not count.
+    /// Returns the TLS of the side that listens, and of the side that connects. If a side has options of its own, the options
+    /// for both sides do not apply to it.
     pub(crate) fn load(&self) -> Result<[Tls; 2], Failure> {
         Ok([self.listen.load(&self.both)?, self.connect.load(&self.both)?])
     }
 }
 
-/// The options of [`TlsArgs`], with the side in front of each: `--listen-cafile`.
+/// The options of [`TlsArgs`] with the name of the side as a prefix: `--listen-cafile`.
 #[derive(Debug)]
 struct OneSide<const LISTEN: bool>(TlsArgs);
 
 impl<const LISTEN: bool> OneSide<LISTEN> {
     const NAME: &str = if LISTEN { "listen" } else { "connect" };
+    const PREFIX: &str = if LISTEN { "listen-" } else { "connect-" };
 
     fn plain() -> Command {
         TlsArgs::augment_args(Command::new("tls").no_binary_name(true))
@@ -43,17 +44,9 @@ impl<const LISTEN: bool> OneSide<LISTEN> {
         if self.0.is_empty() {
             return both.load();
         }
-        self.0.load().map_err(|failure| match failure {
-            // They name options, and no files.
-            Failure::Error(Exit::Usage, mut words) => {
-                let plain = Self::plain();
-                let mut options: Vec<&str> = plain.get_arguments().filter_map(|arg| arg.get_long()).collect();
-                // So that none is taken for the beginning of another.
-                options.sort_by_key(|option| std::cmp::Reverse(option.len()));
-                for option in options {
-                    words = words.replace(&format!("--{option}"), &format!("--{}-{option}", Self::NAME));
-                }
-                Failure::usage(format!("on the side of --{}: {words}", Self::NAME))
+        self.0.load_of_side(Self::PREFIX).map_err(|failure| match failure {
+            Failure::Error(Exit::Usage, message) => {
+                Failure::usage(format!("on the side of --{}: {message}", Self::NAME))
             }
             failure => failure,
         })
@@ -66,8 +59,8 @@ impl<const LISTEN: bool> Args for OneSide<LISTEN> {
         let options = plain.get_arguments().filter_map(|arg| Some((arg, arg.get_long()?)));
         options.fold(command, |command, (arg, option)| {
             let name = format!("{}-{option}", Self::NAME);
-            let help = format!("As --{option}, for the side of --{} alone", Self::NAME);
-            let heading = format!("TLS on the side of --{}, if another", Self::NAME);
+            let help = format!("As --{option}, only for the side of --{}", Self::NAME);
+            let heading = format!("TLS on the side of --{}, if different", Self::NAME);
             command.arg(arg.clone().id(name.clone()).long(name).help(help).help_heading(heading))
         })
     }

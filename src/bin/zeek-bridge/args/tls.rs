@@ -1,54 +1,54 @@
-//! The TLS options: what they say together, and certificates that are renewed while the program runs.
+//! The TLS options, and the renewal of certificates while the program runs.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use zeek_bridge::net::tls::{
-    AnonymousUnavailable, Backend, CredentialFault, Credentials, MutualTls, Passphrase, PemSource, Remedy,
-    Tls,
+    AnonymousUnavailable, Backend, CredentialFault, Credentials, MutualTls, Passphrase, PemSource, Tls,
 };
 
+use crate::hints;
 use crate::output::{Exit, Failure};
 
-/// How often the certificates' files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The interval at which the files of the certificates are checked for changes.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where a passphrase may be that is in no file.
+/// The environment variable of a passphrase that is not in a file.
 pub(crate) const PASSPHRASE_VARIABLE: &str = "ZEEK_BRIDGE_PASSPHRASE";
 
 #[derive(Debug, Args)]
 pub(crate) struct TlsArgs {
-    /// off: plain TCP, for Broker::disable_ssl=T. anonymous: what a Zeek speaks that was told nothing about TLS;
-    /// encrypted, but nobody knows with whom. mutual: certificates on both sides; implied by the options for them
+    /// off: plain TCP, for Broker::disable_ssl=T. anonymous: encrypted but unauthenticated, for a Zeek without TLS options (its
+    /// default). mutual: certificates on both sides; implied by the options for certificates
     #[arg(long, value_name = "off|anonymous|mutual", value_enum, hide_possible_values = true)]
     tls: Option<TlsMode>,
     #[command(flatten)]
     certificates: CertificateArgs,
 }
 
-/// What is shown to a peer, and what it has to show.
+/// The options for certificates.
 #[derive(Debug, Args)]
 pub(crate) struct CertificateArgs {
-    /// The CA certificates that sign the peers' (PEM), as in Broker::ssl_cafile
+    /// The CA certificates that sign the peers' certificates (PEM), as in Broker::ssl_cafile
     #[arg(long, value_name = "FILE")]
     cafile: Option<PathBuf>,
-    /// A directory of such, as in Broker::ssl_capath; instead of --cafile, or beside it
+    /// A directory of CA certificates, as in Broker::ssl_capath; in place of --cafile or in addition to it
     #[arg(long, value_name = "DIR")]
     capath: Option<PathBuf>,
-    /// Our certificate (PEM), and behind it those that lead to the CA, as in Broker::ssl_certificate
+    /// Our certificate (PEM), followed by the intermediate certificates, as in Broker::ssl_certificate
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
     /// Our private key (PEM), as in Broker::ssl_keyfile
     #[arg(long, value_name = "FILE")]
     keyfile: Option<PathBuf>,
-    /// The passphrase of the key, as in Broker::ssl_passphrase; without this, ZEEK_BRIDGE_PASSPHRASE in the environment
+    /// The file with the passphrase of the key, as in Broker::ssl_passphrase; the default is ZEEK_BRIDGE_PASSPHRASE in the environment
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
-    /// A DNS name or IP address that the peer's certificate has to bear; without this, each of the CA's will do
+    /// A DNS name or IP address that the peer's certificate must contain; by default, every certificate of the CA is accepted
     #[arg(long, value_name = "NAME")]
     verify_name: Option<String>,
-    /// Which library speaks mutual TLS; auto: rustls, or OpenSSL, if built in, if only that accepts our own certificate or key
+    /// The library for mutual TLS; auto: rustls, or OpenSSL (if built in) if only that accepts our certificate or key
     #[arg(long, value_name = "auto|rustls|openssl", value_enum, hide_possible_values = true)]
     tls_backend: Option<TlsBackend>,
 }
@@ -67,28 +67,28 @@ enum TlsBackend {
     Openssl,
 }
 
-/// The end of a sentence that names anonymous TLS.
+/// Added to a text that names anonymous TLS.
 const ANONYMOUS_BUILD: &str =
     if cfg!(feature = "openssl") { "" } else { ", in a build with `--features openssl`" };
 
 impl TlsArgs {
-    /// What is wanted between two ends that are both this program's, which need no certificates of the user's.
+    /// Returns the TLS between two ends that both belong to this program, so that the user provides no certificates.
     pub(crate) fn between_own(&self) -> Result<TlsMode, Failure> {
         match self.certificates.as_options().as_slice() {
             [] => Ok(self.tls.unwrap_or(TlsMode::Off)),
             [(option, _), ..] => Err(Failure::usage(format!(
-                "{option} is for a peer that is there already, and without one certificates are made: say where it is, \
-                 or give --tls mutual alone"
+                "--{option} is for an existing peer; without one, certificates are created: set the address of the peer, or \
+                 use --tls mutual alone"
             ))),
         }
     }
 
-    /// Whether none is given.
+    /// Returns whether no option is set.
     pub(crate) fn is_empty(&self) -> bool {
         self.tls.is_none() && self.certificates.as_options().is_empty()
     }
 
-    /// In words, for people and for `meta.json`.
+    /// Returns the name of this TLS for people and for `meta.json`.
     pub(crate) fn name(tls: &Tls) -> &'static str {
         match tls {
             Tls::Off => "off",
@@ -99,34 +99,41 @@ impl TlsArgs {
 
     /// Reads the certificates, if there are any.
     pub(crate) fn load(&self) -> Result<Tls, Failure> {
+        self.load_of_side("")
+    }
+
+    /// Like [`TlsArgs::load`], for options whose names begin with this prefix in errors.
+    pub(crate) fn load_of_side(&self, prefix: &str) -> Result<Tls, Failure> {
         let certificates = &self.certificates;
         let implying = certificates.implying();
         match self.tls {
             None if implying.is_empty() => Err(Failure::usage(format!(
-                "TLS or not? Zeek has it on by default. Choose --tls anonymous (for a Zeek that was told nothing about \
-                 TLS{ANONYMOUS_BUILD}), --tls off (for one with Broker::disable_ssl=T), or mutual TLS with --cafile \
-                 FILE --certificate FILE --keyfile FILE (what Broker::ssl_cafile, Broker::ssl_certificate and \
-                 Broker::ssl_keyfile are in Zeek). `zeek-bridge probe HOST:PORT` tells which of them a Zeek speaks"
+                "no TLS option is set; use --{prefix}tls anonymous (for a Zeek without TLS options, its \
+                 default{ANONYMOUS_BUILD}), --{prefix}tls off (for Broker::disable_ssl=T), or --{prefix}cafile FILE \
+                 --{prefix}certificate FILE --{prefix}keyfile FILE for mutual TLS (Broker::ssl_cafile, \
+                 Broker::ssl_certificate and Broker::ssl_keyfile in Zeek); `zeek-bridge probe HOST:PORT` shows which one a \
+                 Zeek uses"
             ))),
-            None | Some(TlsMode::Mutual) => certificates.mutual().map(Tls::Mutual),
+            None | Some(TlsMode::Mutual) => certificates.mutual(prefix).map(Tls::Mutual),
             Some(mode) => {
                 let name = if mode == TlsMode::Off { "off" } else { "anonymous" };
                 if let [one, ..] = implying.as_slice() {
                     return Err(Failure::usage(format!(
-                        "--tls {name} does not go with {one}: leave out the one or the other"
+                        "--{prefix}tls {name} and --{prefix}{one} exclude each other; remove one of them"
                     )));
                 }
                 match (mode, certificates.tls_backend) {
-                    (TlsMode::Off, Some(_)) => Err(Failure::usage(
-                        "--tls off does not go with --tls-backend: leave out the one or the other",
-                    )),
+                    (TlsMode::Off, Some(_)) => Err(Failure::usage(format!(
+                        "--{prefix}tls off and --{prefix}tls-backend exclude each other; remove one of them"
+                    ))),
                     (TlsMode::Off, None) => Ok(Tls::Off),
-                    (_, Some(TlsBackend::Rustls)) => Err(Failure::usage(
-                        "--tls anonymous does not go with --tls-backend rustls: only OpenSSL has anonymous TLS",
-                    )),
+                    (_, Some(TlsBackend::Rustls)) => Err(Failure::usage(format!(
+                        "--{prefix}tls anonymous and --{prefix}tls-backend rustls exclude each other: only OpenSSL \
+                             supports anonymous TLS"
+                    ))),
                     _ => Tls::anonymous().map_err(|error| match error {
                         AnonymousUnavailable::NoOpenSsl => {
-                            Failure::usage(format!("--tls anonymous: {error}"))
+                            Failure::usage(format!("--{prefix}tls anonymous: {error}"))
                         }
                         error => Failure::Error(Exit::Refused, error.to_string()),
                     }),
@@ -137,44 +144,46 @@ impl TlsArgs {
 }
 
 impl CertificateArgs {
-    /// The certificates for a peer that asks for one, if any are given.
+    /// Reads the certificates, if the options are set.
     pub(crate) fn load_if_given(&self) -> Result<Option<MutualTls>, Failure> {
-        if self.implying().is_empty() { Ok(None) } else { self.mutual().map(Some) }
+        if self.implying().is_empty() { Ok(None) } else { self.mutual("").map(Some) }
     }
 
-    /// The options by which mutual TLS is meant.
+    /// Returns the names of the set options that imply mutual TLS.
     fn implying(&self) -> Vec<&'static str> {
-        self.as_options().into_iter().map(|(name, _)| name).filter(|name| *name != "--tls-backend").collect()
+        self.as_options().into_iter().map(|(name, _)| name).filter(|name| *name != "tls-backend").collect()
     }
 
-    /// All that are given, with their values.
+    /// Returns the set options: the name without dashes, and the value.
     pub(crate) fn as_options(&self) -> Vec<(&'static str, String)> {
         let files = [
-            ("--cafile", &self.cafile),
-            ("--capath", &self.capath),
-            ("--certificate", &self.certificate),
-            ("--keyfile", &self.keyfile),
-            ("--passphrase-file", &self.passphrase_file),
+            ("cafile", &self.cafile),
+            ("capath", &self.capath),
+            ("certificate", &self.certificate),
+            ("keyfile", &self.keyfile),
+            ("passphrase-file", &self.passphrase_file),
         ];
         let files =
             files.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?.display().to_string())));
-        let name = self.verify_name.iter().map(|name| ("--verify-name", name.clone()));
+        let name = self.verify_name.iter().map(|name| ("verify-name", name.clone()));
         let backend = self.tls_backend.and_then(|backend| backend.to_possible_value());
-        let backend = backend.iter().map(|value| ("--tls-backend", value.get_name().to_owned()));
+        let backend = backend.iter().map(|value| ("tls-backend", value.get_name().to_owned()));
         files.chain(name).chain(backend).collect()
     }
 
-    fn mutual(&self) -> Result<MutualTls, Failure> {
+    fn mutual(&self, prefix: &str) -> Result<MutualTls, Failure> {
         let no_ca = self.cafile.is_none() && self.capath.is_none();
         let missing = [
-            ("--cafile", no_ca),
-            ("--certificate", self.certificate.is_none()),
-            ("--keyfile", self.keyfile.is_none()),
+            ("cafile", no_ca),
+            ("certificate", self.certificate.is_none()),
+            ("keyfile", self.keyfile.is_none()),
         ];
-        let missing: Vec<&str> = missing.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        let missing = missing.iter().filter(|(_, is_missing)| *is_missing);
+        let missing: Vec<String> = missing.map(|(name, _)| format!("--{prefix}{name}")).collect();
         let (false, Some(certificate), Some(keyfile)) = (no_ca, &self.certificate, &self.keyfile) else {
             return Err(Failure::usage(format!(
-                "mutual TLS takes --cafile (or --capath), --certificate and --keyfile, all three: {} missing",
+                "mutual TLS requires --{prefix}cafile (or --{prefix}capath), --{prefix}certificate and --{prefix}keyfile: {} \
+                 missing",
                 list(&missing)
             )));
         };
@@ -192,13 +201,9 @@ impl CertificateArgs {
             },
         };
         credentials.load().map_err(|error| match error.fault {
-            CredentialFault::NoOpenSsl => Failure::usage(format!("--tls-backend openssl: {error}")),
+            CredentialFault::NoOpenSsl => Failure::usage(format!("--{prefix}tls-backend openssl: {error}")),
             _ => {
-                let option = match error.remedy() {
-                    Some(Remedy::Passphrase) => " (`--passphrase-file FILE`)",
-                    Some(Remedy::OpenSsl) => " (`--tls-backend openssl`)",
-                    _ => "",
-                };
+                let option = hints::for_credentials(error.remedy(), prefix);
                 Failure::Error(Exit::Refused, format!("{error}{option}"))
             }
         })
@@ -215,7 +220,7 @@ impl CertificateArgs {
 }
 
 /// `a is`, `a and b are`, ...
-fn list(names: &[&str]) -> String {
+fn list(names: &[String]) -> String {
     match names {
         [one] => format!("{one} is"),
         [more @ .., last] => format!("{} and {last} are", more.join(", ")),
@@ -223,15 +228,15 @@ fn list(names: &[&str]) -> String {
     }
 }
 
-/// From now on takes up certificates that are renewed: when their files change, and on SIGHUP.
+/// Reloads renewed certificates from now on: when their files change, and on SIGHUP.
 pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
     let mutual = match tls {
         Tls::Mutual(mutual) => Some(mutual.clone()),
-        // A SIGHUP is no reason to end, whatever there is to reload.
+        // SIGHUP is handled even if there is nothing to reload, because its default action ends the program.
         _ => None,
     };
     if let Some(mutual) = &mutual {
-        tokio::spawn(mutual.watch_files(LOOK_EVERY));
+        tokio::spawn(mutual.watch_files(WATCH_INTERVAL));
     }
     #[cfg(unix)]
     {
@@ -242,7 +247,7 @@ pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
             while hangup.recv().await.is_some() {
                 match &mutual {
                     Some(mutual) => reload(mutual.clone()).await,
-                    None => tracing::info!("SIGHUP: there are no certificates to read again"),
+                    None => tracing::info!("SIGHUP: there are no certificates to reload"),
                 }
             }
         });
@@ -252,11 +257,11 @@ pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
 
 #[cfg(unix)]
 async fn reload(mutual: MutualTls) {
-    // It reads files, and may open a key for a while.
+    // It reads files, and may decrypt a key, which is slow by design.
     match tokio::task::spawn_blocking(move || mutual.reload()).await {
         Ok(Ok(true)) => {}
-        Ok(Ok(false)) => tracing::info!("SIGHUP: the certificates are the same as before"),
-        Ok(Err(error)) => tracing::warn!("SIGHUP: {error}; what was loaded before stays in use"),
-        Err(error) => tracing::error!("SIGHUP: the certificates could not be read: {error}"),
+        Ok(Ok(false)) => tracing::info!("SIGHUP: the certificates are unchanged"),
+        Ok(Err(error)) => tracing::warn!("SIGHUP: {error}; the previous certificates stay in use"),
+        Err(error) => tracing::error!("SIGHUP: cannot read the certificates: {error}"),
     }
 }

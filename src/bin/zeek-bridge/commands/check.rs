@@ -1,4 +1,4 @@
-//! `check`: what is wrong with a bridge's configuration, without running it.
+//! `check`: reports the errors in a bridge's configuration without running it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tokio::net::TcpSocket;
 use tracing::subscriber::NoSubscriber;
-use zeek_bridge::bridge::config::{ConfigFile, InvalidConfig, LinkTls, Mistake, Place, References, Source};
+use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, LinkAddress, LinkTls, References, Source};
 use zeek_bridge::net::HostPort;
 use zeek_bridge::net::tls::{Backend, CredentialWarning, Tls};
 
@@ -30,15 +30,19 @@ pub(crate) struct CheckArgs {
 
 pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let read = ConfigFile::read(&args.config);
-    // What a file refers to is tested also if there are mistakes elsewhere in it, so that all are reported at once.
+    // Files and addresses are tested even if there are errors elsewhere in the file, so that all are reported at once.
     let (references, mut findings) = match &read {
         Ok(file) => {
-            let findings = Findings { source: &file.source, mistakes: Vec::new(), warnings: file.warnings() };
+            let findings = Findings { source: &file.source, errors: Vec::new(), warnings: file.warnings() };
             (&file.references(), findings)
         }
-        Err(invalid) => {
-            let InvalidConfig { source, mistakes, references, .. } = invalid;
-            (&**references, Findings { source, mistakes: mistakes.clone(), warnings: Vec::new() })
+        Err(errors) => {
+            let findings = Findings {
+                source: errors.source(),
+                errors: errors.iter().cloned().collect(),
+                warnings: Vec::new(),
+            };
+            (errors.references(), findings)
         }
     };
     for (link, tls) in &references.tls {
@@ -46,62 +50,65 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     }
     test_addresses(references, &mut findings);
     test_status_socket(references, &mut findings);
-    findings.tell();
-    match (&read, findings.mistakes.len()) {
+    findings.report();
+    match (&read, findings.errors.len()) {
         (Ok(file), 0) => summary(file),
         (_, count) => {
-            let mistakes = if count == 1 { "mistake" } else { "mistakes" };
-            Err(Failure::failed(format!("{count} {mistakes} in {}", args.config.display())))
+            let errors = if count == 1 { "error" } else { "errors" };
+            Err(Failure::failed(format!("{count} {errors} in {}", args.config.display())))
         }
     }
 }
 
-/// What was found so far.
+/// The errors and warnings so far.
 struct Findings<'s> {
     source: &'s Source,
-    mistakes: Vec<Mistake>,
-    warnings: Vec<Mistake>,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Findings<'_> {
-    fn mistake(&mut self, path: String, message: String) {
-        self.mistakes.push(self.source.mistake(path, message));
+    fn error(&mut self, diagnostic: Diagnostic) {
+        self.errors.push(self.source.locate(diagnostic));
     }
 
-    fn warning(&mut self, path: String, message: String) {
-        self.warnings.push(self.source.mistake(path, message));
+    fn warning(&mut self, diagnostic: Diagnostic) {
+        self.warnings.push(self.source.locate(diagnostic));
     }
 
-    /// On stderr, in the order of the file.
-    fn tell(&mut self) {
-        for list in [&mut self.mistakes, &mut self.warnings] {
-            list.sort_by_key(|mistake| (mistake.line, mistake.column));
+    /// Writes them to stderr, in the order of the file.
+    fn report(&mut self) {
+        for list in [&mut self.errors, &mut self.warnings] {
+            list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         }
         for warning in &self.warnings {
             stderr::print_line(format_args!("warning: {warning}"));
         }
-        for mistake in &self.mistakes {
-            stderr::print_line(format_args!("{mistake}"));
+        for error in &self.errors {
+            stderr::print_line(format_args!("{error}"));
         }
     }
 }
 
-/// Loads what mutual TLS takes.
+/// Loads the TLS credentials of a link.
 fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
-    // What it would log is said here, with the line.
+    // The warnings that are logged are reported below, with their lines.
     let loaded = tracing::subscriber::with_default(NoSubscriber::new(), || tls.load(link));
     let mutual = match loaded {
         Ok(Tls::Mutual(mutual)) => mutual,
         Ok(_) => return,
-        Err(mistakes) => {
-            findings.mistakes.extend(mistakes.into_iter().map(|mistake| findings.source.find(mistake)));
+        Err(errors) => {
+            errors.into_iter().for_each(|error| findings.error(error));
             return;
         }
     };
     for warning in mutual.warnings().iter() {
         let key = match warning {
             CredentialWarning::KeyExposed { .. } => "keyfile",
-            CredentialWarning::CaLeftOut { .. } if findings.source.says(&format!("link.{link}.cafile")) => {
+            CredentialWarning::PassphraseExposed { .. } => "passphrase_file",
+            CredentialWarning::CaLeftOut { .. }
+                if findings.source.contains(&format!("link.{link}.cafile")) =>
+            {
                 "cafile"
             }
             CredentialWarning::CaLeftOut { .. } => "capath",
@@ -110,19 +117,24 @@ fn test_tls(link: &str, tls: &LinkTls, findings: &mut Findings<'_>) {
             }
             _ => "certificate",
         };
-        findings.warning(format!("link.{link}.{key}"), warning.to_string());
+        findings.warning(Diagnostic::new(format!("link.{link}.{key}"), warning.to_string()));
     }
     if let LinkTls::Mutual(files) = tls
         && files.backend == Backend::Auto
         && mutual.backend() == Backend::OpenSsl
     {
-        let message = "these certificates take OpenSSL, which is used instead of rustls; tls_backend = \"openssl\" \
-                       leaves no doubt";
-        findings.warning(format!("link.{link}.tls_backend"), message.to_owned());
+        let key = format!("link.{link}.tls_backend");
+        findings.warning(
+            Diagnostic::new(
+                key,
+                "OpenSSL is used instead of rustls, which does not accept these certificates",
+            )
+            .with_hint("set tls_backend = \"openssl\" to make this explicit"),
+        );
     }
 }
 
-/// The key of the file of certificates that a warning names.
+/// Returns the key of the file that a warning names.
 fn file_key(tls: &LinkTls, file: &str) -> &'static str {
     let LinkTls::Mutual(files) = tls else { return "certificate" };
     let is = |path: &Path| path.display().to_string() == file;
@@ -134,59 +146,59 @@ fn file_key(tls: &LinkTls, file: &str) -> &'static str {
     }
 }
 
-/// An address somewhere in the file.
+/// An address in the file.
 struct Address<'a> {
-    path: String,
+    key: String,
     text: &'a str,
     is_listened_on: bool,
 }
 
-/// What is wrong with an address.
-enum Trouble {
-    Mistake(String),
-    Warning(String),
+/// The result of the test of an address that has failed.
+enum Problem {
+    Error(Diagnostic),
+    Warning(Diagnostic),
 }
 
-/// Looks names up, and whether what is to be listened on is this host's. Nothing is sent to anyone.
+/// Resolves names, and tests that the addresses to listen on belong to this host. Sends nothing to a peer.
 fn test_addresses(references: &References, findings: &mut Findings<'_>) {
     let metrics = references.metrics.map(|address| address.to_string());
     let mut addresses = Vec::new();
-    for (link, place) in &references.places {
-        let (key, texts, is_listened_on) = match place {
-            Place::Connect(targets) => ("connect", targets, false),
-            Place::Listen(addresses) => ("listen", addresses, true),
+    for (link, address) in &references.addresses {
+        let (key, texts, is_listened_on) = match address {
+            LinkAddress::Connect(targets) => ("connect", targets, false),
+            LinkAddress::Listen(addresses) => ("listen", addresses, true),
         };
-        let path = format!("link.{link}.{key}");
-        addresses.extend(texts.iter().map(|text| Address { path: path.clone(), text, is_listened_on }));
+        let key = format!("link.{link}.{key}");
+        addresses.extend(texts.iter().map(|text| Address { key: key.clone(), text, is_listened_on }));
     }
-    let path = "bridge.metrics".to_owned();
-    addresses.extend(metrics.iter().map(|text| Address { path: path.clone(), text, is_listened_on: true }));
-    // Each may take its time.
-    let troubles: Vec<Option<Trouble>> = std::thread::scope(|scope| {
+    let key = "bridge.metrics".to_owned();
+    addresses.extend(metrics.iter().map(|text| Address { key: key.clone(), text, is_listened_on: true }));
+    // In parallel, because a resolver may take seconds for each name.
+    let problems: Vec<Option<Problem>> = std::thread::scope(|scope| {
         let threads: Vec<_> = addresses.iter().map(|address| scope.spawn(|| address.test())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
     });
-    for (address, trouble) in addresses.into_iter().zip(troubles) {
-        match trouble {
-            Some(Trouble::Mistake(message)) => findings.mistake(address.path, message),
-            Some(Trouble::Warning(message)) => findings.warning(address.path, message),
-            None => {}
+    for problem in problems.into_iter().flatten() {
+        match problem {
+            Problem::Error(error) => findings.error(error),
+            Problem::Warning(warning) => findings.warning(warning),
         }
     }
 }
 
 impl Address<'_> {
-    fn test(&self) -> Option<Trouble> {
+    fn test(&self) -> Option<Problem> {
         let text = self.text;
-        // The configuration was checked before, so that it can be parsed.
+        let diagnostic = |message: String| Diagnostic::new(self.key.as_str(), message);
+        // The configuration was validated before, so the address can be parsed.
         let found = match text.parse::<HostPort>().ok()?.resolve() {
             Ok(found) => found,
-            Err(error) => return Some(Trouble::Mistake(format!("{text}: {error}"))),
+            Err(error) => return Some(Problem::Error(diagnostic(format!("{text}: {error}")))),
         };
         if !self.is_listened_on {
             return None;
         }
-        // The first that will do is listened on.
+        // A listener uses the first address that can be bound.
         let mut errors = Vec::new();
         for address in found {
             match bind(address) {
@@ -196,21 +208,26 @@ impl Address<'_> {
         }
         let error = errors.first()?;
         Some(match error.kind() {
-            io::ErrorKind::AddrInUse => Trouble::Warning(format!(
-                "{text} is in use; unless the bridge itself is running there, choose another port"
-            )),
-            io::ErrorKind::PermissionDenied => Trouble::Warning(format!(
-                "this user may not listen on {text}; if the bridge's user may not either, choose a port above 1023"
-            )),
-            io::ErrorKind::AddrNotAvailable => Trouble::Mistake(format!(
-                "{text} is no address of this host; give one of its own, or 0.0.0.0 or [::] for all of them"
-            )),
-            _ => Trouble::Mistake(format!("{text} cannot be listened on: {error}; choose another address")),
+            io::ErrorKind::AddrInUse => Problem::Warning(
+                diagnostic(format!("{text} is in use"))
+                    .with_hint("choose another port, unless the bridge itself is running there"),
+            ),
+            io::ErrorKind::PermissionDenied => Problem::Warning(
+                diagnostic(format!("this user is not allowed to listen on {text}"))
+                    .with_hint("if the user of the bridge is not either, choose a port above 1023"),
+            ),
+            io::ErrorKind::AddrNotAvailable => Problem::Error(
+                diagnostic(format!("{text} is not an address of this host"))
+                    .with_hint("use one of its addresses, or 0.0.0.0 or [::] for all of them"),
+            ),
+            _ => Problem::Error(
+                diagnostic(format!("cannot listen on {text}: {error}")).with_hint("choose another address"),
+            ),
         })
     }
 }
 
-/// Takes the address as one does who listens, but does not listen, so that nobody could connect here by mistake.
+/// Binds the address as a listener does, but does not listen, so that no peer can connect.
 fn bind(address: SocketAddr) -> io::Result<()> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     #[cfg(unix)]
@@ -219,32 +236,27 @@ fn bind(address: SocketAddr) -> io::Result<()> {
 }
 
 fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
-    let path = "bridge.status";
-    let Some(socket) = references.status_socket.as_deref().filter(|_| findings.source.says(path)) else {
+    let key = "bridge.status";
+    let Some(socket) = references.status_socket.as_deref().filter(|_| findings.source.contains(key)) else {
         return;
     };
-    let shown = socket.display();
     match socket.symlink_metadata() {
         Ok(metadata) if !is_socket(&metadata) => {
-            findings
-                .mistake(path.to_owned(), format!("{shown} is there, and is no socket; choose another path"));
+            let message = format!("{} exists, and is not a socket", socket.display());
+            findings.error(Diagnostic::new(key, message).with_hint("choose another path"));
         }
         Ok(_) => {}
         Err(_) => {
             // A path without a directory is in the current one.
             let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty());
             if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-                findings.warning(path.to_owned(), no_directory(directory));
+                let message = format!("there is no directory {}", directory.display());
+                findings.warning(Diagnostic::new(key, message).with_hint(
+                    "create it, unless the service manager does, as with systemd's RuntimeDirectory",
+                ));
             }
         }
     }
-}
-
-fn no_directory(directory: &Path) -> String {
-    format!(
-        "there is no directory {} now; unless the service manager makes it, as systemd's RuntimeDirectory does, make it",
-        directory.display()
-    )
 }
 
 #[cfg(unix)]
@@ -257,7 +269,7 @@ fn is_socket(_: &std::fs::Metadata) -> bool {
     true
 }
 
-/// What applies, a line each.
+/// Writes the settings in effect to stdout, one line per table.
 fn summary(file: &ConfigFile) -> Result<(), Failure> {
     let mut output = Output::new();
     let config = &file.config;
@@ -265,7 +277,7 @@ fn summary(file: &ConfigFile) -> Result<(), Failure> {
     for link in &config.links {
         output.line(printable(&link.to_string()).as_bytes())?;
     }
-    let default = if file.source.says("rule") { "" } else { "default " };
+    let default = if file.source.contains("rule") { "" } else { "default " };
     for rule in &config.rules {
         output.line(printable(&format!("{default}{rule}")).as_bytes())?;
     }

@@ -1,12 +1,13 @@
-//! `probe`: tells what stands at an address, and how to reach it.
+//! `probe`: identifies the service at an address, and shows how to connect to it.
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use zeek_bridge::net::probe::{Answer, BrokerInfo, CertificateTls, Found, ProbeReport, Stranger, probe};
+use zeek_bridge::net::probe::{Answer, BrokerInfo, CertificateTls, Found, OtherProtocol, ProbeReport, probe};
 use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::args::tls::CertificateArgs;
 use crate::args::{HostPort, Seconds, connect_address};
+use crate::hints;
 use crate::output::{Exit, Failure, Object, Output, identity_json, printable, text};
 
 const ZEEK_PLAIN: &[&str] = &["redef Broker::disable_ssl = T;"];
@@ -57,44 +58,41 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     verdict.exit.map_or(Ok(()), |exit| Err(Failure::Reported(exit)))
 }
 
-/// What a report comes to.
+/// The conclusion from a report.
 struct Verdict {
-    /// What stands there, in one word.
+    /// The service in one word.
     kind: &'static str,
-    /// The same in a sentence.
+    /// The service in a sentence.
     summary: String,
-    /// `None`: a Broker, or the TLS of one.
+    /// The exit code; `None` for a Broker endpoint, and for the TLS of one.
     exit: Option<Exit>,
-    /// How to reach it.
+    /// How to connect to it.
     reach: Option<Reach>,
-    /// What else is to be known.
+    /// Further advice.
     notes: Vec<String>,
 }
 
-/// How a Broker is reached.
+/// How to connect to a Broker endpoint.
 struct Reach {
-    /// The options of our network commands.
+    /// The options of this program's network commands.
     options: Vec<String>,
-    /// How the Zeek there is set up.
+    /// The settings of the Zeek there.
     zeek: &'static [&'static str],
 }
 
 impl Verdict {
-    /// `given` are the options for certificates.
+    /// Draws the conclusion. `given` are the options for certificates.
     fn of(report: &ProbeReport, given: &[(&'static str, String)]) -> Self {
-        let reach = |options: &[&str], zeek| {
-            let connect = ["--connect", &report.target];
-            Some(Reach {
-                options: connect.iter().chain(options).map(|word| (*word).to_owned()).collect(),
-                zeek,
-            })
+        let reach = |options: &[String], zeek| {
+            let connect = ["--connect".to_owned(), report.target.clone()];
+            Some(Reach { options: connect.iter().chain(options).cloned().collect(), zeek })
         };
         let verdict =
             |kind, summary: String, exit| Verdict { kind, summary, exit, reach: None, notes: Vec::new() };
         match &report.found {
             Found::Nothing(error) => verdict("nothing", format!("nothing: {error}"), Some(Exit::Unconnected)),
             Found::Plain(_) => Verdict {
-                reach: reach(&["--tls", "off"], ZEEK_PLAIN),
+                reach: reach(&["--tls", "off"].map(str::to_owned), ZEEK_PLAIN),
                 ..verdict("plain", "a Broker without TLS".into(), None)
             },
             Found::Anonymous(answer) => {
@@ -104,11 +102,11 @@ impl Verdict {
                     }
                     None => ("anonymous TLS, as Zeek has it by default".into(), None),
                     Some(other) => {
-                        (format!("anonymous TLS, but no Broker in it: {}", said(other)), exit_of(other))
+                        (format!("anonymous TLS, but no Broker in it: {}", text_of(other)), exit_of(other))
                     }
                 };
                 let mut verdict = Verdict {
-                    reach: reach(&["--tls", "anonymous"], &[]).filter(|_| exit.is_none()),
+                    reach: reach(&["--tls", "anonymous"].map(str::to_owned), &[]).filter(|_| exit.is_none()),
                     ..verdict("anonymous", summary, exit)
                 };
                 if cfg!(not(feature = "openssl")) {
@@ -121,14 +119,14 @@ impl Verdict {
             }
             Found::Certificate(found) => {
                 let (summary, exit) = certificate(found);
-                let mut options: Vec<&str> = match found.with_ours {
-                    Some(Answer::Broker(_)) => {
-                        given.iter().flat_map(|(name, value)| [*name, value]).collect()
-                    }
-                    _ => vec!["--cafile", "FILE", "--certificate", "FILE", "--keyfile", "FILE"],
-                };
-                if found.takes_openssl && cfg!(feature = "openssl") && !options.contains(&"--tls-backend") {
-                    options.extend(["--tls-backend", "openssl"]);
+                let placeholders = ["cafile", "certificate", "keyfile"].map(|name| (name, "FILE".to_owned()));
+                let files: &[_] =
+                    if let Some(Answer::Broker(_)) = found.with_ours { given } else { &placeholders };
+                let mut options: Vec<String> =
+                    files.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]).collect();
+                let is_backend = |option: &String| option == "--tls-backend";
+                if found.needs_openssl && cfg!(feature = "openssl") && !options.iter().any(is_backend) {
+                    options.extend(["--tls-backend", "openssl"].map(str::to_owned));
                 }
                 let kind = if is_mutual(found) { "mutual" } else { "certificate" };
                 let is_broker = matches!(exit, None | Some(Exit::Refused));
@@ -136,7 +134,7 @@ impl Verdict {
                     reach: if is_broker { reach(&options, ZEEK_MUTUAL) } else { None },
                     ..verdict(kind, summary, exit)
                 };
-                if is_broker && found.takes_openssl {
+                if is_broker && found.needs_openssl {
                     let (kind, build) =
                         ("its certificate is X.509 version 1, or that of a CA", "`--features openssl`");
                     verdict.notes.push(if cfg!(feature = "openssl") {
@@ -147,66 +145,71 @@ impl Verdict {
                 }
                 verdict
             }
-            Found::OtherTls(why) => {
-                verdict("tls", format!("TLS that is not a Broker's: {why}"), Some(Exit::Protocol))
-            }
-            Found::Other(stranger) => {
-                let exit = Some(if *stranger == Stranger::Silent { Exit::Timeout } else { Exit::Protocol });
-                let mut verdict = verdict("other", format!("no Broker: {stranger}"), exit);
-                verdict.notes.extend(notes(stranger).iter().map(|note| (*note).to_owned()));
+            Found::OtherTls(reason) => verdict(
+                "tls",
+                format!("TLS that is not that of a Broker endpoint: {reason}"),
+                Some(Exit::Protocol),
+            ),
+            Found::Other(other) => {
+                let exit = Some(if *other == OtherProtocol::Silent { Exit::Timeout } else { Exit::Protocol });
+                let mut verdict = verdict("other", format!("no Broker: {other}"), exit);
+                verdict.notes.extend(notes(other).iter().map(|note| (*note).to_owned()));
                 verdict
             }
-            _ => verdict("other", "something that this program does not know".into(), Some(Exit::Failed)),
+            _ => verdict("other", "an unknown service".into(), Some(Exit::Failed)),
         }
     }
 }
 
-/// What to do about an address where something other than a Broker listens.
-fn notes(stranger: &Stranger) -> &'static [&'static str] {
-    match stranger {
-        Stranger::Http(_) => &["Zeek may listen for WebSocket clients there; its native port is another \
-                                (Broker::default_port, 9999/tcp)"],
-        Stranger::ZeroMq => &[
+/// Returns advice for a service that is not a Broker endpoint.
+fn notes(other: &OtherProtocol) -> &'static [&'static str] {
+    match other {
+        OtherProtocol::Http(_) => {
+            &["Zeek may listen for WebSocket clients there; its native port is another \
+                                (Broker::default_port, 9999/tcp)"]
+        }
+        OtherProtocol::ZeroMq => &[
             "zeekctl uses ZeroMQ by default since Zeek 8.1; for native peering, set ClusterBackend = Broker in zeekctl.cfg",
             "a Zeek with another cluster back end peers on a port that a script opens with Broker::listen",
             "without native peering, events can be exchanged over Zeek's WebSocket API",
         ],
-        Stranger::Echo => {
+        OtherProtocol::Echo => {
             &["its answer has the id of this probe, which no other endpoint has; check the port"]
         }
         _ => &[],
     }
 }
 
-/// Whether it asks for a certificate, and lets nobody in without one.
+/// Returns whether the service requests a certificate, and rejects clients without one.
 fn is_mutual(found: &CertificateTls) -> bool {
-    found.asks_for.is_some() && matches!(found.without, Answer::Tls(_) | Answer::Other(Stranger::Closed))
+    found.asks_for.is_some() && matches!(found.without, Answer::Tls(_) | Answer::Other(OtherProtocol::Closed))
 }
 
-/// What TLS with a certificate comes to.
+/// Returns the summary and the exit code for TLS with a certificate.
 fn certificate(found: &CertificateTls) -> (String, Option<Exit>) {
     let mutual = is_mutual(found);
     match (&found.with_ours, &found.without) {
         (Some(Answer::Broker(_)), _) if mutual => ("a Broker with mutual TLS".into(), None),
-        (Some(Answer::Tls(error)), _) => {
-            (format!("TLS with certificates, and with ours it fails: {error}"), Some(Exit::Refused))
-        }
+        (Some(Answer::Tls(error)), _) => (
+            format!("TLS with certificates, and with ours it fails: {error}{}", hints::for_tls(error)),
+            Some(Exit::Refused),
+        ),
         (Some(Answer::Broker(_)), _) | (None, Answer::Broker(_)) => {
-            ("a Broker with TLS that lets everybody in, as no Zeek does".into(), None)
+            ("a Broker with TLS that accepts clients without a certificate, as no Zeek does".into(), None)
         }
         (None, _) if mutual => ("mutual TLS, as a Zeek with certificates has it".into(), None),
-        (None, Answer::Other(Stranger::Http(line))) => {
+        (None, Answer::Other(OtherProtocol::Http(line))) => {
             (format!("no Broker: a web server over TLS (HTTPS): {line}"), Some(Exit::Protocol))
         }
         (Some(answer), _) | (None, answer) => {
-            (format!("TLS, but no Broker in it: {}", said(answer)), exit_of(answer))
+            (format!("TLS, but no Broker in it: {}", text_of(answer)), exit_of(answer))
         }
     }
 }
 
-fn said(answer: &Answer) -> String {
+fn text_of(answer: &Answer) -> String {
     match answer {
-        Answer::Other(stranger) => stranger.to_string(),
+        Answer::Other(other) => other.to_string(),
         Answer::Tls(error) => error.to_string(),
         _ => String::new(),
     }
@@ -214,13 +217,13 @@ fn said(answer: &Answer) -> String {
 
 fn exit_of(answer: &Answer) -> Option<Exit> {
     Some(match answer {
-        Answer::Other(Stranger::Silent) => Exit::Timeout,
+        Answer::Other(OtherProtocol::Silent) => Exit::Timeout,
         Answer::Tls(_) => Exit::Refused,
         _ => Exit::Protocol,
     })
 }
 
-/// What was heard of a Broker, if anything.
+/// Returns what a Broker endpoint revealed.
 fn broker(found: &Found) -> Option<&BrokerInfo> {
     let answer = match found {
         Found::Plain(broker) => return Some(broker),
@@ -276,7 +279,7 @@ fn object(report: &ProbeReport, verdict: &Verdict) -> Object {
 
 fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {
     let mut lines = vec![format!("{}: {}", report.target, verdict.summary)];
-    let mut line = |name: &str, words: String| lines.push(format!("  {name:<12} {words}"));
+    let mut line = |name: &str, text: String| lines.push(format!("  {name:<12} {text}"));
     if let Some(address) = report.address.map(|address| address.to_string()).filter(|a| *a != report.target) {
         line("address", address);
     }
@@ -308,17 +311,18 @@ fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {
             line("versions", if low == high { low.to_string() } else { format!("{low} to {high}") });
         }
         if let Some(filter) = &broker.filter {
-            let topics: Vec<_> = filter.topics().iter().map(|topic| topic.as_bytes()).map(word).collect();
+            let topics: Vec<_> =
+                filter.topics().iter().map(|topic| topic.as_bytes()).map(shell_word).collect();
             line("filter", if topics.is_empty() { "nothing".into() } else { topics.join(" ") });
         }
-        if let Some(why) = &broker.cut_short {
-            line("but", why.clone());
+        if let Some(reason) = &broker.cut_short {
+            line("but", reason.clone());
         }
     }
     if let Some(reach) = &verdict.reach {
         line(
             "reach it by",
-            reach.options.iter().map(|option| word(option.as_bytes())).collect::<Vec<_>>().join(" "),
+            reach.options.iter().map(|option| shell_word(option.as_bytes())).collect::<Vec<_>>().join(" "),
         );
         match reach.zeek {
             [] => line("Zeek there", "has no TLS option set".into()),
@@ -332,8 +336,8 @@ fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {
     lines
 }
 
-/// Bytes as a word for a shell: printable, in quotes where it needs them.
-fn word(bytes: &[u8]) -> String {
+/// Formats bytes as a word for a shell: printable, and quoted if necessary.
+fn shell_word(bytes: &[u8]) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:,=@%+".contains(byte);
     if !bytes.is_empty() && bytes.iter().all(plain) {
         String::from_utf8_lossy(bytes).into_owned()

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use zeek_bridge::endpoint::ConnectError;
-use zeek_bridge::net::tls::{Refusal, TlsError};
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
+
+use crate::hints;
 
 use super::stderr;
 
@@ -74,7 +75,10 @@ impl Failure {
 
     /// Reports that the peering with `address` cannot be established.
     pub(crate) fn link(address: &str, error: &ConnectError) -> Self {
-        Failure::Error(exit_of(error), format!("no peering with {address}: {error}{}", options(error)))
+        Failure::Error(
+            exit_of(error),
+            format!("no peering with {address}: {error}{}", hints::for_link(error)),
+        )
     }
 
     /// Appends to the message.
@@ -90,20 +94,11 @@ impl Failure {
         let tried_for = humantime::format_duration(tried_for);
         Failure::Error(
             exit_of(error),
-            format!("no peering with {address} for {tried_for} after it was lost: {error}{}", options(error)),
+            format!(
+                "no peering with {address} for {tried_for} after it was lost: {error}{}",
+                hints::for_link(error)
+            ),
         )
-    }
-}
-
-/// Returns the options that apply the hint at the end of the error message. The messages of the library name no options.
-fn options(error: &ConnectError) -> &'static str {
-    let ConnectError::Tls(error) = error else { return "" };
-    match error {
-        TlsError::PeerShowedNone
-        | TlsError::Incompatible(_)
-        | TlsError::Refused(Refusal::HandshakeFailure) => " (--tls anonymous)",
-        TlsError::NotAnonymous(_) => " (--cafile, --certificate and --keyfile)",
-        _ => "",
     }
 }
 
@@ -170,14 +165,14 @@ mod tests {
             (ConnectError::Tls(TlsError::NotTls), 4),
             (ConnectError::TlsTimeout(Duration::ZERO), 4),
             (ConnectError::Peering(refused), 4),
-            (ConnectError::Peering(PeeringError::ClosedInHandshake { expected: "probe" }), 4),
+            (ConnectError::Peering(PeeringError::ClosedInHandshake { expected: "probe", tls: false }), 4),
             (ConnectError::Peering(too_large(Some(ForeignProtocol::TlsAlert))), 4),
             (ConnectError::Peering(too_large(Some(ForeignProtocol::ZeroMq))), 6),
             (ConnectError::Peering(too_large(None)), 6),
             (ConnectError::Peering(PeeringError::NilPeer), 6),
             (ConnectError::Peering(PeeringError::SelfConnection(EndpointId::NIL)), 6),
             (ConnectError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), 6),
-            (ConnectError::Peering(PeeringError::HandshakeTimeout { expected: "probe" }), 5),
+            (ConnectError::Peering(PeeringError::HandshakeTimeout { expected: "probe", tls: false }), 5),
             (ConnectError::Closed(CloseReason::Redundant { peer: EndpointId::NIL }), 4),
             (ConnectError::Closed(CloseReason::Lost), 3),
         ] {

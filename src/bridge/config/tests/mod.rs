@@ -1,6 +1,6 @@
-//! What is read, and what is told.
+//! Tests of parsing and validation.
 
-mod mistakes;
+mod errors;
 mod warnings;
 
 use std::path::Path;
@@ -15,15 +15,15 @@ use crate::net::tls::{Backend, Tls};
 
 const FILE: &str = "/etc/zb/bridge.toml";
 
-/// The mistakes in a text, each as it is shown, without the file.
-fn mistakes(text: &str) -> Vec<String> {
+/// The errors in a text, without the file name.
+fn errors(text: &str) -> Vec<String> {
     let shown =
-        |mistake: &Mistake| mistake.to_string().strip_prefix("/etc/zb/bridge.toml:").unwrap().to_owned();
-    ConfigFile::parse(text, FILE).err().iter().flat_map(|invalid| &invalid.mistakes).map(shown).collect()
+        |error: &Diagnostic| error.to_string().strip_prefix("/etc/zb/bridge.toml:").unwrap().to_owned();
+    ConfigFile::parse(text, FILE).err().iter().flatten().map(shown).collect()
 }
 
 fn good(text: &str) -> BridgeConfig {
-    BridgeConfig::parse(text, FILE).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    BridgeConfig::parse(text, FILE).unwrap_or_else(|errors| panic!("{errors:#?}"))
 }
 
 fn arguments(patterns: &[&str], rest: bool) -> Arguments {
@@ -35,7 +35,7 @@ fn globs(patterns: &[&str]) -> Vec<Glob> {
 }
 
 #[test]
-fn a_full_example_becomes_what_it_says() {
+fn a_complete_example_is_parsed() {
     let config = good(
         r#"
 [bridge]
@@ -116,8 +116,8 @@ commands = true
     hash[30..].copy_from_slice(&[0x0a, 0x0b]);
     let west = LinkConfig {
         name: "west".to_owned(),
-        faces: Some(Faces::Agents),
-        place: Place::Connect(vec!["10.0.0.5:2151".to_owned(), "[2001:db8::1]:2151".to_owned()]),
+        faces: Some(PeerRole::Agents),
+        address: LinkAddress::Connect(vec!["10.0.0.5:2151".to_owned(), "[2001:db8::1]:2151".to_owned()]),
         tls: LinkTls::Mutual(TlsFiles {
             cafile: Some("/etc/zb/ca.pem".into()),
             capath: Some("/etc/ssl/cas".into()),
@@ -148,8 +148,8 @@ commands = true
     };
     let east = LinkConfig {
         name: "east".to_owned(),
-        faces: Some(Faces::Nodes),
-        place: Place::Listen(vec!["0.0.0.0:2151".to_owned()]),
+        faces: Some(PeerRole::Nodes),
+        address: LinkAddress::Listen(vec!["0.0.0.0:2151".to_owned()]),
         tls: LinkTls::Off,
         retry: Retry::default(),
         hub: true,
@@ -250,7 +250,7 @@ fn without_rules_the_default_rules_are_the_mission() {
 }
 
 #[test]
-fn links_stand_in_the_order_of_the_file_and_have_the_defaults() {
+fn links_keep_the_order_of_the_file_and_have_the_defaults() {
     let config = good(MISSION);
     let names: Vec<&str> = config.links.iter().map(|link| link.name.as_str()).collect();
     assert_eq!(names, ["z-nodes", "agents", "more-nodes", "other"]);
@@ -263,7 +263,7 @@ fn links_stand_in_the_order_of_the_file_and_have_the_defaults() {
 }
 
 #[test]
-fn what_is_off_is_nowhere() {
+fn settings_that_are_off_are_none() {
     let off = good(&format!(
         "[bridge]\nmetrics = \"off\"\nstatus = \"off\"\n{MISSION}\n[link.agents.chaos]\ndrop = 0\n"
     ));
@@ -272,7 +272,7 @@ fn what_is_off_is_nowhere() {
 }
 
 #[test]
-fn a_longer_first_wait_lengthens_the_longest() {
+fn a_long_first_wait_raises_the_maximum() {
     let retry = |retry: &str| {
         good(&MISSION.replace("[link.agents]", &format!("[link.agents]\nretry = {retry}"))).links[1].retry
     };
@@ -283,56 +283,60 @@ fn a_longer_first_wait_lengthens_the_longest() {
 }
 
 #[test]
-fn a_small_frame_holds_for_the_handshake_as_well() {
+fn a_small_frame_limit_applies_to_the_handshake() {
     let config = good(&format!("{MISSION}\n[link.agents.limits]\nframe = \"2KiB\"\n"));
     let limits = config.links[1].endpoint_config().limits;
     assert_eq!((limits.max_frame, limits.max_handshake_frame), (2048, 2048));
 }
 
 #[test]
-fn files_that_cannot_be_read_are_told_all_at_once_with_their_lines() {
+fn unreadable_files_are_reported_all_at_once_with_their_lines() {
     let text = MISSION.replace(
         "connect = \"127.0.0.1:2152\"\ntls = \"off\"",
         "connect = \"127.0.0.1:2152\"\ncafile = \"no-ca\"\ncertificate = \"no-cert\"\nkeyfile = \"/\"",
     );
     let file = ConfigFile::parse(&text, "/nowhere/bridge.toml").unwrap();
-    let told: Vec<String> = file.config.links[1]
+    let errors: Vec<String> = file.config.links[1]
         .tls()
         .unwrap_err()
         .into_iter()
-        .map(|mistake| file.source.find(mistake).to_string())
+        .map(|error| file.source.locate(error).to_string())
         .collect();
-    assert_eq!(told.len(), 3, "{told:?}");
-    assert!(told[0].starts_with("/nowhere/bridge.toml:9: link.agents.cafile: /nowhere/no-ca cannot be read"));
+    assert_eq!(errors.len(), 3, "{errors:?}");
     assert!(
-        told[1].starts_with("/nowhere/bridge.toml:10: link.agents.certificate: /nowhere/no-cert cannot be")
+        errors[0]
+            .starts_with("/nowhere/bridge.toml:9: link.agents.cafile: /nowhere/no-ca: it cannot be read")
     );
     assert!(
-        told[2].starts_with("/nowhere/bridge.toml:11: link.agents.keyfile: / is a directory"),
-        "{told:?}"
+        errors[1]
+            .starts_with("/nowhere/bridge.toml:10: link.agents.certificate: /nowhere/no-cert: it cannot be")
+    );
+    assert!(
+        errors[2].starts_with("/nowhere/bridge.toml:11: link.agents.keyfile: /: it is a directory"),
+        "{errors:?}"
     );
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_a_mistake() {
-    let told = BridgeConfig::read(Path::new("/nowhere/bridge.toml")).unwrap_err();
-    assert_eq!(told.len(), 1);
-    assert!(told[0].to_string().starts_with("/nowhere/bridge.toml: it cannot be read: "), "{}", told[0]);
+fn an_unreadable_file_is_an_error() {
+    let errors = BridgeConfig::read(Path::new("/nowhere/bridge.toml")).unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert!(errors.to_string().starts_with("/nowhere/bridge.toml: cannot read the file: "), "{errors}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a");
-    for (content, words) in
-        [(&b"\xff"[..], "not UTF-8"), (&[b'#'; 1024 * 1024 + 1], "more than 1048576 bytes")]
+    for (content, expected) in
+        [(&b"\xff"[..], "not valid UTF-8"), (&[b'#'; 1024 * 1024 + 1], "larger than 1048576 bytes")]
     {
         std::fs::write(&file, content).unwrap();
-        let told = BridgeConfig::read(&file).unwrap_err();
-        assert!(told[0].message.contains(words), "{told:?}");
+        let errors = BridgeConfig::read(&file).unwrap_err();
+        assert!(errors.to_string().contains(expected), "{errors}");
     }
     std::fs::write(&file, MISSION).unwrap();
     assert_eq!(BridgeConfig::read(&file).unwrap(), good(MISSION));
 }
 
 #[test]
-fn text_that_nests_without_end_is_a_mistake_and_no_crash() {
+fn very_deep_nesting_is_an_error_and_no_crash() {
     for text in [
         format!("x = {}", "[".repeat(300_000)),
         format!("x = {}", "{a=".repeat(300_000)),
@@ -340,13 +344,13 @@ fn text_that_nests_without_end_is_a_mistake_and_no_crash() {
         format!("[link{}]", ".a".repeat(300_000)),
         "[[rule]]\n".repeat(1000),
     ] {
-        assert!(!mistakes(&text).is_empty());
+        assert!(!errors(&text).is_empty());
     }
 }
 
-/// Bits of configurations, to be put together at random.
+/// Random sequences of parts of configurations.
 fn pieces() -> impl Strategy<Value = String> {
-    let words = prop::sample::select(vec![
+    let parts = prop::sample::select(vec![
         "[bridge]",
         "[link.a]",
         "[link.b]",
@@ -416,8 +420,8 @@ fn pieces() -> impl Strategy<Value = String> {
         "ä",
         "\u{feff}",
     ]);
-    prop::collection::vec((words, any::<bool>()), 0..60).prop_map(|words| {
-        words.into_iter().flat_map(|(word, ends)| [word, if ends { "\n" } else { " " }]).collect()
+    prop::collection::vec((parts, any::<bool>()), 0..60).prop_map(|parts| {
+        parts.into_iter().flat_map(|(part, ends)| [part, if ends { "\n" } else { " " }]).collect()
     })
 }
 
@@ -425,60 +429,60 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn no_text_makes_it_panic(text in any::<String>()) {
-        reads(&text);
+    fn no_text_causes_a_panic(text in any::<String>()) {
+        check_diagnostics(&text);
     }
 
     #[test]
-    fn no_configuration_makes_it_panic(text in pieces()) {
-        reads(&text);
+    fn no_configuration_causes_a_panic(text in pieces()) {
+        check_diagnostics(&text);
     }
 
     #[test]
-    fn no_change_of_a_configuration_makes_it_panic(at in any::<prop::sample::Index>(), with in any::<char>()) {
-        let mut text: Vec<char> = format!("{MISSION}{}", mistakes::RULES).chars().collect();
+    fn no_changed_character_causes_a_panic(at in any::<prop::sample::Index>(), with in any::<char>()) {
+        let mut text: Vec<char> = format!("{MISSION}{}", errors::RULES).chars().collect();
         let at = at.index(text.len());
         text[at] = with;
-        reads(&text.into_iter().collect::<String>());
+        check_diagnostics(&text.into_iter().collect::<String>());
     }
 }
 
-/// Whatever the text, every mistake is in a line that there is, and a warning does not panic either.
-fn reads(text: &str) {
+/// Every error and warning is one line, and is about a line of the text.
+fn check_diagnostics(text: &str) {
     let lines = text.split('\n').count();
-    let good = |mistakes: &[Mistake]| {
-        for mistake in mistakes {
-            assert!(mistake.line.is_none_or(|line| (1..=lines).contains(&line)), "{mistake}");
-            let shown = mistake.to_string();
+    let good = |diagnostics: &mut dyn Iterator<Item = &Diagnostic>| {
+        for error in diagnostics {
+            assert!(error.line.is_none_or(|line| (1..=lines).contains(&line)), "{error}");
+            let shown = error.to_string();
             assert!(!shown.contains(['\n', '\0']), "{shown:?}");
         }
     };
     match ConfigFile::parse(text, FILE) {
         Ok(file) => {
-            good(&file.warnings());
+            good(&mut file.warnings().iter());
             let links = file.config.links.iter().map(ToString::to_string);
             let rules = file.config.rules.iter().map(ToString::to_string);
             for line in links.chain(rules).chain([file.config.operation.to_string()]) {
                 assert!(!line.contains('\n'), "{line:?}");
             }
         }
-        Err(invalid) => {
-            assert!(!invalid.mistakes.is_empty(), "{text:?}");
-            good(&invalid.mistakes);
+        Err(errors) => {
+            assert!(!errors.is_empty(), "{text:?}");
+            good(&mut errors.iter());
         }
     }
 }
 
-/// No more than a check needs: nothing that could be started, and no TLS that is off because it could not be read.
+/// In particular, no TLS that is off because its key is invalid.
 #[test]
-fn of_a_file_with_mistakes_there_is_no_configuration_and_no_tls_that_was_not_read() {
+fn an_invalid_file_has_only_the_references_that_are_valid() {
     let text = MISSION.replace("tls = \"off\"", "tls = \"of\"");
-    let invalid = ConfigFile::parse(&text, FILE).unwrap_err();
-    assert!(invalid.mistakes.iter().all(|mistake| mistake.path.ends_with(".tls")), "{invalid}");
-    assert_eq!(invalid.references.tls, []);
+    let errors = ConfigFile::parse(&text, FILE).unwrap_err();
+    assert!(errors.iter().all(|error| error.key.ends_with(".tls")), "{errors}");
+    assert_eq!(errors.references().tls, []);
     let good = ConfigFile::parse(MISSION, FILE).unwrap().references();
-    assert_eq!(good.tls.len(), good.places.len());
-    assert_eq!(good.places, invalid.references.places);
+    assert_eq!(good.tls.len(), good.addresses.len());
+    assert_eq!(good.addresses, errors.references().addresses);
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! What is allowed, and yet told.
+//! Tests of the warnings.
 
 use super::{ConfigFile, FILE, MISSION};
 
 fn warnings(text: &str) -> Vec<String> {
     let file = ConfigFile::parse(text, FILE).unwrap();
-    let shown = |warning: &super::Mistake| {
+    let shown = |warning: &super::Diagnostic| {
         warning.to_string().strip_prefix("/etc/zb/bridge.toml:").unwrap().to_owned()
     };
     file.warnings().iter().map(shown).collect()
@@ -12,7 +12,7 @@ fn warnings(text: &str) -> Vec<String> {
 
 const MUTUAL: &str = "cafile = \"a\"\ncertificate = \"b\"\nkeyfile = \"c\"";
 
-/// Two links and a rule, about which there is nothing to say.
+/// Two links and a rule without warnings.
 const QUIET: &str = r#"
 [link.a]
 connect = "127.0.0.1:1"
@@ -28,45 +28,49 @@ topics = ["t", "u"]
 "#;
 
 #[track_caller]
-fn warned(text: &str, start: &str, words: &str) {
+fn warns(text: &str, start: &str, expected: &str) {
     let warnings = warnings(text);
-    let [warning] = warnings.as_slice() else { panic!("{start}: {words}: {warnings:#?}") };
+    let [warning] = warnings.as_slice() else { panic!("{start}: {expected}: {warnings:#?}") };
     assert!(
-        warning.starts_with(&format!("{start}: ")) && warning.contains(words),
-        "{start}: {words}: {warning}"
+        warning.starts_with(&format!("{start}: ")) && warning.contains(expected),
+        "{start}: {expected}: {warning}"
     );
 }
 
 #[test]
-fn nothing_is_said_where_there_is_nothing_to_say() {
+fn a_harmless_configuration_has_no_warnings() {
     assert_eq!(warnings(QUIET), [""; 0]);
     let far = QUIET.replace("127.0.0.1:1", "agent.example:1").replacen("tls = \"off\"", MUTUAL, 1);
     assert_eq!(warnings(&far), [""; 0]);
 }
 
 #[test]
-fn what_is_dangerous_is_told() {
+fn dangerous_settings_cause_a_warning() {
     let add = |line: &str| QUIET.replacen("tls = \"off\"", &format!("tls = \"off\"\n{line}"), 1);
-    for (text, start, words) in [
-        (QUIET.replace("127.0.0.1:1", "10.0.0.1:1"), "4: link.a.tls", "without TLS"),
-        (QUIET.replace("\"localhost:2\"", "[\"localhost:2\", \"[::]:3\"]"), "7: link.b.tls", "at [::]:3"),
+    for (text, start, expected) in [
+        (QUIET.replace("127.0.0.1:1", "10.0.0.1:1"), "4: link.a.tls", "no TLS at 10.0.0.1:1"),
+        (
+            QUIET.replace("\"localhost:2\"", "[\"localhost:2\", \"[::]:3\"]"),
+            "7: link.b.tls",
+            "no TLS at [::]:3",
+        ),
         (QUIET.replacen("\"off\"", "\"anonymous\"", 1), "4: link.a.tls", "unauthenticated"),
-        (add("chaos = { drop = 0.1 }"), "5: link.a.chaos", "faults are put into"),
+        (add("chaos = { drop = 0.1 }"), "5: link.a.chaos", "faults are injected"),
         (
             add("limits = { connects_per_second = 3 }"),
             "5: link.a.limits.connects_per_second",
-            "nobody connects",
+            "accepts no connections",
         ),
-        (QUIET.replace("localhost:2\"", "localhost:2\"\nretry = {}"), "7: link.b.retry", "does not connect"),
+        (QUIET.replace("localhost:2\"", "localhost:2\"\nretry = {}"), "7: link.b.retry", "never connects"),
         (
             QUIET.replace("localhost:2", "127.0.0.1:1"),
             "3: link.a.connect",
-            "where the link b of this bridge listens",
+            "link b of this bridge listens on 127.0.0.1:1",
         ),
         (
             QUIET.replace("to = [\"a\", \"b\"]", "to = \"b\"").replacen("\"off\"", "\"off\"\nhub = true", 1),
             "5: link.a.hub",
-            "its peers do not hear each other",
+            "its peers do not receive each other's messages",
         ),
         (format!("{QUIET}passthrough = true"), "13: rule.r.passthrough", "unchecked"),
         (format!("[bridge]\nmetrics = \"0.0.0.0:1\"{QUIET}"), "2: bridge.metrics", "can read the metrics"),
@@ -75,23 +79,23 @@ fn what_is_dangerous_is_told() {
                 "{QUIET}[[rule]]\nname = \"s\"\nfrom = \"a\"\nto = [\"b\", \"a\"]\ntopics = [\"u\", \"t\"]"
             ),
             "13: rule.s.name",
-            "the rule r above says the same",
+            "rule r above is the same",
         ),
         (
             QUIET
                 .replacen("tls = \"off\"", MUTUAL, 1)
                 .replace("from = \"a\"", "from = [\"a\", \"b\"]\nidentities = \"DNS:*\""),
             "13: rule.r.identities",
-            "the peers of b show no certificate",
+            "the peers of b present no certificate",
         ),
     ] {
-        warned(&text, start, words);
+        warns(&text, start, expected);
     }
-    warned(MISSION, "15: link.other.connect", "no rule is for this link");
+    warns(MISSION, "15: link.other.connect", "no rule uses this link");
 }
 
 #[test]
-fn rules_that_differ_are_not_the_same() {
+fn different_rules_cause_no_warning() {
     for change in ["events = \"e\"", "nodes = \"n\"", "actions = { a = \"*\" }", "commands = true"] {
         let text = format!(
             "{QUIET}[[rule]]\nname = \"s\"\nfrom = \"a\"\nto = [\"b\", \"a\"]\ntopics = [\"u\", \"t\"]\n{change}\n"
@@ -118,7 +122,7 @@ to = ["local", "x", "y"]
 topics = ["/t"]
 "#;
 
-/// Of the links with these names.
+/// Adds a line to the links with these names.
 fn add_to(text: &str, links: &[&str], line: &str) -> String {
     links.iter().fold(text.to_owned(), |text, link| {
         text.replace(&format!("[link.{link}]\n"), &format!("[link.{link}]\n{line}\n"))
@@ -126,36 +130,36 @@ fn add_to(text: &str, links: &[&str], line: &str) -> String {
 }
 
 #[test]
-fn a_topic_that_can_return_is_told_with_its_way() {
-    warned(
+fn a_topic_that_can_return_is_reported_with_its_path() {
+    warns(
         CYCLE,
         "14: rule.all.to",
-        "a message on topic /t from local goes to x; if the other side of x is connected to that of y, it returns over y \
-         and goes to local again by this rule: local -> x -> y -> local.",
+        "a message on topic /t from local is sent to x; if the other side of x is connected to that of y, it returns over y \
+         and is sent to local by this rule: local -> x -> y -> local;",
     );
     let events = format!("{CYCLE}events = [\"A::*\", \"B::c\"]");
-    warned(&events, "14: rule.all.to", "event A::* on topic /t from local goes to x");
+    warns(&events, "14: rule.all.to", "event A::* on topic /t from local is sent to x");
     let two_rules = CYCLE
         .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
         .replace("from = [\"local\", \"x\", \"y\"]", "from = \"local\"")
         + "[[rule]]\nname = \"back\"\nfrom = [\"x\", \"y\"]\nto = \"local\"\ntopics = \"/t/more\"\n";
     let warnings = warnings(&two_rules);
     assert!(
-        warnings[0].contains("on topic /t/more from local goes to x")
-            && warnings[0].contains("by the rule back:"),
+        warnings[0].contains("on topic /t/more from local is sent to x")
+            && warnings[0].contains("by rule back:"),
         "{warnings:#?}"
     );
 }
 
 #[test]
-fn a_topic_that_cannot_return_is_not_warned_about() {
+fn a_topic_that_cannot_return_causes_no_warning() {
     for text in [
         add_to(CYCLE, &["x", "y"], "group = \"pair\""),
         add_to(CYCLE, &["local", "x", "y"], "ttl = 1"),
         CYCLE
             .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
             .replace("\"local\", \"x\", \"y\"]", "\"local\"]"),
-        // What goes out is another event than what comes in.
+        // The event that is sent differs from the one that returns.
         CYCLE
             .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
             .replace("\"local\", \"x\", \"y\"]", "\"local\"]")
@@ -166,7 +170,7 @@ fn a_topic_that_cannot_return_is_not_warned_about() {
 }
 
 #[test]
-fn a_group_of_one_connecting_link_is_told() {
+fn a_group_of_one_connecting_link_causes_a_warning() {
     let text = add_to(QUIET, &["a"], "group = \"pear\"");
-    warned(&text, "3: link.a.group", "no other link is in the group pear");
+    warns(&text, "3: link.a.group", "no other link is in group pear");
 }

@@ -6,7 +6,11 @@ use rcgen::{CustomExtension, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
 use super::pairings::{all_well, short};
 use super::pki::Ca;
 use super::*;
+#[cfg(feature = "openssl")]
+use crate::net::tls::{CredentialFault, PemSource, RefusedCertificate, Remedy, inspect};
 use crate::net::tls::{CredentialWarning, Refusal};
+#[cfg(feature = "openssl")]
+use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 /// nsCertType, of which a bit is set.
 fn ns_cert_type(bits: u8) -> CustomExtension {
@@ -183,7 +187,7 @@ async fn the_certificate_that_failed_is_named() {
 
 #[test]
 fn a_missing_certificate_has_two_causes() {
-    let text = TlsError::PeerShowedNone.to_string();
+    let text = TlsError::NoPeerCertificate.to_string();
     for words in ["it has none", "anonymous TLS", "a signature algorithm that we did not offer"] {
         assert!(text.contains(words), "{text}");
     }
@@ -191,45 +195,102 @@ fn a_missing_certificate_has_two_causes() {
     assert!(text.contains("signature algorithm"), "{text}");
 }
 
-/// A peer with an algorithm that we do not have is told apart from one without a certificate, as far as it can be.
+/// Creates a key with these options of `openssl genpkey`, and a certificate for it. `None` without the `openssl` program.
+#[cfg(feature = "openssl")]
+fn self_signed(directory: &std::path::Path, options: &[&str], digest: &str) -> Option<Credentials> {
+    let [key, certificate] =
+        ["key.pem", "certificate.pem"].map(|name| directory.join(name).display().to_string());
+    super::openssl::run(&[&["genpkey", "-out", &key], options].concat())?;
+    let request = ["req", "-x509", "-key", &key, digest, "-subj", "/CN=self", "-out", &certificate];
+    super::openssl::run(&request)?;
+    Some(Credentials::from_files(&certificate, &certificate, &key))
+}
+
 #[cfg(feature = "openssl")]
 #[tokio::test]
-async fn an_algorithm_that_rustls_lacks_is_named() {
-    let ca = Ca::new("ca");
+async fn a_key_algorithm_that_rustls_does_not_support_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let key = dir.path().join("key.pem");
-    let curve = "ec_paramgen_curve:brainpoolP256r1";
-    let key = key.to_str().unwrap();
-    let certificate = dir.path().join("certificate.pem");
-    let certificate = certificate.to_str().unwrap();
-    if super::openssl::run(&[
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        curve,
-        "-noenc",
-        "-subj",
-        "/CN=brainpool",
-        "-keyout",
-        key,
-        "-out",
-        certificate,
-    ])
-    .is_none()
-    {
-        return;
-    }
-    let own = Credentials::from_files(certificate, certificate, key);
-    let text = own.clone().backend(Backend::Rustls).load().unwrap_err().to_string();
-    assert!(!text.contains("Context") && !text.contains("1.3.36") && !text.contains('{'), "{text}");
+    let Some(own) = self_signed(dir.path(), &["-algorithm", "ed448"], "-sha256") else { return };
+    let error = own.clone().backend(Backend::Rustls).load().unwrap_err();
+    assert!(matches!(&error.fault, CredentialFault::UnsupportedKey(name) if name == "Ed448"), "{error}");
+    assert!(error.to_string().contains("the key is Ed448"), "{error}");
+    assert_eq!(error.remedy(), Some(Remedy::OpenSsl));
     let loaded = own.load().unwrap();
     assert_eq!(loaded.backend(), Backend::OpenSsl);
-    let other = ca.credentials().load().unwrap();
+    let other = Ca::new("ca").credentials().load().unwrap();
     let (connector, listener) = meet(&End::Ours(Tls::Mutual(loaded)), &End::Ours(Tls::Mutual(other))).await;
     for error in [connector.unwrap_err(), listener.unwrap_err()] {
         let text = error.to_string();
-        assert!(!text.contains("1.3.36") && !text.contains("Some("), "{text}");
+        assert!(!text.contains("1.3.101") && !text.contains("Some("), "{text}");
     }
+}
+
+#[cfg(feature = "openssl")]
+#[test]
+fn a_key_on_a_curve_without_tls_is_refused_by_both_back_ends() {
+    for curve in ["secp256k1", "brainpoolP256r1"] {
+        let dir = tempfile::tempdir().unwrap();
+        let option = format!("ec_paramgen_curve:{curve}");
+        let Some(own) = self_signed(dir.path(), &["-algorithm", "EC", "-pkeyopt", &option], "-sha256") else {
+            return;
+        };
+        for backend in [Backend::Rustls, Backend::OpenSsl, Backend::Auto] {
+            let error = own.clone().backend(backend).load().unwrap_err();
+            assert!(
+                matches!(&error.fault, CredentialFault::UnsupportedCurve(name) if name == curve),
+                "{error}"
+            );
+            assert_eq!(error.remedy(), None, "OpenSSL does not help");
+            assert!(error.to_string().contains("ECDSA on P-256"), "{error}");
+        }
+    }
+}
+
+#[cfg(feature = "openssl")]
+#[test]
+fn a_key_with_explicit_parameters_is_named_with_its_conversion() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"];
+    let Some(own) = self_signed(dir.path(), &options, "-sha256") else { return };
+    let error = own.clone().backend(Backend::Rustls).load().unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::ExplicitCurve), "{error}");
+    assert!(error.to_string().contains("-ec_param_enc named_curve"), "{error}");
+    // SEC1, in which the parameters are at another position.
+    let key = dir.path().join("key.pem").display().to_string();
+    let sec1 = dir.path().join("sec1.pem").display().to_string();
+    super::openssl::run(&["ec", "-in", &key, "-out", &sec1]).unwrap();
+    let error = Credentials { keyfile: PemSource::File(sec1.into()), ..own }
+        .backend(Backend::Rustls)
+        .load()
+        .unwrap_err();
+    assert!(matches!(error.fault, CredentialFault::ExplicitCurve), "{error}");
+    let der = CertificateDer::from_pem_file(dir.path().join("certificate.pem")).unwrap();
+    assert!(
+        inspect::algorithms(&der).contains("EC with explicit parameters"),
+        "{}",
+        inspect::algorithms(&der)
+    );
+    let text = RefusedCertificate::new(CertificateFault::ObsoleteAlgorithm(inspect::algorithms(&der)), &der)
+        .to_string();
+    assert!(text.contains("-ec_param_enc named_curve") && !text.contains("OpenSSL as"), "{text}");
+}
+
+#[cfg(feature = "openssl")]
+#[test]
+fn a_signature_with_sha1_is_named_without_the_hint_to_openssl() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    if self_signed(dir.path(), &options, "-sha1").is_none() {
+        return;
+    }
+    let der = CertificateDer::from_pem_file(dir.path().join("certificate.pem")).unwrap();
+    assert!(inspect::has_obsolete_algorithm(&der));
+    let algorithms = inspect::algorithms(&der);
+    assert!(
+        algorithms.contains("ecdsa-with-SHA1") && !algorithms.contains("object identifier"),
+        "{algorithms}"
+    );
+    let text = CertificateFault::ObsoleteAlgorithm(algorithms).to_string();
+    assert!(text.contains("do not accept"), "{text}");
 }

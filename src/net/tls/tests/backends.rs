@@ -268,7 +268,7 @@ mod with {
             matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Version1),
             "{error:?}"
         );
-        assert!(error.to_string().contains("tls_backend = \"openssl\""), "{error}");
+        assert!(error.to_string().contains("OpenSSL as the TLS back end"), "{error}");
     }
 
     #[tokio::test]
@@ -282,7 +282,7 @@ mod with {
             let [(there, _), (back, _)] = both_ways(&good, &garbage).await;
             assert_eq!((there.as_str(), back.as_str()), ("PeerUnusable", "PeerUnusable"));
             let (_, listener) = meet(&End::bare(None, &[version]), &good).await;
-            assert_eq!(short(&listener), "PeerShowedNone");
+            assert_eq!(short(&listener), "NoPeerCertificate");
         }
     }
 

@@ -4,6 +4,7 @@ mod algorithms;
 mod backends;
 mod broken;
 mod credentials;
+mod files;
 mod identities;
 mod openssl;
 mod pairings;

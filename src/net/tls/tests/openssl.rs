@@ -164,7 +164,7 @@ fn table(ours: &Tls) -> Vec<Row> {
     };
     let ok = ["ok"; 2];
     let encrypted = |key| vec!["-cert", "rsa.pem", "-key", key, "-pass", "pass:secret"];
-    let refused_or_nothing = ["refused: HandshakeFailure", "PeerShowedNone"];
+    let refused_or_nothing = ["refused: HandshakeFailure", "NoPeerCertificate"];
     vec![
         Row {
             kind: "anonymous",
@@ -192,14 +192,14 @@ fn table(ours: &Tls) -> Vec<Row> {
     ]
 }
 
-/// What a failure's text has to say.
-fn mend(outcome: &str) -> &'static str {
+/// A part of the hint in the text of a failure.
+fn hint(outcome: &str) -> &'static str {
     match outcome {
         "PeerVersion1" => "-extfile v3.ext",
         "PeerForeign" => "cafile",
         "PeerExpired" => "renew it",
         "NotAnonymous" => "Broker::ssl_certificate",
-        "PeerShowedNone" | "refused: HandshakeFailure" => "speak anonymous TLS here too",
+        "NoPeerCertificate" | "refused: HandshakeFailure" => "speak anonymous TLS here too",
         other => panic!("{other}"),
     }
 }
@@ -217,7 +217,7 @@ async fn every_kind_of_openssl_meets_every_kind_of_ours() {
                 let what = format!("{ours:?} {side} {}: {met:?}", row.kind);
                 assert_eq!(super::pairings::short(&met), outcome, "{what}");
                 if let Err(error) = met {
-                    assert!(error.to_string().contains(mend(outcome)), "{what}: {error}");
+                    assert!(error.to_string().contains(hint(outcome)), "{what}: {error}");
                 }
             }
         }
@@ -232,10 +232,10 @@ async fn an_anonymous_openssl_is_named() {
     let server = connected_to(&[&["-nocert"], &ANONYMOUS[..]].concat()).await.unwrap_err();
     assert!(matches!(server, TlsError::Refused(Refusal::HandshakeFailure)), "{server:?}");
     let client = connected_by(&[&["-tls1_2"], &ANONYMOUS[..]].concat()).await.unwrap_err();
-    assert!(matches!(client, TlsError::Incompatible(_)), "{client:?}");
+    assert!(matches!(client, TlsError::NoCommonCipher(_)), "{client:?}");
     // The anonymous ciphers are of TLS 1.2, but such a client goes on to offer TLS 1.3.
     let client = connected_by(&ANONYMOUS).await.unwrap_err();
-    assert!(matches!(client, TlsError::PeerShowedNone), "{client:?}");
+    assert!(matches!(client, TlsError::NoPeerCertificate), "{client:?}");
     for error in [server, client] {
         assert!(error.to_string().contains("anonymous TLS"), "{error}");
     }
@@ -248,7 +248,7 @@ async fn what_openssl_shows_and_we_refuse() {
     }
     for version in ["-tls1_2", "-tls1_3"] {
         let none = connected_by(&[version]).await.unwrap_err();
-        assert!(matches!(none, TlsError::PeerShowedNone), "{version}: {none:?}");
+        assert!(matches!(none, TlsError::NoPeerCertificate), "{version}: {none:?}");
         let version1 = ["-cert", "v1.pem", "-key", "v1.key", version];
         for error in [connected_to(&version1).await.unwrap_err(), connected_by(&version1).await.unwrap_err()]
         {

@@ -224,7 +224,7 @@ async fn a_peer_without_a_certificate() {
     for version in VERSIONS {
         let (connector, listener) = meet(&End::bare(None, &[version]), &good).await;
         assert_eq!(short(&connector), "refused: CertificateRequired", "{version:?}");
-        assert_eq!(short(&listener), "PeerShowedNone", "{version:?}");
+        assert_eq!(short(&listener), "NoPeerCertificate", "{version:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What OpenSSL says, in our terms.
+//! Translates the errors of OpenSSL.
 
 use std::time::Duration;
 
@@ -7,10 +7,12 @@ use openssl::error::{Error, ErrorStack};
 use openssl::ssl;
 use openssl::x509::X509StoreContextRef;
 
+use super::super::alert::Refusal;
 use super::super::certificate_fault::{CertificateFault, RefusedCertificate};
-use super::super::error::{Refusal, TlsError};
+use super::super::error::{TlsError, TlsFault};
+use super::super::inspect;
 
-/// The numbers of OpenSSL's libraries and reasons, which are part of its interface and never change.
+/// The numbers of OpenSSL's libraries and reasons, which are part of its stable interface.
 mod number {
     pub(super) const LIB_X509: i32 = 11;
     pub(super) const LIB_ASN1: i32 = 13;
@@ -39,33 +41,33 @@ mod number {
     pub(super) const BAD_RECORD_TYPE: i32 = 443;
 }
 
-/// OpenSSL failed where nothing depends on the peer.
+/// Returns the error of a call whose result does not depend on the peer.
 pub(super) fn failed(error: &ErrorStack) -> TlsError {
-    TlsError::Protocol(format!("OpenSSL: {}", text(Some(error))))
+    TlsError::Protocol(TlsFault::new(format!("OpenSSL: {}", text(Some(error)))).with_source(error.clone()))
 }
 
-/// The error of a handshake that did not come to its end.
+/// Returns the error of a handshake that failed.
 pub(super) fn from_handshake(error: ssl::Error) -> TlsError {
     match error.into_io_error() {
         Ok(io) => TlsError::from_connection(io),
         Err(error) if is_end(&error) => TlsError::Closed,
         Err(error) => match from_stack(error.ssl_error()) {
-            Spoken::NotTls => TlsError::NotTls,
-            Spoken::Other(error) => error,
+            Cause::NotTls => TlsError::NotTls,
+            Cause::Other(error) => error,
         },
     }
 }
 
-/// What an error from a standing stream says, if it is OpenSSL's.
+/// Returns the error of an established stream, if it is an error of OpenSSL.
 pub(in super::super) fn tls_error(error: &(dyn std::error::Error + 'static)) -> Option<TlsError> {
     let error = error.downcast_ref::<ssl::Error>()?;
     Some(match from_stack(error.ssl_error()) {
-        Spoken::NotTls => TlsError::Protocol(text(error.ssl_error())),
-        Spoken::Other(error) => error,
+        Cause::NotTls => TlsError::Protocol(fault(error.ssl_error())),
+        Cause::Other(error) => error,
     })
 }
 
-/// Whether the stream ended, with a `close_notify` or without one.
+/// Returns whether the stream ended, with a `close_notify` or without one.
 pub(super) fn is_end(error: &ssl::Error) -> bool {
     match error.ssl_error() {
         None => {
@@ -79,41 +81,51 @@ pub(super) fn is_end(error: &ssl::Error) -> bool {
     }
 }
 
-enum Spoken {
+/// The cause of an error.
+enum Cause {
+    /// The bytes of the peer are not TLS.
     NotTls,
     Other(TlsError),
 }
 
-/// The reasons that OpenSSL gives, without its numbers and the lines of its source.
+/// Returns the reasons of an error, without the numbers and source lines of OpenSSL.
 pub(super) fn text(stack: Option<&ErrorStack>) -> String {
     let errors = stack.map(ErrorStack::errors).unwrap_or_default();
     let reasons: Vec<&str> = errors.iter().filter_map(Error::reason).collect();
     if reasons.is_empty() { "an error that OpenSSL does not name".into() } else { reasons.join(", ") }
 }
 
-fn from_stack(stack: Option<&ErrorStack>) -> Spoken {
+/// Returns the reasons of an error, with the error as their source.
+fn fault(stack: Option<&ErrorStack>) -> TlsFault {
+    let fault = TlsFault::new(text(stack));
+    match stack {
+        Some(stack) => fault.with_source(stack.clone()),
+        None => fault,
+    }
+}
+
+fn from_stack(stack: Option<&ErrorStack>) -> Cause {
     let errors = stack.map(ErrorStack::errors).unwrap_or_default();
     let reasons =
         |library| errors.iter().filter(move |error| error.library_code() == library).map(Error::reason_code);
     for reason in reasons(number::LIB_SSL) {
-        return Spoken::Other(match reason {
+        return Cause::Other(match reason {
             number::HTTPS_PROXY_REQUEST
             | number::HTTP_REQUEST
             | number::LENGTH_TOO_SHORT
             | number::PACKET_LENGTH_TOO_LONG
             | number::UNKNOWN_PROTOCOL
             | number::WRONG_VERSION_NUMBER
-            | number::BAD_RECORD_TYPE => return Spoken::NotTls,
-            number::PEER_DID_NOT_RETURN_A_CERTIFICATE => TlsError::PeerShowedNone,
+            | number::BAD_RECORD_TYPE => return Cause::NotTls,
+            number::PEER_DID_NOT_RETURN_A_CERTIFICATE => TlsError::NoPeerCertificate,
             number::NO_SUITABLE_SIGNATURE_ALGORITHM | number::NO_SHARED_SIGNATURE_ALGORITHMS => {
                 TlsError::NoSignatureAlgorithm
             }
-            number::NO_SUITABLE_KEY_SHARE
-            | number::NO_PROTOCOLS_AVAILABLE
-            | number::NO_SHARED_CIPHER
-            | number::UNSUPPORTED_PROTOCOL
-            | number::WRONG_SSL_VERSION
-            | number::NO_SHARED_GROUPS => TlsError::Incompatible(text(stack)),
+            number::NO_SHARED_CIPHER => TlsError::NoCommonCipher(fault(stack)),
+            number::NO_PROTOCOLS_AVAILABLE | number::UNSUPPORTED_PROTOCOL | number::WRONG_SSL_VERSION => {
+                TlsError::NoCommonVersion(fault(stack))
+            }
+            number::NO_SUITABLE_KEY_SHARE | number::NO_SHARED_GROUPS => TlsError::Incompatible(fault(stack)),
             number::BAD_SIGNATURE => unusable("the peer does not hold its key".into()),
             number::CERTIFICATE_VERIFY_FAILED => unusable(text(stack)),
             number::ALERT.. => match u8::try_from(reason.saturating_sub(number::ALERT)) {
@@ -124,15 +136,15 @@ fn from_stack(stack: Option<&ErrorStack>) -> Spoken {
         });
     }
     let certificate = reasons(number::LIB_ASN1).chain(reasons(number::LIB_X509)).next().is_some();
-    Spoken::Other(if certificate { unusable(text(stack)) } else { TlsError::Protocol(text(stack)) })
+    Cause::Other(if certificate { unusable(text(stack)) } else { TlsError::Protocol(fault(stack)) })
 }
 
-/// A certificate that OpenSSL does not name.
+/// Returns the error for a certificate that OpenSSL does not name.
 fn unusable(why: String) -> TlsError {
     TlsError::Certificate(Box::new(RefusedCertificate::unknown(CertificateFault::Unusable(why))))
 }
 
-/// What the check of a certificate found.
+/// Returns the result of a failed verification.
 pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
     /// The numbers of `X509_V_ERR_...`.
     mod found {
@@ -150,10 +162,15 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
         pub(super) const KEYUSAGE_NO_CERTSIGN: i32 = 32;
         pub(super) const HOSTNAME_MISMATCH: i32 = 62;
         pub(super) const IP_ADDRESS_MISMATCH: i32 = 64;
+        pub(super) const LEAF_KEY_TOO_SMALL: i32 = 66;
+        pub(super) const CA_KEY_TOO_SMALL: i32 = 67;
+        pub(super) const WEAK_SIGNATURE: i32 = 68;
+        pub(super) const EXPLICIT_CURVE: i32 = 94;
     }
     let error = check.error();
     let reason = error.error_string().to_owned();
     let certificate = check.current_cert();
+    let der = certificate.and_then(|certificate| certificate.to_der().ok()).unwrap_or_default();
     let fault = match error.as_raw() {
         found::EXPIRED => CertificateFault::Expired {
             ago: certificate.map(|certificate| from_now(certificate.not_after())).unwrap_or_default(),
@@ -171,17 +188,20 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
         | found::UNTRUSTED
         | found::AKID_SKID_MISMATCH
         | found::KEYUSAGE_NO_CERTSIGN
-        // Most often that of another CA of the same name (one made anew, say).
+        // Usually that of another CA of the same name, such as one that was created again.
         | found::SIGNATURE_FAILURE => CertificateFault::Foreign,
         found::INVALID_PURPOSE => CertificateFault::WrongPurpose(reason),
         found::HOSTNAME_MISMATCH | found::IP_ADDRESS_MISMATCH => CertificateFault::WrongName(reason),
+        found::LEAF_KEY_TOO_SMALL
+        | found::CA_KEY_TOO_SMALL
+        | found::WEAK_SIGNATURE
+        | found::EXPLICIT_CURVE => CertificateFault::ObsoleteAlgorithm(inspect::algorithms(&der)),
         _ => CertificateFault::Unusable(reason),
     };
-    let der = certificate.and_then(|certificate| certificate.to_der().ok()).unwrap_or_default();
     RefusedCertificate::new(fault, &der)
 }
 
-/// The time between a moment and now, whichever is first.
+/// Returns the absolute difference between a time and now.
 fn from_now(moment: &Asn1TimeRef) -> Duration {
     const DAY: u64 = 86_400;
     let Ok(difference) = Asn1Time::days_from_now(0).and_then(|now| now.diff(moment)) else {

@@ -1,4 +1,4 @@
-//! TLS on OpenSSL: the anonymous kind, and the mutual kind with what rustls refuses.
+//! TLS on OpenSSL: anonymous TLS, and mutual TLS with certificates and keys that rustls does not accept.
 
 mod error;
 mod mutual;
@@ -16,24 +16,24 @@ use tokio::net::TcpStream;
 use tokio_openssl::SslStream;
 
 pub(super) use error::tls_error;
-pub(super) use mutual::OpenSslMutual;
+pub(super) use mutual::{OpenSslMutual, check_certificate, check_key};
 pub(in crate::net) use stream::OpenSslStream;
 
 use super::certificate_fault::RefusedCertificate;
 use super::chain::Showing;
-use super::error::{AnonymousUnavailable, TlsError};
+use super::error::{AnonymousUnavailable, TlsError, TlsFault};
 use crate::net::Stream;
 
-/// How a Zeek without certificate options sets OpenSSL up.
+/// The settings of OpenSSL in a Zeek without certificate options.
 const ANONYMOUS_CIPHER: &str = "AECDH-AES256-SHA@SECLEVEL=0";
 const ANONYMOUS_GROUP: &str = "P-384";
 
-/// What both kinds have in common.
+/// Returns the settings that anonymous and mutual TLS have in common.
 fn context() -> Result<SslContextBuilder, ErrorStack> {
     let mut context = SslContext::builder(SslMethod::tls())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    // Peerings are few and long: nothing is won by resumption, and a resumed session would carry a
-    // certificate that was checked once, long ago.
+    // Connections are few and long, so resumption saves nothing. A resumed session would keep a certificate that was verified
+    // only once, long ago.
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     context.set_options(SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
     context.set_num_tickets(0)?;
@@ -54,14 +54,16 @@ impl OpenSslAnonymous {
     pub(super) fn new() -> Result<Self, AnonymousUnavailable> {
         let make = || {
             let mut context = context()?;
-            // In TLS 1.3 there is no such thing.
+            // TLS 1.3 has no anonymous cipher suites.
             context.set_max_proto_version(Some(SslVersion::TLS1_2))?;
             context.set_verify(SslVerifyMode::NONE);
             context.set_groups_list(ANONYMOUS_GROUP)?;
             context.set_cipher_list(ANONYMOUS_CIPHER)?;
             Ok(OpenSslAnonymous(context.build()))
         };
-        make().map_err(|error: ErrorStack| AnonymousUnavailable::Refused(error::text(Some(&error))))
+        make().map_err(|error: ErrorStack| {
+            AnonymousUnavailable::Refused(TlsFault::new(error::text(Some(&error))).with_source(error))
+        })
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
@@ -95,7 +97,7 @@ async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, 
     Ok(Stream::from_openssl(OpenSslStream::new(stream)))
 }
 
-/// As [`shake_hands`], and verifies the peer's certificate.
+/// Like [`shake_hands`], and verifies the peer's certificate.
 async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, TlsError> {
     let verdict = Verdict::default();
     let found = verdict.clone();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use openssl::error::ErrorStack;
+use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::ssl::{Ssl, SslContext, SslVersion};
 use openssl::stack::Stack;
@@ -25,7 +26,7 @@ use super::super::warning::CredentialWarning;
 use super::error;
 use crate::net::Stream;
 
-/// As Broker has it.
+/// The cipher list of Broker.
 const CIPHERS: &str = "HIGH:!aNULL:!MD5";
 
 /// Both sides of mutual TLS.
@@ -68,7 +69,7 @@ impl OpenSslMutual {
             cas.push(ca.clone());
             context.cert_store_mut().add_cert(ca).map_err(|error| error::text(Some(&error)))
         })?;
-        // What stands among the trusted is trusted, self-signed or not, as rustls has it.
+        // Every certificate in the store is trusted, self-signed or not, as with rustls.
         let store = context.cert_store_mut();
         store.set_flags(X509VerifyFlags::PARTIAL_CHAIN).map_err(fail(CredentialKind::Backend))?;
 
@@ -92,11 +93,11 @@ impl OpenSslMutual {
             && let Some(name) = &credentials.verify_name
         {
             let param = context.verify_param_mut();
-            // Only subjectAltName counts.
+            // Only subjectAltName is compared.
             param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
             match name.parse::<IpAddr>() {
                 Ok(ip) => param.set_ip(ip),
-                // A name may end in the dot of the root, which certificates leave out.
+                // A name may end in the dot of the root, which certificates do not contain.
                 Err(_) => param.set_host(name.strip_suffix('.').unwrap_or(name)),
             }
             .map_err(fail(CredentialKind::VerifyName))?;
@@ -116,7 +117,7 @@ impl OpenSslMutual {
         &self.warnings
     }
 
-    /// What a peer on OpenSSL would refuse of our own certificate.
+    /// Returns why a peer on OpenSSL would refuse our own certificate.
     pub(in super::super) fn doubts(&self) -> &Doubts {
         &self.doubts
     }
@@ -138,9 +139,22 @@ impl fmt::Debug for OpenSslMutual {
     }
 }
 
-/// Our key, opened if need be. OpenSSL is never given a chance to ask for a passphrase at the terminal.
+/// Decrypts and parses the key.
+pub(in super::super) fn check_key(raw: &Raw) -> Result<(), CredentialFault> {
+    private_key(raw).map(drop)
+}
+
+/// Parses our certificate.
+pub(in super::super) fn check_certificate(der: &[u8]) -> Result<(), CredentialFault> {
+    X509::from_der(der)
+        .map(drop)
+        .map_err(|error| CredentialFault::UnusableCertificate(error::text(Some(&error))))
+}
+
+/// Returns our key, decrypted if necessary. Without a passphrase OpenSSL is not called, because it would ask for one at the
+/// terminal.
 fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
-    let wrong = |error: ErrorStack| {
+    let decryption_error = |error: ErrorStack| {
         let text = error::text(Some(&error));
         if text.contains("unsupported") {
             CredentialFault::UnsupportedEncryption(text)
@@ -148,20 +162,27 @@ fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
             CredentialFault::WrongPassphrase
         }
     };
-    match (key_section(&raw.keyfile)?, &raw.passphrase) {
+    let key = match (key_section(&raw.keyfile)?, &raw.passphrase) {
         (KeySection::Open(der), _) => PKey::private_key_from_der(der.secret_der())
             .map_err(|error| CredentialFault::UnusableKey(error::text(Some(&error)))),
         (_, None) => Err(CredentialFault::Encrypted),
         (KeySection::Legacy(pem), Some(passphrase)) => {
-            PKey::private_key_from_pem_passphrase(pem.as_bytes(), passphrase).map_err(wrong)
+            PKey::private_key_from_pem_passphrase(pem.as_bytes(), passphrase).map_err(decryption_error)
         }
         (KeySection::Pkcs8(der), Some(passphrase)) => {
-            PKey::private_key_from_pkcs8_passphrase(&der, passphrase).map_err(wrong)
+            PKey::private_key_from_pkcs8_passphrase(&der, passphrase).map_err(decryption_error)
         }
+    }?;
+    // OpenSSL loads a key on any curve, but no handshake with it succeeds unless TLS supports the curve.
+    match key.ec_key().ok().and_then(|key| key.group().curve_name()) {
+        Some(Nid::X9_62_PRIME256V1 | Nid::SECP384R1 | Nid::SECP521R1) | None => Ok(key),
+        Some(curve) => Err(CredentialFault::UnsupportedCurve(
+            curve.short_name().unwrap_or("an unknown curve").to_owned(),
+        )),
     }
 }
 
-/// The trusted CAs, to check certificates outside of a handshake.
+/// The trusted CAs, for verifications outside of a handshake.
 struct Trust {
     servers: X509Store,
     clients: X509Store,

@@ -94,7 +94,16 @@ pub(crate) struct NodeArgs {
 
 pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let values = args.values.as_deref().map(values::read).transpose()?;
+    let values = match args.values {
+        None => None,
+        // In another thread, so that a signal ends the program while the file (a pipe) has no data.
+        Some(file) => tokio::select! {
+            read = tokio::task::spawn_blocking(move || values::read(&file)) => {
+                Some(read.map_err(|error| Failure::failed(format!("cannot read the values: {error}")))??)
+            }
+            () = signals.next() => return Ok(()),
+        },
+    };
     let program = args.program;
     let (stdio, requests) = match program.stdio {
         true => Some(Stdio::new(&args.name)).unzip(),

@@ -1,4 +1,4 @@
-//! The values of `--values`, from a file.
+//! Reads the variables that a node answers with from a file.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -10,14 +10,23 @@ use zeek_bridge::management::Values;
 use crate::input;
 use crate::output::Failure;
 
-/// Reads a JSON object from identifiers to values.
+/// The maximum size of the file in bytes. The values are kept in memory, and a device such as /dev/zero has no end.
+const MAX_SIZE: u64 = 64 * 1024 * 1024;
+
+/// Reads a JSON object from identifiers to values. May block: the file may be a pipe without a writer.
 pub(super) fn read(file: &Path) -> Result<Values, Failure> {
     let name = file.display();
     let failed = |error: &dyn Display| Failure::failed(format!("{name}: {error}"));
     let mut bytes = Vec::new();
-    input::open_file(file)?
+    let length = input::open_file(file)?
+        .take(MAX_SIZE + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::failed(format!("cannot read {name}: {error}")))?;
+    if !u64::try_from(length).is_ok_and(|length| length <= MAX_SIZE) {
+        return Err(failed(&format_args!(
+            "the file is larger than {MAX_SIZE} bytes; check that it is the right file"
+        )));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to().saturating_add(1);
         failed(&format_args!("byte {at} is not UTF-8; save the file as UTF-8 text"))

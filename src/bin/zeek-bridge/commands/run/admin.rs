@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use zeek_bridge::bridge::config::{Mistake, Operation};
+use zeek_bridge::bridge::config::{Diagnostic, Diagnostics, Operation};
 
 use super::http;
 use super::status_socket::{self, SocketFile};
@@ -64,19 +64,19 @@ enum Change<S> {
 }
 
 impl<S> Change<S> {
-    /// Compares the addresses and binds the new one. Reports a failure in `mistakes`, under this configuration key.
+    /// Compares the addresses and binds the new one. Reports a failure in `errors`, under this configuration key.
     async fn prepare<A: PartialEq, F: Future<Output = Result<S, String>>>(
         current: Option<A>,
         new: Option<A>,
         bind: impl FnOnce(A) -> F,
         key: &str,
-        mistakes: &mut Vec<Mistake>,
+        errors: &mut Vec<Diagnostic>,
     ) -> Self {
         match new {
             new if current == new => Change::Keep,
             None => Change::Stop,
             Some(address) => bind(address).await.map(Change::Start).unwrap_or_else(|message| {
-                mistakes.push(Mistake::new(key, message));
+                errors.push(Diagnostic::new(key, message));
                 Change::Keep
             }),
         }
@@ -93,28 +93,20 @@ impl<S> Change<S> {
 
 impl AdminChange {
     /// Binds all new addresses, so that applying the change cannot fail. Returns one error for each that cannot be bound.
-    pub(super) async fn prepare(
-        current: &AdminAddresses,
-        new: &AdminAddresses,
-    ) -> Result<Self, Vec<Mistake>> {
-        let mut mistakes = Vec::new();
-        let metrics = Change::prepare(
-            current.metrics,
-            new.metrics,
-            http::Server::bind,
-            "bridge.metrics",
-            &mut mistakes,
-        );
+    pub(super) async fn prepare(current: &AdminAddresses, new: &AdminAddresses) -> Result<Self, Diagnostics> {
+        let mut errors = Vec::new();
+        let metrics =
+            Change::prepare(current.metrics, new.metrics, http::Server::bind, "bridge.metrics", &mut errors);
         let metrics = metrics.await;
         let status = Change::prepare(
             current.status.as_deref(),
             new.status.as_deref(),
             status_socket::Server::bind,
             "bridge.status",
-            &mut mistakes,
+            &mut errors,
         );
         let status = status.await;
-        if mistakes.is_empty() { Ok(AdminChange { metrics, status }) } else { Err(mistakes) }
+        if errors.is_empty() { Ok(AdminChange { metrics, status }) } else { Err(errors.into()) }
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::future::Future;
 
-use zeek_bridge::bridge::config::{BridgeConfig, Mistake};
+use zeek_bridge::bridge::config::{BridgeConfig, Diagnostics};
 use zeek_bridge::bridge::{Bridge, Reloaded, Snapshot};
 
 /// A running bridge. See the methods of [`Bridge`].
 pub(super) trait Running: Sized + Send + Sync + 'static {
     /// Starts, or returns all errors.
-    fn start(config: BridgeConfig) -> impl Future<Output = Result<Self, Vec<Mistake>>> + Send;
+    fn start(config: BridgeConfig) -> impl Future<Output = Result<Self, Diagnostics>> + Send;
 
     /// Applies another configuration and returns the changes, or returns all errors.
-    fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Reloaded, Vec<Mistake>>> + Send;
+    fn reload(&self, config: BridgeConfig) -> impl Future<Output = Result<Reloaded, Diagnostics>> + Send;
 
     /// Returns the current state.
     fn snapshot(&self) -> Snapshot;
@@ -21,11 +21,11 @@ pub(super) trait Running: Sized + Send + Sync + 'static {
 }
 
 impl Running for Bridge {
-    async fn start(config: BridgeConfig) -> Result<Self, Vec<Mistake>> {
+    async fn start(config: BridgeConfig) -> Result<Self, Diagnostics> {
         Bridge::start(config).await
     }
 
-    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
+    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         Bridge::reload(self, config).await
     }
 

@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use view::View;
 use zeek_bridge::bridge::Bridge;
-use zeek_bridge::bridge::config::{ConfigFile, Mistake, Source};
+use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Source};
 
 use crate::output::{Exit, Failure, Output, log, stderr};
 use crate::runtime;
@@ -85,18 +85,21 @@ fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
 
 /// Reads the configuration of a bridge. Reports all errors to stderr.
 pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
-    ConfigFile::read(path).map_err(|invalid| report(Exit::Failed, &invalid.source, invalid.mistakes))
+    ConfigFile::read(path).map_err(|errors| report(Exit::Failed, &errors.source().clone(), errors))
 }
 
 /// Reports all errors to stderr, in the format of `check`.
-fn report(exit: Exit, source: &Source, mistakes: Vec<Mistake>) -> Failure {
-    located(source, mistakes).for_each(|mistake| stderr::print_line(format_args!("{mistake}")));
+fn report(exit: Exit, source: &Source, errors: impl IntoIterator<Item = Diagnostic>) -> Failure {
+    located(source, errors).for_each(|error| stderr::print_line(format_args!("{error}")));
     Failure::Reported(exit)
 }
 
 /// Adds line numbers to the errors that have none, where the source has the key.
-fn located(source: &Source, mistakes: Vec<Mistake>) -> impl Iterator<Item = Mistake> {
-    mistakes.into_iter().map(|mistake| if mistake.line.is_some() { mistake } else { source.find(mistake) })
+fn located(
+    source: &Source,
+    errors: impl IntoIterator<Item = Diagnostic>,
+) -> impl Iterator<Item = Diagnostic> {
+    errors.into_iter().map(|error| if error.line.is_some() { error } else { source.locate(error) })
 }
 
 async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
@@ -109,9 +112,9 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     let mut operation = config.operation.clone();
     // Bound before the bridge starts: if another bridge uses these addresses, this one must not affect any peer.
     let admin = AdminChange::prepare(&AdminAddresses::default(), &AdminAddresses::of(&operation)).await;
-    let admin = admin.map_err(|mistakes| report(Exit::Unconnected, &source, mistakes))?;
+    let admin = admin.map_err(|errors| report(Exit::Unconnected, &source, errors))?;
     let running = tokio::select! {
-        running = R::start(config) => running.map_err(|mistakes| report(Exit::Failed, &source, mistakes))?,
+        running = R::start(config) => running.map_err(|errors| report(Exit::Failed, &source, errors))?,
         () = signals.next() => return Ok(()),
     };
     let running = Arc::new(running);

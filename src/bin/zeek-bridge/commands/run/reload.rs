@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeek_bridge::bridge::Reloaded;
-use zeek_bridge::bridge::config::{ConfigFile, Mistake, Operation};
+use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Diagnostics, Operation};
 
 use super::admin::{AdminAddresses, AdminChange};
 use super::bridge::Running;
@@ -23,13 +23,13 @@ pub(super) async fn reload<R: Running>(
     current: Operation,
 ) -> Option<Applied> {
     match apply(&*running, path, &current).await {
-        Ok((applied, Reloaded { news, mistakes })) => {
+        Ok((applied, Reloaded { news, errors })) => {
             news.iter().for_each(|change| tracing::info!("reload: {change}"));
             if applied.operation.log != current.log {
                 tracing::warn!("reload: the new log format takes effect at the next start");
             }
-            mistakes.iter().for_each(|mistake| tracing::error!("reload: {mistake}"));
-            if mistakes.is_empty() {
+            errors.iter().for_each(|error| tracing::error!("reload: {error}"));
+            if errors.is_empty() {
                 tracing::info!("reload: the configuration is applied");
             } else {
                 tracing::error!(
@@ -38,8 +38,8 @@ pub(super) async fn reload<R: Running>(
             }
             Some(applied)
         }
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| tracing::error!("reload: {mistake}"));
+        Err(errors) => {
+            errors.iter().for_each(|error| tracing::error!("reload: {error}"));
             tracing::error!("reload: the configuration is not applied; the previous one stays in effect");
             None
         }
@@ -50,18 +50,18 @@ async fn apply<R: Running>(
     running: &R,
     path: PathBuf,
     current: &Operation,
-) -> Result<(Applied, Reloaded), Vec<Mistake>> {
+) -> Result<(Applied, Reloaded), Diagnostics> {
     let read = tokio::task::spawn_blocking(move || ConfigFile::read(path)).await;
-    let read = read.map_err(|error| vec![Mistake::new("", error.to_string())])?;
-    let file = read.map_err(|invalid| invalid.mistakes)?;
+    let read = read.map_err(|error| Diagnostic::new("", error.to_string()))?;
+    let file = read?;
     file.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let ConfigFile { config, source, .. } = file;
-    let with_lines = |mistakes| located(&source, mistakes).collect::<Vec<_>>();
+    let with_lines = |errors: Diagnostics| Diagnostics::from(located(&source, errors).collect::<Vec<_>>());
     let operation = config.operation.clone();
     // The addresses are bound first: if one is not free, the bridge is not changed either.
     let admin = AdminChange::prepare(&AdminAddresses::of(current), &AdminAddresses::of(&operation)).await;
     let admin = admin.map_err(with_lines)?;
     let reloaded = running.reload(config).await.map_err(with_lines)?;
-    let mistakes = with_lines(reloaded.mistakes);
-    Ok((Applied { operation, admin }, Reloaded { mistakes, ..reloaded }))
+    let errors = with_lines(reloaded.errors.into()).into_iter().collect();
+    Ok((Applied { operation, admin }, Reloaded { errors, ..reloaded }))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use zeek_bridge::bridge::config::BridgeConfig;
+use zeek_bridge::bridge::config::{BridgeConfig, Diagnostic, Diagnostics};
 use zeek_bridge::bridge::{
     Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
 };
@@ -86,17 +86,17 @@ const PARTLY: Duration = Duration::from_secs(7);
 struct Fake(Duration);
 
 impl Running for Fake {
-    async fn start(config: BridgeConfig) -> Result<Self, Vec<Mistake>> {
+    async fn start(config: BridgeConfig) -> Result<Self, Diagnostics> {
         let fake = Fake(config.operation.drain);
         fake.reload(config).await.map(|_| fake)
     }
 
-    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
+    async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         match config.operation.drain.is_zero() {
-            true => Err(vec![Mistake::new("link.agents.listen", "not free")]),
+            true => Err(Diagnostic::new("link.agents.listen", "not free").into()),
             false if config.operation.drain == PARTLY => {
-                let mistakes = vec![Mistake::new("link.agents.listen", "not free")];
-                Ok(Reloaded { mistakes, ..Reloaded::default() })
+                let errors = vec![Diagnostic::new("link.agents.listen", "not free")];
+                Ok(Reloaded { errors, ..Reloaded::default() })
             }
             false => Ok(Reloaded { news: vec!["link agents: unchanged".into()], ..Reloaded::default() }),
         }
@@ -281,7 +281,7 @@ fn systemd_is_notified_of_start_watchdog_reload_and_stop() {
 fn a_reload_moves_and_stops_the_local_services() {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(&folder, EVERYTHING);
-    daemon.wait_for_line("faults are put into what this link sends");
+    daemon.wait_for_line("faults are injected into this link");
     let first = daemon.wait_for_line("metrics and health at http://");
     daemon.wait_for_state("READY=1");
     assert!(health(&first).starts_with("HTTP/1.0 200 "));
@@ -391,5 +391,5 @@ fn the_log_is_json_if_configured() {
     let lines: Vec<serde_json::Value> =
         stderr.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["level"], "WARN", "{stderr:?}");
-    assert!(lines[0]["message"].as_str().unwrap().contains("faults are put into"), "{stderr:?}");
+    assert!(lines[0]["message"].as_str().unwrap().contains("faults are injected"), "{stderr:?}");
 }

@@ -1,0 +1,83 @@
+//! A peering that is never established, to learn what a peer reveals in the handshake.
+
+use std::ops::RangeInclusive;
+use std::time::Instant;
+
+use super::{Config, Peering};
+use crate::data::{EndpointId, Filter};
+use crate::wire::{ErrorCode, Handshake};
+
+/// The number of bytes that identify another protocol: the first line of a banner.
+const FIRST_BYTES: usize = 80;
+
+/// What a peer has revealed in the handshake so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PeerInfo {
+    /// Whether the peer has sent a handshake message, so that it is a Broker endpoint.
+    pub(crate) is_endpoint: bool,
+    pub(crate) id: Option<EndpointId>,
+    /// The protocol versions that the peer supports.
+    pub(crate) versions: Option<RangeInclusive<u8>>,
+    pub(crate) filter: Option<Filter>,
+    /// The beginning of the stream, if it is not a handshake message.
+    pub(crate) first_bytes: Vec<u8>,
+}
+
+impl Peering {
+    /// Returns the state of a connection that goes through the handshake until the filter of the peer is known. It then refuses
+    /// the peer, as it does after every error, and closes with [`CloseReason::Left`](super::CloseReason::Left).
+    pub(crate) fn probe(config: Config, now: Instant) -> Self {
+        Peering { probe: Some(Box::default()), ..Peering::new(config, now) }
+    }
+
+    /// Returns what the peer has revealed so far. `None` if this is not a probe.
+    pub(crate) fn peer_info(&self) -> Option<&PeerInfo> {
+        self.probe.as_deref()
+    }
+}
+
+impl PeerInfo {
+    /// Looks at the beginning of the stream. Returns `false` while it may be the first line of another protocol that is not
+    /// complete yet. A handshake message begins with the length of its frame, which is not printable.
+    pub(super) fn inspect(&mut self, input: &[u8]) -> bool {
+        if self.is_endpoint {
+            return true;
+        }
+        let first = input.get(..FIRST_BYTES).unwrap_or(input);
+        self.first_bytes = first.to_vec();
+        first.len() >= FIRST_BYTES || !first.iter().all(|byte| matches!(byte, b' '..=b'~'))
+    }
+
+    /// Records a message. A message with this side's own id is an echo, and reveals nothing.
+    pub(super) fn record(&mut self, message: &Handshake, own_id: EndpointId) {
+        match message {
+            Handshake::Hello { sender, .. }
+            | Handshake::VersionSelect { sender, .. }
+            | Handshake::DropConn { sender, .. }
+                if *sender == own_id =>
+            {
+                return;
+            }
+            Handshake::Hello { sender, min_version, max_version } => {
+                self.id = Some(*sender);
+                self.versions = Some(*min_version..=*max_version);
+            }
+            Handshake::VersionSelect { sender, version } => {
+                self.id = Some(*sender);
+                self.versions.get_or_insert(*version..=*version);
+            }
+            Handshake::DropConn { sender, .. } => _ = self.id.get_or_insert(*sender),
+            Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => {
+                self.filter = Some(filter.clone());
+            }
+            Handshake::Probe | Handshake::OriginatorAck => {}
+        }
+        self.is_endpoint = true;
+        self.first_bytes = Vec::new();
+    }
+
+    /// Returns the `drop_conn` that ends a probe. Nothing is sent to a peer that is not a Broker endpoint.
+    pub(super) fn refusal(&self) -> Option<(ErrorCode, &'static str)> {
+        self.is_endpoint.then_some((ErrorCode::UNSPECIFIED, "a probe: no peering is intended"))
+    }
+}
