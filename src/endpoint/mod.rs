@@ -367,7 +367,7 @@ impl Endpoint {
     }
 
     /// Waits until at least `count` peers want this topic, and gives their ids.
-    pub async fn wanted(&self, topic: &Topic, count: usize) -> Vec<EndpointId> {
+    pub async fn wait_for_subscribers(&self, topic: &Topic, count: usize) -> Vec<EndpointId> {
         let mut routes = self.0.context.hub.routes.clone();
         loop {
             let now = routes.borrow_and_update().clone();
