@@ -99,6 +99,10 @@
 // On docs.rs, each item says which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// `tests/common` is also a module of unit tests, and refers to the crate by its name.
+#[cfg(test)]
+extern crate self as zeek_bridge;
+
 #[cfg(feature = "bridge")]
 pub mod bridge;
 pub mod data;

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
+use crate::bridge::LinkId;
 use crate::bridge::config::{Glob, RuleConfig};
 use crate::bridge::policy::{Decision, PeerPolicy, Rules};
 use crate::data::{EndpointId, Value};
@@ -27,7 +28,7 @@ fn policy(events: &[&str], passthrough: bool) -> PeerPolicy {
         commands: false,
         passthrough,
     };
-    Rules::new([("a", false), ("b", false)], &[rule]).for_peer(0, None)
+    Rules::new([("a", false), ("b", false)], &[rule]).for_peer(LinkId(0), None)
 }
 
 static UP: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&ANSWERS, false));

@@ -20,6 +20,4 @@ mod codec;
 #[cfg(feature = "cli")]
 mod idle;
 #[cfg(feature = "bridge")]
-mod registry;
-#[cfg(feature = "bridge")]
 mod relay;

@@ -2,15 +2,16 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::bridge::RuleId;
 use crate::data::Topic;
-use crate::management::NodeMessage;
+use crate::management::{NamedNodes, NodeMessage};
 use crate::wire::DecodeError;
 use crate::zeek::{EventError, MessageError};
 
 /// Why a message does not pass. In their order: the further down, the closer it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Reason {
+pub(crate) enum Reason {
     /// Its topic never leaves an endpoint.
     LocalTopic,
     /// It has gone as many hops as it may.
@@ -38,8 +39,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them.
-    pub const ALL: [Reason; 12] = [
+    #[cfg(test)]
+    pub(super) const ALL: [Reason; 12] = [
         Reason::LocalTopic,
         Reason::Ttl,
         Reason::NoRule,
@@ -56,7 +57,7 @@ impl Reason {
 
     /// Its name in metrics and logs.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Reason::LocalTopic => "local_topic",
             Reason::Ttl => "ttl",
@@ -83,13 +84,13 @@ impl fmt::Display for Reason {
 
 /// That, and by which rule, a message does not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denial {
+pub(crate) struct Denial {
     /// Why. If several rules refuse it, of the one that it came closest to pass by.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
     /// That rule; none for the reasons that are not of a rule.
-    pub rule: Option<usize>,
+    pub(crate) rule: Option<RuleId>,
     /// Whether it fits the rule, and would have passed had it been valid.
-    pub invalid: bool,
+    pub(crate) invalid: bool,
 }
 
 /// What is wrong with a message, in words.
@@ -115,7 +116,7 @@ impl fmt::Display for Fault {
 /// A message in one line for a log: its topic, event, node, action and sender's identity, and what is wrong with it, as far as
 /// that is known. What comes from the peer stands in quotes, its control characters escaped and the rest cut off.
 #[derive(Debug)]
-pub struct Detail<'a> {
+pub(crate) struct Detail<'a> {
     pub(super) topic: &'a Topic,
     pub(super) event: Option<&'a [u8]>,
     pub(super) node: Option<&'a NodeMessage>,
@@ -129,20 +130,16 @@ impl fmt::Display for Detail<'_> {
         if let Some(event) = self.event {
             write!(f, ", event {}", quoted(event))?;
         }
-        match self.node {
-            Some(NodeMessage::Hello(hello)) => write!(f, ", node {}", quoted(hello.node.as_bytes()))?,
-            Some(NodeMessage::Response(response)) => {
-                if let Some(node) = response.result().node() {
-                    write!(f, ", node {}", quoted(node.as_bytes()))?;
-                }
-                write!(f, ", request {}", quoted(response.reqid().as_bytes()))?;
-            }
-            Some(NodeMessage::Request(request)) => {
-                list(f, ", action", request.action.iter())?;
-                list(f, ", nodes", request.nodes.iter())?;
-                write!(f, ", request {}", quoted(request.reqid.as_bytes()))?;
-            }
-            None => {}
+        if let Some(NodeMessage::Request(request)) = self.node {
+            list(f, ", action", request.action.iter())?;
+        }
+        match self.node.map(NodeMessage::nodes) {
+            Some(NamedNodes::Sender(Some(node))) => write!(f, ", node {}", quoted(node.as_bytes()))?,
+            Some(NamedNodes::Receivers(nodes)) => list(f, ", nodes", nodes.iter())?,
+            Some(NamedNodes::Sender(None)) | None => {}
+        }
+        if let Some(reqid) = self.node.and_then(NodeMessage::reqid) {
+            write!(f, ", request {}", quoted(reqid.as_bytes()))?;
         }
         if let Some(identity) = self.identity {
             write!(f, ", from {}", quoted(identity.as_bytes()))?;

@@ -5,15 +5,13 @@ use crate::data::Value;
 use crate::management::{DispatchRequest, DispatchResponse, NodeMessage, NotifyNodeHello};
 use crate::zeek::{Event, Message};
 
-const NAMES: [&str; 3] = [NotifyNodeHello::NAME, DispatchRequest::NAME, DispatchResponse::NAME];
-
 /// The number of elements of a `Management::Result`.
 const RESULT_FIELDS: usize = 6;
 
 /// Whether a receiver might take an event of this name as one of the node API: Zeek compares whole strings, others
 /// might stop at a NUL.
 pub(super) fn is_node_api(name: &[u8]) -> bool {
-    NAMES.contains(&name_of(name))
+    NodeMessage::NAMES.contains(&name_of(name))
 }
 
 fn name_of(name: &[u8]) -> &str {
@@ -23,7 +21,7 @@ fn name_of(name: &[u8]) -> &str {
 
 /// Whether bytes that cannot be read hold the name of such an event.
 pub(super) fn holds_a_name(bytes: &[u8]) -> bool {
-    NAMES.iter().any(|name| bytes.windows(name.len()).any(|window| window == name.as_bytes()))
+    NodeMessage::NAMES.iter().any(|name| bytes.windows(name.len()).any(|window| window == name.as_bytes()))
 }
 
 /// An event of the node API.

@@ -6,6 +6,7 @@ use super::denial::{Denial, Detail, Fault, Reason};
 use super::payload::PayloadKind;
 use super::rule::{Inspected, Verdict};
 use super::{Compiled, Route};
+use crate::bridge::{LinkId, RuleId};
 use crate::data::Topic;
 use crate::management::NodeMessage;
 use crate::net::tls::PeerIdentity;
@@ -13,9 +14,9 @@ use crate::wire::{Envelope, Limits};
 
 /// What a peer may say, and to whom: see [`super::Rules::policy`].
 #[derive(Clone, Debug)]
-pub struct PeerPolicy {
+pub(crate) struct PeerPolicy {
     rules: Arc<Compiled>,
-    from: usize,
+    from: LinkId,
     /// By rule, whether it is for this peer.
     admitted: Vec<bool>,
     /// Who it is, in words.
@@ -24,15 +25,15 @@ pub struct PeerPolicy {
 
 /// What was made of a message.
 #[derive(Debug)]
-pub struct Decision<'a> {
+pub(crate) struct Decision<'a> {
     /// What it says in the node API, if it does, and a rule by its topic and sender was there to read it for.
     ///
     /// Of an event that is not as it should be, which only a rule with `passthrough` lets pass, it is what Zeek would
     /// take it for: of a response's result only the request and the node are there. Whatever passes and
     /// is not here names no node that Zeek would take.
-    pub node: Option<NodeMessage>,
+    pub(crate) node: Option<NodeMessage>,
     /// Why it does not pass: if it went nowhere, or if a rule held it back from some links as invalid.
-    pub denial: Option<Denial>,
+    pub(crate) denial: Option<Denial>,
     topic: &'a Topic,
     event: Option<&'a [u8]>,
     identity: Option<&'a str>,
@@ -42,7 +43,7 @@ pub struct Decision<'a> {
 impl Decision<'_> {
     /// What there is to say of the message in a log.
     #[must_use]
-    pub fn detail(&self) -> Detail<'_> {
+    pub(crate) fn detail(&self) -> Detail<'_> {
         Detail {
             topic: self.topic,
             event: self.event,
@@ -54,7 +55,7 @@ impl Decision<'_> {
 }
 
 impl PeerPolicy {
-    pub(super) fn new(rules: Arc<Compiled>, from: usize, identity: Option<&PeerIdentity>) -> Self {
+    pub(super) fn new(rules: Arc<Compiled>, from: LinkId, identity: Option<&PeerIdentity>) -> Self {
         let admitted = rules.rules.iter().map(|rule| rule.admits(identity)).collect();
         PeerPolicy { rules, from, admitted, identity: identity.map(ToString::to_string) }
     }
@@ -64,11 +65,11 @@ impl PeerPolicy {
     /// The payload is not looked at unless there is a rule for the topic and the sender. Nothing is allocated for what passes
     /// and is no event of the node API, unless its sets and tables are out of order (see
     /// [`check_value`](crate::wire::check_value)).
-    pub fn evaluate<'a>(
+    pub(crate) fn evaluate<'a>(
         &'a self,
         envelope: &'a Envelope,
         limits: &Limits,
-        mut pass: impl FnMut(usize, usize),
+        mut pass: impl FnMut(LinkId, RuleId),
     ) -> Decision<'a> {
         let heard = Inspected::new(envelope, limits);
         let mut passed = false;
@@ -98,7 +99,7 @@ impl PeerPolicy {
     }
 
     /// Why a message does not pass to links that rules lead to from here; `None`: no rule is about its topic.
-    pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(usize, Option<Denial>)> {
+    pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(LinkId, Option<Denial>)> {
         let heard = Inspected::new(envelope, limits);
         let routes = self.rules.routes(self.from).iter();
         let refused = routes.filter_map(|route| Some((&route.to, self.on(route, &heard).err()?)));
@@ -106,17 +107,17 @@ impl PeerPolicy {
     }
 
     /// The rule by which a message passes on a route, or why there is none.
-    fn on(&self, route: &Route, heard: &Inspected<'_>) -> Result<usize, Option<Denial>> {
+    fn on(&self, route: &Route, heard: &Inspected<'_>) -> Result<RuleId, Option<Denial>> {
         let mut closest = None;
-        for &index in &route.rules {
-            let Some(rule) = self.rules.rules.get(index).filter(|rule| rule.covers(&heard.envelope.topic))
+        for &id in &route.rules {
+            let Some(rule) = self.rules.rules.get(id.0).filter(|rule| rule.covers(&heard.envelope.topic))
             else {
                 continue;
             };
-            let admitted = self.admitted.get(index).is_some_and(|admitted| *admitted);
-            let denial = |reason, invalid| Some(Denial { reason, rule: Some(index), invalid });
+            let admitted = self.admitted.get(id.0).is_some_and(|admitted| *admitted);
+            let denial = |reason, invalid| Some(Denial { reason, rule: Some(id), invalid });
             match rule.evaluate(heard, admitted) {
-                Verdict::Allow => return Ok(index),
+                Verdict::Allow => return Ok(id),
                 Verdict::Deny(reason) => return Err(denial(reason, true)),
                 Verdict::NoMatch(reason) => closest = closer(closest, denial(reason, false)),
             }

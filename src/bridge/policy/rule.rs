@@ -8,7 +8,7 @@ use super::denial::{Fault, Reason};
 use super::node_events::{Claim, NodeApiEvent, holds_a_name};
 use super::payload::PayloadKind;
 use crate::data::{Filter, Topic};
-use crate::management::NodeMessage;
+use crate::management::{NamedNodes, NodeMessage};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{Envelope, EnvelopeType, Limits};
 
@@ -145,7 +145,8 @@ impl Rule {
     fn evaluate_node_api(&self, api: &NodeApiEvent) -> Verdict {
         if self.is_of_node_api() {
             // What names nobody is not known to be another rule's.
-            let Some(message) = api.message().filter(|message| names_somebody(message)) else {
+            let Some(message) = api.message().filter(|message| message.nodes() != NamedNodes::Sender(None))
+            else {
                 return Deny(Reason::InvalidNodeApi);
             };
             if !self.has_nodes(message) {
@@ -175,14 +176,9 @@ impl Rule {
     fn has_nodes(&self, message: &NodeMessage) -> bool {
         let nodes = &self.config.nodes;
         nodes.is_empty()
-            || match message {
-                NodeMessage::Hello(hello) => matches(nodes, &hello.node),
-                NodeMessage::Response(response) => {
-                    response.result().node().is_some_and(|node| matches(nodes, node))
-                }
-                NodeMessage::Request(request) => {
-                    !request.nodes.is_empty() && request.nodes.iter().all(|node| matches(nodes, node))
-                }
+            || match message.nodes() {
+                NamedNodes::Sender(node) => node.is_some_and(|node| matches(nodes, node)),
+                NamedNodes::Receivers(all) => !all.is_empty() && all.iter().all(|node| matches(nodes, node)),
             }
     }
 
@@ -202,11 +198,6 @@ fn allows(arguments: &Arguments, given: &[String]) -> bool {
     let given_or_empty = given.iter().map(String::as_str).chain(std::iter::repeat(""));
     (*rest || given.len() <= patterns.len())
         && patterns.iter().zip(given_or_empty).all(|(glob, name)| matches(std::slice::from_ref(glob), name))
-}
-
-/// A response might not.
-fn names_somebody(message: &NodeMessage) -> bool {
-    !matches!(message, NodeMessage::Response(response) if response.result().node().is_none())
 }
 
 fn matches(globs: &[Glob], name: &str) -> bool {

@@ -1,17 +1,17 @@
 //! What has to hold of any payload, against another reading of it: the owned one, as the reference goes about it.
 
+use crate::bridge::policy::Rules;
+use crate::data::{Timestamp, Value};
+use crate::management::NodeMessage;
+use crate::wire::{EnvelopeType, Limits, decode_value, encode_value};
+use crate::zeek::{Event, Message};
 use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use zeek_bridge::bridge::policy::Rules;
-use zeek_bridge::data::{Timestamp, Value};
-use zeek_bridge::management::NodeMessage;
-use zeek_bridge::wire::{EnvelopeType, Limits, decode_value, encode_value};
-use zeek_bridge::zeek::{Event, Message};
 
-use crate::smuggling::vector;
-use crate::support::*;
+use super::smuggling::vector;
+use super::support::*;
 
 /// The message of the node API that the payload is, if it is as it should be.
 fn should_be(payload: &[u8]) -> Option<NodeMessage> {

@@ -3,30 +3,29 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use bytes::{Bytes, BytesMut};
-use rcgen::{CertificateParams, DnType, KeyPair, SanType};
-use zeek_bridge::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
-use zeek_bridge::bridge::policy::{Decision, Reason, Rules};
-use zeek_bridge::data::{EndpointId, Topic, Value};
-use zeek_bridge::management::{
-    DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello,
-};
-use zeek_bridge::net::tls::PeerIdentity;
-use zeek_bridge::wire::{
+use crate::bridge::LinkId;
+use crate::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
+use crate::bridge::policy::{Decision, Reason, Rules};
+use crate::data::{EndpointId, Topic, Value};
+use crate::management::{DispatchRequest, DispatchResponse, ManagementResult, NodeMessage, NotifyNodeHello};
+use crate::net::tls::PeerIdentity;
+use crate::wire::{
     Command, CommandContent, EntityId, Envelope, EnvelopeType, INITIAL_TTL, Limits, encode_value,
 };
-use zeek_bridge::zeek::{Event, Message};
+use crate::zeek::{Event, Message};
+use bytes::{Bytes, BytesMut};
+use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
-pub(crate) const NODE: &str = "zeek/management/node";
-pub(crate) const HELLO: &str = NotifyNodeHello::NAME;
-pub(crate) const REQUEST: &str = DispatchRequest::NAME;
-pub(crate) const RESPONSE: &str = DispatchResponse::NAME;
+pub(super) const NODE: &str = "zeek/management/node";
+pub(super) const HELLO: &str = NotifyNodeHello::NAME;
+pub(super) const REQUEST: &str = DispatchRequest::NAME;
+pub(super) const RESPONSE: &str = DispatchResponse::NAME;
 
 /// The links of all tests; only `hub` is one.
-pub(crate) const LINKS: [(&str, bool); 4] = [("a", false), ("b", false), ("c", false), ("hub", true)];
+pub(super) const LINKS: [(&str, bool); 4] = [("a", false), ("b", false), ("c", false), ("hub", true)];
 
 /// From `a` to `b`, with the topic of the node API.
-pub(crate) fn rule(change: impl FnOnce(&mut RuleConfig)) -> RuleConfig {
+pub(super) fn rule(change: impl FnOnce(&mut RuleConfig)) -> RuleConfig {
     let mut rule = RuleConfig {
         name: "rule".into(),
         from: vec!["a".into()],
@@ -44,7 +43,7 @@ pub(crate) fn rule(change: impl FnOnce(&mut RuleConfig)) -> RuleConfig {
 }
 
 /// The default rules, with nodes on `a` and agents on `b`.
-pub(crate) fn default_rules() -> Rules {
+pub(super) fn default_rules() -> Rules {
     let answers = rule(|rule| rule.events = globs(&[HELLO, RESPONSE]));
     let requests = rule(|rule| {
         (rule.from, rule.to) = (rule.to.clone(), rule.from.clone());
@@ -53,16 +52,16 @@ pub(crate) fn default_rules() -> Rules {
     Rules::new(LINKS, &[answers, requests])
 }
 
-pub(crate) fn names(names: &[&str]) -> Vec<String> {
+pub(super) fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| name.to_string()).collect()
 }
 
-pub(crate) fn globs(globs: &[&str]) -> Vec<Glob> {
+pub(super) fn globs(globs: &[&str]) -> Vec<Glob> {
     globs.iter().map(|glob| Glob::new(glob)).collect()
 }
 
 /// Commands, each with the alternatives for its only argument.
-pub(crate) fn actions(actions: &[(&str, &[&str])]) -> Option<BTreeMap<String, Vec<Arguments>>> {
+pub(super) fn actions(actions: &[(&str, &[&str])]) -> Option<BTreeMap<String, Vec<Arguments>>> {
     let one = |pattern: &&str| arguments(&[*pattern]);
     Some(
         actions.iter().map(|(command, args)| (command.to_string(), args.iter().map(one).collect())).collect(),
@@ -70,7 +69,7 @@ pub(crate) fn actions(actions: &[(&str, &[&str])]) -> Option<BTreeMap<String, Ve
 }
 
 /// An alternative for the arguments of a command, as it is configured.
-pub(crate) fn arguments(patterns: &[&str]) -> Arguments {
+pub(super) fn arguments(patterns: &[&str]) -> Arguments {
     match patterns.split_last() {
         Some((&Arguments::REST, before)) => Arguments { patterns: globs(before), rest: true },
         _ => Arguments { patterns: globs(patterns), rest: false },
@@ -78,7 +77,7 @@ pub(crate) fn arguments(patterns: &[&str]) -> Arguments {
 }
 
 /// `subject:`, `sha256:` as they are written; everything else is a subjectAltName.
-pub(crate) fn identity(pattern: &str) -> IdentityPattern {
+pub(super) fn identity(pattern: &str) -> IdentityPattern {
     match pattern.split_once(':') {
         Some(("subject", glob)) => IdentityPattern::Subject(Glob::new(glob)),
         _ => IdentityPattern::San(Glob::new(pattern)),
@@ -86,9 +85,9 @@ pub(crate) fn identity(pattern: &str) -> IdentityPattern {
 }
 
 /// What a certificate of `CN=worker-1,O=Example` with the names `worker-1.example` and 192.0.2.1 says.
-pub(crate) static WORKER: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-1", true));
+pub(super) static WORKER: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-1", true));
 /// `CN=worker-2,O=Example`, without names.
-pub(crate) static NAMELESS: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-2", false));
+pub(super) static NAMELESS: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-2", false));
 
 fn certificate(name: &str, sans: bool) -> PeerIdentity {
     let mut params = CertificateParams::default();
@@ -106,14 +105,14 @@ fn certificate(name: &str, sans: bool) -> PeerIdentity {
 
 /// A message: what is said by whom, by default over `a`, without a certificate.
 #[derive(Clone)]
-pub(crate) struct Said {
-    pub(crate) link: usize,
-    pub(crate) identity: Option<&'static PeerIdentity>,
-    pub(crate) envelope: Envelope,
+pub(super) struct Said {
+    pub(super) link: usize,
+    pub(super) identity: Option<&'static PeerIdentity>,
+    pub(super) envelope: Envelope,
 }
 
 impl Said {
-    pub(crate) fn bytes(topic: &'static str, kind: EnvelopeType, payload: impl Into<Bytes>) -> Self {
+    pub(super) fn bytes(topic: &'static str, kind: EnvelopeType, payload: impl Into<Bytes>) -> Self {
         let envelope = Envelope {
             sender: EndpointId::from_bytes([1; 16]),
             receiver: EndpointId::NIL,
@@ -125,45 +124,46 @@ impl Said {
         Said { link: 0, identity: None, envelope }
     }
 
-    pub(crate) fn value(value: &Value) -> Self {
+    pub(super) fn value(value: &Value) -> Self {
         let mut payload = BytesMut::new();
         encode_value(value, &mut payload).unwrap();
         Self::bytes(NODE, EnvelopeType::Data, payload.freeze())
     }
 
-    pub(crate) fn message(message: impl Into<Message>) -> Self {
+    pub(super) fn message(message: impl Into<Message>) -> Self {
         Self::value(&message.into().into_value())
     }
 
-    pub(crate) fn over(mut self, link: &str) -> Self {
+    pub(super) fn over(mut self, link: &str) -> Self {
         self.link = LINKS.iter().position(|(name, _)| *name == link).unwrap();
         self
     }
 
-    pub(crate) fn by(mut self, identity: &'static PeerIdentity) -> Self {
+    pub(super) fn by(mut self, identity: &'static PeerIdentity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    pub(crate) fn on(mut self, topic: &'static str) -> Self {
+    pub(super) fn on(mut self, topic: &'static str) -> Self {
         self.envelope.topic = Topic::from_static(topic);
         self
     }
 
-    pub(crate) fn decision<T>(
+    pub(super) fn decision<T>(
         &self,
         rules: &Rules,
         then: impl FnOnce(Vec<(usize, usize)>, Decision<'_>) -> T,
     ) -> T {
         let mut passes = Vec::new();
-        let policy = rules.for_peer(self.link, self.identity);
-        let decision = policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to, rule)));
+        let policy = rules.for_peer(LinkId(self.link), self.identity);
+        let decision =
+            policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to.0, rule.0)));
         assert!(!passes.is_empty() || decision.denial.is_some(), "neither passed nor refused");
         then(passes, decision)
     }
 
     /// The links that it may go to, each with its rule; or why it may go nowhere.
-    pub(crate) fn outcome(&self, rules: &Rules) -> Result<Vec<(usize, usize)>, Reason> {
+    pub(super) fn outcome(&self, rules: &Rules) -> Result<Vec<(usize, usize)>, Reason> {
         self.decision(rules, |passes, decision| match decision.denial {
             Some(denial) if passes.is_empty() => Err(denial.reason),
             _ => Ok(passes),
@@ -171,43 +171,43 @@ impl Said {
     }
 
     /// What it says in the node API.
-    pub(crate) fn node(&self, rules: &Rules) -> Option<NodeMessage> {
+    pub(super) fn node(&self, rules: &Rules) -> Option<NodeMessage> {
         self.decision(rules, |_, decision| decision.node)
     }
 }
 
-pub(crate) fn event(name: &str) -> Said {
+pub(super) fn event(name: &str) -> Said {
     Said::message(Event::new(name, [Value::Count(1)]))
 }
 
-pub(crate) fn hello(node: &str) -> Said {
+pub(super) fn hello(node: &str) -> Said {
     Said::message(Event::from(NotifyNodeHello { node: node.into() }))
 }
 
-pub(crate) fn request(action: &[&str], nodes: &[&str]) -> Said {
+pub(super) fn request(action: &[&str], nodes: &[&str]) -> Said {
     let nodes = nodes.iter().map(|node| node.to_string()).collect();
     Said::message(Event::from(DispatchRequest { reqid: "r".into(), action: names(action), nodes }))
 }
 
-pub(crate) fn response(node: &str) -> Said {
+pub(super) fn response(node: &str) -> Said {
     let result = ManagementResult::success("r", node, Some("1".parse().unwrap()));
     Said::message(Event::from(DispatchResponse::from(result)))
 }
 
 /// A response with this `Management::Result`.
-pub(crate) fn response_of(result: Vec<Value>) -> Said {
+pub(super) fn response_of(result: Vec<Value>) -> Said {
     Said::message(Event::new(RESPONSE, ("r", Value::Vector(result))))
 }
 
 /// The elements of a good result.
-pub(crate) fn result(node: &str) -> Vec<Value> {
+pub(super) fn result(node: &str) -> Vec<Value> {
     match ManagementResult::success("r", node, None).into() {
         Value::Vector(elements) => elements,
         other => panic!("{other:?}"),
     }
 }
 
-pub(crate) fn command(topic: &'static str) -> Said {
+pub(super) fn command(topic: &'static str) -> Said {
     let mut payload = Vec::new();
     let entity = EntityId::default();
     let content = CommandContent::Clear { publisher: entity };

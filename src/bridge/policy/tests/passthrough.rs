@@ -1,13 +1,13 @@
 //! What `passthrough` lets pass, and what is still known of it.
 
-use zeek_bridge::bridge::policy::{Reason, Rules};
-use zeek_bridge::data::Value;
-use zeek_bridge::management::NodeMessage;
-use zeek_bridge::wire::EnvelopeType;
-use zeek_bridge::zeek::{Event, Message};
+use crate::bridge::policy::{Reason, Rules};
+use crate::data::Value;
+use crate::management::NodeMessage;
+use crate::wire::EnvelopeType;
+use crate::zeek::{Event, Message};
 
-use crate::smuggling::{hello_value, outer, vector};
-use crate::support::*;
+use super::smuggling::{hello_value, outer, vector};
+use super::support::*;
 
 fn unchecked() -> Rules {
     Rules::new(LINKS, &[rule(|rule| rule.passthrough = true)])
@@ -102,7 +102,7 @@ fn a_response_of_nobody_passes_unchecked_and_names_nobody() {
 
 #[test]
 fn unchecked_is_not_unasked() {
-    let rules = |change: fn(&mut zeek_bridge::bridge::config::RuleConfig)| {
+    let rules = |change: fn(&mut crate::bridge::config::RuleConfig)| {
         Rules::new(
             LINKS,
             &[rule(|rule| {

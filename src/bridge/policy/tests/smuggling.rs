@@ -1,24 +1,25 @@
 //! Ways to get an event of the node API past the rules.
 
+use crate::bridge::RuleId;
+use crate::bridge::config::RuleConfig;
+use crate::bridge::policy::{Denial, Reason, Rules};
+use crate::data::{Timestamp, Value};
+use crate::wire::EnvelopeType;
+use crate::zeek::{Event, IdentifierUpdate, Message};
 use proptest::prelude::*;
-use zeek_bridge::bridge::config::RuleConfig;
-use zeek_bridge::bridge::policy::{Denial, Reason, Rules};
-use zeek_bridge::data::{Timestamp, Value};
-use zeek_bridge::wire::EnvelopeType;
-use zeek_bridge::zeek::{Event, IdentifierUpdate, Message};
 
-use crate::support::*;
+use super::support::*;
 
-pub(crate) fn vector(elements: impl Into<Vec<Value>>) -> Value {
+pub(super) fn vector(elements: impl Into<Vec<Value>>) -> Value {
     Value::Vector(elements.into())
 }
 
 /// `[version, kind, content]`
-pub(crate) fn outer(version: impl Into<Value>, kind: impl Into<Value>, content: Value) -> Value {
+pub(super) fn outer(version: impl Into<Value>, kind: impl Into<Value>, content: Value) -> Value {
     vector([version.into(), kind.into(), content])
 }
 
-pub(crate) fn hello_value() -> Value {
+pub(super) fn hello_value() -> Value {
     Message::from(Event::new(HELLO, ["w"])).into_value()
 }
 
@@ -60,7 +61,7 @@ fn a_node_api_event_in_a_batch_passes_by_no_rule() {
     ] {
         for (name, rule) in rules() {
             let rules = Rules::new(LINKS, &[rule]);
-            let denial = Denial { reason: Reason::BatchedNodeApi, rule: Some(0), invalid: true };
+            let denial = Denial { reason: Reason::BatchedNodeApi, rule: Some(RuleId(0)), invalid: true };
             Said::value(&value).decision(&rules, |passes, decision| {
                 assert_eq!((passes, decision.denial), (vec![], Some(denial)), "{what}, {name}");
             });

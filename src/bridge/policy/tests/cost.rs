@@ -1,20 +1,21 @@
 //! What judging a message costs in memory, as counted by the allocator.
 
+use crate::bridge::LinkId;
+use crate::bridge::config::RuleConfig;
+use crate::bridge::policy::{Reason, Rules};
+use crate::data::Topic;
+use crate::management::NODE_TOPIC;
+use crate::wire::{Envelope, EnvelopeType, Limits};
 use allocation_counter::measure;
-use zeek_bridge::bridge::config::RuleConfig;
-use zeek_bridge::bridge::policy::{Reason, Rules};
-use zeek_bridge::data::Topic;
-use zeek_bridge::management::NODE_TOPIC;
-use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};
 
-use crate::common::{Fixture, Phase};
-use crate::support::*;
+use super::common::{Fixture, Phase};
+use super::support::*;
 
 /// How many of the captured messages, those of the node API aside, pass by this rule. No allocation is made for any
 /// that does.
 fn passing(rule: RuleConfig) -> usize {
     let rules = Rules::new(LINKS, &[rule]);
-    let policy = rules.for_peer(0, Some(&WORKER));
+    let policy = rules.for_peer(LinkId(0), Some(&WORKER));
     let mut passing = 0;
     for fixture in Fixture::all() {
         for frame in fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered) {
@@ -63,7 +64,7 @@ fn a_payload_that_no_rule_is_for_is_not_looked_at() {
         (NODE, &*WORKER, Reason::Malformed),
     ] {
         let said = Said::bytes(topic, EnvelopeType::Data, payload.to_vec());
-        let policy = rules.for_peer(0, Some(identity));
+        let policy = rules.for_peer(LinkId(0), Some(identity));
         let mut refused = None;
         let cost = measure(|| {
             let decision = policy.evaluate(&said.envelope, &Limits::DEFAULT, |_, _| panic!("it passed"));

@@ -3,14 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use allocation_counter::measure;
-use zeek_bridge::bridge::management::registry::{
-    GONE_FOR, MAX_GONE_BYTES, Nodes, Owner, Party, PeeringKey, TOLD_COST,
+use crate::bridge::LinkId;
+use crate::bridge::management::registry::{
+    GONE_FOR, MAX_GONE_BYTES, NodeRegistry, Owner, Party, PeeringKey, TOLD_COST,
 };
-use zeek_bridge::data::EndpointId;
-use zeek_bridge::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
-use zeek_bridge::wire::Envelope;
-use zeek_bridge::zeek::{Event, Message};
+use crate::data::EndpointId;
+use crate::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
+use crate::wire::Envelope;
+use crate::zeek::{Event, Message};
+use allocation_counter::measure;
 
 /// `queue_bytes` of the link.
 const SHARE: usize = 16 * 1024;
@@ -19,7 +20,7 @@ const SHARE: usize = 16 * 1024;
 const SPARE: usize = 16 * 1024;
 
 fn party(number: u8, owner: u8, share: usize) -> Party {
-    let peering = PeeringKey { link: 0, peer: EndpointId::from_bytes([number; 16]), peering: 1 };
+    let peering = PeeringKey { link: LinkId(0), peer: EndpointId::from_bytes([number; 16]), peering: 1 };
     Party { peering, owner: Owner::Certificate([owner; 32]), share }
 }
 
@@ -49,7 +50,7 @@ fn used(work: impl FnOnce()) -> (usize, usize) {
 #[test]
 fn requests_in_flight_take_no_more_than_the_share() {
     for share in [SHARE, 64 * SHARE] {
-        let mut nodes = Nodes::new(true);
+        let mut nodes = NodeRegistry::new(true);
         let agent = party(1, 1, share);
         let mut now = Instant::now();
         let (most, after) = used(|| {
@@ -73,12 +74,12 @@ fn requests_in_flight_take_no_more_than_the_share() {
 #[test]
 fn requests_to_live_nodes_take_no_more_than_the_share() {
     const NODES: usize = 12;
-    let mut nodes = Nodes::new(true);
+    let mut nodes = NodeRegistry::new(true);
     let (agent, now) = (party(1, 1, 64 * SHARE), Instant::now());
     for number in 0..NODES {
         let name = format!("worker-{number}");
         let node = party(100, 100, 64 * SHARE);
-        drop(nodes.hello(&node, &name, &hello(&name, 0), &[0], now).unwrap());
+        drop(nodes.hello(&node, &name, &hello(&name, 0), &[LinkId(0)], now).unwrap());
     }
     let (most, after) = used(|| {
         for number in 0..10_000 {
@@ -94,17 +95,19 @@ fn requests_to_live_nodes_take_no_more_than_the_share() {
 fn names_take_no_more_than_the_shares_of_their_owners() {
     for (length, share) in [(4000, SHARE), (0, 64 * SHARE), (4000, 64 * SHARE)] {
         const OWNERS: u8 = 4;
-        let mut nodes = Nodes::new(true);
+        let mut nodes = NodeRegistry::new(true);
         let mut now = Instant::now();
         let agent = party(200, 200, SHARE);
-        assert_eq!(nodes.agent_wants(agent.peering, |_, _| true, now), []);
+        assert_eq!(nodes.subscribe(agent.peering, |_, _| true, now), []);
         let mut taken = 0;
         let (most, after) = used(|| {
             for number in 0..16u8 {
                 let node = party(number, number % OWNERS, share);
                 for name in 0..1024 {
                     let name = format!("{number}-{name}");
-                    taken += usize::from(nodes.hello(&node, &name, &hello(&name, length), &[0], now).is_ok());
+                    taken += usize::from(
+                        nodes.hello(&node, &name, &hello(&name, length), &[LinkId(0)], now).is_ok(),
+                    );
                 }
             }
         });

@@ -1,11 +1,11 @@
 //! What is said of a message in a log.
 
-use zeek_bridge::bridge::policy::Rules;
-use zeek_bridge::data::Value;
-use zeek_bridge::wire::EnvelopeType;
-use zeek_bridge::zeek::Event;
+use crate::bridge::policy::Rules;
+use crate::data::Value;
+use crate::wire::EnvelopeType;
+use crate::zeek::Event;
 
-use crate::support::*;
+use super::support::*;
 
 fn detail(said: &Said) -> String {
     said.decision(&default_rules(), |_, decision| decision.detail().to_string())

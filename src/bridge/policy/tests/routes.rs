@@ -1,9 +1,11 @@
 //! Which rule decides, for which link; and what is announced.
 
-use zeek_bridge::bridge::policy::{Denial, Reason, Rules};
-use zeek_bridge::data::{Filter, Topic};
+use crate::bridge::LinkId;
+use crate::bridge::RuleId;
+use crate::bridge::policy::{Denial, Reason, Rules};
+use crate::data::{Filter, Topic};
 
-use crate::support::*;
+use super::support::*;
 
 #[test]
 fn the_first_rule_that_fits_decides_for_each_link() {
@@ -28,7 +30,8 @@ fn what_a_rule_refuses_as_invalid_passes_by_no_later_one() {
     let loose = |to: &[&str]| rule(|rule| (rule.to, rule.passthrough) = (names(to), true));
     let bad = response_of(result("w")[..5].to_vec());
     let links = |rules: &Rules| bad.decision(rules, |passes, decision| (passes, decision.denial));
-    let denial = |rule| Some(Denial { reason: Reason::InvalidNodeApi, rule: Some(rule), invalid: true });
+    let denial =
+        |rule| Some(Denial { reason: Reason::InvalidNodeApi, rule: Some(RuleId(rule)), invalid: true });
 
     let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b"])]);
     assert_eq!(links(&rules), (vec![], denial(0)));
@@ -62,9 +65,9 @@ fn the_reason_is_of_the_rule_that_came_closest() {
     );
     let denial = |said: Said| said.decision(&rules, |_, decision| decision.denial.unwrap());
     for (said, reason, rule) in [
-        (hello("v"), Reason::NodeNotAllowed, Some(3)),
-        (response("w"), Reason::EventNotAllowed, Some(2)),
-        (command(NODE), Reason::CommandNotAllowed, Some(1)),
+        (hello("v"), Reason::NodeNotAllowed, Some(RuleId(3))),
+        (response("w"), Reason::EventNotAllowed, Some(RuleId(2))),
+        (command(NODE), Reason::CommandNotAllowed, Some(RuleId(1))),
         (hello("v").on("nothing"), Reason::NoRule, None),
     ] {
         assert_eq!(denial(said), Denial { reason, rule, invalid: false });
@@ -108,7 +111,7 @@ fn the_topics_of_rules_that_lead_somewhere_are_announced_where_they_lead_from() 
         ],
     );
     let filter = |topics: &[&'static str]| topics.iter().map(|topic| Topic::from_static(topic)).collect();
-    let announced: Vec<Filter> = (0..5).map(|link| rules.filter(link)).collect();
+    let announced: Vec<Filter> = (0..5).map(|link| rules.filter(LinkId(link))).collect();
     assert_eq!(announced, [filter(&["x/"]), filter(&["x/y"]), filter(&[]), filter(&["h"]), filter(&[])]);
 }
 

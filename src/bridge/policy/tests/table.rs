@@ -1,12 +1,12 @@
 //! The table: each kind of rule, what passes by it, and its neighbours that do not.
 
-use zeek_bridge::bridge::config::{IdentityPattern, RuleConfig};
-use zeek_bridge::bridge::policy::{MAX_NAME, Reason, Rules};
-use zeek_bridge::data::Value;
-use zeek_bridge::wire::EnvelopeType;
-use zeek_bridge::zeek::{Event, IdentifierUpdate, Message};
+use crate::bridge::config::{IdentityPattern, RuleConfig};
+use crate::bridge::policy::{MAX_NAME, Reason, Rules};
+use crate::data::Value;
+use crate::wire::EnvelopeType;
+use crate::zeek::{Event, IdentifierUpdate, Message};
 
-use crate::support::*;
+use super::support::*;
 
 struct Row {
     what: &'static str,

@@ -1,12 +1,12 @@
 //! What real Zeek sent.
 
-use zeek_bridge::bridge::policy::{Reason, Rules};
-use zeek_bridge::data::Topic;
-use zeek_bridge::management::{NODE_TOPIC, NodeMessage};
-use zeek_bridge::wire::{Envelope, EnvelopeType, Limits};
+use crate::bridge::policy::{Reason, Rules};
+use crate::data::Topic;
+use crate::management::{NODE_TOPIC, NodeMessage};
+use crate::wire::{Envelope, EnvelopeType, Limits};
 
-use crate::common::{Fixture, Frame, Phase, Side};
-use crate::support::*;
+use super::common::{Fixture, Frame, Phase, Side};
+use super::support::*;
 
 fn frames(fixture: &Fixture) -> impl Iterator<Item = (&Frame, Said)> {
     fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered).filter_map(|frame| {
