@@ -210,7 +210,7 @@ async fn a_late_answer_is_not_sent() {
     let budget = Duration::from_secs(2);
     let node = Node::start_with_budget(connected(&address).await, "worker-1", handler, budget).await;
     let mut did = node.events();
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     for (reqid, word) in [("1", "never"), ("2", "at once")] {
         let request = DispatchRequest { reqid: reqid.into(), action: action(&[word]), nodes: names(&[]) };
         let value = Message::from(Event::from(request)).into_value();
@@ -275,7 +275,7 @@ async fn an_agent_takes_one_answer_from_each_node_it_asked() {
     // A peer of no good will: it answers for others, twice, without a name, and to other requests.
     let rogue = connected(&address).await;
     let mut requests = rogue.subscribe([NODE_TOPIC.clone()]).await;
-    rogue.wanted(&NODE_TOPIC, 1).await;
+    rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
     let say = async |event: Event| say(&rogue, event).await;
     say(NotifyNodeHello { node: "worker-1".into() }.into()).await;
     agent.wait_for_nodes(|nodes| nodes.len() == 1).await;
@@ -311,7 +311,7 @@ async fn requests_in_batches_are_answered_and_other_messages_passed_over() {
     let (endpoint, address) = listening().await;
     let mut answers = endpoint.subscribe([NODE_TOPIC.clone()]).await;
     let _node = Node::start(connected(&address).await, "worker-1", values("worker-1")).await;
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     let request = DispatchRequest {
         reqid: "r".into(),
         action: action(&["get_id_value", "Cluster::node"]),
@@ -368,7 +368,7 @@ async fn a_hello_under_a_name_of_no_sane_length_is_ignored() {
     let (endpoint, address) = listening().await;
     let agent = Agent::start(endpoint).await;
     let rogue = connected(&address).await;
-    rogue.wanted(&NODE_TOPIC, 1).await;
+    rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
     for node in ["x".repeat(MAX_NODE_NAME + 1), "y".repeat(MAX_NODE_NAME), "worker-1".to_owned()] {
         let hello = Message::from(Event::from(NotifyNodeHello { node })).into_value();
         rogue.publish(NODE_TOPIC.clone(), &hello).await.unwrap();
@@ -382,7 +382,7 @@ async fn by_hand(address: &str, tls: Tls) -> (Endpoint, Subscriber) {
     let endpoint = Endpoint::new().unwrap();
     let requests = endpoint.subscribe([NODE_TOPIC.clone()]).await;
     endpoint.connect(address, tls, None).first_attempt().await.unwrap();
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     (endpoint, requests)
 }
 
@@ -487,7 +487,7 @@ async fn a_request_that_is_not_utf_8_is_answered_with_a_failure() {
     let (endpoint, address) = listening().await;
     let mut subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
     let _node = Node::start(connected(&address).await, "worker-1", values("worker-1")).await;
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     let text = |text: &[u8]| Value::String(text.to_vec().into());
     let get = || vec![text(b"get_id_value"), text(b"Cluster::node")];
     for (reqid, action, nodes) in [

@@ -35,7 +35,7 @@ async fn a_message_passes_each_link_of_a_ring_once_at_most() {
     hearer.connect(&bridges[1].address("here"), PLAIN, None).first_attempt().await.unwrap();
     speaker.connect(&bridges[0].address("here"), PLAIN, None).first_attempt().await.unwrap();
     let topic = Topic::from_static("/around");
-    speaker.wanted(&topic, 1).await;
+    speaker.wait_for_subscribers(&topic, 1).await;
     for number in [7, 8] {
         speaker.publish(topic.clone(), &Value::Count(number)).await.unwrap();
         assert_eq!(soon("a message", heard.recv()).await.unwrap().value().unwrap(), Value::Count(number));

@@ -52,9 +52,7 @@ mod tests;
 
 pub(super) use denial::quoted;
 pub(crate) use denial::{Denial, Reason};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use peer_policy::Decision;
-pub(crate) use peer_policy::PeerPolicy;
+pub(crate) use peer_policy::{Decision, PeerPolicy};
 
 use std::sync::Arc;
 

@@ -170,7 +170,7 @@ struct Publisher<'a> {
 impl Publisher<'_> {
     /// Waits for a peer that subscribes to the topic.
     async fn wait_for_subscriber(&self) -> Result<(), Failure> {
-        if within(self.timeout, self.endpoint.wanted(&self.topic, 1)).await.is_some() {
+        if within(self.timeout, self.endpoint.wait_for_subscribers(&self.topic, 1)).await.is_some() {
             return Ok(());
         }
         // If the peering is lost, this is the cause, and not a missing subscription.
