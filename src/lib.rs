@@ -58,6 +58,7 @@
 //!  endpoint      many peers: routing, subscribers, reconnecting
 //!  net           sockets: TCP, TLS, and the loop that moves bytes between a stream and a peering
 //! ------------------------------------------------- below: no tokio, no sockets, no clock
+//!  trace         recordings of connections: a reader and a writer
 //!  peering       one peering: handshake and established state; bytes and time in, bytes and events out
 //!  zeek          Zeek's messages: events, log records, batches
 //!  wire          encoding and decoding of frames, handshake messages, envelopes and values
@@ -72,7 +73,7 @@
 //!
 //! | Feature | What it adds |
 //! | --- | --- |
-//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], and the events and records of [`management`] |
+//! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`trace`], and the events and records of [`management`] |
 //! | `net` | [`net`][net], [`endpoint`][endpoint], and the roles of [`management`]; tokio and rustls |
 //! | `openssl` | OpenSSL in addition to rustls, for Zeek's default of anonymous TLS and for certificates that rustls rejects; includes `net`. Needs OpenSSL's headers |
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
@@ -117,5 +118,6 @@ pub mod management;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod peering;
+pub mod trace;
 pub mod wire;
 pub mod zeek;

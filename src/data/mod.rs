@@ -25,7 +25,7 @@ pub(crate) use json::Shown;
 pub use json::{JsonError, parse_json};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
-pub use terminal::steers_terminal;
+pub use terminal::{escape_json, steers_terminal};
 pub use time::{InvalidTimespan, InvalidTimestamp, TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};
 

@@ -11,3 +11,29 @@ pub fn steers_terminal(letter: char) -> bool {
             | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
+
+/// Returns a JSON text with each selected character as `\uXXXX`, which JSON allows in strings, where all characters beyond
+/// ASCII are. Returns `None` if there is nothing to escape, or the text is not UTF-8.
+///
+/// With [`steers_terminal`], the text can be shown on a terminal. JSON itself only escapes the control characters of ASCII.
+#[must_use]
+pub fn escape_json(text: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<u8>> {
+    if text.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return None;
+    }
+    let text = std::str::from_utf8(text).ok()?;
+    if !text.chars().any(&escape) {
+        return None;
+    }
+    let mut escaped = Vec::with_capacity(text.len());
+    for letter in text.chars() {
+        if escape(letter) {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                escaped.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+            }
+        } else {
+            escaped.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+    Some(escaped)
+}

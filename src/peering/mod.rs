@@ -9,6 +9,7 @@ mod error;
 mod handshake;
 mod output;
 mod peered;
+mod side;
 
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects)]
@@ -17,6 +18,7 @@ mod tests;
 pub use error::{CloseReason, PeeringError};
 #[cfg(feature = "net")]
 pub(crate) use output::COPIED;
+pub use side::Side;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,15 +30,6 @@ use crate::wire::{DecodeError, EncodeError, Envelope, ErrorCode, Handshake, Limi
 use handshake::WaitFor;
 use output::Output;
 use peered::Peered;
-
-/// Which side opened the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// This endpoint opened the connection. It sends `hello` first.
-    Connector,
-    /// This endpoint accepted the connection. It sends `probe` first.
-    Listener,
-}
 
 /// The role in the handshake. The endpoint with the smaller id is the originator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

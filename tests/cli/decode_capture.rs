@@ -411,7 +411,7 @@ fn wrong_input_is_named_with_the_mend() {
     Program::run("decode --stream x --port 1", "").fails(2, &["cannot be used with"]);
     let empty = tempfile::tempdir().unwrap();
     let folder = empty.path().display();
-    Program::run(&format!("decode {folder}"), "").fails(1, &["no recording", "zeek-bridge record"]);
+    Program::run(&format!("decode {folder}"), "").fails(1, &["not a recording", "zeek-bridge record"]);
     Program::run(&format!("decode --port 1 {folder}"), "").fails(2, &["--port is for captures"]);
     let wireless = captured("plain-peering", 127, |sent| raw(sent, false));
     Program::run("decode -", wireless).fails(1, &["link type 127", "-i any", "no TCP connection"]);

@@ -261,7 +261,11 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     }
     // While it is being written.
     let (about, frames) = decoded(&folder, 0);
-    assert_eq!((about["note"].as_str().unwrap().contains("not ended"), frames.len()), (true, 1), "{about}");
+    assert_eq!(
+        (about["note"].as_str().unwrap().contains("not finished"), frames.len()),
+        (true, 1),
+        "{about}"
+    );
     recorder.program.kill();
     assert_eq!(decoded(&folder, 0), (about, frames.clone()));
     assert_eq!(files(&folder)[0].len(), 16);

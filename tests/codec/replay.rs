@@ -16,7 +16,7 @@ use crate::common::{Fixture, Frame, Phase, Side};
 use bytes::{Bytes, BytesMut};
 use serde_json::Value as Json;
 use zeek_bridge::data::{EndpointId, Filter, Topic};
-use zeek_bridge::peering::{self, CloseReason, Config, Event, Peering, PeeringError, Role};
+use zeek_bridge::peering::{CloseReason, Config, Event, Peering, PeeringError, Role};
 use zeek_bridge::wire::{Envelope, EnvelopeType, ErrorCode, Handshake, Limits};
 
 /// How the bytes of the other side arrive.
@@ -60,10 +60,6 @@ struct Played {
 impl Played {
     fn new(id: EndpointId, side: Side, filter: Filter) -> Self {
         let now = Instant::now();
-        let side = match side {
-            Side::Connector => peering::Side::Connector,
-            Side::Listener => peering::Side::Listener,
-        };
         let peering = Peering::new(Config { filter, ..Config::new(id, side) }, now);
         let mut played =
             Played { peering, input: BytesMut::new(), seen: Seen::default(), refuse: false, now };

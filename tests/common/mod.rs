@@ -1,9 +1,9 @@
-//! The captured peerings and golden values of `fixtures/`, for every integration test.
+//! The captured peerings and golden values of `fixtures/`, for the integration tests.
 //!
-//! Loading checks what all tests rely on: that the frames of each side follow one another without
-//! a gap and make up the whole file, each with its length in front.
+//! Loading a fixture checks what all tests rely on: the frames of each side follow one another without a gap and make up
+//! the complete file, each after its length, and the library's reader of recordings finds the same frames.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test uses a part of this module")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,85 +22,58 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use zeek_bridge::data::EndpointId;
+pub use zeek_bridge::trace::Side;
+use zeek_bridge::trace::{Meta, Reader, recordings_in};
 
-/// One of the two ends of a captured connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Connector,
-    Listener,
-}
-
-impl Side {
-    pub const BOTH: [Side; 2] = [Side::Connector, Side::Listener];
-
-    pub fn other(self) -> Side {
-        match self {
-            Side::Connector => Side::Listener,
-            Side::Listener => Side::Connector,
-        }
-    }
-
-    fn file(self) -> &'static str {
-        match self {
-            Side::Connector => "connector.bin",
-            Side::Listener => "listener.bin",
-        }
-    }
-}
-
-/// Which part of a peering a frame belongs to: whether it is a handshake message or an envelope.
+/// The phase of a peering to which a frame belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// The frame is a handshake message.
     Handshake,
+    /// The frame is an envelope.
     Peered,
 }
 
-/// One frame, as it was captured.
+/// A captured frame.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// Its place in the order in which the frames of both sides completed.
+    /// The index in the order in which the frames of both sides were completed.
     pub index: usize,
     /// The side that sent it.
     pub from: Side,
-    /// Where it stands in what that side sent.
+    /// The offset in the bytes of that side.
     pub offset: usize,
     pub phase: Phase,
-    /// What it says: `message` or `envelope` of `frames.jsonl`.
+    /// The expected content: `message` or `envelope` in `frames.jsonl`.
     pub json: Json,
-    /// All of it, the length field included.
+    /// All bytes, including the length field.
     pub bytes: Bytes,
 }
 
 impl Frame {
-    /// The bytes behind the length field.
+    /// Returns the bytes after the length field.
     pub fn body(&self) -> Bytes {
         self.bytes.slice(4..)
     }
 }
 
-/// One captured connection.
+/// A captured connection.
 #[derive(Clone, Debug)]
 pub struct Fixture {
     pub name: String,
-    /// `meta.json`: versions, and who the two sides were.
+    /// `meta.json`: the versions and a description of the two sides.
     pub meta: Json,
-    /// The frames of both sides in the order in which they completed.
+    /// The frames of both sides in the order in which they were completed.
     pub frames: Vec<Frame>,
     connector: Bytes,
     listener: Bytes,
 }
 
 impl Fixture {
-    /// Every folder of `fixtures/` that holds a connection, by name.
+    /// Returns the names of all connections in `fixtures/`, sorted.
     pub fn names() -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder())
-            .unwrap()
-            .map(|entry| entry.unwrap())
-            .filter(|entry| entry.path().join("frames.jsonl").is_file())
-            .map(|entry| entry.file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
+        let folders = recordings_in(&folder()).unwrap();
+        folders.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     pub fn all() -> Vec<Fixture> {
@@ -110,37 +83,40 @@ impl Fixture {
     pub fn load(name: &str) -> Fixture {
         let folder = folder().join(name);
         let read = |file: &str| fs::read(folder.join(file)).unwrap_or_else(|e| panic!("{name}/{file}: {e}"));
-        let streams = Side::BOTH.map(|side| Bytes::from(read(side.file())));
+        let streams = ["connector.bin", "listener.bin"].map(|file| Bytes::from(read(file)));
         let mut ends = [0, 0];
         let mut frames = Vec::new();
+        let mut entries = Reader::open(&folder, &Meta::default()).unwrap();
         for line in json_lines(&folder.join("frames.jsonl")) {
-            let from = match line["from"].as_str() {
-                Some("connector") => Side::Connector,
-                Some("listener") => Side::Listener,
-                _ => panic!("{name}: {line}"),
-            };
+            let entry = entries.next().unwrap().unwrap();
+            let frame = entry.frame.unwrap();
+            assert_eq!(line["from"], entry.from.name(), "{name}");
             let (phase, part) = match line["phase"].as_str() {
                 Some("handshake") => (Phase::Handshake, "message"),
                 Some("peered") => (Phase::Peered, "envelope"),
                 _ => panic!("{name}: {line}"),
             };
+            assert_eq!(frame.peered, phase == Phase::Peered, "{name}: {line}");
             let number = |field: &str| line[field].as_u64().expect(field) as usize;
             let (index, offset) = (number("index"), number("offset"));
-            assert_eq!(index, frames.len(), "{name}");
-            assert_eq!(offset, ends[from as usize], "{name} frame {index}: a gap");
-            ends[from as usize] += number("length");
-            let bytes = streams[from as usize].slice(offset..ends[from as usize]);
+            assert_eq!((index, entry.index), (frames.len(), index as u64), "{name}");
+            let end = &mut ends[entry.from as usize];
+            assert_eq!((offset, frame.offset), (*end, offset as u64), "{name} frame {index}: a gap");
+            *end += number("length");
+            let bytes = streams[entry.from as usize].slice(offset..*end);
             let length = u32::from_be_bytes(bytes[..4].try_into().unwrap());
             assert_eq!(length as usize, bytes.len() - 4, "{name} frame {index}");
-            frames.push(Frame { index, from, offset, phase, json: line[part].clone(), bytes });
+            assert_eq!(frame.body, bytes[4..], "{name} frame {index}");
+            frames.push(Frame { index, from: entry.from, offset, phase, json: line[part].clone(), bytes });
         }
+        assert!(entries.next().is_none(), "{name}: more frames than lines");
         let [connector, listener] = streams;
         assert_eq!(ends, [connector.len(), listener.len()], "{name}: bytes that are in no frame");
         let meta = serde_json::from_slice(&read("meta.json")).unwrap();
         Fixture { name: name.to_owned(), meta, frames, connector, listener }
     }
 
-    /// Every byte that one side sent.
+    /// Returns all bytes that a side sent.
     pub fn stream(&self, side: Side) -> &Bytes {
         match side {
             Side::Connector => &self.connector,
@@ -148,17 +124,17 @@ impl Fixture {
         }
     }
 
-    /// The frames that one side sent.
+    /// Returns the frames that a side sent.
     pub fn from(&self, side: Side) -> impl Iterator<Item = &Frame> {
         self.frames.iter().filter(move |frame| frame.from == side)
     }
 
-    /// The id that a side gave itself, if it did.
+    /// Returns the endpoint id of a side, if it sent one.
     pub fn endpoint_id(&self, side: Side) -> Option<EndpointId> {
         self.from(side).find_map(|frame| frame.json["sender"].as_str()).map(|id| id.parse().unwrap())
     }
 
-    /// The filter that a side had when the handshake began, if it said so.
+    /// Returns the filter that a side sent in the handshake, if it did.
     pub fn initial_filter(&self, side: Side) -> Option<Vec<String>> {
         self.from(side)
             .filter(|frame| frame.phase == Phase::Handshake)
@@ -167,17 +143,17 @@ impl Fixture {
     }
 }
 
-/// One line of `values.jsonl`.
+/// A line of `values.jsonl`.
 #[derive(Clone, Debug)]
 pub struct GoldenValue {
     pub name: String,
-    /// The reference's bytes.
+    /// The bytes as Broker encodes them.
     pub bytes: Bytes,
     /// The same value in Broker's JSON.
     pub json: Json,
 }
 
-/// All of `values.jsonl`.
+/// Returns all values of `values.jsonl`.
 pub fn golden_values() -> Vec<GoldenValue> {
     json_lines(&folder().join("values.jsonl"))
         .into_iter()
@@ -198,7 +174,7 @@ fn json_lines(path: &Path) -> Vec<Json> {
     text.lines().map(json).collect()
 }
 
-/// Some of the values nest deeper than serde_json reads by default.
+/// Parses JSON. Some values are nested deeper than serde_json allows by default.
 fn json(text: &str) -> Json {
     let mut reader = serde_json::Deserializer::from_str(text);
     reader.disable_recursion_limit();
@@ -208,7 +184,7 @@ fn json(text: &str) -> Json {
     json
 }
 
-/// Whether two JSON values say the same: the reference writes the real 1.0 as `1`, we as `1.0`.
+/// Returns whether two JSON values are equal, and reals by value: Broker writes the real 1.0 as `1`, this crate as `1.0`.
 pub fn same_json(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) if a.is_f64() || b.is_f64() => {

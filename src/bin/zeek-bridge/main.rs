@@ -7,7 +7,6 @@ mod args;
 mod blocking;
 mod cli;
 mod commands;
-mod conversation;
 mod convert;
 mod deadline;
 mod environment;
@@ -15,7 +14,6 @@ mod input;
 mod leaves;
 mod network;
 mod output;
-mod resync;
 mod runtime;
 mod signals;
 

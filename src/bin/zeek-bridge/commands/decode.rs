@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use data_encoding::{DecodeKind, HEXLOWER_PERMISSIVE};
+use zeek_bridge::trace::FrameReader;
 use zeek_bridge::wire::{DecodeError, Envelope, Limits, decode_value};
 
 use crate::commands::capture::{self, Style};
-use crate::conversation::Frames;
 use crate::convert::{Fault, convert};
 use crate::input::{self, Input};
 use crate::output::{Failure, Object, Output};
@@ -104,13 +104,13 @@ fn hex(line: &[u8]) -> Result<Vec<u8>, Fault> {
 
 /// Decodes all bytes that one side of a connection sent, frame by frame.
 fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
-    let mut frames = Frames::default();
+    let mut frames = FrameReader::default();
     let (mut index, mut bad) = (0u64, 0u64);
-    let broken = loop {
+    let error = loop {
         let head = Object::new().with("index", index);
-        match frames.next() {
+        match frames.next_frame() {
             Ok(Some(frame)) => {
-                output.line(&frame.tell(head).into_line())?;
+                output.line(&head.with_members(|to| frame.write_members(to)).into_line())?;
                 index = index.saturating_add(1);
                 bad = bad.saturating_add(frame.content.is_err().into());
             }
@@ -120,13 +120,14 @@ fn stream(mut input: Input, output: &mut Output) -> Result<(), Failure> {
                     break frames.end();
                 }
             }
-            Err(broken) => break Some(broken),
+            Err(error) => break Some(error),
         }
     };
-    if let Some(broken) = broken {
-        output.line(&broken.tell(Object::new().with("index", index)).into_line())?;
+    if let Some(error) = error {
+        let object = Object::new().with("index", index).with_members(|to| error.write_members(to));
+        output.line(&object.into_line())?;
         output.flush()?;
-        return Err(Failure::failed(format!("at byte {}: {}", broken.offset, broken.error)));
+        return Err(Failure::failed(format!("at byte {}: {error}", error.offset)));
     }
     match bad {
         0 => Ok(()),

@@ -1,7 +1,6 @@
 //! Escapes characters that affect a terminal.
 
-use std::io::Write;
-
+pub(super) use zeek_bridge::data::escape_json as escaped;
 pub(crate) use zeek_bridge::data::steers_terminal as steers;
 
 /// Escapes characters in JSON that [affect a terminal](steers). JSON itself requires escapes only for ASCII control characters.
@@ -10,30 +9,6 @@ pub(crate) fn harmless(line: Vec<u8>) -> Vec<u8> {
         Some(harmless) => harmless,
         None => line,
     }
-}
-
-/// Replaces each character that `escape` selects by `\uXXXX`, which is valid in JSON and readable elsewhere. Returns `None` if
-/// there is nothing to escape, or if the line is not UTF-8.
-pub(crate) fn escaped(line: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<u8>> {
-    if line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return None;
-    }
-    let text = std::str::from_utf8(line).ok()?;
-    if !text.chars().any(&escape) {
-        return None;
-    }
-    let mut harmless = Vec::with_capacity(line.len());
-    for letter in text.chars() {
-        if escape(letter) {
-            for unit in letter.encode_utf16(&mut [0; 2]) {
-                // Cannot fail: it writes to memory.
-                let _ = write!(harmless, "\\u{unit:04x}");
-            }
-        } else {
-            harmless.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-    Some(harmless)
 }
 
 /// Escapes characters in text from a peer that affect a terminal.

@@ -63,6 +63,14 @@ impl Object {
         self
     }
 
+    /// Adds at least one member, which `write` appends as JSON on one line.
+    #[must_use]
+    pub(crate) fn with_members(mut self, write: impl FnOnce(&mut Vec<u8>)) -> Self {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        write(&mut self.0);
+        self
+    }
+
     fn name(&mut self, name: &'static str) {
         self.0.push(if self.0.is_empty() { b'{' } else { b',' });
         self.0.push(b'"');

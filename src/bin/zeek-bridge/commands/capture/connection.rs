@@ -6,8 +6,8 @@ use super::link::Segment;
 use super::report::{About, Report, Speaks};
 use super::speech::Speech;
 use super::tcp::{Piece, Stream};
-use crate::conversation::Side;
 use crate::output::Failure;
+use zeek_bridge::trace::Side;
 
 pub(super) struct Connection {
     about: About,

@@ -2,7 +2,7 @@
 
 mod connection;
 mod file;
-pub(crate) mod folder;
+mod folder;
 mod link;
 mod report;
 mod speech;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::conversation::Line;
 use crate::output::{Failure, Object, Output};
+use zeek_bridge::trace::Entry;
 
 /// What a connection turned out to speak.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(crate) trait Report {
     /// What a connection speaks: the first that is told of it.
     fn begin(&mut self, about: &About) -> Result<(), Failure>;
     /// A frame, or that there is none.
-    fn line(&mut self, about: &About, line: &Line) -> Result<(), Failure>;
+    fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure>;
     /// Nothing more is told of the connection.
     fn end(&mut self, about: &About) -> Result<(), Failure>;
     /// All that is known was told, and more may have to be waited for.
@@ -91,8 +91,9 @@ impl Report for Lines {
         self.0.line(&about.tell(Object::new()).into_line())
     }
 
-    fn line(&mut self, about: &About, line: &Line) -> Result<(), Failure> {
-        self.0.line(&line.tell(Object::new().with("connection", about.name.as_str())).into_line())
+    fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {
+        let head = Object::new().with("connection", about.name.as_str());
+        self.0.line(&head.with_members(|to| entry.write_members(to)).into_line())
     }
 
     fn end(&mut self, _: &About) -> Result<(), Failure> {

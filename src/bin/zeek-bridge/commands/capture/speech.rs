@@ -2,11 +2,11 @@
 
 use bytes::BytesMut;
 use data_encoding::HEXLOWER;
-use zeek_bridge::wire::{FrameError, Limits, cut_frame};
+use zeek_bridge::trace::{Conversation, Entry, Side, StreamFault};
+use zeek_bridge::wire::{ForeignProtocol, FrameError, Limits, cut_frame};
 
 use super::report::{About, Report, Speaks};
 use super::tls::{self, Hello};
-use crate::conversation::{Conversation, Line, Side};
 use crate::output::Failure;
 
 /// A length field and a byte: what is needed to tell Broker's protocol from others.
@@ -46,7 +46,7 @@ impl Speech {
     /// Bytes of memory that are held.
     pub(super) fn cost(&self) -> usize {
         match &self.known {
-            Known::Broker(conversation) => conversation.waiting(),
+            Known::Broker(conversation) => conversation.buffered(),
             Known::Nothing([one, other]) | Known::Tls([one, other]) => one.len().saturating_add(other.len()),
             Known::Everything => 0,
         }
@@ -72,8 +72,8 @@ impl Speech {
                 self.decide(about, from, held, t_us, report)
             }
             Known::Broker(conversation) => {
-                let lines: Vec<Line> = conversation.input(from, t_us, bytes).collect();
-                self.tell(about, lines, report)
+                let entries: Vec<Entry> = conversation.input(from, t_us, bytes).collect();
+                self.tell(about, entries, report)
             }
             Known::Tls(held) => {
                 let first = of(held, from);
@@ -95,7 +95,7 @@ impl Speech {
         from: Side,
         t_us: u64,
         count: u64,
-        why: &str,
+        why: &'static str,
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
         if let Known::Nothing(held) = &mut self.known {
@@ -110,8 +110,8 @@ impl Speech {
             }
         }
         let Known::Broker(conversation) = &mut self.known else { return Ok(()) };
-        let line = conversation.lose(from, t_us, count, why);
-        self.tell(about, line, report)
+        let entry = conversation.lose(from, t_us, count, why);
+        self.tell(about, entry, report)
     }
 
     /// Takes that nothing more comes.
@@ -130,9 +130,9 @@ impl Speech {
                 }
             }
             Known::Broker(conversation) => {
-                let waiting = conversation.waiting();
-                let lines: Vec<Line> = conversation.end(t_us).collect();
-                self.tell(about, lines, report)?;
+                let waiting = conversation.buffered();
+                let entries: Vec<Entry> = conversation.end(t_us).collect();
+                self.tell(about, entries, report)?;
                 if !self.told {
                     about.speaks = Speaks::Other(format!(
                         "no frame of Broker's is found in it, and it ends with {waiting} bytes that could be the \
@@ -215,23 +215,26 @@ impl Speech {
     fn tell(
         &mut self,
         about: &About,
-        lines: impl IntoIterator<Item = Line>,
+        entries: impl IntoIterator<Item = Entry>,
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
-        for mut line in lines {
+        for mut entry in entries {
             if !self.told {
                 self.begin(about, report)?;
             }
-            if let Err(broken) = &mut line.said
-                && broken.error.contains("this is a TLS")
+            if let Err(error) = &mut entry.frame
+                && let StreamFault::Frame(FrameError::TooLarge {
+                    protocol: Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert),
+                    ..
+                }) = error.fault
             {
-                broken.error = "this side speaks TLS, and the other does not; turn TLS on at both, or set \
-                                Broker::disable_ssl=T at both"
-                    .into();
+                let hint = "this side speaks TLS, and the other does not; turn TLS on at both, or set \
+                            Broker::disable_ssl=T at both";
+                error.fault = StreamFault::Other(hint.into());
             }
-            let bad = line.said.as_ref().map_or(true, |frame| frame.content.is_err());
+            let bad = entry.frame.as_ref().map_or(true, |frame| frame.content.is_err());
             self.errors = self.errors.saturating_add(bad.into());
-            report.line(about, &line)?;
+            report.entry(about, &entry)?;
         }
         Ok(())
     }

@@ -7,11 +7,11 @@ use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Filter;
+use zeek_bridge::trace::{Content, Entry, Frame, Side};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::Message;
 
 use super::report::{About, Report};
-use crate::conversation::{Content, Frame, Line, Side};
 use crate::output::{Failure, Object, Output, printable};
 
 /// How many names, topics and errors of a connection are kept.
@@ -62,9 +62,9 @@ impl Report for Summary {
         Ok(())
     }
 
-    fn line(&mut self, about: &About, line: &Line) -> Result<(), Failure> {
+    fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {
         if let Some(both) = self.connections.get_mut(&about.number) {
-            both.add(line);
+            both.add(entry);
         }
         Ok(())
     }
@@ -86,23 +86,23 @@ impl Report for Summary {
 }
 
 impl Both {
-    fn add(&mut self, line: &Line) {
-        self.t_us = self.t_us.max(line.t_us);
-        let said = match line.from {
+    fn add(&mut self, entry: &Entry) {
+        self.t_us = self.t_us.max(entry.t_us);
+        let said = match entry.from {
             Side::Connector => &mut self.connector,
             Side::Listener => &mut self.listener,
         };
-        let error = match &line.said {
+        let error = match &entry.frame {
             Ok(frame) => {
                 said.add(frame);
                 frame.content.as_ref().err().map(|error| (frame.offset, error.to_string()))
             }
-            Err(broken) => Some((broken.offset, broken.error.clone())),
+            Err(error) => Some((error.offset, error.to_string())),
         };
         if let Some((offset, error)) = error {
             self.error_count = self.error_count.saturating_add(1);
             if self.errors.len() < MANY {
-                self.errors.push(format!("{}, byte {offset}: {error}", line.from.name()));
+                self.errors.push(format!("{}, byte {offset}: {error}", entry.from.name()));
             }
         }
     }

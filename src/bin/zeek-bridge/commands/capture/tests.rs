@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use serde_json::Value as Json;
 use zeek_bridge::data::parse_json;
+use zeek_bridge::trace::Entry;
 
 use super::link::{Segment, segment};
 use super::report::{About, Report};
 use super::table::{Table, Tally};
 use super::*;
-use crate::conversation::Line;
 use crate::output::Object;
 
 /// Takes down what is told.
@@ -30,9 +30,9 @@ impl Report for Told {
         self.begun.push(parse_json(about.tell(Object::new()).into_line()).unwrap());
         Ok(())
     }
-    fn line(&mut self, about: &About, line: &Line) -> Result<(), Failure> {
+    fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {
         let head = Object::new().with("connection", about.name.as_str());
-        self.lines.push(parse_json(line.tell(head).into_line()).unwrap());
+        self.lines.push(parse_json(head.with_members(|to| entry.write_members(to)).into_line()).unwrap());
         Ok(())
     }
     fn end(&mut self, _: &About) -> Result<(), Failure> {

@@ -1,13 +1,14 @@
 //! First part of the demo: the captured agent sends requests to a node of this library.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig};
 use zeek_bridge::management::{DispatchRequest, NODE_TOPIC, Node, NodeMessage, Values};
 use zeek_bridge::net::Stream;
 use zeek_bridge::net::tls::{EphemeralAuthority, Tls};
-use zeek_bridge::wire::{Handshake, Limits, cut_frame};
+use zeek_bridge::trace::FrameReader;
+use zeek_bridge::wire::{Handshake, put_frame};
 
 use super::recording::{Content, Frame, Recording};
 use super::report::Report;
@@ -41,16 +42,14 @@ pub(super) async fn run(
 /// The agent's end of the connection. It only follows the recording.
 struct Agent {
     stream: Stream,
-    input: BytesMut,
-    /// Whether the node has sent its last handshake message.
-    peered: bool,
+    input: FrameReader,
 }
 
 impl Agent {
     async fn accept(listener: &TcpListener, tls: &Tls) -> Result<Self, Failure> {
         let (tcp, _) = listener.accept().await.map_err(failed)?;
         let stream = tls.accept(tcp).await.map_err(failed)?;
-        Ok(Agent { stream, input: BytesMut::new(), peered: false })
+        Ok(Agent { stream, input: FrameReader::default() })
     }
 
     /// Sends each frame of the agent when the live node has sent what the captured node had sent before it.
@@ -80,23 +79,26 @@ impl Agent {
                 *asked = Some(request.clone());
             }
         }
-        self.stream.write_all(&frame.bytes).await.map_err(failed)?;
+        let mut bytes = BytesMut::new();
+        put_frame(&mut bytes, |to| {
+            to.put_slice(&frame.body);
+            Ok(())
+        })
+        .map_err(failed)?;
+        self.stream.write_all(&bytes).await.map_err(failed)?;
         self.stream.flush().await.map_err(failed)
     }
 
     /// Reads the next frame of the live node.
     async fn hear(&mut self) -> Result<Content, Failure> {
-        let frame: Bytes = loop {
-            if let Some(frame) = cut_frame(&mut self.input, Limits::DEFAULT.max_frame).map_err(failed)? {
-                break frame;
+        loop {
+            if let Some(frame) = self.input.next_frame().map_err(failed)? {
+                return Content::of(&frame).map_err(failed);
             }
-            if self.stream.read_buf(&mut self.input).await.map_err(failed)? == 0 {
+            if self.stream.read_buf(self.input.buffer()).await.map_err(failed)? == 0 {
                 return Err(failed("the node closed the connection; the captured node did not"));
             }
-        };
-        let content = Content::read(&frame, self.peered).map_err(failed)?;
-        self.peered |= matches!(content, Content::Handshake(Handshake::ResponderSynAck(_)));
-        Ok(content)
+        }
     }
 }
 

@@ -1,21 +1,23 @@
 //! The capture of the Management agent of Zeek 8.0.9 and one of its nodes.
 
 use bytes::Bytes;
-use serde_json::Value as Json;
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::management::{
     DispatchRequest, GET_ID_VALUE, JsonText, ManagementResult, NODE_TOPIC, NodeMessage, Values, failure,
 };
-use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, LENGTH_FIELD, Limits};
+use zeek_bridge::trace::{self, Meta, Reader, Side};
+use zeek_bridge::wire::{EnvelopeType, Handshake, Limits};
 use zeek_bridge::zeek::{Event, Message};
 
 /// The three files of a fixture.
 macro_rules! fixture {
     ($name:literal) => {
         Recording::new(
-            include_str!(concat!("../../../../../fixtures/", $name, "/frames.jsonl")),
-            include_bytes!(concat!("../../../../../fixtures/", $name, "/connector.bin")),
-            include_bytes!(concat!("../../../../../fixtures/", $name, "/listener.bin")),
+            include_bytes!(concat!("../../../../../fixtures/", $name, "/frames.jsonl")),
+            [
+                include_bytes!(concat!("../../../../../fixtures/", $name, "/connector.bin")),
+                include_bytes!(concat!("../../../../../fixtures/", $name, "/listener.bin")),
+            ],
         )
         .map_err(|error| format!(concat!("fixtures/", $name, ": {}"), error))
     };
@@ -34,8 +36,8 @@ pub(super) struct Recording {
 /// A frame of a recording.
 pub(super) struct Frame {
     pub(super) from_agent: bool,
-    /// The complete frame, including the length field.
-    pub(super) bytes: Bytes,
+    /// The body of the frame, after the length field.
+    pub(super) body: Bytes,
     pub(super) content: Content,
 }
 
@@ -67,28 +69,18 @@ impl Recording {
         fixture!("node-manager")
     }
 
-    fn new(index: &str, connector: &'static [u8], listener: &'static [u8]) -> Result<Self, String> {
+    fn new(index: &'static [u8], streams: [&'static [u8]; 2]) -> Result<Self, String> {
         let (mut node, mut node_id, mut frames) = (None, None, Vec::new());
-        for line in index.lines() {
-            let line: Json = serde_json::from_str(line).map_err(|error| error.to_string())?;
-            let field = |name: &str| line.get(name).ok_or_else(|| format!("{line}: no {name}"));
-            let number = |name: &str| {
-                let number = field(name)?.as_u64().and_then(|number| usize::try_from(number).ok());
-                number.ok_or_else(|| format!("{line}: {name} is not a number"))
-            };
-            let from_agent = field("from")? == "listener";
-            let start = number("offset")?;
-            let side = if from_agent { listener } else { connector };
-            let bytes = side.get(start..start.saturating_add(number("length")?));
-            let bytes = Bytes::from_static(bytes.ok_or_else(|| format!("{line}: bytes out of range"))?);
-            let content =
-                Content::read(&bytes.slice(LENGTH_FIELD.min(bytes.len())..), field("phase")? == "peered")?;
+        for entry in Reader::new(index, streams, &Meta::default()) {
+            let entry = entry.map_err(|error| error.to_string())?;
+            let frame = entry.frame.map_err(|error| error.to_string())?;
+            let content = Content::of(&frame)?;
             match &content {
                 Content::Handshake(Handshake::Hello { sender, .. }) => node_id = Some(*sender),
                 Content::Event(_, Some(NodeMessage::Hello(hello))) => node = Some(hello.node.clone()),
                 _ => {}
             }
-            frames.push(Frame { from_agent, bytes, content });
+            frames.push(Frame { from_agent: entry.from == Side::Listener, body: frame.body, content });
         }
         let (node, node_id) = node.zip(node_id).ok_or("no hello in the recording")?;
         Ok(Recording { node, node_id, frames })
@@ -132,21 +124,19 @@ impl Recording {
 }
 
 impl Content {
-    /// Decodes the body of a frame.
-    pub(super) fn read(frame: &Bytes, peered: bool) -> Result<Self, String> {
-        let limits = Limits::DEFAULT;
-        if !peered {
-            return Handshake::decode(frame, &limits)
-                .map(Content::Handshake)
-                .map_err(|error| error.to_string());
-        }
-        let envelope = Envelope::decode(frame).map_err(|error| error.to_string())?;
+    /// Returns the content of a decoded frame.
+    pub(super) fn of(frame: &trace::Frame) -> Result<Self, String> {
+        let envelope = match &frame.content {
+            Ok(trace::Content::Handshake(message)) => return Ok(Content::Handshake(message.clone())),
+            Ok(trace::Content::Envelope(envelope)) => envelope,
+            Err(error) => return Err(error.to_string()),
+        };
         match envelope.kind {
             EnvelopeType::Data => {}
-            EnvelopeType::Pong => return Ok(Content::Pong(envelope.payload)),
+            EnvelopeType::Pong => return Ok(Content::Pong(envelope.payload.clone())),
             _ => return Ok(Content::Other),
         }
-        let value = envelope.value(&limits).map_err(|error| error.to_string())?;
+        let value = envelope.value(&Limits::DEFAULT).map_err(|error| error.to_string())?;
         match Message::from_value(value).map_err(|error| error.to_string())? {
             Message::Event(event) if envelope.topic == NODE_TOPIC => {
                 let message = NodeMessage::parse(&event).map_err(|error| error.to_string())?;

@@ -1,6 +1,5 @@
 //! `record`: what two endpoints say to each other, in the form of `fixtures/`.
 
-mod folder;
 mod pass;
 mod redact;
 mod run_lock;
@@ -25,8 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zeek_bridge::net::tls::{Tls, TlsError};
 use zeek_bridge::net::{Stream, bind, dial};
+use zeek_bridge::trace::{Description, Side};
 
-use self::folder::About;
 use self::pass::{Odd, pass};
 use self::redact::{Pseudonyms, Redactor};
 use self::shelf::Shelf;
@@ -34,7 +33,6 @@ use self::tape::{News, tape};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
 use crate::args::{HostPort, connect_address, listen_address};
-use crate::conversation::Side;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
 
@@ -225,15 +223,15 @@ impl Recorder {
                 return;
             }
         };
-        let (tape, writer) = tape();
-        let about = About {
+        let (tape, source) = tape();
+        let description = Description {
             start: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
-            ends: self.pseudonyms.is_none().then(|| [address.to_string(), self.target.clone()]),
+            addresses: self.pseudonyms.is_none().then(|| [address.to_string(), self.target.clone()]),
             tls: self.tls.each_ref().map(TlsArgs::name),
             redacted: self.pseudonyms.is_some(),
         };
         let recorder = self.clone();
-        let writing = tokio::task::spawn_blocking(move || recorder.write(writer, about));
+        let writing = tokio::task::spawn_blocking(move || recorder.write(source, description));
         tokio::select! {
             passed = pass(connector, listener, &tape, |side, odd| self.tell_odd(side, odd, address)) => match passed {
                 Ok(()) => tracing::info!("{address} and {} are through with each other", self.target),
@@ -299,26 +297,26 @@ impl Recorder {
     }
 
     /// Runs in a thread for itself.
-    fn write(&self, writer: tape::Writer, about: About) {
+    fn write(&self, source: tape::Source, description: Description) {
         let redactor = self.pseudonyms.clone().map(Redactor::new);
         let runtime = Handle::current();
         let tell = |news: News<'_>| {
-            let (what, folder, error) = match news {
-                News::Begun(folder) => ("begun", folder, None),
-                News::Ended(folder, error) => ("ended", folder, Some(error)),
+            let (state, recording, error) = match news {
+                News::Begun(recording) => ("begun", recording, None),
+                News::Ended(recording, error) => ("ended", recording, Some(error)),
             };
             let mut line =
-                Object::new().with("recording", folder.path().display().to_string()).with("state", what);
+                Object::new().with("recording", recording.path().display().to_string()).with("state", state);
             if let Some(error) = error {
-                let [connector, listener] = folder.written();
+                let [connector, listener] = recording.written();
                 line = line
-                    .with("frames", folder.count())
+                    .with("frames", recording.frame_count())
                     .with("bytes", json!({"connector": connector, "listener": listener}))
                     .with("error", error.map(io::Error::to_string));
             }
             runtime.block_on(self.output.line(line));
         };
-        if let Err(error) = writer.write(&self.shelf, about, self.rotate, redactor, tell) {
+        if let Err(error) = source.write_to(&self.shelf, description, self.rotate, redactor, tell) {
             self.lost.fetch_add(1, Ordering::Relaxed);
             let hint = if error.kind() == io::ErrorKind::StorageFull { "; is the disk full?" } else { "" };
             tracing::error!(

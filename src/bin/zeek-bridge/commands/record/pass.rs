@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use zeek_bridge::net::Stream;
+use zeek_bridge::trace::Side;
 
 use super::tape::Tape;
-use crate::conversation::Side;
 
 /// How much is read at a time.
 pub(super) const PIECE: usize = 64 * 1024;

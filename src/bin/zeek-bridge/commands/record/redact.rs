@@ -4,13 +4,13 @@ use aws_lc_rs::{digest, hmac};
 use bytes::{BufMut, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use zeek_bridge::data::{Address, ByteString, EndpointId, Subnet, Value};
+use zeek_bridge::trace::{Content, Frame, FrameReader, Side};
 use zeek_bridge::wire::{
     Command, CommandContent, EncodeError, Envelope, EnvelopeType, Handshake, LENGTH_FIELD, Limits,
     encode_value,
 };
 use zeek_bridge::zeek::{Event, LogWrite, Message};
 
-use crate::conversation::{Content, Frame, Frames, Side};
 use crate::leaves::map_leaves;
 
 /// The bits of a byte, the highest first.
@@ -209,7 +209,7 @@ pub(super) struct Redactor {
 
 #[derive(Debug, Default)]
 struct Redacted {
-    frames: Frames,
+    frames: FrameReader,
     /// No frames are found any more.
     broken: bool,
 }
@@ -230,12 +230,12 @@ impl Redactor {
         }
         side.frames.buffer().extend_from_slice(bytes);
         loop {
-            match side.frames.next() {
+            match side.frames.next_frame() {
                 Ok(Some(frame)) => out.unsplit(self.pseudonyms.frame(&frame)),
                 Ok(None) => return out.freeze(),
                 Err(_) => {
                     side.broken = true;
-                    out.put_bytes(0, side.frames.waiting().max(LENGTH_FIELD));
+                    out.put_bytes(0, side.frames.partial_frame().len().max(LENGTH_FIELD));
                     return out.freeze();
                 }
             }
@@ -249,10 +249,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::conversation::Conversation;
+    use zeek_bridge::trace::Conversation;
 
     fn frames(stream: &[u8], side: Side) -> Vec<Frame> {
-        Conversation::default().input(side, 0, stream).map(|line| line.said.unwrap()).collect()
+        Conversation::default().input(side, 0, stream).map(|entry| entry.frame.unwrap()).collect()
     }
 
     #[test]
@@ -350,14 +350,14 @@ mod tests {
         let (long, short) = (frame(&Value::Vector(many.collect())), frame(&text));
         assert!(long.len() < Limits::DEFAULT.max_frame);
         let mut redactor = Redactor::new(Pseudonyms::new().unwrap());
-        redactor.sides =
-            [Frames::continued(), Frames::continued()].map(|frames| Redacted { frames, broken: false });
+        redactor.sides = [FrameReader::continued(), FrameReader::continued()]
+            .map(|frames| Redacted { frames, broken: false });
         let out = redactor.input(Side::Connector, &[&long[..], &short[..]].concat());
         let lines: Vec<_> = Conversation::continued().input(Side::Connector, 0, &out).collect();
         let [first, second] = &lines[..] else { panic!("{}", lines.len()) };
-        let first = first.said.as_ref().unwrap();
+        let first = first.frame.as_ref().unwrap();
         assert_eq!(first.body.len(), long.len() - LENGTH_FIELD);
         assert!(first.body.iter().all(|byte| *byte == 0));
-        assert!(matches!(&second.said.as_ref().unwrap().content, Ok(Content::Envelope(_))));
+        assert!(matches!(&second.frame.as_ref().unwrap().content, Ok(Content::Envelope(_))));
     }
 }

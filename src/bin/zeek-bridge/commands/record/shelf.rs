@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use super::folder::{self, About, Folder};
+use zeek_bridge::trace::{self, Description, Writer};
+
 use super::run_lock::{self, RunLock};
 
 /// The folder given with --out.
@@ -50,23 +51,23 @@ impl Shelf {
     }
 
     /// Creates the recording of a new connection.
-    pub(super) fn begin(&self, about: About) -> io::Result<Folder> {
-        self.add(|path| Folder::create(path, about.clone(), None))
+    pub(super) fn begin(&self, description: Description) -> io::Result<Writer> {
+        self.add(|path| Writer::create(path, description.clone(), None))
     }
 
     /// Completes a recording and continues it in a new one.
-    pub(super) fn cut(&self, folder: &mut Folder) -> io::Result<Folder> {
-        let next = self.add(|path| folder.cut(path))?;
-        self.end(folder);
+    pub(super) fn split(&self, recording: &mut Writer) -> io::Result<Writer> {
+        let next = self.add(|path| recording.split(path))?;
+        self.end(recording);
         Ok(next)
     }
 
     /// Marks a recording as no longer written to.
-    pub(super) fn end(&self, folder: &Folder) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&name(folder.path()));
+    pub(super) fn end(&self, recording: &Writer) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&name(recording.path()));
     }
 
-    fn add(&self, create: impl FnMut(PathBuf) -> io::Result<Folder>) -> io::Result<Folder> {
+    fn add(&self, create: impl FnMut(PathBuf) -> io::Result<Writer>) -> io::Result<Writer> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !state.lock.as_ref().is_some_and(RunLock::exists) {
             state.lock = Some(RunLock::acquire(&self.path, &self.run)?);
@@ -83,8 +84,8 @@ impl Shelf {
     fn add_locked(
         &self,
         state: &mut State,
-        mut create: impl FnMut(PathBuf) -> io::Result<Folder>,
-    ) -> io::Result<Folder> {
+        mut create: impl FnMut(PathBuf) -> io::Result<Writer>,
+    ) -> io::Result<Writer> {
         let stamp = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         let stamp: String = stamp.chars().filter(|letter| !matches!(letter, '-' | ':')).collect();
         // First, because a full disk has no room for another one.
@@ -97,9 +98,9 @@ impl Shelf {
             match create(self.path.join(&name)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
-                Ok(folder) => {
+                Ok(recording) => {
                     state.open.insert(name);
-                    return Ok(folder);
+                    return Ok(recording);
                 }
             }
         }
@@ -137,9 +138,9 @@ impl Shelf {
                 continue;
             }
             let path = self.path.join(&name);
-            let why = match folder::holds_others(&path) {
+            let why = match trace::contains_other_files(&path) {
                 Ok(true) => "it contains files that are not part of a recording".to_owned(),
-                Ok(false) => match folder::remove(&path) {
+                Ok(false) => match trace::remove(&path) {
                     Ok(()) => {
                         too_many = too_many.saturating_sub(1);
                         continue;
@@ -194,9 +195,12 @@ fn name(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::folder::tests::{about, frames};
+    use bytes::BytesMut;
+    use zeek_bridge::data::{EndpointId, Topic};
+    use zeek_bridge::trace::Side;
+    use zeek_bridge::wire::Envelope;
+
     use super::*;
-    use crate::conversation::Side;
 
     fn old(root: &Path, number: u32) -> PathBuf {
         let path = root.join(format!("20200101T000000Z-{number:04}"));
@@ -219,7 +223,7 @@ mod tests {
         fs::write(&note, "mine").unwrap();
         let shelf = Shelf::new(root.path().to_owned(), Some(2)).unwrap();
         for count in [3, 3] {
-            shelf.end(&shelf.begin(about()).unwrap());
+            shelf.end(&shelf.begin(Description::default()).unwrap());
             // One that stays beside two, as a whole.
             assert_eq!(there(root.path()), count);
             assert!(note.is_file() && all[0].join("frames.jsonl").is_file());
@@ -248,18 +252,23 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(root.path().to_owned(), Some(1)).unwrap();
         let path = root.path().join("20200101T000000Z-0001");
-        let mut first = Folder::create(path, about(), Some("before".into())).unwrap();
+        let mut first = Writer::create(path, Description::default(), Some("before".into())).unwrap();
         shelf.state.lock().unwrap().open.insert(name(first.path()));
-        let bytes = frames(2, 10);
+        let mut bytes = BytesMut::new();
+        for _ in 0..2 {
+            let id = EndpointId::from_bytes([1; 16]);
+            let envelope = Envelope::data(id, Topic::from_static("/t"), &"content".into()).unwrap();
+            envelope.encode(&mut bytes).unwrap();
+        }
         first.input(Side::Listener, 0, &bytes[..bytes.len() - 1]).unwrap();
-        let next = shelf.cut(&mut first).unwrap();
+        let next = shelf.split(&mut first).unwrap();
         assert_eq!(first.written(), [0, (bytes.len() / 2).try_into().unwrap()]);
         assert_eq!(next.written(), [0, (bytes.len() / 2 - 1).try_into().unwrap()]);
         assert!(first.path().exists() && next.path().exists());
     }
 
     fn record(shelf: &Shelf) -> PathBuf {
-        let folder = shelf.begin(about()).unwrap();
+        let folder = shelf.begin(Description::default()).unwrap();
         shelf.end(&folder);
         folder.path().to_owned()
     }

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::folder::{About, Folder};
 use super::redact::Redactor;
 use super::shelf::Shelf;
-use crate::conversation::Side;
+use zeek_bridge::trace::{Description, Side, Writer};
 
 /// How many pieces of at most [`super::pass::PIECE`] bytes may wait for the disk.
 const WAITING: usize = 64;
@@ -43,22 +42,22 @@ pub(super) struct Tape {
 }
 
 /// The other end.
-pub(super) struct Writer {
+pub(super) struct Source {
     pieces: mpsc::Receiver<Piece>,
     too_slow: Arc<AtomicBool>,
 }
 
 /// What becomes known while it is written.
 pub(super) enum News<'a> {
-    Begun(&'a Folder),
-    Ended(&'a Folder, Option<&'a io::Error>),
+    Begun(&'a Writer),
+    Ended(&'a Writer, Option<&'a io::Error>),
 }
 
-pub(super) fn tape() -> (Tape, Writer) {
+pub(super) fn tape() -> (Tape, Source) {
     let (sender, pieces) = mpsc::channel(WAITING);
     let too_slow = Arc::new(AtomicBool::new(false));
     let tape = Tape { start: Instant::now(), pieces: Mutex::new(Some(sender)), too_slow: too_slow.clone() };
-    (tape, Writer { pieces, too_slow })
+    (tape, Source { pieces, too_slow })
 }
 
 impl Tape {
@@ -81,21 +80,21 @@ impl Tape {
     }
 }
 
-impl Writer {
+impl Source {
     /// Writes all of a connection down; blocks. An error is told to `news`, where there is a folder, and stands in its
     /// `meta.json`, if that can be written.
-    pub(super) fn write(
+    pub(super) fn write_to(
         mut self,
         shelf: &Shelf,
-        about: About,
+        description: Description,
         rotate: Option<u64>,
         redactor: Option<Redactor>,
         news: impl FnMut(News<'_>),
     ) -> io::Result<()> {
         let redacted = redactor.is_some();
-        let folder = shelf.begin(about)?;
-        let mut desk = Desk { shelf, folder, rotate, redactor, news };
-        (desk.news)(News::Begun(&desk.folder));
+        let recording = shelf.begin(description)?;
+        let mut desk = Desk { shelf, recording, rotate, redactor, news };
+        (desk.news)(News::Begun(&desk.recording));
         let written = desk.write(&mut self.pieces).and_then(|()| {
             if self.too_slow.load(Ordering::Relaxed) {
                 let words = if redacted {
@@ -105,13 +104,13 @@ impl Writer {
                 };
                 return Err(io::Error::new(io::ErrorKind::TimedOut, words));
             }
-            desk.folder.end()
+            desk.recording.finish()
         });
         if let Err(error) = &written {
-            let _ = desk.folder.give_up(&error.to_string());
+            let _ = desk.recording.abandon(&error.to_string());
         }
-        (desk.news)(News::Ended(&desk.folder, written.as_ref().err()));
-        shelf.end(&desk.folder);
+        (desk.news)(News::Ended(&desk.recording, written.as_ref().err()));
+        shelf.end(&desk.recording);
         written
     }
 }
@@ -119,7 +118,7 @@ impl Writer {
 /// Where a connection is written down.
 struct Desk<'a, N> {
     shelf: &'a Shelf,
-    folder: Folder,
+    recording: Writer,
     rotate: Option<u64>,
     redactor: Option<Redactor>,
     news: N,
@@ -138,7 +137,7 @@ impl<N: FnMut(News<'_>)> Desk<'_, N> {
                 bytes = bytes.saturating_add(piece.bytes.len());
                 self.piece(piece)?;
             }
-            self.folder.flush()?;
+            self.recording.flush()?;
         }
         Ok(())
     }
@@ -148,17 +147,17 @@ impl<N: FnMut(News<'_>)> Desk<'_, N> {
             Some(redactor) => redactor.input(piece.from, &piece.bytes),
             None => piece.bytes,
         };
-        let Some(most) = self.rotate else { return self.folder.input(piece.from, piece.t_us, &said) };
+        let Some(most) = self.rotate else { return self.recording.input(piece.from, piece.t_us, &said) };
         // In parts, so that no folder becomes much larger than it should.
         for part in said.chunks(PART) {
-            self.folder.input(piece.from, piece.t_us, part)?;
-            if self.folder.size() >= most && self.folder.can_be_cut() {
-                self.folder.flush()?;
-                let next = self.shelf.cut(&mut self.folder)?;
-                (self.news)(News::Ended(&self.folder, None));
-                self.folder = next;
-                (self.news)(News::Begun(&self.folder));
-            } else if self.folder.written().into_iter().fold(0, u64::saturating_add)
+            self.recording.input(piece.from, piece.t_us, part)?;
+            if self.recording.size() >= most && self.recording.can_be_split() {
+                self.recording.flush()?;
+                let next = self.shelf.split(&mut self.recording)?;
+                (self.news)(News::Ended(&self.recording, None));
+                self.recording = next;
+                (self.news)(News::Begun(&self.recording));
+            } else if self.recording.written().into_iter().fold(0, u64::saturating_add)
                 >= most.saturating_add(UNCUT)
             {
                 return Err(io::Error::other(

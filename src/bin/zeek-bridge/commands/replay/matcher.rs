@@ -5,12 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use wildmatch::WildMatch;
 use zeek_bridge::data::{Filter, Topic};
+use zeek_bridge::trace::{Content, Entry, Frame};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 
 use super::compare::{Comparison, Difference, Seen, label};
 use super::names::Names;
 use super::report::{Finding, Report, What};
-use crate::conversation::{Content, Frame, Line};
 use crate::output::Failure;
 
 /// Maximum size of received frames that have no recorded counterpart yet, in bytes.
@@ -104,23 +104,23 @@ impl Matcher {
     }
 
     fn translated(&self, frame: &Frame) -> Frame {
-        Frame::read(frame.offset, frame.peered, self.names.translate(frame))
+        Frame::decode(frame.offset, frame.peered, self.names.translate(frame))
     }
 
     /// Adds the next recorded frame of the live side.
-    pub(super) fn expect(&mut self, line: Line) -> Result<(), Failure> {
+    pub(super) fn expect(&mut self, entry: Entry) -> Result<(), Failure> {
         // A malformed recorded frame does not end the replay.
-        let Ok(frame) = line.said else { return Ok(()) };
+        let Ok(frame) = entry.frame else { return Ok(()) };
         if filter(&frame).is_some() {
-            self.recorded_filter = Some((line.index, frame.clone()));
+            self.recorded_filter = Some((entry.index, frame.clone()));
         }
         let Some(key) = self.key(&frame, Topic::clone) else { return Ok(()) };
         if let Some((_, came)) = pop(&mut self.early, &key) {
             self.early_bytes = self.early_bytes.saturating_sub(came.body.len());
-            return self.pair(&key, line.index, &frame, &came);
+            return self.pair(&key, entry.index, &frame, &came);
         }
         self.outstanding = self.outstanding.saturating_add(1);
-        self.expected.entry(key).or_default().push_back((line.index, frame));
+        self.expected.entry(key).or_default().push_back((entry.index, frame));
         Ok(())
     }
 

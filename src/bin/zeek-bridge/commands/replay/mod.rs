@@ -11,6 +11,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -25,11 +26,10 @@ use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
 use crate::args::{OneConnectionArgs, Seconds, TopicArg};
-use crate::commands::capture::folder::{self, Meta};
-use crate::conversation::{Line, Side};
 use crate::output::{Exit, Failure, stderr};
+use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
 
-/// The number of lines of the recording that are read ahead.
+/// The number of entries of the recording that are read ahead.
 const AHEAD: usize = 64;
 
 /// Replay one side of a recording to a live endpoint and report differences
@@ -45,7 +45,7 @@ pub(crate) struct ReplayArgs {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// The side to play: connector with --connect, listener with --listen (the default)
-    #[arg(long = "as", value_name = "connector|listener", value_enum, hide_possible_values = true)]
+    #[arg(long = "as", value_name = "connector|listener", value_parser = side_parser(), hide_possible_values = true)]
     side: Option<Side>,
     /// fast: send each frame when the frames before it were received. recorded: also wait for its time in the recording
     #[arg(
@@ -105,7 +105,7 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
         (None, None) => return Err(Failure::usage("one of --connect and --listen is required")),
     };
     let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
-    let (end, mut matcher) = player.play(&mut lines(args.folder)).await?;
+    let (end, mut matcher) = player.play(&mut entries(args.folder)).await?;
     matcher.report.end()?;
     match end {
         End::TimedOut => Err(Failure::timeout(format!(
@@ -117,6 +117,12 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
         _ if matcher.report.counts.differences > 0 => Err(Failure::Reported(Exit::Failed)),
         _ => Ok(()),
     }
+}
+
+fn side_parser() -> impl TypedValueParser<Value = Side> {
+    let [connector, listener] = Side::BOTH;
+    PossibleValuesParser::new(Side::BOTH.map(Side::name))
+        .map(move |name| if name == connector.name() { connector } else { listener })
 }
 
 /// Returns the side to play.
@@ -137,8 +143,8 @@ fn side(args: &ReplayArgs) -> Result<Side, Failure> {
 /// Checks that the recording can be played.
 fn check(folder: &Path) -> Result<(), Failure> {
     let shown = folder.display();
-    if !folder::is_recording(folder) {
-        let recordings = folder::recordings_in(folder).unwrap_or_default();
+    if !is_recording(folder) {
+        let recordings = recordings_in(folder).unwrap_or_default();
         if let Some(first) = recordings.first() {
             return Err(Failure::failed(format!(
                 "{shown} is not a recording but contains {}; name one of them, such as {}",
@@ -167,16 +173,20 @@ fn check(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Reads the recording in a separate thread.
-fn lines(folder: PathBuf) -> mpsc::Receiver<Result<Line, Failure>> {
+fn entries(folder: PathBuf) -> mpsc::Receiver<Result<Entry, Failure>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
-        let meta = Meta::read(&folder);
-        let read = folder::lines(&folder, &meta, &mut |line| {
-            // The receiver is dropped when the replay has ended; then the result does not matter.
-            sender.blocking_send(Ok(line)).map_err(|_| Failure::StdoutClosed)
-        });
-        if let Err(failure) = read {
-            let _ = sender.blocking_send(Err(failure));
+        let read = || -> Result<(), ReadError> {
+            for entry in Reader::open(&folder, &Meta::read(&folder))? {
+                // The receiver is dropped when the replay has ended.
+                if sender.blocking_send(Ok(entry?)).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = read() {
+            let _ = sender.blocking_send(Err(Failure::failed(error.to_string())));
         }
     });
     receiver
@@ -185,16 +195,16 @@ fn lines(folder: PathBuf) -> mpsc::Receiver<Result<Line, Failure>> {
 /// Returns the endpoint ids of the played side and of the other side, as far as they are in the handshake.
 async fn endpoints(folder: &Path, side: Side) -> Result<[Option<EndpointId>; 2], Failure> {
     let (mut ours, mut theirs) = (None, None);
-    let mut lines = lines(folder.to_owned());
+    let mut entries = entries(folder.to_owned());
     let mut any = false;
-    while let Some(line) = lines.recv().await {
-        let line = line?;
-        let Ok(frame) = &line.said else { continue };
+    while let Some(entry) = entries.recv().await {
+        let entry = entry?;
+        let Ok(frame) = &entry.frame else { continue };
         any = true;
         if frame.peered || (ours.is_some() && theirs.is_some()) {
             break;
         }
-        let id = if line.from == side { &mut ours } else { &mut theirs };
+        let id = if entry.from == side { &mut ours } else { &mut theirs };
         *id = id.or(sender(frame));
     }
     if !any {

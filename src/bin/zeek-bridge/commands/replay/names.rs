@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::{Bytes, BytesMut};
 use zeek_bridge::data::{ByteString, EndpointId, Topic, Value};
+use zeek_bridge::trace::{Content, Frame};
 use zeek_bridge::wire::{Envelope, LENGTH_FIELD, Limits, encode_value};
 
-use crate::conversation::{Content, Frame};
 use crate::leaves::map_leaves;
 
 /// The recorded names and the live names they correspond to.

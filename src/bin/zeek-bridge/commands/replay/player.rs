@@ -9,10 +9,10 @@ use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::net::Stream;
 use zeek_bridge::net::tls::TlsError;
+use zeek_bridge::trace::{Content, Entry, Frame, FrameReader, Side};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake};
 
 use super::matcher::{BYE, Matcher, sender};
-use crate::conversation::{Content, Frame, Frames, Line, Side};
 use crate::output::{Exit, Failure, Progress};
 
 /// The buffer size of one read.
@@ -28,7 +28,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 pub(super) struct Player {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
-    input: Frames,
+    input: FrameReader,
     output: BytesMut,
     /// The size of the queued output above which reading stops.
     most_output: usize,
@@ -76,7 +76,7 @@ impl Player {
         Player {
             reader,
             writer,
-            input: Frames::default(),
+            input: FrameReader::default(),
             output: BytesMut::new(),
             most_output: MAX_OUTPUT,
             to_flush: false,
@@ -93,9 +93,9 @@ impl Player {
     /// Plays the recording. Returns the result of the comparison.
     pub(super) async fn play(
         mut self,
-        lines: &mut mpsc::Receiver<Result<Line, Failure>>,
+        entries: &mut mpsc::Receiver<Result<Entry, Failure>>,
     ) -> Result<(End, Matcher), Failure> {
-        let end = self.play_all(lines).await?;
+        let end = self.play_all(entries).await?;
         let whole = matches!(end, End::Through);
         if whole {
             self.leave().await?;
@@ -104,30 +104,32 @@ impl Player {
         Ok((end, self.matcher))
     }
 
-    async fn play_all(&mut self, lines: &mut mpsc::Receiver<Result<Line, Failure>>) -> Result<End, Failure> {
+    async fn play_all(
+        &mut self,
+        entries: &mut mpsc::Receiver<Result<Entry, Failure>>,
+    ) -> Result<End, Failure> {
         let shown = Progress::new(None, "frames");
-        while let Some(line) = lines.recv().await {
-            let line = line?;
+        while let Some(entry) = entries.recv().await {
+            let entry = entry?;
             shown.inc(1);
-            if line.from == self.settings.side {
-                if let Some(end) = self.say(line).await? {
+            if entry.from == self.settings.side {
+                if let Some(end) = self.say(entry).await? {
                     return Ok(end);
                 }
             } else {
-                self.matcher.expect(line)?;
+                self.matcher.expect(entry)?;
             }
         }
         self.wait_for(|player| player.matcher.is_settled()).await.map(|end| end.unwrap_or(End::Through))
     }
 
     /// Waits for the frames recorded before it, then sends it. Returns the result if the replay ends here.
-    async fn say(&mut self, line: Line) -> Result<Option<End>, Failure> {
-        let frame = line.said.map_err(|broken| {
+    async fn say(&mut self, entry: Entry) -> Result<Option<End>, Failure> {
+        let frame = entry.frame.map_err(|error| {
             Failure::failed(format!(
-                "the {} cannot be played from byte {} on: {}",
-                line.from.name(),
-                broken.offset,
-                broken.error
+                "the {} cannot be played from byte {} on: {error}",
+                entry.from.name(),
+                error.offset
             ))
         })?;
         let mut topic = None;
@@ -147,7 +149,7 @@ impl Player {
             return Ok(Some(end));
         }
         if self.settings.recorded_speed
-            && let Some(then) = self.start.checked_add(Duration::from_micros(line.t_us))
+            && let Some(then) = self.start.checked_add(Duration::from_micros(entry.t_us))
         {
             self.until(then, |_| false).await?;
         }
@@ -241,11 +243,11 @@ impl Player {
 
     fn hear_all(&mut self) -> Result<(), Failure> {
         loop {
-            match self.input.next() {
+            match self.input.next_frame() {
                 Ok(Some(frame)) => self.hear(frame)?,
                 Ok(None) => return Ok(()),
-                Err(broken) => {
-                    let message = format!("byte {} of the input: {}", broken.offset, broken.error);
+                Err(error) => {
+                    let message = format!("byte {} of the input: {error}", error.offset);
                     // A TLS handshake or alert: TLS is enabled on one side only.
                     let is_tls = matches!(**self.input.buffer(), [0x15 | 0x16, 0x03, ..]);
                     let exit = if is_tls { Exit::Refused } else { Exit::Protocol };
@@ -340,7 +342,7 @@ mod tests {
         let scope = Scope { topics: Vec::new(), ignore: Vec::new() };
         let matcher = Matcher::new(Names::default(), scope, Report::new(false));
         let mut player = Player::new(ours.into(), matcher, settings);
-        player.input = Frames::continued();
+        player.input = FrameReader::continued();
         let mut ping = BytesMut::new();
         Envelope::ping(id, id, Bytes::from(vec![b'x'; 64 * 1024])).encode(&mut ping).unwrap();
         let pinging = tokio::spawn(async move { while live.write_all(&ping).await.is_ok() {} });

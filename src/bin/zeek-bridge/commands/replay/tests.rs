@@ -1,12 +1,12 @@
 use bytes::{Bytes, BytesMut};
 use wildmatch::WildMatch;
 use zeek_bridge::data::{EndpointId, Set, Table, Timestamp, Topic, Value};
+use zeek_bridge::trace::{Content, Frame};
 use zeek_bridge::wire::{Envelope, LENGTH_FIELD};
 use zeek_bridge::zeek::{Event, Message};
 
 use super::compare::{Comparison, Seen, label};
 use super::names::Names;
-use crate::conversation::{Content, Frame};
 
 fn id(n: u8) -> EndpointId {
     EndpointId::from_bytes([n; 16])
@@ -19,7 +19,7 @@ fn envelope(value: &Value) -> Envelope {
 fn frame(envelope: &Envelope) -> Frame {
     let mut bytes = BytesMut::new();
     envelope.encode(&mut bytes).unwrap();
-    Frame::read(0, true, bytes.freeze().slice(LENGTH_FIELD..))
+    Frame::decode(0, true, bytes.freeze().slice(LENGTH_FIELD..))
 }
 
 /// Returns the differences as path, recorded and received content.
@@ -116,7 +116,7 @@ fn random_ids_may_be_others_but_have_to_stay_what_they_are() {
     let one = |n| event("e", vec![uuid(n)]);
     assert!(compare(names, &[], &one(1), &one(2)).is_empty());
     // The id is known now: recorded frames are translated before they are compared.
-    let translated = Frame::read(0, true, names.translate(&frame(&envelope(&one(1)))));
+    let translated = Frame::decode(0, true, names.translate(&frame(&envelope(&one(1)))));
     let Ok(Content::Envelope(translated)) = translated.content else { panic!("no envelope") };
     assert_eq!(translated, envelope(&one(2)));
     assert_eq!(compare(names, &[], &one(3), &one(2)).len(), 1);
@@ -125,7 +125,7 @@ fn random_ids_may_be_others_but_have_to_stay_what_they_are() {
     let request = |id: &str| event("M::do_request", vec![id.into(), "x".into()]);
     assert!(compare(names, &[], &request("pmSQL3N1DQ1"), &request("another")).is_empty());
     let response = |id: &str| envelope(&event("M::do_response", vec![id.into()]));
-    let translated = Frame::read(0, true, names.translate(&frame(&response("pmSQL3N1DQ1"))));
+    let translated = Frame::decode(0, true, names.translate(&frame(&response("pmSQL3N1DQ1"))));
     let Ok(Content::Envelope(translated)) = translated.content else { panic!("no envelope") };
     assert_eq!(translated, response("another"));
     assert_eq!(compare(names, &[], &request("third"), &request("another")).len(), 1);

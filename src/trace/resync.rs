@@ -3,9 +3,9 @@
 //! A handshake message is recognized by its magic number, an envelope by the fields of its header and, if known, by the
 //! endpoint id of the side. A candidate is accepted once it is complete and decodes without error.
 
+use crate::data::EndpointId;
+use crate::wire::{Envelope, EnvelopeType, Handshake, INITIAL_TTL, LENGTH_FIELD, Limits, MAGIC};
 use bytes::Bytes;
-use zeek_bridge::data::EndpointId;
-use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, INITIAL_TTL, LENGTH_FIELD, Limits, MAGIC};
 
 /// The size of an envelope's header without its topic: ids, type, ttl and topic length.
 const HEADER: usize = 37;
@@ -18,7 +18,7 @@ const SHORTEST: usize = LENGTH_FIELD + MAGIC.len();
 
 /// The position of the next frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(super) enum Next {
     /// A frame begins there: an envelope, or else a handshake message.
     Frame { at: usize, peered: bool },
     /// A frame may begin there, depending on further input; none begins before.
@@ -26,7 +26,7 @@ pub(crate) enum Next {
 }
 
 /// Searches for a frame of an endpoint. `tries` counts candidates that were rejected.
-pub(crate) fn next_frame(bytes: &[u8], sender: Option<EndpointId>, limits: &Limits, tries: &mut u32) -> Next {
+pub(super) fn next_frame(bytes: &[u8], sender: Option<EndpointId>, limits: &Limits, tries: &mut u32) -> Next {
     let mut at = 0usize;
     // The first position at which an incomplete envelope could begin.
     let mut open = None;
@@ -79,8 +79,8 @@ fn makes_sense(body: &[u8], peered: bool, limits: &Limits) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use crate::data::{Topic, Value};
     use bytes::BytesMut;
-    use zeek_bridge::data::{Topic, Value};
 
     use super::*;
 

@@ -1,0 +1,74 @@
+//! A decoded frame.
+
+use bytes::Bytes;
+
+use super::json::{put_member, put_name};
+use super::{LIMITS, to_u64};
+use crate::wire::{DecodeError, Envelope, Handshake, LENGTH_FIELD};
+
+/// The decoded content of a frame.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// A handshake message.
+    Handshake(Handshake),
+    /// An envelope whose payload is valid for its type.
+    Envelope(Envelope),
+}
+
+/// A frame of one side.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The offset of the length field in the bytes that the side sent.
+    pub offset: u64,
+    /// Whether the side had sent its last handshake message before this frame, so that this is an envelope.
+    pub peered: bool,
+    /// The body of the frame, after the length field.
+    pub body: Bytes,
+    /// The content, or the reason why the body is malformed.
+    pub content: Result<Content, DecodeError>,
+}
+
+impl Frame {
+    /// Decodes the body of a frame.
+    #[must_use]
+    pub fn decode(offset: u64, peered: bool, body: Bytes) -> Self {
+        let content = if peered {
+            Envelope::decode(&body).and_then(|envelope| {
+                envelope.check(LIMITS)?;
+                Ok(Content::Envelope(envelope))
+            })
+        } else {
+            Handshake::decode(&body, LIMITS).map(Content::Handshake)
+        };
+        Frame { offset, peered, body, content }
+    }
+
+    /// Returns the size of the frame in bytes, including the length field.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        to_u64(self.body.len().saturating_add(LENGTH_FIELD))
+    }
+
+    /// Appends the members `offset`, `length`, `phase`, and `message`, `envelope` or `error` of a JSON object, separated by
+    /// commas and on one line.
+    pub fn write_members(&self, to: &mut Vec<u8>) {
+        put_member(to, "offset", self.offset);
+        put_member(to, "length", self.length());
+        put_member(to, "phase", if self.peered { "peered" } else { "handshake" });
+        let end = to.len();
+        let error = match &self.content {
+            Ok(Content::Handshake(message)) => return put_member(to, "message", message.to_json()),
+            Ok(Content::Envelope(envelope)) => {
+                put_name(to, "envelope");
+                match envelope.write_json(LIMITS, to) {
+                    // The inner result is always `Ok`: writing to memory cannot fail.
+                    Ok(_) => return,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        to.truncate(end);
+        put_member(to, "error", error);
+    }
+}

@@ -1,0 +1,52 @@
+//! Recordings of connections: one reader and one writer.
+//!
+//! A recording is a folder with these files:
+//!
+//! | File | Content |
+//! | --- | --- |
+//! | `connector.bin` | all bytes that the side sent which opened the connection |
+//! | `listener.bin` | all bytes that the other side sent |
+//! | `frames.jsonl` | one JSON object per frame of either side, in the order of their completion |
+//! | `meta.json` | start time, TLS, and whether the recording is complete |
+//!
+//! [`Writer`] writes such a folder, [`Reader`] reads it. Both use a [`Conversation`], which divides the bytes of the two
+//! sides into frames, also if some are missing, as in a packet capture. A [`FrameReader`] does this for one side.
+//!
+//! ```
+//! use zeek_bridge::trace::{Content, Conversation, Side};
+//!
+//! let mut conversation = Conversation::default();
+//! let probe = b"\0\0\0\x05\x07ZEEK";
+//! let entries: Vec<_> = conversation.input(Side::Listener, 0, probe).collect();
+//! let frame = entries[0].frame.as_ref().unwrap();
+//! assert!(matches!(frame.content, Ok(Content::Handshake(_))));
+//! assert_eq!((frame.offset, frame.length()), (0, 9));
+//! ```
+
+mod conversation;
+mod folder;
+mod frame;
+mod json;
+mod meta;
+mod read;
+mod resync;
+mod stream;
+mod write;
+
+pub use conversation::{Conversation, Entry};
+pub use folder::{contains_other_files, is_recording, recordings_in, remove};
+pub use frame::{Content, Frame};
+pub use meta::{Description, Meta};
+pub use read::{IndexError, ReadError, Reader};
+pub use stream::{FrameReader, StreamError, StreamFault};
+pub use write::Writer;
+
+pub use crate::peering::Side;
+use crate::wire::Limits;
+
+/// The limits of every frame. A [`FrameReader`] buffers at most one frame of the maximum size and the last input.
+const LIMITS: &Limits = &Limits::DEFAULT;
+
+fn to_u64(length: usize) -> u64 {
+    length.try_into().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,209 @@
+//! The frames of one side.
+
+use std::borrow::Cow;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::frame::{Content, Frame};
+use super::json::put_member;
+use super::resync::{Next, next_frame};
+use super::{LIMITS, to_u64};
+use crate::data::EndpointId;
+use crate::wire::{FrameError, Handshake, cut_frame};
+
+/// Maximum number of candidates in the search for the next frame.
+const MAX_TRIES: u32 = 256;
+
+/// The place and the reason why bytes of a side are not readable as frames.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct StreamError {
+    /// The offset in the bytes that the side sent.
+    pub offset: u64,
+    /// The reason.
+    pub fault: StreamFault,
+}
+
+/// The reason why bytes of a side are not readable as frames.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamFault {
+    /// There is no frame where one should begin. The rest of the side is discarded.
+    #[error("{0}; the rest of this side cannot be read")]
+    Frame(FrameError),
+    /// No frame was found after missing bytes. The rest of the side is discarded.
+    #[error("no further frame was found; the rest of this side cannot be read")]
+    NoFrame,
+    /// Bytes are missing. Reading continues at the next frame that can be recognized.
+    #[error("{count} bytes are missing: {cause}; reading continues at the next complete frame")]
+    Missing {
+        /// The number of missing bytes.
+        count: u64,
+        /// Why they are missing.
+        cause: Cow<'static, str>,
+    },
+    /// The input ends inside a frame.
+    #[error("the stream ends inside a frame, after {count} bytes of it")]
+    Truncated {
+        /// The number of bytes of the incomplete frame.
+        count: usize,
+    },
+    /// A reason that the caller found.
+    #[error("{0}")]
+    Other(Cow<'static, str>),
+}
+
+impl StreamError {
+    /// Appends the members `offset` and `error` of a JSON object, as [`Frame::write_members`] does.
+    pub fn write_members(&self, to: &mut Vec<u8>) {
+        put_member(to, "offset", self.offset);
+        put_member(to, "error", self.to_string());
+    }
+}
+
+/// Divides the bytes of one side into frames.
+///
+/// Memory: the input that was appended and not yet returned in a frame. A caller that calls [`next_frame`](Self::next_frame)
+/// until it returns `None` after each input keeps it below one frame of the maximum size plus that input.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    buffer: BytesMut,
+    /// The offset of the buffer in the stream.
+    offset: u64,
+    /// Whether this side has sent its last handshake message.
+    peered: bool,
+    /// The endpoint id of this side, from its handshake.
+    sender: Option<EndpointId>,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// The buffer begins with a frame.
+    #[default]
+    InSync,
+    /// The next frame begins at an unknown position of the buffer.
+    Searching { tries: u32 },
+    /// The side cannot be read any more.
+    Failed,
+}
+
+impl FrameReader {
+    /// Returns a reader for a side whose beginning is missing.
+    #[must_use]
+    pub fn from_the_middle() -> Self {
+        FrameReader { state: State::Searching { tries: 0 }, ..FrameReader::default() }
+    }
+
+    /// Returns a reader for a side that has sent its last handshake message before.
+    #[must_use]
+    pub fn continued() -> Self {
+        FrameReader { peered: true, ..FrameReader::default() }
+    }
+
+    /// Returns whether the handshake is done and the stream is in sync.
+    pub(super) fn is_in_sync(&self) -> bool {
+        self.peered && matches!(self.state, State::InSync)
+    }
+
+    /// Returns the buffer, to which input is appended.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Returns the bytes of an incomplete frame.
+    #[must_use]
+    pub fn partial_frame(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Returns the next frame, or `None` if it is incomplete.
+    ///
+    /// # Errors
+    /// Fails once, if there is no frame where one should begin. All further input is discarded.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, StreamError> {
+        if let State::Searching { .. } = self.state {
+            self.search()?;
+        }
+        match self.state {
+            State::InSync => {}
+            State::Searching { .. } => return Ok(None),
+            State::Failed => {
+                self.buffer.clear();
+                return Ok(None);
+            }
+        }
+        match cut_frame(&mut self.buffer, LIMITS.max_frame) {
+            Ok(None) => {
+                if self.buffer.is_empty() {
+                    // Free the memory of a large frame: there may be many sides.
+                    self.buffer = BytesMut::new();
+                }
+                Ok(None)
+            }
+            Ok(Some(body)) => Ok(Some(self.decode(body))),
+            Err(error) => Err(self.fail(StreamFault::Frame(error))),
+        }
+    }
+
+    /// Records that `count` bytes are missing after the input so far, and searches for the next frame. Returns the error to
+    /// report, unless the side is already searching for a frame or has failed.
+    pub fn lose(&mut self, count: u64, cause: impl Into<Cow<'static, str>>) -> Option<StreamError> {
+        let offset = self.offset.saturating_add(to_u64(self.buffer.len()));
+        let was_in_sync = matches!(self.state, State::InSync);
+        if was_in_sync {
+            self.state = State::Searching { tries: 0 };
+        }
+        self.offset = offset.saturating_add(count);
+        self.buffer.clear();
+        was_in_sync
+            .then(|| StreamError { offset, fault: StreamFault::Missing { count, cause: cause.into() } })
+    }
+
+    /// Returns the error of an incomplete frame at the end of the input.
+    #[must_use]
+    pub fn end(&self) -> Option<StreamError> {
+        let is_inside = matches!(self.state, State::InSync) && !self.buffer.is_empty();
+        is_inside.then(|| StreamError {
+            offset: self.offset,
+            fault: StreamFault::Truncated { count: self.buffer.len() },
+        })
+    }
+
+    fn decode(&mut self, body: Bytes) -> Frame {
+        let frame = Frame::decode(self.offset, self.peered, body);
+        self.offset = self.offset.saturating_add(frame.length());
+        if let Ok(Content::Handshake(message)) = &frame.content {
+            match message {
+                Handshake::Hello { sender, .. } | Handshake::VersionSelect { sender, .. } => {
+                    self.sender = Some(*sender);
+                }
+                // The last handshake messages of the originator and of the responder.
+                Handshake::OriginatorAck | Handshake::ResponderSynAck(_) => self.peered = true,
+                _ => {}
+            }
+        }
+        frame
+    }
+
+    fn search(&mut self) -> Result<(), StreamError> {
+        let State::Searching { tries } = &mut self.state else { return Ok(()) };
+        let next = next_frame(&self.buffer, self.sender, LIMITS, tries);
+        if *tries > MAX_TRIES {
+            return Err(self.fail(StreamFault::NoFrame));
+        }
+        let (Next::Frame { at, .. } | Next::Maybe { at }) = next;
+        self.offset = self.offset.saturating_add(to_u64(at));
+        self.buffer.advance(at);
+        if let Next::Frame { peered, .. } = next {
+            self.peered = peered;
+            self.state = State::InSync;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: StreamFault) -> StreamError {
+        self.state = State::Failed;
+        StreamError { offset: self.offset, fault }
+    }
+}
