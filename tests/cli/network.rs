@@ -82,9 +82,9 @@ fn invalid_certificate_files_are_reported() {
     let authority = ephemeral_authority().unwrap();
     let (good, other) = (Files::issue(&authority, "a"), Files::issue(&authority, "b"));
     let option = |files: &Files, name: &str| {
-        let mut words = files.options.split_whitespace();
-        words.find(|word| *word == name).unwrap();
-        words.next().unwrap().to_owned()
+        let mut options = files.options.split_whitespace();
+        options.find(|option| *option == name).unwrap();
+        options.next().unwrap().to_owned()
     };
     let run = |cafile: &str, certificate: &str, keyfile: &str| {
         let files = format!("--cafile {cafile} --certificate {certificate} --keyfile {keyfile}");
@@ -248,15 +248,15 @@ async fn a_peer_that_reconnects_often_does_not_flood_the_log() {
     tap.signal("TERM");
     let end = tap.end();
     let lines: Vec<&str> = end.stderr.lines().collect();
-    let matching = |words: &[&str]| -> Vec<&str> {
-        lines.iter().filter(|line| words.iter().any(|words| line.contains(words))).copied().collect()
+    let matching = |parts: &[&str]| -> Vec<&str> {
+        lines.iter().filter(|line| parts.iter().any(|part| line.contains(part))).copied().collect()
     };
-    for (words, times) in [
+    for (parts, times) in [
         (&["peer added", "peer lost", "kind=\"peer status\""][..], 2 * TIMES),
         (&["malformed message", "kind=\"malformed\""][..], TIMES),
         (&["no peering with", "kind=\"handshake\""][..], TIMES),
     ] {
-        let lines = matching(words);
+        let lines = matching(parts);
         assert!((1..=25).contains(&lines.len()), "{}: {lines:#?}", lines.len());
         let reports = lines.iter().filter(|line| line.contains("left lines out")).count();
         assert_eq!(lines.len() - reports + suppressed(&lines), times, "{lines:#?}");

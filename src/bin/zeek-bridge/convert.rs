@@ -8,16 +8,17 @@ use crate::input;
 use crate::output::{Failure, Output, harmless, progress, to_line};
 
 /// An error in a line, and its byte offset if known: in the line for JSON, in the decoded bytes for hex.
+#[derive(Serialize)]
 pub(crate) struct Fault {
     pub(crate) error: String,
     pub(crate) offset: Option<u64>,
 }
 
-/// An error in the output.
+/// An error, as it is printed.
 #[derive(Serialize)]
 struct InvalidLine {
-    error: String,
-    offset: Option<u64>,
+    #[serde(flatten)]
+    fault: Fault,
     line: u64,
 }
 
@@ -42,9 +43,9 @@ pub(crate) fn convert(
         };
         match result {
             Ok(()) => output.line(&harmless(converted))?,
-            Err(Fault { error, offset }) => {
+            Err(fault) => {
                 bad = bad.saturating_add(1);
-                output.line(&to_line(&InvalidLine { error, offset, line: line.number }))?;
+                output.line(&to_line(&InvalidLine { fault, line: line.number }))?;
             }
         }
         if lines.may_wait() {

@@ -60,7 +60,7 @@ impl Network {
             Address::Connect(target) => {
                 let status = endpoint.status();
                 let mut connector = endpoint.connect(target, self.tls.clone(), None);
-                connector.first_attempt().await.map_err(|error| Failure::link(target, &error))?;
+                connector.first_attempt().await.map_err(|error| Failure::connect(target, &error))?;
                 let (target, tls) = (target.clone(), self.tls.clone());
                 tokio::spawn(reconnect(endpoint.clone(), status, target, tls, self.retry));
             }

@@ -5,7 +5,7 @@ use zeek_bridge::management::DEFAULT_AGENT_PORT;
 
 use super::address::{HostPort, listen_address};
 use super::network::NetworkArgs;
-use crate::environment::set;
+use crate::environment;
 use crate::output::Failure;
 
 const ADDRESS: &str = "ZEEK_AGENT_ADDR";
@@ -18,10 +18,10 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1";
 /// Makes the arguments optional that the environment contains: the address of `node` and `dispatch`, the name of `node`.
 pub(crate) fn optional_arguments(mut command: Command) -> Command {
     // clap would accept an empty variable as an empty name.
-    if set(NODE).is_some() {
+    if environment::var(NODE).is_some() {
         command = command.mut_subcommand("node", |node| node.mut_arg("name", |name| name.env(NODE)));
     }
-    if [ADDRESS, PORT].into_iter().all(|name| set(name).is_none()) {
+    if [ADDRESS, PORT].into_iter().all(|name| environment::var(name).is_none()) {
         return command;
     }
     ["node", "dispatch"].into_iter().fold(command, |command, name| {
@@ -53,11 +53,11 @@ pub(crate) fn as_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
 /// Returns the address of Zeek's Management agent in the environment.
 fn agent() -> Result<Option<HostPort>, Failure> {
     let invalid = |name, hint: &str| {
-        let value = set(name).unwrap_or_default();
+        let value = environment::var(name).unwrap_or_default();
         Failure::usage(format!("{name} is set to {:?}; use {hint}", value.to_string_lossy()))
     };
     let read = |name, hint: &str| {
-        set(name).map(|value| value.into_string().map_err(|_| invalid(name, hint))).transpose()
+        environment::var(name).map(|value| value.into_string().map_err(|_| invalid(name, hint))).transpose()
     };
     let (address_hint, port_hint) =
         ("a host name, or an address without brackets and port", "a port, such as 2151/tcp");

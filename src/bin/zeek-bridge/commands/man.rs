@@ -41,12 +41,8 @@ pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Resul
     output.line(script.trim_end().as_bytes()).and_then(|()| output.flush())
 }
 
-/// Writes a page for each command. `details` are further sections: the name of a command, and headings with paragraphs.
-pub(crate) fn man(
-    args: &ManArgs,
-    command: Command,
-    details: &[(&str, &[(&str, &str)])],
-) -> Result<(), Failure> {
+/// Writes a page for each command. `details` is the text of further sections for some commands.
+pub(crate) fn man(args: &ManArgs, command: Command, details: &[(&str, &str)]) -> Result<(), Failure> {
     let out = &args.out;
     let failed = |path: &Path, error| {
         Failure::failed(format!(
@@ -63,7 +59,7 @@ pub(crate) fn man(
         let page = Man::new(command.clone()).source(source.clone()).manual("zeek-bridge");
         let path = out.join(page.get_filename());
         let details =
-            details.iter().filter(|(name, _)| *name == command.get_name()).flat_map(|(_, more)| *more);
+            details.iter().find(|(name, _)| *name == command.get_name()).map_or("", |(_, text)| text);
         fs::write(&path, text(&page, &command, details)).map_err(|error| failed(&path, error))?;
         count = count.saturating_add(1);
     }
@@ -80,19 +76,14 @@ fn all(command: &Command) -> Vec<Command> {
     std::iter::once(command.clone()).chain(below.flat_map(all)).collect()
 }
 
-fn text<'a>(page: &Man, command: &Command, details: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
+fn text(page: &Man, command: &Command, details: &str) -> Vec<u8> {
     let mut text = Vec::new();
     // Cannot fail: it writes to memory.
     let _ = render(page, command, details, &mut text);
     text
 }
 
-fn render<'a>(
-    page: &Man,
-    command: &Command,
-    details: impl Iterator<Item = &'a (&'a str, &'a str)>,
-    to: &mut Vec<u8>,
-) -> io::Result<()> {
+fn render(page: &Man, command: &Command, details: &str, to: &mut Vec<u8>) -> io::Result<()> {
     page.render_title(to)?;
     page.render_name_section(to)?;
     page.render_synopsis_section(to)?;
@@ -101,15 +92,7 @@ fn render<'a>(
     if command.has_subcommands() {
         page.render_subcommands_section(to)?;
     }
-    for (heading, text) in details {
-        let mut roff = Roff::new();
-        roff.control("SH", [*heading]);
-        for paragraph in text.split("\n\n") {
-            roff.control("PP", []);
-            roff.text([roman(paragraph)]);
-        }
-        roff.to_writer(to)?;
-    }
+    paragraphs(details).to_writer(to)?;
     if let Some(end) = command.get_after_long_help().or(command.get_after_help()) {
         sections(&end.to_string()).to_writer(to)?;
     }
@@ -126,6 +109,19 @@ fn render<'a>(
     };
     see.text([roman(others.join(", "))]);
     see.to_writer(to)
+}
+
+/// Formats headings, which are in capitals, and paragraphs.
+fn paragraphs(text: &str) -> Roff {
+    let mut roff = Roff::new();
+    for block in text.trim_end().split("\n\n").filter(|block| !block.is_empty()) {
+        if block.contains(char::is_lowercase) {
+            roff.control("PP", []).text([roman(block)]);
+        } else {
+            roff.control("SH", [block]);
+        }
+    }
+    roff
 }
 
 /// Splits the end of a help text into sections: each `Heading:` with indented lines below it.
@@ -157,6 +153,14 @@ fn sections(end: &str) -> Roff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn capitals_are_a_heading_and_other_blocks_are_paragraphs() {
+        let text = paragraphs("JSON\n\nOne\nline.\n\nTwo.\n").to_roff();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| !line.starts_with(".ie") && !line.starts_with(".el")).collect();
+        assert_eq!(lines, [".SH JSON", ".PP", "One", "line.", ".PP", "Two."]);
+    }
 
     #[test]
     fn a_heading_with_indented_lines_is_a_section() {

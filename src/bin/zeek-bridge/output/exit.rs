@@ -74,7 +74,7 @@ impl Failure {
     }
 
     /// Reports that the peering with `address` cannot be established.
-    pub(crate) fn link(address: &str, error: &ConnectError) -> Self {
+    pub(crate) fn connect(address: &str, error: &ConnectError) -> Self {
         Failure::Error(
             exit_of(error),
             format!("no peering with {address}: {error}{}", hints::for_link(error)),

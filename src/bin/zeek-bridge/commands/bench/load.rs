@@ -416,7 +416,7 @@ fn no_peering(address: &str, error: &ConnectError) -> Failure {
                 "cannot connect all peers: {error}; each peer needs a file descriptor, so raise the limit with `ulimit -n` or use a smaller --peers"
             ))
         }
-        error => Failure::link(address, error),
+        error => Failure::connect(address, error),
     }
 }
 

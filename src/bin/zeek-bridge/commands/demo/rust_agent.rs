@@ -124,7 +124,7 @@ impl<'a> Live<'a> {
         let heard = endpoint.subscribe([NODE_TOPIC.clone()]).await;
         let node = Node::start(endpoint.clone(), recording.node.as_str(), values).await;
         let mut connector = endpoint.connect(address, mutual(authority, &recording.node)?, None);
-        connector.first_attempt().await.map_err(|error| Failure::link(address, &error))?;
+        connector.first_attempt().await.map_err(|error| Failure::connect(address, &error))?;
         Ok(Live { recording, node, endpoint, heard })
     }
 }

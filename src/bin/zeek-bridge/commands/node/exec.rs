@@ -75,6 +75,7 @@ impl Exec {
         })
     }
 
+    /// Runs the program for a request, once a slot is free. The error is the text of the failure for the agent.
     pub(super) async fn dispatch(
         &self,
         dispatch: &Dispatch,
@@ -220,6 +221,7 @@ async fn read_tail(from: Option<impl AsyncRead + Unpin>, bytes: &mut Vec<u8>) ->
     Ok(())
 }
 
+/// Parses the output of a program that succeeded.
 fn data(stdout: Vec<u8>) -> Result<Option<JsonText>, String> {
     let text = String::from_utf8(stdout).map_err(|_| "the node's program printed text that is not UTF-8")?;
     match text.trim() {
@@ -231,6 +233,7 @@ fn data(stdout: Vec<u8>) -> Result<Option<JsonText>, String> {
     }
 }
 
+/// Describes a program that failed: by the last line of its stderr if there is one, else by its status.
 fn failure(status: ExitStatus, stderr: &[u8]) -> Fault {
     let stderr = String::from_utf8_lossy(stderr);
     match stderr.lines().map(str::trim).rfind(|line| !line.is_empty()) {
@@ -254,7 +257,7 @@ fn find(command: &Path) -> io::Result<PathBuf> {
     if is_path || command.file_name().is_none() || command.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return executable(command.to_owned());
     }
-    let path = environment::set("PATH");
+    let path = environment::var("PATH");
     let folders = path.iter().flat_map(std::env::split_paths);
     let mut found = folders.filter_map(|folder| executable(folder.join(command)).ok());
     found

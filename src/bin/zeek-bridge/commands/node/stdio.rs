@@ -75,6 +75,8 @@ impl Stdio {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Passes a request to the program and waits for its answer. The error is the text of the failure for the agent, which
+    /// distinguishes a program that is slow from one that does not read its requests.
     pub(super) async fn dispatch(&self, dispatch: &Dispatch, deadline: Instant) -> Answer {
         let (sender, answer) = oneshot::channel();
         let id = {
@@ -166,6 +168,7 @@ impl Stdio {
         }
     }
 
+    /// Resolves the pending request that a line answers.
     fn reply(&self, text: &[u8]) -> Result<(), String> {
         let reply: Reply<'_> = serde_json::from_slice(text).map_err(|error| {
             format!(r#"not {{"id": NUMBER, "data": ANYTHING}} or {{"id": NUMBER, "error": TEXT}}: {error}"#)

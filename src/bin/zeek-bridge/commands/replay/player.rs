@@ -13,6 +13,7 @@ use zeek_bridge::trace::{Content, Entry, Frame, FrameReader, Side};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake};
 
 use super::matcher::{BYE, Matcher, sender};
+use crate::deadline::after;
 use crate::output::{Exit, Failure, Progress};
 
 /// The buffer size of one read.
@@ -313,12 +314,6 @@ async fn write_some(writer: &mut WriteHalf<Stream>, output: &mut BytesMut) -> st
         return writer.flush().await.map(|()| false);
     }
     writer.write_buf(output).await.map(|_| true)
-}
-
-fn after(time: Duration) -> Instant {
-    let now = Instant::now();
-    // A time that overflows the clock is never reached.
-    now.checked_add(time).unwrap_or_else(|| now.checked_add(Duration::from_secs(1 << 32)).unwrap_or(now))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use admin::{AdminAddresses, AdminChange, AdminServices};
 use bridge::Running;
@@ -24,19 +25,23 @@ use tokio::task::JoinHandle;
 use view::View;
 use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Source};
+use zeek_bridge::peering;
 
 use crate::output::{Exit, Failure, Output, log, stderr};
 use crate::runtime;
 use crate::signals::Signals;
+
+/// The maximum time for the confirmation of a BYE, after the queues are drained.
+const LEAVE_TIMEOUT: Duration = peering::Config::LEAVE_TIMEOUT;
 
 /// The unit file for systemd. Its comments explain what to adapt.
 const UNIT: &str = include_str!("zeek-bridge.service");
 
 /// Run a bridge: forward messages between links as rules allow
 ///
-/// Runs until SIGINT or SIGTERM. It then sends what is queued and leaves its peers, within the `drain` time of the
-/// configuration; a second signal stops it at once. On SIGHUP it loads the configuration and certificates again: links
-/// that did not change keep their peerings, and a file with an error changes nothing.
+/// Runs until SIGINT or SIGTERM. It then sends what is queued, within the `drain` time of the configuration, and leaves its
+/// peers, within 3 more seconds; a second signal stops it at once. On SIGHUP it loads the configuration and certificates
+/// again: links that did not change keep their peerings, and a file with an error changes nothing.
 ///
 /// Serves /metrics, /healthz and /readyz over HTTP, and answers `zeek-bridge status`. Notifies systemd when it is ready,
 /// reloads and stops, and serves its watchdog. Connects and disconnects of peers are logged without -v.
@@ -150,8 +155,9 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     }
 
     tracing::info!(
-        "ending, within {}; a second signal ends it at once",
-        humantime::format_duration(operation.drain)
+        "ending, within {} for the queues and {} for leaving the peers; a second signal ends it at once",
+        humantime::format_duration(operation.drain),
+        humantime::format_duration(LEAVE_TIMEOUT)
     );
     view.set_stopping();
     systemd::stopping(operation.drain);

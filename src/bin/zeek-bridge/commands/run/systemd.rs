@@ -44,7 +44,7 @@ pub(super) fn alive(snapshot: &Snapshot) {
 
 fn notify(states: &[NotifyState<'_>]) {
     // sd_notify(3) does nothing if the variable is not set; an empty one counts as not set.
-    if environment::set("NOTIFY_SOCKET").is_none() {
+    if environment::var("NOTIFY_SOCKET").is_none() {
         return;
     }
     if let Err(error) = sd_notify::notify(states) {
