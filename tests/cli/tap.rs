@@ -259,7 +259,7 @@ async fn on_a_terminal_lines_are_for_people_and_as_long_as_it_is_wide() {
     assert_eq!(shown.lines().next().unwrap().chars().count(), 50, "{shown}");
     // NO_COLOR is set.
     assert!(shown.contains("/t/x  long(xxx") && !shown.contains('\u{1b}'), "{shown}");
-    terminal.terminal.resize(80, 10);
+    terminal.resize(80, 10);
     say(&endpoint, "/t/x", [long, event("short", [])]).await;
     let shown = terminal.end();
     let lengths: Vec<_> = shown.lines().map(|line| line.chars().count()).collect();
@@ -280,10 +280,11 @@ async fn a_terminal_that_stats_were_drawn_on_is_left_as_it_was() {
     let endpoint = Endpoint::new().unwrap();
     endpoint.connect(address, Tls::Off, None).first_attempt().await.unwrap();
     say(&endpoint, "/t/x", (0..20).map(|n| event(&format!("event{n:02}"), []))).await;
-    // What is said meanwhile is below the table, and not in its midst.
-    terminal.shows("event00");
-    terminal.shows("and 19 more");
-    terminal.shows("peer added");
+    // Messages to stderr are below the table.
+    terminal.screen_shows("event00");
+    terminal.screen_shows("and 19 more");
+    let screen = terminal.screen_shows("peer added");
+    assert!(screen.lines().next().unwrap().contains("messages in"), "{screen}");
     // As with Ctrl-Z, and `fg`.
     terminal.signal("TSTP");
     terminal.shows(LEAVE);
@@ -299,6 +300,50 @@ async fn a_terminal_that_stats_were_drawn_on_is_left_as_it_was() {
         assert!(behind.contains(&format!("event{n:02}")), "{n}: {behind}");
     }
     assert!(behind.contains("20 messages in") && behind.contains("peer removed"), "{behind}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
+    let (endpoint, address) = listening().await;
+    let options = format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1 --event *");
+    let mut tap = command(options.split(' '));
+    tap.env("TERM", "xterm");
+    let mut terminal = OnTerminal::with_keys(tap, 110, 12);
+    let hostile = "\u{1b}[2Jz";
+    say(&endpoint, "/t/x", ["b", "b", "a", hostile].map(|name| event(name, []))).await;
+    let first = |screen: &str| screen.lines().nth(3).unwrap().split_whitespace().last().unwrap().to_owned();
+    terminal.screen_shows("4 messages in");
+    terminal.press("c");
+    let screen = terminal.screen_shows("COUNT▼");
+    assert_eq!(first(&screen), "b", "{screen}");
+    assert!(screen.contains(r"\u{1b}[2Jz"), "{screen}");
+    terminal.press("e");
+    let screen = terminal.screen_shows("EVENT▲");
+    assert_eq!(first(&screen), r"\u{1b}[2Jz", "{screen}");
+    terminal.press("e");
+    assert_eq!(first(&terminal.screen_shows("EVENT▼")), "b");
+    // Without room for all columns and rows. The text of the last lines is that of the smaller screen.
+    terminal.resize(60, 5);
+    let screen = terminal.screen_shows("and 2 more");
+    assert!(!screen.contains("SHARE"), "{screen}");
+    terminal.press("q");
+    let shown = terminal.end();
+    let (_, after) = shown.rsplit_once("\u{1b}[?1049l").unwrap();
+    assert!(after.contains("4 messages in") && !after.contains('\u{1b}'), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_live_table_before_the_count_is_reached() {
+    let (endpoint, address) = listening().await;
+    let options = format!("tap --topic /t --tls off --connect {address} --stats --count 2");
+    let mut tap = command(options.split(' '));
+    tap.env("TERM", "xterm");
+    let mut terminal = OnTerminal::with_keys(tap, 80, 12);
+    say(&endpoint, "/t/x", [event("e", [])]).await;
+    terminal.screen_shows("q quit");
+    terminal.press("\u{3}");
+    let shown = terminal.end_with(1);
+    assert!(shown.contains("interrupted: 1 of 2 messages"), "{shown}");
 }
 
 #[cfg(unix)]

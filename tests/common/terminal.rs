@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
@@ -91,14 +91,18 @@ impl Terminal {
 /// A running program whose stdout and stderr are a terminal.
 pub struct OnTerminal {
     child: Running,
-    pub terminal: Terminal,
+    terminal: Terminal,
+    size: (u16, u16),
     /// How much of what was shown was waited for.
     seen: usize,
 }
 
 impl OnTerminal {
-    pub fn start(mut command: Command, columns: u16, lines: u16) -> Self {
-        let mut terminal = Terminal::new();
+    pub fn start(command: Command, columns: u16, lines: u16) -> Self {
+        Self::start_on(Terminal::new(), command, columns, lines)
+    }
+
+    fn start_on(mut terminal: Terminal, mut command: Command, columns: u16, lines: u16) -> Self {
         let other = terminal.other();
         // Line breaks as they were written.
         let mut modes = tcgetattr(&other).unwrap();
@@ -108,7 +112,38 @@ impl OnTerminal {
         command.stdout(other.try_clone().unwrap()).stderr(other);
         // It has the only other end then.
         let child = Running::spawn(&mut command);
-        OnTerminal { child, terminal, seen: 0 }
+        OnTerminal { child, terminal, size: (columns, lines), seen: 0 }
+    }
+
+    /// Starts a program whose stdin is the terminal as well, so that it can read keys.
+    pub fn with_keys(mut command: Command, columns: u16, lines: u16) -> Self {
+        let terminal = Terminal::new();
+        command.stdin(terminal.end());
+        Self::start_on(terminal, command, columns, lines)
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) {
+        self.terminal.own.write_all(keys.as_bytes()).unwrap();
+    }
+
+    pub fn resize(&mut self, columns: u16, lines: u16) {
+        self.terminal.resize(columns, lines);
+        self.size = (columns, lines);
+    }
+
+    /// Waits until this text is on the screen, and returns the lines of the screen.
+    pub fn screen_shows(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let mut screen = vt100::Parser::new(self.size.1, self.size.0, 0);
+            screen.process(self.terminal.text.as_bytes());
+            let shown = screen.screen().contents();
+            if shown.contains(text) {
+                return shown;
+            }
+            assert!(self.terminal.more(deadline), "it ended without {text:?}: {shown:?}");
+        }
     }
 
     pub fn signal(&self, name: &str) {
@@ -139,11 +174,16 @@ impl OnTerminal {
         }
     }
 
-    /// Waits for its good end, and gives all that was shown.
-    pub fn end(mut self) -> String {
+    /// Waits for the end of the program with exit code 0, and returns all that was shown.
+    pub fn end(self) -> String {
+        self.end_with(0)
+    }
+
+    /// Waits for the end of the program with this exit code, and returns all that was shown.
+    pub fn end_with(mut self, code: i32) -> String {
         self.terminal.until_gone();
         let status = self.child.end();
-        assert!(status.success(), "{status}: {:?}", self.terminal.text);
+        assert_eq!(status.code(), Some(code), "{:?}", self.terminal.text);
         self.terminal.text.clone()
     }
 }

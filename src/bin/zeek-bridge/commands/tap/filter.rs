@@ -5,7 +5,7 @@ use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::management::NodeMessage;
 use zeek_bridge::zeek::Event;
 
-use super::said::Part;
+use super::message::Part;
 
 /// Lets through what fits one of its events and one of its nodes, as far as it has any.
 #[derive(Debug, Default)]

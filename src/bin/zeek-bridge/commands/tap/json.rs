@@ -5,7 +5,7 @@ use zeek_bridge::endpoint::Message;
 use zeek_bridge::wire::DecodeError;
 use zeek_bridge::zeek::{self, Event};
 
-use super::said::Said;
+use super::message::Said;
 use crate::output::{Object, identity_json, text};
 
 /// A Zeek event by its parts; anything else as the value that it is.

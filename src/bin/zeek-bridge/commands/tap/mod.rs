@@ -1,15 +1,13 @@
 //! `tap`: shows what peers say.
 
-mod cut;
 mod filter;
 mod json;
+mod line;
+mod message;
 mod options;
-mod rates;
-mod said;
-mod screen;
 mod show;
 mod stats;
-mod table;
+mod terminal;
 mod text;
 
 use std::sync::Arc;
@@ -55,8 +53,8 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let tap = async {
         network.start(&endpoint, persistence).await?;
         show.start(&endpoint, &output).await;
-        print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress).await;
-        Ok(End::Complete)
+        let complete = print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress).await;
+        Ok(if complete { End::Complete } else { End::Interrupted })
     };
     let end = tokio::select! {
         end = tap => end,
@@ -65,7 +63,7 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
         () = signals.next() => Ok(End::Interrupted),
     };
     let (dropped, peers) = (endpoint.stats().dropped, endpoint.peers().len());
-    let _ = timeout(LAST_LINES, show.over(&output)).await;
+    let _ = timeout(LAST_LINES, show.leave(&output)).await;
     let in_a_hurry = network::leave(&endpoint, &mut signals).await;
     let mut patience = if in_a_hurry { LAST_LINES } else { Duration::MAX };
     if !matches!(end, Ok(End::Complete)) {
@@ -187,7 +185,7 @@ struct Progress {
     printed: u64,
 }
 
-/// Prints until there are `count`, or no more come.
+/// Prints until there are `count` messages or the subscription ends. Returns `false` if the user asked to quit before.
 async fn print(
     messages: &mut Subscriber,
     output: &BackgroundOutput,
@@ -195,17 +193,19 @@ async fn print(
     show: &mut Show,
     count: Option<u64>,
     progress: &mut Progress,
-) {
+) -> bool {
     while count != Some(progress.printed) {
         let message = tokio::select! {
             biased;
             turn = show.turn() => {
-                show.take(turn, endpoint, output).await;
+                if !show.handle(turn, endpoint, output).await {
+                    return false;
+                }
                 continue;
             }
             message = messages.recv() => message,
         };
-        let Some(message) = message else { return };
+        let Some(message) = message else { return true };
         progress.taken = progress.taken.saturating_add(1);
         let fitted = show.message(&message, output).await.unwrap_or_else(|error| {
             tracing::error!("a message could not be read: {error}");
@@ -214,4 +214,5 @@ async fn print(
         progress.done = progress.done.saturating_add(1);
         progress.printed = progress.printed.saturating_add(fitted.into());
     }
+    true
 }

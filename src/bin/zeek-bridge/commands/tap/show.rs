@@ -7,10 +7,10 @@ use zeek_bridge::wire::DecodeError;
 
 use super::filter::Filter;
 use super::json;
+use super::message::{Part, Said};
 use super::options::TapArgs;
-use super::said::{Part, Said};
-use super::screen;
 use super::stats::{Stats, Turn};
+use super::terminal;
 use super::text::{Origin, Text};
 use crate::output::BackgroundOutput;
 
@@ -73,7 +73,7 @@ impl Show {
         match &mut self.how {
             How::Json => output.line(json::object(message, &said, self.identity)?).await,
             How::Text(text) => {
-                let limit = if self.wide { None } else { screen::size().map(|(columns, _)| columns) };
+                let limit = if self.wide { None } else { terminal::columns() };
                 let identity = self.identity.then(|| {
                     message.identity().map_or_else(|| "-".to_owned(), |identity| identity.subject.to_string())
                 });
@@ -94,18 +94,24 @@ impl Show {
         }
     }
 
-    /// Tells it.
-    pub(super) async fn take(&mut self, turn: Turn, endpoint: &Endpoint, output: &BackgroundOutput) {
-        if let How::Stats(stats) = &mut self.how {
-            stats.take(turn, output, endpoint.peers().len()).await;
+    /// Handles a turn. Returns `false` if the user asked to quit.
+    pub(super) async fn handle(
+        &mut self,
+        turn: Turn,
+        endpoint: &Endpoint,
+        output: &BackgroundOutput,
+    ) -> bool {
+        match &mut self.how {
+            How::Stats(stats) => stats.handle(turn, output, endpoint.peers().len()).await,
+            How::Json | How::Text(_) => true,
         }
     }
 
-    /// Takes no more turns, and leaves the terminal to others.
-    pub(super) async fn over(&mut self, output: &BackgroundOutput) {
+    /// Ends the turns and restores the terminal.
+    pub(super) async fn leave(&mut self, output: &BackgroundOutput) {
         self.over = true;
         if let How::Stats(stats) = &mut self.how {
-            stats.over(output).await;
+            stats.leave(output).await;
         }
     }
 

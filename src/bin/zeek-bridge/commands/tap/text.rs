@@ -7,8 +7,8 @@ use anstyle::{AnsiColor, Style};
 use zeek_bridge::data::Topic;
 use zeek_bridge::zeek::Event;
 
-use super::cut::{Column, Line};
-use super::said::Part;
+use super::line::{Column, Line};
+use super::message::Part;
 
 /// The widest that topics get, and who a peer is by its certificate.
 const WIDEST: usize = 40;
@@ -143,7 +143,7 @@ mod tests {
     use zeek_bridge::management::NotifyNodeHello;
     use zeek_bridge::zeek::{IdentifierUpdate, LogCreate};
 
-    use super::super::said::tests::log_write;
+    use super::super::message::tests::log_write;
     use super::*;
 
     static TOPIC_OF_NODES: Topic = Topic::from_static("zeek/management/node");

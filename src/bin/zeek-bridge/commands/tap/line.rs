@@ -35,11 +35,6 @@ impl<'a> Line<'a> {
         Line { to, limit, used: 0, marks: 0, last, full: false, color, word: false, escaped: false }
     }
 
-    /// How many columns there are, if that is known.
-    pub(super) fn limit(&self) -> Option<usize> {
-        self.limit
-    }
-
     /// Puts something there in this style.
     pub(super) fn put(&mut self, style: Style, what: impl Display) {
         self.styled(style, |line| write!(line, "{what}"));
@@ -141,14 +136,6 @@ impl Column {
     /// A column of text that may have spaces in it, and is escaped with backslashes already.
     pub(super) fn of_escaped_text(most: usize) -> Self {
         Column { width: 0, most, words: false, escaped: true }
-    }
-
-    /// Makes it wide enough for all of these.
-    pub(super) fn fit(&mut self, all: impl IntoIterator<Item = impl Display>) {
-        for what in all {
-            let used = self.cell(self.most, what).1;
-            self.width = self.width.max(used);
-        }
     }
 
     /// Puts something into the column, and two spaces behind it. It takes no more than a third of the line.
