@@ -1,13 +1,5 @@
 //! The bridge's rules: of every kind of rule, what it lets pass and what it does not, and that nothing gets by them.
 #![cfg(feature = "bridge")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -268,7 +268,7 @@ fn time_runs_out() {
     let run = |options: &str| {
         Program::run(&format!("tap --topic x --tls off --listen 127.0.0.1:0 --timeout 0.2 {options}"), "")
     };
-    run("--count 2").fails(5, &["0 of 2 messages came"]);
+    run("--count 2").fails(5, &["received 0 of 2 messages"]);
     assert_eq!(run("").code, Some(0));
     // Nothing to publish is nothing to wait for.
     let end = Program::run(&format!("{PUBLISH} {address}"), "");
@@ -489,8 +489,12 @@ async fn a_tap_whose_stdout_is_too_slow_says_how_many_messages_it_did_not_print(
         let (before, _) = said.split_once(words)?;
         before.rsplit(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty())?.parse::<usize>().ok()
     };
-    let dropped = number(" messages came and were not printed").expect("some were dropped");
-    assert_eq!(printed + dropped + number(" messages came last").unwrap_or(0), 90, "{said}");
+    let dropped = number(" messages were not printed").expect("some were dropped");
+    assert_eq!(
+        printed + dropped + number(" messages were not, or not completely,").unwrap_or(0),
+        90,
+        "{said}"
+    );
 }
 
 #[test]

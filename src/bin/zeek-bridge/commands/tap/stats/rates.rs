@@ -227,7 +227,6 @@ fn shortened(name: &str) -> &str {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
 

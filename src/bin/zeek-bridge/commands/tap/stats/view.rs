@@ -288,7 +288,6 @@ fn seconds(span: Span) -> f64 {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
 
