@@ -3,7 +3,7 @@
 //!
 //! # A node
 //!
-//! A stand-in for a node of a cluster: it says hello to its agent, and answers what it is asked.
+//! A program that takes the part of a cluster node: it sends a hello to its agent and answers the agent's requests.
 //!
 #![cfg_attr(feature = "net", doc = "```")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
@@ -45,29 +45,29 @@
 //! }
 //! ```
 //!
-//! More of them: [an agent][agent]; [events and records of one's own](zeek), [published and heard][endpoint]; [a
-//! peering without sockets or tokio](peering::Peering); [a bridge][bridge] from a file.
+//! Further examples: [an agent][agent]; [types for your own events and records](zeek); [publishing and
+//! subscribing][endpoint]; [a peering without sockets or tokio](peering::Peering); [a bridge][bridge].
 //!
 //! # Layers
 //!
-//! Bytes travel one way up, commands one way down. A module uses only modules below it.
+//! A module uses only modules below it. Received bytes are passed upwards, commands downwards.
 //!
 //! ```text
-//!  bridge        links and the rules of what passes between them, from a TOML file
+//!  bridge        links, and rules for what is forwarded between them, from a TOML file
 //!  management    the Management framework: the roles of node and agent; its events and records (those without net)
-//!  endpoint      many peers: routing, subscribers, connecting again
-//!  net           sockets: TCP, TLS, the pump between a stream and a peering
+//!  endpoint      many peers: routing, subscribers, reconnecting
+//!  net           sockets: TCP, TLS, and the loop that moves bytes between a stream and a peering
 //! ------------------------------------------------- below: no tokio, no sockets, no clock
 //!  trace         recordings of connections: a reader and a writer
-//!  peering       one peering: the handshake and the rules; bytes and time in, bytes and events out
-//!  zeek          events, log records, batches: what values mean to Zeek
-//!  wire          frames, handshake messages, envelopes, values: bytes to types and back
-//!  data          values and their parts: what exists in Zeek's world
+//!  peering       one peering: handshake and established state; bytes and time in, bytes and events out
+//!  zeek          Zeek's messages: events, log records, batches
+//!  wire          encoding and decoding of frames, handshake messages, envelopes and values
+//!  data          values: the types of Zeek's script language
 //! ```
 //!
-//! A fault is looked for in the same way: is it in the bytes ([`wire`]), the rules ([`peering`]), the sockets
-//! ([`net`][net]) or the routing ([`endpoint`][endpoint])? What a peer can make this side spend is bounded in every layer, by
-//! [`wire::Limits`] and by constants named where they hold.
+//! To find a fault, ask whether it is in the bytes ([`wire`]), the protocol rules ([`peering`]), the sockets ([`net`][net]) or the
+//! routing ([`endpoint`][endpoint]). Every layer limits the memory and time that a peer can use, by [`wire::Limits`] and by named
+//! constants.
 //!
 //! # Features
 //!
@@ -75,14 +75,14 @@
 //! | --- | --- |
 //! | (none) | [`data`], [`wire`], [`zeek`], [`peering`], [`trace`], and the events and records of [`management`] |
 //! | `net` | [`net`][net], [`endpoint`][endpoint], and the roles of [`management`]; tokio and rustls |
-//! | `openssl` | OpenSSL beside rustls, for the anonymous TLS of a Zeek with nothing configured, and for what rustls refuses; with `net`. Needs OpenSSL's headers |
-//! | `openssl-vendored` | `openssl`, with an OpenSSL that is built along; needs a C compiler, make and perl |
-//! | `bridge` | [`bridge`][bridge]; with `net` |
-//! | `cli` | the program `zeek-bridge`, and nothing in the library; with `bridge`. **On by default**: a library turns it off |
-//! | `serde` | `Serialize` and `Deserialize` for [`data::Value`] and its parts, in the shape of [`data::Value::to_json`] |
-//! | `fuzzing` | the bodies of the fuzz targets; no part of the public interface |
+//! | `openssl` | OpenSSL in addition to rustls, for Zeek's default of anonymous TLS and for certificates that rustls rejects; includes `net`. Needs OpenSSL's headers |
+//! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
+//! | `bridge` | [`bridge`][bridge]; includes `net` |
+//! | `cli` | the program `zeek-bridge`, and nothing in the library; includes `bridge`. **On by default**: disable it when you use the library |
+//! | `serde` | `Serialize` and `Deserialize` for [`data::Value`] and its parts, in the format of [`data::Value::to_json`] |
+//! | `fuzzing` | the bodies of the fuzz targets; not part of the public interface |
 //!
-//! So a program that is a node has in its `Cargo.toml`:
+//! The dependencies of the node above:
 //!
 //! ```toml
 //! [dependencies]
@@ -111,8 +111,12 @@
     )
 )]
 #![warn(missing_debug_implementations, missing_docs, unnameable_types, unreachable_pub)]
-// On docs.rs, each item says which feature it needs.
+// On docs.rs, each item shows the feature that it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+// `tests/common` is also a module of unit tests, and refers to the crate by its name.
+#[cfg(test)]
+extern crate self as zeek_bridge;
 
 #[cfg(feature = "bridge")]
 pub mod bridge;

@@ -49,14 +49,14 @@ fn the_core_goes_between_threads() {
 #[test]
 fn endpoints_and_roles_go_between_threads() {
     use zeek_bridge::endpoint::{
-        Connector, Endpoint, EndpointConfig, LinkError, Listener, Message, PublishError, Status,
+        ConnectError, Connector, Endpoint, EndpointConfig, Listener, Message, PublishError, Status,
         StatusReceiver, Subscriber,
     };
     use zeek_bridge::management::{Agent, Node, NodeEvent, NodeEvents, Outcome};
     use zeek_bridge::net::tls::{Credentials, MutualTls, Tls, TlsError};
     use zeek_bridge::net::{Connection, Stream};
     shared::<(Endpoint, EndpointConfig, Listener, Connector, Subscriber, StatusReceiver)>();
-    shared::<(Message, Status, LinkError, PublishError)>();
+    shared::<(Message, Status, ConnectError, PublishError)>();
     shared::<(Node, NodeEvents, NodeEvent, Agent, Outcome)>();
     shared::<(Tls, MutualTls, Credentials, TlsError, Stream, Connection)>();
 }

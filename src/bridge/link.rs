@@ -1,25 +1,27 @@
 //! One link: an endpoint, and what the configuration says of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use super::LinkId;
 use super::chaos::corrupt;
 use super::config::{Chaos, LinkConfig, Mistake, Place};
-use super::management::outbox::Untold;
+use super::management::outbox::Outbox;
 use super::management::registry::MAX_SHARE;
 use super::policy::RuleLink;
-use super::router::link_relay::LinkRelay;
-use super::router::links::Table;
 use super::router::origin::{Instance, MessageId, Origin, same_side};
+use super::router::peer_counts::PeerCounts;
+use super::router::sides::Sides;
 use crate::data::{EndpointId, Filter, Topic};
-use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Peer, Routes};
+use crate::endpoint::{Blocked, Endpoint, EndpointConfig, Forwarded, Listener, Peer, Relay, Routes};
 use crate::net::Frames;
 use crate::net::tls::Tls;
 use crate::wire::{Envelope, Limits};
@@ -38,12 +40,22 @@ pub(super) struct Link {
     outlet: Outlet,
     limits: Limits,
     pub(super) tls: Tls,
-    relay: Arc<LinkRelay>,
+    context: LinkContext,
     /// By the address as it is configured.
     listeners: Mutex<BTreeMap<String, Listener>>,
     watcher: Option<AbortHandle>,
     chaos: Option<Faults>,
-    untold: Untold,
+    outbox: Outbox,
+}
+
+/// The state that a link shares with the rest of the bridge.
+#[derive(Debug)]
+pub(super) struct LinkContext {
+    pub(super) id: LinkId,
+    pub(super) origin: Arc<Origin>,
+    pub(super) sides: Arc<Sides>,
+    /// The peers of this link.
+    pub(super) peers: Arc<PeerCounts>,
 }
 
 /// Who of a link's peers a message is for.
@@ -140,19 +152,28 @@ impl Link {
     ///
     /// # Errors
     /// When the operating system gives no random bytes for an endpoint id.
-    pub(super) fn new(config: LinkConfig, tls: Tls, relay: Arc<LinkRelay>) -> std::io::Result<Self> {
-        let id = Some(relay.core.origin.link_id(relay.slot));
+    pub(super) fn new(
+        config: LinkConfig,
+        tls: Tls,
+        context: LinkContext,
+        relay: Arc<dyn Relay>,
+    ) -> std::io::Result<Self> {
+        let id = Some(context.origin.link_id(context.id));
         let settings = EndpointConfig { id, ..config.endpoint_config() };
         let limits = settings.limits;
-        let endpoint = Endpoint::with_relay(settings, relay.clone())?;
-        let outlet = Outlet { endpoint: endpoint.clone(), origin: relay.core.origin.clone() };
+        let endpoint = Endpoint::with_relay(settings, relay)?;
+        let outlet = Outlet { endpoint: endpoint.clone(), origin: context.origin.clone() };
         let watcher = match &tls {
             Tls::Mutual(mutual) => Some(tokio::spawn(mutual.watch_files(LOOK_EVERY)).abort_handle()),
             _ => None,
         };
         let chaos = config.chaos.map(|chaos| Faults::new(chaos, &outlet));
-        let (listeners, untold) = (Mutex::default(), Untold::default());
-        Ok(Link { config, endpoint, outlet, limits, tls, relay, listeners, watcher, chaos, untold })
+        let (listeners, outbox) = (Mutex::default(), Outbox::default());
+        Ok(Link { config, endpoint, outlet, limits, tls, context, listeners, watcher, chaos, outbox })
+    }
+
+    pub(super) fn id(&self) -> LinkId {
+        self.context.id
     }
 
     /// Begins to connect, if it does.
@@ -167,13 +188,13 @@ impl Link {
     pub(super) async fn listen(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         for address in self.should_listen() {
-            if self.listeners().contains_key(address) {
+            if self.listeners.lock().contains_key(address) {
                 continue;
             }
             match self.endpoint.listen(address, self.tls.clone()).await {
                 Ok(listener) => {
                     tracing::info!(link = %self.config.name, "listening on {}", listener.local_addr());
-                    self.listeners().insert(address.clone(), listener);
+                    self.listeners.lock().insert(address.clone(), listener);
                 }
                 Err(error) => mistakes.push(Mistake::new(
                     format!("link.{}.listen", self.config.name),
@@ -193,20 +214,16 @@ impl Link {
         }
     }
 
-    fn listeners(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Listener>> {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Where it listens, in the order of the configuration.
     pub(super) fn listening(&self) -> Vec<SocketAddr> {
-        let listeners = self.listeners();
+        let listeners = self.listeners.lock();
         let there = self.should_listen().iter().filter_map(|address| listeners.get(address));
         there.map(Listener::local_addr).collect()
     }
 
     /// Whether it listens wherever it should.
     pub(super) fn listens(&self) -> bool {
-        self.listeners().len() == self.should_listen().len()
+        self.listeners.lock().len() == self.should_listen().len()
     }
 
     /// Hears these topics from its peers.
@@ -222,7 +239,7 @@ impl Link {
 
     /// Whether it has peers that are other bridges, and peers that are not.
     pub(super) fn has_peers(&self) -> [bool; 2] {
-        self.relay.has_peers()
+        self.context.peers.any()
     }
 
     /// What its peers may send.
@@ -234,11 +251,11 @@ impl Link {
     /// slots.
     pub(super) fn standby(
         &self,
-        to: impl Iterator<Item = usize> + Clone,
+        to: impl Iterator<Item = LinkId> + Clone,
         topic: &Topic,
     ) -> Option<Arc<[EndpointId]>> {
         let group = self.config.group.as_deref()?;
-        self.relay.core.sides.standby(group, self.relay.slot, to, topic)
+        self.context.sides.standby(group, self.context.id, to, topic)
     }
 
     /// Sends a message, in this link's own name or, to other bridges, in that of its id. What has to wait for room comes
@@ -271,15 +288,15 @@ impl Link {
         self.endpoint.forward_frames(frames, routes, (like.receiver, &like.topic), choose, forwarded);
     }
 
-    /// Tells a peer something where nobody can be kept waiting until it has room for that.
-    pub(super) fn tell(&self, peer: EndpointId, envelope: &Envelope) {
-        let most = self.config.limits.queue.bytes;
-        self.untold.keep(peer, self.send(&self.with_new_id(envelope), None, Whom::Told(peer)), most);
+    /// Sends a peer a message of the bridge itself. If its queue has no room, the message is stored in the outbox.
+    pub(super) fn send_or_store(&self, peer: EndpointId, envelope: &Envelope) {
+        let blocked = self.send(&self.with_new_id(envelope), None, Whom::Told(peer));
+        self.outbox.store(peer, blocked, self.config.limits.queue.bytes);
     }
 
-    /// Sends a peer something that is repeated later: only if there is room now.
-    pub(super) fn repeat(&self, peer: EndpointId, envelope: &Envelope) {
-        if !self.untold.has(peer) {
+    /// Sends a peer a message of the bridge itself, only if its queue has room now: the message is repeated later anyway.
+    pub(super) fn send_if_room(&self, peer: EndpointId, envelope: &Envelope) {
+        if !self.outbox.has(peer) {
             drop(self.send(&self.with_new_id(envelope), None, Whom::Told(peer)));
         }
     }
@@ -294,19 +311,6 @@ impl Link {
     /// the queue of one.
     pub(super) fn share(&self) -> usize {
         self.config.limits.queue.bytes.min(MAX_SHARE)
-    }
-
-    /// Tells its peers of the nodes that rules let them hear of only now.
-    pub(super) fn tell_of_nodes(&self, table: &Table) {
-        let standing = self.endpoint.standing();
-        for (peer, filter) in &standing {
-            self.relay.agent_wants(table, peer, filter);
-        }
-        // Of who left meanwhile, nobody would say so again.
-        let still: HashSet<_> = self.endpoint.standing().into_iter().map(|(peer, _)| peer.peering).collect();
-        for (peer, _) in standing.iter().filter(|(peer, _)| !still.contains(&peer.peering)) {
-            self.relay.forget(peer);
-        }
     }
 
     /// How many messages chaos dropped.

@@ -1,22 +1,38 @@
-//! The bridge: links to Zeek on one side and to other endpoints on the other, and rules that say what passes.
+//! The bridge: links to agents and nodes, and rules that decide which messages pass between them.
 //!
-//! Each link is an [`Endpoint`](crate::endpoint::Endpoint) of its own, with its own id, so that neither side hears of
-//! the other's peers but through the rules. A message is heard in the task of its sender's connection, judged there by
-//! its header and as much of its payload as the rules ask for, and pushed into the queues of the peers it goes to; its
-//! payload is passed on as it came. The events of the node API are followed besides: see [`management::registry`].
+//! Each link is an [`Endpoint`](crate::endpoint::Endpoint) of its own, with its own endpoint id, so that peers of one link
+//! learn of the peers of another only through messages that rules allow. A message is handled in the task of the connection
+//! that received it: the rules read its header, and its payload only as far as they need to; then it is pushed into the
+//! queues of its receivers. The payload is forwarded byte for byte. The bridge also follows the events of the node API, so
+//! that it can answer for nodes that are gone and repeat hellos to agents that missed them.
 //!
-//! Bridges recognize each other by their endpoint ids and give each message an id, so that every peer gets it once,
+//! Bridges recognize each other by their endpoint ids and assign an id to each message, so that every peer receives it once,
 //! however the bridges are connected. Of several links in one group, one carries the messages.
+//!
+//! Modules depend on those further down only:
+//!
+//! ```text
+//! supervisor, snapshot       start, reload, drain; the state for `status` and metrics
+//! router/link_relay          receives the messages of a link's peers
+//! management/relay, denied   the node API: hellos, requests, responses
+//! router/batch, routed       messages with their receivers
+//! router/core, links         what all links share: the links and rules, the registry, counters
+//! link                       one endpoint with its configuration
+//! policy                     rules
+//! management/registry        live nodes and requests in flight, without I/O
+//! config                     the TOML file
+//! ```
 
 mod chaos;
 pub mod config;
+mod ids;
 mod link;
-pub mod management;
-pub mod policy;
+mod management;
+pub(crate) mod policy;
 mod router;
 mod snapshot;
-mod state;
 mod supervisor;
 
+pub(crate) use ids::{LinkId, RuleId};
 pub use snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
 pub use supervisor::{Bridge, Reloaded};

@@ -1,124 +1,233 @@
-//! What a running bridge looks like at one moment: for `zeek-bridge status` and for metrics.
+//! The state of a running bridge at one moment, for `zeek-bridge status` and for metrics.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-/// A running bridge at one moment.
+use super::Bridge;
+use super::config::{LinkTls, Place};
+use super::link::Link;
+use super::router::core::now;
+use crate::endpoint::PeerState;
+
+/// The state of a bridge at one moment. Counters count from its start, unless they say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// How long it has run, in seconds.
+    /// The time since the start, in seconds.
     pub uptime: u64,
-    /// Its links, in the order of the configuration.
+    /// The links, in the order in which they were started.
     pub links: Vec<LinkSnapshot>,
-    /// Its rules, in the order of the configuration.
+    /// The rules, in the order of the configuration.
     pub rules: Vec<RuleSnapshot>,
-    /// The nodes that are live behind it, by name.
+    /// The live nodes, by name.
     pub nodes: Vec<NodeSnapshot>,
-    /// How many messages were refused, by reason.
+    /// The number of denied or dropped messages, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// How many requests wait for a node's answer.
+    /// The number of responses that nodes owe to requests.
     pub in_flight: u64,
-    /// How many failures the bridge sent in a node's name: the node was gone or did not answer in time, or rules kept the
-    /// request from it.
+    /// The number of failures that the bridge sent in a node's name: the node was gone or did not respond in time, or rules
+    /// denied the request.
     pub answered_for: u64,
-    /// How many answers did not arrive in time, and were not answered for either.
+    /// The number of responses that did not arrive in time, and in whose place the bridge sent no failure.
     pub unanswered: u64,
-    /// How many pending answers were forgotten, because the requests of one owner took more than their share of memory.
+    /// The number of pending responses that were forgotten because the requests of one owner exceeded their share of memory.
     pub forgotten: u64,
-    /// How long messages took through the bridge, of a sample.
+    /// The latency of a sample of the messages.
     pub latency: Latency,
 }
 
-/// A link at one moment. Counts are since the link was made.
+/// The state of a link at one moment. Counters count from the start of the link.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkSnapshot {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// This side's endpoint id on it.
+    /// The bridge's own endpoint id on this link.
     pub id: String,
-    /// The addresses that it listens on, with the ports that were chosen.
+    /// The addresses that it listens on, with the actual ports.
     pub listening: Vec<String>,
-    /// The places that it connects to.
+    /// The addresses that it connects to.
     pub connecting: Vec<String>,
     /// `off`, `anonymous` or `mutual`.
     pub tls: String,
-    /// Whether every place that it connects to has its peering, or it listens wherever it should.
+    /// Whether it listens on all configured addresses, or has a peering with each address that it connects to.
     pub ready: bool,
-    /// Its peers.
+    /// The peers.
     pub peers: Vec<PeerSnapshot>,
-    /// Messages from its peers.
+    /// The number of messages received from peers.
     pub messages_in: u64,
-    /// Messages to its peers.
+    /// The number of messages sent to peers.
     pub messages_out: u64,
-    /// Bytes of frames from its peers.
+    /// The size of the frames received from peers, in bytes.
     pub bytes_in: u64,
-    /// Bytes of frames to its peers.
+    /// The size of the frames sent to peers, in bytes.
     pub bytes_out: u64,
-    /// Messages from its peers that could not be decoded.
+    /// The number of messages from peers that could not be decoded.
     pub malformed: u64,
-    /// Messages for its peers that were dropped because a queue was full.
+    /// The number of messages to peers that were dropped because a queue was full.
     pub dropped: u64,
-    /// Peers that were disconnected because their queue was full.
+    /// The number of peers that were disconnected because their queue was full.
     pub overflows: u64,
-    /// Messages for its peers that `chaos` dropped.
+    /// The number of messages to peers that fault injection dropped.
     pub lost_to_chaos: u64,
-    /// Handshakes and connects that failed, by cause.
+    /// The number of failed connection attempts and handshakes, by cause.
     pub failures: BTreeMap<String, u64>,
 }
 
-/// A peer at one moment.
+/// The state of a peer at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PeerSnapshot {
-    /// Its endpoint id.
+    /// The endpoint id.
     pub id: String,
-    /// Where it is.
+    /// The address, as `host:port`.
     pub address: String,
-    /// Who it is by its certificate.
+    /// The identity in its certificate.
     pub identity: Option<String>,
-    /// What it wants to hear.
+    /// The topics that it subscribes to.
     pub filter: Vec<String>,
-    /// How many messages wait for it.
+    /// The number of messages in its queue.
     pub queued: u64,
-    /// How many bytes these are.
+    /// The size of the messages in its queue, in bytes.
     pub queued_bytes: u64,
-    /// How many messages for it were dropped because its queue was full.
+    /// The number of messages to it that were dropped because its queue was full.
     pub dropped: u64,
 }
 
-/// A rule at one moment.
+/// The state of a rule at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuleSnapshot {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// How many messages it let pass, counted once for each link they went to.
+    /// The number of messages that it allowed, counted once for each link that they went to.
     pub passed: u64,
-    /// How many messages it would have let pass, had they been valid.
+    /// The number of messages that match it and were denied because they are invalid.
     pub invalid: u64,
-    /// How many messages it did not let pass, by reason, those that were not valid among them. Each is counted for one
-    /// rule, that it came closest to pass by; what no rule is about is in [`Snapshot::refused`] alone.
+    /// The number of messages that it denied, by reason, including invalid ones. A message is counted for the rule that it
+    /// came closest to matching. Messages under topics of no rule are counted in [`Snapshot::refused`] only.
     pub refused: BTreeMap<String, u64>,
 }
 
-/// A node at one moment.
+/// The state of a node at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeSnapshot {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// The link that it is behind.
+    /// The link that its hello was received over.
     pub link: String,
-    /// The endpoint id of its peer.
+    /// The endpoint id of the peer that sent the hello.
     pub peer: String,
 }
 
-/// How long messages took from being read to being handed to the socket, of a sample.
+/// The time that messages took from being read to being handed to the socket, of a sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// The upper bounds of the buckets, in seconds, ascending.
+    /// The upper bounds of the buckets in seconds, ascending.
     pub bounds: Vec<f64>,
-    /// How many took at most so long and longer than the bucket before; one more than there are bounds, the
-    /// last for those beyond.
+    /// The number of messages in each bucket: at most its bound, and more than the bound before. One more than there are
+    /// bounds; the last counts messages beyond all bounds.
     pub counts: Vec<u64>,
-    /// The sum of all, in seconds.
+    /// The sum of all times, in seconds.
     pub sum: f64,
+}
+
+impl Bridge {
+    /// Returns the current state.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let links = self.core.links();
+        let mut latency = Latency::default();
+        for link in links.iter() {
+            latency.add(&link.endpoint.latency());
+        }
+        let rules = links.rule_counts().map(|(name, count)| RuleSnapshot {
+            name: name.to_owned(),
+            passed: count.passed.load(Ordering::Relaxed),
+            invalid: count.invalid.load(Ordering::Relaxed),
+            refused: count.denied(),
+        });
+        let mut snapshot = Snapshot {
+            uptime: self.since.elapsed().as_secs(),
+            links: links.iter().map(|link| link.snapshot()).collect(),
+            rules: rules.collect(),
+            refused: self.core.denials.counts(),
+            latency,
+            ..Snapshot::default()
+        };
+        // Locked last and briefly: requests and responses need this lock.
+        let mut nodes = self.core.nodes();
+        nodes.expire(now());
+        let live = nodes.live().into_iter().map(|node| NodeSnapshot {
+            name: node.name.to_owned(),
+            link: links.link(node.peering.link).map(|link| link.config.name.clone()).unwrap_or_default(),
+            peer: node.peering.peer.to_string(),
+        });
+        snapshot.nodes = live.collect();
+        snapshot.in_flight = u64::try_from(nodes.in_flight()).unwrap_or(u64::MAX);
+        snapshot.answered_for = nodes.answered_for();
+        (snapshot.unanswered, snapshot.forgotten) = (nodes.expired(), nodes.forgotten());
+        snapshot
+    }
+}
+
+impl Link {
+    fn snapshot(&self) -> LinkSnapshot {
+        let (endpoint, config) = (&self.endpoint, &self.config);
+        let (stats, peers) = (endpoint.stats(), endpoint.peer_states());
+        let connecting = match &config.place {
+            Place::Connect(targets) => targets.clone(),
+            Place::Listen(_) => Vec::new(),
+        };
+        let is_connected = |target: &String| peers.iter().any(|peer| *peer.address == **target);
+        let failures = endpoint.failures().into_iter();
+        LinkSnapshot {
+            name: config.name.clone(),
+            id: endpoint.id().to_string(),
+            listening: self.listening().iter().map(ToString::to_string).collect(),
+            ready: self.listens() && connecting.iter().all(is_connected),
+            connecting,
+            tls: match config.tls {
+                LinkTls::Off => "off",
+                LinkTls::Anonymous => "anonymous",
+                LinkTls::Mutual(_) => "mutual",
+            }
+            .to_owned(),
+            peers: peers.iter().map(PeerSnapshot::from).collect(),
+            messages_in: stats.received,
+            messages_out: stats.sent,
+            bytes_in: stats.received_bytes,
+            bytes_out: stats.sent_bytes,
+            malformed: stats.malformed,
+            dropped: stats.dropped_for_peers,
+            overflows: stats.overflows,
+            lost_to_chaos: self.lost_to_chaos(),
+            failures: failures.map(|(cause, count)| (cause.to_owned(), count)).collect(),
+        }
+    }
+}
+
+impl From<&PeerState> for PeerSnapshot {
+    fn from(peer: &PeerState) -> Self {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        PeerSnapshot {
+            id: peer.id.to_string(),
+            address: peer.address.to_string(),
+            identity: peer.identity.as_ref().map(ToString::to_string),
+            filter: peer.filter.topics().iter().map(ToString::to_string).collect(),
+            queued: count(peer.queued),
+            queued_bytes: count(peer.queued_bytes),
+            dropped: peer.dropped,
+        }
+    }
+}
+
+impl Latency {
+    /// Adds the samples of another link. A message is sampled on one link only.
+    fn add(&mut self, more: &crate::endpoint::Latency) {
+        self.bounds.clone_from(&more.bounds);
+        self.counts.resize(more.counts.len(), 0);
+        for (count, more) in self.counts.iter_mut().zip(&more.counts) {
+            *count = count.saturating_add(*more);
+        }
+        self.sum += more.sum;
+    }
 }

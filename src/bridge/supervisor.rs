@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::LinkId;
 use super::config::{BridgeConfig, LinkConfig, Mistake, RuleConfig};
 use super::link::Link;
 use super::policy::{RuleLink, Rules};
-use super::router::link_relay::{Core, LinkRelay};
-use super::router::links::{RuleCount, Table};
+use super::router::core::Core;
+use super::router::link_relay::LinkRelay;
+use super::router::links::{LinkSet, RuleCount};
 use super::router::origin::Origin;
 use crate::net::tls::Tls;
 
@@ -70,7 +72,7 @@ impl Bridge {
         let origin =
             Origin::random().map_err(|error| vec![Mistake::new("", format!("no random number: {error}"))])?;
         let core = Arc::new(Core::new(&config.operation, origin));
-        let timer = tokio::spawn(core.clone().keep_time()).abort_handle();
+        let timer = tokio::spawn(run_timer(core.clone())).abort_handle();
         let bridge = Bridge { core, since: Instant::now(), config: Mutex::new(nothing), timer };
         match bridge.reload(config).await {
             Ok(Reloaded { mistakes, .. }) if mistakes.is_empty() => Ok(bridge),
@@ -88,22 +90,22 @@ impl Bridge {
     /// Everything that is wrong, such as certificates that cannot be used. Nothing has changed then.
     pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Vec<Mistake>> {
         let mut running = self.config.lock().await;
-        let old = self.core.table();
+        let old = self.core.links();
         let mut plan = Plan::new(&old, &config).await?;
         if config.rules != running.rules {
             plan.news.push(format!("rules: {}", config.rules.len()));
         }
         // What stays goes on by the old rules until those that go are gone: their addresses may be wanted.
-        self.core.set_table(old.with(plan.kept.clone()));
+        self.core.set_links(old.with_links(plan.kept.clone()));
         close(&plan.closing, config.operation.drain).await;
 
         let mut mistakes = Vec::new();
         let mut links = plan.kept.clone();
         let mut opening = Vec::new();
         for (link, tls) in plan.new {
-            let relay = Arc::new(LinkRelay::new(links.len(), &link, self.core.clone()));
+            let relay = Arc::new(LinkRelay::new(LinkId(links.len()), &link, self.core.clone()));
             let name = link.name.clone();
-            match Link::new(link, tls, relay) {
+            match Link::new(link, tls, relay.context(), relay) {
                 Ok(link) => {
                     let link = Arc::new(link);
                     opening.push(link.clone());
@@ -121,12 +123,12 @@ impl Bridge {
         for (slot, link) in links.iter().enumerate() {
             if let Some(link) = link {
                 // Before the table, so that a new link's peers hear of it in the handshake.
-                link.announce(rules.filter(slot)).await;
+                link.announce(rules.filter(LinkId(slot))).await;
             }
         }
         self.core.set_operation(&config.operation);
         let counts = counts(&config.rules, &old);
-        self.core.set_table(Table::new(links, rules, counts));
+        self.core.set_links(LinkSet::new(links, rules, counts));
         for link in opening {
             mistakes.extend(link.listen().await);
             link.connect();
@@ -135,7 +137,7 @@ impl Bridge {
             // What could not be had before may be free now.
             mistakes.extend(link.listen().await);
             link.renew_certificates().await;
-            link.tell_of_nodes(&self.core.table());
+            self.core.send_allowed_hellos(&self.core.links(), link);
         }
         *running = config;
         Ok(Reloaded { news: plan.news, mistakes })
@@ -145,9 +147,9 @@ impl Bridge {
     /// with BYE.
     pub async fn shutdown(&self) {
         let running = self.config.lock().await;
-        let links: Vec<_> = self.core.table().links().flatten().cloned().collect();
+        let links: Vec<_> = self.core.links().iter().cloned().collect();
         close(&links, running.operation.drain).await;
-        self.core.set_table(Table::empty());
+        self.core.set_links(LinkSet::empty());
         drop(running);
     }
 }
@@ -156,16 +158,16 @@ impl Drop for Bridge {
     fn drop(&mut self) {
         self.timer.abort();
         // The links' endpoints know of the core, and it of them.
-        self.core.set_table(Table::empty());
+        self.core.set_links(LinkSet::empty());
     }
 }
 
 impl Plan {
     /// Reads the certificates of the links that are new or have changed.
-    async fn new(old: &Table, config: &BridgeConfig) -> Result<Self, Vec<Mistake>> {
+    async fn new(old: &LinkSet, config: &BridgeConfig) -> Result<Self, Vec<Mistake>> {
         let stays = |link: &Arc<Link>| config.links.contains(&link.config);
-        let kept: Vec<_> = old.links().map(|link| link.cloned().filter(stays)).collect();
-        let closing: Vec<_> = old.links().flatten().filter(|link| !stays(link)).cloned().collect();
+        let kept: Vec<_> = old.slots().map(|link| link.cloned().filter(stays)).collect();
+        let closing: Vec<_> = old.iter().filter(|link| !stays(link)).cloned().collect();
         let mut plan = Plan { kept, closing, new: Vec::new(), news: Vec::new() };
         let mut mistakes = Vec::new();
         for link in &config.links {
@@ -188,6 +190,10 @@ impl Plan {
     }
 }
 
+async fn run_timer(core: Arc<Core>) {
+    core.run_timer().await;
+}
+
 /// It reads files, and may open a key for a while.
 async fn load_tls(link: LinkConfig) -> Result<Tls, Vec<Mistake>> {
     let path = format!("link.{}", link.name);
@@ -205,7 +211,7 @@ async fn close(links: &[Arc<Link>], drain: Duration) {
 }
 
 /// A rule that stays, by its name, goes on counting.
-fn counts(rules: &[RuleConfig], old: &Table) -> Vec<(String, Arc<RuleCount>)> {
+fn counts(rules: &[RuleConfig], old: &LinkSet) -> Vec<(String, Arc<RuleCount>)> {
     let kept = |rule: &RuleConfig| {
         let mut counts = old.rule_counts();
         counts.find(|(name, _)| *name == rule.name).map(|(_, count)| count.clone())

@@ -1,4 +1,4 @@
-//! Values in Broker's own notation, the one that logs and Zeek's scripts show.
+//! Values in Broker's text notation, which also logs and Zeek scripts print.
 
 use std::fmt::{self, Display, Formatter, Write};
 
@@ -6,11 +6,11 @@ use super::Value;
 
 /// Broker's notation: `nil`, `T`, `80/tcp`, `{a, b}`, `{key -> value}`, `(a, b)`.
 ///
-/// Reals are the exception: Broker writes six digits after the point, so that 1e-320 becomes `0.000000`. Here they have
-/// the shortest digits that read back as the same real, such as `1.5` or `1e-320`.
+/// Reals differ from Broker, which writes six digits after the point, so that 1e-320 becomes `0.000000`. They are written with the
+/// fewest digits that are parsed to the same real, such as `1.5` or `1e-320`.
 ///
-/// Strings are written as they are, without quotes, and bytes that are not UTF-8 as U+FFFD: this is for
-/// people, and cannot be read back. Recurses as deep as the value nests.
+/// Strings are written without quotes, and bytes that are not UTF-8 as U+FFFD. The text is for people and cannot be parsed.
+/// Recurses as deep as the value is nested.
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -19,9 +19,9 @@ impl Display for Value {
             Value::Boolean(false) => f.write_str("F"),
             Value::Count(count) => write!(f, "{count}"),
             Value::Integer(integer) => write!(f, "{integer}"),
-            // The wire has one NaN, without a sign.
+            // The wire format has a single NaN, without a sign.
             Value::Real(real) if real.is_nan() => f.write_str("nan"),
-            // With a point or an exponent, so that it is no count.
+            // Always with a point or an exponent, to distinguish it from a count.
             Value::Real(real) => write!(f, "{real:?}"),
             Value::String(string) => write!(f, "{string}"),
             Value::Address(address) => write!(f, "{address}"),

@@ -1,7 +1,7 @@
-//! Text that is shown to people.
+//! Characters that must not be printed to a terminal.
 
-/// Whether a letter does something to a terminal other than to stand there: it controls it, turns the direction of what
-/// is around it, breaks the line, or cannot be seen at all. What peers say should not be shown with such letters in it.
+/// Returns whether a character changes how other text is shown: control characters, line breaks, changes of the text direction,
+/// and characters that are invisible. Escape them in text that a peer has sent before printing it.
 #[must_use]
 pub fn steers_terminal(letter: char) -> bool {
     letter.is_control()

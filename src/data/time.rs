@@ -12,19 +12,19 @@ pub struct Timestamp(i64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timespan(i64);
 
-/// A time that does not fit 64 bits of nanoseconds, or a negative one where none can be.
+/// A time that does not fit in 64 bits of nanoseconds, or is negative where that is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("time out of range: Broker holds times as 64-bit nanoseconds, about 292 years around the epoch")]
 pub struct TimeOutOfRange;
 
 impl Timestamp {
-    /// From nanoseconds since the epoch.
+    /// Returns the time this many nanoseconds after the epoch.
     #[must_use]
     pub const fn from_nanos(nanos: i64) -> Self {
         Timestamp(nanos)
     }
 
-    /// Nanoseconds since the epoch.
+    /// Returns the nanoseconds since the epoch.
     #[must_use]
     pub const fn as_nanos(self) -> i64 {
         self.0
@@ -32,13 +32,13 @@ impl Timestamp {
 }
 
 impl Timespan {
-    /// From nanoseconds.
+    /// Returns a span of this many nanoseconds.
     #[must_use]
     pub const fn from_nanos(nanos: i64) -> Self {
         Timespan(nanos)
     }
 
-    /// Nanoseconds.
+    /// Returns the nanoseconds.
     #[must_use]
     pub const fn as_nanos(self) -> i64 {
         self.0
@@ -67,7 +67,7 @@ impl From<Timestamp> for SystemTime {
         let distance = Duration::from_nanos(time.0.unsigned_abs());
         let moved =
             if time.0 < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
-        // 292 years fit every platform's SystemTime; the epoch is the answer where they do not.
+        // The SystemTime of every known platform can represent 292 years around the epoch.
         moved.unwrap_or(UNIX_EPOCH)
     }
 }
@@ -88,14 +88,14 @@ impl TryFrom<Timespan> for Duration {
     }
 }
 
-/// The reference's notation: nanoseconds since the epoch with their unit.
+/// Broker's notation: nanoseconds since the epoch, with the unit.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}ns", self.0)
     }
 }
 
-/// The reference's notation: nanoseconds with their unit.
+/// Broker's notation: nanoseconds with the unit.
 impl fmt::Display for Timespan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}ns", self.0)
@@ -171,7 +171,7 @@ fn exponent(text: &str) -> Option<(i32, &str)> {
     Some((if negative { size.saturating_neg() } else { size }, rest))
 }
 
-/// The product of a decimal number and a unit, without what is behind its point; `None` if it exceeds 128 bits.
+/// Returns the product of a decimal number and a unit, truncated to an integer, or `None` if it exceeds 128 bits.
 fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128> {
     // The largest number of digits of which the product with the largest unit (14 digits) fits 128 bits. An i64 has
     // at most 19, so that none of those beyond can matter by a nanosecond.
@@ -187,7 +187,7 @@ fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128
     if number == 0 {
         return Some(0);
     }
-    // Where the point is, seen from behind the last digit that was read.
+    // The position of the point, counted from the last digit that was read.
     let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(read).ok()?)?;
     let shift = point.checked_add(exponent.into())?;
     let power = u32::try_from(shift.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));

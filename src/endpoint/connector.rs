@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::hub::Command;
+use super::command::Command;
 use super::limits::Owner;
-use super::link::{self, LinkEnd};
-use super::status::{LinkError, Status};
+use super::peer_connection::{self, ConnectionOutcome};
+use super::status::{ConnectError, Status};
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::tls::Tls;
@@ -21,9 +21,9 @@ use crate::peering::Side;
 /// shutdown.
 #[derive(Debug)]
 pub struct Connector {
-    first: oneshot::Receiver<Result<EndpointId, LinkError>>,
+    first: oneshot::Receiver<Result<EndpointId, ConnectError>>,
     /// What came of it.
-    outcome: Option<Result<EndpointId, LinkError>>,
+    outcome: Option<Result<EndpointId, ConnectError>>,
     stop: watch::Sender<bool>,
 }
 
@@ -33,10 +33,10 @@ impl Connector {
     ///
     /// # Errors
     /// Why the first attempt failed.
-    pub async fn first_attempt(&mut self) -> Result<EndpointId, LinkError> {
+    pub async fn first_attempt(&mut self) -> Result<EndpointId, ConnectError> {
         let outcome = match self.outcome.take() {
             Some(outcome) => outcome,
-            None => (&mut self.first).await.unwrap_or(Err(LinkError::ShuttingDown)),
+            None => (&mut self.first).await.unwrap_or(Err(ConnectError::ShuttingDown)),
         };
         self.outcome.insert(outcome).clone()
     }
@@ -63,7 +63,7 @@ struct Task {
     tls: Tls,
     retry: Option<Retry>,
     stopped: watch::Receiver<bool>,
-    first: Option<oneshot::Sender<Result<EndpointId, LinkError>>>,
+    first: Option<oneshot::Sender<Result<EndpointId, ConnectError>>>,
 }
 
 impl Task {
@@ -107,18 +107,18 @@ impl Task {
         }
     }
 
-    async fn attempt(&mut self) -> LinkEnd {
+    async fn attempt(&mut self) -> ConnectionOutcome {
         let mut phase = self.context.phase.clone();
         let opened = tokio::select! {
             opened = open(&self.context, &self.target, &self.tls) => opened,
-            _ = phase.wait_for(|phase| *phase != Phase::Running) => Err(LinkError::ShuttingDown),
+            _ = phase.wait_for(|phase| *phase != Phase::Running) => Err(ConnectError::ShuttingDown),
         };
         let (stream, deadline) = match opened {
             Ok(opened) => opened,
-            Err(error) => return LinkEnd { peer: None, error: Some(error), redundant: None },
+            Err(error) => return ConnectionOutcome { peer: None, error: Some(error), redundant: None },
         };
         let (context, target, first) = (self.context.clone(), self.target.clone(), &mut self.first);
-        link::run(context, stream, Side::Connector, target, deadline, None, |peer| {
+        peer_connection::run(context, stream, Side::Connector, target, deadline, None, |peer| {
             if let Some(first) = first.take() {
                 let _ = first.send(Ok(peer));
             }
@@ -144,9 +144,9 @@ impl Task {
         true
     }
 
-    fn unavailable(&mut self, error: LinkError, retry_in: Option<Duration>) {
+    fn unavailable(&mut self, error: ConnectError, retry_in: Option<Duration>) {
         let told = self.first.take().is_some_and(|first| first.send(Err(error.clone())).is_ok());
-        if matches!(error, LinkError::ShuttingDown) {
+        if matches!(error, ConnectError::ShuttingDown) {
             // That is not the target's doing.
             return;
         }
@@ -177,12 +177,12 @@ fn random() -> u8 {
 }
 
 /// Opens the stream; the deadline is for the rest of the handshake.
-async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), LinkError> {
+async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), ConnectError> {
     let config = &context.config;
     let tcp = dial(target, config.connect_timeout).await?;
     let deadline = super::after(config.handshake_timeout);
     match tokio::time::timeout_at(deadline.into(), tls.connect(tcp)).await {
         Ok(stream) => Ok((stream?, deadline)),
-        Err(_) => Err(LinkError::TlsTimeout(config.handshake_timeout)),
+        Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Endpoint;
 use super::latency::Histogram;
-use super::status::LinkError;
+use super::status::ConnectError;
 
 /// One count, which anybody may raise.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub struct Stats {
 
 impl Counters {
     /// A connection did not become a peering.
-    pub(super) fn failed(&self, error: &LinkError) {
+    pub(super) fn failed(&self, error: &ConnectError) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(error.cause()).or_default();
         *count = count.saturating_add(1);
@@ -101,7 +101,7 @@ impl Endpoint {
         }
     }
 
-    /// How many connections, in either direction, did not become a peering so far, by [`LinkError::cause`].
+    /// How many connections, in either direction, did not become a peering so far, by [`ConnectError::cause`].
     #[must_use]
     pub fn failures(&self) -> BTreeMap<&'static str, u64> {
         self.0.context.stats.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -2,73 +2,26 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
-use super::ids::{Admission, Answers, Ids, Party};
+use super::command::{Command, HubHandle};
+use super::id::{ConnectionId, PeeringId, SubscriberId};
+use super::id_registry::{Admission, IdRegistry};
 use super::limits::{LogLimiter, Owner};
+use super::peer::Peer;
 use super::queue::Queue;
 use super::relay::Relay;
-use super::routes::{Peer, PeerRoute, PeeringId, Routes, SubscriberRoute};
-use super::status::{LinkError, Status};
-use super::subscriber::Message;
+use super::routing::{PeerRoute, Routes, SubscriberRoute};
+use super::status::{ConnectError, Status};
 use super::{EndpointConfig, Phase, QueueLimits};
-use crate::data::{EndpointId, Filter};
-use crate::peering::{CloseReason, Role};
-
-/// One connection, from its first byte on.
-pub(super) type LinkId = u64;
-pub(super) type SubscriberId = u64;
-
-/// What the hub is told. Everything but the answers is done in the order of arrival.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// A peer has shown its id; the answer is whether to go on.
-    Introduced { link: LinkId, peer: EndpointId, role: Role, party: Party, answers: Answers },
-    /// A handshake is through. The answer is the queue of what is to be sent to the peer, or why the id is not its own.
-    Established { peer: Peer, filter: Filter, answer: oneshot::Sender<Result<Arc<Queue>, Admission>> },
-    /// A peer wants to hear something else. Nothing more is read from it before the answer, which comes when the table
-    /// knows, or a peer could have as many filters wait here as there are places.
-    FilterChanged { link: LinkId, filter: Filter, answer: oneshot::Sender<()> },
-    /// A connection is over; the status is to be told once the routes know.
-    Closed { link: LinkId, owner: Owner, status: Option<Status> },
-    /// Whether there is a peering with this endpoint; if so, with what waits for its end.
-    WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
-    /// Somebody wants to hear something. The answer comes when the table knows.
-    Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue<Message>>, answer: oneshot::Sender<()> },
-    /// ... something else. The answer comes when the table knows.
-    Resubscribe { id: SubscriberId, filter: Filter, answer: oneshot::Sender<()> },
-    /// The relay wants to hear something else. The answer comes when it is announced.
-    Announce { filter: Filter, answer: oneshot::Sender<()> },
-    /// The peering with this endpoint is to be left; the answer is whether there was one.
-    Unpeer { peer: EndpointId, answer: oneshot::Sender<bool> },
-    /// All peerings are to be left.
-    Shutdown,
-    /// All peerings are left: subscribers will hear nothing more.
-    Over,
-}
+use crate::data::Filter;
+use crate::peering::CloseReason;
 
 /// The kind of log line that tells of a peer's coming or going.
 const PEER_STATUS: &str = "peer status";
 
-/// How to reach the hub.
-#[derive(Clone, Debug)]
-pub(super) struct HubHandle {
-    pub(super) commands: mpsc::Sender<Command>,
-    pub(super) status: broadcast::Sender<Status>,
-    pub(super) routes: watch::Receiver<Arc<Routes>>,
-    pub(super) filter: watch::Receiver<Filter>,
-    pub(super) unsubscribe: mpsc::UnboundedSender<SubscriberId>,
-}
-
-impl HubHandle {
-    /// Tells the hub; after a shutdown nobody listens, and nothing needs to be told.
-    pub(super) async fn tell(&self, command: Command) {
-        let _ = self.commands.send(command).await;
-    }
-}
-
 struct Hub {
-    ids: Ids,
+    ids: IdRegistry,
     table: Routes,
     routes: watch::Sender<Arc<Routes>>,
     filter: watch::Sender<Filter>,
@@ -96,7 +49,7 @@ pub(super) fn start(
     let (filter, filter_receiver) = watch::channel(Filter::new());
     let (unsubscribe, unsubscribed) = mpsc::unbounded_channel();
     let hub = Hub {
-        ids: Ids::default(),
+        ids: IdRegistry::default(),
         table: Routes::default(),
         routes,
         filter,
@@ -139,12 +92,12 @@ impl Hub {
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Introduced { link, peer, role, party, answers } => {
-                self.ids.introduce(link, peer, role, party, answers);
+            Command::Introduced { connection, peer, role, party, answers } => {
+                self.ids.introduce(connection, peer, role, party, answers);
             }
             Command::Established { peer, filter, answer } => {
-                let PeeringId(link) = peer.peering;
-                match self.ids.establish(link, peer.id) {
+                let PeeringId(connection) = peer.peering;
+                match self.ids.establish(connection, peer.id) {
                     Admission::Admitted => {}
                     refused => {
                         let _ = answer.send(Err(refused));
@@ -160,8 +113,8 @@ impl Hub {
                 let _ = answer.send(Ok(queue));
                 self.tell(Status::PeerAdded { peer: id, address, identity }, &owner);
             }
-            Command::FilterChanged { link, filter, answer } => {
-                if let Some(peer) = self.ids.established(link)
+            Command::FilterChanged { connection, filter, answer } => {
+                if let Some(peer) = self.ids.established(connection)
                     && let Some(before) = self.table.peers.remove(peer)
                 {
                     let route = PeerRoute { filter: Arc::new(filter), ..before };
@@ -171,8 +124,8 @@ impl Hub {
                 }
                 let _ = answer.send(());
             }
-            Command::Closed { link, owner, status } => {
-                self.closed(link);
+            Command::Closed { connection, owner, status } => {
+                self.closed(connection);
                 if let Some(status) = status {
                     self.tell(status, &owner);
                 }
@@ -232,14 +185,14 @@ impl Hub {
         }
     }
 
-    fn closed(&mut self, link: LinkId) {
+    fn closed(&mut self, connection: ConnectionId) {
         // The route goes before others may take the id.
-        let route = self.ids.established(link).and_then(|peer| self.table.peers.remove(peer));
+        let route = self.ids.established(connection).and_then(|peer| self.table.peers.remove(peer));
         if let Some(route) = route {
             self.publish_routes();
             self.relay(|relay| relay.gone(&route.peer));
         }
-        self.ids.close(link);
+        self.ids.close(connection);
     }
 
     fn unsubscribe(&mut self, id: SubscriberId) {
@@ -281,7 +234,7 @@ impl Hub {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => true,
             // The peer left, or both did at once.
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
-                matches!(error, LinkError::Closed(CloseReason::PeerLeft))
+                matches!(error, ConnectError::Closed(CloseReason::PeerLeft))
             }
             _ => false,
         };

@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::limits::{Owner, Ticket};
-use super::link;
-use super::status::{LinkError, Status};
+use super::peer_connection;
+use super::status::{ConnectError, Status};
 use super::{Context, Phase};
 use crate::net::bind;
 use crate::net::tls::Tls;
@@ -74,7 +74,7 @@ async fn run(
                         Accepted { context: context.clone(), address: address.to_string().into(), host };
                     match ticket {
                         Some(ticket) => _ = tokio::spawn(accepted.serve(tcp, tls.clone(), ticket)),
-                        None => accepted.fail(LinkError::GaveWay),
+                        None => accepted.fail(ConnectError::GaveWay),
                     }
                 }
                 Err(error) => {
@@ -117,26 +117,28 @@ impl Accepted {
             slot = ticket.slot() => slot,
             _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
         };
-        let Some((slot, mut evicted)) = slot else { return self.fail(LinkError::GaveWay) };
+        let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
         // A peer slot is taken once the peer is known. If there is none for it now, there is no need to begin.
         let owner = if matches!(tls, Tls::Mutual(_)) { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {
-            return self.fail(LinkError::TooManyPeers(context.config.max_peers));
+            return self.fail(ConnectError::TooManyPeers(context.config.max_peers));
         }
         let _ = tcp.set_nodelay(true);
         let deadline = super::after(context.config.handshake_timeout);
         let accepted = tokio::select! {
             accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
-            Ok(()) = &mut evicted => return self.fail(LinkError::GaveWay),
+            Ok(()) = &mut evicted => return self.fail(ConnectError::GaveWay),
         };
         let stream = match accepted {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return self.fail(error.into()),
-            Err(_) => return self.fail(LinkError::TlsTimeout(context.config.handshake_timeout)),
+            Err(_) => return self.fail(ConnectError::TlsTimeout(context.config.handshake_timeout)),
         };
         let (context, address) = (context.clone(), self.address.clone());
         let running =
-            link::run(context, stream, Side::Listener, address, deadline, Some(evicted), |_| drop(slot));
+            peer_connection::run(context, stream, Side::Listener, address, deadline, Some(evicted), |_| {
+                drop(slot)
+            });
         let end = running.await;
         match (end.peer, end.redundant, end.error) {
             // A peering was established; its end has been reported.
@@ -152,7 +154,7 @@ impl Accepted {
 
     /// Counts and reports that the connection did not become a peering. Logs it, unless its host causes too many such
     /// lines.
-    fn fail(&self, error: LinkError) {
+    fn fail(&self, error: ConnectError) {
         let context = &self.context;
         context.stats.failed(&error);
         let suppressed = context.limiter.pass(error.log_cause(), &self.host);

@@ -46,47 +46,53 @@
 //! # }
 //! ```
 
-mod bucket;
+mod blocked;
+mod command;
 mod config;
 mod connector;
 mod counters;
-mod hear;
+#[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
+mod forward;
 mod hub;
-mod ids;
+mod id;
+mod id_registry;
+mod interest;
 mod latency;
 mod limits;
-mod link;
 mod listener;
-mod peers;
+mod message;
+mod peer;
+mod peer_connection;
 mod queue;
 #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
 mod relay;
-mod routes;
+mod routing;
 mod status;
 mod subscriber;
 #[cfg(test)]
 #[cfg(feature = "bridge")]
 #[allow(clippy::arithmetic_side_effects)]
-mod tests_relay;
-mod throttle;
-mod wanted;
+mod tests;
 
 pub use config::{Admits, EndpointConfig, Retry, WhenFull};
 pub use connector::Connector;
 pub use counters::Stats;
+pub(crate) use id::PeeringId;
+pub(crate) use interest::TopicInterest;
+pub(crate) use limits::Throttle;
 pub use listener::Listener;
+pub use message::Message;
+pub(crate) use peer::Peer;
 pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
-pub(crate) use routes::{Peer, PeeringId};
-pub use status::{LinkError, Status, StatusReceiver};
-pub use subscriber::{Message, Subscriber};
-pub(crate) use throttle::Throttle;
-pub(crate) use wanted::Wanted;
+pub use status::{ConnectError, Status, StatusReceiver};
+pub use subscriber::Subscriber;
 #[cfg(feature = "bridge")]
 pub(crate) use {
+    blocked::Blocked,
+    forward::{Forwarded, PeerState},
     latency::Latency,
-    relay::{Blocked, Forwarded, PeerState},
-    routes::Routes,
+    routing::Routes,
 };
 
 use std::io;
@@ -100,13 +106,13 @@ use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::Frames;
 use crate::net::tls::{PeerIdentity, Tls};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
-use bucket::Bucket;
+use command::{Command, HubHandle};
 use counters::Counters;
-use hub::{Command, HubHandle};
+use id::SubscriberId;
 pub use limits::Owner;
-use limits::{Handshakes, LogLimiter, PeerSlots};
+use limits::{Handshakes, LogLimiter, PeerSlots, RateLimiter};
 use queue::Refused;
-use routes::PeerRoute;
+use routing::PeerRoute;
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
@@ -140,7 +146,7 @@ struct Context {
     /// Who hears what peers say before the subscribers, and tells what they want.
     relay: Option<Arc<dyn Relay>>,
     /// What every accepted connection takes one of.
-    connects: Option<Arc<Bucket>>,
+    connects: Option<Arc<RateLimiter>>,
     /// Held by every task that a shutdown waits for.
     _task: Option<mpsc::Sender<()>>,
 }
@@ -213,7 +219,7 @@ impl Endpoint {
             limiter,
             peer_slots: PeerSlots::new(config.max_peers),
             relay,
-            connects: config.connects_per_second.map(|count| Arc::new(Bucket::new(count))),
+            connects: config.connects_per_second.map(|count| Arc::new(RateLimiter::new(count))),
             config: Arc::new(config),
             _task: None,
         };
@@ -266,7 +272,7 @@ impl Endpoint {
         let topics = topics.into_iter().collect();
         let context = &self.0.context;
         let queue = context.config.subscriber_queue;
-        Subscriber::new(context.next_id(), topics, context.hub.clone(), queue).await
+        Subscriber::new(SubscriberId(context.next_id()), topics, context.hub.clone(), queue).await
     }
 
     /// Publishes a value to every peer that wants the topic, and says how many that are. It is
@@ -342,7 +348,7 @@ impl Endpoint {
             }
         }
         // They have it at the same time, so that many are not waited for longer than one.
-        let deadline = link::deadline(self.0.context.config.patience);
+        let deadline = peer_connection::deadline(self.0.context.config.patience);
         for route in full {
             match route.queue.push(&message, deadline).await {
                 Ok(()) => reached = reached.saturating_add(1),
@@ -356,8 +362,8 @@ impl Endpoint {
     }
 
     /// Follows who wants a topic, for the roles.
-    pub(crate) fn watch_wanted(&self, topic: &'static Topic) -> Wanted {
-        Wanted { routes: self.0.context.hub.routes.clone(), topic }
+    pub(crate) fn watch_interest(&self, topic: &'static Topic) -> TopicInterest {
+        TopicInterest { routes: self.0.context.hub.routes.clone(), topic }
     }
 
     /// Waits until at least `count` peers want this topic, and gives their ids.

@@ -31,7 +31,7 @@ pub enum Status {
         /// Where it was.
         address: Arc<str>,
         /// Why, if it was not simply left.
-        error: Option<LinkError>,
+        error: Option<ConnectError>,
     },
     /// A peering was ended by the other side, or by the network between.
     PeerLost {
@@ -40,7 +40,7 @@ pub enum Status {
         /// Where it was.
         address: Arc<str>,
         /// How.
-        error: LinkError,
+        error: ConnectError,
         /// How many messages for it were not written: they waited in its queue, or were being written. What was
         /// written, it need not have read.
         unsent: usize,
@@ -50,7 +50,7 @@ pub enum Status {
         /// What was tried: `host:port`.
         address: Arc<str>,
         /// Why.
-        error: LinkError,
+        error: ConnectError,
         /// When it is tried again, if at all.
         retry_in: Option<Duration>,
     },
@@ -59,7 +59,7 @@ pub enum Status {
         /// Who: `address:port`.
         address: Arc<str>,
         /// Why.
-        error: LinkError,
+        error: ConnectError,
     },
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for Status {
 /// Why a link to a peer did not come about, or ended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LinkError {
+pub enum ConnectError {
     /// No TCP connection.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -177,11 +177,11 @@ impl fmt::Display for Who<'_> {
     }
 }
 
-impl LinkError {
-    /// As [`LinkError::cause`], with a word for each kind of TLS error: what is logged separately.
+impl ConnectError {
+    /// As [`ConnectError::cause`], with a word for each kind of TLS error: what is logged separately.
     pub(super) fn log_cause(&self) -> &'static str {
         match self {
-            LinkError::Tls(error) | LinkError::Stream(ConnectionFault::Tls(error)) => error.kind(),
+            ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => error.kind(),
             other => other.cause(),
         }
     }
@@ -190,10 +190,10 @@ impl LinkError {
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
-            LinkError::Dial(error) => error.cause(),
-            LinkError::Tls(_) | LinkError::Stream(ConnectionFault::Tls(_)) => "tls",
-            LinkError::TlsTimeout(_) => "tls_timeout",
-            LinkError::Peering(error) | LinkError::Closed(CloseReason::Failed(error)) => match error {
+            ConnectError::Dial(error) => error.cause(),
+            ConnectError::Tls(_) | ConnectError::Stream(ConnectionFault::Tls(_)) => "tls",
+            ConnectError::TlsTimeout(_) => "tls_timeout",
+            ConnectError::Peering(error) | ConnectError::Closed(CloseReason::Failed(error)) => match error {
                 PeeringError::HandshakeTimeout { .. } => "timeout",
                 PeeringError::Refused { .. } => "refused",
                 PeeringError::ClosedInHandshake { .. } => "closed",
@@ -208,19 +208,19 @@ impl LinkError {
                 | PeeringError::IdChanged { .. }
                 | PeeringError::FilterTooLarge => "handshake",
             },
-            LinkError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed) => "left",
-            LinkError::Closed(CloseReason::PeerLeft) => "peer_left",
-            LinkError::Closed(CloseReason::Redundant { .. }) => "redundant",
-            LinkError::Closed(CloseReason::Lost) | LinkError::Stream(ConnectionFault::Io(_)) => "lost",
-            LinkError::Stream(ConnectionFault::DoesNotRead) => "does_not_read",
-            LinkError::Overflow { .. } => "overflow",
-            LinkError::GaveWay => "gave_way",
-            LinkError::Superseded => "superseded",
-            LinkError::IdConflict { .. } => "id_conflict",
-            LinkError::Evicted(_) => "evicted",
-            LinkError::NotAllowed(_) => "not_allowed",
-            LinkError::TooManyPeers(_) => "too_many_peers",
-            LinkError::ShuttingDown => "shutting_down",
+            ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed) => "left",
+            ConnectError::Closed(CloseReason::PeerLeft) => "peer_left",
+            ConnectError::Closed(CloseReason::Redundant { .. }) => "redundant",
+            ConnectError::Closed(CloseReason::Lost) | ConnectError::Stream(ConnectionFault::Io(_)) => "lost",
+            ConnectError::Stream(ConnectionFault::DoesNotRead) => "does_not_read",
+            ConnectError::Overflow { .. } => "overflow",
+            ConnectError::GaveWay => "gave_way",
+            ConnectError::Superseded => "superseded",
+            ConnectError::IdConflict { .. } => "id_conflict",
+            ConnectError::Evicted(_) => "evicted",
+            ConnectError::NotAllowed(_) => "not_allowed",
+            ConnectError::TooManyPeers(_) => "too_many_peers",
+            ConnectError::ShuttingDown => "shutting_down",
         }
     }
 }
@@ -258,15 +258,15 @@ mod tests {
         let silent = || PeeringError::HandshakeTimeout { expected: "hello" };
         let broken = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
         for (error, cause) in [
-            (LinkError::Dial(DialError::ResolveTimeout(Duration::ZERO)), "resolve"),
-            (LinkError::Dial(AddressError::NoPort.into()), "address"),
-            (LinkError::Tls(TlsError::NotTls), "tls"),
-            (LinkError::Stream(ConnectionFault::Tls(TlsError::NotTls)), "tls"),
-            (LinkError::Stream(ConnectionFault::Io(broken())), "lost"),
-            (LinkError::Peering(silent()), "timeout"),
-            (LinkError::Closed(CloseReason::Failed(silent())), "timeout"),
-            (LinkError::Peering(PeeringError::NilPeer), "handshake"),
-            (LinkError::NotAllowed(None), "not_allowed"),
+            (ConnectError::Dial(DialError::ResolveTimeout(Duration::ZERO)), "resolve"),
+            (ConnectError::Dial(AddressError::NoPort.into()), "address"),
+            (ConnectError::Tls(TlsError::NotTls), "tls"),
+            (ConnectError::Stream(ConnectionFault::Tls(TlsError::NotTls)), "tls"),
+            (ConnectError::Stream(ConnectionFault::Io(broken())), "lost"),
+            (ConnectError::Peering(silent()), "timeout"),
+            (ConnectError::Closed(CloseReason::Failed(silent())), "timeout"),
+            (ConnectError::Peering(PeeringError::NilPeer), "handshake"),
+            (ConnectError::NotAllowed(None), "not_allowed"),
         ] {
             assert_eq!(error.cause(), cause, "{error}");
         }

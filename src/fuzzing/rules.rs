@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
+use crate::bridge::LinkId;
 use crate::bridge::config::{Glob, RuleConfig};
-use crate::bridge::policy::{Gate, Judged, Rules};
+use crate::bridge::policy::{Decision, PeerPolicy, Rules};
 use crate::data::{EndpointId, Value};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
@@ -14,7 +15,7 @@ use crate::zeek::Message;
 const ANSWERS: [&str; 2] = [NotifyNodeHello::NAME, DispatchResponse::NAME];
 
 /// From one link to another, by one rule.
-fn gate(events: &[&str], passthrough: bool) -> Gate {
+fn policy(events: &[&str], passthrough: bool) -> PeerPolicy {
     let rule = RuleConfig {
         name: "rule".into(),
         from: vec!["a".into()],
@@ -27,13 +28,13 @@ fn gate(events: &[&str], passthrough: bool) -> Gate {
         commands: false,
         passthrough,
     };
-    Rules::new([("a", false), ("b", false)], &[rule]).gate(0, None)
+    Rules::new([("a", false), ("b", false)], &[rule]).for_peer(LinkId(0), None)
 }
 
-static UP: LazyLock<Gate> = LazyLock::new(|| gate(&ANSWERS, false));
-static DOWN: LazyLock<Gate> = LazyLock::new(|| gate(&[DispatchRequest::NAME], false));
-static OTHERS: LazyLock<[Gate; 4]> =
-    LazyLock::new(|| [gate(&[], false), gate(&[], true), gate(&["*"], false), gate(&["*"], true)]);
+static UP: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&ANSWERS, false));
+static DOWN: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&[DispatchRequest::NAME], false));
+static OTHERS: LazyLock<[PeerPolicy; 4]> =
+    LazyLock::new(|| [policy(&[], false), policy(&[], true), policy(&["*"], false), policy(&["*"], true)]);
 
 /// Any bytes as the payload of a data message on the topic of the node API.
 pub fn rules(input: &[u8]) {
@@ -47,12 +48,12 @@ pub fn rules(input: &[u8]) {
     };
     let value = envelope.value(&Limits::DEFAULT);
     let sound = value.clone().ok().and_then(sound);
-    let (up, judged) = judge(&UP, &envelope);
+    let (up, decision) = evaluate(&UP, &envelope);
     assert_eq!(up, matches!(sound, Some(NodeMessage::Hello(_) | NodeMessage::Response(_))));
     if up {
-        assert_eq!(judged.node, sound);
+        assert_eq!(decision.node, sound);
     }
-    assert_eq!(judge(&DOWN, &envelope).0, matches!(sound, Some(NodeMessage::Request(_))));
+    assert_eq!(evaluate(&DOWN, &envelope).0, matches!(sound, Some(NodeMessage::Request(_))));
 
     let (mut seen, mut api) = (0, 0);
     if let Ok(value) = &value {
@@ -61,25 +62,25 @@ pub fn rules(input: &[u8]) {
             api += usize::from(ANSWERS.contains(&name) || name == DispatchRequest::NAME);
         });
     }
-    for (index, gate) in OTHERS.iter().enumerate() {
-        let (passes, judged) = judge(gate, &envelope);
+    for (index, policy) in OTHERS.iter().enumerate() {
+        let (passes, decision) = evaluate(policy, &envelope);
         if passes && api > 0 {
             assert_eq!(seen, 1, "no batch");
             let is_unchecked = index % 2 == 1;
             assert!(is_unchecked || sound.is_some(), "what is checked is as it should be");
-            assert!(sound.is_none() || judged.node == sound);
+            assert!(sound.is_none() || decision.node == sound);
         }
     }
 }
 
 /// Whether it passes, and what is said of it.
-fn judge<'a>(gate: &'a Gate, envelope: &'a Envelope) -> (bool, Judged<'a>) {
+fn evaluate<'a>(policy: &'a PeerPolicy, envelope: &'a Envelope) -> (bool, Decision<'a>) {
     let mut passes = false;
-    let judged = gate.judge(envelope, &Limits::DEFAULT, |_, _| passes = true);
-    assert_eq!(passes, judged.refusal.is_none());
-    let detail = judged.detail().to_string();
+    let decision = policy.evaluate(envelope, &Limits::DEFAULT, |_, _| passes = true);
+    assert_eq!(passes, decision.denial.is_none());
+    let detail = decision.detail().to_string();
     assert!(detail.len() < 8192 && !detail.contains(char::is_control), "{detail}");
-    (passes, judged)
+    (passes, decision)
 }
 
 /// The message of the node API that a value is, if it is as it should be.

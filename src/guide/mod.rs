@@ -6,6 +6,9 @@ pub mod nodes {}
 #[doc = include_str!("bridge.md")]
 pub mod bridge {}
 
+#[doc = include_str!("configuration.md")]
+pub mod configuration {}
+
 #[doc = include_str!("tls.md")]
 pub mod tls {}
 

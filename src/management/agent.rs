@@ -11,7 +11,7 @@ use super::claims::Claims;
 use super::node::events;
 use super::{DispatchRequest, ManagementResult, NODE_TOPIC, NodeMessage};
 use crate::data::EndpointId;
-use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, Wanted};
+use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, TopicInterest};
 use crate::zeek::{self, Event};
 
 /// How many hellos an agent remembers: one for each name and peering. A peer that says hello under ever new names gets
@@ -100,7 +100,7 @@ impl Agent {
     /// Starts an agent. The endpoint's peers may be there already or come later.
     pub async fn start(endpoint: Endpoint) -> Agent {
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-        let wanted = endpoint.watch_wanted(&NODE_TOPIC);
+        let wanted = endpoint.watch_interest(&NODE_TOPIC);
         let state = Arc::new(State {
             nodes: watch::Sender::default(),
             ignored: Throttle::default(),
@@ -191,7 +191,7 @@ impl State {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut wanted: Wanted) {
+    async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut wanted: TopicInterest) {
         loop {
             tokio::select! {
                 // In this order, so that what a peer said before it went counts as said before.

@@ -1,12 +1,11 @@
-//! The three events between agents and nodes.
+//! The events between agents and nodes, as Rust types.
 
 use std::collections::BTreeSet;
 
 use super::ManagementResult;
-use crate::zeek::{Event, EventError};
 
 crate::zeek_event! {
-    /// Node to agent, as soon as their peering stands: here I am.
+    /// Sent by a node to an agent as soon as their peering is established.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct NotifyNodeHello("Management::Node::API::notify_node_hello") {
         /// The node's name in the cluster.
@@ -15,27 +14,27 @@ crate::zeek_event! {
 }
 
 crate::zeek_event! {
-    /// Agent to nodes: run an action and answer with a [`DispatchResponse`].
+    /// Sent by an agent to nodes: run an action, and answer with a [`DispatchResponse`].
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct DispatchRequest("Management::Node::API::node_dispatch_request") {
-        /// Names the request; the answers repeat it.
+        /// The id of the request. Responses repeat it.
         pub reqid: String,
         /// The command and its arguments.
         pub action: Vec<String>,
-        /// The nodes that shall answer; empty for all.
+        /// The nodes that are to run it; all nodes if empty.
         pub nodes: BTreeSet<String>,
     }
 }
 
 impl DispatchRequest {
-    /// Whether the node of this name shall answer.
+    /// Returns whether the request is addressed to the node of this name.
     #[must_use]
     pub fn is_for(&self, node: &str) -> bool {
         self.nodes.is_empty() || self.nodes.contains(node)
     }
 
-    /// The command and its arguments; `None` if the action is empty (see
-    /// [`failure::NO_ACTION`](super::failure::NO_ACTION)).
+    /// Returns the command and its arguments, or `None` if the action is empty
+    /// ([`DispatchError::NoAction`](super::DispatchError::NoAction)).
     #[must_use]
     pub fn command(&self) -> Option<(&str, &[String])> {
         self.action.split_first().map(|(command, arguments)| (command.as_str(), arguments))
@@ -43,9 +42,9 @@ impl DispatchRequest {
 }
 
 crate::zeek_event! {
-    /// Node to agent: the answer to a [`DispatchRequest`].
+    /// Sent by a node to an agent: the answer to a [`DispatchRequest`].
     ///
-    /// Made from a [`ManagementResult`], whose request id it repeats.
+    /// Converted from a [`ManagementResult`], whose request id it repeats.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct DispatchResponse("Management::Node::API::node_dispatch_response") {
         reqid: String,
@@ -54,19 +53,19 @@ crate::zeek_event! {
 }
 
 impl DispatchResponse {
-    /// The request that this answers. It is this one that Zeek's agent goes by, not the one inside the result.
+    /// Returns the id of the request that this answers. Zeek's agent uses this one, not the id inside the result.
     #[must_use]
     pub fn reqid(&self) -> &str {
         &self.reqid
     }
 
-    /// The answer.
+    /// Returns the result.
     #[must_use]
     pub fn result(&self) -> &ManagementResult {
         &self.result
     }
 
-    /// Takes the answer out.
+    /// Converts the response to its result.
     #[must_use]
     pub fn into_result(self) -> ManagementResult {
         self.result
@@ -79,62 +78,12 @@ impl From<ManagementResult> for DispatchResponse {
     }
 }
 
-/// One of the three events.
-///
-/// ```
-/// use zeek_bridge::management::{NodeMessage, NotifyNodeHello};
-/// use zeek_bridge::zeek::Event;
-///
-/// let hello = NotifyNodeHello { node: "worker-01".to_string() };
-/// assert_eq!(NodeMessage::parse(&hello.clone().into()), Ok(Some(NodeMessage::Hello(hello))));
-///
-/// assert_eq!(NodeMessage::parse(&Event::new("Cluster::hello", ("a", "b"))), Ok(None));
-///
-/// let nameless = Event::new(NotifyNodeHello::NAME, ());
-/// assert_eq!(
-///     NodeMessage::parse(&nameless).unwrap_err().to_string(),
-///     "Management::Node::API::notify_node_hello: expected 1 argument, found 0"
-/// );
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeMessage {
-    /// A node is there.
-    Hello(NotifyNodeHello),
-    /// An agent asks.
-    Request(DispatchRequest),
-    /// A node answers.
-    Response(DispatchResponse),
-}
-
-impl NodeMessage {
-    /// Which of the three an event is; `None` if it is another event.
-    ///
-    /// # Errors
-    /// When it is one of the three by its name, but its arguments are wrong.
-    pub fn parse(event: &Event) -> Result<Option<Self>, EventError> {
-        Ok(Some(match event.name.as_str() {
-            NotifyNodeHello::NAME => NodeMessage::Hello(event.try_into()?),
-            DispatchRequest::NAME => NodeMessage::Request(event.try_into()?),
-            DispatchResponse::NAME => NodeMessage::Response(event.try_into()?),
-            _ => return Ok(None),
-        }))
-    }
-}
-
-impl From<NodeMessage> for Event {
-    fn from(message: NodeMessage) -> Self {
-        match message {
-            NodeMessage::Hello(hello) => hello.into(),
-            NodeMessage::Request(request) => request.into(),
-            NodeMessage::Response(response) => response.into(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::Value;
+    use crate::management::NodeMessage;
+    use crate::zeek::Event;
 
     fn request(nodes: &[&str]) -> DispatchRequest {
         DispatchRequest {
@@ -149,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_nodes_is_for_all_and_one_with_nodes_for_those() {
+    fn a_request_is_addressed_to_the_nodes_it_names_or_to_all() {
         assert!(request(&[]).is_for("worker-01"));
         assert!(request(&["manager", "worker-01"]).is_for("worker-01"));
         assert!(!request(&["manager", "worker-1"]).is_for("worker-01"));
@@ -164,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_repeats_the_request_of_its_result() {
+    fn a_response_repeats_the_request_id_of_its_result() {
         let result = ManagementResult::failure("id", "worker-01", "no");
         let event = Event::from(DispatchResponse::from(result.clone()));
         assert_eq!(event, Event::new(DispatchResponse::NAME, ("id", result.clone())));
@@ -184,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_arguments_are_named() {
+    fn errors_name_the_wrong_argument() {
         for (event, expected) in [
             (
                 Event::new(DispatchRequest::NAME, ("r", "get_id_value", Value::None)),
@@ -212,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_name_that_is_not_text_is_refused() {
+    fn a_node_name_that_is_not_utf8_is_an_error() {
         let name = || Value::String(vec![b'w', 0xff].into());
         for event in [
             Event::new(NotifyNodeHello::NAME, (name(),)),

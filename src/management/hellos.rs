@@ -102,7 +102,7 @@ mod tests {
         for endpoint in &there {
             endpoint.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
         }
-        let mut peers = here.watch_wanted(&TOPIC);
+        let mut peers = here.watch_interest(&TOPIC);
         loop {
             if let [one, two] = peers.peers()[..] {
                 return [one, two];

@@ -16,15 +16,17 @@ mod json_text;
 #[cfg(feature = "net")]
 mod node;
 mod result;
+mod schema;
 mod values;
 
 #[cfg(feature = "net")]
 pub use agent::{Agent, MAX_NODE_NAME, MAX_NODES, Outcome};
-pub use events::{DispatchRequest, DispatchResponse, NodeMessage, NotifyNodeHello};
+pub use events::{DispatchRequest, DispatchResponse, NotifyNodeHello};
 pub use json_text::{InvalidJson, JsonText};
 #[cfg(feature = "net")]
 pub use node::{Dispatch, Handler, MAX_DISPATCHES, Node, NodeEvent, NodeEvents};
 pub use result::ManagementResult;
+pub use schema::{NamedNodes, NodeMessage};
 pub use values::{InvalidValues, Values};
 
 use std::time::Duration;

@@ -15,7 +15,7 @@ use super::{
     REQUEST_TIMEOUT, Values, failure,
 };
 use crate::data::{ByteString, EndpointId};
-use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, Wanted};
+use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
 use crate::zeek::{self, Event};
 
 /// How many dispatches a node works on at once. Further ones are answered with a failure.
@@ -180,7 +180,7 @@ impl Node {
         let (events, _) = broadcast::channel(1024);
         let (stop, stopped) = watch::channel(false);
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-        let wanted = endpoint.watch_wanted(&NODE_TOPIC);
+        let wanted = endpoint.watch_interest(&NODE_TOPIC);
         let shared = Shared {
             endpoint,
             name: name.into(),
@@ -210,7 +210,7 @@ impl<H: Handler> Shared<H> {
     async fn run(
         self: Arc<Self>,
         mut subscriber: Subscriber,
-        mut wanted: Wanted,
+        mut wanted: TopicInterest,
         mut stopped: watch::Receiver<bool>,
     ) {
         let mut hellos = Hellos::default();
@@ -244,7 +244,7 @@ impl<H: Handler> Shared<H> {
     }
 
     /// Says hello over each peering that is new, or newly subscribed to hellos.
-    async fn greet(&self, wanted: &mut Wanted, hellos: &mut Hellos) {
+    async fn greet(&self, wanted: &mut TopicInterest, hellos: &mut Hellos) {
         for peer in hellos.peerings(wanted.now(), Instant::now()) {
             if self.hello(peer).await {
                 tracing::info!(node = self.name, %peer, "said hello");

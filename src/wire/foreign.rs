@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A protocol that is not Broker's.
 ///
-/// Its `Display` says what it is, and what to do about it.
+/// `Display` names the protocol and a fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ForeignProtocol {
@@ -82,7 +82,7 @@ mod tests {
             (b"HTTP/1.1 400 Bad Request\r\n", Some(Http)),
             (b"GET / HTTP/1.1\r\n", Some(Http)),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Ssh)),
-            // libzmq's, of which the rest may come later, and one with other padding, which is not significant.
+            // The greeting of libzmq, complete and its first bytes; and one with other padding, which is not significant.
             (b"\xff\0\0\0\0\0\0\0\x01\x7f\x03", Some(ZeroMq)),
             (b"\xff\0\0\0", Some(ZeroMq)),
             (b"\xffabcdefgh\x7f", Some(ZeroMq)),

@@ -10,7 +10,7 @@ use super::foreign::ForeignProtocol;
 /// The bytes of the length field.
 pub const LENGTH_FIELD: usize = 4;
 
-/// A stream whose frames cannot be told apart any more. Nothing after it can be read.
+/// The boundaries of frames in a stream are lost. Nothing after this point can be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -24,7 +24,7 @@ pub enum FrameError {
         length: u32,
         /// The limit.
         limit: usize,
-        /// The protocol that the peer speaks in the place of Broker's, if its first bytes are known.
+        /// The other protocol that the peer speaks, if its first bytes are known.
         protocol: Option<ForeignProtocol>,
     },
 }
@@ -35,18 +35,18 @@ impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TooLarge(length, limit, protocol) = self;
         match protocol {
-            // Its first bytes are no length.
+            // The bytes that were read as a length belong to that protocol.
             Some(protocol) => protocol.fmt(f),
             None => write!(f, "a frame of {length} bytes, more than the limit of {limit}"),
         }
     }
 }
 
-/// Cuts the first complete frame off `buffer` and gives its bytes without the length field;
-/// `None` if it is not all there yet. Nothing is copied.
+/// Removes the first complete frame from `buffer` and returns its bytes without the length field, or `None` if the frame is
+/// incomplete. Copies nothing.
 ///
 /// # Errors
-/// When the length field is 0 or above `limit` bytes.
+/// Fails if the length field is 0 or greater than `limit`, in bytes.
 pub fn cut_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, FrameError> {
     let Some(first) = buffer.first_chunk::<LENGTH_FIELD>().copied() else {
         return Ok(None);
@@ -67,11 +67,10 @@ pub fn cut_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, F
     Ok(Some(buffer.split_to(size).freeze()))
 }
 
-/// Appends a frame: room for the length, then what `body` writes, then the length.
+/// Appends a frame to `out`: reserves the length field, calls `body` to write the content, and fills in the length.
 ///
 /// # Errors
-/// What `body` says, or that the frame became too long for its length field. `out` is then as it
-/// was before.
+/// Fails if `body` fails or the frame is too long for its length field. `out` is then unchanged.
 pub fn put_frame(
     out: &mut BytesMut,
     body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
@@ -96,9 +95,9 @@ pub fn put_frame(
     }
 }
 
-/// The value of a length field.
+/// Returns the value of the length field.
 pub(super) fn frame_length(length: usize) -> Result<u32, EncodeError> {
-    // What the reference takes at most.
+    // The maximum that Broker's C++ implementation accepts.
     const MAX: u32 = (1 << 31) - 5;
     match u32::try_from(length) {
         Ok(length) if length <= MAX => Ok(length),

@@ -15,12 +15,16 @@ mod terminal;
 
 #[cfg(unix)]
 mod bench;
+#[cfg(unix)]
+mod certs;
 mod check;
 mod codec;
 mod decode_capture;
 mod network;
 #[cfg(unix)]
 mod node_programs;
+#[cfg(unix)]
+mod packaging;
 mod probe;
 #[cfg(unix)]
 mod record;

@@ -12,7 +12,7 @@ use crate::raw;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use zeek_bridge::data::{Topic, Value};
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::peering::CloseReason;
 
@@ -300,7 +300,7 @@ async fn a_signal_ends_a_tap_with_bye() {
                 _ => continue,
             }
         };
-        assert!(matches!(lost, LinkError::Closed(CloseReason::PeerLeft)), "{lost}");
+        assert!(matches!(lost, ConnectError::Closed(CloseReason::PeerLeft)), "{lost}");
         let end = tap.end();
         assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
     }

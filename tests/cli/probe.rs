@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use zeek_bridge::data::{EndpointId, Topic};
-use zeek_bridge::endpoint::{Endpoint, EndpointConfig, LinkError, Status, StatusReceiver, Subscriber};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, EndpointConfig, Status, StatusReceiver, Subscriber};
 use zeek_bridge::net::tls::{Credentials, Tls, ephemeral_authority};
 use zeek_bridge::peering::PeeringError;
 
@@ -47,7 +47,7 @@ impl Broker {
         while seen < refusals {
             match soon("a status", self.statuses.recv()).await.unwrap() {
                 Status::HandshakeFailed {
-                    error: LinkError::Peering(PeeringError::Refused { description, .. }),
+                    error: ConnectError::Peering(PeeringError::Refused { description, .. }),
                     ..
                 } => {
                     assert_eq!(description, "a probe: no peering is wanted");

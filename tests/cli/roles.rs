@@ -7,7 +7,7 @@ use crate::program::child::Running;
 use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status, StatusReceiver};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
 use zeek_bridge::management::{DispatchRequest, JsonText, NODE_TOPIC, Node, NodeMessage, failure};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::peering::CloseReason;
@@ -168,7 +168,7 @@ async fn peer_of(endpoint: &Endpoint, status: &mut StatusReceiver, address: &str
 
 async fn left_with_bye(status: &mut StatusReceiver, options: &str) {
     match status.recv().await.unwrap() {
-        Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. } => {}
+        Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), .. } => {}
         other => panic!("{options}: {other}"),
     }
 }

@@ -154,7 +154,7 @@ fn the_deepest_value_is_read_and_a_deeper_one_refused() {
     assert_eq!(read::<Value>(&serde_json::to_string(&deepest).unwrap()).unwrap(), deepest);
     assert_eq!(serde_json::from_value::<Value>(deepest.to_json()).unwrap(), deepest);
     let deeper = serde_json::to_string(&nested(MAX_DEPTH + 1)).unwrap();
-    let refusal = "nested too deep: at most 128 sets, tables and vectors may stand inside one another";
+    let refusal = "nested too deep: sets, tables and vectors may be nested at most 128 deep";
     assert_eq!(read::<Value>(&deeper).unwrap_err().to_string(), refusal);
 }
 

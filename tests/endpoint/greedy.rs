@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Status};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::CloseReason;
 use zeek_bridge::wire::{ErrorCode, Handshake};
@@ -56,7 +56,7 @@ async fn silent_handshakes_give_way_to_newcomers() {
     // Four silent ones and the healthy one for two places: three have to go.
     for _ in 0..3 {
         let error = failed(&mut statuses).await;
-        assert!(matches!(error, LinkError::GaveWay), "{error}");
+        assert!(matches!(error, ConnectError::GaveWay), "{error}");
     }
     within("the peering", connected.first_attempt()).await.unwrap();
     assert_eq!(added(&mut statuses).await, healthy.id());
@@ -79,7 +79,10 @@ async fn a_false_refusal_as_redundant_is_a_failure() {
     };
     raw.say(&refusal).await;
     let error = within("the first attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Closed(CloseReason::Redundant { peer }) if peer == raw.id), "{error}");
+    assert!(
+        matches!(error, ConnectError::Closed(CloseReason::Redundant { peer }) if peer == raw.id),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Status};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::PeeringError;
 use zeek_bridge::wire::{ErrorCode, Handshake};
@@ -68,7 +68,7 @@ async fn random_bytes_end_every_connection_and_nothing_else() {
         // It may be gone before everything is written.
         let _ = raw.stream.write_all(&bytes).await;
         let error = failed(&mut statuses).await;
-        assert!(matches!(error, LinkError::Peering(_) | LinkError::Stream(_)), "{error}");
+        assert!(matches!(error, ConnectError::Peering(_) | ConnectError::Stream(_)), "{error}");
     }
     assert!(endpoint.peers().is_empty());
 }
@@ -87,7 +87,7 @@ async fn one_who_says_a_byte_at_a_time_is_given_up_in_time() {
         }
     });
     let error = failed(&mut statuses).await;
-    assert!(matches!(error, LinkError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
+    assert!(matches!(error, ConnectError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
     within("its end", feeding).await.unwrap();
 }
 
@@ -101,7 +101,7 @@ async fn garbage_from_a_peer_ends_the_peering_at_once() {
         raw.settle().await;
         raw.bytes(&garbage).await;
         let error = lost(&mut statuses).await;
-        assert!(matches!(error, LinkError::Peering(PeeringError::Framing(_))), "{error}");
+        assert!(matches!(error, ConnectError::Peering(PeeringError::Framing(_))), "{error}");
         // No drop_conn, which would be taken for an envelope.
         assert!(within("the end", raw.frame()).await.is_none());
     }
@@ -117,7 +117,7 @@ async fn no_more_than_max_peers_are_let_in() {
     let mut third = Raw::open(id(3), listener.local_addr()).await;
     assert!(within("the end", third.frame()).await.is_none());
     let error = failed(&mut statuses).await;
-    assert!(matches!(error, LinkError::TooManyPeers(2)), "{error}");
+    assert!(matches!(error, ConnectError::TooManyPeers(2)), "{error}");
     // With the first gone there is a place again; the status comes a moment before it.
     drop(first);
     lost(&mut statuses).await;
@@ -152,7 +152,7 @@ async fn who_does_not_say_who_it_is_takes_no_peers_place() {
     let mut late = silent.pop().unwrap();
     late.say(&late.hello()).await;
     let error = failed(&mut statuses).await;
-    assert!(matches!(error, LinkError::TooManyPeers(1)), "{error}");
+    assert!(matches!(error, ConnectError::TooManyPeers(1)), "{error}");
     assert!(within("the end", late.frame()).await.is_none());
 }
 

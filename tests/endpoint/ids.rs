@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status, StatusReceiver};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::wire::Handshake;
 
@@ -42,7 +42,7 @@ async fn a_half_open_handshake_does_not_keep_the_owner_of_the_id_out() {
 
 async fn conflict(statuses: &mut StatusReceiver) -> String {
     status(statuses, |status| match status {
-        Status::HandshakeFailed { error: error @ LinkError::IdConflict { .. }, .. } => {
+        Status::HandshakeFailed { error: error @ ConnectError::IdConflict { .. }, .. } => {
             Some(error.to_string())
         }
         _ => None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Status};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::CloseReason;
 use zeek_bridge::wire::{Envelope, EnvelopeType, ErrorCode, Handshake};
@@ -39,7 +39,7 @@ async fn a_shutdown_loses_nothing_that_was_published() {
                 );
             }
             let error = lost(statuses).await;
-            assert!(matches!(error, LinkError::Closed(CloseReason::PeerLeft)), "{error}");
+            assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
         }
     }
 }
@@ -93,7 +93,7 @@ async fn what_was_received_can_be_taken_after_a_shutdown_and_then_comes_nothing(
     assert!(within("the end", late.recv()).await.is_none());
     let mut connector = a.connect(&dead_address(), Tls::Off, SOON);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::ShuttingDown), "{error}");
+    assert!(matches!(error, ConnectError::ShuttingDown), "{error}");
     within("a second shutdown", a.shutdown()).await;
 }
 
@@ -113,7 +113,7 @@ async fn two_that_leave_each_other_at_once_both_come_to_an_end() {
                 _ => None,
             })
             .await;
-            assert!(matches!(end, None | Some(LinkError::Closed(CloseReason::PeerLeft))), "{end:?}");
+            assert!(matches!(end, None | Some(ConnectError::Closed(CloseReason::PeerLeft))), "{end:?}");
         }
     }
 }
@@ -142,7 +142,7 @@ async fn a_shutdown_does_not_wait_for_a_peer_that_does_not_read() {
     let mut statuses = endpoint.status();
     within("the shutdown", endpoint.shutdown()).await;
     let error = removed(&mut statuses).await;
-    assert!(matches!(error, Some(LinkError::ShuttingDown)), "{error:?}");
+    assert!(matches!(error, Some(ConnectError::ShuttingDown)), "{error:?}");
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn an_endpoint_that_is_dropped_leaves_its_peers_and_stops_everything() {
     status(&mut at_b, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
     drop(b);
     let error = lost(&mut at_a).await;
-    assert!(matches!(error, LinkError::Closed(CloseReason::PeerLeft)), "{error}");
+    assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
     assert!(within("the end", subscriber.recv()).await.is_none());
     drop(subscriber);
     let mut told = 0;
@@ -194,7 +194,7 @@ async fn unpeering_comes_behind_what_was_published() {
             assert_eq!(next_text(&mut subscriber).await, n.to_string());
         }
         assert!(removed(&mut at_a).await.is_none());
-        assert!(matches!(lost(&mut at_b).await, LinkError::Closed(CloseReason::PeerLeft)));
+        assert!(matches!(lost(&mut at_b).await, ConnectError::Closed(CloseReason::PeerLeft)));
         assert!(!a.unpeer(b.id()).await);
     }
 }
@@ -214,7 +214,7 @@ async fn an_unpeered_peer_that_does_not_read_is_left_all_the_same() {
     }
     assert!(endpoint.unpeer(id(1)).await);
     let error = removed(&mut statuses).await;
-    assert!(matches!(error, Some(LinkError::Closed(CloseReason::LeftUnconfirmed))), "{error:?}");
+    assert!(matches!(error, Some(ConnectError::Closed(CloseReason::LeftUnconfirmed))), "{error:?}");
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_bye_that_is_not_confirmed_is_said_to_be_so() {
     assert_eq!(added(&mut statuses).await, id(1));
     assert!(endpoint.unpeer(id(1)).await);
     let error = removed(&mut statuses).await;
-    assert!(matches!(error, Some(LinkError::Closed(CloseReason::LeftUnconfirmed))), "{error:?}");
+    assert!(matches!(error, Some(ConnectError::Closed(CloseReason::LeftUnconfirmed))), "{error:?}");
     assert!(within("a BYE", raw.envelope()).await.unwrap().payload.starts_with(b"BYE"));
     assert!(within("the end", raw.envelope()).await.is_none());
 }
@@ -246,5 +246,5 @@ async fn a_peer_s_bye_is_confirmed_behind_what_it_sent() {
     drop(raw);
     assert_eq!(next_text(&mut subscriber).await, "last words");
     let error = lost(&mut statuses).await;
-    assert!(matches!(error, LinkError::Closed(CloseReason::PeerLeft)), "{error}");
+    assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
 }

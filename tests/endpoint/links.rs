@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Status};
 use zeek_bridge::net::DialError;
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::{CloseReason, PeeringError};
@@ -27,7 +27,7 @@ async fn both_sides_tell_of_a_new_peer_and_of_its_leaving() {
         assert_eq!(*address.await, *listener.local_addr().to_string());
         assert_eq!(a.peers()[0].0, b.id());
         b.shutdown().await;
-        assert!(matches!(lost(&mut at_a).await, LinkError::Closed(CloseReason::PeerLeft)));
+        assert!(matches!(lost(&mut at_a).await, ConnectError::Closed(CloseReason::PeerLeft)));
         assert!(removed(&mut at_b).await.is_none());
         assert!(a.peers().is_empty() && b.peers().is_empty());
     }
@@ -40,18 +40,20 @@ async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
     let target = dead_address();
     let mut connector = endpoint.connect(&target, Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Dial(DialError::Connect { .. })), "{error}");
+    assert!(matches!(error, ConnectError::Dial(DialError::Connect { .. })), "{error}");
     let (address, retry_in) = status(&mut statuses, |status| match status {
-        Status::PeerUnavailable { address, retry_in, error: LinkError::Dial(DialError::Connect { .. }) } => {
-            Some((address.clone(), *retry_in))
-        }
+        Status::PeerUnavailable {
+            address,
+            retry_in,
+            error: ConnectError::Dial(DialError::Connect { .. }),
+        } => Some((address.clone(), *retry_in)),
         _ => None,
     })
     .await;
     assert_eq!((&*address, retry_in), (&*target, None));
     let mut connector = endpoint.connect("no port", Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Dial(DialError::Address(_))), "{error}");
+    assert!(matches!(error, ConnectError::Dial(DialError::Address(_))), "{error}");
 }
 
 /// Resolvers give at least one of 127.0.0.1 and ::1 for localhost, and nobody listens at any.
@@ -84,7 +86,7 @@ async fn the_outcome_of_a_first_attempt_can_be_asked_for_twice() {
     let mut connector = a.connect(&dead_address(), Tls::Off, None);
     for _ in 0..2 {
         let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-        assert!(matches!(error, LinkError::Dial(DialError::Connect { .. })), "{error}");
+        assert!(matches!(error, ConnectError::Dial(DialError::Connect { .. })), "{error}");
     }
     let listener = listen(&a).await;
     let mut connector = b.connect(&listener.local_addr().to_string(), Tls::Off, None);
@@ -127,7 +129,7 @@ async fn a_peer_that_restarts_is_a_peer_again() {
         first.publish(topic("/t"), &text(round.to_string())).await.unwrap();
         assert_eq!(next_text(&mut subscriber).await, round.to_string());
         first.shutdown().await;
-        assert!(matches!(lost(&mut at_b).await, LinkError::Closed(CloseReason::PeerLeft)));
+        assert!(matches!(lost(&mut at_b).await, ConnectError::Closed(CloseReason::PeerLeft)));
         first = endpoint();
         first.listen(&target, Tls::Off).await.unwrap();
     }
@@ -145,7 +147,7 @@ async fn a_lost_peer_is_connected_to_again() {
         assert_eq!(added(&mut statuses).await, peer);
         drop(raw);
         let error = lost(&mut statuses).await;
-        assert!(matches!(error, LinkError::Closed(CloseReason::Lost)), "{error}");
+        assert!(matches!(error, ConnectError::Closed(CloseReason::Lost)), "{error}");
     }
     // A connection that is cut in an attempt is one that failed.
     let raw = listener.accept().await.unwrap();
@@ -156,7 +158,10 @@ async fn a_lost_peer_is_connected_to_again() {
     })
     .await;
     assert!(
-        matches!(error, LinkError::Peering(PeeringError::ClosedInHandshake { .. }) | LinkError::Stream(_)),
+        matches!(
+            error,
+            ConnectError::Peering(PeeringError::ClosedInHandshake { .. }) | ConnectError::Stream(_)
+        ),
         "{error}"
     );
     within("a connection", Raw::accept(id(3), &listener, &[])).await;
@@ -199,7 +204,7 @@ async fn a_refusal_is_told_with_its_code_and_no_more_of_its_words_than_fit_a_lin
         let description = words.as_str().into();
         raw.say(&Handshake::DropConn { sender: raw.id, code: ErrorCode::PEER_INVALID, description }).await;
         let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-        let LinkError::Peering(PeeringError::Refused { peer, code, description }) = &error else {
+        let ConnectError::Peering(PeeringError::Refused { peer, code, description }) = &error else {
             panic!("{error}")
         };
         assert_eq!((*peer, *code), (id(1), ErrorCode::PEER_INVALID));
@@ -214,9 +219,9 @@ async fn an_endpoint_does_not_peer_with_itself() {
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let error = connect(&endpoint, &listener).await.unwrap_err();
-    assert!(matches!(error, LinkError::Peering(PeeringError::SelfConnection(_))), "{error}");
+    assert!(matches!(error, ConnectError::Peering(PeeringError::SelfConnection(_))), "{error}");
     let error = failed(&mut statuses).await;
-    assert!(matches!(error, LinkError::Peering(PeeringError::SelfConnection(_))), "{error}");
+    assert!(matches!(error, ConnectError::Peering(PeeringError::SelfConnection(_))), "{error}");
     assert!(endpoint.peers().is_empty());
 }
 
@@ -250,12 +255,12 @@ async fn a_silent_listener_and_a_silent_connector_are_given_up_in_time() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut connector = endpoint.connect(&silent.local_addr().unwrap().to_string(), Tls::Off, None);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
-    assert!(matches!(error, LinkError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
+    assert!(matches!(error, ConnectError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let mut raw = Raw::open(id(1), listener.local_addr()).await;
     let error = failed(&mut statuses).await;
-    assert!(matches!(error, LinkError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
+    assert!(matches!(error, ConnectError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
     assert_eq!(raw.heard().await, Handshake::Probe);
     let refused = raw.heard().await;
     assert!(matches!(refused, Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }), "{refused:?}");
@@ -275,6 +280,6 @@ async fn a_peer_that_goes_silent_is_asked_and_then_given_up() {
     }
     within("a ping", raw.envelope()).await.unwrap();
     let error = lost(&mut statuses).await;
-    assert!(matches!(error, LinkError::Peering(PeeringError::Silent)), "{error}");
+    assert!(matches!(error, ConnectError::Peering(PeeringError::Silent)), "{error}");
     assert!(within("the end", raw.envelope()).await.is_none());
 }

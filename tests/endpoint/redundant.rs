@@ -1,7 +1,7 @@
 //! Two endpoints that connect to each other more than once have one peering.
 
 use zeek_bridge::data::EndpointId;
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status, StatusReceiver};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::peering::CloseReason;
 use zeek_bridge::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
@@ -27,7 +27,7 @@ async fn one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
     for statuses in [&mut at_a, &mut at_b] {
         let next = within("a status", statuses.recv()).await.unwrap();
         let end = matches!(next, Status::PeerRemoved { error: None, .. })
-            || matches!(next, Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. });
+            || matches!(next, Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), .. });
         assert!(end, "{next}");
     }
 }

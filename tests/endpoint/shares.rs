@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
 use zeek_bridge::data::EndpointId;
-use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::endpoint::ConnectError;
 
 use crate::raw::Raw;
 use crate::support::*;
@@ -46,7 +46,7 @@ async fn a_host_with_all_peer_slots_gives_one_to_another_host() {
     assert!(within("the end", fourth.frame()).await.is_none());
     let Some(_other) = peer_from(2, id(5), address).await else { return };
     let error = removed(&mut statuses).await;
-    assert!(matches!(error, Some(LinkError::Evicted(3))), "{error:?}");
+    assert!(matches!(error, Some(ConnectError::Evicted(3))), "{error:?}");
     assert_eq!(added(&mut statuses).await, id(5));
     let mut peers: Vec<_> = hub.peers().into_iter().map(|(id, _)| id).collect();
     peers.sort();

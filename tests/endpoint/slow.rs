@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
-use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::ConnectionFault;
 use zeek_bridge::wire::{Envelope, Handshake};
 
@@ -85,7 +85,7 @@ async fn a_peer_that_does_not_read_is_disconnected_and_stops_nobody() {
     .await;
     assert_eq!(next_text(&mut heard).await.len(), SIZE);
     let error = removed(&mut statuses).await;
-    assert!(matches!(error, Some(LinkError::Overflow { dropped }) if dropped > 0), "{error:?}");
+    assert!(matches!(error, Some(ConnectError::Overflow { dropped }) if dropped > 0), "{error:?}");
     assert_eq!(hub.peers().len(), 1);
     assert_eq!(hub.publish(topic("/t"), &text("after")).await, Ok(1));
     assert_eq!(next_text(&mut heard).await, "after");
@@ -122,7 +122,7 @@ async fn patience_with_many_is_not_longer_than_with_one() {
     }
     assert!(longest < patience * 2, "{longest:?}");
     for _ in 0..SLOW {
-        assert!(matches!(removed(&mut statuses).await, Some(LinkError::Overflow { .. })));
+        assert!(matches!(removed(&mut statuses).await, Some(ConnectError::Overflow { .. })));
     }
 }
 
@@ -149,7 +149,7 @@ async fn a_flood_of_pings_without_reading_is_bounded() {
         })
         .await;
         let error = lost(&mut statuses).await;
-        assert!(matches!(error, LinkError::Stream(ConnectionFault::DoesNotRead)), "{error}");
+        assert!(matches!(error, ConnectError::Stream(ConnectionFault::DoesNotRead)), "{error}");
         raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
     }
     assert_eq!(good.peers().len(), 1);

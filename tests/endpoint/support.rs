@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::endpoint::{
-    Endpoint, EndpointConfig, LinkError, Listener, Retry, Status, StatusReceiver, Subscriber,
+    ConnectError, Endpoint, EndpointConfig, Listener, Retry, Status, StatusReceiver, Subscriber,
 };
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 
@@ -64,7 +64,7 @@ pub(crate) async fn listen_with(endpoint: &Endpoint, tls: Tls) -> Listener {
 }
 
 /// Connects in plain TCP, once.
-pub(crate) async fn connect(endpoint: &Endpoint, listener: &Listener) -> Result<EndpointId, LinkError> {
+pub(crate) async fn connect(endpoint: &Endpoint, listener: &Listener) -> Result<EndpointId, ConnectError> {
     connect_with(endpoint, listener, Tls::Off).await
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn connect_with(
     endpoint: &Endpoint,
     listener: &Listener,
     tls: Tls,
-) -> Result<EndpointId, LinkError> {
+) -> Result<EndpointId, ConnectError> {
     let mut connector = endpoint.connect(&listener.local_addr().to_string(), tls, None);
     within("the first attempt", connector.first_attempt()).await
 }
@@ -136,7 +136,7 @@ pub(crate) async fn added(statuses: &mut StatusReceiver) -> EndpointId {
     .await
 }
 
-pub(crate) async fn lost(statuses: &mut StatusReceiver) -> LinkError {
+pub(crate) async fn lost(statuses: &mut StatusReceiver) -> ConnectError {
     status(statuses, |status| match status {
         Status::PeerLost { error, .. } => Some(error.clone()),
         _ => None,
@@ -144,7 +144,7 @@ pub(crate) async fn lost(statuses: &mut StatusReceiver) -> LinkError {
     .await
 }
 
-pub(crate) async fn removed(statuses: &mut StatusReceiver) -> Option<LinkError> {
+pub(crate) async fn removed(statuses: &mut StatusReceiver) -> Option<ConnectError> {
     status(statuses, |status| match status {
         Status::PeerRemoved { error, .. } => Some(error.clone()),
         _ => None,
@@ -153,7 +153,7 @@ pub(crate) async fn removed(statuses: &mut StatusReceiver) -> Option<LinkError> 
 }
 
 /// Why somebody who connected did not become a peer.
-pub(crate) async fn failed(statuses: &mut StatusReceiver) -> LinkError {
+pub(crate) async fn failed(statuses: &mut StatusReceiver) -> ConnectError {
     status(statuses, |status| match status {
         Status::HandshakeFailed { error, .. } => Some(error.clone()),
         _ => None,

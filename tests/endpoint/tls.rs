@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zeek_bridge::endpoint::{Endpoint, LinkError};
+use zeek_bridge::endpoint::{ConnectError, Endpoint};
 use zeek_bridge::net::tls::{CertificateFault, Refusal, Tls, TlsError, ephemeral_authority};
 use zeek_bridge::peering::PeeringError;
 use zeek_bridge::wire::FrameError;
@@ -19,7 +19,7 @@ fn patient() -> Endpoint {
 }
 
 /// The errors of the connector and of the listener.
-async fn errors(connector_tls: Tls, listener_tls: Tls) -> (LinkError, LinkError) {
+async fn errors(connector_tls: Tls, listener_tls: Tls) -> (ConnectError, ConnectError) {
     let (a, b) = (patient(), patient());
     let mut statuses = a.status();
     let listener = listen_with(&a, listener_tls).await;
@@ -30,18 +30,19 @@ async fn errors(connector_tls: Tls, listener_tls: Tls) -> (LinkError, LinkError)
 #[tokio::test]
 async fn tls_to_a_plain_port() {
     let (connector, listener) = errors(mutual(), Tls::Off).await;
-    assert!(matches!(connector, LinkError::Tls(TlsError::NotTls)), "{connector}");
+    assert!(matches!(connector, ConnectError::Tls(TlsError::NotTls)), "{connector}");
     assert!(connector.to_string().contains("disable_ssl"), "{connector}");
-    let expected = matches!(listener, LinkError::Peering(PeeringError::Framing(FrameError::TooLarge { .. })));
+    let expected =
+        matches!(listener, ConnectError::Peering(PeeringError::Framing(FrameError::TooLarge { .. })));
     assert!(expected && listener.to_string().contains("TLS handshake"), "{listener}");
 }
 
 #[tokio::test]
 async fn plain_to_a_tls_port() {
     let (connector, listener) = errors(Tls::Off, mutual()).await;
-    assert!(matches!(listener, LinkError::Tls(TlsError::NotTls)), "{listener}");
+    assert!(matches!(listener, ConnectError::Tls(TlsError::NotTls)), "{listener}");
     let expected =
-        matches!(connector, LinkError::Peering(PeeringError::Framing(FrameError::TooLarge { .. })));
+        matches!(connector, ConnectError::Peering(PeeringError::Framing(FrameError::TooLarge { .. })));
     assert!(expected && connector.to_string().contains("TLS alert"), "{connector}");
 }
 
@@ -50,8 +51,8 @@ async fn certificates_of_different_authorities() {
     // In TLS 1.3 the connector sees the listener's certificate first, and is the one who refuses.
     let (connector, listener) = errors(mutual(), mutual()).await;
     assert!(
-        matches!(connector, LinkError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign),
+        matches!(connector, ConnectError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign),
         "{connector}"
     );
-    assert!(matches!(listener, LinkError::Tls(TlsError::Refused(Refusal::UnknownCa))), "{listener}");
+    assert!(matches!(listener, ConnectError::Tls(TlsError::Refused(Refusal::UnknownCa))), "{listener}");
 }

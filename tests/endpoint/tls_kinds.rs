@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use zeek_bridge::endpoint::{Endpoint, LinkError};
+use zeek_bridge::endpoint::{ConnectError, Endpoint};
 use zeek_bridge::net::tls::{Backend, Tls, TlsError};
 use zeek_bridge::peering::PeeringError;
 use zeek_bridge::wire::FrameError;
@@ -16,25 +16,25 @@ fn patient() -> Endpoint {
 }
 
 /// What comes of it, in short.
-fn short(result: &Result<(), LinkError>) -> String {
+fn short(result: &Result<(), ConnectError>) -> String {
     match result {
         Ok(()) => "ok".into(),
-        Err(LinkError::Tls(TlsError::Refused(refusal))) => format!("refused: {refusal:?}"),
-        Err(LinkError::Tls(TlsError::Certificate(refused))) => {
+        Err(ConnectError::Tls(TlsError::Refused(refusal))) => format!("refused: {refusal:?}"),
+        Err(ConnectError::Tls(TlsError::Certificate(refused))) => {
             let fault = format!("{:?}", refused.fault);
             format!("Peer{}", fault.split([' ', '(']).next().unwrap())
         }
-        Err(LinkError::Tls(error)) => format!("{error:?}").split([' ', '(']).next().unwrap().to_owned(),
-        Err(LinkError::Peering(PeeringError::Framing(FrameError::TooLarge { .. }))) => {
+        Err(ConnectError::Tls(error)) => format!("{error:?}").split([' ', '(']).next().unwrap().to_owned(),
+        Err(ConnectError::Peering(PeeringError::Framing(FrameError::TooLarge { .. }))) => {
             "TLS, not frames".into()
         }
-        Err(LinkError::Peering(PeeringError::ClosedInHandshake { .. })) => "closed".into(),
+        Err(ConnectError::Peering(PeeringError::ClosedInHandshake { .. })) => "closed".into(),
         Err(other) => format!("{other:?}"),
     }
 }
 
 /// The first attempt, as each side sees it.
-async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), LinkError>, Result<(), LinkError>) {
+async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), ConnectError>, Result<(), ConnectError>) {
     let (a, b) = (patient(), patient());
     let mut statuses = a.status();
     let listening = listen_with(&a, listener.clone()).await;
@@ -49,7 +49,7 @@ async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), LinkError>, Result
 }
 
 /// What ours makes of the other, as the one that connects and as the one that listens.
-async fn both_ways(ours: &Tls, other: &Tls) -> [Result<(), LinkError>; 2] {
+async fn both_ways(ours: &Tls, other: &Tls) -> [Result<(), ConnectError>; 2] {
     [meet(ours, other).await.0, meet(other, ours).await.1]
 }
 
@@ -93,7 +93,7 @@ fn mend(outcome: &str) -> &'static str {
     }
 }
 
-fn check(what: &str, met: [Result<(), LinkError>; 2], outcomes: [&str; 2]) {
+fn check(what: &str, met: [Result<(), ConnectError>; 2], outcomes: [&str; 2]) {
     for ((met, outcome), side) in met.into_iter().zip(outcomes).zip(["connects", "listens"]) {
         assert_eq!(short(&met), outcome, "{what}, who {side}: {met:?}");
         if let Err(error) = met {
@@ -141,7 +141,7 @@ async fn a_peer_does_not_change_the_back_end_of_a_link() {
     let listening = listen_with(&a, Tls::Mutual(tls.clone())).await;
     connect_with(&b, &listening, mutual(&version1(), Backend::Auto)).await.unwrap_err();
     let error = failed(&mut statuses).await;
-    let LinkError::Tls(TlsError::Certificate(refused)) = &error else { panic!("{error}") };
+    let ConnectError::Tls(TlsError::Certificate(refused)) = &error else { panic!("{error}") };
     assert_eq!(refused.subject, "CN=v1-leaf");
     assert!(
         error.to_string().contains(&format!("(subject CN=v1-leaf, issuer {})", refused.issuer)),

@@ -10,6 +10,4 @@ mod codec;
 #[cfg(feature = "cli")]
 mod idle;
 #[cfg(feature = "bridge")]
-mod registry;
-#[cfg(feature = "bridge")]
 mod relay;

@@ -19,6 +19,9 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\bs-[0-9a-f]{16}\b", "s-PSEUDONYM"),
         // Names of recordings.
         (r"\b\d{8}T\d{6}Z-[0-9a-f]{8}\b", "TIME-RUN"),
+        // The end of a certificate's validity, and the directory of the session.
+        (r"\bvalid until \d{4}-\d\d-\d\d\b", "valid until DATE"),
+        (r#"(^|[ "])/[^ "]*/pki/"#, "$1/etc/zeek/pki/"),
         // Each session has its own loopback address, which also replaces 0.0.0.0.
         (r"\b127(\.\d+){3}\b|\b0\.0\.0\.0\b", "127.0.0.1"),
         // Ports of connecting peers.

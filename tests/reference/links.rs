@@ -1,6 +1,6 @@
 //! Coming, going, coming again.
 
-use zeek_bridge::endpoint::{LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Status};
 use zeek_bridge::peering::CloseReason;
 
 use crate::driver::*;
@@ -34,7 +34,7 @@ async fn each_side_sees_the_other_leave() {
             assert_eq!(next_text(&mut heard).await, "last words");
             pair.theirs.say("quit").await;
             let error = lost(&mut statuses).await;
-            assert!(matches!(error, LinkError::Closed(CloseReason::PeerLeft)), "{error}");
+            assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
             pair.theirs.gone().await;
         }
     }
@@ -55,7 +55,7 @@ async fn unpeering_is_seen_by_the_other_side_and_can_be_undone() {
         theirs.status("peer_added", ours.id()).await;
         theirs.say("unpeer").await;
         let error = lost(&mut statuses).await;
-        assert!(matches!(error, LinkError::Closed(CloseReason::PeerLeft)), "{error}");
+        assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
         theirs.status("peer_removed", ours.id()).await;
     }
     // Ours unpeers; it had connected, and connects again by itself.
@@ -84,7 +84,10 @@ async fn a_reference_that_is_killed_is_lost_and_connected_to_again() {
             theirs.say("abort").await;
             theirs.gone().await;
             let error = lost(&mut statuses).await;
-            assert!(matches!(error, LinkError::Closed(CloseReason::Lost) | LinkError::Stream(_)), "{error}");
+            assert!(
+                matches!(error, ConnectError::Closed(CloseReason::Lost) | ConnectError::Stream(_)),
+                "{error}"
+            );
             status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(()))
                 .await;
             theirs = Reference::start(&program, &[&["--listen", &port], &kind.theirs()[..]].concat()).await;
@@ -145,7 +148,8 @@ async fn connecting_to_each_other_at_once_makes_one_peering() {
         // The next that is heard of the peering is its end.
         theirs.say("quit").await;
         let next = within("a status", statuses.recv()).await.unwrap();
-        let left = matches!(&next, Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), .. });
+        let left =
+            matches!(&next, Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), .. });
         assert!(left, "{next}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zeek_bridge::endpoint::{Endpoint, LinkError};
+use zeek_bridge::endpoint::{ConnectError, Endpoint};
 use zeek_bridge::net::tls::{Backend, CertificateFault, Credentials, Tls, TlsError};
 
 use crate::certificates::*;
@@ -14,7 +14,7 @@ fn patient() -> Endpoint {
 }
 
 /// What our connector and our listener say of a reference with these options.
-async fn errors(program: &str, kind: &Kind, theirs: &[&str]) -> (LinkError, LinkError) {
+async fn errors(program: &str, kind: &Kind, theirs: &[&str]) -> (ConnectError, ConnectError) {
     let ours = patient();
     let (reference, address) = Reference::listen(program, theirs).await;
     let mut connector = ours.connect(&address, kind.ours.clone(), None);
@@ -58,7 +58,7 @@ async fn certificates_of_another_authority() {
     let program = reference_or_skip!();
     let (connecting, listening) = errors(&program, &Kind::mutual(), &Kind::mutual().theirs()).await;
     for error in [connecting, listening] {
-        assert!(matches!(error, LinkError::Tls(_)), "{error}");
+        assert!(matches!(error, ConnectError::Tls(_)), "{error}");
         assert!(error.to_string().contains("CA"), "{error}");
     }
 }
@@ -137,7 +137,7 @@ async fn a_version_1_certificate_and_rustls_alone() {
     let (connecting, listening) = errors(&program, &kind, &theirs).await;
     for error in [connecting, listening] {
         assert!(
-            matches!(error, LinkError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Version1),
+            matches!(error, ConnectError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Version1),
             "{error}"
         );
         assert!(error.to_string().contains("-extfile v3.ext"), "{error}");
@@ -160,11 +160,11 @@ mod with_openssl {
         let kind = Kind { ours: Tls::anonymous().unwrap(), theirs: Vec::new(), _files: None };
         let (connecting, listening) = errors(&program, &kind, &["--disable-ssl"]).await;
         for error in [connecting, listening] {
-            assert!(matches!(error, LinkError::Tls(TlsError::NotTls)), "{error}");
+            assert!(matches!(error, ConnectError::Tls(TlsError::NotTls)), "{error}");
         }
         let (connecting, listening) = errors(&program, &kind, &Kind::mutual().theirs()).await;
         for error in [connecting, listening] {
-            assert!(matches!(error, LinkError::Tls(TlsError::NotAnonymous(_))), "{error}");
+            assert!(matches!(error, ConnectError::Tls(TlsError::NotAnonymous(_))), "{error}");
         }
     }
 
@@ -213,14 +213,14 @@ mod with_openssl {
         }
         let (connecting, listening) = errors(&program, &kind(version3()), &["--disable-ssl"]).await;
         for error in [connecting, listening] {
-            assert!(matches!(error, LinkError::Tls(TlsError::NotTls)), "{error}");
+            assert!(matches!(error, ConnectError::Tls(TlsError::NotTls)), "{error}");
         }
         let foreign = certificate("ca.pem", "ec-by-v1-ca.pem", "ec.sec1.key");
         let foreign: Vec<&str> = foreign.iter().map(String::as_str).collect();
         let (connecting, listening) = errors(&program, &kind(version3()), &foreign).await;
         for error in [connecting, listening] {
             assert!(
-                matches!(error, LinkError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign),
+                matches!(error, ConnectError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign),
                 "{error}"
             );
         }
@@ -229,7 +229,7 @@ mod with_openssl {
         let (connecting, listening) = errors(&program, &kind(version3()), &expired).await;
         for error in [connecting, listening] {
             assert!(
-                matches!(error, LinkError::Tls(TlsError::Certificate(ref refused)) if matches!(refused.fault, CertificateFault::Expired { .. })),
+                matches!(error, ConnectError::Tls(TlsError::Certificate(ref refused)) if matches!(refused.fault, CertificateFault::Expired { .. })),
                 "{error}"
             );
         }

@@ -53,6 +53,8 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args, cli.verbose),
         Command::Status(args) => block_on(commands::status::run(args)),
         Command::Demo => block_on(commands::demo::run()),
+        Command::Init(args) => commands::init::run(&args),
+        Command::Certs(args) => commands::certs::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Node(args) => block_on(commands::node::run(args)),
         Command::Dispatch(args) => block_on(commands::dispatch::run(args)),

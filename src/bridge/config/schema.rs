@@ -35,8 +35,8 @@ pub struct Operation {
     /// How long a SIGTERM may take to drain the queues.
     pub drain: Duration,
     /// Whether the bridge answers dispatch requests with a failure for a node that does not answer: at once if the node's
-    /// connection ends before its answer, and after [`ANSWER_AFTER`](crate::bridge::management::registry::ANSWER_AFTER) if the node is
-    /// gone or hangs and nobody has answered. Without it, the agent runs into its timeout and loses the answers of all nodes.
+    /// connection ends before its answer, and after 4 s if the node is gone or hangs and nobody has
+    /// answered. Without it, the agent runs into its timeout and loses the answers of all nodes.
     pub answer_in_flight: bool,
     /// Whether the bridge answers dispatch requests that rules keep from a live node with a failure, at once.
     pub answer_denied: bool,

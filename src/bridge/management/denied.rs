@@ -1,97 +1,112 @@
-//! Failures for requests that rules keep from a node. Without them, the agent would wait in vain, and take for an outage
-//! what is a rule; and it would lose the responses of all other nodes.
+//! Failures for requests that rules keep from a node.
+//!
+//! Without an answer, the agent would wait until its timeout, report an outage of the node, and lose the responses of all
+//! other nodes to the request.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
-use crate::bridge::management::registry::{Answer, Denied};
-use crate::bridge::management::relay::send_answers;
-use crate::bridge::policy::{Reason, Refusal};
-use crate::bridge::router::link_relay::{LinkRelay, Passing};
-use crate::bridge::router::links::Table;
+use super::answers::send_answers;
+use super::registry::{Answer, DeniedNode};
+use crate::bridge::LinkId;
+use crate::bridge::policy::{Denial, Reason};
+use crate::bridge::router::core::Core;
+use crate::bridge::router::links::LinkSet;
+use crate::bridge::router::routed::RoutedMessage;
 use crate::endpoint::Blocked;
 use crate::management::{DispatchRequest, NODE_TOPIC, NodeMessage};
 use crate::wire::{Envelope, EnvelopeType, Limits};
 use crate::zeek;
 
-impl LinkRelay {
-    /// Answers a request that passes nowhere, for each live node that it is for. What has to wait for room is returned.
-    pub(in crate::bridge) fn deny(&self, passing: &Passing<'_>, request: &DispatchRequest) -> Vec<Blocked> {
-        if !self.core.answer_denied.load(Ordering::Relaxed) {
-            return Vec::new();
+impl Core {
+    /// Handles a message that no rule allows and that may be of the node API: answers a request for each live node that it
+    /// is for. Returns what has to wait for room in a queue.
+    pub(in crate::bridge) fn node_event_denied(
+        &self,
+        message: &RoutedMessage<'_>,
+        event: Option<NodeMessage>,
+        denial: Denial,
+    ) -> Vec<Blocked> {
+        let Some(here) = message.links.link(message.link) else { return Vec::new() };
+        // Rules for nodes apply where nodes are. A hello or response on a link whose rules allow no such events shows that
+        // the node is connected elsewhere. One that rules deny for its name or sender shows nothing.
+        if denial.reason == Reason::EventNotAllowed
+            && let Some(node) = event.as_ref().and_then(NodeMessage::sender_node)
+        {
+            self.nodes().seen_elsewhere(node);
         }
-        let denied = self.core.nodes().denied(self.key(passing.from), request);
-        send_answers(passing.table, self.denials(passing, request, &denied))
+        let request = denied_request(&message.envelope, here.limits(), event, denial);
+        let Some(request) = request.filter(|_| self.answers_denied()) else { return Vec::new() };
+        let denied = self.nodes().denied(message.peering(), &request);
+        send_answers(message.links, self.failures_for_denied(message, &request, &denied))
     }
 
-    /// The failures for live nodes that a request does not reach.
-    pub(in crate::bridge) fn denials(
+    /// Returns the failures for live nodes that rules keep a request from.
+    pub(super) fn failures_for_denied(
         &self,
-        passing: &Passing<'_>,
+        message: &RoutedMessage<'_>,
         request: &DispatchRequest,
-        denied: &[Denied],
+        denied: &[DeniedNode],
     ) -> Vec<Answer> {
-        if denied.is_empty() || !self.core.answer_denied.load(Ordering::Relaxed) {
+        if denied.is_empty() || !self.answers_denied() {
             return Vec::new();
         }
-        let Some(here) = passing.table.link(self.slot) else { return Vec::new() };
-        let refusals: BTreeMap<_, _> =
-            passing.gate.refusals(&passing.envelope, here.limits()).into_iter().collect();
-        let words: BTreeMap<usize, Option<String>> =
-            refusals.into_iter().map(|(link, refusal)| (link, why(passing.table, refusal))).collect();
-        let no_rule = Some(why_not(None));
-        let key = self.key(passing.from);
-        let mut nodes = self.core.nodes();
-        let answer = |denied: &Denied| {
-            let why = words.get(&denied.link).unwrap_or(&no_rule).as_deref()?;
-            Some(nodes.deny(key, &request.reqid, &denied.node, why))
+        let Some(here) = message.links.link(message.link) else { return Vec::new() };
+        let denials = message.policy.denials(&message.envelope, here.limits()).into_iter();
+        let texts: BTreeMap<LinkId, Option<String>> =
+            denials.map(|(link, denial)| (link, failure_text(message.links, denial))).collect();
+        let no_rule = Some(not_allowed(None));
+        let mut nodes = self.nodes();
+        let answer = |denied: &DeniedNode| {
+            let text = texts.get(&denied.link).unwrap_or(&no_rule).as_deref()?;
+            Some(nodes.answer_denied(message.peering(), &request.reqid, &denied.node, text))
         };
         denied.iter().filter_map(answer).collect()
     }
 }
 
-/// What to tell the agent; `None` if the request is not one that a node would answer.
-fn why(table: &Table, refusal: Option<Refusal>) -> Option<String> {
-    match refusal {
-        Some(Refusal { invalid: true, .. }) => None,
-        Some(Refusal { reason, rule: Some(rule), .. }) => {
-            Some(why_not(table.rule_name(rule).map(|name| (name, reason))))
+/// Returns the failure for the agent; `None` if the request is invalid, so that a node would not answer it either.
+fn failure_text(links: &LinkSet, denial: Option<Denial>) -> Option<String> {
+    match denial {
+        Some(Denial { invalid: true, .. }) => None,
+        Some(Denial { reason, rule: Some(rule), .. }) => {
+            Some(not_allowed(links.rule_name(rule).map(|name| (name, reason))))
         }
-        _ => Some(why_not(None)),
+        _ => Some(not_allowed(None)),
     }
 }
 
-fn why_not(rule: Option<(&str, Reason)>) -> String {
-    let what = match rule {
-        Some((_, Reason::ActionNotAllowed)) => "this action",
-        Some((_, Reason::NodeNotAllowed)) => "a request to these nodes",
-        Some((_, Reason::IdentityNotAllowed)) => "requests of this peer",
+fn not_allowed(rule: Option<(&str, Reason)>) -> String {
+    let (name, denied) = match rule {
+        Some((name, Reason::ActionNotAllowed)) => (name, "this action"),
+        Some((name, Reason::NodeNotAllowed)) => (name, "a request to these nodes"),
+        Some((name, Reason::IdentityNotAllowed)) => (name, "requests of this peer"),
         _ => return "not allowed by zeek-bridge: no rule allows requests to this node's link".to_owned(),
     };
-    let name = rule.map_or("", |(name, _)| name);
-    format!("not allowed by zeek-bridge: rule {name} does not allow {what}")
+    format!("not allowed by zeek-bridge: rule {name} does not allow {denied}")
 }
 
-/// The request in a message that was refused. A rule that is not for this peer does not look at what it sends.
-pub(in crate::bridge) fn request_of(
+/// Returns the request in a denied message.
+///
+/// A rule for other peers does not decode the payload, so `decoded` is `None` if all rules for the topic are such.
+fn denied_request(
     envelope: &Envelope,
     limits: &Limits,
-    seen: Option<NodeMessage>,
-    refusal: Refusal,
+    decoded: Option<NodeMessage>,
+    denial: Denial,
 ) -> Option<DispatchRequest> {
-    let not_seen = refusal.reason == Reason::IdentityNotAllowed
+    let is_undecoded = denial.reason == Reason::IdentityNotAllowed
         && envelope.kind == EnvelopeType::Data
         && envelope.topic.as_bytes().starts_with(NODE_TOPIC.as_bytes());
-    let seen = match seen {
-        None if not_seen => {
+    let event = match decoded {
+        None if is_undecoded => {
             let message = zeek::Message::from_value(envelope.value(limits).ok()?).ok()?;
             let zeek::Message::Event(event) = message else { return None };
             NodeMessage::parse(&event).ok()?
         }
-        seen => seen,
+        decoded => decoded,
     };
-    match seen {
-        Some(NodeMessage::Request(request)) if !refusal.invalid => Some(request),
+    match event {
+        Some(NodeMessage::Request(request)) if !denial.invalid => Some(request),
         _ => None,
     }
 }

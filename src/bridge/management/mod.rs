@@ -1,7 +1,8 @@
 //! The node API of the Management framework as it passes through a bridge: the registry of live nodes and of requests in
 //! flight, and the events that the bridge itself sends.
 
+pub(in crate::bridge) mod answers;
 pub(in crate::bridge) mod denied;
 pub(in crate::bridge) mod outbox;
-pub mod registry;
+pub(in crate::bridge) mod registry;
 pub(in crate::bridge) mod relay;

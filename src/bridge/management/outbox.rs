@@ -1,85 +1,83 @@
-//! Messages of the bridge itself to peers that have no room for them yet: hellos of many nodes to an agent that
-//! reconnects, and failures in the place of a node that owed many answers.
+//! Messages of the bridge itself for peers whose queues have no room: the hellos of many nodes for an agent that reconnects,
+//! and failures in the name of a node that owed many responses.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::data::EndpointId;
 use crate::endpoint::Blocked;
 
-/// How many bytes a message counts that waits, beside its own.
-const WAITING_COST: usize = 256;
+/// The memory that a pending message is counted with, in bytes, in addition to its own length.
+const PENDING_COST: usize = 256;
 
-/// By peer, the messages that wait for it; one task per peer hands them on.
+/// The pending messages of each peer. One task for each such peer pushes them into its queue.
 #[derive(Clone, Debug, Default)]
-pub(in crate::bridge) struct Untold(Arc<Mutex<HashMap<EndpointId, Waiting>>>);
+pub(in crate::bridge) struct Outbox(Arc<Mutex<HashMap<EndpointId, Pending>>>);
 
 #[derive(Debug, Default)]
-struct Waiting {
-    blocked: VecDeque<Blocked>,
+struct Pending {
+    messages: VecDeque<Blocked>,
     bytes: usize,
 }
 
-impl Waiting {
-    /// Takes what there is room for. The rest is dropped, and counted as dropped.
-    fn extend(&mut self, blocked: Vec<Blocked>, most: usize) {
-        for blocked in blocked {
-            let bytes = self.bytes.saturating_add(cost(&blocked));
-            if bytes <= most {
+impl Pending {
+    /// Stores messages up to `max_bytes` in total. The others are dropped, and counted as dropped by the endpoint.
+    fn extend(&mut self, messages: Vec<Blocked>, max_bytes: usize) {
+        for message in messages {
+            let bytes = self.bytes.saturating_add(cost(&message));
+            if bytes <= max_bytes {
                 self.bytes = bytes;
-                self.blocked.push_back(blocked);
+                self.messages.push_back(message);
             }
         }
     }
 }
 
-fn cost(blocked: &Blocked) -> usize {
-    blocked.bytes().saturating_add(WAITING_COST)
+fn cost(message: &Blocked) -> usize {
+    message.bytes().saturating_add(PENDING_COST)
 }
 
-impl Untold {
-    /// Hands messages on when there is room for them. At most `most` bytes wait for a peer.
-    pub(in crate::bridge) fn keep(&self, peer: EndpointId, blocked: Vec<Blocked>, most: usize) {
-        if blocked.is_empty() {
+impl Outbox {
+    /// Stores messages until the peer's queue has room for them; at most `max_bytes` for each peer.
+    pub(in crate::bridge) fn store(&self, peer: EndpointId, messages: Vec<Blocked>, max_bytes: usize) {
+        if messages.is_empty() {
             return;
         }
-        match self.peers().entry(peer) {
-            Entry::Occupied(mut waiting) => waiting.get_mut().extend(blocked, most),
-            Entry::Vacant(waiting) => {
-                waiting.insert(Waiting::default()).extend(blocked, most);
-                tokio::spawn(self.clone().hand_on(peer));
+        match self.0.lock().entry(peer) {
+            Entry::Occupied(mut pending) => pending.get_mut().extend(messages, max_bytes),
+            Entry::Vacant(pending) => {
+                pending.insert(Pending::default()).extend(messages, max_bytes);
+                tokio::spawn(self.clone().push_all(peer));
             }
         }
     }
 
-    /// Whether messages wait for a peer.
+    /// Returns whether messages are pending for a peer.
     pub(in crate::bridge) fn has(&self, peer: EndpointId) -> bool {
-        self.peers().contains_key(&peer)
+        self.0.lock().contains_key(&peer)
     }
 
-    async fn hand_on(self, peer: EndpointId) {
-        while let Some(blocked) = self.next(peer) {
-            blocked.pushed().await;
+    async fn push_all(self, peer: EndpointId) {
+        while let Some(message) = self.next(peer) {
+            message.pushed().await;
         }
     }
 
-    /// The next message for a peer. Without any, the entry of the peer is removed.
+    /// Returns the next message for a peer. If there is none, removes the peer, so that the next [`Outbox::store`] starts a
+    /// new task.
     fn next(&self, peer: EndpointId) -> Option<Blocked> {
-        let mut peers = self.peers();
-        let waiting = peers.get_mut(&peer)?;
-        let next = waiting.blocked.pop_front();
+        let mut peers = self.0.lock();
+        let pending = peers.get_mut(&peer)?;
+        let next = pending.messages.pop_front();
         match &next {
-            Some(next) => waiting.bytes = waiting.bytes.saturating_sub(cost(next)),
+            Some(next) => pending.bytes = pending.bytes.saturating_sub(cost(next)),
             None => {
                 peers.remove(&peer);
             }
         }
         next
-    }
-
-    fn peers(&self) -> MutexGuard<'_, HashMap<EndpointId, Waiting>> {
-        // No code panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,181 +1,157 @@
-//! The node API on its way through the bridge: hellos are forwarded to agents, requests are tracked, and responses go to
-//! the agent that asked.
+//! Relays the node API: hellos go to agents, requests are tracked, and responses go to the agent that asked.
 
-use crate::bridge::link::{Link, Whom};
-use crate::bridge::management::registry::{Accepted, Answer, Due, Party, PeeringKey};
+use std::collections::HashSet;
+
+use super::answers::{send_answers, store_answers};
+use super::registry::{Accepted, Due, Party, PeeringKey};
+use crate::bridge::LinkId;
+use crate::bridge::link::Link;
 use crate::bridge::policy::{Reason, quoted};
-use crate::bridge::router::link_relay::{Core, LinkRelay, Passing, now};
-use crate::bridge::router::links::Table;
-use crate::data::{EndpointId, Filter};
+use crate::bridge::router::core::{Core, now, peering_key};
+use crate::bridge::router::links::LinkSet;
+use crate::bridge::router::routed::RoutedMessage;
+use crate::data::Filter;
 use crate::endpoint::{Blocked, Peer};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::Envelope;
-use crate::zeek;
 
-impl LinkRelay {
-    /// Handles a message of the node API that the rules let pass.
-    pub(in crate::bridge) fn node_api(&self, passing: Passing<'_>, message: NodeMessage) -> Vec<Blocked> {
-        match message {
-            NodeMessage::Hello(hello) => self.hello(&passing, &hello),
-            NodeMessage::Request(request) => self.request(passing, &request),
-            NodeMessage::Response(response) => self.response(&passing, &response),
+impl Core {
+    /// Handles an event of the node API that the rules allow. Returns what has to wait for room in a queue.
+    pub(in crate::bridge) fn node_event(
+        &self,
+        message: RoutedMessage<'_>,
+        event: NodeMessage,
+    ) -> Vec<Blocked> {
+        match event {
+            NodeMessage::Hello(hello) => self.hello(&message, &hello),
+            NodeMessage::Request(request) => self.request(message, &request),
+            NodeMessage::Response(response) => self.response(&message, &response),
         }
     }
 
-    fn hello(&self, passing: &Passing<'_>, hello: &NotifyNodeHello) -> Vec<Blocked> {
-        let Passing { table, from, envelope, .. } = passing;
-        let links: Vec<_> = passing.to.iter().map(|(link, _)| *link).collect();
-        let party = self.party(table, from);
-        let tell = self.core.nodes().hello(&party, &hello.node, envelope, &links, now());
-        match tell {
-            Ok(tell) => passing.to_each(&tell),
+    fn hello(&self, message: &RoutedMessage<'_>, hello: &NotifyNodeHello) -> Vec<Blocked> {
+        let links: Vec<_> = message.to.iter().map(|(link, _)| *link).collect();
+        let agents = self.nodes().hello(&party(message), &hello.node, &message.envelope, &links, now());
+        match agents {
+            Ok(agents) => message.forward_to(&agents),
             Err(error) => {
-                self.refuse(table, error.reason(), from, || {
-                    format!("node {}: {error}", quoted(hello.node.as_bytes()))
-                });
+                let detail = || format!("node {}: {error}", quoted(hello.node.as_bytes()));
+                self.deny(message.links, message.link, message.from, error.reason(), detail);
                 Vec::new()
             }
         }
     }
 
-    fn request(&self, passing: Passing<'_>, request: &DispatchRequest) -> Vec<Blocked> {
-        let Passing { table, from, .. } = passing;
-        let party = self.party(table, from);
-        let reached = |link: usize| passing.rule_to(link).is_some();
-        // Recorded before it is sent: the response may be here before this returns.
-        let accepted = self.core.nodes().request(&party, request, reached, now());
+    fn request(&self, message: RoutedMessage<'_>, request: &DispatchRequest) -> Vec<Blocked> {
+        let (links, from, party) = (message.links, message.from, party(&message));
+        let reached = |link: LinkId| message.rule_to(link).is_some();
+        // Recorded before it is sent, because the response may be received before `forward` returns.
+        let accepted = self.nodes().request(&party, request, reached, now());
         match accepted {
             Ok(Accepted { mut answers, denied }) => {
-                answers.extend(self.denials(&passing, request, &denied));
-                let mut blocked = passing.on();
-                // An agent that asks for more than it receives has to wait.
+                answers.extend(self.failures_for_denied(&message, request, &denied));
+                let mut blocked = message.forward();
+                // An agent that requests more than it reads has to wait.
                 let (own, others) = answers.into_iter().partition(|answer| answer.to == party.peering);
-                blocked.extend(send_answers(table, own));
-                self.core.answer(table, others);
+                blocked.extend(send_answers(links, own));
+                store_answers(links, others);
                 blocked
             }
             Err(error) => {
                 let detail = || format!("request {}: {error}", quoted(request.reqid.as_bytes()));
-                self.refuse(table, error.reason(), from, detail);
+                self.deny(links, party.peering.link, from, error.reason(), detail);
                 Vec::new()
             }
         }
     }
 
-    fn response(&self, passing: &Passing<'_>, response: &DispatchResponse) -> Vec<Blocked> {
-        let due = self.core.nodes().response(self.key(passing.from), response, now());
-        match due {
-            Ok(agent) if passing.rule_to(agent.link).is_some() => passing.to_each(&[agent]),
-            Ok(agent) => {
-                let detail = || {
-                    let reqid = quoted(response.reqid().as_bytes());
-                    format!(
-                        "the answer to request {reqid} may not go to the link of {}, which asked",
-                        agent.peer
-                    )
-                };
-                self.refuse(passing.table, Reason::NoRule.name(), passing.from, detail);
-                Vec::new()
-            }
-            Err(error) => {
-                let detail = || {
-                    let node = quoted(response.result().node().unwrap_or_default().as_bytes());
-                    let reqid = quoted(response.reqid().as_bytes());
-                    format!("answer of node {node} to request {reqid}: {error}")
-                };
-                self.refuse(passing.table, error.reason(), passing.from, detail);
-                Vec::new()
-            }
+    fn response(&self, message: &RoutedMessage<'_>, response: &DispatchResponse) -> Vec<Blocked> {
+        let agent = self.nodes().response(message.peering(), response, now());
+        let reqid = || quoted(response.reqid().as_bytes());
+        let deny = |reason, detail: &dyn Fn() -> String| {
+            self.deny(message.links, message.link, message.from, reason, detail);
+            Vec::new()
+        };
+        match agent {
+            Ok(agent) if message.rule_to(agent.link).is_some() => message.forward_to(&[agent]),
+            Ok(PeeringKey { peer, .. }) => deny(Reason::NoRule.name(), &|| {
+                format!(
+                    "no rule allows the response to request {} to reach the link of agent {peer}",
+                    reqid()
+                )
+            }),
+            Err(error) => deny(error.reason(), &|| {
+                let node = quoted(response.result().node().unwrap_or_default().as_bytes());
+                format!("response of node {node} to request {}: {error}", reqid())
+            }),
         }
     }
 
-    /// A peer, perhaps an agent, subscribes to these topics now: it gets the hellos of the live nodes.
-    pub(in crate::bridge) fn agent_wants(&self, table: &Table, peer: &Peer, filter: &Filter) {
-        let agent = self.key(peer);
-        // A node subscribes to the topic as well, for the requests.
-        let may_hear = table.rules.may_reach(self.slot, &NODE_TOPIC, NotifyNodeHello::NAME);
-        let Some(link) = table.link(self.slot).filter(|_| may_hear && filter.matches(&NODE_TOPIC)) else {
-            self.core.nodes().agent_wants_no_more(agent);
+    /// Records the subscriptions of a peer. If it may be an agent, sends it the hellos of the live nodes.
+    pub(in crate::bridge) fn peer_subscribed(
+        &self,
+        links: &LinkSet,
+        id: LinkId,
+        peer: &Peer,
+        filter: &Filter,
+    ) {
+        let agent = peering_key(id, peer);
+        // Nodes subscribe to the topic, too, for the requests. The rules decide whether hellos reach this link.
+        let allowed = links.rules.may_reach(id, &NODE_TOPIC, NotifyNodeHello::NAME);
+        let Some(link) = links.link(id).filter(|_| allowed && filter.matches(&NODE_TOPIC)) else {
+            self.nodes().unsubscribe(agent);
             return;
         };
-        let passes = |node: PeeringKey, hello: &Envelope| table.lets_pass(node, hello, self.slot);
-        let hellos = self.core.nodes().agent_wants(agent, passes, now());
+        let allows = |node: PeeringKey, hello: &Envelope| links.allows_hello(node, hello, id);
+        let hellos = self.nodes().subscribe(agent, allows, now());
         for (_, hello) in hellos {
-            link.tell(agent.peer, &hello);
+            link.send_or_store(agent.peer, &hello);
         }
     }
 
-    /// What the registry of nodes has to know of a peer.
-    pub(in crate::bridge) fn party(&self, table: &Table, peer: &Peer) -> Party {
-        let share = table.link(self.slot).map_or(0, |link| link.share());
-        Party { peering: self.key(peer), owner: peer.owner.clone(), share }
+    /// Sends the peers of a link the hellos that new rules allow them to receive.
+    pub(in crate::bridge) fn send_allowed_hellos(&self, links: &LinkSet, link: &Link) {
+        let peers = link.endpoint.standing();
+        for (peer, filter) in &peers {
+            self.peer_subscribed(links, link.id(), peer, filter);
+        }
+        // A peer that disconnected meanwhile may have been recorded again after its `peer_gone`. Nothing else would remove it.
+        let remaining: HashSet<_> =
+            link.endpoint.standing().into_iter().map(|(peer, _)| peer.peering).collect();
+        for (peer, _) in peers.iter().filter(|(peer, _)| !remaining.contains(&peer.peering)) {
+            self.peer_gone(peering_key(link.id(), peer));
+        }
     }
-}
 
-impl Core {
-    /// Sends the bridge's own answers.
-    pub(in crate::bridge) fn answer(&self, table: &Table, answers: Vec<Answer>) {
-        answers_of(table, answers).for_each(|(link, to, envelope)| link.tell(to, &envelope));
+    /// Forgets the rules, nodes and requests of a peering that has ended. May be called repeatedly.
+    pub(in crate::bridge) fn peer_gone(&self, peering: PeeringKey) {
+        let links = self.links();
+        links.forget_policy(peering);
+        let answers = self.nodes().gone(peering, now());
+        store_answers(&links, answers);
     }
 
-    /// Does what is due by now.
-    pub(in crate::bridge) fn work_off(&self) {
-        let Due { answers, hellos } = self.nodes().due(now());
-        let table = self.table();
-        self.answer(&table, answers);
-        for repeat in hellos {
-            // Rules may have changed since it was sent first.
-            if let Some(link) = table.link(repeat.to.link)
-                && table.lets_pass(repeat.node, &repeat.hello, repeat.to.link)
-            {
-                link.repeat(repeat.to.peer, &repeat.hello);
+    /// Sends the answers and repeated hellos that become due. Never returns.
+    pub(in crate::bridge) async fn run_timer(&self) {
+        loop {
+            self.nodes_due().await;
+            let Due { answers, hellos } = self.nodes().due(now());
+            let links = self.links();
+            store_answers(&links, answers);
+            for repeat in hellos {
+                // The rules may have changed since the hello was sent first.
+                if let Some(link) = links.link(repeat.to.link)
+                    && links.allows_hello(repeat.node, &repeat.hello, repeat.to.link)
+                {
+                    link.send_if_room(repeat.to.peer, &repeat.hello);
+                }
             }
         }
     }
 }
 
-/// Sends the bridge's own answers to one who has to wait while there is no room for them.
-pub(in crate::bridge) fn send_answers(table: &Table, answers: Vec<Answer>) -> Vec<Blocked> {
-    answers_of(table, answers)
-        .flat_map(|(link, to, envelope)| link.send(&envelope, None, Whom::Told(to)))
-        .collect()
-}
-
-/// The bridge's own answers: over which link, to which peer, and as a message.
-fn answers_of(table: &Table, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
-    answers.into_iter().filter_map(|Answer { to, response }| {
-        let link = table.link(to.link)?;
-        let (reqid, result) = (response.reqid(), response.result());
-        tracing::debug!(
-            link = %link.config.name, agent = %to.peer, reqid, node = result.node(),
-            "answered for a node: {}", result.error().unwrap_or_default()
-        );
-        let value = zeek::Message::Event(response.into()).into_value();
-        match Envelope::data(link.endpoint.id(), NODE_TOPIC.clone(), &value) {
-            Ok(envelope) => Some((&**link, to.peer, envelope)),
-            Err(error) => {
-                tracing::error!("an answer cannot be sent: {error}");
-                None
-            }
-        }
-    })
-}
-
-impl Passing<'_> {
-    /// The rule by which it may go to a link.
-    fn rule_to(&self, link: usize) -> Option<usize> {
-        self.to.iter().find(|(to, _)| *to == link).map(|(_, rule)| *rule)
-    }
-
-    /// Sends it to these peerings alone, as far as it may go there.
-    fn to_each(&self, peerings: &[PeeringKey]) -> Vec<Blocked> {
-        let mut blocked = Vec::new();
-        for peering in peerings {
-            if let (Some(link), Some(rule)) = (self.table.link(peering.link), self.rule_to(peering.link)) {
-                self.table.passed(rule, 1);
-                blocked.extend(link.send(&self.envelope, self.since, Whom::One(peering.peer)));
-            }
-        }
-        blocked
-    }
+/// Returns the sender of a message, as the registry accounts it.
+fn party(message: &RoutedMessage<'_>) -> Party {
+    let share = message.links.link(message.link).map_or(0, |link| link.share());
+    Party { peering: message.peering(), owner: message.from.owner.clone(), share }
 }

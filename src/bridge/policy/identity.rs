@@ -6,7 +6,7 @@ use crate::net::tls::{PeerIdentity, SubjectAltName};
 impl IdentityPattern {
     /// Whether this is the peer's certificate, or one of its names. Case counts.
     #[must_use]
-    pub fn matches(&self, identity: &PeerIdentity) -> bool {
+    pub(crate) fn matches(&self, identity: &PeerIdentity) -> bool {
         match self {
             IdentityPattern::Subject(glob) => glob.matches(&identity.subject),
             IdentityPattern::San(glob) => {
@@ -19,7 +19,7 @@ impl IdentityPattern {
     /// Whether a peer is allowed by these: if there are none, everybody is; else who showed a certificate
     /// that one of them matches.
     #[must_use]
-    pub fn allow(patterns: &[Self], identity: Option<&PeerIdentity>) -> bool {
+    pub(crate) fn allow(patterns: &[Self], identity: Option<&PeerIdentity>) -> bool {
         patterns.is_empty()
             || identity.is_some_and(|identity| patterns.iter().any(|pattern| pattern.matches(identity)))
     }

@@ -33,37 +33,43 @@
 //! - other data has to be a value within the limits, and where a rule has `events`, a message of Zeek's (else it does not fit);
 //! - a command has to be one.
 //!
-//! With `passthrough` it need not. Even so, what can be read in it is read: see [`Judged::node`].
+//! With `passthrough` it need not. Even so, what can be read in it is read: see [`Decision::node`].
 //!
 //! Whoever receives may be less strict than this crate: Zeek ignores superfluous elements of events, and up to 6.0 the
 //! version of the message, and what else is in a batch. So whatever anybody might take as an event of the node API is taken as one,
 //! and has to be valid. In a batch, where Zeek never puts it, it is refused, by every rule. So is a passed-through
 //! payload that cannot be read, but holds the name of such an event.
 
-mod gate;
+mod denial;
 mod identity;
-mod look;
-mod node_api;
-mod refusal;
+mod node_events;
+mod payload;
+mod peer_policy;
 mod rule;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
+mod tests;
 
-pub use gate::{Gate, Judged};
-pub(super) use refusal::quoted;
-pub use refusal::{Detail, Reason, Refusal};
+pub(super) use denial::quoted;
+pub(crate) use denial::{Denial, Reason};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use peer_policy::Decision;
+pub(crate) use peer_policy::PeerPolicy;
 
 use std::sync::Arc;
 
 use super::config::RuleConfig;
+use super::{LinkId, RuleId};
 use crate::data::{Filter, Topic};
 use crate::net::tls::PeerIdentity;
 use rule::Rule;
 
 /// The most bytes that a name may have to fit a glob. It bounds what a peer's names can cost; Zeek's are far shorter.
-pub const MAX_NAME: usize = 1024;
+pub(crate) const MAX_NAME: usize = 1024;
 
 /// All rules of a bridge. Links and rules go by their place in the configuration. Cloning shares them.
 #[derive(Clone, Debug)]
-pub struct Rules(Arc<Compiled>);
+pub(crate) struct Rules(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
@@ -75,9 +81,9 @@ struct Compiled {
 /// Links that the same rules lead to.
 #[derive(Debug)]
 struct Route {
-    to: Vec<usize>,
+    to: Vec<LinkId>,
     /// In the order of the file; there is at least one.
-    rules: Vec<usize>,
+    rules: Vec<RuleId>,
 }
 
 /// A link, as far as rules depend on it.
@@ -99,7 +105,7 @@ impl Rules {
     /// Compiles rules over links without groups: the name of each, and whether it is a hub. Names that no link has lead
     /// nowhere.
     #[must_use]
-    pub fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
+    pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
         Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
     }
 
@@ -117,11 +123,11 @@ impl Rules {
                     |rule: &RuleConfig| is_among(&rule.from, source.name) && is_among(&rule.to, target.name);
                 let numbered = rules.iter().enumerate();
                 let rules: Vec<_> =
-                    numbered.filter(|(_, rule)| leads(rule)).map(|(index, _)| index).collect();
+                    numbered.filter(|(_, rule)| leads(rule)).map(|(index, _)| RuleId(index)).collect();
                 match routes.iter_mut().find(|route| route.rules == rules) {
                     _ if rules.is_empty() => {}
-                    Some(route) => route.to.push(to),
-                    None => routes.push(Route { to: vec![to], rules }),
+                    Some(route) => route.to.push(LinkId(to)),
+                    None => routes.push(Route { to: vec![LinkId(to)], rules }),
                 }
             }
             routes
@@ -134,29 +140,29 @@ impl Rules {
 
     /// What to announce on a link: the topics of all rules by which something may pass from there.
     #[must_use]
-    pub fn filter(&self, from: usize) -> Filter {
+    pub(crate) fn filter(&self, from: LinkId) -> Filter {
         let rules = self.0.routes(from).iter().flat_map(|route| &route.rules);
-        rules.filter_map(|rule| self.0.rules.get(*rule)).flat_map(Rule::topics).cloned().collect()
+        rules.filter_map(|rule| self.0.rules.get(rule.0)).flat_map(Rule::topics).cloned().collect()
     }
 
     /// Whether an event of this name may come to a link at all, under this topic.
     #[must_use]
-    pub fn may_reach(&self, to: usize, topic: &Topic, event: &str) -> bool {
+    pub(crate) fn may_reach(&self, to: LinkId, topic: &Topic, event: &str) -> bool {
         let routes = self.0.links.iter().flatten().filter(|route| route.to.contains(&to));
-        let mut rules = routes.flat_map(|route| &route.rules).filter_map(|rule| self.0.rules.get(*rule));
+        let mut rules = routes.flat_map(|route| &route.rules).filter_map(|rule| self.0.rules.get(rule.0));
         rules.any(|rule| rule.is_about(topic, event))
     }
 
     /// The rules as they are for a peer of the link `from`; `identity` by its certificate, if it showed one. To be made
     /// once for each peering, and anew when there are new rules.
     #[must_use]
-    pub fn gate(&self, from: usize, identity: Option<&PeerIdentity>) -> Gate {
-        Gate::new(self.0.clone(), from, identity)
+    pub(crate) fn for_peer(&self, from: LinkId, identity: Option<&PeerIdentity>) -> PeerPolicy {
+        PeerPolicy::new(self.0.clone(), from, identity)
     }
 }
 
 impl Compiled {
-    fn routes(&self, from: usize) -> &[Route] {
-        self.links.get(from).map_or(&[], Vec::as_slice)
+    fn routes(&self, from: LinkId) -> &[Route] {
+        self.links.get(from.0).map_or(&[], Vec::as_slice)
     }
 }

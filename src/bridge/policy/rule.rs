@@ -4,11 +4,11 @@ use std::cell::OnceCell;
 
 use super::super::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use super::MAX_NAME;
-use super::look::Look;
-use super::node_api::{Claim, NodeApi, holds_a_name};
-use super::refusal::{Fault, Reason};
+use super::denial::{Fault, Reason};
+use super::node_events::{Claim, NodeApiEvent, holds_a_name};
+use super::payload::PayloadKind;
 use crate::data::{Filter, Topic};
-use crate::management::NodeMessage;
+use crate::management::{NamedNodes, NodeMessage};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{Envelope, EnvelopeType, Limits};
 
@@ -22,30 +22,30 @@ pub(super) struct Rule {
 /// What a rule says to a message.
 pub(super) enum Verdict {
     /// It passes.
-    Pass,
+    Allow,
     /// Nothing: it does not fit.
-    Unfit(Reason),
+    NoMatch(Reason),
     /// It fits, and is not valid.
-    Refused(Reason),
+    Deny(Reason),
 }
 
-use Verdict::{Pass, Refused, Unfit};
+use Verdict::{Allow, Deny, NoMatch};
 
 /// A message, looked at no sooner than a rule asks.
-pub(super) struct Heard<'a> {
+pub(super) struct Inspected<'a> {
     pub(super) envelope: &'a Envelope,
     limits: Limits,
-    look: OnceCell<Look<'a>>,
+    look: OnceCell<PayloadKind<'a>>,
     command: OnceCell<Option<Fault>>,
 }
 
-impl<'a> Heard<'a> {
+impl<'a> Inspected<'a> {
     pub(super) fn new(envelope: &'a Envelope, limits: &Limits) -> Self {
-        Heard { envelope, limits: *limits, look: OnceCell::new(), command: OnceCell::new() }
+        Inspected { envelope, limits: *limits, look: OnceCell::new(), command: OnceCell::new() }
     }
 
-    fn look(&self) -> &Look<'a> {
-        self.look.get_or_init(|| Look::at(self.envelope, &self.limits))
+    fn look(&self) -> &PayloadKind<'a> {
+        self.look.get_or_init(|| PayloadKind::at(self.envelope, &self.limits))
     }
 
     /// Whether a command is one.
@@ -55,7 +55,7 @@ impl<'a> Heard<'a> {
     }
 
     /// What was seen, if anybody asked: as data, as a command.
-    pub(super) fn into_seen(self) -> (Option<Look<'a>>, Option<Fault>) {
+    pub(super) fn into_seen(self) -> (Option<PayloadKind<'a>>, Option<Fault>) {
         (self.look.into_inner(), self.command.into_inner().flatten())
     }
 }
@@ -87,76 +87,79 @@ impl Rule {
     }
 
     /// Of a message under one of its topics; `admitted` is what [`Rule::admits`] said of its sender.
-    pub(super) fn judge(&self, heard: &Heard<'_>, admitted: bool) -> Verdict {
+    pub(super) fn evaluate(&self, heard: &Inspected<'_>, admitted: bool) -> Verdict {
         let is_command = match heard.envelope.kind {
             EnvelopeType::Data => false,
             EnvelopeType::Command => true,
-            _ => return Unfit(Reason::NoRule),
+            _ => return NoMatch(Reason::NoRule),
         };
         match (is_command, self.config.commands) {
-            (true, false) => return Unfit(Reason::CommandNotAllowed),
-            (false, true) => return Unfit(Reason::DataNotAllowed),
-            _ if !admitted => return Unfit(Reason::IdentityNotAllowed),
+            (true, false) => return NoMatch(Reason::CommandNotAllowed),
+            (false, true) => return NoMatch(Reason::DataNotAllowed),
+            _ if !admitted => return NoMatch(Reason::IdentityNotAllowed),
             _ => {}
         }
-        if is_command { self.judge_command(heard) } else { self.judge_data(heard) }
+        if is_command { self.evaluate_command(heard) } else { self.evaluate_data(heard) }
     }
 
-    fn judge_command(&self, heard: &Heard<'_>) -> Verdict {
+    fn evaluate_command(&self, heard: &Inspected<'_>) -> Verdict {
         if !self.config.events.is_empty() || self.is_of_node_api() {
-            Unfit(Reason::CommandNotAllowed)
+            NoMatch(Reason::CommandNotAllowed)
         } else if self.config.passthrough || heard.is_well_formed() {
-            Pass
+            Allow
         } else {
-            Refused(Reason::Malformed)
+            Deny(Reason::Malformed)
         }
     }
 
-    fn judge_data(&self, heard: &Heard<'_>) -> Verdict {
+    fn evaluate_data(&self, heard: &Inspected<'_>) -> Verdict {
         let passthrough = self.config.passthrough;
         // Whether it takes what is no event at all.
         let anything = self.config.events.is_empty() && !self.is_of_node_api();
         match heard.look() {
-            Look::Event { name, .. } if !self.has_event(name) => Unfit(Reason::EventNotAllowed),
-            Look::Event { api: Some(api), .. } => self.judge_node_api(api),
-            Look::Event { .. } if self.is_of_node_api() => Unfit(Reason::EventNotAllowed),
-            Look::Event { flaw: Some(_), .. } if !passthrough && !anything => Unfit(Reason::Malformed),
-            Look::Event { .. } => Pass,
+            PayloadKind::Event { name, .. } if !self.has_event(name) => NoMatch(Reason::EventNotAllowed),
+            PayloadKind::Event { api: Some(api), .. } => self.evaluate_node_api(api),
+            PayloadKind::Event { .. } if self.is_of_node_api() => NoMatch(Reason::EventNotAllowed),
+            PayloadKind::Event { flaw: Some(_), .. } if !passthrough && !anything => {
+                NoMatch(Reason::Malformed)
+            }
+            PayloadKind::Event { .. } => Allow,
 
-            Look::BatchedNodeApi(_) => Refused(Reason::BatchedNodeApi),
-            Look::Batch(_) if anything => Pass,
-            Look::Batch(_) if self.is_of_node_api() => Unfit(Reason::EventNotAllowed),
-            Look::Batch(batch) if batch.holds_only(passthrough, &|name| self.has_event(name)) => Pass,
-            Look::Batch(_) => Unfit(Reason::EventNotAllowed),
+            PayloadKind::BatchedNodeApi(_) => Deny(Reason::BatchedNodeApi),
+            PayloadKind::Batch(_) if anything => Allow,
+            PayloadKind::Batch(_) if self.is_of_node_api() => NoMatch(Reason::EventNotAllowed),
+            PayloadKind::Batch(batch) if batch.holds_only(passthrough, &|name| self.has_event(name)) => Allow,
+            PayloadKind::Batch(_) => NoMatch(Reason::EventNotAllowed),
 
-            Look::NoEvent | Look::NoMessage(_) if anything => Pass,
-            Look::NoEvent => Unfit(Reason::EventNotAllowed),
-            Look::NoMessage(_) => Unfit(Reason::Malformed),
+            PayloadKind::NoEvent | PayloadKind::NoMessage(_) if anything => Allow,
+            PayloadKind::NoEvent => NoMatch(Reason::EventNotAllowed),
+            PayloadKind::NoMessage(_) => NoMatch(Reason::Malformed),
 
-            Look::Opaque(_) if !anything => Unfit(Reason::Malformed),
-            Look::Opaque(_) if !passthrough => Refused(Reason::Malformed),
-            Look::Opaque(_) if holds_a_name(&heard.envelope.payload) => Refused(Reason::InvalidNodeApi),
-            Look::Opaque(_) => Pass,
+            PayloadKind::Opaque(_) if !anything => NoMatch(Reason::Malformed),
+            PayloadKind::Opaque(_) if !passthrough => Deny(Reason::Malformed),
+            PayloadKind::Opaque(_) if holds_a_name(&heard.envelope.payload) => Deny(Reason::InvalidNodeApi),
+            PayloadKind::Opaque(_) => Allow,
         }
     }
 
-    fn judge_node_api(&self, api: &NodeApi) -> Verdict {
+    fn evaluate_node_api(&self, api: &NodeApiEvent) -> Verdict {
         if self.is_of_node_api() {
             // What names nobody is not known to be another rule's.
-            let Some(message) = api.message().filter(|message| names_somebody(message)) else {
-                return Refused(Reason::InvalidNodeApi);
+            let Some(message) = api.message().filter(|message| message.nodes() != NamedNodes::Sender(None))
+            else {
+                return Deny(Reason::InvalidNodeApi);
             };
             if !self.has_nodes(message) {
-                return Unfit(Reason::NodeNotAllowed);
+                return NoMatch(Reason::NodeNotAllowed);
             }
             if !self.has_action(message) {
-                return Unfit(Reason::ActionNotAllowed);
+                return NoMatch(Reason::ActionNotAllowed);
             }
         }
         match api {
-            NodeApi::Valid(_) => Pass,
-            NodeApi::Invalid(_, Claim::Says(_) | Claim::Nothing) if self.config.passthrough => Pass,
-            NodeApi::Invalid(..) => Refused(Reason::InvalidNodeApi),
+            NodeApiEvent::Valid(_) => Allow,
+            NodeApiEvent::Invalid(_, Claim::Says(_) | Claim::Nothing) if self.config.passthrough => Allow,
+            NodeApiEvent::Invalid(..) => Deny(Reason::InvalidNodeApi),
         }
     }
 
@@ -173,14 +176,9 @@ impl Rule {
     fn has_nodes(&self, message: &NodeMessage) -> bool {
         let nodes = &self.config.nodes;
         nodes.is_empty()
-            || match message {
-                NodeMessage::Hello(hello) => matches(nodes, &hello.node),
-                NodeMessage::Response(response) => {
-                    response.result().node().is_some_and(|node| matches(nodes, node))
-                }
-                NodeMessage::Request(request) => {
-                    !request.nodes.is_empty() && request.nodes.iter().all(|node| matches(nodes, node))
-                }
+            || match message.nodes() {
+                NamedNodes::Sender(node) => node.is_some_and(|node| matches(nodes, node)),
+                NamedNodes::Receivers(all) => !all.is_empty() && all.iter().all(|node| matches(nodes, node)),
             }
     }
 
@@ -200,11 +198,6 @@ fn allows(arguments: &Arguments, given: &[String]) -> bool {
     let given_or_empty = given.iter().map(String::as_str).chain(std::iter::repeat(""));
     (*rest || given.len() <= patterns.len())
         && patterns.iter().zip(given_or_empty).all(|(glob, name)| matches(std::slice::from_ref(glob), name))
-}
-
-/// A response might not.
-fn names_somebody(message: &NodeMessage) -> bool {
-    !matches!(message, NodeMessage::Response(response) if response.result().node().is_none())
 }
 
 fn matches(globs: &[Glob], name: &str) -> bool {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::bridge::link::{Exceptions, Whom};
-use crate::bridge::router::link_relay::Core;
-use crate::bridge::router::links::{Table, Target};
+use crate::bridge::router::core::Core;
+use crate::bridge::router::links::{LinkSet, Target};
 use crate::bridge::router::origin::{Instance, MessageId};
 use crate::data::{EndpointId, Topic};
 use crate::endpoint::{Forwarded, Peer, Routes};
@@ -16,9 +16,9 @@ use crate::wire::Envelope;
 const MOST_ALIKE: usize = 16;
 
 /// Messages from one peer that follow each other and go the same way: written once for each link, and handed on together.
-pub(in crate::bridge) struct Bundle<'a> {
+pub(in crate::bridge) struct Batch<'a> {
     core: &'a Core,
-    table: &'a Table,
+    links: &'a LinkSet,
     from: &'a Peer,
     since: Option<Instant>,
     /// The first of them.
@@ -51,16 +51,16 @@ struct Lane {
 /// By place in [`Lane::has_peers`]: whether these are other bridges.
 const BRIDGES: [bool; 2] = [true, false];
 
-impl<'a> Bundle<'a> {
+impl<'a> Batch<'a> {
     pub(in crate::bridge) fn new(
         core: &'a Core,
-        table: &'a Table,
+        links: &'a LinkSet,
         from: &'a Peer,
         since: Option<Instant>,
     ) -> Self {
-        Bundle {
+        Batch {
             core,
-            table,
+            links,
             from,
             since,
             first: None,
@@ -94,7 +94,7 @@ impl<'a> Bundle<'a> {
         let mut id = id;
         let mut id = || *id.get_or_insert_with(|| self.core.origin.next_id());
         for ((target, lane), writers) in self.to.iter().zip(&self.lanes).zip(&mut self.writers) {
-            let Some(link) = self.table.link(target.slot) else { continue };
+            let Some(link) = self.links.link(target.link) else { continue };
             if link.is_chaotic() {
                 // Each has a fate of its own.
                 let since = self.since.take();
@@ -144,12 +144,12 @@ impl<'a> Bundle<'a> {
         }
         self.alike.clear();
         self.lanes.clear();
-        let slots = to.iter().map(|target| target.slot);
-        self.lanes.extend(slots.clone().map(|slot| {
-            let Some(link) = self.table.link(slot) else { return Lane::default() };
+        let ids = to.iter().map(|target| target.link);
+        self.lanes.extend(ids.clone().map(|id| {
+            let Some(link) = self.links.link(id) else { return Lane::default() };
             // Before it is asked who is there: whoever is in the routes is counted by then.
             let routes = link.endpoint.routes();
-            Lane { routes, has_peers: link.has_peers(), standby: link.standby(slots.clone(), topic) }
+            Lane { routes, has_peers: link.has_peers(), standby: link.standby(ids.clone(), topic) }
         }));
     }
 
@@ -157,8 +157,8 @@ impl<'a> Bundle<'a> {
     pub(in crate::bridge) fn send(&mut self) {
         let (Some(first), count) = (self.first.take(), std::mem::take(&mut self.count)) else { return };
         for ((target, lane), writers) in self.to.iter().zip(&self.lanes).zip(&mut self.writers) {
-            self.table.passed(target.rule, if target.bridges_only { 0 } else { count });
-            let Some(link) = self.table.link(target.slot) else { continue };
+            self.links.count_passed(target.rule, if target.bridges_only { 0 } else { count });
+            let Some(link) = self.links.link(target.link) else { continue };
             let whom = lane.whom(self.from, self.instance, &first, *target);
             for (bridges, writer) in BRIDGES.into_iter().zip(writers) {
                 let mut frames = writer.take();

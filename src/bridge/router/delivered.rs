@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
+use crate::bridge::LinkId;
 use crate::bridge::router::origin::MessageId;
 use crate::wire::Envelope;
 
@@ -34,7 +35,7 @@ pub(in crate::bridge) struct Delivered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     message: Fingerprint,
-    slot: usize,
+    link: LinkId,
 }
 
 /// A message and its content.
@@ -66,8 +67,8 @@ impl Delivered {
     }
 
     /// Records that a message is forwarded to the link in this slot with this ttl, and returns how far it has to be.
-    pub(in crate::bridge) fn record(&mut self, message: Fingerprint, slot: usize, ttl: u16) -> Need {
-        let key = Key { message, slot };
+    pub(in crate::bridge) fn record(&mut self, message: Fingerprint, link: LinkId, ttl: u16) -> Need {
+        let key = Key { message, link };
         let before = self.recent.get_mut(&key).or_else(|| self.former.get_mut(&key));
         match before {
             Some(before) if *before >= ttl => Need::Nothing,
@@ -100,14 +101,14 @@ mod tests {
     fn a_link_needs_a_message_once() {
         let (mut delivered, origin) = (Delivered::default(), Origin::random().unwrap());
         let message = delivered.fingerprint(origin.next_id(), &envelope(1));
-        assert_eq!(delivered.record(message, 1, 3), Need::All);
-        assert_eq!(delivered.record(message, 1, 3), Need::Nothing);
-        assert_eq!(delivered.record(message, 1, 2), Need::Nothing);
-        assert_eq!(delivered.record(message, 2, 2), Need::All, "another link");
-        assert_eq!(delivered.record(message, 1, 4), Need::Hops);
-        assert_eq!(delivered.record(message, 1, 4), Need::Nothing);
+        assert_eq!(delivered.record(message, LinkId(1), 3), Need::All);
+        assert_eq!(delivered.record(message, LinkId(1), 3), Need::Nothing);
+        assert_eq!(delivered.record(message, LinkId(1), 2), Need::Nothing);
+        assert_eq!(delivered.record(message, LinkId(2), 2), Need::All, "another link");
+        assert_eq!(delivered.record(message, LinkId(1), 4), Need::Hops);
+        assert_eq!(delivered.record(message, LinkId(1), 4), Need::Nothing);
         let same_again = delivered.fingerprint(origin.next_id(), &envelope(1));
-        assert_eq!(delivered.record(same_again, 1, 3), Need::All, "a message like it is another one");
+        assert_eq!(delivered.record(same_again, LinkId(1), 3), Need::All, "a message like it is another one");
     }
 
     #[test]
@@ -115,11 +116,11 @@ mod tests {
         let (mut delivered, origin) = (Delivered::default(), Origin::random().unwrap());
         let id = origin.next_id();
         let forged = delivered.fingerprint(id, &envelope(2));
-        assert_eq!(delivered.record(forged, 1, 3), Need::All);
+        assert_eq!(delivered.record(forged, LinkId(1), 3), Need::All);
         let other = delivered.fingerprint(id, &Envelope { topic: Topic::from_static("/u"), ..envelope(1) });
-        assert_eq!(delivered.record(other, 1, 3), Need::All);
+        assert_eq!(delivered.record(other, LinkId(1), 3), Need::All);
         let message = delivered.fingerprint(id, &envelope(1));
-        assert_eq!(delivered.record(message, 1, 3), Need::All);
+        assert_eq!(delivered.record(message, LinkId(1), 3), Need::All);
     }
 
     #[test]
@@ -128,10 +129,10 @@ mod tests {
         let messages: Vec<_> =
             (0..3 * REMEMBERED).map(|_| Fingerprint { id: origin.next_id(), content: 0 }).collect();
         for (number, message) in messages.iter().enumerate() {
-            assert_eq!(delivered.record(*message, 0, 1), Need::All);
+            assert_eq!(delivered.record(*message, LinkId(0), 1), Need::All);
             assert!(delivered.recent.len() <= REMEMBERED && delivered.former.len() <= REMEMBERED);
             if let Some(late) = number.checked_sub(REMEMBERED - 1) {
-                assert_eq!(delivered.record(messages[late], 0, 1), Need::Nothing);
+                assert_eq!(delivered.record(messages[late], LinkId(0), 1), Need::Nothing);
             }
         }
     }

@@ -1,19 +1,20 @@
-//! Messages that were refused: counted by reason, and logged, but not as often as a peer likes.
+//! Denied messages: counted by reason, and logged at a limited rate.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::bridge::link::Link;
 use crate::endpoint::Peer;
 
-/// The number of refusals of a bridge, by reason.
+/// The number of messages that a bridge denied, by reason.
 #[derive(Debug, Default)]
-pub(in crate::bridge) struct Refusals(Mutex<BTreeMap<&'static str, u64>>);
+pub(in crate::bridge) struct Denials(Mutex<BTreeMap<&'static str, u64>>);
 
-impl Refusals {
-    /// Counts a refusal, and logs it unless this peer's owner causes too many such lines on this link; `detail` is only
-    /// called if it is logged.
-    pub(in crate::bridge) fn refuse(
+impl Denials {
+    /// Counts a denied message, and logs it unless the peer's owner causes too many such lines on this link. `detail` is
+    /// called only if the line is logged.
+    pub(in crate::bridge) fn deny(
         &self,
         reason: &'static str,
         link: Option<&Link>,
@@ -32,24 +33,20 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal in normal operation: it is logged at debug level only.
+    /// Counts a message that is dropped in normal operation. It is logged at debug level only.
     pub(in crate::bridge) fn count(&self, reason: &'static str, link: &str, from: &Peer) {
         self.add(reason);
         tracing::debug!(reason, link, peer = %from.id, address = %from.address, "refused");
     }
 
     fn add(&self, reason: &'static str) {
-        let mut counts = self.counts_by_reason();
+        let mut counts = self.0.lock();
         let count = counts.entry(reason).or_default();
         *count = count.saturating_add(1);
     }
 
-    fn counts_by_reason(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many there were, by reason.
+    /// Returns the counts by reason.
     pub(in crate::bridge) fn counts(&self) -> BTreeMap<String, u64> {
-        self.counts_by_reason().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+        self.0.lock().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
     }
 }

@@ -1,163 +1,170 @@
 //! The links and rules of a bridge at one moment.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::bridge::link::Link;
 use crate::bridge::management::registry::PeeringKey;
-use crate::bridge::policy::{Gate, Refusal, Rules};
+use crate::bridge::policy::{Denial, PeerPolicy, Rules};
+use crate::bridge::{LinkId, RuleId};
 use crate::endpoint::Peer;
 use crate::wire::{Envelope, INITIAL_TTL};
 
-/// Made anew at every change, and only read while messages move.
+/// The links and rules of a bridge. Replaced at every change, so that messages only read it.
 #[derive(Debug)]
-pub(in crate::bridge) struct Table {
-    /// By slot. A link has the same slot as long as it runs, and no other has it later.
+pub(in crate::bridge) struct LinkSet {
+    /// By [`LinkId`]. Slots of links that are gone stay empty.
     slots: Vec<Option<Slot>>,
     pub(in crate::bridge) rules: Rules,
-    /// By rule, with its name.
+    /// The name and counters of each rule, by [`RuleId`].
     counts: Vec<(String, Arc<RuleCount>)>,
 }
 
 #[derive(Debug)]
 struct Slot {
     link: Arc<Link>,
-    /// What each peering may say.
-    gates: RwLock<HashMap<u64, Arc<Gate>>>,
+    /// The rules for each peering, by its number.
+    policies: RwLock<HashMap<u64, Arc<PeerPolicy>>>,
 }
 
 /// A link that a message goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bridge) struct Target {
-    pub(in crate::bridge) slot: usize,
+    pub(in crate::bridge) link: LinkId,
     /// The rule that allows it.
-    pub(in crate::bridge) rule: usize,
-    /// Whether the other peers there have it already.
+    pub(in crate::bridge) rule: RuleId,
+    /// Whether only the bridges there need it: the other peers received a copy before.
     pub(in crate::bridge) bridges_only: bool,
 }
 
-/// What became of the messages that a rule is about.
+/// The counters of a rule.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct RuleCount {
     pub(in crate::bridge) passed: AtomicU64,
     pub(in crate::bridge) invalid: AtomicU64,
     /// By reason.
-    refused: Mutex<BTreeMap<&'static str, u64>>,
+    denied: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl RuleCount {
-    /// How often it refused a message, by reason.
-    pub(in crate::bridge) fn refused(&self) -> BTreeMap<String, u64> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+    /// Returns the number of messages that the rule denied, by reason.
+    pub(in crate::bridge) fn denied(&self) -> BTreeMap<String, u64> {
+        self.denied.lock().iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
     }
 }
 
-impl Table {
+impl LinkSet {
     pub(in crate::bridge) fn new(
         links: Vec<Option<Arc<Link>>>,
         rules: Rules,
         counts: Vec<(String, Arc<RuleCount>)>,
     ) -> Self {
-        let slot = |link: Option<Arc<Link>>| link.map(|link| Slot { link, gates: RwLock::default() });
-        Table { slots: links.into_iter().map(slot).collect(), rules, counts }
+        let slot = |link: Option<Arc<Link>>| link.map(|link| Slot { link, policies: RwLock::default() });
+        LinkSet { slots: links.into_iter().map(slot).collect(), rules, counts }
     }
 
     pub(in crate::bridge) fn empty() -> Self {
-        Table::new(Vec::new(), Rules::new([], &[]), Vec::new())
+        LinkSet::new(Vec::new(), Rules::new([], &[]), Vec::new())
     }
 
-    /// With the same rules, and some of the links.
-    pub(in crate::bridge) fn with(&self, links: Vec<Option<Arc<Link>>>) -> Self {
-        Table::new(links, self.rules.clone(), self.counts.clone())
+    /// Returns a set of these links with the same rules.
+    pub(in crate::bridge) fn with_links(&self, links: Vec<Option<Arc<Link>>>) -> Self {
+        LinkSet::new(links, self.rules.clone(), self.counts.clone())
     }
 
-    pub(in crate::bridge) fn link(&self, slot: usize) -> Option<&Arc<Link>> {
-        Some(&self.slots.get(slot)?.as_ref()?.link)
+    pub(in crate::bridge) fn link(&self, id: LinkId) -> Option<&Arc<Link>> {
+        Some(&self.slot(id)?.link)
     }
 
-    /// By slot.
-    pub(in crate::bridge) fn links(&self) -> impl Iterator<Item = Option<&Arc<Link>>> {
+    /// Returns the links by [`LinkId`], with `None` for slots of links that are gone.
+    pub(in crate::bridge) fn slots(&self) -> impl Iterator<Item = Option<&Arc<Link>>> {
         self.slots.iter().map(|slot| Some(&slot.as_ref()?.link))
     }
 
-    /// What a peer of this link may say.
-    pub(in crate::bridge) fn gate(&self, slot: usize, peer: &Peer) -> Option<Arc<Gate>> {
-        let (gates, number) = (self.slot(slot)?, peer.peering.number());
-        if let Some(gate) = gates.known(number) {
-            return Some(gate);
+    /// Returns the links that are running.
+    pub(in crate::bridge) fn iter(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.slots().flatten()
+    }
+
+    /// Returns the rules for messages of a peer of this link.
+    pub(in crate::bridge) fn policy(&self, link: LinkId, peer: &Peer) -> Option<Arc<PeerPolicy>> {
+        let (slot, number) = (self.slot(link)?, peer.peering.number());
+        if let Some(policy) = slot.known_policy(number) {
+            return Some(policy);
         }
-        let gate = Arc::new(self.rules.gate(slot, peer.identity.as_deref()));
-        gates.gates.write().unwrap_or_else(PoisonError::into_inner).insert(number, gate.clone());
-        Some(gate)
+        let policy = Arc::new(self.rules.for_peer(link, peer.identity.as_deref()));
+        slot.policies.write().insert(number, policy.clone());
+        Some(policy)
     }
 
-    /// As [`Table::gate`], of somebody who is not speaking just now.
-    pub(in crate::bridge) fn gate_of(&self, key: PeeringKey) -> Option<Arc<Gate>> {
+    /// Like [`LinkSet::policy`], for a peer that may have sent nothing since the rules changed. The result is not stored.
+    fn policy_of(&self, key: PeeringKey) -> Option<Arc<PeerPolicy>> {
         let slot = self.slot(key.link)?;
-        let known = slot.known(key.peering);
-        // It has said nothing since the rules are new.
-        let made = || Arc::new(self.rules.gate(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
-        Some(known.unwrap_or_else(made))
+        let compile =
+            || Arc::new(self.rules.for_peer(key.link, slot.link.endpoint.identity(key.peer).as_deref()));
+        Some(slot.known_policy(key.peering).unwrap_or_else(compile))
     }
 
-    /// Whether rules let a node's hello pass to a link now. It then counts as passed.
-    pub(in crate::bridge) fn lets_pass(&self, node: PeeringKey, hello: &Envelope, to: usize) -> bool {
-        let mut passes = false;
-        // The ttl was checked when the hello arrived, and has been decremented since.
+    /// Returns whether the current rules allow a node's hello to reach a link. If so, the hello is counted as passed.
+    pub(in crate::bridge) fn allows_hello(&self, node: PeeringKey, hello: &Envelope, to: LinkId) -> bool {
+        let mut allowed = false;
+        // The ttl was checked when the hello was received, and has been decremented since.
         let hello = &Envelope { ttl: INITIAL_TTL, ..hello.clone() };
-        if let (Some(link), Some(gate)) = (self.link(node.link), self.gate_of(node)) {
-            let _ = gate.judge(hello, link.limits(), |slot, rule| {
-                if slot == to {
-                    passes = true;
-                    self.passed(rule, 1);
+        if let (Some(link), Some(policy)) = (self.link(node.link), self.policy_of(node)) {
+            let _ = policy.evaluate(hello, link.limits(), |link, rule| {
+                if link == to {
+                    allowed = true;
+                    self.count_passed(rule, 1);
                 }
             });
         }
-        passes
+        allowed
     }
 
-    /// A peering is over.
-    pub(in crate::bridge) fn forget(&self, slot: usize, peer: &Peer) {
-        if let Some(slot) = self.slot(slot) {
-            slot.gates.write().unwrap_or_else(PoisonError::into_inner).remove(&peer.peering.number());
+    /// Forgets the rules for a peering that has ended.
+    pub(in crate::bridge) fn forget_policy(&self, key: PeeringKey) {
+        if let Some(slot) = self.slot(key.link) {
+            slot.policies.write().remove(&key.peering);
         }
     }
 
-    fn slot(&self, slot: usize) -> Option<&Slot> {
-        self.slots.get(slot)?.as_ref()
+    fn slot(&self, id: LinkId) -> Option<&Slot> {
+        self.slots.get(id.0)?.as_ref()
     }
 
-    pub(in crate::bridge) fn passed(&self, rule: usize, messages: usize) {
-        if let Some((_, count)) = self.counts.get(rule) {
+    /// Counts messages that a rule allowed, once for each link that they go to.
+    pub(in crate::bridge) fn count_passed(&self, rule: RuleId, messages: usize) {
+        if let Some((_, count)) = self.counts.get(rule.0) {
             count.passed.fetch_add(u64::try_from(messages).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
     }
 
-    /// A message came closest to pass by this rule, and did not.
-    pub(in crate::bridge) fn refused(&self, rule: usize, refusal: &Refusal) {
-        let Some((_, count)) = self.counts.get(rule) else { return };
-        if refusal.invalid {
+    /// Counts a denied message for the rule that it came closest to matching.
+    pub(in crate::bridge) fn count_denied(&self, rule: RuleId, denial: &Denial) {
+        let Some((_, count)) = self.counts.get(rule.0) else { return };
+        if denial.invalid {
             count.invalid.fetch_add(1, Ordering::Relaxed);
         }
-        let mut refused = count.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_reason = refused.entry(refusal.reason.name()).or_default();
+        let mut denied = count.denied.lock();
+        let of_reason = denied.entry(denial.reason.name()).or_default();
         *of_reason = of_reason.saturating_add(1);
     }
 
-    pub(in crate::bridge) fn rule_name(&self, rule: usize) -> Option<&str> {
-        self.counts.get(rule).map(|(name, _)| name.as_str())
+    pub(in crate::bridge) fn rule_name(&self, rule: RuleId) -> Option<&str> {
+        self.counts.get(rule.0).map(|(name, _)| name.as_str())
     }
 
-    /// What became of the messages that each rule is about.
+    /// Returns the name and counters of each rule, in the order of the configuration.
     pub(in crate::bridge) fn rule_counts(&self) -> impl Iterator<Item = (&str, &Arc<RuleCount>)> {
         self.counts.iter().map(|(name, count)| (name.as_str(), count))
     }
 }
 
 impl Slot {
-    fn known(&self, peering: u64) -> Option<Arc<Gate>> {
-        self.gates.read().unwrap_or_else(PoisonError::into_inner).get(&peering).cloned()
+    fn known_policy(&self, peering: u64) -> Option<Arc<PeerPolicy>> {
+        self.policies.read().get(&peering).cloned()
     }
 }

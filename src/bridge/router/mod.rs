@@ -1,10 +1,13 @@
-//! Forwarding between links: which peers a message goes to, and what is counted of those that go nowhere.
+//! Forwarding between links: the receivers of each message, and the counters of messages that are dropped.
 
 pub(in crate::bridge) mod batch;
+pub(in crate::bridge) mod core;
 pub(in crate::bridge) mod delivered;
 pub(in crate::bridge) mod denials;
 pub(in crate::bridge) mod link_relay;
 pub(in crate::bridge) mod links;
 pub(in crate::bridge) mod log_create;
 pub(in crate::bridge) mod origin;
+pub(in crate::bridge) mod peer_counts;
+pub(in crate::bridge) mod routed;
 pub(in crate::bridge) mod sides;

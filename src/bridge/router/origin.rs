@@ -18,6 +18,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::bridge::LinkId;
 use crate::data::EndpointId;
 
 const MAGIC: u128 = 0x5A42_5247;
@@ -86,8 +87,8 @@ impl Origin {
     }
 
     /// The endpoint id of the link in this slot. Slots above 2^28 repeat ids: a bridge would have to be reloaded that often.
-    pub(in crate::bridge) fn link_id(&self, slot: usize) -> EndpointId {
-        let slot = u128::try_from(slot).unwrap_or_default();
+    pub(in crate::bridge) fn link_id(&self, link: LinkId) -> EndpointId {
+        let slot = u128::try_from(link.0).unwrap_or_default();
         let high = (MAGIC << 32) | (((slot >> 12) & 0xffff) << 16) | (VERSION << 12) | (slot & 0xfff);
         joined(u64::try_from(high).unwrap_or_default(), self.instance.0)
     }
@@ -144,15 +145,15 @@ mod tests {
     #[test]
     fn links_of_one_bridge_are_recognized_and_differ() {
         let (one, other) = (Origin::random().unwrap(), Origin::random().unwrap());
-        let ids = [0, 1, 4095, 4096, 70_000].map(|slot| one.link_id(slot));
+        let ids = [0, 1, 4095, 4096, 70_000].map(|slot| one.link_id(LinkId(slot)));
         for (number, id) in ids.iter().enumerate() {
             assert_eq!(Instance::of(*id), Some(one.instance), "{id}");
             assert_eq!(ids.iter().position(|found| found == id), Some(number));
-            assert!(same_side(*id, ids[0]) && !same_side(*id, other.link_id(number)));
+            assert!(same_side(*id, ids[0]) && !same_side(*id, other.link_id(LinkId(number))));
             assert!(other.is_other_bridge(*id) && !one.is_other_bridge(*id));
             assert_eq!(MessageId::of(*id), None, "an endpoint id is no message id");
         }
-        assert_eq!(&one.link_id(0).to_string()[..19], "5a425247-0000-4000-", "a UUID of version 4");
+        assert_eq!(&one.link_id(LinkId(0)).to_string()[..19], "5a425247-0000-4000-", "a UUID of version 4");
     }
 
     #[test]

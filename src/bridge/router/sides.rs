@@ -4,8 +4,11 @@
 //! established one carries, so that one that comes back does not take over again.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
+
+use crate::bridge::LinkId;
 use crate::bridge::router::origin::Instance;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::endpoint::{Owner, Peer};
@@ -23,7 +26,7 @@ struct State {
     /// By group, the sides that several of its peerings lead to.
     parallel: HashMap<Arc<str>, HashSet<Side>>,
     /// Pairs of links that were warned about.
-    warned: HashSet<[usize; 2]>,
+    warned: HashSet<[LinkId; 2]>,
 }
 
 /// Where a peering leads to.
@@ -45,8 +48,8 @@ enum SideId {
 /// One peering.
 #[derive(Clone, Debug)]
 struct Member {
-    slot: usize,
-    link: Arc<str>,
+    link: LinkId,
+    name: Arc<str>,
     group: Option<Arc<str>>,
     peer: EndpointId,
     peering: u64,
@@ -63,8 +66,8 @@ impl Side {
 /// A link, as peers are recorded by it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::bridge) struct At<'a> {
-    pub(in crate::bridge) slot: usize,
-    pub(in crate::bridge) link: &'a Arc<str>,
+    pub(in crate::bridge) link: LinkId,
+    pub(in crate::bridge) name: &'a Arc<str>,
     pub(in crate::bridge) group: Option<&'a Arc<str>>,
 }
 
@@ -83,16 +86,16 @@ impl Sides {
             return None;
         }
         let side = Side::of(peer);
-        let mut state = self.write();
+        let mut state = self.0.write();
         let State { sides, warned, .. } = &mut *state;
         let members = sides.entry(side.clone()).or_default();
         let apart = |member: &&Member| {
-            member.slot != at.slot && (at.group.is_none() || member.group.as_ref() != at.group)
+            member.link != at.link && (at.group.is_none() || member.group.as_ref() != at.group)
         };
-        let beside = members.iter().find(apart).map(|member| (member.slot, member.link.clone()));
+        let beside = members.iter().find(apart).map(|member| (member.link, member.name.clone()));
         members.push(Member {
-            slot: at.slot,
-            link: at.link.clone(),
+            link: at.link,
+            name: at.name.clone(),
             group: at.group.cloned(),
             peer: peer.id,
             peering: peer.peering.number(),
@@ -102,8 +105,8 @@ impl Sides {
             warned.clear();
         }
         let beside = beside
-            .filter(|(slot, _)| warned.insert([at.slot.min(*slot), at.slot.max(*slot)]))
-            .map(|(_, link)| link);
+            .filter(|(link, _)| warned.insert([at.link.min(*link), at.link.max(*link)]))
+            .map(|(_, name)| name);
         state.count(&side, at.group);
         beside
     }
@@ -111,7 +114,7 @@ impl Sides {
     /// Records what a peer subscribes to.
     pub(in crate::bridge) fn subscribed(&self, at: At<'_>, peer: &Peer, filter: &Filter) {
         if at.records(peer)
-            && let Some(member) = self.write().member(at.slot, peer)
+            && let Some(member) = self.0.write().member(at.link, peer)
         {
             member.filter = Arc::new(filter.clone());
         }
@@ -123,9 +126,9 @@ impl Sides {
             return;
         }
         let side = Side::of(peer);
-        let mut state = self.write();
+        let mut state = self.0.write();
         if let Some(members) = state.sides.get_mut(&side) {
-            members.retain(|member| (member.slot, member.peering) != (at.slot, peer.peering.number()));
+            members.retain(|member| (member.link, member.peering) != (at.link, peer.peering.number()));
             if members.is_empty() {
                 state.sides.remove(&side);
             }
@@ -137,34 +140,29 @@ impl Sides {
     pub(in crate::bridge) fn standby(
         &self,
         group: &str,
-        slot: usize,
-        to: impl Iterator<Item = usize> + Clone,
+        link: LinkId,
+        to: impl Iterator<Item = LinkId> + Clone,
         topic: &Topic,
     ) -> Option<Arc<[EndpointId]>> {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.0.read();
         let parallel = state.parallel.get(group)?;
         let carries = |member: &&Member| {
             member.group.as_deref() == Some(group)
-                && to.clone().any(|to| to == member.slot)
+                && to.clone().any(|to| to == member.link)
                 && member.filter.matches(topic)
         };
         let sides = parallel.iter().filter_map(|side| state.sides.get(side));
         let others = sides.flat_map(|members| members.iter().filter(carries).skip(1));
         let standby: Arc<[_]> =
-            others.filter(|member| member.slot == slot).map(|member| member.peer).collect();
+            others.filter(|member| member.link == link).map(|member| member.peer).collect();
         (!standby.is_empty()).then_some(standby)
-    }
-
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, State> {
-        // No code panics while it holds the lock.
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn member(&mut self, slot: usize, peer: &Peer) -> Option<&mut Member> {
+    fn member(&mut self, link: LinkId, peer: &Peer) -> Option<&mut Member> {
         let mut members = self.sides.get_mut(&Side::of(peer))?.iter_mut();
-        members.find(|member| (member.slot, member.peering) == (slot, peer.peering.number()))
+        members.find(|member| (member.link, member.peering) == (link, peer.peering.number()))
     }
 
     /// Keeps `parallel` true for one side.

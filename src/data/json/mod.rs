@@ -1,4 +1,4 @@
-//! Values as JSON: the shape of Broker's WebSocket interface, repaired where that one loses something.
+//! Values as JSON, in the format of Broker's WebSocket API, extended where that format loses information.
 
 mod read;
 #[cfg(feature = "serde")]
@@ -13,32 +13,32 @@ use serde_json::{Deserializer, Value as Json};
 
 use super::{MAX_DEPTH, Value, WrongType};
 
-/// JSON that is not a value, or not JSON.
+/// Text that is not JSON, or JSON that is not a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonError {
-    /// Not JSON at all; the words are the parser's, with line and column.
+    /// The text is not JSON. Contains the message of the parser, with line and column.
     #[error("not JSON: {0}")]
     Syntax(String),
-    /// More than [`MAX_DEPTH`] sets, tables and vectors inside one another, or brackets enough for that.
-    #[error("nested too deep: at most {MAX_DEPTH} sets, tables and vectors may stand inside one another")]
+    /// Sets, tables and vectors are nested deeper than [`MAX_DEPTH`], or brackets are nested deep enough for that.
+    #[error("nested too deep: sets, tables and vectors may be nested at most {MAX_DEPTH} deep")]
     TooDeep,
-    /// JSON of another shape; says where, what was expected and what was found.
+    /// The JSON has another structure. Contains the location, what was expected and what was found.
     #[error(transparent)]
     WrongType(#[from] WrongType),
 }
 
-/// The brackets around the innermost content of the deepest value: three for each table (`{`, `[` and
-/// the pair's `{`), the object and the `{}` of a `none`; and room for objects around the value.
+/// The maximum depth of brackets. The deepest value needs three for each table (`{`, `[`, and the pair's `{`) and two for a
+/// `none` in the innermost one (the object and its `{}`); the rest is for objects around the value.
 const MAX_BRACKETS: usize = MAX_DEPTH.saturating_mul(3).saturating_add(2 + 8);
 
-/// Parses JSON that values stand in, alone or inside of a few other objects and arrays.
+/// Parses JSON that is a value, or contains values in a few other objects and arrays.
 ///
-/// `serde_json` of itself allows no more than 128 brackets inside one another, which a value can exceed.
-/// Here the brackets are counted first, so that no text can exhaust the stack.
+/// By default, `serde_json` rejects brackets nested deeper than 128, and a valid value can exceed that. This function counts
+/// the brackets first instead, so that no text can exhaust the stack.
 ///
 /// # Errors
-/// [`JsonError::TooDeep`] and [`JsonError::Syntax`].
+/// Fails with [`JsonError::TooDeep`] or [`JsonError::Syntax`].
 pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
     let text = text.as_ref();
     if deepest(text) > MAX_BRACKETS {
@@ -47,7 +47,7 @@ pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
     let mut parser = Deserializer::from_slice(text);
     parser.disable_recursion_limit();
     let mut values = parser.into_iter();
-    let syntax = |words: &dyn ToString| JsonError::Syntax(words.to_string());
+    let syntax = |message: &dyn ToString| JsonError::Syntax(message.to_string());
     let first = values.next().ok_or_else(|| syntax(&"there is nothing"))?.map_err(|e| syntax(&e))?;
     match values.next() {
         None => Ok(first),
@@ -56,8 +56,8 @@ pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
     }
 }
 
-/// How many brackets are open at once, at most. Where the text is not JSON, this is right up to the
-/// place at which a parser gives up.
+/// Returns the maximum number of brackets that are open at once. If the text is not JSON, the result is correct for the part
+/// before the error, which is all that a parser reads.
 fn deepest(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     let mut bytes = text.iter();
@@ -84,19 +84,19 @@ fn deepest(text: &[u8]) -> usize {
 }
 
 impl Value {
-    /// Reads a value from its JSON, in the shape that [`Value::to_json`] describes. Other members of an
-    /// object are skipped over, and the host bits of a subnet cleared, as Broker does; all else is checked.
+    /// Converts JSON in the format of [`Value::to_json`] to a value. As in Broker, unknown members of an object are ignored
+    /// and the host bits of a subnet are cleared. Everything else is checked.
     ///
     /// # Errors
-    /// [`JsonError::TooDeep`] and [`JsonError::WrongType`].
+    /// Fails with [`JsonError::TooDeep`] or [`JsonError::WrongType`].
     pub fn from_json(json: &Json) -> Result<Self, JsonError> {
         read::value(json, 0)
     }
 
-    /// Reads a value from the text of its JSON, with nothing but white space around it.
+    /// Parses a value from JSON text. White space around it is allowed.
     ///
     /// # Errors
-    /// All of [`JsonError`].
+    /// Fails with any [`JsonError`].
     pub fn from_json_text(text: impl AsRef<[u8]>) -> Result<Self, JsonError> {
         Value::from_json(&parse_json(text)?)
     }

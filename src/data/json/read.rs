@@ -1,4 +1,4 @@
-//! JSON to values, with the way to what is wrong in it.
+//! Conversion of JSON to values. Errors contain the path to the fault.
 
 use std::str::FromStr;
 
@@ -8,11 +8,11 @@ use serde_json::{Map, Value as Json};
 use super::{JsonError, MAX_DEPTH, Value};
 use crate::data::{Address, ByteString, Port, Set, Step, Subnet, Table, Timespan, Timestamp, WrongType};
 
-/// Every `@data-type` there is.
+/// All values of `@data-type`.
 pub(super) const TYPES: &str = "none, boolean, count, integer, real, string, address, subnet, port, timestamp, \
                                 timespan, enum-value, set, table, vector";
 
-/// A value that stands inside of `depth` containers. Recurses at most [`MAX_DEPTH`] times.
+/// Converts a value nested in `depth` containers. Recurses at most [`MAX_DEPTH`] times.
 pub(super) fn value(json: &Json, depth: usize) -> Result<Value, JsonError> {
     let Some(object) = json.as_object() else {
         return Err(wrong(r#"an object with "@data-type" and "data""#, json).into());
@@ -114,7 +114,7 @@ fn pairs(data: &Json, depth: usize) -> Result<Vec<(Value, Value)>, JsonError> {
         .collect()
 }
 
-/// The content of a container that stands inside of `depth` others, and the depth in there.
+/// Returns the elements of a container nested in `depth` others, and their depth.
 fn array(data: &Json, depth: usize) -> Result<(&Vec<Json>, usize), JsonError> {
     if depth >= MAX_DEPTH {
         return Err(JsonError::TooDeep);
@@ -148,7 +148,7 @@ pub(super) fn parsed<T: FromStr>(data: &Json) -> Option<T> {
     data.as_str()?.parse().ok()
 }
 
-/// What `take` takes out of the JSON, or an error.
+/// Returns what `take` extracts from the JSON, or an error that names `expected`.
 pub(super) fn taken<'a, T>(
     json: &'a Json,
     expected: &'static str,
@@ -161,7 +161,7 @@ pub(super) fn member<'a>(object: &'a Map<String, Json>, name: &str) -> Result<&'
     object.get(name).ok_or_else(|| WrongType::new(format!(r#"an object with "{name}""#), "none there"))
 }
 
-/// The one member of these two that is there, with its name.
+/// Returns the name and content of the only one of two members that is present.
 fn either<'a>(
     object: &'a Map<String, Json>,
     one: &'static str,
@@ -177,7 +177,7 @@ fn either<'a>(
     }
 }
 
-/// How much of a text an error repeats.
+/// The maximum number of characters of a text that an error quotes.
 const SHOWN: usize = 40;
 
 pub(super) fn wrong(expected: impl Into<std::borrow::Cow<'static, str>>, found: &Json) -> WrongType {
@@ -194,7 +194,7 @@ pub(super) fn wrong(expected: impl Into<std::borrow::Cow<'static, str>>, found: 
 }
 
 impl JsonError {
-    /// The same error, seen from the container that a step leads into.
+    /// Returns the error with `step` added to the front of its path.
     fn within(self, step: Step) -> Self {
         match self {
             JsonError::WrongType(error) => JsonError::WrongType(error.within(step)),

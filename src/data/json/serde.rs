@@ -1,4 +1,4 @@
-//! `serde` for values and their parts: the shape of [`Value::to_json`], in every format that describes itself.
+//! `serde` for values and their parts: the structure of [`Value::to_json`], in every self-describing format.
 
 use serde_core::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_core::{Deserialize, Serialize, Serializer};
@@ -11,7 +11,7 @@ use crate::data::{
     WrongType,
 };
 
-/// How a type is written, and how it is read from JSON.
+/// Implements `Serialize` and `Deserialize` for a type, by its [`Shown`] form and a function that reads it from JSON.
 macro_rules! serde {
     ($($(#[$doc:meta])* $type:ty: |$this:ident| $shown:expr, |$json:ident| $read:expr;)*) => {$(
         $(#[$doc])*
@@ -33,12 +33,12 @@ macro_rules! serde {
 }
 
 serde! {
-    /// The shape of [`Value::to_json`], the errors of [`Value::from_json`].
+    /// The structure of [`Value::to_json`], and the errors of [`Value::from_json`].
     ///
-    /// Only formats that describe themselves can be read (JSON, CBOR, TOML, ..); for compact ones there are the
-    /// bytes of the wire, by [`encode_value`](crate::wire::encode_value) and [`decode_value`](crate::wire::decode_value).
-    /// `serde_json` by itself reads 128 brackets inside one another and no more: 42 tables or 63 vectors.
-    /// [`Value::from_json_text`] reads all of [`MAX_DEPTH`](crate::data::MAX_DEPTH).
+    /// Only self-describing formats (JSON, CBOR, TOML, ..) can be deserialized. For a compact format, use the wire format with
+    /// [`encode_value`](crate::wire::encode_value) and [`decode_value`](crate::wire::decode_value). `serde_json::from_str` rejects
+    /// brackets nested deeper than 128, which are 42 tables or 63 vectors; [`Value::from_json_text`] accepts a depth of
+    /// [`MAX_DEPTH`](crate::data::MAX_DEPTH).
     Value: |value| value, |json| Value::from_json(json);
     /// Text: `1.2.3.4`.
     Address: |address| address, |json| read::address(json);
@@ -46,11 +46,11 @@ serde! {
     Subnet: |subnet| subnet, |json| read::subnet(json);
     /// Text: `80/tcp`.
     Port: |port| port, |json| read::port(json);
-    /// Whole nanoseconds since 1970. Text is read as well, such as `2023-04-18T12:13:15.123Z`.
+    /// An integer of nanoseconds since 1970. Text is accepted as well, such as `2023-04-18T12:13:15.123Z`.
     Timestamp: |timestamp| timestamp, |json| {
         if json.is_string() { read::timestamp_of_text(json) } else { read::timestamp_of_nanos(json) }
     };
-    /// Whole nanoseconds. Text is read as well, such as `1500ms`.
+    /// An integer of nanoseconds. Text is accepted as well, such as `1500ms`.
     Timespan: |timespan| timespan, |json| {
         if json.is_string() { read::timespan_of_text(json) } else { read::timespan_of_nanos(json) }
     };
@@ -58,13 +58,13 @@ serde! {
     Set: |set| set, |json| read::set(json, 0);
     /// An array of `{"key": value, "value": value}`.
     Table: |table| table, |json| read::table(json, 0);
-    /// Text, or `{"hex": ..}` where the bytes are not UTF-8.
+    /// Text, or `{"hex": ..}` if the bytes are not UTF-8.
     ByteString: |bytes| bytes.as_bytes(), |json| bytes(json).map(ByteString::from);
-    /// Text, or `{"hex": ..}` where the bytes are not UTF-8.
+    /// Text, or `{"hex": ..}` if the bytes are not UTF-8.
     Topic: |topic| topic.as_bytes(), |json| topic(json);
     /// An array of topics.
     Filter: |filter| filter, |json| filter(json);
-    /// The text form, that of a UUID.
+    /// Text in the form of a UUID.
     EndpointId: |id| id, |json| taken(json, "an endpoint id: xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", parsed);
 }
 
@@ -88,8 +88,8 @@ fn filter(json: &Json) -> Result<Filter, WrongType> {
     topics.map(|(i, json)| topic(json).map_err(|error| error.within(Step::FilterTopic(i)))).collect()
 }
 
-/// Reads JSON of at most so many brackets inside one another, whatever the format allows: this cannot exhaust the
-/// stack. Nothing is allocated for a length that is only announced.
+/// Reads JSON in which brackets are nested at most this deep, so that no input can exhaust the stack. Allocates nothing for
+/// lengths that the format announces in advance.
 struct Brackets(usize);
 
 impl Brackets {
@@ -110,7 +110,7 @@ impl<'de> Visitor<'de> for Brackets {
     type Value = Json;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a value of Broker's or a part of one, in the shape of its JSON")
+        f.write_str("a Broker value or a part of one, in the format of its JSON")
     }
 
     fn visit_bool<E>(self, boolean: bool) -> Result<Json, E> {

@@ -244,7 +244,7 @@ fn the_deepest_value_is_read_and_a_deeper_one_refused() {
     for table in [false, true] {
         let deepest = nested(MAX_DEPTH, Value::None, table);
         let json = deepest.to_json();
-        // As much as the program puts around a value.
+        // The program wraps a value in this many levels.
         let line = parse_json(json!({"event": "e", "args": [json]}).to_string()).unwrap();
         assert_eq!(Value::from_json(&line["args"][0]), Ok(deepest));
         let deeper = nested(MAX_DEPTH + 1, Value::None, table).to_json();

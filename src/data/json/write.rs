@@ -1,4 +1,4 @@
-//! Values to JSON: the one place that says what it looks like.
+//! Conversion of values to JSON. This is the only definition of the format.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use super::{Json, Value};
 use crate::data::{Address, EndpointId, Filter, Port, Set, Subnet, Table, Timespan, Timestamp};
 
 impl Value {
-    /// The value as JSON, in the shape of Broker's WebSocket interface, repaired where that one loses
-    /// something. Recurses as deep as the value nests.
+    /// Converts the value to JSON, in the format of Broker's WebSocket API, extended where that format loses information.
+    /// Recurses as deep as the value is nested.
     ///
-    /// Every value is an object that names its type and holds its content:
+    /// Every value is an object with its type and its content:
     ///
     /// | `@data-type` | content |
     /// | --- | --- |
@@ -31,13 +31,12 @@ impl Value {
     /// `"data": "2023-04-18T12:13:15.123"` and a timespan such as `"data": "1500ms"`.
     #[must_use]
     pub fn to_json(&self) -> Json {
-        // There is no error: that would be a key that is no text.
+        // Cannot fail: serde_json fails only for keys that are not strings.
         serde_json::to_value(Shown(self)).unwrap_or_default()
     }
 
-    /// Writes the text of [`Value::to_json`], without spaces, and allocates nothing for it: a value of one
-    /// byte on the wire is some thirty bytes of JSON, and many times that as a `serde_json::Value`.
-    /// Recurses as deep as the value nests.
+    /// Writes the text of [`Value::to_json`], without spaces and without allocating. A value of one byte on the wire takes about
+    /// thirty bytes of JSON text, and many times that as a `serde_json::Value`. Recurses as deep as the value is nested.
     ///
     /// ```
     /// use zeek_bridge::data::Value;
@@ -49,13 +48,13 @@ impl Value {
     /// ```
     ///
     /// # Errors
-    /// Those of the writer.
+    /// Fails if the writer fails.
     pub fn write_json<W: Write + ?Sized>(&self, to: &mut W) -> io::Result<()> {
         Ok(serde_json::to_writer(to, &Shown(self))?)
     }
 }
 
-/// A value, or a part of one, as JSON. A part is what stands under `data`, or `ns`, in its value.
+/// Serializes a value, or the content of its `data` or `ns` member.
 pub(crate) struct Shown<'a, T: ?Sized>(pub(crate) &'a T);
 
 impl Serialize for Shown<'_, Value> {
@@ -88,7 +87,7 @@ impl Serialize for Shown<'_, Value> {
     }
 }
 
-/// Those that are text.
+/// Serializes types as text.
 macro_rules! text {
     ($($part:ty),*) => {$(
         impl Serialize for Shown<'_, $part> {
@@ -101,7 +100,7 @@ macro_rules! text {
 
 text!(Address, Subnet, Port, EndpointId);
 
-/// Those that are whole nanoseconds.
+/// Serializes types as integers of nanoseconds.
 macro_rules! nanos {
     ($($part:ty),*) => {$(
         impl Serialize for Shown<'_, $part> {
@@ -141,7 +140,7 @@ impl Serialize for Shown<'_, (Value, Value)> {
     }
 }
 
-/// Bytes on their own: text, or the object `{"hex": ..}` where they are not UTF-8, so that nothing of them is lost.
+/// Bytes outside of a value: text, or the object `{"hex": ..}` if they are not UTF-8, so that no byte is lost.
 impl Serialize for Shown<'_, [u8]> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(self.0) {

@@ -5,9 +5,13 @@ mod handshakes;
 mod log_limiter;
 mod owner;
 mod peer_slots;
+mod rate_limiter;
 mod shares;
+mod throttle;
 
 pub(super) use handshakes::{Handshakes, Ticket};
 pub(crate) use log_limiter::LogLimiter;
 pub use owner::Owner;
 pub(super) use peer_slots::{PeerSlot, PeerSlots};
+pub(super) use rate_limiter::RateLimiter;
+pub(crate) use throttle::Throttle;

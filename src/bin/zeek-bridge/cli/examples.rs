@@ -30,6 +30,26 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge demo | jq -c 'select(.action) | [.node, .action, .agrees]'",
     ),
     (
+        &["init"],
+        "
+  zeek-bridge init bridge.toml && zeek-bridge check bridge.toml",
+    ),
+    (
+        &["certs"],
+        "
+  zeek-bridge certs init --dir pki && zeek-bridge certs issue worker-1 --dir pki",
+    ),
+    (
+        &["certs", "init"],
+        "
+  zeek-bridge certs init --dir pki",
+    ),
+    (
+        &["certs", "issue"],
+        "
+  zeek-bridge certs issue worker-1 --san DNS:worker-1.sensors.example --san IP:192.0.2.7 --dir pki",
+    ),
+    (
         &["check"],
         "
   zeek-bridge check bridge.toml",

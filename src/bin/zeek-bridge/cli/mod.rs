@@ -6,10 +6,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::args::agent;
 use crate::commands::bench::BenchArgs;
+use crate::commands::certs::CertsArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::decode::DecodeArgs;
 use crate::commands::dispatch::DispatchArgs;
 use crate::commands::encode::EncodeArgs;
+use crate::commands::init::InitArgs;
 use crate::commands::man::{CompletionsArgs, ManArgs};
 use crate::commands::node::NodeArgs;
 use crate::commands::probe::ProbeArgs;
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     /// direction, and for each request whether the answer is that of the real Zeek node. The nodes know the values of the
     /// captured nodes and nothing else of their answers.
     Demo,
+    Init(InitArgs),
+    Certs(CertsArgs),
     Check(CheckArgs),
     Node(NodeArgs),
     Dispatch(DispatchArgs),

@@ -2,11 +2,13 @@
 
 pub(crate) mod bench;
 pub(crate) mod capture;
+pub(crate) mod certs;
 pub(crate) mod check;
 pub(crate) mod decode;
 pub(crate) mod demo;
 pub(crate) mod dispatch;
 pub(crate) mod encode;
+pub(crate) mod init;
 pub(crate) mod man;
 pub(crate) mod node;
 pub(crate) mod probe;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::tls::{Refusal, TlsError};
 use zeek_bridge::peering::{CloseReason, PeeringError};
 use zeek_bridge::wire::{ForeignProtocol, FrameError};
@@ -73,7 +73,7 @@ impl Failure {
     }
 
     /// No peering with `address`.
-    pub(crate) fn link(address: &str, error: &LinkError) -> Self {
+    pub(crate) fn link(address: &str, error: &ConnectError) -> Self {
         Failure::Error(exit_of(error), format!("no peering with {address}: {error}{}", options(error)))
     }
 
@@ -86,7 +86,7 @@ impl Failure {
     }
 
     /// A peering with `address` was lost, and could not be established again for this time.
-    pub(crate) fn lost(address: &str, error: &LinkError, tried_for: Duration) -> Self {
+    pub(crate) fn lost(address: &str, error: &ConnectError, tried_for: Duration) -> Self {
         let tried_for = humantime::format_duration(tried_for);
         Failure::Error(
             exit_of(error),
@@ -96,8 +96,8 @@ impl Failure {
 }
 
 /// The options that do what the end of the error's text advises.
-fn options(error: &LinkError) -> &'static str {
-    let LinkError::Tls(error) = error else { return "" };
+fn options(error: &ConnectError) -> &'static str {
+    let ConnectError::Tls(error) = error else { return "" };
     match error {
         TlsError::PeerShowedNone
         | TlsError::Incompatible(_)
@@ -108,11 +108,11 @@ fn options(error: &LinkError) -> &'static str {
 }
 
 /// Which exit code tells of a link that did not come about.
-fn exit_of(error: &LinkError) -> Exit {
+fn exit_of(error: &ConnectError) -> Exit {
     match error {
-        LinkError::Dial(_) => Exit::Unconnected,
-        LinkError::Tls(_) | LinkError::TlsTimeout(_) => Exit::Refused,
-        LinkError::Peering(error) => match error {
+        ConnectError::Dial(_) => Exit::Unconnected,
+        ConnectError::Tls(_) | ConnectError::TlsTimeout(_) => Exit::Refused,
+        ConnectError::Peering(error) => match error {
             PeeringError::Refused { .. } | PeeringError::ClosedInHandshake { .. } => Exit::Refused,
             PeeringError::HandshakeTimeout { .. } | PeeringError::Silent => Exit::Timeout,
             // A TLS handshake or alert: one side has TLS on, the other off.
@@ -123,8 +123,8 @@ fn exit_of(error: &LinkError) -> Exit {
             PeeringError::FilterTooLarge => Exit::Failed,
             _ => Exit::Protocol,
         },
-        LinkError::Closed(CloseReason::Redundant { .. }) | LinkError::TooManyPeers(_) => Exit::Refused,
-        LinkError::Closed(_) | LinkError::Stream(_) => Exit::Unconnected,
+        ConnectError::Closed(CloseReason::Redundant { .. }) | ConnectError::TooManyPeers(_) => Exit::Refused,
+        ConnectError::Closed(_) | ConnectError::Stream(_) => Exit::Unconnected,
         _ => Exit::Failed,
     }
 }
@@ -165,21 +165,21 @@ mod tests {
             description: "no".into(),
         };
         for (error, code) in [
-            (LinkError::Dial(DialError::ResolveTimeout(Duration::ZERO)), 3),
-            (LinkError::Dial(DialError::Connect { attempts: Vec::new(), by_name: true }), 3),
-            (LinkError::Tls(TlsError::NotTls), 4),
-            (LinkError::TlsTimeout(Duration::ZERO), 4),
-            (LinkError::Peering(refused), 4),
-            (LinkError::Peering(PeeringError::ClosedInHandshake { expected: "probe" }), 4),
-            (LinkError::Peering(too_large(Some(ForeignProtocol::TlsAlert))), 4),
-            (LinkError::Peering(too_large(Some(ForeignProtocol::ZeroMq))), 6),
-            (LinkError::Peering(too_large(None)), 6),
-            (LinkError::Peering(PeeringError::NilPeer), 6),
-            (LinkError::Peering(PeeringError::SelfConnection(EndpointId::NIL)), 6),
-            (LinkError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), 6),
-            (LinkError::Peering(PeeringError::HandshakeTimeout { expected: "probe" }), 5),
-            (LinkError::Closed(CloseReason::Redundant { peer: EndpointId::NIL }), 4),
-            (LinkError::Closed(CloseReason::Lost), 3),
+            (ConnectError::Dial(DialError::ResolveTimeout(Duration::ZERO)), 3),
+            (ConnectError::Dial(DialError::Connect { attempts: Vec::new(), by_name: true }), 3),
+            (ConnectError::Tls(TlsError::NotTls), 4),
+            (ConnectError::TlsTimeout(Duration::ZERO), 4),
+            (ConnectError::Peering(refused), 4),
+            (ConnectError::Peering(PeeringError::ClosedInHandshake { expected: "probe" }), 4),
+            (ConnectError::Peering(too_large(Some(ForeignProtocol::TlsAlert))), 4),
+            (ConnectError::Peering(too_large(Some(ForeignProtocol::ZeroMq))), 6),
+            (ConnectError::Peering(too_large(None)), 6),
+            (ConnectError::Peering(PeeringError::NilPeer), 6),
+            (ConnectError::Peering(PeeringError::SelfConnection(EndpointId::NIL)), 6),
+            (ConnectError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), 6),
+            (ConnectError::Peering(PeeringError::HandshakeTimeout { expected: "probe" }), 5),
+            (ConnectError::Closed(CloseReason::Redundant { peer: EndpointId::NIL }), 4),
+            (ConnectError::Closed(CloseReason::Lost), 3),
         ] {
             assert_eq!(exit_of(&error).code(), code, "{error}");
         }

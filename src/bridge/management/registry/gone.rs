@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Bounds, shrink};
+use crate::bridge::LinkId;
 
 /// How many bytes a name counts, without the name itself: table entries and allocations.
 const GONE_COST: usize = 256;
@@ -13,15 +14,15 @@ const GONE_COST: usize = 256;
 struct Gone {
     name: Arc<str>,
     /// The link that it was behind.
-    link: usize,
+    link: LinkId,
     /// The links that its hello passed to.
-    links: Vec<usize>,
+    links: Vec<LinkId>,
     until: Instant,
 }
 
 impl Gone {
     fn bytes(&self) -> usize {
-        let links = self.links.capacity().saturating_mul(size_of::<usize>());
+        let links = self.links.capacity().saturating_mul(size_of::<LinkId>());
         GONE_COST.saturating_add(self.name.len()).saturating_add(links)
     }
 }
@@ -40,8 +41,8 @@ impl GoneNames {
     pub(super) fn insert(
         &mut self,
         name: Arc<str>,
-        link: usize,
-        links: Vec<usize>,
+        link: LinkId,
+        links: Vec<LinkId>,
         until: Instant,
         bounds: &Bounds,
     ) {
@@ -66,12 +67,12 @@ impl GoneNames {
     }
 
     /// The name, as it is remembered, with the link that it was behind and those that its hello passed to.
-    pub(super) fn get(&self, name: &str) -> Option<(&Arc<str>, usize, &[usize])> {
+    pub(super) fn get(&self, name: &str) -> Option<(&Arc<str>, LinkId, &[LinkId])> {
         self.by_age.get(self.by_name.get(name)?).map(|gone| (&gone.name, gone.link, &*gone.links))
     }
 
     /// All of them, as [`GoneNames::get`] returns them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, usize, &[usize])> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, LinkId, &[LinkId])> {
         self.by_age.values().map(|gone| (&gone.name, gone.link, &*gone.links))
     }
 

@@ -8,6 +8,7 @@ use super::{
     ANSWER_AFTER, Answer, KEPT, LOST, Owner, Party, PeeringKey, ResponseRefused, SILENT, TOO_MANY, absent,
     after, shrink,
 };
+use crate::bridge::LinkId;
 use crate::management::{DispatchResponse, ManagementResult, REQUEST_TIMEOUT};
 
 /// A request, numbered in the order of arrival. Since all have the same deadlines, they are due in this order too.
@@ -304,7 +305,7 @@ impl InFlight {
     }
 
     /// The last peering that held this name ended. Nobody is left who received these requests.
-    pub(super) fn lost(&mut self, name: &Arc<str>, links: &[usize]) -> Vec<Answer> {
+    pub(super) fn lost(&mut self, name: &Arc<str>, links: &[LinkId]) -> Vec<Answer> {
         let mut answers = Vec::new();
         if !self.answers {
             return answers;

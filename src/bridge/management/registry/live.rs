@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     Bounds, HELLO_EVERY, HelloRefused, MAX_HELLO, NAME_COST, Owner, Party, PeeringKey, Repeat, after, shrink,
 };
+use crate::bridge::LinkId;
 use crate::bridge::router::origin::same_bridge;
 use crate::data::Topic;
 use crate::management::{DispatchRequest, MAX_NODE_NAME, NODE_TOPIC};
@@ -44,7 +45,7 @@ struct Use {
 pub(super) struct Node {
     owner: Owner,
     /// The links that rules let its hello pass to.
-    pub(super) links: Vec<usize>,
+    pub(super) links: Vec<LinkId>,
     /// The connections of its owner that sent a hello under this name and still exist. The last one holds the name. When
     /// that ends, the name goes back to the one before.
     before: Vec<Holder>,
@@ -98,7 +99,7 @@ impl Node {
         self.before.iter().chain([&self.current])
     }
 
-    fn let_pass_to(&mut self, link: usize) {
+    fn let_pass_to(&mut self, link: LinkId) {
         if !self.links.contains(&link) {
             self.links.reserve_exact(1);
             self.links.push(link);
@@ -155,7 +156,7 @@ impl Live {
         name: &str,
         hello: &Envelope,
         since: u64,
-        links: &[usize],
+        links: &[LinkId],
         now: Instant,
     ) -> Vec<PeeringKey> {
         let name = self.hold(from, name, hello, since);
@@ -210,7 +211,7 @@ impl Live {
         name
     }
 
-    pub(super) fn agent_wants(
+    pub(super) fn subscribe(
         &mut self,
         agent: PeeringKey,
         mut passes: impl FnMut(PeeringKey, &Envelope) -> bool,
@@ -232,7 +233,7 @@ impl Live {
         hellos
     }
 
-    pub(super) fn agent_wants_no_more(&mut self, agent: PeeringKey) {
+    pub(super) fn unsubscribe(&mut self, agent: PeeringKey) {
         if let Some(state) = self.agents.get_mut(&agent) {
             state.wants = false;
         }
@@ -300,7 +301,7 @@ impl Live {
     }
 
     /// Ends a peering. Returns the names that are not live any more, with the links that their hellos passed to.
-    pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<(Arc<str>, Vec<usize>)> {
+    pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<(Arc<str>, Vec<LinkId>)> {
         if let Some(Agent { repeat_at: Some(at), .. }) = self.agents.remove(&peering) {
             self.repeats.remove(&(at, peering));
         }
@@ -321,7 +322,7 @@ impl Live {
     }
 
     /// Takes a name from a peering. Returns its hello, and the node's links if nobody holds the name any more.
-    fn release(&mut self, peering: PeeringKey, name: &Arc<str>) -> Option<(HelloId, Option<Vec<usize>>)> {
+    fn release(&mut self, peering: PeeringKey, name: &Arc<str>) -> Option<(HelloId, Option<Vec<LinkId>>)> {
         let node = self.names.get_mut(name)?;
         let owner = node.owner.clone();
         let (holder, links) = if let Some(at) = node.before.iter().position(|h| h.peering == peering) {

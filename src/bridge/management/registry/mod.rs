@@ -1,6 +1,6 @@
 //! The live nodes behind a bridge, and the requests in flight to them.
 //!
-//! [`Nodes`] does no I/O and has no clock. Its owner reports what peers sent and which peerings ended, and gets back
+//! [`NodeRegistry`] does no I/O and has no clock. Its owner reports what peers sent and which peerings ended, and gets back
 //! what to forward, to repeat, to refuse, or to answer in a node's name. Its owner also evaluates the rules.
 //!
 //! - A hello is forwarded to each agent once per peering, as it would be without a bridge. It is then repeated every
@@ -39,7 +39,7 @@ mod refused;
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
-pub use refused::{HelloRefused, RequestRefused, ResponseRefused};
+pub(in crate::bridge) use refused::{HelloRefused, RequestRefused, ResponseRefused};
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -49,15 +49,16 @@ use std::time::{Duration, Instant};
 use self::gone::GoneNames;
 use self::in_flight::{For, InFlight};
 use self::live::Live;
+use crate::bridge::LinkId;
 use crate::bridge::router::origin::is_bridge;
 use crate::data::EndpointId;
-pub use crate::endpoint::Owner;
+pub(in crate::bridge) use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, DispatchResponse, MAX_NODES, REQUEST_TIMEOUT};
 use crate::wire::Envelope;
 
 /// How long the bridge waits for a response before it answers in the node's name. Zeek's agent gives up after
 /// [`REQUEST_TIMEOUT`] (5 s) and then loses the responses of all nodes; this leaves a second for the way to it.
-pub const ANSWER_AFTER: Duration = Duration::from_secs(4);
+pub(in crate::bridge) const ANSWER_AFTER: Duration = Duration::from_secs(4);
 
 /// How often a hello is repeated to an agent that has not asked the node yet. An agent ignores the hello of a node that
 /// it does not know, and a deployment fails if a node's hello does not arrive within 5 s: a node that was connected before
@@ -67,48 +68,49 @@ pub const ANSWER_AFTER: Duration = Duration::from_secs(4);
 /// sets the node's state to RUNNING, removes the node from the pending ones of a deployment, and logs a line. Names that
 /// are not in the configuration are ignored. The one visible effect: if a node that the agent is just about to stop for
 /// a deployment or restart repeats its hello before it is stopped, the agent takes it for running a moment too early.
-pub const HELLO_EVERY: Duration = Duration::from_secs(4);
+pub(in crate::bridge) const HELLO_EVERY: Duration = Duration::from_secs(4);
 
 /// How many hellos are repeated to one agent each [`HELLO_EVERY`]; with more nodes they take turns.
-pub const HELLOS_AT_ONCE: usize = 1024;
+pub(in crate::bridge) const HELLOS_AT_ONCE: usize = 1024;
 
 /// How many names may be live: as many as an [`Agent`](crate::management::Agent) remembers.
-pub const MAX_NAMES: usize = MAX_NODES;
+pub(in crate::bridge) const MAX_NAMES: usize = MAX_NODES;
 
 /// How many names may be live over one peering. A node has one, a bridge as many as there are nodes behind it; a peer
 /// whose rules allow it any name must not use up those of all others.
-pub const MAX_NAMES_PER_PEERING: usize = 1024;
+pub(in crate::bridge) const MAX_NAMES_PER_PEERING: usize = 1024;
 
 /// How many names may be live for one [`Owner`], over however many peerings: a peer that may use any name must not take
 /// the room of all others.
-pub const MAX_NAMES_PER_OWNER: usize = MAX_NAMES / 4;
+pub(in crate::bridge) const MAX_NAMES_PER_OWNER: usize = MAX_NAMES / 4;
 
 /// How long topic and payload of a hello may be in bytes, since they are stored: the longest name, the event's own
 /// name, and room for metadata.
-pub const MAX_HELLO: usize = 4096;
+pub(in crate::bridge) const MAX_HELLO: usize = 4096;
 
 /// How long a request id may be in bytes, since it is stored. Zeek's have less than 20, a UUID 36.
-pub const MAX_REQID: usize = 256;
+pub(in crate::bridge) const MAX_REQID: usize = 256;
 
 /// The most bytes of [`Party::share`]: enough for 10,000 requests in flight to a dozen nodes.
-pub const MAX_SHARE: usize = 16 * 1024 * 1024;
+pub(in crate::bridge) const MAX_SHARE: usize = 16 * 1024 * 1024;
 
 /// How many names that were live are remembered: those of a large cluster. A request to all nodes is answered for each of
 /// them, and a peer that invents names must not make that any number.
-pub const MAX_GONE: usize = 1024;
+pub(in crate::bridge) const MAX_GONE: usize = 1024;
 
 /// How many bytes the names that were live may take: [`MAX_GONE`] names of usual length.
-pub const MAX_GONE_BYTES: usize = 512 * 1024;
+pub(in crate::bridge) const MAX_GONE_BYTES: usize = 512 * 1024;
 
 /// How long a name that is not live any more is remembered. A node that restarts is back by then. A node that stays away
 /// longer is most likely known to another bridge or to the agent itself.
-pub const GONE_FOR: Duration = Duration::from_secs(300);
+pub(in crate::bridge) const GONE_FOR: Duration = Duration::from_secs(300);
 
 /// How many bytes a live name counts, without its name and hello: table entries and allocations, measured.
 const NAME_COST: usize = 768;
 
 /// How many bytes an agent needs to know that it was told of a name, and whether it has asked the node.
-pub const TOLD_COST: usize = 64;
+#[cfg(test)]
+pub(in crate::bridge) const TOLD_COST: usize = 64;
 
 /// How long a request is remembered after its agent gave up, so that a late response is recognized as such.
 const KEPT: Duration = REQUEST_TIMEOUT;
@@ -144,85 +146,85 @@ fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
 
 /// One peering of the bridge, from its handshake to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeeringKey {
-    /// The link, by its place in the configuration.
-    pub link: usize,
+pub(in crate::bridge) struct PeeringKey {
+    /// The link.
+    pub(in crate::bridge) link: LinkId,
     /// The peer.
-    pub peer: EndpointId,
+    pub(in crate::bridge) peer: EndpointId,
     /// Tells it from earlier peerings with the same peer.
-    pub peering: u64,
+    pub(in crate::bridge) peering: u64,
 }
 
 /// The peer that sent a hello or a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Party {
+pub(in crate::bridge) struct Party {
     /// Its peering.
-    pub peering: PeeringKey,
+    pub(in crate::bridge) peering: PeeringKey,
     /// The owner of the name and of the requests. A live name can only be taken over by its owner, whose old connection
     /// may not be known to be dead yet.
-    pub owner: Owner,
+    pub(in crate::bridge) owner: Owner,
     /// How many bytes may be remembered of the owner's names, and how many of its requests. One owner cannot use the
     /// share of another.
-    pub share: usize,
+    pub(in crate::bridge) share: usize,
 }
 
 /// A failure that the bridge sends in a node's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Answer {
+pub(in crate::bridge) struct Answer {
     /// The agent that asked.
-    pub to: PeeringKey,
+    pub(in crate::bridge) to: PeeringKey,
     /// The failure.
-    pub response: DispatchResponse,
+    pub(in crate::bridge) response: DispatchResponse,
 }
 
 /// A request that was accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Accepted {
+pub(in crate::bridge) struct Accepted {
     /// Failures for the oldest requests of the same owner, which had to be forgotten.
-    pub answers: Vec<Answer>,
+    pub(in crate::bridge) answers: Vec<Answer>,
     /// The live nodes that the request is for and does not reach.
-    pub denied: Vec<Denied>,
+    pub(in crate::bridge) denied: Vec<DeniedNode>,
 }
 
 /// A live node that rules keep a request from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denied {
+pub(in crate::bridge) struct DeniedNode {
     /// Its name.
-    pub node: Arc<str>,
+    pub(in crate::bridge) node: Arc<str>,
     /// Its link.
-    pub link: usize,
+    pub(in crate::bridge) link: LinkId,
 }
 
 /// A hello to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repeat {
+pub(in crate::bridge) struct Repeat {
     /// The agent.
-    pub to: PeeringKey,
+    pub(in crate::bridge) to: PeeringKey,
     /// The peering of the node.
-    pub node: PeeringKey,
+    pub(in crate::bridge) node: PeeringKey,
     /// The hello as it was received, except for its header, which the caller rewrites.
-    pub hello: Envelope,
+    pub(in crate::bridge) hello: Envelope,
 }
 
 /// What to send at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Due {
+pub(in crate::bridge) struct Due {
     /// Failures.
-    pub answers: Vec<Answer>,
+    pub(in crate::bridge) answers: Vec<Answer>,
     /// Hellos.
-    pub hellos: Vec<Repeat>,
+    pub(in crate::bridge) hellos: Vec<Repeat>,
 }
 
 /// A node that is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LiveNode<'a> {
+pub(in crate::bridge) struct LiveNode<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub(in crate::bridge) name: &'a str,
     /// The peering that it is behind.
-    pub peering: PeeringKey,
+    pub(in crate::bridge) peering: PeeringKey,
 }
 
 /// How much may be remembered; other than [`Bounds::DEFAULT`] in tests.
@@ -251,12 +253,12 @@ impl Bounds {
 ///
 /// Closures that it is given are called at once, and never after the call; they must not call back.
 ///
-/// For each peering, call the methods in arrival order and [`gone`](Nodes::gone) last: any later call leaks an entry.
-/// Call [`due`](Nodes::due) at [`next_due`](Nodes::next_due), whether there is traffic or not.
+/// For each peering, call the methods in arrival order and [`gone`](NodeRegistry::gone) last: any later call leaks an entry.
+/// Call [`due`](NodeRegistry::due) at [`next_due`](NodeRegistry::next_due), whether there is traffic or not.
 ///
 /// Times are the caller's. A time before that of an earlier call counts as that one.
 #[derive(Debug)]
-pub struct Nodes {
+pub(in crate::bridge) struct NodeRegistry {
     answer_in_flight: bool,
     bounds: Bounds,
     live: Live,
@@ -265,25 +267,25 @@ pub struct Nodes {
     latest: Option<Instant>,
 }
 
-impl Nodes {
+impl NodeRegistry {
     /// A registry without nodes.
     ///
     /// With `answer_in_flight`, the bridge answers a request with a failure for a node that is gone or does not respond
     /// in time; what such a node answers later is refused as late. Without it, the agent runs into its own timeout, no
     /// [`Answer`] is returned except for denied requests, and the response of a node that is back in time is forwarded.
     #[must_use]
-    pub fn new(answer_in_flight: bool) -> Self {
+    pub(in crate::bridge) fn new(answer_in_flight: bool) -> Self {
         Self::with_bounds(answer_in_flight, Bounds::DEFAULT)
     }
 
-    /// As [`Nodes::new`], from now on: what is answered for already stays so.
-    pub fn set_answer_in_flight(&mut self, answer_in_flight: bool) {
+    /// As [`NodeRegistry::new`], from now on: what is answered for already stays so.
+    pub(in crate::bridge) fn set_answer_in_flight(&mut self, answer_in_flight: bool) {
         self.answer_in_flight = answer_in_flight;
         self.in_flight.set_answers(answer_in_flight);
     }
 
     fn with_bounds(answer_in_flight: bool, bounds: Bounds) -> Self {
-        Nodes {
+        NodeRegistry {
             answer_in_flight,
             bounds,
             live: Live::default(),
@@ -300,12 +302,12 @@ impl Nodes {
     ///
     /// # Errors
     /// When the name is somebody else's, or a bound is reached. Nothing has changed then.
-    pub fn hello(
+    pub(in crate::bridge) fn hello(
         &mut self,
         from: &Party,
         name: &str,
         hello: &Envelope,
-        links: &[usize],
+        links: &[LinkId],
         now: Instant,
     ) -> Result<Vec<PeeringKey>, HelloRefused> {
         let now = self.tick(now);
@@ -318,23 +320,23 @@ impl Nodes {
     /// have changed. `passes` returns, for a node's peering and hello, whether rules let its hello pass to this agent.
     ///
     /// Returns the hellos to send to it, by name, each as it was received but for its header, which is the caller's to
-    /// rewrite; they count as told. Until [`agent_wants_no_more`](Self::agent_wants_no_more), it gets later ones through
+    /// rewrite; they count as told. Until [`unsubscribe`](Self::unsubscribe), it gets later ones through
     /// [`hello`](Self::hello).
     #[must_use]
-    pub fn agent_wants(
+    pub(in crate::bridge) fn subscribe(
         &mut self,
         agent: PeeringKey,
         passes: impl FnMut(PeeringKey, &Envelope) -> bool,
         now: Instant,
     ) -> Vec<(String, Envelope)> {
         let now = self.tick(now);
-        let hellos = self.live.agent_wants(agent, passes, now);
+        let hellos = self.live.subscribe(agent, passes, now);
         hellos.into_iter().map(|(name, hello)| (name.as_ref().to_owned(), hello)).collect()
     }
 
     /// An agent's filter matches no more. What it has been told, it will not be told again over this peering.
-    pub fn agent_wants_no_more(&mut self, agent: PeeringKey) {
-        self.live.agent_wants_no_more(agent);
+    pub(in crate::bridge) fn unsubscribe(&mut self, agent: PeeringKey) {
+        self.live.unsubscribe(agent);
     }
 
     /// Records a request. `reached` returns whether rules let the request pass to a link.
@@ -344,11 +346,11 @@ impl Nodes {
     ///
     /// # Errors
     /// When the request must not be relayed; nothing is remembered of it.
-    pub fn request(
+    pub(in crate::bridge) fn request(
         &mut self,
         agent: &Party,
         request: &DispatchRequest,
-        reached: impl Fn(usize) -> bool,
+        reached: impl Fn(LinkId) -> bool,
         now: Instant,
     ) -> Result<Accepted, RequestRefused> {
         let now = self.tick(now);
@@ -366,12 +368,22 @@ impl Nodes {
 
     /// The live nodes that a request is for which rules let pass nowhere. Nothing is remembered of the request.
     #[must_use]
-    pub fn denied(&mut self, agent: PeeringKey, request: &DispatchRequest) -> Vec<Denied> {
+    pub(in crate::bridge) fn denied(
+        &mut self,
+        agent: PeeringKey,
+        request: &DispatchRequest,
+    ) -> Vec<DeniedNode> {
         self.addressed(agent, request, |_| false).1
     }
 
     /// Counts and returns the bridge's own failure for a request that rules keep from a node.
-    pub fn deny(&mut self, agent: PeeringKey, reqid: &str, node: &str, why: &str) -> Answer {
+    pub(in crate::bridge) fn answer_denied(
+        &mut self,
+        agent: PeeringKey,
+        reqid: &str,
+        node: &str,
+        why: &str,
+    ) -> Answer {
         self.in_flight.answer(agent, reqid, node, why)
     }
 
@@ -380,8 +392,8 @@ impl Nodes {
         &mut self,
         agent: PeeringKey,
         request: &DispatchRequest,
-        reached: impl Fn(usize) -> bool,
-    ) -> (For, Vec<Denied>) {
+        reached: impl Fn(LinkId) -> bool,
+    ) -> (For, Vec<DeniedNode>) {
         let mut whom = For { strangers: request.nodes.is_empty(), ..For::default() };
         let mut denied = Vec::new();
         let mut add = |name: &Arc<str>, node: &live::Node| {
@@ -391,7 +403,7 @@ impl Nodes {
                 _ if peering == agent => {}
                 true => whom.live.push(name.clone()),
                 false if node.links.contains(&agent.link) => {
-                    denied.push(Denied { node: name.clone(), link: peering.link });
+                    denied.push(DeniedNode { node: name.clone(), link: peering.link });
                 }
                 false => {}
             }
@@ -403,7 +415,7 @@ impl Nodes {
             named.for_each(|(name, node)| add(name, node));
         }
         // As when it was live: what rules keep from a node, the bridge does not answer either.
-        let speaks = |link: usize, links: &[usize]| reached(link) && links.contains(&agent.link);
+        let speaks = |link: LinkId, links: &[LinkId]| reached(link) && links.contains(&agent.link);
         if !self.answer_in_flight {
             whom.strangers |= request.nodes.iter().any(|name| self.live.get(name).is_none());
         } else if request.nodes.is_empty() {
@@ -432,7 +444,7 @@ impl Nodes {
     ///
     /// # Errors
     /// When it must not be passed on.
-    pub fn response(
+    pub(in crate::bridge) fn response(
         &mut self,
         from: PeeringKey,
         response: &DispatchResponse,
@@ -458,7 +470,7 @@ impl Nodes {
 
     /// A hello or a response of this node was seen where it cannot pass. If it was live here before, it is elsewhere now,
     /// and the bridge does not answer for it any more.
-    pub fn seen_elsewhere(&mut self, name: &str) {
+    pub(in crate::bridge) fn seen_elsewhere(&mut self, name: &str) {
         if self.live.get(name).is_none() {
             self.gone.remove(name);
             self.in_flight.elsewhere(name);
@@ -467,7 +479,7 @@ impl Nodes {
 
     /// Ends a peering. Returns failures for what its nodes were asked and cannot answer any more. What was asked over it
     /// is forgotten. A name goes back to the connection that had it before, if that is still there.
-    pub fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<Answer> {
+    pub(in crate::bridge) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<Answer> {
         let now = self.tick(now);
         self.in_flight.agent_gone(peering);
         let mut answers = Vec::new();
@@ -479,7 +491,7 @@ impl Nodes {
     }
 
     /// Returns what is to be sent by now, forgets what is over, and gives memory back.
-    pub fn due(&mut self, now: Instant) -> Due {
+    pub(in crate::bridge) fn due(&mut self, now: Instant) -> Due {
         let now = self.tick(now);
         let live = &self.live;
         let speaks = |agent: PeeringKey, name: &str| {
@@ -494,13 +506,13 @@ impl Nodes {
     }
 
     /// Forgets what is over by now, so that [`in_flight`](Self::in_flight) and others are up to date.
-    pub fn expire(&mut self, now: Instant) {
+    pub(in crate::bridge) fn expire(&mut self, now: Instant) {
         self.tick(now);
     }
 
     /// When to call [`due`](Self::due) next; `None`: not before something else happens.
     #[must_use]
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(in crate::bridge) fn next_due(&self) -> Option<Instant> {
         let (requests, names, hellos) =
             (self.in_flight.next_due(), self.gone.next_expiry(), self.live.next_due());
         requests.into_iter().chain(names).chain(hellos).min()
@@ -508,7 +520,7 @@ impl Nodes {
 
     /// The live nodes, sorted by name.
     #[must_use]
-    pub fn live(&self) -> Vec<LiveNode<'_>> {
+    pub(in crate::bridge) fn live(&self) -> Vec<LiveNode<'_>> {
         let nodes = self.live.iter();
         let mut nodes: Vec<_> =
             nodes.map(|(name, node)| LiveNode { name, peering: node.current().peering }).collect();
@@ -517,32 +529,32 @@ impl Nodes {
     }
 
     /// The peering that holds this name.
-    #[must_use]
-    pub fn holder(&self, name: &str) -> Option<PeeringKey> {
+    #[cfg(test)]
+    pub(in crate::bridge) fn holder(&self, name: &str) -> Option<PeeringKey> {
         self.live.get(name).map(|(_, node)| node.current().peering)
     }
 
     /// How many responses are pending: one for each node that was asked.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
+    pub(in crate::bridge) fn in_flight(&self) -> usize {
         self.in_flight.owed
     }
 
     /// How many failures the bridge has sent in a node's name.
     #[must_use]
-    pub fn answered_for(&self) -> u64 {
+    pub(in crate::bridge) fn answered_for(&self) -> u64 {
         self.in_flight.answered_for
     }
 
     /// How many responses did not arrive in time, and were not answered for either.
     #[must_use]
-    pub fn expired(&self) -> u64 {
+    pub(in crate::bridge) fn expired(&self) -> u64 {
         self.in_flight.expired
     }
 
     /// How many pending responses were forgotten because the requests took more than their share of memory.
     #[must_use]
-    pub fn forgotten(&self) -> u64 {
+    pub(in crate::bridge) fn forgotten(&self) -> u64 {
         self.in_flight.forgotten
     }
 

@@ -7,7 +7,7 @@ use crate::management::MAX_NODE_NAME;
 
 /// Why a hello is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum HelloRefused {
+pub(in crate::bridge) enum HelloRefused {
     /// The name is live under another standing peering, of another [`Owner`](super::Owner).
     #[error(
         "the name is taken by peer {} on another connection, under another certificate or from another host: \
@@ -56,7 +56,7 @@ pub enum HelloRefused {
 impl HelloRefused {
     /// One word for it, for counters.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub(in crate::bridge) const fn reason(&self) -> &'static str {
         match self {
             HelloRefused::NameTaken { .. } => "name_taken",
             HelloRefused::NameTooLong { .. } => "name_too_long",
@@ -71,7 +71,7 @@ impl HelloRefused {
 
 /// Why a dispatch request is refused. It is to be relayed to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum RequestRefused {
+pub(in crate::bridge) enum RequestRefused {
     /// The same peering has asked under this request id not long ago: what could be answered to this one could not
     /// be told from the answers to that one.
     #[error("the request id was used already: draw a new one for each request")]
@@ -87,7 +87,7 @@ pub enum RequestRefused {
 impl RequestRefused {
     /// One word for it, for counters.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub(in crate::bridge) const fn reason(&self) -> &'static str {
         match self {
             RequestRefused::Repeated => "repeated_request",
             RequestRefused::ReqidTooLong { .. } => "reqid_too_long",
@@ -97,7 +97,7 @@ impl RequestRefused {
 
 /// Why a dispatch response is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum ResponseRefused {
+pub(in crate::bridge) enum ResponseRefused {
     /// It does not say which node answers.
     #[error("the answer does not say which node it is from")]
     Nameless,
@@ -127,7 +127,7 @@ pub enum ResponseRefused {
 impl ResponseRefused {
     /// One word for it, for counters.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub(in crate::bridge) const fn reason(&self) -> &'static str {
         match self {
             ResponseRefused::Nameless => "nameless",
             ResponseRefused::UnknownName => "unknown_name",

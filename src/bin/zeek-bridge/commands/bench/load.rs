@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 use zeek_bridge::data::{Filter, Topic};
-use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::tls::Tls;
 
 use super::pattern::Pattern;
@@ -59,7 +59,7 @@ pub(super) struct Load {
     first: u64,
     subscribers: Vec<Arc<Subscriber>>,
     waited_for: Arc<WaitedFor>,
-    tasks: JoinSet<Result<(), LinkError>>,
+    tasks: JoinSet<Result<(), ConnectError>>,
     stop: watch::Sender<bool>,
     /// The time until all subscribers were established.
     pub(super) connecting: Duration,
@@ -319,7 +319,7 @@ impl Load {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    fn publisher_ended(&self, error: &LinkError) -> Failure {
+    fn publisher_ended(&self, error: &ConnectError) -> Failure {
         let (Target { publish_to, .. }, size) = (&self.target, self.pattern.size());
         Failure::failed(format!(
             "the publisher's peering with {publish_to} ended: {error}; see its log: for example, frames of {size} bytes may be \
@@ -327,7 +327,7 @@ impl Load {
         ))
     }
 
-    fn subscriber_ended(&self, ended: Result<Result<(), LinkError>, tokio::task::JoinError>) -> Failure {
+    fn subscriber_ended(&self, ended: Result<Result<(), ConnectError>, tokio::task::JoinError>) -> Failure {
         let Target { subscribe_at, .. } = &self.target;
         let error = match ended {
             Ok(Ok(())) => "the benchmark has left it".to_owned(),
@@ -375,7 +375,7 @@ impl Subscriber {
         pattern: Arc<Pattern>,
         waited_for: Arc<WaitedFor>,
         mut stopped: watch::Receiver<bool>,
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), ConnectError> {
         let mut arrived = 0;
         loop {
             peer.answer().await?;
@@ -411,11 +411,11 @@ impl Subscriber {
     }
 }
 
-fn no_peering(address: &str, error: &LinkError) -> Failure {
+fn no_peering(address: &str, error: &ConnectError) -> Failure {
     // EMFILE, for which there is no `ErrorKind`.
     const TOO_MANY_FILES: i32 = 24;
     match error {
-        LinkError::Dial(error) if error.raw_os_errors().any(|number| number == TOO_MANY_FILES) => {
+        ConnectError::Dial(error) if error.raw_os_errors().any(|number| number == TOO_MANY_FILES) => {
             Failure::failed(format!(
                 "cannot connect all peers: {error}; each peer needs a file descriptor, so raise the limit with `ulimit -n` or use a smaller --peers"
             ))

@@ -12,7 +12,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter};
-use zeek_bridge::endpoint::LinkError;
+use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::tls::{Tls, TlsError};
 use zeek_bridge::net::{ConnectionFault, Stream, dial};
 use zeek_bridge::peering::{CloseReason, Config, Event, Peering, Side};
@@ -50,10 +50,10 @@ impl LoadPeer {
         tls: &Tls,
         filter: Filter,
         patience: Duration,
-    ) -> Result<Self, LinkError> {
+    ) -> Result<Self, ConnectError> {
         let stream = open(address, tls, patience).await?;
         let (reader, writer) = tokio::io::split(stream);
-        let id = EndpointId::random().map_err(link_error)?;
+        let id = EndpointId::random().map_err(connect_error)?;
         let config = Config {
             filter,
             handshake_timeout: patience,
@@ -75,7 +75,7 @@ impl LoadPeer {
         Ok(peer)
     }
 
-    async fn handshake(&mut self) -> Result<(), LinkError> {
+    async fn handshake(&mut self) -> Result<(), ConnectError> {
         loop {
             self.events()?;
             self.answer().await?;
@@ -86,7 +86,7 @@ impl LoadPeer {
             match tokio::time::timeout_at(deadline.into(), self.reader.read_buf(&mut self.input)).await {
                 Err(_) => self.peering.handle_timeout(Instant::now()),
                 Ok(Ok(count)) if count > 0 => _ = self.peering.handle_input(Instant::now(), &mut self.input),
-                Ok(Err(error)) if TlsError::from_io(&error).is_some() => return Err(link_error(error)),
+                Ok(Err(error)) if TlsError::from_io(&error).is_some() => return Err(connect_error(error)),
                 // A peer that expects TLS may reset the connection.
                 Ok(_) => self.peering.handle_eof(),
             }
@@ -94,16 +94,16 @@ impl LoadPeer {
     }
 
     /// Reads once. Call [`on_data`](Self::on_data) and [`answer`](Self::answer) afterwards. Can be dropped and called again.
-    pub(super) async fn read(&mut self) -> Result<(), LinkError> {
+    pub(super) async fn read(&mut self) -> Result<(), ConnectError> {
         self.input.reserve(READ);
         match self.reader.read_buf(&mut self.input).await {
             Ok(0) => {
                 self.peering.handle_eof();
                 self.events()?;
-                Err(LinkError::Closed(CloseReason::Lost))
+                Err(ConnectError::Closed(CloseReason::Lost))
             }
             Ok(_) => Ok(()),
-            Err(error) => Err(link_error(error)),
+            Err(error) => Err(connect_error(error)),
         }
     }
 
@@ -113,7 +113,7 @@ impl LoadPeer {
         &mut self,
         head: usize,
         mut data: impl FnMut(usize, &[u8]),
-    ) -> Result<(), LinkError> {
+    ) -> Result<(), ConnectError> {
         loop {
             let skipped = self.skip.min(self.input.len());
             self.input.advance(skipped);
@@ -152,7 +152,7 @@ impl LoadPeer {
     }
 
     /// Handles the events of the peering.
-    fn events(&mut self) -> Result<(), LinkError> {
+    fn events(&mut self) -> Result<(), ConnectError> {
         while let Some(event) = self.peering.poll_event() {
             match event {
                 Event::Introduced { .. } => {
@@ -161,7 +161,7 @@ impl LoadPeer {
                 }
                 Event::Established { filter, .. } | Event::FilterChanged(filter) => self.filter = filter,
                 Event::Closed(CloseReason::Failed(error)) => return Err(error.into()),
-                Event::Closed(reason) => return Err(LinkError::Closed(reason)),
+                Event::Closed(reason) => return Err(ConnectError::Closed(reason)),
                 // Not needed here.
                 _ => {}
             }
@@ -170,7 +170,7 @@ impl LoadPeer {
     }
 
     /// Sends the frames of the peering itself. Can be dropped and called again.
-    pub(super) async fn answer(&mut self) -> Result<(), LinkError> {
+    pub(super) async fn answer(&mut self) -> Result<(), ConnectError> {
         while let Some(bytes) = self.peering.poll_transmit() {
             self.output.extend_from_slice(&bytes);
         }
@@ -178,13 +178,13 @@ impl LoadPeer {
             return Ok(());
         }
         while !self.output.is_empty() {
-            self.writer.write_buf(&mut self.output).await.map_err(link_error)?;
+            self.writer.write_buf(&mut self.output).await.map_err(connect_error)?;
         }
-        self.writer.flush().await.map_err(link_error)
+        self.writer.flush().await.map_err(connect_error)
     }
 
     /// Reads and answers until the peering is over. Can be dropped and called again.
-    pub(super) async fn attend(&mut self) -> LinkError {
+    pub(super) async fn attend(&mut self) -> ConnectError {
         loop {
             if let Err(error) = self.attend_once().await {
                 return error;
@@ -192,14 +192,14 @@ impl LoadPeer {
         }
     }
 
-    async fn attend_once(&mut self) -> Result<(), LinkError> {
+    async fn attend_once(&mut self) -> Result<(), ConnectError> {
         self.answer().await?;
         self.read().await?;
         self.on_data(MIN_HEAD, |_, _| {})
     }
 
     /// Sends complete frames and reads meanwhile. If it is dropped, nothing more can be sent.
-    pub(super) async fn send(&mut self, mut frames: &[u8]) -> Result<(), LinkError> {
+    pub(super) async fn send(&mut self, mut frames: &[u8]) -> Result<(), ConnectError> {
         self.answer().await?;
         self.is_partial = true;
         while !frames.is_empty() {
@@ -207,17 +207,17 @@ impl LoadPeer {
             tokio::select! {
                 biased;
                 written = self.writer.write(frames) => {
-                    let written = written.map_err(link_error)?;
+                    let written = written.map_err(connect_error)?;
                     frames = frames.get(written..).unwrap_or_default();
                 }
-                read = self.reader.read_buf(&mut self.input) => match read.map_err(link_error)? {
-                    0 => return Err(LinkError::Closed(CloseReason::Lost)),
+                read = self.reader.read_buf(&mut self.input) => match read.map_err(connect_error)? {
+                    0 => return Err(ConnectError::Closed(CloseReason::Lost)),
                     _ => self.on_data(MIN_HEAD, |_, _| {})?,
                 },
             }
         }
         self.is_partial = false;
-        self.writer.flush().await.map_err(link_error)
+        self.writer.flush().await.map_err(connect_error)
     }
 
     /// Sends BYE and waits for the confirmation.
@@ -230,14 +230,14 @@ impl LoadPeer {
     }
 }
 
-async fn open(address: &str, tls: &Tls, patience: Duration) -> Result<Stream, LinkError> {
+async fn open(address: &str, tls: &Tls, patience: Duration) -> Result<Stream, ConnectError> {
     let tcp = dial(address, patience).await?;
-    Ok(timeout(patience, tls.connect(tcp)).await.map_err(|_| LinkError::TlsTimeout(patience))??)
+    Ok(timeout(patience, tls.connect(tcp)).await.map_err(|_| ConnectError::TlsTimeout(patience))??)
 }
 
-fn link_error(error: io::Error) -> LinkError {
+fn connect_error(error: io::Error) -> ConnectError {
     match TlsError::from_io(&error) {
         Some(error) => error.into(),
-        None => LinkError::Stream(ConnectionFault::Io(Arc::new(error))),
+        None => ConnectError::Stream(ConnectionFault::Io(Arc::new(error))),
     }
 }

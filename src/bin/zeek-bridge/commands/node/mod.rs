@@ -3,7 +3,7 @@
 mod exec;
 mod stdio;
 // The library's own, which is no part of its interface.
-#[path = "../../../../endpoint/throttle.rs"]
+#[path = "../../../../endpoint/limits/throttle.rs"]
 mod throttle;
 mod values;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, watch};
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::peering::CloseReason;
 
 /// How long the status of the last peer may take to arrive after a shutdown.
@@ -95,8 +95,10 @@ impl Fates {
                 return;
             }
             // It was left after everything was written to it, and reads that before it confirms or leaves.
-            Status::PeerRemoved { error: None | Some(LinkError::Closed(CloseReason::PeerLeft)), .. } => {}
-            Status::PeerLost { error: LinkError::Closed(CloseReason::PeerLeft), unsent: 0, .. } => {
+            Status::PeerRemoved {
+                error: None | Some(ConnectError::Closed(CloseReason::PeerLeft)), ..
+            } => {}
+            Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), unsent: 0, .. } => {
                 self.left = Some(self.left.unwrap_or(0).max(taken));
             }
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
@@ -148,11 +150,11 @@ mod tests {
     }
 
     fn lost(reason: CloseReason) -> Status {
-        let error = LinkError::Closed(reason);
+        let error = ConnectError::Closed(reason);
         Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 0 }
     }
 
-    fn removed(error: Option<LinkError>) -> Status {
+    fn removed(error: Option<ConnectError>) -> Status {
         Status::PeerRemoved { peer: EndpointId::NIL, address: "a:1".into(), error }
     }
 
@@ -169,7 +171,7 @@ mod tests {
         let text = told(&[(added(), 0), (lost(CloseReason::Lost), 7), (added(), 8), (removed(None), 9)], 9);
         let text = text.unwrap();
         assert!(text.contains("peerings that broke: 1 (") && text.contains("up to line 7 "), "{text}");
-        let overflow = LinkError::Overflow { dropped: 3 };
+        let overflow = ConnectError::Overflow { dropped: 3 };
         let text = told(&[(added(), 0), (removed(Some(overflow)), 7)], 9).unwrap();
         assert!(text.contains("3 messages for it were dropped"), "{text}");
     }
@@ -180,7 +182,7 @@ mod tests {
         let text = told(&[(added(), 0), (left(), 990), (added(), 990), (removed(None), 1000)], 1000).unwrap();
         assert!(text.contains("a peer left before") && text.contains("up to line 990 "), "{text}");
         assert_eq!(told(&[(added(), 0), (left(), 1000)], 1000), None);
-        let error = LinkError::Closed(CloseReason::PeerLeft);
+        let error = ConnectError::Closed(CloseReason::PeerLeft);
         let early = Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 990 };
         assert!(told(&[(added(), 0), (early, 1000)], 1000).unwrap().contains("peerings that broke: 1 "));
         assert_eq!(told(&[(added(), 0), (left(), 0), (added(), 0), (removed(None), 9)], 9), None);

@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::{Topic, Value, parse_json};
-use zeek_bridge::endpoint::{Endpoint, LinkError, Status};
+use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 use zeek_bridge::zeek::{self, Event};
 
 use crate::args::{NetworkArgs, Seconds, TopicArg};
@@ -104,8 +104,8 @@ fn nothing_behind(progress: &Progress) -> String {
 
 /// Waits until a peering was lost and could not be established again for this time. Returns why the last attempt failed,
 /// or how the peering ended if no attempt has.
-async fn given_up(mut next: impl AsyncFnMut() -> Option<Status>, tried_for: Duration) -> LinkError {
-    let mut lost: Option<(Instant, LinkError)> = None;
+async fn given_up(mut next: impl AsyncFnMut() -> Option<Status>, tried_for: Duration) -> ConnectError {
+    let mut lost: Option<(Instant, ConnectError)> = None;
     loop {
         let status = match &lost {
             None => next().await,
@@ -339,12 +339,12 @@ mod tests {
     }
 
     fn lost() -> Status {
-        let error = LinkError::Closed(CloseReason::PeerLeft);
+        let error = ConnectError::Closed(CloseReason::PeerLeft);
         Status::PeerLost { peer: EndpointId::NIL, address: "a:1".into(), error, unsent: 0 }
     }
 
     fn unavailable() -> Status {
-        let error = LinkError::TlsTimeout(LOST);
+        let error = ConnectError::TlsTimeout(LOST);
         Status::PeerUnavailable { address: "a:1".into(), error, retry_in: None }
     }
 
@@ -372,7 +372,7 @@ mod tests {
             error = watch => error,
             () = peer => unreachable!(),
         };
-        assert!(matches!(error, LinkError::TlsTimeout(_)), "{error}");
+        assert!(matches!(error, ConnectError::TlsTimeout(_)), "{error}");
         assert_eq!(start.elapsed(), Duration::from_secs(60 + 15 + 60 + 30));
     }
 

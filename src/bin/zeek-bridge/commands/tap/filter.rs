@@ -48,9 +48,7 @@ fn is_about(topic: &Topic, part: Part<'_>, node: &str) -> bool {
 
 fn event_is_about(event: &Event, node: &str) -> bool {
     match NodeMessage::parse(event) {
-        Ok(Some(NodeMessage::Hello(hello))) => hello.node == node,
-        Ok(Some(NodeMessage::Request(request))) => request.is_for(node),
-        Ok(Some(NodeMessage::Response(response))) => response.result().node() == Some(node),
+        Ok(Some(message)) => message.concerns(node),
         Ok(None) | Err(_) => event.args.iter().any(|value| names(value, node)),
     }
 }

@@ -90,7 +90,7 @@ fn a_live_node_is_not_elsewhere_whoever_says_so() {
 #[test]
 fn the_bridge_answers_only_for_names_whose_hello_it_let_through_to_the_agent() {
     let mut world = World::new();
-    let (node, only_b) = (party(peering(1), "h"), [usize::from(B)]);
+    let (node, only_b) = (party(peering(1), "h"), [LinkId(usize::from(B))]);
     for stage in ["hangs", "is lost", "is gone"] {
         let hello = hello_of("logger");
         let _ = world.nodes.hello(&node, "logger", &hello, &only_b, world.now).unwrap();
@@ -156,7 +156,7 @@ fn a_name_that_is_live_again_takes_no_room_among_those_that_are_gone() {
 
 #[test]
 fn a_bridge_that_does_not_answer_does_so_at_no_time() {
-    let mut world = World::of(Nodes::new(false)).with(&["worker-1", "worker-2"]);
+    let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
     world.gone(0);
     world.asked(A, "r", &[]);
     world.asked(A, "s", &["worker-1", "worker-2"]);
@@ -167,18 +167,18 @@ fn a_bridge_that_does_not_answer_does_so_at_no_time() {
     assert_eq!((world.nodes.answered_for(), world.nodes.expired()), (0, 2));
 }
 
-fn denied(node: &str, link: u8) -> Denied {
-    Denied { node: node.into(), link: link.into() }
+fn denied(node: &str, link: u8) -> DeniedNode {
+    DeniedNode { node: node.into(), link: LinkId(link.into()) }
 }
 
 #[test]
 fn the_live_nodes_that_a_request_does_not_reach_are_those_that_it_is_denied_to() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     let (hidden, hello) = (party(peering(7), "h"), hello_of("hidden"));
-    let _ = world.nodes.hello(&hidden, "hidden", &hello, &[usize::from(B)], world.now).unwrap();
+    let _ = world.nodes.hello(&hidden, "hidden", &hello, &[LinkId(usize::from(B))], world.now).unwrap();
     world.gone(2);
     let agent = party(peering(A), "agent");
-    let first = |link| link == 0;
+    let first = |link| link == LinkId(0);
     for (reqid, nodes, to) in [
         ("all", &[][..], &[denied("worker-2", 1)][..]),
         ("some", &["worker-1", "worker-2", "worker-3", "hidden", "never-seen"], &[denied("worker-2", 1)]),
@@ -192,7 +192,7 @@ fn the_live_nodes_that_a_request_does_not_reach_are_those_that_it_is_denied_to()
     nowhere.sort_unstable_by(|one, other| one.node.cmp(&other.node));
     assert_eq!(nowhere, [denied("worker-1", 0), denied("worker-2", 1)]);
     assert_eq!(world.nodes.denied(peering(0), &request("r", &["worker-1"])), [], "to where it came from");
-    let answer = world.nodes.deny(peering(A), "r", "worker-1", "no");
+    let answer = world.nodes.answer_denied(peering(A), "r", "worker-1", "no");
     assert_eq!(told(&[answer]), [failure(A, "r", "worker-1", "no")]);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (3, 1));
 }
@@ -200,7 +200,7 @@ fn the_live_nodes_that_a_request_does_not_reach_are_those_that_it_is_denied_to()
 /// The peering with a bridge over this link.
 fn bridge(link: u8, instance: u8) -> PeeringKey {
     let id = [0x5a, 0x42, 0x52, 0x47, 0, 0, 0x40, link, 0x80, 0, 0, 0, 0, 0, 0, instance];
-    PeeringKey { link: usize::from(link), peer: EndpointId::from_bytes(id), peering: 1 }
+    PeeringKey { link: LinkId(usize::from(link)), peer: EndpointId::from_bytes(id), peering: 1 }
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn an_agent_that_comes_later_is_told_who_is_there_once_per_peering() {
     assert_eq!(world.wants(A), [""; 0]);
     assert_eq!(world.wants(B), ["manager", "worker-1"]);
     world.gone(A);
-    let hellos = world.nodes.agent_wants(again(A), |_, _| true, world.now);
+    let hellos = world.nodes.subscribe(again(A), |_, _| true, world.now);
     assert_eq!(hellos.len(), 2);
 }
 
@@ -35,7 +35,7 @@ fn what_an_agent_is_told_is_what_the_node_said() {
     let node = party(peering(1), "h");
     let heard = world.nodes.hello(&node, "worker-1", &hello, &everywhere(), world.now);
     assert_eq!(heard, Ok(vec![]));
-    let said = world.nodes.agent_wants(peering(A), |_, _| true, world.now);
+    let said = world.nodes.subscribe(peering(A), |_, _| true, world.now);
     assert_eq!(said, [("worker-1".to_owned(), hello)]);
 }
 
@@ -52,7 +52,7 @@ fn a_kept_hello_does_not_keep_the_buffer_that_it_was_read_into() {
 fn an_agent_that_wanted_no_more_and_wants_again_is_told_only_what_is_new() {
     let mut world = World::new().with(&["worker-1"]);
     assert_eq!(world.wants(A), ["worker-1"]);
-    world.nodes.agent_wants_no_more(peering(A));
+    world.nodes.unsubscribe(peering(A));
     assert_eq!(world.hello(8, "h", "worker-2").unwrap(), []);
     assert_eq!(world.wants(A), ["worker-2"]);
     assert_eq!(world.hello(8, "h", "worker-2").unwrap(), []);
@@ -86,11 +86,11 @@ fn rules_keep_a_hello_from_an_agent_until_they_change() {
     assert_eq!(world.wants(A), [""; 0]);
     assert_eq!(world.wants(B), [""; 0]);
     let hello = hello_of("worker-1");
-    let (node, to) = (party(peering(1), "h"), [usize::from(B)]);
+    let (node, to) = (party(peering(1), "h"), [LinkId(usize::from(B))]);
     let heard = world.nodes.hello(&node, "worker-1", &hello, &to, world.now).unwrap();
     assert_eq!(heard, [peering(B)]);
     let keeps = |from, said: &Envelope| from != peering(1) || *said != hello;
-    assert_eq!(world.nodes.agent_wants(peering(A), keeps, world.now), []);
+    assert_eq!(world.nodes.subscribe(peering(A), keeps, world.now), []);
     assert_eq!(world.wants(A), ["worker-1"]);
     assert_eq!(world.wants(B), [""; 0]);
 }
@@ -221,7 +221,7 @@ fn names_are_bounded_and_a_refused_hello_changes_nothing() {
 
 #[test]
 fn one_owner_does_not_take_all_names_over_however_many_peerings() {
-    let mut world = World::of(Nodes::with_bounds(true, Bounds { names_per_owner: 2, ..SMALL }));
+    let mut world = World::of(NodeRegistry::with_bounds(true, Bounds { names_per_owner: 2, ..SMALL }));
     let _ = world.hello(1, "greedy", "a").unwrap();
     let _ = world.hello(2, "greedy", "b").unwrap();
     assert_eq!(world.hello(3, "greedy", "c"), Err(HelloRefused::TooManyOfOwner));

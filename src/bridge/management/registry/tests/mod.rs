@@ -1,3 +1,4 @@
+mod allocations;
 mod answers;
 mod hellos;
 mod memory;
@@ -24,7 +25,7 @@ const SMALL: Bounds = Bounds {
 
 /// The peering of a number: each on a link of its own.
 fn peering(number: u8) -> PeeringKey {
-    PeeringKey { link: usize::from(number), peer: EndpointId::from_bytes([number; 16]), peering: 1 }
+    PeeringKey { link: LinkId(usize::from(number)), peer: EndpointId::from_bytes([number; 16]), peering: 1 }
 }
 
 const A: u8 = 100;
@@ -39,8 +40,8 @@ fn party(peering: PeeringKey, owner: &str) -> Party {
 }
 
 /// All links.
-fn everywhere() -> Vec<usize> {
-    (0..=255).collect()
+fn everywhere() -> Vec<LinkId> {
+    (0..=255).map(LinkId).collect()
 }
 
 fn hello_of(name: &str) -> Envelope {
@@ -79,21 +80,21 @@ fn told(answers: &[Answer]) -> Vec<(PeeringKey, String, String, String)> {
 
 /// `Nodes` on a clock of its own, where rules let everything pass.
 struct World {
-    nodes: Nodes,
+    nodes: NodeRegistry,
     now: Instant,
 }
 
 impl World {
     fn new() -> Self {
-        World::of(Nodes::new(true))
+        World::of(NodeRegistry::new(true))
     }
 
-    fn of(nodes: Nodes) -> Self {
+    fn of(nodes: NodeRegistry) -> Self {
         World { nodes, now: Instant::now() }
     }
 
     fn small(answer_in_flight: bool) -> Self {
-        World::of(Nodes::with_bounds(answer_in_flight, SMALL))
+        World::of(NodeRegistry::with_bounds(answer_in_flight, SMALL))
     }
 
     fn wait(&mut self, millis: u64) {
@@ -123,7 +124,7 @@ impl World {
 
     /// The names of the hellos that an agent is to be told.
     fn wants(&mut self, agent: u8) -> Vec<String> {
-        let hellos = self.nodes.agent_wants(peering(agent), |_, _| true, self.now);
+        let hellos = self.nodes.subscribe(peering(agent), |_, _| true, self.now);
         let mut names: Vec<_> = hellos.into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names
@@ -139,7 +140,7 @@ impl World {
         agent: u8,
         reqid: &str,
         nodes: &[&str],
-        reached: impl Fn(usize) -> bool,
+        reached: impl Fn(LinkId) -> bool,
     ) -> Result<Vec<Answer>, RequestRefused> {
         let party = party(peering(agent), &format!("agent-{agent}"));
         let accepted = self.nodes.request(&party, &request(reqid, nodes), reached, self.now);

@@ -29,7 +29,7 @@ struct Asked {
 struct Node {
     name: String,
     owner: Owner,
-    links: Vec<usize>,
+    links: Vec<LinkId>,
     /// With how many requests came before its hello. The last one holds the name.
     holders: Vec<(PeeringKey, usize)>,
 }
@@ -47,7 +47,7 @@ pub(super) struct Model {
     wants: Vec<PeeringKey>,
     told: Vec<(PeeringKey, PeeringKey, String)>,
     /// With the links that they were behind, those that they were let through to, and since when.
-    gone: Vec<(String, usize, Vec<usize>, Instant)>,
+    gone: Vec<(String, LinkId, Vec<LinkId>, Instant)>,
     asked: Vec<Asked>,
     number: usize,
 }
@@ -90,7 +90,7 @@ impl Model {
         answers
     }
 
-    fn lost(&mut self, name: &str, links: &[usize]) -> Told {
+    fn lost(&mut self, name: &str, links: &[LinkId]) -> Told {
         let mut answers = vec![];
         let speaks = |asked: &&mut Asked| self.answers && links.contains(&asked.agent.link);
         for asked in self.asked.iter_mut().filter(speaks) {
@@ -109,7 +109,7 @@ impl Model {
         from: PeeringKey,
         owner: Owner,
         name: &str,
-        links: &[usize],
+        links: &[LinkId],
     ) -> Result<Vec<PeeringKey>, HelloRefused> {
         let at = if let Some(at) = self.live.iter().position(|node| node.name == name) {
             let node = &mut self.live[at];
@@ -172,9 +172,9 @@ impl Model {
         &mut self,
         agent: PeeringKey,
         request: &DispatchRequest,
-        reached: impl Fn(usize) -> bool,
+        reached: impl Fn(LinkId) -> bool,
         now: Instant,
-    ) -> Result<Vec<(String, usize)>, RequestRefused> {
+    ) -> Result<Vec<(String, LinkId)>, RequestRefused> {
         if self.asked.iter().any(|asked| asked.agent == agent && asked.reqid == request.reqid) {
             return Err(RequestRefused::Repeated);
         }
@@ -197,7 +197,7 @@ impl Model {
             let known = nodes.iter().any(|(node, _)| node == name);
             let live = self.live.iter().any(|node| node.name == *name);
             let kept =
-                |(gone, link, ..): &(String, usize, Vec<usize>, Instant)| gone == name && !reached(*link);
+                |(gone, link, ..): &(String, LinkId, Vec<LinkId>, Instant)| gone == name && !reached(*link);
             let kept = self.answers && self.gone.iter().any(kept);
             strangers |= !(known || live || kept);
         }

@@ -46,12 +46,12 @@ fn step() -> impl Strategy<Value = Step> {
 const SMALL_SHARE: usize = 3000;
 
 /// What rules let pass from link to link.
-fn passes(from: usize, to: usize) -> bool {
-    !(from + to).is_multiple_of(5)
+fn passes(from: LinkId, to: LinkId) -> bool {
+    !(from.0 + to.0).is_multiple_of(5)
 }
 
 struct Run {
-    nodes: Nodes,
+    nodes: NodeRegistry,
     /// Only where nothing reaches a bound.
     model: Option<Model>,
     witness: Witness,
@@ -65,7 +65,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(nodes: Nodes, model: Option<Model>) -> Self {
+    fn new(nodes: NodeRegistry, model: Option<Model>) -> Self {
         let share = if model.is_some() { MAX_SHARE } else { SMALL_SHARE };
         let (witness, wants, given_back) = (Witness::new(), BTreeSet::new(), BTreeSet::new());
         Run { nodes, model, witness, now: Instant::now(), standing: [0; 7], wants, given_back, share }
@@ -90,7 +90,7 @@ impl Run {
             Step::Wants(agent) => self.wants(*agent),
             Step::WantsNoMore(agent) => {
                 let agent = self.key(*agent);
-                self.nodes.agent_wants_no_more(agent);
+                self.nodes.unsubscribe(agent);
                 self.wants.remove(&agent);
                 if let Some(model) = &mut self.model {
                     model.wants_no_more(agent);
@@ -127,7 +127,8 @@ impl Run {
     fn hello(&mut self, from: u8, name: &str) {
         let node = self.party(from);
         let key = node.peering;
-        let links: Vec<_> = (0..usize::from(PEERINGS)).filter(|link| passes(key.link, *link)).collect();
+        let links: Vec<_> =
+            (0..usize::from(PEERINGS)).map(LinkId).filter(|link| passes(key.link, *link)).collect();
         let before = self.nodes.holder(name);
         let outcome = self.nodes.hello(&node, name, &hello_of(name), &links, self.now);
         if let Ok(tell) = &outcome {
@@ -151,7 +152,7 @@ impl Run {
         let pass = |node: PeeringKey| passes(node.link, key.link);
         self.wants.insert(key);
         let mut heard = vec![];
-        for (name, hello) in self.nodes.agent_wants(key, |node, _| pass(node), self.now) {
+        for (name, hello) in self.nodes.subscribe(key, |node, _| pass(node), self.now) {
             assert_eq!(hello, hello_of(&name));
             let node = self.nodes.holder(&name).unwrap();
             self.witness.told(key, node, &name);
@@ -167,7 +168,7 @@ impl Run {
         let key = self.key(agent);
         let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
         let request = request(&reqid.to_string(), &names);
-        let reached = |link: usize| passes(key.link, link);
+        let reached = |link: LinkId| passes(key.link, link);
         let live = self.nodes.live().into_iter();
         let owed = live.filter(|LiveNode { name, peering }| {
             request.is_for(name) && *peering != key && reached(peering.link)
@@ -259,7 +260,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..200),
         answer_in_flight: bool,
     ) {
-        let mut run = Run::new(Nodes::new(answer_in_flight), Some(Model::new(answer_in_flight)));
+        let mut run = Run::new(NodeRegistry::new(answer_in_flight), Some(Model::new(answer_in_flight)));
         for step in &steps {
             run.step(step);
             assert_eq!(run.nodes.in_flight(), run.witness.in_flight());
@@ -276,7 +277,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..200),
         answer_in_flight: bool,
     ) {
-        let mut run = Run::new(Nodes::with_bounds(answer_in_flight, SMALL), None);
+        let mut run = Run::new(NodeRegistry::with_bounds(answer_in_flight, SMALL), None);
         for step in &steps {
             run.step(step);
             assert!(run.nodes.in_flight() <= run.witness.in_flight());

@@ -52,7 +52,7 @@ fn nothing_is_repeated_of_nodes_and_to_agents_that_are_gone() {
     world.gone(B);
     world.wait(4000);
     assert_eq!(world.repeats(), to(A, &["worker-2"]));
-    world.nodes.agent_wants_no_more(peering(A));
+    world.nodes.unsubscribe(peering(A));
     world.wait(4000);
     assert_eq!(world.repeats(), []);
     assert_eq!(world.wants(A), [""; 0]);

@@ -17,7 +17,7 @@ fn each_node_that_is_asked_answers_once() {
 #[test]
 fn a_request_that_names_nobody_is_for_all_that_it_reaches() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    assert_eq!(world.ask_where(A, "r", &[], |link| link == 1), Ok(vec![]));
+    assert_eq!(world.ask_where(A, "r", &[], |link| link == LinkId(1)), Ok(vec![]));
     assert_eq!(world.nodes.in_flight(), 1);
     assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::NotAsked));
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
@@ -164,7 +164,7 @@ fn an_agent_that_is_gone_is_answered_by_no_stranger() {
 
 #[test]
 fn a_bridge_that_does_not_answer_itself_lets_the_node_answer_when_it_is_back() {
-    let mut world = World::of(Nodes::new(false)).with(&["worker-1", "worker-2"]);
+    let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
     world.asked(A, "r", &[]);
     assert_eq!(world.gone(0), []);
     world.asked(A, "s", &["worker-1"]);

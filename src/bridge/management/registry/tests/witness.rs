@@ -123,7 +123,7 @@ impl Witness {
     }
 
     /// Every owed answer has ended in exactly one way, and `nodes` has counted the same.
-    pub(super) fn conclude(&self, nodes: &Nodes) {
+    pub(super) fn conclude(&self, nodes: &NodeRegistry) {
         assert_eq!(self.in_flight(), 0);
         let ended = self.passed + self.answered_for + self.elsewhere + self.expired + self.agent_gone;
         assert_eq!(self.owed, ended);

@@ -1,0 +1,283 @@
+//! `certs`: a certification authority (CA) and certificates for mutual TLS.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::output::Failure;
+use crate::output::stderr::print_line;
+
+/// The file names of the CA in its directory.
+const CA_CERTIFICATE: &str = "ca.pem";
+const CA_KEY: &str = "ca.key";
+
+/// The longest commonName of X.509.
+const MAX_NAME: usize = 64;
+
+/// Certificates are valid from this time before they are issued, for hosts whose clocks are slow.
+const CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Create certificates for mutual TLS
+///
+/// `certs init` creates a certification authority (CA), `certs issue NAME` a certificate of it for each Zeek, bridge or node.
+/// They are X.509 version 3 with ECDSA keys on P-256, which Zeek, OpenSSL and this program accept.
+#[derive(Debug, Args)]
+pub(crate) struct CertsArgs {
+    #[command(subcommand)]
+    command: CertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertsCommand {
+    /// Create a CA: ca.pem and ca.key
+    ///
+    /// Keep ca.key off the hosts of the cluster; only `certs issue` needs it. Every host needs ca.pem. Existing files are
+    /// never overwritten, and keys are readable by their owner only.
+    Init(InitArgs),
+    /// Issue a certificate of the CA: NAME.pem and NAME.key
+    ///
+    /// The certificate is valid for both ends of a connection. Prints the options of zeek-bridge and the settings of Zeek that
+    /// use it. Existing files are never overwritten, and keys are readable by their owner only.
+    Issue(IssueArgs),
+}
+
+#[derive(Debug, Args)]
+struct InitArgs {
+    /// The directory for the files; created if it does not exist
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The name of the CA
+    #[arg(long, default_value = "zeek-bridge CA")]
+    name: String,
+    /// The lifetime in days
+    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+}
+
+#[derive(Debug, Args)]
+struct IssueArgs {
+    /// The subject of the certificate, such as the name of a node or host; also the name of its files
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// A host name or IP address that the certificate is valid for, such as DNS:sensor1.example or IP:192.0.2.1; may be
+    /// repeated. The default is NAME
+    #[arg(long, value_name = "SAN")]
+    san: Vec<String>,
+    /// The directory with the files of the CA, and for the new ones
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The lifetime in days, cut to that of the CA
+    #[arg(long, default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+}
+
+pub(crate) fn run(args: &CertsArgs) -> Result<(), Failure> {
+    match &args.command {
+        CertsCommand::Init(args) => init(args),
+        CertsCommand::Issue(args) => issue(args),
+    }
+}
+
+fn init(args: &InitArgs) -> Result<(), Failure> {
+    if args.name.is_empty() || args.name.len() > MAX_NAME {
+        return Err(Failure::usage(format!("--name has {} bytes; use 1 to {MAX_NAME}", args.name.len())));
+    }
+    fs::create_dir_all(&args.dir).map_err(|error| cannot("create", &args.dir, &error))?;
+    let (certificate, key) = (args.dir.join(CA_CERTIFICATE), args.dir.join(CA_KEY));
+    let until = after(args.days);
+    let mut params = params(&args.name, Vec::new(), until);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca =
+        KeyPair::generate().and_then(|key| CertifiedIssuer::self_signed(params, key)).map_err(not_made)?;
+    write_pair((&certificate, &ca.pem()), (&key, &ca.key().serialize_pem()))?;
+    print_line(format_args!(
+        "wrote {} and {}, valid until {}; issue certificates with `zeek-bridge certs issue NAME --dir {}`",
+        certificate.display(),
+        key.display(),
+        date(until),
+        args.dir.display()
+    ));
+    Ok(())
+}
+
+fn issue(args: &IssueArgs) -> Result<(), Failure> {
+    let name = file_name(&args.name)?;
+    let sans = if args.san.is_empty() { std::slice::from_ref(&args.name) } else { &args.san };
+    let sans = sans.iter().map(|text| san(text)).collect::<Result<Vec<_>, _>>()?;
+    let (ca_file, ca_key_file) = (args.dir.join(CA_CERTIFICATE), args.dir.join(CA_KEY));
+    let ca = read(&ca_file)?;
+    let ca_key = read(&ca_key_file)?;
+    let unusable = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::failed(format!(
+            "{} cannot be used: {error}; create a CA with `zeek-bridge certs init`",
+            path.display()
+        ))
+    };
+    let ca_key = KeyPair::from_pem(&ca_key).map_err(|error| unusable(&ca_key_file, &error))?;
+    let (end, public_key) = end_and_key(&ca).map_err(|error| unusable(&ca_file, &error))?;
+    if ca_key.subject_public_key_info() != public_key {
+        let another = format!("it is not the key of {}", ca_file.display());
+        return Err(unusable(&ca_key_file, &another));
+    }
+    if end <= SystemTime::now() {
+        let expired = format!("it expired on {}", date(end));
+        return Err(unusable(&ca_file, &expired));
+    }
+    let issuer = Issuer::from_ca_cert_pem(&ca, ca_key).map_err(|error| unusable(&ca_file, &error))?;
+
+    let until = after(args.days).min(end);
+    let key = KeyPair::generate().map_err(not_made)?;
+    let mut params = params(&args.name, sans, until);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let pem = params.signed_by(&key, &issuer).map_err(not_made)?.pem();
+    let key = key.serialize_pem();
+    let (certificate, key_file) =
+        (args.dir.join(format!("{name}.pem")), args.dir.join(format!("{name}.key")));
+    write_pair((&certificate, &pem), (&key_file, &key))?;
+    let mut stdout = io::stdout().lock();
+    let wrote =
+        format!("wrote {} and {}, valid until {}", certificate.display(), key_file.display(), date(until));
+    let [ca_file, certificate, key_file] =
+        [ca_file, certificate, key_file].map(|path| fs::canonicalize(&path).unwrap_or(path));
+    let (ca_file, certificate, key_file) = (ca_file.display(), certificate.display(), key_file.display());
+    // A closed stdout is no reason to fail: the files are written.
+    let _ = write!(
+        stdout,
+        "# zeek-bridge\n--cafile {ca_file} --certificate {certificate} --keyfile {key_file}\n\n\
+         # Zeek\nredef Broker::ssl_cafile = \"{ca_file}\";\nredef Broker::ssl_certificate = \"{certificate}\";\n\
+         redef Broker::ssl_keyfile = \"{key_file}\";\n"
+    );
+    print_line(format_args!("{wrote}"));
+    Ok(())
+}
+
+fn params(name: &str, sans: Vec<SanType>, until: SystemTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.subject_alt_names = sans;
+    params.not_before = SystemTime::now().checked_sub(CLOCK_SKEW).unwrap_or(SystemTime::UNIX_EPOCH).into();
+    params.not_after = until.into();
+    params
+}
+
+fn after(days: u32) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_add(DAY.saturating_mul(days)).unwrap_or(now)
+}
+
+/// Returns the end of a CA certificate's validity, and its public key (SubjectPublicKeyInfo in DER).
+fn end_and_key(pem: &str) -> Result<(SystemTime, Vec<u8>), String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
+    let (_, certificate) = X509Certificate::from_der(&pem.contents).map_err(|error| error.to_string())?;
+    let end = u64::try_from(certificate.validity().not_after.timestamp())
+        .map_err(|_| "it expired before 1970".to_owned())?;
+    let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end));
+    let end = end.ok_or_else(|| "its end of validity is out of range".to_owned())?;
+    Ok((end, certificate.public_key().raw.to_vec()))
+}
+
+/// Returns `name` if it can be the name of a file and of a certificate.
+fn file_name(name: &str) -> Result<&str, Failure> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(is_plain) || name.starts_with(['.', '-'])
+    {
+        return Err(Failure::usage(format!(
+            "{name:?} cannot be the name of a certificate; use at most {MAX_NAME} letters, digits, `.`, `_` and `-`"
+        )));
+    }
+    if name == "ca" {
+        return Err(Failure::usage("the files of \"ca\" are those of the CA; choose another name"));
+    }
+    Ok(name)
+}
+
+fn san(text: &str) -> Result<SanType, Failure> {
+    let invalid = |text: &str| {
+        Failure::usage(format!(
+            "{text:?} is not a host name or an IP address; use DNS:sensor1.example or IP:192.0.2.1"
+        ))
+    };
+    let (kind, name) = match text.split_once(':') {
+        Some((kind @ ("DNS" | "IP"), name)) => (kind, name),
+        _ if text.parse::<IpAddr>().is_ok() => ("IP", text),
+        _ => ("DNS", text),
+    };
+    if kind == "IP" {
+        return name.parse().map(SanType::IpAddress).map_err(|_| invalid(text));
+    }
+    let is_host_name =
+        |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-' | '*');
+    if name.is_empty() || !name.chars().all(is_host_name) {
+        return Err(invalid(text));
+    }
+    Ia5String::try_from(name).map(SanType::DnsName).map_err(|_| invalid(text))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| {
+        Failure::failed(format!(
+            "cannot read {}: {error}; create a CA with `zeek-bridge certs init`, or name its directory with --dir",
+            path.display()
+        ))
+    })
+}
+
+/// Writes a certificate and its key, or neither.
+fn write_pair(certificate: (&Path, &str), key: (&Path, &str)) -> Result<(), Failure> {
+    write_new(key, 0o600)?;
+    write_new(certificate, 0o644).inspect_err(|_| {
+        // It was created above.
+        let _ = fs::remove_file(key.0);
+    })
+}
+
+fn write_new((path, text): (&Path, &str), mode: u32) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    let mut file = options.open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::failed(format!(
+            "{} exists already; choose another name or directory, or move it away",
+            path.display()
+        )),
+        _ => cannot("create", path, &error),
+    })?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        let _ = fs::remove_file(path);
+        cannot("write", path, &error)
+    })
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
+    Failure::failed(format!("cannot {what} {}: {error}; use a writable directory with --dir", path.display()))
+}
+
+fn not_made(error: rcgen::Error) -> Failure {
+    Failure::failed(format!("the certificate could not be created: {error}"))
+}
+
+fn date(time: SystemTime) -> String {
+    let time = humantime::format_rfc3339_seconds(time).to_string();
+    time.split('T').next().unwrap_or_default().to_owned()
+}

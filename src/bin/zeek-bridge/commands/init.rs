@@ -1,0 +1,57 @@
+//! `init`: a configuration to start from.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::output::Failure;
+use crate::output::stderr::print_line;
+
+/// The configuration of the Debian package, too.
+const AGENT_NODES: &str = include_str!("../../../../packaging/bridge.toml");
+
+/// Write a configuration for a bridge, to start from
+///
+/// The file is valid as it is and has comments. It forwards the node API between an agent and nodes on this host.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The file to write, or - for stdout; an existing file is never overwritten
+    #[arg(value_name = "CONFIG.toml", default_value = "bridge.toml")]
+    file: PathBuf,
+    /// The use of the bridge
+    #[arg(long = "for", value_name = "USE", value_enum, default_value_t = Use::AgentNodes)]
+    purpose: Use,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Use {
+    /// Between an agent of the Management framework and its nodes
+    AgentNodes,
+}
+
+pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
+    let Use::AgentNodes = args.purpose;
+    let text = AGENT_NODES;
+    if args.file == Path::new("-") {
+        return match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::StdoutClosed),
+            result => result.map_err(|error| Failure::failed(format!("cannot write to stdout: {error}"))),
+        };
+    }
+    let file = args.file.display();
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&args.file)
+        .and_then(|mut to| to.write_all(text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::failed(format!("{file} exists already; name another file")),
+        _ => Failure::failed(format!("cannot write {file}: {error}; name another file")),
+    })?;
+    print_line(format_args!(
+        "wrote {file}; edit it, then: zeek-bridge check {file} && zeek-bridge run {file}"
+    ));
+    Ok(())
+}

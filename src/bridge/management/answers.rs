@@ -1,0 +1,43 @@
+//! Sends the failures with which the bridge answers requests in the name of a node.
+
+use super::registry::Answer;
+use crate::bridge::link::{Link, Whom};
+use crate::bridge::router::links::LinkSet;
+use crate::data::EndpointId;
+use crate::endpoint::Blocked;
+use crate::management::NODE_TOPIC;
+use crate::wire::Envelope;
+use crate::zeek;
+
+/// Sends answers to agents. An answer for which a queue has no room is stored in the link's outbox.
+pub(super) fn store_answers(links: &LinkSet, answers: Vec<Answer>) {
+    messages(links, answers).for_each(|(link, to, envelope)| link.send_or_store(to, &envelope));
+}
+
+/// Sends answers to the agent that is being read from. Returns those for which its queue has no room, so that nothing more
+/// is read from it until they are sent.
+pub(super) fn send_answers(links: &LinkSet, answers: Vec<Answer>) -> Vec<Blocked> {
+    messages(links, answers)
+        .flat_map(|(link, to, envelope)| link.send(&envelope, None, Whom::Told(to)))
+        .collect()
+}
+
+/// Returns each answer as an envelope, with the link and the peer that it goes to.
+fn messages(links: &LinkSet, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
+    answers.into_iter().filter_map(|Answer { to, response }| {
+        let link = links.link(to.link)?;
+        let (reqid, result) = (response.reqid(), response.result());
+        tracing::debug!(
+            link = %link.config.name, agent = %to.peer, reqid, node = result.node(),
+            "answered for a node: {}", result.error().unwrap_or_default()
+        );
+        let value = zeek::Message::Event(response.into()).into_value();
+        match Envelope::data(link.endpoint.id(), NODE_TOPIC.clone(), &value) {
+            Ok(envelope) => Some((&**link, to.peer, envelope)),
+            Err(error) => {
+                tracing::error!("cannot encode an answer: {error}");
+                None
+            }
+        }
+    })
+}

@@ -1,0 +1,76 @@
+//! What judging a message costs in memory, as counted by the allocator.
+
+use crate::bridge::LinkId;
+use crate::bridge::config::RuleConfig;
+use crate::bridge::policy::{Reason, Rules};
+use crate::data::Topic;
+use crate::management::NODE_TOPIC;
+use crate::wire::{Envelope, EnvelopeType, Limits};
+use allocation_counter::measure;
+
+use super::common::{Fixture, Phase};
+use super::support::*;
+
+/// How many of the captured messages, those of the node API aside, pass by this rule. No allocation is made for any
+/// that does.
+fn passing(rule: RuleConfig) -> usize {
+    let rules = Rules::new(LINKS, &[rule]);
+    let policy = rules.for_peer(LinkId(0), Some(&WORKER));
+    let mut passing = 0;
+    for fixture in Fixture::all() {
+        for frame in fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered) {
+            let envelope = Envelope::decode(&frame.body()).unwrap();
+            if envelope.kind != EnvelopeType::Data || envelope.topic == NODE_TOPIC {
+                continue;
+            }
+            let mut passes = 0;
+            let cost = measure(|| {
+                drop(policy.evaluate(&envelope, &Limits::DEFAULT, |_, _| passes += 1));
+            });
+            if passes > 0 {
+                assert_eq!(cost.count_total, 0, "{} frame {}", fixture.name, frame.index);
+                passing += 1;
+            }
+        }
+    }
+    passing
+}
+
+#[test]
+fn what_passes_and_is_not_of_the_node_api_costs_no_allocation() {
+    let all = || {
+        rule(|rule| {
+            rule.topics = vec![Topic::from_static("")];
+            rule.identities = vec![identity("subject:CN=worker-*"), identity("DNS:worker-?.example")];
+        })
+    };
+    for (rule, count) in [
+        (all(), 147),
+        (RuleConfig { passthrough: true, ..all() }, 147),
+        (RuleConfig { events: globs(&["no such", "*"]), ..all() }, 47),
+    ] {
+        assert_eq!(passing(rule), count);
+    }
+}
+
+#[test]
+fn a_payload_that_no_rule_is_for_is_not_looked_at() {
+    let rules = Rules::new(LINKS, &[rule(|rule| rule.identities = vec![identity("subject:CN=worker-1,*")])]);
+    // To say where it is wrong takes an allocation.
+    let payload = [14, 1, 14, 1, 99];
+    for (topic, identity, reason) in [
+        ("other", &*WORKER, Reason::NoRule),
+        (NODE, &*NAMELESS, Reason::IdentityNotAllowed),
+        (NODE, &*WORKER, Reason::Malformed),
+    ] {
+        let said = Said::bytes(topic, EnvelopeType::Data, payload.to_vec());
+        let policy = rules.for_peer(LinkId(0), Some(identity));
+        let mut refused = None;
+        let cost = measure(|| {
+            let decision = policy.evaluate(&said.envelope, &Limits::DEFAULT, |_, _| panic!("it passed"));
+            refused = decision.denial.map(|denial| denial.reason);
+        });
+        assert_eq!(refused, Some(reason));
+        assert_eq!(cost.count_total == 0, reason != Reason::Malformed, "{reason}");
+    }
+}

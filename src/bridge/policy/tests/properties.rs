@@ -1,0 +1,262 @@
+//! What has to hold of any payload, against another reading of it: the owned one, as the reference goes about it.
+
+use crate::bridge::policy::Rules;
+use crate::data::{Timestamp, Value};
+use crate::management::NodeMessage;
+use crate::wire::{EnvelopeType, Limits, decode_value, encode_value};
+use crate::zeek::{Event, Message};
+use bytes::BytesMut;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+
+use super::smuggling::vector;
+use super::support::*;
+
+/// The message of the node API that the payload is, if it is as it should be.
+fn should_be(payload: &[u8]) -> Option<NodeMessage> {
+    let value = decode_value(payload, &Limits::DEFAULT).ok()?;
+    let Ok(Message::Event(event)) = Message::from_value(value) else { return None };
+    let message = NodeMessage::parse(&event).ok()??;
+    match &message {
+        NodeMessage::Response(response) => {
+            let result = response.result();
+            (result.node().is_some() && result.reqid() == response.reqid()).then_some(message)
+        }
+        _ => Some(message),
+    }
+}
+
+/// The names of all events that the laxest of Zeeks would see in it.
+fn seen_by_zeek(value: &Value) -> Vec<Vec<u8>> {
+    let Value::Vector(outer) = value else { return vec![] };
+    match outer.as_slice() {
+        [_, Value::Count(1), Value::Vector(event), ..] => match event.as_slice() {
+            [Value::String(name), Value::Vector(_), ..] => vec![name.as_bytes().to_vec()],
+            _ => vec![],
+        },
+        [_, Value::Count(5), Value::Vector(batch), ..] => batch.iter().flat_map(seen_by_zeek).collect(),
+        _ => vec![],
+    }
+}
+
+fn is_api(name: &[u8]) -> bool {
+    [HELLO, REQUEST, RESPONSE].iter().any(|api| api.as_bytes() == name)
+}
+
+fn text() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        4 => prop_oneof![Just("w"), Just("r"), Just("v"), Just("")].prop_map(Value::from),
+        1 => any::<[u8; 2]>().prop_map(|bytes| Value::String(bytes.to_vec().into())),
+    ]
+}
+
+fn scalar() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => text(),
+        1 => Just(Value::None),
+        2 => any::<bool>().prop_map(Value::Boolean),
+        1 => (0..3u64).prop_map(Value::Count),
+        1 => (0..3i64).prop_map(Value::Integer),
+    ]
+}
+
+/// Something like the arguments of the three events.
+fn args() -> BoxedStrategy<Value> {
+    let strings = || vec(text(), 0..3);
+    let ids = prop_oneof![
+        4 => Just((Value::from("r"), Value::from("r"))),
+        1 => (text(), scalar()),
+    ];
+    let middle = vec(prop_oneof![6 => Just(Value::None), 1 => scalar()], 3);
+    let node = prop_oneof![6 => text(), 1 => scalar()];
+    let more = prop_oneof![6 => Just(vec![]), 1 => vec(scalar(), 1..3)];
+    let response = (ids, any::<bool>(), middle, node, more);
+    let response = response.prop_map(|((outer, inner), success, middle, node, more)| {
+        vector([outer, vector([vec![inner, success.into()], middle, vec![node], more].concat())])
+    });
+    let request = (text(), strings(), strings()).prop_map(|(reqid, action, nodes)| {
+        vector([reqid, vector(action), Value::Set(nodes.into_iter().collect())])
+    });
+    prop_oneof![
+        2 => text().prop_map(|node| vector([node])),
+        4 => response,
+        3 => request,
+        1 => vec(scalar(), 0..4).prop_map(vector),
+        1 => scalar(),
+    ]
+    .boxed()
+}
+
+fn name() -> BoxedStrategy<Value> {
+    prop_oneof![
+        4 => prop_oneof![Just(HELLO), Just(REQUEST), Just(RESPONSE)].prop_map(Value::from),
+        1 => Just(format!("{HELLO}\0")).prop_map(Value::from),
+        1 => Just(Value::enum_value(HELLO)),
+        4 => Just("My::event").prop_map(Value::from),
+        1 => scalar(),
+    ]
+    .boxed()
+}
+
+/// The name that goes with the arguments.
+fn name_for(args: &Value) -> Value {
+    match args {
+        Value::Vector(args) if args.len() == 1 => HELLO.into(),
+        Value::Vector(args) if args.len() == 2 => RESPONSE.into(),
+        _ => REQUEST.into(),
+    }
+}
+
+/// `elements`, sometimes with more behind them or fewer.
+fn shape(elements: Vec<Value>) -> BoxedStrategy<Value> {
+    (vec(scalar(), 1..3), 0..elements.len(), 0..12)
+        .prop_map(move |(more, fewer, choice)| match choice {
+            0 => vector([elements.clone(), more].concat()),
+            1 => vector(&elements[..fewer]),
+            _ => vector(&elements[..]),
+        })
+        .boxed()
+}
+
+fn version() -> BoxedStrategy<Value> {
+    prop_oneof![12 => Just(Value::Count(1)), 1 => scalar()].boxed()
+}
+
+/// Something like a message of Zeek's, perhaps a batch.
+fn message() -> BoxedStrategy<Value> {
+    let metadata = prop_oneof![
+        3 => Just(None),
+        2 => Just(Some(vector([]))),
+        2 => Just(Some(vector([vector([1u64.into(), Value::Timestamp(Timestamp::from_nanos(1))])]))),
+        1 => scalar().prop_map(Some),
+        1 => scalar().prop_map(|entry| Some(vector([vector([1u64.into(), entry])]))),
+    ];
+    let named = (args(), prop::option::weighted(0.3, name()))
+        .prop_map(|(args, name)| (name.unwrap_or_else(|| name_for(&args)), args));
+    let event = (named, metadata)
+        .prop_flat_map(|((name, args), metadata)| shape([name, args].into_iter().chain(metadata).collect()));
+    let kind = prop_oneof![12 => Just(Value::Count(1)), 1 => Just(Value::Integer(1)), 1 => scalar()];
+    let event = (version(), kind, event)
+        .prop_flat_map(|(version, kind, content)| shape(vec![version, kind, content]))
+        .boxed();
+    let element = prop_oneof![5 => event.clone(), 1 => scalar()];
+    let batch = (version(), vec(element, 0..3))
+        .prop_flat_map(|(version, elements)| shape(vec![version, Value::Count(5), vector(elements)]));
+    let nested = (batch, prop_oneof![3 => Just(0), 1 => 1..10usize]).prop_map(|(batch, depth)| {
+        (0..depth).fold(batch, |inner, _| vector([1u64.into(), 5u64.into(), vector([inner])]))
+    });
+    prop_oneof![2 => event, 1 => nested].boxed()
+}
+
+/// Bytes of all kinds of likeness to a message of the node API.
+fn payload() -> BoxedStrategy<Vec<u8>> {
+    let written = || {
+        message().prop_map(|value| {
+            let mut bytes = BytesMut::new();
+            encode_value(&value, &mut bytes).unwrap();
+            bytes.to_vec()
+        })
+    };
+    prop_oneof![
+        6 => written(),
+        2 => (written(), vec((any::<prop::sample::Index>(), any::<u8>()), 1..4)).prop_map(|(mut bytes, changes)| {
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            bytes
+        }),
+        1 => vec(any::<u8>(), 0..100),
+    ]
+    .boxed()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, max_shrink_iters: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn by_the_default_rules_just_the_three_events_pass_each_in_its_direction(payload in payload()) {
+        let rules = default_rules();
+        let said = Said::bytes(NODE, EnvelopeType::Data, payload.clone());
+        let (up, down) = match should_be(&payload) {
+            Some(NodeMessage::Request(_)) => (false, true),
+            Some(_) => (true, false),
+            None => (false, false),
+        };
+        prop_assert_eq!(said.outcome(&rules).is_ok(), up);
+        prop_assert_eq!(said.clone().over("b").outcome(&rules).is_ok(), down);
+        if up || down {
+            prop_assert_eq!(said.node(&rules), should_be(&payload));
+        }
+    }
+
+    #[test]
+    fn no_rule_lets_a_node_api_event_pass_unseen(payload in payload()) {
+        let seen = decode_value(&payload, &Limits::DEFAULT).map_or(vec![], |value| seen_by_zeek(&value));
+        let has_api = seen.iter().any(|name| is_api(name));
+        for passthrough in [false, true] {
+            for events in [&[][..], &["*"]] {
+                let rules = Rules::new(LINKS, &[rule(|rule| {
+                    (rule.events, rule.passthrough) = (globs(events), passthrough);
+                })]);
+                let said = Said::bytes(NODE, EnvelopeType::Data, payload.clone());
+                if said.outcome(&rules).is_err() || !has_api {
+                    continue;
+                }
+                prop_assert_eq!(seen.len(), 1, "no batch");
+                if passthrough {
+                    // What Zeek's own types would take of it is known.
+                    if let Some(message) = should_be(&payload) {
+                        prop_assert_eq!(said.node(&rules), Some(message));
+                    }
+                } else {
+                    prop_assert!(should_be(&payload).is_some());
+                    prop_assert_eq!(said.node(&rules), should_be(&payload));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn by_a_rule_with_events_nothing_else_passes(payload in payload()) {
+        let rules = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
+        if Said::bytes(NODE, EnvelopeType::Data, payload.clone()).outcome(&rules).is_ok() {
+            fn is_only(message: &Message) -> bool {
+                match message {
+                    Message::Event(event) => event.name.starts_with("My::"),
+                    Message::Batch(messages) => !messages.is_empty() && messages.iter().all(is_only),
+                    _ => false,
+                }
+            }
+            let value = decode_value(&payload, &Limits::DEFAULT).unwrap();
+            prop_assert!(is_only(&Message::from_value(value).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn the_payloads_above_are_of_all_kinds() {
+    let mut runner = prop::test_runner::TestRunner::deterministic();
+    let (mut valid, mut in_batches, mut odd) = ([0; 3], 0, 0);
+    for _ in 0..4000 {
+        let payload = payload().new_tree(&mut runner).unwrap().current();
+        match should_be(&payload) {
+            Some(NodeMessage::Hello(_)) => valid[0] += 1,
+            Some(NodeMessage::Request(_)) => valid[1] += 1,
+            Some(NodeMessage::Response(_)) => valid[2] += 1,
+            None => {
+                let value = decode_value(&payload, &Limits::DEFAULT).unwrap_or_default();
+                let has_api = seen_by_zeek(&value).iter().any(|name| is_api(name));
+                let is_batch =
+                    matches!(&value, Value::Vector(outer) if outer.get(1) == Some(&Value::Count(5)));
+                in_batches += usize::from(has_api && is_batch);
+                odd += usize::from(has_api && !is_batch);
+            }
+        }
+    }
+    println!("{valid:?} valid, {in_batches} in batches, {odd} odd");
+    assert!(valid.iter().all(|count| *count > 20) && in_batches > 50 && odd > 50);
+    let hello = Event::new(HELLO, ["w"]);
+    assert_eq!(seen_by_zeek(&Message::from(hello).into_value()), [HELLO.as_bytes()]);
+}

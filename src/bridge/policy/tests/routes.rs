@@ -1,0 +1,131 @@
+//! Which rule decides, for which link; and what is announced.
+
+use crate::bridge::LinkId;
+use crate::bridge::RuleId;
+use crate::bridge::policy::{Denial, Reason, Rules};
+use crate::data::{Filter, Topic};
+
+use super::support::*;
+
+#[test]
+fn the_first_rule_that_fits_decides_for_each_link() {
+    let rules = Rules::new(
+        LINKS,
+        &[
+            rule(|rule| (rule.to, rule.events) = (names(&["b"]), globs(&["e"]))),
+            rule(|rule| (rule.to, rule.events) = (names(&["b", "c"]), globs(&["e", "f"]))),
+            rule(|rule| rule.to = names(&["b", "c", "hub"])),
+        ],
+    );
+    for (name, passes) in
+        [("e", [(1, 0), (2, 1), (3, 2)]), ("f", [(1, 1), (2, 1), (3, 2)]), ("g", [(1, 2), (2, 2), (3, 2)])]
+    {
+        assert_eq!(event(name).outcome(&rules), Ok(passes.to_vec()), "{name}");
+    }
+}
+
+#[test]
+fn what_a_rule_refuses_as_invalid_passes_by_no_later_one() {
+    let strict = |to: &[&str]| rule(|rule| rule.to = names(to));
+    let loose = |to: &[&str]| rule(|rule| (rule.to, rule.passthrough) = (names(to), true));
+    let bad = response_of(result("w")[..5].to_vec());
+    let links = |rules: &Rules| bad.decision(rules, |passes, decision| (passes, decision.denial));
+    let denial =
+        |rule| Some(Denial { reason: Reason::InvalidNodeApi, rule: Some(RuleId(rule)), invalid: true });
+
+    let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b"])]);
+    assert_eq!(links(&rules), (vec![], denial(0)));
+    let rules = Rules::new(LINKS, &[loose(&["b"]), strict(&["b"])]);
+    assert_eq!(links(&rules), (vec![(1, 0)], None));
+    // It passes to one link and not to the other, which is told.
+    let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b", "c"])]);
+    assert_eq!(links(&rules), (vec![(2, 1)], denial(0)));
+}
+
+#[test]
+fn that_a_rule_for_one_link_does_not_fit_is_not_told_of_what_passes_to_another() {
+    let only = |to: &str, name: &str| rule(|rule| (rule.to, rule.events) = (names(&[to]), globs(&[name])));
+    let rules = Rules::new(LINKS, &[only("b", "e"), only("c", "f")]);
+    event("f").decision(&rules, |passes, decision| {
+        assert_eq!((passes, decision.denial), (vec![(2, 1)], None));
+    });
+}
+
+#[test]
+fn the_reason_is_of_the_rule_that_came_closest() {
+    let rules = Rules::new(
+        LINKS,
+        &[
+            rule(|rule| rule.topics = vec![Topic::from_static("other")]),
+            rule(|rule| rule.identities = vec![identity("subject:nobody")]),
+            rule(|rule| rule.events = globs(&["e"])),
+            rule(|rule| (rule.events, rule.nodes) = (globs(&[HELLO]), globs(&["w"]))),
+            rule(|rule| (rule.events, rule.nodes) = (globs(&[HELLO]), globs(&["x"]))),
+        ],
+    );
+    let denial = |said: Said| said.decision(&rules, |_, decision| decision.denial.unwrap());
+    for (said, reason, rule) in [
+        (hello("v"), Reason::NodeNotAllowed, Some(RuleId(3))),
+        (response("w"), Reason::EventNotAllowed, Some(RuleId(2))),
+        (command(NODE), Reason::CommandNotAllowed, Some(RuleId(1))),
+        (hello("v").on("nothing"), Reason::NoRule, None),
+    ] {
+        assert_eq!(denial(said), Denial { reason, rule, invalid: false });
+    }
+}
+
+#[test]
+fn each_peer_has_the_rules_of_its_identity() {
+    // Nobody answers for another.
+    let own = |name: &str| {
+        rule(|rule| {
+            (rule.identities, rule.nodes) = (vec![identity(&format!("subject:CN={name},*"))], globs(&[name]));
+        })
+    };
+    let rules = Rules::new(LINKS, &[own("worker-1"), own("worker-2")]);
+    for said in [hello, response] {
+        assert_eq!(said("worker-1").by(&WORKER).outcome(&rules), Ok(vec![(1, 0)]));
+        assert_eq!(said("worker-2").by(&NAMELESS).outcome(&rules), Ok(vec![(1, 1)]));
+        assert_eq!(said("worker-2").by(&WORKER).outcome(&rules), Err(Reason::NodeNotAllowed));
+        assert_eq!(said("worker-1").outcome(&rules), Err(Reason::IdentityNotAllowed));
+    }
+}
+
+#[test]
+fn the_topics_of_rules_that_lead_somewhere_are_announced_where_they_lead_from() {
+    let with = |from: &[&str], to: &[&str], topic: &'static str| {
+        rule(|rule| {
+            (rule.from, rule.to) = (names(from), names(to));
+            rule.topics = vec![Topic::from_static(topic)];
+        })
+    };
+    let rules = Rules::new(
+        LINKS,
+        &[
+            with(&["a", "b"], &["c"], "x/y"),
+            with(&["a"], &["b"], "x/"),
+            with(&["a"], &["a"], "to itself"),
+            with(&["a"], &["nowhere"], "to nowhere"),
+            with(&["hub"], &["hub"], "h"),
+            with(&["nowhere"], &["a"], "from nowhere"),
+        ],
+    );
+    let filter = |topics: &[&'static str]| topics.iter().map(|topic| Topic::from_static(topic)).collect();
+    let announced: Vec<Filter> = (0..5).map(|link| rules.filter(LinkId(link))).collect();
+    assert_eq!(announced, [filter(&["x/"]), filter(&["x/y"]), filter(&[]), filter(&["h"]), filter(&[])]);
+}
+
+#[test]
+fn who_comes_over_no_link_has_no_rules() {
+    let mut said = hello("w");
+    said.link = LINKS.len();
+    assert_eq!(said.outcome(&Rules::new(LINKS, &[rule(|_| {})])), Err(Reason::NoRule));
+}
+
+#[test]
+fn every_reason_has_a_name_of_its_own() {
+    let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names.len(), Reason::ALL.len());
+    assert!(Reason::ALL.is_sorted());
+    assert!(names.iter().all(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+}

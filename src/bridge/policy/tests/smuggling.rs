@@ -1,0 +1,280 @@
+//! Ways to get an event of the node API past the rules.
+
+use crate::bridge::RuleId;
+use crate::bridge::config::RuleConfig;
+use crate::bridge::policy::{Denial, Reason, Rules};
+use crate::data::{Timestamp, Value};
+use crate::wire::EnvelopeType;
+use crate::zeek::{Event, IdentifierUpdate, Message};
+use proptest::prelude::*;
+
+use super::support::*;
+
+pub(super) fn vector(elements: impl Into<Vec<Value>>) -> Value {
+    Value::Vector(elements.into())
+}
+
+/// `[version, kind, content]`
+pub(super) fn outer(version: impl Into<Value>, kind: impl Into<Value>, content: Value) -> Value {
+    vector([version.into(), kind.into(), content])
+}
+
+pub(super) fn hello_value() -> Value {
+    Message::from(Event::new(HELLO, ["w"])).into_value()
+}
+
+fn content(name: impl Into<Value>) -> Value {
+    vector([name.into(), vector(["w".into()])])
+}
+
+fn batch(elements: impl Into<Vec<Value>>) -> Value {
+    outer(1u64, 5u64, vector(elements))
+}
+
+/// Rules that a node API event has to be kept from, each with what it is for.
+fn rules() -> Vec<(&'static str, RuleConfig)> {
+    vec![
+        ("everything", rule(|_| {})),
+        ("everything, unchecked", rule(|rule| rule.passthrough = true)),
+        ("all events", rule(|rule| rule.events = globs(&["*"]))),
+        ("all events, unchecked", rule(|rule| (rule.events, rule.passthrough) = (globs(&["*"]), true))),
+        ("hellos", rule(|rule| rule.events = globs(&[HELLO]))),
+        ("other events", rule(|rule| rule.events = globs(&["My::*"]))),
+        ("other nodes", rule(|rule| rule.nodes = globs(&["v"]))),
+        ("other nodes, unchecked", rule(|rule| (rule.nodes, rule.passthrough) = (globs(&["v"]), true))),
+        ("actions", rule(|rule| rule.actions = actions(&[]))),
+    ]
+}
+
+#[test]
+fn a_node_api_event_in_a_batch_passes_by_no_rule() {
+    let other = || Message::from(Event::new("My::event", ())).into_value();
+    for (what, value) in [
+        ("alone", batch([hello_value()])),
+        ("behind another", batch([other(), hello_value()])),
+        ("behind what is no message", batch([Value::None, vector([]), hello_value()])),
+        ("in a batch in a batch", batch([other(), batch([other(), batch([hello_value()])])])),
+        ("in another version", batch([outer(2u64, 1u64, content(HELLO))])),
+        ("in a batch of another version", outer("x", 5u64, vector([hello_value()]))),
+        ("in a batch and more", vector([1u64.into(), 5u64.into(), vector([hello_value()]), Value::None])),
+        ("with more elements", batch([outer(1u64, 1u64, vector([HELLO.into(), vector([]), 1u64.into()]))])),
+    ] {
+        for (name, rule) in rules() {
+            let rules = Rules::new(LINKS, &[rule]);
+            let denial = Denial { reason: Reason::BatchedNodeApi, rule: Some(RuleId(0)), invalid: true };
+            Said::value(&value).decision(&rules, |passes, decision| {
+                assert_eq!((passes, decision.denial), (vec![], Some(denial)), "{what}, {name}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_batch_too_deep_to_be_searched_passes_only_unchecked_and_without_the_name() {
+    let nested = |inner: Value, depth| (0..depth).fold(inner, |inner, _| batch([inner]));
+    let harmless = Message::from(Event::new("My::event", ())).into_value();
+    for (name, rule) in rules() {
+        let rules = Rules::new(LINKS, &[rule]);
+        let passes = |value: &Value| Said::value(value).outcome(&rules).is_ok();
+        assert!(!passes(&nested(hello_value(), 8)), "{name}");
+        assert!(!passes(&nested(hello_value(), 9)), "{name}");
+        assert!(!passes(&nested(hello_value(), 40)), "{name}");
+        assert_eq!(passes(&nested(harmless.clone(), 9)), name == "everything, unchecked", "{name}");
+        let takes_events = name.starts_with("everything") || name.contains("events");
+        assert_eq!(passes(&nested(harmless.clone(), 8)), takes_events, "{name}");
+    }
+}
+
+#[test]
+fn what_some_zeek_would_take_as_a_node_api_event_is_taken_as_one() {
+    let name = |bytes: &[u8]| Value::String(bytes.to_vec().into());
+    let stamp = |value: Value| vector([vector([1u64.into(), value])]);
+    let args = || vector(["w".into()]);
+    let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
+    // Zeek takes the first seven, in some version.
+    for (what, value) in [
+        ("another version", outer(2u64, 1u64, content(HELLO))),
+        ("no version", outer(Value::None, 1u64, content(HELLO))),
+        ("a fourth element", vector([1u64.into(), 1u64.into(), content(HELLO), Value::None])),
+        ("more behind the metadata", event(vec![HELLO.into(), args(), vector([]), Value::None])),
+        ("metadata that is none", event(vec![HELLO.into(), args(), Value::None])),
+        ("metadata of odd shape", event(vec![HELLO.into(), args(), vector([Value::None])])),
+        ("a timestamp that is none", event(vec![HELLO.into(), args(), stamp(1u64.into())])),
+        ("an integer as kind", outer(1u64, 1i64, content(HELLO))),
+        ("an enum label as name", outer(1u64, 1u64, content(Value::enum_value(HELLO)))),
+        ("no arguments", event(vec![HELLO.into()])),
+        ("arguments that are no vector", event(vec![HELLO.into(), "w".into()])),
+        ("a NUL behind the name", outer(1u64, 1u64, content(name(&[HELLO.as_bytes(), b"\0x"].concat())))),
+        ("not text behind a NUL", outer(1u64, 1u64, content(name(&[HELLO.as_bytes(), b"\0\xff"].concat())))),
+    ] {
+        for (kind, rule) in rules() {
+            if rule.passthrough {
+                continue;
+            }
+            let outcome = Said::value(&value).outcome(&Rules::new(LINKS, &[rule]));
+            let reason = outcome.expect_err(&format!("{what}: {kind}"));
+            let expected = match kind {
+                "other events" => Reason::EventNotAllowed,
+                // Where a string behind a NUL is another one, for globs it is, too.
+                _ if what.contains("NUL") && kind == "hellos" => Reason::EventNotAllowed,
+                _ if what.starts_with("not text") && kind == "all events" => Reason::EventNotAllowed,
+                // It says hello of w, however oddly.
+                "other nodes" if reason == Reason::NodeNotAllowed => Reason::NodeNotAllowed,
+                _ => Reason::InvalidNodeApi,
+            };
+            assert_eq!(reason, expected, "{what}: {kind}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_is_not_in_zeek_s_form_passes_by_no_name() {
+    let (args, none) = (|| vector([]), || Value::None);
+    let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
+    let metadata = |metadata: Value| event(vec!["My::event".into(), args(), metadata]);
+    let plain = || vector(["My::event".into(), args()]);
+    for (what, value) in [
+        ("another version", outer(2u64, 1u64, plain())),
+        ("an integer as version", outer(1i64, 1u64, plain())),
+        ("an integer as kind", outer(1u64, 1i64, plain())),
+        ("a fourth element", vector([1u64.into(), 1u64.into(), plain(), none()])),
+        ("one element", event(vec!["My::event".into()])),
+        ("four elements", event(vec!["My::event".into(), args(), args(), none()])),
+        ("an enum label as name", event(vec![Value::enum_value("My::event"), args()])),
+        ("arguments that are no vector", event(vec!["My::event".into(), none()])),
+        ("metadata that is none", metadata(none())),
+        ("an entry that is none", metadata(vector([none()]))),
+        ("an entry of one", metadata(vector([vector([9u64.into()])]))),
+        ("an entry of three", metadata(vector([vector([9u64.into(), none(), none()])]))),
+        ("an id that is no count", metadata(vector([vector([9i64.into(), none()])]))),
+        ("a timestamp that is none", metadata(vector([vector([1u64.into(), none()])]))),
+    ] {
+        let named = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
+        assert!(Message::from_value(value.clone()).is_err(), "{what}");
+        assert_eq!(Said::value(&value).outcome(&named), Err(Reason::Malformed), "{what}");
+        let in_batch = Said::value(&batch([value.clone()]));
+        assert_eq!(in_batch.outcome(&named), Err(Reason::EventNotAllowed), "{what}");
+        // It is a value all the same.
+        let everything = Rules::new(LINKS, &[rule(|_| {})]);
+        assert_eq!(Said::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{what}");
+    }
+}
+
+#[test]
+fn metadata_as_zeek_writes_it_is_no_hindrance() {
+    let rules =
+        Rules::new(LINKS, &[rule(|rule| (rule.events, rule.nodes) = (globs(&[HELLO]), globs(&["w"])))]);
+    let hello = || Event::new(HELLO, ["w"]);
+    for event in [
+        hello().with_metadata::<Value>([]),
+        hello().with_network_timestamp(Timestamp::from_nanos(1)),
+        hello().with_metadata([(900, Value::None), (1, Value::Timestamp(Timestamp::from_nanos(1)))]),
+    ] {
+        assert_eq!(Said::message(event).outcome(&rules), Ok(vec![(1, 0)]));
+    }
+}
+
+#[test]
+fn an_over_long_length_hides_no_name() {
+    let payload = Said::message(Event::new(HELLO, ["w"])).envelope.payload;
+    let at = payload.windows(HELLO.len()).position(|window| window == HELLO.as_bytes()).unwrap();
+    let length = u8::try_from(HELLO.len()).unwrap();
+    assert_eq!(payload[at - 1], length);
+    let with = |length: &[u8]| {
+        let payload = [&payload[..at - 1], length, &payload[at..]].concat();
+        Said::bytes(NODE, EnvelopeType::Data, payload)
+    };
+    let rules = |name: &str| Rules::new(LINKS, &[rule(|rule| rule.events = globs(&[name]))]);
+    for long in [&[length | 0x80, 0][..], &[length | 0x80, 0x80, 0x80, 0x80, 0]] {
+        assert_eq!(with(long).outcome(&rules(HELLO)), Ok(vec![(1, 0)]));
+        assert_eq!(with(long).outcome(&rules("My::*")), Err(Reason::EventNotAllowed));
+    }
+    // The reference reads this, we do not: nobody can say what is in it, but the name is.
+    let too_long = with(&[length | 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
+    for (name, rule) in self::rules() {
+        assert!(too_long.outcome(&Rules::new(LINKS, &[rule])).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_name_in_other_places_is_no_event() {
+    let everything = Rules::new(LINKS, &[rule(|_| {})]);
+    for value in [
+        Value::from(HELLO),
+        outer(1u64, 1u64, vector([vector([HELLO.into()]), vector([])])),
+        Message::from(IdentifierUpdate { id: HELLO.into(), value: hello_value() }).into_value(),
+        Message::from(Event::new("My::event", [hello_value()])).into_value(),
+        Message::from(Event::new(HELLO.to_lowercase(), ["w"])).into_value(),
+        Message::from(Event::new(format!("::{HELLO}"), ["w"])).into_value(),
+    ] {
+        assert_eq!(Said::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{value}");
+        assert_eq!(Said::value(&value).node(&everything), None);
+    }
+}
+
+#[test]
+fn what_zeek_s_agent_would_choke_on_stops() {
+    let rules = default_rules();
+    let good = result("w");
+    let with = |at: usize, value: Value| {
+        let mut result = good.clone();
+        result[at] = value;
+        response_of(result)
+    };
+    let none = || Value::None;
+    for (what, said) in [
+        ("five elements", response_of(good[..5].to_vec())),
+        ("seven elements", response_of([&good[..], &[none()]].concat())),
+        ("no elements", response_of(vec![])),
+        ("data that is no string", with(3, Value::Count(8192))),
+        ("data that is a record", with(3, vector(["x".into()]))),
+        ("no request", with(0, none())),
+        ("another request", with(0, "other".into())),
+        ("no success", with(1, none())),
+        ("success in words", with(1, "T".into())),
+        ("no node", with(5, none())),
+        ("a node that is no string", with(5, Value::Count(1))),
+        ("a node that is no text", with(5, Value::String(vec![0xff].into()))),
+        ("no result", Said::message(Event::new(RESPONSE, ["r"]))),
+        ("one argument more", Said::message(Event::new(RESPONSE, ("r", vector(good.clone()), 1u64)))),
+        ("a hello of nobody", Said::message(Event::new(HELLO, ()))),
+        ("a hello of two", Said::message(Event::new(HELLO, ["w", "v"]))),
+        ("a hello of a number", Said::message(Event::new(HELLO, [Value::Count(1)]))),
+        ("a hello of no text", Said::message(Event::new(HELLO, [Value::String(vec![0xff].into())]))),
+    ] {
+        assert_eq!(said.outcome(&rules), Err(Reason::InvalidNodeApi), "{what}");
+    }
+    let to_nodes = |args: Vec<Value>| Said::message(Event::new(REQUEST, args)).over("b");
+    let set = |names: &[&str]| Value::Set(names.iter().map(|name| Value::from(*name)).collect());
+    let action = || vector(["get_id_value".into()]);
+    assert_eq!(to_nodes(vec!["r".into(), action(), set(&["w"])]).outcome(&rules), Ok(vec![(0, 1)]));
+    for args in [
+        vec!["r".into(), "get_id_value".into(), set(&[])],
+        vec!["r".into(), action(), vector(["w".into()])],
+        vec!["r".into(), action(), Value::Set([vector(["w".into()])].into_iter().collect())],
+        vec!["r".into(), action()],
+        vec![1u64.into(), action(), set(&[])],
+        vec!["r".into(), vector([1u64.into()]), set(&[])],
+    ] {
+        assert_eq!(to_nodes(args).outcome(&rules), Err(Reason::InvalidNodeApi));
+    }
+    // What is unusual, and does no harm.
+    for said in [with(2, "agent".into()), with(3, "not JSON".into()), with(4, "why".into())] {
+        assert_eq!(said.outcome(&rules), Ok(vec![(1, 0)]));
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_name_is_found_wherever_it_stands_in_what_cannot_be_read(
+        before in proptest::collection::vec(any::<u8>(), 0..40),
+        after in proptest::collection::vec(any::<u8>(), 0..40),
+        name in prop_oneof![Just(HELLO), Just(REQUEST), Just(RESPONSE)],
+    ) {
+        // No value starts so.
+        let payload = [&[99][..], &before, name.as_bytes(), &after].concat();
+        let said = Said::bytes(NODE, EnvelopeType::Data, payload);
+        let rules = Rules::new(LINKS, &[rule(|rule| rule.passthrough = true)]);
+        prop_assert_eq!(said.outcome(&rules), Err(Reason::InvalidNodeApi));
+    }
+}

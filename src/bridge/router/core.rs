@@ -1,0 +1,166 @@
+//! The state that all links of a bridge share.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::Notify;
+
+use super::delivered::Delivered;
+use super::denials::Denials;
+use super::links::LinkSet;
+use super::origin::Origin;
+use super::sides::Sides;
+use crate::bridge::LinkId;
+use crate::bridge::config::Operation;
+use crate::bridge::management::registry::{NodeRegistry, PeeringKey};
+use crate::endpoint::Peer;
+
+/// The time of tokio's clock, which tests can pause.
+pub(in crate::bridge) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// The state that all links of a bridge share.
+#[derive(Debug)]
+pub(in crate::bridge) struct Core {
+    links: RwLock<Arc<LinkSet>>,
+    nodes: Mutex<Timed>,
+    /// Notified when the timer has to fire earlier than it was set for.
+    timer: Notify,
+    pub(in crate::bridge) denials: Denials,
+    /// Whether the bridge answers requests that rules deny with a failure.
+    answer_denied: AtomicBool,
+    pub(in crate::bridge) origin: Arc<Origin>,
+    /// Lock order: before `nodes`.
+    delivered: Mutex<Delivered>,
+    pub(in crate::bridge) sides: Arc<Sides>,
+}
+
+#[derive(Debug)]
+struct Timed {
+    nodes: NodeRegistry,
+    /// The time that the timer is set for.
+    armed: Option<Instant>,
+}
+
+/// Exclusive access to the registry of nodes. Wakes the timer on drop if something is due earlier than before.
+pub(in crate::bridge) struct NodesGuard<'a> {
+    timed: MutexGuard<'a, Timed>,
+    timer: &'a Notify,
+}
+
+impl NodesGuard<'_> {
+    /// Returns when the timer has to fire next, and records that it is set for that time.
+    fn arm(&mut self) -> Option<Instant> {
+        self.timed.armed = self.next_due();
+        self.timed.armed
+    }
+}
+
+impl Deref for NodesGuard<'_> {
+    type Target = NodeRegistry;
+
+    fn deref(&self) -> &NodeRegistry {
+        &self.timed.nodes
+    }
+}
+
+impl DerefMut for NodesGuard<'_> {
+    fn deref_mut(&mut self) -> &mut NodeRegistry {
+        &mut self.timed.nodes
+    }
+}
+
+impl Drop for NodesGuard<'_> {
+    fn drop(&mut self) {
+        let Timed { nodes, armed } = &mut *self.timed;
+        if let Some(next) = nodes.next_due()
+            && armed.is_none_or(|armed| next < armed)
+        {
+            *armed = Some(next);
+            self.timer.notify_one();
+        }
+    }
+}
+
+impl Core {
+    pub(in crate::bridge) fn new(operation: &Operation, origin: Origin) -> Self {
+        Core {
+            links: RwLock::new(Arc::new(LinkSet::empty())),
+            nodes: Mutex::new(Timed { nodes: NodeRegistry::new(operation.answer_in_flight), armed: None }),
+            timer: Notify::new(),
+            denials: Denials::default(),
+            answer_denied: AtomicBool::new(operation.answer_denied),
+            origin: Arc::new(origin),
+            delivered: Mutex::default(),
+            sides: Arc::default(),
+        }
+    }
+
+    /// Applies a changed configuration.
+    pub(in crate::bridge) fn set_operation(&self, operation: &Operation) {
+        self.nodes().set_answer_in_flight(operation.answer_in_flight);
+        self.answer_denied.store(operation.answer_denied, Ordering::Relaxed);
+    }
+
+    /// Returns whether the bridge answers requests that rules deny with a failure.
+    pub(in crate::bridge) fn answers_denied(&self) -> bool {
+        self.answer_denied.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::bridge) fn links(&self) -> Arc<LinkSet> {
+        self.links.read().clone()
+    }
+
+    pub(in crate::bridge) fn set_links(&self, links: LinkSet) {
+        let old = std::mem::replace(&mut *self.links.write(), Arc::new(links));
+        // Dropped after the lock is released: this may be the last reference to a link, whose drop does more than free memory.
+        drop(old);
+    }
+
+    pub(in crate::bridge) fn delivered(&self) -> MutexGuard<'_, Delivered> {
+        self.delivered.lock()
+    }
+
+    pub(in crate::bridge) fn nodes(&self) -> NodesGuard<'_> {
+        NodesGuard { timed: self.nodes.lock(), timer: &self.timer }
+    }
+
+    /// Waits until the registry of nodes has something due, also if that time moves forward meanwhile.
+    pub(in crate::bridge) async fn nodes_due(&self) {
+        loop {
+            let next = self.nodes().arm();
+            let due = async {
+                match next {
+                    Some(next) => tokio::time::sleep_until(next.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => return,
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+
+    /// Counts a denied message, and logs it unless the peer's owner causes too many such lines on this link. `detail` is
+    /// called only if the line is logged.
+    pub(in crate::bridge) fn deny(
+        &self,
+        links: &LinkSet,
+        link: LinkId,
+        from: &Peer,
+        reason: &'static str,
+        detail: impl FnOnce() -> String,
+    ) {
+        self.denials.deny(reason, links.link(link).map(|link| &**link), from, detail);
+    }
+}
+
+/// Returns the key of a peer of this link in the registry of nodes.
+pub(in crate::bridge) fn peering_key(link: LinkId, peer: &Peer) -> PeeringKey {
+    PeeringKey { link, peer: peer.id, peering: peer.peering.number() }
+}

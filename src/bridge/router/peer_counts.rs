@@ -1,0 +1,29 @@
+//! The number of peers of a link, by kind.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// How many peers of a link are other bridges, and how many are not.
+#[derive(Debug, Default)]
+pub(in crate::bridge) struct PeerCounts {
+    bridges: AtomicUsize,
+    others: AtomicUsize,
+}
+
+impl PeerCounts {
+    pub(in crate::bridge) fn add(&self, is_bridge: bool) {
+        self.of(is_bridge).fetch_add(1, Ordering::Release);
+    }
+
+    pub(in crate::bridge) fn remove(&self, is_bridge: bool) {
+        self.of(is_bridge).fetch_sub(1, Ordering::Release);
+    }
+
+    /// Returns whether there are peers that are other bridges, and whether there are peers that are not.
+    pub(in crate::bridge) fn any(&self) -> [bool; 2] {
+        [&self.bridges, &self.others].map(|count| count.load(Ordering::Acquire) > 0)
+    }
+
+    fn of(&self, is_bridge: bool) -> &AtomicUsize {
+        if is_bridge { &self.bridges } else { &self.others }
+    }
+}

@@ -1,0 +1,75 @@
+//! A message with the links that rules allow it to reach.
+
+use std::time::Instant;
+
+use super::core::peering_key;
+use super::links::LinkSet;
+use super::origin::Instance;
+use crate::bridge::link::{Exceptions, Whom};
+use crate::bridge::management::registry::PeeringKey;
+use crate::bridge::policy::PeerPolicy;
+use crate::bridge::{LinkId, RuleId};
+use crate::data::EndpointId;
+use crate::endpoint::{Blocked, Peer};
+use crate::wire::Envelope;
+
+/// A message from a peer, with the links that rules allow it to reach.
+pub(in crate::bridge) struct RoutedMessage<'a> {
+    pub(in crate::bridge) links: &'a LinkSet,
+    pub(in crate::bridge) policy: &'a PeerPolicy,
+    /// The link over which it was received.
+    pub(in crate::bridge) link: LinkId,
+    /// The peer that it was received from.
+    pub(in crate::bridge) from: &'a Peer,
+    /// The last hop, as the received envelope names it.
+    pub(in crate::bridge) sender: EndpointId,
+    /// The bridge that received it first, if that is another one.
+    pub(in crate::bridge) first: Option<Instance>,
+    /// The envelope to send: one hop further, with the message id as the sender.
+    pub(in crate::bridge) envelope: Envelope,
+    pub(in crate::bridge) since: Option<Instant>,
+    /// The links that it may go to, each with the rule that allows it.
+    pub(in crate::bridge) to: Vec<(LinkId, RuleId)>,
+}
+
+impl RoutedMessage<'_> {
+    /// Returns the key of the peering that it was received over.
+    pub(in crate::bridge) fn peering(&self) -> PeeringKey {
+        peering_key(self.link, self.from)
+    }
+
+    /// Returns the rule that allows it to reach a link.
+    pub(in crate::bridge) fn rule_to(&self, link: LinkId) -> Option<RuleId> {
+        self.to.iter().find(|(to, _)| *to == link).map(|(_, rule)| *rule)
+    }
+
+    /// Sends it to all subscribers on its links. Returns what has to wait for room in a queue.
+    pub(in crate::bridge) fn forward(self) -> Vec<Blocked> {
+        let mut blocked = Vec::new();
+        for (id, rule) in &self.to {
+            let Some(link) = self.links.link(*id) else { continue };
+            self.links.count_passed(*rule, 1);
+            let ids = self.to.iter().map(|(id, _)| *id);
+            let whom = Whom::AllBut(Exceptions {
+                origins: [self.from.id, self.sender],
+                first: self.first,
+                standby: link.standby(ids, &self.envelope.topic),
+                bridges_only: false,
+            });
+            blocked.extend(link.send(&self.envelope, self.since, whom));
+        }
+        blocked
+    }
+
+    /// Sends it to these peers only, as far as rules allow it to reach their links. Returns what has to wait for room.
+    pub(in crate::bridge) fn forward_to(&self, peers: &[PeeringKey]) -> Vec<Blocked> {
+        let mut blocked = Vec::new();
+        for peer in peers {
+            if let (Some(link), Some(rule)) = (self.links.link(peer.link), self.rule_to(peer.link)) {
+                self.links.count_passed(rule, 1);
+                blocked.extend(link.send(&self.envelope, self.since, Whom::One(peer.peer)));
+            }
+        }
+        blocked
+    }
+}

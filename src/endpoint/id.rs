@@ -1,0 +1,21 @@
+//! Numbers that tell connections and subscribers of one endpoint apart. None is used twice.
+
+/// A connection, from its first byte on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ConnectionId(pub(super) u64);
+
+/// A subscriber of this endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SubscriberId(pub(super) u64);
+
+/// An established peering. A peer that reconnects gets another id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PeeringId(pub(super) ConnectionId);
+
+#[cfg(feature = "bridge")]
+impl PeeringId {
+    /// Returns a number that no other peering of the endpoint has.
+    pub(crate) fn number(self) -> u64 {
+        self.0.0
+    }
+}

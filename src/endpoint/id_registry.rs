@@ -1,0 +1,475 @@
+//! Which connection has which endpoint id.
+//!
+//! An id belongs to the [owner](Owner) that has a peering with it, and for a while after the peering's end, so that nobody
+//! else takes the id while its owner reconnects. A handshake under way reserves nothing: those of other owners run beside
+//! it, and the first that is through has the id. Between connections of one owner, who may well be two endpoints that
+//! connect to each other at once, section 2 of the protocol decides which one remains.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::id::ConnectionId;
+use super::limits::Owner;
+use crate::data::EndpointId;
+use crate::net::tls::PeerIdentity;
+use crate::peering::Role;
+
+/// How long a handshake may hold up another of the same owner and id. A good one takes milliseconds; an older one may be
+/// that of a connection that broke, or of somebody else at the same host.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long an id remains its owner's after the end of the peering. Longer than endpoints take to reconnect; and an
+/// endpoint without a certificate that moves to another address has to wait for no longer than this.
+const CLAIM: Duration = Duration::from_secs(60);
+
+/// How many ids remain claimed, some 400 bytes each.
+const MAX_CLAIMS: usize = 4096;
+
+/// How many of them one owner may claim, so that it cannot take those of the others by connecting with ever new ids.
+const MAX_CLAIMS_PER_OWNER: usize = 256;
+
+/// How much of a party's description is kept with a claim: a certificate may have a thousand names.
+const MAX_DESCRIPTION: usize = 200;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Party {
+    pub(super) owner: Owner,
+    pub(super) address: Arc<str>,
+    pub(super) identity: Option<Arc<PeerIdentity>>,
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        match &self.identity {
+            Some(identity) => write!(f, ", {identity}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The answer to a connection whose peer has shown its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    Admitted,
+    /// There is a peering with this endpoint already.
+    Redundant,
+    /// The id belongs to somebody else: a description of it.
+    Conflict(Arc<str>),
+}
+
+/// How a connection learns what becomes of its handshake.
+#[derive(Debug)]
+pub(super) struct Answers {
+    pub(super) admission: oneshot::Sender<Admission>,
+    /// Ends the handshake: another one takes its place.
+    pub(super) superseded: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct IdRegistry {
+    known: HashMap<EndpointId, Known>,
+    connections: HashMap<ConnectionId, EndpointId>,
+    claims: Claims,
+    /// When to look at the handshakes that hold up others; in this order, as all wait for as long.
+    due: VecDeque<(Instant, EndpointId)>,
+}
+
+/// The connections with one id.
+#[derive(Debug, Default)]
+struct Known {
+    established: Option<(ConnectionId, Party)>,
+    handshakes: Vec<Handshake>,
+    /// Connections that this side leads and that wait for the outcome of a handshake of the same owner.
+    held: VecDeque<(ConnectionId, Party, Answers)>,
+    /// Connectors that wait for the end of a peering.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+struct Handshake {
+    connection: ConnectionId,
+    party: Party,
+    since: Instant,
+    superseded: oneshot::Sender<()>,
+}
+
+impl IdRegistry {
+    /// A peer has shown its id. Answers now, or holds the connection back until another handshake is over.
+    pub(super) fn introduce(
+        &mut self,
+        connection: ConnectionId,
+        peer: EndpointId,
+        role: Role,
+        party: Party,
+        answers: Answers,
+    ) {
+        let now = Instant::now();
+        let known = self.known.entry(peer).or_default();
+        let refusal = match &known.established {
+            Some((_, holder)) => Some(refusal(holder, &party.owner)),
+            None => self.claims.of_other(peer, &party.owner, now).map(Admission::Conflict),
+        };
+        if let Some(refusal) = refusal {
+            let _ = answers.admission.send(refusal);
+            self.forget_unused(peer);
+            return;
+        }
+        self.connections.insert(connection, peer);
+        // The peer leads the others, and sees to it that only one of them is completed.
+        if role == Role::Originator && known.has_handshake_of(&party.owner) {
+            known.held.push_back((connection, party, answers));
+            self.due.push_back((after(now, GRACE), peer));
+        } else if !known.admit(connection, party, answers, now) {
+            self.connections.remove(&connection);
+            self.forget_unused(peer);
+        }
+    }
+
+    /// A handshake is through. The answer is whether the connection has the id now.
+    pub(super) fn establish(&mut self, connection: ConnectionId, peer: EndpointId) -> Admission {
+        let now = Instant::now();
+        let Some(known) = self.known.get_mut(&peer) else { return Admission::Redundant };
+        let Some(at) = known.handshakes.iter().position(|handshake| handshake.connection == connection)
+        else {
+            // It was superseded at this moment.
+            return Admission::Redundant;
+        };
+        let Handshake { party, .. } = known.handshakes.swap_remove(at);
+        let refused = match &known.established {
+            Some((_, holder)) => Some(refusal(holder, &party.owner)),
+            None => self.claims.of_other(peer, &party.owner, now).map(Admission::Conflict),
+        };
+        if let Some(refused) = refused {
+            self.close(connection);
+            return refused;
+        }
+        for (held, other, answers) in known.held.drain(..) {
+            self.connections.remove(&held);
+            let _ = answers.admission.send(refusal(&party, &other.owner));
+        }
+        known.established = Some((connection, party));
+        Admission::Admitted
+    }
+
+    /// The endpoint with which this connection is a peering.
+    pub(super) fn established(&self, connection: ConnectionId) -> Option<EndpointId> {
+        let peer = self.connections.get(&connection)?;
+        let (established, _) = self.known.get(peer)?.established.as_ref()?;
+        (*established == connection).then_some(*peer)
+    }
+
+    /// A connection is over. Returns the endpoint if it was a peering.
+    pub(super) fn close(&mut self, connection: ConnectionId) -> Option<EndpointId> {
+        let peer = self.connections.remove(&connection)?;
+        let known = self.known.get_mut(&peer)?;
+        let now = Instant::now();
+        let was_established =
+            known.established.as_ref().is_some_and(|(established, _)| *established == connection);
+        if was_established {
+            if let Some((_, party)) = known.established.take() {
+                self.claims.insert(peer, &party, now);
+            }
+        } else {
+            known.handshakes.retain(|handshake| handshake.connection != connection);
+            known.held.retain(|(held, ..)| *held != connection);
+        }
+        known.admit_held(&mut self.connections, now);
+        if was_established || known.is_unused() {
+            known.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
+        }
+        self.forget_unused(peer);
+        was_established.then_some(peer)
+    }
+
+    /// Resolves at the end of the peering with this endpoint, or of the handshake that may become one; `None` if there is
+    /// neither.
+    pub(super) fn when_gone(&mut self, peer: EndpointId) -> Option<oneshot::Receiver<()>> {
+        let known = self.known.get_mut(&peer)?;
+        let (waiting, gone) = oneshot::channel();
+        known.waiting.push(waiting);
+        Some(gone)
+    }
+
+    /// When [`IdRegistry::supersede`] has to be called.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.front().map(|(due, _)| *due)
+    }
+
+    /// Ends handshakes that hold up others for too long, and lets the next of those go on.
+    pub(super) fn supersede(&mut self) {
+        let now = Instant::now();
+        while let Some((_, peer)) = pop_due(&mut self.due, now) {
+            let Some(known) = self.known.get_mut(&peer) else { continue };
+            let Known { handshakes, held, .. } = known;
+            let is_old = |handshake: &mut Handshake| {
+                now.saturating_duration_since(handshake.since) >= GRACE
+                    && held.iter().any(|(_, party, _)| party.owner == handshake.party.owner)
+            };
+            for old in handshakes.extract_if(.., is_old) {
+                self.connections.remove(&old.connection);
+                let _ = old.superseded.send(());
+            }
+            known.admit_held(&mut self.connections, now);
+            if !known.held.is_empty() {
+                self.due.push_back((after(now, GRACE), peer));
+            }
+            self.forget_unused(peer);
+        }
+    }
+
+    fn forget_unused(&mut self, peer: EndpointId) {
+        if self.known.get(&peer).is_some_and(Known::is_unused) {
+            self.known.remove(&peer);
+        }
+    }
+}
+
+impl Known {
+    fn is_unused(&self) -> bool {
+        self.established.is_none() && self.handshakes.is_empty() && self.held.is_empty()
+    }
+
+    fn has_handshake_of(&self, owner: &Owner) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.party.owner == *owner)
+    }
+
+    /// Lets a handshake go on; `false` if its connection is gone.
+    fn admit(&mut self, connection: ConnectionId, party: Party, answers: Answers, since: Instant) -> bool {
+        let Answers { admission, superseded } = answers;
+        let admitted = admission.send(Admission::Admitted).is_ok();
+        if admitted {
+            self.handshakes.push(Handshake { connection, party, since, superseded });
+        }
+        admitted
+    }
+
+    /// Lets those go on that no handshake holds up any more, one of each owner.
+    fn admit_held(&mut self, connections: &mut HashMap<ConnectionId, EndpointId>, now: Instant) {
+        let mut at = 0;
+        while let Some((_, party, _)) = self.held.get(at) {
+            if self.has_handshake_of(&party.owner) {
+                at = at.saturating_add(1);
+            } else if let Some((connection, party, answers)) = self.held.remove(at)
+                && !self.admit(connection, party, answers, now)
+            {
+                connections.remove(&connection);
+            }
+        }
+    }
+}
+
+/// How a connection is refused when `holder` has the id.
+fn refusal(holder: &Party, owner: &Owner) -> Admission {
+    if holder.owner == *owner { Admission::Redundant } else { Admission::Conflict(holder.to_string().into()) }
+}
+
+fn after(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).unwrap_or(now)
+}
+
+/// The first entry, if it is due.
+fn pop_due<T>(entries: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<(Instant, T)> {
+    entries.front().filter(|(due, _)| *due <= now)?;
+    entries.pop_front()
+}
+
+/// IdRegistry that belong to an owner without a peering.
+#[derive(Debug, Default)]
+struct Claims {
+    of: HashMap<EndpointId, Claim>,
+    per_owner: HashMap<Owner, usize>,
+    /// In the order in which they end; one entry for each claim.
+    ends: BTreeSet<(Instant, EndpointId)>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    owner: Owner,
+    description: Arc<str>,
+    until: Instant,
+}
+
+impl Claims {
+    fn insert(&mut self, peer: EndpointId, party: &Party, now: Instant) {
+        self.expire(now);
+        self.remove(peer);
+        let count = self.per_owner.get(&party.owner).copied().unwrap_or_default();
+        if count >= MAX_CLAIMS_PER_OWNER || self.of.len() >= MAX_CLAIMS {
+            return;
+        }
+        let until = after(now, CLAIM);
+        let description: String = party.to_string().chars().take(MAX_DESCRIPTION).collect();
+        self.per_owner.insert(party.owner.clone(), count.saturating_add(1));
+        self.of.insert(peer, Claim { owner: party.owner.clone(), description: description.into(), until });
+        self.ends.insert((until, peer));
+    }
+
+    /// The description of the owner of this id, if it is another.
+    fn of_other(&mut self, peer: EndpointId, owner: &Owner, now: Instant) -> Option<Arc<str>> {
+        self.expire(now);
+        let claim = self.of.get(&peer).filter(|claim| claim.owner != *owner)?;
+        Some(claim.description.clone())
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((until, peer)) = self.ends.first().copied()
+            && until <= now
+        {
+            self.remove(peer);
+        }
+    }
+
+    fn remove(&mut self, peer: EndpointId) {
+        let Some(claim) = self.of.remove(&peer) else { return };
+        self.ends.remove(&(claim.until, peer));
+        if let Some(count) = self.per_owner.get_mut(&claim.owner) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.per_owner.remove(&claim.owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: EndpointId = EndpointId::from_bytes([7; 16]);
+
+    fn party(n: u8) -> Party {
+        Party {
+            owner: Owner::Host([192, 0, 2, n].into()),
+            address: format!("192.0.2.{n}:1").into(),
+            identity: None,
+        }
+    }
+
+    type Outcome = (oneshot::Receiver<Admission>, oneshot::Receiver<()>);
+
+    fn introduce(ids: &mut IdRegistry, connection: u64, role: Role, n: u8) -> Outcome {
+        let (admission, answer) = oneshot::channel();
+        let (superseded, end) = oneshot::channel();
+        ids.introduce(ConnectionId(connection), PEER, role, party(n), Answers { admission, superseded });
+        (answer, end)
+    }
+
+    fn assert_empty(ids: &IdRegistry) {
+        assert!(ids.known.is_empty() && ids.connections.is_empty(), "{ids:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_that_claims_one_id_again_and_again_leaves_the_claims_of_others() {
+        let mut claims = Claims::default();
+        for _ in 0..=MAX_CLAIMS {
+            claims.insert(PEER, &party(1), Instant::now());
+        }
+        assert_eq!((claims.of.len(), claims.ends.len()), (1, 1));
+        let other = EndpointId::from_bytes([8; 16]);
+        claims.insert(other, &party(2), Instant::now());
+        assert!(claims.of_other(other, &party(1).owner, Instant::now()).is_some());
+        tokio::time::advance(CLAIM).await;
+        claims.expire(Instant::now());
+        assert!(claims.of.is_empty() && claims.ends.is_empty() && claims.per_owner.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_reserves_nothing_against_other_owners() {
+        for role in [Role::Originator, Role::Responder] {
+            let mut ids = IdRegistry::default();
+            let (mut half_open, _end) = introduce(&mut ids, 1, role, 1);
+            assert_eq!(half_open.try_recv(), Ok(Admission::Admitted));
+            let (mut owner, _end) = introduce(&mut ids, 2, role, 2);
+            assert_eq!(owner.try_recv(), Ok(Admission::Admitted));
+            assert_eq!(ids.establish(ConnectionId(2), PEER), Admission::Admitted);
+            assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Conflict("192.0.2.2:1".into()));
+            assert_eq!(
+                (ids.established(ConnectionId(1)), ids.established(ConnectionId(2))),
+                (None, Some(PEER))
+            );
+            assert_eq!((ids.close(ConnectionId(1)), ids.close(ConnectionId(2))), (None, Some(PEER)));
+            assert_empty(&ids);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_holds_up_another_of_its_owner_for_a_second_at_most() {
+        let mut ids = IdRegistry::default();
+        let (mut first, mut end) = introduce(&mut ids, 1, Role::Originator, 1);
+        let (mut second, _end) = introduce(&mut ids, 2, Role::Originator, 1);
+        let (mut third, _third_end) = introduce(&mut ids, 3, Role::Originator, 1);
+        assert_eq!(first.try_recv(), Ok(Admission::Admitted));
+        ids.supersede();
+        assert!(second.try_recv().is_err() && end.try_recv().is_err());
+        tokio::time::sleep_until(ids.next_due().unwrap()).await;
+        ids.supersede();
+        assert_eq!((end.try_recv(), second.try_recv()), (Ok(()), Ok(Admission::Admitted)));
+        assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Redundant, "too late");
+        assert!(third.try_recv().is_err());
+        assert_eq!(ids.establish(ConnectionId(2), PEER), Admission::Admitted);
+        assert_eq!(third.try_recv(), Ok(Admission::Redundant));
+        assert_eq!(ids.close(ConnectionId(2)), Some(PEER));
+        assert_empty(&ids);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_the_peer_leads_run_side_by_side() {
+        let mut ids = IdRegistry::default();
+        let mut outcomes: Vec<_> =
+            (1..=3).map(|connection| introduce(&mut ids, connection, Role::Responder, 1)).collect();
+        assert!(outcomes.iter_mut().all(|(answer, _)| answer.try_recv() == Ok(Admission::Admitted)));
+        assert_eq!(ids.establish(ConnectionId(3), PEER), Admission::Admitted);
+        assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Redundant);
+        let gone = ids.when_gone(PEER).unwrap();
+        assert_eq!((ids.close(ConnectionId(2)), ids.close(ConnectionId(3))), (None, Some(PEER)));
+        gone.await.unwrap();
+        assert!(ids.when_gone(PEER).is_none());
+        assert_empty(&ids);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_remains_its_owners_for_a_while() {
+        let mut ids = IdRegistry::default();
+        introduce(&mut ids, 1, Role::Originator, 1).0.await.unwrap();
+        assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Admitted);
+        let other = introduce(&mut ids, 2, Role::Originator, 2).0.await;
+        assert_eq!(other, Ok(Admission::Conflict("192.0.2.1:1".into())));
+        ids.close(ConnectionId(1));
+        let other = introduce(&mut ids, 3, Role::Originator, 2).0.await;
+        assert_eq!(other, Ok(Admission::Conflict("192.0.2.1:1".into())));
+        assert_empty(&ids);
+        let (mut owner, _end) = introduce(&mut ids, 4, Role::Originator, 1);
+        assert_eq!(owner.try_recv(), Ok(Admission::Admitted));
+        ids.close(ConnectionId(4));
+        tokio::time::advance(CLAIM).await;
+        let (mut other, _end) = introduce(&mut ids, 5, Role::Originator, 2);
+        assert_eq!(other.try_recv(), Ok(Admission::Admitted));
+        assert!(ids.claims.of.is_empty() && ids.claims.per_owner.is_empty() && ids.claims.ends.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn claims_are_bounded_for_each_owner_and_altogether() {
+        let mut claims = Claims::default();
+        let id = |n: usize| {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&n.to_be_bytes());
+            EndpointId::from_bytes(bytes)
+        };
+        let now = Instant::now();
+        (0..10_000).for_each(|n| claims.insert(id(n), &party(1), now));
+        assert_eq!(claims.of.len(), MAX_CLAIMS_PER_OWNER);
+        for (n, owner) in (10_000..20_000).zip((0..200).cycle()) {
+            claims.insert(id(n), &party(owner), now);
+        }
+        assert_eq!((claims.of.len(), claims.ends.len()), (MAX_CLAIMS, MAX_CLAIMS));
+        claims.expire(after(now, CLAIM));
+        assert!(claims.of.is_empty() && claims.per_owner.is_empty() && claims.ends.is_empty());
+    }
+}

@@ -1,0 +1,21 @@
+//! The other side of a peering.
+
+use std::sync::Arc;
+
+use super::id::PeeringId;
+use super::limits::Owner;
+use crate::data::EndpointId;
+use crate::net::tls::PeerIdentity;
+
+/// The other side of an established peering.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) id: EndpointId,
+    /// The peer's address: `host:port`.
+    pub(crate) address: Arc<str>,
+    /// The identity in the peer's certificate, if it presented one.
+    pub(crate) identity: Option<Arc<PeerIdentity>>,
+    /// The party that the peering is accounted to.
+    pub(crate) owner: Owner,
+    pub(crate) peering: PeeringId,
+}

@@ -1,0 +1,425 @@
+//! One connection in an endpoint, from its first byte to its end.
+
+mod receive;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::blocked::Blocked;
+use super::command::Command;
+use super::id::{ConnectionId, PeeringId};
+use super::id_registry::{Admission, Answers, Party};
+use super::limits::{Owner, PeerSlot};
+use super::peer::Peer;
+use super::queue::{End, Popped, Queue};
+use super::status::{ConnectError, Status};
+use super::{Context, Phase};
+use crate::data::{EndpointId, Filter};
+use crate::net::tls::PeerIdentity;
+use crate::net::{Connection, ConnectionFault, Frames, Progress, Stream};
+use crate::peering::{self, CloseReason, Event, Peering, Role, Side};
+
+/// How a connection ended.
+pub(super) struct ConnectionOutcome {
+    /// The peer, if the peering ever stood.
+    pub(super) peer: Option<EndpointId>,
+    /// Why it ended; `None`: this side left.
+    pub(super) error: Option<ConnectError>,
+    /// The peer that there is a peering with already.
+    pub(super) redundant: Option<EndpointId>,
+}
+
+pub(super) struct PeerConnection {
+    pub(super) context: Context,
+    id: ConnectionId,
+    side: Side,
+    /// Its slot among the peers, if it connected to us.
+    slot: Option<PeerSlot>,
+    pub(super) connection: Connection,
+    pub(super) address: Arc<str>,
+    /// Who the peer is by its certificate.
+    pub(super) identity: Option<Arc<PeerIdentity>>,
+    /// To whom the connection is accounted.
+    pub(super) owner: Owner,
+    /// Who it is, once the peering stands.
+    pub(super) peer: Option<Peer>,
+    /// What is to be sent, once the peering stands.
+    queue: Option<Arc<Queue>>,
+    /// The hub's answer to an introduction.
+    admission: Option<oneshot::Receiver<Admission>>,
+    /// Ends the handshake in favor of another connection.
+    superseded: Option<oneshot::Receiver<()>>,
+    /// Why the endpoint id is refused, if not because of another connection of the same owner.
+    conflict: Option<ConnectError>,
+    leaving: bool,
+    pub(super) malformed: u64,
+    /// How many messages the relay heard since it heard one that is timed.
+    pub(super) untimed: usize,
+    /// What the relay wants to have handed on before anything more is heard.
+    pub(super) blocked: Vec<Blocked>,
+    /// Says that there may be room for something of that.
+    pub(super) room: Arc<Notify>,
+}
+
+/// Runs one connection to its end and tells the hub of it. `established` is called with the peer's
+/// id when the peering stands; `given_up` ends a handshake before its deadline.
+pub(super) async fn run(
+    context: Context,
+    stream: Stream,
+    side: Side,
+    address: Arc<str>,
+    deadline: Instant,
+    given_up: Option<oneshot::Receiver<()>>,
+    established: impl FnOnce(EndpointId),
+) -> ConnectionOutcome {
+    let id = ConnectionId(context.next_id());
+    let mut filter = context.hub.filter.clone();
+    let config = &context.config;
+    let now = Instant::now();
+    let peering = Peering::new(
+        peering::Config {
+            filter: filter.borrow_and_update().clone(),
+            limits: config.limits,
+            handshake_timeout: deadline.saturating_duration_since(now),
+            idle_timeout: config.idle_timeout,
+            leave_timeout: config.leave_timeout,
+            ..peering::Config::new(context.id, side)
+        },
+        now,
+    );
+    let identity = stream.peer_identity().map(Arc::new);
+    let owner = match stream.tcp().peer_addr() {
+        Ok(peer) => Owner::of(identity.as_deref(), peer),
+        // The peer has reset the connection already.
+        Err(_) => Owner::Target(address.clone()),
+    };
+    let connection = Connection::new(stream, peering, config.limits.max_frame);
+    if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
+        Box::pin(connection.refuse()).await;
+        let error = Some(ConnectError::NotAllowed(identity));
+        return ConnectionOutcome { peer: None, error, redundant: None };
+    }
+    let mut running = PeerConnection {
+        context,
+        id,
+        side,
+        slot: None,
+        connection,
+        address,
+        identity,
+        owner,
+        peer: None,
+        queue: None,
+        admission: None,
+        superseded: None,
+        conflict: None,
+        leaving: false,
+        malformed: 0,
+        untimed: receive::TIMED,
+        blocked: Vec::new(),
+        room: Arc::default(),
+    };
+    let end = running.drive(filter, given_up, established).await;
+    // What finds no room even now is lost, and counted before anybody hears of the end.
+    running.unblock();
+    running.blocked.clear();
+    let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
+    let unwritten = connection.owes_messages().await;
+    let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
+    if let Some(queue) = queue {
+        // Publishers that wait for room here need not wait any longer.
+        queue.close();
+    }
+    Box::pin(connection.finish()).await;
+    let status = end.peer.map(|peer| match &end.error {
+        Some(error) if !leaving && !is_ours(error) => {
+            Status::PeerLost { peer, address, error: error.clone(), unsent }
+        }
+        error => Status::PeerRemoved { peer, address, error: error.clone() },
+    });
+    context.hub.tell(Command::Closed { connection: id, owner, status }).await;
+    end
+}
+
+impl PeerConnection {
+    async fn drive(
+        &mut self,
+        mut filter: watch::Receiver<Filter>,
+        mut given_up: Option<oneshot::Receiver<()>>,
+        established: impl FnOnce(EndpointId),
+    ) -> ConnectionOutcome {
+        let mut established = Some(established);
+        let mut phase = self.context.phase.clone();
+        let mut drained_by = None;
+        loop {
+            // Events cost the runtime's budget no less than reads: a peer with much to say takes turns.
+            tokio::task::consume_budget().await;
+            self.connection.took().for_each(|took| self.context.stats.latency.note(took));
+            if !self.blocked.is_empty() {
+                self.unblock();
+            }
+            if let Some(end) = self.take_from_queue() {
+                return end;
+            }
+            let (shutdown, drain) = match *phase.borrow_and_update() {
+                Phase::Running => (false, self.context.config.drain_timeout),
+                Phase::Draining(drain) => (true, drain),
+            };
+            if shutdown && self.queue.is_none() {
+                self.leave();
+            }
+            let queue = self.queue.clone();
+            if drained_by.is_none() && (shutdown || queue.as_ref().is_some_and(|q| q.ended().is_some())) {
+                drained_by = Some(deadline(drain));
+            }
+            tokio::select! {
+                progress = self.connection.progress() => match progress {
+                    Progress::CaughtUp => {}
+                    Progress::Event(Event::Established { peer, filter }) => {
+                        if let Err(end) = self.established(peer, filter).await {
+                            return end;
+                        }
+                        if let Some(tell) = established.take() {
+                            tell(peer);
+                        }
+                    }
+                    Progress::Event(Event::Introduced { peer, role }) => {
+                        self.introduced(peer, role).await;
+                    }
+                    Progress::Event(Event::Closed(reason)) => return self.closed(reason),
+                    Progress::Event(event) => self.handle(event).await,
+                },
+                () = asked(&mut given_up), if self.peer.is_none() => {
+                    return self.end(Some(ConnectError::GaveWay));
+                }
+                () = asked(&mut self.superseded), if self.peer.is_none() => {
+                    return self.end(Some(ConnectError::Superseded));
+                }
+                () = evicted(&mut self.slot) => {
+                    return self.end(Some(ConnectError::Evicted(self.context.config.max_peers)));
+                }
+                admission = answer(&mut self.admission) => {
+                    self.admission = None;
+                    match admission {
+                        Admission::Admitted if self.takes_slot() => self.connection.admit(),
+                        Admission::Admitted => {
+                            let most = self.context.config.max_peers;
+                            return self.end(Some(ConnectError::TooManyPeers(most)));
+                        }
+                        refused => {
+                            self.conflict = self.conflict(refused);
+                            self.connection.peering().refuse_redundant();
+                        }
+                    }
+                }
+                // Also while backlogged: a queue that overflows says so in this way.
+                () = filled(queue.as_deref()), if !self.leaving => {}
+                () = self.room.notified(), if !self.blocked.is_empty() => {}
+                Ok(()) = filter.changed() => {
+                    let filter = filter.borrow_and_update().clone();
+                    if let Err(error) = self.connection.peering().set_filter(filter) {
+                        let link = self.context.config.label.as_deref();
+                        tracing::error!(link, address = %self.address, "cannot announce the new filter: {error}");
+                    }
+                }
+                changed = phase.changed(), if !self.leaving => {
+                    if changed.is_err() {
+                        // The endpoint was dropped without a shutdown.
+                        self.leave();
+                    }
+                }
+                () = until(drained_by), if !self.leaving => {
+                    return self.end(Some(if shutdown {
+                        ConnectError::ShuttingDown
+                    } else {
+                        ConnectError::Closed(CloseReason::LeftUnconfirmed)
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Hands on what waits, as far as the stream keeps up.
+    fn take_from_queue(&mut self) -> Option<ConnectionOutcome> {
+        let queue = self.queue.clone()?;
+        if let Some(End::Overflowed { dropped }) = queue.ended() {
+            return Some(self.end(Some(ConnectError::Overflow { dropped })));
+        }
+        let standing = self.connection.peering().is_established();
+        while standing && !self.leaving && !self.connection.is_backlogged() {
+            match queue.try_pop() {
+                Popped::Message(frames) => self.send(frames),
+                // The time for confirming a BYE begins when everything before it is written.
+                Popped::Ended(_) if self.connection.is_written() => self.leave(),
+                Popped::Empty | Popped::Ended(_) => break,
+            }
+        }
+        None
+    }
+
+    fn send(&mut self, frames: Frames) {
+        let (messages, length) = (frames.messages(), frames.length());
+        if let Err(error) = self.connection.send_frames(frames) {
+            tracing::debug!(address = %self.address, messages, "not sent: {error}");
+            return;
+        }
+        let stats = &self.context.stats;
+        stats.sent.add(messages);
+        stats.sent_bytes.add(length);
+    }
+
+    fn leave(&mut self) {
+        self.leaving = true;
+        self.connection.peering().leave(Instant::now());
+    }
+
+    /// Whether there is a slot for this peer. Those that this side connects to need none.
+    fn takes_slot(&mut self) -> bool {
+        if self.side == Side::Listener && self.slot.is_none() {
+            self.slot = self.context.peer_slots.take(&self.owner);
+            return self.slot.is_some();
+        }
+        true
+    }
+
+    async fn introduced(&mut self, peer: EndpointId, role: Role) {
+        let (answer, admission) = oneshot::channel();
+        let (supersede, superseded) = oneshot::channel();
+        self.admission = Some(admission);
+        self.superseded = Some(superseded);
+        let (address, identity) = (self.address.clone(), self.identity.clone());
+        let party = Party { owner: self.owner.clone(), address, identity };
+        let answers = Answers { admission: answer, superseded: supersede };
+        self.context.hub.tell(Command::Introduced { connection: self.id, peer, role, party, answers }).await;
+    }
+
+    /// Asks the hub for the id, which another connection may have got meanwhile.
+    async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
+        let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
+        let peer = Peer { id, address, identity, owner, peering: PeeringId(self.id) };
+        let (answer, queue) = oneshot::channel();
+        self.context.hub.tell(Command::Established { peer: peer.clone(), filter, answer }).await;
+        match queue.await {
+            Ok(Ok(queue)) => {
+                self.peer = Some(peer);
+                self.queue = Some(queue);
+                Ok(())
+            }
+            Ok(Err(refused)) => Err(match self.conflict(refused) {
+                Some(conflict) => self.end(Some(conflict)),
+                None => {
+                    let error = Some(ConnectError::Closed(CloseReason::Redundant { peer: id }));
+                    ConnectionOutcome { redundant: Some(id), ..self.end(error) }
+                }
+            }),
+            // The hub is gone, and with it the endpoint.
+            Err(_) => Err(self.end(Some(ConnectError::ShuttingDown))),
+        }
+    }
+
+    /// The error for an id that belongs to another owner.
+    fn conflict(&self, refused: Admission) -> Option<ConnectError> {
+        match refused {
+            Admission::Conflict(owner) => {
+                Some(ConnectError::IdConflict { identity: self.identity.clone(), owner })
+            }
+            Admission::Admitted | Admission::Redundant => None,
+        }
+    }
+
+    async fn handle(&mut self, event: Event) {
+        match event {
+            Event::Message(envelope) => self.hear(envelope),
+            Event::FilterChanged(filter) => {
+                let (answer, done) = oneshot::channel();
+                self.context.hub.tell(Command::FilterChanged { connection: self.id, filter, answer }).await;
+                let _ = done.await;
+            }
+            Event::Malformed(error) => self.malformed(&error),
+            Event::PeerLeaving => tracing::debug!(address = %self.address, "the peer says BYE"),
+            Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
+        }
+    }
+
+    fn closed(&mut self, reason: CloseReason) -> ConnectionOutcome {
+        let fault = self.connection.fault().filter(|fault| fault.explains(&reason));
+        let error = match (fault, reason) {
+            (Some(ConnectionFault::Tls(error)), _) => Some(ConnectError::Tls(error.clone())),
+            (Some(fault), _) => Some(ConnectError::Stream(fault.clone())),
+            (None, CloseReason::Left) => None,
+            // Both left at once.
+            (None, CloseReason::PeerLeft) if self.leaving => None,
+            (None, CloseReason::Failed(error)) => Some(ConnectError::Peering(error)),
+            (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => self.conflict.take(),
+            (None, CloseReason::Redundant { peer }) => {
+                let error = Some(ConnectError::Closed(CloseReason::Redundant { peer }));
+                return ConnectionOutcome { redundant: Some(peer), ..self.end(error) };
+            }
+            (None, reason) => Some(ConnectError::Closed(reason)),
+        };
+        self.end(error)
+    }
+
+    fn end(&self, error: Option<ConnectError>) -> ConnectionOutcome {
+        ConnectionOutcome { peer: self.peer.as_ref().map(|peer| peer.id), error, redundant: None }
+    }
+}
+
+/// Whether this side ended the peering for this.
+const fn is_ours(error: &ConnectError) -> bool {
+    matches!(
+        error,
+        ConnectError::Overflow { .. }
+            | ConnectError::Evicted(_)
+            | ConnectError::ShuttingDown
+            | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
+    )
+}
+
+pub(super) fn deadline(wait: Duration) -> tokio::time::Instant {
+    let now = tokio::time::Instant::now();
+    now.checked_add(wait).unwrap_or(now)
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn filled(queue: Option<&Queue>) {
+    match queue {
+        Some(queue) => queue.filled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the peer's slot was given to another owner, if ever.
+async fn evicted(slot: &mut Option<PeerSlot>) {
+    match slot {
+        Some(slot) => slot.evicted().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the handshake is to be given up, if ever.
+async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
+    if let Some(asked) = given_up
+        && asked.await.is_ok()
+    {
+        return;
+    }
+    *given_up = None;
+    std::future::pending().await
+}
+
+/// The hub's answer; a hub that is gone admits nobody.
+async fn answer(admission: &mut Option<oneshot::Receiver<Admission>>) -> Admission {
+    match admission {
+        Some(answer) => answer.await.unwrap_or(Admission::Redundant),
+        None => std::future::pending().await,
+    }
+}

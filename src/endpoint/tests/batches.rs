@@ -1,0 +1,107 @@
+//! Messages that go together fare as they would one by one, whatever becomes of them.
+
+use super::id::{ConnectionId, PeeringId};
+use super::limits::Owner;
+use super::queue::{End, Fill, Popped, Queue};
+use super::*;
+use crate::net::Frames;
+
+/// The way to a peer that takes little.
+struct Way {
+    route: PeerRoute,
+    stats: Arc<Counters>,
+    forwarded: Forwarded,
+    room: Arc<Notify>,
+    popped: Vec<Envelope>,
+}
+
+impl Way {
+    fn new() -> Self {
+        let owner = Owner::Target("here".into());
+        let peer = Peer {
+            id: id(1),
+            address: "here".into(),
+            identity: None,
+            owner,
+            peering: PeeringId(ConnectionId(1)),
+        };
+        let queue = Arc::new(Queue::new(QueueLimits { messages: 6, bytes: 300 }));
+        let route = PeerRoute { peer, filter: Arc::default(), queue };
+        let (stats, forwarded) = Default::default();
+        Way { route, stats, forwarded, room: Arc::default(), popped: Vec::new() }
+    }
+
+    fn offer(&mut self, messages: &[Envelope], when_full: WhenFull) {
+        let mut writer = FramesWriter::default();
+        messages.iter().for_each(|message| writer.push(message, id(2), 0).unwrap());
+        self.route.offer(&writer.take(), when_full, &self.stats, &mut self.forwarded);
+    }
+
+    /// Takes at least so many messages out, if there are any; says how many those were.
+    fn pop(&mut self, least: usize) -> usize {
+        let mut popped = 0;
+        while popped < least
+            && let Popped::Message(frames) = self.route.queue.try_pop()
+        {
+            popped += frames.messages();
+            self.popped.extend(read(frames));
+        }
+        Blocked::retry_all(&mut self.forwarded.blocked, &self.room);
+        popped
+    }
+
+    /// What is in the queue, how it ended, how many were dropped and how many wait.
+    fn state(&self) -> (Fill, Option<End>, u64, usize, usize) {
+        let waiting = self.forwarded.blocked.iter().map(Blocked::messages).sum();
+        let (fill, ended) = (self.route.queue.fill(), self.route.queue.ended());
+        (fill, ended, self.stats.dropped_for_peers.get(), self.forwarded.dropped, waiting)
+    }
+}
+
+fn read(frames: Frames) -> Vec<Envelope> {
+    let mut bytes = bytes::BytesMut::from(&*frames.pieces().concat());
+    let read = || {
+        let frame = crate::wire::cut_frame(&mut bytes, usize::MAX).unwrap()?;
+        Some(Envelope::decode(&frame).unwrap())
+    };
+    std::iter::from_fn(read).collect()
+}
+
+#[test]
+fn messages_fare_together_as_they_would_one_by_one() {
+    let policies =
+        [WhenFull::Block, WhenFull::DropNewest, WhenFull::DropOldest, WhenFull::Disconnect].into_iter();
+    for (seed, when_full) in (0..200).flat_map(|seed| policies.clone().map(move |policy| (seed, policy))) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let [mut together, mut alone] = [Way::new(), Way::new()];
+        let mut sent = 0;
+        for _ in 0..50 {
+            // Nothing more is heard while something waits.
+            if together.forwarded.blocked.is_empty() {
+                let messages: Vec<_> = (0..random.usize(1..12))
+                    .map(|n| {
+                        let length = if random.u8(..20) == 0 { 400 } else { random.usize(..80) };
+                        message("/t", &format!("{} {}", sent + n, "x".repeat(length)))
+                    })
+                    .collect();
+                sent += messages.len();
+                together.offer(&messages, when_full);
+                messages.chunks(1).for_each(|one| alone.offer(one, when_full));
+            }
+            assert_eq!(together.state(), alone.state(), "{when_full:?} {seed}");
+            let popped = together.pop(random.usize(..6));
+            assert_eq!(alone.pop(popped), popped);
+            assert_eq!(together.state(), alone.state(), "{when_full:?} {seed}");
+            assert_eq!(together.popped, alone.popped);
+        }
+        while together.pop(1) > 0 {}
+        while alone.pop(1) > 0 {}
+        assert_eq!(together.popped, alone.popped);
+        let dropped = usize::try_from(together.stats.dropped_for_peers.get()).unwrap();
+        match when_full {
+            WhenFull::Disconnect => assert!(dropped + together.popped.len() <= sent),
+            WhenFull::Block => assert_eq!((dropped, together.popped.len()), (0, sent)),
+            _ => assert_eq!(dropped + together.popped.len(), sent),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What passes, and what becomes of what does not fit.
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_heard_reaches_those_who_want_it_and_subscribers_beside() {
+    let right = Relayed::new(EndpointConfig::default(), None).await;
+    let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
+    let mut subscriber = left.endpoint.subscribe([Topic::from_static("/a")]).await;
+    let mut wants = right.hand(id(1), &["/a"]).await;
+    let mut other = right.hand(id(2), &["/b"]).await;
+    let mut sender = left.hand(id(3), &[]).await;
+    sender.send(&message("/a", "for all")).await;
+    let got = wants.next().await;
+    assert_eq!((text(&got).as_str(), got.sender, got.ttl), ("for all", right.endpoint.id(), 16));
+    assert_eq!(subscriber.recv().await.unwrap().peer(), id(3));
+    // Its receiver gets it without wanting it, and nobody else.
+    sender.send(&Envelope { receiver: id(2), ..message("/a", "for one") }).await;
+    sender.send(&Envelope { kind: EnvelopeType::Command, ..message("/a", "no command") }).await;
+    sender.send(&message("<$>/local/a", "for nobody")).await;
+    sender.send(&message("/b", "end")).await;
+    assert_eq!(other.next_text().await, "for one");
+    assert_eq!(other.next_text().await, "end");
+    let command = wants.next().await;
+    assert_eq!((command.kind, text(&command).as_str()), (EnvelopeType::Command, "no command"));
+    left.heard(id(3), 4).await;
+    left.told.try_recv().unwrap_err();
+
+    let stats = left.endpoint.stats();
+    assert_eq!((stats.received, stats.delivered), (5, 1));
+    assert!(stats.received_bytes > 5 * 41, "{stats:?}");
+    let stats = right.endpoint.stats();
+    assert_eq!((stats.sent, stats.dropped_for_peers, stats.overflows), (4, 0, 0));
+    assert!(stats.sent_bytes > 4 * 41, "{stats:?}");
+}
+
+#[tokio::test]
+async fn what_is_announced_reaches_peers_old_and_new_with_what_subscribers_want() {
+    let relayed = Relayed::new(EndpointConfig::default(), None).await;
+    let mut old = relayed.hand(id(1), &[]).await;
+    relayed.endpoint.announce(filter(&["/a", "/b"])).await;
+    assert_eq!(old.event().await, Event::FilterChanged(filter(&["/a", "/b"])));
+    let subscriber = relayed.endpoint.subscribe([Topic::from_static("/c")]).await;
+    assert_eq!(old.event().await, Event::FilterChanged(filter(&["/a", "/b", "/c"])));
+    relayed.endpoint.announce(Filter::new()).await;
+    assert_eq!(old.event().await, Event::FilterChanged(filter(&["/c"])));
+    drop(subscriber);
+    assert_eq!(old.event().await, Event::FilterChanged(Filter::new()));
+}
+
+#[tokio::test]
+async fn the_relay_is_told_of_a_peer_before_it_hears_it_and_after_it_is_gone() {
+    let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
+    let mut hand = relayed.hand(id(1), &["/a"]).await;
+    hand.send(&message("/x", "")).await;
+    assert_eq!(relayed.told().await, Told::Stands(id(1)));
+    assert_eq!(relayed.told().await, Told::Wants(id(1), filter(&["/a"])));
+    assert_eq!(relayed.told().await, Told::Heard(id(1), 2, 0));
+    let state = relayed.endpoint.peer_states().pop().unwrap();
+    assert_eq!((state.id, &*state.filter, state.queued, state.queued_bytes), (id(1), &filter(&["/a"]), 0, 0));
+    assert!(state.address.starts_with("127.0.0.1:") && state.identity.is_none() && state.dropped == 0);
+    hand.connection.peering().set_filter(filter(&["/b"])).unwrap();
+    hand.send(&message("/x", "")).await;
+    // The one comes from the hub, the other from the connection.
+    let told = [relayed.told().await, relayed.told().await];
+    assert!(told.contains(&Told::Wants(id(1), filter(&["/b"]))), "{told:?}");
+    assert_eq!(relayed.endpoint.forward(&message("/b", ""), None, |_| true).reached, 1);
+    drop(hand);
+    assert_eq!(relayed.told().await, Told::Gone(id(1)));
+    assert_eq!(relayed.endpoint.forward(&message("/b", ""), None, |_| true).reached, 0);
+}
+
+#[tokio::test]
+async fn forwarding_copies_nothing_for_a_receiver_and_allocates_nothing_but_a_queue_s_growth() {
+    let relayed = Relayed::new(EndpointConfig::default(), None).await;
+    let _both = [relayed.hand(id(1), &["/a"]).await, relayed.hand(id(2), &["/a"]).await];
+    let message = message("/a", "again");
+    let mut writer = FramesWriter::default();
+    for _ in 0..3 {
+        writer.push(&message, relayed.endpoint.id(), 2).unwrap();
+    }
+    let frames = writer.take();
+    let forward = |count| {
+        // No other task runs meanwhile, so that what is pushed stays in the queues.
+        for _ in 0..count {
+            let mut forwarded = Forwarded::default();
+            let to = (message.receiver, &message.topic);
+            let routes = relayed.endpoint.routes();
+            relayed.endpoint.forward_frames(&frames, &routes, to, |_| true, &mut forwarded);
+            assert_eq!(forwarded.reached, 2);
+        }
+    };
+    forward(65);
+    let allocated = allocation_counter::measure(|| forward(60));
+    assert_eq!(allocated.count_total, 0);
+    assert!(relayed.endpoint.peer_states().iter().all(|state| state.queued == 3 * 125));
+}
+
+#[tokio::test]
+async fn one_message_of_64_is_timed_until_it_is_written() {
+    let right = Relayed::new(EndpointConfig::default(), None).await;
+    let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
+    let mut receiver = right.hand(id(1), &["/a"]).await;
+    let mut sender = left.hand(id(2), &[]).await;
+    for _ in 0..65 {
+        sender.send(&message("/a", "")).await;
+        receiver.next().await;
+    }
+    // It was written before it was received, but may be counted a moment after.
+    right.endpoint.shutdown().await;
+    let latency = right.endpoint.latency();
+    assert_eq!(latency.counts.iter().sum::<u64>(), 2);
+    assert!(latency.sum > 0.0 && latency.sum < 60.0, "{latency:?}");
+    assert_eq!(left.endpoint.latency().counts.iter().sum::<u64>(), 0);
+}
+
+/// A receiver that reads nothing until all is sent, and what it reads then.
+async fn overrun(when_full: WhenFull) -> (Relayed, Vec<usize>) {
+    let right = Relayed::new(few_at_a_time(when_full), None).await;
+    let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
+    let mut stuck = right.hand(id(1), &["/a"]).await;
+    let sender = left.hand(id(2), &[]).await;
+    let sender = flood(sender, "/a");
+    left.heard(id(2), MANY).await;
+    let dropped = usize::try_from(right.endpoint.stats().dropped_for_peers).unwrap();
+    assert!(dropped > 0, "the system kept it all");
+    assert_eq!(right.endpoint.peer_states().pop().unwrap().dropped, u64::try_from(dropped).unwrap());
+    let mut got = Vec::new();
+    while got.len() < MANY - dropped {
+        got.push(number(&stuck.next().await));
+    }
+    assert!(got.is_sorted_by(|a, b| a < b), "{got:?}");
+    within("the sender", sender).await.unwrap();
+    (right, got)
+}
+
+#[tokio::test]
+async fn the_newest_are_dropped() {
+    let (_right, got) = overrun(WhenFull::DropNewest).await;
+    assert!(got[..8].iter().copied().eq(0..8), "{got:?}");
+}
+
+#[tokio::test]
+async fn the_oldest_are_dropped() {
+    let (_right, got) = overrun(WhenFull::DropOldest).await;
+    assert!(got[got.len() - 8..].iter().copied().eq(MANY - 8..MANY), "{got:?}");
+}
+
+#[tokio::test]
+async fn whoever_does_not_keep_up_is_disconnected_and_nobody_else() {
+    let mut right = Relayed::new(few_at_a_time(WhenFull::Disconnect), None).await;
+    let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
+    let mut statuses = right.endpoint.status();
+    let _stuck = right.hand(id(1), &["/a"]).await;
+    let mut good = right.hand(id(2), &["/b"]).await;
+    let sender = flood(left.hand(id(3), &[]).await, "/a");
+    while right.told().await != Told::Gone(id(1)) {}
+    let mut sender = within("the sender", sender).await.unwrap();
+    sender.send(&message("/b", "still there")).await;
+    assert_eq!(good.next_text().await, "still there");
+    let stats = right.endpoint.stats();
+    assert_eq!(stats.overflows, 1);
+    assert!(stats.dropped_for_peers > 1, "{stats:?}");
+    let removed = async {
+        loop {
+            if let Status::PeerRemoved { error, .. } = statuses.recv().await.unwrap() {
+                return error;
+            }
+        }
+    };
+    let error = within("a status", removed).await.unwrap();
+    assert!(matches!(error, ConnectError::Overflow { .. }), "{error}");
+    assert_eq!(error.cause(), "overflow");
+}

@@ -1,0 +1,123 @@
+//! `certs` and `init`: the files they write work, and nothing is overwritten.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::program::child::{Running, skip};
+use crate::program::{Program, command_of};
+
+fn run(folder: &Path, args: &str) -> crate::program::End {
+    Program::run(&format!("certs {args} --dir {}", folder.display()), "")
+}
+
+/// A CA with certificates of these names.
+fn issued(names: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let end = run(folder.path(), "init");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    for name in names {
+        let end = run(folder.path(), &format!("issue {name}"));
+        assert_eq!(end.code, Some(0), "{end:?}");
+    }
+    folder
+}
+
+/// The options that `certs issue` prints.
+fn options(end: &crate::program::End) -> String {
+    end.stdout.iter().find(|line| line.starts_with("--cafile ")).unwrap().clone()
+}
+
+#[test]
+fn two_issued_certificates_peer_with_each_other_by_the_printed_options() {
+    let folder = issued(&[]);
+    let tap = run(folder.path(), "issue tap");
+    let publish = run(folder.path(), "issue publish --san 127.0.0.1 --san DNS:localhost");
+    let mut program = Program::start(&format!(
+        "tap --topic /t --listen 127.0.0.1:0 --count 1 --identity {}",
+        options(&tap)
+    ));
+    let address = program.address();
+    let command = format!("publish --topic /t --connect {address} {}", options(&publish));
+    let published = Program::run(&command, r#"{"event":"e"}"#);
+    assert_eq!(published.code, Some(0), "{published:?}");
+    let received = program.line();
+    assert_eq!(received["identity"]["subject"], "CN=publish");
+    assert_eq!(received["identity"]["sans"], serde_json::json!(["IP:127.0.0.1", "DNS:localhost"]));
+}
+
+#[test]
+fn the_settings_of_zeek_name_absolute_files_that_exist() {
+    let folder = issued(&[]);
+    let end = run(folder.path(), "issue worker-1");
+    for setting in ["ssl_cafile", "ssl_certificate", "ssl_keyfile"] {
+        let line = end.stdout.iter().find(|line| line.contains(setting)).unwrap();
+        let path = Path::new(line.split('"').nth(1).unwrap());
+        assert!(path.is_absolute() && path.exists(), "{line}");
+    }
+}
+
+#[test]
+fn keys_are_readable_by_their_owner_only_and_nothing_is_overwritten() {
+    let folder = issued(&["a"]);
+    for key in ["ca.key", "a.key"] {
+        let mode = fs::metadata(folder.path().join(key)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    let before = ["ca.pem", "ca.key", "a.pem", "a.key"].map(read);
+    run(folder.path(), "init").fails(1, &["ca.key exists already"]);
+    run(folder.path(), "issue a").fails(1, &["a.key exists already"]);
+    assert_eq!(["ca.pem", "ca.key", "a.pem", "a.key"].map(read), before);
+    // No key is left without its certificate.
+    fs::write(folder.path().join("b.pem"), "").unwrap();
+    run(folder.path(), "issue b").fails(1, &["b.pem exists already"]);
+    assert!(!folder.path().join("b.key").exists());
+}
+
+#[test]
+fn wrong_input_is_named() {
+    let folder = issued(&[]);
+    for name in ["../a", "a/b", ".a", "a b"] {
+        let end = Program::with(["certs", "issue", name, "--dir", folder.path().to_str().unwrap()]).end();
+        end.fails(2, &["cannot be the name of a certificate"]);
+    }
+    run(folder.path(), "issue ca").fails(2, &["are those of the CA"]);
+    run(folder.path(), "issue a --san IP:x").fails(2, &["not a host name or an IP address"]);
+    let other = issued(&[]);
+    fs::copy(other.path().join("ca.key"), folder.path().join("ca.key")).unwrap();
+    run(folder.path(), "issue a").fails(1, &["ca.key cannot be used: it is not the key of"]);
+    assert!(!folder.path().join("a.pem").exists());
+    fs::remove_file(folder.path().join("ca.pem")).unwrap();
+    run(folder.path(), "issue a").fails(1, &["cannot read", "zeek-bridge certs init"]);
+}
+
+#[test]
+fn openssl_accepts_the_certificates() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        skip("there is no openssl: it does not verify the certificates");
+        return;
+    }
+    let folder = issued(&["worker-1.example"]);
+    let file = |name: &str| folder.path().join(name);
+    for purpose in ["sslserver", "sslclient"] {
+        let mut verify = command_of("openssl", ["verify", "-x509_strict", "-purpose", purpose, "-CAfile"]);
+        let end = Running::spawn(verify.arg(file("ca.pem")).arg(file("worker-1.example.pem"))).output();
+        assert!(end.status.success(), "{purpose}: {end:?}");
+    }
+}
+
+#[test]
+fn init_writes_a_valid_configuration_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bridge.toml");
+    let init = || Program::with([Path::new("init"), &path]).end();
+    let end = init();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let end = Program::with([Path::new("check"), &path]).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    init().fails(1, &["exists already"]);
+    let end = Program::run("init -", "");
+    assert_eq!(end.stdout.join("\n"), fs::read_to_string(&path).unwrap().trim_end());
+}
