@@ -1,7 +1,5 @@
 //! Per-frame times of the codec on what Zeek really says: `fixtures/`, and sizes that it does not.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "bench code")]
-
 use std::hint::black_box;
 use std::path::Path;
 

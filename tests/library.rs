@@ -1,7 +1,5 @@
 //! What a program that uses the library may rely on, beyond what its types say.
 
-#![allow(clippy::unwrap_used, reason = "test code")]
-
 use std::collections::BTreeSet;
 
 const MANIFEST: &str = include_str!("../Cargo.toml");

@@ -1,7 +1,5 @@
 //! Fields of the log are for people and programs: they contain no Rust debug text, such as `Some(..)`.
 
-#![allow(clippy::arithmetic_side_effects, clippy::panic, clippy::unwrap_used, reason = "test code")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

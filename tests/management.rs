@@ -1,13 +1,6 @@
 //! Nodes and agents against each other over loopback. Everything waits on events.
 
 #![cfg(feature = "cli")]
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
-)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

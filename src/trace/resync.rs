@@ -4,11 +4,13 @@
 //! endpoint id of the side. A candidate is accepted once it is complete and decodes without error.
 
 use crate::data::EndpointId;
-use crate::wire::{Envelope, EnvelopeType, Handshake, INITIAL_TTL, LENGTH_FIELD, Limits, MAGIC};
+use crate::wire::{
+    Envelope, EnvelopeType, Handshake, INITIAL_TTL, LENGTH_FIELD, Limits, MAGIC, TOPIC_OFFSET,
+};
 use bytes::Bytes;
 
 /// The size of an envelope's header without its topic: ids, type, ttl and topic length.
-const HEADER: usize = 37;
+const HEADER: usize = TOPIC_OFFSET + 2;
 
 /// The number of bytes that are searched for a header.
 const LOOK: usize = LENGTH_FIELD + HEADER;
@@ -33,7 +35,7 @@ pub(super) fn next_frame(bytes: &[u8], sender: Option<EndpointId>, limits: &Limi
     while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() > SHORTEST) {
         if let Some((length, peered)) = header(rest, sender, limits) {
             let Some(body) = rest.get(LENGTH_FIELD..LENGTH_FIELD.saturating_add(length)) else { break };
-            if makes_sense(body, peered, limits) {
+            if is_valid(body, peered, limits) {
                 return Next::Frame { at, peered };
             }
             *tries = tries.saturating_add(1);
@@ -67,7 +69,7 @@ fn header(rest: &[u8], sender: Option<EndpointId>, limits: &Limits) -> Option<(u
     plausible.then_some((length, true))
 }
 
-fn makes_sense(body: &[u8], peered: bool, limits: &Limits) -> bool {
+fn is_valid(body: &[u8], peered: bool, limits: &Limits) -> bool {
     if !peered {
         return Handshake::decode(body, limits).is_ok();
     }
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_believed_when_all_of_it_makes_sense() {
+    fn a_frame_is_accepted_if_it_decodes_completely() {
         let (id, other) = (EndpointId::from_bytes([7; 16]), EndpointId::from_bytes([8; 16]));
         let good = frame(id);
         let mut decoy = good.clone();
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_shows_itself_by_its_magic_number() {
+    fn a_handshake_message_is_found_by_its_magic_number() {
         let mut bytes = BytesMut::from(&[0, 0, 0, 5, 7, b'Z'][..]);
         Handshake::Probe.encode(&mut bytes).unwrap();
         let found = next_frame(&bytes, None, &Limits::DEFAULT, &mut 0);

@@ -18,8 +18,15 @@ pub const INITIAL_TTL: u16 = 16;
 /// The topic of routing updates, pings and pongs.
 pub const RESERVED_TOPIC: Topic = Topic::from_static("<$>");
 
+/// The offset of the type in the body of an envelope's frame, after the ids of the sender and the receiver
+/// (`PROTOCOL.md`, section 4).
+pub const TYPE_OFFSET: usize = 2 * 16;
+
+/// The offset of the topic's length in the body of an envelope's frame, after the type and the ttl.
+pub const TOPIC_OFFSET: usize = TYPE_OFFSET + 1 + 2;
+
 /// The size of the header without the topic.
-const FIXED_HEADER: usize = 37;
+const FIXED_HEADER: usize = TOPIC_OFFSET + 2;
 
 /// The type of an envelope's payload. The discriminants are the numbers on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,7 +24,7 @@ mod specification;
 mod value;
 
 pub use command::{Command, CommandContent, EntityId};
-pub use envelope::{Envelope, EnvelopeType, INITIAL_TTL, RESERVED_TOPIC};
+pub use envelope::{Envelope, EnvelopeType, INITIAL_TTL, RESERVED_TOPIC, TOPIC_OFFSET, TYPE_OFFSET};
 pub use error::{DecodeError, DecodeReason, EncodeError};
 pub use error_code::ErrorCode;
 pub use foreign::ForeignProtocol;

@@ -1,15 +1,6 @@
 //! A bridge between real processes: agents on one side, nodes on the other.
 
 #![cfg(all(unix, feature = "cli"))]
-#![allow(
-    clippy::arithmetic_side_effects,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::as_conversions,
-    reason = "test code"
-)]
 
 #[path = "../common/program.rs"]
 mod program;

@@ -1,4 +1,4 @@
-//! `bench relay`, as a user drives it. How fast anything is, is not tested.
+//! `bench relay`. The measured speed is not tested.
 
 use crate::program::{End, Files, Program};
 use serde_json::Value as Json;
@@ -7,14 +7,14 @@ use zeek_bridge::net::tls::ephemeral_authority;
 /// A bridge with two links, and a rule from the one to the other.
 struct Bridge {
     program: Program,
-    /// The options by which a benchmark finds it.
+    /// The options with its addresses.
     options: String,
     subscribe_at: String,
     _folder: tempfile::TempDir,
 }
 
 impl Bridge {
-    /// With `tls` on both links, `subscribers` on the second, and a rule for `topic`.
+    /// Starts a bridge with `tls` on both links, the settings `subscribers` on the second, and a rule for `topic`.
     fn start(tls: &str, subscribers: &str, topic: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = format!(
@@ -46,7 +46,7 @@ fn bench(options: &str) -> End {
     Program::run(&format!("bench relay {options}"), "")
 }
 
-/// The report of a benchmark of which nothing was lost.
+/// Returns the report of a benchmark without loss.
 #[track_caller]
 fn all_arrived(end: &End, events: u64, round_trips: u64, subscribers: u64) -> Json {
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
@@ -64,7 +64,7 @@ fn all_arrived(end: &End, events: u64, round_trips: u64, subscribers: u64) -> Js
 }
 
 #[test]
-fn a_new_user_gets_a_relay_with_it() {
+fn without_addresses_a_relay_is_started() {
     let end = bench("--count 2000 --round-trips 20 --json");
     let report = all_arrived(&end, 2000, 20, 1);
     assert_eq!((&report["own_relay"], &report["tls"]), (&true.into(), &"off".into()));
@@ -87,7 +87,7 @@ fn a_new_user_gets_a_relay_with_it() {
 }
 
 #[test]
-fn a_bridge_that_runs_is_measured() {
+fn a_running_bridge_is_measured() {
     let bridge = Bridge::plain();
     let options = format!("{} --tls off --json --round-trips 20 --count", bridge.options);
     let report = all_arrived(&bench(&format!("{options} 5000 --peers 4")), 5000, 20, 4);
@@ -105,7 +105,7 @@ fn a_bridge_that_runs_is_measured() {
 }
 
 #[test]
-fn mutual_tls_takes_the_options_of_all_commands() {
+fn mutual_tls_has_the_options_of_all_commands() {
     let authority = ephemeral_authority().unwrap();
     let [theirs, ours] = ["bridge", "bench"].map(|name| Files::issue(&authority, name));
     let keys = ["cafile", "certificate", "keyfile"]
@@ -120,7 +120,7 @@ fn mutual_tls_takes_the_options_of_all_commands() {
 }
 
 #[test]
-fn what_the_relay_loses_is_counted_and_no_success() {
+fn lost_messages_are_counted_and_a_failure() {
     let bridge = Bridge::start("tls = 'off'", "chaos = { drop = 0.2 }", "/zeek-bridge/bench");
     let end = bench(&format!("{} --tls off --json --count 2000 --timeout 30", bridge.options));
     assert_eq!(end.code, Some(1), "{end:?}");
@@ -140,33 +140,37 @@ fn what_the_relay_loses_is_counted_and_no_success() {
 }
 
 #[test]
-fn a_topic_that_is_not_relayed_is_named_with_the_mend() {
+fn a_topic_that_is_not_relayed_is_reported_with_a_hint() {
     let bridge = Bridge::start("tls = 'off'", "", "/other");
     let options = format!("{} --tls off --count 10", bridge.options);
     let end = bench(&format!("{options} --timeout 1"));
     end.fails(
         5,
-        &["1 of 1 subscribers", "does not want the topic /zeek-bridge/bench", "[\"/zeek-bridge/bench\"]"],
+        &[
+            "1 of 1 subscribers",
+            "does not subscribe to the topic /zeek-bridge/bench",
+            "[\"/zeek-bridge/bench\"]",
+        ],
     );
     end.has_said(&["a rule", "broker-node", "--topic"]);
     all_arrived(&bench(&format!("{options} --topic /other/x --json --round-trips 1")), 10, 1, 1);
 }
 
 #[test]
-fn where_nobody_is_nothing_is_measured() {
-    // Nobody else gets the port while it is bound here, and nobody listens on it.
+fn an_unreachable_relay_is_reported() {
+    // The port is bound here, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
     let end = bench(&format!("--publish-to {address} --tls off"));
     end.fails(3, &[&format!("no peering with {address}"), "is a Zeek or zeek-bridge listening there?"]);
-    // No process can have this number.
+    // No process can have this id.
     let end = bench(&format!("--publish-to {address} --tls off --pid 4294967295"));
     end.fails(2, &["--pid 4294967295", if cfg!(target_os = "linux") { "no such process" } else { "/proc" }]);
 }
 
 #[test]
-fn wrong_options_are_named() {
+fn wrong_options_are_reported() {
     for (options, words) in [
         ("--publish-to 127.0.0.1:1", "no TLS option is set"),
         ("--publish-to 127.0.0.1:1 --tls mutual", "--cafile, --certificate and --keyfile are missing"),
@@ -185,7 +189,7 @@ fn wrong_options_are_named() {
     Program::run("bench", "").fails(2, &["relay"]);
 }
 
-/// A benchmark that goes on and on, and of which some messages have come.
+/// Starts a benchmark without an end and waits until some messages were relayed.
 fn endless(bridge: &Bridge) -> Program {
     let tap =
         format!("tap --topic /zeek-bridge/bench --count 100 --tls off --connect {}", bridge.subscribe_at);
@@ -198,7 +202,7 @@ fn endless(bridge: &Bridge) -> Program {
 }
 
 #[test]
-fn a_signal_ends_it_with_what_was_measured() {
+fn a_signal_ends_it_with_the_results_so_far() {
     let bridge = Bridge::plain();
     let bench = endless(&bridge);
     bench.signal("INT");
@@ -213,7 +217,7 @@ fn a_signal_ends_it_with_what_was_measured() {
 }
 
 #[test]
-fn a_relay_that_ends_is_told() {
+fn the_end_of_the_relay_is_reported() {
     let mut bridge = Bridge::plain();
     let bench = endless(&bridge);
     bridge.program.kill();

@@ -1,4 +1,4 @@
-//! `decode` of captures and recordings, as a user drives it: packets of every link layer, files of every format.
+//! `decode` of captures and recordings: packets of every link layer, files of every format.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,15 +18,15 @@ fn capture(name: &str) -> String {
     fixtures().join("captures").join(name).display().to_string()
 }
 
-/// The lines of `frames.jsonl`.
+/// Returns the lines of `frames.jsonl`.
 fn lines(fixture: &str) -> Vec<Json> {
     let text = fs::read_to_string(fixtures().join(fixture).join("frames.jsonl")).unwrap();
     text.lines().map(|line| zeek_bridge::data::parse_json(line.as_bytes()).unwrap()).collect()
 }
 
-/// That the frames are those of the fixture, with all that is said of each.
+/// Asserts that the frames are those of the fixture.
 #[track_caller]
-fn are_those_of(found: &[Json], fixture: &str) {
+fn assert_frames(found: &[Json], fixture: &str) {
     let expected = lines(fixture);
     let frames: Vec<&Json> = found.iter().filter(|line| line.get("index").is_some()).collect();
     assert_eq!(frames.len(), expected.len());
@@ -45,7 +45,7 @@ struct Sent {
     payload: Vec<u8>,
 }
 
-/// A captured peering as segments: SYN, SYN-ACK, each frame in pieces of at most `most` bytes, FINs.
+/// Returns a captured peering as segments: SYN, SYN-ACK, each frame in segments of at most `most` bytes, and FINs.
 fn segments(fixture: &str, most: usize) -> Vec<Sent> {
     let truth = Fixture::load(fixture);
     let isn = [u32::MAX - 50, 1000];
@@ -82,7 +82,7 @@ fn segments(fixture: &str, most: usize) -> Vec<Sent> {
     sent
 }
 
-/// IP and TCP around the payload.
+/// Returns the headers of a segment.
 fn ip(sent: &Sent, six: bool) -> IpHeaders {
     let (from, to) = if sent.from == Side::Connector { (1, 2) } else { (2, 1) };
     let length = sent.tcp.header_len() + sent.payload.len();
@@ -109,14 +109,14 @@ fn raw(sent: &Sent, six: bool) -> Vec<u8> {
     bytes
 }
 
-/// IPv6 with a hop-by-hop header, a routing header and destination options before TCP.
+/// Returns an IPv6 packet with a hop-by-hop header, a routing header and destination options before TCP.
 fn extended(sent: &Sent) -> Vec<u8> {
     let mut bytes = raw(sent, true);
     let tcp = bytes.split_off(40);
     let next = [43, 60, 6];
     bytes[6] = 0;
     for next in next {
-        // One unit of eight bytes each, padded: for routing, no segments are left.
+        // Each has one unit of eight bytes with padding. The routing header has no segments left.
         bytes.extend([next, 0, if next == 60 { 4 } else { 1 }, if next == 60 { 0 } else { 4 }, 0, 0, 0, 0]);
     }
     bytes.extend(tcp);
@@ -139,18 +139,18 @@ fn pcap(link: u32, packets: &[(u64, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
-/// The file of a fixture as captured on some link.
+/// Returns a capture file of a fixture with this link type.
 fn captured(fixture: &str, link: u32, frame: impl Fn(&Sent) -> Vec<u8>) -> Vec<u8> {
     let packets: Vec<_> = segments(fixture, 1400).iter().map(|sent| (sent.t_us, frame(sent))).collect();
     pcap(link, &packets)
 }
 
-fn behind(header: &[u8], packet: Vec<u8>) -> Vec<u8> {
+fn after(header: &[u8], packet: Vec<u8>) -> Vec<u8> {
     [header, &packet].concat()
 }
 
 #[test]
-fn every_link_layer_is_read_and_the_frames_are_those_of_the_recording() {
+fn every_link_layer_is_read() {
     let ether = |kind: u16| [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &kind.to_be_bytes()].concat();
     let vlan = |sent: &Sent| {
         let mut bytes = Vec::new();
@@ -164,39 +164,39 @@ fn every_link_layer_is_read_and_the_frames_are_those_of_the_recording() {
     };
     let sll = |kind: u16| [&[0, 0, 3, 4, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0][..], &kind.to_be_bytes()].concat();
     let sll2 = |kind: u16| [&kind.to_be_bytes()[..], &[0; 18]].concat();
-    // Ethernet frames are never shorter than this.
+    // The minimum size of an Ethernet frame.
     let padded = |mut packet: Vec<u8>| {
         packet.resize(packet.len().max(60), 0);
         packet
     };
     type Link<'a> = (&'a str, u32, Box<dyn Fn(&Sent) -> Vec<u8>>);
     let links: Vec<Link<'_>> = vec![
-        ("Ethernet", 1, Box::new(move |sent| padded(behind(&ether(0x0800), raw(sent, false))))),
-        ("Ethernet, IPv6", 1, Box::new(move |sent| behind(&ether(0x86dd), raw(sent, true)))),
+        ("Ethernet", 1, Box::new(move |sent| padded(after(&ether(0x0800), raw(sent, false))))),
+        ("Ethernet, IPv6", 1, Box::new(move |sent| after(&ether(0x86dd), raw(sent, true)))),
         (
             "Ethernet, IPv6 with extension headers",
             1,
-            Box::new(move |sent| behind(&ether(0x86dd), extended(sent))),
+            Box::new(move |sent| after(&ether(0x86dd), extended(sent))),
         ),
         ("Ethernet, two VLAN tags", 1, Box::new(vlan)),
-        ("BSD loopback", 0, Box::new(|sent| behind(&[2, 0, 0, 0], raw(sent, false)))),
-        ("BSD loopback, IPv6", 0, Box::new(|sent| behind(&[0, 0, 0, 30], raw(sent, true)))),
-        ("OpenBSD loopback", 108, Box::new(|sent| behind(&[0, 0, 0, 2], raw(sent, false)))),
+        ("BSD loopback", 0, Box::new(|sent| after(&[2, 0, 0, 0], raw(sent, false)))),
+        ("BSD loopback, IPv6", 0, Box::new(|sent| after(&[0, 0, 0, 30], raw(sent, true)))),
+        ("OpenBSD loopback", 108, Box::new(|sent| after(&[0, 0, 0, 2], raw(sent, false)))),
         ("IP", 101, Box::new(|sent| raw(sent, true))),
         ("IPv4", 228, Box::new(|sent| raw(sent, false))),
         ("IPv6", 229, Box::new(|sent| raw(sent, true))),
-        ("Linux cooked", 113, Box::new(move |sent| behind(&sll(0x0800), raw(sent, false)))),
-        ("Linux cooked 2", 276, Box::new(move |sent| behind(&sll2(0x86dd), raw(sent, true)))),
+        ("Linux cooked", 113, Box::new(move |sent| after(&sll(0x0800), raw(sent, false)))),
+        ("Linux cooked 2", 276, Box::new(move |sent| after(&sll2(0x86dd), raw(sent, true)))),
     ];
     for (name, link, frame) in links {
         let decoded = Program::run("decode -", captured("node-worker", link, frame));
         assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{name}: {decoded:?}");
-        are_those_of(&decoded.json(), "node-worker");
+        assert_frames(&decoded.json(), "node-worker");
     }
 }
 
 #[test]
-fn a_capture_and_the_recording_of_the_same_connection_agree_frame_for_frame() {
+fn a_capture_and_a_recording_of_a_connection_have_the_same_frames() {
     let folder = tempfile::tempdir().unwrap();
     for name in Fixture::names() {
         if name == "drop-magic" {
@@ -208,7 +208,7 @@ fn a_capture_and_the_recording_of_the_same_connection_agree_frame_for_frame() {
         let recorded = Program::run(&format!("decode {}", fixtures().join(&name).display()), "");
         for decoded in [&captured, &recorded] {
             assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{name}");
-            are_those_of(&decoded.json(), &name);
+            assert_frames(&decoded.json(), &name);
         }
         let without_name = |lines: &[String]| -> Vec<String> {
             lines.iter().skip(1).map(|line| line.split_once(",\"index\"").unwrap().1.to_owned()).collect()
@@ -257,7 +257,7 @@ fn captures_of_tcpdump_are_read() {
 }
 
 #[test]
-fn what_is_not_brokers_is_named_with_the_mend() {
+fn other_protocols_are_reported_with_a_hint() {
     for (file, protocol, words) in [
         ("dispatch-tls.pcap", "tls", &["TLS 1.3", "zeek-bridge record", "disable_ssl=T"][..]),
         ("http.pcap", "other", &["HTTP"][..]),
@@ -273,7 +273,7 @@ fn what_is_not_brokers_is_named_with_the_mend() {
     }
 }
 
-/// A pcapng file of one section with one interface, of raw IP, in which each packet is in a Packet Block.
+/// Returns a pcapng file of one section with one interface of raw IP, in which each packet is in a Packet Block.
 fn packet_blocks(packets: &[(u64, Vec<u8>)], big_endian: bool) -> Vec<u8> {
     let u16 = |number: u16| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
     let u32 = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
@@ -301,7 +301,7 @@ fn packet_blocks_of_old_pcapng_files_are_read() {
     for big_endian in [false, true] {
         let decoded = Program::run("decode -", packet_blocks(&packets, big_endian));
         assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{decoded:?}");
-        are_those_of(&decoded.json(), "node-worker");
+        assert_frames(&decoded.json(), "node-worker");
         assert!(
             decoded.json()[0]["start"].as_str().unwrap().starts_with("2023-11-14T22:13:20"),
             "{decoded:?}"
@@ -337,12 +337,12 @@ fn packets_that_are_not_read_are_counted_by_their_encapsulation() {
         |packets: &[Vec<u8>]| packets.iter().map(|packet| (0, packet.clone())).collect::<Vec<_>>();
     let decoded = Program::run("decode -", pcap(1, &with_time(&packets)));
     let kinds = "128 packets: 120 GRE, 3 PPPoE, 2 UDP, 1 VXLAN, 1 ARP, 1 without complete headers";
-    decoded.fails(1, &["no TCP connection in it", kinds, "warning: ", "120 GRE, 3 PPPoE, 1 VXLAN;"]);
-    // A warning also where there is something to read, but only of what may hide TCP.
+    decoded.fails(1, &["contains no TCP connection", kinds, "warning: ", "120 GRE, 3 PPPoE, 1 VXLAN;"]);
+    // There is a warning even if other packets are read, but only about kinds that may contain TCP.
     packets.extend(sent.iter().map(|sent| ether(0x0800, &raw(sent, false))));
     let decoded = Program::run("decode -", pcap(1, &with_time(&packets)));
     assert_eq!(decoded.code, Some(0), "{decoded:?}");
-    decoded.has_said(&["encapsulation is not read: 120 GRE, 3 PPPoE, 1 VXLAN; "]);
+    decoded.has_said(&["unsupported encapsulation: 120 GRE, 3 PPPoE, 1 VXLAN; "]);
     let plain = pcap(1, &with_time(&packets[124..]));
     let decoded = Program::run("decode -", plain);
     assert_eq!((decoded.code, decoded.stderr.as_str()), (Some(0), ""), "{decoded:?}");
@@ -370,16 +370,16 @@ fn ports_select_connections() {
     named("", 2);
     named("--port 10000", 1);
     named("--port 9999,10000", 2);
-    Program::run("decode --port 1 -", file.clone()).fails(1, &["no TCP connection of the ports given"]);
+    Program::run("decode --port 1 -", file.clone()).fails(1, &["no TCP connection with these ports"]);
 }
 
 #[test]
-fn files_that_break_off_or_are_damaged_are_read_up_to_there() {
+fn truncated_and_damaged_files_are_read_up_to_the_fault() {
     let whole = captured("plain-peering", 101, |sent| raw(sent, false));
     let cut = Program::run("decode -", &whole[..whole.len() - 45]);
     assert_eq!(cut.code, Some(1));
-    cut.has_said(&["ends inside of a packet", "everything before was read"]);
-    are_those_of(&cut.json(), "plain-peering");
+    cut.has_said(&["ends inside a packet", "everything before was read"]);
+    assert_frames(&cut.json(), "plain-peering");
 
     let ng = fs::read(capture("dispatch-ipv6.pcapng")).unwrap();
     let lines = Program::run("decode -", &ng[..]).stdout.len();
@@ -400,10 +400,10 @@ fn files_that_break_off_or_are_damaged_are_read_up_to_there() {
 }
 
 #[test]
-fn wrong_input_is_named_with_the_mend() {
+fn wrong_input_is_reported_with_a_hint() {
     Program::run("decode -", "0101\n").fails(1, &["stdin", "--value", "pcapng"]);
     Program::run("decode -", [0x1f, 0x8b, 8, 0, 0]).fails(1, &["compressed", "gunzip -c"]);
-    Program::run("decode -", "").fails(1, &["no capture"]);
+    Program::run("decode -", "").fails(1, &["neither a capture"]);
     Program::run("decode", "").fails(2, &["--value", "capture"]);
     Program::run("decode /nonexistent", "").fails(1, &["cannot open /nonexistent"]);
     Program::run("decode --json x", "").fails(2, &["--summary"]);
@@ -425,12 +425,12 @@ fn wrong_input_is_named_with_the_mend() {
         .collect();
     let cut = Program::run("decode -", pcap(101, &cut));
     assert_eq!(cut.code, Some(1));
-    cut.has_said(&["not all of it could be read"]);
+    cut.has_said(&["not everything could be read"]);
     assert!(cut.stdout.iter().any(|line| line.contains("tcpdump -s 0")), "{cut:?}");
 }
 
 #[test]
-fn a_folder_of_recordings_is_read_one_after_the_other() {
+fn all_recordings_in_a_folder_are_read() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["plain-peering", "aborted"] {
         fs::create_dir(folder.path().join(name)).unwrap();
@@ -438,7 +438,7 @@ fn a_folder_of_recordings_is_read_one_after_the_other() {
             fs::copy(fixtures().join(name).join(file), folder.path().join(name).join(file)).unwrap();
         }
     }
-    // One whose writer was stopped before it wrote the last line.
+    // Its recorder was stopped before it wrote the last line.
     let index = folder.path().join("plain-peering/frames.jsonl");
     let text = fs::read_to_string(&index).unwrap();
     let all: Vec<&str> = text.lines().collect();
@@ -458,12 +458,12 @@ fn a_folder_of_recordings_is_read_one_after_the_other() {
 }
 
 #[test]
-fn a_capture_that_is_still_being_made_is_read_as_it_comes() {
+fn a_capture_is_read_while_it_is_written() {
     let whole = captured("plain-peering", 101, |sent| raw(sent, false));
     let mut child = Running::spawn(&mut command(["decode", "-"]));
     let mut stdin = child.stdin.take().unwrap();
     let mut printed = BufReader::new(child.stdout.take().unwrap()).lines();
-    // All but the end of the last packet, which is a FIN.
+    // Everything but the end of the last packet, which is a FIN.
     stdin.write_all(&whole[..whole.len() - 1]).unwrap();
     stdin.flush().unwrap();
     let count = 1 + lines("plain-peering").len();
@@ -472,7 +472,7 @@ fn a_capture_that_is_still_being_made_is_read_as_it_comes() {
         (lines, printed)
     });
     let lines: Vec<Json> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    are_those_of(&lines, "plain-peering");
+    assert_frames(&lines, "plain-peering");
     stdin.write_all(&whole[whole.len() - 1..]).unwrap();
     drop(stdin);
     assert!(within("the end of stdout", move || printed.next()).is_none());

@@ -1,15 +1,6 @@
 //! The program's commands, run as a user runs them.
 
 #![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "test code"
-)]
 
 #[path = "../common/mod.rs"]
 mod common;

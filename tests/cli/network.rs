@@ -181,7 +181,7 @@ fn timeouts_are_exit_code_5() {
     let run = |options: &str| {
         Program::run(&format!("tap --topic x --tls off --listen 127.0.0.1:0 --timeout 0.2 {options}"), "")
     };
-    run("--count 2").fails(5, &["0 of 2 messages came"]);
+    run("--count 2").fails(5, &["received 0 of 2 messages"]);
     assert_eq!(run("").code, Some(0));
     // Without a message, publish does not wait for a subscriber.
     let end = Program::run(&format!("publish --tls off --topic /t --connect {address}"), "");

@@ -1,4 +1,4 @@
-//! `record`, as a user drives it: between endpoints, and between sockets that say what they like.
+//! `record` between endpoints, and between plain sockets.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ const HELLO: &str = "Management::Node::API::notify_node_hello";
 const REQUEST: &str = "Management::Node::API::node_dispatch_request";
 const RESPONSE: &str = "Management::Node::API::node_dispatch_response";
 
-/// Asks the node at an address, and gives its answer.
+/// Sends a request to the node at an address and returns its answer.
 #[track_caller]
 fn ask(address: &str, options: &str) -> Json {
     let end = Program::run(&format!("dispatch --connect {address} {options} get_id_value secret_name"), "");
@@ -31,7 +31,7 @@ fn unknown() -> Json {
     json!({"node": "worker-01", "success": false, "data": null, "error": "unknown id"})
 }
 
-/// Sockets on both sides of a recorder.
+/// Returns sockets on both sides of a recorder.
 fn sockets(recorder: &Recorder, target: &TcpListener) -> (TcpStream, TcpStream) {
     let connector = TcpStream::connect(&recorder.address).unwrap();
     let target = target.try_clone().unwrap();
@@ -60,7 +60,7 @@ fn passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     assert!(heard == bytes);
 }
 
-/// What tcpdump would have written of the same connection: each frame in a packet.
+/// Writes the same connection as tcpdump does, each frame in a packet.
 fn capture(folder: &Path, lines: &[Json]) -> tempfile::NamedTempFile {
     let [connector, listener, ..] = files(folder);
     let mut seq = [1000u32, 2000];
@@ -102,7 +102,7 @@ fn capture(folder: &Path, lines: &[Json]) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn a_dispatch_is_answered_through_it_and_a_capture_of_the_same_has_the_same_frames() {
+fn a_dispatch_is_recorded_and_a_capture_of_it_has_the_same_frames() {
     let mut node = Program::start(&format!("{NODE} --tls off"));
     let mut recorder = Recorder::start(&node.address(), "--tls off");
     assert_eq!(ask(&recorder.address, "--tls off"), unknown());
@@ -111,21 +111,21 @@ fn a_dispatch_is_answered_through_it_and_a_capture_of_the_same_has_the_same_fram
     assert_eq!(about["protocol"], "broker");
     assert!(about["start"].as_str().unwrap().ends_with('Z') && about.get("note").is_none(), "{about}");
     assert_eq!(events(&frames), [("listener", HELLO), ("connector", REQUEST), ("listener", RESPONSE)]);
-    // What was written down meanwhile is what the bytes say afterwards.
+    // The recorded lines equal those decoded from the bytes.
     let [connector, listener, lines, _] = files(&folder);
     let lines: Vec<Json> =
         String::from_utf8(lines).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines, frames);
     let (_, captured) = decoded(capture(&folder, &frames).path(), 0);
     assert_eq!(captured, frames);
-    // Others have no business with it.
+    // Only the owner can read it.
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
     let meta = meta(&folder);
     assert_eq!((&meta["complete"], &meta["redacted"]), (&json!(true), &json!(false)));
     assert_eq!(meta["frames"], frames.len());
     assert_eq!(meta["bytes"], json!({"connector": connector.len(), "listener": listener.len()}));
     assert_eq!(meta["tls"], json!({"connector": "off", "listener": "off"}));
-    // And again, with the same node.
+    // Again, with the same node.
     assert_eq!(ask(&recorder.address, "--tls off"), unknown());
     assert_ne!(recorder.recording(), folder);
     let end = recorder.stop();
@@ -133,7 +133,7 @@ fn a_dispatch_is_answered_through_it_and_a_capture_of_the_same_has_the_same_fram
 }
 
 #[test]
-fn tls_ends_on_both_sides_each_with_certificates_of_its_own() {
+fn each_side_has_its_own_tls() {
     let [there, here] = [(); 2].map(|()| ephemeral_authority().unwrap());
     let node_files = Files::issue(&there, "worker-01");
     let [to_node, to_agent] = [Files::issue(&there, "recorder"), Files::issue(&here, "recorder")];
@@ -146,18 +146,18 @@ fn tls_ends_on_both_sides_each_with_certificates_of_its_own() {
     let folder = recorder.recording();
     assert_eq!(meta(&folder)["tls"], json!({"connector": "mutual", "listener": "mutual"}));
     assert_eq!(events(&decoded(&folder, 0).1).len(), 3);
-    // Nobody gets through who is of the other side.
+    // The certificates of one side are rejected on the other.
     let stranger = Program::run(
         &format!("dispatch --connect {} --timeout 5 {} get_id_value x", recorder.address, node_files.options),
         "",
     );
     assert_ne!(stranger.code, Some(0), "{stranger:?}");
-    recorder.program.says("is closed: TLS with it failed");
+    recorder.program.says(": TLS failed: ");
     assert_eq!(recorder.stop().code, Some(0));
 }
 
 #[test]
-fn common_tls_options_are_for_both_sides() {
+fn common_tls_options_apply_to_both_sides() {
     let authority = ephemeral_authority().unwrap();
     let [node_files, files] = ["worker-01", "agent"].map(|name| Files::issue(&authority, name));
     let mut node = Program::start(&format!("{NODE} {}", node_files.options));
@@ -172,7 +172,7 @@ fn common_tls_options_are_for_both_sides() {
 }
 
 #[test]
-fn messages_that_are_published_reach_who_hears_them() {
+fn published_messages_reach_subscribers() {
     let mut tap = Program::start("tap --tls off --topic /t --count 3 --listen 127.0.0.1:0");
     let mut recorder = Recorder::start(&tap.address(), "--tls off");
     let lines = (1..=3).map(|n| format!("{{\"event\": \"e{n}\", \"args\": []}}\n")).collect::<String>();
@@ -184,7 +184,7 @@ fn messages_that_are_published_reach_who_hears_them() {
 }
 
 #[test]
-fn a_side_that_has_said_all_still_hears_the_other() {
+fn a_side_that_has_closed_its_direction_still_receives() {
     let (listener, address) = target();
     let mut recorder = Recorder::start(&address, "--tls off");
     let (mut connector, mut target) = sockets(&recorder, &listener);
@@ -201,7 +201,7 @@ fn a_side_that_has_said_all_still_hears_the_other() {
 }
 
 #[test]
-fn what_is_no_broker_passes_unchanged_and_is_kept_with_the_reason() {
+fn other_protocols_are_forwarded_and_recorded_with_an_error() {
     let (listener, address) = target();
     let mut recorder = Recorder::start(&address, "--tls off");
     let (mut connector, mut target) = sockets(&recorder, &listener);
@@ -224,10 +224,10 @@ fn what_is_no_broker_passes_unchanged_and_is_kept_with_the_reason() {
 }
 
 #[test]
-fn a_target_that_is_not_there_is_told_and_tried_again_for_the_next() {
-    // A port that nobody else gets meanwhile, and nobody listens on.
+fn an_unreachable_target_is_reported_and_retried_for_the_next_connection() {
+    // The port is bound here, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
-    // A program that another test starts has it too, until it runs.
+    // A program that another test starts inherits it until it is executed.
     bound.set_reuseaddr(true).unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
@@ -251,7 +251,7 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     let mut recorder = Recorder::start(&address, "--tls off");
     let (mut connector, mut target) = sockets(&recorder, &listener);
     let folder = recorder.begun();
-    // A probe, and the beginning of another.
+    // A probe, and a part of another.
     passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK\0\0\0\x05\x07ZE");
     let lines = || fs::read(folder.join("frames.jsonl")).unwrap();
     let deadline = std::time::Instant::now() + LIMIT;
@@ -269,7 +269,7 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
     recorder.program.kill();
     assert_eq!(decoded(&folder, 0), (about, frames.clone()));
     assert_eq!(files(&folder)[0].len(), 16);
-    // A line of which only the beginning was written.
+    // A line that was written partially.
     let whole = lines();
     for length in [1, whole.len() / 2, whole.len() - 1] {
         fs::write(folder.join("frames.jsonl"), &whole[..length]).unwrap();
@@ -279,7 +279,7 @@ fn a_killed_recorder_leaves_a_recording_that_can_be_read() {
 }
 
 #[test]
-fn who_seems_to_expect_tls_is_named() {
+fn a_side_that_may_expect_tls_is_reported() {
     let authority = ephemeral_authority().unwrap();
     let files = Files::issue(&authority, "n");
     let mut node = Program::start(&format!("{NODE} {}", files.options));
@@ -294,17 +294,17 @@ fn who_seems_to_expect_tls_is_named() {
     let mut plain = Program::start(&format!("{NODE} --tls off"));
     let mut recorder = Recorder::start(&plain.address(), "--tls off");
     ask(&recorder, &files.options);
-    recorder.program.says("speaks TLS where there is none, and no frame is found in it: see --listen-tls");
+    recorder.program.says("uses TLS, which is disabled here, so no frames can be recorded: see --listen-tls");
     let (listener, address) = target();
     let mut recorder = Recorder::start(&address, "--tls off");
     let (mut connector, mut target) = sockets(&recorder, &listener);
     passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK");
     drop(target);
-    recorder.program.says("without a word, and may expect TLS: see --connect-tls");
+    recorder.program.says("without sending anything and may expect TLS: see --connect-tls");
 }
 
 #[test]
-fn a_folder_that_goes_away_stops_no_traffic() {
+fn traffic_continues_when_the_folder_is_removed() {
     let (listener, address) = target();
     let mut recorder = Recorder::start(&address, "--tls off");
     fs::remove_dir(recorder.out.path()).unwrap();
@@ -317,10 +317,10 @@ fn a_folder_that_goes_away_stops_no_traffic() {
     fs::create_dir(recorder.out.path()).unwrap();
     let end = recorder.stop();
     assert_eq!(end.code, Some(1), "{end:?}");
-    end.has_said(&["connections that were not recorded to their end: 2"]);
+    end.has_said(&["connections that were not completely recorded: 2"]);
 }
 
-/// No file may be larger than so many blocks, and it is told as an error, as a full disk is.
+/// Starts a recorder whose files are limited to `blocks` blocks. A larger file is an error, like a full disk.
 fn limited(out: Arc<tempfile::TempDir>, address: &str, blocks: u32) -> Recorder {
     let args = Recorder::args(&out, address, "--tls off");
     let program = env!("CARGO_BIN_EXE_zeek-bridge");
@@ -330,7 +330,7 @@ fn limited(out: Arc<tempfile::TempDir>, address: &str, blocks: u32) -> Recorder 
 }
 
 #[test]
-fn a_recording_that_cannot_begin_leaves_nothing_behind() {
+fn a_recording_that_cannot_be_created_leaves_no_files() {
     let (listener, address) = target();
     let out = Arc::new(tempfile::tempdir().unwrap());
     let mut recorder = limited(out.clone(), &address, 0);
@@ -342,7 +342,7 @@ fn a_recording_that_cannot_begin_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_full_disk_stops_the_recording_and_no_traffic() {
+fn traffic_continues_when_the_disk_is_full_and_the_recording_is_marked_incomplete() {
     let (listener, address) = target();
     let out = Arc::new(tempfile::tempdir().unwrap());
     let mut recorder = limited(out, &address, 64);
@@ -350,10 +350,10 @@ fn a_full_disk_stops_the_recording_and_no_traffic() {
     let folder = recorder.begun();
     passes(&mut connector, &mut target, b"\0\0\0\x05\x07ZEEK");
     passes(&mut connector, &mut target, &[9; 1_000_000]);
-    let told = recorder.program.says("too large");
+    let line = recorder.program.says("too large");
     assert!(
-        told.contains("stops, and what it is of goes on") && !told.contains("is the disk full?"),
-        "{told}"
+        line.contains("is incomplete, and its connection continues") && !line.contains("free some space"),
+        "{line}"
     );
     let end = recorder.ended();
     assert!(end["error"].as_str().unwrap().contains("too large"), "{end}");
@@ -367,10 +367,10 @@ fn a_full_disk_stops_the_recording_and_no_traffic() {
 }
 
 #[test]
-fn a_long_connection_goes_on_in_further_folders_and_the_oldest_go() {
+fn a_long_connection_is_split_and_the_oldest_recordings_are_removed() {
     let mut tap = Program::start("tap --tls off --topic /t --count 300 --listen 127.0.0.1:0");
     let out = Arc::new(tempfile::tempdir().unwrap());
-    // Neither a recording nor what somebody put into one goes.
+    // Other files, and recordings that contain them, are kept.
     fs::write(out.path().join("notes"), "").unwrap();
     let recorder = Recorder::start_in(out.clone(), &tap.address(), "--tls off --rotate 8KiB --keep 3");
     let text = "x".repeat(100);
@@ -395,7 +395,7 @@ fn a_long_connection_goes_on_in_further_folders_and_the_oldest_go() {
     let there = folders.iter().filter(|folder| folder.is_dir()).collect::<Vec<_>>();
     for folder in &there {
         let size = files(folder).iter().map(Vec::len).sum::<usize>();
-        // What is read at once is at most 4 KiB, and its lines some five times as long here.
+        // The size is checked every 4 KiB; the lines are about five times as long here.
         assert!(size < 8 * 1024 + 32 * 1024, "{size}");
     }
     assert_eq!(there, folders[folders.len() - 3..].iter().collect::<Vec<_>>());
@@ -417,7 +417,7 @@ fn string(text: &str) -> Json {
 }
 
 #[test]
-fn a_redacted_recording_holds_no_secrets_and_the_same_things_have_the_same_names() {
+fn a_redacted_recording_has_no_secrets_and_consistent_pseudonyms() {
     let mut tap = Program::start("tap --tls off --topic /topic-stays --count 2 --listen 127.0.0.1:0");
     let mut recorder = Recorder::start(&tap.address(), "--tls off --redact");
     let value = |kind: &str, data: &str| json!({"@data-type": kind, "data": data});
@@ -439,7 +439,7 @@ fn a_redacted_recording_holds_no_secrets_and_the_same_things_have_the_same_names
         .concat();
     let publish = format!("publish --tls off --topic /topic-stays --connect {}", recorder.address);
     assert_eq!(Program::run(&publish, lines).code, Some(0));
-    // What passes is not touched.
+    // The forwarded bytes are not changed.
     let heard = tap.end().json();
     assert_eq!((&heard[0]["args"], &heard[1]["value"]), (&args, &string("alice")));
     let folder = recorder.recording();
@@ -462,13 +462,13 @@ fn a_redacted_recording_holds_no_secrets_and_the_same_things_have_the_same_names
     let network = text(3).strip_suffix(".0/24").unwrap();
     assert!(text(1).starts_with(network) && text(2).starts_with(network) && text(1) != text(2), "{found:?}");
     assert_eq!(found[6..], args.as_array().unwrap()[6..]);
-    // Another run has other names.
+    // Another run has other pseudonyms.
     assert_ne!(text(4), "2001:db8::77");
     assert_eq!(recorder.stop().code, Some(0));
 }
 
 #[test]
-fn wrong_options_are_named() {
+fn wrong_options_are_reported() {
     let out = tempfile::tempdir().unwrap();
     let run = |options: &str| Program::run(&Recorder::args(&out, "127.0.0.1:1", options), "");
     run("").fails(2, &["--tls off", "--tls anonymous"]);

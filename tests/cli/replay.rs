@@ -1,4 +1,4 @@
-//! `replay`, as a user drives it: against live endpoints, against each other, and against what is no endpoint.
+//! `replay` against live endpoints, against another `replay`, and against other peers.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn same(end: &End) {
     assert!(end.stdout[0].ends_with("no difference"), "{end:?}");
 }
 
-/// Both sides of a recording, played to each other.
+/// Plays both sides of a recording to each other.
 #[track_caller]
 fn with_itself(folder: &Path, options: &str) {
     let mut listener = replay(folder, &format!("--as listener --listen 127.0.0.1:0 --tls off {options}"));
@@ -41,7 +41,7 @@ fn with_itself(folder: &Path, options: &str) {
     [connector.end(), listener.end()].iter().for_each(same);
 }
 
-/// A node with a value, at an address.
+/// Starts a node with a value. Returns its address.
 fn node(value: &str, tls: &str) -> (Program, String) {
     let mut values = tempfile::NamedTempFile::new().unwrap();
     write!(values, r#"{{"name": "{value}", "list": [1, 2]}}"#).unwrap();
@@ -52,7 +52,7 @@ fn node(value: &str, tls: &str) -> (Program, String) {
     (node, address)
 }
 
-/// A dispatch to a node that has a value, as it was recorded.
+/// Records a dispatch to a node that has a value.
 fn recorded_dispatch(tls: &str) -> (Recorder, PathBuf) {
     let (_node, address) = node("one", tls);
     let mut recorder = Recorder::start(&address, tls);
@@ -63,7 +63,7 @@ fn recorded_dispatch(tls: &str) -> (Recorder, PathBuf) {
 }
 
 #[test]
-fn every_fixture_can_be_played_and_agrees_with_itself() {
+fn every_fixture_can_be_replayed_against_itself() {
     let names = Fixture::names();
     assert!(names.len() >= 16, "{names:?}");
     for name in names {
@@ -72,18 +72,18 @@ fn every_fixture_can_be_played_and_agrees_with_itself() {
 }
 
 #[test]
-fn a_recording_agrees_with_a_fresh_node_and_a_fresh_agent() {
+fn a_recording_matches_a_new_node_and_a_new_agent() {
     let authority = ephemeral_authority().unwrap();
     let files = Files::issue(&authority, "anybody");
     for tls in ["--tls off", &files.options] {
         let (_recorder, folder) = recorded_dispatch(tls);
         let (_node, address) = node("one", tls);
         same(&replay(&folder, &format!("--as connector --connect {address} {tls}")).end());
-        // And again, with the same node.
+        // Again, with the same node.
         same(&replay(&folder, &format!("--connect {address} {tls}")).end());
         let mut listener = replay(&folder, &format!("--as listener --listen 127.0.0.1:0 {tls}"));
         let address = listener.address();
-        // Its request has another id, which the recorded answer takes over.
+        // Its request has another id, which replaces the recorded one in the answer.
         let end = Program::run(&format!("dispatch --connect {address} {tls} get_id_value name"), "");
         assert_eq!(end.json(), [json!({"node": "worker-01", "success": true, "data": "one", "error": null})]);
         same(&listener.end());
@@ -91,7 +91,7 @@ fn a_recording_agrees_with_a_fresh_node_and_a_fresh_agent() {
 }
 
 #[test]
-fn another_value_is_found_and_told_where_it_is() {
+fn a_different_value_is_reported_with_its_path() {
     let (_recorder, folder) = recorded_dispatch("--tls off");
     let (_node, address) = node("two", "--tls off");
     let run = |options: &str| replay(&folder, &format!("--connect {address} --tls off {options}")).end();
@@ -115,7 +115,7 @@ fn another_value_is_found_and_told_where_it_is() {
     for ignored in ["*.args[1][3]", "*_response", at] {
         same(&run(&format!("--ignore {ignored}")));
     }
-    // What the agent asks for otherwise is found on the other side.
+    // A different request is reported on the other side.
     let mut listener = replay(&folder, "--listen 127.0.0.1:0 --tls off");
     let address = listener.address();
     let asking = Program::start(&format!("dispatch --connect {address} --tls off get_id_value list"));
@@ -129,7 +129,7 @@ fn another_value_is_found_and_told_where_it_is() {
 }
 
 #[test]
-fn what_was_published_reaches_a_fresh_tap_and_what_is_published_otherwise_is_found() {
+fn recorded_messages_reach_a_new_tap_and_different_messages_are_reported() {
     let tap = |count: u32| {
         let mut tap =
             Program::start(&format!("tap --tls off --topic /t --count {count} --listen 127.0.0.1:0"));
@@ -151,7 +151,7 @@ fn what_was_published_reaches_a_fresh_tap_and_what_is_published_otherwise_is_fou
     let (heard, address) = tap(3);
     same(&replay(&folder, &format!("--connect {address} --tls off")).end());
     assert_eq!((before, heard.end().stdout.len()), (3, 3));
-    // As the tap, to other publishers.
+    // In place of the tap, to other publishers.
     let listen = |options: &str| {
         let mut listener = replay(&folder, &format!("--listen 127.0.0.1:0 --tls off {options}"));
         let address = listener.address();
@@ -169,7 +169,7 @@ fn what_was_published_reaches_a_fresh_tap_and_what_is_published_otherwise_is_fou
     publish(&address, &["a", "b", "c", "d"]);
     let end = listener.end();
     assert!(end.code == Some(1) && end.stdout[0].starts_with("not recorded, /t, d: came "), "{end:?}");
-    // The last one never comes.
+    // The last message is not published.
     let (listener, address) = listen("--timeout 1");
     publish(&address, &["a", "b"]);
     let end = listener.end();
@@ -178,9 +178,9 @@ fn what_was_published_reaches_a_fresh_tap_and_what_is_published_otherwise_is_fou
 }
 
 #[test]
-fn an_answer_that_does_not_come_is_exit_code_5() {
+fn a_missing_answer_is_exit_code_5() {
     let (_recorder, folder) = recorded_dispatch("--tls off");
-    // A tap takes every request, and answers none.
+    // A tap receives requests and answers none.
     let mut tap = Program::start("tap --tls off --topic zeek/management/node --listen 127.0.0.1:0");
     let address = tap.address();
     let end = replay(&folder, &format!("--connect {address} --tls off --timeout 1")).end();
@@ -189,7 +189,7 @@ fn an_answer_that_does_not_come_is_exit_code_5() {
     end.has_said(&["within 1 s", "--topic", "--ignore"]);
 }
 
-/// The dispatches of a captured agent, with what the captured node answered.
+/// Returns the requests of a captured agent, with the answers of the captured node.
 fn dispatches(name: &str) -> Vec<(Vec<String>, BTreeSet<String>, Json)> {
     let frames = Fixture::load(name).frames;
     let events = |end: &'static str| {
@@ -216,7 +216,7 @@ fn dispatches(name: &str) -> Vec<(Vec<String>, BTreeSet<String>, Json)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_captured_agent_finds_no_difference_in_a_node_with_the_same_values() {
+async fn a_node_with_the_same_values_matches_the_captured_one() {
     for other in [false, true] {
         let mut values = Values::default();
         for (action, _, answer) in dispatches("node-worker") {
@@ -259,7 +259,7 @@ async fn the_captured_node_answers_the_requests_of_another_agent() {
     );
     agent.wait_for_nodes(|nodes| !nodes.is_empty()).await;
     for (action, nodes, answer) in dispatches("node-worker") {
-        // Its ids are longer than the recorded ones. A request to others as well is not answered by all.
+        // Its ids are longer than the recorded ones. A request that names further nodes is not answered by all.
         let all_are_here = nodes.iter().all(|node| node == "worker-01");
         let patience = if all_are_here { Duration::from_secs(20) } else { Duration::from_millis(1) };
         let outcome = agent.dispatch(action, nodes, patience).await.unwrap();
@@ -277,7 +277,7 @@ async fn the_captured_node_answers_the_requests_of_another_agent() {
 }
 
 #[test]
-fn a_redacted_recording_can_be_played() {
+fn a_redacted_recording_can_be_replayed() {
     let (_node, address) = node("one", "--tls off");
     let mut recorder = Recorder::start(&address, "--tls off --redact");
     Program::run(&format!("dispatch --connect {} --tls off get_id_value name", recorder.address), "");
@@ -287,20 +287,20 @@ fn a_redacted_recording_can_be_played() {
 }
 
 #[test]
-fn at_recorded_speed_nothing_is_said_before_its_time() {
+fn at_recorded_speed_no_frame_is_sent_before_its_time() {
     let folder = fixture("ping-pong-2.6.0");
     let frames = fs::read_to_string(folder.join("frames.jsonl")).unwrap();
     let times =
         frames.lines().map(|line| serde_json::from_str::<Json>(line).unwrap()["t_us"].as_u64().unwrap());
     let start = Instant::now();
     with_itself(&folder, "--speed recorded");
-    // The last frame of all is an answer to a BYE, which has no time of its own.
+    // The last frame is the answer to a BYE, which is not timed.
     let times: Vec<u64> = times.collect();
     assert!(start.elapsed() >= Duration::from_micros(times[times.len() - 3]), "{times:?}");
 }
 
 #[test]
-fn wrong_inputs_are_named() {
+fn wrong_input_is_reported() {
     let run = |folder: &Path, options: &str| replay(folder, &format!("--tls off {options}")).end();
     let plain = fixture("plain-peering");
     run(&plain, "").fails(2, &["--connect", "--listen"]);
@@ -311,7 +311,7 @@ fn wrong_inputs_are_named() {
     run(&plain, "--as nobody --connect 127.0.0.1:1").fails(2, &["nobody", "listener"]);
     run(&plain, "--connect 127.0.0.1:1 --timeout 0").fails(2, &["--timeout"]);
     replay(&plain, "--connect 127.0.0.1:1").end().fails(2, &["--tls off"]);
-    // A port that nobody else gets meanwhile, and nobody listens on.
+    // The port is bound here, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap().to_string();
@@ -341,9 +341,9 @@ fn wrong_inputs_are_named() {
 }
 
 #[test]
-fn what_is_there_instead_is_named() {
+fn peers_of_another_protocol_are_reported() {
     let plain = fixture("plain-peering");
-    // TLS, where there should be none, and the other way around.
+    // TLS on one side only.
     let authority = ephemeral_authority().unwrap();
     let files = Files::issue(&authority, "n");
     let (_node, address) = node("x", &files.options);
@@ -352,7 +352,7 @@ fn what_is_there_instead_is_named() {
     let (_node, address) = node("x", "--tls off");
     let end = replay(&plain, &format!("--connect {address} {} --timeout 5", files.options)).end();
     end.fails(4, &["TLS with", "failed"]);
-    // Somebody who says something else.
+    // A peer of another protocol.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let talking = std::thread::spawn(move || {
@@ -364,14 +364,14 @@ fn what_is_there_instead_is_named() {
     assert_eq!(end.code, Some(6), "{end:?}");
     end.has_said(&["HTTP, not Broker"]);
     drop(talking.join().unwrap());
-    // Somebody who closes.
+    // A peer that closes the connection.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let closing = std::thread::spawn(move || drop(listener.accept().unwrap()));
     let end = replay(&plain, &format!("--connect {address} --tls off")).end();
     assert_eq!(end.code, Some(1), "{end:?}");
     closing.join().unwrap();
-    // And a reader of stdout that has had enough.
+    // A reader that closes stdout.
     let mut program =
         command(["replay", plain.to_str().unwrap(), "--tls", "off", "--connect", "127.0.0.1:1"]);
     program.stdout(std::process::Stdio::null());

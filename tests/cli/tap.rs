@@ -1,4 +1,4 @@
-//! `tap` for people: text, filters, `--follow` and `--stats`, as a user drives them.
+//! `tap`: text, filters, `--follow` and `--stats`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use zeek_bridge::zeek::{Event, LogWrite, Message};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Listens, and lets programs connect to it.
+/// Returns an endpoint that listens, and its address.
 async fn listening() -> (Endpoint, String) {
     let endpoint = Endpoint::new().unwrap();
     let listener = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap();
@@ -22,20 +22,20 @@ async fn listening() -> (Endpoint, String) {
     (endpoint, address)
 }
 
-async fn say(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIterator<Item = Message>) {
+async fn publish(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIterator<Item = Message>) {
     let topic = Topic::from_static(topic);
-    // The limit is only there so that a fault does not make the tests hang.
-    tokio::time::timeout(LIMIT, endpoint.wait_for_subscribers(&topic, 1)).await.expect("nobody listens in");
+    // The limit only prevents a hang.
+    tokio::time::timeout(LIMIT, endpoint.wait_for_subscribers(&topic, 1)).await.expect("no subscriber");
     for message in messages {
         assert_eq!(endpoint.publish(topic.clone(), &message.into_value()).await.unwrap(), 1);
     }
 }
 
-/// What a tap with these options has printed when it has heard these messages.
+/// Returns the output of a tap with these options that received these messages.
 async fn tapped(options: &str, messages: Vec<Message>) -> End {
     let (endpoint, address) = listening().await;
     let tap = Program::start(&format!("tap --topic /t --tls off --connect {address} {options}"));
-    say(&endpoint, "/t/x", messages).await;
+    publish(&endpoint, "/t/x", messages).await;
     tokio::task::spawn_blocking(|| tap.end()).await.unwrap()
 }
 
@@ -53,8 +53,8 @@ fn log_write() -> Message {
     .into()
 }
 
-/// The lines without the time and the peer, which differ.
-fn behind_the_peer(end: &End) -> Vec<&str> {
+/// Returns the lines without the time and the peer, which differ.
+fn without_peer(end: &End) -> Vec<&str> {
     assert_eq!(end.code, Some(0), "{end:?}");
     end.stdout
         .iter()
@@ -69,13 +69,13 @@ fn behind_the_peer(end: &End) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn text_is_a_line_for_each_message_and_steers_no_terminal() {
+async fn text_is_a_line_for_each_message_with_control_characters_escaped() {
     let batch = Message::Batch(vec![log_write(), event("in_batch", [])]);
     let evil = event("evil", ["\u{1b}[2J\n\u{202e}".into()]);
     let value = event("ping", ["a".into(), Value::Count(5)]);
     let end = tapped("--format text --count 3", vec![value, batch, evil]).await;
     assert_eq!(
-        behind_the_peer(&end),
+        without_peer(&end),
         [
             "/t/x  ping(a, 5)",
             "/t/x  log write Conn::LOG to conn by Log::WRITER_ASCII: 7 bytes of rows",
@@ -86,7 +86,7 @@ async fn text_is_a_line_for_each_message_and_steers_no_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn color_is_there_when_it_is_asked_for_and_not_where_no_terminal_is() {
+async fn color_is_used_on_request_and_not_without_a_terminal() {
     let run = async |options: &str| tapped(&format!("{options} --count 1"), vec![event("e", [])]).await;
     let end = run("--format text --color always").await;
     assert!(end.stdout[0].ends_with("\u{1b}[36m/t/x\u{1b}[0m  \u{1b}[1m\u{1b}[32me\u{1b}[0m()"), "{end:?}");
@@ -96,14 +96,14 @@ async fn color_is_there_when_it_is_asked_for_and_not_where_no_terminal_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_terminal_it_is_json_as_ever() {
+async fn without_a_terminal_the_output_is_json() {
     let end = tapped("--count 1", vec![event("e", [Value::Count(1)])]).await;
     let line = &end.json()[0];
     assert_eq!((&line["topic"], &line["event"]), (&json!("/t/x"), &json!("e")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn filters_choose_in_text_and_json_and_what_is_counted() {
+async fn filters_apply_to_text_json_and_counts() {
     let node = |name: &str| -> Vec<Message> {
         let hello: Event = NotifyNodeHello { node: name.into() }.into();
         let request =
@@ -124,26 +124,26 @@ async fn filters_choose_in_text_and_json_and_what_is_counted() {
     assert_eq!(names(&end), ["notify_node_hello", "notify_node_hello", "last"]);
     let end = tapped("--event *hello --event last --node w1 --count 2 --format text", all()).await;
     assert_eq!(
-        behind_the_peer(&end),
+        without_peer(&end),
         ["/t/x  Management::Node::API::notify_node_hello(w1)", "/t/x  last(w1, w2)"]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_batch_text_shows_what_fits_and_json_all_if_anything_does() {
+async fn text_shows_the_matching_parts_of_a_batch_and_json_the_complete_batch() {
     let batches = || {
         let fits = Message::Batch(vec![event("a", []), event("b", []), log_write()]);
         vec![Message::Batch(vec![event("c", [])]), fits, event("b", ["alone".into()])]
     };
     let end = tapped("--event b --count 2 --format text", batches()).await;
-    assert_eq!(behind_the_peer(&end), ["/t/x  b()", "/t/x  b(alone)"]);
+    assert_eq!(without_peer(&end), ["/t/x  b()", "/t/x  b(alone)"]);
     let end = tapped("--event b --count 2", batches()).await;
     assert!(end.json()[0]["value"].to_string().contains("Conn::LOG"), "{end:?}");
     assert_eq!((end.stdout.len(), end.json()[1]["event"].as_str()), (2, Some("b")));
 }
 
 #[test]
-fn wrong_options_are_named() {
+fn wrong_options_are_reported() {
     let run = |options: &str| Program::run(&format!("tap --topic x --tls off --connect a:1 {options}"), "");
     run("--format xml").fails(2, &["--format", "auto, text, json"]);
     run("--color blue").fails(2, &["--color", "auto, always, never"]);
@@ -156,8 +156,8 @@ fn wrong_options_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn follow_begins_before_anyone_listens_and_tells_who_comes_and_goes() {
-    // Nobody else gets the port while it is bound here, and nobody listens on it.
+async fn follow_retries_the_first_connection_and_reports_peers() {
+    // The port is bound here, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.set_reuseaddr(true).unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -168,7 +168,7 @@ async fn follow_begins_before_anyone_listens_and_tells_who_comes_and_goes() {
     for (name, there_again) in [("one", true), ("two", false)] {
         let endpoint = Endpoint::new().unwrap();
         endpoint.listen(&address.to_string(), Tls::Off).await.unwrap();
-        say(&endpoint, "/t", [event(name, [])]).await;
+        publish(&endpoint, "/t", [event(name, [])]).await;
         tap.says("peer added");
         assert_eq!(tap.line()["event"], name);
         endpoint.shutdown().await;
@@ -180,7 +180,7 @@ async fn follow_begins_before_anyone_listens_and_tells_who_comes_and_goes() {
 }
 
 #[test]
-fn stats_of_nothing_are_not_told() {
+fn without_a_peering_there_are_no_stats() {
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = bound.local_addr().unwrap();
@@ -197,13 +197,13 @@ fn follow_without_any_peer_is_a_timeout() {
     let end =
         Program::run(&format!("tap --topic /t --tls off --connect {address} --follow --timeout 0.2"), "");
     end.fails(5, &["timeout: no peering yet"]);
-    // Who listens has none until one comes.
+    // A listener may have no peer.
     let end = Program::run("tap --topic /t --tls off --listen 127.0.0.1:0 --follow --timeout 0.2", "");
     assert_eq!(end.code, Some(0), "{end:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stats_are_json_lines_and_the_last_one_tells_of_all() {
+async fn stats_are_json_lines_and_the_last_one_is_the_total() {
     let messages = vec![
         event("a", []),
         Message::Batch(vec![event("a", []), event("b", []), log_write()]),
@@ -224,11 +224,11 @@ async fn stats_are_json_lines_and_the_last_one_tells_of_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stats_come_again_and_again() {
+async fn stats_are_reported_at_each_interval() {
     let (endpoint, address) = listening().await;
     let mut tap =
         Program::start(&format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1"));
-    say(&endpoint, "/t/x", [event("a", []), event("a", [])]).await;
+    publish(&endpoint, "/t/x", [event("a", []), event("a", [])]).await;
     let mut counted = 0;
     while counted < 2 {
         let line = tap.line();
@@ -239,7 +239,7 @@ async fn stats_come_again_and_again() {
             counted = row["count"].as_u64().unwrap();
         }
     }
-    // An interval in which nothing came has no rows.
+    // An interval without messages has no rows.
     while tap.line()["rows"] != json!([]) {}
     tap.signal("INT");
     let end = tap.end();
@@ -249,18 +249,18 @@ async fn stats_come_again_and_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_terminal_lines_are_for_people_and_as_long_as_it_is_wide() {
+async fn on_a_terminal_lines_are_text_and_cut_at_its_width() {
     let (endpoint, address) = listening().await;
     let options = format!("tap --topic /t --tls off --connect {address} --count 3");
     let mut terminal = OnTerminal::start(command(options.split(' ')), 50, 10);
     let long = event("long", ["x".repeat(100).as_str().into()]);
-    say(&endpoint, "/t/x", [long.clone()]).await;
+    publish(&endpoint, "/t/x", [long.clone()]).await;
     let shown = terminal.shows("…");
     assert_eq!(shown.lines().next().unwrap().chars().count(), 50, "{shown}");
     // NO_COLOR is set.
     assert!(shown.contains("/t/x  long(xxx") && !shown.contains('\u{1b}'), "{shown}");
-    terminal.terminal.resize(80, 10);
-    say(&endpoint, "/t/x", [long, event("short", [])]).await;
+    terminal.resize(80, 10);
+    publish(&endpoint, "/t/x", [long, event("short", [])]).await;
     let shown = terminal.end();
     let lengths: Vec<_> = shown.lines().map(|line| line.chars().count()).collect();
     assert_eq!(lengths[..2], [50, 80], "{shown}");
@@ -268,7 +268,7 @@ async fn on_a_terminal_lines_are_for_people_and_as_long_as_it_is_wide() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_that_stats_were_drawn_on_is_left_as_it_was() {
+async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
     const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
     const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
     let options = "tap --topic /t --tls off --listen 127.0.0.1:0 --stats --interval 0.1 --follow";
@@ -279,12 +279,13 @@ async fn a_terminal_that_stats_were_drawn_on_is_left_as_it_was() {
     let address = shown.lines().next().unwrap().strip_prefix("listening on ").unwrap();
     let endpoint = Endpoint::new().unwrap();
     endpoint.connect(address, Tls::Off, None).first_attempt().await.unwrap();
-    say(&endpoint, "/t/x", (0..20).map(|n| event(&format!("event{n:02}"), []))).await;
-    // What is said meanwhile is below the table, and not in its midst.
-    terminal.shows("event00");
-    terminal.shows("and 19 more");
-    terminal.shows("peer added");
-    // As with Ctrl-Z, and `fg`.
+    publish(&endpoint, "/t/x", (0..20).map(|n| event(&format!("event{n:02}"), []))).await;
+    // Messages to stderr are below the table.
+    terminal.screen_shows("event00");
+    terminal.screen_shows("and 19 more");
+    let screen = terminal.screen_shows("peer added");
+    assert!(screen.lines().next().unwrap().contains("messages in"), "{screen}");
+    // Like Ctrl-Z and `fg`.
     terminal.signal("TSTP");
     terminal.shows(LEAVE);
     terminal.shows("peer added");
@@ -301,22 +302,66 @@ async fn a_terminal_that_stats_were_drawn_on_is_left_as_it_was() {
     assert!(behind.contains("20 messages in") && behind.contains("peer removed"), "{behind}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
+    let (endpoint, address) = listening().await;
+    let options = format!("tap --topic /t --tls off --connect {address} --stats --interval 0.1 --event *");
+    let mut tap = command(options.split(' '));
+    tap.env("TERM", "xterm");
+    let mut terminal = OnTerminal::with_keys(tap, 110, 12);
+    let hostile = "\u{1b}[2Jz";
+    publish(&endpoint, "/t/x", ["b", "b", "a", hostile].map(|name| event(name, []))).await;
+    let first = |screen: &str| screen.lines().nth(3).unwrap().split_whitespace().last().unwrap().to_owned();
+    terminal.screen_shows("4 messages in");
+    terminal.press("c");
+    let screen = terminal.screen_shows("COUNT▼");
+    assert_eq!(first(&screen), "b", "{screen}");
+    assert!(screen.contains(r"\u{1b}[2Jz"), "{screen}");
+    terminal.press("e");
+    let screen = terminal.screen_shows("EVENT▲");
+    assert_eq!(first(&screen), r"\u{1b}[2Jz", "{screen}");
+    terminal.press("e");
+    assert_eq!(first(&terminal.screen_shows("EVENT▼")), "b");
+    // Without room for all columns and rows. The text of the last lines is that of the smaller screen.
+    terminal.resize(60, 5);
+    let screen = terminal.screen_shows("and 2 more");
+    assert!(!screen.contains("SHARE"), "{screen}");
+    terminal.press("q");
+    let shown = terminal.end();
+    let (_, after) = shown.rsplit_once("\u{1b}[?1049l").unwrap();
+    assert!(after.contains("4 messages in") && !after.contains('\u{1b}'), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_live_table_before_the_count_is_reached() {
+    let (endpoint, address) = listening().await;
+    let options = format!("tap --topic /t --tls off --connect {address} --stats --count 2");
+    let mut tap = command(options.split(' '));
+    tap.env("TERM", "xterm");
+    let mut terminal = OnTerminal::with_keys(tap, 80, 12);
+    publish(&endpoint, "/t/x", [event("e", [])]).await;
+    terminal.screen_shows("q quit");
+    terminal.press("\u{3}");
+    let shown = terminal.end_with(1);
+    assert!(shown.contains("interrupted: received 1 of 2 messages"), "{shown}");
+}
+
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_nobody_to_read_can_be_ended() {
+async fn a_tap_whose_output_is_not_read_can_be_ended() {
     use std::process::Stdio;
     use zeek_bridge::endpoint::Status;
     let (endpoint, address) = listening().await;
     let mut status = endpoint.status();
     let options = format!("tap --topic /t --tls off --connect {address} --count 100");
     let mut tap = Running::spawn(command(options.split(' ')).stderr(Stdio::null()));
-    // A pipe takes less.
-    say(&endpoint, "/t/x", (0..100).map(|_| event("e", ["x".repeat(5000).into()]))).await;
+    // More than the buffer of a pipe.
+    publish(&endpoint, "/t/x", (0..100).map(|_| event("e", ["x".repeat(5000).into()]))).await;
     let left = async {
         while !matches!(status.recv().await, Some(Status::PeerLost { .. } | Status::PeerRemoved { .. })) {}
     };
-    tokio::time::timeout(LIMIT, left).await.expect("it does not leave when it has what it wants");
-    assert!(tap.try_wait().unwrap().is_none(), "all was written, where nobody reads");
+    tokio::time::timeout(LIMIT, left).await.expect("it does not leave after the last message");
+    assert!(tap.try_wait().unwrap().is_none(), "everything was written although the output is not read");
     tap.signal("TERM");
-    assert_eq!(tap.end().code(), Some(1), "not all was written");
+    assert_eq!(tap.end().code(), Some(1), "an exit code for incomplete output");
 }

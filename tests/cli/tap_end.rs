@@ -124,6 +124,6 @@ async fn a_tap_with_a_slow_stdout_reports_how_many_messages_it_did_not_print() {
         let (before, _) = log.split_once(words)?;
         before.rsplit(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty())?.parse::<usize>().ok()
     };
-    let dropped = number(" messages came and were not printed").expect("some were dropped");
-    assert_eq!(printed + dropped + number(" messages came last").unwrap_or(0), 90, "{log}");
+    let dropped = number(" messages were not printed").expect("some were dropped");
+    assert_eq!(printed + dropped + number(" messages were not, or not completely,").unwrap_or(0), 90, "{log}");
 }

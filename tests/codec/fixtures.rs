@@ -1,7 +1,7 @@
-//! Everything that real peers were seen to say, read and written by the wire layer.
+//! The frames of all captured peerings, decoded and encoded by the wire layer.
 //!
-//! One test for each captured peering: every frame decodes to what the reference made of it, is
-//! written back byte for byte, and is no message any more if it is cut short anywhere.
+//! There is one test for each captured peering. Every frame decodes to the content that Broker's C++ implementation found,
+//! is encoded to the same bytes, and is malformed if it is truncated anywhere.
 
 use std::collections::BTreeSet;
 
@@ -42,82 +42,82 @@ fn every_fixture_has_a_test() {
 }
 
 #[test]
-fn a_connector_that_goes_again_has_said_hello() {
-    assert_eq!(proven("aborted"), BTreeSet::from(["hello"]));
+fn a_connector_that_leaves_at_once_has_sent_hello() {
+    assert_eq!(kinds_in("aborted"), BTreeSet::from(["hello"]));
 }
 
 #[test]
 fn every_zeek_type_is_read_and_written() {
-    assert!(proven("all-types").contains("data"));
+    assert!(kinds_in("all-types").contains("data"));
 }
 
 #[test]
 fn log_creates_and_writes_are_read_and_written() {
-    assert!(proven("cluster-logs").contains("routing_update"));
+    assert!(kinds_in("cluster-logs").contains("routing_update"));
 }
 
 #[test]
-fn data_stores_at_rest_are_read_and_written() {
-    let seen = proven("cluster-stores");
+fn idle_data_stores_are_read_and_written() {
+    let seen = kinds_in("cluster-stores");
     for command in ["nack", "ack_clone", "attach_writer", "keepalive", "cumulative_ack"] {
         assert!(seen.contains(command), "{command}");
     }
 }
 
 #[test]
-fn a_foreign_magic_number_is_named_and_its_refusal_read() {
-    assert_eq!(proven("drop-magic"), BTreeSet::from(["drop_conn", "probe", "wrong magic"]));
+fn a_wrong_magic_number_is_reported_and_its_refusal_read() {
+    assert_eq!(kinds_in("drop-magic"), BTreeSet::from(["drop_conn", "probe", "wrong magic"]));
 }
 
 #[test]
 fn the_refusal_of_a_redundant_connection_is_read_and_written() {
-    assert!(proven("drop-redundant").contains("drop_conn"));
+    assert!(kinds_in("drop-redundant").contains("drop_conn"));
 }
 
 #[test]
-fn the_refusal_of_a_foreign_version_is_read_and_written() {
-    assert_eq!(proven("drop-version"), BTreeSet::from(["drop_conn", "hello", "probe"]));
+fn the_refusal_of_an_unknown_version_is_read_and_written() {
+    assert_eq!(kinds_in("drop-version"), BTreeSet::from(["drop_conn", "hello", "probe"]));
 }
 
 #[test]
 fn events_with_metadata_are_read_and_written() {
-    assert!(proven("event-metadata").contains("data"));
+    assert!(kinds_in("event-metadata").contains("data"));
 }
 
 #[test]
 fn a_manager_node_and_its_agent_are_read_and_written() {
-    assert!(proven("node-manager").contains("data"));
+    assert!(kinds_in("node-manager").contains("data"));
 }
 
 #[test]
 fn a_worker_node_and_its_agent_are_read_and_written() {
-    assert!(proven("node-worker").contains("data"));
+    assert!(kinds_in("node-worker").contains("data"));
 }
 
 #[test]
 fn broker_2_3_of_zeek_5_0_is_read_and_written() {
-    assert!(proven("ping-pong-2.3.8").contains("data"));
+    assert!(kinds_in("ping-pong-2.3.8").contains("data"));
 }
 
 #[test]
 fn broker_2_6_of_zeek_6_0_is_read_and_written() {
-    assert!(proven("ping-pong-2.6.0").contains("data"));
+    assert!(kinds_in("ping-pong-2.6.0").contains("data"));
 }
 
 #[test]
 fn broker_2_8_against_2_3_is_read_and_written() {
-    assert!(proven("ping-pong-mixed").contains("data"));
+    assert!(kinds_in("ping-pong-mixed").contains("data"));
 }
 
 #[test]
-fn a_handshake_and_nothing_else_is_read_and_written() {
+fn a_handshake_without_messages_is_read_and_written() {
     let all = ["hello", "originator_ack", "originator_syn", "probe", "responder_syn_ack", "version_select"];
-    assert_eq!(proven("plain-peering"), BTreeSet::from(all));
+    assert_eq!(kinds_in("plain-peering"), BTreeSet::from(all));
 }
 
 #[test]
 fn data_store_commands_are_read_and_written() {
-    let seen = proven("store-operations");
+    let seen = kinds_in("store-operations");
     for command in [
         "put",
         "put_unique",
@@ -139,14 +139,14 @@ fn data_store_commands_are_read_and_written() {
 
 #[test]
 fn tables_records_and_sets_of_the_supervisor_are_read_and_written() {
-    assert!(proven("supervisor").contains("data"));
+    assert!(kinds_in("supervisor").contains("data"));
 }
 
-/// Proves a whole fixture, and gives the kinds of messages that it had.
-fn proven(name: &str) -> BTreeSet<&'static str> {
+/// Checks all frames of a fixture and returns the kinds of its messages.
+fn kinds_in(name: &str) -> BTreeSet<&'static str> {
     let fixture = Fixture::load(name);
     for side in Side::BOTH {
-        is_cut_into_frames(&fixture, side);
+        check_framing(&fixture, side);
     }
     fixture
         .frames
@@ -154,14 +154,14 @@ fn proven(name: &str) -> BTreeSet<&'static str> {
         .map(|frame| {
             println!("{name} frame {}", frame.index);
             match frame.phase {
-                Phase::Handshake => prove_handshake(frame),
-                Phase::Peered => prove_envelope(frame),
+                Phase::Handshake => check_handshake(frame),
+                Phase::Peered => check_envelope(frame),
             }
         })
         .collect()
 }
 
-fn is_cut_into_frames(fixture: &Fixture, side: Side) {
+fn check_framing(fixture: &Fixture, side: Side) {
     let mut stream = BytesMut::from(&fixture.stream(side)[..]);
     let mut again = BytesMut::new();
     for frame in fixture.from(side) {
@@ -177,7 +177,7 @@ fn is_cut_into_frames(fixture: &Fixture, side: Side) {
     assert_eq!(again, fixture.stream(side));
 }
 
-fn prove_handshake(frame: &Frame) -> &'static str {
+fn check_handshake(frame: &Frame) -> &'static str {
     let body = frame.body();
     for cut in 0..body.len() {
         assert!(Handshake::decode(&body[..cut], LIMITS).is_err(), "cut at {cut}");
@@ -200,8 +200,8 @@ fn prove_handshake(frame: &Frame) -> &'static str {
     }
 }
 
-/// Gives the envelope's type, or of a command its name.
-fn prove_envelope(frame: &Frame) -> &'static str {
+/// Returns the type of the envelope, or the name of the command.
+fn check_envelope(frame: &Frame) -> &'static str {
     let body = frame.body();
     let envelope = Envelope::decode(&body).unwrap();
     envelope.check(LIMITS).unwrap();
@@ -211,9 +211,9 @@ fn prove_envelope(frame: &Frame) -> &'static str {
     assert_eq!(parse_json(&text).unwrap(), json);
     assert!(same_json(&json, &frame.json), "{json} for {}", frame.json);
 
-    let mut whole = BytesMut::new();
-    envelope.encode(&mut whole).unwrap();
-    assert_eq!(whole, frame.bytes);
+    let mut encoded = BytesMut::new();
+    envelope.encode(&mut encoded).unwrap();
+    assert_eq!(encoded, frame.bytes);
     assert_eq!(envelope.frame_length(), frame.bytes.len());
     let mut parts = BytesMut::new();
     envelope.encode_header_as(envelope.sender, &mut parts).unwrap();
@@ -226,7 +226,7 @@ fn prove_envelope(frame: &Frame) -> &'static str {
     let forwarded = Envelope::decode(&forwarded.freeze().slice(4..)).unwrap();
     assert_eq!(forwarded, Envelope { sender: me, ..envelope.detached() });
 
-    envelope_cut_short_is_an_error(&envelope, &body);
+    truncated_envelope_is_an_error(&envelope, &body);
     let Envelope { sender, receiver, payload, .. } = envelope.clone();
     let (kind, made) = match envelope.kind {
         EnvelopeType::Data => {
@@ -253,7 +253,7 @@ fn prove_envelope(frame: &Frame) -> &'static str {
     kind
 }
 
-fn envelope_cut_short_is_an_error(envelope: &Envelope, body: &Bytes) {
+fn truncated_envelope_is_an_error(envelope: &Envelope, body: &Bytes) {
     let header = body.len() - envelope.payload.len();
     for cut in 0..header {
         let error = Envelope::decode(&body.slice(..cut)).unwrap_err();
@@ -265,7 +265,7 @@ fn envelope_cut_short_is_an_error(envelope: &Envelope, body: &Bytes) {
             EnvelopeType::Data => short.value(LIMITS).map(drop),
             EnvelopeType::Command => short.command(LIMITS).map(drop),
             EnvelopeType::RoutingUpdate => short.filter(LIMITS).map(drop),
-            // Any bytes will do here.
+            // Any bytes are valid here.
             EnvelopeType::Ping | EnvelopeType::Pong => return,
         };
         assert_eq!(read.as_ref().unwrap_err().reason(), &DecodeReason::Truncated, "cut at {cut}");
@@ -302,7 +302,7 @@ fn golden_values_are_read_and_written() {
 }
 
 #[test]
-fn golden_values_cut_short_are_errors() {
+fn truncated_golden_values_are_errors() {
     for golden in golden_values() {
         for cut in 0..golden.bytes.len() {
             value_is_truncated(&golden.bytes[..cut]);

@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets (`fuzz/seeds/`) are made from the fixtures, here.
+//! Makes the seeds of the fuzz targets (`fuzz/seeds/`) from the fixtures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,14 +10,14 @@ use zeek_bridge::management::NODE_TOPIC;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
 use zeek_bridge::zeek::{Event, Message};
 
-/// Small inputs are what a fuzzer gets on with.
+/// Maximum size of a seed. Fuzzers work best with small inputs.
 const MOST: usize = 1024;
 
-/// By target and name.
+/// Returns the seeds by target and name.
 fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     let mut seeds = BTreeMap::new();
     for golden in golden_values().into_iter().filter(|golden| golden.bytes.len() <= MOST) {
-        // Names of reals have characters that not every file system takes.
+        // Names of reals have characters that are not valid on every file system.
         let name = golden.name.replace(|c: char| !c.is_ascii_alphanumeric() && !".+".contains(c), "-");
         seeds.insert(("value", name), golden.bytes.to_vec());
     }
@@ -27,7 +27,7 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
                 Phase::Handshake => "handshake",
                 Phase::Peered => "envelope",
             };
-            // One of each kind will do: the shortest.
+            // The shortest of each kind.
             let seed = seeds.entry((target, kind(&frame.json))).or_insert_with(|| frame.body().to_vec());
             if frame.body().len() < seed.len() {
                 *seed = frame.body().to_vec();
@@ -52,7 +52,7 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     seeds
 }
 
-/// Of each kind of message the shortest payload, and those of the node API with something about them that rules look for.
+/// Returns the shortest payload of each kind of message, and variants of the node API's messages that rules inspect.
 fn payloads() -> BTreeMap<String, Vec<u8>> {
     let mut seeds: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for fixture in Fixture::all() {
@@ -89,7 +89,7 @@ fn shortest(seeds: &mut BTreeMap<String, Vec<u8>>, name: String, seed: Vec<u8>) 
     }
 }
 
-/// Operations on two machines, as `src/fuzzing/peering.rs` reads them: twice the operation, and 1 for the second machine.
+/// Operations on two peerings, as `src/fuzzing/peering.rs` reads them: twice the operation, plus 1 for the second peering.
 mod operation {
     pub(crate) const PUT_IN: u8 = 0;
     pub(crate) const ENVELOPE: u8 = 2 * 2;
@@ -108,7 +108,7 @@ mod operation {
 fn peerings() -> Vec<(String, Vec<u8>)> {
     use operation::*;
     let mut seeds = Vec::new();
-    // A captured side speaks to the first machine, in the place of the second.
+    // The bytes of a captured side are the input of the first peering.
     for fixture in Fixture::all() {
         for side in Side::BOTH {
             let stream = fixture.stream(side);
@@ -128,7 +128,7 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
             }
         }
     }
-    // The two speak to each other.
+    // The two peerings are connected.
     for settings in [0, LARGER, LISTENER, LARGER | LISTENER] {
         let mut seed = vec![settings, SET_FILTER, 2];
         for _ in 0..4 {
@@ -150,7 +150,7 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// The message's type; of a command its name, of a message of Zeek's its kind.
+/// Returns the type of a message, with the name of a command or the kind of a Zeek message.
 fn kind(message: &Json) -> String {
     let kind = message["type"].as_str().unwrap();
     if let Some(magic) = message["wrong_magic"].as_str() {
@@ -160,7 +160,7 @@ fn kind(message: &Json) -> String {
         "command" => {
             let text = message["text"].as_str().unwrap();
             // "command(TOPIC, broker::internal_command(SEQUENCE, SENDER, RECEIVER, NAME(..", where
-            // no part before the name has a comma of its own.
+            // no part before the name contains a comma.
             let name = text.split(", ").nth(4).unwrap().split('(').next().unwrap();
             format!("{kind}-{name}")
         }
@@ -174,7 +174,7 @@ fn kind(message: &Json) -> String {
 }
 
 #[test]
-fn the_committed_seeds_are_those_of_the_fixtures() {
+fn the_committed_seeds_match_the_fixtures() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     for ((target, name), seed) in seeds() {
         let file = folder.join(target).join(&name);
@@ -183,6 +183,6 @@ fn the_committed_seeds_are_those_of_the_fixtures() {
             fs::write(&file, &seed).unwrap();
         }
         let committed = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        assert_eq!(committed, seed, "{target}/{name}: run with UPDATE_SEEDS=1 to write it anew");
+        assert_eq!(committed, seed, "{target}/{name}: run with UPDATE_SEEDS=1 to write it again");
     }
 }

@@ -1,14 +1,12 @@
-//! Every captured peering again, with this crate's machine in the place of each of its two sides.
+//! Replays every captured peering with a [`Peering`] in place of each of its two sides.
 //!
-//! The machine has the side's endpoint id and filter, is given the very bytes that the other side sent, and
-//! has to send the very bytes that its side sent: the handshake by itself, the answers to pings by itself,
-//! and messages, filters and the BYE when it is told to say what that side said. Whatever the other
-//! side sent has to come out whole. Each replay is done in four ways: frame by frame, byte by byte,
-//! in chunks that do not care for frames, and with all bytes of the other side there at once.
+//! The peering has the endpoint id and the filter of its side, receives the bytes that the other side sent, and must send the
+//! bytes that its side sent: the handshake and the answers to pings by itself; messages, filters and the BYE on request. It
+//! must return every message of the other side. Each replay is done with four kinds of input: frame by frame, byte by byte,
+//! in chunks that do not follow the frames, and with all bytes at once.
 //!
-//! What cannot be the same: the 8 bytes of a BYE are the sender's own choice, so the recorded ones and ours
-//! are exchanged for one another; Broker 2.3 sends its pongs with another ttl. Both are
-//! compared in all other bytes. Some sides were no endpoints at all; their tests say what is checked instead.
+//! Two parts are not compared: the 8 random bytes of a BYE, which are replaced, and the ttl of pongs, which Broker 2.3 sets
+//! differently. Some captured sides were not endpoints; their tests describe the comparison.
 
 use std::time::{Duration, Instant};
 
@@ -19,57 +17,57 @@ use zeek_bridge::data::{EndpointId, Filter, Topic};
 use zeek_bridge::peering::{CloseReason, Config, Event, Peering, PeeringError, Role};
 use zeek_bridge::wire::{Envelope, EnvelopeType, ErrorCode, Handshake, Limits};
 
-/// How the bytes of the other side arrive.
+/// The division of the other side's bytes.
 #[derive(Clone, Copy, Debug)]
 enum Arrival {
     /// Frame by frame, in the recorded order.
     Frames,
-    /// The same, byte by byte.
+    /// Byte by byte, in the recorded order.
     Bytes,
-    /// In chunks of this many bytes, and each as late as it can be.
+    /// In chunks of this number of bytes, each as late as possible.
     Chunks(usize),
-    /// All that there is before this side says anything.
+    /// All bytes before this side sends any.
     AtOnce,
 }
 
 const ARRIVALS: [Arrival; 5] =
     [Arrival::Frames, Arrival::Bytes, Arrival::Chunks(3), Arrival::Chunks(1000), Arrival::AtOnce];
 
-/// Where the ttl and the payload of an envelope with the topic `<$>` stand in its frame.
+/// The offsets of the ttl and the payload in the frame of an envelope with the topic `<$>`.
 const TTL: std::ops::Range<usize> = 4 + 33..4 + 35;
 const PAYLOAD: usize = 4 + 37 + 3;
 
-/// What the machine said and told.
+/// The output of the peering.
 #[derive(Default)]
-struct Seen {
-    /// Its frames, with their length fields.
+struct Outcome {
+    /// The sent frames, with their length fields.
     frames: Vec<Bytes>,
     events: Vec<Event>,
 }
 
-/// A machine in the place of one side.
-struct Played {
+/// A peering in place of one side.
+struct Replayed {
     peering: Peering,
     input: BytesMut,
-    seen: Seen,
+    outcome: Outcome,
     /// Whether to refuse the other side as redundant.
     refuse: bool,
     now: Instant,
 }
 
-impl Played {
+impl Replayed {
     fn new(id: EndpointId, side: Side, filter: Filter) -> Self {
         let now = Instant::now();
         let peering = Peering::new(Config { filter, ..Config::new(id, side) }, now);
         let mut played =
-            Played { peering, input: BytesMut::new(), seen: Seen::default(), refuse: false, now };
+            Replayed { peering, input: BytesMut::new(), outcome: Outcome::default(), refuse: false, now };
         played.note();
         played
     }
 
-    /// The machine for this side of a fixture.
+    /// Returns a peering for this side of a fixture.
     fn of(fixture: &Fixture, side: Side) -> Self {
-        let id = fixture.endpoint_id(side).expect("a side that said who it is");
+        let id = fixture.endpoint_id(side).expect("a side with an endpoint id");
         Self::new(id, side, filter(fixture.initial_filter(side).unwrap_or_default()))
     }
 
@@ -89,7 +87,7 @@ impl Played {
                     self.peering.handle_input(self.now, &mut self.input);
                 }
             }
-            self.seen.events.push(event);
+            self.outcome.events.push(event);
         }
         let mut bytes = BytesMut::new();
         while let Some(piece) = self.peering.poll_transmit() {
@@ -97,21 +95,21 @@ impl Played {
         }
         while let Some(length) = bytes.first_chunk() {
             let length = u32::from_be_bytes(*length) as usize;
-            self.seen.frames.push(bytes.split_to(4 + length).freeze());
+            self.outcome.frames.push(bytes.split_to(4 + length).freeze());
         }
-        assert!(bytes.is_empty(), "only whole frames are written");
+        assert!(bytes.is_empty(), "only complete frames are sent");
     }
 
     fn established(&self) -> Option<(EndpointId, Filter)> {
-        self.seen.events.iter().find_map(|event| match event {
+        self.outcome.events.iter().find_map(|event| match event {
             Event::Established { peer, filter } => Some((*peer, filter.clone())),
             _ => None,
         })
     }
 
     fn closed(&self) -> Option<&CloseReason> {
-        let closed = self.seen.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
-        match self.seen.events.last() {
+        let closed = self.outcome.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
+        match self.outcome.events.last() {
             Some(Event::Closed(reason)) => {
                 assert_eq!(closed, 1, "the end comes once");
                 Some(reason)
@@ -123,9 +121,9 @@ impl Played {
         }
     }
 
-    /// Everything it said, as one stream.
-    fn said(&self) -> Bytes {
-        self.seen.frames.concat().into()
+    /// Returns all sent bytes.
+    fn sent(&self) -> Bytes {
+        self.outcome.frames.concat().into()
     }
 }
 
@@ -145,18 +143,18 @@ fn is_bye(frame: &Frame) -> bool {
     kind(frame) == "ping" && frame.bytes[PAYLOAD..].starts_with(b"BYE")
 }
 
-/// Replays a peering that came about, with the machine on this side.
+/// Replays an established peering on this side.
 fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     let here = format!("{} as {side:?}, {arrival:?}", fixture.name);
-    let mut played = Played::of(fixture, side);
+    let mut played = Replayed::of(fixture, side);
     let bye = fixture.from(side).find(|frame| is_bye(frame)).cloned();
     let mut waiting = BytesMut::new();
-    let arrive = |played: &mut Played, waiting: &mut BytesMut| match arrival {
+    let arrive = |played: &mut Replayed, waiting: &mut BytesMut| match arrival {
         Arrival::Bytes => waiting.split().iter().for_each(|byte| played.arrive(&[*byte])),
         Arrival::Chunks(size) => waiting.split().chunks(size).for_each(|chunk| played.arrive(chunk)),
         Arrival::Frames | Arrival::AtOnce => played.arrive(&waiting.split()),
     };
-    // What the answer to this side's BYE is comes only once it was said.
+    // The answer to this side's BYE arrives after it was sent.
     let after_bye = |frame: &Frame| bye.as_ref().is_some_and(|bye| frame.index > bye.index);
     if matches!(arrival, Arrival::AtOnce) {
         let before = fixture.from(side.other()).filter(|frame| !after_bye(frame));
@@ -166,8 +164,8 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     for frame in &fixture.frames {
         if frame.from != side {
             if kind(frame) == "pong" && after_bye(frame) {
-                // It echoes the recorded BYE; here it has to echo ours.
-                let ours = played.seen.frames.last().unwrap();
+                // The recorded side echoes the recorded BYE; here it must echo ours.
+                let ours = played.outcome.frames.last().unwrap();
                 assert_eq!(&frame.bytes[PAYLOAD..], &bye.as_ref().unwrap().bytes[PAYLOAD..], "{here}");
                 waiting.extend_from_slice(&frame.bytes[..PAYLOAD]);
                 waiting.extend_from_slice(&ours[PAYLOAD..]);
@@ -190,7 +188,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
             }
             "routing_update" => played.peering.set_filter(json_filter(&frame.json)).unwrap(),
             "ping" if is_bye(frame) => played.peering.leave(played.now),
-            // By itself.
+            // Sent without a request.
             "pong" => {}
             other => panic!("{here}: {other}"),
         }
@@ -200,13 +198,13 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     played.peering.handle_eof();
     played.note();
 
-    // What it said.
+    // The sent frames.
     let recorded: Vec<&Frame> = fixture.from(side).collect();
     assert!(recorded.iter().any(|frame| frame.phase == Phase::Handshake), "{here}");
     if matches!(arrival, Arrival::AtOnce) {
-        // Everything was answered before anything was said: the pongs stand elsewhere in the stream.
+        // All pings were answered before other frames were sent, so the pongs have another position.
         let pong = |bytes: &&[u8]| bytes.get(4 + 32) == Some(&EnvelopeType::Pong.to_wire());
-        let ours: Vec<&[u8]> = played.seen.frames.iter().map(|frame| &frame[..]).collect();
+        let ours: Vec<&[u8]> = played.outcome.frames.iter().map(|frame| &frame[..]).collect();
         let theirs: Vec<&[u8]> = recorded.iter().map(|frame| &frame.bytes[..]).collect();
         let split = |all: Vec<&'_ [u8]>| {
             let (pongs, others): (Vec<_>, Vec<_>) = all.into_iter().partition(pong);
@@ -215,19 +213,19 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
         let (ours, theirs) = (split(ours), split(theirs));
         compare(&here, &ours, &theirs);
     } else {
-        let ours: Vec<Vec<u8>> = played.seen.frames.iter().map(|frame| frame.to_vec()).collect();
+        let ours: Vec<Vec<u8>> = played.outcome.frames.iter().map(|frame| frame.to_vec()).collect();
         let theirs: Vec<Vec<u8>> = recorded.iter().map(|frame| frame.bytes.to_vec()).collect();
         compare(&here, &ours, &theirs);
     }
 
-    // What it told.
+    // The events.
     let peer = fixture.endpoint_id(side.other()).unwrap();
     let first_filter = filter(fixture.initial_filter(side.other()).unwrap());
     assert_eq!(played.established(), Some((peer, first_filter)), "{here}");
     let originator = recorded.iter().any(|frame| kind(frame) == "originator_syn");
     let role = if originator { Role::Originator } else { Role::Responder };
-    assert_eq!(played.seen.events.first(), Some(&Event::Introduced { peer, role }), "{here}");
-    let mut told = played.seen.events[2..].iter();
+    assert_eq!(played.outcome.events.first(), Some(&Event::Introduced { peer, role }), "{here}");
+    let mut told = played.outcome.events[2..].iter();
     for frame in fixture.from(side.other()).filter(|frame| frame.phase == Phase::Peered) {
         let expected = match kind(frame) {
             "data" | "command" => Event::Message(Envelope::decode(&frame.body()).unwrap()),
@@ -246,7 +244,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     assert_eq!(told.as_slice(), [Event::Closed(end)], "{here}");
 }
 
-/// Every byte is the same, but for a BYE's own 8 and the ttl of a pong.
+/// Compares all bytes, except the 8 random ones of a BYE and the ttl of a pong.
 fn compare(here: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
     assert_eq!(ours.len(), theirs.len(), "{here}: frames");
     for (n, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
@@ -311,9 +309,9 @@ fn every_fixture_has_a_test() {
     assert_eq!(Fixture::names(), tested);
 }
 
-/// Gives a machine all that the other side sent, whole and byte by byte, then the end of the stream, and
-/// looks at what came of each.
-fn attempt(fixture: &Fixture, from: Side, machine: impl Fn() -> Played, check: impl Fn(&Played)) {
+/// Passes all bytes of the other side to a peering, at once and byte by byte, then the end of the stream, and checks each
+/// result.
+fn attempt(fixture: &Fixture, from: Side, machine: impl Fn() -> Replayed, check: impl Fn(&Replayed)) {
     for byte_by_byte in [false, true] {
         let mut played = machine();
         let stream = fixture.stream(from);
@@ -333,7 +331,7 @@ fn refused(fixture: &Fixture, code: ErrorCode, words: &str) -> CloseReason {
     PeeringError::Refused { peer, code, description: words.to_owned() }.into()
 }
 
-/// Both sides are endpoints; the listener says what the reference says, words included.
+/// Both sides are endpoints. The listener sends the same description as Broker.
 #[test]
 fn drop_redundant() {
     let fixture = Fixture::load("drop-redundant");
@@ -341,56 +339,56 @@ fn drop_redundant() {
     attempt(
         &fixture,
         Side::Connector,
-        || Played { refuse: true, ..Played::of(&fixture, Side::Listener) },
+        || Replayed { refuse: true, ..Replayed::of(&fixture, Side::Listener) },
         |played| {
-            assert_eq!(&played.said(), fixture.stream(Side::Listener));
+            assert_eq!(&played.sent(), fixture.stream(Side::Listener));
             assert_eq!(played.closed(), Some(&CloseReason::Redundant { peer }));
         },
     );
     attempt(
         &fixture,
         Side::Listener,
-        || Played::of(&fixture, Side::Connector),
+        || Replayed::of(&fixture, Side::Connector),
         |played| {
-            assert_eq!(&played.said(), fixture.stream(Side::Connector));
+            assert_eq!(&played.sent(), fixture.stream(Side::Connector));
             let words = "detected redundant connection at the responder";
             assert_eq!(played.closed(), Some(&refused(&fixture, ErrorCode::LOGIC_ERROR, words)));
         },
     );
 }
 
-/// The connector was made to offer versions that nobody has: ours cannot offer them. In its place, ours says the same
-/// but for the two version bytes, and reports the refusal.
+/// The captured connector offers unsupported versions, which a peering cannot. It sends the same bytes except the two
+/// versions, and reports the refusal.
 #[test]
 fn drop_version() {
     let fixture = Fixture::load("drop-version");
     attempt(
         &fixture,
         Side::Connector,
-        || Played::of(&fixture, Side::Listener),
+        || Replayed::of(&fixture, Side::Listener),
         |played| {
-            assert_eq!(&played.said(), fixture.stream(Side::Listener));
+            assert_eq!(&played.sent(), fixture.stream(Side::Listener));
             assert_eq!(played.closed(), Some(&PeeringError::Incompatible { min: 9, max: 10 }.into()));
         },
     );
     attempt(
         &fixture,
         Side::Listener,
-        || Played::of(&fixture, Side::Connector),
+        || Replayed::of(&fixture, Side::Connector),
         |played| {
             let mut theirs = fixture.stream(Side::Connector).to_vec();
             let versions = theirs.split_off(theirs.len() - 2);
             assert_eq!(versions, [9, 10]);
             theirs.extend([1, 1]);
-            assert_eq!(played.said(), theirs);
+            assert_eq!(played.sent(), theirs);
             let reason = refused(&fixture, ErrorCode::PEER_INCOMPATIBLE, "unsupported versions offered");
             assert_eq!(played.closed(), Some(&reason));
         },
     );
 }
 
-/// The connector was made to say BORK where ZEEK had to stand: ours cannot. In its place, ours says the same but
-/// for the magic, and reports the refusal.
+/// The captured connector sends BORK in place of the magic number ZEEK, which a peering cannot. It sends the same bytes
+/// except the magic number, and reports the refusal.
 #[test]
 fn drop_magic() {
     let fixture = Fixture::load("drop-magic");
@@ -398,9 +396,9 @@ fn drop_magic() {
     attempt(
         &fixture,
         Side::Connector,
-        || Played::of(&fixture, Side::Listener),
+        || Replayed::of(&fixture, Side::Listener),
         |played| {
-            assert_eq!(&played.said(), fixture.stream(Side::Listener));
+            assert_eq!(&played.sent(), fixture.stream(Side::Listener));
             let Some(CloseReason::Failed(PeeringError::Malformed(error))) = played.closed() else {
                 panic!("{:?}", played.closed())
             };
@@ -416,17 +414,17 @@ fn drop_magic() {
     attempt(
         &fixture,
         Side::Listener,
-        || Played::new(sender, Side::Connector, Filter::new()),
+        || Replayed::new(sender, Side::Connector, Filter::new()),
         |played| {
-            assert_eq!(played.said(), theirs);
+            assert_eq!(played.sent(), theirs);
             let reason = refused(&fixture, ErrorCode::WRONG_MAGIC_NUMBER, "wrong magic number");
             assert_eq!(played.closed(), Some(&reason));
         },
     );
 }
 
-/// The listener never said a word, and who it was is not known: ours, with a smaller and with a larger id, says
-/// what it has to and reports the connector that went.
+/// The captured listener sent nothing, so its id is unknown. A peering with a smaller and with a larger id sends its
+/// handshake and reports that the connector has left.
 #[test]
 fn aborted() {
     let fixture = Fixture::load("aborted");
@@ -434,9 +432,9 @@ fn aborted() {
     attempt(
         &fixture,
         Side::Listener,
-        || Played::of(&fixture, Side::Connector),
+        || Replayed::of(&fixture, Side::Connector),
         |played| {
-            assert_eq!(&played.said(), fixture.stream(Side::Connector));
+            assert_eq!(&played.sent(), fixture.stream(Side::Connector));
             let expected = "hello or version_select";
             assert_eq!(
                 played.closed(),
@@ -454,7 +452,7 @@ fn aborted() {
         attempt(
             &fixture,
             Side::Connector,
-            || Played::new(id, Side::Listener, Filter::new()),
+            || Replayed::new(id, Side::Listener, Filter::new()),
             |played| {
                 let said: Vec<_> = played
                     .seen
@@ -472,11 +470,11 @@ fn aborted() {
     }
 }
 
-/// The listener of `aborted` again: a peer that says hello and then nothing is given up in time.
+/// As in `aborted`, but the connector stays: the handshake times out.
 #[test]
-fn a_connector_that_says_hello_and_stays_is_given_up() {
+fn a_connector_that_stops_after_hello_times_out() {
     let fixture = Fixture::load("aborted");
-    let mut played = Played::new(EndpointId::from_bytes([0xff; 16]), Side::Listener, Filter::new());
+    let mut played = Replayed::new(EndpointId::from_bytes([0xff; 16]), Side::Listener, Filter::new());
     played.arrive(fixture.stream(Side::Connector));
     let deadline = played.peering.poll_timeout().unwrap();
     assert!(deadline <= played.now + Duration::from_secs(10));

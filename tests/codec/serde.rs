@@ -9,7 +9,7 @@ use zeek_bridge::data::{
     Value,
 };
 
-/// Without the limit of `serde_json`, which the deepest of values exceed.
+/// Reads without the depth limit of `serde_json`, which the deepest values exceed.
 fn read<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     let mut from = Deserializer::from_str(text);
     from.disable_recursion_limit();
@@ -21,7 +21,7 @@ fn error<T: DeserializeOwned + std::fmt::Debug>(text: &str) -> String {
 }
 
 #[test]
-fn every_golden_value_has_the_json_of_the_crate_and_comes_back() {
+fn every_golden_value_has_the_json_of_the_crate_in_both_directions() {
     let mut too_deep_for_serde_json = Vec::new();
     for golden in golden_values() {
         let name = &golden.name;
@@ -78,7 +78,7 @@ struct Parts {
 }
 
 #[test]
-fn parts_stand_alone_as_they_stand_in_a_value() {
+fn parts_alone_have_the_same_shape_as_in_a_value() {
     let odd = Topic::new(&b"\xff/a"[..]).unwrap();
     let parts = Parts {
         address: "1.2.3.4".parse().unwrap(),
@@ -122,7 +122,7 @@ fn parts_stand_alone_as_they_stand_in_a_value() {
 }
 
 #[test]
-fn an_error_names_the_way_and_the_line() {
+fn an_error_contains_the_path_and_the_line() {
     let text =
         r#"{"@data-type":"vector","data":[{"@data-type":"set","data":[{"@data-type":"count","data":-1}]}]}"#;
     assert_eq!(
@@ -143,7 +143,7 @@ fn an_error_names_the_way_and_the_line() {
     );
 }
 
-/// `value` inside of `depth` tables, which have the most brackets.
+/// Returns a value inside `depth` tables, which have the most brackets.
 fn nested(depth: usize) -> Value {
     (0..depth).fold(Value::None, |value, _| Value::Table([(0u64, value)].into_iter().collect()))
 }
@@ -158,7 +158,7 @@ fn the_deepest_value_is_read_and_a_deeper_one_refused() {
     assert_eq!(read::<Value>(&deeper).unwrap_err().to_string(), refusal);
 }
 
-/// Whether the format has a limit of its own or not.
+/// With and without the limit of the format itself.
 #[test]
 fn a_million_brackets_do_not_exhaust_the_stack() {
     for open in ["[", "{\"a\":", "{\"@data-type\":\"vector\",\"data\":["] {

@@ -1,4 +1,4 @@
-//! Every data payload of the captured peerings, read as what Zeek means by it and written back.
+//! Every data payload of the captured peerings, converted to a Zeek message and back.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
 use zeek_bridge::zeek::{Event, Message, MessageError};
 
 struct Payload {
-    /// Fixture and frame.
+    /// The fixture and the index of the frame.
     place: String,
     topic: Topic,
     bytes: Bytes,
@@ -53,7 +53,7 @@ fn every_message_of_zeek_is_read_and_written_back_unchanged() {
     let (mut kinds, mut batched) = (BTreeMap::new(), BTreeMap::new());
     for Payload { place, topic, bytes, value } in payloads() {
         if topic == Topic::from_static("/bench") {
-            // The benchmark's values are nobody's messages.
+            // The values of Broker's benchmark are not Zeek messages.
             let error = Message::from_value(value).unwrap_err();
             assert!(
                 matches!(error, MessageError::WrongType { .. } | MessageError::WrongCount { .. }),
@@ -98,7 +98,7 @@ fn every_event_between_nodes_and_agents_is_read_and_written_back_unchanged() {
                 }
             })
             .or_insert(0) += 1;
-        // Zeek 8.0 writes an empty list of metadata; we leave it out unless there is some.
+        // Zeek 8.0 writes an empty list of metadata; this crate omits it.
         let written = Event::from(message);
         assert_eq!(written.metadata, None, "{place}");
         let metadata = event.metadata.clone().unwrap();

@@ -5,8 +5,6 @@
 //! left behind when the limit is exceeded: it ends with the test process.
 
 #![allow(dead_code, reason = "each test uses what it needs")]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
-
 use std::io::{Read, Write};
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Output};

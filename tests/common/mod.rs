@@ -4,18 +4,6 @@
 //! the complete file, each after its length, and the library's reader of recordings finds the same frames.
 
 #![allow(dead_code, reason = "each test uses a part of this module")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    missing_docs,
-    unreachable_pub,
-    reason = "test code"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

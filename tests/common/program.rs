@@ -1,17 +1,6 @@
 //! The built program, run as a user runs it.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    missing_docs,
-    unreachable_pub,
-    reason = "test code"
-)]
-
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdin, Command, Stdio};
@@ -32,11 +21,11 @@ pub struct Program {
     stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
-    /// What was read of stderr so far.
+    /// The lines of stderr so far.
     said: Vec<String>,
 }
 
-/// How a program ended, with what was not taken of its output before.
+/// The end of a program, with the rest of its output.
 #[derive(Debug)]
 pub struct End {
     pub code: Option<i32>,
@@ -45,12 +34,12 @@ pub struct End {
     pub stderr: String,
 }
 
-/// The program, to be run with these arguments, in an environment that does not matter.
+/// Returns the program with these arguments, independent of the environment.
 pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     command_of(env!("CARGO_BIN_EXE_zeek-bridge"), args)
 }
 
-/// Another program, in the same way.
+/// Returns another program in the same way.
 pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(program);
     command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1");
@@ -76,11 +65,11 @@ impl Program {
         Program { child, stdin, stdout, stderr, said: Vec::new() }
     }
 
-    /// Runs it to its end, with this for stdin.
+    /// Runs it to its end with this stdin.
     pub fn run(args: &str, stdin: impl AsRef<[u8]>) -> End {
         let mut program = Self::start(args);
         let (mut pipe, bytes) = (program.stdin.take().unwrap(), stdin.as_ref().to_vec());
-        // The program may not want all of it, or print more than a pipe takes meanwhile.
+        // The program may not read all of it, or may fill the pipe of its output meanwhile.
         let writer = std::thread::spawn(move || pipe.write_all(&bytes));
         let end = program.end();
         let _ = within("the program to read its stdin or close it", move || writer.join().unwrap());
@@ -97,13 +86,13 @@ impl Program {
         }));
     }
 
-    /// The next line of its data, which is JSON.
+    /// Returns the next line of stdout, which is JSON.
     pub fn line(&mut self) -> Json {
         let line = self.text();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    /// The next line of its data.
+    /// Returns the next line of stdout.
     pub fn text(&mut self) -> String {
         match self.stdout.recv_timeout(LIMIT) {
             Ok(line) => line,
@@ -111,7 +100,7 @@ impl Program {
         }
     }
 
-    /// The next line of its data, or its end.
+    /// Returns the next line of stdout, or `None` at its end.
     pub fn text_or_end(&mut self) -> Option<String> {
         match self.stdout.recv_timeout(LIMIT) {
             Ok(line) => Some(line),
@@ -122,7 +111,7 @@ impl Program {
         }
     }
 
-    /// Waits until it says something with these words on stderr, and gives the whole line.
+    /// Waits for a line on stderr that contains this text, and returns it.
     pub fn says(&mut self, words: &str) -> String {
         loop {
             let Ok(line) = self.stderr.recv_timeout(LIMIT) else {
@@ -135,7 +124,7 @@ impl Program {
         }
     }
 
-    /// Where it listens, once it does.
+    /// Waits until it listens, and returns the address.
     pub fn address(&mut self) -> String {
         let line = self.says("listening on ");
         line.strip_prefix("listening on ").unwrap().to_owned()
@@ -147,12 +136,12 @@ impl Program {
         self.child.signal(name);
     }
 
-    /// The number of its process.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has of the machine's memory, in kB. Only where there is a /proc.
+    /// Returns its resident memory in kB. Requires /proc.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -171,9 +160,9 @@ impl Program {
         self.end_by_itself()
     }
 
-    /// Waits for its end, with its stdin open.
+    /// Waits for its end with stdin open.
     pub fn end_by_itself(mut self) -> End {
-        // Its output ends with it.
+        // Its output ends when it does.
         let deadline = Instant::now() + LIMIT;
         let mut stdout = Vec::new();
         while let Ok(line) = self.stdout.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -198,7 +187,7 @@ impl Program {
 }
 
 impl End {
-    /// The lines of stdout, each a JSON document.
+    /// Returns the lines of stdout, each a JSON document.
     pub fn json(&self) -> Vec<Json> {
         let parse = |line: &String| {
             zeek_bridge::data::parse_json(line).unwrap_or_else(|error| panic!("{error}: {line}"))
@@ -206,7 +195,7 @@ impl End {
         self.stdout.iter().map(parse).collect()
     }
 
-    /// Asserts the exit code, no data on stdout, and that stderr has all of these words.
+    /// Asserts the exit code, an empty stdout, and that stderr contains all of these texts.
     #[track_caller]
     pub fn fails(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -236,10 +225,10 @@ fn lines(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     receiver
 }
 
-/// Zeek's three files, in a folder that lives as long as this.
+/// The three files of Zeek's TLS options, in a folder that exists as long as this value.
 pub struct Files {
     pub folder: tempfile::TempDir,
-    /// The three options with their values.
+    /// Returns the three options with their values.
     pub options: String,
 }
 
@@ -254,7 +243,7 @@ impl Files {
         files
     }
 
-    /// Puts others in their place.
+    /// Replaces the files.
     pub fn renew(&self, authority: &EphemeralAuthority, name: &str) {
         let credentials = authority.credentials(name).unwrap();
         let parts = [

@@ -1,4 +1,4 @@
-//! A peer made by hand: frames over a TCP socket, and no rules but the test's own.
+//! A peer that sends arbitrary frames over a TCP socket.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
@@ -19,12 +19,12 @@ pub(crate) struct Raw {
     pub(crate) id: EndpointId,
     pub(crate) stream: TcpStream,
     input: BytesMut,
-    /// Who is at the other end, once that is known.
+    /// The endpoint id of the other side, once it is known.
     pub(crate) peer: Option<EndpointId>,
 }
 
 impl Raw {
-    /// A connection on which nothing was said yet.
+    /// Connects without sending anything.
     pub(crate) async fn open(id: EndpointId, address: SocketAddr) -> Self {
         Self::on(id, TcpStream::connect(address).await.unwrap())
     }
@@ -33,7 +33,7 @@ impl Raw {
         Raw { id, stream, input: BytesMut::new(), peer: None }
     }
 
-    /// A standing peering, as the connector.
+    /// Connects and establishes a peering.
     pub(crate) async fn connect(id: EndpointId, address: SocketAddr, topics: &[&'static str]) -> Self {
         let mut raw = Self::open(id, address).await;
         raw.say(&raw.hello()).await;
@@ -41,7 +41,7 @@ impl Raw {
         raw
     }
 
-    /// A standing peering with the next one that connects.
+    /// Accepts a connection and establishes a peering.
     pub(crate) async fn accept(id: EndpointId, listener: &TcpListener, topics: &[&'static str]) -> Self {
         let accepted = timeout(LONG, listener.accept()).await.expect("nobody connects");
         let mut raw = Self::on(id, accepted.unwrap().0);
@@ -54,7 +54,7 @@ impl Raw {
         Handshake::Hello { sender: self.id, min_version: PROTOCOL_VERSION, max_version: PROTOCOL_VERSION }
     }
 
-    /// From the first words on both sides to the end; gives the other side's filter.
+    /// Performs the handshake and returns the other side's filter.
     pub(crate) async fn handshake(&mut self, topics: &[&'static str]) -> Filter {
         let filter: Filter = topics.iter().map(|topic| Topic::from_static(topic)).collect();
         let mut theirs = Filter::new();
@@ -98,7 +98,7 @@ impl Raw {
         self.bytes(&bytes).await;
     }
 
-    /// Publishes a text to whoever wants it.
+    /// Publishes a string.
     pub(crate) async fn publish(&mut self, topic: &'static str, text: &str) {
         let value = Value::String(text.into());
         self.send(&Envelope::data(self.id, Topic::from_static(topic), &value).unwrap()).await;
@@ -108,7 +108,7 @@ impl Raw {
         timeout(LONG, self.stream.write_all(bytes)).await.expect("the peer reads nothing").unwrap();
     }
 
-    /// The next frame, or `None` at the end of the stream, however it comes.
+    /// Returns the next frame, or `None` at the end of the stream or an error.
     pub(crate) async fn frame(&mut self) -> Option<Bytes> {
         loop {
             if let Some(frame) = cut_frame(&mut self.input, usize::MAX).unwrap() {
@@ -121,18 +121,18 @@ impl Raw {
         }
     }
 
-    /// The next handshake message.
+    /// Returns the next handshake message.
     pub(crate) async fn heard(&mut self) -> Handshake {
         let frame = self.frame().await.expect("a handshake message");
         Handshake::decode(&frame, &Limits::DEFAULT).unwrap()
     }
 
-    /// The next envelope, or `None` at the end of the stream.
+    /// Returns the next envelope, or `None` at the end of the stream.
     pub(crate) async fn envelope(&mut self) -> Option<Envelope> {
         Some(Envelope::decode(&self.frame().await?).unwrap())
     }
 
-    /// The next envelope of this type; others are let go.
+    /// Returns the next envelope of this type and discards others.
     pub(crate) async fn envelope_of(&mut self, kind: EnvelopeType) -> Envelope {
         loop {
             let envelope = self.envelope().await.expect("an envelope");
@@ -142,7 +142,7 @@ impl Raw {
         }
     }
 
-    /// The text of the next data message.
+    /// Returns the string in the next data message.
     pub(crate) async fn text(&mut self) -> String {
         let envelope = self.envelope_of(EnvelopeType::Data).await;
         match envelope.value(&Limits::DEFAULT).unwrap() {
@@ -151,7 +151,7 @@ impl Raw {
         }
     }
 
-    /// Waits until the other side has read all that was sent to it.
+    /// Waits until the other side has read everything that was sent to it.
     pub(crate) async fn settle(&mut self) {
         let peer = self.peer.expect("a peering");
         let token = Bytes::from_static(b"settled?");

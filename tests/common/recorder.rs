@@ -1,15 +1,6 @@
-//! `record`, run for a test, and what it writes.
+//! `record` and its recordings.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    unreachable_pub,
-    reason = "test code"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,11 +9,11 @@ use serde_json::Value as Json;
 
 use crate::program::{Program, command};
 
-/// A recorder between whoever connects to `address` and whoever listens at its target.
+/// A recorder that listens on `address` and connects to a target.
 pub struct Recorder {
     pub program: Program,
     pub address: String,
-    /// There as long as somebody wants it.
+    /// Exists as long as it is used.
     pub out: Arc<tempfile::TempDir>,
 }
 
@@ -43,21 +34,21 @@ impl Recorder {
         format!("record --listen 127.0.0.1:0 --connect {target} --out {out} {options}")
     }
 
-    /// Waits until a recording has begun, and gives its folder.
+    /// Waits for the start of a recording and returns its folder.
     pub fn begun(&mut self) -> PathBuf {
         let line = self.program.line();
         assert_eq!(line["state"], "begun", "{line}");
         line["recording"].as_str().unwrap().into()
     }
 
-    /// Waits until one that has begun is ended, and gives its last line.
+    /// Waits for the end of a recording and returns its line.
     pub fn ended(&mut self) -> Json {
         let line = self.program.line();
         assert_eq!(line["state"], "ended", "{line}");
         line
     }
 
-    /// The next recording from its beginning to its end.
+    /// Waits for the start and the end of a recording.
     pub fn recording(&mut self) -> PathBuf {
         let folder = self.begun();
         let end = self.ended();
@@ -65,7 +56,7 @@ impl Recorder {
         folder
     }
 
-    /// Stops it, and all that it passes on.
+    /// Stops it and its connections.
     #[track_caller]
     pub fn stop(self) -> crate::program::End {
         self.program.signal("TERM");
@@ -73,7 +64,7 @@ impl Recorder {
     }
 }
 
-/// All that a recording holds.
+/// Returns the content of the files of a recording.
 pub fn files(folder: &Path) -> [Vec<u8>; 4] {
     ["connector.bin", "listener.bin", "frames.jsonl", "meta.json"]
         .map(|name| fs::read(folder.join(name)).unwrap())
@@ -83,7 +74,7 @@ pub fn meta(folder: &Path) -> Json {
     serde_json::from_slice(&fs::read(folder.join("meta.json")).unwrap()).unwrap()
 }
 
-/// What `decode` makes of it: the line about the connection, and the frames without its name. Asserts its exit code.
+/// Returns the output of `decode`: the line about the connection, and the frames without its name. Asserts the exit code.
 #[track_caller]
 pub fn decoded(what: &Path, code: i32) -> (Json, Vec<Json>) {
     let end = Program::spawn(command(["decode", what.to_str().unwrap()])).end();
@@ -98,7 +89,7 @@ pub fn decoded(what: &Path, code: i32) -> (Json, Vec<Json>) {
     (about, frames)
 }
 
-/// The names of the events in a recording, with the side that sent them.
+/// Returns the names of the events in a recording, with the side that sent them.
 pub fn events(frames: &[Json]) -> Vec<(&str, &str)> {
     let name = |frame: &'_ Json| frame["envelope"]["value"]["data"][2]["data"][0]["data"].as_str().is_some();
     let events = frames.iter().filter(|frame| name(frame));

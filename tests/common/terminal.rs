@@ -1,10 +1,8 @@
-//! A terminal, and a program on it.
+//! A pseudo-terminal and a program on it.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "test code")]
-
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
@@ -15,7 +13,7 @@ use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsi
 
 use crate::program::child::{LIMIT, Running};
 
-/// A terminal, of which programs are given the one end.
+/// A pseudo-terminal whose other end is passed to programs.
 pub struct Terminal {
     own: File,
     path: String,
@@ -34,7 +32,7 @@ impl Terminal {
         let mut reader = own.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
-            // An error when nobody has the other end any more.
+            // Fails when all programs have closed the other end.
             while let Ok(count @ 1..) = reader.read(&mut chunk) {
                 if sender.send(chunk.get(..count).unwrap().to_vec()).is_err() {
                     return;
@@ -44,7 +42,7 @@ impl Terminal {
         Terminal { own, path, written, text: String::new() }
     }
 
-    /// The end of a program.
+    /// Returns the end for a program.
     pub fn end(&self) -> Stdio {
         self.other().into()
     }
@@ -58,7 +56,7 @@ impl Terminal {
         tcsetwinsize(&self.own, size).unwrap();
     }
 
-    /// Whether these words have been written by now.
+    /// Returns whether this text has been written by now.
     pub fn has(&mut self, words: &str) -> bool {
         while let Ok(bytes) = self.written.try_recv() {
             self.text.push_str(&String::from_utf8_lossy(&bytes));
@@ -66,17 +64,17 @@ impl Terminal {
         self.text.contains(words)
     }
 
-    /// Waits for more to be written; says whether there can be any.
+    /// Waits for more output. Returns `false` if there cannot be any.
     fn more(&mut self, deadline: Instant) -> bool {
         match self.written.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
             Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) => panic!("nothing more comes: {:?}", self.text),
+            Err(RecvTimeoutError::Timeout) => panic!("no more output: {:?}", self.text),
         }
         true
     }
 
-    /// All that is written until all programs at the other end are gone.
+    /// Returns all output, after all programs have closed the other end.
     pub fn all(mut self) -> String {
         self.until_gone();
         self.text
@@ -91,42 +89,76 @@ impl Terminal {
 /// A running program whose stdout and stderr are a terminal.
 pub struct OnTerminal {
     child: Running,
-    pub terminal: Terminal,
-    /// How much of what was shown was waited for.
+    terminal: Terminal,
+    size: (u16, u16),
+    /// The length of the output up to the last text that was waited for.
     seen: usize,
 }
 
 impl OnTerminal {
-    pub fn start(mut command: Command, columns: u16, lines: u16) -> Self {
-        let mut terminal = Terminal::new();
+    pub fn start(command: Command, columns: u16, lines: u16) -> Self {
+        Self::start_on(Terminal::new(), command, columns, lines)
+    }
+
+    fn start_on(mut terminal: Terminal, mut command: Command, columns: u16, lines: u16) -> Self {
         let other = terminal.other();
-        // Line breaks as they were written.
+        // Do not convert line breaks.
         let mut modes = tcgetattr(&other).unwrap();
         modes.make_raw();
         tcsetattr(&other, OptionalActions::Now, &modes).unwrap();
         terminal.resize(columns, lines);
         command.stdout(other.try_clone().unwrap()).stderr(other);
-        // It has the only other end then.
+        // The program now has the only other end.
         let child = Running::spawn(&mut command);
-        OnTerminal { child, terminal, seen: 0 }
+        OnTerminal { child, terminal, size: (columns, lines), seen: 0 }
+    }
+
+    /// Starts a program whose stdin is the terminal as well, so that it can read keys.
+    pub fn with_keys(mut command: Command, columns: u16, lines: u16) -> Self {
+        let terminal = Terminal::new();
+        command.stdin(terminal.end());
+        Self::start_on(terminal, command, columns, lines)
+    }
+
+    /// Presses keys.
+    pub fn press(&mut self, keys: &str) {
+        self.terminal.own.write_all(keys.as_bytes()).unwrap();
+    }
+
+    pub fn resize(&mut self, columns: u16, lines: u16) {
+        self.terminal.resize(columns, lines);
+        self.size = (columns, lines);
+    }
+
+    /// Waits until this text is on the screen, and returns the lines of the screen.
+    pub fn screen_shows(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let mut screen = vt100::Parser::new(self.size.1, self.size.0, 0);
+            screen.process(self.terminal.text.as_bytes());
+            let shown = screen.screen().contents();
+            if shown.contains(text) {
+                return shown;
+            }
+            assert!(self.terminal.more(deadline), "it ended without {text:?}: {shown:?}");
+        }
     }
 
     pub fn signal(&self, name: &str) {
         self.child.signal(name);
     }
 
-    /// Waits until a signal has stopped it, and it can be continued.
+    /// Waits until a signal has stopped the program, so that it can be continued.
     pub fn is_stopped(&self) {
         let pid = Pid::from_child(&self.child);
         let deadline = Instant::now() + LIMIT;
         while waitpid(Some(pid), WaitOptions::UNTRACED | WaitOptions::NOHANG).unwrap().is_none() {
-            assert!(Instant::now() < deadline, "it does not stop: {:?}", self.terminal.text);
+            assert!(Instant::now() < deadline, "it is not stopped: {:?}", self.terminal.text);
             std::thread::yield_now();
         }
     }
 
-    /// Waits until these words are shown, behind those that were waited for before, and gives all that was shown so
-    /// far.
+    /// Waits until this text is written, after the text of the last call. Returns all output so far.
     pub fn shows(&mut self, words: &str) -> String {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -139,11 +171,16 @@ impl OnTerminal {
         }
     }
 
-    /// Waits for its good end, and gives all that was shown.
-    pub fn end(mut self) -> String {
+    /// Waits for the end of the program with exit code 0, and returns all that was shown.
+    pub fn end(self) -> String {
+        self.end_with(0)
+    }
+
+    /// Waits for the end of the program with this exit code, and returns all that was shown.
+    pub fn end_with(mut self, code: i32) -> String {
         self.terminal.until_gone();
         let status = self.child.end();
-        assert!(status.success(), "{status}: {:?}", self.terminal.text);
+        assert_eq!(status.code(), Some(code), "{:?}", self.terminal.text);
         self.terminal.text.clone()
     }
 }

@@ -3,15 +3,6 @@
 //! Tests wait for events (a status, a message, a frame, a peer that wants a topic), never for time to pass. A wait
 //! that takes [`support::LONG`] has failed.
 #![cfg(feature = "cli")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "test code"
-)]
 
 mod certificates;
 #[path = "../common/raw.rs"]

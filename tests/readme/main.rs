@@ -5,14 +5,6 @@
 //! differ, such as times and ids; nothing else may.
 
 #![cfg(all(feature = "cli", target_os = "linux"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "test code"
-)]
 
 #[path = "../common/program.rs"]
 mod program;

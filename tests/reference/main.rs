@@ -14,15 +14,6 @@
 //!   `subscribe TOPIC`, `peer PORT RETRY`, `unpeer`, `sync TEXT` (prints it), `quit`
 //!   (graceful), `abort` (not).
 #![cfg(all(unix, feature = "cli"))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions,
-    reason = "test code"
-)]
 
 #[path = "../endpoint/certificates.rs"]
 mod certificates;

@@ -3,6 +3,21 @@
 //! [`cli`] lists the commands. Each is a module of [`commands`], which owns its arguments. They share [`args`] (options and
 //! value parsers), [`output`] (stdout, stderr, exit codes), and the modules beside these.
 
+// No input from the network may cause a panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::todo,
+        clippy::unwrap_used
+    )
+)]
+#![warn(unreachable_pub)]
+
 mod args;
 mod blocking;
 mod cli;
@@ -12,10 +27,10 @@ mod deadline;
 mod environment;
 mod hints;
 mod input;
-mod leaves;
 mod network;
 mod output;
 mod runtime;
+mod scalars;
 mod signals;
 
 use std::process::ExitCode;

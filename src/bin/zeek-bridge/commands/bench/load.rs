@@ -11,9 +11,9 @@ use zeek_bridge::data::{Filter, Topic};
 use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::tls::Tls;
 
-use super::link::Link;
 use super::pattern::Pattern;
-use super::tally::{Came, Tally};
+use super::peer::LoadPeer;
+use super::tally::{Received, Tally};
 use crate::output::{Failure, Progress};
 
 /// The number of subscribers that connect at the same time.
@@ -51,7 +51,7 @@ pub(super) enum Amount {
 #[derive(Debug)]
 pub(super) struct Load {
     target: Target,
-    publisher: Link,
+    publisher: LoadPeer,
     pattern: Arc<Pattern>,
     /// The number of the next message.
     next: u64,
@@ -86,20 +86,20 @@ impl Load {
     /// Connects the publisher and all subscribers.
     pub(super) async fn connect(target: Target, pattern: Pattern) -> Result<Self, Failure> {
         let Target { publish_to, subscribe_at, tls, topic, peers, timeout } = &target;
-        let publisher = Link::connect(publish_to, tls, Filter::new(), *timeout).await;
+        let publisher = LoadPeer::connect(publish_to, tls, Filter::new(), *timeout).await;
         let publisher = publisher.map_err(|error| no_peering(publish_to, &error))?;
         let progress = Progress::new(u64::try_from(*peers).ok(), "subscribers");
         let started = Instant::now();
         let mut connecting = JoinSet::new();
-        let mut links = Vec::new();
-        while links.len() < *peers {
-            if connecting.len() < CONNECTING.min(peers.saturating_sub(links.len())) {
+        let mut connected = Vec::new();
+        while connected.len() < *peers {
+            if connecting.len() < CONNECTING.min(peers.saturating_sub(connected.len())) {
                 let (address, tls, patience) = (subscribe_at.clone(), tls.clone(), *timeout);
                 let filter = Filter::from_iter([topic.clone()]);
-                connecting.spawn(async move { Link::connect(&address, &tls, filter, patience).await });
-            } else if let Some(connected) = connecting.join_next().await {
-                let link = connected.map_err(|error| Failure::failed(error.to_string()))?;
-                links.push(link.map_err(|error| no_peering(subscribe_at, &error))?);
+                connecting.spawn(async move { LoadPeer::connect(&address, &tls, filter, patience).await });
+            } else if let Some(joined) = connecting.join_next().await {
+                let peer = joined.map_err(|error| Failure::failed(error.to_string()))?;
+                connected.push(peer.map_err(|error| no_peering(subscribe_at, &error))?);
                 progress.inc(1);
             }
         }
@@ -118,11 +118,11 @@ impl Load {
             enough: Arc::default(),
             target,
         };
-        for link in links {
+        for peer in connected {
             let subscriber = Arc::<Subscriber>::default();
             load.subscribers.push(subscriber.clone());
             let (pattern, waited_for) = (load.pattern.clone(), load.waited_for.clone());
-            load.tasks.spawn(subscriber.hear(link, pattern, waited_for, stopped.clone()));
+            load.tasks.spawn(subscriber.receive(peer, pattern, waited_for, stopped.clone()));
         }
         Ok(load)
     }
@@ -201,14 +201,14 @@ impl Load {
     /// Waits for the last message. After a silence, it may be lost; one more message shows whether it is.
     async fn drain(&mut self) -> Result<(), Failure> {
         let mut question = self.pattern.frames(1);
-        let (mut arrived, mut heard) = (self.arrived(), Instant::now());
+        let (mut arrived, mut last) = (self.arrived(), Instant::now());
         loop {
             if let Ok(arrived) = timeout(SILENCE, self.until_arrived(self.next)).await {
                 return arrived.map(drop);
             }
             if self.arrived() > arrived {
-                (arrived, heard) = (self.arrived(), Instant::now());
-            } else if heard.elapsed() >= self.target.timeout {
+                (arrived, last) = (self.arrived(), Instant::now());
+            } else if last.elapsed() >= self.target.timeout {
                 return Err(self.stuck());
             } else {
                 self.publish(&mut question).await?;
@@ -306,8 +306,10 @@ impl Load {
     }
 
     /// Returns the sum of the counts of all subscribers.
-    pub(super) fn came(&self) -> Came {
-        self.subscribers.iter().fold(Came::default(), |sum, subscriber| sum.and(subscriber.tally().came))
+    pub(super) fn received(&self) -> Received {
+        self.subscribers
+            .iter()
+            .fold(Received::default(), |sum, subscriber| sum.and(subscriber.tally().received))
     }
 
     /// Leaves after everything that was published.
@@ -320,29 +322,29 @@ impl Load {
     fn publisher_ended(&self, error: &ConnectError) -> Failure {
         let (Target { publish_to, .. }, size) = (&self.target, self.pattern.size());
         Failure::failed(format!(
-            "the peering with {publish_to}, to publish over, ended: {error}; its log may say why, such as that frames of \
-             {size} bytes are too large for it"
+            "the publisher's peering with {publish_to} ended: {error}; see its log: for example, frames of {size} bytes may be \
+             too large for it"
         ))
     }
 
     fn subscriber_ended(&self, ended: Result<Result<(), ConnectError>, tokio::task::JoinError>) -> Failure {
         let Target { subscribe_at, .. } = &self.target;
         let error = match ended {
-            Ok(Ok(())) => "it was left".to_owned(),
+            Ok(Ok(())) => "the benchmark has left it".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         Failure::failed(format!(
-            "a subscriber's peering with {subscribe_at} ended with {} messages on their way: {error}; a Broker \
-             disconnects peers for whom too many wait: give a smaller --window, or see its log",
+            "a subscriber's peering with {subscribe_at} ended with {} messages in flight: {error}; a Broker \
+             disconnects peers with too many queued messages: use a smaller --window, or see its log",
             self.next.saturating_sub(self.arrived())
         ))
     }
 
     fn stuck(&self) -> Failure {
         Failure::timeout(format!(
-            "timeout: nothing more arrived for {:.1} s: {} of {} messages did; the relay has stopped, or has dropped \
-             the last ones: give a smaller --window, or see its log",
+            "timeout: no message arrived for {:.1} s, after {} of {} messages; the relay has stopped or has dropped \
+             the last ones: use a smaller --window, or see its log",
             self.target.timeout.as_secs_f64(),
             self.arrived_everywhere(),
             self.published()
@@ -351,13 +353,15 @@ impl Load {
 
     fn not_relayed(&self) -> Failure {
         let Target { publish_to, subscribe_at, topic, peers, timeout, .. } = &self.target;
-        let deaf = self.subscribers.iter().filter(|subscriber| subscriber.arrived.load(SeqCst) == 0).count();
-        let wants = if self.publisher.wanted.matches(topic) { "wants" } else { "does not want" };
+        let silent =
+            self.subscribers.iter().filter(|subscriber| subscriber.arrived.load(SeqCst) == 0).count();
+        let subscribes =
+            if self.publisher.filter.matches(topic) { "subscribes to" } else { "does not subscribe to" };
         Failure::timeout(format!(
-            "timeout: {deaf} of {peers} subscribers at {subscribe_at} heard nothing within {:.1} s of what was published \
-             to {publish_to}, which {wants} the topic {topic}; does it relay that topic? A zeek-bridge takes a rule \
-             from the one link to the other with topics = [{topic:?}], a broker-node --mode relay --topics \
-             '[{topic:?}]'; or name a topic that is relayed with --topic",
+            "timeout: {silent} of {peers} subscribers at {subscribe_at} received nothing within {:.1} s of what was \
+             published to {publish_to}, which {subscribes} the topic {topic}; check that it relays the topic: a \
+             zeek-bridge needs a rule from one link to the other with topics = [{topic:?}], a broker-node needs \
+             --mode relay --topics '[{topic:?}]'; or use --topic with a topic that is relayed",
             timeout.as_secs_f64()
         ))
     }
@@ -365,24 +369,24 @@ impl Load {
 
 impl Subscriber {
     /// Counts received messages until it is stopped.
-    async fn hear(
+    async fn receive(
         self: Arc<Self>,
-        mut link: Link,
+        mut peer: LoadPeer,
         pattern: Arc<Pattern>,
         waited_for: Arc<WaitedFor>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), ConnectError> {
         let mut arrived = 0;
         loop {
-            link.answer().await?;
+            peer.answer().await?;
             tokio::select! {
                 biased;
-                read = link.read() => read?,
+                read = peer.read() => read?,
                 _ = stopped.changed() => break,
             }
             let before = arrived;
             let mut tally = self.tally();
-            link.take(pattern.head(), |length, head| match pattern.number(length, head) {
+            peer.on_data(pattern.head(), |length, head| match pattern.number(length, head) {
                 Some(number) => {
                     tally.note(number);
                     arrived = arrived.max(number.saturating_add(1));
@@ -397,7 +401,7 @@ impl Subscriber {
                 waited_for.arrived.notify_one();
             }
         }
-        link.leave().await;
+        peer.leave().await;
         Ok(())
     }
 

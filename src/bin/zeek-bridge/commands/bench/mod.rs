@@ -1,9 +1,9 @@
 //! `bench`: measures a running relay, which may be a zeek-bridge or any Broker.
 
-mod link;
 mod load;
 mod own;
 mod pattern;
+mod peer;
 mod process;
 mod report;
 mod tally;
@@ -174,7 +174,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
         memory: process.as_ref().and_then(Process::memory),
     };
     report.published = load.published();
-    report.came = load.came();
+    report.received = load.received();
     // If messages are lost, every round trip could time out.
     if ended.is_ok() && report.lost() == 0 {
         let took = &mut report.round_trips;
@@ -184,7 +184,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     report.connecting = load.connecting;
     report.process = process;
     report.published = load.published();
-    report.came = load.came();
+    report.received = load.received();
     report.interrupted = interruptible.enough.load(SeqCst);
     leave(load, interruptible.signals).await;
     drop(own);

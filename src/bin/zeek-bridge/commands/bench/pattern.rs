@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use zeek_bridge::data::{EndpointId, Topic, Value};
-use zeek_bridge::wire::{EncodeError, Envelope};
+use zeek_bridge::wire::{EncodeError, Envelope, LENGTH_FIELD, TOPIC_OFFSET};
 use zeek_bridge::zeek::{Event, Message};
 
 /// The name of the event. Its arguments are the id of the run, the number, and a string that fills the requested size.
@@ -11,8 +11,8 @@ const EVENT: &str = "ZeekBridge::bench";
 /// The size of a number in bytes.
 const NUMBER: usize = 8;
 
-/// The offset of the topic length in a frame, after length, sender, receiver, type and ttl. A relay may change some of them.
-const BEFORE_TOPIC: usize = 39;
+/// The offset of the topic in a frame. A relay may change the fields before it.
+const BEFORE_TOPIC: usize = LENGTH_FIELD + TOPIC_OFFSET;
 
 /// The frame, and the offset of the number in it.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ fn frame(topic: &Topic, run: u64, number: u64, letters: usize) -> Result<Vec<u8>
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use zeek_bridge::wire::{LENGTH_FIELD, Limits};
+    use zeek_bridge::wire::Limits;
 
     use super::*;
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_have_the_size_that_is_asked_for() {
+    fn frames_have_the_requested_size() {
         let least = Pattern::new(&TOPIC, 1_000, 0).unwrap().frame.len() - 1_000
             + frame(&TOPIC, 0, 0, 0).unwrap().len();
         let mut short = 0;
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_relay_writes_anew_does_not_matter_and_all_else_does() {
+    fn only_fields_that_a_relay_changes_may_differ() {
         let pattern = Pattern::new(&TOPIC, 223, 7).unwrap();
         let number = |frame: &[u8]| pattern.number(frame.len(), &frame[..pattern.head()]);
         let mut relayed = pattern.frame.clone();

@@ -1,12 +1,8 @@
 //! CPU time and memory of a process, from Linux's /proc.
 
-use std::fs;
 use std::time::Duration;
 
 use crate::output::Failure;
-
-/// The units of CPU time in /proc per second. This is the same on all of Linux's architectures that Rust supports.
-const TICKS: u64 = 100;
 
 /// A running process.
 #[derive(Clone, Debug)]
@@ -38,14 +34,13 @@ impl Process {
                 "CPU times are read from /proc, which only Linux has; leave out --pid",
             ));
         }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-        let Some((name, _)) = stat.as_deref().and_then(fields) else {
+        let Some(name) = proc::name(pid) else {
             return Err(Failure::usage(format!(
-                "--pid {pid}: there is no such process, or it is not shown to this user; `pgrep -a zeek` lists what \
-                 runs"
+                "--pid {pid}: there is no such process, or it is not visible to this user; `pgrep -a zeek` lists \
+                 running ones"
             )));
         };
-        Ok(Process { pid, name: name.to_owned() })
+        Ok(Process { pid, name })
     }
 
     /// Returns this process.
@@ -55,12 +50,12 @@ impl Process {
 
     /// Returns `None` if the process has ended.
     pub(super) fn cpu(&self) -> Option<Cpu> {
-        cpu(&fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?)
+        proc::cpu(self.pid)
     }
 
     /// Returns `None` if the process has ended.
     pub(super) fn memory(&self) -> Option<Memory> {
-        memory(&fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?)
+        proc::memory(self.pid)
     }
 }
 
@@ -74,55 +69,78 @@ impl Cpu {
     }
 }
 
-/// Splits a line of `stat` into the name, which may contain any bytes, and the rest; see proc(5).
-fn fields(stat: &str) -> Option<(&str, impl Iterator<Item = &str>)> {
-    let (pid_and_name, rest) = stat.rsplit_once(") ")?;
-    Some((pid_and_name.split_once('(')?.1, rest.split(' ')))
+#[cfg(target_os = "linux")]
+mod proc {
+    use std::time::Duration;
+
+    use procfs::process::{Process, Stat};
+
+    use super::{Cpu, Memory};
+
+    fn process(pid: u32) -> Option<Process> {
+        Process::new(pid.try_into().ok()?).ok()
+    }
+
+    fn stat(pid: u32) -> Option<Stat> {
+        process(pid)?.stat().ok()
+    }
+
+    pub(super) fn name(pid: u32) -> Option<String> {
+        Some(stat(pid)?.comm)
+    }
+
+    pub(super) fn cpu(pid: u32) -> Option<Cpu> {
+        let stat = stat(pid)?;
+        let time = |ticks: u64| {
+            let milliseconds = ticks.checked_mul(1000)?.checked_div(procfs::ticks_per_second())?;
+            Some(Duration::from_millis(milliseconds))
+        };
+        Some(Cpu { user: time(stat.utime)?, system: time(stat.stime)? })
+    }
+
+    pub(super) fn memory(pid: u32) -> Option<Memory> {
+        let status = process(pid)?.status().ok()?;
+        // In units of 1024 bytes.
+        Some(Memory { resident: status.vmrss?.checked_mul(1024)?, peak: status.vmhwm?.checked_mul(1024)? })
+    }
 }
 
-fn cpu(stat: &str) -> Option<Cpu> {
-    let (_, fields) = fields(stat)?;
-    // The rest begins with field 3, the state; utime and stime are fields 14 and 15.
-    let mut times = fields.skip(11).map(|ticks| {
-        let milliseconds = ticks.parse::<u64>().ok()?.checked_mul(1000)?.checked_div(TICKS)?;
-        Some(Duration::from_millis(milliseconds))
-    });
-    Some(Cpu { user: times.next()??, system: times.next()?? })
+#[cfg(not(target_os = "linux"))]
+mod proc {
+    use super::{Cpu, Memory};
+
+    pub(super) fn name(_: u32) -> Option<String> {
+        None
+    }
+
+    pub(super) fn cpu(_: u32) -> Option<Cpu> {
+        None
+    }
+
+    pub(super) fn memory(_: u32) -> Option<Memory> {
+        None
+    }
 }
 
-fn memory(status: &str) -> Option<Memory> {
-    let bytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
-    };
-    Some(Memory { resident: bytes("VmRSS:")?, peak: bytes("VmHWM:")? })
-}
-
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_hold_anything() {
-        let stat = "7 (a) b (c) R 1 7 7 0 -1 4194304 100 0 0 0 250 42 0 0 20 0 1 0 55 1000 200";
-        assert_eq!(fields(stat).unwrap().0, "a) b (c");
-        let (user, system) = (Duration::from_millis(2500), Duration::from_millis(420));
-        assert_eq!(cpu(stat), Some(Cpu { user, system }));
-        assert_eq!(cpu("7 (a"), None);
-    }
-
-    #[test]
-    fn memory_is_told_in_bytes() {
-        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
-        assert_eq!(memory(status), Some(Memory { resident: 1024 * 1024, peak: 2048 * 1024 }));
-        assert_eq!(memory("Name:\tx\n"), None);
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn this_process_is_there() {
+    fn this_process_is_found() {
         let this = Process::this().unwrap();
-        assert!(this.cpu().is_some());
-        assert!(this.memory().unwrap().resident > 0);
+        assert!(!this.name.is_empty());
+        // Uses some CPU time, which is counted in units of 10 ms.
+        let start = std::time::Instant::now();
+        while this.cpu().unwrap().total() == Duration::ZERO && start.elapsed() < Duration::from_secs(10) {}
+        let cpu = this.cpu().unwrap();
+        assert!(cpu.total() > Duration::ZERO && cpu.total() < Duration::from_secs(3600), "{cpu:?}");
+        let Memory { resident, peak } = this.memory().unwrap();
+        assert!(resident > 1 << 20 && peak >= resident, "{resident} {peak}");
+    }
+
+    #[test]
+    fn a_process_that_does_not_exist_is_an_error() {
+        assert!(Process::of(u32::MAX).is_err());
     }
 }

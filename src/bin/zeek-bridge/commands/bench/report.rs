@@ -8,7 +8,7 @@ use comfy_table::{Table, presets};
 use indicatif::HumanCount;
 
 use super::process::{Cpu, Memory, Process};
-use super::tally::Came;
+use super::tally::Received;
 use crate::output::{Object, printable};
 
 /// Less CPU time than this is not divided by the number of events, because Linux counts it in units of 10 ms.
@@ -35,7 +35,7 @@ pub(super) struct Report {
     /// Sorted.
     pub(super) round_trips: Vec<Duration>,
     pub(super) published: u64,
-    pub(super) came: Came,
+    pub(super) received: Received,
     pub(super) interrupted: bool,
 }
 
@@ -70,14 +70,14 @@ impl Throughput {
 impl Report {
     /// Returns the number of messages that were lost.
     pub(super) fn lost(&self) -> u64 {
-        self.published.saturating_mul(self.subscribers).saturating_sub(self.came.delivered)
+        self.published.saturating_mul(self.subscribers).saturating_sub(self.received.delivered)
     }
 
     pub(super) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
         let mut row = |name: &str, words: String| _ = table.add_row([name.to_owned(), printable(&words)]);
-        let Report { publish_to, subscribe_at, tls, throughput, came, .. } = self;
+        let Report { publish_to, subscribe_at, tls, throughput, received, .. } = self;
         let process = self.process.as_ref().map(|Process { pid, name }| format!(", process {pid} ({name})"));
         let whose = if self.own_relay { "own bridge, " } else { "" };
         let place = if publish_to == subscribe_at {
@@ -143,9 +143,9 @@ impl Report {
                 "{} of {}; duplicated {}, reordered {}, of others {}",
                 HumanCount(self.lost()),
                 HumanCount(self.published.saturating_mul(self.subscribers)),
-                HumanCount(came.duplicated),
-                HumanCount(came.reordered),
-                HumanCount(came.foreign)
+                HumanCount(received.duplicated),
+                HumanCount(received.reordered),
+                HumanCount(received.foreign)
             ),
         );
         table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 2)));
@@ -153,7 +153,7 @@ impl Report {
     }
 
     pub(super) fn object(&self) -> Object {
-        let Report { throughput, came, .. } = self;
+        let Report { throughput, received, .. } = self;
         let rate = throughput.rate();
         let events = Object::new()
             .with("events", throughput.messages)
@@ -205,11 +205,11 @@ impl Report {
         });
         object
             .with("published", self.published)
-            .with("delivered", came.delivered)
+            .with("delivered", received.delivered)
             .with("lost", self.lost())
-            .with("duplicated", came.duplicated)
-            .with("reordered", came.reordered)
-            .with("foreign", came.foreign)
+            .with("duplicated", received.duplicated)
+            .with("reordered", received.reordered)
+            .with("foreign", received.foreign)
             .with("interrupted", self.interrupted)
     }
 }
@@ -259,13 +259,13 @@ mod tests {
             },
             round_trips: (1..=1000).map(Duration::from_micros).collect(),
             published: 1_001_000,
-            came: Came { delivered: 2_001_997, duplicated: 1, reordered: 2, foreign: 4 },
+            received: Received { delivered: 2_001_997, duplicated: 1, reordered: 2, foreign: 4 },
             ..Report::default()
         }
     }
 
     #[test]
-    fn a_report_is_told_in_a_table() {
+    fn a_report_is_a_table() {
         let table = report().table();
         let lines: Vec<String> =
             table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_null() {
+    fn missing_measurements_are_null() {
         let json = |report: Report| -> serde_json::Value {
             serde_json::from_slice(&report.object().into_line()).unwrap()
         };

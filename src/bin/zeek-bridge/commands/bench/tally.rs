@@ -10,12 +10,12 @@ pub(super) struct Tally {
     next: u64,
     /// Ranges of missing numbers below it.
     missing: BTreeMap<u64, u64>,
-    pub(super) came: Came,
+    pub(super) received: Received,
 }
 
-/// How many messages came.
+/// The counts of received messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Came {
+pub(super) struct Received {
     /// The number of different messages.
     pub(super) delivered: u64,
     /// The number of duplicates.
@@ -36,7 +36,7 @@ impl Tally {
     pub(super) fn note(&mut self, number: u64) {
         if number == self.next && self.first.is_some() {
             self.next = number.saturating_add(1);
-            self.came.delivered = self.came.delivered.saturating_add(1);
+            self.received.delivered = self.received.delivered.saturating_add(1);
         } else if self.first.is_some_and(|first| number >= first) {
             self.note_odd(number);
         }
@@ -50,7 +50,7 @@ impl Tally {
         } else {
             let range = self.missing.range(..=number).next_back().map(|(from, to)| (*from, *to));
             let Some((from, to)) = range.filter(|(_, to)| number < *to) else {
-                self.came.duplicated = self.came.duplicated.saturating_add(1);
+                self.received.duplicated = self.received.duplicated.saturating_add(1);
                 return;
             };
             self.missing.remove(&from);
@@ -60,21 +60,21 @@ impl Tally {
                     self.missing.insert(from, to);
                 }
             }
-            self.came.reordered = self.came.reordered.saturating_add(1);
+            self.received.reordered = self.received.reordered.saturating_add(1);
         }
-        self.came.delivered = self.came.delivered.saturating_add(1);
+        self.received.delivered = self.received.delivered.saturating_add(1);
     }
 
     /// Counts a message that is not of this benchmark.
     pub(super) fn note_foreign(&mut self) {
-        self.came.foreign = self.came.foreign.saturating_add(1);
+        self.received.foreign = self.received.foreign.saturating_add(1);
     }
 }
 
-impl Came {
+impl Received {
     /// Adds the counts of another tally.
-    pub(super) fn and(self, other: Came) -> Came {
-        Came {
+    pub(super) fn and(self, other: Received) -> Received {
+        Received {
             delivered: self.delivered.saturating_add(other.delivered),
             duplicated: self.duplicated.saturating_add(other.duplicated),
             reordered: self.reordered.saturating_add(other.reordered),
@@ -91,24 +91,25 @@ mod tests {
 
     use super::*;
 
-    fn tally(first: u64, numbers: &[u64]) -> Came {
+    fn tally(first: u64, numbers: &[u64]) -> Received {
         let mut tally = Tally::default();
         tally.note(first);
         tally.begin(first);
         numbers.iter().for_each(|number| tally.note(*number));
-        tally.came
+        tally.received
     }
 
     #[test]
-    fn what_is_lost_twice_or_late_is_told_apart() {
-        let came = |delivered, duplicated, reordered| Came { delivered, duplicated, reordered, foreign: 0 };
+    fn lost_duplicated_and_late_messages_are_distinguished() {
+        let received =
+            |delivered, duplicated, reordered| Received { delivered, duplicated, reordered, foreign: 0 };
         for (numbers, expected) in [
-            (&[5, 6, 7][..], came(3, 0, 0)),
-            (&[3, 4, 5], came(1, 0, 0)),
-            (&[5, 7, 8], came(3, 0, 0)),
-            (&[5, 5, 6, 5], came(2, 2, 0)),
-            (&[5, 7, 6, 8], came(4, 0, 1)),
-            (&[5, 9, 7, 7, 6, 8], came(5, 1, 3)),
+            (&[5, 6, 7][..], received(3, 0, 0)),
+            (&[3, 4, 5], received(1, 0, 0)),
+            (&[5, 7, 8], received(3, 0, 0)),
+            (&[5, 5, 6, 5], received(2, 2, 0)),
+            (&[5, 7, 6, 8], received(4, 0, 1)),
+            (&[5, 9, 7, 7, 6, 8], received(5, 1, 3)),
         ] {
             assert_eq!(tally(5, numbers), expected, "{numbers:?}");
         }
@@ -116,13 +117,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_each_number_counts_once(numbers in proptest::collection::vec(0u64..40, 0..80)) {
-            let came = tally(5, &numbers);
+        fn each_number_is_delivered_once(numbers in proptest::collection::vec(0u64..40, 0..80)) {
+            let received = tally(5, &numbers);
             let counted: Vec<_> = numbers.iter().filter(|number| **number >= 5).collect();
             let different: HashSet<_> = counted.iter().collect();
             let count = |length: usize| u64::try_from(length).unwrap();
-            prop_assert_eq!(came.delivered, count(different.len()));
-            prop_assert_eq!(came.duplicated, count(counted.len().saturating_sub(different.len())));
+            prop_assert_eq!(received.delivered, count(different.len()));
+            prop_assert_eq!(received.duplicated, count(counted.len().saturating_sub(different.len())));
         }
     }
 }

@@ -1,10 +1,10 @@
-//! One captured TCP connection: both directions, put in order and read.
+//! A captured TCP connection: both directions are reassembled and read.
 
 use std::net::SocketAddr;
 
 use super::link::Segment;
-use super::report::{About, Report, Speaks};
-use super::speech::Speech;
+use super::protocol::ProtocolReader;
+use super::report::{About, Protocol, Report};
 use super::tcp::{Piece, Stream};
 use crate::output::Failure;
 use zeek_bridge::trace::Side;
@@ -16,43 +16,44 @@ pub(super) struct Connection {
     syn: Option<u32>,
     connector: Stream,
     listener: Stream,
-    speech: Speech,
+    protocol: ProtocolReader,
     start_ns: u64,
-    /// Of the last packet, in microseconds since the start.
+    /// The time of the last packet, in microseconds since the start.
     t_us: u64,
     /// The number of the last packet.
     pub(super) last: u64,
     pub(super) closed: bool,
-    /// How many connections there were between the same two before.
+    /// The number of earlier connections between the same two addresses.
     pub(super) reuse: u64,
 }
 
 impl Connection {
-    /// One that begins with this segment. `reuse` counts the connections between the same two before it.
+    /// Returns a connection that begins with this segment. `reuse` is the number of earlier connections between the same two
+    /// addresses.
     pub(super) fn new(segment: &Segment<'_>, t_ns: u64, number: u64, reuse: u64) -> Self {
         let from_listener = match (segment.syn, segment.ack) {
             (true, ack) => ack.is_some(),
-            // By the ports, which is a guess: servers have the lower ones.
+            // A guess by the ports: servers usually have the lower one.
             (false, _) => segment.from.port() < segment.to.port(),
         };
         let (connector_at, listener_at) =
             if from_listener { (segment.to, segment.from) } else { (segment.from, segment.to) };
         let again = if reuse > 0 { format!(" #{}", reuse.saturating_add(1)) } else { String::new() };
-        let middle = "the capture begins in the middle of this connection: who connected is guessed by the ports, \
-                      offsets count from the first byte seen, and frames are read from the first whole one on";
+        let middle = "the capture begins in the middle of this connection: the connector is guessed from the ports, \
+                      offsets count from the first captured byte, and reading begins at the first complete frame";
         Connection {
             about: About {
                 number,
                 name: format!("{connector_at} -> {listener_at}{again}"),
                 start_ns: Some(t_ns),
-                speaks: Speaks::Broker,
+                protocol: Protocol::Broker,
                 note: (!segment.syn).then(|| middle.to_owned()),
             },
             connector_at,
             syn: None,
             connector: Stream::default(),
             listener: Stream::default(),
-            speech: Speech::new(segment.syn),
+            protocol: ProtocolReader::new(segment.syn),
             start_ns: t_ns,
             t_us: 0,
             last: 0,
@@ -61,8 +62,8 @@ impl Connection {
         }
     }
 
-    /// Whether the segment opens another connection between the same two.
-    pub(super) fn is_over_with(&self, segment: &Segment<'_>) -> bool {
+    /// Returns whether the segment opens another connection between the same two addresses.
+    pub(super) fn is_replaced_by(&self, segment: &Segment<'_>) -> bool {
         let (connector, syn) = match segment.ack {
             None => (segment.from, segment.seq),
             Some(ack) => (segment.to, ack.wrapping_sub(1)),
@@ -75,19 +76,19 @@ impl Connection {
     }
 
     pub(super) fn is_broker(&self) -> bool {
-        self.speech.broker
+        self.protocol.broker
     }
 
     pub(super) fn errors(&self) -> u64 {
-        self.speech.errors
+        self.protocol.errors
     }
 
-    /// Bytes of memory that are held.
-    pub(super) fn cost(&self) -> usize {
-        self.connector.cost().saturating_add(self.listener.cost()).saturating_add(self.speech.cost())
+    /// Returns the memory in use, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.connector.memory().saturating_add(self.listener.memory()).saturating_add(self.protocol.memory())
     }
 
-    /// Takes a segment.
+    /// Adds a segment.
     pub(super) fn segment(
         &mut self,
         segment: &Segment<'_>,
@@ -107,15 +108,15 @@ impl Connection {
         if let Some(ack) = segment.ack
             && !segment.rst
         {
-            self.stream(other(from)).acknowledged(ack);
+            self.stream(from.other()).acknowledged(ack);
         }
         if !segment.payload.is_empty() || segment.cut > 0 || segment.fin {
-            self.read(from, report, |stream, give| {
-                stream.segment(first, segment.payload, segment.cut, segment.fin, &mut |piece| give(piece));
+            self.read(from, report, |stream, sink| {
+                stream.segment(first, segment.payload, segment.cut, segment.fin, &mut |piece| sink(piece));
             })?;
         }
         for side in Side::BOTH {
-            self.read(side, report, |stream, give| stream.tick(&mut |piece| give(piece)))?;
+            self.read(side, report, |stream, sink| stream.tick(&mut |piece| sink(piece)))?;
         }
         if segment.rst || self.connector.is_finished() && self.listener.is_finished() {
             self.end(report)?;
@@ -123,16 +124,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes that nothing more comes.
+    /// Ends the connection: no more segments follow.
     pub(super) fn end(&mut self, report: &mut dyn Report) -> Result<(), Failure> {
         if self.closed {
             return Ok(());
         }
         self.closed = true;
         for side in Side::BOTH {
-            self.read(side, report, |stream, give| stream.finish(&mut |piece| give(piece)))?;
+            self.read(side, report, |stream, sink| stream.finish(&mut |piece| sink(piece)))?;
         }
-        self.speech.end(&mut self.about, self.t_us, report)
+        self.protocol.end(&mut self.about, self.t_us, report)
     }
 
     fn stream(&mut self, side: Side) -> &mut Stream {
@@ -142,37 +143,31 @@ impl Connection {
         }
     }
 
-    /// Reads what becomes of a side by `step`.
+    /// Calls `step` on the stream of a side and reads the bytes that it returns.
     fn read(
         &mut self,
         side: Side,
         report: &mut dyn Report,
         step: impl FnOnce(&mut Stream, &mut dyn FnMut(Piece<'_>)),
     ) -> Result<(), Failure> {
-        let Connection { about, connector, listener, speech, t_us, .. } = self;
+        let Connection { about, connector, listener, protocol, t_us, .. } = self;
         let stream = if side == Side::Connector { connector } else { listener };
         let mut result = Ok(());
         step(stream, &mut |piece| {
             if result.is_ok() {
                 result = match piece {
-                    Piece::Bytes(bytes) => speech.input(about, side, *t_us, bytes, report),
+                    Piece::Bytes(bytes) => protocol.input(about, side, *t_us, bytes, report),
                     Piece::Lost(count) => {
-                        speech.lose(about, side, *t_us, count, "they are not in the capture", report)
+                        protocol.lose(about, side, *t_us, count, "they are not in the capture", report)
                     }
                     Piece::Cut(count) => {
-                        let why = "the capture has cut packets off; capture them whole with tcpdump -s 0";
-                        speech.lose(about, side, *t_us, count, why, report)
+                        let why =
+                            "the capture has truncated packets; capture complete packets with tcpdump -s 0";
+                        protocol.lose(about, side, *t_us, count, why, report)
                     }
                 };
             }
         });
         result
-    }
-}
-
-fn other(side: Side) -> Side {
-    match side {
-        Side::Connector => Side::Listener,
-        Side::Listener => Side::Connector,
     }
 }

@@ -1,4 +1,4 @@
-//! Packets out of a pcap or pcapng file, one after the other, however long the file is.
+//! Reads the packets of a pcap or pcapng file, one at a time.
 
 use bytes::{Buf, BytesMut};
 use pcap_parser::nom::{Err as NomError, IResult};
@@ -12,26 +12,26 @@ use pcap_parser::{
 use crate::input::Input;
 use crate::output::Failure;
 
-/// The longest block: the largest packet that tcpdump writes has 256 KiB.
+/// Maximum size of a block in bytes. The largest packet that tcpdump writes has 256 KiB.
 const MAX_BLOCK: usize = 16 * 1024 * 1024;
 
-/// How many interfaces a section may describe.
+/// Maximum number of interfaces in a section.
 const MAX_INTERFACES: usize = 4096;
 
-/// One packet.
+/// A packet.
 pub(super) struct Packet<'a> {
     /// Nanoseconds since 1970.
     pub(super) t_ns: u64,
-    /// What the packet begins with, as tcpdump numbers it.
+    /// The link type, as tcpdump numbers it.
     pub(super) link: i32,
     pub(super) data: &'a [u8],
 }
 
-/// Whether a file that begins so is a capture.
+/// Returns whether a file with these first bytes is a capture.
 pub(crate) fn is_capture(first: &[u8]) -> bool {
     let magic = first.first_chunk().copied().map(u32::from_be_bytes);
     magic.is_some_and(|magic| {
-        // In both orders of bytes: with microseconds, with nanoseconds, Kuznetzov's; and pcapng.
+        // In both byte orders: pcap with microseconds, with nanoseconds, and Kuznetzov's format; and pcapng.
         [0xa1b2_c3d4, 0xa1b2_3c4d, 0xa1b2_cd34]
             .iter()
             .any(|known| [*known, u32::swap_bytes(*known)].contains(&magic))
@@ -43,7 +43,7 @@ pub(crate) fn is_capture(first: &[u8]) -> bool {
 pub(super) struct Packets {
     input: Input,
     buffer: BytesMut,
-    /// Where in the file the buffer begins.
+    /// The offset of the buffer in the file.
     offset: u64,
     format: Format,
     packet: Vec<u8>,
@@ -51,11 +51,11 @@ pub(super) struct Packets {
 
 enum Format {
     Unknown,
-    Pcap { link: i32, nanoseconds: bool, frame: Frame },
+    Pcap { link: i32, nanoseconds: bool, parse: PacketParser },
     PcapNg { big_endian: bool, interfaces: Vec<Interface>, t_ns: u64 },
 }
 
-type Frame = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
+type PacketParser = fn(&[u8]) -> IResult<&[u8], LegacyPcapBlock<'_>, PcapError<&[u8]>>;
 
 struct Interface {
     link: i32,
@@ -63,7 +63,7 @@ struct Interface {
     offset_seconds: i64,
 }
 
-/// Why there is no block.
+/// The reason why no block can be read.
 enum Stop {
     More,
     Damaged(&'static str),
@@ -73,18 +73,18 @@ impl<E> From<NomError<E>> for Stop {
     fn from(error: NomError<E>) -> Self {
         match error {
             NomError::Incomplete(_) => Stop::More,
-            _ => Stop::Damaged("no packet is where one should be"),
+            _ => Stop::Damaged("there is no packet where one should begin"),
         }
     }
 }
 
 impl Packets {
-    /// `looked` is what was read already.
-    pub(super) fn new(input: Input, looked: BytesMut) -> Self {
-        Packets { input, buffer: looked, offset: 0, format: Format::Unknown, packet: Vec::new() }
+    /// Returns a reader. `first` are the bytes that were read already.
+    pub(super) fn new(input: Input, first: BytesMut) -> Self {
+        Packets { input, buffer: first, offset: 0, format: Format::Unknown, packet: Vec::new() }
     }
 
-    /// The next packet; `None` at the end. Calls `pause` before it may have to wait for it.
+    /// Returns the next packet, or `None` at the end. Calls `pause` before it may have to wait.
     pub(super) fn next(
         &mut self,
         pause: &mut dyn FnMut() -> Result<(), Failure>,
@@ -105,8 +105,8 @@ impl Packets {
                         return Ok(None);
                     }
                     return Err(Failure::failed(format!(
-                        "the capture ends inside of a packet, at byte {}: it was cut off, or is still being \
-                         written; everything before was read",
+                        "the capture ends inside a packet, at byte {}: it is truncated or still being written; everything \
+                         before was read",
                         self.offset
                     )));
                 }
@@ -122,7 +122,7 @@ impl Packets {
         ))
     }
 
-    /// Takes one block off the buffer. Gives link type and time if it was a packet, which then stands in `packet`.
+    /// Removes a block from the buffer. If it is a packet, stores it in `packet` and returns its link type and time.
     fn block(&mut self) -> Result<Option<(i32, u64)>, Stop> {
         if self.buffer.is_empty() {
             return Err(Stop::More);
@@ -136,15 +136,15 @@ impl Packets {
             Format::Unknown => {
                 let (rest, header) = parse_pcap_header(data)?;
                 self.format = Format::Pcap {
-                    // Above are the length of the frame check sequence, and flags.
+                    // The upper bits are flags and the length of the frame check sequence.
                     link: header.network.0 & 0xffff,
                     nanoseconds: header.is_nanosecond_precision(),
-                    frame: frame_of(&header),
+                    parse: parser_of(&header),
                 };
                 (rest, None)
             }
-            Format::Pcap { link, nanoseconds, frame } => {
-                let (rest, block) = frame(data)?;
+            Format::Pcap { link, nanoseconds, parse } => {
+                let (rest, block) = parse(data)?;
                 self.packet.clear();
                 self.packet.extend_from_slice(block.data);
                 let fraction = u64::from(block.ts_usec).saturating_mul(if *nanoseconds { 1 } else { 1000 });
@@ -241,7 +241,7 @@ fn packet_block(body: &[u8], big_endian: bool) -> Option<PacketBlock<'_>> {
     })
 }
 
-fn frame_of(header: &PcapHeader) -> Frame {
+fn parser_of(header: &PcapHeader) -> PacketParser {
     if header.is_modified_format() {
         parse_pcap_frame_modified
     } else if header.is_bigendian() {

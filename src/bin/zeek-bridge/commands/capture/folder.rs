@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use zeek_bridge::trace::{Meta, ReadError, Reader, is_recording, recordings_in};
 
-use super::report::{About, Report, Speaks};
+use super::report::{About, Protocol, Report};
 use super::table::Tally;
 use crate::output::{Failure, Progress};
 
@@ -52,7 +52,7 @@ fn read_one(
         number,
         name: name.unwrap_or_else(|| folder.display().to_string()),
         start_ns: start_ns(&meta),
-        speaks: Speaks::Broker,
+        protocol: Protocol::Broker,
         note: note(&meta),
     };
     report.begin(&about)?;

@@ -1,11 +1,11 @@
-//! From a captured packet to the TCP segment in it.
+//! Finds the TCP segment in a captured packet.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{EtherType, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
-/// One TCP segment.
+/// A TCP segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment<'a> {
     pub(super) from: SocketAddr,
@@ -16,36 +16,36 @@ pub(super) struct Segment<'a> {
     pub(super) fin: bool,
     pub(super) rst: bool,
     pub(super) payload: &'a [u8],
-    /// How many bytes of payload it had behind these, which were not captured.
+    /// The number of bytes of payload after these that were not captured.
     pub(super) cut: usize,
 }
 
-/// What a packet holds.
+/// The content of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     Segment(Segment<'a>),
-    /// A piece of an IP packet that was sent in pieces.
+    /// A fragment of an IP packet.
     Fragment,
-    /// A packet of which not even the TCP header is whole.
-    Stump,
-    /// Something else than TCP.
+    /// A packet with an incomplete TCP header.
+    Truncated,
+    /// Not TCP.
     Other(Encapsulation),
-    /// How the packet begins is not known here.
+    /// A packet of an unsupported link type.
     UnknownLink,
 }
 
-/// What a packet that is not read consists of.
+/// The kind of a packet that is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Encapsulation {
     /// A protocol over IP, by its number.
     Ip(u8),
     /// A tunnel over UDP, by its port.
     Udp(u16),
-    /// A protocol in the place of IP, by its EtherType.
+    /// A protocol other than IP, by its EtherType.
     Ether(u16),
-    /// A packet of a link type that is not known.
+    /// A packet of an unsupported link type.
     Link(i32),
-    /// A packet of which the headers are not all there.
+    /// A packet with incomplete headers.
     Damaged,
 }
 
@@ -54,7 +54,7 @@ const TUNNELS: [(u16, &str); 5] =
     [(2152, "GTP-U"), (4754, "GRE in UDP"), (4789, "VXLAN"), (6081, "Geneve"), (8472, "VXLAN")];
 
 impl Encapsulation {
-    /// Whether there may be TCP inside.
+    /// Returns whether it may contain TCP.
     pub(super) fn is_tunnel(self) -> bool {
         match self {
             Encapsulation::Ip(number) => matches!(number, 4 | 41 | 47 | 50 | 115 | 137),
@@ -94,7 +94,7 @@ impl fmt::Display for Encapsulation {
             Encapsulation::Ether(0x88e5) => "MACsec",
             Encapsulation::Ether(0x88e7) => "PBB",
             Encapsulation::Ether(0x894f) => "NSH",
-            // A length in the place of the EtherType.
+            // The field is a length, not an EtherType.
             Encapsulation::Ether(0..=0x05ff) => "LLC",
             Encapsulation::Ether(kind) => return write!(f, "EtherType 0x{kind:04x}"),
             Encapsulation::Link(link) => return write!(f, "of link type {link}"),
@@ -103,22 +103,22 @@ impl fmt::Display for Encapsulation {
     }
 }
 
-/// Looks into a packet that begins as its link type says.
+/// Reads a packet of a link type.
 pub(super) fn segment(link: i32, data: &[u8]) -> Found<'_> {
     let at = |skip: usize| data.get(skip..).unwrap_or_default();
-    // Where the header of IP begins; an empty packet has none.
+    // Packets that begin with an IP header.
     let ip = |data| LaxSlicedPacket::from_ip(data).ok();
     let ether = |kind: usize, skip| {
         let number = data.get(kind..).and_then(|rest| rest.first_chunk().copied());
         Some(LaxSlicedPacket::from_ether_type(EtherType(u16::from_be_bytes(number?)), at(skip)))
     };
     let packet = match link {
-        // BSD's loopback, either order of bytes: the version of IP says what the address family would.
+        // BSD loopback in either byte order. The address family is not needed: the IP header contains the version.
         0 | 108 => ip(at(4)),
         1 => LaxSlicedPacket::from_ethernet(data).ok(),
-        // Raw IP, under its numbers on various systems.
+        // Raw IP, with its numbers on various systems.
         12 | 14 | 101 | 228 | 229 => ip(data),
-        // Linux's cooked capture, version 1 and 2.
+        // Linux cooked capture, versions 1 and 2.
         113 => ether(14, 16),
         276 => ether(0, 20),
         _ => return Found::UnknownLink,
@@ -126,18 +126,17 @@ pub(super) fn segment(link: i32, data: &[u8]) -> Found<'_> {
     packet.map_or(Found::Other(Encapsulation::Damaged), |packet| tcp(&packet))
 }
 
-/// What to do about a link type that is not known.
+/// Returns the warning about an unsupported link type.
 pub(super) fn unknown(link: i32) -> String {
     format!(
-        "packets of link type {link} are passed over; capture where they are Ethernet, loopback or IP, such as with \
-         tcpdump -i any"
+        "packets of link type {link} are skipped; capture on Ethernet, loopback or IP, for example with tcpdump -i any"
     )
 }
 
 fn not_ip(packet: &LaxSlicedPacket<'_>) -> Encapsulation {
     let kind = packet.ether_payload().map(|payload| payload.ether_type);
     match kind {
-        // The header of IP is not all there, or none.
+        // The IP header is incomplete or missing.
         Some(EtherType::IPV4 | EtherType::IPV6) | None => Encapsulation::Damaged,
         Some(kind) => Encapsulation::Ether(kind.0),
     }
@@ -158,7 +157,7 @@ fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Found<'a> {
     let (from, to, payload, claimed): (IpAddr, IpAddr, _, usize) = match &packet.net {
         Some(LaxNetSlice::Ipv4(ip)) => {
             let header = ip.header();
-            // Without the options; a length of 0 is that of a segment which the network card is still to cut.
+            // The length without options. It is 0 for a segment that the network card will divide.
             let claimed = usize::from(header.payload_len().unwrap_or(0));
             (header.source_addr().into(), header.destination_addr().into(), ip.payload(), claimed)
         }
@@ -175,8 +174,12 @@ fn tcp<'a>(packet: &LaxSlicedPacket<'a>) -> Found<'a> {
         return Found::Fragment;
     }
     let Some(TransportSlice::Tcp(tcp)) = &packet.transport else {
-        let stump = payload.incomplete && payload.ip_number == etherparse::IpNumber::TCP;
-        return if stump { Found::Stump } else { Found::Other(not_tcp(packet, payload.ip_number.0)) };
+        let is_truncated = payload.incomplete && payload.ip_number == etherparse::IpNumber::TCP;
+        return if is_truncated {
+            Found::Truncated
+        } else {
+            Found::Other(not_tcp(packet, payload.ip_number.0))
+        };
     };
     let cut = if payload.incomplete { claimed.saturating_sub(payload.payload.len()) } else { 0 };
     Found::Segment(Segment {

@@ -1,11 +1,11 @@
-//! Captures and recordings, read: link layer, IP, TCP, conversation, one file each.
+//! Reads captures and recordings: one file for each of link layer, TCP, connections and protocol.
 
 mod connection;
 mod file;
 mod folder;
 mod link;
+mod protocol;
 mod report;
-mod speech;
 mod summary;
 mod table;
 mod tcp;
@@ -27,50 +27,50 @@ use self::table::{Table, Tally};
 use crate::input::{self, Input};
 use crate::output::{Failure, Output, Progress, progress, stderr};
 
-/// How to tell what is found.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Each frame in a line of JSON.
+    /// A line of JSON for each frame.
     Frames,
-    /// Each connection in a table.
+    /// A table for each connection.
     Tables,
-    /// Each connection in a line of JSON.
+    /// A line of JSON for each connection.
     Objects,
 }
 
-/// Reads a capture, or the folder of a recording, by what it is.
+/// Reads a capture file, or the folder of a recording.
 pub(crate) fn run(path: &Path, ports: &[u16], style: Style) -> Result<(), Failure> {
     if path.is_dir() {
         if !ports.is_empty() {
-            return Err(Failure::usage("--port is for captures: a recording does not tell ports"));
+            return Err(Failure::usage("--port is for captures: a recording does not contain ports"));
         }
         let shown = shows(style, path).then(|| Progress::new(None, "frames"));
         let tally = with_report(style, |report| folder::read(path, report, shown))?;
-        return judge(&tally);
+        return result_of(&tally);
     }
     let mut input = input::open(Some(path))?;
     if shows(style, path) {
         input = input.shown();
     }
-    let mut looked = BytesMut::new();
-    while looked.len() < 4 && input.read_some(&mut looked)? > 0 {}
-    if looked.starts_with(&[0x1f, 0x8b]) {
+    let mut first = BytesMut::new();
+    while first.len() < 4 && input.read_some(&mut first)? > 0 {}
+    if first.starts_with(&[0x1f, 0x8b]) {
         return Err(Failure::failed(format!(
             "{} is compressed: gunzip -c FILE | zeek-bridge decode -",
             input.name()
         )));
     }
-    if !is_capture(&looked) {
+    if !is_capture(&first) {
         return Err(Failure::failed(format!(
-            "{} is no capture of tcpdump or Wireshark (pcap, pcapng), and no folder of a recording; say with --value, \
-             --envelope or --stream what else it is",
+            "{} is neither a capture of tcpdump or Wireshark (pcap, pcapng) nor the folder of a recording; for other \
+             input, use --value, --envelope or --stream",
             input.name()
         )));
     }
-    with_report(style, |report| capture(input, looked, ports, report))
+    with_report(style, |report| capture(input, first, ports, report))
 }
 
-/// Whether to show how far the reading is. Lines that come by are progress enough; connections are told of at their end.
+/// Returns whether to show the progress. The lines of frames show it already; connections are printed at their end.
 fn shows(style: Style, from: &Path) -> bool {
     style != Style::Frames || progress::is_free(Some(from))
 }
@@ -90,38 +90,38 @@ fn with_report<T>(
     result
 }
 
-fn capture(input: Input, looked: BytesMut, ports: &[u16], report: &mut dyn Report) -> Result<(), Failure> {
-    let mut packets = Packets::new(input, looked);
+fn capture(input: Input, first: BytesMut, ports: &[u16], report: &mut dyn Report) -> Result<(), Failure> {
+    let mut packets = Packets::new(input, first);
     let mut table = Table::default();
-    let mut passed = Passed::default();
+    let mut skipped = Skipped::default();
     let read = loop {
         let packet = match packets.next(&mut || report.pause()) {
             Ok(Some(packet)) => packet,
             Ok(None) => break Ok(()),
             Err(error) => break Err(error),
         };
-        passed.packets = passed.packets.saturating_add(1);
+        skipped.packets = skipped.packets.saturating_add(1);
         let count = match link::segment(packet.link, packet.data) {
             Found::Segment(segment) => {
-                passed.segments = passed.segments.saturating_add(1);
-                let wanted = |port| ports.is_empty() || ports.contains(&port);
-                if wanted(segment.from.port()) || wanted(segment.to.port()) {
+                skipped.segments = skipped.segments.saturating_add(1);
+                let is_selected = |port| ports.is_empty() || ports.contains(&port);
+                if is_selected(segment.from.port()) || is_selected(segment.to.port()) {
                     table.segment(&segment, packet.t_ns, report)?;
                 }
                 continue;
             }
             Found::UnknownLink => {
                 // A file may have thousands of interfaces.
-                if passed.links.len() < 16 && passed.links.insert(packet.link) {
+                if skipped.links.len() < 16 && skipped.links.insert(packet.link) {
                     stderr::print_line(format_args!("warning: {}", link::unknown(packet.link)));
                 }
-                passed.add(Encapsulation::Link(packet.link));
+                skipped.add(Encapsulation::Link(packet.link));
                 continue;
             }
-            Found::Fragment => &mut passed.fragments,
-            Found::Stump => &mut passed.stumps,
+            Found::Fragment => &mut skipped.fragments,
+            Found::Truncated => &mut skipped.truncated,
             Found::Other(encapsulation) => {
-                passed.add(encapsulation);
+                skipped.add(encapsulation);
                 continue;
             }
         };
@@ -129,44 +129,44 @@ fn capture(input: Input, looked: BytesMut, ports: &[u16], report: &mut dyn Repor
     };
     table.finish(report)?;
     report.pause()?;
-    passed.tell();
+    skipped.warn();
     read?;
     if table.tally.connections == 0 {
-        let ports = if ports.is_empty() { "" } else { " of the ports given" };
+        let ports = if ports.is_empty() { "" } else { " with these ports" };
         return Err(Failure::failed(format!(
-            "no TCP connection{ports} in it: {}; is it of the right interface?",
-            passed.counts()
+            "it contains no TCP connection{ports}: {}; check that it is from the right interface",
+            skipped.counts()
         )));
     }
-    judge(&table.tally)
+    result_of(&table.tally)
 }
 
-/// What of a capture was passed over.
+/// Counts of packets, most of which are not read.
 #[derive(Default)]
-struct Passed {
+struct Skipped {
     packets: u64,
     segments: u64,
     fragments: u64,
-    stumps: u64,
+    truncated: u64,
     links: BTreeSet<i32>,
     others: BTreeMap<Encapsulation, u64>,
 }
 
-/// How many kinds of packets are named in a message.
-const NAMED: usize = 8;
+/// Maximum number of kinds of packets in a message.
+const MAX_KINDS: usize = 8;
 
-impl Passed {
+impl Skipped {
     fn add(&mut self, encapsulation: Encapsulation) {
-        // Numbers of at most 16 bits tell them apart, which bounds the map to a few megabytes.
+        // Kinds have numbers of at most 16 bits, so the map has at most a few megabytes.
         let count = self.others.entry(encapsulation).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// What the packets were, such as `123 packets: 120 GRE, 3 PPPoE`.
+    /// Returns the counts by kind, such as `123 packets: 120 GRE, 3 PPPoE`.
     fn counts(&self) -> String {
         let packets = self.packets;
         let mut kinds = list(self.others.iter());
-        let counted = [(self.fragments, "IP fragments"), (self.stumps, "TCP without the complete header")];
+        let counted = [(self.fragments, "IP fragments"), (self.truncated, "TCP without the complete header")];
         for (count, name) in counted.into_iter().filter(|(count, _)| *count > 0) {
             kinds.insert(0, format!("{count} {name}"));
         }
@@ -176,61 +176,62 @@ impl Passed {
         format!("{packets} packets: {}", kinds.join(", "))
     }
 
-    fn tell(&self) {
+    fn warn(&self) {
         let tunnels = list(self.others.iter().filter(|(encapsulation, _)| encapsulation.is_tunnel()));
         if !tunnels.is_empty() {
             stderr::print_line(format_args!(
-                "warning: packets whose encapsulation is not read: {}; capture where they are plain IP, or remove the outer \
+                "warning: packets in an unsupported encapsulation: {}; capture where they are plain IP, or remove the outer \
                  headers first",
                 tunnels.join(", ")
             ));
         }
         if self.fragments > 0 {
             stderr::print_line(format_args!(
-                "warning: {} packets were sent in fragments, which are not put together: what they hold is missing",
+                "warning: {} packets are IP fragments, which are not reassembled: their content is missing",
                 self.fragments
             ));
         }
-        if self.stumps > 0 {
+        if self.truncated > 0 {
             stderr::print_line(format_args!(
-                "warning: of {} packets not even the TCP header was captured; capture them whole with tcpdump -s 0",
-                self.stumps
+                "warning: the TCP header of {} packets was not captured; capture complete packets with tcpdump -s 0",
+                self.truncated
             ));
         }
     }
 }
 
-/// The most frequent kinds first.
+/// Returns the kinds with their counts, the most frequent first.
 fn list<'a>(kinds: impl Iterator<Item = (&'a Encapsulation, &'a u64)>) -> Vec<String> {
     let mut kinds: Vec<_> = kinds.collect();
     kinds.sort_by_key(|(encapsulation, count)| (std::cmp::Reverse(**count), **encapsulation));
-    let more = kinds.iter().skip(NAMED).fold(0_u64, |sum, (_, count)| sum.saturating_add(**count));
-    let mut list: Vec<String> =
-        kinds.iter().take(NAMED).map(|(encapsulation, count)| format!("{count} {encapsulation}")).collect();
+    let more = kinds.iter().skip(MAX_KINDS).fold(0_u64, |sum, (_, count)| sum.saturating_add(**count));
+    let mut list: Vec<String> = kinds
+        .iter()
+        .take(MAX_KINDS)
+        .map(|(encapsulation, count)| format!("{count} {encapsulation}"))
+        .collect();
     if more > 0 {
         list.push(format!("{more} others"));
     }
     list
 }
 
-/// How it went as a whole.
-fn judge(tally: &Tally) -> Result<(), Failure> {
-    let Tally { connections, broker, errors, given_up } = tally;
-    if *given_up > 0 {
+/// Returns the result of the command.
+fn result_of(tally: &Tally) -> Result<(), Failure> {
+    let Tally { connections, broker, errors, evicted } = tally;
+    if *evicted > 0 {
         stderr::print_line(format_args!(
-            "warning: {given_up} connections were ended early, for there were more, or more was missing of them, than \
-             is kept at a time; select those that matter with --port"
+            "warning: {evicted} connections were ended early, because there are too many at a time or too much of them is \
+             missing; select connections with --port"
         ));
     }
     match (broker, errors) {
         (0, _) => Err(Failure::failed(format!(
-            "nothing of Broker's protocol can be read in it; connections: {connections}, and of each that says \
-             anything is told what it is instead"
+            "it contains nothing of Broker's protocol; connections: {connections}; the output names the protocol of each"
         ))),
         (_, 0) => Ok(()),
         (_, errors) => Err(Failure::failed(format!(
-            "not all of it could be read; errors, each told where it is: {errors}, in {broker} of {connections} \
-             connections"
+            "not everything could be read: {errors} errors, listed in the output, in {broker} of {connections} connections"
         ))),
     }
 }

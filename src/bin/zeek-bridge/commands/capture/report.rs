@@ -1,94 +1,94 @@
-//! What is told of connections, and to whom.
+//! The interface between the readers of connections and the output.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::output::{Failure, Object, Output};
 use zeek_bridge::trace::Entry;
 
-/// What a connection turned out to speak.
+/// The protocol of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Speaks {
+pub(crate) enum Protocol {
     Broker,
-    /// TLS, of that version as far as it shows.
+    /// TLS, with its version if that is known.
     Tls(Option<String>),
-    /// Something else; what it looks like.
+    /// Another protocol, with a description.
     Other(String),
 }
 
-/// One connection.
+/// The description of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
-    /// Tells it from all others.
+    /// A number that no other connection has.
     pub(crate) number: u64,
-    /// What users call it by.
+    /// The name for users: addresses, or the folder of a recording.
     pub(crate) name: String,
-    /// When it began, in nanoseconds since 1970, where that is known.
+    /// The start in nanoseconds since 1970, if known.
     pub(crate) start_ns: Option<u64>,
-    pub(crate) speaks: Speaks,
-    /// What else there is to know of it.
+    pub(crate) protocol: Protocol,
+    /// Further remarks.
     pub(crate) note: Option<String>,
 }
 
 impl About {
-    /// When it began, as RFC 3339 writes it.
+    /// Returns the start in the format of RFC 3339.
     pub(crate) fn start(&self) -> Option<String> {
         let start = UNIX_EPOCH.checked_add(Duration::from_nanos(self.start_ns?))?;
-        // What is beyond the year 9999 has no such form.
+        // Years beyond 9999 cannot be formatted.
         (self.start_ns? < u64::MAX / 2).then(|| humantime::format_rfc3339_micros(start).to_string())
     }
 
-    /// Adds who it is, when it began, and what it speaks.
-    pub(crate) fn tell(&self, head: Object) -> Object {
+    /// Adds the name, the start, the protocol and the remarks.
+    pub(crate) fn write_fields(&self, head: Object) -> Object {
         let head = head.with("connection", self.name.as_str());
         let head = match self.start() {
             Some(start) => head.with("start", start),
             None => head,
         };
-        let head = match &self.speaks {
-            Speaks::Broker => head.with("protocol", "broker"),
-            Speaks::Tls(version) => head.with("protocol", "tls").with("tls", version.as_deref()),
-            Speaks::Other(_) => head.with("protocol", "other"),
+        let head = match &self.protocol {
+            Protocol::Broker => head.with("protocol", "broker"),
+            Protocol::Tls(version) => head.with("protocol", "tls").with("tls", version.as_deref()),
+            Protocol::Other(_) => head.with("protocol", "other"),
         };
-        match self.words() {
+        match self.remarks() {
             Some(note) => head.with("note", note),
             None => head,
         }
     }
 
-    /// What is to be said about it in words.
-    pub(crate) fn words(&self) -> Option<String> {
-        let protocol = match &self.speaks {
-            Speaks::Broker => None,
-            Speaks::Tls(version) => Some(format!(
-                "TLS {}: what it says cannot be read from a capture; put `zeek-bridge record` between the two, or set \
-                 Broker::disable_ssl=T at both while capturing",
+    /// Returns all remarks as text.
+    pub(crate) fn remarks(&self) -> Option<String> {
+        let protocol = match &self.protocol {
+            Protocol::Broker => None,
+            Protocol::Tls(version) => Some(format!(
+                "TLS {}: a capture contains only encrypted bytes; run `zeek-bridge record` between the two, or set \
+                 Broker::disable_ssl=T on both while capturing",
                 version.as_deref().unwrap_or("of an unknown version")
             )),
-            Speaks::Other(what) => Some(format!("not Broker's protocol: {what}")),
+            Protocol::Other(what) => Some(format!("not Broker's protocol: {what}")),
         };
-        let words: Vec<String> = self.note.iter().cloned().chain(protocol).collect();
-        (!words.is_empty()).then(|| words.join("; "))
+        let remarks: Vec<String> = self.note.iter().cloned().chain(protocol).collect();
+        (!remarks.is_empty()).then(|| remarks.join("; "))
     }
 }
 
-/// Who is told what is found.
+/// Receives what the readers find.
 pub(crate) trait Report {
-    /// What a connection speaks: the first that is told of it.
+    /// Called first for each connection, when its protocol is known.
     fn begin(&mut self, about: &About) -> Result<(), Failure>;
-    /// A frame, or that there is none.
+    /// Called for each frame, and for each position that cannot be read.
     fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure>;
-    /// Nothing more is told of the connection.
+    /// Called last for each connection.
     fn end(&mut self, about: &About) -> Result<(), Failure>;
-    /// All that is known was told, and more may have to be waited for.
+    /// Called before a wait for more input.
     fn pause(&mut self) -> Result<(), Failure>;
 }
 
-/// Prints everything, one line of JSON each.
+/// Prints each connection and each entry as a line of JSON.
 pub(crate) struct Lines(pub(crate) Output);
 
 impl Report for Lines {
     fn begin(&mut self, about: &About) -> Result<(), Failure> {
-        self.0.line(&about.tell(Object::new()).into_line())
+        self.0.line(&about.write_fields(Object::new()).into_line())
     }
 
     fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! One connection after the other, as a whole: who, which versions and filters, what, how much, and what was wrong.
+//! Summaries of connections: endpoints, versions, filters, counts and errors.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use zeek_bridge::zeek::Message;
 use super::report::{About, Report};
 use crate::output::{Failure, Object, Output, printable};
 
-/// How many names, topics and errors of a connection are kept.
-const MANY: usize = 1000;
+/// Maximum number of names, topics and errors that are kept per connection.
+const MAX_KEPT: usize = 1000;
 
-/// How many of them a table shows.
-const SHOWN: usize = 20;
+/// Maximum number of them in a table.
+const MAX_SHOWN: usize = 20;
 
 pub(super) struct Summary {
     output: Output,
@@ -29,23 +29,23 @@ pub(super) struct Summary {
 
 #[derive(Default)]
 struct Both {
-    connector: Said,
-    listener: Said,
+    connector: SideSummary,
+    listener: SideSummary,
     t_us: u64,
     errors: Vec<String>,
     error_count: u64,
 }
 
-/// What one side said.
+/// The counts of one side.
 #[derive(Default)]
-struct Said {
+struct SideSummary {
     endpoint: Option<String>,
     versions: Option<String>,
     filter: Option<Vec<String>>,
     dropped: Option<String>,
     frames: u64,
     bytes: u64,
-    /// Events by their name, and everything else by what it is.
+    /// Events by name, and all other messages by kind.
     events: BTreeMap<String, u64>,
     others: BTreeMap<String, u64>,
 }
@@ -88,20 +88,20 @@ impl Report for Summary {
 impl Both {
     fn add(&mut self, entry: &Entry) {
         self.t_us = self.t_us.max(entry.t_us);
-        let said = match entry.from {
+        let side = match entry.from {
             Side::Connector => &mut self.connector,
             Side::Listener => &mut self.listener,
         };
         let error = match &entry.frame {
             Ok(frame) => {
-                said.add(frame);
+                side.add(frame);
                 frame.content.as_ref().err().map(|error| (frame.offset, error.to_string()))
             }
             Err(error) => Some((error.offset, error.to_string())),
         };
         if let Some((offset, error)) = error {
             self.error_count = self.error_count.saturating_add(1);
-            if self.errors.len() < MANY {
+            if self.errors.len() < MAX_KEPT {
                 self.errors.push(format!("{}, byte {offset}: {error}", entry.from.name()));
             }
         }
@@ -112,7 +112,7 @@ impl Both {
     }
 
     fn object(&self, about: &About) -> Object {
-        let object = about.tell(Object::new());
+        let object = about.write_fields(Object::new());
         if self.is_empty() {
             return object;
         }
@@ -132,8 +132,8 @@ impl Both {
         if !self.is_empty() {
             text = format!("{text}  {:?}", Duration::from_micros(self.t_us));
         }
-        if let Some(words) = about.words() {
-            text = format!("{text}\n  {}", printable(&words));
+        if let Some(remarks) = about.remarks() {
+            text = format!("{text}\n  {}", printable(&remarks));
         }
         if self.is_empty() {
             return text;
@@ -146,15 +146,15 @@ impl Both {
                 table.add_row([printable(name), printable(&one), printable(&other)]);
             }
         };
-        let word = |text: &Option<String>| text.clone().unwrap_or_default();
-        row("endpoint", word(&connector.endpoint), word(&listener.endpoint));
-        row("versions", word(&connector.versions), word(&listener.versions));
+        let text_of = |text: &Option<String>| text.clone().unwrap_or_default();
+        row("endpoint", text_of(&connector.endpoint), text_of(&listener.endpoint));
+        row("versions", text_of(&connector.versions), text_of(&listener.versions));
         row("filter", connector.filter_text(), listener.filter_text());
-        row("dropped", word(&connector.dropped), word(&listener.dropped));
+        row("dropped", text_of(&connector.dropped), text_of(&listener.dropped));
         row("frames", connector.frames.to_string(), listener.frames.to_string());
         let size = |bytes: u64| ByteSize::b(bytes).display().iec().to_string();
         row("bytes", size(connector.bytes), size(listener.bytes));
-        for (what, one, other) in
+        for (prefix, one, other) in
             [("", &connector.others, &listener.others), ("event ", &connector.events, &listener.events)]
         {
             let mut names: Vec<(u64, &String)> = one
@@ -163,11 +163,11 @@ impl Both {
                 .map(|name| (count(one, name).saturating_add(count(other, name)), name))
                 .collect();
             names.sort_by_key(|(count, name)| (std::cmp::Reverse(*count), *name));
-            for (_, name) in names.iter().take(SHOWN) {
-                row(&format!("{what}{name}"), count(one, name).to_string(), count(other, name).to_string());
+            for (_, name) in names.iter().take(MAX_SHOWN) {
+                row(&format!("{prefix}{name}"), count(one, name).to_string(), count(other, name).to_string());
             }
-            if names.len() > SHOWN {
-                let more = names.len().saturating_sub(SHOWN);
+            if names.len() > MAX_SHOWN {
+                let more = names.len().saturating_sub(MAX_SHOWN);
                 row(&format!("and {more} more: see --json"), "..".into(), "..".into());
             }
         }
@@ -175,10 +175,10 @@ impl Both {
             column.set_padding((2, 0));
         }
         text = format!("{text}\n{}", table.trim_fmt());
-        for error in self.errors.iter().take(SHOWN) {
+        for error in self.errors.iter().take(MAX_SHOWN) {
             text = format!("{text}\n  error: {}", printable(error));
         }
-        match self.error_count.saturating_sub(SHOWN.try_into().unwrap_or(0)) {
+        match self.error_count.saturating_sub(MAX_SHOWN.try_into().unwrap_or(0)) {
             0 => text,
             more => format!("{text}\n  and {more} more errors"),
         }
@@ -189,7 +189,7 @@ fn count(of: &BTreeMap<String, u64>, name: &str) -> u64 {
     of.get(name).copied().unwrap_or(0)
 }
 
-impl Said {
+impl SideSummary {
     fn add(&mut self, frame: &Frame) {
         self.frames = self.frames.saturating_add(1);
         self.bytes = self.bytes.saturating_add(frame.length());
@@ -214,8 +214,8 @@ impl Said {
             Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => self.set_filter(filter),
             Handshake::DropConn { sender, code, description } => {
                 self.endpoint = Some(sender.to_string());
-                let words = String::from_utf8_lossy(description.as_bytes()).into_owned();
-                self.dropped = Some(format!("{words} ({})", code.0));
+                let description = String::from_utf8_lossy(description.as_bytes());
+                self.dropped = Some(format!("{description} ({})", code.0));
             }
             Handshake::Probe | Handshake::OriginatorAck => {}
         }
@@ -258,15 +258,15 @@ impl Said {
     }
 
     fn set_filter(&mut self, filter: &Filter) {
-        let topics = filter.topics().iter().take(MANY);
+        let topics = filter.topics().iter().take(MAX_KEPT);
         self.filter =
             Some(topics.map(|topic| String::from_utf8_lossy(topic.as_bytes()).into_owned()).collect());
     }
 
     fn filter_text(&self) -> String {
         let Some(filter) = &self.filter else { return String::new() };
-        let mut shown: Vec<&str> = filter.iter().take(SHOWN).map(String::as_str).collect();
-        if filter.len() > SHOWN {
+        let mut shown: Vec<&str> = filter.iter().take(MAX_SHOWN).map(String::as_str).collect();
+        if filter.len() > MAX_SHOWN {
             shown.push("..");
         }
         if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
@@ -286,9 +286,9 @@ impl Said {
     }
 }
 
-/// Counts, but not more names than are kept.
+/// Counts a name. Names beyond the maximum are counted together.
 fn add(counts: &mut BTreeMap<String, u64>, name: &str) {
-    let name = if counts.len() < MANY || counts.contains_key(name) { name } else { "(others)" };
+    let name = if counts.len() < MAX_KEPT || counts.contains_key(name) { name } else { "(others)" };
     match counts.get_mut(name) {
         Some(count) => *count = count.saturating_add(1),
         None => {

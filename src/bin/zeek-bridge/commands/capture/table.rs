@@ -1,4 +1,4 @@
-//! All connections of a capture.
+//! The connections of a capture.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -8,46 +8,50 @@ use super::link::Segment;
 use super::report::Report;
 use crate::output::Failure;
 
-/// How many connections are known at a time. Above, those that are closed, and then those that were silent for longest,
-/// are ended; should they go on, they are taken for others, of which the beginning was not seen.
+/// Maximum number of connections at a time. Beyond it, closed connections are removed, and then those that were silent for
+/// longest. If such a connection continues, it counts as another one whose beginning is missing.
 const MAX_CONNECTIONS: usize = 65_536;
 
-/// How many bytes of all connections together wait for others. Above, the connection that holds most is ended.
-const MAX_HELD: usize = 256 * 1024 * 1024;
+/// Maximum memory of all connections in bytes. Beyond it, the connection that uses most is ended.
+const MAX_MEMORY: usize = 256 * 1024 * 1024;
 
 pub(super) struct Table {
     connections: HashMap<(SocketAddr, SocketAddr), Connection>,
-    /// How many there may be.
-    most: usize,
-    held: usize,
-    /// How much that may be.
-    most_held: usize,
+    max_connections: usize,
+    memory: usize,
+    max_memory: usize,
     packets: u64,
     pub(super) tally: Tally,
 }
 
-/// What came of it all.
+/// The counts at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    /// How many connections there were.
+    /// The number of connections.
     pub(super) connections: u64,
-    /// How many of them speak Broker's protocol.
+    /// The number of those that use Broker's protocol.
     pub(super) broker: u64,
     pub(super) errors: u64,
-    /// How many of them had to be ended early, for what they held or for their number.
-    pub(super) given_up: u64,
+    /// The number of those that were ended early because of a limit.
+    pub(super) evicted: u64,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Self::of(MAX_CONNECTIONS, MAX_HELD)
+        Self::with_limits(MAX_CONNECTIONS, MAX_MEMORY)
     }
 }
 
 impl Table {
-    /// A table for so many connections, and so many bytes that wait.
-    pub(super) fn of(most: usize, most_held: usize) -> Self {
-        Table { connections: HashMap::new(), most, held: 0, most_held, packets: 0, tally: Tally::default() }
+    pub(super) fn with_limits(max_connections: usize, max_memory: usize) -> Self {
+        Table {
+            connections: HashMap::new(),
+            max_connections,
+            memory: 0,
+            max_memory,
+            packets: 0,
+            tally: Tally::default(),
+        }
     }
 
     pub(super) fn segment(
@@ -59,10 +63,10 @@ impl Table {
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
         self.packets = self.packets.saturating_add(1);
         let (mut reuse, mut known) = (0u64, false);
-        if let Some(there) = self.connections.get_mut(&key) {
+        if let Some(connection) = self.connections.get_mut(&key) {
             known = true;
-            if there.is_over_with(segment) {
-                reuse = there.reuse.saturating_add(1);
+            if connection.is_replaced_by(segment) {
+                reuse = connection.reuse.saturating_add(1);
                 known = false;
             }
         }
@@ -73,8 +77,8 @@ impl Table {
             }
             if reuse > 0 {
                 self.end(&key, report)?;
-            } else if self.connections.len() >= self.most {
-                self.make_room(report)?;
+            } else if self.connections.len() >= self.max_connections {
+                self.evict_oldest(report)?;
             }
             self.tally.connections = self.tally.connections.saturating_add(1);
             let connection = Connection::new(segment, t_ns, self.tally.connections, reuse);
@@ -82,19 +86,19 @@ impl Table {
         }
         let Some(connection) = self.connections.get_mut(&key) else { return Ok(()) };
         connection.last = self.packets;
-        let (before, open) = (connection.cost(), !connection.closed);
+        let (before, open) = (connection.memory(), !connection.closed);
         let result = connection.segment(segment, t_ns, report);
-        self.held = self.held.saturating_add(connection.cost()).saturating_sub(before);
+        self.memory = self.memory.saturating_add(connection.memory()).saturating_sub(before);
         if open && connection.closed {
             self.tally.add(connection);
         }
-        if self.held > self.most_held {
-            self.give_up_largest(report)?;
+        if self.memory > self.max_memory {
+            self.evict_largest(report)?;
         }
         result
     }
 
-    /// Takes that the capture is at its end.
+    /// Ends all connections at the end of the capture.
     pub(super) fn finish(&mut self, report: &mut dyn Report) -> Result<(), Failure> {
         let mut keys: Vec<_> =
             self.connections.iter().map(|(key, connection)| (connection.number(), *key)).collect();
@@ -102,10 +106,10 @@ impl Table {
         keys.into_iter().try_for_each(|(_, key)| self.end(&key, report))
     }
 
-    /// Ends a connection, and forgets it.
+    /// Ends and removes a connection.
     fn end(&mut self, key: &(SocketAddr, SocketAddr), report: &mut dyn Report) -> Result<(), Failure> {
         let Some(mut connection) = self.connections.remove(key) else { return Ok(()) };
-        self.held = self.held.saturating_sub(connection.cost());
+        self.memory = self.memory.saturating_sub(connection.memory());
         if connection.closed {
             return Ok(());
         }
@@ -114,24 +118,24 @@ impl Table {
         result
     }
 
-    fn give_up_largest(&mut self, report: &mut dyn Report) -> Result<(), Failure> {
-        let largest = self.connections.iter().max_by_key(|(_, connection)| connection.cost());
+    fn evict_largest(&mut self, report: &mut dyn Report) -> Result<(), Failure> {
+        let largest = self.connections.iter().max_by_key(|(_, connection)| connection.memory());
         let Some(key) = largest.map(|(key, _)| *key) else { return Ok(()) };
-        self.tally.given_up = self.tally.given_up.saturating_add(1);
+        self.tally.evicted = self.tally.evicted.saturating_add(1);
         self.end(&key, report)
     }
 
-    fn make_room(&mut self, report: &mut dyn Report) -> Result<(), Failure> {
+    fn evict_oldest(&mut self, report: &mut dyn Report) -> Result<(), Failure> {
         self.connections.retain(|_, connection| !connection.closed);
         let mut oldest: Vec<_> =
             self.connections.iter().map(|(key, connection)| (connection.last, *key)).collect();
-        if oldest.len() < self.most / 2 {
+        if oldest.len() < self.max_connections / 2 {
             return Ok(());
         }
         oldest.sort_unstable();
         oldest.truncate(oldest.len() / 2);
         for (_, key) in oldest {
-            self.tally.given_up = self.tally.given_up.saturating_add(1);
+            self.tally.evicted = self.tally.evicted.saturating_add(1);
             self.end(&key, report)?;
         }
         Ok(())

@@ -1,27 +1,27 @@
-//! One direction of a TCP connection, from segments in whatever order to bytes in theirs.
+//! Reassembles one direction of a TCP connection from segments in any order.
 
 use std::collections::BTreeMap;
 
-/// How many bytes wait for others that come before them, with what keeping them costs. Above, the others are given up.
-const MAX_HELD: usize = 4 * 1024 * 1024;
+/// Maximum memory of bytes after a gap. Beyond it, the gap is reported as lost.
+const MAX_MEMORY: usize = 4 * 1024 * 1024;
 
-/// What keeping a piece costs beside its bytes.
+/// Approximate memory of a buffered piece in addition to its bytes.
 const PIECE: usize = 64;
 
-/// How many segments of the connection may still come once the receiver has acknowledged what is missing here.
-/// It is then not in the capture, or the capture is in disorder.
-const PATIENCE: u32 = 64;
+/// The number of further segments after which a gap is reported as lost, although the receiver has acknowledged it: the
+/// capture does not contain it, or contains it out of order.
+const MAX_WAIT: u32 = 64;
 
-/// How far ahead of what is expected a segment may be: the largest window that TCP has.
+/// Maximum distance of a segment from the expected one: the largest window of TCP.
 const WINDOW: u64 = 1 << 30;
 
-/// What comes next.
+/// The next part of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     Bytes(&'a [u8]),
-    /// So many bytes are not in the capture.
+    /// This number of bytes is not in the capture.
     Lost(u64),
-    /// So many bytes were cut off when the packet was captured.
+    /// This number of bytes was truncated when the packet was captured.
     Cut(u64),
 }
 
@@ -38,7 +38,7 @@ impl Held {
         }
     }
 
-    fn cost(&self) -> usize {
+    fn memory(&self) -> usize {
         match self {
             Held::Bytes(bytes) => bytes.len().saturating_add(PIECE),
             Held::Cut(_) => PIECE,
@@ -46,47 +46,49 @@ impl Held {
     }
 }
 
-/// What one side sends. Offsets count from the first byte behind its SYN, or the first that was captured.
+/// The bytes of one side. Offsets count from the first byte after its SYN, or the first captured byte.
 #[derive(Default)]
 pub(super) struct Stream {
-    /// The sequence number of the byte that is expected.
+    /// The sequence number of the next expected byte.
     next: Option<u32>,
     /// Its offset.
     offset: u64,
+    /// Pieces after a gap, by offset.
     held: BTreeMap<u64, Held>,
-    cost: usize,
-    /// Up to where the receiver has everything.
+    memory: usize,
+    /// The offset up to which the receiver has acknowledged all bytes.
     acked: u64,
-    /// Where the stream ends.
+    /// The offset of the end of the stream.
     end: Option<u64>,
-    /// How many segments came since the receiver has what is missing here.
+    /// The number of segments since the receiver acknowledged the gap.
     waited: u32,
 }
 
 impl Stream {
-    /// Tells at which sequence number the first byte is.
+    /// Sets the sequence number of the first byte, unless it is known.
     pub(super) fn starts_at(&mut self, seq: u32) {
         self.next.get_or_insert(seq);
     }
 
-    /// Whether everything up to the side's FIN was given.
+    /// Returns whether everything up to the side's FIN was returned.
     pub(super) fn is_finished(&self) -> bool {
         self.end.is_some_and(|end| end <= self.offset)
     }
 
-    /// Bytes of memory that are held.
-    pub(super) fn cost(&self) -> usize {
-        self.cost
+    /// Returns the memory in use, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
     }
 
-    /// Takes a segment of this side: its sequence number, its bytes, how many more it had, and whether it is the last.
+    /// Adds a segment of this side: its sequence number, its bytes, the number of bytes that were not captured, and whether it
+    /// is the last.
     pub(super) fn segment(
         &mut self,
         seq: u32,
         bytes: &[u8],
         cut: usize,
         fin: bool,
-        give: &mut impl FnMut(Piece<'_>),
+        sink: &mut impl FnMut(Piece<'_>),
     ) {
         self.starts_at(seq);
         let Some(start) = self.position(seq) else { return };
@@ -96,10 +98,10 @@ impl Stream {
         if let (true, Ok(end)) = (fin, u64::try_from(end)) {
             self.end.get_or_insert(end);
         }
-        if let Some((start, bytes)) = self.news(start, bytes) {
+        if let Some((start, bytes)) = self.new_part(start, bytes) {
             if start == self.offset {
                 self.advance(long(bytes.len()));
-                give(Piece::Bytes(bytes));
+                sink(Piece::Bytes(bytes));
             } else {
                 self.hold(start, Held::Bytes(bytes.to_vec()));
             }
@@ -109,13 +111,13 @@ impl Stream {
         {
             self.hold(at, Held::Cut(long(cut)));
         }
-        self.drain(give);
-        while self.cost > MAX_HELD {
-            self.give_up_hole(give);
+        self.drain(sink);
+        while self.memory > MAX_MEMORY {
+            self.skip_gap(sink);
         }
     }
 
-    /// Takes that the receiver has everything before a sequence number.
+    /// Records that the receiver has acknowledged everything before a sequence number.
     pub(super) fn acknowledged(&mut self, ack: u32) {
         self.starts_at(ack);
         if let Some(at) = self.position(ack).and_then(|at| u64::try_from(at).ok()) {
@@ -123,63 +125,63 @@ impl Stream {
         }
     }
 
-    /// Takes that a segment of the connection, of either side, was seen to its end.
-    pub(super) fn tick(&mut self, give: &mut impl FnMut(Piece<'_>)) {
+    /// Called after each segment of either side.
+    pub(super) fn tick(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         if self.held.first_key_value().is_some_and(|(start, _)| *start <= self.acked) {
             self.waited = self.waited.saturating_add(1);
-            if self.waited > PATIENCE {
-                self.give_up_hole(give);
+            if self.waited > MAX_WAIT {
+                self.skip_gap(sink);
             }
         } else {
             self.waited = 0;
         }
     }
 
-    /// Takes that nothing more comes.
-    pub(super) fn finish(&mut self, give: &mut impl FnMut(Piece<'_>)) {
+    /// Ends the stream: no more segments follow.
+    pub(super) fn finish(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         while !self.held.is_empty() {
-            self.give_up_hole(give);
+            self.skip_gap(sink);
         }
-        // A FIN counts as a byte, and may be what was acknowledged.
+        // A FIN counts as one byte, which may be the acknowledged one.
         let acked = self.end.map_or(self.acked, |end| self.acked.min(end));
         let missing = acked.saturating_sub(self.offset);
         if missing > 1 {
             self.advance(missing);
-            give(Piece::Lost(missing));
+            sink(Piece::Lost(missing));
         }
     }
 
-    /// The offset of a sequence number, if it is a plausible one. It may be before the beginning.
+    /// Returns the offset of a sequence number, if it is within the window. It may be before the first byte.
     fn position(&self, seq: u32) -> Option<i64> {
         let ahead = i64::from(seq.wrapping_sub(self.next?).cast_signed());
         let most = i64::try_from(WINDOW).unwrap_or(i64::MAX);
         (ahead <= most).then(|| i64::try_from(self.offset).unwrap_or(i64::MAX).saturating_add(ahead))
     }
 
-    /// What of `bytes` was not given yet, and where it stands.
-    fn news<'a>(&self, start: i64, bytes: &'a [u8]) -> Option<(u64, &'a [u8])> {
+    /// Returns the part of `bytes` that was not returned yet, and its offset.
+    fn new_part<'a>(&self, start: i64, bytes: &'a [u8]) -> Option<(u64, &'a [u8])> {
         let offset = i64::try_from(self.offset).ok()?;
         let known = usize::try_from(offset.saturating_sub(start)).unwrap_or(0);
-        let news = bytes.get(known..).filter(|news| !news.is_empty())?;
-        Some((u64::try_from(start.max(offset)).ok()?, news))
+        let part = bytes.get(known..).filter(|part| !part.is_empty())?;
+        Some((u64::try_from(start.max(offset)).ok()?, part))
     }
 
     fn hold(&mut self, start: u64, held: Held) {
         if start.saturating_add(held.length()) <= self.offset {
             return;
         }
-        // Bytes are better than to know that they were cut off; more of them are better than fewer.
-        let worse = match (self.held.get(&start), &held) {
+        // Prefer bytes to the information that they were truncated, and more bytes to fewer.
+        let is_worse = match (self.held.get(&start), &held) {
             (None, _) | (Some(Held::Cut(_)), Held::Bytes(_)) => false,
             (Some(Held::Bytes(_)), Held::Cut(_)) => true,
-            (Some(there), _) => there.length() >= held.length(),
+            (Some(known), _) => known.length() >= held.length(),
         };
-        if worse {
+        if is_worse {
             return;
         }
-        self.cost = self.cost.saturating_add(held.cost());
+        self.memory = self.memory.saturating_add(held.memory());
         if let Some(old) = self.held.insert(start, held) {
-            self.cost = self.cost.saturating_sub(old.cost());
+            self.memory = self.memory.saturating_sub(old.memory());
         }
     }
 
@@ -190,25 +192,25 @@ impl Stream {
         self.waited = 0;
     }
 
-    /// Gives what is held and follows what was given.
-    fn drain(&mut self, give: &mut impl FnMut(Piece<'_>)) {
+    /// Returns the held pieces that follow what was returned.
+    fn drain(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         while let Some(first) = self.held.first_entry()
             && *first.key() <= self.offset
         {
             let (start, held) = first.remove_entry();
-            self.cost = self.cost.saturating_sub(held.cost());
+            self.memory = self.memory.saturating_sub(held.memory());
             let known = self.offset.saturating_sub(start);
             match held {
                 Held::Bytes(bytes) => {
-                    let news = usize::try_from(known).ok().and_then(|known| bytes.get(known..));
-                    let news = news.unwrap_or_default();
-                    if !news.is_empty() {
-                        self.advance(long(news.len()));
-                        give(Piece::Bytes(news));
+                    let part = usize::try_from(known).ok().and_then(|known| bytes.get(known..));
+                    let part = part.unwrap_or_default();
+                    if !part.is_empty() {
+                        self.advance(long(part.len()));
+                        sink(Piece::Bytes(part));
                     }
                 }
                 Held::Cut(count) => {
-                    // As far as nobody else has the bytes.
+                    // Up to the next held piece, which may have the bytes.
                     let end = start.saturating_add(count);
                     let until = self.held.first_key_value().map_or(end, |(next, _)| end.min(*next));
                     let missing = until.saturating_sub(self.offset);
@@ -217,22 +219,22 @@ impl Stream {
                     }
                     if missing > 0 {
                         self.advance(missing);
-                        give(Piece::Cut(missing));
+                        sink(Piece::Cut(missing));
                     }
                 }
             }
         }
     }
 
-    /// Goes on with the first that is held.
-    fn give_up_hole(&mut self, give: &mut impl FnMut(Piece<'_>)) {
+    /// Reports the gap as lost and continues with the first held piece.
+    fn skip_gap(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         if let Some((start, _)) = self.held.first_key_value() {
             let missing = start.saturating_sub(self.offset);
             if missing > 0 {
                 self.advance(missing);
-                give(Piece::Lost(missing));
+                sink(Piece::Lost(missing));
             }
-            self.drain(give);
+            self.drain(sink);
         }
     }
 }
@@ -245,48 +247,48 @@ fn long(length: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// What comes of segments: their sequence numbers, bytes, and how many were cut off.
-    fn given(segments: &[(u32, &[u8], usize)], acked: u32) -> (Vec<u8>, Vec<String>) {
+    /// Returns the bytes and gaps of segments: sequence numbers, bytes, and numbers of truncated bytes.
+    fn reassembled(segments: &[(u32, &[u8], usize)], acked: u32) -> (Vec<u8>, Vec<String>) {
         let (mut bytes, mut missing) = (Vec::new(), Vec::new());
-        let mut give = |piece: Piece<'_>| match piece {
+        let mut sink = |piece: Piece<'_>| match piece {
             Piece::Bytes(more) => bytes.extend_from_slice(more),
             other => missing.push(format!("{other:?}")),
         };
         let mut stream = Stream::default();
         stream.starts_at(0);
         for (seq, bytes, cut) in segments {
-            stream.segment(*seq, bytes, *cut, false, &mut give);
+            stream.segment(*seq, bytes, *cut, false, &mut sink);
         }
         stream.acknowledged(acked);
-        stream.finish(&mut give);
-        assert_eq!(stream.cost(), 0);
+        stream.finish(&mut sink);
+        assert_eq!(stream.memory(), 0);
         (bytes, missing)
     }
 
     #[test]
     fn the_longer_of_two_pieces_is_kept() {
         for pieces in [[(2, &b"cd"[..], 0), (2, b"cdef", 0)], [(2, b"cdef", 0), (2, b"cd", 0)]] {
-            let (bytes, missing) = given(&[pieces[0], pieces[1], (0, b"ab", 0)], 0);
+            let (bytes, missing) = reassembled(&[pieces[0], pieces[1], (0, b"ab", 0)], 0);
             assert_eq!((bytes.as_slice(), missing.len()), (&b"abcdef"[..], 0));
         }
     }
 
     #[test]
-    fn what_was_cut_off_may_come_again_whole() {
-        let (bytes, missing) = given(&[(2, b"c", 3), (3, b"def", 0), (0, b"ab", 0)], 6);
+    fn truncated_bytes_may_be_retransmitted() {
+        let (bytes, missing) = reassembled(&[(2, b"c", 3), (3, b"def", 0), (0, b"ab", 0)], 6);
         assert_eq!((bytes.as_slice(), missing.len()), (&b"abcdef"[..], 0));
-        let (bytes, missing) = given(&[(0, b"ab", 3), (5, b"f", 0)], 6);
+        let (bytes, missing) = reassembled(&[(0, b"ab", 3), (5, b"f", 0)], 6);
         assert_eq!((bytes.as_slice(), missing), (&b"abf"[..], vec!["Cut(3)".to_owned()]));
     }
 
     #[test]
-    fn what_the_receiver_has_and_nobody_saw_is_lost() {
-        let (bytes, missing) = given(&[(0, b"ab", 0), (4, b"ef", 0)], 9);
+    fn acknowledged_bytes_that_were_not_captured_are_lost() {
+        let (bytes, missing) = reassembled(&[(0, b"ab", 0), (4, b"ef", 0)], 9);
         assert_eq!((bytes.as_slice(), missing), (&b"abef"[..], vec!["Lost(2)".into(), "Lost(3)".into()]));
     }
 
     #[test]
-    fn no_more_waits_than_there_is_room_for() {
+    fn the_memory_of_pieces_after_a_gap_is_bounded() {
         let mut stream = Stream::default();
         stream.starts_at(0);
         let (mut lost, mut count) = (0, 0);
@@ -295,9 +297,9 @@ mod tests {
             stream.segment(seq, &[7; 999], 0, false, &mut |piece| match piece {
                 Piece::Bytes(bytes) => count += bytes.len(),
                 Piece::Lost(bytes) => lost += bytes,
-                Piece::Cut(_) => panic!("nothing was cut"),
+                Piece::Cut(_) => panic!("nothing was truncated"),
             });
-            assert!(stream.cost() <= MAX_HELD);
+            assert!(stream.memory() <= MAX_MEMORY);
         }
         assert!(lost > 5000 && count > 5_000_000, "{lost} {count}");
     }

@@ -1,6 +1,4 @@
-//! Segments in every order, and what becomes of them: the captured peerings of `fixtures/` are the truth.
-
-#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "test code")]
+//! Segments in any order must yield the frames of the captured peerings in `fixtures/`.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,17 +15,17 @@ use super::table::{Table, Tally};
 use super::*;
 use crate::output::Object;
 
-/// Takes down what is told.
+/// Collects the reports.
 #[derive(Default)]
-struct Told {
+struct Collected {
     begun: Vec<Json>,
     lines: Vec<Json>,
     ended: usize,
 }
 
-impl Report for Told {
+impl Report for Collected {
     fn begin(&mut self, about: &About) -> Result<(), Failure> {
-        self.begun.push(parse_json(about.tell(Object::new()).into_line()).unwrap());
+        self.begun.push(parse_json(about.write_fields(Object::new()).into_line()).unwrap());
         Ok(())
     }
     fn entry(&mut self, about: &About, entry: &Entry) -> Result<(), Failure> {
@@ -44,8 +42,8 @@ impl Report for Told {
     }
 }
 
-impl Told {
-    /// What a side said, without the order between the sides.
+impl Collected {
+    /// Returns the entries of a side.
     fn from(&self, side: &str) -> Vec<(u64, String)> {
         frames(self.lines.iter(), side)
     }
@@ -54,17 +52,17 @@ impl Told {
 fn frames<'a>(lines: impl Iterator<Item = &'a Json>, side: &str) -> Vec<(u64, String)> {
     lines
         .filter(|line| line["from"] == side)
-        .map(|line| (line["offset"].as_u64().unwrap(), told(line)))
+        .map(|line| (line["offset"].as_u64().unwrap(), content(line)))
         .collect()
 }
 
-/// What is said of a frame, digits of reals apart: the reference writes 1.0 as 1.
-fn told(line: &Json) -> String {
-    let said = line.get("envelope").or(line.get("message")).or(line.get("error")).unwrap();
+/// Returns the content of an entry. Reals are normalized: Broker writes 1.0 as 1.
+fn content(line: &Json) -> String {
+    let content = line.get("envelope").or(line.get("message")).or(line.get("error")).unwrap();
     said.to_string().replace(".0", "")
 }
 
-/// A fixture's bytes and lines.
+/// The bytes and lines of a fixture.
 struct Truth {
     streams: [Vec<u8>; 2],
     lines: Vec<Json>,
@@ -110,16 +108,16 @@ fn syns(isn: [u32; 2]) -> [Segment<'static>; 2] {
     [syn, Segment { syn: true, ack: Some(isn[0].wrapping_add(1)), ..seg(1, isn[1], &[]) }]
 }
 
-fn read(segments: &[Segment<'_>]) -> (Told, Tally) {
-    let (mut told, mut table) = (Told::default(), Table::default());
+fn read(segments: &[Segment<'_>]) -> (Collected, Tally) {
+    let (mut collected, mut table) = (Collected::default(), Table::default());
     for (time, segment) in segments.iter().enumerate() {
-        table.segment(segment, time as u64 * 1000, &mut told).unwrap();
+        table.segment(segment, time as u64 * 1000, &mut collected).unwrap();
     }
-    table.finish(&mut told).unwrap();
-    (told, table.tally)
+    table.finish(&mut collected).unwrap();
+    (collected, table.tally)
 }
 
-/// The whole conversation in pieces of at most `most` bytes, as sequence numbers and bytes.
+/// Returns the complete conversation in segments of at most `most` bytes.
 fn pieces(truth: &Truth, isn: [u32; 2], most: usize) -> Vec<Segment<'_>> {
     let mut segments = Vec::new();
     for line in &truth.lines {
@@ -134,9 +132,9 @@ fn pieces(truth: &Truth, isn: [u32; 2], most: usize) -> Vec<Segment<'_>> {
     segments
 }
 
-fn same_as(told: &Told, truth: &Truth) {
+fn same_as(collected: &Collected, truth: &Truth) {
     for side in SIDES {
-        let (found, expected) = (told.from(side), frames(truth.lines.iter(), side));
+        let (found, expected) = (collected.from(side), frames(truth.lines.iter(), side));
         for (found, expected) in found.iter().zip(&expected) {
             assert_eq!(found, expected);
         }
@@ -145,7 +143,7 @@ fn same_as(told: &Told, truth: &Truth) {
 }
 
 #[test]
-fn every_fixture_is_read_out_of_its_packets_line_by_line() {
+fn every_fixture_is_read_from_packets() {
     for entry in fs::read_dir(folder(".")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if !folder(&name).join("listener.bin").is_file() || name == "drop-magic" {
@@ -155,17 +153,17 @@ fn every_fixture_is_read_out_of_its_packets_line_by_line() {
         let isn = [u32::MAX - 10, u32::MAX - 100];
         let mut segments = syns(isn).to_vec();
         segments.extend(pieces(&truth, isn, 1448));
-        let (told, tally) = read(&segments);
+        let (collected, tally) = read(&segments);
         assert_eq!(tally, Tally { connections: 1, broker: 1, ..Tally::default() }, "{name}");
-        // In the order of the wire, too.
-        for (found, expected) in told.lines.iter().zip(&truth.lines) {
+        // Also in the order of the packets.
+        for (found, expected) in collected.lines.iter().zip(&truth.lines) {
             for field in ["index", "from", "offset", "length", "phase"] {
                 assert_eq!(found[field], expected[field], "{name}: {found}");
             }
         }
-        same_as(&told, &truth);
-        assert_eq!(told.begun.len(), 1);
-        assert_eq!(told.begun[0]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999");
+        same_as(&collected, &truth);
+        assert_eq!(collected.begun.len(), 1);
+        assert_eq!(collected.begun[0]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999");
     }
 }
 
@@ -173,7 +171,7 @@ fn every_fixture_is_read_out_of_its_packets_line_by_line() {
 struct Disorder {
     isn: [u32; 2],
     most: usize,
-    /// Where each segment goes, and whether it is sent again, longer or earlier.
+    /// The position of each segment, and whether it is retransmitted longer or earlier.
     shuffle: Vec<(u32, u8)>,
 }
 
@@ -191,13 +189,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_order_with_any_repetition_is_the_same_conversation(
+    fn any_order_with_any_repetition_yields_the_same_conversation(
         name in prop::sample::select(vec!["plain-peering", "node-worker", "all-types", "ping-pong-2.3.8", "drop-version"]),
         disorder in disorder(),
     ) {
         let truth = truth(name);
         let isn = disorder.isn;
-        // Small fixtures byte by byte, others not into more segments than there are numbers for.
+        // Small fixtures are divided into single bytes; the number of segments is limited.
         let longest = truth.streams.iter().map(Vec::len).max().unwrap();
         let cut = pieces(&truth, isn, disorder.most.max(longest / 400 + 1));
         let mut sent = Vec::new();
@@ -217,13 +215,13 @@ proptest! {
         sent.sort_by_key(|(place, _)| *place);
         let mut segments = syns(isn).to_vec();
         segments.extend(sent.into_iter().map(|(_, segment)| segment));
-        let (told, tally) = read(&segments);
+        let (collected, tally) = read(&segments);
         prop_assert_eq!(tally, Tally { connections: 1, broker: 1, ..Tally::default() });
-        same_as(&told, &truth);
+        same_as(&collected, &truth);
     }
 
     #[test]
-    fn what_is_lost_is_told_and_what_is_read_is_true(
+    fn lost_bytes_are_reported_and_frames_are_never_invented(
         name in prop::sample::select(vec!["node-worker", "all-types", "cluster-logs"]),
         most in 100usize..3000,
         lost in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
@@ -237,33 +235,33 @@ proptest! {
         }
         let opening = syns(isn);
         segments.splice(..0, if middle { &[][..] } else { &opening[..] }.iter().copied());
-        let (told, _) = read(&segments);
-        let known: Vec<String> = truth.lines.iter().map(super::tests::told).collect();
+        let (collected, _) = read(&segments);
+        let known: Vec<String> = truth.lines.iter().map(super::tests::content).collect();
         let mut found = 0;
-        for line in &told.lines {
+        for line in &collected.lines {
             if line.get("error").is_none() {
-                prop_assert!(known.contains(&super::tests::told(line)), "{line}");
+                prop_assert!(known.contains(&super::tests::content(line)), "{line}");
                 found += 1;
             }
         }
         prop_assert!(found <= known.len());
-        // Each hole costs frames, but not all behind it.
+        // Each gap loses frames, but not all that follow.
         let sent: usize = segments.iter().map(|segment| segment.payload.len()).sum();
         prop_assert!(sent < 20_000 || found * 4 > known.len(), "{found} of {}", known.len());
     }
 
     #[test]
-    fn no_bytes_are_too_odd_for_the_layers(link in prop::sample::select(vec![0, 1, 12, 101, 108, 113, 228, 229, 276, 9]),
+    fn any_bytes_are_accepted_as_a_packet(link in prop::sample::select(vec![0, 1, 12, 101, 108, 113, 228, 229, 276, 9]),
                                           bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut table = Table::default();
         if let Found::Segment(segment) = segment(link, &bytes) {
-            table.segment(&segment, 0, &mut Told::default()).unwrap();
+            table.segment(&segment, 0, &mut Collected::default()).unwrap();
         }
-        table.finish(&mut Told::default()).unwrap();
+        table.finish(&mut Collected::default()).unwrap();
     }
 
     #[test]
-    fn no_file_is_too_odd(
+    fn any_bytes_are_accepted_as_a_file(
         file in prop::sample::select(vec!["dispatch.pcap", "dispatch-any.pcap", "dispatch-ipv6.pcapng"]),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..30),
         until in any::<prop::sample::Index>(),
@@ -275,17 +273,17 @@ proptest! {
             bytes[at] = byte;
         }
         match random {
-            // Behind the magic number.
+            // After the magic number.
             Some(random) => bytes.splice(4.., random).for_each(drop),
             None => bytes.truncate(until.index(bytes.len() + 1)),
         }
-        let mut told = Told::default();
-        let _ = capture(Input::of(bytes), BytesMut::new(), &[], &mut told);
-        prop_assert_eq!(told.begun.len(), told.ended);
+        let mut collected = Collected::default();
+        let _ = capture(Input::of(bytes), BytesMut::new(), &[], &mut collected);
+        prop_assert_eq!(collected.begun.len(), collected.ended);
     }
 
     #[test]
-    fn no_segments_are_too_odd_for_the_table(
+    fn any_segments_are_accepted_by_the_table(
         segments in prop::collection::vec(
             (0usize..2, prop_oneof![any::<u32>(), 0u32..200], prop::option::of(0u32..300), 0u8..64,
              prop::collection::vec(prop_oneof![any::<u8>(), Just(0)], 0..40), 0usize..50),
@@ -302,8 +300,8 @@ proptest! {
                 ..seg(*side, *seq, payload)
             })
             .collect();
-        let (told, _) = read(&segments);
-        prop_assert_eq!(told.begun.len(), told.ended);
+        let (collected, _) = read(&segments);
+        prop_assert_eq!(collected.begun.len(), collected.ended);
     }
 }
 
@@ -316,15 +314,15 @@ fn a_new_syn_is_a_new_connection() {
         segments.push(syns(isn)[0]);
         segments.extend(pieces(&truth, isn, 5));
     }
-    let (told, tally) = read(&segments);
+    let (collected, tally) = read(&segments);
     assert_eq!(tally, Tally { connections: 2, broker: 2, ..Tally::default() });
-    assert_eq!(told.begun[1]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999 #2");
-    assert_eq!(told.lines.len(), 2 * truth.lines.len());
-    assert_eq!((told.begun.len(), told.ended), (2, 2));
+    assert_eq!(collected.begun[1]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999 #2");
+    assert_eq!(collected.lines.len(), 2 * truth.lines.len());
+    assert_eq!((collected.begun.len(), collected.ended), (2, 2));
 }
 
 #[test]
-fn connections_do_not_mix() {
+fn interleaved_connections_are_kept_apart() {
     let truth = truth("node-worker");
     let isn = [100, 200];
     let mut segments = Vec::new();
@@ -338,17 +336,18 @@ fn connections_do_not_mix() {
             segments.push(Segment { from: to(segment.from), to: to(segment.to), ..segment });
         }
     }
-    let (told, tally) = read(&segments);
+    let (collected, tally) = read(&segments);
     assert_eq!(tally, Tally { connections: 3, broker: 3, ..Tally::default() });
     for port in 1..=3 {
         let name = format!("192.0.2.1:{} -> 192.0.2.2:9999", 40_000 + port);
-        let lines = told.lines.iter().filter(|line| line["connection"] == name.as_str()).cloned().collect();
-        same_as(&Told { lines, ..Told::default() }, &truth);
+        let lines =
+            collected.lines.iter().filter(|line| line["connection"] == name.as_str()).cloned().collect();
+        same_as(&Collected { lines, ..Collected::default() }, &truth);
     }
 }
 
 #[test]
-fn a_gap_that_the_receiver_has_acknowledged_is_told_where_it_is() {
+fn an_acknowledged_gap_is_reported_with_its_offset() {
     let truth = truth("all-types");
     let isn = [10, 20];
     let segments = pieces(&truth, isn, 700);
@@ -360,14 +359,14 @@ fn a_gap_that_the_receiver_has_acknowledged_is_told_where_it_is() {
         let end = segment.seq.wrapping_add(segment.payload.len() as u32);
         sent.push(Segment { ack: Some(end), ..seg(usize::from(segment.from == at(0)), 0, &[]) });
     }
-    let (told, tally) = read(&sent);
-    assert_eq!(tally.errors, 1, "{:?}", told.lines);
-    let error = told.lines.iter().find(|line| line.get("error").is_some()).unwrap();
+    let (collected, tally) = read(&sent);
+    assert_eq!(tally.errors, 1, "{:?}", collected.lines);
+    let error = collected.lines.iter().find(|line| line.get("error").is_some()).unwrap();
     assert_eq!((&error["from"], error["offset"].as_u64()), (&Json::from("connector"), Some(offset.into())));
     let words = format!("{} bytes are missing: they are not in the capture", lost.payload.len());
     assert!(error["error"].as_str().unwrap().starts_with(&words), "{error}");
-    // It was told once that was clear, not at the end.
-    let (mut early, mut table) = (Told::default(), Table::default());
+    // It is reported as soon as it is certain, not at the end.
+    let (mut early, mut table) = (Collected::default(), Table::default());
     for segment in &sent {
         table.segment(segment, 0, &mut early).unwrap();
     }
@@ -375,7 +374,7 @@ fn a_gap_that_the_receiver_has_acknowledged_is_told_where_it_is() {
 }
 
 #[test]
-fn packets_that_were_cut_off_say_how_to_capture_them() {
+fn truncated_packets_are_reported_with_a_hint() {
     let truth = truth("all-types");
     let isn = [10, 20];
     let mut sent = syns(isn).to_vec();
@@ -385,27 +384,32 @@ fn packets_that_were_cut_off_say_how_to_capture_them() {
             None => segment,
         },
     ));
-    let (told, tally) = read(&sent);
+    let (collected, tally) = read(&sent);
     assert!(tally.errors > 0);
-    let error = told.lines.iter().find(|line| line.get("error").is_some()).unwrap();
+    let error = collected.lines.iter().find(|line| line.get("error").is_some()).unwrap();
     assert!(error["error"].as_str().unwrap().contains("tcpdump -s 0"), "{error}");
 }
 
 #[test]
-fn the_middle_of_a_connection_is_said_to_be_one() {
+fn a_connection_without_its_beginning_has_a_note() {
     let truth = truth("node-worker");
     let segments = pieces(&truth, [10, 20], 300);
-    let (told, tally) = read(&segments[segments.len() / 2..]);
-    assert_eq!((tally.broker, tally.errors), (1, 0), "{:?}", told.lines);
-    assert!(told.begun[0]["note"].as_str().unwrap().contains("in the middle"), "{:?}", told.begun);
-    assert_eq!(told.begun[0]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999");
-    let known: Vec<String> = truth.lines.iter().map(super::tests::told).collect();
-    assert!(told.lines.len() > truth.lines.len() / 4, "{} of {}", told.lines.len(), truth.lines.len());
-    assert!(told.lines.iter().all(|line| known.contains(&super::tests::told(line))));
+    let (collected, tally) = read(&segments[segments.len() / 2..]);
+    assert_eq!((tally.broker, tally.errors), (1, 0), "{:?}", collected.lines);
+    assert!(collected.begun[0]["note"].as_str().unwrap().contains("in the middle"), "{:?}", collected.begun);
+    assert_eq!(collected.begun[0]["connection"], "192.0.2.1:40000 -> 192.0.2.2:9999");
+    let known: Vec<String> = truth.lines.iter().map(super::tests::content).collect();
+    assert!(
+        collected.lines.len() > truth.lines.len() / 4,
+        "{} of {}",
+        collected.lines.len(),
+        truth.lines.len()
+    );
+    assert!(collected.lines.iter().all(|line| known.contains(&super::tests::content(line))));
 }
 
 #[test]
-fn tls_and_others_are_named_once() {
+fn tls_and_other_protocols_are_reported_once() {
     let hello = fs::read(folder("tls/anonymous-client-hello-tls12.bin")).unwrap();
     for (bytes, protocol, word) in [
         (&hello[..], "tls", "disable_ssl"),
@@ -415,23 +419,24 @@ fn tls_and_others_are_named_once() {
         (b"ab", "other", "6162"),
     ] {
         let [syn, answer] = syns([0, 0]);
-        let (told, tally) = read(&[syn, answer, seg(0, 1, bytes), seg(0, 1 + bytes.len() as u32, bytes)]);
-        assert_eq!((tally.broker, tally.errors, told.lines.len()), (0, 0, 0));
-        assert_eq!(told.begun.len(), 1);
-        assert_eq!(told.begun[0]["protocol"], protocol);
-        assert!(told.begun[0]["note"].as_str().unwrap().contains(word), "{:?}", told.begun);
+        let (collected, tally) =
+            read(&[syn, answer, seg(0, 1, bytes), seg(0, 1 + bytes.len() as u32, bytes)]);
+        assert_eq!((tally.broker, tally.errors, collected.lines.len()), (0, 0, 0));
+        assert_eq!(collected.begun.len(), 1);
+        assert_eq!(collected.begun[0]["protocol"], protocol);
+        assert!(collected.begun[0]["note"].as_str().unwrap().contains(word), "{:?}", collected.begun);
     }
-    // TLS where a Broker answers without.
+    // One side uses TLS, the other does not.
     let [syn, answer] = syns([0, 0]);
-    let (told, tally) = read(&[syn, answer, seg(1, 1, b"\0\0\0\x05\x07ZEEK"), seg(0, 1, &hello)]);
+    let (collected, tally) = read(&[syn, answer, seg(1, 1, b"\0\0\0\x05\x07ZEEK"), seg(0, 1, &hello)]);
     assert_eq!((tally.broker, tally.errors), (1, 1));
-    let error = told.lines[1]["error"].as_str().unwrap();
-    assert!(error.starts_with("this side speaks TLS, and the other does not"), "{error}");
+    let error = collected.lines[1]["error"].as_str().unwrap();
+    assert!(error.starts_with("this side uses TLS and the other does not"), "{error}");
     assert_eq!(tls::hello(&hello), Some(tls::Hello::Offers(0x0303)));
 }
 
 #[test]
-fn neither_many_connections_nor_large_ones_are_kept_for_ever() {
+fn connections_and_their_memory_are_bounded() {
     let truth = truth("node-worker");
     let sent: Vec<_> = syns([0, 0]).into_iter().chain(pieces(&truth, [0, 0], 1000)).collect();
     let from_port = |segment: &Segment<'_>, port: u16| {
@@ -441,27 +446,27 @@ fn neither_many_connections_nor_large_ones_are_kept_for_ever() {
         };
         (to(segment.from), to(segment.to))
     };
-    // The oldest are ended, and told of.
-    let (mut told, mut table) = (Told::default(), Table::of(10, usize::MAX));
+    // The oldest connections are ended and reported.
+    let (mut collected, mut table) = (Collected::default(), Table::with_limits(10, usize::MAX));
     for port in 1..=35 {
         for segment in &sent {
             let (from, to) = from_port(segment, port);
-            table.segment(&Segment { from, to, ..*segment }, 0, &mut told).unwrap();
+            table.segment(&Segment { from, to, ..*segment }, 0, &mut collected).unwrap();
         }
     }
-    assert!(told.ended >= 25, "{}", told.ended);
-    table.finish(&mut told).unwrap();
+    assert!(collected.ended >= 25, "{}", collected.ended);
+    table.finish(&mut collected).unwrap();
     assert_eq!((table.tally.connections, table.tally.broker, table.tally.errors), (35, 35, 0));
-    assert!((25..35).contains(&table.tally.given_up), "{:?}", table.tally);
-    assert_eq!(told.lines.len(), 35 * truth.lines.len());
+    assert!((25..35).contains(&table.tally.evicted), "{:?}", table.tally);
+    assert_eq!(collected.lines.len(), 35 * truth.lines.len());
 
-    // What waits for the first byte of each is too much at some time.
-    let (mut told, mut table) = (Told::default(), Table::of(1000, 50_000));
+    // The first byte of each is missing, so the rest exceeds the memory limit.
+    let (mut collected, mut table) = (Collected::default(), Table::with_limits(1000, 50_000));
     for port in 1..=100 {
         for segment in sent.iter().filter(|segment| segment.syn || segment.seq != 1) {
             let (from, to) = from_port(segment, port);
-            table.segment(&Segment { from, to, ..*segment }, 0, &mut told).unwrap();
+            table.segment(&Segment { from, to, ..*segment }, 0, &mut collected).unwrap();
         }
     }
-    assert!(table.tally.given_up > 10, "{:?}", table.tally);
+    assert!(table.tally.evicted > 10, "{:?}", table.tally);
 }

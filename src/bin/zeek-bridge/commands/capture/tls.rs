@@ -1,8 +1,8 @@
-//! How much of TLS shows itself without its keys: that it is there, and its version.
+//! Recognizes TLS and its version in unencrypted records.
 
 use bytes::Buf;
 
-/// Whether bytes begin with a record of TLS: type, version 3.x, and a length that may be.
+/// Returns whether bytes begin with a TLS record: a type, version 3.x, and a valid length.
 pub(super) fn is_record(bytes: &[u8]) -> bool {
     // The largest ciphertext.
     const LONGEST: u16 = 16 * 1024 + 2048;
@@ -12,16 +12,16 @@ pub(super) fn is_record(bytes: &[u8]) -> bool {
     }
 }
 
-/// What a hello says.
+/// The version in a hello message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hello {
-    /// A client's: the highest version that it offers.
+    /// The highest version that a client offers.
     Offers(u16),
-    /// A server's: the version it chose.
-    Chose(u16),
+    /// The version that a server selected.
+    Selected(u16),
 }
 
-/// Reads the hello that a side begins with, if it is whole and in one record.
+/// Returns the hello message at the start of a side, if it is complete and in one record.
 pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
     const VERSIONS: u16 = 43;
     let mut record = bytes;
@@ -49,7 +49,7 @@ pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
         }
         _ => return None,
     };
-    // Without extensions, or with none that says more, it is what the hello itself says.
+    // The supported_versions extension overrides the version of the hello message.
     let mut left = usize::from(record.try_get_u16().unwrap_or(0));
     while left >= 4 {
         let extension = record.try_get_u16().ok()?;
@@ -60,7 +60,7 @@ pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
             (VERSIONS, [_, offered @ ..]) if !server => {
                 let offered = offered.chunks_exact(2).filter_map(|pair| pair.first_chunk().copied());
                 let offered = offered.map(u16::from_be_bytes);
-                // Some offer versions that do not exist, to keep servers used to them.
+                // Some clients also offer reserved versions that do not exist (GREASE).
                 version = offered.filter(|version| *version <= 0x0304).max().unwrap_or(version);
             }
             _ => {}
@@ -68,10 +68,10 @@ pub(super) fn hello(bytes: &[u8]) -> Option<Hello> {
         skip(&mut record, length)?;
         left = left.saturating_sub(length).saturating_sub(4);
     }
-    Some(if server { Hello::Chose(version) } else { Hello::Offers(version) })
+    Some(if server { Hello::Selected(version) } else { Hello::Offers(version) })
 }
 
-/// A version by its name.
+/// Returns the name of a version.
 pub(super) fn name(version: u16) -> String {
     match version {
         0x0300 => "SSL 3.0".into(),

@@ -1,10 +1,10 @@
 //! `record`: what two endpoints say to each other, in the form of `fixtures/`.
 
-mod pass;
+mod forward;
+mod recordings;
 mod redact;
 mod run_lock;
-mod shelf;
-mod tape;
+mod writer;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,26 +26,26 @@ use zeek_bridge::net::tls::{Tls, TlsError};
 use zeek_bridge::net::{Stream, bind, dial};
 use zeek_bridge::trace::{Description, Side};
 
-use self::pass::{Odd, pass};
+use self::forward::{TlsSign, forward};
+use self::recordings::Recordings;
 use self::redact::{Pseudonyms, Redactor};
-use self::shelf::Shelf;
-use self::tape::{News, tape};
+use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
 use crate::args::{HostPort, connect_address, listen_address};
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
 
-/// How many connections there may be at a time. Each has two sockets and three files, and some MiB of memory at most.
+/// Maximum number of connections at a time. Each has two sockets and three files, and at most some MiB of memory.
 const MAX_CONNECTIONS: usize = 128;
 
-/// How long it may take to connect, and how long each TLS handshake.
+/// The timeout of connecting, and of each TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long to wait when the operating system has no room for another connection.
-const OUT_OF_ROOM: Duration = Duration::from_millis(100);
+/// The delay after a failed accept, for example without free file descriptors.
+const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 
-/// How long the last lines on stdout may take.
+/// Maximum time to write the last lines to stdout.
 const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Record the traffic between two endpoints
@@ -97,15 +97,19 @@ fn number(text: &str) -> Result<NonZeroUsize, String> {
 pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let tls = args.tls.load()?;
-    let shelf = Shelf::new(args.out.clone(), args.keep.map(NonZeroUsize::get)).map_err(|error| {
-        Failure::failed(format!(
-            "cannot write to {}: {error}; give --out a folder that can be written to",
-            args.out.display()
-        ))
-    })?;
+    let recordings =
+        Recordings::new(args.out.clone(), args.keep.map(NonZeroUsize::get)).map_err(|error| {
+            Failure::failed(format!(
+                "cannot write to {}: {error}; give --out a folder that can be written to",
+                args.out.display()
+            ))
+        })?;
     let pseudonyms = if args.redact {
-        let made = Pseudonyms::new();
-        Some(made.map_err(|error| Failure::failed(format!("no random numbers for pseudonyms: {error}")))?)
+        let pseudonyms = Pseudonyms::new();
+        Some(
+            pseudonyms
+                .map_err(|error| Failure::failed(format!("no random numbers for pseudonyms: {error}")))?,
+        )
     } else {
         None
     };
@@ -119,9 +123,9 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     };
     let listener = bind(address).await.map_err(cannot_listen)?;
     let local = listener.local_addr().map_err(cannot_listen)?;
-    if leads_to(&args.connect.0, local).await {
+    if is_same_address(&args.connect.0, local).await {
         return Err(Failure::usage(format!(
-            "--connect {} is where --listen is: it would talk to itself; give the address of the endpoint to record",
+            "--connect {} is the address of --listen, so the recorder would connect to itself; use the address of the endpoint to record",
             args.connect.0
         )));
     }
@@ -130,7 +134,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     let recorder = Arc::new(Recorder {
         target: args.connect.0,
         tls,
-        shelf,
+        recordings,
         pseudonyms,
         rotate: args.rotate,
         output: BackgroundOutput::start(),
@@ -146,7 +150,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     let wait = async { while connections.join_next().await.is_some() {} };
     tokio::select! {
         () = wait => {}
-        () = signals.next() => return Err(Failure::failed("stopped before every recording was ended")),
+        () = signals.next() => return Err(Failure::failed("stopped before all recordings were finished")),
     }
     drop(connections);
     let lost = recorder.lost.load(Ordering::Relaxed);
@@ -156,12 +160,12 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     }
     match lost {
         0 => Ok(()),
-        lost => Err(Failure::failed(format!("connections that were not recorded to their end: {lost}"))),
+        lost => Err(Failure::failed(format!("connections that were not completely recorded: {lost}"))),
     }
 }
 
-/// Whether to connect to the target is to connect to `local`. A name that is not known now may be later.
-async fn leads_to(target: &str, local: SocketAddr) -> bool {
+/// Returns whether the target is the address `local`. A name that cannot be resolved now may be resolved later.
+async fn is_same_address(target: &str, local: SocketAddr) -> bool {
     let Ok(target) = target.parse::<zeek_bridge::net::HostPort>() else { return false };
     let Ok(Ok(addresses)) = tokio::task::spawn_blocking(move || target.resolve()).await else { return false };
     addresses.iter().any(|address| {
@@ -171,24 +175,24 @@ async fn leads_to(target: &str, local: SocketAddr) -> bool {
 }
 
 async fn accept(recorder: &Arc<Recorder>, listener: &TcpListener, connections: &mut JoinSet<()>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        if places.available_permits() == 0 {
-            tracing::warn!("{MAX_CONNECTIONS} connections at a time, which is all there may be: others wait");
+        if slots.available_permits() == 0 {
+            tracing::warn!("reached the limit of {MAX_CONNECTIONS} connections; further ones must wait");
         }
-        // It is never closed.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        // The semaphore is never closed.
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((tcp, address)) => {
                 let recorder = recorder.clone();
                 connections.spawn(async move {
                     recorder.serve(tcp, address).await;
-                    drop(place);
+                    drop(slot);
                 });
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(OUT_OF_ROOM).await;
+                tokio::time::sleep(ACCEPT_DELAY).await;
             }
         }
         while connections.try_join_next().is_some() {}
@@ -197,15 +201,15 @@ async fn accept(recorder: &Arc<Recorder>, listener: &TcpListener, connections: &
 
 struct Recorder {
     target: String,
-    /// Of the side that is listened on, and of the side that is connected to.
+    /// TLS with the connector and with the listener.
     tls: [Tls; 2],
-    shelf: Shelf,
+    recordings: Recordings,
     pseudonyms: Option<Pseudonyms>,
     rotate: Option<u64>,
     output: BackgroundOutput,
-    /// Connections of which not all is written.
+    /// The number of connections that were not completely recorded.
     lost: AtomicU64,
-    /// Closed when everything is to end.
+    /// Closed when the command ends.
     stopped: watch::Receiver<()>,
 }
 
@@ -213,17 +217,17 @@ impl Recorder {
     async fn serve(self: Arc<Self>, tcp: TcpStream, address: SocketAddr) {
         let mut stopped = self.stopped.clone();
         let streams = tokio::select! {
-            streams = self.both(tcp) => streams,
+            streams = self.connect(tcp) => streams,
             _ = stopped.changed() => return,
         };
         let (connector, listener) = match streams {
             Ok(streams) => streams,
             Err(why) => {
-                tracing::warn!("the connection of {address} is closed: {why}");
+                tracing::warn!("closed the connection of {address}: {why}");
                 return;
             }
         };
-        let (tape, source) = tape();
+        let (queue, receiver) = queue();
         let description = Description {
             start: humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
             addresses: self.pseudonyms.is_none().then(|| [address.to_string(), self.target.clone()]),
@@ -231,55 +235,55 @@ impl Recorder {
             redacted: self.pseudonyms.is_some(),
         };
         let recorder = self.clone();
-        let writing = tokio::task::spawn_blocking(move || recorder.write(source, description));
+        let writing = tokio::task::spawn_blocking(move || recorder.write(receiver, description));
         tokio::select! {
-            passed = pass(connector, listener, &tape, |side, odd| self.tell_odd(side, odd, address)) => match passed {
-                Ok(()) => tracing::info!("{address} and {} are through with each other", self.target),
+            forwarded = forward(connector, listener, &queue, |side, sign| self.warn_about_tls(side, sign, address)) => match forwarded {
+                Ok(()) => tracing::info!("the connection between {address} and {} has ended", self.target),
                 Err((side, error)) => {
-                    let who = if side == Side::Connector { address.to_string() } else { self.target.clone() };
+                    let peer = if side == Side::Connector { address.to_string() } else { self.target.clone() };
                     match TlsError::from_io(&error) {
-                        Some(error) => tracing::warn!("TLS with {who} failed: {error}"),
-                        None => tracing::info!("the connection with {who} broke: {error}"),
+                        Some(error) => tracing::warn!("TLS with {peer} failed: {error}"),
+                        None => tracing::info!("the connection with {peer} failed: {error}"),
                     }
                 }
             },
             _ = stopped.changed() => {}
         }
-        tape.end();
+        queue.end();
         if writing.await.is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Says what may be wrong with the options, where a side may expect TLS and there is none.
-    fn tell_odd(&self, side: Side, odd: Odd, address: SocketAddr) {
+    /// Warns that a side may expect TLS although the options disable it.
+    fn warn_about_tls(&self, side: Side, sign: TlsSign, address: SocketAddr) {
         let [listen_tls, connect_tls] = &self.tls;
-        let (tls, who, option) = match side {
+        let (tls, peer, option) = match side {
             Side::Connector => (listen_tls, address.to_string(), "--listen-tls"),
             Side::Listener => (connect_tls, self.target.clone(), "--connect-tls"),
         };
-        match odd {
+        match sign {
             _ if !matches!(tls, Tls::Off) => {}
-            Odd::Tls => tracing::warn!(
-                "{who} speaks TLS where there is none, and no frame is found in it: see {option}"
+            TlsSign::Tls => tracing::warn!(
+                "{peer} uses TLS, which is disabled here, so no frames can be recorded: see {option}"
             ),
-            Odd::Silent => {
+            TlsSign::Silent => {
                 tracing::warn!(
-                    "{who} has closed the connection without a word, and may expect TLS: see {option}"
+                    "{peer} closed the connection without sending anything and may expect TLS: see {option}"
                 );
             }
         }
     }
 
-    /// Both sides of a connection, each with its TLS.
-    async fn both(&self, tcp: TcpStream) -> Result<(Stream, Stream), String> {
+    /// Establishes the connections with both sides, with TLS if it is configured.
+    async fn connect(&self, tcp: TcpStream) -> Result<(Stream, Stream), String> {
         let [listen_tls, connect_tls] = &self.tls;
         let _ = tcp.set_nodelay(true);
         let accept = async {
             match timeout(HANDSHAKE, listen_tls.accept(tcp)).await {
                 Ok(Ok(stream)) => Ok(stream),
-                Ok(Err(error)) => Err(format!("TLS with it failed: {error}")),
-                Err(_) => Err(format!("it did not end its TLS handshake within {} s", HANDSHAKE.as_secs())),
+                Ok(Err(error)) => Err(format!("TLS failed: {error}")),
+                Err(_) => Err(format!("TLS handshake timed out after {} s", HANDSHAKE.as_secs())),
             }
         };
         let target = &self.target;
@@ -288,22 +292,20 @@ impl Recorder {
             match timeout(HANDSHAKE, connect_tls.connect(tcp)).await {
                 Ok(Ok(stream)) => Ok(stream),
                 Ok(Err(error)) => Err(format!("TLS with {target} failed: {error}")),
-                Err(_) => {
-                    Err(format!("{target} did not end its TLS handshake within {} s", HANDSHAKE.as_secs()))
-                }
+                Err(_) => Err(format!("{target}: TLS handshake timed out after {} s", HANDSHAKE.as_secs())),
             }
         };
         tokio::try_join!(accept, connect)
     }
 
-    /// Runs in a thread for itself.
-    fn write(&self, source: tape::Source, description: Description) {
+    /// Writes a recording. Blocks.
+    fn write(&self, receiver: Receiver, description: Description) {
         let redactor = self.pseudonyms.clone().map(Redactor::new);
         let runtime = Handle::current();
-        let tell = |news: News<'_>| {
-            let (state, recording, error) = match news {
-                News::Begun(recording) => ("begun", recording, None),
-                News::Ended(recording, error) => ("ended", recording, Some(error)),
+        let notify = |notice: Notice<'_>| {
+            let (state, recording, error) = match notice {
+                Notice::Started(recording) => ("begun", recording, None),
+                Notice::Ended(recording, error) => ("ended", recording, Some(error)),
             };
             let mut line =
                 Object::new().with("recording", recording.path().display().to_string()).with("state", state);
@@ -316,12 +318,12 @@ impl Recorder {
             }
             runtime.block_on(self.output.line(line));
         };
-        if let Err(error) = source.write_to(&self.shelf, description, self.rotate, redactor, tell) {
+        if let Err(error) = receiver.write_to(&self.recordings, description, self.rotate, redactor, notify) {
             self.lost.fetch_add(1, Ordering::Relaxed);
-            let hint = if error.kind() == io::ErrorKind::StorageFull { "; is the disk full?" } else { "" };
+            let hint = if error.kind() == io::ErrorKind::StorageFull { "; free some space" } else { "" };
             tracing::error!(
-                "a recording in {} stops, and what it is of goes on: {error}{hint}",
-                self.shelf.path().display()
+                "a recording in {} is incomplete, and its connection continues: {error}{hint}",
+                self.recordings.path().display()
             );
         }
     }
@@ -332,7 +334,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn to_connect_to_oneself_is_seen_beforehand() {
+    async fn a_connection_to_itself_is_recognized() {
         for (target, local, itself) in [
             ("127.0.0.1:9999", "127.0.0.1:9999", true),
             ("127.0.0.1:9999", "0.0.0.0:9999", true),
@@ -341,12 +343,12 @@ mod tests {
             ("127.0.0.2:9999", "127.0.0.1:9999", false),
             ("192.0.2.1:9999", "0.0.0.0:9999", false),
         ] {
-            assert_eq!(leads_to(target, local.parse().unwrap()).await, itself, "{target} {local}");
+            assert_eq!(is_same_address(target, local.parse().unwrap()).await, itself, "{target} {local}");
         }
     }
 
     #[test]
-    fn sizes_have_units() {
+    fn sizes_may_have_units() {
         assert_eq!(size("64MiB"), Ok(64 * 1024 * 1024));
         assert_eq!(size("1000"), Ok(1000));
         for bad in ["0", "", "-1", "x", "5 bananas"] {

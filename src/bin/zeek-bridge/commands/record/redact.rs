@@ -1,4 +1,4 @@
-//! Pseudonyms in the place of what is secret or personal.
+//! Replaces secret and personal content by pseudonyms.
 
 use aws_lc_rs::{digest, hmac};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,13 +11,13 @@ use zeek_bridge::wire::{
 };
 use zeek_bridge::zeek::{Event, LogWrite, Message};
 
-use crate::leaves::map_leaves;
+use crate::scalars::map_scalars;
 
 /// The bits of a byte, the highest first.
 const BITS: [u8; 8] = [0x80, 0x40, 0x20, 0x10, 8, 4, 2, 1];
 
-/// Gives the same pseudonym to the same thing, as long as it lives. Nobody who does not know its key can tell whether a
-/// guess is right.
+/// Maps the same content to the same pseudonym during one run. The key is random and never stored, so that guesses cannot be
+/// verified.
 #[derive(Clone, Debug)]
 pub(super) struct Pseudonyms(hmac::Key);
 
@@ -36,7 +36,7 @@ impl Pseudonyms {
         hash
     }
 
-    /// Nothing and a UUID stay; anything else becomes `s-` and 16 digits.
+    /// Returns `s-` and 16 digits. The empty string and UUIDs are not changed.
     fn string(&self, text: &ByteString) -> ByteString {
         let is_uuid = text.as_str().is_some_and(|text| text.parse::<EndpointId>().is_ok());
         if text.is_empty() || is_uuid {
@@ -46,9 +46,9 @@ impl Pseudonyms {
         format!("s-{}", HEXLOWER.encode(hash.first_chunk::<8>().unwrap_or(&[0; 8]))).into()
     }
 
-    /// Another address, which has as many leading bits in common with other pseudonyms as the addresses they stand for: each
-    /// bit is turned, or is not, by what is in front of it. What IPv4 has in front stays. As in Crypto-PAn, but one hash is
-    /// for the eight bits of a byte: it has a bit for each of the 255 beginnings that there may be inside of a byte.
+    /// Returns a pseudonym of an address that preserves common prefixes, as Crypto-PAn does: whether a bit is flipped depends
+    /// only on the bits before it. One hash serves the eight bits of a byte: it has a bit for each of the 255 possible
+    /// prefixes within the byte. The constant prefix of IPv4 addresses is not changed.
     fn address(&self, address: Address, bits: u8) -> Address {
         let known = address.as_bytes();
         let (family, first) = if address.is_v4() { (4, 12) } else { (6, 0) };
@@ -56,7 +56,7 @@ impl Pseudonyms {
         let mut rest = usize::from(bits.min(128)).saturating_sub(BITS.len().saturating_mul(first));
         for (index, (byte, out)) in known.iter().zip(&mut pseudonym).enumerate().skip(first) {
             let turns = self.hash(&[b"address", &[family], known.get(..index).unwrap_or_default()]);
-            // A one, and behind it the bits that were seen of the byte.
+            // A one, followed by the bits of this byte so far.
             let mut seen = 1u8;
             for bit in BITS.into_iter().take(rest) {
                 let turn = turns.get(usize::from(seen >> 3)).zip(BITS.get(usize::from(seen & 7)));
@@ -74,7 +74,7 @@ impl Pseudonyms {
     }
 
     fn value(&self, value: Value) -> Value {
-        map_leaves(value, &mut |leaf| match leaf {
+        map_scalars(value, &mut |leaf| match leaf {
             Value::String(text) => Value::String(self.string(&text)),
             Value::Address(address) => Value::Address(self.address(address, 128)),
             Value::Subnet(subnet) => {
@@ -85,7 +85,7 @@ impl Pseudonyms {
         })
     }
 
-    /// A data message: the names that Zeek's own have stay.
+    /// Redacts a data message. Names in Zeek's messages are not changed.
     fn data(&self, value: Value) -> Value {
         match Message::from_value(value.clone()) {
             Ok(message) => self.message(message).into_value(),
@@ -102,7 +102,7 @@ impl Pseudonyms {
                     .metadata
                     .map(|entries| entries.into_iter().map(|(id, value)| (id, self.value(value))).collect()),
             }),
-            // Where logs are written to, and the names and types of their columns, which a reader of the rows needs.
+            // The names and types of the columns stay, because a reader of the rows needs them.
             Message::LogCreate(mut create) => {
                 create.writer_info = self.value(create.writer_info);
                 Message::LogCreate(create)
@@ -143,7 +143,7 @@ impl Pseudonyms {
         command
     }
 
-    /// The same frame with pseudonyms in it. If it is too long with them to be read again, it says nothing.
+    /// Redacts a frame. If the result is too long to be read again, it is replaced by zeros.
     fn frame(&self, frame: &Frame) -> BytesMut {
         let mut out = BytesMut::new();
         let written = match &frame.content {
@@ -151,7 +151,7 @@ impl Pseudonyms {
             Ok(Content::Envelope(envelope)) => {
                 self.envelope(envelope).and_then(|envelope| envelope.encode(&mut out))
             }
-            // What it says is not known.
+            // Its content is unknown.
             Err(_) => {
                 zeros(frame, &mut out);
                 Ok(())
@@ -177,7 +177,7 @@ impl Pseudonyms {
         let mut payload = BytesMut::new();
         match envelope.kind {
             EnvelopeType::Data => {
-                // It was decoded before.
+                // Cannot fail: it was decoded before.
                 let value = envelope.value(&Limits::DEFAULT).unwrap_or_default();
                 encode_value(&self.data(value), &mut payload)?;
             }
@@ -193,14 +193,14 @@ impl Pseudonyms {
     }
 }
 
-/// A frame of the same length that says nothing.
+/// Appends a frame of the same length with zeros as content.
 fn zeros(frame: &Frame, out: &mut BytesMut) {
-    // A frame never is longer than its length field can say.
+    // Cannot fail: the length comes from a length field.
     out.put_u32(frame.body.len().try_into().unwrap_or(u32::MAX));
     out.put_bytes(0, frame.body.len());
 }
 
-/// What both sides say, with pseudonyms in it.
+/// Redacts the bytes of both sides.
 #[derive(Debug)]
 pub(super) struct Redactor {
     pseudonyms: Pseudonyms,
@@ -210,7 +210,7 @@ pub(super) struct Redactor {
 #[derive(Debug, Default)]
 struct Redacted {
     frames: FrameReader,
-    /// No frames are found any more.
+    /// No further frames can be found.
     broken: bool,
 }
 
@@ -219,7 +219,7 @@ impl Redactor {
         Redactor { pseudonyms, sides: Default::default() }
     }
 
-    /// What to write for what a side said. A frame that is not all there waits.
+    /// Returns the redacted bytes of a side. Incomplete frames are buffered.
     pub(super) fn input(&mut self, from: Side, bytes: &[u8]) -> Bytes {
         let [connector, listener] = &mut self.sides;
         let side = if from == Side::Connector { connector } else { listener };
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fixture_is_still_readable_frame_for_frame_and_comes_out_the_same_in_pieces() {
+    fn every_redacted_fixture_is_readable_and_does_not_depend_on_chunks() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
         let mut seen = 0;
         for folder in fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()) {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_as_much_in_common_as_before_and_subnets_hold_theirs() {
+    fn addresses_keep_common_prefixes_and_stay_in_their_subnets() {
         let pseudonyms = Pseudonyms::new().unwrap();
         let all = [
             "192.0.2.1",
@@ -325,15 +325,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_written_as_nothing() {
+    fn unreadable_bytes_are_replaced_by_zeros() {
         let secret = b"\0\0\0\x06secretGET / HTTP/1.1 secret".to_vec();
         let mut redactor = Redactor::new(Pseudonyms::new().unwrap());
         let mut out = redactor.input(Side::Connector, &secret).to_vec();
         out.extend(redactor.input(Side::Connector, b"secret"));
         assert_eq!(out, [&b"\0\0\0\x06"[..], &[0; 6 + 21 + 6]].concat());
     }
+
     #[test]
-    fn a_frame_that_would_be_too_long_says_nothing_and_the_next_is_readable() {
+    fn a_frame_that_would_be_too_long_is_replaced_by_zeros_and_the_next_is_readable() {
         let frame = |payload: &Value| {
             let mut out = BytesMut::new();
             let topic = zeek_bridge::data::Topic::from_static("/t");
@@ -343,7 +344,7 @@ mod tests {
                 .unwrap();
             out.freeze()
         };
-        // Each takes 3 bytes, and its pseudonym 20; beside them is something that stays.
+        // Each string has 3 bytes and its pseudonym 20. The enum value is not changed.
         let text = Value::from("x");
         let stays = Value::EnumValue("x".repeat(Limits::DEFAULT.max_frame - 100_000).into());
         let many = vec![text.clone(); 20_000].into_iter().chain([stays]);

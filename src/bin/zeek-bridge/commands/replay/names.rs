@@ -7,7 +7,7 @@ use zeek_bridge::data::{ByteString, EndpointId, Topic, Value};
 use zeek_bridge::trace::{Content, Frame};
 use zeek_bridge::wire::{Envelope, LENGTH_FIELD, Limits, encode_value};
 
-use crate::leaves::map_leaves;
+use crate::scalars::map_scalars;
 
 /// The recorded names and the live names they correspond to.
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ impl Names {
         }
         let envelope = Envelope::decode(body).ok()?;
         let mut changed = false;
-        let value = map_leaves(envelope.value(&Limits::DEFAULT).ok()?, &mut |leaf| match &leaf {
+        let value = map_scalars(envelope.value(&Limits::DEFAULT).ok()?, &mut |leaf| match &leaf {
             Value::String(text) => match self.texts.get(text) {
                 Some(live) => {
                     changed = true;

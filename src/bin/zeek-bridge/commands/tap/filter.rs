@@ -1,13 +1,13 @@
-//! Which messages a tap is for.
+//! Selects messages by event and node.
 
 use zeek_bridge::bridge::config::Glob;
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::management::NodeMessage;
 use zeek_bridge::zeek::Event;
 
-use super::said::Part;
+use super::message::Part;
 
-/// Lets through what fits one of its events and one of its nodes, as far as it has any.
+/// Matches one of its events and one of its nodes. Without events or nodes, it matches any.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     events: Vec<Glob>,
@@ -19,18 +19,18 @@ impl Filter {
         Filter { events: events.iter().map(|pattern| Glob::new(pattern)).collect(), nodes }
     }
 
-    pub(super) fn fits(&self, topic: &Topic, part: Part<'_>) -> bool {
-        self.fits_events(part)
+    pub(super) fn matches(&self, topic: &Topic, part: Part<'_>) -> bool {
+        self.matches_events(part)
             && (self.nodes.is_empty() || self.nodes.iter().any(|node| is_about(topic, part, node)))
     }
 
-    fn fits_events(&self, part: Part<'_>) -> bool {
+    fn matches_events(&self, part: Part<'_>) -> bool {
         self.events.is_empty()
             || matches!(part, Part::Event(event) if self.events.iter().any(|glob| glob.matches(&event.name)))
     }
 }
 
-/// Whether it comes from this node, goes to it, or names it.
+/// Returns whether the message is from this node, for it, or contains its name.
 fn is_about(topic: &Topic, part: Part<'_>, node: &str) -> bool {
     let named = |value: &Value| names(value, node);
     if topic.as_bytes().split(|byte| *byte == b'/').any(|step| step == node.as_bytes()) {
@@ -53,7 +53,7 @@ fn event_is_about(event: &Event, node: &str) -> bool {
     }
 }
 
-/// Whether a string in the value is this name. Values are never deeper than the decoder lets them be.
+/// Returns whether a string in the value equals this name. The recursion is bounded, because the decoder limits the depth.
 fn names(value: &Value, name: &str) -> bool {
     match value {
         Value::String(string) => string.as_bytes() == name.as_bytes(),
@@ -95,15 +95,15 @@ mod tests {
     }
 
     #[test]
-    fn without_wishes_everything_fits() {
+    fn an_empty_filter_matches_everything() {
         let all = Filter::default();
         for part in [Part::Nothing, Part::Value(&Value::None), Part::Event(&hello("w1"))] {
-            assert!(all.fits(&TOPIC, part));
+            assert!(all.matches(&TOPIC, part));
         }
     }
 
     #[test]
-    fn events_go_by_their_name_and_nothing_else_is_one() {
+    fn events_are_matched_by_name_and_other_messages_never() {
         let filter = filter(&["*::notify_node_hello", "ping?"], &[]);
         for (name, fits) in [
             (NotifyNodeHello::NAME, true),
@@ -112,10 +112,10 @@ mod tests {
             ("Ping1", false),
             ("notify_node_hello", false),
         ] {
-            assert_eq!(filter.fits(&TOPIC, Part::Event(&Event::new(name, ()))), fits, "{name}");
+            assert_eq!(filter.matches(&TOPIC, Part::Event(&Event::new(name, ()))), fits, "{name}");
         }
-        assert!(!filter.fits(&TOPIC, Part::Value(&"ping1".into())));
-        assert!(!filter.fits(&TOPIC, Part::Nothing));
+        assert!(!filter.matches(&TOPIC, Part::Value(&"ping1".into())));
+        assert!(!filter.matches(&TOPIC, Part::Nothing));
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
             (response("w1"), true),
             (response("w3"), false),
         ] {
-            assert_eq!(filter.fits(&TOPIC, Part::Event(&event)), fits, "{event:?}");
+            assert_eq!(filter.matches(&TOPIC, Part::Event(&event)), fits, "{event:?}");
         }
     }
 
@@ -147,24 +147,24 @@ mod tests {
             (Value::Set(["w1"].into_iter().collect()), true),
             (Value::None, false),
         ] {
-            assert_eq!(filter.fits(&TOPIC, Part::Value(&value)), fits, "{value}");
+            assert_eq!(filter.matches(&TOPIC, Part::Value(&value)), fits, "{value}");
             let event = Event::new("e", [value.clone()]);
-            assert_eq!(filter.fits(&TOPIC, Part::Event(&event)), fits, "{value}");
+            assert_eq!(filter.matches(&TOPIC, Part::Event(&event)), fits, "{value}");
             let update = IdentifierUpdate { id: "X".into(), value };
-            assert_eq!(filter.fits(&TOPIC, Part::Identifier(&update)), fits);
+            assert_eq!(filter.matches(&TOPIC, Part::Identifier(&update)), fits);
         }
         // Whose arguments are wrong is no event of the node API.
-        assert!(filter.fits(&TOPIC, Part::Event(&Event::new(NotifyNodeHello::NAME, ("a", "w1")))));
+        assert!(filter.matches(&TOPIC, Part::Event(&Event::new(NotifyNodeHello::NAME, ("a", "w1")))));
         let topic = Topic::from_static("zeek/cluster/node/w1/");
-        assert!(filter.fits(&topic, Part::Value(&Value::None)));
-        assert!(!filter.fits(&Topic::from_static("zeek/w10"), Part::Value(&Value::None)));
+        assert!(filter.matches(&topic, Part::Value(&Value::None)));
+        assert!(!filter.matches(&Topic::from_static("zeek/w10"), Part::Value(&Value::None)));
     }
 
     #[test]
     fn with_both_wishes_both_have_to_fit() {
         let filter = filter(&["*hello"], &["w1"]);
-        assert!(filter.fits(&TOPIC, Part::Event(&hello("w1"))));
-        assert!(!filter.fits(&TOPIC, Part::Event(&hello("w2"))));
-        assert!(!filter.fits(&TOPIC, Part::Event(&response("w1"))));
+        assert!(filter.matches(&TOPIC, Part::Event(&hello("w1"))));
+        assert!(!filter.matches(&TOPIC, Part::Event(&hello("w2"))));
+        assert!(!filter.matches(&TOPIC, Part::Event(&response("w1"))));
     }
 }

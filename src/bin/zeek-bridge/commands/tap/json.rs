@@ -5,20 +5,20 @@ use zeek_bridge::endpoint::Message;
 use zeek_bridge::wire::DecodeError;
 use zeek_bridge::zeek::{self, Event};
 
-use super::said::Said;
+use super::message::Content;
 use crate::output::{Object, identity_json, text};
 
-/// A Zeek event by its parts; anything else as the value that it is.
-pub(super) fn object(message: &Message, said: &Said, identity: bool) -> Result<Object, DecodeError> {
+/// Returns a message as an object: a Zeek event with its parts, anything else as a value.
+pub(super) fn object(message: &Message, content: &Content, identity: bool) -> Result<Object, DecodeError> {
     let mut object = Object::new().with("peer", message.peer().to_string());
     if identity {
         object = object.with("identity", message.identity().map(identity_json));
     }
     let object = object.with("topic", text(message.topic().as_bytes()));
-    Ok(match said {
-        Said::Value(value) => object.with_value("value", value),
-        Said::Zeek(zeek::Message::Event(event)) => parts(object, event),
-        Said::Zeek(_) => object.with_value("value", &message.value()?),
+    Ok(match content {
+        Content::Value(value) => object.with_value("value", value),
+        Content::Zeek(zeek::Message::Event(event)) => parts(object, event),
+        Content::Zeek(_) => object.with_value("value", &message.value()?),
     })
 }
 

@@ -1,15 +1,13 @@
-//! `tap`: shows what peers say.
+//! `tap`: prints or counts the messages of peers.
 
-mod cut;
 mod filter;
 mod json;
+mod line;
+mod message;
 mod options;
-mod rates;
-mod said;
-mod screen;
 mod show;
 mod stats;
-mod table;
+mod terminal;
 mod text;
 
 use std::sync::Arc;
@@ -25,13 +23,13 @@ use crate::network::{self, Network, Persistence};
 use crate::output::{BackgroundOutput, Exit, Failure};
 use crate::signals::Signals;
 
-/// How long the rest may take when we were asked to end.
+/// Maximum time to write the rest after a request to end.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What may wait to be printed, so that a burst is not dropped.
-const WAITING: QueueLimits = QueueLimits { messages: 256 * 1024, bytes: 64 * 1024 * 1024 };
+/// Limits of the messages that are queued for printing. They are large, so that bursts are not dropped.
+const QUEUE: QueueLimits = QueueLimits { messages: 256 * 1024, bytes: 64 * 1024 * 1024 };
 
-/// Why there is nothing more to print.
+/// The reason why nothing more is printed.
 enum End {
     Complete,
     Timeout,
@@ -42,11 +40,11 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut show = Show::new(&args);
     let timeout_at = args.timeout.and_then(|time| Instant::now().checked_add(time.0));
-    // Without a first attempt that has to succeed, there may never be a peer.
+    // A listener may never have a peer.
     let may_have_none = args.network.address.listen.is_some();
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
     let network = Network::new(args.network)?;
-    let config = EndpointConfig { subscriber_queue: WAITING, ..EndpointConfig::default() };
+    let config = EndpointConfig { subscriber_queue: QUEUE, ..EndpointConfig::default() };
     let endpoint = network::endpoint_with(config)?;
     let had_peer = had_peer(&endpoint);
     let mut messages = endpoint.subscribe(args.topics.into_iter().map(|topic| topic.0)).await;
@@ -55,27 +53,27 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let tap = async {
         network.start(&endpoint, persistence).await?;
         show.start(&endpoint, &output).await;
-        print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress).await;
-        Ok(End::Complete)
+        let complete = print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress).await;
+        Ok(if complete { End::Complete } else { End::Interrupted })
     };
     let end = tokio::select! {
         end = tap => end,
         () = output.ended() => Ok(End::Complete),
-        () = at(timeout_at) => Ok(End::Timeout),
+        () = until(timeout_at) => Ok(End::Timeout),
         () = signals.next() => Ok(End::Interrupted),
     };
     let (dropped, peers) = (endpoint.stats().dropped, endpoint.peers().len());
-    let _ = timeout(LAST_LINES, show.over(&output)).await;
-    let in_a_hurry = network::leave(&endpoint, &mut signals).await;
-    let mut patience = if in_a_hurry { LAST_LINES } else { Duration::MAX };
+    let _ = timeout(LAST_LINES, show.leave(&output)).await;
+    let is_urgent = network::leave(&endpoint, &mut signals).await;
+    let mut patience = if is_urgent { LAST_LINES } else { Duration::MAX };
     if !matches!(end, Ok(End::Complete)) {
         patience = LAST_LINES;
-        // What came before the end is still printed. The endpoint is shut down, so nothing more comes.
+        // Messages that arrived before the end are still printed. The endpoint is shut down, so no more arrive.
         let rest = print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress);
         let _ = timeout(LAST_LINES, rest).await;
     }
     let finishing = async {
-        // Not if there was nothing to count.
+        // There are no counts if no peering was established.
         if end.is_ok() {
             show.finish(peers, &output).await;
         }
@@ -83,12 +81,12 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     };
     tokio::select! {
         _ = timeout(patience, finishing) => {}
-        // Nobody may be reading.
+        // The reader of stdout may have stalled.
         () = signals.next() => patience = LAST_LINES,
-        () = at(timeout_at), if patience == Duration::MAX => patience = LAST_LINES,
+        () = until(timeout_at), if patience == Duration::MAX => patience = LAST_LINES,
     }
-    let Progress { taken, done, printed } = progress;
-    let mut left = taken.saturating_sub(done);
+    let Progress { received, handled, printed } = progress;
+    let mut left = received.saturating_sub(handled);
     if args.count != Some(printed) {
         left = left.saturating_add(messages.waiting().try_into().unwrap_or(u64::MAX));
     }
@@ -98,11 +96,11 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
         return Err(Failure::StdoutClosed);
     }
     let counts = show.counts();
-    // What came behind all that was wanted is not missed.
+    // Messages dropped after `--count` was reached are not reported as lost.
     let dropped = if args.count == Some(printed) { 0 } else { dropped };
     let unwritten = if counts { 0 } else { written.unwritten };
     let lost = lost(dropped, left.saturating_add(unwritten), counts);
-    let missing = args.count.map(|count| format!("{printed} of {count} messages came"));
+    let missing = args.count.map(|count| format!("received {printed} of {count} messages"));
     let ended = match (end, missing) {
         (End::Timeout, _) if !may_have_none && !had_peer.load(Ordering::Relaxed) => {
             Err(Failure::timeout("timeout: no peering yet"))
@@ -115,62 +113,61 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
         }
         _ => Ok(()),
     };
-    let mut words = Vec::new();
+    let mut messages = Vec::new();
     let mut exit = Exit::Failed;
     for failure in [ended, written.result] {
         if let Err(Failure::Error(code, message)) = failure {
             exit = code;
-            words.push(message);
+            messages.push(message);
         }
     }
     if let Some(lost) = lost {
         exit = Exit::Failed;
-        words.push(lost);
+        messages.push(lost);
     }
-    if words.is_empty() { Ok(()) } else { Err(Failure::Error(exit, words.join("; "))) }
+    if messages.is_empty() { Ok(()) } else { Err(Failure::Error(exit, messages.join("; "))) }
 }
 
-/// What is to be said of messages that came and were not printed, or not counted.
+/// Returns the error about messages that were received and not printed, or not counted.
 fn lost(dropped: u64, left: u64, counts: bool) -> Option<String> {
-    let (dropped_why, mend, left_how) = if counts {
-        ("counted: they came faster than they could be counted", "hear fewer topics", "not counted")
+    let (dropped_reason, hint, left_state) = if counts {
+        ("counted, because they arrived too fast", "subscribe to fewer topics", "not counted")
     } else {
         (
-            "printed: they came faster than they could be written to stdout",
-            "write to a faster disk, terminal or program, or hear fewer topics",
-            "not, or not wholly, written to stdout",
+            "printed, because they arrived faster than stdout accepts them",
+            "write to a faster disk, terminal or program, or subscribe to fewer topics",
+            "not, or not completely, written to stdout",
         )
     };
     let dropped = (dropped > 0).then(|| {
         format!(
-            "{dropped} messages came and were not {dropped_why}, and no more than {} messages or {} MiB wait for \
-             that; {mend}",
-            WAITING.messages,
-            WAITING.bytes >> 20
+            "{dropped} messages were not {dropped_reason}; the queue holds at most {} messages or {} MiB; {hint}",
+            QUEUE.messages,
+            QUEUE.bytes >> 20
         )
     });
-    let left = (left > 0).then(|| format!("{left} messages came last and were {left_how} before the end"));
+    let left = (left > 0).then(|| format!("the last {left} messages were {left_state} before the end"));
     match (dropped, left) {
         (Some(dropped), Some(left)) => Some(format!("{dropped}; {left}")),
         (dropped, left) => dropped.or(left),
     }
 }
 
-async fn at(time: Option<Instant>) {
+async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }
 
-/// Whether the endpoint has or had a peer.
+/// Returns a flag that is set once the endpoint has a peer.
 fn had_peer(endpoint: &Endpoint) -> Arc<AtomicBool> {
     let had_peer = Arc::new(AtomicBool::new(false));
-    let (told, mut status) = (had_peer.clone(), endpoint.status());
+    let (flag, mut status) = (had_peer.clone(), endpoint.status());
     tokio::spawn(async move {
         while let Some(status) = status.recv().await {
             if matches!(status, Status::PeerAdded { .. }) {
-                told.store(true, Ordering::Relaxed);
+                flag.store(true, Ordering::Relaxed);
                 return;
             }
         }
@@ -178,16 +175,15 @@ fn had_peer(endpoint: &Endpoint) -> Arc<AtomicBool> {
     had_peer
 }
 
-/// How many messages were taken from the endpoint, how many of them are done with, and how many of these fitted and
-/// were handed on to be written.
+/// Counts of messages: received from the endpoint, handled, and printed or counted.
 #[derive(Default)]
 struct Progress {
-    taken: u64,
-    done: u64,
+    received: u64,
+    handled: u64,
     printed: u64,
 }
 
-/// Prints until there are `count`, or no more come.
+/// Prints until there are `count` messages or the subscription ends. Returns `false` if the user asked to quit before.
 async fn print(
     messages: &mut Subscriber,
     output: &BackgroundOutput,
@@ -195,23 +191,26 @@ async fn print(
     show: &mut Show,
     count: Option<u64>,
     progress: &mut Progress,
-) {
+) -> bool {
     while count != Some(progress.printed) {
         let message = tokio::select! {
             biased;
             turn = show.turn() => {
-                show.take(turn, endpoint, output).await;
+                if !show.handle(turn, endpoint, output).await {
+                    return false;
+                }
                 continue;
             }
             message = messages.recv() => message,
         };
-        let Some(message) = message else { return };
-        progress.taken = progress.taken.saturating_add(1);
-        let fitted = show.message(&message, output).await.unwrap_or_else(|error| {
-            tracing::error!("a message could not be read: {error}");
+        let Some(message) = message else { return true };
+        progress.received = progress.received.saturating_add(1);
+        let matched = show.message(&message, output).await.unwrap_or_else(|error| {
+            tracing::error!("cannot read a message: {error}");
             true
         });
-        progress.done = progress.done.saturating_add(1);
-        progress.printed = progress.printed.saturating_add(fitted.into());
+        progress.handled = progress.handled.saturating_add(1);
+        progress.printed = progress.printed.saturating_add(matched.into());
     }
+    true
 }

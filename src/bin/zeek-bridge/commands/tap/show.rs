@@ -1,4 +1,4 @@
-//! How what comes is shown.
+//! Prints or counts the messages that match the filter.
 
 use std::time::SystemTime;
 
@@ -7,28 +7,29 @@ use zeek_bridge::wire::DecodeError;
 
 use super::filter::Filter;
 use super::json;
+use super::message::{Content, Part};
 use super::options::TapArgs;
-use super::said::{Part, Said};
-use super::screen;
 use super::stats::{Stats, Turn};
+use super::terminal;
 use super::text::{Origin, Text};
 use crate::output::BackgroundOutput;
 
-/// How much text of one message is handed on together, in bytes.
+/// The number of bytes of a message's text that are passed on together.
 const CHUNK: usize = 64 * 1024;
 
-/// Shows what fits.
+/// Prints or counts messages.
 #[derive(Debug)]
 pub(super) struct Show {
     filter: Filter,
     identity: bool,
     wide: bool,
-    how: How,
+    output: Output,
+    /// No further turns are taken.
     over: bool,
 }
 
 #[derive(Debug)]
-enum How {
+enum Output {
     Json,
     Text(Text),
     Stats(Box<Stats>),
@@ -37,43 +38,43 @@ enum How {
 impl Show {
     pub(super) fn new(args: &TapArgs) -> Self {
         let (text, color) = (args.format.is_text(), args.color.is_on());
-        let how = match (args.stats, text) {
-            (true, _) => How::Stats(Box::new(Stats::new(args.interval.0, text, color, args.wide))),
-            (false, true) => How::Text(Text::new(color)),
-            (false, false) => How::Json,
+        let output = match (args.stats, text) {
+            (true, _) => Output::Stats(Box::new(Stats::new(args.interval.0, text, color, args.wide))),
+            (false, true) => Output::Text(Text::new(color)),
+            (false, false) => Output::Json,
         };
         let filter = Filter::new(&args.events, args.nodes.clone());
-        Show { filter, identity: args.identity, wide: args.wide, how, over: false }
+        Show { filter, identity: args.identity, wide: args.wide, output, over: false }
     }
 
-    /// Whether messages are counted, and not printed.
+    /// Returns whether messages are counted instead of printed.
     pub(super) fn counts(&self) -> bool {
-        matches!(self.how, How::Stats(_))
+        matches!(self.output, Output::Stats(_))
     }
 
     pub(super) async fn start(&mut self, endpoint: &Endpoint, output: &BackgroundOutput) {
-        if let How::Stats(stats) = &mut self.how {
+        if let Output::Stats(stats) = &mut self.output {
             stats.start(output, endpoint.peers().len()).await;
         }
     }
 
-    /// Shows a message, if it fits; whether it does.
+    /// Prints or counts a message. Returns whether it matches the filter.
     pub(super) async fn message(
         &mut self,
         message: &Message,
         output: &BackgroundOutput,
     ) -> Result<bool, DecodeError> {
-        let said = Said::read(message)?;
-        let mut parts = said.parts();
+        let content = Content::read(message)?;
+        let mut parts = content.parts();
         let of = parts.len();
-        parts.retain(|part| self.filter.fits(message.topic(), *part));
+        parts.retain(|part| self.filter.matches(message.topic(), *part));
         if parts.is_empty() {
             return Ok(false);
         }
-        match &mut self.how {
-            How::Json => output.line(json::object(message, &said, self.identity)?).await,
-            How::Text(text) => {
-                let limit = if self.wide { None } else { screen::size().map(|(columns, _)| columns) };
+        match &mut self.output {
+            Output::Json => output.line(json::object(message, &content, self.identity)?).await,
+            Output::Text(text) => {
+                let limit = if self.wide { None } else { terminal::columns() };
                 let identity = self.identity.then(|| {
                     message.identity().map_or_else(|| "-".to_owned(), |identity| identity.subject.to_string())
                 });
@@ -81,43 +82,51 @@ impl Show {
                 let origin = Origin::new(SystemTime::now(), peer, identity, message.topic());
                 print(text, &origin, &parts, limit, output).await;
             }
-            How::Stats(stats) => stats.count(message.topic(), &parts, of, message.envelope().payload.len()),
+            Output::Stats(stats) => {
+                stats.count(message.topic(), &parts, of, message.envelope().payload.len())
+            }
         }
         Ok(true)
     }
 
-    /// Waits until there is something to tell that is no message.
+    /// Waits for the next turn, which is an event other than a message.
     pub(super) async fn turn(&mut self) -> Turn {
-        match &mut self.how {
-            How::Stats(stats) if !self.over => stats.turn().await,
-            How::Stats(_) | How::Json | How::Text(_) => std::future::pending().await,
+        match &mut self.output {
+            Output::Stats(stats) if !self.over => stats.turn().await,
+            Output::Stats(_) | Output::Json | Output::Text(_) => std::future::pending().await,
         }
     }
 
-    /// Tells it.
-    pub(super) async fn take(&mut self, turn: Turn, endpoint: &Endpoint, output: &BackgroundOutput) {
-        if let How::Stats(stats) = &mut self.how {
-            stats.take(turn, output, endpoint.peers().len()).await;
+    /// Handles a turn. Returns `false` if the user asked to quit.
+    pub(super) async fn handle(
+        &mut self,
+        turn: Turn,
+        endpoint: &Endpoint,
+        output: &BackgroundOutput,
+    ) -> bool {
+        match &mut self.output {
+            Output::Stats(stats) => stats.handle(turn, output, endpoint.peers().len()).await,
+            Output::Json | Output::Text(_) => true,
         }
     }
 
-    /// Takes no more turns, and leaves the terminal to others.
-    pub(super) async fn over(&mut self, output: &BackgroundOutput) {
+    /// Ends the turns and restores the terminal.
+    pub(super) async fn leave(&mut self, output: &BackgroundOutput) {
         self.over = true;
-        if let How::Stats(stats) = &mut self.how {
-            stats.over(output).await;
+        if let Output::Stats(stats) = &mut self.output {
+            stats.leave(output).await;
         }
     }
 
-    /// Tells what is to be told at the end.
+    /// Reports the total at the end.
     pub(super) async fn finish(&mut self, peers: usize, output: &BackgroundOutput) {
-        if let How::Stats(stats) = &mut self.how {
+        if let Output::Stats(stats) = &mut self.output {
             stats.finish(output, peers).await;
         }
     }
 }
 
-/// A batch may be long.
+/// Prints the parts of a message. A batch may be long.
 async fn print(
     text: &mut Text,
     origin: &Origin<'_>,

@@ -1,4 +1,4 @@
-//! Messages as lines for people.
+//! Messages as lines of text.
 
 use std::fmt::{self, Display};
 use std::time::SystemTime;
@@ -7,11 +7,11 @@ use anstyle::{AnsiColor, Style};
 use zeek_bridge::data::Topic;
 use zeek_bridge::zeek::Event;
 
-use super::cut::{Column, Line};
-use super::said::Part;
+use super::line::{Column, Line};
+use super::message::Part;
 
-/// The widest that topics get, and who a peer is by its certificate.
-const WIDEST: usize = 40;
+/// Maximum width of topics and of the subjects of certificates.
+const MAX_WIDTH: usize = 40;
 
 const TIME: Style = Style::new().dimmed();
 const PEER: Style = Style::new().dimmed();
@@ -20,7 +20,7 @@ const EVENT: Style = AnsiColor::Green.on_default().bold();
 const LABEL: Style = AnsiColor::Magenta.on_default();
 const PLAIN: Style = Style::new();
 
-/// What all lines of one message begin with.
+/// The beginning of all lines of a message.
 #[derive(Clone, Debug)]
 pub(super) struct Origin<'a> {
     time: String,
@@ -30,26 +30,26 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// A message from this peer that came at this time; with its certificate's subject, if that is to be told.
+    /// Returns the origin of a message: time of arrival, peer, subject of its certificate if requested, and topic.
     pub(super) fn new(time: SystemTime, peer: String, identity: Option<String>, topic: &'a Topic) -> Self {
         Origin { time: time_of_day(time), peer, identity, topic }
     }
 }
 
-/// Hours, minutes and seconds in UTC, as `14:05:09.123Z`.
+/// Returns the time of day in UTC, such as `14:05:09.123Z`.
 fn time_of_day(time: SystemTime) -> String {
-    let whole = rfc3339(time).unwrap_or_default();
-    whole.split_once('T').map_or_else(|| "-".into(), |(_, time)| time.to_owned())
+    let text = rfc3339(time).unwrap_or_default();
+    text.split_once('T').map_or_else(|| "-".into(), |(_, time)| time.to_owned())
 }
 
-/// The time in UTC, as `2026-03-01T14:05:09.123Z`; `None` for a clock that is very far off.
+/// Returns the time in UTC, such as `2026-03-01T14:05:09.123Z`, or `None` if it is out of range.
 pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
-    // What is before 1970 and after 9999 cannot be written.
+    // The format has no years before 1970 or after 9999.
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     (since.as_secs() < 253_402_300_800).then(|| humantime::format_rfc3339_millis(time).to_string())
 }
 
-/// What is remembered from line to line, so that columns stand below each other.
+/// The widths of columns, which are kept from line to line.
 #[derive(Debug)]
 pub(super) struct Text {
     color: bool,
@@ -59,10 +59,10 @@ pub(super) struct Text {
 
 impl Text {
     pub(super) fn new(color: bool) -> Self {
-        Text { color, identities: Column::of_escaped_text(WIDEST), topics: Column::of_words(WIDEST) }
+        Text { color, identities: Column::of_escaped_text(MAX_WIDTH), topics: Column::of_words(MAX_WIDTH) }
     }
 
-    /// Adds a line, of no more than so many columns.
+    /// Appends a line with at most `limit` columns.
     pub(super) fn line(
         &mut self,
         to: &mut String,
@@ -73,20 +73,20 @@ impl Text {
         let mut line = Line::new(to, limit, self.color);
         line.put(TIME, &origin.time);
         line.put(PLAIN, "  ");
-        // Eight digits of an id tell peers apart.
+        // Eight digits of an id distinguish peers.
         line.put(PEER, origin.peer.get(..8).unwrap_or(&origin.peer));
         line.put(PLAIN, "  ");
         if let Some(identity) = &origin.identity {
             self.identities.put(&mut line, PEER, identity);
         }
         self.topics.put(&mut line, TOPIC, origin.topic.to_str_lossy());
-        say(&mut line, part);
+        write_part(&mut line, part);
         to.push('\n');
     }
 }
 
-/// An event as Zeek writes a call. No event's name has a space in it, so that nothing else looks like one.
-fn say(line: &mut Line<'_>, part: Part<'_>) {
+/// Writes an event as a call. White space in its name is escaped, so that it differs from all other messages.
+fn write_part(line: &mut Line<'_>, part: Part<'_>) {
     match part {
         Part::Event(event) => {
             line.put_word(EVENT, &event.name);
@@ -135,7 +135,6 @@ impl Display for Arguments<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use std::time::Duration;
 
@@ -143,7 +142,7 @@ mod tests {
     use zeek_bridge::management::NotifyNodeHello;
     use zeek_bridge::zeek::{IdentifierUpdate, LogCreate};
 
-    use super::super::said::tests::log_write;
+    use super::super::message::tests::log_write;
     use super::*;
 
     static TOPIC_OF_NODES: Topic = Topic::from_static("zeek/management/node");

@@ -1,29 +1,29 @@
-//! How much of what comes, and how fast.
+//! Counts of messages by topic and event.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How many pairs of a topic and an event are told apart. A peer can invent as many as it likes.
-pub(super) const MOST_ROWS: usize = 1000;
+/// Maximum number of rows. A peer can invent any number of topics and events.
+const MAX_ROWS: usize = 1000;
 
-/// How many bytes of a topic, and of an event's name, are looked at.
-const LONGEST_NAME: usize = 256;
+/// Maximum number of bytes of a topic and of an event's name that distinguish rows.
+const MAX_NAME: usize = 256;
 
-/// What is counted by topic and event.
+/// The counts by topic and event.
 #[derive(Debug)]
 pub(super) struct Rates {
     started: Instant,
     interval: Span,
     rows: HashMap<String, Row>,
-    most: usize,
-    /// What came behind the most rows there may be.
+    max_rows: usize,
+    /// The messages beyond the maximum number of rows.
     others: Tally,
     all: Tally,
-    /// The key of a row that is looked for, kept for its memory.
+    /// The key of the last row, kept to reuse its memory.
     key: String,
 }
 
-/// A topic and an event.
+/// The counts of a topic and an event.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) topic: String,
@@ -31,14 +31,15 @@ pub(super) struct Row {
     pub(super) tally: Tally,
 }
 
-/// Messages and their bytes.
+/// Counts of messages and bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) total: Amount,
-    /// In the interval that ended last.
+    /// In the last complete interval.
     pub(super) recent: Amount,
-    /// In the one that runs.
+    /// In the current interval.
     running: Amount,
+    /// The time of the last message.
     pub(super) last: Option<Instant>,
 }
 
@@ -48,43 +49,87 @@ pub(super) struct Amount {
     pub(super) bytes: u64,
 }
 
-/// A time over which something came.
+/// A period in which messages were counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) end: Instant,
     pub(super) length: Duration,
 }
 
-impl Rates {
-    pub(super) fn new(now: Instant) -> Self {
-        Self::with_rows(now, MOST_ROWS)
+/// A column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Column {
+    Count,
+    Rate,
+    Bytes,
+    Share,
+    Last,
+    Topic,
+    Event,
+}
+
+/// The order of the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) column: Column,
+    /// Smallest number first, or names from Z to A.
+    reversed: bool,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Order::by(Column::Rate)
+    }
+}
+
+impl Order {
+    pub(super) const fn by(column: Column) -> Self {
+        Order { column, reversed: false }
     }
 
-    fn with_rows(now: Instant, most: usize) -> Self {
+    /// Sorts by a column, or the other way round if it is the current one.
+    pub(super) fn select(&mut self, column: Column) {
+        let reversed = self.column == column && !self.reversed;
+        *self = Order { column, reversed };
+    }
+
+    /// Returns the mark of the sorted column: ▲ from small to large, ▼ from large to small.
+    pub(super) fn mark(self) -> char {
+        let is_name = matches!(self.column, Column::Topic | Column::Event);
+        if is_name == self.reversed { '▼' } else { '▲' }
+    }
+}
+
+impl Rates {
+    pub(super) fn new(now: Instant) -> Self {
+        Self::with_rows(now, MAX_ROWS)
+    }
+
+    fn with_rows(now: Instant, max_rows: usize) -> Self {
         Rates {
             started: now,
             interval: Span { end: now, length: Duration::ZERO },
             rows: HashMap::new(),
-            most,
+            max_rows,
             others: Tally::default(),
             all: Tally::default(),
             key: String::new(),
         }
     }
 
-    /// So many bytes came.
+    /// Counts a message.
     pub(super) fn count(&mut self, topic: &str, event: &str, bytes: u64, now: Instant) {
-        let (topic, event) = (beginning(topic), beginning(event));
+        let (topic, event) = (shortened(topic), shortened(event));
         self.all.count(bytes, now);
         self.key.clear();
-        // Where the topic ends is in front, so that no two pairs have the same key.
+        // The length of the topic comes first, so that no two pairs have the same key.
         self.key.push_str(&topic.len().to_string());
         self.key.push(' ');
         self.key.push_str(topic);
         self.key.push_str(event);
         if let Some(row) = self.rows.get_mut(&self.key) {
             row.tally.count(bytes, now);
-        } else if self.rows.len() < self.most {
+        } else if self.rows.len() < self.max_rows {
             let mut row = Row { topic: topic.to_owned(), event: event.to_owned(), tally: Tally::default() };
             row.tally.count(bytes, now);
             self.rows.insert(self.key.clone(), row);
@@ -93,7 +138,7 @@ impl Rates {
         }
     }
 
-    /// An interval ends, and the next one begins.
+    /// Ends the current interval and begins the next one.
     pub(super) fn end_interval(&mut self, now: Instant) {
         self.interval = Span { end: now, length: now.saturating_duration_since(self.interval.end) };
         for tally in self.rows.values_mut().map(|row| &mut row.tally).chain([&mut self.others, &mut self.all])
@@ -102,40 +147,44 @@ impl Rates {
         }
     }
 
-    /// The interval that ended last.
+    /// Returns the last complete interval.
     pub(super) fn interval(&self) -> Span {
         self.interval
     }
 
-    /// From the beginning until now.
-    pub(super) fn whole(&self, now: Instant) -> Span {
+    /// Returns the period from the start until `now`.
+    pub(super) fn total_span(&self, now: Instant) -> Span {
         Span { end: now, length: now.saturating_duration_since(self.started) }
     }
 
-    /// By what came in the interval that ended last, and then by what came at all; most first.
-    pub(super) fn rows(&self) -> Vec<&Row> {
-        self.sorted(|tally| (tally.recent.messages, tally.total.messages))
-    }
-
-    /// By what came at all; most first.
-    pub(super) fn rows_by_total(&self) -> Vec<&Row> {
-        self.sorted(|tally| (tally.total.messages, 0))
-    }
-
-    fn sorted(&self, by: impl Fn(&Tally) -> (u64, u64)) -> Vec<&Row> {
+    /// Returns the rows in this order; equal ones by total, topic and event.
+    pub(super) fn rows(&self, order: Order) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.values().collect();
         rows.sort_by(|a, b| {
-            by(&b.tally).cmp(&by(&a.tally)).then_with(|| (&a.topic, &a.event).cmp(&(&b.topic, &b.event)))
+            let [(a_tally, b_tally), (a_recent, b_recent)] =
+                [(a.tally.total, b.tally.total), (a.tally.recent, b.tally.recent)];
+            let by_column = match order.column {
+                Column::Count | Column::Share => b_tally.messages.cmp(&a_tally.messages),
+                Column::Rate => b_recent.messages.cmp(&a_recent.messages),
+                Column::Bytes => b_recent.bytes.cmp(&a_recent.bytes),
+                Column::Last => b.tally.last.cmp(&a.tally.last),
+                Column::Topic => a.topic.cmp(&b.topic),
+                Column::Event => a.event.cmp(&b.event),
+            };
+            let by_column = if order.reversed { by_column.reverse() } else { by_column };
+            by_column
+                .then_with(|| b_tally.messages.cmp(&a_tally.messages))
+                .then_with(|| (&a.topic, &a.event).cmp(&(&b.topic, &b.event)))
         });
         rows
     }
 
-    /// All together.
+    /// Returns the counts of all messages.
     pub(super) fn all(&self) -> &Tally {
         &self.all
     }
 
-    /// What is in no row, if there is any.
+    /// Returns the counts of messages that are in no row, if there are any.
     pub(super) fn others(&self) -> Option<&Tally> {
         Some(&self.others).filter(|others| others.last.is_some())
     }
@@ -152,33 +201,32 @@ impl Tally {
 }
 
 impl Span {
-    /// How many come in ten seconds, if so many came in this time.
+    /// Returns the number per ten seconds, if there were `count` in this period.
     pub(super) fn per_ten_seconds(self, count: u64) -> u64 {
         let nanos = self.length.as_nanos().max(1);
         let scaled = u128::from(count).saturating_mul(10 * 1_000_000_000);
         u64::try_from(scaled.checked_div(nanos).unwrap_or(0)).unwrap_or(u64::MAX)
     }
 
-    /// How many come in a second.
+    /// Returns the number per second, if there were `count` in this period.
     pub(super) fn per_second(self, count: u64) -> u64 {
         self.per_ten_seconds(count) / 10
     }
 }
 
-/// How many of a thousand.
+/// Returns a part in thousandths.
 pub(super) fn per_mille(part: u64, whole: u64) -> u16 {
     let share = u128::from(part).saturating_mul(1000).checked_div(whole.into());
     u16::try_from(share.unwrap_or(0)).unwrap_or(1000)
 }
 
-/// As much of a name as is looked at.
-fn beginning(name: &str) -> &str {
-    let end = (0..=LONGEST_NAME).rev().find(|end| name.is_char_boundary(*end));
-    end.filter(|_| name.len() > LONGEST_NAME).and_then(|end| name.get(..end)).unwrap_or(name)
+/// Returns at most [`MAX_NAME`] bytes of a name.
+fn shortened(name: &str) -> &str {
+    let end = (0..=MAX_NAME).rev().find(|end| name.is_char_boundary(*end));
+    end.filter(|_| name.len() > MAX_NAME).and_then(|end| name.get(..end)).unwrap_or(name)
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects, reason = "test code")]
 mod tests {
     use super::*;
 
@@ -191,18 +239,18 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_is_that_of_the_interval_that_ended_last() {
+    fn a_rate_is_that_of_the_last_complete_interval() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut rates = Rates::new(start);
         for n in 0..30 {
             rates.count("/a", "e", 100, at(n * 10));
         }
-        // Not before the interval is over.
+        // Counts are reported when the interval ends.
         assert_eq!(rates.all().recent.messages, 0);
         rates.end_interval(at(2000));
         let rate = |rates: &Rates| {
-            let recent = rates.rows()[0].tally.recent;
+            let recent = rates.rows(Order::default())[0].tally.recent;
             let interval = rates.interval();
             (interval.per_ten_seconds(recent.messages), interval.per_second(recent.bytes))
         };
@@ -214,11 +262,11 @@ mod tests {
         assert_eq!(rate(&rates), (0, 0));
         assert_eq!(rates.all().total, Amount { messages: 31, bytes: 3007 });
         assert_eq!(rates.all().last, Some(at(2100)));
-        assert_eq!(rates.whole(at(31_000)).per_ten_seconds(31), 10);
+        assert_eq!(rates.total_span(at(31_000)).per_ten_seconds(31), 10);
     }
 
     #[test]
-    fn no_time_is_no_fault() {
+    fn an_empty_period_does_not_divide_by_zero() {
         let span = Span { end: Instant::now(), length: Duration::ZERO };
         assert_eq!(span.per_second(0), 0);
         assert_eq!(span.per_ten_seconds(u64::MAX), u64::MAX);
@@ -226,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fast_now_stands_first_and_in_the_end_what_came_most() {
+    fn rows_are_sorted_by_rate_and_by_total_and_by_any_column() {
         let now = Instant::now();
         let mut rates = Rates::new(now);
         for (topic, event, times) in [("/a", "slow", 5), ("/b", "x", 2), ("/a", "x", 2)] {
@@ -234,18 +282,25 @@ mod tests {
         }
         rates.end_interval(now);
         let by_total = named(&[("/a", "slow", 5), ("/a", "x", 2), ("/b", "x", 2)]);
-        assert_eq!(names(&rates.rows()), by_total);
+        assert_eq!(names(&rates.rows(Order::default())), by_total);
         rates.count("/b", "x", 1, now);
         rates.end_interval(now);
-        assert_eq!(names(&rates.rows()), named(&[("/b", "x", 3), ("/a", "slow", 5), ("/a", "x", 2)]));
         assert_eq!(
-            names(&rates.rows_by_total()),
+            names(&rates.rows(Order::default())),
+            named(&[("/b", "x", 3), ("/a", "slow", 5), ("/a", "x", 2)])
+        );
+        assert_eq!(
+            names(&rates.rows(Order::by(Column::Count))),
             named(&[("/a", "slow", 5), ("/b", "x", 3), ("/a", "x", 2)])
         );
+        let mut by_event = Order::by(Column::Event);
+        assert_eq!(names(&rates.rows(by_event))[0].1, "slow");
+        by_event.select(Column::Event);
+        assert_eq!(names(&rates.rows(by_event)), named(&[("/b", "x", 3), ("/a", "x", 2), ("/a", "slow", 5)]));
     }
 
     #[test]
-    fn no_peer_makes_more_rows_than_there_may_be() {
+    fn the_number_of_rows_is_bounded() {
         let now = Instant::now();
         let mut rates = Rates::with_rows(now, 2);
         assert!(rates.others().is_none());
@@ -253,20 +308,20 @@ mod tests {
             rates.count(topic, "e", 10, now);
         }
         rates.end_interval(now);
-        assert_eq!(names(&rates.rows()), named(&[("/a", "e", 2), ("/b", "e", 1)]));
+        assert_eq!(names(&rates.rows(Order::default())), named(&[("/a", "e", 2), ("/b", "e", 1)]));
         assert_eq!(rates.others().unwrap().recent, Amount { messages: 2, bytes: 20 });
         assert_eq!(rates.all().total.messages, 5);
     }
 
     #[test]
-    fn long_names_are_cut_and_pairs_are_not_mixed_up() {
+    fn long_names_are_cut_and_pairs_are_distinct() {
         let now = Instant::now();
         let mut rates = Rates::new(now);
         let long = "ü".repeat(100_000);
         rates.count(&long, &long, 1, now);
         rates.count("ab", "c", 1, now);
         rates.count("a", "bc", 1, now);
-        let rows = rates.rows();
+        let rows = rates.rows(Order::default());
         assert_eq!(rows.len(), 3);
         assert!(rows.iter().all(|row| row.topic.len() <= 256 && row.event.len() <= 256));
         assert!(rates.key.capacity() < 4096);

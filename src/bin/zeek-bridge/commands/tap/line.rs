@@ -1,4 +1,4 @@
-//! Text for a terminal: what it may not be trusted with is escaped, and it ends where the terminal does.
+//! Lines of text for a terminal: untrusted characters are escaped, and lines are cut at its width.
 
 use std::fmt::{self, Display, Write};
 
@@ -7,59 +7,53 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::output::steers;
 
-/// How many letters without a width of their own, such as accents, may stand upon one.
-const MARKS: usize = 4;
+/// Maximum number of combining characters, such as accents, on one character.
+const MAX_MARKS: usize = 4;
 
-/// One line. What is written to it comes from peers; once the line is full, writing fails, so that nobody goes on
-/// to format what is not seen.
+/// A line of untrusted text. Once it is full, writing fails, so that `Display` stops to format text that is not visible.
 pub(super) struct Line<'a> {
     to: &'a mut String,
-    /// How many columns there are; `None`: as many as it takes.
+    /// Maximum number of columns; `None` if it is not limited.
     limit: Option<usize>,
     used: usize,
     marks: usize,
-    /// Where the last column begins.
+    /// The offset of the last column.
     last: usize,
     full: bool,
     color: bool,
-    /// White space is escaped as well.
+    /// Whether white space is escaped.
     word: bool,
-    /// Backslashes are left alone: the text is escaped already.
+    /// Whether the text is already escaped with backslashes.
     escaped: bool,
 }
 
 impl<'a> Line<'a> {
-    /// Goes on behind what is in `to`.
+    /// Appends a line to `to`.
     pub(super) fn new(to: &'a mut String, limit: Option<usize>, color: bool) -> Self {
         let last = to.len();
         Line { to, limit, used: 0, marks: 0, last, full: false, color, word: false, escaped: false }
     }
 
-    /// How many columns there are, if that is known.
-    pub(super) fn limit(&self) -> Option<usize> {
-        self.limit
-    }
-
-    /// Puts something there in this style.
+    /// Appends text in this style.
     pub(super) fn put(&mut self, style: Style, what: impl Display) {
         self.styled(style, |line| write!(line, "{what}"));
     }
 
-    /// As [`Line::put`], but without white space: it is escaped, so that one sees where the word ends.
+    /// Like [`Line::put`], but escapes white space, so that the end of the word is visible.
     pub(super) fn put_word(&mut self, style: Style, what: impl Display) {
         self.word = true;
         self.put(style, what);
         self.word = false;
     }
 
-    /// As [`Line::put`], for text in which backslashes are part of escapes already.
+    /// Like [`Line::put`], for text that is already escaped with backslashes.
     pub(super) fn put_escaped(&mut self, style: Style, what: impl Display) {
         self.escaped = true;
         self.put(style, what);
         self.escaped = false;
     }
 
-    /// Puts spaces there until so many columns are used.
+    /// Appends spaces up to this column.
     pub(super) fn fill(&mut self, columns: usize) {
         while self.used < columns && self.letter(' ').is_ok() {}
     }
@@ -70,10 +64,10 @@ impl<'a> Line<'a> {
         }
         let color = self.color && style != Style::new();
         if color {
-            // To memory, which does not fail.
+            // Writing to memory cannot fail.
             let _ = write!(self.to, "{style}");
         }
-        // It fails when the line is full, and that is all right.
+        // Fails when the line is full, which is not an error.
         let _ = write(self);
         if color {
             let uncut = self.last == self.to.len();
@@ -110,10 +104,10 @@ impl Write for Line<'_> {
             let mark = letter.width() == Some(0);
             self.marks = if mark { self.marks.saturating_add(1) } else { 0 };
             let space = self.word && letter.is_whitespace();
-            // The backslash as well: otherwise a peer could write what looks like an escape.
+            // Also the backslash: otherwise a peer could imitate an escape.
             if steers(letter) || letter == '\\' && !self.escaped {
                 letter.escape_default().try_for_each(|letter| self.letter(letter))?;
-            } else if space || self.marks > MARKS {
+            } else if space || self.marks > MAX_MARKS {
                 letter.escape_unicode().try_for_each(|letter| self.letter(letter))?;
             } else {
                 self.letter(letter)?;
@@ -123,7 +117,7 @@ impl Write for Line<'_> {
     }
 }
 
-/// A column whose width is that of the widest that was in it so far, within limits.
+/// A column that is as wide as its widest cell so far, up to a limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     width: usize,
@@ -133,25 +127,17 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// A column of words, which is never wider than `most`.
+    /// Returns a column of words with this maximum width.
     pub(super) fn of_words(most: usize) -> Self {
         Column { width: 0, most, words: true, escaped: false }
     }
 
-    /// A column of text that may have spaces in it, and is escaped with backslashes already.
+    /// Returns a column of text that may contain spaces and is already escaped with backslashes.
     pub(super) fn of_escaped_text(most: usize) -> Self {
         Column { width: 0, most, words: false, escaped: true }
     }
 
-    /// Makes it wide enough for all of these.
-    pub(super) fn fit(&mut self, all: impl IntoIterator<Item = impl Display>) {
-        for what in all {
-            let used = self.cell(self.most, what).1;
-            self.width = self.width.max(used);
-        }
-    }
-
-    /// Puts something into the column, and two spaces behind it. It takes no more than a third of the line.
+    /// Appends a cell and two spaces. A cell has at most a third of the line.
     pub(super) fn put(&mut self, line: &mut Line<'_>, style: Style, what: impl Display) {
         let most = line.limit.map_or(self.most, |limit| self.most.min(limit / 3));
         let (cell, used) = self.cell(most, what);
@@ -161,7 +147,7 @@ impl Column {
         line.fill(end.saturating_add(2));
     }
 
-    /// The text in no more than so many columns, and how many it takes.
+    /// Returns the text of a cell, cut at `most` columns, and its width.
     fn cell(&self, most: usize, what: impl Display) -> (String, usize) {
         let mut text = String::new();
         let mut cell = Line::new(&mut text, Some(most), false);
@@ -185,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_by_what_it_takes_on_the_terminal() {
+    fn a_line_is_cut_by_its_width_on_the_terminal() {
         for (limit, text, expected) in [
             (5, "abcde", "abcde"),
             (5, "abcdef", "abcd…"),
@@ -206,13 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn accents_do_not_pile_up() {
+    fn the_number_of_accents_on_a_character_is_limited() {
         let pile = format!("a{}b", "\u{301}".repeat(10));
         assert_eq!(cut(80, &pile), format!("a{}{}b", "\u{301}".repeat(4), r"\u{301}".repeat(6)));
     }
 
     #[test]
-    fn a_full_line_takes_nothing_more() {
+    fn nothing_is_appended_to_a_full_line() {
         struct Endless;
         impl Display for Endless {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_style_ends_with_what_it_is_for_and_is_no_width() {
+    fn a_style_ends_with_its_text_and_has_no_width() {
         let red = AnsiColor::Red.on_default();
         let line = |limit, color| {
             let mut to = String::new();
@@ -246,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_grows_to_its_limit_and_does_not_shrink() {
+    fn a_column_grows_up_to_its_limit_and_never_shrinks() {
         let mut column = Column::of_words(5);
         let mut put = |word: &str, limit| {
             let mut to = String::new();

@@ -1,4 +1,4 @@
-//! What a message says, and what is in it.
+//! The content of a message and its parts.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use zeek_bridge::endpoint::Message;
 use zeek_bridge::wire::DecodeError;
 use zeek_bridge::zeek::{self, Event, IdentifierUpdate, LogCreate, LogWrite};
 
-/// A message, read.
-pub(super) enum Said {
+/// The decoded content of a message.
+pub(super) enum Content {
     Zeek(zeek::Message),
     Value(Value),
 }
 
-/// One of the things that a message says: a batch says several.
+/// A part of a message. Only a batch has several.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part<'a> {
     Event(&'a Event),
@@ -21,29 +21,29 @@ pub(super) enum Part<'a> {
     LogWrite(&'a LogWrite),
     Identifier(&'a IdentifierUpdate),
     Value(&'a Value),
-    /// A batch that says nothing.
+    /// An empty batch.
     Nothing,
 }
 
-impl Said {
+impl Content {
     pub(super) fn read(message: &Message) -> Result<Self, DecodeError> {
         let value = message.value()?;
         if !matches!(value, Value::Vector(_)) {
-            return Ok(Said::Value(value));
+            return Ok(Content::Value(value));
         }
         Ok(match zeek::Message::from_value(value) {
-            Ok(message) => Said::Zeek(message),
-            // Read once more, which is cheaper than a copy of every event.
-            Err(_) => Said::Value(message.value()?),
+            Ok(message) => Content::Zeek(message),
+            // Decoding again is cheaper than a copy of every event.
+            Err(_) => Content::Value(message.value()?),
         })
     }
 
-    /// What it says; never empty.
+    /// Returns the parts; there is at least one.
     pub(super) fn parts(&self) -> Vec<Part<'_>> {
         let mut parts = Vec::new();
         match self {
-            Said::Zeek(message) => add(message, &mut parts),
-            Said::Value(value) => parts.push(Part::Value(value)),
+            Content::Zeek(message) => add(message, &mut parts),
+            Content::Value(value) => parts.push(Part::Value(value)),
         }
         if parts.is_empty() {
             parts.push(Part::Nothing);
@@ -52,7 +52,7 @@ impl Said {
     }
 }
 
-/// Batches are not deeper than [`zeek::MAX_BATCH_DEPTH`].
+/// The recursion is bounded: batches are not deeper than [`zeek::MAX_BATCH_DEPTH`].
 fn add<'a>(message: &'a zeek::Message, to: &mut Vec<Part<'a>>) {
     match message {
         zeek::Message::Event(event) => to.push(Part::Event(event)),
@@ -64,8 +64,8 @@ fn add<'a>(message: &'a zeek::Message, to: &mut Vec<Part<'a>>) {
 }
 
 impl<'a> Part<'a> {
-    /// What it is called where its content does not count. In the names of events, white space and backslashes are
-    /// escaped, so that nothing else is called as an event is.
+    /// Returns the name under which it is counted. In the names of events, white space and backslashes are escaped, so that
+    /// they are distinct from all other names.
     pub(super) fn name(self) -> Cow<'a, str> {
         let named = |kind, name: &ByteString| format!("({kind} {name})").into();
         match self {
@@ -106,17 +106,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_batch_is_what_is_in_it() {
+    fn the_parts_of_a_batch_are_its_messages() {
         let event = |name: &str| zeek::Message::Event(Event::new(name, ()));
         let inner = zeek::Message::Batch(vec![event("b"), log_write().into()]);
-        let said = Said::Zeek(zeek::Message::Batch(vec![event("a"), inner, event("( c)")]));
-        let names: Vec<_> = said.parts().into_iter().map(Part::name).collect();
+        let content = Content::Zeek(zeek::Message::Batch(vec![event("a"), inner, event("( c)")]));
+        let names: Vec<_> = content.parts().into_iter().map(Part::name).collect();
         assert_eq!(names, ["a", "b", "(log write Conn::LOG)", r"(\u{20}c)"]);
         let (event, of_backslash) = (Event::new(r"\u{20}", ()), r"\\u{20}");
         assert_eq!(Part::Event(&event).name(), of_backslash);
-        let empty = Said::Zeek(zeek::Message::Batch(vec![zeek::Message::Batch(Vec::new())]));
+        let empty = Content::Zeek(zeek::Message::Batch(vec![zeek::Message::Batch(Vec::new())]));
         assert!(matches!(empty.parts()[..], [Part::Nothing]));
-        let value = Said::Value(Value::Count(1));
+        let value = Content::Value(Value::Count(1));
         assert!(matches!(value.parts()[..], [Part::Value(Value::Count(1))]));
     }
 }

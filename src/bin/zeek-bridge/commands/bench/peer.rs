@@ -1,5 +1,8 @@
-//! A peering with what is measured, that costs next to nothing itself: of data only the first bytes are looked at, and all
-//! else is the library's.
+//! A peer of the relay that needs as little CPU time as possible, so that it measures the relay and not itself.
+//!
+//! It does not use an `Endpoint`: that validates, routes and queues each message, as the relay does, and so needs about as
+//! much CPU time per message as the relay. Of a data message, this peer reads only the first bytes, and it writes frames
+//! that are already encoded. The library's [`Peering`] does everything else.
 
 use std::io;
 use std::sync::Arc;
@@ -13,35 +16,35 @@ use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::tls::{Tls, TlsError};
 use zeek_bridge::net::{ConnectionFault, Stream, dial};
 use zeek_bridge::peering::{CloseReason, Config, Event, Peering, Side};
-use zeek_bridge::wire::{EnvelopeType, LENGTH_FIELD, Limits};
+use zeek_bridge::wire::{EnvelopeType, LENGTH_FIELD, Limits, TYPE_OFFSET};
 
-/// How much is read at once.
+/// The buffer size of one read.
 const READ: usize = 64 * 1024;
 
-/// Where a frame says what it is.
-const TYPE_AT: usize = 36;
+/// The offset of an envelope's type in its frame.
+const TYPE_AT: usize = LENGTH_FIELD + TYPE_OFFSET;
 
-/// How much is looked at of data that does not matter.
-const LEAST_HEAD: usize = 37;
+/// The number of bytes that identify a data message.
+const MIN_HEAD: usize = TYPE_AT + 1;
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct LoadPeer {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     peering: Peering,
     input: BytesMut,
-    /// How much of the input to come belongs to a frame that was looked at already.
+    /// The number of bytes of further input that belong to a frame that was read already.
     skip: usize,
-    /// What is to be said of the peering's own accord.
+    /// Frames of the peering itself, such as pongs.
     output: BytesMut,
-    /// A frame may be sent in part only, so that nothing can be said behind it.
-    torn: bool,
-    /// What the peer wants to hear.
-    pub(super) wanted: Filter,
+    /// A frame may be sent partially, so that no other frame can follow.
+    is_partial: bool,
+    /// The subscriptions of the relay.
+    pub(super) filter: Filter,
 }
 
-impl Link {
-    /// Connects, and peers. Connecting, TLS and the peering's handshake may take `patience` each.
+impl LoadPeer {
+    /// Connects and establishes a peering. `patience` limits the duration of each of connecting, TLS and the handshake.
     pub(super) async fn connect(
         address: &str,
         tls: &Tls,
@@ -50,26 +53,26 @@ impl Link {
     ) -> Result<Self, ConnectError> {
         let stream = open(address, tls, patience).await?;
         let (reader, writer) = tokio::io::split(stream);
-        let id = EndpointId::random().map_err(broken)?;
+        let id = EndpointId::random().map_err(connect_error)?;
         let config = Config {
             filter,
             handshake_timeout: patience,
-            // What is expected is known here, and waited for.
+            // The load waits for expected messages itself.
             idle_timeout: None,
             ..Config::new(id, Side::Connector)
         };
-        let mut link = Link {
+        let mut peer = LoadPeer {
             reader,
             writer,
             peering: Peering::new(config, Instant::now()),
             input: BytesMut::new(),
             skip: 0,
             output: BytesMut::new(),
-            torn: false,
-            wanted: Filter::new(),
+            is_partial: false,
+            filter: Filter::new(),
         };
-        link.handshake().await?;
-        Ok(link)
+        peer.handshake().await?;
+        Ok(peer)
     }
 
     async fn handshake(&mut self) -> Result<(), ConnectError> {
@@ -83,14 +86,14 @@ impl Link {
             match tokio::time::timeout_at(deadline.into(), self.reader.read_buf(&mut self.input)).await {
                 Err(_) => self.peering.handle_timeout(Instant::now()),
                 Ok(Ok(count)) if count > 0 => _ = self.peering.handle_input(Instant::now(), &mut self.input),
-                Ok(Err(error)) if TlsError::from_io(&error).is_some() => return Err(broken(error)),
-                // A peer that expects TLS may reset the connection at the first plain word.
+                Ok(Err(error)) if TlsError::from_io(&error).is_some() => return Err(connect_error(error)),
+                // A peer that expects TLS may reset the connection.
                 Ok(_) => self.peering.handle_eof(),
             }
         }
     }
 
-    /// Reads once. To be followed by [`Link::take`] and [`Link::answer`]. Can be dropped and called again.
+    /// Reads once. Call [`on_data`](Self::on_data) and [`answer`](Self::answer) afterwards. Can be dropped and called again.
     pub(super) async fn read(&mut self) -> Result<(), ConnectError> {
         self.input.reserve(READ);
         match self.reader.read_buf(&mut self.input).await {
@@ -100,13 +103,13 @@ impl Link {
                 Err(ConnectError::Closed(CloseReason::Lost))
             }
             Ok(_) => Ok(()),
-            Err(error) => Err(broken(error)),
+            Err(error) => Err(connect_error(error)),
         }
     }
 
-    /// Takes what was read. Of each data message the length of its frame is told, and its first bytes: `head`, or all
-    /// if there are fewer. `head` has to be above 36.
-    pub(super) fn take(
+    /// Handles what was read. Calls `data` for each data message with the length of its frame and its first `head` bytes, or
+    /// all if there are fewer. `head` must be at least [`MIN_HEAD`].
+    pub(super) fn on_data(
         &mut self,
         head: usize,
         mut data: impl FnMut(usize, &[u8]),
@@ -115,9 +118,9 @@ impl Link {
             let skipped = self.skip.min(self.input.len());
             self.input.advance(skipped);
             self.skip = self.skip.saturating_sub(skipped);
-            let other = self.take_data(head, &mut data);
+            let other = self.skip_data(head, &mut data);
             let Some(length) = other else { return Ok(()) };
-            // What is too large is not waited for: the library says what is to be said of it.
+            // A frame that is too large is passed on at once: the peering reports the error.
             if length > self.input.len() && length <= Limits::DEFAULT.max_frame {
                 return Ok(());
             }
@@ -127,8 +130,8 @@ impl Link {
         }
     }
 
-    /// Takes data messages, and gives the length of the frame behind them if it is another.
-    fn take_data(&mut self, head: usize, data: &mut impl FnMut(usize, &[u8])) -> Option<usize> {
+    /// Handles data messages. Returns the length of the next frame if it is of another type.
+    fn skip_data(&mut self, head: usize, data: &mut impl FnMut(usize, &[u8])) -> Option<usize> {
         let mut rest: &[u8] = &self.input;
         let mut other = None;
         while let Some(field) = rest.first_chunk::<LENGTH_FIELD>() {
@@ -148,7 +151,7 @@ impl Link {
         other
     }
 
-    /// What the peering has to tell.
+    /// Handles the events of the peering.
     fn events(&mut self) -> Result<(), ConnectError> {
         while let Some(event) = self.peering.poll_event() {
             match event {
@@ -156,17 +159,17 @@ impl Link {
                     self.peering.admit();
                     self.peering.handle_input(Instant::now(), &mut self.input);
                 }
-                Event::Established { filter, .. } | Event::FilterChanged(filter) => self.wanted = filter,
+                Event::Established { filter, .. } | Event::FilterChanged(filter) => self.filter = filter,
                 Event::Closed(CloseReason::Failed(error)) => return Err(error.into()),
                 Event::Closed(reason) => return Err(ConnectError::Closed(reason)),
-                // Not of interest here.
+                // Not needed here.
                 _ => {}
             }
         }
         Ok(())
     }
 
-    /// Says what the peering has to say. Can be dropped and called again.
+    /// Sends the frames of the peering itself. Can be dropped and called again.
     pub(super) async fn answer(&mut self) -> Result<(), ConnectError> {
         while let Some(bytes) = self.peering.poll_transmit() {
             self.output.extend_from_slice(&bytes);
@@ -175,9 +178,9 @@ impl Link {
             return Ok(());
         }
         while !self.output.is_empty() {
-            self.writer.write_buf(&mut self.output).await.map_err(broken)?;
+            self.writer.write_buf(&mut self.output).await.map_err(connect_error)?;
         }
-        self.writer.flush().await.map_err(broken)
+        self.writer.flush().await.map_err(connect_error)
     }
 
     /// Reads and answers until the peering is over. Can be dropped and called again.
@@ -192,34 +195,34 @@ impl Link {
     async fn attend_once(&mut self) -> Result<(), ConnectError> {
         self.answer().await?;
         self.read().await?;
-        self.take(LEAST_HEAD, |_, _| {})
+        self.on_data(MIN_HEAD, |_, _| {})
     }
 
-    /// Sends whole frames, and reads meanwhile what the peer says. If it is dropped, nothing more can be sent.
+    /// Sends complete frames and reads meanwhile. If it is dropped, nothing more can be sent.
     pub(super) async fn send(&mut self, mut frames: &[u8]) -> Result<(), ConnectError> {
         self.answer().await?;
-        self.torn = true;
+        self.is_partial = true;
         while !frames.is_empty() {
             self.input.reserve(READ);
             tokio::select! {
                 biased;
                 written = self.writer.write(frames) => {
-                    let written = written.map_err(broken)?;
+                    let written = written.map_err(connect_error)?;
                     frames = frames.get(written..).unwrap_or_default();
                 }
-                read = self.reader.read_buf(&mut self.input) => match read.map_err(broken)? {
+                read = self.reader.read_buf(&mut self.input) => match read.map_err(connect_error)? {
                     0 => return Err(ConnectError::Closed(CloseReason::Lost)),
-                    _ => self.take(LEAST_HEAD, |_, _| {})?,
+                    _ => self.on_data(MIN_HEAD, |_, _| {})?,
                 },
             }
         }
-        self.torn = false;
-        self.writer.flush().await.map_err(broken)
+        self.is_partial = false;
+        self.writer.flush().await.map_err(connect_error)
     }
 
-    /// Leaves as a peer should: says BYE, and waits for the confirmation.
+    /// Sends BYE and waits for the confirmation.
     pub(super) async fn leave(mut self) {
-        if !self.torn {
+        if !self.is_partial {
             self.peering.leave(Instant::now());
             let _ = timeout(Config::LEAVE_TIMEOUT, self.attend()).await;
         }
@@ -232,7 +235,7 @@ async fn open(address: &str, tls: &Tls, patience: Duration) -> Result<Stream, Co
     Ok(timeout(patience, tls.connect(tcp)).await.map_err(|_| ConnectError::TlsTimeout(patience))??)
 }
 
-fn broken(error: io::Error) -> ConnectError {
+fn connect_error(error: io::Error) -> ConnectError {
     match TlsError::from_io(&error) {
         Some(error) => error.into(),
         None => ConnectError::Stream(ConnectionFault::Io(Arc::new(error))),

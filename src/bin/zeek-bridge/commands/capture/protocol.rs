@@ -1,58 +1,65 @@
-//! What a connection speaks, found out from its first bytes, and read from there on if it is Broker's protocol.
+//! Detects the protocol of a connection from its first bytes, and reads the frames if it is Broker's protocol.
 
 use bytes::BytesMut;
 use data_encoding::HEXLOWER;
 use zeek_bridge::trace::{Conversation, Entry, Side, StreamFault};
 use zeek_bridge::wire::{ForeignProtocol, FrameError, Limits, cut_frame};
 
-use super::report::{About, Report, Speaks};
+use super::report::{About, Protocol, Report};
 use super::tls::{self, Hello};
 use crate::output::Failure;
 
-/// A length field and a byte: what is needed to tell Broker's protocol from others.
-const FIRST: usize = 5;
+/// The number of bytes that identify Broker's protocol: a length field and the tag of a handshake message.
+const PREFIX: usize = 5;
 
-/// How much of each side of TLS is kept to find its version.
-const HELLO: usize = 4096;
+/// Maximum number of bytes of each side that are kept to find the version of TLS.
+const MAX_HELLO: usize = 4096;
 
-/// What is known of it.
-enum Known {
-    /// Nothing yet: what each side has sent so far.
-    Nothing([BytesMut; 2]),
+/// The state of the detection.
+enum State {
+    /// The protocol is unknown. Holds the bytes of each side.
+    Unknown([BytesMut; 2]),
     Broker(Conversation),
-    /// What each side has sent so far.
+    /// The version is unknown. Holds the bytes of each side.
     Tls([BytesMut; 2]),
-    /// All that there is to know.
-    Everything,
+    /// Further bytes are ignored.
+    Done,
 }
 
-pub(super) struct Speech {
-    known: Known,
-    /// Whether its first bytes are the connection's.
+/// Reads a connection of any protocol.
+pub(super) struct ProtocolReader {
+    state: State,
+    /// Whether the first bytes of the connection were captured.
     complete: bool,
-    /// Whether anything was told of it.
-    told: bool,
-    /// Whether that was that it is Broker's protocol.
+    /// Whether the connection was reported.
+    reported: bool,
+    /// Whether it was reported as Broker's protocol.
     pub(super) broker: bool,
-    /// How many of its lines were errors.
+    /// The number of entries that are errors.
     pub(super) errors: u64,
 }
 
-impl Speech {
+impl ProtocolReader {
     pub(super) fn new(complete: bool) -> Self {
-        Speech { known: Known::Nothing(Default::default()), complete, told: false, broker: false, errors: 0 }
-    }
-
-    /// Bytes of memory that are held.
-    pub(super) fn cost(&self) -> usize {
-        match &self.known {
-            Known::Broker(conversation) => conversation.buffered(),
-            Known::Nothing([one, other]) | Known::Tls([one, other]) => one.len().saturating_add(other.len()),
-            Known::Everything => 0,
+        ProtocolReader {
+            state: State::Unknown(Default::default()),
+            complete,
+            reported: false,
+            broker: false,
+            errors: 0,
         }
     }
 
-    /// Takes what a side sent.
+    /// Returns the memory in use, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        match &self.state {
+            State::Broker(conversation) => conversation.buffered(),
+            State::Unknown([one, other]) | State::Tls([one, other]) => one.len().saturating_add(other.len()),
+            State::Done => 0,
+        }
+    }
+
+    /// Adds bytes that a side sent.
     pub(super) fn input(
         &mut self,
         about: &mut About,
@@ -61,34 +68,35 @@ impl Speech {
         bytes: &[u8],
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
-        match &mut self.known {
-            Known::Nothing(held) => {
-                let first = of(held, from);
+        match &mut self.state {
+            State::Unknown(held) => {
+                let first = side_of(held, from);
                 first.extend_from_slice(bytes);
-                if first.len() < FIRST {
+                if first.len() < PREFIX {
                     return Ok(());
                 }
                 let held = std::mem::take(held);
                 self.decide(about, from, held, t_us, report)
             }
-            Known::Broker(conversation) => {
+            State::Broker(conversation) => {
                 let entries: Vec<Entry> = conversation.input(from, t_us, bytes).collect();
-                self.tell(about, entries, report)
+                self.report(about, entries, report)
             }
-            Known::Tls(held) => {
-                let first = of(held, from);
-                if first.len() < HELLO {
+            State::Tls(held) => {
+                let first = side_of(held, from);
+                if first.len() < MAX_HELLO {
                     first.extend_from_slice(bytes);
                 }
-                let enough = held.iter().any(|first| matches!(tls::hello(first), Some(Hello::Chose(_))))
-                    || held.iter().all(|first| first.len() >= HELLO);
-                if enough { self.tell_tls(about, report) } else { Ok(()) }
+                let is_enough =
+                    held.iter().any(|first| matches!(tls::hello(first), Some(Hello::Selected(_))))
+                        || held.iter().all(|first| first.len() >= MAX_HELLO);
+                if is_enough { self.report_tls(about, report) } else { Ok(()) }
             }
-            Known::Everything => Ok(()),
+            State::Done => Ok(()),
         }
     }
 
-    /// Takes that bytes of a side are missing.
+    /// Records that bytes of a side are missing.
     pub(super) fn lose(
         &mut self,
         about: &mut About,
@@ -98,54 +106,53 @@ impl Speech {
         why: &'static str,
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
-        if let Known::Nothing(held) = &mut self.known {
-            // What it speaks has to be found out from what comes later.
+        if let State::Unknown(held) = &mut self.state {
+            // The protocol must be detected from later bytes.
             let held = std::mem::take(held);
             self.complete = false;
-            self.known = Known::Broker(Conversation::from_the_middle());
+            self.state = State::Broker(Conversation::from_the_middle());
             for side in Side::BOTH {
                 let [connector, listener] = &held;
                 let bytes = if side == Side::Connector { connector } else { listener };
                 self.input(about, side, t_us, bytes, report)?;
             }
         }
-        let Known::Broker(conversation) = &mut self.known else { return Ok(()) };
+        let State::Broker(conversation) = &mut self.state else { return Ok(()) };
         let entry = conversation.lose(from, t_us, count, why);
-        self.tell(about, entry, report)
+        self.report(about, entry, report)
     }
 
-    /// Takes that nothing more comes.
+    /// Ends the connection: no more bytes follow.
     pub(super) fn end(
         &mut self,
         about: &mut About,
         t_us: u64,
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
-        match &mut self.known {
-            Known::Nothing(held) => {
+        match &mut self.state {
+            State::Unknown(held) => {
                 if let Some(first) = held.iter().find(|first| !first.is_empty()) {
-                    about.speaks =
-                        Speaks::Other(format!("all that a side says is {}", HEXLOWER.encode(first)));
+                    about.protocol =
+                        Protocol::Other(format!("one side sent only {}", HEXLOWER.encode(first)));
                     self.begin(about, report)?;
                 }
             }
-            Known::Broker(conversation) => {
-                let waiting = conversation.buffered();
+            State::Broker(conversation) => {
+                let count = conversation.buffered();
                 let entries: Vec<Entry> = conversation.end(t_us).collect();
-                self.tell(about, entries, report)?;
-                if !self.told {
-                    about.speaks = Speaks::Other(format!(
-                        "no frame of Broker's is found in it, and it ends with {waiting} bytes that could be the \
-                         beginning of one"
+                self.report(about, entries, report)?;
+                if !self.reported {
+                    about.protocol = Protocol::Other(format!(
+                        "it contains no frame of Broker's protocol, and ends with {count} bytes that could begin one"
                     ));
                     self.begin(about, report)?;
                 }
             }
-            Known::Tls(_) => self.tell_tls(about, report)?,
-            Known::Everything => {}
+            State::Tls(_) => self.report_tls(about, report)?,
+            State::Done => {}
         }
-        self.known = Known::Everything;
-        if self.told { report.end(about) } else { Ok(()) }
+        self.state = State::Done;
+        if self.reported { report.end(about) } else { Ok(()) }
     }
 
     fn decide(
@@ -157,9 +164,9 @@ impl Speech {
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
         let limits = &Limits::DEFAULT;
-        let first = of(&mut held, from);
+        let first = side_of(&mut held, from);
         if tls::is_record(first) {
-            self.known = Known::Tls(held);
+            self.state = State::Tls(held);
             return self.input(about, from, t_us, &[], report);
         }
         let cut = cut_frame(&mut first.clone(), limits.max_handshake_frame);
@@ -171,18 +178,19 @@ impl Speech {
         let broker = cut.is_ok() && matches!(first.get(4), Some(6..=12));
         let shown = first.get(..first.len().min(16)).unwrap_or_default();
         if named.is_some() || self.complete && !broker {
-            about.speaks =
-                Speaks::Other(named.unwrap_or_else(|| format!("it begins with {}", HEXLOWER.encode(shown))));
-            self.known = Known::Everything;
+            about.protocol = Protocol::Other(
+                named.unwrap_or_else(|| format!("it begins with {}", HEXLOWER.encode(shown))),
+            );
+            self.state = State::Done;
             return self.begin(about, report);
         }
-        about.speaks = Speaks::Broker;
+        about.protocol = Protocol::Broker;
         if self.complete {
-            self.known = Known::Broker(Conversation::default());
+            self.state = State::Broker(Conversation::default());
             self.begin(about, report)?;
         } else {
-            // It is only told once there is a frame.
-            self.known = Known::Broker(Conversation::from_the_middle());
+            // Reported when a frame is found.
+            self.state = State::Broker(Conversation::from_the_middle());
         }
         for (side, bytes) in Side::BOTH.into_iter().zip(&held) {
             self.input(about, side, t_us, bytes, report)?;
@@ -190,36 +198,36 @@ impl Speech {
         Ok(())
     }
 
-    fn tell_tls(&mut self, about: &mut About, report: &mut dyn Report) -> Result<(), Failure> {
-        let Known::Tls(held) = &self.known else { return Ok(()) };
+    fn report_tls(&mut self, about: &mut About, report: &mut dyn Report) -> Result<(), Failure> {
+        let State::Tls(held) = &self.state else { return Ok(()) };
         let hellos: Vec<Hello> = held.iter().filter_map(|first| tls::hello(first)).collect();
-        let chosen = hellos.iter().find_map(|hello| match hello {
-            Hello::Chose(version) => Some(tls::name(*version)),
+        let selected = hellos.iter().find_map(|hello| match hello {
+            Hello::Selected(version) => Some(tls::name(*version)),
             Hello::Offers(_) => None,
         });
         let offered = hellos.iter().find_map(|hello| match hello {
             Hello::Offers(version) => Some(format!("up to {}", tls::name(*version))),
-            Hello::Chose(_) => None,
+            Hello::Selected(_) => None,
         });
-        about.speaks = Speaks::Tls(chosen.or(offered));
-        self.known = Known::Everything;
+        about.protocol = Protocol::Tls(selected.or(offered));
+        self.state = State::Done;
         self.begin(about, report)
     }
 
     fn begin(&mut self, about: &About, report: &mut dyn Report) -> Result<(), Failure> {
-        self.told = true;
-        self.broker = about.speaks == Speaks::Broker;
+        self.reported = true;
+        self.broker = about.protocol == Protocol::Broker;
         report.begin(about)
     }
 
-    fn tell(
+    fn report(
         &mut self,
         about: &About,
         entries: impl IntoIterator<Item = Entry>,
         report: &mut dyn Report,
     ) -> Result<(), Failure> {
         for mut entry in entries {
-            if !self.told {
+            if !self.reported {
                 self.begin(about, report)?;
             }
             if let Err(error) = &mut entry.frame
@@ -228,8 +236,8 @@ impl Speech {
                     ..
                 }) = error.fault
             {
-                let hint = "this side speaks TLS, and the other does not; turn TLS on at both, or set \
-                            Broker::disable_ssl=T at both";
+                let hint = "this side uses TLS and the other does not; enable TLS on both, or set \
+                            Broker::disable_ssl=T on both";
                 error.fault = StreamFault::Other(hint.into());
             }
             let bad = entry.frame.as_ref().map_or(true, |frame| frame.content.is_err());
@@ -240,7 +248,7 @@ impl Speech {
     }
 }
 
-fn of(held: &mut [BytesMut; 2], side: Side) -> &mut BytesMut {
+fn side_of(held: &mut [BytesMut; 2], side: Side) -> &mut BytesMut {
     let [connector, listener] = held;
     match side {
         Side::Connector => connector,

@@ -13,7 +13,7 @@ use super::run_lock::{self, RunLock};
 
 /// The folder given with --out.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct Recordings {
     path: PathBuf,
     /// The number of recordings to keep.
     keep: Option<usize>,
@@ -36,14 +36,14 @@ struct State {
     has_recorded: bool,
 }
 
-impl Shelf {
+impl Recordings {
     /// Creates the folder if it does not exist, and checks that it is writable.
     pub(super) fn new(path: PathBuf, keep: Option<usize>) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
         let test = path.join(format!(".zeek-bridge-{}", std::process::id()));
         fs::create_dir(&test)?;
         fs::remove_dir(&test)?;
-        Ok(Shelf { path, keep, run: format!("{:08x}", fastrand::u32(..)), state: Mutex::default() })
+        Ok(Recordings { path, keep, run: format!("{:08x}", fastrand::u32(..)), state: Mutex::default() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -209,51 +209,51 @@ mod tests {
         path
     }
 
-    /// How many recordings there are.
-    fn there(root: &Path) -> usize {
+    /// Returns the number of recordings.
+    fn recording_count(root: &Path) -> usize {
         let names = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter(|name| recorder_of(name.to_str().unwrap()) != Recorder::None).count()
     }
 
     #[test]
-    fn what_somebody_put_into_a_recording_keeps_that_one_and_no_other() {
+    fn a_recording_with_other_files_is_kept() {
         let root = tempfile::tempdir().unwrap();
         let all = [1, 2, 3, 4].map(|number| old(root.path(), number));
         let note = all[0].join("note");
         fs::write(&note, "mine").unwrap();
-        let shelf = Shelf::new(root.path().to_owned(), Some(2)).unwrap();
+        let recordings = Recordings::new(root.path().to_owned(), Some(2)).unwrap();
         for count in [3, 3] {
-            shelf.end(&shelf.begin(Description::default()).unwrap());
-            // One that stays beside two, as a whole.
-            assert_eq!(there(root.path()), count);
+            recordings.end(&recordings.begin(Description::default()).unwrap());
+            // One that stays, in addition to two.
+            assert_eq!(recording_count(root.path()), count);
             assert!(note.is_file() && all[0].join("frames.jsonl").is_file());
         }
         assert!(all[1..].iter().all(|folder| !folder.exists()));
     }
 
     #[test]
-    fn the_oldest_goes_before_there_is_another() {
+    fn the_oldest_is_removed_before_a_new_one_is_created() {
         let root = tempfile::tempdir().unwrap();
         let all = [1, 2].map(|number| old(root.path(), number));
-        let shelf = Shelf::new(root.path().to_owned(), Some(2)).unwrap();
+        let recordings = Recordings::new(root.path().to_owned(), Some(2)).unwrap();
         let full = || io::Error::from(io::ErrorKind::StorageFull);
-        let failed = shelf.add(|_| {
+        let failed = recordings.add(|_| {
             assert_eq!(all.each_ref().map(|folder| folder.exists()), [false, true]);
             Err(full())
         });
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        // It is no endless loss.
-        assert!(shelf.add(|_| Err(full())).is_err());
-        assert_eq!(there(root.path()), 1);
+        // A failure does not remove more recordings.
+        assert!(recordings.add(|_| Err(full())).is_err());
+        assert_eq!(recording_count(root.path()), 1);
     }
 
     #[test]
-    fn a_recording_that_is_cut_goes_on_and_has_all() {
+    fn a_split_recording_continues_without_loss() {
         let root = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(root.path().to_owned(), Some(1)).unwrap();
+        let recordings = Recordings::new(root.path().to_owned(), Some(1)).unwrap();
         let path = root.path().join("20200101T000000Z-0001");
         let mut first = Writer::create(path, Description::default(), Some("before".into())).unwrap();
-        shelf.state.lock().unwrap().open.insert(name(first.path()));
+        recordings.state.lock().unwrap().open.insert(name(first.path()));
         let mut bytes = BytesMut::new();
         for _ in 0..2 {
             let id = EndpointId::from_bytes([1; 16]);
@@ -261,15 +261,15 @@ mod tests {
             envelope.encode(&mut bytes).unwrap();
         }
         first.input(Side::Listener, 0, &bytes[..bytes.len() - 1]).unwrap();
-        let next = shelf.split(&mut first).unwrap();
+        let next = recordings.split(&mut first).unwrap();
         assert_eq!(first.written(), [0, (bytes.len() / 2).try_into().unwrap()]);
         assert_eq!(next.written(), [0, (bytes.len() / 2 - 1).try_into().unwrap()]);
         assert!(first.path().exists() && next.path().exists());
     }
 
-    fn record(shelf: &Shelf) -> PathBuf {
-        let folder = shelf.begin(Description::default()).unwrap();
-        shelf.end(&folder);
+    fn record(recordings: &Recordings) -> PathBuf {
+        let folder = recordings.begin(Description::default()).unwrap();
+        recordings.end(&folder);
         folder.path().to_owned()
     }
 
@@ -277,7 +277,7 @@ mod tests {
     fn recorders_in_one_folder_keep_their_own_recordings() {
         let root = tempfile::tempdir().unwrap();
         let earlier = old(root.path(), 1);
-        let [first, second] = [2, 1].map(|keep| Shelf::new(root.path().to_owned(), Some(keep)).unwrap());
+        let [first, second] = [2, 1].map(|keep| Recordings::new(root.path().to_owned(), Some(keep)).unwrap());
         let of_first = [(); 2].map(|()| record(&first));
         assert!(!earlier.exists());
         let of_second = [(); 3].map(|()| record(&second));
@@ -286,7 +286,7 @@ mod tests {
         let next = record(&first);
         assert_eq!(of_first.each_ref().map(|recording| recording.exists()), [false, true]);
         assert!(of_second[2].exists());
-        // Those of a recorder that has ended count for the one that is left.
+        // Recordings of a recorder that has ended count for the remaining one.
         drop(first);
         let last = record(&second);
         assert_eq!(
@@ -298,27 +298,27 @@ mod tests {
     }
 
     #[test]
-    fn a_killed_recorder_leaves_no_lock_that_lasts() {
+    fn the_lock_of_a_killed_recorder_is_removed() {
         let root = tempfile::tempdir().unwrap();
         let killed = root.path().join("20200101T000000Z-0123abcd-0001");
         fs::rename(old(root.path(), 1), &killed).unwrap();
-        // As the system leaves it: the file without the lock.
+        // After a kill, the file exists without a lock.
         let lock = root.path().join(".zeek-bridge-0123abcd.lock");
         fs::write(&lock, "").unwrap();
-        record(&Shelf::new(root.path().to_owned(), Some(1)).unwrap());
+        record(&Recordings::new(root.path().to_owned(), Some(1)).unwrap());
         assert!(!killed.exists() && !lock.exists());
     }
 
     #[test]
-    fn a_recording_that_cannot_begin_leaves_no_lock() {
+    fn a_recording_that_cannot_be_created_leaves_no_lock() {
         let root = tempfile::tempdir().unwrap();
-        let shelf = Shelf::new(root.path().to_owned(), Some(1)).unwrap();
-        assert!(shelf.add(|_| Err(io::ErrorKind::StorageFull.into())).is_err());
+        let recordings = Recordings::new(root.path().to_owned(), Some(1)).unwrap();
+        assert!(recordings.add(|_| Err(io::ErrorKind::StorageFull.into())).is_err());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn recordings_are_known_by_their_names() {
+    fn recordings_are_recognized_by_name() {
         for (name, recorder) in [
             ("20261123T081500Z-5c1d09ae-0001", Recorder::Run("5c1d09ae")),
             ("20261123T081500Z-5c1d09ae-12345", Recorder::Run("5c1d09ae")),

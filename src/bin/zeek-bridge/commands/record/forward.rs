@@ -1,0 +1,96 @@
+//! Forwards the bytes of each side to the other one, unchanged.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use zeek_bridge::net::Stream;
+use zeek_bridge::trace::Side;
+
+use super::writer::Queue;
+
+/// Maximum number of bytes of one read.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// The time for one direction to continue after the other one failed.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A sign that a side expects TLS although the recorder uses none with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TlsSign {
+    /// Its first bytes are TLS.
+    Tls,
+    /// It closed the connection after it received bytes and before it sent any.
+    Silent,
+}
+
+/// Forwards everything until both sides have closed their direction, or one of them fails.
+///
+/// # Errors
+/// Fails with the side whose connection failed.
+pub(super) async fn forward(
+    connector: Stream,
+    listener: Stream,
+    queue: &Queue,
+    on_tls_sign: impl Fn(Side, TlsSign),
+) -> Result<(), (Side, io::Error)> {
+    let [connector_sent, listener_sent] = [const { AtomicBool::new(false) }; 2];
+    let (from_connector, to_connector) = split(connector);
+    let (from_listener, to_listener) = split(listener);
+    let forth = one_way(Side::Connector, from_connector, to_listener, queue, &connector_sent, &on_tls_sign);
+    let back = one_way(Side::Listener, from_listener, to_connector, queue, &listener_sent, &on_tls_sign);
+    tokio::pin!(forth, back);
+    // A side that has closed its direction may still receive.
+    let (first, other, by_listener) = tokio::select! {
+        first = &mut forth => (first, back, false),
+        first = &mut back => (first, forth, true),
+    };
+    let by_listener = by_listener || matches!(first, Err((Side::Listener, _)));
+    if by_listener && connector_sent.load(Ordering::Relaxed) && !listener_sent.load(Ordering::Relaxed) {
+        on_tls_sign(Side::Listener, TlsSign::Silent);
+    }
+    match first {
+        Ok(()) => other.await,
+        Err(error) => {
+            let _ = tokio::time::timeout(LINGER, other).await;
+            Err(error)
+        }
+    }
+}
+
+/// Forwards one direction until its end, which is then forwarded as well.
+async fn one_way(
+    side: Side,
+    mut from: ReadHalf<Stream>,
+    mut to: WriteHalf<Stream>,
+    queue: &Queue,
+    has_sent: &AtomicBool,
+    on_tls_sign: &impl Fn(Side, TlsSign),
+) -> Result<(), (Side, io::Error)> {
+    let mut buffer = BytesMut::new();
+    let read = loop {
+        buffer.reserve(PIECE);
+        match from.read_buf(&mut buffer).await {
+            Ok(0) => break Ok(()),
+            Err(error) => break Err((side, error)),
+            Ok(_) => {}
+        }
+        let bytes = buffer.split().freeze();
+        // A TLS handshake or alert.
+        if !has_sent.swap(true, Ordering::Relaxed) && matches!(*bytes, [21 | 22, 3, 0..=4, ..]) {
+            on_tls_sign(side, TlsSign::Tls);
+        }
+        // Before it is forwarded, so that an answer to it is recorded after it.
+        queue.push(side, bytes.clone()).await;
+        let written = async {
+            to.write_all(&bytes).await?;
+            to.flush().await
+        };
+        written.await.map_err(|error| (side.other(), error))?;
+    };
+    // If this fails, the other direction fails as well.
+    let _ = to.shutdown().await;
+    read
+}

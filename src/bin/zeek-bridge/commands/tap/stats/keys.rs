@@ -1,0 +1,120 @@
+//! The keys of the live table.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
+use tokio::sync::mpsc;
+
+use super::rates::Column;
+
+/// The keys, as shown on the screen.
+pub(super) const HELP: &str = "q quit; sort by c count, r rate, b bytes, l last, t topic, e event";
+
+/// The interval at which the thread checks whether it is still needed.
+const CHECK: Duration = Duration::from_millis(100);
+
+/// A request of the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Action {
+    Quit,
+    /// Stop the process, as the shell does on Ctrl-Z.
+    Suspend,
+    /// Sort by this column; the other way round if it is already sorted by it.
+    Sort(Column),
+    /// The terminal has another size.
+    Redraw,
+}
+
+/// Reads keys in a thread, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Keys {
+    actions: mpsc::Receiver<Action>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Keys {
+    /// Returns whether stdin is a terminal, so that there are keys to read.
+    pub(super) fn are_available() -> bool {
+        io::stdin().is_terminal()
+    }
+
+    pub(super) fn start() -> Option<Self> {
+        if !Self::are_available() {
+            return None;
+        }
+        let (sender, actions) = mpsc::channel(16);
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = stop.clone();
+        std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                match poll(CHECK) {
+                    Ok(false) => continue,
+                    Ok(true) => {}
+                    Err(_) => return,
+                }
+                let Ok(event) = read() else { return };
+                if let Some(action) = action(&event)
+                    && sender.blocking_send(action).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Some(Keys { actions, stop })
+    }
+
+    /// Waits for the next request. Can be dropped and called again.
+    pub(super) async fn next(&mut self) -> Action {
+        match self.actions.recv().await {
+            Some(action) => action,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn action(event: &Event) -> Option<Action> {
+    let (code, modifiers) = match event {
+        Event::Key(KeyEvent {
+            code, modifiers, kind: KeyEventKind::Press | KeyEventKind::Repeat, ..
+        }) => (*code, *modifiers),
+        Event::Resize(..) => return Some(Action::Redraw),
+        _ => return None,
+    };
+    Some(match (code, modifiers.contains(KeyModifiers::CONTROL)) {
+        (KeyCode::Char('q'), false) | (KeyCode::Char('c'), true) => Action::Quit,
+        (KeyCode::Char('z'), true) => Action::Suspend,
+        (KeyCode::Char('l'), true) => Action::Redraw,
+        (KeyCode::Char('c'), false) => Action::Sort(Column::Count),
+        (KeyCode::Char('r'), false) => Action::Sort(Column::Rate),
+        (KeyCode::Char('b'), false) => Action::Sort(Column::Bytes),
+        (KeyCode::Char('l'), false) => Action::Sort(Column::Last),
+        (KeyCode::Char('t'), false) => Action::Sort(Column::Topic),
+        (KeyCode::Char('e'), false) => Action::Sort(Column::Event),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctrl_c_quits_and_c_sorts() {
+        let key = |code, modifiers| action(&Event::Key(KeyEvent::new(KeyCode::Char(code), modifiers)));
+        assert_eq!(key('c', KeyModifiers::CONTROL), Some(Action::Quit));
+        assert_eq!(key('q', KeyModifiers::NONE), Some(Action::Quit));
+        assert_eq!(key('c', KeyModifiers::NONE), Some(Action::Sort(Column::Count)));
+        assert_eq!(key('z', KeyModifiers::CONTROL), Some(Action::Suspend));
+        assert_eq!(key('x', KeyModifiers::NONE), None);
+        assert_eq!(action(&Event::Resize(1, 1)), Some(Action::Redraw));
+    }
+}

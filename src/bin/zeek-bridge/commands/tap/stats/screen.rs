@@ -1,0 +1,216 @@
+//! The live table on a terminal.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::queue;
+use ratatui::crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style};
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Cell, Row, Table};
+use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
+
+use super::super::terminal;
+use super::keys::{HELP, Keys};
+use super::rates::Column;
+use super::view::{Cells, Columns, View};
+use crate::output::BackgroundOutput;
+
+/// The terminal, from the first drawing to [`leave`](Self::leave).
+///
+/// All bytes go through [`BackgroundOutput`], because the terminal may not read: a frame is skipped while the last one is
+/// not written.
+#[derive(Debug, Default)]
+pub(super) struct Screen {
+    terminal: Option<Terminal<CrosstermBackend<Sink>>>,
+    area: Rect,
+    /// The output of `terminal`.
+    sink: Sink,
+    raw_mode: Option<RawMode>,
+}
+
+impl Screen {
+    pub(super) async fn draw(&mut self, output: &BackgroundOutput, render: impl FnOnce(&mut Frame<'_>)) {
+        if !output.is_idle() {
+            return;
+        }
+        let (columns, lines) = terminal::size().unwrap_or((80, 24));
+        let area = Rect::new(0, 0, columns, lines);
+        // Writing to memory cannot fail, so all results are ignored.
+        if self.terminal.is_none() {
+            self.raw_mode = RawMode::enable();
+            let _ = queue!(self.sink, EnterAlternateScreen, Hide);
+        }
+        if self.terminal.is_none() || self.area != area {
+            // A new size needs new buffers. With a fixed area, ratatui does not query the terminal, which could block.
+            let _ = queue!(self.sink, Clear(ClearType::All));
+            let options = TerminalOptions { viewport: Viewport::Fixed(area) };
+            self.terminal = Terminal::with_options(CrosstermBackend::new(self.sink.clone()), options).ok();
+            self.area = area;
+        }
+        let Some(terminal) = &mut self.terminal else { return };
+        let _ = terminal.draw(render);
+        output.text(&self.sink.take(), 0).await;
+    }
+
+    /// Restores what was on the terminal before the first drawing.
+    pub(super) async fn leave(&mut self, output: &BackgroundOutput) {
+        if self.terminal.take().is_some() {
+            let _ = queue!(self.sink, Show, LeaveAlternateScreen);
+            output.text(&self.sink.take(), 0).await;
+        }
+        self.raw_mode = None;
+    }
+}
+
+/// The bytes of a frame.
+#[derive(Clone, Debug, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The terminal passes on each key at once, Ctrl-C included, and does not show it.
+#[derive(Debug)]
+struct RawMode;
+
+impl RawMode {
+    fn enable() -> Option<Self> {
+        (Keys::are_available() && enable_raw_mode().is_ok()).then_some(RawMode)
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        let _ = disable_raw_mode();
+    }
+}
+
+/// Draws the table, and below it the last messages of stderr.
+pub(super) fn render(frame: &mut Frame<'_>, view: &View<'_>, messages: &[String], color: bool) {
+    let style = |style: Style| if color { style } else { Style::new() };
+    let below = messages.len().try_into().unwrap_or(u16::MAX);
+    let [summary, help, table, below] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(1),
+        Constraint::Min(0),
+        Constraint::Length(below),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Line::raw(view.summary()), summary);
+    frame.render_widget(Line::styled(HELP, style(Style::new().dim())), help);
+    let messages = messages.iter().map(|message| Line::raw(message.as_str()));
+    frame.render_widget(Text::from_iter(messages).style(style(Style::new().dim())), below);
+
+    let columns = Columns::for_width(Some(table.width.into()));
+    let rows = view.rows_within(usize::from(table.height).saturating_sub(1));
+    let topic = style(Style::new().fg(Color::Cyan));
+    let event = style(Style::new().fg(Color::Green));
+    let row = |cells: &Cells, styles: [Style; 2]| {
+        Row::new(columns.select(cells).into_iter().map(|(column, text)| match column {
+            Column::Topic => Cell::new(text).style(styles[0]),
+            Column::Event => Cell::new(text).style(styles[1]),
+            _ => Cell::new(Text::from(text).right_aligned()),
+        }))
+    };
+    let heading = row(&view.headings(), [Style::new(); 2]).style(style(Style::new().bold()));
+    let body = rows.cells.iter().map(|cells| row(cells, [topic, event]));
+    let widths = columns.widths(&rows.cells).into_iter().map(|width| match width {
+        Some(width) => Constraint::Length(width),
+        None => Constraint::Fill(1),
+    });
+    let note_height = u16::from(rows.hidden > 0);
+    let [table, note] = Layout::vertical([Constraint::Min(0), Constraint::Length(note_height)]).areas(table);
+    frame.render_widget(Table::new(body, widths).header(heading).column_spacing(2), table);
+    frame.render_widget(Line::raw(rows.note().unwrap_or_default()), note);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use ratatui::backend::TestBackend;
+
+    use super::super::rates::{Order, Rates};
+    use super::super::view::About;
+    use super::*;
+
+    /// Returns the lines that are shown on a terminal of this size.
+    fn drawn(rates: &Rates, order: Order, (columns, lines): (u16, u16), messages: &[&str]) -> Vec<String> {
+        let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
+        let view = View { rates, about: About::Interval, order, peers: 2, now: rates.interval().end };
+        let messages: Vec<String> = messages.iter().map(ToString::to_string).collect();
+        terminal.draw(|frame| render(frame, &view, &messages, true)).unwrap();
+        let buffer = terminal.backend().buffer();
+        let line = |cells: &[ratatui::buffer::Cell]| {
+            cells.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
+        };
+        buffer.content().chunks(columns.max(1).into()).map(line).collect()
+    }
+
+    fn rates() -> Rates {
+        let start = Instant::now();
+        let mut rates = Rates::new(start);
+        for (topic, event, count) in [("/a b\u{1b}[2J", "x\u{202e}", 2), ("zeek/event", "ping", 8)] {
+            (0..count).for_each(|_| rates.count(topic, event, 1024, start));
+        }
+        rates.end_interval(start + Duration::from_secs(2));
+        rates
+    }
+
+    #[test]
+    fn the_table_is_sorted_by_the_selected_column_and_untrusted_text_is_escaped() {
+        let rates = rates();
+        let size = (110, 6);
+        let by_rate = drawn(&rates, Order::default(), size, &["message"]);
+        let expected = [
+            "10 messages in 2s, 5.0/s, 5.0 KiB/s; peers: 2",
+            HELP,
+            "   COUNT  RATE/S▼     BYTES/S   SHARE  LAST  TOPIC               EVENT",
+            "       8      4.0     4.0 KiB   80.0%    2s  zeek/event          ping",
+            r"       2      1.0     1.0 KiB   20.0%    2s  /a\u{20}b\u{1b}[2J  x\u{202e}",
+            "message",
+        ];
+        assert_eq!(by_rate, expected);
+        let mut order = Order::default();
+        order.select(Column::Topic);
+        let by_topic = drawn(&rates, order, size, &[]);
+        assert!(by_topic[2].contains("TOPIC▲") && by_topic[3].contains(r"/a\u{20}b"), "{by_topic:?}");
+        order.select(Column::Topic);
+        let reversed = drawn(&rates, order, size, &[]);
+        assert!(reversed[2].contains("TOPIC▼") && reversed[3].contains("zeek/event"), "{reversed:?}");
+    }
+
+    #[test]
+    fn every_size_of_terminal_is_filled_as_far_as_it_goes() {
+        let rates = rates();
+        for lines in 0..8 {
+            for columns in [0, 1, 20, 45, 60, 100] {
+                drawn(&rates, Order::default(), (columns, lines), &["message"]);
+            }
+        }
+        let low = drawn(&rates, Order::default(), (110, 5), &[]);
+        assert!(low[3].contains("ping") && low[4] == "and 1 more", "{low:?}");
+        let narrow = drawn(&rates, Order::default(), (45, 6), &[]);
+        assert!(!narrow[2].contains("SHARE") && narrow[3].contains("zeek/event"), "{narrow:?}");
+    }
+}
