@@ -23,11 +23,13 @@
 //! config                     the TOML file
 //! ```
 
-mod chaos;
+mod audience;
 pub mod config;
+mod faults;
 mod ids;
 mod link;
 mod management;
+mod outlet;
 pub(crate) mod policy;
 mod router;
 mod snapshot;

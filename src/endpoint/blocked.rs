@@ -22,7 +22,7 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     /// Waits until all is in the queue, or the queue has ended.
-    pub(crate) async fn pushed(mut self) {
+    pub(crate) async fn flush(mut self) {
         let room = Arc::new(Notify::new());
         while !self.retry(&room) {
             room.notified().await;

@@ -13,6 +13,7 @@ use super::queue::Queue;
 use super::routing::Routes;
 use super::status::Status;
 use crate::data::{EndpointId, Filter};
+use crate::net::Format;
 use crate::peering::Role;
 
 /// What the hub is told. Everything but the answers is done in the order of arrival.
@@ -21,7 +22,12 @@ pub(super) enum Command {
     /// A peer has shown its id; the answer is whether to go on.
     Introduced { connection: ConnectionId, peer: EndpointId, role: Role, party: Party, answers: Answers },
     /// A handshake is through. The answer is the queue of what is to be sent to the peer, or why the id is not its own.
-    Established { peer: Peer, filter: Filter, answer: oneshot::Sender<Result<Arc<Queue>, Admission>> },
+    Established {
+        peer: Peer,
+        filter: Filter,
+        format: &'static Format,
+        answer: oneshot::Sender<Result<Arc<Queue>, Admission>>,
+    },
     /// A peer wants to hear something else. Nothing more is read from it before the answer, which comes when the table
     /// knows, or a peer could have as many filters wait here as there are places.
     FilterChanged { connection: ConnectionId, filter: Filter, answer: oneshot::Sender<()> },
@@ -55,7 +61,7 @@ pub(super) struct HubHandle {
 
 impl HubHandle {
     /// Tells the hub; after a shutdown nobody listens, and nothing needs to be told.
-    pub(super) async fn tell(&self, command: Command) {
+    pub(super) async fn send(&self, command: Command) {
         let _ = self.commands.send(command).await;
     }
 }

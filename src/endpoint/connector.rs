@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument as _;
 
 use super::command::Command;
 use super::limits::Owner;
-use super::peer_connection::{self, ConnectionOutcome};
+use super::peer_connection::{self, ConnectionOutcome, NewConnection};
 use super::status::{ConnectError, Status};
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::tls::Tls;
 use crate::net::{Stream, dial};
-use crate::peering::Side;
+use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint keeps, or tries to.
 ///
@@ -70,7 +71,8 @@ impl Task {
     async fn run(mut self) {
         let mut failures = 0u32;
         while !self.over() {
-            let end = self.attempt().await;
+            let span = peer_connection::span(&self.context, &self.target);
+            let end = self.attempt().instrument(span.clone()).await;
             match (end.peer, end.redundant) {
                 // Status has been told.
                 (Some(_), _) => {
@@ -84,7 +86,7 @@ impl Task {
             if failures > 0
                 && let Some(error) = end.error
             {
-                self.unavailable(error, wait);
+                span.in_scope(|| self.unavailable(error, wait));
             }
             let Some(wait) = wait else { return };
             self.pause(wait).await;
@@ -118,7 +120,8 @@ impl Task {
             Err(error) => return ConnectionOutcome { peer: None, error: Some(error), redundant: None },
         };
         let (context, target, first) = (self.context.clone(), self.target.clone(), &mut self.first);
-        peer_connection::run(context, stream, Side::Connector, target, deadline, None, |peer| {
+        let new = NewConnection { stream, side: Side::Connector, address: target, deadline, evicted: None };
+        peer_connection::run(context, new, Peering::new, |peer| {
             if let Some(first) = first.take() {
                 let _ = first.send(Ok(peer));
             }
@@ -130,7 +133,7 @@ impl Task {
     /// so that the peer is wrong about it.
     async fn until_gone(&mut self, peer: EndpointId) -> bool {
         let (answer, gone) = oneshot::channel();
-        self.context.hub.tell(Command::WhenGone { peer, answer }).await;
+        self.context.hub.send(Command::WhenGone { peer, answer }).await;
         let Ok(Some(gone)) = gone.await else { return false };
         if let Some(first) = self.first.take() {
             let _ = first.send(Ok(peer));
@@ -153,11 +156,10 @@ impl Task {
         self.context.stats.failed(&error);
         let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
-        let link = self.context.config.label.as_deref();
         match suppressed {
             // Whoever waits for the only attempt has the error in hand.
-            Some(suppressed) if !told || retry_in.is_some() => tracing::warn!(link, suppressed, "{status}"),
-            _ => tracing::debug!(link, "{status}"),
+            Some(suppressed) if !told || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
+            _ => tracing::debug!("{status}"),
         }
         let _ = self.context.hub.status.send(status);
     }

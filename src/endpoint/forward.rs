@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -15,9 +14,9 @@ use super::queue::Refused;
 use super::relay::Relay;
 use super::routing::{PeerRoute, Routes};
 use super::{Endpoint, EndpointConfig, WhenFull};
-use crate::data::{EndpointId, Filter, Topic};
-use crate::net::Frames;
+use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
+use crate::net::{Batch, Encoder, Frames};
 use crate::wire::Envelope;
 
 /// What became of a message that was passed on.
@@ -67,90 +66,58 @@ impl Endpoint {
     /// When this returns, further peerings begin with it; those that stand may take a moment.
     pub(crate) async fn announce(&self, filter: Filter) {
         let (answer, done) = oneshot::channel();
-        self.0.context.hub.tell(Command::Announce { filter, answer }).await;
+        self.0.context.hub.send(Command::Announce { filter, answer }).await;
         let _ = done.await;
     }
 
-    /// As [`Endpoint::forward_as`], with this endpoint as the sender.
-    #[cfg(test)]
+    /// Queues a batch for peers that `choose` selects, of those that `routes` contains for the receiver and the topic of the
+    /// first message: all messages of a batch go to the same peers. Never waits; [`EndpointConfig::when_full`] decides what
+    /// happens at a full queue.
+    ///
+    /// `sender` returns the sender that each message is sent with; ttl and receiver are kept. The batch is encoded at most
+    /// once for each format, and only if there is a recipient.
     pub(crate) fn forward(
         &self,
-        envelope: &Envelope,
-        since: Option<Instant>,
-        choose: impl Fn(&Peer) -> bool,
-    ) -> Forwarded {
-        self.forward_as(self.id(), envelope, since, choose)
-    }
-
-    /// Passes a message on to the peers that `choose` takes, of those it is for: its receiver, or without one all that want
-    /// its topic. The sender becomes `sender`, which is this endpoint but for peers that expect something else there; ttl
-    /// and receiver stay as they are. It never waits: what becomes of it at a queue that is full says
-    /// [`EndpointConfig::when_full`].
-    ///
-    /// `since` is when it was heard, to be measured until it is written; `None`: not this one.
-    pub(crate) fn forward_as(
-        &self,
-        sender: EndpointId,
-        envelope: &Envelope,
-        since: Option<Instant>,
-        choose: impl Fn(&Peer) -> bool,
-    ) -> Forwarded {
-        let (context, routes) = (&self.0.context, self.routes());
-        let mut forwarded = Forwarded::default();
-        let mut wanting =
-            routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer)).peekable();
-        if wanting.peek().is_some()
-            && let Some(mut frames) = self.frames_of(sender, envelope)
-        {
-            frames.heard = since;
-            wanting.for_each(|route| {
-                route.offer(&frames, context.config.when_full, &context.stats, &mut forwarded);
-            });
-        }
-        forwarded
-    }
-
-    /// As [`Endpoint::forward_as`], of messages that go by these routes to whom one of this receiver and topic goes. Their
-    /// sender is in them already.
-    pub(crate) fn forward_frames(
-        &self,
-        frames: &Frames,
+        batch: &Batch,
         routes: &Routes,
-        (receiver, topic): (EndpointId, &Topic),
+        encoder: &mut Encoder,
+        sender: impl Fn(&Envelope) -> EndpointId,
         choose: impl Fn(&Peer) -> bool,
         forwarded: &mut Forwarded,
     ) {
         let context = &self.0.context;
-        for route in routes.peers(receiver, topic).filter(|route| choose(&route.peer)) {
-            route.offer(frames, context.config.when_full, &context.stats, forwarded);
+        encoder.begin();
+        for route in recipients(batch, routes, choose) {
+            if let Ok(frames) = encoder.frames(route.format, batch, &sender) {
+                route.offer(frames, context.config.when_full, &context.stats, forwarded);
+            }
         }
     }
 
-    /// Who gets what, at this moment.
-    pub(crate) fn routes(&self) -> Arc<Routes> {
-        self.0.context.hub.routes.borrow().clone()
-    }
-
-    /// As [`Endpoint::forward_as`], for what no peer has said just now and may be more at once than a queue takes: it waits for
-    /// room whatever [`EndpointConfig::when_full`] says, and leaves some of it to what peers say.
+    /// Like [`Endpoint::forward`], for messages that the bridge generates, of which there may be more at once than a queue has
+    /// room for. Ignores [`EndpointConfig::when_full`], fills at most three quarters of a queue, and returns what must be
+    /// retried.
     pub(crate) fn forward_sparingly(
         &self,
-        sender: EndpointId,
-        envelope: &Envelope,
+        batch: &Batch,
+        sender: impl Fn(&Envelope) -> EndpointId,
         choose: impl Fn(&Peer) -> bool,
     ) -> Vec<Blocked> {
-        let (context, routes) = (&self.0.context, self.routes());
-        let Some(frames) = self.frames_of(sender, envelope) else { return Vec::new() };
-        let wanting = routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(&route.peer));
-        wanting
-            .filter(|route| route.queue.try_push_sparingly(&frames) == Err(Refused::Full))
-            .map(|route| route.blocked(frames.clone(), true, &context.stats))
-            .collect()
+        let (context, routes, mut encoder) = (&self.0.context, self.routes(), Encoder::default());
+        let mut blocked = Vec::new();
+        for route in recipients(batch, &routes, choose) {
+            if let Ok(frames) = encoder.frames(route.format, batch, &sender)
+                && route.queue.try_push_sparingly(frames) == Err(Refused::Full)
+            {
+                blocked.push(route.blocked(frames.clone(), true, &context.stats));
+            }
+        }
+        blocked
     }
 
-    fn frames_of(&self, sender: EndpointId, envelope: &Envelope) -> Option<Frames> {
-        let frames = Frames::of(envelope, sender);
-        frames.inspect_err(|error| tracing::debug!("a message was not passed on: {error}")).ok()
+    /// Returns the current routes.
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        self.0.context.hub.routes.borrow().clone()
     }
 
     /// The peerings that stand, with what each wants to hear.
@@ -177,10 +144,20 @@ impl Endpoint {
         routes.peers.iter().map(state).collect()
     }
 
-    /// How long forwarded messages took from [`Relay::heard`] until the operating system had them, of a sample.
+    /// Returns the latency of a sample of messages: from being read until they were written to the socket.
     pub(crate) fn latency(&self) -> Latency {
         self.0.context.stats.latency.read()
     }
+}
+
+/// Returns the peers that a batch is for.
+fn recipients<'a>(
+    batch: &'a Batch,
+    routes: &'a Routes,
+    choose: impl Fn(&Peer) -> bool,
+) -> impl Iterator<Item = &'a PeerRoute> {
+    let peers = batch.first().map(|first| routes.peers(first.receiver, &first.topic));
+    peers.into_iter().flatten().filter(move |route| choose(&route.peer))
 }
 
 impl PeerRoute {

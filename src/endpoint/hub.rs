@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
+use tracing::Instrument as _;
 
 use super::command::{Command, HubHandle};
 use super::id::{ConnectionId, PeeringId, SubscriberId};
@@ -30,7 +31,6 @@ struct Hub {
     relay: Option<Arc<dyn Relay>>,
     /// What the relay wants to hear.
     announced: Filter,
-    label: Option<Arc<str>>,
     limiter: Arc<LogLimiter>,
     shutting_down: bool,
     over: bool,
@@ -55,14 +55,14 @@ pub(super) fn start(
         filter,
         status: status.clone(),
         peer_queue: config.peer_queue,
-        label: config.label.clone(),
         limiter,
         relay,
         announced: Filter::new(),
         shutting_down: false,
         over: false,
     };
-    tokio::spawn(hub.run(receiver, unsubscribed, phase));
+    let span = tracing::error_span!("endpoint", link = config.label.as_deref());
+    tokio::spawn(hub.run(receiver, unsubscribed, phase).instrument(span));
     HubHandle { commands, status, routes: routes_receiver, filter: filter_receiver, unsubscribe }
 }
 
@@ -95,7 +95,7 @@ impl Hub {
             Command::Introduced { connection, peer, role, party, answers } => {
                 self.ids.introduce(connection, peer, role, party, answers);
             }
-            Command::Established { peer, filter, answer } => {
+            Command::Established { peer, filter, format, answer } => {
                 let PeeringId(connection) = peer.peering;
                 match self.ids.establish(connection, peer.id) {
                     Admission::Admitted => {}
@@ -109,7 +109,7 @@ impl Hub {
                     queue.close();
                 }
                 let Peer { id, address, identity, owner, .. } = peer.clone();
-                self.established(PeerRoute { peer, filter: Arc::new(filter), queue: queue.clone() });
+                self.established(PeerRoute { peer, filter: Arc::new(filter), format, queue: queue.clone() });
                 let _ = answer.send(Ok(queue));
                 self.tell(Status::PeerAdded { peer: id, address, identity }, &owner);
             }
@@ -120,7 +120,7 @@ impl Hub {
                     let route = PeerRoute { filter: Arc::new(filter), ..before };
                     self.table.peers.insert(route.clone());
                     self.publish_routes();
-                    self.relay(|relay| relay.wants(&route.peer, &route.filter));
+                    self.relay(&route.peer, |relay| relay.on_filter(&route.peer, &route.filter));
                 }
                 let _ = answer.send(());
             }
@@ -173,15 +173,17 @@ impl Hub {
 
     fn established(&mut self, route: PeerRoute) {
         // It knows of the peer before anybody can send it something.
-        self.relay(|relay| relay.stands(&route.peer));
+        self.relay(&route.peer, |relay| relay.on_established(&route.peer));
         self.table.peers.insert(route.clone());
         self.publish_routes();
-        self.relay(|relay| relay.wants(&route.peer, &route.filter));
+        self.relay(&route.peer, |relay| relay.on_filter(&route.peer, &route.filter));
     }
 
-    fn relay(&self, tell: impl FnOnce(&dyn Relay)) {
+    /// Calls the relay about a peer.
+    fn relay(&self, peer: &Peer, call: impl FnOnce(&dyn Relay)) {
         if let Some(relay) = &self.relay {
-            tell(&**relay);
+            let span = tracing::error_span!("peer", peer = %peer.id, address = %peer.address);
+            span.in_scope(|| call(&**relay));
         }
     }
 
@@ -190,7 +192,7 @@ impl Hub {
         let route = self.ids.established(connection).and_then(|peer| self.table.peers.remove(peer));
         if let Some(route) = route {
             self.publish_routes();
-            self.relay(|relay| relay.gone(&route.peer));
+            self.relay(&route.peer, |relay| relay.on_closed(&route.peer));
         }
         self.ids.close(connection);
     }
@@ -229,7 +231,6 @@ impl Hub {
 
     /// Logs a status, unless the peer's owner causes too many, and hands it to whoever listens.
     fn tell(&self, status: Status, owner: &Owner) {
-        let link = self.label.as_deref();
         let is_ordinary = match &status {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => true,
             // The peer left, or both did at once.
@@ -239,9 +240,9 @@ impl Hub {
             _ => false,
         };
         match self.limiter.pass(PEER_STATUS, owner) {
-            Some(suppressed) if is_ordinary => tracing::info!(link, suppressed, "{status}"),
-            Some(suppressed) => tracing::warn!(link, suppressed, "{status}"),
-            None => tracing::debug!(link, "{status}"),
+            Some(suppressed) if is_ordinary => tracing::info!(suppressed, "{status}"),
+            Some(suppressed) => tracing::warn!(suppressed, "{status}"),
+            None => tracing::debug!("{status}"),
         }
         // Nobody may be listening.
         let _ = self.status.send(status);
@@ -249,12 +250,11 @@ impl Hub {
 
     /// Logs how many lines the limiter left out that no later line reports.
     fn report_suppressed(&self, last: bool) {
-        let link = self.label.as_deref();
         for (kind, suppressed) in self.limiter.report(last) {
             if kind == PEER_STATUS {
-                tracing::info!(link, kind, suppressed, "left lines out of the log; they came too fast");
+                tracing::info!(kind, suppressed, "left lines out of the log; they came too fast");
             } else {
-                tracing::warn!(link, kind, suppressed, "left lines out of the log; they came too fast");
+                tracing::warn!(kind, suppressed, "left lines out of the log; they came too fast");
             }
         }
     }

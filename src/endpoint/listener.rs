@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::limits::{Owner, Ticket};
-use super::peer_connection;
+use super::peer_connection::{self, NewConnection};
 use super::status::{ConnectError, Status};
 use super::{Context, Phase};
 use crate::net::bind;
 use crate::net::tls::Tls;
-use crate::peering::Side;
+use crate::peering::{Peering, Side};
 
 /// How long to wait when the operating system has no room for another connection.
 const OUT_OF_ROOM: Duration = Duration::from_millis(100);
@@ -44,7 +45,8 @@ pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Resu
     let listener = bind(address).await?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(run(context, listener, address, tls, stopped));
+    let span = tracing::error_span!("listener", link = context.config.label.as_deref());
+    tokio::spawn(run(context, listener, address, tls, stopped).instrument(span));
     Ok(Listener { address, stop })
 }
 
@@ -73,14 +75,16 @@ async fn run(
                     let accepted =
                         Accepted { context: context.clone(), address: address.to_string().into(), host };
                     match ticket {
-                        Some(ticket) => _ = tokio::spawn(accepted.serve(tcp, tls.clone(), ticket)),
-                        None => accepted.fail(ConnectError::GaveWay),
+                        Some(ticket) => {
+                            let span = accepted.span();
+                            tokio::spawn(accepted.serve(tcp, tls.clone(), ticket).instrument(span));
+                        }
+                        None => accepted.span().in_scope(|| accepted.fail(ConnectError::GaveWay)),
                     }
                 }
                 Err(error) => {
-                    let link = context.config.label.as_deref();
                     if let Some(suppressed) = context.limiter.pass("accept", &Owner::Host(local.ip())) {
-                        tracing::warn!(link, suppressed, "cannot accept a connection: {error}");
+                        tracing::warn!(suppressed, "cannot accept a connection: {error}");
                     }
                     tokio::time::sleep(OUT_OF_ROOM).await;
                 }
@@ -110,6 +114,10 @@ struct Accepted {
 }
 
 impl Accepted {
+    fn span(&self) -> tracing::Span {
+        peer_connection::span(&self.context, &self.address)
+    }
+
     async fn serve(self, tcp: TcpStream, tls: Tls, ticket: Ticket) {
         let context = &self.context;
         let mut phase = context.phase.clone();
@@ -134,18 +142,15 @@ impl Accepted {
             Ok(Err(error)) => return self.fail(error.into()),
             Err(_) => return self.fail(ConnectError::TlsTimeout(context.config.handshake_timeout)),
         };
-        let (context, address) = (context.clone(), self.address.clone());
-        let running =
-            peer_connection::run(context, stream, Side::Listener, address, deadline, Some(evicted), |_| {
-                drop(slot)
-            });
-        let end = running.await;
+        let (address, evicted) = (self.address.clone(), Some(evicted));
+        let new = NewConnection { stream, side: Side::Listener, address, deadline, evicted };
+        let end = peer_connection::run(context.clone(), new, Peering::new, |_| drop(slot)).await;
         match (end.peer, end.redundant, end.error) {
             // A peering was established; its end has been reported.
             (Some(_), ..) => {}
             // Simultaneous connects are normal.
             (None, Some(peer), _) => {
-                tracing::debug!(address = %self.address, %peer, "refused a redundant connection");
+                tracing::debug!(%peer, "refused a redundant connection");
             }
             (None, None, Some(error)) => self.fail(error),
             (None, None, None) => {}
@@ -159,10 +164,9 @@ impl Accepted {
         context.stats.failed(&error);
         let suppressed = context.limiter.pass(error.log_cause(), &self.host);
         let status = Status::HandshakeFailed { address: self.address.clone(), error };
-        let link = context.config.label.as_deref();
         match suppressed {
-            Some(suppressed) => tracing::warn!(link, suppressed, "{status}"),
-            None => tracing::debug!(link, "{status}"),
+            Some(suppressed) => tracing::warn!(suppressed, "{status}"),
+            None => tracing::debug!("{status}"),
         }
         let _ = context.hub.status.send(status);
     }

@@ -103,8 +103,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
-use crate::net::Frames;
 use crate::net::tls::{PeerIdentity, Tls};
+use crate::net::{Batch, Encoder};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use command::{Command, HubHandle};
 use counters::Counters;
@@ -262,7 +262,7 @@ impl Endpoint {
     /// is none. A connector with a retry connects again.
     pub async fn unpeer(&self, peer: EndpointId) -> bool {
         let (answer, existed) = oneshot::channel();
-        self.0.context.hub.tell(Command::Unpeer { peer, answer }).await;
+        self.0.context.hub.send(Command::Unpeer { peer, answer }).await;
         existed.await.unwrap_or(false)
     }
 
@@ -298,7 +298,7 @@ impl Endpoint {
         value: &Value,
     ) -> Result<usize, PublishError> {
         let envelope = self.envelope(receiver, topic, value)?;
-        Ok(self.push(&envelope, |_| true).await?)
+        Ok(self.push(envelope, |_| true).await?)
     }
 
     /// As [`Endpoint::publish`], but through this peer alone; the message is still for all who want
@@ -313,7 +313,7 @@ impl Endpoint {
         value: &Value,
     ) -> Result<bool, PublishError> {
         let envelope = self.envelope(EndpointId::NIL, topic, value)?;
-        Ok(self.push(&envelope, |route| route.peer.id == peer).await? > 0)
+        Ok(self.push(envelope, |route| route.peer.id == peer).await? > 0)
     }
 
     fn envelope(&self, receiver: EndpointId, topic: Topic, value: &Value) -> Result<Envelope, PublishError> {
@@ -325,32 +325,29 @@ impl Endpoint {
         Ok(envelope)
     }
 
-    /// Pushes into the queues of the peers that want it and that `choose` takes; to those with room first.
+    /// Queues a message for the peers that subscribe to it and that `choose` selects; first for those with room.
     async fn push(
         &self,
-        envelope: &Envelope,
+        envelope: Envelope,
         choose: impl Fn(&PeerRoute) -> bool,
     ) -> Result<usize, EncodeError> {
         let routes = self.0.context.hub.routes.borrow().clone();
+        let (batch, mut encoder) = (Batch::of(envelope, None), Encoder::default());
+        let Some(envelope) = batch.first() else { return Ok(0) };
         let mut reached = 0usize;
         let mut full = Vec::new();
-        let wanting: Vec<_> =
-            routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)).collect();
-        if wanting.is_empty() {
-            return Ok(0);
-        }
-        let message = Frames::of(envelope, self.id())?;
-        for route in wanting {
-            match route.queue.try_push(&message) {
+        for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
+            let frames = encoder.frames(route.format, &batch, &|_| self.id()).map_err(Clone::clone)?;
+            match route.queue.try_push(frames) {
                 Ok(()) => reached = reached.saturating_add(1),
-                Err(Refused::Full) => full.push(route),
+                Err(Refused::Full) => full.push((route, frames.clone())),
                 Err(Refused::Ended) => {}
             }
         }
-        // They have it at the same time, so that many are not waited for longer than one.
+        // All full queues have the same deadline, so that many slow peers delay the caller no longer than one.
         let deadline = peer_connection::deadline(self.0.context.config.patience);
-        for route in full {
-            match route.queue.push(&message, deadline).await {
+        for (route, frames) in full {
+            match route.queue.push(&frames, deadline).await {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => {
                     route.overflow(&self.0.context.stats);
@@ -367,7 +364,7 @@ impl Endpoint {
     }
 
     /// Waits until at least `count` peers want this topic, and gives their ids.
-    pub async fn wanted(&self, topic: &Topic, count: usize) -> Vec<EndpointId> {
+    pub async fn wait_for_subscribers(&self, topic: &Topic, count: usize) -> Vec<EndpointId> {
         let mut routes = self.0.context.hub.routes.clone();
         loop {
             let now = routes.borrow_and_update().clone();
@@ -411,10 +408,10 @@ impl Endpoint {
     /// As [`Endpoint::shutdown`], with another [`EndpointConfig::drain_timeout`].
     pub(crate) async fn shutdown_within(&self, drain: Duration) {
         self.0.phase.send_replace(Phase::Draining(drain));
-        self.0.context.hub.tell(Command::Shutdown).await;
+        self.0.context.hub.send(Command::Shutdown).await;
         self.0.task.send_replace(None);
         let _ = self.0.tasks.lock().await.recv().await;
-        self.0.context.hub.tell(Command::Over).await;
+        self.0.context.hub.send(Command::Over).await;
     }
 }
 

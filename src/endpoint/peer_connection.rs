@@ -18,67 +18,88 @@ use super::status::{ConnectError, Status};
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Connection, ConnectionFault, Frames, Progress, Stream};
-use crate::peering::{self, CloseReason, Event, Peering, Role, Side};
+use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream};
+use crate::peering::{self, CloseReason, Event, Role, Side};
 
 /// How a connection ended.
 pub(super) struct ConnectionOutcome {
-    /// The peer, if the peering ever stood.
+    /// The peer, if the peering was ever established.
     pub(super) peer: Option<EndpointId>,
-    /// Why it ended; `None`: this side left.
+    /// The reason; `None` if this side left.
     pub(super) error: Option<ConnectError>,
-    /// The peer that there is a peering with already.
+    /// The peer with which a peering exists already.
     pub(super) redundant: Option<EndpointId>,
 }
 
-pub(super) struct PeerConnection {
-    pub(super) context: Context,
+/// A connection before its handshake.
+pub(super) struct NewConnection {
+    pub(super) stream: Stream,
+    pub(super) side: Side,
+    /// The peer's address: `host:port`.
+    pub(super) address: Arc<str>,
+    /// The end of the time for the handshake.
+    pub(super) deadline: Instant,
+    /// Ends the handshake before its deadline.
+    pub(super) evicted: Option<oneshot::Receiver<()>>,
+}
+
+struct PeerConnection<S> {
+    context: Context,
     id: ConnectionId,
     side: Side,
-    /// Its slot among the peers, if it connected to us.
+    /// Its slot among the peers, if the peer connected to this side.
     slot: Option<PeerSlot>,
-    pub(super) connection: Connection,
-    pub(super) address: Arc<str>,
-    /// Who the peer is by its certificate.
-    pub(super) identity: Option<Arc<PeerIdentity>>,
-    /// To whom the connection is accounted.
-    pub(super) owner: Owner,
-    /// Who it is, once the peering stands.
-    pub(super) peer: Option<Peer>,
-    /// What is to be sent, once the peering stands.
+    connection: Connection<S>,
+    address: Arc<str>,
+    /// The identity in the peer's certificate.
+    identity: Option<Arc<PeerIdentity>>,
+    /// The party that the connection is accounted to.
+    owner: Owner,
+    /// The peer, once the peering is established.
+    peer: Option<Peer>,
+    /// The messages for the peer, once the peering is established.
     queue: Option<Arc<Queue>>,
     /// The hub's answer to an introduction.
     admission: Option<oneshot::Receiver<Admission>>,
     /// Ends the handshake in favor of another connection.
     superseded: Option<oneshot::Receiver<()>>,
-    /// Why the endpoint id is refused, if not because of another connection of the same owner.
+    /// Why the endpoint id is refused, unless because of another connection of the same owner.
     conflict: Option<ConnectError>,
     leaving: bool,
-    pub(super) malformed: u64,
-    /// How many messages the relay heard since it heard one that is timed.
-    pub(super) untimed: usize,
-    /// What the relay wants to have handed on before anything more is heard.
-    pub(super) blocked: Vec<Blocked>,
-    /// Says that there may be room for something of that.
-    pub(super) room: Arc<Notify>,
+    /// The number of malformed messages.
+    malformed: u64,
+    /// The number of messages since the last one whose latency is measured.
+    unmeasured: usize,
+    /// The messages that were received and not handed to the relay yet.
+    inbox: Batch,
+    /// The messages of the peer that found no room in a queue. Nothing is read from the peer until they have.
+    blocked: Vec<Blocked>,
+    /// Notified when there may be room for some of them.
+    room: Arc<Notify>,
 }
 
-/// Runs one connection to its end and tells the hub of it. `established` is called with the peer's
-/// id when the peering stands; `given_up` ends a handshake before its deadline.
-pub(super) async fn run(
+/// Returns the span of a connection's task. The peer is recorded when the peering is established.
+///
+/// Its level is that of errors, so that its fields are logged whatever level is enabled.
+pub(super) fn span(context: &Context, address: &str) -> tracing::Span {
+    let link = context.config.label.as_deref();
+    tracing::error_span!("connection", link, address, peer = tracing::field::Empty)
+}
+
+/// Runs one connection to its end, in its [`span`], and reports the end to the hub. `session` makes the session of the protocol that is used
+/// on the connection; `established` is called with the peer's id when the peering is established.
+pub(super) async fn run<S: Session>(
     context: Context,
-    stream: Stream,
-    side: Side,
-    address: Arc<str>,
-    deadline: Instant,
-    given_up: Option<oneshot::Receiver<()>>,
+    new: NewConnection,
+    session: impl FnOnce(peering::Config, Instant) -> S,
     established: impl FnOnce(EndpointId),
 ) -> ConnectionOutcome {
+    let NewConnection { stream, side, address, deadline, evicted } = new;
     let id = ConnectionId(context.next_id());
     let mut filter = context.hub.filter.clone();
     let config = &context.config;
     let now = Instant::now();
-    let peering = Peering::new(
+    let session = session(
         peering::Config {
             filter: filter.borrow_and_update().clone(),
             limits: config.limits,
@@ -95,7 +116,7 @@ pub(super) async fn run(
         // The peer has reset the connection already.
         Err(_) => Owner::Target(address.clone()),
     };
-    let connection = Connection::new(stream, peering, config.limits.max_frame);
+    let connection = Connection::new(stream, session, config.limits.max_frame);
     if config.admits.as_ref().is_some_and(|admits| !admits.ask(identity.as_deref())) {
         Box::pin(connection.refuse()).await;
         let error = Some(ConnectError::NotAllowed(identity));
@@ -117,19 +138,20 @@ pub(super) async fn run(
         conflict: None,
         leaving: false,
         malformed: 0,
-        untimed: receive::TIMED,
+        unmeasured: receive::SAMPLE_INTERVAL,
+        inbox: Batch::default(),
         blocked: Vec::new(),
         room: Arc::default(),
     };
-    let end = running.drive(filter, given_up, established).await;
-    // What finds no room even now is lost, and counted before anybody hears of the end.
-    running.unblock();
+    let end = running.drive(filter, evicted, established).await;
+    // What finds no room even now is lost, and must be counted before the end is reported.
+    Blocked::retry_all(&mut running.blocked, &running.room);
     running.blocked.clear();
     let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
     if let Some(queue) = queue {
-        // Publishers that wait for room here need not wait any longer.
+        // Wakes publishers that wait for room.
         queue.close();
     }
     Box::pin(connection.finish()).await;
@@ -139,28 +161,28 @@ pub(super) async fn run(
         }
         error => Status::PeerRemoved { peer, address, error: error.clone() },
     });
-    context.hub.tell(Command::Closed { connection: id, owner, status }).await;
+    context.hub.send(Command::Closed { connection: id, owner, status }).await;
     end
 }
 
-impl PeerConnection {
+impl<S: Session> PeerConnection<S> {
     async fn drive(
         &mut self,
         mut filter: watch::Receiver<Filter>,
-        mut given_up: Option<oneshot::Receiver<()>>,
+        mut evicted: Option<oneshot::Receiver<()>>,
         established: impl FnOnce(EndpointId),
     ) -> ConnectionOutcome {
         let mut established = Some(established);
         let mut phase = self.context.phase.clone();
         let mut drained_by = None;
         loop {
-            // Events cost the runtime's budget no less than reads: a peer with much to say takes turns.
+            // Events use the task budget as reads do, so that a peer with many messages does not starve other tasks.
             tokio::task::consume_budget().await;
-            self.connection.took().for_each(|took| self.context.stats.latency.note(took));
+            self.connection.take_latencies().for_each(|latency| self.context.stats.latency.note(latency));
             if !self.blocked.is_empty() {
                 self.unblock();
             }
-            if let Some(end) = self.take_from_queue() {
+            if let Some(end) = self.send_queued() {
                 return end;
             }
             let (shutdown, drain) = match *phase.borrow_and_update() {
@@ -181,47 +203,50 @@ impl PeerConnection {
                         if let Err(end) = self.established(peer, filter).await {
                             return end;
                         }
-                        if let Some(tell) = established.take() {
-                            tell(peer);
+                        if let Some(established) = established.take() {
+                            established(peer);
                         }
                     }
                     Progress::Event(Event::Introduced { peer, role }) => {
                         self.introduced(peer, role).await;
                     }
-                    Progress::Event(Event::Closed(reason)) => return self.closed(reason),
+                    Progress::Event(Event::Closed(reason)) => {
+                        // Messages that were received before the end while something was blocked.
+                        self.hand_to_relay();
+                        return self.closed(reason);
+                    }
                     Progress::Event(event) => self.handle(event).await,
                 },
-                () = asked(&mut given_up), if self.peer.is_none() => {
+                () = asked(&mut evicted), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::GaveWay));
                 }
                 () = asked(&mut self.superseded), if self.peer.is_none() => {
                     return self.end(Some(ConnectError::Superseded));
                 }
-                () = evicted(&mut self.slot) => {
+                () = slot_evicted(&mut self.slot) => {
                     return self.end(Some(ConnectError::Evicted(self.context.config.max_peers)));
                 }
                 admission = answer(&mut self.admission) => {
                     self.admission = None;
                     match admission {
-                        Admission::Admitted if self.takes_slot() => self.connection.admit(),
+                        Admission::Admitted if self.take_slot() => self.connection.admit(),
                         Admission::Admitted => {
                             let most = self.context.config.max_peers;
                             return self.end(Some(ConnectError::TooManyPeers(most)));
                         }
                         refused => {
                             self.conflict = self.conflict(refused);
-                            self.connection.peering().refuse_redundant();
+                            self.connection.refuse_redundant();
                         }
                     }
                 }
-                // Also while backlogged: a queue that overflows says so in this way.
+                // Also while backlogged: an overflow of the queue is notified in the same way.
                 () = filled(queue.as_deref()), if !self.leaving => {}
                 () = self.room.notified(), if !self.blocked.is_empty() => {}
                 Ok(()) = filter.changed() => {
                     let filter = filter.borrow_and_update().clone();
-                    if let Err(error) = self.connection.peering().set_filter(filter) {
-                        let link = self.context.config.label.as_deref();
-                        tracing::error!(link, address = %self.address, "cannot announce the new filter: {error}");
+                    if let Err(error) = self.connection.set_filter(filter) {
+                        tracing::error!("cannot announce the new filter: {error}");
                     }
                 }
                 changed = phase.changed(), if !self.leaving => {
@@ -241,17 +266,17 @@ impl PeerConnection {
         }
     }
 
-    /// Hands on what waits, as far as the stream keeps up.
-    fn take_from_queue(&mut self) -> Option<ConnectionOutcome> {
+    /// Sends queued messages until the stream does not keep up. Returns the outcome if the connection has to end.
+    fn send_queued(&mut self) -> Option<ConnectionOutcome> {
         let queue = self.queue.clone()?;
         if let Some(End::Overflowed { dropped }) = queue.ended() {
             return Some(self.end(Some(ConnectError::Overflow { dropped })));
         }
-        let standing = self.connection.peering().is_established();
-        while standing && !self.leaving && !self.connection.is_backlogged() {
+        let established = self.connection.is_established();
+        while established && !self.leaving && !self.connection.is_backlogged() {
             match queue.try_pop() {
                 Popped::Message(frames) => self.send(frames),
-                // The time for confirming a BYE begins when everything before it is written.
+                // The peer's time to confirm the BYE begins when everything before it is written.
                 Popped::Ended(_) if self.connection.is_written() => self.leave(),
                 Popped::Empty | Popped::Ended(_) => break,
             }
@@ -262,7 +287,7 @@ impl PeerConnection {
     fn send(&mut self, frames: Frames) {
         let (messages, length) = (frames.messages(), frames.length());
         if let Err(error) = self.connection.send_frames(frames) {
-            tracing::debug!(address = %self.address, messages, "not sent: {error}");
+            tracing::debug!(messages, "not sent: {error}");
             return;
         }
         let stats = &self.context.stats;
@@ -272,11 +297,11 @@ impl PeerConnection {
 
     fn leave(&mut self) {
         self.leaving = true;
-        self.connection.peering().leave(Instant::now());
+        self.connection.leave();
     }
 
-    /// Whether there is a slot for this peer. Those that this side connects to need none.
-    fn takes_slot(&mut self) -> bool {
+    /// Takes a slot for this peer. Returns `false` if there is none. Peers that this side connects to need none.
+    fn take_slot(&mut self) -> bool {
         if self.side == Side::Listener && self.slot.is_none() {
             self.slot = self.context.peer_slots.take(&self.owner);
             return self.slot.is_some();
@@ -292,17 +317,19 @@ impl PeerConnection {
         let (address, identity) = (self.address.clone(), self.identity.clone());
         let party = Party { owner: self.owner.clone(), address, identity };
         let answers = Answers { admission: answer, superseded: supersede };
-        self.context.hub.tell(Command::Introduced { connection: self.id, peer, role, party, answers }).await;
+        self.context.hub.send(Command::Introduced { connection: self.id, peer, role, party, answers }).await;
     }
 
-    /// Asks the hub for the id, which another connection may have got meanwhile.
+    /// Reports the peering to the hub, and takes the peer's queue. Another connection may have the id by now.
     async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
         let peer = Peer { id, address, identity, owner, peering: PeeringId(self.id) };
         let (answer, queue) = oneshot::channel();
-        self.context.hub.tell(Command::Established { peer: peer.clone(), filter, answer }).await;
+        let format = self.connection.format();
+        self.context.hub.send(Command::Established { peer: peer.clone(), filter, format, answer }).await;
         match queue.await {
             Ok(Ok(queue)) => {
+                tracing::Span::current().record("peer", tracing::field::display(id));
                 self.peer = Some(peer);
                 self.queue = Some(queue);
                 Ok(())
@@ -314,12 +341,12 @@ impl PeerConnection {
                     ConnectionOutcome { redundant: Some(id), ..self.end(error) }
                 }
             }),
-            // The hub is gone, and with it the endpoint.
+            // The hub ends with the endpoint.
             Err(_) => Err(self.end(Some(ConnectError::ShuttingDown))),
         }
     }
 
-    /// The error for an id that belongs to another owner.
+    /// Returns the error for an id that belongs to another owner.
     fn conflict(&self, refused: Admission) -> Option<ConnectError> {
         match refused {
             Admission::Conflict(owner) => {
@@ -331,14 +358,14 @@ impl PeerConnection {
 
     async fn handle(&mut self, event: Event) {
         match event {
-            Event::Message(envelope) => self.hear(envelope),
+            Event::Message(envelope) => self.receive(envelope),
             Event::FilterChanged(filter) => {
                 let (answer, done) = oneshot::channel();
-                self.context.hub.tell(Command::FilterChanged { connection: self.id, filter, answer }).await;
+                self.context.hub.send(Command::FilterChanged { connection: self.id, filter, answer }).await;
                 let _ = done.await;
             }
             Event::Malformed(error) => self.malformed(&error),
-            Event::PeerLeaving => tracing::debug!(address = %self.address, "the peer says BYE"),
+            Event::PeerLeaving => tracing::debug!("received BYE"),
             Event::Introduced { .. } | Event::Established { .. } | Event::Closed(_) => {}
         }
     }
@@ -349,7 +376,7 @@ impl PeerConnection {
             (Some(ConnectionFault::Tls(error)), _) => Some(ConnectError::Tls(error.clone())),
             (Some(fault), _) => Some(ConnectError::Stream(fault.clone())),
             (None, CloseReason::Left) => None,
-            // Both left at once.
+            // Both sides left at the same time.
             (None, CloseReason::PeerLeft) if self.leaving => None,
             (None, CloseReason::Failed(error)) => Some(ConnectError::Peering(error)),
             (None, CloseReason::Redundant { .. }) if self.conflict.is_some() => self.conflict.take(),
@@ -367,7 +394,7 @@ impl PeerConnection {
     }
 }
 
-/// Whether this side ended the peering for this.
+/// Returns whether this error is the reason of this side to end the peering.
 const fn is_ours(error: &ConnectError) -> bool {
     matches!(
         error,
@@ -398,14 +425,14 @@ async fn filled(queue: Option<&Queue>) {
 }
 
 /// Resolves when the peer's slot was given to another owner, if ever.
-async fn evicted(slot: &mut Option<PeerSlot>) {
+async fn slot_evicted(slot: &mut Option<PeerSlot>) {
     match slot {
         Some(slot) => slot.evicted().await,
         None => std::future::pending().await,
     }
 }
 
-/// Resolves when the handshake is to be given up, if ever.
+/// Resolves when this handshake has to end, if ever.
 async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
     if let Some(asked) = given_up
         && asked.await.is_ok()
@@ -416,7 +443,7 @@ async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
     std::future::pending().await
 }
 
-/// The hub's answer; a hub that is gone admits nobody.
+/// Returns the hub's answer. A hub that has ended admits no peer.
 async fn answer(admission: &mut Option<oneshot::Receiver<Admission>>) -> Admission {
     match admission {
         Some(answer) => answer.await.unwrap_or(Admission::Redundant),

@@ -1,39 +1,35 @@
-//! The interface to whoever relays the messages of an endpoint's peers.
+//! The interface to a relay, which forwards the messages of an endpoint's peers.
 
 use std::fmt;
-use std::time::Instant;
 
 use super::blocked::Blocked;
 use super::peer::Peer;
 use crate::data::Filter;
-use crate::wire::Envelope;
+use crate::net::Batch;
 
-/// Hears what the peers of an endpoint say, and who they are. Nothing in here may block.
+/// Receives the messages of an endpoint's peers, and learns which peers there are. No method may block.
 ///
-/// An endpoint holds on to its relay: one that holds on to the endpoint keeps both, until one lets go.
+/// An endpoint keeps its relay alive. If the relay keeps the endpoint alive too, one of them must drop the other.
 pub(crate) trait Relay: Send + Sync + fmt::Debug {
-    /// Data and command messages came from a peer, for whomever. Called in the task of the peer's connection: in order for
-    /// one peer, at the same time for several. The payloads are not checked. Topics under `<$>/local/` do not get here.
+    /// Data and command messages were received from a peer, whatever their receiver is. Called in the task of the peer's
+    /// connection: in order for one peer, concurrently for several. The payloads are not checked. Messages under
+    /// `<$>/local/` are not passed on.
     ///
-    /// At least one of the messages has to be taken; the others come again if they are not. They hold on to the memory
-    /// that they were read into: see [`for_keeping`](crate::net::for_keeping). `since` is when they were heard, for a few
-    /// of them: for [`Endpoint::forward_as`].
+    /// Must remove at least one message from the batch. What it leaves there is passed again later. The messages refer to the
+    /// memory that they were read into: see [`for_keeping`](crate::net::for_keeping). [`Batch::received`] is set for a sample
+    /// of the batches; pass it on with the messages.
     ///
-    /// The peer is not read from until all that is given back here has found room.
-    fn heard(
-        &self,
-        from: &Peer,
-        messages: &mut dyn Iterator<Item = Envelope>,
-        since: Option<Instant>,
-    ) -> Vec<Blocked>;
+    /// The peer is not read from until everything that is returned here was pushed to its queue.
+    fn on_messages(&self, from: &Peer, batch: &mut Batch) -> Vec<Blocked>;
 
-    /// A peering stands. Nothing of the peer was heard yet, and nothing goes to it before this returns. This and the
-    /// following are called one after the other for all peers of an endpoint.
-    fn stands(&self, peer: &Peer);
+    /// A peering is established. Called before any message is received from or sent to the peer. Calls of this method and of
+    /// those below never overlap within one endpoint.
+    fn on_established(&self, peer: &Peer);
 
-    /// What a peer wants to hear: once after [`Relay::stands`], and at each change. What is forwarded goes by it already.
-    fn wants(&self, peer: &Peer, filter: &Filter);
+    /// A peer's filter is known: once after [`Relay::on_established`], and after each change. Messages are routed by it
+    /// already.
+    fn on_filter(&self, peer: &Peer, filter: &Filter);
 
-    /// A peering has ended. Nothing that is forwarded reaches the peer any more, and nothing of it is heard.
-    fn gone(&self, peer: &Peer);
+    /// A peering has ended. No further message is received from or sent to the peer.
+    fn on_closed(&self, peer: &Peer);
 }

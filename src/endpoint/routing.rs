@@ -8,6 +8,7 @@ use super::message::Message;
 use super::peer::Peer;
 use super::queue::Queue;
 use crate::data::{EndpointId, Filter, Topic};
+use crate::net::Format;
 
 /// The routes at one moment.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Routes {
 pub(super) struct PeerRoute {
     pub(super) peer: Peer,
     pub(super) filter: Arc<Filter>,
+    /// The encoding of the messages in the queue.
+    pub(super) format: &'static Format,
     pub(super) queue: Arc<Queue>,
 }
 
@@ -147,6 +150,7 @@ mod tests {
     use super::super::id::{ConnectionId, PeeringId};
     use super::super::limits::Owner;
     use super::*;
+    use crate::net::BROKER;
 
     const TOPICS: [Topic; 3] =
         [Topic::from_static("/a"), Topic::from_static("/a/b"), Topic::from_static("/c")];
@@ -165,7 +169,7 @@ mod tests {
         let peering = PeeringId(ConnectionId(n.into()));
         let peer = Peer { id: id(n), address: "127.0.0.1:1".into(), identity: None, owner: owner(), peering };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 1, bytes: 1 }));
-        PeerRoute { peer, filter: Arc::new(wants.iter().cloned().collect()), queue }
+        PeerRoute { peer, filter: Arc::new(wants.iter().cloned().collect()), format: &BROKER, queue }
     }
 
     fn ids<'a>(routes: impl Iterator<Item = &'a PeerRoute>) -> Vec<EndpointId> {

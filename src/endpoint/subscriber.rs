@@ -30,7 +30,7 @@ impl Subscriber {
         let (answer, done) = oneshot::channel();
         let queue = Arc::new(Queue::new(queue));
         let filter = topics.iter().cloned().collect();
-        hub.tell(Command::Subscribe { id, filter, queue: queue.clone(), answer }).await;
+        hub.send(Command::Subscribe { id, filter, queue: queue.clone(), answer }).await;
         let _ = done.await;
         Subscriber { id, topics, queue, hub }
     }
@@ -68,7 +68,7 @@ impl Subscriber {
     async fn resubscribe(&mut self, topics: BTreeSet<Topic>) {
         let (answer, done) = oneshot::channel();
         let filter: Filter = topics.iter().cloned().collect();
-        self.hub.tell(Command::Resubscribe { id: self.id, filter, answer }).await;
+        self.hub.send(Command::Resubscribe { id: self.id, filter, answer }).await;
         let _ = done.await;
         self.topics = topics;
     }

@@ -1,4 +1,4 @@
-//! The pump: moves bytes between a stream and a [`Peering`], and decides nothing.
+//! Moves bytes between a stream and the session on it. All decisions are made by the session and by the caller.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -13,139 +13,165 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use super::Stream;
 use super::frames::Frames;
 use super::input::{Input, LARGEST_READ};
+use super::session::{Format, Session};
 use super::tls::TlsError;
-use crate::peering::{COPIED, CloseReason, Event, Peering, PeeringError, SendError};
-use crate::wire::Envelope;
+use crate::data::Filter;
+use crate::peering::{CloseReason, Event, Peering, PeeringError, SendError};
+use crate::wire::{EncodeError, Envelope};
 
-/// For how much is to be told or written the memory is kept when there is nothing.
+/// The capacities that are kept while the queues of a connection are empty.
 const KEPT: usize = 8;
-/// With this much unwritten, [`Connection::is_backlogged`].
-const BACKLOG: usize = 256 * 1024;
-/// With this much unwritten beyond one largest frame, the peer asks for answers (pongs) that it does
-/// not read.
-const UNREAD_ANSWERS: usize = 1024 * 1024;
-/// How long the last words of a connection may take to be written.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A stream and the peering on it.
+/// The number of unwritten bytes from which [`Connection::is_backlogged`] returns `true`.
+const BACKLOG: usize = 256 * 1024;
+
+/// The number of unwritten bytes beyond the backlog and one frame of the maximum length that a peer may cause by requests
+/// (pings) without reading the answers.
+const MAX_UNREAD_ANSWERS: usize = 1024 * 1024;
+
+/// How long the last bytes of a connection may take to be written.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A stream and the session on it.
 #[derive(Debug)]
-pub struct Connection {
-    peering: Peering,
+pub struct Connection<S = Peering> {
+    session: S,
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     input: Input,
-    /// The input may hold more frames than the peering wanted at once.
-    more: bool,
+    /// The session stopped before the end of the input, because it has many events.
+    more_input: bool,
     output: VecDeque<Bytes>,
     unwritten: usize,
-    /// How much was ever collected from the peering, and how much of it until the last message's end.
+    /// The number of bytes that were ever taken from the session, and the end of the last message among them.
     collected: u64,
     messages_end: u64,
-    to_flush: bool,
-    most_unwritten: usize,
-    /// Nothing is read and nothing told.
+    flush_pending: bool,
+    max_unwritten: usize,
+    /// Nothing is read and no event is returned.
     paused: bool,
-    /// Messages that are timed: where each ends in what was collected, and since when.
-    timed: VecDeque<(u64, Instant)>,
-    /// How long those took that are written.
-    took: Vec<Duration>,
+    /// The messages whose latency is measured: where each ends in the collected bytes, and when it was received.
+    measured: VecDeque<(u64, Instant)>,
+    /// The latencies of those that are written.
+    latencies: Vec<Duration>,
     /// The stream's own reason for its end, if it had one.
     fault: Option<ConnectionFault>,
 }
 
-/// What has come of moving bytes.
+/// The result of moving bytes.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Progress {
-    /// The peering has something to tell.
+    /// The session reports an event.
     Event(Event),
-    /// What was [backlogged](Connection::is_backlogged) is not any more, or everything is written.
+    /// The connection is not [backlogged](Connection::is_backlogged) any more, or everything is written.
     CaughtUp,
 }
 
-/// Why a stream broke under a peering.
+/// An error of the stream under a session.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionFault {
-    /// The peer refused us, or TLS failed later.
+    /// The peer refused the TLS handshake, or TLS failed later.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The stream failed.
     #[error("{0}")]
     Io(std::sync::Arc<io::Error>),
-    /// The peer asks and does not read the answers.
+    /// The peer sends requests and does not read the answers.
     #[error("the peer sends pings and does not read the pongs")]
     DoesNotRead,
 }
 
-impl Connection {
-    /// A connection on which nothing has been said yet. `max_frame` is the peering's own limit.
+impl Connection<Peering> {
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// As [`Peering::send`].
+    pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
+        self.session.send(envelope)?;
+        self.messages_end = self.collected.saturating_add(size(self.session.unsent()));
+        Ok(())
+    }
+
+    /// Returns the peering, to answer its events. The rest of the input is handled at the next [`Connection::progress`] after
+    /// [`Connection::admit`].
+    pub fn peering(&mut self) -> &mut Peering {
+        &mut self.session
+    }
+}
+
+impl<S: Session> Connection<S> {
+    /// Returns a connection on which nothing was sent or received. `max_frame` is the session's limit for a message from the
+    /// peer, in bytes.
     #[must_use]
-    pub fn new(stream: Stream, peering: Peering, max_frame: usize) -> Self {
+    pub fn new(stream: Stream, session: S, max_frame: usize) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Connection {
-            peering,
+            session,
             reader,
             writer,
             input: Input::default(),
-            more: false,
+            more_input: false,
             output: VecDeque::new(),
             unwritten: 0,
             collected: 0,
             messages_end: 0,
-            to_flush: false,
-            most_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(UNREAD_ANSWERS),
+            flush_pending: false,
+            max_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(MAX_UNREAD_ANSWERS),
             paused: false,
-            timed: VecDeque::new(),
-            took: Vec::new(),
+            measured: VecDeque::new(),
+            latencies: Vec::new(),
             fault: None,
         }
     }
 
-    /// Moves bytes until the peering has something to tell, or a backlog is written. Can be dropped
-    /// at any await and called again; nothing is lost.
+    /// Moves bytes until the session reports an event, or a backlog is written.
+    ///
+    /// Cancel-safe: it can be dropped at any await and called again; nothing is lost.
     pub async fn progress(&mut self) -> Progress {
         loop {
-            // When it is over, nothing can wait any longer.
-            let paused = self.paused && !self.peering.is_closed();
+            // After the end, the caller needs the remaining events even if it is not ready for more messages.
+            let paused = self.paused && !self.session.is_closed();
             if !paused {
-                if let Some(event) = self.peering.poll_event() {
+                if let Some(event) = self.session.poll_event() {
                     return Progress::Event(event);
                 }
-                if self.more {
+                if self.more_input {
                     self.handle_input();
                     continue;
                 }
             }
             let backlogged = self.is_backlogged();
             self.collect();
-            if self.unwritten > self.most_unwritten {
+            if self.unwritten > self.max_unwritten {
                 self.end(ConnectionFault::DoesNotRead);
                 continue;
             }
-            if self.peering.is_closed() {
-                // Closed was told before; there is nothing more to come.
+            if self.session.is_closed() {
+                // `Event::Closed` was returned before, and there are no events after it.
                 std::future::pending::<()>().await;
             }
-            let deadline = self.peering.poll_timeout().map(tokio::time::Instant::from_std);
+            let deadline = self.session.poll_timeout().map(tokio::time::Instant::from_std);
             let writing = !self.is_written();
-            // What a peer says before it is admitted has to wait, and not all of it here.
-            let reading = !paused && (self.peering.takes_input() || self.input.len() < LARGEST_READ);
+            // A session that waits for admission consumes no input. One read is buffered in that time, so that the end of the
+            // stream is noticed, and no more.
+            let reading = !paused && (self.session.takes_input() || self.input.len() < LARGEST_READ);
             tokio::select! {
-                read = self.input.read(&mut self.reader), if reading => self.was_read(read),
+                read = self.input.read(&mut self.reader), if reading => self.handle_read(read),
                 written = push(&mut self.writer, &mut self.output), if writing => match written {
                     Ok(count) => {
                         self.unwritten = self.unwritten.saturating_sub(count);
-                        self.to_flush = count > 0;
-                        self.stop_watches();
+                        self.flush_pending = count > 0;
+                        self.measure_latencies();
                     }
                     Err(error) => self.write_failed(error).await,
                 },
-                () = sleep_until(deadline) => self.peering.handle_timeout(Instant::now()),
+                () = sleep_until(deadline) => self.session.handle_timeout(Instant::now()),
             }
             let written = writing && self.is_written();
             if written {
-                self.rest();
+                self.shrink_buffers();
             }
             if written || (backlogged && !self.is_backlogged()) {
                 return Progress::CaughtUp;
@@ -153,42 +179,44 @@ impl Connection {
         }
     }
 
-    fn was_read(&mut self, read: io::Result<usize>) {
+    fn handle_read(&mut self, read: io::Result<usize>) {
         match read {
-            Ok(0) => self.peering.handle_eof(),
+            Ok(0) => self.session.handle_eof(),
             Ok(_) => self.handle_input(),
             Err(error) => self.end(fault(error)),
         }
     }
 
     fn handle_input(&mut self) {
-        self.more = self.input.take(|input| self.peering.handle_input(Instant::now(), input));
+        self.more_input = self.input.take(|input| self.session.handle_input(Instant::now(), input));
     }
 
-    /// Everything is written, and what comes next may take long: a peer that says nothing should cost little.
-    fn rest(&mut self) {
+    /// Frees memory after everything was written. The next message may be hours away, and there may be thousands of idle
+    /// peers.
+    fn shrink_buffers(&mut self) {
         if self.output.capacity() > KEPT {
             self.output = VecDeque::new();
         }
-        if self.timed.is_empty() && self.timed.capacity() > KEPT {
-            self.timed = VecDeque::new();
+        if self.measured.is_empty() && self.measured.capacity() > KEPT {
+            self.measured = VecDeque::new();
         }
-        self.peering.shrink_buffers();
+        self.session.shrink_buffers();
     }
 
-    /// The peer may have said why before it closed; that is worth more than the broken pipe.
+    /// Ends the session after a write error. A peer that closes the connection may have sent the reason before; it is read
+    /// first, because it explains more than the broken pipe.
     async fn write_failed(&mut self, error: io::Error) {
         self.output.clear();
         self.unwritten = 0;
-        self.to_flush = false;
-        let said = tokio::time::timeout(LAST_WORDS, async {
+        self.flush_pending = false;
+        let reason = tokio::time::timeout(FINISH_TIMEOUT, async {
             loop {
                 match self.input.read(&mut self.reader).await {
                     Ok(0) => return None,
                     Ok(_) if self.input.len() > LARGEST_READ => return None,
                     Ok(_) => {
                         self.handle_input();
-                        if self.peering.is_closed() {
+                        if self.session.is_closed() {
                             return None;
                         }
                     }
@@ -197,7 +225,7 @@ impl Connection {
             }
         })
         .await;
-        match said {
+        match reason {
             Ok(Some(reason)) if TlsError::from_io(&reason).is_some() => self.end(fault(reason)),
             _ => self.end(fault(error)),
         }
@@ -205,129 +233,144 @@ impl Connection {
 
     fn end(&mut self, fault: ConnectionFault) {
         self.fault.get_or_insert(fault);
-        self.peering.handle_eof();
-        // What was queued has nowhere to go.
-        while self.peering.poll_transmit().is_some() {}
+        self.session.handle_eof();
+        // The queued bytes cannot be written any more.
+        while self.session.poll_transmit().is_some() {}
         self.output.clear();
         self.unwritten = 0;
-        self.to_flush = false;
+        self.flush_pending = false;
     }
 
     fn collect(&mut self) {
-        while let Some(bytes) = self.peering.poll_transmit() {
+        while let Some(bytes) = self.session.poll_transmit() {
             self.unwritten = self.unwritten.saturating_add(bytes.len());
             self.collected = self.collected.saturating_add(size(bytes.len()));
             self.output.push_back(bytes);
         }
     }
 
-    /// Queues a message.
-    ///
-    /// # Errors
-    /// As [`Peering::send`].
-    pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
-        self.peering.send(envelope)?;
-        self.messages_end = self.collected.saturating_add(size(self.peering.unsent()));
-        Ok(())
+    /// Returns the encoding of messages on this connection.
+    pub(crate) fn format(&self) -> &'static Format {
+        self.session.format()
     }
 
-    /// Queues messages that this endpoint has written already.
+    /// Queues messages that are encoded in this connection's [format](Connection::format).
     pub(crate) fn send_frames(&mut self, frames: Frames) -> Result<(), SendError> {
-        let heard = frames.heard;
-        // What is unwritten keeps no more than twice its memory. Small ones are copied anyway.
-        let frames = if frames.length() > COPIED { frames.detached() } else { frames };
-        self.peering.send_encoded(frames.pieces())?;
-        self.messages_end = self.collected.saturating_add(size(self.peering.unsent()));
-        if let Some(heard) = heard {
-            self.timed.push_back((self.messages_end, heard));
+        let received = frames.received;
+        // Unwritten messages keep at most twice their own memory allocated. The session copies short ones anyway.
+        let frames = if frames.length() > S::COPIED { frames.detached() } else { frames };
+        self.session.send_encoded(frames.pieces())?;
+        self.messages_end = self.collected.saturating_add(size(self.session.unsent()));
+        if let Some(received) = received {
+            self.measured.push_back((self.messages_end, received));
         }
         Ok(())
     }
 
-    /// The next message, if it was read already and is next.
+    /// Returns the next event if it is a message that was read already.
     pub(crate) fn next_message(&mut self) -> Option<Envelope> {
-        self.peering.poll_message()
+        self.session.poll_message()
     }
 
-    /// About how many messages [`Connection::next_message`] has.
-    pub(crate) fn messages_at_hand(&self) -> usize {
-        self.peering.pending_events()
+    /// Returns the number of queued events, most of which are messages.
+    pub(crate) fn pending_events(&self) -> usize {
+        self.session.pending_events()
     }
 
-    /// Whether a message is not written yet, or cannot be any more. What the peering says of its own accord, such as
-    /// the answer to a BYE, does not count.
+    /// Returns whether a message is not written yet, or cannot be written any more. Other bytes of the session, such as the
+    /// answer to a BYE, do not count.
     pub async fn owes_messages(&mut self) -> bool {
-        if self.to_flush && self.output.is_empty() {
+        if self.flush_pending && self.output.is_empty() {
             let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.writer).poll_flush(cx))).await;
-            self.to_flush = !matches!(flushed, Poll::Ready(Ok(())));
+            self.flush_pending = !matches!(flushed, Poll::Ready(Ok(())));
         }
-        self.fault.is_some() || self.to_flush || self.written() < self.messages_end
+        self.fault.is_some() || self.flush_pending || self.written() < self.messages_end
     }
 
-    /// How much of what was collected is written.
+    /// Returns how many of the collected bytes are written.
     fn written(&self) -> u64 {
         self.collected.saturating_sub(size(self.unwritten))
     }
 
-    fn stop_watches(&mut self) {
+    fn measure_latencies(&mut self) {
         let written = self.written();
-        while let Some((_, since)) = self.timed.front().filter(|(end, _)| *end <= written) {
-            self.took.push(since.elapsed());
-            self.timed.pop_front();
+        while let Some((_, received)) = self.measured.front().filter(|(end, _)| *end <= written) {
+            self.latencies.push(received.elapsed());
+            self.measured.pop_front();
         }
     }
 
-    /// How long the timed messages took that were written since the last time.
-    pub(crate) fn took(&mut self) -> impl Iterator<Item = Duration> {
-        self.took.drain(..)
+    /// Returns the latencies of the measured messages that were written since the last call.
+    pub(crate) fn take_latencies(&mut self) -> impl Iterator<Item = Duration> {
+        self.latencies.drain(..)
     }
 
-    /// Reads nothing more, tells nothing more of what is read, and lets the peer know now and then that this
-    /// side is there; or goes on reading. Writing goes on all the while. A peering that comes to its end is paused no more.
+    /// Stops or resumes reading and returning events. Writing continues in the meantime, and the session sends pings so that
+    /// the peer does not take this side for dead. After the end of the session, the remaining events are returned even
+    /// while paused.
     pub(crate) fn pause(&mut self, paused: bool) {
         if self.paused != paused {
             self.paused = paused;
-            self.peering.pause(Instant::now(), paused);
+            self.session.pause(Instant::now(), paused);
         }
     }
 
-    /// Whether so much is unwritten that more messages had better wait where they are.
+    /// Returns whether so many bytes are unwritten that further messages should wait in their queue.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        self.unwritten.saturating_add(self.peering.unsent()) >= BACKLOG
+        self.unwritten.saturating_add(self.session.unsent()) >= BACKLOG
     }
 
-    /// Whether everything that was to be sent is written: the operating system has it.
+    /// Returns whether all bytes are written, that is, accepted by the operating system.
     #[must_use]
     pub fn is_written(&self) -> bool {
-        !self.to_flush && self.output.is_empty() && self.peering.unsent() == 0
+        !self.flush_pending && self.output.is_empty() && self.session.unsent() == 0
     }
 
-    /// The peering, to answer its events. What is left of the input is looked at again at the next
-    /// [`Connection::progress`] after [`Connection::admit`].
-    pub fn peering(&mut self) -> &mut Peering {
-        &mut self.peering
+    /// Returns whether the session has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.session.is_closed()
     }
 
-    /// As [`Peering::admit`], and goes on with the input that waited for it.
+    /// Returns whether the session is established.
+    pub(crate) fn is_established(&self) -> bool {
+        self.session.is_established()
+    }
+
+    /// As [`Peering::admit`], and continues with the input that waited for it.
     pub fn admit(&mut self) {
-        self.peering.admit();
+        self.session.admit();
         self.handle_input();
     }
 
-    /// The stream's own reason for its end, behind a [`CloseReason`] that only knows that it ended.
+    /// As [`Peering::refuse_redundant`].
+    pub(crate) fn refuse_redundant(&mut self) {
+        self.session.refuse_redundant();
+    }
+
+    /// As [`Peering::leave`].
+    pub(crate) fn leave(&mut self) {
+        self.session.leave(Instant::now());
+    }
+
+    /// As [`Peering::set_filter`].
+    pub(crate) fn set_filter(&mut self, filter: Filter) -> Result<(), EncodeError> {
+        self.session.set_filter(filter)
+    }
+
+    /// Returns the stream's own reason for its end. The [`CloseReason`] of the session may only be that the stream ended.
     #[must_use]
     pub fn fault(&self) -> Option<&ConnectionFault> {
         self.fault.as_ref()
     }
 
-    /// Writes the last words (a `drop_conn`, say) and closes, within a second. For after
+    /// Writes the remaining bytes (such as a `drop_conn`) and closes the connection, within a second. Call it after
     /// [`Event::Closed`].
     pub async fn finish(mut self) {
-        let _ = tokio::time::timeout(LAST_WORDS, self.write_last_words()).await;
+        let _ = tokio::time::timeout(FINISH_TIMEOUT, self.write_and_shut_down()).await;
     }
 
-    async fn write_last_words(&mut self) -> io::Result<()> {
+    async fn write_and_shut_down(&mut self) -> io::Result<()> {
         self.collect();
         while !self.output.is_empty() {
             push(&mut self.writer, &mut self.output).await?;
@@ -335,12 +378,12 @@ impl Connection {
         self.writer.shutdown().await
     }
 
-    /// As [`Peering::refuse`], and closes, within a second.
+    /// As [`Peering::refuse`], and closes the connection, within a second.
     pub(crate) async fn refuse(mut self) {
-        self.peering.refuse();
-        let _ = tokio::time::timeout(LAST_WORDS, async {
-            self.write_last_words().await?;
-            // Closed with its words unread, the connection would be reset, and ours might be lost on the way.
+        self.session.refuse();
+        let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
+            self.write_and_shut_down().await?;
+            // A socket that is closed with unread input sends a reset, and the peer may lose the refusal.
             loop {
                 self.input.clear();
                 if self.input.read(&mut self.reader).await? == 0 {
@@ -363,13 +406,13 @@ fn fault(error: io::Error) -> ConnectionFault {
     }
 }
 
-/// Writes some of the pieces at the front and takes them off; flushes, which is 0 bytes, when there are none.
+/// Writes some of the bytes at the front and removes them from `output`; flushes if there are none. Returns the number of bytes.
 async fn push(writer: &mut WriteHalf<Stream>, output: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    const MOST_PIECES: usize = 32;
+    const MAX_PIECES: usize = 32;
     if output.is_empty() {
         return writer.flush().await.map(|()| 0);
     }
-    let mut slices = [io::IoSlice::new(&[]); MOST_PIECES];
+    let mut slices = [io::IoSlice::new(&[]); MAX_PIECES];
     let mut used = 0usize;
     for (slice, piece) in slices.iter_mut().zip(output.iter()) {
         *slice = io::IoSlice::new(piece);
@@ -399,13 +442,13 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 }
 
 impl ConnectionFault {
-    /// Whether this fault says more than `reason`, which may know no more than that the stream ended.
+    /// Returns whether this fault is more specific than `reason`, which may only be that the stream ended.
     #[must_use]
     pub fn explains(&self, reason: &CloseReason) -> bool {
         match reason {
             CloseReason::Lost | CloseReason::LeftUnconfirmed => true,
-            // A peer that expects TLS resets the connection at the first plain word: the end in the
-            // handshake says more than the reset.
+            // A peer that expects TLS resets the connection when it receives plain bytes. That the handshake was interrupted
+            // is the better explanation.
             CloseReason::Failed(PeeringError::ClosedInHandshake { .. }) => {
                 !matches!(self, ConnectionFault::Io(_))
             }
@@ -424,7 +467,7 @@ mod tests {
     use crate::peering::{Config, Side};
     use crate::wire::Limits;
 
-    /// Two peers; the second one's connection is read by hand.
+    /// Returns the two ends of an established peering.
     async fn peers() -> [Connection; 2] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connecting = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -434,7 +477,7 @@ mod tests {
             Connection::new(stream.into(), peering, Limits::DEFAULT.max_frame)
         };
         let mut peers = [connection(connecting, 1, Side::Connector), connection(accepted, 2, Side::Listener)];
-        while !peers.iter().all(|peer| peer.peering.is_established() && peer.is_written()) {
+        while !peers.iter().all(|peer| peer.is_established() && peer.is_written()) {
             let [a, b] = &mut peers;
             let (progress, peer) = tokio::select! {
                 progress = a.progress() => (progress, a),
@@ -447,8 +490,7 @@ mod tests {
         peers
     }
 
-    /// The next message.
-    async fn heard(from: &mut Connection, to: &mut Connection) -> Envelope {
+    async fn next_message(from: &mut Connection, to: &mut Connection) -> Envelope {
         loop {
             let progress = tokio::select! {
                 _ = from.progress() => continue,
@@ -461,7 +503,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_holds_on_to_no_memory_of_others() {
+    async fn a_kept_message_does_not_keep_the_memory_of_others() {
         let [mut from, mut to] = peers().await;
         let message = |length: usize| {
             let value = Value::String("x".repeat(length).into());
@@ -470,14 +512,14 @@ mod tests {
         for length in [10_000_000, 100, LARGEST_READ, 100] {
             from.send(&message(length)).unwrap();
         }
-        let large = heard(&mut from, &mut to).await;
-        let small = heard(&mut from, &mut to).await;
+        let large = next_message(&mut from, &mut to).await;
+        let small = next_message(&mut from, &mut to).await;
         let kept = for_keeping(small.clone());
         assert_eq!(kept, small);
         assert_ne!(kept.payload.as_ptr(), small.payload.as_ptr(), "it is copied");
-        let middle = heard(&mut from, &mut to).await;
+        let middle = next_message(&mut from, &mut to).await;
         assert_eq!(for_keeping(middle.clone()).payload.as_ptr(), middle.payload.as_ptr(), "it is not");
-        // Left in the large one's memory, it would be where it was in the stream: right behind.
+        // In the memory of the large message, it would directly follow that message, as in the stream.
         let apart = middle.payload.as_ptr().addr().wrapping_sub(large.payload.as_ptr_range().end.addr());
         assert!(apart > 1000, "{apart}");
     }

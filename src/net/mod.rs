@@ -1,20 +1,28 @@
-//! Sockets: addresses and how to connect to them, TLS as Broker speaks it, the stream over either, the pump between a
-//! stream and a peering (protocol section 3), and a probe of an address.
+//! Sockets: addresses and how to connect to them, TLS as Broker uses it (`PROTOCOL.md`, section 3), the stream over either,
+//! the connection that moves bytes between a stream and a session, and a probe of an address.
 
 mod address;
+mod batch;
+mod broker;
 mod connection;
 mod dial;
+mod encoder;
 mod frames;
 mod input;
 mod memory;
 pub mod probe;
+mod session;
 mod stream;
 pub mod tls;
 
 pub use address::{AddressError, HostPort, ResolveError};
+pub(crate) use batch::Batch;
+#[cfg(test)]
+pub(crate) use broker::BROKER;
 pub use connection::{Connection, ConnectionFault, Progress};
 pub use dial::{AttemptError, DialError, FailedAttempt, bind, dial};
-#[cfg(any(feature = "bridge", test))]
-pub(crate) use frames::FramesWriter;
-pub(crate) use frames::{Frames, for_keeping};
+pub(crate) use encoder::Encoder;
+pub(crate) use frames::Frames;
+pub(crate) use memory::for_keeping;
+pub use session::{Format, Session};
 pub use stream::Stream;

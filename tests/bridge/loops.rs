@@ -35,7 +35,7 @@ async fn a_message_passes_each_link_of_a_ring_at_most_once() {
     receiver.connect(&bridges[1].address("here"), PLAIN, None).first_attempt().await.unwrap();
     sender.connect(&bridges[0].address("here"), PLAIN, None).first_attempt().await.unwrap();
     let topic = Topic::from_static("/around");
-    sender.wanted(&topic, 1).await;
+    sender.wait_for_subscribers(&topic, 1).await;
     for number in [7, 8] {
         sender.publish(topic.clone(), &Value::Count(number)).await.unwrap();
         assert_eq!(soon("a message", received.recv()).await.unwrap().value().unwrap(), Value::Count(number));

@@ -27,7 +27,7 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subsc
 /// Publishes `numbers` numbers, from 0 on.
 pub(crate) async fn count(endpoint: Endpoint, topic: &'static str, numbers: u64) {
     let topic = Topic::from_static(topic);
-    soon("a subscription", endpoint.wanted(&topic, 1)).await;
+    soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;
     for n in 0..numbers {
         assert_eq!(endpoint.publish(topic.clone(), &Value::Count(n)).await.unwrap(), 1);
     }
@@ -56,7 +56,7 @@ pub(crate) fn event(event: impl Into<Event>) -> Value {
 
 /// Publishes an event of the node API, once the bridge subscribes to it.
 pub(crate) async fn publish(endpoint: &Endpoint, message: impl Into<Event>) {
-    soon("a subscription", endpoint.wanted(&NODE_TOPIC, 1)).await;
+    soon("a subscription", endpoint.wait_for_subscribers(&NODE_TOPIC, 1)).await;
     assert_eq!(endpoint.publish(NODE_TOPIC.clone(), &event(message)).await, Ok(1));
 }
 

@@ -59,7 +59,7 @@ async fn soak(messages: u64, time: Option<Duration>) {
         let (publisher, over) = (publisher.clone(), over.clone());
         async move {
             let topic = Topic::from_static("/load");
-            publisher.wanted(&topic, 1).await;
+            publisher.wait_for_subscribers(&topic, 1).await;
             let mut n = 0u64;
             while !over.load(Ordering::Relaxed) {
                 let value = Value::Vector(vec![n.into(), Value::String("x".repeat(300).into())]);

@@ -86,7 +86,7 @@ impl Network {
         let network = Network { bridges, locals };
         until(|| network.links().all(|link| link.peers.len() == 1 && !link.peers[0].filter.is_empty())).await;
         for (local, _) in &network.locals {
-            local.wanted(&Topic::from_static("/t"), 1).await;
+            local.wait_for_subscribers(&Topic::from_static("/t"), 1).await;
         }
         network
     }

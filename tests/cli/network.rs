@@ -290,7 +290,7 @@ async fn a_signal_ends_a_tap_with_bye() {
         let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
         let mut tap = Program::start(&format!("tap --topic /t --tls off --connect {address}"));
         let topic = Topic::from_static("/t");
-        soon("a subscription", endpoint.wanted(&topic, 1)).await;
+        soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;
         endpoint.publish(topic, &Value::Count(1)).await.unwrap();
         assert_eq!(tap.line()["value"]["data"], 1);
         tap.signal(signal);
@@ -351,7 +351,7 @@ async fn a_closed_stdout_ends_a_tap_quietly() {
     let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     drop(tap.stdout.take());
     let topic = Topic::from_static("/t");
-    soon("a subscription", endpoint.wanted(&topic, 1)).await;
+    soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;
     endpoint.publish(topic, &Value::Count(1)).await.unwrap();
     let end = tap.output();
     assert_eq!((end.status.code(), String::from_utf8(end.stderr).unwrap().as_str()), (Some(0), ""));
@@ -407,7 +407,7 @@ async fn a_stdout_that_is_not_read_does_not_keep_a_tap_from_its_end() {
     let mut tap = command(format!("tap --topic /t --tls off --connect {address}").split(' '));
     let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     let topic = Topic::from_static("/t");
-    let peer = soon("a subscription", endpoint.wanted(&topic, 1)).await[0];
+    let peer = soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await[0];
     // More than a pipe holds.
     let large = Value::String("x".repeat(1024 * 1024).as_str().into());
     for _ in 0..3 {
@@ -464,7 +464,7 @@ async fn a_tap_whose_stdout_is_too_slow_says_how_many_messages_it_did_not_print(
     let mut tap = command(format!("tap --topic /t --tls off --connect {address} -v").split(' '));
     let mut tap = Running::spawn(tap.stdin(Stdio::null()));
     let topic = Topic::from_static("/t");
-    soon("a subscription", endpoint.wanted(&topic, 1)).await;
+    soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;
     // More than may wait for stdout and to be printed, 72 MiB together, and in a pipe.
     let large = Value::String("x".repeat(1024 * 1024).as_str().into());
     for _ in 0..90 {

@@ -252,7 +252,7 @@ async fn programs_of_a_node_are_not_asked_for_what_is_not_utf_8() {
         let mut answers = endpoint.subscribe([NODE_TOPIC.clone()]).await;
         let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
         let _node = Program::start(&format!("node --name n --tls off --connect {address} {options}"));
-        endpoint.wanted(&NODE_TOPIC, 1).await;
+        endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
         let action = Value::Vector(vec![Value::String(vec![0xff].into())]);
         let request = Event::new(DispatchRequest::NAME, ("r", action, Value::Set(Default::default())));
         endpoint.publish(NODE_TOPIC.clone(), &Message::from(request).into_value()).await.unwrap();

@@ -25,7 +25,7 @@ async fn listening() -> (Endpoint, String) {
 async fn say(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIterator<Item = Message>) {
     let topic = Topic::from_static(topic);
     // The limit is only there so that a fault does not make the tests hang.
-    tokio::time::timeout(LIMIT, endpoint.wanted(&topic, 1)).await.expect("nobody listens in");
+    tokio::time::timeout(LIMIT, endpoint.wait_for_subscribers(&topic, 1)).await.expect("nobody listens in");
     for message in messages {
         assert_eq!(endpoint.publish(topic.clone(), &message.into_value()).await.unwrap(), 1);
     }

@@ -96,7 +96,7 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subsc
 
 /// Waits until a peer of `endpoint` wants `topic`.
 pub(crate) async fn wanted(endpoint: &Endpoint, wanted: &str, count: usize) -> Vec<EndpointId> {
-    within(wanted, endpoint.wanted(&topic(wanted), count)).await
+    within(wanted, endpoint.wait_for_subscribers(&topic(wanted), count)).await
 }
 
 /// The next message: its topic and its text.

@@ -60,7 +60,7 @@ async fn an_agent_accepts_one_response_of_each_node_in_the_request() {
     // A malicious peer: it responds for other nodes, twice, without a name, and to other requests.
     let rogue = connected(&address).await;
     let mut requests = rogue.subscribe([NODE_TOPIC.clone()]).await;
-    rogue.wanted(&NODE_TOPIC, 1).await;
+    rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
     let send = async |event: Event| publish(&rogue, event).await;
     send(NotifyNodeHello { node: "worker-1".into() }.into()).await;
     agent.wait_for_nodes(|nodes| nodes.len() == 1).await;
@@ -96,7 +96,7 @@ async fn a_hello_with_too_long_a_name_is_ignored() {
     let (endpoint, address) = listening().await;
     let agent = Agent::start(endpoint).await;
     let rogue = connected(&address).await;
-    rogue.wanted(&NODE_TOPIC, 1).await;
+    rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
     for node in ["x".repeat(MAX_NODE_NAME + 1), "y".repeat(MAX_NODE_NAME), "worker-1".to_owned()] {
         let hello = Message::from(Event::from(NotifyNodeHello { node })).into_value();
         rogue.publish(NODE_TOPIC.clone(), &hello).await.unwrap();
@@ -110,7 +110,7 @@ async fn manual_peer(address: &str, tls: Tls) -> (Endpoint, Subscriber) {
     let endpoint = Endpoint::new().unwrap();
     let requests = endpoint.subscribe([NODE_TOPIC.clone()]).await;
     endpoint.connect(address, tls, None).first_attempt().await.unwrap();
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     (endpoint, requests)
 }
 

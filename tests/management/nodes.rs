@@ -92,7 +92,7 @@ async fn a_late_response_is_not_sent() {
     let limit = Duration::from_secs(2);
     let node = Node::start_with_time_limit(connected(&address).await, "worker-1", handler, limit).await;
     let mut events = node.events();
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     for (reqid, word) in [("1", "never"), ("2", "at once")] {
         let request = DispatchRequest { reqid: reqid.into(), action: action(&[word]), nodes: names(&[]) };
         let value = Message::from(Event::from(request)).into_value();
@@ -155,7 +155,7 @@ async fn requests_in_batches_are_answered_and_other_messages_ignored() {
     let (endpoint, address) = listening().await;
     let mut answers = endpoint.subscribe([NODE_TOPIC.clone()]).await;
     let _node = Node::start(connected(&address).await, "worker-1", values("worker-1")).await;
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     let request = DispatchRequest {
         reqid: "r".into(),
         action: action(&["get_id_value", "Cluster::node"]),
@@ -237,7 +237,7 @@ async fn a_request_that_is_not_utf_8_is_answered_with_a_failure() {
     let (endpoint, address) = listening().await;
     let mut subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
     let _node = Node::start(connected(&address).await, "worker-1", values("worker-1")).await;
-    endpoint.wanted(&NODE_TOPIC, 1).await;
+    endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     let text = |text: &[u8]| Value::String(text.to_vec().into());
     let get = || vec![text(b"get_id_value"), text(b"Cluster::node")];
     for (reqid, action, nodes) in [

@@ -1,5 +1,7 @@
 //! The log: on stderr, by tracing.
 
+mod format;
+
 use std::env;
 use std::io;
 
@@ -11,7 +13,7 @@ use crate::exit::Failure;
 use crate::stderr::Stderr;
 
 /// Starts the log: warnings by default, more with each `-v`; RUST_LOG has the last word.
-pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
+pub(crate) fn start(verbose: u8, log_format: LogFormat) -> Result<(), Failure> {
     let default = match verbose {
         0 => "warn",
         1 => "info",
@@ -28,12 +30,12 @@ pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(|| Stderr)
         .with_ansi(color)
-        .with_target(verbose > 1)
         // It would be said with eprintln!, which panics when stderr is closed.
         .log_internal_errors(false);
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+    let target = verbose > 1;
+    match log_format {
+        LogFormat::Text => log.event_format(format::Text { target }).init(),
+        LogFormat::Json => log.json().event_format(format::Json { target }).init(),
     }
     Ok(())
 }

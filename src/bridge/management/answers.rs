@@ -1,7 +1,8 @@
 //! Sends the failures with which the bridge answers requests in the name of a node.
 
 use super::registry::Answer;
-use crate::bridge::link::{Link, Whom};
+use crate::bridge::audience::Audience;
+use crate::bridge::link::Link;
 use crate::bridge::router::links::LinkSet;
 use crate::data::EndpointId;
 use crate::endpoint::Blocked;
@@ -18,7 +19,7 @@ pub(super) fn store_answers(links: &LinkSet, answers: Vec<Answer>) {
 /// is read from it until they are sent.
 pub(super) fn send_answers(links: &LinkSet, answers: Vec<Answer>) -> Vec<Blocked> {
     messages(links, answers)
-        .flat_map(|(link, to, envelope)| link.send(&envelope, None, Whom::Told(to)))
+        .flat_map(|(link, to, envelope)| link.send(&envelope, None, &Audience::PeerReliable(to)))
         .collect()
 }
 

@@ -62,7 +62,7 @@ impl Outbox {
 
     async fn push_all(self, peer: EndpointId) {
         while let Some(message) = self.next(peer) {
-            message.pushed().await;
+            message.flush().await;
         }
     }
 

@@ -26,17 +26,14 @@ impl Denials {
             && let Some(suppressed) = link.endpoint.log_limiter().pass(reason, &from.owner)
         {
             let identity = from.identity.as_deref().map(ToString::to_string);
-            tracing::warn!(
-                reason, link = link.config.name, peer = %from.id, address = %from.address, identity, suppressed,
-                "refused: {}", detail()
-            );
+            tracing::warn!(reason, identity, suppressed, "refused: {}", detail());
         }
     }
 
     /// Counts a message that is dropped in normal operation. It is logged at debug level only.
-    pub(in crate::bridge) fn count(&self, reason: &'static str, link: &str, from: &Peer) {
+    pub(in crate::bridge) fn count(&self, reason: &'static str) {
         self.add(reason);
-        tracing::debug!(reason, link, peer = %from.id, address = %from.address, "refused");
+        tracing::debug!(reason, "refused");
     }
 
     fn add(&self, reason: &'static str) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use parking_lot::MutexGuard;
 
-use super::batch::Batch;
+use super::batch::OutgoingBatch;
 use super::core::{Core, peering_key};
 use super::delivered::{Delivered, Need};
 use super::links::{LinkSet, Target};
@@ -22,7 +22,7 @@ use crate::bridge::{LinkId, RuleId};
 use crate::data::{EndpointId, Filter};
 use crate::endpoint::{Blocked, Peer, Relay};
 use crate::management::NodeMessage;
-use crate::net::for_keeping;
+use crate::net::{Batch, for_keeping};
 use crate::wire::Envelope;
 
 /// Handles the messages and peers of one link's endpoint.
@@ -64,11 +64,11 @@ impl LinkRelay {
     }
 
     /// Counts a message that this bridge forwarded to another bridge before and that is therefore dropped.
-    fn returned(&self, from: &Peer, envelope: &Envelope) {
-        self.core.denials.count("returned", &self.name, from);
+    fn returned(&self, envelope: &Envelope) {
+        self.core.denials.count("returned");
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                link = %self.name, peer = %from.id, address = %from.address, topic = %envelope.topic,
+                topic = %envelope.topic,
                 "dropped a message that this bridge forwarded over another link and received again over this one (reported \
                  once for each link); if both links lead to the same bridges, give them the same `group`"
             );
@@ -85,12 +85,12 @@ struct Inbound<'a> {
     policy: &'a PeerPolicy,
     from: &'a Peer,
     from_bridge: bool,
-    since: Option<Instant>,
+    received: Option<Instant>,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
     /// Locked until all messages are handed on, so that another peer that delivers copies of them cannot overtake.
     delivered: Option<MutexGuard<'a, Delivered>>,
-    batch: Batch<'a>,
+    batch: OutgoingBatch<'a>,
 }
 
 impl<'a> Inbound<'a> {
@@ -101,7 +101,7 @@ impl<'a> Inbound<'a> {
         let sender = envelope.sender;
         let id = self.from_bridge.then(|| MessageId::of(sender)).flatten();
         if id.is_some_and(|id| core.origin.is_ours(id)) {
-            return relay.returned(from, &envelope);
+            return relay.returned(&envelope);
         }
         self.to.clear();
         let decision = policy.evaluate(&envelope, limits, |link, rule| {
@@ -110,7 +110,7 @@ impl<'a> Inbound<'a> {
         let log_create = log_create::is_addressed_to(self.here.endpoint.id(), &envelope, limits);
         if let Some(denial) = decision.denial {
             if log_create && !denial.invalid {
-                core.denials.count(log_create::REASON, &relay.name, from);
+                core.denials.count(log_create::REASON);
             } else {
                 if let Some(rule) = denial.rule {
                     links.count_denied(rule, &denial);
@@ -136,7 +136,7 @@ impl<'a> Inbound<'a> {
             _ => false,
         };
         if self.to.is_empty() {
-            return core.denials.count("duplicate", &relay.name, from);
+            return core.denials.count("duplicate");
         }
         // A LogCreate is addressed to this endpoint. It is forwarded to all subscribers of the logs.
         let receiver = if log_create { EndpointId::NIL } else { envelope.receiver };
@@ -216,22 +216,17 @@ impl<'a> Inbound<'a> {
             sender,
             first: id.map(|id| id.origin),
             envelope,
-            since: self.since,
+            received: self.received,
             to,
         }
     }
 }
 
 impl Relay for LinkRelay {
-    fn heard(
-        &self,
-        from: &Peer,
-        messages: &mut dyn Iterator<Item = Envelope>,
-        since: Option<Instant>,
-    ) -> Vec<Blocked> {
+    fn on_messages(&self, from: &Peer, messages: &mut Batch) -> Vec<Blocked> {
         let links = self.core.links();
         let (Some(here), Some(policy)) = (links.link(self.id), links.policy(self.id, from)) else {
-            messages.for_each(drop);
+            messages.clear();
             return Vec::new();
         };
         let mut inbound = Inbound {
@@ -241,38 +236,38 @@ impl Relay for LinkRelay {
             policy: &policy,
             from,
             from_bridge: self.core.origin.is_other_bridge(from.id),
-            since,
+            received: messages.received(),
             to: Vec::new(),
             delivered: None,
-            batch: Batch::new(&self.core, &links, from, since),
+            batch: OutgoingBatch::new(&self.core, &links, from, messages),
         };
         // Nothing more is read while something waits for room.
         while inbound.batch.forwarded.blocked.is_empty()
-            && let Some(envelope) = messages.next()
+            && let Some(envelope) = messages.pop()
         {
-            inbound.handle(envelope, messages.size_hint().1.unwrap_or_default());
+            inbound.handle(envelope, messages.len());
         }
         inbound.batch.send();
+        messages.set_received(None);
         inbound.batch.forwarded.blocked
     }
 
-    fn stands(&self, peer: &Peer) {
+    fn on_established(&self, peer: &Peer) {
         self.peers.add(self.core.origin.is_other_bridge(peer.id));
         if let Some(other) = self.core.sides.established(self.at(), peer) {
             tracing::warn!(
-                link = %self.name, peer = %peer.id, address = %peer.address,
                 "this link and the link {other} lead to the same bridge or endpoint, and both carry every message; give them \
                  the same `group`, so that one carries and the other takes over when it fails"
             );
         }
     }
 
-    fn wants(&self, peer: &Peer, filter: &Filter) {
+    fn on_filter(&self, peer: &Peer, filter: &Filter) {
         self.core.sides.subscribed(self.at(), peer, filter);
         self.core.peer_subscribed(&self.core.links(), self.id, peer, filter);
     }
 
-    fn gone(&self, peer: &Peer) {
+    fn on_closed(&self, peer: &Peer) {
         self.peers.remove(self.core.origin.is_other_bridge(peer.id));
         self.core.sides.gone(self.at(), peer);
         self.core.peer_gone(peering_key(self.id, peer));

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::core::peering_key;
 use super::links::LinkSet;
 use super::origin::Instance;
-use crate::bridge::link::{Exceptions, Whom};
+use crate::bridge::audience::{Audience, Exceptions};
 use crate::bridge::management::registry::PeeringKey;
 use crate::bridge::policy::PeerPolicy;
 use crate::bridge::{LinkId, RuleId};
@@ -27,7 +27,8 @@ pub(in crate::bridge) struct RoutedMessage<'a> {
     pub(in crate::bridge) first: Option<Instance>,
     /// The envelope to send: one hop further, with the message id as the sender.
     pub(in crate::bridge) envelope: Envelope,
-    pub(in crate::bridge) since: Option<Instant>,
+    /// When it was received, if its latency is measured.
+    pub(in crate::bridge) received: Option<Instant>,
     /// The links that it may go to, each with the rule that allows it.
     pub(in crate::bridge) to: Vec<(LinkId, RuleId)>,
 }
@@ -50,13 +51,13 @@ impl RoutedMessage<'_> {
             let Some(link) = self.links.link(*id) else { continue };
             self.links.count_passed(*rule, 1);
             let ids = self.to.iter().map(|(id, _)| *id);
-            let whom = Whom::AllBut(Exceptions {
+            let audience = Audience::AllExcept(Exceptions {
                 origins: [self.from.id, self.sender],
                 first: self.first,
                 standby: link.standby(ids, &self.envelope.topic),
                 bridges_only: false,
             });
-            blocked.extend(link.send(&self.envelope, self.since, whom));
+            blocked.extend(link.send(&self.envelope, self.received, &audience));
         }
         blocked
     }
@@ -67,7 +68,7 @@ impl RoutedMessage<'_> {
         for peer in peers {
             if let (Some(link), Some(rule)) = (self.links.link(peer.link), self.rule_to(peer.link)) {
                 self.links.count_passed(rule, 1);
-                blocked.extend(link.send(&self.envelope, self.since, Whom::One(peer.peer)));
+                blocked.extend(link.send(&self.envelope, self.received, &Audience::Peer(peer.peer)));
             }
         }
         blocked

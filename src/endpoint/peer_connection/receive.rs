@@ -1,4 +1,4 @@
-//! What is done with a peer's messages.
+//! Handling of a peer's messages.
 
 use std::time::Instant;
 
@@ -7,51 +7,62 @@ use crate::endpoint::blocked::Blocked;
 use crate::endpoint::message::Message;
 use crate::endpoint::queue::Refused;
 use crate::endpoint::routing::Routes;
-use crate::net::for_keeping;
+use crate::net::{Session, for_keeping};
 use crate::wire::{DecodeError, Envelope, EnvelopeType};
 
-/// Of so many messages, and those that came along with them, one is timed.
-pub(super) const TIMED: usize = 64;
+/// The latency of one batch is measured after this many messages.
+pub(super) const SAMPLE_INTERVAL: usize = 64;
 
-impl PeerConnection {
-    /// Gives this message, and those behind it that were read with it, to the relay and to the subscribers that want
-    /// them. What the relay does not take now stays where it is.
-    pub(super) fn hear(&mut self, first: Envelope) {
-        let Some((relay, peer)) = self.context.relay.clone().zip(self.peer.clone()) else {
-            let routes = self.context.hub.routes.borrow().clone();
-            let mut next = Some(first);
-            while let Some(envelope) = next {
-                self.receive(&routes, &envelope);
-                next = self.connection.next_message();
-            }
-            return;
-        };
-        // While somebody is blocked here, nothing is heard but what still came before the connection's end. For
-        // order's sake, what is blocked is then given up first.
-        self.blocked.clear();
-        let since = (self.untimed >= TIMED).then(Instant::now);
-        if since.is_some() {
-            self.untimed = 0;
+impl<S: Session> PeerConnection<S> {
+    /// Handles a message and those that were read with it: counts them, delivers them to subscribers, and hands them to the
+    /// relay as one batch.
+    pub(super) fn receive(&mut self, first: Envelope) {
+        if self.unmeasured >= SAMPLE_INTERVAL {
+            self.unmeasured = 0;
+            self.inbox.set_received(Some(Instant::now()));
+        }
+        if self.context.relay.is_some() {
+            self.inbox.reserve(self.connection.pending_events().saturating_add(1));
         }
         let routes = self.context.hub.routes.borrow().clone();
-        self.blocked =
-            relay.heard(&peer, &mut Messages { first: Some(first), link: self, routes: &routes }, since);
+        let mut next = Some(first);
+        while let Some(envelope) = next {
+            self.receive_one(&routes, envelope);
+            next = self.connection.next_message();
+        }
+        self.hand_to_relay();
     }
 
-    /// Counts a message, and gives it to the subscribers; says whether it may be passed on.
-    fn receive(&mut self, routes: &Routes, envelope: &Envelope) -> bool {
+    fn receive_one(&mut self, routes: &Routes, envelope: Envelope) {
         let stats = &self.context.stats;
         stats.received.one();
         stats.received_bytes.add(envelope.frame_length());
-        let local = envelope.topic.is_local();
-        if !local {
-            self.deliver(routes, envelope);
+        if envelope.topic.is_local() {
+            return;
         }
-        !local
+        self.deliver(routes, &envelope);
+        if self.context.relay.is_some() {
+            self.unmeasured = self.unmeasured.saturating_add(1);
+            self.inbox.push(envelope);
+        }
     }
 
-    /// Gives a message to the subscribers that want it. It is checked first, so that they need
-    /// not expect what cannot be decoded.
+    /// Hands the received messages to the relay, until it blocks.
+    ///
+    /// Nothing more is read while something is blocked, so messages can only arrive then if the session has ended and its
+    /// remaining events are handled. Nobody waits for this peer any more; what is blocked is dropped first, so that the
+    /// order of messages is kept.
+    pub(super) fn hand_to_relay(&mut self) {
+        let Some((relay, peer)) = self.context.relay.as_deref().zip(self.peer.as_ref()) else { return };
+        while !self.inbox.is_empty() && (self.blocked.is_empty() || self.connection.is_closed()) {
+            self.blocked.clear();
+            self.blocked = relay.on_messages(peer, &mut self.inbox);
+        }
+        self.inbox.shrink();
+    }
+
+    /// Delivers a message to the subscribers of its topic. It is checked first, so that subscribers never receive a message
+    /// that cannot be decoded.
     fn deliver(&mut self, routes: &Routes, envelope: &Envelope) {
         let for_us = envelope.receiver.is_nil() || envelope.receiver == self.context.id;
         if envelope.kind != EnvelopeType::Data || !for_us {
@@ -65,7 +76,7 @@ impl PeerConnection {
             self.malformed(&error);
             return;
         }
-        // The last hop is the one it came over, whatever it says.
+        // The sender is the peer of this connection, whatever the envelope contains.
         let sender = self.peer.as_ref().map_or(envelope.sender, |peer| peer.id);
         let envelope = Envelope { sender, ..for_keeping(envelope.clone()) };
         let limits = self.context.config.limits;
@@ -84,54 +95,31 @@ impl PeerConnection {
         }
     }
 
+    /// Counts a malformed message. Logs the first one of each peering, unless the peer's owner causes too many such lines.
     pub(super) fn malformed(&mut self, error: &DecodeError) {
         self.context.stats.malformed.one();
         self.malformed = self.malformed.saturating_add(1);
-        let (link, address) = (self.context.config.label.as_deref(), &self.address);
-        let peer = self.peer.as_ref().map(|peer| tracing::field::display(peer.id));
-        // Once for each peering, and not for each of many short ones.
         let suppressed =
             if self.malformed == 1 { self.context.limiter.pass("malformed", &self.owner) } else { None };
         match suppressed {
-            Some(suppressed) => {
-                tracing::warn!(
-                    link, %address, peer, suppressed,
-                    "dropped a malformed message: {error}; further ones of this peering are only counted"
-                );
-            }
-            None => tracing::debug!(link, %address, peer, "dropped a malformed message: {error}"),
+            Some(suppressed) => tracing::warn!(
+                suppressed,
+                "dropped a malformed message: {error}; further ones of this peering are only counted"
+            ),
+            None => tracing::debug!("dropped a malformed message: {error}"),
         }
     }
 
-    /// Tries again to hand on what blocks this connection.
+    /// Retries what is blocked and, once that is pushed, hands on the messages that were received before.
+    ///
+    /// `retry_all` registers `room` with the full queues. It must therefore run after each time that the relay has returned
+    /// blocked messages, or nothing would wake this connection.
     pub(super) fn unblock(&mut self) {
         Blocked::retry_all(&mut self.blocked, &self.room);
-        self.connection.pause(!self.blocked.is_empty());
-    }
-}
-
-/// The messages at hand, each received as it is taken.
-struct Messages<'a> {
-    first: Option<Envelope>,
-    link: &'a mut PeerConnection,
-    routes: &'a Routes,
-}
-
-impl Iterator for Messages<'_> {
-    type Item = Envelope;
-
-    fn next(&mut self) -> Option<Envelope> {
-        loop {
-            let envelope = self.first.take().or_else(|| self.link.connection.next_message())?;
-            if self.link.receive(self.routes, &envelope) {
-                self.link.untimed = self.link.untimed.saturating_add(1);
-                return Some(envelope);
-            }
+        while self.blocked.is_empty() && !self.inbox.is_empty() {
+            self.hand_to_relay();
+            Blocked::retry_all(&mut self.blocked, &self.room);
         }
-    }
-
-    /// At least none, and about as many as there are at hand.
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.link.connection.messages_at_hand().saturating_add(self.first.iter().len())))
+        self.connection.pause(!self.blocked.is_empty());
     }
 }

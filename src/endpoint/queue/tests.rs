@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use super::*;
 use crate::data::{EndpointId, Topic, Value};
-use crate::net::FramesWriter;
+use crate::net::{BROKER, Batch, Encoder};
 use crate::wire::Envelope;
 
 fn message(text: &str) -> Frames {
     let value = Value::String(text.into());
     let envelope = Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap();
-    Frames::of(&envelope, EndpointId::NIL).unwrap()
+    frames(Batch::of(envelope, None))
+}
+
+fn frames(batch: Batch) -> Frames {
+    Encoder::default().frames(&BROKER, &batch, &|_| EndpointId::NIL).unwrap().clone()
 }
 
 fn queue(messages: usize, bytes: usize) -> Queue {
@@ -126,11 +130,11 @@ async fn whoever_is_sparing_leaves_a_quarter_to_others() {
 fn small_messages_out_of_large_memory_keep_little_of_it() {
     let queue = queue(usize::MAX, usize::MAX);
     for _ in 0..1000 {
-        let mut writer = FramesWriter::default();
         let value = Value::String("x".repeat(100).into());
         let envelope = Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap();
-        writer.push(&envelope, EndpointId::NIL, 1000).unwrap();
-        let frames = writer.take();
+        let mut batch = Batch::of(envelope, None);
+        batch.set_following(1000);
+        let frames = frames(batch);
         assert!(frames.keeps().1 > 50_000);
         queue.try_push(&frames).unwrap();
         let state = queue.state();

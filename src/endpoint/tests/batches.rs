@@ -26,15 +26,16 @@ impl Way {
             peering: PeeringId(ConnectionId(1)),
         };
         let queue = Arc::new(Queue::new(QueueLimits { messages: 6, bytes: 300 }));
-        let route = PeerRoute { peer, filter: Arc::default(), queue };
+        let route = PeerRoute { peer, filter: Arc::default(), format: &BROKER, queue };
         let (stats, forwarded) = Default::default();
         Way { route, stats, forwarded, room: Arc::default(), popped: Vec::new() }
     }
 
     fn offer(&mut self, messages: &[Envelope], when_full: WhenFull) {
-        let mut writer = FramesWriter::default();
-        messages.iter().for_each(|message| writer.push(message, id(2), 0).unwrap());
-        self.route.offer(&writer.take(), when_full, &self.stats, &mut self.forwarded);
+        let (mut batch, mut encoder) = (Batch::default(), Encoder::default());
+        messages.iter().for_each(|message| batch.push(message.clone()));
+        let frames = encoder.frames(&BROKER, &batch, &|_| id(2)).unwrap();
+        self.route.offer(frames, when_full, &self.stats, &mut self.forwarded);
     }
 
     /// Takes at least so many messages out, if there are any; says how many those were.

@@ -94,7 +94,7 @@ async fn whoever_waits_is_written_to_and_not_given_up_for_its_silence() {
         }
     }
     assert!(heard < MANY, "it was not stopped");
-    assert_eq!(left.endpoint.forward(&message("/back", "hello"), None, |_| true).reached, 1);
+    assert_eq!(forward(&left.endpoint, &Batch::of(message("/back", "hello"), None), |_| true).reached, 1);
     let reads = tokio::spawn(async move {
         for n in 0..MANY {
             assert_eq!(number(&stuck.next().await), n);

@@ -64,10 +64,10 @@ async fn the_relay_is_told_of_a_peer_before_it_hears_it_and_after_it_is_gone() {
     // The one comes from the hub, the other from the connection.
     let told = [relayed.told().await, relayed.told().await];
     assert!(told.contains(&Told::Wants(id(1), filter(&["/b"]))), "{told:?}");
-    assert_eq!(relayed.endpoint.forward(&message("/b", ""), None, |_| true).reached, 1);
+    assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 1);
     drop(hand);
     assert_eq!(relayed.told().await, Told::Gone(id(1)));
-    assert_eq!(relayed.endpoint.forward(&message("/b", ""), None, |_| true).reached, 0);
+    assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 0);
 }
 
 #[tokio::test]
@@ -75,18 +75,19 @@ async fn forwarding_copies_nothing_for_a_receiver_and_allocates_nothing_but_a_qu
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
     let _both = [relayed.hand(id(1), &["/a"]).await, relayed.hand(id(2), &["/a"]).await];
     let message = message("/a", "again");
-    let mut writer = FramesWriter::default();
+    let mut batch = Batch::default();
     for _ in 0..3 {
-        writer.push(&message, relayed.endpoint.id(), 2).unwrap();
+        batch.push(message.clone());
     }
-    let frames = writer.take();
-    let forward = |count| {
-        // No other task runs meanwhile, so that what is pushed stays in the queues.
+    let (routes, mut encoder) = (relayed.endpoint.routes(), Encoder::default());
+    // So many that one buffer of the thread is enough for all.
+    batch.set_following(3 * 125);
+    let mut forward = |count| {
+        // No other task runs meanwhile, so that the messages stay in the queues.
         for _ in 0..count {
             let mut forwarded = Forwarded::default();
-            let to = (message.receiver, &message.topic);
-            let routes = relayed.endpoint.routes();
-            relayed.endpoint.forward_frames(&frames, &routes, to, |_| true, &mut forwarded);
+            let sender = |_: &Envelope| relayed.endpoint.id();
+            relayed.endpoint.forward(&batch, &routes, &mut encoder, sender, |_| true, &mut forwarded);
             assert_eq!(forwarded.reached, 2);
         }
     };

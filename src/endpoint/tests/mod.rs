@@ -5,6 +5,7 @@ mod admission;
 mod batches;
 mod blocking;
 mod forwarding;
+mod second_protocol;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpSocket;
 use tokio::sync::{Notify, mpsc};
 
+use super::counters::Counters;
 use super::*;
-use crate::net::{Connection, FramesWriter, Progress};
+use crate::net::{BROKER, Connection, Progress};
 use crate::peering::{self, Event, Peering, Side};
 use crate::wire::{EnvelopeType, Limits};
 
@@ -68,35 +70,45 @@ impl PassOn {
 }
 
 impl PassOn {
-    fn hear(&self, from: &Peer, envelope: &Envelope, since: Option<Instant>) -> Vec<Blocked> {
-        let to = self.to.get().unwrap();
-        let forwarded = to.forward(envelope, since, |peer| peer.id != from.id);
-        self.tell(Told::Heard(from.id, envelope.payload.len(), forwarded.blocked.len()));
+    fn forward(&self, from: &Peer, envelope: Envelope, received: Option<Instant>) -> Vec<Blocked> {
+        let length = envelope.payload.len();
+        let batch = Batch::of(envelope, received);
+        let forwarded = forward(self.to.get().unwrap(), &batch, |peer| peer.id != from.id);
+        self.tell(Told::Heard(from.id, length, forwarded.blocked.len()));
         forwarded.blocked
     }
 }
 
+/// Forwards a batch with the endpoint as the sender.
+fn forward(endpoint: &Endpoint, batch: &Batch, choose: impl Fn(&Peer) -> bool) -> Forwarded {
+    let (mut encoder, mut forwarded) = (Encoder::default(), Forwarded::default());
+    let sender = |_: &Envelope| endpoint.id();
+    endpoint.forward(batch, &endpoint.routes(), &mut encoder, sender, choose, &mut forwarded);
+    forwarded
+}
+
 impl Relay for PassOn {
-    /// One after the other, until one has to wait.
-    fn heard(
-        &self,
-        from: &Peer,
-        messages: &mut dyn Iterator<Item = Envelope>,
-        since: Option<Instant>,
-    ) -> Vec<Blocked> {
-        let mut messages = messages.map(|envelope| self.hear(from, &envelope, since));
-        messages.find(|blocked| !blocked.is_empty()).unwrap_or_default()
+    /// Forwards one message after another, until one is blocked.
+    fn on_messages(&self, from: &Peer, batch: &mut Batch) -> Vec<Blocked> {
+        while let Some(envelope) = batch.pop() {
+            let blocked = self.forward(from, envelope, batch.received());
+            if !blocked.is_empty() {
+                return blocked;
+            }
+        }
+        batch.set_received(None);
+        Vec::new()
     }
 
-    fn stands(&self, peer: &Peer) {
+    fn on_established(&self, peer: &Peer) {
         self.tell(Told::Stands(peer.id));
     }
 
-    fn wants(&self, peer: &Peer, filter: &Filter) {
+    fn on_filter(&self, peer: &Peer, filter: &Filter) {
         self.tell(Told::Wants(peer.id, filter.clone()));
     }
 
-    fn gone(&self, peer: &Peer) {
+    fn on_closed(&self, peer: &Peer) {
         self.tell(Told::Gone(peer.id));
     }
 }
@@ -122,13 +134,18 @@ impl Relayed {
 
     /// A peer, which the endpoint knows of.
     async fn hand(&self, id: EndpointId, topics: &[&'static str]) -> Hand {
-        static ANY: Topic = Topic::from_static("");
         let hand = Hand::connect(id, self.address, topics).await;
+        self.is_peer(id).await;
+        hand
+    }
+
+    /// Waits until this is a peer.
+    async fn is_peer(&self, id: EndpointId) {
+        static ANY: Topic = Topic::from_static("");
         let mut peers = self.endpoint.watch_interest(&ANY);
         while !peers.peers().iter().any(|(_, peer)| *peer == id) {
             within("the peering", peers.changed()).await;
         }
-        hand
     }
 
     async fn told(&mut self) -> Told {

@@ -124,7 +124,7 @@ struct Publisher<'a> {
 impl Publisher<'_> {
     /// Waits for a peer that wants the topic.
     async fn wait(&self) -> Result<(), Failure> {
-        within(self.timeout, self.endpoint.wanted(&self.topic, 1)).await.map(drop).ok_or_else(|| {
+        within(self.timeout, self.endpoint.wait_for_subscribers(&self.topic, 1)).await.map(drop).ok_or_else(|| {
             let peers = self.endpoint.peers().len();
             let published = nothing_behind(self.progress);
             Failure::timeout(format!(

@@ -1,0 +1,87 @@
+//! The way of messages out of the bridge over one link.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::audience::Audience;
+use super::router::origin::{MessageId, Origin};
+use crate::data::EndpointId;
+use crate::endpoint::{Endpoint, Forwarded, Peer, Routes};
+use crate::net::{Batch, Encoder};
+use crate::wire::Envelope;
+
+/// Sends messages to the peers of a link.
+pub(super) trait Outlet: Send + Sync + fmt::Debug {
+    /// Sends a batch to those peers of its audience that `route` contains for the first message.
+    fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded);
+}
+
+/// The recipients of a batch on one link.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    pub(super) routes: Arc<Routes>,
+    /// Whether there are peers that are other bridges, and peers that are not.
+    pub(super) has_peers: [bool; 2],
+    /// For other bridges, and for the other peers, which receive messages with other senders.
+    pub(super) encoders: [Encoder; 2],
+}
+
+impl Route {
+    /// Returns whether there are peers that are other bridges.
+    pub(super) fn has_bridges(&self) -> bool {
+        let [bridges, _] = self.has_peers;
+        bridges
+    }
+
+    /// Returns a route to all peers of an endpoint.
+    pub(super) fn to_all(endpoint: &Endpoint) -> Self {
+        Route { routes: endpoint.routes(), has_peers: [true; 2], encoders: Default::default() }
+    }
+}
+
+/// Sends messages to the peers of an endpoint: to other bridges with their message id as the sender, to other peers with the
+/// endpoint's own id.
+#[derive(Clone, Debug)]
+pub(super) struct EndpointOutlet {
+    pub(super) endpoint: Endpoint,
+    pub(super) origin: Arc<Origin>,
+}
+
+impl Outlet for EndpointOutlet {
+    fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded) {
+        let message_id = |envelope: &Envelope| {
+            MessageId::of(envelope.sender).unwrap_or_else(|| self.origin.next_id()).as_sender()
+        };
+        let [to_bridges, to_others] = route.has_peers;
+        let [bridge_encoder, encoder] = &mut route.encoders;
+        if to_bridges {
+            self.send_to(true, batch, &route.routes, bridge_encoder, message_id, audience, forwarded);
+        }
+        if to_others {
+            let own_id = |_: &Envelope| self.endpoint.id();
+            self.send_to(false, batch, &route.routes, encoder, own_id, audience, forwarded);
+        }
+    }
+}
+
+impl EndpointOutlet {
+    #[allow(clippy::too_many_arguments, reason = "one call for each kind of peer")]
+    fn send_to(
+        &self,
+        bridges: bool,
+        batch: &Batch,
+        routes: &Routes,
+        encoder: &mut Encoder,
+        sender: impl Fn(&Envelope) -> EndpointId,
+        audience: &Audience,
+        forwarded: &mut Forwarded,
+    ) {
+        let choose = |peer: &Peer| audience.includes(peer) && self.origin.is_other_bridge(peer.id) == bridges;
+        match audience {
+            Audience::PeerReliable(_) => {
+                forwarded.blocked.extend(self.endpoint.forward_sparingly(batch, sender, choose));
+            }
+            _ => self.endpoint.forward(batch, routes, encoder, sender, choose, forwarded),
+        }
+    }
+}

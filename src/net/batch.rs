@@ -1,0 +1,107 @@
+//! Messages that are handed over together, from one layer to the next.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+#[cfg(any(feature = "bridge", test))]
+use super::memory::SHARED_BUFFER;
+use super::memory::copied;
+use crate::wire::Envelope;
+
+/// Messages in their order.
+///
+/// A connection hands up what it has read as one batch, and is handed batches that it encodes and writes.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    messages: VecDeque<Envelope>,
+    /// The bytes that are copied when the messages are encoded, as Broker frames. Other formats need about as many.
+    copied: usize,
+    /// About how many messages of this size follow in further batches.
+    following: usize,
+    /// When the messages were received, if their latency is measured. It accompanies them to the connection that writes them.
+    received: Option<Instant>,
+}
+
+impl Batch {
+    /// Returns a batch of one message.
+    pub(crate) fn of(envelope: Envelope, received: Option<Instant>) -> Self {
+        let mut batch = Batch { received, ..Batch::default() };
+        batch.push(envelope);
+        batch
+    }
+
+    /// Returns whether a message can be added: a batch is encoded into one buffer, and a large payload must be its end.
+    #[cfg(any(feature = "bridge", test))]
+    pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
+        let Some(last) = self.messages.back() else { return true };
+        last.frame_length() <= SHARED_BUFFER && self.copied.saturating_add(copied(envelope)) <= SHARED_BUFFER
+    }
+
+    pub(crate) fn push(&mut self, envelope: Envelope) {
+        self.copied = self.copied.saturating_add(copied(&envelope));
+        self.messages.push_back(envelope);
+    }
+
+    /// Removes and returns the first message.
+    #[cfg(any(feature = "bridge", test))]
+    pub(crate) fn pop(&mut self) -> Option<Envelope> {
+        let envelope = self.messages.pop_front()?;
+        self.copied = self.copied.saturating_sub(copied(&envelope));
+        Some(envelope)
+    }
+
+    pub(crate) fn first(&self) -> Option<&Envelope> {
+        self.messages.front()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Envelope> {
+        self.messages.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Removes all messages. Keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.messages.clear();
+        self.copied = 0;
+    }
+
+    /// Frees the memory of an empty batch.
+    pub(crate) fn shrink(&mut self) {
+        if self.messages.is_empty() && self.messages.capacity() > 0 {
+            self.messages = VecDeque::new();
+        }
+    }
+
+    pub(crate) fn reserve(&mut self, messages: usize) {
+        self.messages.reserve(messages);
+    }
+
+    pub(crate) fn received(&self) -> Option<Instant> {
+        self.received
+    }
+
+    pub(crate) fn set_received(&mut self, received: Option<Instant>) {
+        self.received = received;
+    }
+
+    /// Announces that about `messages` more follow in further batches, so that their buffer is allocated only once.
+    #[cfg(any(feature = "bridge", test))]
+    pub(crate) fn set_following(&mut self, messages: usize) {
+        self.following = messages;
+    }
+
+    pub(super) fn following(&self) -> usize {
+        self.following
+    }
+
+    pub(super) fn copied(&self) -> usize {
+        self.copied
+    }
+}

@@ -1,0 +1,147 @@
+//! Encodes batches, once for each format that their recipients use.
+
+use bytes::BytesMut;
+
+use super::batch::Batch;
+use super::frames::Frames;
+use super::memory::{self, PIECE, SHARED_BUFFER};
+use super::session::Format;
+use crate::data::EndpointId;
+use crate::wire::{EncodeError, Envelope};
+
+/// Encodes one batch after another. Batches that follow each other share buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder {
+    /// Nearly always the only one. It is kept apart so that it needs no allocation of its own.
+    first: Option<Encoding>,
+    others: Vec<Encoding>,
+}
+
+/// One format.
+#[derive(Debug)]
+struct Encoding {
+    format: &'static Format,
+    writer: Writer,
+    /// The current batch, once it is encoded.
+    frames: Option<Result<Frames, EncodeError>>,
+}
+
+impl Encoder {
+    /// Begins a new batch.
+    pub(crate) fn begin(&mut self) {
+        for encoding in self.first.iter_mut().chain(&mut self.others) {
+            encoding.frames = None;
+        }
+    }
+
+    /// Returns the encoded form of the current batch. Encodes it at the first call for a format; later calls must pass the
+    /// same batch and senders.
+    ///
+    /// A message that cannot be encoded is left out.
+    ///
+    /// # Errors
+    /// Fails if none of the messages can be encoded.
+    pub(crate) fn frames(
+        &mut self,
+        format: &'static Format,
+        batch: &Batch,
+        sender: &impl Fn(&Envelope) -> EndpointId,
+    ) -> Result<&Frames, &EncodeError> {
+        let encoding = self.of(format);
+        let frames = encoding.frames.get_or_insert_with(|| encoding.writer.encode(format, batch, sender));
+        frames.as_ref()
+    }
+
+    fn of(&mut self, format: &'static Format) -> &mut Encoding {
+        let encoding = || Encoding { format, writer: Writer::default(), frames: None };
+        let first = self.first.get_or_insert_with(encoding);
+        if first.format.is(format) {
+            return first;
+        }
+        let at = self.others.iter().position(|other| other.format.is(format));
+        let at = at.unwrap_or_else(|| {
+            self.others.push(encoding());
+            self.others.len().saturating_sub(1)
+        });
+        // The index is valid; `first` is for the compiler.
+        self.others.get_mut(at).unwrap_or(first)
+    }
+}
+
+/// A buffer that is filled batch by batch.
+#[derive(Debug, Default)]
+struct Writer {
+    buffer: BytesMut,
+    /// The start and the length of the buffer's memory.
+    keeps: (usize, usize),
+}
+
+impl Writer {
+    fn encode(
+        &mut self,
+        format: &'static Format,
+        batch: &Batch,
+        sender: &impl Fn(&Envelope) -> EndpointId,
+    ) -> Result<Frames, EncodeError> {
+        self.make_room(batch);
+        let room = self.buffer.capacity();
+        let mut frames = Frames { format: Some(format), received: batch.received(), ..Frames::default() };
+        let mut failure = None;
+        for envelope in batch.iter() {
+            let before = self.buffer.len();
+            match (format.encode)(envelope, sender(envelope), &mut self.buffer) {
+                Ok(payload) => {
+                    frames.messages = frames.messages.saturating_add(1);
+                    frames.payload = payload.unwrap_or_default();
+                }
+                Err(error) => {
+                    tracing::debug!("a message was not sent: {error}");
+                    self.buffer.truncate(before);
+                    failure = Some(error);
+                }
+            }
+        }
+        if self.buffer.len() > room {
+            // This format needs more than a Broker frame, and the buffer was replaced.
+            self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
+        }
+        frames.bytes = self.buffer.split().freeze();
+        frames.keeps = self.keeps;
+        match failure {
+            Some(error) if frames.messages == 0 => Err(error),
+            _ => Ok(frames),
+        }
+    }
+
+    /// Makes room for a batch and, if possible, for those that follow: in a buffer of the thread if that is much.
+    fn make_room(&mut self, batch: &Batch) {
+        let needed = batch.copied();
+        if self.buffer.capacity().saturating_sub(self.buffer.len()) >= needed {
+            return;
+        }
+        let each = needed.checked_div(batch.len()).unwrap_or_default();
+        let expected = needed.saturating_add(each.saturating_mul(batch.following())).min(SHARED_BUFFER);
+        if expected < SHARED_BUFFER && needed < SHARED_BUFFER {
+            self.buffer.reserve(expected.max(needed));
+        } else {
+            self.release();
+            // A single message with a long topic may need more than a buffer of the thread.
+            self.buffer = if needed > PIECE { BytesMut::with_capacity(needed) } else { memory::take() };
+        }
+        self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
+    }
+
+    /// Returns the buffer to the thread, for use after everything that was encoded there is written.
+    fn release(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        if self.keeps.1 >= PIECE {
+            memory::give_back(buffer);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

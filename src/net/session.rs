@@ -1,0 +1,118 @@
+//! The interface between a connection and the protocol on it.
+
+use std::fmt;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::data::{EndpointId, Filter};
+use crate::peering::{Event, SendError};
+use crate::wire::{EncodeError, Envelope};
+
+/// The protocol on one connection, without I/O and without a clock: bytes and the time go in, bytes and events come out.
+///
+/// [`Peering`](crate::peering::Peering) is the model and documents the order of calls. Everything above the connection
+/// (routing, queues, limits, counters) handles envelopes, filters and endpoint ids only, and is the same for every session.
+///
+/// A session reports [`Event::Introduced`] when the peer's endpoint id is known, and continues when [`Session::admit`] or
+/// [`Session::refuse_redundant`] is called. It then reports [`Event::Established`] with the peer's filter, then messages and
+/// changes of the filter, and [`Event::Closed`] last. A protocol without endpoint ids assigns one to each peer, with
+/// [`Role::Responder`](crate::peering::Role::Responder).
+///
+/// A message that the protocol cannot carry is reported as an error by [`Format::encode`]; it is logged and not sent.
+pub trait Session: fmt::Debug + Send {
+    /// Encoded messages up to this length in bytes are copied into the session's own buffer. Longer ones are queued without
+    /// a copy.
+    const COPIED: usize;
+
+    /// Returns the encoding of messages in this session. Messages for several peers are encoded once for each format.
+    fn format(&self) -> &'static Format;
+
+    /// Consumes the complete messages at the front of `input`. Returns `true` if it stopped early because many events are
+    /// queued.
+    fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool;
+
+    /// Handles the end of the peer's stream.
+    fn handle_eof(&mut self);
+
+    /// Handles the passing of time.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Returns when [`Session::handle_timeout`] must be called if there is no other input before.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Returns the next event.
+    fn poll_event(&mut self) -> Option<Event>;
+
+    /// Returns the next event if it is a message; leaves any other event in the queue.
+    fn poll_message(&mut self) -> Option<Envelope>;
+
+    /// Returns the number of queued events.
+    fn pending_events(&self) -> usize;
+
+    /// Returns the next bytes to write to the peer.
+    fn poll_transmit(&mut self) -> Option<Bytes>;
+
+    /// Returns the number of bytes that [`Session::poll_transmit`] has not returned yet.
+    fn unsent(&self) -> usize;
+
+    /// Queues messages that were encoded in this session's [format](Session::format). The pieces are written in order.
+    ///
+    /// # Errors
+    /// Fails if the session is not established, or this side is leaving.
+    fn send_encoded(&mut self, pieces: [Bytes; 2]) -> Result<(), SendError>;
+
+    /// Replaces this endpoint's filter, and notifies the peer.
+    ///
+    /// # Errors
+    /// Fails if the filter cannot be encoded. It is unchanged in that case.
+    fn set_filter(&mut self, filter: Filter) -> Result<(), EncodeError>;
+
+    /// Continues after [`Event::Introduced`].
+    fn admit(&mut self);
+
+    /// Ends the session after [`Event::Introduced`], because a peering with this endpoint exists already.
+    fn refuse_redundant(&mut self);
+
+    /// Refuses the peer before anything was received from it.
+    fn refuse(&mut self);
+
+    /// Leaves after everything that is queued.
+    fn leave(&mut self, now: Instant);
+
+    /// Records that the caller stops or resumes reading from the peer, whose silence means nothing in the meantime.
+    fn pause(&mut self, now: Instant, paused: bool);
+
+    /// Returns whether [`Session::handle_input`] consumes input.
+    fn takes_input(&self) -> bool;
+
+    /// Returns whether the session has ended.
+    fn is_closed(&self) -> bool;
+
+    /// Returns whether the session is established. This includes the time while it is being left.
+    fn is_established(&self) -> bool;
+
+    /// Frees the memory that an idle session does not need.
+    fn shrink_buffers(&mut self);
+}
+
+/// How messages are encoded in one kind of [`Session`]. There is one static value for each format.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Format {
+    /// The length of an encoded message in bytes, without its topic and payload. Queues are bounded in bytes of topics and
+    /// payloads.
+    pub(crate) overhead: usize,
+    /// Appends a message with `sender` in place of its own sender. A large payload may be returned instead of being
+    /// appended; it follows the appended bytes.
+    pub(crate) encode: fn(&Envelope, EndpointId, &mut BytesMut) -> Result<Option<Bytes>, EncodeError>,
+    /// Returns the length of the first of several encoded messages, with a payload that was not appended.
+    pub(crate) first_length: fn(&[u8]) -> Option<usize>,
+}
+
+impl Format {
+    /// Returns whether both are the same format.
+    pub(crate) fn is(&'static self, other: &'static Format) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
