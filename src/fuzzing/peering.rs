@@ -41,7 +41,7 @@ struct Operations<'a> {
     ends: [End; 2],
     rest: &'a [u8],
     now: Instant,
-    /// Whether bytes were injected, or a peering was ended by force: then the two may disagree.
+    /// True if bytes were injected, or a peering was ended by force: then the two may disagree.
     disturbed: bool,
 }
 
@@ -226,13 +226,13 @@ struct End {
     answered: bool,
     established: bool,
     peer_leaving: bool,
-    /// Whether `leave` was called.
+    /// True if `leave` was called.
     left: bool,
     closed: Option<CloseReason>,
     malformed: usize,
     sent: Vec<Bytes>,
     received: Vec<Bytes>,
-    /// Whether it has sent its last handshake message or its first envelope.
+    /// True if it has sent its last handshake message or its first envelope.
     sends_envelopes: bool,
     refused: bool,
 }

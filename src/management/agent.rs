@@ -101,13 +101,13 @@ impl Agent {
     /// Starts an agent. Peers of the endpoint may connect before or after this.
     pub async fn start(endpoint: Endpoint) -> Agent {
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-        let wanted = endpoint.watch_interest(&NODE_TOPIC);
+        let interest = endpoint.watch_interest(&NODE_TOPIC);
         let state = Arc::new(State {
             nodes: watch::Sender::default(),
             ignored: Throttle::default(),
             pending: Mutex::default(),
         });
-        let task = tokio::spawn(state.clone().run(subscriber, wanted));
+        let task = tokio::spawn(state.clone().run(subscriber, interest));
         Agent { endpoint, state, task }
     }
 
@@ -189,7 +189,7 @@ impl Drop for PendingGuard<'_> {
 }
 
 impl State {
-    async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut wanted: TopicInterest) {
+    async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut interest: TopicInterest) {
         loop {
             tokio::select! {
                 // Messages first, so that a response that a peer sent before it disconnected is accepted.
@@ -200,8 +200,8 @@ impl State {
                     }
                     None => return,
                 },
-                () = wanted.changed() => {
-                    let established = wanted.peers().into_iter().map(|(peering, _)| peering).collect();
+                () = interest.changed() => {
+                    let established = interest.peers().into_iter().map(|(peering, _)| peering).collect();
                     self.nodes.send_if_modified(|Nodes { names, claims }| {
                         let before = names.len();
                         claims.retain(&established);

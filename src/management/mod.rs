@@ -41,7 +41,7 @@ pub static NODE_TOPIC: Topic = Topic::from_static("zeek/management/node");
 /// The TCP port that Zeek's agent listens on, unless `ZEEK_AGENT_PORT` sets another.
 pub const DEFAULT_AGENT_PORT: u16 = 2151;
 
-/// How long Zeek's agent waits for the responses to a request. It then forgets the request and ignores late responses.
+/// The time that Zeek's agent waits for the responses to a request. It then forgets the request and ignores late responses.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The only action of Zeek's own nodes: `get_id_value NAME` returns the value of a global variable.

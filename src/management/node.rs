@@ -189,7 +189,7 @@ impl Node {
         let (events, _) = broadcast::channel(1024);
         let (stop, stopped) = watch::channel(false);
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-        let wanted = endpoint.watch_interest(&NODE_TOPIC);
+        let interest = endpoint.watch_interest(&NODE_TOPIC);
         let shared = Shared {
             endpoint,
             name: name.into(),
@@ -198,7 +198,7 @@ impl Node {
             time_limit,
             malformed: Throttle::default(),
         };
-        let task = tokio::spawn(Arc::new(shared).run(subscriber, wanted, stopped));
+        let task = tokio::spawn(Arc::new(shared).run(subscriber, interest, stopped));
         Node { events, stop, task }
     }
 
@@ -219,26 +219,26 @@ impl<H: Handler> Shared<H> {
     async fn run(
         self: Arc<Self>,
         mut subscriber: Subscriber,
-        mut wanted: TopicInterest,
+        mut interest: TopicInterest,
         mut stopped: watch::Receiver<bool>,
     ) {
         let mut hellos = Hellos::default();
         let mut dispatches = JoinSet::new();
-        self.greet(&mut wanted, &mut hellos).await;
+        self.greet(&mut interest, &mut hellos).await;
         loop {
             tokio::select! {
                 message = subscriber.recv() => match message {
                     Some(message) => {
                         // An agent ignores responses of nodes whose hello it has not received.
-                        if wanted.has_changed() {
-                            self.greet(&mut wanted, &mut hellos).await;
+                        if interest.has_changed() {
+                            self.greet(&mut interest, &mut hellos).await;
                         }
                         self.on_message(&message, &mut hellos, &mut dispatches).await;
                     }
                     None => break,
                 },
                 Some(_) = dispatches.join_next() => {}
-                () = wanted.changed() => self.greet(&mut wanted, &mut hellos).await,
+                () = interest.changed() => self.greet(&mut interest, &mut hellos).await,
                 () = until(hellos.next()) => {
                     for peer in hellos.due(Instant::now()) {
                         if self.hello(peer).await {
@@ -253,8 +253,8 @@ impl<H: Handler> Shared<H> {
     }
 
     /// Sends a hello over each peering that is new, or newly subscribes to hellos.
-    async fn greet(&self, wanted: &mut TopicInterest, hellos: &mut Hellos) {
-        for peer in hellos.set_peerings(wanted.now(), Instant::now()) {
+    async fn greet(&self, interest: &mut TopicInterest, hellos: &mut Hellos) {
+        for peer in hellos.set_peerings(interest.now(), Instant::now()) {
             if self.hello(peer).await {
                 tracing::info!(node = self.name, %peer, "sent hello");
                 let _ = self.events.send(NodeEvent::Hello { peer });
@@ -376,7 +376,7 @@ impl<H: Handler> Shared<H> {
 
 struct Request {
     request: DispatchRequest,
-    /// Whether the action is UTF-8. Otherwise, it contains U+FFFD in place of the other bytes.
+    /// True if the action is UTF-8. Otherwise, it contains U+FFFD in place of the other bytes.
     is_text: bool,
 }
 

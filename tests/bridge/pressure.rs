@@ -85,7 +85,7 @@ async fn drop_oldest_keeps_the_newest() {
     let dropped = dropped(&bridge);
     assert!(dropped > 0, "{}", bridge.status());
     let numbers = read(&mut stuck, MESSAGES - dropped).await;
-    // What fills the queue at last is what came last.
+    // The queue holds the last messages at the end.
     assert_eq!(numbers[numbers.len() - 16..], (MESSAGES - 16..MESSAGES).collect::<Vec<_>>());
     // Now that it reads, nothing is dropped.
     sender.send(&big(&sender, MESSAGES)).await;
@@ -99,7 +99,7 @@ async fn drop_newest_keeps_the_oldest() {
     let dropped = dropped(&bridge);
     assert!(dropped > 0, "{}", bridge.status());
     let numbers = read(&mut stuck, MESSAGES - dropped).await;
-    // What fills the queue at first is what came first.
+    // The queue holds the first messages at the beginning.
     assert_eq!(numbers[..16], (0..16).collect::<Vec<_>>());
     sender.send(&big(&sender, MESSAGES)).await;
     assert_eq!(read(&mut stuck, 1).await, [MESSAGES]);
@@ -116,14 +116,14 @@ async fn disconnect_ends_the_peering_of_a_peer_that_does_not_read() {
     // At least the queued messages and the one that overflowed the queue.
     assert!(link["overflows"] == 1 && link["dropped"].as_u64().unwrap() >= 17, "{link}");
     // Messages that were written before still arrive, and no others.
-    let mut came = 0;
+    let mut received = 0;
     while let Some(envelope) = stuck.envelope().await {
         if envelope.kind == EnvelopeType::Data {
-            assert_eq!(number(&envelope), came);
-            came += 1;
+            assert_eq!(number(&envelope), received);
+            received += 1;
         }
     }
-    assert!(came < MESSAGES);
+    assert!(received < MESSAGES);
 }
 
 /// Returns a bridge with a sender that is blocked.

@@ -70,16 +70,16 @@ async fn soak(messages: u64, time: Option<Duration>) {
         }
     });
     let (start, mut next_look) = (Instant::now(), Duration::ZERO);
-    let mut came = 0u64;
+    let mut received = 0u64;
     let mut curve = Vec::new();
     let every = time.map_or(Duration::MAX, |time| time / 60);
-    while time.map_or(came < messages, |time| start.elapsed() < time) {
-        assert_eq!(number(&mut healthy).await, came, "the healthy peer receives everything, in order");
-        came += 1;
-        if time.is_none() && came == messages / 2 || time.is_some() && start.elapsed() >= next_look {
+    while time.map_or(received < messages, |time| start.elapsed() < time) {
+        assert_eq!(number(&mut healthy).await, received, "the healthy peer receives everything, in order");
+        received += 1;
+        if time.is_none() && received == messages / 2 || time.is_some() && start.elapsed() >= next_look {
             curve.push(bridge.program.memory());
             println!(
-                "{:>4} s {came:>10} messages {:>8} kB",
+                "{:>4} s {received:>10} messages {:>8} kB",
                 start.elapsed().as_secs(),
                 curve[curve.len() - 1]
             );
@@ -91,14 +91,14 @@ async fn soak(messages: u64, time: Option<Duration>) {
     let most = curve.iter().max().unwrap();
     assert!(*most < MOST, "{curve:?}");
     let published = publishing.await.unwrap();
-    while came < published {
-        assert_eq!(number(&mut healthy).await, came);
-        came += 1;
+    while received < published {
+        assert_eq!(number(&mut healthy).await, received);
+        received += 1;
     }
     let attempts = garbage.await.unwrap();
     let link = |name: &str| bridge.link(name);
     let dropped = link("stuck")["dropped"].as_u64().unwrap();
-    println!("{came} messages, {dropped} dropped for slow peers, {attempts} times garbage");
+    println!("{received} messages, {dropped} dropped for slow peers, {attempts} times garbage");
     assert!(dropped > 0 && attempts > 0);
     let peers = link("stuck")["peers"].clone();
     let still_there = |peer: &Json| peer["id"] == slow_id.to_string() && peer["dropped"].as_u64() > Some(0);

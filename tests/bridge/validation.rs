@@ -31,9 +31,9 @@ fn response(result: Vec<Value>) -> Value {
     event(Event::new(DispatchResponse::NAME, vec![text("r1"), Value::Vector(result)]))
 }
 
-fn with(place: usize, value: Value) -> Value {
+fn with(index: usize, value: Value) -> Value {
     let mut result = result();
-    result[place] = value;
+    result[index] = value;
     response(result)
 }
 

@@ -18,13 +18,13 @@ use crate::support::*;
 #[tokio::test]
 async fn failures_have_the_texts_of_zeek() {
     let (agent, _nodes) = cluster(&["worker-1"]).await;
-    for (words, text) in [
+    for (request, text) in [
         (&[][..], "no dispatch arguments provided"),
         (&["reboot"], "dispatch reboot unknown"),
         (&["get_id_value"], "get_id_value expects name of global identifier"),
         (&["get_id_value", "nothing"], "unknown id"),
     ] {
-        let outcome = agent.dispatch(action(words), names(&[]), LONG).await.unwrap();
+        let outcome = agent.dispatch(action(request), names(&[]), LONG).await.unwrap();
         let result = &outcome.answers["worker-1"];
         assert!(!result.is_success());
         assert_eq!(result.error().as_deref(), Some(text));

@@ -31,8 +31,8 @@ pub(crate) fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| name.to_string()).collect()
 }
 
-pub(crate) fn action(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| word.to_string()).collect()
+pub(crate) fn action(parts: &[&str]) -> Vec<String> {
+    parts.iter().map(|part| part.to_string()).collect()
 }
 
 pub(crate) fn values(name: &str) -> Values {

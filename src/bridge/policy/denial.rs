@@ -87,9 +87,9 @@ impl fmt::Display for Reason {
 pub(crate) struct Denial {
     /// The reason of the rule that came closest to allowing it.
     pub(crate) reason: Reason,
-    /// That rule; `None` for reasons that do not depend on a rule.
+    /// The rule; `None` for reasons that do not depend on a rule.
     pub(crate) rule: Option<RuleId>,
-    /// Whether the rule matches, and would have allowed the message if it were valid.
+    /// True if the rule matches, and would have allowed the message if it were valid.
     pub(crate) invalid: bool,
 }
 

@@ -116,7 +116,7 @@ impl Rule {
 
     fn evaluate_data(&self, message: &Inspected<'_>) -> Verdict {
         let passthrough = self.config.passthrough;
-        // Whether the rule matches payloads that are not events.
+        // True if the rule matches payloads that are not events.
         let any_payload = self.config.events.is_empty() && !self.is_for_node_api();
         match message.payload() {
             PayloadKind::Event { name, .. } if !self.has_event(name) => NoMatch(Reason::EventNotAllowed),

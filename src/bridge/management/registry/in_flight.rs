@@ -18,7 +18,7 @@ type RequestId = u64;
 
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    /// Whether the bridge sends failures in the name of nodes that do not respond.
+    /// True if the bridge sends failures in the name of nodes that do not respond.
     answers: bool,
     /// The requests with pending responses.
     open: BTreeMap<RequestId, Request>,
@@ -77,7 +77,8 @@ pub(super) const TOO_MANY: &str = "too many requests are in flight through the b
 /// Returns the failure for a node that was gone when the request was received.
 pub(super) fn absent(name: &str) -> String {
     format!(
-        "node {name} is not connected to the bridge: it was not when it was asked, and no answer came within 4 s"
+        "node {name} is not connected to the bridge; it was not connected at the time of the request, and no response was \
+         received within 4 s"
     )
 }
 

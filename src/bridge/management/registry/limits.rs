@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::management::{MAX_NODES, REQUEST_TIMEOUT};
 
-/// How long the bridge waits for a response before it sends a failure in the node's name. Zeek's agent gives up after
+/// The time that the bridge waits for a response before it sends a failure in the node's name. Zeek's agent gives up after
 /// [`REQUEST_TIMEOUT`] (5 s), and then loses the responses of all nodes; this leaves a second for the failure to arrive.
 pub(super) const ANSWER_AFTER: Duration = Duration::from_secs(4);
 
@@ -50,7 +50,7 @@ pub(super) const MAX_GONE: usize = 1024;
 /// Maximum memory of gone names, in bytes: [`MAX_GONE`] names of usual length.
 pub(super) const MAX_GONE_BYTES: usize = 512 * 1024;
 
-/// How long a gone name is remembered. A node that restarts is back by then. A node that stays away longer is probably connected
+/// The time for which a gone name is remembered. A node that restarts is back by then. A node that stays away longer is probably connected
 /// to another bridge, or to the agent itself.
 pub(super) const GONE_FOR: Duration = Duration::from_secs(300);
 
@@ -61,7 +61,7 @@ pub(super) const NAME_COST: usize = 768;
 #[cfg(test)]
 pub(super) const HELLO_STATE_COST: usize = 64;
 
-/// How long a request is remembered after its agent gave up, so that late responses are recognized as such.
+/// The time for which a request is remembered after its agent gave up, so that late responses are recognized as such.
 pub(super) const KEPT: Duration = REQUEST_TIMEOUT;
 
 /// The limits that tests set to other values than [`Bounds::DEFAULT`].

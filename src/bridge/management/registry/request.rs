@@ -23,7 +23,7 @@ pub(super) struct Request {
     pub(super) nodes: Vec<(Arc<str>, State)>,
     /// The number of nodes with a pending response.
     pub(super) pending: usize,
-    /// Whether it is also addressed to nodes that were not known. Such a node may have received it over a peering that was
+    /// True if it is also addressed to nodes that were not known. Such a node may have received it over a peering that was
     /// established before its hello was received here.
     pub(super) unknown_nodes: bool,
 }
@@ -56,7 +56,7 @@ pub(super) struct Addressed {
     pub(super) live: Vec<Arc<str>>,
     /// Gone nodes that the bridge may send failures for.
     pub(super) gone: Vec<Arc<str>>,
-    /// Whether there are other nodes.
+    /// True if there are other nodes.
     pub(super) unknown: bool,
 }
 

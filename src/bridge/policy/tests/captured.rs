@@ -25,13 +25,13 @@ fn the_default_rules_allow_exactly_the_node_api_messages_of_captured_zeeks() {
     let (mut hellos, mut requests, mut responses, mut others) = (0, 0, 0, 0);
     for fixture in Fixture::all() {
         for (frame, incoming) in frames(&fixture) {
-            let place = format!("{} frame {}", fixture.name, frame.index);
+            let at = format!("{} frame {}", fixture.name, frame.index);
             if incoming.envelope.topic != NODE_TOPIC {
-                assert_eq!(incoming.outcome(&rules), Err(Reason::NoRule), "{place}");
+                assert_eq!(incoming.outcome(&rules), Err(Reason::NoRule), "{at}");
                 others += 1;
                 continue;
             }
-            assert_eq!(incoming.outcome(&rules).map(|passes| passes[0].0), Ok(1 - incoming.link), "{place}");
+            assert_eq!(incoming.outcome(&rules).map(|passes| passes[0].0), Ok(1 - incoming.link), "{at}");
             match incoming.node(&rules).unwrap() {
                 NodeMessage::Hello(_) => hellos += 1,
                 NodeMessage::Request(_) => requests += 1,
@@ -39,7 +39,7 @@ fn the_default_rules_allow_exactly_the_node_api_messages_of_captured_zeeks() {
             }
             // In the other direction, it is denied.
             let back = Incoming { link: 1 - incoming.link, ..incoming };
-            assert_eq!(back.outcome(&rules), Err(Reason::EventNotAllowed), "{place}");
+            assert_eq!(back.outcome(&rules), Err(Reason::EventNotAllowed), "{at}");
         }
     }
     println!("{hellos} hellos, {requests} requests, {responses} responses, {others} others");
