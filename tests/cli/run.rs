@@ -63,7 +63,7 @@ fn a_bridge_tells_how_it_is() {
     let values = values.display();
     let mut node =
         Program::start(&format!("node -v --name worker-01 --values {values} --connect {nodes} --tls off"));
-    node.says("said hello");
+    node.says("sent hello");
     let end = Program::run(&format!("dispatch --connect {agents} --tls off get_id_value X"), "");
     assert_eq!(end.stdout, [r#"{"node":"worker-01","success":true,"data":5,"error":null}"#], "{end:?}");
 

@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use clap::Args;
 use tokio::time::Instant;
 use zeek_bridge::management::{
-    Dispatch, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
+    Dispatch, DispatchError, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
 };
 
 use crate::args::{NodeArgs, Seconds};
@@ -113,13 +113,13 @@ struct Answers {
 }
 
 impl Handler for Answers {
-    async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, String> {
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, DispatchError> {
         let by_values = |values: &Values| values.dispatch(&dispatch.action, &dispatch.args);
         let until = Instant::now().checked_add(self.timeout.0).unwrap_or_else(Instant::now);
         match (&self.exec, &self.stdio, self.values.as_ref().map(by_values)) {
             (Some(_), _, Some(Ok(data))) | (_, Some(_), Some(Ok(data))) => Ok(data),
-            (Some(exec), ..) => exec.dispatch(&dispatch, until).await,
-            (_, Some(stdio), _) => stdio.dispatch(&dispatch, until).await,
+            (Some(exec), ..) => exec.dispatch(&dispatch, until).await.map_err(DispatchError::Other),
+            (_, Some(stdio), _) => stdio.dispatch(&dispatch, until).await.map_err(DispatchError::Other),
             (None, None, Some(answer)) => answer,
             (None, None, None) => by_values(&Values::default()),
         }
