@@ -8,7 +8,7 @@
 #![cfg_attr(feature = "net", doc = "```")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
 //! use zeek_bridge::endpoint::{Endpoint, Retry};
-//! use zeek_bridge::management::{Node, failure};
+//! use zeek_bridge::management::{DispatchError, Node};
 //! use zeek_bridge::net::tls::Tls;
 //!
 //! # use zeek_bridge::management::{Agent, NodeEvent, REQUEST_TIMEOUT};
@@ -21,7 +21,7 @@
 //!     let node = Node::start(endpoint.clone(), "worker-01", async |action: String, args: Vec<String>| {
 //!         match action.as_str() {
 //!             "echo" => Ok(Some(serde_json::json!(args).into())),
-//!             other => Err(failure::unknown_dispatch(other)),
+//!             _ => Err(DispatchError::UnknownAction(action)),
 //!         }
 //!     })
 //!     .await;

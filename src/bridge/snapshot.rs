@@ -11,7 +11,7 @@ use super::link::Link;
 use super::router::core::now;
 use crate::endpoint::PeerState;
 
-/// The state of a bridge at one moment. Counters count from its start, unless they say otherwise.
+/// The state of a bridge at one moment. Counters count from its start, unless stated otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The time since the start, in seconds.
@@ -50,7 +50,7 @@ pub struct LinkSnapshot {
     pub connecting: Vec<String>,
     /// `off`, `anonymous` or `mutual`.
     pub tls: String,
-    /// Whether it listens on all configured addresses, or has a peering with each address that it connects to.
+    /// True if the link listens on all configured addresses, or has a peering with each address that it connects to.
     pub ready: bool,
     /// The peers.
     pub peers: Vec<PeerSnapshot>,

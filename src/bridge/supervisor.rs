@@ -1,4 +1,4 @@
-//! A running bridge: started, changed while it runs, and drained.
+//! A running bridge: start, reload and shutdown.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::router::links::{LinkSet, RuleCount};
 use super::router::origin::Origin;
 use crate::net::tls::Tls;
 
-/// A bridge, from its start to its [`Bridge::shutdown`].
+/// A running bridge.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,46 +34,44 @@ use crate::net::tls::Tls;
 pub struct Bridge {
     pub(super) core: Arc<Core>,
     pub(super) since: Instant,
-    /// What runs; held while that changes.
+    /// The configuration that runs. Locked during changes.
     config: Mutex<BridgeConfig>,
     timer: AbortHandle,
 }
 
-/// What a reload has changed.
+/// The changes of a reload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// What is new, in words.
+    /// The changes, as text for users.
     pub news: Vec<String>,
-    /// The parts that could not be applied: addresses that cannot be listened on. They are found after everything else has
-    /// changed.
+    /// Changes that failed: addresses that the bridge cannot listen on. They are found after all other changes are applied.
     pub errors: Vec<Diagnostic>,
 }
 
-/// What becomes of the links in a reload.
+/// The changes to the links in a reload.
 struct Plan {
-    /// By slot: the running link that stays, if one does.
+    /// By [`LinkId`]: the links that keep running.
     kept: Vec<Option<Arc<Link>>>,
-    /// Those that run and do not stay.
+    /// The links to close.
     closing: Vec<Arc<Link>>,
-    /// Those that are to be started; their slots follow.
+    /// The links to start; their ids follow those of `kept`.
     new: Vec<(LinkConfig, Tls)>,
-    /// All that is news, in words.
+    /// The changes, as text for users.
     news: Vec<String>,
 }
 
 impl Bridge {
-    /// Starts all links. A link that connects need not find anybody yet.
+    /// Starts all links. Links that connect keep trying in the background.
     ///
     /// # Errors
-    /// Everything that is wrong: certificates that cannot be used, addresses that cannot be listened on. Then
-    /// nothing runs.
+    /// Fails with all errors if certificates cannot be used, or addresses cannot be listened on. Nothing runs then.
     pub async fn start(config: BridgeConfig) -> Result<Bridge, Diagnostics> {
-        let nothing = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
-        let origin =
-            Origin::random().map_err(|error| Diagnostic::new("", format!("no random number: {error}")))?;
+        let empty = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
+        let origin = Origin::random()
+            .map_err(|error| Diagnostic::new("", format!("cannot generate a random number: {error}")))?;
         let core = Arc::new(Core::new(&config.operation, origin));
         let timer = tokio::spawn(run_timer(core.clone())).abort_handle();
-        let bridge = Bridge { core, since: Instant::now(), config: Mutex::new(nothing), timer };
+        let bridge = Bridge { core, since: Instant::now(), config: Mutex::new(empty), timer };
         let errors = match bridge.reload(config).await {
             Ok(Reloaded { errors, .. }) if errors.is_empty() => return Ok(bridge),
             Ok(Reloaded { errors, .. }) => errors.into(),
@@ -83,11 +81,12 @@ impl Bridge {
         Err(errors)
     }
 
-    /// Makes the bridge what this configuration says. Links that are in it as they were keep their peerings and
-    /// lose nothing; their certificates are read anew.
+    /// Applies a configuration. Links that have not changed keep their peerings and queues; their certificates are read again.
+    ///
+    /// If the future is dropped, the bridge may be left with some of the links.
     ///
     /// # Errors
-    /// Everything that is wrong, such as certificates that cannot be used. Nothing has changed then.
+    /// Fails with all errors if certificates cannot be used, for example. Nothing has changed then.
     pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         let mut running = self.config.lock().await;
         let old = self.core.links();
@@ -95,7 +94,7 @@ impl Bridge {
         if config.rules != running.rules {
             plan.news.push(format!("rules: {}", config.rules.len()));
         }
-        // What stays goes on by the old rules until those that go are gone: their addresses may be wanted.
+        // The kept links continue with the old rules until the closing ones are closed: new links may need their addresses.
         self.core.set_links(old.with_links(plan.kept.clone()));
         close(&plan.closing, config.operation.drain).await;
 
@@ -112,7 +111,7 @@ impl Bridge {
                     links.push(Some(link));
                 }
                 Err(error) => {
-                    let message = format!("no random number for its endpoint id: {error}");
+                    let message = format!("cannot generate an endpoint id: {error}");
                     errors.push(Diagnostic::new(format!("link.{name}"), message));
                 }
             }
@@ -122,7 +121,7 @@ impl Bridge {
         let rules = Rules::of_links(rule_links, &config.rules);
         for (slot, link) in links.iter().enumerate() {
             if let Some(link) = link {
-                // Before the table, so that a new link's peers hear of it in the handshake.
+                // Before the link set is replaced, so that peers of a new link receive the filter in the handshake.
                 link.announce(rules.filter(LinkId(slot))).await;
             }
         }
@@ -134,7 +133,7 @@ impl Bridge {
             link.connect();
         }
         for link in plan.kept.iter().flatten() {
-            // What could not be had before may be free now.
+            // Addresses that were in use before may be free now.
             errors.extend(link.listen().await);
             link.renew_certificates().await;
             self.core.send_allowed_hellos(&self.core.links(), link);
@@ -143,8 +142,8 @@ impl Bridge {
         Ok(Reloaded { news: plan.news, errors })
     }
 
-    /// Stops listening and connecting, lets every peer read what waits for it, within the configured time, and leaves
-    /// with BYE.
+    /// Stops listening and connecting, sends the queued messages within the configured drain time, and disconnects all peers
+    /// with BYE. May be called again.
     pub async fn shutdown(&self) {
         let running = self.config.lock().await;
         let links: Vec<_> = self.core.links().iter().cloned().collect();
@@ -157,7 +156,7 @@ impl Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         self.timer.abort();
-        // The links' endpoints know of the core, and it of them.
+        // Breaks the reference cycle: the core holds the links, and their endpoints hold relays with the core.
         self.core.set_links(LinkSet::empty());
     }
 }
@@ -174,8 +173,8 @@ impl Plan {
             if plan.kept.iter().flatten().any(|kept| kept.config == *link) {
                 continue;
             }
-            let was_there = plan.closing.iter().any(|closing| closing.config.name == link.name);
-            plan.news.push(format!("link {}: {}", link.name, if was_there { "changed" } else { "new" }));
+            let existed = plan.closing.iter().any(|closing| closing.config.name == link.name);
+            plan.news.push(format!("link {}: {}", link.name, if existed { "changed" } else { "new" }));
             match load_tls(link.clone()).await {
                 Ok(tls) => plan.new.push((link.clone(), tls)),
                 Err(found) => errors.extend(found),
@@ -194,7 +193,7 @@ async fn run_timer(core: Arc<Core>) {
     core.run_timer().await;
 }
 
-/// It reads files, and may open a key for a while.
+/// Loads certificates in a blocking task: it reads files, and may spend seconds on decrypting a key.
 async fn load_tls(link: LinkConfig) -> Result<Tls, Diagnostics> {
     let path = format!("link.{}", link.name);
     let loaded = tokio::task::spawn_blocking(move || link.tls()).await;
@@ -210,7 +209,7 @@ async fn close(links: &[Arc<Link>], drain: Duration) {
     closing.join_all().await;
 }
 
-/// A rule that stays, by its name, goes on counting.
+/// Returns the counters for new rules. A rule keeps the counters of the old rule with its name.
 fn counts(rules: &[RuleConfig], old: &LinkSet) -> Vec<(String, Arc<RuleCount>)> {
     let kept = |rule: &RuleConfig| {
         let mut counts = old.rule_counts();

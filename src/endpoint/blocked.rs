@@ -9,19 +9,20 @@ use super::counters::Counters;
 use super::queue::{Queue, Refused};
 use crate::net::Frames;
 
-/// Messages that wait for room in a peer's queue. What is dropped before is counted as dropped.
+/// Messages that wait for room in a peer's queue. If this is dropped before they are in the queue, they are counted as
+/// dropped messages.
 #[derive(Debug)]
 pub(crate) struct Blocked {
     pub(super) queue: Arc<Queue>,
     pub(super) frames: Frames,
-    /// Whether it leaves room for others.
+    /// Whether a quarter of the queue must remain free.
     pub(super) sparing: bool,
-    /// Of the endpoint whose peer it is for.
+    /// The counters of the endpoint of the queue.
     pub(super) stats: Arc<Counters>,
 }
 
 impl Blocked {
-    /// Waits until all is in the queue, or the queue has ended.
+    /// Waits until all messages are in the queue, or the queue has ended.
     pub(crate) async fn flush(mut self) {
         let room = Arc::new(Notify::new());
         while !self.retry(&room) {
@@ -29,33 +30,35 @@ impl Blocked {
         }
     }
 
-    /// How many bytes wait.
+    /// Returns the encoded length of the messages in bytes.
     #[cfg(feature = "bridge")]
     pub(crate) fn bytes(&self) -> usize {
         self.frames.length()
     }
 
-    /// How many wait.
+    /// Returns the number of messages.
     #[cfg(test)]
     pub(super) fn messages(&self) -> usize {
         self.frames.messages()
     }
 
-    /// Tries again to hand these on, and keeps those that still wait: `room` is told when to come again.
+    /// Pushes what there is room for, and keeps the others in `all`. `room` is notified when to retry them.
     pub(super) fn retry_all(all: &mut Vec<Blocked>, room: &Arc<Notify>) {
-        // Not past one that was refused just now, though there may be room again.
+        // Messages for one queue keep their order: after one was refused, the others are not tried, although there may be
+        // room by then.
         let mut refused = HashSet::new();
         all.retain_mut(|blocked| {
             let queue = Arc::as_ptr(&blocked.queue).addr();
-            let waits = refused.contains(&queue) || !blocked.retry(room);
-            if waits {
+            let is_blocked = refused.contains(&queue) || !blocked.retry(room);
+            if is_blocked {
                 refused.insert(queue);
             }
-            waits
+            is_blocked
         });
     }
 
-    /// Whether it waits no more: all is in the queue, or the queue has ended. If not, `room` is told when to try again.
+    /// Returns whether nothing waits any more: all messages are in the queue, or the queue has ended. Otherwise, `room` is
+    /// notified when to retry.
     fn retry(&mut self, room: &Arc<Notify>) -> bool {
         self.queue.try_push_or_wait(&mut self.frames, self.sparing, room) != Err(Refused::Full)
     }
@@ -64,7 +67,7 @@ impl Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         let lost = self.frames.messages();
-        self.queue.waits_no_more(lost);
+        self.queue.cancel_wait(lost);
         self.stats.dropped_for_peers.add(lost);
     }
 }

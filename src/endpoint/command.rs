@@ -16,40 +16,40 @@ use crate::data::{EndpointId, Filter};
 use crate::net::Format;
 use crate::peering::Role;
 
-/// What the hub is told. Everything but the answers is done in the order of arrival.
+/// A command to the hub. Commands are executed in the order of their arrival.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// A peer has shown its id; the answer is whether to go on.
+    /// A peer has sent its id. The answer is whether it is admitted.
     Introduced { connection: ConnectionId, peer: EndpointId, role: Role, party: Party, answers: Answers },
-    /// A handshake is through. The answer is the queue of what is to be sent to the peer, or why the id is not its own.
+    /// A handshake is complete. The answer is the queue for the peer, or why the peer cannot have its id.
     Established {
         peer: Peer,
         filter: Filter,
         format: &'static Format,
         answer: oneshot::Sender<Result<Arc<Queue>, Admission>>,
     },
-    /// A peer wants to hear something else. Nothing more is read from it before the answer, which comes when the table
-    /// knows, or a peer could have as many filters wait here as there are places.
+    /// A peer has changed its filter. Answered when the routes are changed. Nothing more is read from the peer before that:
+    /// otherwise one peer could fill the command queue with filters.
     FilterChanged { connection: ConnectionId, filter: Filter, answer: oneshot::Sender<()> },
-    /// A connection is over; the status is to be told once the routes know.
+    /// A connection has ended. The status is reported when the routes are changed.
     Closed { connection: ConnectionId, owner: Owner, status: Option<Status> },
-    /// Whether there is a peering with this endpoint; if so, with what waits for its end.
+    /// The answer is a receiver that resolves at the end of the peering with this endpoint, or `None` if there is none.
     WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
-    /// Somebody wants to hear something. The answer comes when the table knows.
+    /// Adds a subscriber. Answered when the routes are changed.
     Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue<Message>>, answer: oneshot::Sender<()> },
-    /// ... something else. The answer comes when the table knows.
+    /// Changes the topics of a subscriber. Answered when the routes are changed.
     Resubscribe { id: SubscriberId, filter: Filter, answer: oneshot::Sender<()> },
-    /// The relay wants to hear something else. The answer comes when it is announced.
+    /// Changes the filter of the relay. Answered when the new filter is announced.
     Announce { filter: Filter, answer: oneshot::Sender<()> },
-    /// The peering with this endpoint is to be left; the answer is whether there was one.
+    /// Leaves the peering with this endpoint. The answer is whether there was one.
     Unpeer { peer: EndpointId, answer: oneshot::Sender<bool> },
-    /// All peerings are to be left.
+    /// Leaves all peerings.
     Shutdown,
-    /// All peerings are left: subscribers will hear nothing more.
+    /// All peerings have ended: ends the subscribers.
     Over,
 }
 
-/// How to reach the hub.
+/// The channels to and from the hub.
 #[derive(Clone, Debug)]
 pub(super) struct HubHandle {
     pub(super) commands: mpsc::Sender<Command>,
@@ -60,7 +60,7 @@ pub(super) struct HubHandle {
 }
 
 impl HubHandle {
-    /// Tells the hub; after a shutdown nobody listens, and nothing needs to be told.
+    /// Sends a command. Does nothing after the hub has ended.
     pub(super) async fn send(&self, command: Command) {
         let _ = self.commands.send(command).await;
     }

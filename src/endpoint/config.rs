@@ -1,4 +1,4 @@
-//! What an endpoint can be told.
+//! The settings of an endpoint.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,77 +13,81 @@ use crate::wire::Limits;
 /// The settings of an [`super::Endpoint`]. The defaults suit a node or agent.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// This endpoint's id; `None`: a new random one, as is right for every process start. It had
-    /// better be a well-formed UUID: of a peer whose id is none, the reference tells no statuses, so
-    /// that a Zeek sees no `Broker::peer_added`.
-    pub id: Option<EndpointId>,
-    /// What log lines about its peers call this endpoint (their field `link`), where there are several; `None`: nothing.
-    pub label: Option<Arc<str>>,
-    /// What each peer may cost.
-    pub limits: Limits,
-    /// How long a handshake may take, TLS included.
-    pub handshake_timeout: Duration,
-    /// How long a TCP connect may take.
-    pub connect_timeout: Duration,
-    /// How long a peer may be silent before it is pinged, and then again before it is given up.
-    pub idle_timeout: Option<Duration>,
-    /// How long a peer may take to confirm a BYE.
-    pub leave_timeout: Duration,
-    /// How long a peer may take to read what was published before a shutdown.
-    pub drain_timeout: Duration,
-    /// What may wait for one peer. The reference keeps 2048 messages.
-    pub peer_queue: QueueLimits,
-    /// What may wait for one subscriber. What does not fit is dropped and counted; peers are never
-    /// held up by a subscriber.
-    pub subscriber_queue: QueueLimits,
-    /// How long a `publish` waits for a peer whose queue is full before that peer is disconnected (the
-    /// reference disconnects at once). Only that one publisher waits; other peers have the
-    /// message by then.
-    pub patience: Duration,
-    /// What becomes of a message that is passed on to a peer whose queue is full. Only a bridge passes messages on;
-    /// a `publish` has its [`patience`](Self::patience).
-    pub when_full: WhenFull,
-    /// How many connections may be in their handshake at once on all listeners. Further ones wait; those that have
-    /// taken longer than a second then give way to them, and at once those of a host that has more than another that waits.
-    /// When 256 wait already, the newest of the host with the most of them is closed.
-    pub max_handshakes: usize,
-    /// How many peers there may be at once that connected to this endpoint. A slot is taken by a peer that has sent its id
-    /// (after TLS), not by one that only connects.
+    /// This endpoint's id. `None`: a new random one, which is right for every start of a process.
     ///
-    /// When all slots are taken, they are shared: a newcomer whose certificate (without one: whose host) has fewer
-    /// peers than another gets a slot of that other, whose newest peering is closed. Otherwise the newcomer is refused.
+    /// It should be a valid UUID. Broker's C++ implementation reports no status of a peer with another id, so that a Zeek
+    /// node sees no `Broker::peer_added`.
+    pub id: Option<EndpointId>,
+    /// The name of this endpoint in log lines about its peers (their field `link`), where there are several endpoints.
+    pub label: Option<Arc<str>>,
+    /// The limits on the input of each peer.
+    pub limits: Limits,
+    /// The maximum duration of a handshake, including TLS.
+    pub handshake_timeout: Duration,
+    /// The maximum duration of a TCP connect.
+    pub connect_timeout: Duration,
+    /// How long a peer may be silent before it is pinged, and again before it is considered dead. `None`: no limit.
+    pub idle_timeout: Option<Duration>,
+    /// How long to wait for a peer's confirmation of a BYE.
+    pub leave_timeout: Duration,
+    /// How long a shutdown waits for a peer to read what was published before.
+    pub drain_timeout: Duration,
+    /// The limits of the queue to each peer. Broker's C++ implementation queues 2048 messages.
+    pub peer_queue: QueueLimits,
+    /// The limits of the queue to each subscriber. Messages beyond them are dropped and counted; a slow subscriber never
+    /// delays a peer.
+    pub subscriber_queue: QueueLimits,
+    /// How long a `publish` waits for a peer whose queue is full before that peer is disconnected. (Broker's C++
+    /// implementation disconnects at once.) Only that publisher waits; the message is in the queues of the other peers
+    /// already.
+    pub patience: Duration,
+    /// What happens to a message that is forwarded to a peer whose queue is full. Only a bridge forwards messages; for a
+    /// `publish`, see [`patience`](Self::patience).
+    pub when_full: WhenFull,
+    /// The maximum number of concurrent handshakes on all listeners. Further connections wait.
+    ///
+    /// While connections wait, handshakes older than a second are ended in their favor, and at once those of a host that has
+    /// more than a host that waits. When 256 connections wait, the newest of the host with the most of them is closed.
+    pub max_handshakes: usize,
+    /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
+    /// TLS), not when it connects.
+    ///
+    /// When all slots are taken, they are shared: a new peer whose certificate (without one: whose host) has fewer peers than
+    /// another gets a slot of that other one, whose newest peering is closed. Otherwise the new peer is refused.
     pub max_peers: usize,
-    /// How many connections are accepted a second, on all listeners together, after as many at once at first and after
-    /// a quiet second; the others wait in the operating system's queue. `None`: as many as come; 0: none.
+    /// How many connections per second are accepted on all listeners together. As many are accepted at once at first and
+    /// after a second without connections; the others wait in the operating system's queue. `None`: no limit; 0: none.
     pub connects_per_second: Option<u32>,
-    /// Who may peer, whichever side connected; `None`: everybody that TLS lets through.
+    /// Decides which peers are admitted, whichever side connected. `None`: all that TLS accepts.
     pub admits: Option<Admits>,
 }
 
-/// What becomes of a message for a peer whose queue is full.
+/// What happens to a message for a peer whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// The oldest that waits is dropped for it.
+    /// The oldest queued messages are dropped.
     DropOldest,
-    /// It is dropped.
+    /// The message is dropped.
     DropNewest,
-    /// The peer is disconnected, as the reference does.
+    /// The peer is disconnected, as by Broker's C++ implementation.
     #[default]
     Disconnect,
-    /// Its sender is not read from until there is room.
+    /// Nothing is read from its sender until there is room.
     Block,
 }
 
-/// Decides who may peer: asked once for each connection, after TLS and before the peering's handshake, with who it is
-/// by its certificate (`None` without TLS, and in anonymous TLS). It must not block.
+/// Decides which peers are admitted.
+///
+/// Called once for each connection, after TLS and before the peering's handshake, with the identity in the peer's
+/// certificate (`None` without TLS and in anonymous TLS). It must not block.
 #[derive(Clone)]
 pub struct Admits(Arc<Ask>);
 
 type Ask = dyn Fn(Option<&PeerIdentity>) -> bool + Send + Sync;
 
 impl Admits {
-    /// Lets those through for whom `ask` says `true`.
+    /// Admits the peers for which `ask` returns `true`.
     pub fn new(ask: impl Fn(Option<&PeerIdentity>) -> bool + Send + Sync + 'static) -> Self {
         Admits(Arc::new(ask))
     }
@@ -122,17 +126,17 @@ impl Default for EndpointConfig {
     }
 }
 
-/// When to try again after a connection failed or was lost.
+/// When to connect again after a connection failed or was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// The wait after the first failure; each further one doubles it.
+    /// The delay after the first failure. It doubles with each further failure.
     pub first: Duration,
-    /// The longest wait.
+    /// The maximum delay.
     pub cap: Duration,
 }
 
-/// A second, always: the interval of Zeek's Management framework (`Management::connect_retry`). Longer waits are of no
-/// use to a node: Zeek's agent waits 5 s for the nodes of a deployment.
+/// Always one second: the interval of Zeek's Management framework (`Management::connect_retry`). A node must not wait longer:
+/// Zeek's agent waits 5 s for the nodes of a deployment.
 impl Default for Retry {
     fn default() -> Self {
         Retry { first: Duration::from_secs(1), cap: Duration::from_secs(1) }
@@ -140,8 +144,8 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The wait after so many failures in a row, jittered to between three quarters and five
-    /// quarters of it so that many peers do not come back in one moment. `random` is any number.
+    /// Returns the delay after a number of failures in a row. `random` varies it between three and five quarters, so that
+    /// many peers do not reconnect at the same moment.
     #[must_use]
     pub fn delay(&self, failures: u32, random: u8) -> Duration {
         let doublings = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -156,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_cap_and_are_jittered() {
+    fn delays_double_up_to_the_cap_and_are_jittered() {
         let retry = Retry { first: Duration::from_secs(1), cap: Duration::from_secs(10) };
         let middle = |failures| retry.delay(failures, 128);
         let seconds = [1, 2, 4, 8, 10, 10].map(Duration::from_secs);

@@ -1,4 +1,4 @@
-//! Connecting, and connecting again.
+//! Connects to a peer, again and again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,24 +16,23 @@ use crate::net::tls::Tls;
 use crate::net::{Stream, dial};
 use crate::peering::{Peering, Side};
 
-/// A connection that this endpoint keeps, or tries to.
+/// A connection that this endpoint maintains.
 ///
-/// Dropping it changes nothing; the endpoint goes on connecting until [`Connector::stop`] or its
-/// shutdown.
+/// Dropping it has no effect: the endpoint continues to connect until [`Connector::stop`] or its shutdown.
 #[derive(Debug)]
 pub struct Connector {
     first: oneshot::Receiver<Result<EndpointId, ConnectError>>,
-    /// What came of it.
+    /// The received outcome.
     outcome: Option<Result<EndpointId, ConnectError>>,
     stop: watch::Sender<bool>,
 }
 
 impl Connector {
-    /// How the first attempt goes: the peer's id, or why there is none. With a retry, further
-    /// attempts follow all the same.
+    /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, further attempts follow in any
+    /// case. Cancel-safe.
     ///
     /// # Errors
-    /// Why the first attempt failed.
+    /// Fails if the first attempt failed.
     pub async fn first_attempt(&mut self) -> Result<EndpointId, ConnectError> {
         let outcome = match self.outcome.take() {
             Some(outcome) => outcome,
@@ -42,8 +41,7 @@ impl Connector {
         self.outcome.insert(outcome).clone()
     }
 
-    /// Makes no further attempts. A standing peering is not touched: see
-    /// [`super::Endpoint::unpeer`].
+    /// Stops further attempts. An established peering continues; see [`super::Endpoint::unpeer`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -70,11 +68,11 @@ struct Task {
 impl Task {
     async fn run(mut self) {
         let mut failures = 0u32;
-        while !self.over() {
+        while !self.has_ended() {
             let span = peer_connection::span(&self.context, &self.target);
             let end = self.attempt().instrument(span.clone()).await;
             match (end.peer, end.redundant) {
-                // Status has been told.
+                // The end of the peering has been reported.
                 (Some(_), _) => {
                     failures = 0;
                 }
@@ -82,7 +80,7 @@ impl Task {
                 (None, _) => failures = failures.saturating_add(1),
             }
             let wait =
-                self.retry.filter(|_| !self.over()).map(|retry| retry.delay(failures.max(1), random()));
+                self.retry.filter(|_| !self.has_ended()).map(|retry| retry.delay(failures.max(1), random()));
             if failures > 0
                 && let Some(error) = end.error
             {
@@ -93,7 +91,7 @@ impl Task {
         }
     }
 
-    fn over(&self) -> bool {
+    fn has_ended(&self) -> bool {
         let phase = &self.context.phase;
         // Without a sender, the endpoint was dropped.
         *self.stopped.borrow() || *phase.borrow() != Phase::Running || phase.has_changed().is_err()
@@ -129,8 +127,8 @@ impl Task {
         .await
     }
 
-    /// Waits for the end of the peering that made a connection redundant; `false` if there is none,
-    /// so that the peer is wrong about it.
+    /// Waits for the end of the peering that made a connection redundant. Returns `false` if there is none, although the
+    /// peer refused the connection for that reason.
     async fn until_gone(&mut self, peer: EndpointId) -> bool {
         let (answer, gone) = oneshot::channel();
         self.context.hub.send(Command::WhenGone { peer, answer }).await;
@@ -148,24 +146,24 @@ impl Task {
     }
 
     fn unavailable(&mut self, error: ConnectError, retry_in: Option<Duration>) {
-        let told = self.first.take().is_some_and(|first| first.send(Err(error.clone())).is_ok());
+        let reported = self.first.take().is_some_and(|first| first.send(Err(error.clone())).is_ok());
         if matches!(error, ConnectError::ShuttingDown) {
-            // That is not the target's doing.
+            // Not a failure of the target.
             return;
         }
         self.context.stats.failed(&error);
         let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         match suppressed {
-            // Whoever waits for the only attempt has the error in hand.
-            Some(suppressed) if !told || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
+            // The caller of `first_attempt` has the error of the only attempt.
+            Some(suppressed) if !reported || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
             _ => tracing::debug!("{status}"),
         }
         let _ = self.context.hub.status.send(status);
     }
 }
 
-/// Resolves to `true` when there is to be no further attempt. A handle that was dropped says nothing.
+/// Resolves to `true` when [`Connector::stop`] was called. Never resolves if the handle was dropped.
 async fn stopped(stop: &mut watch::Receiver<bool>) -> bool {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
@@ -174,11 +172,11 @@ async fn stopped(stop: &mut watch::Receiver<bool>) -> bool {
 }
 
 fn random() -> u8 {
-    // Without randomness from the system, peers come back together; no reason to stop.
+    // Without randomness from the system, delays are not jittered.
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 
-/// Opens the stream; the deadline is for the rest of the handshake.
+/// Opens the stream. Returns it with the deadline for the rest of the handshake.
 async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), ConnectError> {
     let config = &context.config;
     let tcp = dial(target, config.connect_timeout).await?;

@@ -1,4 +1,4 @@
-//! What an endpoint counts.
+//! The counters of an endpoint.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use super::Endpoint;
 use super::latency::Histogram;
 use super::status::ConnectError;
 
-/// One count, which anybody may raise.
+/// A counter that is shared between tasks.
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
 
@@ -17,7 +17,7 @@ impl Counter {
         self.add(1);
     }
 
-    /// Gives what it was before.
+    /// Returns the previous value.
     pub(super) fn add(&self, count: usize) -> u64 {
         self.0.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed)
     }
@@ -27,7 +27,7 @@ impl Counter {
     }
 }
 
-/// What all tasks of an endpoint count together.
+/// The counters that all tasks of an endpoint share.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) received: Counter,
@@ -43,7 +43,7 @@ pub(super) struct Counters {
     pub(super) latency: Histogram,
 }
 
-/// What an endpoint has counted since it was made.
+/// The counters of an endpoint since its creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -57,9 +57,9 @@ pub struct Stats {
     pub sent_bytes: u64,
     /// Messages handed to subscribers, counted once for each.
     pub delivered: u64,
-    /// Messages that a subscriber's queue had no room for.
+    /// Messages that were dropped because a subscriber's queue was full.
     pub dropped: u64,
-    /// Messages that were lost because a peer's queue had no room, counted once for each peer: see
+    /// Messages that were dropped because a peer's queue was full, counted once for each peer: see
     /// [`WhenFull`](super::WhenFull).
     pub dropped_for_peers: u64,
     /// Peers that were disconnected because their queue was full.
@@ -69,14 +69,14 @@ pub struct Stats {
 }
 
 impl Counters {
-    /// A connection did not become a peering.
+    /// Counts a connection that did not become a peering.
     pub(super) fn failed(&self, error: &ConnectError) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(error.cause()).or_default();
         *count = count.saturating_add(1);
     }
 
-    /// A peer did not keep up, and is disconnected; so many messages are lost with it.
+    /// Counts a peer that is disconnected because its queue is full, with its dropped messages.
     pub(super) fn overflowed(&self, dropped: usize) {
         self.overflows.one();
         self.dropped_for_peers.add(dropped);
@@ -84,7 +84,7 @@ impl Counters {
 }
 
 impl Endpoint {
-    /// What was counted so far.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counters = &self.0.context.stats;
@@ -101,7 +101,7 @@ impl Endpoint {
         }
     }
 
-    /// How many connections, in either direction, did not become a peering so far, by [`ConnectError::cause`].
+    /// Returns how many connections, in either direction, did not become a peering, by [`ConnectError::cause`].
     #[must_use]
     pub fn failures(&self) -> BTreeMap<&'static str, u64> {
         self.0.context.stats.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,4 +1,4 @@
-//! Passing on what peers say: what a bridge needs of its endpoints.
+//! Forwarding of messages from one endpoint to the peers of another, for a bridge.
 
 use std::io;
 use std::sync::Arc;
@@ -19,51 +19,51 @@ use crate::net::tls::PeerIdentity;
 use crate::net::{Batch, Encoder, Frames};
 use crate::wire::Envelope;
 
-/// What became of a message that was passed on.
+/// The result of forwarding.
 #[must_use]
 #[derive(Debug, Default)]
 pub(crate) struct Forwarded {
-    /// So many peers have it in their queues.
+    /// The number of peers that have all messages in their queues.
     pub(crate) reached: usize,
-    /// So many messages were dropped because a queue was full: this one, or those that it took the place of, or
-    /// all that a peer had in its queue when it was disconnected.
+    /// The number of messages that were dropped because a queue was full: forwarded ones, older ones in their favor, or all
+    /// in the queue of a peer that was disconnected.
     pub(crate) dropped: usize,
-    /// Of the peers that are waited for.
+    /// The messages that wait for room.
     pub(crate) blocked: Vec<Blocked>,
 }
 
-/// A peer at one moment.
+/// A peer at one time.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerState {
     pub(crate) id: EndpointId,
-    /// Where it is: `host:port`.
+    /// The peer's address: `host:port`.
     pub(crate) address: Arc<str>,
-    /// Who it is by its certificate.
+    /// The identity in the peer's certificate.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
-    /// What it wants to hear.
+    /// The topics that the peer subscribes to.
     pub(crate) filter: Arc<Filter>,
-    /// How many messages wait for it.
+    /// The number of queued messages.
     pub(crate) queued: usize,
-    /// How many bytes of topics and payloads these are.
+    /// The length of their topics and payloads in bytes.
     pub(crate) queued_bytes: usize,
-    /// How many messages for it were dropped because its queue was full.
+    /// The number of messages that were dropped because the queue was full.
     pub(crate) dropped: u64,
 }
 
 impl Endpoint {
-    /// As [`Endpoint::with_config`], with somebody who passes on what its peers say. Subscribers hear it all the same.
+    /// As [`Endpoint::with_config`], with a relay that receives all messages of peers. Subscribers receive them, too.
     ///
     /// # Errors
     /// As [`Endpoint::with_config`].
     ///
     /// # Panics
-    /// Outside of a tokio runtime, as everything in tokio.
+    /// Panics outside of a tokio runtime.
     pub(crate) fn with_relay(config: EndpointConfig, relay: Arc<dyn Relay>) -> io::Result<Self> {
         Self::make(config, Some(relay))
     }
 
-    /// Tells the peers, now and those to come, that this is wanted here beside what the subscribers want.
-    /// When this returns, further peerings begin with it; those that stand may take a moment.
+    /// Sets the topics that are announced to peers in addition to those of the subscribers. When this returns, new peerings
+    /// begin with them; established peers are being notified.
     pub(crate) async fn announce(&self, filter: Filter) {
         let (answer, done) = oneshot::channel();
         self.0.context.hub.send(Command::Announce { filter, answer }).await;
@@ -120,13 +120,13 @@ impl Endpoint {
         self.0.context.hub.routes.borrow().clone()
     }
 
-    /// The peerings that stand, with what each wants to hear.
-    pub(crate) fn standing(&self) -> Vec<(Peer, Arc<Filter>)> {
+    /// Returns the established peerings, each with the filter of the peer.
+    pub(crate) fn established_peers(&self) -> Vec<(Peer, Arc<Filter>)> {
         let routes = self.routes();
         routes.peers.iter().map(|route| (route.peer.clone(), route.filter.clone())).collect()
     }
 
-    /// The peers there are.
+    /// Returns the state of all peers.
     pub(crate) fn peer_states(&self) -> Vec<PeerState> {
         let routes = self.routes();
         let state = |route: &PeerRoute| {
@@ -170,8 +170,8 @@ impl PeerRoute {
     ) {
         let mut rest = frames.clone();
         let pushed = match when_full {
-            WhenFull::Block => self.queue.try_push_behind(&mut rest),
-            WhenFull::DropOldest => self.queue.push_out(&mut rest).map(|dropped| {
+            WhenFull::Block => self.queue.push_fair(&mut rest),
+            WhenFull::DropOldest => self.queue.evict_and_push(&mut rest).map(|dropped| {
                 if dropped > 0 {
                     stats.dropped_for_peers.add(dropped);
                     forwarded.dropped = forwarded.dropped.saturating_add(dropped);
@@ -189,7 +189,7 @@ impl PeerRoute {
             }
             (Err(Refused::Full), WhenFull::DropNewest | WhenFull::DropOldest) => {
                 let mut dropped = 0usize;
-                // A smaller one behind it may still find room.
+                // A smaller message after it may still find room.
                 while rest.cut(1, usize::MAX).is_some() {
                     dropped = dropped.saturating_add(1);
                     let _ = self.queue.try_push_some(&mut rest);
@@ -206,10 +206,10 @@ impl PeerRoute {
         Blocked { queue, frames, sparing, stats }
     }
 
-    /// Disconnects the peer: it does not keep up. Returns how many messages are lost, with the one that found no room. The
+    /// Disconnects a peer whose queue is full. Returns the number of lost messages, including the one that found no room. The
     /// end of the peering is logged with the same number.
     pub(super) fn overflow(&self, stats: &Counters) -> usize {
-        // Somebody else may have been faster.
+        // Another task may have disconnected it already.
         let Some(dropped) = self.queue.overflow() else { return 0 };
         stats.overflowed(dropped);
         dropped

@@ -1,4 +1,4 @@
-//! The one task that owns the routing table and knows who is a peer.
+//! The task that owns the routing table and decides which connections become peerings.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::Filter;
 use crate::peering::CloseReason;
 
-/// The kind of log line that tells of a peer's coming or going.
+/// The kind of log lines about peers that were added, removed or lost.
 const PEER_STATUS: &str = "peer status";
 
 struct Hub {
@@ -29,14 +29,14 @@ struct Hub {
     status: broadcast::Sender<Status>,
     peer_queue: QueueLimits,
     relay: Option<Arc<dyn Relay>>,
-    /// What the relay wants to hear.
+    /// The topics that the relay subscribes to.
     announced: Filter,
     limiter: Arc<LogLimiter>,
     shutting_down: bool,
     over: bool,
 }
 
-/// Starts the hub. It ends when every handle to it is gone.
+/// Starts the hub. It ends when all handles to it are dropped.
 pub(super) fn start(
     config: &EndpointConfig,
     phase: watch::Receiver<Phase>,
@@ -84,7 +84,7 @@ impl Hub {
                     None => return,
                 },
                 Some(id) = unsubscribed.recv() => self.unsubscribe(id),
-                () = until(due) => self.ids.supersede(),
+                () = sleep_until(due) => self.ids.supersede(),
                 () = limiter.report_due(), if !self.over => self.report_suppressed(false),
             }
         }
@@ -111,7 +111,7 @@ impl Hub {
                 let Peer { id, address, identity, owner, .. } = peer.clone();
                 self.established(PeerRoute { peer, filter: Arc::new(filter), format, queue: queue.clone() });
                 let _ = answer.send(Ok(queue));
-                self.tell(Status::PeerAdded { peer: id, address, identity }, &owner);
+                self.report(Status::PeerAdded { peer: id, address, identity }, &owner);
             }
             Command::FilterChanged { connection, filter, answer } => {
                 if let Some(peer) = self.ids.established(connection)
@@ -127,7 +127,7 @@ impl Hub {
             Command::Closed { connection, owner, status } => {
                 self.closed(connection);
                 if let Some(status) = status {
-                    self.tell(status, &owner);
+                    self.report(status, &owner);
                 }
             }
             Command::WhenGone { peer, answer } => {
@@ -140,7 +140,7 @@ impl Hub {
                 self.table.subscribers.push(SubscriberRoute { id, filter: Arc::new(filter), queue });
                 self.subscribers_changed();
                 if answer.send(()).is_err() {
-                    // It was not waited for, and nobody knows of it.
+                    // The subscription was cancelled, and no `Subscriber` will unsubscribe it.
                     self.unsubscribe(id);
                 }
             }
@@ -153,7 +153,7 @@ impl Hub {
             }
             Command::Announce { filter, answer } => {
                 self.announced = filter;
-                self.wishes_changed();
+                self.announce_filter();
                 let _ = answer.send(());
             }
             Command::Unpeer { peer, answer } => {
@@ -172,7 +172,7 @@ impl Hub {
     }
 
     fn established(&mut self, route: PeerRoute) {
-        // It knows of the peer before anybody can send it something.
+        // Before the routes are changed: the relay must know the peer before messages can be sent to it.
         self.relay(&route.peer, |relay| relay.on_established(&route.peer));
         self.table.peers.insert(route.clone());
         self.publish_routes();
@@ -188,7 +188,7 @@ impl Hub {
     }
 
     fn closed(&mut self, connection: ConnectionId) {
-        // The route goes before others may take the id.
+        // The route is removed before another connection can have the id.
         let route = self.ids.established(connection).and_then(|peer| self.table.peers.remove(peer));
         if let Some(route) = route {
             self.publish_routes();
@@ -214,26 +214,26 @@ impl Hub {
 
     fn subscribers_changed(&self) {
         self.publish_routes();
-        self.wishes_changed();
+        self.announce_filter();
     }
 
-    /// What the subscribers and the relay want together is told to the peers, if it is news.
-    fn wishes_changed(&self) {
+    /// Announces the filter of all subscribers and the relay to the peers, if it has changed.
+    fn announce_filter(&self) {
         let subscribers = self.table.subscribers.iter().map(|route| &*route.filter);
         let filters = subscribers.chain([&self.announced]);
         let filter: Filter = filters.flat_map(|filter| filter.topics().iter().cloned()).collect();
         self.filter.send_if_modified(|current| {
-            let news = *current != filter;
+            let changed = *current != filter;
             *current = filter;
-            news
+            changed
         });
     }
 
-    /// Logs a status, unless the peer's owner causes too many, and hands it to whoever listens.
-    fn tell(&self, status: Status, owner: &Owner) {
+    /// Logs a status, unless the peer's owner causes too many such lines, and sends it to all status receivers.
+    fn report(&self, status: Status, owner: &Owner) {
         let is_ordinary = match &status {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => true,
-            // The peer left, or both did at once.
+            // The peer left, or both sides left at the same time.
             Status::PeerLost { error, .. } | Status::PeerRemoved { error: Some(error), .. } => {
                 matches!(error, ConnectError::Closed(CloseReason::PeerLeft))
             }
@@ -244,23 +244,23 @@ impl Hub {
             Some(suppressed) => tracing::warn!(suppressed, "{status}"),
             None => tracing::debug!("{status}"),
         }
-        // Nobody may be listening.
+        // There may be no receiver.
         let _ = self.status.send(status);
     }
 
-    /// Logs how many lines the limiter left out that no later line reports.
+    /// Logs how many lines were suppressed that no later line reports.
     fn report_suppressed(&self, last: bool) {
         for (kind, suppressed) in self.limiter.report(last) {
             if kind == PEER_STATUS {
-                tracing::info!(kind, suppressed, "left lines out of the log; they came too fast");
+                tracing::info!(kind, suppressed, "suppressed log lines that were too frequent");
             } else {
-                tracing::warn!(kind, suppressed, "left lines out of the log; they came too fast");
+                tracing::warn!(kind, suppressed, "suppressed log lines that were too frequent");
             }
         }
     }
 }
 
-async fn until(due: Option<tokio::time::Instant>) {
+async fn sleep_until(due: Option<tokio::time::Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,

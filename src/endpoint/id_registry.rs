@@ -1,9 +1,9 @@
-//! Which connection has which endpoint id.
+//! Decides which connection has an endpoint id.
 //!
-//! An id belongs to the [owner](Owner) that has a peering with it, and for a while after the peering's end, so that nobody
-//! else takes the id while its owner reconnects. A handshake under way reserves nothing: those of other owners run beside
-//! it, and the first that is through has the id. Between connections of one owner, who may well be two endpoints that
-//! connect to each other at once, section 2 of the protocol decides which one remains.
+//! An id belongs to the [owner](Owner) that has a peering with it, and for some time after the end of the peering, so that no
+//! other owner gets the id while its owner reconnects. A handshake in progress reserves nothing: handshakes of other owners
+//! run concurrently, and the first that is complete gets the id. Among connections of one owner, such as of two endpoints that
+//! connect to each other at the same time, the roles in the handshake decide which one remains (`PROTOCOL.md`, section 2).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -19,24 +19,24 @@ use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 use crate::peering::Role;
 
-/// How long a handshake may hold up another of the same owner and id. A good one takes milliseconds; an older one may be
-/// that of a connection that broke, or of somebody else at the same host.
+/// How long a handshake delays another one of the same owner and id. It normally takes milliseconds. An older one may belong
+/// to a broken connection, or to another endpoint on the same host.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long an id remains its owner's after the end of the peering. Longer than endpoints take to reconnect; and an
-/// endpoint without a certificate that moves to another address has to wait for no longer than this.
+/// How long an id belongs to its owner after the end of the peering. It is longer than endpoints take to reconnect. An endpoint
+/// without a certificate that moves to another address cannot connect for this time.
 const CLAIM: Duration = Duration::from_secs(60);
 
-/// How many ids remain claimed, some 400 bytes each.
+/// The maximum number of claimed ids, of about 400 bytes each.
 const MAX_CLAIMS: usize = 4096;
 
-/// How many of them one owner may claim, so that it cannot take those of the others by connecting with ever new ids.
+/// The maximum number of claims of one owner. Without it, an owner could displace all others by connecting with new ids.
 const MAX_CLAIMS_PER_OWNER: usize = 256;
 
-/// How much of a party's description is kept with a claim: a certificate may have a thousand names.
+/// The maximum length of a party's description in a claim, in characters: a certificate may have a thousand names.
 const MAX_DESCRIPTION: usize = 200;
 
-/// Who is at the other end of a connection.
+/// The other side of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Party {
     pub(super) owner: Owner,
@@ -54,21 +54,21 @@ impl fmt::Display for Party {
     }
 }
 
-/// The answer to a connection whose peer has shown its id.
+/// The answer to a connection whose peer has sent its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Admitted,
-    /// There is a peering with this endpoint already.
+    /// A peering with this endpoint exists already.
     Redundant,
-    /// The id belongs to somebody else: a description of it.
+    /// The id belongs to another owner, which this describes.
     Conflict(Arc<str>),
 }
 
-/// How a connection learns what becomes of its handshake.
+/// The channels to a connection in its handshake.
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) admission: oneshot::Sender<Admission>,
-    /// Ends the handshake: another one takes its place.
+    /// Ends the handshake in favor of another one.
     pub(super) superseded: oneshot::Sender<()>,
 }
 
@@ -77,7 +77,8 @@ pub(super) struct IdRegistry {
     known: HashMap<EndpointId, Known>,
     connections: HashMap<ConnectionId, EndpointId>,
     claims: Claims,
-    /// When to look at the handshakes that hold up others; in this order, as all wait for as long.
+    /// When to check the handshakes that delay others. The entries are in the order of their times, because all have the
+    /// same delay.
     due: VecDeque<(Instant, EndpointId)>,
 }
 
@@ -86,7 +87,7 @@ pub(super) struct IdRegistry {
 struct Known {
     established: Option<(ConnectionId, Party)>,
     handshakes: Vec<Handshake>,
-    /// Connections that this side leads and that wait for the outcome of a handshake of the same owner.
+    /// Connections on which this side is the originator and that wait for the outcome of a handshake of the same owner.
     held: VecDeque<(ConnectionId, Party, Answers)>,
     /// Connectors that wait for the end of a peering.
     waiting: Vec<oneshot::Sender<()>>,
@@ -122,7 +123,7 @@ impl IdRegistry {
             return;
         }
         self.connections.insert(connection, peer);
-        // The peer leads the others, and sees to it that only one of them is completed.
+        // On other connections, the peer is the originator and ensures that only one of them is completed.
         if role == Role::Originator && known.has_handshake_of(&party.owner) {
             known.held.push_back((connection, party, answers));
             self.due.push_back((after(now, GRACE), peer));
@@ -132,13 +133,13 @@ impl IdRegistry {
         }
     }
 
-    /// A handshake is through. The answer is whether the connection has the id now.
+    /// Records that a handshake is complete. Returns whether the connection has the id now.
     pub(super) fn establish(&mut self, connection: ConnectionId, peer: EndpointId) -> Admission {
         let now = Instant::now();
         let Some(known) = self.known.get_mut(&peer) else { return Admission::Redundant };
         let Some(at) = known.handshakes.iter().position(|handshake| handshake.connection == connection)
         else {
-            // It was superseded at this moment.
+            // It was superseded in the meantime.
             return Admission::Redundant;
         };
         let Handshake { party, .. } = known.handshakes.swap_remove(at);
@@ -158,14 +159,14 @@ impl IdRegistry {
         Admission::Admitted
     }
 
-    /// The endpoint with which this connection is a peering.
+    /// Returns the peer, if this connection is an established peering.
     pub(super) fn established(&self, connection: ConnectionId) -> Option<EndpointId> {
         let peer = self.connections.get(&connection)?;
         let (established, _) = self.known.get(peer)?.established.as_ref()?;
         (*established == connection).then_some(*peer)
     }
 
-    /// A connection is over. Returns the endpoint if it was a peering.
+    /// Records that a connection has ended. Returns the peer if it was an established peering.
     pub(super) fn close(&mut self, connection: ConnectionId) -> Option<EndpointId> {
         let peer = self.connections.remove(&connection)?;
         let known = self.known.get_mut(&peer)?;
@@ -188,8 +189,8 @@ impl IdRegistry {
         was_established.then_some(peer)
     }
 
-    /// Resolves at the end of the peering with this endpoint, or of the handshake that may become one; `None` if there is
-    /// neither.
+    /// Returns a receiver that resolves at the end of the peering with this endpoint, or of the handshake that may become one.
+    /// `None` if there is neither.
     pub(super) fn when_gone(&mut self, peer: EndpointId) -> Option<oneshot::Receiver<()>> {
         let known = self.known.get_mut(&peer)?;
         let (waiting, gone) = oneshot::channel();
@@ -197,12 +198,12 @@ impl IdRegistry {
         Some(gone)
     }
 
-    /// When [`IdRegistry::supersede`] has to be called.
+    /// Returns when [`IdRegistry::supersede`] must be called.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.due.front().map(|(due, _)| *due)
     }
 
-    /// Ends handshakes that hold up others for too long, and lets the next of those go on.
+    /// Ends handshakes that delay others for too long, and admits the next of those.
     pub(super) fn supersede(&mut self) {
         let now = Instant::now();
         while let Some((_, peer)) = pop_due(&mut self.due, now) {
@@ -240,7 +241,7 @@ impl Known {
         self.handshakes.iter().any(|handshake| handshake.party.owner == *owner)
     }
 
-    /// Lets a handshake go on; `false` if its connection is gone.
+    /// Admits a handshake. Returns `false` if its connection has ended.
     fn admit(&mut self, connection: ConnectionId, party: Party, answers: Answers, since: Instant) -> bool {
         let Answers { admission, superseded } = answers;
         let admitted = admission.send(Admission::Admitted).is_ok();
@@ -250,7 +251,7 @@ impl Known {
         admitted
     }
 
-    /// Lets those go on that no handshake holds up any more, one of each owner.
+    /// Admits held connections that no handshake delays any more, one of each owner.
     fn admit_held(&mut self, connections: &mut HashMap<ConnectionId, EndpointId>, now: Instant) {
         let mut at = 0;
         while let Some((_, party, _)) = self.held.get(at) {
@@ -265,7 +266,7 @@ impl Known {
     }
 }
 
-/// How a connection is refused when `holder` has the id.
+/// Returns the refusal of a connection while `holder` has the id.
 fn refusal(holder: &Party, owner: &Owner) -> Admission {
     if holder.owner == *owner { Admission::Redundant } else { Admission::Conflict(holder.to_string().into()) }
 }
@@ -274,18 +275,18 @@ fn after(now: Instant, wait: Duration) -> Instant {
     now.checked_add(wait).unwrap_or(now)
 }
 
-/// The first entry, if it is due.
+/// Removes and returns the first entry if it is due.
 fn pop_due<T>(entries: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<(Instant, T)> {
     entries.front().filter(|(due, _)| *due <= now)?;
     entries.pop_front()
 }
 
-/// IdRegistry that belong to an owner without a peering.
+/// The ids that belong to an owner after the end of its peering.
 #[derive(Debug, Default)]
 struct Claims {
     of: HashMap<EndpointId, Claim>,
     per_owner: HashMap<Owner, usize>,
-    /// In the order in which they end; one entry for each claim.
+    /// One entry for each claim, in the order in which they end.
     ends: BTreeSet<(Instant, EndpointId)>,
 }
 
@@ -311,7 +312,7 @@ impl Claims {
         self.ends.insert((until, peer));
     }
 
-    /// The description of the owner of this id, if it is another.
+    /// Returns the description of the owner of this id, if it is another owner.
     fn of_other(&mut self, peer: EndpointId, owner: &Owner, now: Instant) -> Option<Arc<str>> {
         self.expire(now);
         let claim = self.of.get(&peer).filter(|claim| claim.owner != *owner)?;
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_owner_that_claims_one_id_again_and_again_leaves_the_claims_of_others() {
+    async fn repeated_claims_of_one_id_do_not_displace_other_claims() {
         let mut claims = Claims::default();
         for _ in 0..=MAX_CLAIMS {
             claims.insert(PEER, &party(1), Instant::now());
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handshake_holds_up_another_of_its_owner_for_a_second_at_most() {
+    async fn a_handshake_delays_another_of_its_owner_by_a_second_at_most() {
         let mut ids = IdRegistry::default();
         let (mut first, mut end) = introduce(&mut ids, 1, Role::Originator, 1);
         let (mut second, _end) = introduce(&mut ids, 2, Role::Originator, 1);
@@ -420,7 +421,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_that_the_peer_leads_run_side_by_side() {
+    async fn connections_on_which_the_peer_is_the_originator_run_concurrently() {
         let mut ids = IdRegistry::default();
         let mut outcomes: Vec<_> =
             (1..=3).map(|connection| introduce(&mut ids, connection, Role::Responder, 1)).collect();
@@ -435,7 +436,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_id_remains_its_owners_for_a_while() {
+    async fn an_id_belongs_to_its_owner_for_some_time() {
         let mut ids = IdRegistry::default();
         introduce(&mut ids, 1, Role::Originator, 1).0.await.unwrap();
         assert_eq!(ids.establish(ConnectionId(1), PEER), Admission::Admitted);
@@ -455,7 +456,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn claims_are_bounded_for_each_owner_and_altogether() {
+    async fn claims_are_bounded_for_each_owner_and_in_total() {
         let mut claims = Claims::default();
         let id = |n: usize| {
             let mut bytes = [0; 16];

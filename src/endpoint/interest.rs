@@ -1,4 +1,4 @@
-//! Following who wants a topic, for the roles.
+//! The peers that subscribe to a topic, as they change.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::id::PeeringId;
 use super::routing::Routes;
 use crate::data::{EndpointId, Topic};
 
-/// Who wants a topic, and when that changes.
+/// The peers that subscribe to a topic.
 #[derive(Debug)]
 pub(crate) struct TopicInterest {
     pub(super) routes: watch::Receiver<Arc<Routes>>,
@@ -16,24 +16,24 @@ pub(crate) struct TopicInterest {
 }
 
 impl TopicInterest {
-    /// The peerings over which the topic is wanted now. A peer that comes back has another [`PeeringId`].
+    /// Returns the peerings with peers that subscribe to the topic now. A peer that reconnects has another [`PeeringId`].
     pub(crate) fn now(&mut self) -> Vec<(PeeringId, EndpointId)> {
         let routes = self.routes.borrow_and_update().clone();
         routes.peers(EndpointId::NIL, self.topic).map(|route| (route.peer.peering, route.peer.id)).collect()
     }
 
-    /// All established peerings, whatever is wanted over them.
+    /// Returns all established peerings.
     pub(crate) fn peers(&mut self) -> Vec<(PeeringId, EndpointId)> {
         let routes = self.routes.borrow_and_update();
         routes.peers.iter().map(|route| (route.peer.peering, route.peer.id)).collect()
     }
 
-    /// Whether it may be different from what it was at the last [`TopicInterest::now`].
+    /// Returns whether the peers may have changed since the last [`TopicInterest::now`].
     pub(crate) fn has_changed(&self) -> bool {
         self.routes.has_changed().unwrap_or(false)
     }
 
-    /// Waits until it may be different.
+    /// Waits until the peers may have changed. Cancel-safe.
     pub(crate) async fn changed(&mut self) {
         if self.routes.changed().await.is_err() {
             std::future::pending::<()>().await;

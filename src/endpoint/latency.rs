@@ -1,4 +1,4 @@
-//! How long messages take through an endpoint, of a sample.
+//! A histogram of the latency of forwarded messages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,10 +9,10 @@ const BOUNDS: [u64; 19] = [
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
-/// Counts in buckets, which anybody may raise.
+/// A histogram that is shared between tasks.
 #[derive(Debug)]
 pub(super) struct Histogram {
-    /// One more than there are bounds; the last for those beyond.
+    /// One more than there are bounds: the last bucket has no upper bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// In nanoseconds.
     sum: AtomicU64,
@@ -23,9 +23,9 @@ pub(super) struct Histogram {
 pub(crate) struct Latency {
     /// The upper bounds of the buckets, in seconds, ascending.
     pub(crate) bounds: Vec<f64>,
-    /// How many took at most so long and longer than the bucket before; one more than there are bounds.
+    /// The number of messages in each bucket; one more than there are bounds.
     pub(crate) counts: Vec<u64>,
-    /// The sum of all, in seconds.
+    /// The sum of all latencies, in seconds.
     pub(crate) sum: f64,
 }
 
@@ -36,9 +36,9 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    pub(super) fn note(&self, took: Duration) {
-        // A bound is in its own bucket, and a nanosecond more is in the next.
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+    pub(super) fn record(&self, latency: Duration) {
+        // Upper bounds are inclusive.
+        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS.partition_point(|bound| bound.saturating_mul(1000) < nanos);
         if let Some(count) = self.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -60,10 +60,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_is_the_last_of_its_bucket() {
+    fn upper_bounds_are_inclusive() {
         let histogram = Histogram::default();
         let took = [0, 10_000, 10_001, 25_000, 10_000_000_000, 10_000_000_001];
-        took.into_iter().map(Duration::from_nanos).for_each(|took| histogram.note(took));
+        took.into_iter().map(Duration::from_nanos).for_each(|took| histogram.record(took));
         let latency = histogram.read();
         assert_eq!(latency.counts.len(), latency.bounds.len() + 1);
         assert_eq!((latency.counts[0], latency.counts[1]), (2, 2));

@@ -1,4 +1,4 @@
-//! Being connected to.
+//! Accepts connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +17,10 @@ use crate::net::bind;
 use crate::net::tls::Tls;
 use crate::peering::{Peering, Side};
 
-/// How long to wait when the operating system has no room for another connection.
-const OUT_OF_ROOM: Duration = Duration::from_millis(100);
+/// How long to wait after the operating system failed to accept a connection, such as for lack of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// A port that this endpoint listens on. Dropping it changes nothing; see [`Listener::stop`].
+/// A port that this endpoint listens on. Dropping it has no effect; see [`Listener::stop`].
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
@@ -28,13 +28,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The address that is listened on; with the port that the system chose, if it was asked to.
+    /// Returns the address of the port, as the operating system chose it for port 0.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// Accepts no further connections. Established peerings go on.
+    /// Stops accepting connections. Established peerings continue.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -86,7 +86,7 @@ async fn run(
                     if let Some(suppressed) = context.limiter.pass("accept", &Owner::Host(local.ip())) {
                         tracing::warn!(suppressed, "cannot accept a connection: {error}");
                     }
-                    tokio::time::sleep(OUT_OF_ROOM).await;
+                    tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }
         }
@@ -100,7 +100,7 @@ async fn run(
 
 async fn until_stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
-        // The handle was dropped: nobody will stop it.
+        // The handle was dropped: the listener ends with the endpoint.
         std::future::pending::<()>().await;
     }
 }

@@ -6,12 +6,12 @@ use crate::data::{EndpointId, Topic, Value};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
 
-/// A data message from a peer. It has been checked: decoding it does not fail.
+/// A data message from a peer. It has been checked: decoding its value does not fail.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub(super) envelope: Envelope,
     pub(super) limits: Limits,
-    /// The other side of the peering over which it came.
+    /// The peer that it was received from.
     pub(super) from: Option<Peer>,
 }
 
@@ -26,47 +26,47 @@ impl Item for Message {
 }
 
 impl Message {
-    /// The peer it came from (the last hop, not necessarily who said it first).
+    /// Returns the peer that it was received from: the last hop, not necessarily its origin.
     #[must_use]
     pub fn peer(&self) -> EndpointId {
         self.envelope.sender
     }
 
-    /// Who that peer is by its certificate: that of the connection over which the message came. `None` without
-    /// TLS, and in anonymous TLS.
+    /// Returns the identity in the certificate of the connection that it was received over. `None` without TLS and in
+    /// anonymous TLS.
     #[must_use]
     pub fn identity(&self) -> Option<&PeerIdentity> {
         self.from.as_ref()?.identity.as_deref()
     }
 
-    /// The other side of the peering over which the message came.
+    /// Returns the peer that it was received from.
     pub(crate) fn from(&self) -> Option<&Peer> {
         self.from.as_ref()
     }
 
-    /// What it is about.
+    /// Returns the topic.
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.envelope.topic
     }
 
-    /// What it says.
+    /// Decodes the value.
     ///
     /// # Errors
-    /// None in practice: see [`Message`].
+    /// Does not fail: see [`Message`].
     pub fn value(&self) -> Result<Value, DecodeError> {
         self.envelope.value(&self.limits)
     }
 
-    /// What it says, where it stands.
+    /// Decodes the value without copying its strings.
     ///
     /// # Errors
-    /// None in practice: see [`Message`].
+    /// Does not fail: see [`Message`].
     pub fn value_ref(&self) -> Result<ValueRef<'_>, DecodeError> {
         ValueRef::decode(&self.envelope.payload, &self.limits)
     }
 
-    /// The whole message as it came.
+    /// Returns the complete message as it was received.
     #[must_use]
     pub fn envelope(&self) -> &Envelope {
         &self.envelope

@@ -1,8 +1,11 @@
-//! An endpoint: many peers, what is sent to them, and who hears what they say.
+//! An endpoint: it has many peers, publishes messages to them, and delivers their messages to subscribers.
 //!
-//! The data path takes no turns through a central task: a publisher pushes into the bounded queues of
-//! the peers that want the message, and a connection pushes what it reads into the bounded queues of the
-//! subscribers. One task, the hub, owns the routing table that they read, and decides who is a peer.
+//! Messages do not pass through a central task. A publisher pushes a message into the bounded queue of each peer that
+//! subscribes to it, and a connection pushes received messages into the bounded queues of subscribers. One task, the hub,
+//! owns the routing table that they read, and decides which connections become peerings.
+//!
+//! An endpoint handles envelopes and filters. The protocol of a connection is a [`Session`](crate::net::Session) of its own,
+//! and only the connection encodes messages: once for each format, however many peers there are.
 //!
 //! ```
 //! use zeek_bridge::data::Topic;
@@ -22,26 +25,26 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // In Zeek: `Broker::subscribe("/example/"); Broker::listen();`
-//! let hearing = Endpoint::new()?;
-//! let mut subscriber = hearing.subscribe([Topic::from_static("/example/")]).await;
-//! let address = hearing.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
+//! let listening = Endpoint::new()?;
+//! let mut subscriber = listening.subscribe([Topic::from_static("/example/")]).await;
+//! let address = listening.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
 //!
 //! // In Zeek: `Broker::peer(..); Broker::publish("/example/ping", Example::ping, "hello", 3);`
-//! let speaking = Endpoint::new()?;
-//! speaking.connect(&address.to_string(), Tls::Off, None).first_attempt().await?;
+//! let publishing = Endpoint::new()?;
+//! publishing.connect(&address.to_string(), Tls::Off, None).first_attempt().await?;
 //! let ping = Ping { text: "hello".to_owned(), times: 3 };
 //! let value = Message::from(ping.clone()).into_value();
-//! let peers = speaking.publish(Topic::from_static("/example/ping"), &value).await?;
+//! let peers = publishing.publish(Topic::from_static("/example/ping"), &value).await?;
 //! assert_eq!(peers, 1);
 //!
 //! if let Some(message) = subscriber.recv().await {
-//!     assert_eq!(message.peer(), speaking.id());
+//!     assert_eq!(message.peer(), publishing.id());
 //!     match Message::from_value(message.value()?)? {
 //!         Message::Event(event) => assert_eq!(Ping::try_from(event)?, ping),
 //!         other => println!("{}: {other:?}", message.topic()),
 //!     }
 //! }
-//! speaking.shutdown().await;
+//! publishing.shutdown().await;
 //! # Ok(())
 //! # }
 //! ```
@@ -117,9 +120,8 @@ use routing::PeerRoute;
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
-/// When the last clone is dropped, the endpoint stops listening and connecting and leaves its
-/// peers without waiting for what is still queued; [`Endpoint::shutdown`] waits. An example is in [the
-/// module](crate::endpoint).
+/// When the last clone is dropped, the endpoint stops listening and connecting and leaves its peers without waiting for queued
+/// messages; [`Endpoint::shutdown`] waits for them. See [the module](crate::endpoint) for an example.
 #[derive(Clone, Debug)]
 pub struct Endpoint(Arc<Inner>);
 
@@ -127,12 +129,12 @@ pub struct Endpoint(Arc<Inner>);
 struct Inner {
     context: Context,
     phase: watch::Sender<Phase>,
-    /// Each task has a clone; taken away at the shutdown, so that `tasks` ends with the last of them.
+    /// Each task has a clone. It is removed at the shutdown, so that `tasks` ends with the last task.
     task: watch::Sender<Option<mpsc::Sender<()>>>,
     tasks: Mutex<mpsc::Receiver<()>>,
 }
 
-/// What every task of an endpoint has.
+/// The state that all tasks of an endpoint share.
 #[derive(Clone, Debug)]
 struct Context {
     id: EndpointId,
@@ -144,9 +146,9 @@ struct Context {
     handshakes: Arc<Handshakes>,
     limiter: Arc<LogLimiter>,
     peer_slots: Arc<PeerSlots>,
-    /// Who hears what peers say before the subscribers, and tells what they want.
+    /// Receives the messages of peers in addition to the subscribers.
     relay: Option<Arc<dyn Relay>>,
-    /// What every accepted connection takes one of.
+    /// Limits how many connections are accepted per second.
     connects: Option<Arc<RateLimiter>>,
     /// Held by every task that a shutdown waits for.
     _task: Option<mpsc::Sender<()>>,
@@ -155,7 +157,7 @@ struct Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// Peers may take so long to read what waits for them.
+    /// The endpoint shuts down. Peers have this long to read queued messages.
     Draining(Duration),
 }
 
@@ -163,15 +165,15 @@ enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The wire cannot carry it.
+    /// The message cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// It is larger than this endpoint's own limit for frames.
+    /// The message exceeds this endpoint's own limit for frames.
     #[error("a message of {length} bytes is larger than the limit of {limit} bytes for a frame")]
     TooLarge {
-        /// Its frame's length.
+        /// The length of the frame in bytes.
         length: usize,
-        /// The limit.
+        /// The limit in bytes.
         limit: usize,
     },
 }
@@ -183,24 +185,24 @@ impl Context {
 }
 
 impl Endpoint {
-    /// An endpoint with the default settings.
+    /// Returns an endpoint with the default settings.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes for the endpoint id.
+    /// Fails if the operating system provides no random bytes for the endpoint id.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, as everything in tokio.
+    /// Panics outside of a tokio runtime.
     pub fn new() -> io::Result<Self> {
         Self::with_config(EndpointConfig::default())
     }
 
-    /// An endpoint with these settings.
+    /// Returns an endpoint with these settings.
     ///
     /// # Errors
-    /// When an id has to be made and the operating system gives no random bytes.
+    /// Fails if the configuration has no id, and the operating system provides no random bytes for one.
     ///
     /// # Panics
-    /// Outside of a tokio runtime, as everything in tokio.
+    /// Panics outside of a tokio runtime.
     pub fn with_config(config: EndpointConfig) -> io::Result<Self> {
         Self::make(config, None)
     }
@@ -228,47 +230,48 @@ impl Endpoint {
         Ok(Endpoint(Arc::new(Inner { context, phase, task, tasks: Mutex::new(tasks) })))
     }
 
-    /// The limiter for log lines about this endpoint's peers.
+    /// Returns the limiter of log lines about this endpoint's peers.
     #[cfg(feature = "bridge")]
     pub(crate) fn log_limiter(&self) -> &LogLimiter {
         &self.0.context.limiter
     }
 
-    /// The context for a task that a shutdown waits for.
+    /// Returns the context for a task that a shutdown waits for.
     fn task_context(&self) -> Context {
         Context { _task: self.0.task.borrow().clone(), ..self.0.context.clone() }
     }
 
-    /// This endpoint's id.
+    /// Returns this endpoint's id.
     #[must_use]
     pub fn id(&self) -> EndpointId {
         self.0.context.id
     }
 
-    /// Listens on `address` (see [`net::HostPort`](crate::net::HostPort); port 0 lets the system choose) for peers.
+    /// Listens for peers on `address` (see [`net::HostPort`](crate::net::HostPort)). The operating system chooses a port in
+    /// place of port 0.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// Fails if the address cannot be resolved or bound.
     pub async fn listen(&self, address: &str, tls: Tls) -> io::Result<Listener> {
         listener::start(self.task_context(), address, tls).await
     }
 
-    /// Connects to a peer at `target` (see [`net::dial`](crate::net::dial())), and with `retry` again whenever that fails or
-    /// the peering ends.
+    /// Connects to a peer at `target` (see [`net::dial`](crate::net::dial())). With `retry`, connects again whenever that fails
+    /// or the peering ends.
     pub fn connect(&self, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
         connector::start(self.task_context(), target, tls, retry)
     }
 
-    /// Leaves the peering with this endpoint, behind everything published so far; `false` if there
-    /// is none. A connector with a retry connects again.
+    /// Leaves the peering with this endpoint after everything that is published so far is sent. Returns `false` if there is
+    /// none. A connector with a retry connects again.
     pub async fn unpeer(&self, peer: EndpointId) -> bool {
         let (answer, existed) = oneshot::channel();
         self.0.context.hub.send(Command::Unpeer { peer, answer }).await;
         existed.await.unwrap_or(false)
     }
 
-    /// Subscribes to every topic that one of these prefixes matches, and tells the peers. When this
-    /// returns, the table knows; the peers may take a moment.
+    /// Subscribes to all topics that one of these prefixes matches, and announces that to the peers. When this returns,
+    /// received messages are delivered; peers may not send them yet.
     pub async fn subscribe(&self, topics: impl IntoIterator<Item = Topic>) -> Subscriber {
         let topics = topics.into_iter().collect();
         let context = &self.0.context;
@@ -276,19 +279,20 @@ impl Endpoint {
         Subscriber::new(SubscriberId(context.next_id()), topics, context.hub.clone(), queue).await
     }
 
-    /// Publishes a value to every peer that wants the topic, and says how many that are. It is
-    /// then in their queues; [`Endpoint::shutdown`] gets it out. Not delivered to this endpoint's own
+    /// Publishes a value to all peers that subscribe to the topic, and returns their number. When this returns, the message
+    /// is in their queues; [`Endpoint::shutdown`] waits until it is sent. It is not delivered to this endpoint's own
     /// subscribers, as in Zeek.
     ///
-    /// A peer whose queue stays full for [`EndpointConfig::patience`] is disconnected.
+    /// A peer whose queue is full for longer than [`EndpointConfig::patience`] is disconnected. If the call is cancelled, some
+    /// peers may have the message in their queues.
     ///
     /// # Errors
-    /// When the wire cannot carry the value.
+    /// Fails if the value cannot be encoded or is too large.
     pub async fn publish(&self, topic: Topic, value: &Value) -> Result<usize, PublishError> {
         self.publish_to(EndpointId::NIL, topic, value).await
     }
 
-    /// As [`Endpoint::publish`], for one peer alone, whatever it is subscribed to.
+    /// As [`Endpoint::publish`], for one peer only, which need not subscribe to the topic.
     ///
     /// # Errors
     /// As [`Endpoint::publish`].
@@ -302,8 +306,8 @@ impl Endpoint {
         Ok(self.push(envelope, |_| true).await?)
     }
 
-    /// As [`Endpoint::publish`], but through this peer alone; the message is still for all who want
-    /// it, so that a peer that relays passes it on. `false` if the peer is not there or does not want it.
+    /// As [`Endpoint::publish`], but sent to this peer only. The message has no receiver, so that a peer that is a relay
+    /// forwards it to all subscribers. Returns `false` if the peer is not connected or does not subscribe to the topic.
     ///
     /// # Errors
     /// As [`Endpoint::publish`].
@@ -359,49 +363,49 @@ impl Endpoint {
         Ok(reached)
     }
 
-    /// Follows who wants a topic, for the roles.
+    /// Returns the peers that subscribe to a topic, as they change.
     pub(crate) fn watch_interest(&self, topic: &'static Topic) -> TopicInterest {
         TopicInterest { routes: self.0.context.hub.routes.clone(), topic }
     }
 
-    /// Waits until at least `count` peers want this topic, and gives their ids.
+    /// Waits until at least `count` peers subscribe to this topic, and returns their ids. Cancel-safe.
     pub async fn wait_for_subscribers(&self, topic: &Topic, count: usize) -> Vec<EndpointId> {
         let mut routes = self.0.context.hub.routes.clone();
         loop {
             let now = routes.borrow_and_update().clone();
-            // A queue that takes nothing more belongs to a peer that is being left.
-            let wanting = now.peers(EndpointId::NIL, topic).filter(|route| route.queue.ended().is_none());
-            let peers: Vec<EndpointId> = wanting.map(|route| route.peer.id).collect();
+            // A queue that has ended belongs to a peer that is being left.
+            let subscribers = now.peers(EndpointId::NIL, topic).filter(|route| route.queue.ended().is_none());
+            let peers: Vec<EndpointId> = subscribers.map(|route| route.peer.id).collect();
             if peers.len() >= count || routes.changed().await.is_err() {
                 return peers;
             }
         }
     }
 
-    /// The peers there are, with what each wants to hear.
+    /// Returns the peers, each with its filter.
     #[must_use]
     pub fn peers(&self) -> Vec<(EndpointId, Filter)> {
         let routes = self.0.context.hub.routes.borrow();
         routes.peers.iter().map(|route| (route.peer.id, (*route.filter).clone())).collect()
     }
 
-    /// Who a peer is by its certificate. `None` when it is not a peer (any more), without TLS, and in anonymous TLS.
-    /// For a message, [`Message::identity`] knows it for sure.
+    /// Returns the identity in a peer's certificate. `None` if it is not a peer, without TLS, and in anonymous TLS.
+    ///
+    /// For a message, use [`Message::identity`]: the peer may have reconnected since.
     #[must_use]
     pub fn identity(&self, peer: EndpointId) -> Option<Arc<PeerIdentity>> {
         let routes = self.0.context.hub.routes.borrow();
         routes.peers.get(peer)?.peer.identity.clone()
     }
 
-    /// What happens to peers from now on.
+    /// Returns a receiver of all changes of the status of peers from now on.
     #[must_use]
     pub fn status(&self) -> StatusReceiver {
         StatusReceiver(self.0.context.hub.status.subscribe())
     }
 
-    /// Stops listening and connecting, lets every peer read what was published before, leaves with
-    /// BYE, and returns when all connections are closed. Bounded by [`EndpointConfig::drain_timeout`] and
-    /// [`EndpointConfig::leave_timeout`].
+    /// Shuts down: stops listening and connecting, sends all queued messages, leaves all peers with BYE, and returns when all
+    /// connections are closed. Takes at most [`EndpointConfig::drain_timeout`] and [`EndpointConfig::leave_timeout`].
     pub async fn shutdown(&self) {
         self.shutdown_within(self.0.context.config.drain_timeout).await;
     }
@@ -416,7 +420,7 @@ impl Endpoint {
     }
 }
 
-/// A deadline from now on.
+/// Returns the time after this delay.
 fn after(wait: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(wait).unwrap_or(now)

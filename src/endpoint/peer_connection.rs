@@ -179,7 +179,7 @@ impl<S: Session> PeerConnection<S> {
         loop {
             // Events use the task budget as reads do, so that a peer with many messages does not starve other tasks.
             tokio::task::consume_budget().await;
-            self.connection.take_latencies().for_each(|latency| self.context.stats.latency.note(latency));
+            self.connection.take_latencies().for_each(|latency| self.context.stats.latency.record(latency));
             if !self.blocked.is_empty() {
                 self.unblock();
             }

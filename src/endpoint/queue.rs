@@ -8,29 +8,29 @@ use tokio::time::Instant;
 
 use crate::net::Frames;
 
-/// How much may wait in one queue.
+/// The capacity of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// Messages at most.
+    /// The maximum number of messages.
     pub messages: usize,
-    /// Bytes of topics and payloads at most. One message alone is always taken, whatever the limits are.
+    /// The maximum total length of topics and payloads in bytes. An empty queue accepts one message of any length.
     pub bytes: usize,
 }
 
-/// What can wait in a queue: a message, or several.
+/// The items of a queue: single messages or batches.
 pub(super) trait Item: Clone {
-    /// How many messages these are.
+    /// Returns the number of messages.
     fn messages(&self) -> usize;
 
-    /// What they take of [`QueueLimits::bytes`].
+    /// Returns how much of [`QueueLimits::bytes`] they use.
     fn bytes(&self) -> usize;
 
-    /// Which memory is kept by keeping it, and how much that is. The memory of others is not to be kept for long.
+    /// Returns the start and the length of the memory that the item keeps allocated, which it may share with other items.
     fn keeps(&self) -> (usize, usize) {
         (0, 0)
     }
 
-    /// The same, in memory of its own.
+    /// Returns the same item in memory of its own.
     fn detached(self) -> Self {
         self
     }
@@ -54,13 +54,13 @@ impl Item for Frames {
     }
 }
 
-/// How much more memory than twice its own bytes a queue may keep.
+/// How many bytes of memory a queue may keep allocated beyond twice the bytes of its messages.
 const SHARED: usize = 512 * 1024;
 
-/// For how many items the memory is kept when there are none.
+/// The capacity that is kept while the queue is empty.
 const KEPT_ITEMS: usize = 4;
 
-/// One queue, between many who push and one who pops.
+/// A queue with many producers and one consumer.
 #[derive(Debug)]
 pub(super) struct Queue<T = Frames> {
     state: Mutex<State<T>>,
@@ -74,13 +74,13 @@ struct State<T> {
     items: VecDeque<T>,
     messages: usize,
     bytes: usize,
-    /// The memory that is kept, where items that follow each other share it counted once.
+    /// The memory that the items keep allocated. Memory that consecutive items share is counted once.
     kept: usize,
-    /// How many it had no room for.
+    /// The number of messages that were dropped because the queue was full.
     dropped: u64,
-    /// How many wait for room: nobody passes them by.
+    /// The number of blocked batches that wait for room. Further ones must not overtake them.
     waiting: usize,
-    /// Of connections that are not read from until there is room here, those to be told of it.
+    /// The connections that are not read from until there is room here.
     blocked: Vec<Arc<Notify>>,
     end: Option<End>,
 }
@@ -91,7 +91,7 @@ impl<T: Item> State<T> {
         self.items.is_empty() || (item.messages() <= messages && item.bytes() <= bytes)
     }
 
-    /// For how many messages there is room, and of how many bytes.
+    /// Returns how many more messages and bytes there is room for.
     fn room(&self, limits: &QueueLimits) -> (usize, usize) {
         (limits.messages.saturating_sub(self.messages), limits.bytes.saturating_sub(self.bytes))
     }
@@ -112,15 +112,15 @@ impl<T: Item> State<T> {
 
     fn pop(&mut self) -> Option<T> {
         let item = self.items.pop_front()?;
-        self.popped(&item);
+        self.account_popped(&item);
         if self.items.is_empty() && self.items.capacity() > KEPT_ITEMS {
             self.items = VecDeque::new();
         }
         Some(item)
     }
 
-    /// This was taken off the front.
-    fn popped(&mut self, item: &T) {
+    /// Accounts for an item that was removed from the front.
+    fn account_popped(&mut self, item: &T) {
         self.messages = self.messages.saturating_sub(item.messages());
         self.bytes = self.bytes.saturating_sub(item.bytes());
         let (memory, kept) = item.keeps();
@@ -133,25 +133,25 @@ impl<T: Item> State<T> {
         self.dropped = self.dropped.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// Those who may go on now. They are all let go at once, when half of the queue is free, so that they need not
-    /// wake for every message.
-    fn unblocked(&mut self, limits: &QueueLimits) -> Vec<Arc<Notify>> {
+    /// Returns the connections to wake. All are woken at once when half of the queue is free, so that they do not wake for
+    /// each message.
+    fn take_unblocked(&mut self, limits: &QueueLimits) -> Vec<Arc<Notify>> {
         let half_free = self.messages <= limits.messages / 2 && self.bytes <= limits.bytes / 2;
         if half_free || self.items.is_empty() { std::mem::take(&mut self.blocked) } else { Vec::new() }
     }
 }
 
 impl State<Frames> {
-    fn wait_unless(&mut self, taken: bool) -> Result<(), Refused> {
-        if taken {
+    fn wait_unless(&mut self, accepted: bool) -> Result<(), Refused> {
+        if accepted {
             return Ok(());
         }
         self.waiting = self.waiting.saturating_add(1);
         Err(Refused::Full)
     }
 
-    /// Takes of these what there is room for; says whether there is any left.
-    fn take(&mut self, frames: &mut Frames, limits: &QueueLimits) -> bool {
+    /// Moves as many messages into the queue as there is room for. Returns whether any are left.
+    fn push_some(&mut self, frames: &mut Frames, limits: &QueueLimits) -> bool {
         let (messages, bytes) = self.room(limits);
         if let Some(some) = frames.cut(messages, bytes) {
             self.push(some);
@@ -164,7 +164,7 @@ impl State<Frames> {
         frames.messages() > 0
     }
 
-    /// Forgets the oldest message; says whether there was one.
+    /// Drops the oldest message. Returns whether there was one.
     fn drop_oldest(&mut self) -> bool {
         let Some(front) = self.items.front_mut() else { return false };
         let oldest = front.cut(1, usize::MAX);
@@ -172,39 +172,39 @@ impl State<Frames> {
             self.items.pop_front();
         }
         if let Some(oldest) = &oldest {
-            self.popped(oldest);
+            self.account_popped(oldest);
             self.note_dropped(1);
         }
         oldest.is_some()
     }
 }
 
-/// With a quarter left to others.
-fn spared(limits: QueueLimits) -> QueueLimits {
+/// Returns limits that leave a quarter of the queue free.
+fn sparing(limits: QueueLimits) -> QueueLimits {
     let most = |limit: usize| limit.saturating_sub(limit / 4);
     QueueLimits { messages: most(limits.messages), bytes: most(limits.bytes) }
 }
 
-/// Nothing more is taken in.
+/// Why a queue accepts nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// What is in the queue is still to be taken out.
+    /// The queue was closed. Its messages are still to be popped.
     Closed,
-    /// The queue was too full for too long; what was in it is gone.
+    /// The queue was full for too long. Its messages were dropped.
     Overflowed {
-        /// How much that was.
+        /// The number of dropped messages.
         dropped: usize,
     },
 }
 
-/// Why a message was not taken.
+/// Why a message was not accepted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Full,
     Ended,
 }
 
-/// What a pop gives.
+/// The result of a pop.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Popped<T = Frames> {
     Message(T),
@@ -212,7 +212,7 @@ pub(super) enum Popped<T = Frames> {
     Ended(End),
 }
 
-/// How much waits in a queue, and what was dropped before.
+/// The number and size of queued messages, and the number of dropped ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fill {
     pub(super) messages: usize,
@@ -237,26 +237,26 @@ impl<T: Item> Queue<T> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
-        // No code panics while it holds the lock, and a queue is whole between any two statements.
+        // No code panics while it holds the lock, and the state is consistent between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a message if there is room; does not copy it if there is none.
+    /// Pushes a copy of a message if there is room.
     pub(super) fn try_push(&self, message: &T) -> Result<(), Refused> {
-        self.put(|state| {
+        self.with_state(|state| {
             let room = state.has_room(message, &self.limits);
             room.then(|| state.push(message.clone())).ok_or(Refused::Full)
         })
     }
 
-    /// Lets `put` take in something, and says so if it did.
-    fn put(&self, put: impl FnOnce(&mut State<T>) -> Result<(), Refused>) -> Result<(), Refused> {
+    /// Calls `push` unless the queue has ended, and wakes the consumer if that added something.
+    fn with_state(&self, push: impl FnOnce(&mut State<T>) -> Result<(), Refused>) -> Result<(), Refused> {
         let mut state = self.state();
         if state.end.is_some() {
             return Err(Refused::Ended);
         }
         let before = state.items.len();
-        let done = put(&mut state);
+        let done = push(&mut state);
         let filled = state.items.len() > before || done.is_ok();
         drop(state);
         if filled {
@@ -265,16 +265,16 @@ impl<T: Item> Queue<T> {
         done
     }
 
-    /// So many messages were not taken, and are lost.
+    /// Counts dropped messages.
     pub(super) fn note_dropped(&self, messages: usize) {
         self.state().note_dropped(messages);
     }
 
-    /// Takes a message, and waits for room until `deadline` at most.
+    /// Pushes a message, and waits for room at most until `deadline`.
     pub(super) async fn push(&self, message: &T, deadline: Instant) -> Result<(), Refused> {
         let wait = async {
             loop {
-                // Registered before the look, so that no room is missed.
+                // Registered before the attempt, so that no notification is missed in between.
                 let emptied = self.emptied.notified();
                 tokio::pin!(emptied);
                 emptied.as_mut().enable();
@@ -291,7 +291,7 @@ impl<T: Item> Queue<T> {
         let mut state = self.state();
         match state.pop() {
             Some(message) => {
-                let unblocked = state.unblocked(&self.limits);
+                let unblocked = state.take_unblocked(&self.limits);
                 drop(state);
                 unblocked.iter().for_each(|room| room.notify_one());
                 self.emptied.notify_waiters();
@@ -301,7 +301,7 @@ impl<T: Item> Queue<T> {
         }
     }
 
-    /// The next message; `None` at the end.
+    /// Waits for the next message. `None` at the end. Cancel-safe.
     pub(super) async fn pop(&self) -> Option<T> {
         loop {
             match self.try_pop() {
@@ -312,20 +312,20 @@ impl<T: Item> Queue<T> {
         }
     }
 
-    /// Waits until there may be something to pop. Only one may wait.
+    /// Waits until there may be something to pop, or the queue has ended. Only one task may wait.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;
     }
 
-    /// Takes nothing more in.
+    /// Closes the queue: nothing more is accepted.
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.end.get_or_insert(End::Closed);
-        self.tell_end(state);
+        self.notify_end(state);
     }
 
-    /// Takes nothing more in and drops what is there. Returns how many messages are lost, with the one that found no room,
-    /// unless it had ended before.
+    /// Closes the queue and drops its messages. Returns the number of lost messages, including the one that found no room.
+    /// `None` if the queue had ended before.
     pub(super) fn overflow(&self) -> Option<usize> {
         let mut state = self.state();
         if state.end.is_some() {
@@ -336,11 +336,11 @@ impl<T: Item> Queue<T> {
         (state.bytes, state.kept) = (0, 0);
         state.note_dropped(dropped);
         state.end = Some(End::Overflowed { dropped });
-        self.tell_end(state);
+        self.notify_end(state);
         Some(dropped)
     }
 
-    fn tell_end(&self, mut state: MutexGuard<'_, State<T>>) {
+    fn notify_end(&self, mut state: MutexGuard<'_, State<T>>) {
         let blocked = std::mem::take(&mut state.blocked);
         drop(state);
         blocked.iter().for_each(|room| room.notify_one());
@@ -348,7 +348,7 @@ impl<T: Item> Queue<T> {
         self.emptied.notify_waiters();
     }
 
-    /// Whether, and how, it has come to an end; there may be something in it all the same.
+    /// Returns whether and how the queue has ended. A closed queue may still contain messages.
     pub(super) fn ended(&self) -> Option<End> {
         self.state().end
     }
@@ -364,24 +364,26 @@ impl<T: Item> Queue<T> {
 }
 
 impl Queue<Frames> {
-    /// Takes what there is room for, and leaves the rest.
+    /// Pushes as many messages as there is room for, and leaves the others in `frames`.
     pub(super) fn try_push_some(&self, frames: &mut Frames) -> Result<(), Refused> {
-        self.put(|state| if state.take(frames, &self.limits) { Err(Refused::Full) } else { Ok(()) })
+        self.with_state(
+            |state| if state.push_some(frames, &self.limits) { Err(Refused::Full) } else { Ok(()) },
+        )
     }
 
-    /// As [`Queue::try_push_some`], but not past those who wait for room already: they might wait for ever, or be from
-    /// the same peer. What is refused waits for room from now on, until [`Queue::waits_no_more`].
-    pub(super) fn try_push_behind(&self, frames: &mut Frames) -> Result<(), Refused> {
-        self.put(|state| {
-            let all = state.waiting == 0 && !state.take(frames, &self.limits);
+    /// As [`Queue::try_push_some`], but pushes nothing while others wait for room: they could starve, or be from the same
+    /// peer. What is refused is counted as waiting until [`Queue::cancel_wait`].
+    pub(super) fn push_fair(&self, frames: &mut Frames) -> Result<(), Refused> {
+        self.with_state(|state| {
+            let all = state.waiting == 0 && !state.push_some(frames, &self.limits);
             state.wait_unless(all)
         })
     }
 
-    /// As [`Queue::try_push`], but leaves a quarter of the queue to others. What is refused waits as above.
+    /// As [`Queue::try_push`], but leaves a quarter of the queue free. What is refused is counted as waiting, as above.
     pub(super) fn try_push_sparingly(&self, message: &Frames) -> Result<(), Refused> {
-        self.put(|state| {
-            let all = state.has_room(message, &spared(self.limits));
+        self.with_state(|state| {
+            let all = state.has_room(message, &sparing(self.limits));
             if all {
                 state.push(message.clone());
             }
@@ -389,24 +391,24 @@ impl Queue<Frames> {
         })
     }
 
-    /// Something that was refused needs no room any more; so many messages of it are lost.
-    pub(super) fn waits_no_more(&self, lost: usize) {
+    /// Ends the wait of a batch that was refused. `lost` of its messages are not in the queue.
+    pub(super) fn cancel_wait(&self, lost: usize) {
         let mut state = self.state();
         state.waiting = state.waiting.saturating_sub(1);
         state.note_dropped(lost);
     }
 
-    /// For what was refused before: as [`Queue::try_push_some`], or, if it is `sparing`, with a quarter of the queue left
-    /// to others; if there is no room, `room` is told when to come again.
+    /// Retries a batch that was refused: as [`Queue::try_push_some`], with a quarter of the queue left free on request. If
+    /// there is no room, `room` is notified when to retry.
     pub(super) fn try_push_or_wait(
         &self,
         frames: &mut Frames,
-        sparing: bool,
+        leave_quarter: bool,
         room: &Arc<Notify>,
     ) -> Result<(), Refused> {
-        self.put(|state| {
-            let limits = if sparing { spared(self.limits) } else { self.limits };
-            if !state.take(frames, &limits) {
+        self.with_state(|state| {
+            let limits = if leave_quarter { sparing(self.limits) } else { self.limits };
+            if !state.push_some(frames, &limits) {
                 return Ok(());
             }
             if !state.blocked.iter().any(|waiting| Arc::ptr_eq(waiting, room)) {
@@ -416,11 +418,11 @@ impl Queue<Frames> {
         })
     }
 
-    /// Takes them all, and drops the oldest that wait until there is room; says how many those were.
-    pub(super) fn push_out(&self, frames: &mut Frames) -> Result<usize, Refused> {
+    /// Pushes all messages, and drops the oldest ones until there is room. Returns the number of dropped messages.
+    pub(super) fn evict_and_push(&self, frames: &mut Frames) -> Result<usize, Refused> {
         let mut dropped = 0usize;
-        self.put(|state| {
-            while state.take(frames, &self.limits) && state.drop_oldest() {
+        self.with_state(|state| {
+            while state.push_some(frames, &self.limits) && state.drop_oldest() {
                 dropped = dropped.saturating_add(1);
             }
             Ok(())

@@ -1,4 +1,8 @@
-//! Who gets what: a table that is made anew at every change, and only read while messages move.
+//! The routing table: which peers and subscribers a message is for.
+//!
+//! The table is immutable. Each change publishes a new one, which shares the unchanged parts with the table before: there
+//! may be ten thousand peers. Peers are grouped by their filter, so that a topic is matched once for each filter and not for
+//! each peer.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -10,7 +14,7 @@ use super::queue::Queue;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::net::Format;
 
-/// The routes at one moment.
+/// The routes at one time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Routes {
     pub(super) peers: Peers,
@@ -34,7 +38,7 @@ pub(super) struct SubscriberRoute {
 }
 
 impl Routes {
-    /// The peers for a message: its receiver, or without one all that want its topic.
+    /// Returns the peers that a message is for: its receiver or, if it has none, all that subscribe to its topic.
     pub(super) fn peers<'a>(
         &'a self,
         receiver: EndpointId,
@@ -42,56 +46,56 @@ impl Routes {
     ) -> impl Iterator<Item = &'a PeerRoute> {
         let (to_all, to_one) = match receiver {
             _ if topic.is_local() => (None, None),
-            EndpointId::NIL => (Some(self.peers.wanting(topic)), None),
+            EndpointId::NIL => (Some(self.peers.subscribers_of(topic)), None),
             receiver => (None, self.peers.get(receiver)),
         };
         to_all.into_iter().flatten().chain(to_one)
     }
 
-    /// Whether the same peers want both topics.
+    /// Returns whether both topics have the same subscribers.
     #[cfg(feature = "bridge")]
-    pub(crate) fn go_together(&self, one: &Topic, other: &Topic) -> bool {
-        one.is_local() == other.is_local() && self.peers.go_together(one, other)
+    pub(crate) fn have_same_subscribers(&self, one: &Topic, other: &Topic) -> bool {
+        one.is_local() == other.is_local() && self.peers.have_same_subscribers(one, other)
     }
 
-    /// The queues of the subscribers that want a message under this topic.
+    /// Returns the queues of this endpoint's subscribers of a topic.
     pub(super) fn subscribers<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Queue<Message>> {
         self.subscribers.iter().filter(|s| s.filter.matches(topic)).map(|s| &*s.queue)
     }
 }
 
-/// How many peers are copied when one of them changes.
-const PIECE: usize = 64;
+/// The maximum number of peers in a chunk. When one of them changes, its chunk is copied.
+const CHUNK: usize = 64;
 
-/// All peerings that stand, each peer once.
+/// All established peerings, each peer once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peers(Vec<Arc<Group>>);
 
-/// Those that want the same.
+/// The peers with one filter.
 #[derive(Clone, Debug)]
 struct Group {
-    /// Of the filter: that two long ones differ may only show at their end.
+    /// The hash of the filter: a comparison of two long filters may only end at their last topic.
     hash: u64,
     filter: Arc<Filter>,
-    /// None is empty, or has more than [`PIECE`].
-    pieces: Vec<Arc<Vec<PeerRoute>>>,
+    /// None is empty or longer than [`CHUNK`].
+    chunks: Vec<Arc<Vec<PeerRoute>>>,
 }
 
 impl Group {
     fn members(&self) -> impl Iterator<Item = &PeerRoute> {
-        self.pieces.iter().flat_map(|piece| piece.iter())
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
 }
 
 impl Peers {
-    /// Those that want a topic.
-    pub(super) fn wanting<'a>(&'a self, topic: &Topic) -> impl Iterator<Item = &'a PeerRoute> {
+    /// Returns the peers that subscribe to a topic.
+    pub(super) fn subscribers_of<'a>(&'a self, topic: &Topic) -> impl Iterator<Item = &'a PeerRoute> {
         self.0.iter().filter(|group| group.filter.matches(topic)).flat_map(|group| group.members())
     }
 
-    /// Whether the same peers want both topics.
+    /// Returns whether both topics have the same subscribers.
     #[cfg(feature = "bridge")]
-    pub(super) fn go_together(&self, one: &Topic, other: &Topic) -> bool {
+    pub(super) fn have_same_subscribers(&self, one: &Topic, other: &Topic) -> bool {
         self.0.iter().all(|group| group.filter.matches(one) == group.filter.matches(other))
     }
 
@@ -107,33 +111,33 @@ impl Peers {
         let mut hasher = DefaultHasher::new();
         route.filter.topics().hash(&mut hasher);
         let hash = hasher.finish();
-        let wants_the_same = |group: &&mut Arc<Group>| group.hash == hash && group.filter == route.filter;
-        let Some(group) = self.0.iter_mut().find(wants_the_same) else {
-            let (filter, pieces) = (route.filter.clone(), vec![Arc::new(vec![route])]);
-            self.0.push(Arc::new(Group { hash, filter, pieces }));
+        let same_filter = |group: &&mut Arc<Group>| group.hash == hash && group.filter == route.filter;
+        let Some(group) = self.0.iter_mut().find(same_filter) else {
+            let (filter, chunks) = (route.filter.clone(), vec![Arc::new(vec![route])]);
+            self.0.push(Arc::new(Group { hash, filter, chunks }));
             return;
         };
-        let pieces = &mut Arc::make_mut(group).pieces;
-        match pieces.iter_mut().find(|piece| piece.len() < PIECE) {
-            Some(piece) => Arc::make_mut(piece).push(route),
-            None => pieces.push(Arc::new(vec![route])),
+        let chunks = &mut Arc::make_mut(group).chunks;
+        match chunks.iter_mut().find(|chunk| chunk.len() < CHUNK) {
+            Some(chunk) => Arc::make_mut(chunk).push(route),
+            None => chunks.push(Arc::new(vec![route])),
         }
     }
 
     pub(super) fn remove(&mut self, id: EndpointId) -> Option<PeerRoute> {
-        let place = |piece: &Vec<PeerRoute>| piece.iter().position(|route| route.peer.id == id);
+        let position = |chunk: &Vec<PeerRoute>| chunk.iter().position(|route| route.peer.id == id);
         let find = |(in_group, group): (usize, &Arc<Group>)| {
-            let mut pieces = group.pieces.iter().enumerate();
-            pieces.find_map(|(in_pieces, piece)| Some((in_group, in_pieces, place(piece)?)))
+            let mut chunks = group.chunks.iter().enumerate();
+            chunks.find_map(|(in_chunks, chunk)| Some((in_group, in_chunks, position(chunk)?)))
         };
-        let (in_group, in_pieces, at) = self.0.iter().enumerate().find_map(find)?;
+        let (in_group, in_chunks, at) = self.0.iter().enumerate().find_map(find)?;
         let group = Arc::make_mut(self.0.get_mut(in_group)?);
-        let piece = Arc::make_mut(group.pieces.get_mut(in_pieces)?);
-        let route = piece.remove(at);
-        if piece.is_empty() {
-            group.pieces.remove(in_pieces);
+        let chunk = Arc::make_mut(group.chunks.get_mut(in_chunks)?);
+        let route = chunk.remove(at);
+        if chunk.is_empty() {
+            group.chunks.remove(in_chunks);
         }
-        if group.pieces.is_empty() {
+        if group.chunks.is_empty() {
             self.0.remove(in_group);
         }
         Some(route)
@@ -179,10 +183,10 @@ mod tests {
     }
 
     proptest! {
-        /// Peers come, go and change their minds, and the table is what a plain list of them would be; so is each that was
-        /// handed out before.
+        /// Peers are added, removed and changed. The table must equal a plain list of them, and a copy of the table must not
+        /// change with it.
         #[test]
-        fn it_is_a_list_of_peers(steps in prop::collection::vec((0u16..200, 0usize..4, any::<bool>()), 1..600)) {
+        fn it_is_equivalent_to_a_list_of_peers(steps in prop::collection::vec((0u16..200, 0usize..4, any::<bool>()), 1..600)) {
             let (mut peers, mut plain) = (Peers::default(), BTreeMap::new());
             let mut before = (peers.clone(), Vec::new());
             for (n, wants, stays) in steps {
@@ -198,13 +202,13 @@ mod tests {
                 for topic in &TOPICS {
                     let wants = |count: usize| TOPICS[..count].iter().any(|prefix| prefix.is_prefix_of(topic));
                     let wanting: Vec<_> = plain.iter().filter(|(_, w)| wants(**w)).map(|(n, _)| id(*n)).collect();
-                    prop_assert_eq!(ids(peers.wanting(topic)), wanting);
+                    prop_assert_eq!(ids(peers.subscribers_of(topic)), wanting);
                 }
                 for group in &peers.0 {
-                    prop_assert!(group.pieces.iter().all(|piece| (1..=PIECE).contains(&piece.len())));
-                    prop_assert!(!group.pieces.is_empty());
+                    prop_assert!(group.chunks.iter().all(|chunk| (1..=CHUNK).contains(&chunk.len())));
+                    prop_assert!(!group.chunks.is_empty());
                 }
-                prop_assert!(peers.0.len() <= 3, "a filter has one group");
+                prop_assert!(peers.0.len() <= 3, "one group for each filter");
             }
         }
     }

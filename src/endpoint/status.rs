@@ -1,4 +1,4 @@
-//! What happens to an endpoint's peers.
+//! The status of an endpoint's peers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,54 +11,54 @@ use crate::net::tls::{PeerIdentity, TlsError};
 use crate::net::{ConnectionFault, DialError};
 use crate::peering::{CloseReason, PeeringError};
 
-/// Something that happened to a peer. The names are Broker's.
+/// A change of a peer's status. The names are Broker's.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Status {
-    /// A peering stands; what is published from now on reaches the peer.
+    /// A peering is established. Messages that are published from now on are sent to the peer.
     PeerAdded {
         /// The peer.
         peer: EndpointId,
-        /// Where it is: `host:port`.
+        /// The peer's address: `host:port`.
         address: Arc<str>,
-        /// Who it is by its certificate; `None` without TLS, and in anonymous TLS.
+        /// The identity in the peer's certificate. `None` without TLS and in anonymous TLS.
         identity: Option<Arc<PeerIdentity>>,
     },
-    /// A peering was ended by this side.
+    /// This side ended a peering.
     PeerRemoved {
         /// The peer.
         peer: EndpointId,
-        /// Where it was.
+        /// The peer's address: `host:port`.
         address: Arc<str>,
-        /// Why, if it was not simply left.
+        /// The reason. `None` if this side left.
         error: Option<ConnectError>,
     },
-    /// A peering was ended by the other side, or by the network between.
+    /// The peer or the network ended a peering.
     PeerLost {
         /// The peer.
         peer: EndpointId,
-        /// Where it was.
+        /// The peer's address: `host:port`.
         address: Arc<str>,
-        /// How.
+        /// The reason.
         error: ConnectError,
-        /// How many messages for it were not written: they waited in its queue, or were being written. What was
-        /// written, it need not have read.
+        /// The number of messages for the peer that were queued or not completely written. The peer has not necessarily
+        /// read those that were written.
         unsent: usize,
     },
     /// An attempt to connect failed.
     PeerUnavailable {
-        /// What was tried: `host:port`.
+        /// The target: `host:port`.
         address: Arc<str>,
-        /// Why.
+        /// The reason.
         error: ConnectError,
-        /// When it is tried again, if at all.
+        /// The delay before the next attempt. `None` if there is none.
         retry_in: Option<Duration>,
     },
-    /// Somebody connected and did not become a peer.
+    /// A connection that was accepted did not become a peering.
     HandshakeFailed {
-        /// Who: `address:port`.
+        /// The remote address: `host:port`.
         address: Arc<str>,
-        /// Why.
+        /// The reason.
         error: ConnectError,
     },
 }
@@ -96,69 +96,69 @@ impl fmt::Display for Status {
     }
 }
 
-/// Why a link to a peer did not come about, or ended.
+/// Why a connection did not become a peering, or why a peering ended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// No TCP connection.
+    /// The TCP connection failed.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// TLS failed.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// TLS was not through in time.
+    /// The TLS handshake was not completed in time.
     #[error(
         "TLS handshake timed out after {:.0} s; the peer may be a plain TCP endpoint (Broker::disable_ssl=T): disable \
          TLS here or enable it there",
         .0.as_secs_f64()
     )]
     TlsTimeout(Duration),
-    /// The peering failed, by Broker's rules.
+    /// The peering failed because of an error of Broker's protocol.
     #[error(transparent)]
     Peering(#[from] PeeringError),
     /// The peering ended without an error.
     #[error("{0}")]
     Closed(CloseReason),
-    /// The stream broke.
+    /// The stream failed.
     #[error(transparent)]
     Stream(ConnectionFault),
-    /// The peer did not keep up with what was published.
+    /// The peer did not read fast enough, and its queue was full.
     #[error("the peer did not read fast enough, and {dropped} messages for it were dropped")]
     Overflow {
-        /// How many messages waited for it.
+        /// The number of messages that were dropped.
         dropped: usize,
     },
-    /// The handshake was not finished when others needed its slot: see
+    /// The handshake was not complete when another connection needed its slot: see
     /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
     #[error("the handshake was not finished when others needed its slot")]
     GaveWay,
-    /// The handshake was not finished within a second, and another connection of the same endpoint went on in its place.
+    /// The handshake was not complete within a second, and another connection of the same endpoint replaced it.
     #[error(
         "the handshake was not finished within 1 s, and another connection with the same endpoint id took its place"
     )]
     Superseded,
-    /// The peer's endpoint id belongs to somebody else, by certificate or, without one, by host.
+    /// The peer's endpoint id belongs to the owner of another certificate or, without certificates, to another host.
     #[error(
         "{} shows an endpoint id that belongs to {owner}; two endpoints never have the same id, so check who copied it",
-        Who(identity.as_deref())
+        Subject(identity.as_deref())
     )]
     IdConflict {
-        /// The refused peer by its certificate.
+        /// The identity in the certificate of the refused peer.
         identity: Option<Arc<PeerIdentity>>,
-        /// The address, and certificate if there is one, of the peer that the id belongs to.
+        /// The address of the peer that the id belongs to, and its certificate identity if it has one.
         owner: Arc<str>,
     },
-    /// The peer's slot was needed for one of another certificate or, without certificates, of another host, which had fewer
-    /// peers.
+    /// The slot of the peer was given to a peer of another certificate or, without certificates, of another host, which had
+    /// fewer peers.
     #[error("all {0} peer slots are taken, and this certificate or host had the most; others need one")]
     Evicted(usize),
-    /// The peer is not among those who may peer ([`EndpointConfig::admits`](super::EndpointConfig::admits)).
-    #[error("{} is not allowed to peer here: no allowed identity matches it", Who(.0.as_deref()))]
+    /// The peer is not admitted: see [`EndpointConfig::admits`](super::EndpointConfig::admits).
+    #[error("{} is not allowed to peer here: no allowed identity matches it", Subject(.0.as_deref()))]
     NotAllowed(
-        /// Who it is by its certificate.
+        /// The identity in the peer's certificate.
         Option<Arc<PeerIdentity>>,
     ),
-    /// The endpoint has as many peers as it may have.
+    /// All peer slots are taken.
     #[error("there are {0} peers already, as many as allowed")]
     TooManyPeers(usize),
     /// The endpoint is shutting down.
@@ -166,9 +166,9 @@ pub enum ConnectError {
     ShuttingDown,
 }
 
-struct Who<'a>(Option<&'a PeerIdentity>);
+struct Subject<'a>(Option<&'a PeerIdentity>);
 
-impl fmt::Display for Who<'_> {
+impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(identity) => identity.fmt(f),
@@ -178,7 +178,7 @@ impl fmt::Display for Who<'_> {
 }
 
 impl ConnectError {
-    /// As [`ConnectError::cause`], with a word for each kind of TLS error: what is logged separately.
+    /// As [`ConnectError::cause`], with a word for each kind of TLS error. Log lines are limited separately for each.
     pub(super) fn log_cause(&self) -> &'static str {
         match self {
             ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => error.cause(),
@@ -186,7 +186,7 @@ impl ConnectError {
         }
     }
 
-    /// The kind of error in a word, for counting: one of a fixed few.
+    /// Returns the kind of error as one word out of a fixed set, such as the label of a counter.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
@@ -200,7 +200,7 @@ impl ConnectError {
                 PeeringError::Incompatible { .. } => "incompatible",
                 PeeringError::SelfConnection(_) => "self",
                 PeeringError::Silent => "silent",
-                // What came is not what Broker says.
+                // The peer violated Broker's protocol.
                 PeeringError::Framing(_)
                 | PeeringError::Malformed(_)
                 | PeeringError::Unexpected { .. }
@@ -225,20 +225,21 @@ impl ConnectError {
     }
 }
 
-/// What happens to peers, as it happens.
+/// Receives changes of the status of peers.
 #[derive(Debug)]
 pub struct StatusReceiver(pub(super) broadcast::Receiver<Status>);
 
 impl StatusReceiver {
-    /// The next status; `None` once the endpoint is gone. A receiver that is more than 1024 behind
-    /// misses the oldest.
+    /// Waits for the next status. Returns `None` when all clones of the endpoint are dropped. Cancel-safe.
+    ///
+    /// At most 1024 statuses are buffered; a receiver that is slower misses the oldest.
     pub async fn recv(&mut self) -> Option<Status> {
         loop {
             match self.0.recv().await {
                 Ok(status) => return Some(status),
                 Err(broadcast::error::RecvError::Closed) => return None,
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "a status receiver was too slow and missed some");
+                    tracing::warn!(missed, "a status receiver was too slow and missed statuses");
                 }
             }
         }
@@ -252,9 +253,9 @@ mod tests {
     use super::*;
     use crate::net::AddressError;
 
-    /// One word, whichever way an error came about.
+    /// An error has the same cause in all variants that contain it.
     #[test]
-    fn causes_are_words() {
+    fn an_error_has_one_cause_in_all_variants() {
         let silent = || PeeringError::HandshakeTimeout { expected: "hello", tls: false };
         let broken = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
         for (error, cause) in [

@@ -1,4 +1,4 @@
-//! Hearing what peers say.
+//! Subscriptions to the messages of peers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::message::Message;
 use super::queue::{Queue, QueueLimits};
 use crate::data::{Filter, Topic};
 
-/// Hears every data message whose topic one of its prefixes matches. Dropping it unsubscribes.
+/// Receives all data messages from peers whose topic matches one of its prefixes. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscriber {
     id: SubscriberId,
@@ -35,19 +35,20 @@ impl Subscriber {
         Subscriber { id, topics, queue, hub }
     }
 
-    /// The next message; `None` once the endpoint has shut down and all messages were taken.
-    /// Can be dropped while it waits; nothing is lost.
+    /// Waits for the next message. Returns `None` when the endpoint has shut down and all messages were received.
+    ///
+    /// Cancel-safe: no message is lost if it is dropped while it waits.
     pub async fn recv(&mut self) -> Option<Message> {
         self.queue.pop().await
     }
 
-    /// How many messages wait to be received.
+    /// Returns the number of messages that can be received without waiting.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Hears this prefix too; peers are told.
+    /// Subscribes to a further prefix, and announces it to the peers.
     pub async fn subscribe(&mut self, topic: Topic) {
         let mut topics = self.topics.clone();
         if topics.insert(topic) {
@@ -55,8 +56,8 @@ impl Subscriber {
         }
     }
 
-    /// Hears this prefix no more, unless another covers it; peers are told. Only what was
-    /// subscribed can be unsubscribed: nothing can be taken out of a prefix.
+    /// Unsubscribes from a prefix, and announces that to the peers. Messages that another prefix matches are still received.
+    /// Only a prefix that was subscribed can be removed: there are no exceptions to a prefix.
     pub async fn unsubscribe(&mut self, topic: &Topic) {
         let mut topics = self.topics.clone();
         if topics.remove(topic) {
@@ -64,7 +65,7 @@ impl Subscriber {
         }
     }
 
-    /// If it is dropped while it waits, the topics are as they were, and saying it again helps.
+    /// If this is cancelled, `topics` is unchanged, and the call can be repeated.
     async fn resubscribe(&mut self, topics: BTreeSet<Topic>) {
         let (answer, done) = oneshot::channel();
         let filter: Filter = topics.iter().cloned().collect();

@@ -1,6 +1,6 @@
-//! What the fuzz targets of `fuzz/` do with their input. Each panics on a fault.
+//! The bodies of the fuzz targets in `fuzz/`. They panic on a fault.
 //!
-//! They are library functions so that the tests can run them over the committed seeds.
+//! They are library functions, so that tests can run them with the committed seeds.
 
 #![allow(
     missing_docs,
@@ -8,7 +8,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
-    reason = "to panic is how a fuzz target speaks"
+    reason = "fuzz targets report faults by panics"
 )]
 
 mod peering;
@@ -27,7 +27,7 @@ use crate::wire::{
     cut_frame, decode_value, encode_value, put_frame,
 };
 
-/// Small enough that a fuzzer meets every one of them.
+/// Limits that are small enough for a fuzzer to reach each of them.
 const TIGHT: Limits = Limits {
     max_frame: 512,
     max_handshake_frame: 128,
@@ -37,7 +37,7 @@ const TIGHT: Limits = Limits {
     max_filter_topics: 3,
 };
 
-/// Reads `bytes` in all three ways, which have to agree in what they say.
+/// Decodes `bytes` in all three ways, and checks that they agree.
 pub fn read_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {
     let owned = decode_value(bytes, limits);
     assert_eq!(check_value(bytes, limits), owned.as_ref().map(drop).map_err(Clone::clone));
@@ -47,7 +47,7 @@ pub fn read_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {
     owned
 }
 
-/// What a borrowed value says to someone who goes through it.
+/// Converts a borrowed value by iterating over its elements.
 fn walked(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Set(elements) => Value::Set(elements.map(walked).collect()),
@@ -59,7 +59,7 @@ fn walked(value: ValueRef<'_>) -> Value {
     }
 }
 
-/// Any bytes as a value.
+/// Decodes any bytes as a value.
 pub fn value(input: &[u8]) {
     let read = read_value(input, &Limits::DEFAULT);
     match read_value(input, &TIGHT) {
@@ -67,18 +67,18 @@ pub fn value(input: &[u8]) {
         Err(error) => assert!(error.offset() <= input.len(), "{error}"),
     }
     match read {
-        Ok(value) => value_is_read_back(&value, input.len()),
+        Ok(value) => check_round_trip(&value, input.len()),
         Err(error) => assert!(error.offset() <= input.len(), "{error}"),
     }
 }
 
-/// A value that was decoded from `length` bytes.
-fn value_is_read_back(value: &Value, length: usize) {
+/// Checks that a value that was decoded from `length` bytes can be encoded and decoded again.
+fn check_round_trip(value: &Value, length: usize) {
     let mut bytes = Vec::new();
-    encode_value(value, &mut bytes).expect("what was decoded can be encoded");
-    assert!(bytes.len() <= length, "the reference's form is the shortest");
+    encode_value(value, &mut bytes).expect("a decoded value can be encoded");
+    assert!(bytes.len() <= length, "the form of Broker's C++ implementation is the shortest");
     assert_eq!(read_value(&bytes, &Limits::DEFAULT).as_ref(), Ok(value));
-    // Bits behind a subnet's prefix, which nobody should send, are not in its text.
+    // The text of a subnet omits host bits, which a valid sender leaves zero.
     if !has_host_bits(value) {
         assert_eq!(Value::from_json(&value.to_json()).as_ref(), Ok(value));
     }
@@ -94,7 +94,7 @@ fn has_host_bits(value: &Value) -> bool {
     }
 }
 
-/// Any bytes as a handshake message.
+/// Decodes any bytes as a handshake message.
 pub fn handshake(input: &[u8]) {
     let read = Handshake::decode(input, &Limits::DEFAULT);
     match Handshake::decode(input, &TIGHT) {
@@ -103,35 +103,35 @@ pub fn handshake(input: &[u8]) {
     }
     let Ok(message) = read else { return };
     let mut out = BytesMut::new();
-    message.encode(&mut out).expect("what was decoded can be encoded");
+    message.encode(&mut out).expect("a decoded value can be encoded");
     let frame = only_frame(out);
-    assert!(frame.len() <= input.len(), "filters become minimal, lengths the shortest");
+    assert!(frame.len() <= input.len(), "filters become minimal, and lengths the shortest");
     assert_eq!(Handshake::decode(&frame, &Limits::DEFAULT).as_ref(), Ok(&message));
     assert_eq!(message.to_json()["type"], message.name());
 }
 
-/// Any bytes as an envelope.
+/// Decodes any bytes as an envelope.
 pub fn envelope(input: &[u8]) {
     let frame = Bytes::copy_from_slice(input);
     let envelope = match Envelope::decode(&frame) {
         Ok(envelope) => envelope,
         Err(error) => return assert!(error.offset() <= input.len(), "{error}"),
     };
-    let mut whole = BytesMut::new();
-    envelope.encode(&mut whole).expect("what was decoded can be encoded");
-    assert_eq!(whole.len(), envelope.frame_length());
+    let mut complete = BytesMut::new();
+    envelope.encode(&mut complete).expect("a decoded value can be encoded");
+    assert_eq!(complete.len(), envelope.frame_length());
     let mut parts = BytesMut::new();
-    envelope.encode_header_as(envelope.sender, &mut parts).expect("what was decoded can be encoded");
+    envelope.encode_header_as(envelope.sender, &mut parts).expect("a decoded value can be encoded");
     parts.put_slice(&envelope.payload);
-    assert_eq!(whole, parts);
+    assert_eq!(complete, parts);
     assert_eq!(envelope.detached(), envelope);
-    assert_eq!(only_frame(whole), frame, "an envelope is written in one way only");
+    assert_eq!(only_frame(complete), frame, "an envelope has one encoding only");
 
     payload(&envelope, &TIGHT);
     payload(&envelope, &Limits::DEFAULT);
 }
 
-/// What the envelope says has to be the same in every way to ask for it.
+/// Checks that all ways to decode the payload agree.
 fn payload(envelope: &Envelope, limits: &Limits) {
     let checked = envelope.check(limits);
     let header = envelope.payload_offset();
@@ -140,17 +140,17 @@ fn payload(envelope: &Envelope, limits: &Limits) {
     }
     let read = match envelope.kind {
         EnvelopeType::Data => {
-            envelope.value(limits).map(|value| value_is_read_back(&value, envelope.payload.len()))
+            envelope.value(limits).map(|value| check_round_trip(&value, envelope.payload.len()))
         }
         EnvelopeType::Command => envelope.command(limits).map(|command| {
             let mut bytes = Vec::new();
-            command.encode(&mut bytes).expect("what was decoded can be encoded");
+            command.encode(&mut bytes).expect("a decoded value can be encoded");
             assert!(bytes.len() <= envelope.payload.len());
             assert_eq!(Command::decode(&bytes, limits), Ok(command));
         }),
         EnvelopeType::RoutingUpdate => envelope.filter(limits).map(|filter| {
             let again = Envelope::routing_update(envelope.sender, envelope.receiver, &filter)
-                .expect("what was decoded can be encoded");
+                .expect("a decoded value can be encoded");
             assert!(again.payload.len() <= envelope.payload.len());
             assert_eq!(again.filter(limits), Ok(filter));
         }),
@@ -161,13 +161,13 @@ fn payload(envelope: &Envelope, limits: &Limits) {
 }
 
 fn only_frame(mut stream: BytesMut) -> Bytes {
-    let frame = cut_frame(&mut stream, usize::MAX).expect("no length of 0").expect("a whole frame");
+    let frame = cut_frame(&mut stream, usize::MAX).expect("no length of 0").expect("a complete frame");
     assert!(stream.is_empty());
     frame
 }
 
-/// A byte that says how many chunk sizes follow, those sizes, a byte each, and a stream, which
-/// arrives in chunks of these sizes over and over.
+/// Splits a stream into frames, at once and in chunks. The input is the number of chunk sizes, the sizes (a byte each, used in
+/// turn), and the stream.
 pub fn frames(input: &[u8]) {
     let Some((&count, input)) = input.split_first() else { return };
     let (sizes, stream) = input.split_at(input.len().min(count.into()));
@@ -182,8 +182,8 @@ pub fn frames(input: &[u8]) {
     let mut rest = stream;
     let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
     while !rest.is_empty() && last.is_ok() {
-        let (chunk, behind) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
-        rest = behind;
+        let (chunk, remaining) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+        rest = remaining;
         chunked.put_slice(chunk);
         let (more, end) = cut_all(&mut chunked, limit);
         frames.extend(more);
@@ -192,7 +192,7 @@ pub fn frames(input: &[u8]) {
     assert_eq!(frames, at_once);
     assert_eq!(last, end);
     chunked.put_slice(rest);
-    assert_eq!(chunked, buffer, "the same is left over");
+    assert_eq!(chunked, buffer, "the same bytes are left over");
 
     let mut again = BytesMut::new();
     for frame in &frames {
@@ -203,7 +203,7 @@ pub fn frames(input: &[u8]) {
         .expect("a frame within the limit");
     }
     again.put_slice(&buffer);
-    assert_eq!(again, stream, "nothing is lost or made up");
+    assert_eq!(again, stream, "no bytes are lost or added");
 }
 
 /// Cuts all complete frames. An error is returned without the protocol it names: that one is guessed from the bytes
@@ -242,7 +242,7 @@ mod tests {
         run_over_seeds("peering", super::peering);
     }
 
-    /// Not what a fuzzer would find, but something each time the tests run.
+    /// A small replacement for the fuzzer in each run of the tests.
     #[test]
     fn thousands_of_random_operations_on_peerings_pass() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;

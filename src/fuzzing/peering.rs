@@ -1,4 +1,4 @@
-//! Two machines, what is on its way between them, and somebody who puts in a word now and then.
+//! Two peerings connected to each other, with bytes in transit, and a third party that injects bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::wire::{
     Envelope, EnvelopeType, ErrorCode, Handshake, LENGTH_FIELD, Limits, PROTOCOL_VERSION, cut_frame,
 };
 
-/// No byte of theirs is the tag of a handshake message, so that an envelope of theirs is never taken for one.
+/// No byte of these ids is the tag of a handshake message, so that an envelope from them is never decoded as one.
 const IDS: [EndpointId; 4] = [
     EndpointId::from_bytes([1; 16]),
     EndpointId::from_bytes([2; 16]),
@@ -20,7 +20,8 @@ const IDS: [EndpointId; 4] = [
     EndpointId::NIL,
 ];
 
-/// A byte of settings, then operations, a byte each, with what they need behind them. See `Operations::run`.
+/// Runs a sequence of operations on two connected peerings. The input is a byte of settings, then operations of one byte each,
+/// followed by their arguments.
 pub fn peering(input: &[u8]) {
     let Some((&settings, rest)) = input.split_first() else { return };
     Operations { ends: ends(settings), rest, now: Instant::now(), disturbed: false }.run();
@@ -40,7 +41,7 @@ struct Operations<'a> {
     ends: [End; 2],
     rest: &'a [u8],
     now: Instant,
-    /// Something was said by a third, or ended by force: the two need not agree any more.
+    /// True if bytes were injected, or a peering was ended by force: then the two may disagree.
     disturbed: bool,
 }
 
@@ -51,7 +52,7 @@ impl<'a> Operations<'a> {
         Some(byte)
     }
 
-    /// A length, and that many bytes, or what is left.
+    /// Reads a length and that many bytes, or fewer at the end of the input.
     fn bytes(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte().unwrap_or(0)).min(self.rest.len());
         let (bytes, rest) = self.rest.split_at(length);
@@ -61,22 +62,22 @@ impl<'a> Operations<'a> {
 
     fn run(mut self) {
         for end in &mut self.ends {
-            end.look();
+            end.check();
         }
         while let Some(operation) = self.byte() {
             let n = usize::from(operation & 1);
             self.operation(n, operation >> 1);
             for end in &mut self.ends {
-                end.look();
+                end.check();
             }
         }
         if !self.disturbed {
-            self.come_to_rest();
+            self.deliver_all();
         }
         for end in &mut self.ends {
             end.peering.handle_eof();
-            end.look();
-            assert!(end.closed.is_some(), "the end of the stream is the end");
+            end.check();
+            assert!(end.closed.is_some(), "the peering is closed at the end of the stream");
         }
     }
 
@@ -85,21 +86,21 @@ impl<'a> Operations<'a> {
         match operation % 14 {
             0 => {
                 let bytes = self.bytes();
-                self.put_in(n, bytes);
+                self.inject(n, bytes);
             }
             1 => {
                 let message = handshake(self.byte().unwrap_or(0));
                 let mut bytes = BytesMut::new();
-                message.encode(&mut bytes).expect("it is small");
-                self.put_in(n, &bytes);
+                message.encode(&mut bytes).expect("small enough");
+                self.inject(n, &bytes);
             }
             2 => {
                 let envelope = envelope(self.byte().unwrap_or(0));
                 let mut bytes = BytesMut::new();
-                envelope.encode(&mut bytes).expect("it is small");
-                self.put_in(n, &bytes);
+                envelope.encode(&mut bytes).expect("small enough");
+                self.inject(n, &bytes);
             }
-            // What is on its way arrives, all of it or some bytes.
+            // Bytes in transit arrive: all of them, or some.
             3 => self.arrive(n, usize::MAX),
             4 => {
                 let count = self.byte().unwrap_or(1);
@@ -127,7 +128,7 @@ impl<'a> Operations<'a> {
             9 => {
                 // No more topics than the tight limits allow.
                 let filter = filter(self.byte().unwrap_or(0) & 3);
-                self.ends[n].peering.set_filter(filter.clone()).expect("it is small");
+                self.ends[n].peering.set_filter(filter.clone()).expect("small enough");
                 self.ends[n].filter = filter;
             }
             10 => {
@@ -143,8 +144,8 @@ impl<'a> Operations<'a> {
         }
     }
 
-    /// A third's words arrive in the middle of what the two say to each other.
-    fn put_in(&mut self, n: usize, bytes: &[u8]) {
+    /// Injects bytes into the stream to one side.
+    fn inject(&mut self, n: usize, bytes: &[u8]) {
         self.disturbed |= !bytes.is_empty();
         self.ends[n].arrive(self.now, bytes);
     }
@@ -157,35 +158,35 @@ impl<'a> Operations<'a> {
         end.arrive(self.now, &bytes);
     }
 
-    /// A ping between two frames is answered by a standing peering with its very bytes.
+    /// Checks that an established peering answers a ping between two frames with a pong of the same payload.
     fn ping(&mut self, n: usize) {
         let (now, end) = (self.now, &mut self.ends[n]);
-        end.look();
+        end.check();
         if !end.peering.is_established() || !end.input.is_empty() {
             return;
         }
         let payload = Bytes::from_static(b"some bytes");
         let mut bytes = BytesMut::new();
-        Envelope::ping(IDS[2], end.id, payload.clone()).encode(&mut bytes).expect("it is small");
+        Envelope::ping(IDS[2], end.id, payload.clone()).encode(&mut bytes).expect("small enough");
         let before = end.out.len();
         end.arrive(now, &bytes);
         let mut pong = BytesMut::new();
-        Envelope::pong(end.id, IDS[2], payload).encode(&mut pong).expect("it is small");
+        Envelope::pong(end.id, IDS[2], payload).encode(&mut pong).expect("small enough");
         assert_eq!(end.out[before..], pong);
-        // The other has to expect this pong as little as any.
+        // The other side ignores the pong.
     }
 
-    /// Everything arrives and everybody is admitted: then the two agree.
-    fn come_to_rest(&mut self) {
+    /// Delivers all bytes and admits both peers. Checks that the two agree then.
+    fn deliver_all(&mut self) {
         for _ in 0..100 {
             for n in [0, 1] {
                 self.arrive(n, usize::MAX);
                 self.ends[n].admit(self.now);
-                self.ends[n].look();
+                self.ends[n].check();
             }
         }
         let [a, b] = &self.ends;
-        assert!(a.out.is_empty() && b.out.is_empty(), "they have nothing more to say");
+        assert!(a.out.is_empty() && b.out.is_empty(), "no more bytes are in transit");
         for (one, other) in [(a, b), (b, a)] {
             if !one.left && !other.left {
                 assert_eq!(one.closed, None);
@@ -193,7 +194,7 @@ impl<'a> Operations<'a> {
                 assert_eq!(one.peer_filter, other.filter);
             }
             if one.established && other.established {
-                // A message may come when the one it is for has gone; otherwise nothing is lost.
+                // Messages are lost only if the receiver has left.
                 let complete = !one.left && !other.left;
                 assert!(other.sent.starts_with(&one.received) && (!complete || one.received == other.sent));
             }
@@ -205,19 +206,19 @@ impl<'a> Operations<'a> {
                 _ => false,
             };
             assert!(expected, "{:?}", one.closed);
-            // The one case in which one side's last handshake message crosses the other's leaving.
+            // The last handshake message of one side may cross the other's BYE.
             assert!(one.malformed <= usize::from(other.left && !other.established));
         }
     }
 }
 
-/// A machine and what is known of it.
+/// A peering, with what the test knows about it.
 struct End {
     id: EndpointId,
     limits: Limits,
     peering: Peering,
     input: BytesMut,
-    /// What it said and nobody has heard yet.
+    /// The bytes in transit to the other side.
     out: BytesMut,
     filter: Filter,
     peer_filter: Filter,
@@ -225,14 +226,14 @@ struct End {
     answered: bool,
     established: bool,
     peer_leaving: bool,
-    /// It was told to leave.
+    /// True if `leave` was called.
     left: bool,
     closed: Option<CloseReason>,
     malformed: usize,
     sent: Vec<Bytes>,
     received: Vec<Bytes>,
-    /// It has said its first envelope, or the last of a handshake's messages.
-    speaks_envelopes: bool,
+    /// True if it has sent its last handshake message or its first envelope.
+    sends_envelopes: bool,
     refused: bool,
 }
 
@@ -255,7 +256,7 @@ impl End {
             malformed: 0,
             sent: Vec::new(),
             received: Vec::new(),
-            speaks_envelopes: false,
+            sends_envelopes: false,
             refused: false,
         }
     }
@@ -263,8 +264,8 @@ impl End {
     fn arrive(&mut self, now: Instant, bytes: &[u8]) {
         self.input.put_slice(bytes);
         self.peering.handle_input(now, &mut self.input);
-        assert!(!self.peering.is_closed() || self.input.is_empty(), "nothing is kept after the end");
-        self.look();
+        assert!(!self.peering.is_closed() || self.input.is_empty(), "no input is kept after the end");
+        self.check();
     }
 
     fn admit(&mut self, now: Instant) {
@@ -275,7 +276,7 @@ impl End {
 
     fn send(&mut self, text: Bytes) {
         let value = Value::String(text.to_vec().into());
-        let envelope = Envelope::data(self.id, Topic::from_static("/t"), &value).expect("it is small");
+        let envelope = Envelope::data(self.id, Topic::from_static("/t"), &value).expect("small enough");
         let sent = self.peering.send(&envelope);
         assert_eq!(sent.is_ok(), self.peering.is_established() && !self.left);
         if sent.is_ok() {
@@ -286,42 +287,42 @@ impl End {
     fn time(&mut self, now: Instant) {
         self.peering.handle_timeout(now);
         let next = self.peering.poll_timeout();
-        assert!(next.is_none_or(|next| next > now), "a timeout that is over is dealt with");
+        assert!(next.is_none_or(|next| next > now), "an expired timeout has been handled");
     }
 
-    /// Takes what it tells and says, and sees whether that is in order.
-    fn look(&mut self) {
+    /// Handles its events and output, and checks that they are allowed.
+    fn check(&mut self) {
         let was_closed = self.closed.is_some();
         let mut events = VecDeque::new();
         while let Some(event) = self.peering.poll_event() {
             events.push_back(event);
         }
         for event in events {
-            self.told(event);
+            self.on_event(event);
         }
         assert_eq!(self.peering.is_closed(), self.closed.is_some());
         assert_eq!(self.peering.is_established(), self.established && self.closed.is_none());
-        let mut said = BytesMut::new();
+        let mut output = BytesMut::new();
         let unsent = self.peering.unsent();
         while let Some(bytes) = self.peering.poll_transmit() {
             assert!(!bytes.is_empty());
-            said.put_slice(&bytes);
+            output.put_slice(&bytes);
         }
-        assert_eq!((said.len(), self.peering.unsent()), (unsent, 0));
-        assert!(!was_closed || said.is_empty(), "nothing is said after the end");
-        self.out.put_slice(&said);
-        while let Some(frame) = cut_frame(&mut said, usize::MAX).expect("frames") {
-            self.said(&frame);
+        assert_eq!((output.len(), self.peering.unsent()), (unsent, 0));
+        assert!(!was_closed || output.is_empty(), "nothing is sent after the end");
+        self.out.put_slice(&output);
+        while let Some(frame) = cut_frame(&mut output, usize::MAX).expect("frames") {
+            self.on_frame(&frame);
         }
-        assert!(said.is_empty(), "whole frames are said");
-        self.keeps_little();
+        assert!(output.is_empty(), "only complete frames are sent");
+        self.check_input_bound();
         if self.closed.is_some() {
             assert_eq!(self.peering.poll_timeout(), None);
         }
     }
 
-    /// Of the input, no more than part of one frame stays, unless it waits for an answer.
-    fn keeps_little(&self) {
+    /// Checks that at most an incomplete frame is buffered, unless the peering waits for a decision.
+    fn check_input_bound(&self) {
         let limit = if self.peering.is_established() {
             self.limits.max_frame
         } else {
@@ -332,41 +333,41 @@ impl End {
         }
     }
 
-    fn told(&mut self, event: Event) {
-        assert_eq!(self.closed, None, "nothing comes after the end: {event:?}");
-        let standing = self.established;
+    fn on_event(&mut self, event: Event) {
+        assert_eq!(self.closed, None, "an event after the end: {event:?}");
+        let established = self.established;
         match event {
             Event::Introduced { peer, .. } => {
                 assert!(!self.introduced && peer != self.id && !peer.is_nil());
                 self.introduced = true;
             }
             Event::Established { peer, filter } => {
-                assert!(self.answered && !standing && peer != self.id && !peer.is_nil());
+                assert!(self.answered && !established && peer != self.id && !peer.is_nil());
                 self.established = true;
                 self.peer_filter = filter;
             }
             Event::Message(envelope) => {
-                assert!(standing && matches!(envelope.kind, EnvelopeType::Data | EnvelopeType::Command));
+                assert!(established && matches!(envelope.kind, EnvelopeType::Data | EnvelopeType::Command));
                 self.received.push(envelope.payload);
             }
             Event::FilterChanged(filter) => {
-                assert!(standing && filter.topics().len() <= self.limits.max_filter_topics);
+                assert!(established && filter.topics().len() <= self.limits.max_filter_topics);
                 self.peer_filter = filter;
             }
             Event::Malformed(_) => {
-                assert!(standing);
+                assert!(established);
                 self.malformed += 1;
             }
             Event::PeerLeaving => {
-                assert!(standing && !self.peer_leaving);
+                assert!(established && !self.peer_leaving);
                 self.peer_leaving = true;
             }
             Event::Closed(reason) => self.closed = Some(reason),
         }
     }
 
-    fn said(&mut self, frame: &Bytes) {
-        assert!(!self.refused, "a refusal is the last word");
+    fn on_frame(&mut self, frame: &Bytes) {
+        assert!(!self.refused, "a refusal is the last message");
         if let Ok(message) = Handshake::decode(frame, &Limits::DEFAULT) {
             match message {
                 Handshake::Hello { sender, .. }
@@ -374,21 +375,21 @@ impl End {
                 | Handshake::DropConn { sender, .. } => assert_eq!(sender, self.id),
                 _ => {}
             }
-            assert!(!self.speaks_envelopes, "{message:?} in the middle of envelopes");
-            self.speaks_envelopes = matches!(message, Handshake::OriginatorAck);
+            assert!(!self.sends_envelopes, "{message:?} after an envelope");
+            self.sends_envelopes = matches!(message, Handshake::OriginatorAck);
             self.refused = matches!(message, Handshake::DropConn { .. });
             assert!(!self.refused || self.closed.is_some(), "a refusal is the end");
             return;
         }
         let envelope = Envelope::decode(frame).expect("an envelope");
-        envelope.check(&Limits::DEFAULT).expect("a good one");
+        envelope.check(&Limits::DEFAULT).expect("a valid envelope");
         assert_eq!(envelope.sender, self.id);
         assert!(self.established);
-        self.speaks_envelopes = true;
+        self.sends_envelopes = true;
     }
 }
 
-/// One of the handshake messages, from one of the ids.
+/// Returns a handshake message from one of the ids.
 fn handshake(which: u8) -> Handshake {
     let sender = IDS[usize::from(which >> 3) % IDS.len()];
     let other = which & 0x40 != 0;
@@ -408,16 +409,16 @@ fn handshake(which: u8) -> Handshake {
     }
 }
 
-/// One of the kinds of envelopes, from and for some of the ids.
+/// Returns an envelope of some kind, from and to some of the ids.
 fn envelope(which: u8) -> Envelope {
     let sender = IDS[usize::from(which >> 3) % IDS.len()];
     let receiver = IDS[usize::from(which >> 5) % IDS.len()];
     let bye = Bytes::from_static(b"BYE\x01\x01\x01\x01\x01\x01\x01\x01");
-    let data = Envelope::data(sender, Topic::from_static("/t"), &Value::Count(1)).expect("it is small");
+    let data = Envelope::data(sender, Topic::from_static("/t"), &Value::Count(1)).expect("small enough");
     match which & 7 {
         0 => Envelope { receiver, ..data },
         1 => Envelope { kind: EnvelopeType::Command, receiver, ..data },
-        2 => Envelope::routing_update(sender, receiver, &filter(which)).expect("it is small"),
+        2 => Envelope::routing_update(sender, receiver, &filter(which)).expect("small enough"),
         3 => Envelope { kind: EnvelopeType::RoutingUpdate, receiver, ..data },
         4 => Envelope::ping(sender, receiver, Bytes::new()),
         5 => Envelope::ping(sender, receiver, bye),
@@ -426,7 +427,7 @@ fn envelope(which: u8) -> Envelope {
     }
 }
 
-/// A filter of up to seven topics.
+/// Returns a filter of up to seven topics.
 fn filter(which: u8) -> Filter {
     let topics = ["/a", "/b", "/c", "/a/b", "", "/d", "/e"];
     topics.iter().take(usize::from(which & 7)).map(|topic| Topic::from_static(topic)).collect()

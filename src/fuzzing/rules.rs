@@ -1,4 +1,4 @@
-//! The bridge's rules over any payload.
+//! The rules of the bridge, evaluated for any payload.
 
 use std::sync::LazyLock;
 
@@ -12,9 +12,9 @@ use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessa
 use crate::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
 use crate::zeek::Message;
 
-const ANSWERS: [&str; 2] = [NotifyNodeHello::NAME, DispatchResponse::NAME];
+const FROM_NODES: [&str; 2] = [NotifyNodeHello::NAME, DispatchResponse::NAME];
 
-/// From one link to another, by one rule.
+/// Returns the policy of a rule from one link to another.
 fn policy(events: &[&str], passthrough: bool) -> PeerPolicy {
     let rule = RuleConfig {
         name: "rule".into(),
@@ -31,12 +31,12 @@ fn policy(events: &[&str], passthrough: bool) -> PeerPolicy {
     Rules::new([("a", false), ("b", false)], &[rule]).for_peer(LinkId(0), None)
 }
 
-static UP: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&ANSWERS, false));
+static UP: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&FROM_NODES, false));
 static DOWN: LazyLock<PeerPolicy> = LazyLock::new(|| policy(&[DispatchRequest::NAME], false));
 static OTHERS: LazyLock<[PeerPolicy; 4]> =
     LazyLock::new(|| [policy(&[], false), policy(&[], true), policy(&["*"], false), policy(&["*"], true)]);
 
-/// Any bytes as the payload of a data message on the topic of the node API.
+/// Evaluates rules for any bytes as the payload of a data message under the topic of the node API.
 pub fn rules(input: &[u8]) {
     let envelope = Envelope {
         sender: EndpointId::NIL,
@@ -47,33 +47,33 @@ pub fn rules(input: &[u8]) {
         payload: Bytes::copy_from_slice(input),
     };
     let value = envelope.value(&Limits::DEFAULT);
-    let sound = value.clone().ok().and_then(sound);
+    let valid = value.clone().ok().and_then(valid);
     let (up, decision) = evaluate(&UP, &envelope);
-    assert_eq!(up, matches!(sound, Some(NodeMessage::Hello(_) | NodeMessage::Response(_))));
+    assert_eq!(up, matches!(valid, Some(NodeMessage::Hello(_) | NodeMessage::Response(_))));
     if up {
-        assert_eq!(decision.node, sound);
+        assert_eq!(decision.node, valid);
     }
-    assert_eq!(evaluate(&DOWN, &envelope).0, matches!(sound, Some(NodeMessage::Request(_))));
+    assert_eq!(evaluate(&DOWN, &envelope).0, matches!(valid, Some(NodeMessage::Request(_))));
 
     let (mut seen, mut api) = (0, 0);
     if let Ok(value) = &value {
         events(value, &mut |name| {
             seen += 1;
-            api += usize::from(ANSWERS.contains(&name) || name == DispatchRequest::NAME);
+            api += usize::from(FROM_NODES.contains(&name) || name == DispatchRequest::NAME);
         });
     }
     for (index, policy) in OTHERS.iter().enumerate() {
         let (passes, decision) = evaluate(policy, &envelope);
         if passes && api > 0 {
-            assert_eq!(seen, 1, "no batch");
+            assert_eq!(seen, 1, "not a batch");
             let is_unchecked = index % 2 == 1;
-            assert!(is_unchecked || sound.is_some(), "what is checked is as it should be");
-            assert!(sound.is_none() || decision.node == sound);
+            assert!(is_unchecked || valid.is_some(), "a checked message is valid");
+            assert!(valid.is_none() || decision.node == valid);
         }
     }
 }
 
-/// Whether it passes, and what is said of it.
+/// Returns whether a message is allowed, and the decision.
 fn evaluate<'a>(policy: &'a PeerPolicy, envelope: &'a Envelope) -> (bool, Decision<'a>) {
     let mut passes = false;
     let decision = policy.evaluate(envelope, &Limits::DEFAULT, |_, _| passes = true);
@@ -83,8 +83,8 @@ fn evaluate<'a>(policy: &'a PeerPolicy, envelope: &'a Envelope) -> (bool, Decisi
     (passes, decision)
 }
 
-/// The message of the node API that a value is, if it is as it should be.
-fn sound(value: Value) -> Option<NodeMessage> {
+/// Returns the message of the node API in a value, if it is valid.
+fn valid(value: Value) -> Option<NodeMessage> {
     let Message::Event(event) = Message::from_value(value).ok()? else { return None };
     let message = NodeMessage::parse(&event).ok()??;
     if let NodeMessage::Response(response) = &message {
@@ -96,7 +96,7 @@ fn sound(value: Value) -> Option<NodeMessage> {
     Some(message)
 }
 
-/// Calls `seen` with the name of each event that the laxest of Zeeks would see in a value.
+/// Calls `seen` with the name of each event that the most lenient Zeek finds in a value.
 fn events(value: &Value, seen: &mut dyn FnMut(&str)) {
     let Value::Vector(outer) = value else { return };
     match outer.as_slice() {

@@ -1,9 +1,10 @@
-//! The role of an agent: knows its nodes by their hellos, asks them, and gathers the answers.
+//! The role of an agent: learns its nodes from their hellos, sends them requests, and collects the responses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -14,28 +15,28 @@ use crate::data::EndpointId;
 use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, TopicInterest};
 use crate::zeek::{self, Event};
 
-/// How many hellos an agent remembers: one for each name and peering. A peer that says hello under ever new names gets
-/// no further.
+/// Maximum number of hellos that an agent stores, one for each name and peering. Further hellos are ignored, so a peer that
+/// sends hellos with ever new names cannot use more memory.
 pub const MAX_NODES: usize = 16_384;
 
-/// How long a node's name may be in bytes. A hello under a longer one is ignored.
+/// Maximum length of a node's name, in bytes. Hellos with longer names are ignored.
 pub const MAX_NODE_NAME: usize = 1024;
 
-/// How a dispatch went.
+/// The outcome of a dispatch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// What the nodes answered, by name.
+    /// The results of the nodes, by name.
     pub answers: BTreeMap<String, ManagementResult>,
-    /// The nodes that did not answer in time.
+    /// The nodes that did not respond in time.
     pub missing: BTreeSet<String>,
 }
 
-/// An agent, on an endpoint of its own. When it is dropped it stops; the endpoint goes on.
+/// An agent, on an endpoint of its own. It stops when it is dropped; the endpoint keeps running.
 ///
-/// A node's name belongs to the peering that said hello under it, as long as that peering lives, and answers in the name
-/// count only if they come over it. Another peering may take the name over with the same certificate or, where peers show none,
-/// from the same host. When it ends, the peering before it has the name again.
+/// A node's name belongs to the peering whose hello contained it, for as long as that peering lives, and responses with that
+/// name are accepted only from it. Another peering with the same certificate can take the name over; without certificates,
+/// another peering from the same host. When that peering ends, the name returns to the one before.
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
@@ -47,7 +48,7 @@ pub struct Outcome {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let endpoint = Endpoint::new()?;
 /// let agent = Agent::start(endpoint.clone()).await;
-/// // Port 0 is any; the nodes of a Zeek look for their agent at `DEFAULT_AGENT_PORT`.
+/// // Port 0 selects a free port. Zeek's nodes connect to `DEFAULT_AGENT_PORT`.
 /// let address = endpoint.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
 /// # let values = Values::from_json_text(r#"{"Cluster::node": "worker-01"}"#)?;
 /// # let there = Endpoint::new()?;
@@ -81,7 +82,7 @@ struct State {
     pending: Mutex<HashMap<String, Pending>>,
 }
 
-/// The nodes that are there.
+/// The connected nodes.
 #[derive(Debug, Default)]
 struct Nodes {
     names: BTreeSet<String>,
@@ -90,37 +91,37 @@ struct Nodes {
 
 #[derive(Debug)]
 struct Pending {
-    /// Who has not answered yet.
+    /// The nodes that have not responded yet.
     expected: BTreeSet<String>,
-    /// Takes one answer from each of them, and no more.
+    /// Receives one result of each of them. The number of nodes bounds the channel.
     answers: mpsc::UnboundedSender<(String, ManagementResult)>,
 }
 
 impl Agent {
-    /// Starts an agent. The endpoint's peers may be there already or come later.
+    /// Starts an agent. Peers of the endpoint may connect before or after this.
     pub async fn start(endpoint: Endpoint) -> Agent {
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-        let wanted = endpoint.watch_interest(&NODE_TOPIC);
+        let interest = endpoint.watch_interest(&NODE_TOPIC);
         let state = Arc::new(State {
             nodes: watch::Sender::default(),
             ignored: Throttle::default(),
             pending: Mutex::default(),
         });
-        let task = tokio::spawn(state.clone().run(subscriber, wanted));
+        let task = tokio::spawn(state.clone().run(subscriber, interest));
         Agent { endpoint, state, task }
     }
 
-    /// The nodes that have said hello and whose peering stands.
+    /// Returns the nodes that have sent a hello and are still connected.
     #[must_use]
     pub fn nodes(&self) -> BTreeSet<String> {
         self.state.nodes.borrow().names.clone()
     }
 
-    /// Waits until `enough` says so of the nodes that are there, and gives them.
+    /// Waits until `enough` returns true for the connected nodes, and returns them. Cancel safe.
     pub async fn wait_for_nodes(&self, enough: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
         let mut changes = self.state.nodes.subscribe();
         loop {
-            // In a block of its own, so that the future can go to another thread.
+            // The guard of `borrow_and_update` is not `Send`, and must not live across the `await`.
             {
                 let nodes = changes.borrow_and_update();
                 if enough(&nodes.names) {
@@ -133,11 +134,13 @@ impl Agent {
         }
     }
 
-    /// Asks these nodes, or all that are there if none is named, and waits for their answers at most
-    /// `timeout` (Zeek's agent: [`super::REQUEST_TIMEOUT`]).
+    /// Sends these nodes a request, and waits for their responses for at most `timeout`; Zeek's agent waits for
+    /// [`super::REQUEST_TIMEOUT`]. An empty set is a request to all connected nodes.
+    ///
+    /// If the future is dropped, later responses are ignored.
     ///
     /// # Errors
-    /// When the request is too large for the wire.
+    /// Fails if the request is too large for a frame.
     pub async fn dispatch(
         &self,
         action: Vec<String>,
@@ -148,14 +151,14 @@ impl Agent {
         let mut outcome = Outcome { missing: expected.clone(), ..Outcome::default() };
         let reqid = EndpointId::random().unwrap_or_default().to_string();
         let (sender, mut answers) = mpsc::unbounded_channel();
-        let _forgotten = Forget { state: &self.state, reqid: &reqid };
-        self.state.pending().insert(reqid.clone(), Pending { expected, answers: sender });
+        let _guard = PendingGuard { state: &self.state, reqid: &reqid };
+        self.state.pending.lock().insert(reqid.clone(), Pending { expected, answers: sender });
         let request = Event::from(DispatchRequest { reqid: reqid.clone(), action, nodes });
         let value = zeek::Message::from(request).into_value();
         if self.endpoint.publish(NODE_TOPIC.clone(), &value).await? == 0 {
             return Ok(outcome);
         }
-        // The sender is gone when everybody has answered.
+        // The sender is dropped once all nodes have responded.
         let _ = tokio::time::timeout(timeout, async {
             while let Some((node, result)) = answers.recv().await {
                 outcome.missing.remove(&node);
@@ -173,40 +176,35 @@ impl Drop for Agent {
     }
 }
 
-/// Forgets a request when nobody waits for its answers any more.
-struct Forget<'a> {
+/// Removes a request when its caller stops waiting for the results.
+struct PendingGuard<'a> {
     state: &'a State,
     reqid: &'a str,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for PendingGuard<'_> {
     fn drop(&mut self) {
-        self.state.pending().remove(self.reqid);
+        self.state.pending.lock().remove(self.reqid);
     }
 }
 
 impl State {
-    fn pending(&self) -> MutexGuard<'_, HashMap<String, Pending>> {
-        // No code panics while it holds the lock.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut wanted: TopicInterest) {
+    async fn run(self: Arc<Self>, mut subscriber: Subscriber, mut interest: TopicInterest) {
         loop {
             tokio::select! {
-                // In this order, so that what a peer said before it went counts as said before.
+                // Messages first, so that a response that a peer sent before it disconnected is accepted.
                 biased;
                 message = subscriber.recv() => match message {
                     Some(message) => {
-                        self.take(&message);
+                        self.on_message(&message);
                     }
                     None => return,
                 },
-                () = wanted.changed() => {
-                    let there = wanted.peers().into_iter().map(|(peering, _)| peering).collect();
+                () = interest.changed() => {
+                    let established = interest.peers().into_iter().map(|(peering, _)| peering).collect();
                     self.nodes.send_if_modified(|Nodes { names, claims }| {
                         let before = names.len();
-                        claims.retain(&there);
+                        claims.retain(&established);
                         names.retain(|name| claims.contains(name));
                         names.len() != before
                     });
@@ -215,62 +213,63 @@ impl State {
         }
     }
 
-    fn take(&self, message: &Message) {
-        // Every message comes over a peering.
+    fn on_message(&self, message: &Message) {
+        // Messages of peers always have a sender.
         let Some(peer) = message.from() else { return };
         for event in events(message) {
             match NodeMessage::parse(&event) {
-                Ok(Some(NodeMessage::Hello(hello))) => self.add(peer, &hello.node),
+                Ok(Some(NodeMessage::Hello(hello))) => self.on_hello(peer, &hello.node),
                 Ok(Some(NodeMessage::Response(response))) => {
                     let reqid = response.reqid().to_owned();
-                    self.answered(peer, &reqid, response.into_result());
+                    self.on_response(peer, &reqid, response.into_result());
                 }
-                // Other agents' requests, and other events.
+                // Requests of other agents, and other events.
                 Ok(_) => {}
-                Err(error) => self.ignored(peer, format_args!("a malformed message: {error}")),
+                Err(error) => self.ignored(peer, format_args!("a malformed event: {error}")),
             }
         }
     }
 
-    fn add(&self, peer: &Peer, node: &str) {
-        let mut refused = None;
+    fn on_hello(&self, peer: &Peer, node: &str) {
+        let mut rejected = None;
         self.nodes.send_if_modified(|Nodes { names, claims }| match claims.hello(node, peer) {
             Ok(is_new) => is_new && names.insert(node.to_owned()),
             Err(error) => {
-                refused = Some(error);
+                rejected = Some(error);
                 false
             }
         });
-        if let Some(error) = refused {
+        if let Some(error) = rejected {
             self.ignored(peer, format_args!("{error}"));
         }
     }
 
-    fn ignored(&self, peer: &Peer, what: std::fmt::Arguments<'_>) {
+    fn ignored(&self, peer: &Peer, reason: std::fmt::Arguments<'_>) {
         if let Some(suppressed) = self.ignored.pass() {
-            tracing::warn!(peer = %peer.id, address = %peer.address, suppressed, "ignored: {what}");
+            tracing::warn!(peer = %peer.id, address = %peer.address, suppressed, "ignored {reason}");
         }
     }
 
-    fn answered(&self, peer: &Peer, reqid: &str, result: ManagementResult) {
+    fn on_response(&self, peer: &Peer, reqid: &str, result: ManagementResult) {
         let Some(node) = result.node().map(str::to_owned) else {
-            return self.ignored(peer, format_args!("an answer that does not say which node it is from"));
+            return self.ignored(peer, format_args!("a response without the name of its node"));
         };
         if self.nodes.borrow().claims.holder(&node) != Some(peer.peering) {
-            return self
-                .ignored(peer, format_args!("an answer in the name of a node that did not say hello there"));
+            let reason = format_args!(
+                "a response of node {node:?}, whose hello was received from another peer or never"
+            );
+            return self.ignored(peer, reason);
         }
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         let Some(request) = pending.get_mut(reqid) else {
-            tracing::debug!(peer = %peer.id, reqid, node, "an answer to no request of ours, or too late, was ignored");
+            tracing::debug!(peer = %peer.id, reqid, node, "ignored a response to an unknown or expired request");
             return;
         };
         if !request.expected.remove(&node) {
             drop(pending);
-            return self
-                .ignored(peer, format_args!("an answer of {node:?} that was not expected (any more)"));
+            return self.ignored(peer, format_args!("an unexpected or second response of node {node:?}"));
         }
-        // Nobody may be waiting any more.
+        // Fails if the caller has stopped waiting.
         let _ = request.answers.send((node, result));
         if request.expected.is_empty() {
             pending.remove(reqid);

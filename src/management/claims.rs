@@ -1,7 +1,8 @@
-//! Whose a node's name is, for an agent.
+//! The claims of peers on node names, as an agent records them.
 //!
-//! As in the bridge's registry of nodes: a name belongs to the peering that said hello under it, as long as that peering
-//! lives. Only the same owner may take the name over, because it reconnects before its old connection is known to be dead.
+//! As in the bridge's registry of nodes, a name belongs to the peering that sent a hello with it, for as long as that peering
+//! lives. Only a peering of the same owner can take the name over: a node that reconnects may do so before its old connection
+//! is known to be dead.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -14,34 +15,34 @@ struct Claim {
     owner: Owner,
 }
 
-/// The names that nodes have said hello under, and who claims them.
+/// The names in the hellos of nodes, and the peerings that claim them.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// All claims on a name have the same owner. The newest holds the name; the others get it back in turn when
-    /// the peerings of newer ones end.
+    /// All claims on a name have the same owner. The newest holds the name. When its peering ends, the one before it holds
+    /// the name again.
     names: BTreeMap<String, Vec<Claim>>,
-    /// Of all names together; at most [`MAX_NODES`].
+    /// The number of claims on all names; at most [`MAX_NODES`].
     count: usize,
 }
 
-/// Why a hello was not accepted.
+/// Why a hello is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
-    #[error("a hello under a name of {0} bytes")]
+pub(super) enum ClaimError {
+    #[error("a hello with a name of {0} bytes; the maximum is {MAX_NODE_NAME}")]
     NameTooLong(usize),
-    #[error("a hello under a name that another peering holds, which has another certificate or host")]
+    #[error("a hello with a name that a peer with another certificate or host holds")]
     Taken,
-    #[error("a hello beyond {MAX_NODES} nodes")]
+    #[error("a hello beyond the maximum of {MAX_NODES} nodes")]
     TooMany,
 }
 
 impl Claims {
-    /// A peer said hello. `Ok(true)`: the name was not known before.
+    /// Records a hello. Returns whether the name is new.
     ///
-    /// A repeated hello claims nothing anew: of two peerings that both repeat theirs, the one that came last keeps the name.
-    pub(super) fn hello(&mut self, name: &str, peer: &Peer) -> Result<bool, Refused> {
+    /// A repeated hello is not a new claim: of two peerings that repeat theirs, the one that connected last keeps the name.
+    pub(super) fn hello(&mut self, name: &str, peer: &Peer) -> Result<bool, ClaimError> {
         if name.len() > MAX_NODE_NAME {
-            return Err(Refused::NameTooLong(name.len()));
+            return Err(ClaimError::NameTooLong(name.len()));
         }
         let owner = peer.owner.clone();
         let claims = self.names.get(name).map_or(&[][..], Vec::as_slice);
@@ -49,10 +50,10 @@ impl Claims {
             return Ok(false);
         }
         if claims.last().is_some_and(|holder| holder.owner != owner) {
-            return Err(Refused::Taken);
+            return Err(ClaimError::Taken);
         }
         if self.count >= MAX_NODES {
-            return Err(Refused::TooMany);
+            return Err(ClaimError::TooMany);
         }
         let is_new = claims.is_empty();
         self.count = self.count.saturating_add(1);
@@ -60,21 +61,21 @@ impl Claims {
         Ok(is_new)
     }
 
-    /// The peering that holds a name.
+    /// Returns the peering that holds a name.
     pub(super) fn holder(&self, name: &str) -> Option<PeeringId> {
         self.names.get(name)?.last().map(|claim| claim.peering)
     }
 
-    /// Forgets the claims of all other peerings.
-    pub(super) fn retain(&mut self, there: &HashSet<PeeringId>) {
+    /// Removes the claims of peerings that are not in `established`.
+    pub(super) fn retain(&mut self, established: &HashSet<PeeringId>) {
         self.names.retain(|_, claims| {
-            claims.retain(|claim| there.contains(&claim.peering));
+            claims.retain(|claim| established.contains(&claim.peering));
             !claims.is_empty()
         });
         self.count = self.names.values().map(Vec::len).sum();
     }
 
-    /// Whether somebody claims this name.
+    /// Returns whether a peering claims this name.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)
     }

@@ -1,15 +1,14 @@
-//! When a node says hello to an agent, and when it repeats that.
+//! The times at which a node sends hellos to agents.
 //!
-//! Zeek's own node says hello once, when it has peered with the agent, and that is enough for it: `deploy-config` and
-//! `restart` start its process again. For every other node, the agent's script (`policy/frameworks/management/agent/main.zeek`
-//! of Zeek 9.0) forgets the hello: both commands set all nodes of the configuration to PENDING until they say hello
-//! again, a deployment fails for those that do not within 5 s, and no PENDING node is asked for anything. So the hello is
-//! repeated.
+//! A Zeek node sends one hello, when its peering with the agent is established. That is enough, because `deploy-config` and
+//! `restart` restart its process. Other nodes keep running, and the agent's script
+//! (`policy/frameworks/management/agent/main.zeek` of Zeek 9.0) forgets their hello: both commands set all configured nodes to
+//! PENDING until their next hello, a deployment fails for nodes that do not send one within 5 s, and PENDING nodes receive
+//! no requests. So the hello is repeated.
 //!
-//! According to that script, a repeated hello does no harm. Its handler logs one line at level info. It sets the node to
-//! RUNNING, if the configuration has a node of that name, which is what it was. If a deployment waits for the node, it is no
-//! longer waited for; an answer to a deployment is sent only by the hello of the last such node. The line in the log is the
-//! reason to repeat less often once the agent has asked for something.
+//! In that script, a repeated hello has these effects only: it logs one line at level info, sets a configured node to
+//! RUNNING, which it was, and ends the wait of a deployment for this node. The log line is the reason to repeat less often
+//! after a request of the agent.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,41 +18,45 @@ use tokio::time::Instant;
 use crate::data::EndpointId;
 use crate::endpoint::PeeringId;
 
-/// How long after a hello it is repeated to an agent that has asked for nothing. Below the 5 s for which Zeek's agent waits
-/// for the nodes of a deployment, so that each deployment receives a hello in time.
-const UNTIL_ASKED: Duration = Duration::from_secs(4);
+/// The interval of hellos to an agent that has sent no request. Less than the 5 s for which Zeek's agent waits for the nodes
+/// of a deployment, so that each deployment receives a hello in time.
+const BEFORE_REQUEST: Duration = Duration::from_secs(4);
 
-/// The same for an agent that has asked for something and so knew the node: it may have forgotten the node since,
-/// because of a restart or another deployment. Counted from its last request.
-const SINCE_ASKED: Duration = Duration::from_secs(30);
+/// The interval after a request, counted from the last one. The agent knew the node then, but may have forgotten it since,
+/// because of a restart or another deployment.
+const AFTER_REQUEST: Duration = Duration::from_secs(30);
 
-/// The agents that hellos go to, each with the time of the next one.
+/// The agents that receive hellos, each with the time of the next one.
 #[derive(Debug, Default)]
 pub(super) struct Hellos(HashMap<PeeringId, Agent>);
 
 #[derive(Debug)]
 struct Agent {
     peer: EndpointId,
-    pause: Duration,
+    interval: Duration,
     next: Instant,
 }
 
 impl Agent {
-    fn pause_from(&mut self, now: Instant) {
-        self.next = now.checked_add(self.pause).unwrap_or(now);
+    fn schedule(&mut self, now: Instant) {
+        self.next = now.checked_add(self.interval).unwrap_or(now);
     }
 }
 
 impl Hellos {
-    /// The peerings over which hellos are wanted have changed. Returns the new ones, to which the first hello is due.
-    pub(super) fn peerings(&mut self, wanted: Vec<(PeeringId, EndpointId)>, now: Instant) -> Vec<EndpointId> {
+    /// Sets the peerings that subscribe to hellos. Returns the new ones, to which the first hello is due.
+    pub(super) fn set_peerings(
+        &mut self,
+        peerings: Vec<(PeeringId, EndpointId)>,
+        now: Instant,
+    ) -> Vec<EndpointId> {
         let mut before = std::mem::take(&mut self.0);
         let mut new = Vec::new();
-        for (peering, peer) in wanted {
+        for (peering, peer) in peerings {
             let agent = before.remove(&peering).unwrap_or_else(|| {
                 new.push(peer);
-                let mut agent = Agent { peer, pause: UNTIL_ASKED, next: now };
-                agent.pause_from(now);
+                let mut agent = Agent { peer, interval: BEFORE_REQUEST, next: now };
+                agent.schedule(now);
                 agent
             });
             self.0.insert(peering, agent);
@@ -61,25 +64,25 @@ impl Hellos {
         new
     }
 
-    /// An agent has asked the node for something.
-    pub(super) fn asked(&mut self, peering: PeeringId, now: Instant) {
+    /// Records a request from an agent.
+    pub(super) fn request(&mut self, peering: PeeringId, now: Instant) {
         if let Some(agent) = self.0.get_mut(&peering) {
-            agent.pause = SINCE_ASKED;
-            agent.pause_from(now);
+            agent.interval = AFTER_REQUEST;
+            agent.schedule(now);
         }
     }
 
-    /// The agents to which a hello is due by now; it counts as sent.
+    /// Returns the agents to which a hello is due, and schedules the next one.
     pub(super) fn due(&mut self, now: Instant) -> Vec<EndpointId> {
         let due = self.0.values_mut().filter(|agent| agent.next <= now);
         due.map(|agent| {
-            agent.pause_from(now);
+            agent.schedule(now);
             agent.peer
         })
         .collect()
     }
 
-    /// When the next hello is due.
+    /// Returns the time of the next hello.
     pub(super) fn next(&self) -> Option<Instant> {
         self.0.values().map(|agent| agent.next).min()
     }
@@ -94,7 +97,7 @@ mod tests {
 
     static TOPIC: Topic = Topic::from_static("/t");
 
-    /// Two established peerings. Nothing else makes a `PeeringId`.
+    /// Returns two established peerings: a `PeeringId` cannot be constructed otherwise.
     async fn peerings() -> [(PeeringId, EndpointId); 2] {
         let here = Endpoint::new().unwrap();
         let address = here.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
@@ -112,23 +115,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hello_is_repeated_often_until_the_agent_asks_and_seldom_afterwards() {
+    async fn hellos_are_repeated_less_often_after_a_request() {
         let [one, two] = peerings().await;
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut hellos = Hellos::default();
         assert_eq!(hellos.next(), None);
-        assert_eq!(hellos.peerings(vec![one], start), [one.1]);
-        assert_eq!(hellos.peerings(vec![one, two], after(1)), [two.1], "the first is greeted already");
+        assert_eq!(hellos.set_peerings(vec![one], start), [one.1]);
+        assert_eq!(hellos.set_peerings(vec![one, two], after(1)), [two.1], "the first has received one");
         assert_eq!((hellos.due(after(3)), hellos.next()), (vec![], Some(after(4))));
         assert_eq!((hellos.due(after(4)), hellos.next()), (vec![one.1], Some(after(5))));
-        hellos.asked(one.0, after(7));
-        assert_eq!(hellos.due(after(36)), [two.1], "the first has asked at 7");
+        hellos.request(one.0, after(7));
+        assert_eq!(hellos.due(after(36)), [two.1], "the first sent a request at 7 s");
         assert_eq!(hellos.due(after(37)), [one.1]);
-        assert_eq!(hellos.peerings(vec![one], after(38)), []);
-        assert_eq!(hellos.next(), Some(after(67)), "the second is forgotten");
-        hellos.asked(two.0, after(39));
-        assert_eq!(hellos.peerings(vec![], after(40)), []);
+        assert_eq!(hellos.set_peerings(vec![one], after(38)), []);
+        assert_eq!(hellos.next(), Some(after(67)), "the second has unsubscribed");
+        hellos.request(two.0, after(39));
+        assert_eq!(hellos.set_peerings(vec![], after(40)), []);
         assert_eq!(hellos.next(), None);
     }
 }

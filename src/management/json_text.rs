@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use crate::data::ByteString;
 
-/// A text that is JSON: what a node may answer with.
+/// A JSON text: the data of a node's response.
 ///
-/// Zeek's agent casts the answer to a string and hands it on unread, so anything else than a JSON text
-/// breaks further on, where nobody can say why. The text is kept as it was written.
+/// Zeek's agent casts the data to a string and passes it on without parsing it. Other text would fail later, far from its
+/// cause. The text is kept as it was written.
 ///
 /// ```
 /// use zeek_bridge::management::JsonText;
@@ -21,39 +21,46 @@ use crate::data::ByteString;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct JsonText(String);
 
-/// A text that is not JSON, or JSON that common readers refuse.
+/// The error for a text that is not JSON, or that common JSON parsers reject.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a JSON text: {0}")]
 pub struct InvalidJson(String);
 
 impl JsonText {
-    /// Takes a text that is JSON.
+    /// Checks that a text is JSON.
     ///
     /// # Errors
-    /// When it is not, when arrays and objects stand more than 127 deep inside each other, or when a number
-    /// is out of a double's range.
+    /// Fails if it is not, if arrays and objects are nested deeper than 127 levels, or if a number is out of a double's
+    /// range.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidJson> {
         let text = text.into();
         parse(text.as_bytes())?;
         Ok(JsonText(text))
     }
 
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Takes the text out.
+    /// Converts to the text.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
 }
 
-/// Also the check: `serde_json` reads into a `Value` with a depth limit, but skips over text without one.
+/// Parses a JSON text. `serde_json` limits the depth only when it builds a `Value`, so this is also the check of
+/// [`JsonText::new`].
 pub(super) fn parse(text: &[u8]) -> Result<serde_json::Value, InvalidJson> {
-    serde_json::from_slice(text).map_err(|error| InvalidJson(error.to_string()))
+    serde_json::from_slice(text).map_err(InvalidJson::from)
+}
+
+impl From<serde_json::Error> for InvalidJson {
+    fn from(error: serde_json::Error) -> Self {
+        InvalidJson(error.to_string())
+    }
 }
 
 /// Written without spaces.
@@ -111,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused_with_the_reason() {
+    fn a_text_that_is_not_json_is_an_error_with_a_reason() {
         for text in ["", "worker-01", "{", "[1,]", "'x'", "1 2", "NaN", "1e999", "\"\n\""] {
             let error = JsonText::new(text).unwrap_err().to_string();
             assert!(error.starts_with("not a JSON text: "), "{text}: {error}");

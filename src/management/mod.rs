@@ -1,15 +1,16 @@
-//! The Management framework's node API (protocol section 8): its events and records.
+//! The node API of the Management framework (`PROTOCOL.md`, section 8): its events and records, and the roles of node and
+//! agent.
 //!
-//! An *agent* asks the *nodes* of a cluster to run an action, a *dispatch*, and each node answers. Zeek's
-//! agent drops an answer that its scripts cannot convert, and nothing comes back; so the types here can only
-//! be made in the one form that it takes.
+//! An *agent* sends the *nodes* of a cluster a request to run an action, a *dispatch*, and each node responds. Zeek's agent
+//! silently drops a response that its scripts cannot convert, so the types here can only represent the form that it accepts.
+//! [`NodeMessage`] is any of the events.
 
 #[cfg(feature = "net")]
 mod agent;
 #[cfg(feature = "net")]
 mod claims;
+mod dispatch_error;
 mod events;
-pub mod failure;
 #[cfg(feature = "net")]
 mod hellos;
 mod json_text;
@@ -21,6 +22,7 @@ mod values;
 
 #[cfg(feature = "net")]
 pub use agent::{Agent, MAX_NODE_NAME, MAX_NODES, Outcome};
+pub use dispatch_error::DispatchError;
 pub use events::{DispatchRequest, DispatchResponse, NotifyNodeHello};
 pub use json_text::{InvalidJson, JsonText};
 #[cfg(feature = "net")]
@@ -33,15 +35,14 @@ use std::time::Duration;
 
 use crate::data::Topic;
 
-/// The topic of all three events. Nodes and agents subscribe to it.
+/// The topic of all events of the node API. Nodes and agents subscribe to it.
 pub static NODE_TOPIC: Topic = Topic::from_static("zeek/management/node");
 
-/// The TCP port that Zeek's agent listens on, unless `ZEEK_AGENT_PORT` says otherwise.
+/// The TCP port that Zeek's agent listens on, unless `ZEEK_AGENT_PORT` sets another.
 pub const DEFAULT_AGENT_PORT: u16 = 2151;
 
-/// How long Zeek's agent waits for the answers to a request: 5 s after sending it, it forgets the request and ignores
-/// what comes later.
+/// The time that Zeek's agent waits for the responses to a request. It then forgets the request and ignores late responses.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The only action that Zeek ships: `get_id_value NAME` asks for the value of a global variable.
+/// The only action of Zeek's own nodes: `get_id_value NAME` returns the value of a global variable.
 pub const GET_ID_VALUE: &str = "get_id_value";

@@ -1,4 +1,4 @@
-//! The role of a cluster node: says hello, and answers dispatches.
+//! The role of a cluster node: announces itself with hellos, and responds to dispatches.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -11,103 +11,112 @@ use tokio::time::Instant;
 
 use super::hellos::Hellos;
 use super::{
-    DispatchRequest, DispatchResponse, JsonText, ManagementResult, NODE_TOPIC, NodeMessage, NotifyNodeHello,
-    REQUEST_TIMEOUT, Values, failure,
+    DispatchError, DispatchRequest, DispatchResponse, JsonText, ManagementResult, NODE_TOPIC, NodeMessage,
+    NotifyNodeHello, REQUEST_TIMEOUT, Values,
 };
 use crate::data::{ByteString, EndpointId};
 use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
 use crate::zeek::{self, Event};
 
-/// How many dispatches a node works on at once. Further ones are answered with a failure.
+/// Maximum number of dispatches that a node runs at once. It responds to further ones with a failure.
 pub const MAX_DISPATCHES: usize = 1024;
 
-/// One request to a node, as an agent made it.
+/// A request to run an action on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dispatch {
-    /// The peer that it came from.
+    /// The peer that sent it.
     pub peer: EndpointId,
-    /// The agent's name for it.
+    /// The request id of the agent.
     pub reqid: String,
-    /// What to run.
+    /// The action to run.
     pub action: String,
-    /// Its arguments.
+    /// The arguments of the action.
     pub args: Vec<String>,
 }
 
-/// What a node does with a dispatch: any `async fn(action, args) -> Result<data, failure text>` will do.
+/// Runs the dispatches of a node. Implemented for every `async fn(action, args) -> Result<Option<JsonText>, DispatchError>`.
 pub trait Handler: Send + Sync + 'static {
-    /// Runs one action. The answer is data, or the text of a failure;
-    /// [`failure::unknown_dispatch`] is Zeek's text for an action that is not known.
+    /// Runs one action, and returns its data.
     ///
-    /// A handler that panics is answered for with a failure. One that takes longer than
-    /// the node's budget ([`REQUEST_TIMEOUT`], if nothing else was said) is stopped and not answered for: the agent has forgotten the request.
-    fn dispatch(&self, dispatch: Dispatch) -> impl Future<Output = Result<Option<JsonText>, String>> + Send;
+    /// If the handler panics, the node responds with a failure. If it takes longer than the node's time limit
+    /// ([`REQUEST_TIMEOUT`] by default), the future is dropped and no response is sent, because the agent has forgotten the
+    /// request.
+    ///
+    /// # Errors
+    /// The node responds with the text of the error.
+    fn dispatch(
+        &self,
+        dispatch: Dispatch,
+    ) -> impl Future<Output = Result<Option<JsonText>, DispatchError>> + Send;
 }
 
 impl<F, A> Handler for F
 where
     F: Fn(String, Vec<String>) -> A + Send + Sync + 'static,
-    A: Future<Output = Result<Option<JsonText>, String>> + Send,
+    A: Future<Output = Result<Option<JsonText>, DispatchError>> + Send,
 {
-    fn dispatch(&self, dispatch: Dispatch) -> impl Future<Output = Result<Option<JsonText>, String>> + Send {
+    fn dispatch(
+        &self,
+        dispatch: Dispatch,
+    ) -> impl Future<Output = Result<Option<JsonText>, DispatchError>> + Send {
         self(dispatch.action, dispatch.args)
     }
 }
 
-/// Answers `get_id_value` as a Zeek node with these variables.
+/// Responds to `get_id_value` as a Zeek node with these variables does.
 impl Handler for Values {
-    async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, String> {
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, DispatchError> {
         Values::dispatch(self, &dispatch.action, &dispatch.args)
     }
 }
 
-/// What a node does.
+/// An event in the life of a node.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum NodeEvent {
-    /// The node has said hello to a peer for the first time. That it repeats the hello is not reported.
+    /// The node sent a peer its first hello. Repeated hellos are not reported.
     Hello {
         /// The peer.
         peer: EndpointId,
     },
-    /// An agent asks this node.
+    /// The node received a request.
     Request {
-        /// The peer that the request came from.
+        /// The peer that sent the request.
         peer: EndpointId,
         /// The request.
         request: DispatchRequest,
     },
-    /// The node has answered.
+    /// The node sent a response.
     Answered {
-        /// The peer that the answer went to.
+        /// The peer that the response was sent to.
         peer: EndpointId,
-        /// The answer.
+        /// The result in the response.
         result: ManagementResult,
     },
-    /// An answer was not sent: it was not ready in time, or the peer is gone.
+    /// The node could not send a response: it was late, too large, or the peer has disconnected.
     Unanswered {
-        /// The request.
+        /// The id of the request.
         reqid: String,
-        /// Why.
+        /// The cause.
         reason: &'static str,
     },
 }
 
-/// What a node does, as it does it.
+/// A receiver of the events of a node.
 #[derive(Debug)]
 pub struct NodeEvents(broadcast::Receiver<NodeEvent>);
 
 impl NodeEvents {
-    /// The next event; `None` once the node has stopped. A receiver that is more than 1024 behind misses
-    /// the oldest.
+    /// Waits for the next event. Returns `None` once the node has stopped. If more than 1024 events are pending, the oldest
+    /// are dropped. Cancel safe.
     pub async fn recv(&mut self) -> Option<NodeEvent> {
         loop {
             match self.0.recv().await {
                 Ok(event) => return Some(event),
                 Err(broadcast::error::RecvError::Closed) => return None,
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::warn!(missed, "a receiver of node events was too slow and missed some");
+                    tracing::warn!(missed, "dropped node events because their receiver is too slow");
                 }
             }
         }
@@ -116,12 +125,12 @@ impl NodeEvents {
 
 /// A node of a cluster, on an endpoint of its own.
 ///
-/// It says hello over every new peering whose other side wants [`NODE_TOPIC`], ignores requests that are
-/// not for it, and answers the others the way they came. The hello is repeated every 4 s until the other side has asked for
-/// something, and 30 s after its last request: an agent whose configuration was deployed since then, or whose nodes
-/// were restarted, has forgotten the first one.
+/// It sends a hello over every new peering whose peer subscribes to [`NODE_TOPIC`], ignores requests that are addressed to
+/// other nodes, and sends each response over the peering of its request. The hello is repeated every 4 s until the peer sends a
+/// request, and 30 s after its last request: an agent forgets hellos when its configuration is deployed or its nodes are
+/// restarted.
 ///
-/// The handler may also be [`Values`], the variables of a node, or any other type with [`Handler`]:
+/// The handler is a function, [`Values`] (the variables of a node), or any other type that implements [`Handler`]:
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
@@ -147,7 +156,7 @@ impl NodeEvents {
 /// # }
 /// ```
 ///
-/// A whole program is [at the front](crate).
+/// The [documentation of the crate](crate) shows a complete program.
 #[derive(Debug)]
 pub struct Node {
     events: broadcast::Sender<NodeEvent>,
@@ -160,46 +169,46 @@ struct Shared<H> {
     name: String,
     handler: H,
     events: broadcast::Sender<NodeEvent>,
-    budget: Duration,
+    time_limit: Duration,
     malformed: Throttle,
 }
 
 impl Node {
-    /// Starts the node `name`. The endpoint's peers may be there already or come later.
+    /// Starts the node `name`. Peers of the endpoint may connect before or after this.
     pub async fn start(endpoint: Endpoint, name: impl Into<String>, handler: impl Handler) -> Node {
-        Self::start_with_budget(endpoint, name, handler, REQUEST_TIMEOUT).await
+        Self::start_with_time_limit(endpoint, name, handler, REQUEST_TIMEOUT).await
     }
 
-    /// As [`Node::start`], for agents that forget a request after another time than Zeek's.
-    pub async fn start_with_budget(
+    /// Like [`Node::start`], with another time limit for dispatches than that of Zeek's agent.
+    pub async fn start_with_time_limit(
         endpoint: Endpoint,
         name: impl Into<String>,
         handler: impl Handler,
-        budget: Duration,
+        time_limit: Duration,
     ) -> Node {
         let (events, _) = broadcast::channel(1024);
         let (stop, stopped) = watch::channel(false);
         let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-        let wanted = endpoint.watch_interest(&NODE_TOPIC);
+        let interest = endpoint.watch_interest(&NODE_TOPIC);
         let shared = Shared {
             endpoint,
             name: name.into(),
             handler,
             events: events.clone(),
-            budget,
+            time_limit,
             malformed: Throttle::default(),
         };
-        let task = tokio::spawn(Arc::new(shared).run(subscriber, wanted, stopped));
+        let task = tokio::spawn(Arc::new(shared).run(subscriber, interest, stopped));
         Node { events, stop, task }
     }
 
-    /// What the node does from now on.
+    /// Returns a receiver of the events from now on.
     #[must_use]
     pub fn events(&self) -> NodeEvents {
         NodeEvents(self.events.subscribe())
     }
 
-    /// Takes no more requests, finishes those that it works on, and returns. The endpoint goes on.
+    /// Stops accepting requests, waits until the running dispatches have finished, and returns. The endpoint keeps running.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         let _ = self.task.await;
@@ -210,30 +219,30 @@ impl<H: Handler> Shared<H> {
     async fn run(
         self: Arc<Self>,
         mut subscriber: Subscriber,
-        mut wanted: TopicInterest,
+        mut interest: TopicInterest,
         mut stopped: watch::Receiver<bool>,
     ) {
         let mut hellos = Hellos::default();
         let mut dispatches = JoinSet::new();
-        self.greet(&mut wanted, &mut hellos).await;
+        self.greet(&mut interest, &mut hellos).await;
         loop {
             tokio::select! {
                 message = subscriber.recv() => match message {
                     Some(message) => {
-                        // Before any answer, so that the agent knows who answers.
-                        if wanted.has_changed() {
-                            self.greet(&mut wanted, &mut hellos).await;
+                        // An agent ignores responses of nodes whose hello it has not received.
+                        if interest.has_changed() {
+                            self.greet(&mut interest, &mut hellos).await;
                         }
-                        self.take(&message, &mut hellos, &mut dispatches).await;
+                        self.on_message(&message, &mut hellos, &mut dispatches).await;
                     }
                     None => break,
                 },
                 Some(_) = dispatches.join_next() => {}
-                () = wanted.changed() => self.greet(&mut wanted, &mut hellos).await,
+                () = interest.changed() => self.greet(&mut interest, &mut hellos).await,
                 () = until(hellos.next()) => {
                     for peer in hellos.due(Instant::now()) {
                         if self.hello(peer).await {
-                            tracing::debug!(node = self.name, %peer, "said hello again");
+                            tracing::debug!(node = self.name, %peer, "repeated the hello");
                         }
                     }
                 }
@@ -243,11 +252,11 @@ impl<H: Handler> Shared<H> {
         while dispatches.join_next().await.is_some() {}
     }
 
-    /// Says hello over each peering that is new, or newly subscribed to hellos.
-    async fn greet(&self, wanted: &mut TopicInterest, hellos: &mut Hellos) {
-        for peer in hellos.peerings(wanted.now(), Instant::now()) {
+    /// Sends a hello over each peering that is new, or newly subscribes to hellos.
+    async fn greet(&self, interest: &mut TopicInterest, hellos: &mut Hellos) {
+        for peer in hellos.set_peerings(interest.now(), Instant::now()) {
             if self.hello(peer).await {
-                tracing::info!(node = self.name, %peer, "said hello");
+                tracing::info!(node = self.name, %peer, "sent hello");
                 let _ = self.events.send(NodeEvent::Hello { peer });
             }
         }
@@ -257,41 +266,40 @@ impl<H: Handler> Shared<H> {
         self.send(peer, NotifyNodeHello { node: self.name.clone() }.into()).await
     }
 
-    async fn take(self: &Arc<Self>, message: &Message, hellos: &mut Hellos, dispatches: &mut JoinSet<()>) {
+    async fn on_message(
+        self: &Arc<Self>,
+        message: &Message,
+        hellos: &mut Hellos,
+        dispatches: &mut JoinSet<()>,
+    ) {
         let peer = message.peer();
         for event in events(message) {
             let Some(Request { request, is_text }) = self.request(peer, &event) else { continue };
             let now = Instant::now();
             if let Some(from) = message.from() {
-                hellos.asked(from.peering, now);
+                hellos.request(from.peering, now);
             }
             let _ = self.events.send(NodeEvent::Request { peer, request: request.clone() });
-            let refusal = if !is_text {
-                Some(failure::NOT_UTF8)
+            let error = if !is_text {
+                DispatchError::NotUtf8
             } else if dispatches.len() >= MAX_DISPATCHES {
-                Some("the node is busy: too many dispatches at once")
+                "the node is busy: too many dispatches at once".into()
             } else {
-                None
+                let deadline = now.checked_add(self.time_limit);
+                dispatches.spawn(self.clone().dispatch(peer, request, deadline));
+                continue;
             };
-            match refusal {
-                Some(text) => {
-                    self.answer(peer, ManagementResult::failure(request.reqid, &self.name, text)).await;
-                }
-                None => {
-                    let deadline = now.checked_add(self.budget);
-                    dispatches.spawn(self.clone().dispatch(peer, request, deadline));
-                }
-            }
+            self.respond(peer, ManagementResult::failure(request.reqid, &self.name, error)).await;
         }
     }
 
-    /// The request to this node that an event is.
+    /// Returns the request, if the event is a request to this node.
     fn request(&self, peer: EndpointId, event: &Event) -> Option<Request> {
         let error = match NodeMessage::parse(event) {
             Ok(Some(NodeMessage::Request(request))) => {
                 return request.is_for(&self.name).then_some(Request { request, is_text: true });
             }
-            // Hellos, answers, and other events.
+            // Hellos, responses, and other events.
             Ok(_) => return None,
             Err(error) => error,
         };
@@ -299,7 +307,7 @@ impl<H: Handler> Shared<H> {
             return request.is_for(&self.name).then(|| request.into_text());
         }
         if let Some(suppressed) = self.malformed.pass() {
-            tracing::warn!(%peer, suppressed, "dropped a malformed message: {error}");
+            tracing::warn!(%peer, suppressed, "dropped a malformed event: {error}");
         }
         None
     }
@@ -311,21 +319,21 @@ impl<H: Handler> Shared<H> {
         deadline: Option<Instant>,
     ) {
         let reqid = request.reqid;
-        let mut words = request.action.into_iter();
-        let Some(action) = words.next() else {
-            self.answer(peer, ManagementResult::failure(reqid, &self.name, failure::NO_ACTION)).await;
-            return;
+        let mut action_and_args = request.action.into_iter();
+        let Some(action) = action_and_args.next() else {
+            let result = ManagementResult::failure(reqid, &self.name, DispatchError::NoAction);
+            return self.respond(peer, result).await;
         };
-        // A task of its own, so that a panic ends there.
+        // The handler runs in a task of its own, so that a panic does not end this one.
         let shared = self.clone();
-        let dispatch = Dispatch { peer, reqid: reqid.clone(), action, args: words.collect() };
+        let dispatch = Dispatch { peer, reqid: reqid.clone(), action, args: action_and_args.collect() };
         let mut running = tokio::spawn(async move { shared.handler.dispatch(dispatch).await });
         let done = tokio::select! {
-            // An answer that is ready at the last moment is late.
+            // At the deadline, a response is late even if it is ready.
             biased;
             () = until(deadline) => {
                 running.abort();
-                tracing::warn!(node = self.name, reqid, "a dispatch took too long; its answer is not sent");
+                tracing::warn!(node = self.name, reqid, "a dispatch took too long; no response is sent");
                 let reason = "the dispatch took too long";
                 let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
                 return;
@@ -334,22 +342,22 @@ impl<H: Handler> Shared<H> {
         };
         let result = match done {
             Ok(Ok(data)) => ManagementResult::success(reqid, &self.name, data),
-            Ok(Err(text)) => ManagementResult::failure(reqid, &self.name, text),
+            Ok(Err(error)) => ManagementResult::failure(reqid, &self.name, error),
             Err(error) => {
                 tracing::error!(node = self.name, reqid, "a dispatch handler failed: {error}");
                 ManagementResult::failure(reqid, &self.name, "the node's handler failed")
             }
         };
-        self.answer(peer, result).await;
+        self.respond(peer, result).await;
     }
 
-    async fn answer(&self, peer: EndpointId, result: ManagementResult) {
+    async fn respond(&self, peer: EndpointId, result: ManagementResult) {
         let reqid = result.reqid().to_owned();
         if self.send(peer, DispatchResponse::from(result.clone()).into()).await {
             let _ = self.events.send(NodeEvent::Answered { peer, result });
         } else {
-            let reason = "the peer that asked is gone, or the answer is too large";
-            tracing::warn!(node = self.name, reqid, "not answered: {reason}");
+            let reason = "the agent has disconnected, or the response is too large";
+            tracing::warn!(node = self.name, reqid, "no response sent: {reason}");
             let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
         }
     }
@@ -359,22 +367,22 @@ impl<H: Handler> Shared<H> {
         match self.endpoint.publish_via(peer, NODE_TOPIC.clone(), &value).await {
             Ok(sent) => sent,
             Err(error) => {
-                tracing::error!(node = self.name, "cannot be sent: {error}");
+                tracing::error!(node = self.name, "cannot send an event: {error}");
                 false
             }
         }
     }
 }
 
-/// A request, and whether its action is what the agent sent: an action that is not UTF-8 has U+FFFD in it.
 struct Request {
     request: DispatchRequest,
+    /// True if the action is UTF-8. Otherwise, it contains U+FFFD in place of the other bytes.
     is_text: bool,
 }
 
 crate::zeek_event! {
-    /// A [`DispatchRequest`] with strings as Zeek has them, of any bytes. The request id remains text: an answer
-    /// repeats it.
+    /// A [`DispatchRequest`] with strings of any bytes, as in Zeek. The request id must be text, because the response repeats
+    /// it.
     struct RequestOfBytes(DispatchRequest::NAME) {
         reqid: String,
         action: Vec<ByteString>,
@@ -383,12 +391,12 @@ crate::zeek_event! {
 }
 
 impl RequestOfBytes {
-    /// As [`DispatchRequest::is_for`].
+    /// Like [`DispatchRequest::is_for`].
     fn is_for(&self, node: &str) -> bool {
         self.nodes.is_empty() || self.nodes.iter().any(|name| name.as_bytes() == node.as_bytes())
     }
 
-    /// Names of nodes that are not UTF-8 are left out: they are those of others.
+    /// Converts to text. Node names that are not UTF-8 are left out: they are names of other nodes.
     fn into_text(self) -> Request {
         let is_text = self.action.iter().all(|word| std::str::from_utf8(word.as_bytes()).is_ok());
         let text = |bytes: &ByteString| bytes.to_str_lossy().into_owned();
@@ -402,19 +410,19 @@ impl RequestOfBytes {
     }
 }
 
-/// The events in a message, those in batches included.
+/// Returns the events in a message, including those in batches.
 pub(super) fn events(message: &Message) -> Vec<Event> {
-    let read = message.value().map_err(|e| e.to_string());
-    match read.and_then(|value| zeek::Message::from_value(value).map_err(|e| e.to_string())) {
+    let decoded = message.value().map_err(|e| e.to_string());
+    match decoded.and_then(|value| zeek::Message::from_value(value).map_err(|e| e.to_string())) {
         Ok(message) => flatten(message),
         Err(error) => {
-            tracing::debug!(peer = %message.peer(), "not a Zeek message: {error}");
+            tracing::debug!(peer = %message.peer(), "ignored a message that is not a Zeek message: {error}");
             Vec::new()
         }
     }
 }
 
-/// Batches nest no deeper than [`zeek::MAX_BATCH_DEPTH`].
+/// Recurses at most [`zeek::MAX_BATCH_DEPTH`] levels, which decoding checks.
 fn flatten(message: zeek::Message) -> Vec<Event> {
     match message {
         zeek::Message::Event(event) => vec![event],

@@ -6,20 +6,20 @@ use super::{InvalidJson, JsonText, json_text};
 use crate::data::ByteString;
 
 crate::zeek_record! {
-    /// The record `Management::Result`: what a node answers to a dispatch.
+    /// The record `Management::Result`: the result of a dispatch on one node.
     ///
-    /// It is made by a node, as a success or a failure, or read from what another node sent; in the first case
-    /// it has the form that Zeek's agent takes: six elements, the node's name, no instance (the agent adds it), and
-    /// data only as a JSON text. In the second case it holds what was sent, and is written back unchanged.
+    /// A result that was constructed here, as a success or a failure, has the form that Zeek's agent accepts: six elements,
+    /// the node's name, no instance (the agent adds it), and data only as a JSON text. A received result keeps all of its
+    /// content, and converts back to the same value.
     ///
     /// ```
-    /// use zeek_bridge::management::{ManagementResult, failure};
+    /// use zeek_bridge::management::{DispatchError, ManagementResult};
     ///
     /// let good = ManagementResult::success("KuPKPwTnXg6", "worker-01", Some("8192".parse()?));
     /// assert!(good.is_success());
     /// assert_eq!(good.json(), Some(Ok(8192.into())));
     ///
-    /// let bad = ManagementResult::failure("jK19REdngc", "worker-01", failure::UNKNOWN_ID);
+    /// let bad = ManagementResult::failure("jK19REdngc", "worker-01", DispatchError::UnknownId);
     /// assert_eq!(bad.error().as_deref(), Some("unknown id"));
     /// # Ok::<(), zeek_bridge::management::InvalidJson>(())
     /// ```
@@ -35,7 +35,8 @@ crate::zeek_record! {
 }
 
 impl ManagementResult {
-    /// `node` did what `reqid` asked for. Whether there is data depends on the action; `get_id_value` has some.
+    /// Returns the result of a dispatch that `node` ran for the request `reqid`. `get_id_value` has data; other actions may
+    /// have none.
     pub fn success(reqid: impl Into<String>, node: impl Into<String>, data: Option<JsonText>) -> Self {
         ManagementResult {
             reqid: reqid.into(),
@@ -47,7 +48,7 @@ impl ManagementResult {
         }
     }
 
-    /// `node` could not do what `reqid` asked for. [`failure`](super::failure) has Zeek's own words.
+    /// Returns the failure of `node` to run the request `reqid`. [`DispatchError`](super::DispatchError) has Zeek's texts.
     pub fn failure(reqid: impl Into<String>, node: impl Into<String>, error: impl Into<String>) -> Self {
         ManagementResult {
             reqid: reqid.into(),
@@ -59,43 +60,43 @@ impl ManagementResult {
         }
     }
 
-    /// The request that this answers.
+    /// Returns the id of the request.
     #[must_use]
     pub fn reqid(&self) -> &str {
         &self.reqid
     }
 
-    /// Whether the node did what it was asked for.
+    /// Returns whether the node ran the action.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.success
     }
 
-    /// The name of the agent that handed the answer on.
+    /// Returns the name of the agent, which it adds when it passes the result on.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
     }
 
-    /// The answer as it was sent. From a well-behaved node it is a JSON text: see [`ManagementResult::json`].
+    /// Returns the data as it was sent: normally a JSON text (see [`ManagementResult::json`]).
     #[must_use]
     pub fn data(&self) -> Option<&ByteString> {
         self.data.as_ref()
     }
 
-    /// The answer, read as JSON.
+    /// Returns the data, parsed as JSON.
     #[must_use]
     pub fn json(&self) -> Option<Result<serde_json::Value, InvalidJson>> {
         self.data.as_ref().map(|data| json_text::parse(data.as_bytes()))
     }
 
-    /// Why it failed, with U+FFFD in the place of what is not UTF-8.
+    /// Returns the text of a failure, with U+FFFD in place of bytes that are not UTF-8.
     #[must_use]
     pub fn error(&self) -> Option<Cow<'_, str>> {
         self.error.as_ref().map(ByteString::to_str_lossy)
     }
 
-    /// The node that answers. Zeek's agent waits in vain for a node that leaves this out.
+    /// Returns the name of the node. Zeek's agent ignores a response without it, and runs into its timeout.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_makes_has_six_elements_its_name_and_no_instance() {
+    fn a_constructed_result_has_six_elements_its_node_and_no_instance() {
         let (none, name) = (Value::None, string("worker-01"));
         let yes = Value::Boolean(true);
         assert_eq!(
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_exactly_six_elements_is_refused() {
+    fn a_record_without_exactly_six_elements_is_an_error() {
         let mut fields = success(None);
         fields.push(Value::None);
         assert_eq!(error(fields.clone()), "expected 6 fields, found 7");
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_wrong_type_is_named() {
+    fn errors_name_the_field_of_the_wrong_type() {
         for (at, wrong, expected) in [
             (0, Value::None, "field reqid: expected string, found none"),
             (1, Value::Count(1), "field success: expected boolean, found count"),
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_name_that_is_not_text_is_refused() {
+    fn a_node_name_that_is_not_utf8_is_an_error() {
         let mut fields = success(None);
         fields[5] = Value::String(vec![0xff].into());
         let error = error(fields);
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_sent_is_kept_as_it_is() {
+    fn a_received_result_is_kept_unchanged() {
         let mut fields = success(Some("1"));
         fields[1] = Value::Boolean(false);
         fields[2] = string("agent-vm");

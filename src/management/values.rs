@@ -1,75 +1,70 @@
-//! The identifiers that a stand-in node has, and its answers to `get_id_value`.
+//! The identifiers of a node that is not a Zeek process, and its responses to `get_id_value`.
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{GET_ID_VALUE, JsonText, failure};
+use super::{DispatchError, GET_ID_VALUE, InvalidJson, JsonText, json_text};
 
-/// The global variables of a stand-in node: each with its value as a JSON text, or without one.
+/// The global variables of a node that is not a Zeek process. Each has a JSON text as its value, or no value.
 ///
 /// ```
-/// use zeek_bridge::management::Values;
+/// use zeek_bridge::management::{DispatchError, Values};
 ///
 /// let values = Values::from_json_text(r#"{"Cluster::node": "worker-01"}"#)?;
 /// let dispatch = |args: &[&str]| values.dispatch("get_id_value", &args.iter().map(|a| a.to_string()).collect::<Vec<_>>());
 /// assert_eq!(dispatch(&["Cluster::node"]).unwrap().unwrap().as_str(), "\"worker-01\"");
-/// assert_eq!(dispatch(&["no_such_thing"]).unwrap_err(), "unknown id");
+/// assert_eq!(dispatch(&["no_such_thing"]), Err(DispatchError::UnknownId));
 /// # Ok::<(), zeek_bridge::management::InvalidValues>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Values(BTreeMap<String, Option<JsonText>>);
 
-/// A text that does not hold the values of a node.
+/// The error for a text that is not a JSON object of identifiers and their values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not the values of a node: {0}; expected a JSON object from identifiers to values, such as {{\"Cluster::node\": \"worker-01\"}}"
 )]
-pub struct InvalidValues(String);
+pub struct InvalidValues(InvalidJson);
 
 impl Values {
-    /// From a JSON object: identifiers and their values, each kept in the words of the text.
+    /// Reads a JSON object of identifiers and their values. The text of each value is kept as it is.
     ///
     /// # Errors
-    /// When the text is not a JSON object, or nests too deep.
+    /// Fails if the text is not a JSON object, or is nested deeper than 127 levels.
     pub fn from_json_text(text: &str) -> Result<Self, InvalidValues> {
-        // The depth is checked here; RawValue passes over the values without a limit.
-        JsonText::new(text).map_err(|error| InvalidValues(error.to_string()))?;
-        let raw: BTreeMap<String, Box<RawValue>> =
-            serde_json::from_str(text).map_err(|error| InvalidValues(error.to_string()))?;
-        let mut values = BTreeMap::new();
-        for (id, value) in raw {
-            let text = JsonText::new(value.get()).map_err(|error| InvalidValues(error.to_string()))?;
-            values.insert(id, Some(text));
-        }
-        Ok(Values(values))
+        let read = || -> Result<_, InvalidJson> {
+            // Checks the depth, which `RawValue` does not limit.
+            json_text::parse(text.as_bytes())?;
+            let raw: BTreeMap<String, Box<RawValue>> =
+                serde_json::from_str(text).map_err(InvalidJson::from)?;
+            raw.into_iter().map(|(id, value)| Ok((id, Some(JsonText::new(value.get())?)))).collect()
+        };
+        read().map(Values).map_err(InvalidValues)
     }
 
-    /// Sets an identifier's value.
+    /// Sets the value of an identifier.
     pub fn insert(&mut self, id: impl Into<String>, value: JsonText) {
         self.0.insert(id.into(), Some(value));
     }
 
-    /// Makes an identifier known that has no value, such as a type.
+    /// Adds an identifier that has no value, such as a type.
     pub fn insert_without_value(&mut self, id: impl Into<String>) {
         self.0.insert(id.into(), None);
     }
 
-    /// What a Zeek node with these variables answers to a dispatch.
+    /// Returns the response of a Zeek node with these variables to a dispatch.
     ///
     /// # Errors
-    /// Zeek's own words for what cannot be answered: see [`failure`].
-    pub fn dispatch(&self, action: &str, args: &[String]) -> Result<Option<JsonText>, String> {
+    /// Fails as a Zeek node does, if the action is unknown or the identifier has no value.
+    pub fn dispatch(&self, action: &str, args: &[String]) -> Result<Option<JsonText>, DispatchError> {
         if action != GET_ID_VALUE {
-            return Err(failure::unknown_dispatch(action));
+            return Err(DispatchError::UnknownAction(action.to_owned()));
         }
-        let Some(id) = args.first() else {
-            return Err(failure::NO_NAME.into());
-        };
-        match self.0.get(id) {
+        match self.0.get(args.first().ok_or(DispatchError::NoName)?) {
             Some(Some(value)) => Ok(Some(value.clone())),
-            Some(None) => Err(failure::NO_VALUE.into()),
-            None => Err(failure::UNKNOWN_ID.into()),
+            Some(None) => Err(DispatchError::NoValue),
+            None => Err(DispatchError::UnknownId),
         }
     }
 }
@@ -79,14 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_in_zeek_s_own_words() {
+    fn failures_have_the_texts_of_zeek() {
         let mut values = Values::from_json_text(r#"{"a": {"b":  1.0e2}}"#).unwrap();
         values.insert_without_value("count");
         let ask = |action: &str, args: &[&str]| {
             let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-            values.dispatch(action, &args).map(|data| data.unwrap().into_string())
+            let data = values.dispatch(action, &args).map_err(|error| error.to_string())?;
+            Ok::<_, String>(data.unwrap().into_string())
         };
-        assert_eq!(ask("get_id_value", &["a"]), Ok(r#"{"b":  1.0e2}"#.into()), "as it was written");
+        assert_eq!(ask("get_id_value", &["a"]), Ok(r#"{"b":  1.0e2}"#.into()), "kept as it was written");
         assert_eq!(ask("get_id_value", &["b"]), Err("unknown id".into()));
         assert_eq!(ask("get_id_value", &["count"]), Err("no ID value".into()));
         assert_eq!(ask("get_id_value", &[]), Err("get_id_value expects name of global identifier".into()));
@@ -94,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn a_text_that_is_not_an_object_is_an_error() {
         for text in ["", "[]", "3", "{\"a\"}", &format!("{{\"a\": {}1{}}}", "[".repeat(200), "]".repeat(200))]
         {
             assert!(Values::from_json_text(text).is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! What was read from a stream and is not taken yet.
+//! The bytes that were read from a stream and are not consumed yet.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,31 +10,31 @@ use tokio::io::{AsyncReadExt, ReadHalf};
 use super::Stream;
 use super::memory::{self, PIECE};
 
-/// A read brings no more than this.
+/// The maximum length of one read in bytes.
 pub(super) const LARGEST_READ: usize = PIECE;
 
-/// A part of a frame that is no longer than this is copied out of the piece of memory that it was read into, rather than
-/// keep all of that until the rest is there.
+/// An incomplete frame up to this length in bytes is copied out of the buffer that it was read into. Otherwise, it would keep
+/// the buffer allocated until the rest arrives.
 const COPIED: usize = PIECE / 4;
 
-/// Bytes in the order of the stream. While there is nothing to be read, they take not much more memory than they need.
+/// The bytes, in the order of the stream. While nothing can be read, they occupy little more memory than their length.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: BytesMut,
-    place: Place,
-    /// The most that waited since the memory was taken.
-    most: usize,
+    storage: Storage,
+    /// The maximum number of unconsumed bytes since the storage was chosen.
+    max_len: usize,
 }
 
-/// Where the bytes stand.
+/// The kind of memory that the bytes are stored in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
-    /// In memory that was made for them.
+enum Storage {
+    /// Memory of their length.
     #[default]
-    Fitting,
-    /// In a [piece](memory), which others can use when they do not any more.
-    Piece,
-    /// In memory that grows with a frame which is too long for a piece.
+    Exact,
+    /// A [buffer of the thread](memory), which is returned to it after use.
+    Shared,
+    /// Memory that grows with a frame that is too long for a buffer of the thread.
     Growing,
 }
 
@@ -47,60 +47,60 @@ impl Input {
         self.bytes.clear();
     }
 
-    /// Reads some.
+    /// Reads from the stream. Returns the number of bytes, which is 0 at its end.
     pub(super) async fn read(&mut self, reader: &mut ReadHalf<Stream>) -> io::Result<usize> {
         poll_fn(|cx| {
             self.make_room();
             let read = pin!(reader.read_buf(&mut (&mut self.bytes).limit(LARGEST_READ))).poll(cx);
             if read.is_pending() {
-                self.make_small();
+                self.shrink();
             }
             read
         })
         .await
     }
 
-    /// Lets something be taken off the front.
-    pub(super) fn take<T>(&mut self, take: impl FnOnce(&mut BytesMut) -> T) -> T {
-        self.most = self.most.max(self.bytes.len());
-        let taken = take(&mut self.bytes);
-        if self.bytes.len() <= LARGEST_READ && self.most > 2 * LARGEST_READ {
-            // Let go of the memory that a large frame took, so that small ones do not share it: see for_keeping.
-            self.begin_in(BytesMut::new(), Place::Fitting);
+    /// Calls `consume` to remove bytes from the front.
+    pub(super) fn take<T>(&mut self, consume: impl FnOnce(&mut BytesMut) -> T) -> T {
+        self.max_len = self.max_len.max(self.bytes.len());
+        let result = consume(&mut self.bytes);
+        if self.bytes.len() <= LARGEST_READ && self.max_len > 2 * LARGEST_READ {
+            // Leaves the memory of a large frame, so that small frames do not share it: see `for_keeping`.
+            self.move_to(BytesMut::new(), Storage::Exact);
         }
-        taken
+        result
     }
 
     fn make_room(&mut self) {
         let length = self.bytes.len();
-        if self.place == Place::Piece && self.bytes.try_reclaim(LARGEST_READ.saturating_sub(COPIED)) {
+        if self.storage == Storage::Shared && self.bytes.try_reclaim(LARGEST_READ.saturating_sub(COPIED)) {
             return;
         }
         if length <= COPIED {
-            self.begin_in(memory::take(), Place::Piece);
+            self.move_to(memory::take(), Storage::Shared);
             return;
         }
-        if self.place != Place::Growing {
-            self.begin_in(BytesMut::with_capacity(length.saturating_mul(2)), Place::Growing);
+        if self.storage != Storage::Growing {
+            self.move_to(BytesMut::with_capacity(length.saturating_mul(2)), Storage::Growing);
         }
-        // No more than is there already: a peer has to send what it wants memory for.
+        // At most doubles the memory: a peer must send the bytes before memory is allocated for them.
         self.bytes.reserve(length.min(LARGEST_READ));
     }
 
-    fn make_small(&mut self) {
-        if self.place != Place::Fitting && self.bytes.len() <= COPIED {
-            self.begin_in(BytesMut::new(), Place::Fitting);
+    fn shrink(&mut self) {
+        if self.storage != Storage::Exact && self.bytes.len() <= COPIED {
+            self.move_to(BytesMut::new(), Storage::Exact);
         }
     }
 
-    /// Goes on in other memory.
-    fn begin_in(&mut self, mut memory: BytesMut, place: Place) {
+    /// Continues in other memory.
+    fn move_to(&mut self, mut memory: BytesMut, storage: Storage) {
         memory.put_slice(&self.bytes);
         let before = std::mem::replace(&mut self.bytes, memory);
-        if std::mem::replace(&mut self.place, place) == Place::Piece {
+        if std::mem::replace(&mut self.storage, storage) == Storage::Shared {
             memory::give_back(before);
         }
-        self.most = self.bytes.len();
+        self.max_len = self.bytes.len();
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// A peer, and what is read of it.
+    /// Returns a peer, and the reading half of its connection.
     async fn connected() -> (TcpStream, ReadHalf<Stream>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -119,8 +119,8 @@ mod tests {
         (peer, tokio::io::split(stream).0)
     }
 
-    /// Reads where there is nothing to be read.
-    async fn finds_nothing(input: &mut Input, reader: &mut ReadHalf<Stream>) {
+    /// Reads while there is nothing to read.
+    async fn read_nothing(input: &mut Input, reader: &mut ReadHalf<Stream>) {
         tokio::select! {
             biased;
             _ = input.read(reader) => panic!("there is more"),
@@ -128,29 +128,30 @@ mod tests {
         }
     }
 
-    /// Reads until so much is there.
-    async fn until(input: &mut Input, reader: &mut ReadHalf<Stream>, length: usize) {
+    /// Reads until `length` bytes are unconsumed.
+    async fn read_until(input: &mut Input, reader: &mut ReadHalf<Stream>, length: usize) {
         while input.len() < length {
             assert!(input.read(reader).await.unwrap() > 0);
         }
     }
 
     #[tokio::test]
-    async fn what_a_frame_took_is_not_kept_whatever_its_length() {
+    async fn the_memory_of_a_frame_is_not_kept_whatever_its_length() {
         let (mut peer, mut reader) = connected().await;
         let mut input = Input::default();
         let lengths =
             [1, COPIED, COPIED + 1, 3 * COPIED, PIECE - 1, PIECE, 2 * PIECE, 2 * PIECE + 1, 20 * PIECE];
         for length in lengths {
             let frame: Vec<u8> = (0..=250).cycle().take(length).collect();
-            // With a part of the next frame behind it.
-            let (sent, ()) = tokio::join!(peer.write_all(&frame), until(&mut input, &mut reader, length));
+            // Followed by a part of the next frame.
+            let (sent, ()) =
+                tokio::join!(peer.write_all(&frame), read_until(&mut input, &mut reader, length));
             sent.unwrap();
             peer.write_all(b"part").await.unwrap();
-            until(&mut input, &mut reader, length.saturating_add(4)).await;
+            read_until(&mut input, &mut reader, length.saturating_add(4)).await;
             assert!(input.take(|bytes| bytes.split_to(length)) == frame, "{length}");
-            finds_nothing(&mut input, &mut reader).await;
-            assert_eq!((&*input.bytes, input.place), (&b"part"[..], Place::Fitting));
+            read_nothing(&mut input, &mut reader).await;
+            assert_eq!((&*input.bytes, input.storage), (&b"part"[..], Storage::Exact));
             assert!(input.bytes.capacity() <= 64, "{length}: {}", input.bytes.capacity());
             let pieces: Vec<BytesMut> = (0..20).map(|_| memory::take()).collect();
             assert!(pieces.iter().all(|piece| piece.capacity() == PIECE), "{length}");
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_frame_that_comes_bit_by_bit_takes_little_more_than_it_is_long() {
+    async fn a_frame_that_arrives_in_small_parts_occupies_little_more_than_its_length() {
         let (mut peer, mut reader) = connected().await;
         let mut input = Input::default();
         let mut sent = 0;
@@ -168,8 +169,8 @@ mod tests {
             let some = [7; 4099];
             peer.write_all(&some).await.unwrap();
             sent += some.len();
-            until(&mut input, &mut reader, sent).await;
-            finds_nothing(&mut input, &mut reader).await;
+            read_until(&mut input, &mut reader, sent).await;
+            read_nothing(&mut input, &mut reader).await;
             let most = sent.max(COPIED).saturating_mul(4);
             assert!(input.bytes.capacity() <= most, "{sent}: {}", input.bytes.capacity());
         }

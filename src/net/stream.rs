@@ -1,4 +1,4 @@
-//! The byte stream under a peering: plain TCP, or TLS over it.
+//! The byte stream under a session: plain TCP, or TLS over it.
 
 use std::io;
 use std::pin::Pin;
@@ -12,24 +12,23 @@ use tokio_rustls::TlsStream;
 use super::tls::OpenSslStream;
 use super::tls::PeerIdentity;
 
-/// A connected byte stream: plain TCP, or TLS over it, on either side.
+/// A connected byte stream: plain TCP or TLS, on either side.
 ///
-/// It ends where the peer ends it: Broker closes TLS without a `close_notify`, so a bare end of the
-/// TCP stream reads as an ordinary end here. That an end came in the middle of a frame, only the
-/// frame layer can tell.
+/// Broker closes TLS without a `close_notify`, so the end of the TCP stream is an ordinary end of this stream, too. Only the
+/// frame layer notices if the stream ended in the middle of a frame.
 #[derive(Debug)]
 pub struct Stream(Kind);
 
 #[derive(Debug)]
 enum Kind {
     Plain(TcpStream),
-    /// More than a kilobyte, for which a plain peer needs no room.
+    /// Boxed, because it is larger than a kilobyte, which plain connections do not need.
     Rustls(Box<TlsStream<TcpStream>>),
     #[cfg(feature = "openssl")]
     OpenSsl(OpenSslStream),
 }
 
-/// The same of each kind.
+/// Evaluates an expression for the stream of each kind.
 macro_rules! each {
     ($kind:expr, $stream:ident => $what:expr) => {
         match $kind {
@@ -51,7 +50,7 @@ impl Stream {
         Stream(Kind::OpenSsl(tls))
     }
 
-    /// The TCP socket underneath, for its addresses and options.
+    /// Returns the TCP socket, for its addresses and options.
     #[must_use]
     pub fn tcp(&self) -> &TcpStream {
         match &self.0 {
@@ -62,14 +61,13 @@ impl Stream {
         }
     }
 
-    /// Whether the bytes are encrypted.
+    /// Returns whether the stream is encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         !matches!(self.0, Kind::Plain(_))
     }
 
-    /// The peer's own certificate (DER), which stood the check against the CA. `None` on plain TCP and in
-    /// anonymous TLS.
+    /// Returns the peer's certificate (DER), which was verified against the CA. `None` on plain TCP and in anonymous TLS.
     #[must_use]
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match &self.0 {
@@ -80,7 +78,7 @@ impl Stream {
         }
     }
 
-    /// Who the peer is by its certificate. `None` where there is no [`Stream::peer_certificate`].
+    /// Returns the identity in the peer's certificate. `None` if there is no [`Stream::peer_certificate`].
     #[must_use]
     pub fn peer_identity(&self) -> Option<PeerIdentity> {
         self.peer_certificate().map(PeerIdentity::of)
@@ -98,7 +96,7 @@ impl AsyncRead for Stream {
         match &mut self.get_mut().0 {
             Kind::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Kind::Rustls(tls) => Pin::new(tls).poll_read(cx, buf).map(|result| match result {
-                // This is how rustls tells of a stream that ended without a close_notify.
+                // rustls reports the end of a stream without a close_notify as this error.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
                 result => result,
             }),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ArgsError, FromArgs, IntoArgs, MessageError, parts};
+use super::{ArgsError, FromArgs, IntoArgs, MessageError, extract};
 use crate::data::{Timestamp, Value};
 
 /// Metadata id 1: the network timestamp, a [`Timestamp`]. Ids below [`METADATA_USER_START`] are Zeek's.
@@ -122,16 +122,16 @@ impl Event {
     }
 
     pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
-        let mut elements = parts::vector("event", content)?.into_iter();
+        let mut elements = extract::vector("event", content)?.into_iter();
         let found = elements.len();
         let (name, args, metadata) =
             match (elements.next(), elements.next(), elements.next(), elements.next()) {
                 (Some(name), Some(args), metadata, None) => (name, args, metadata),
                 _ => return Err(MessageError::EventShape(found)),
             };
-        let name = String::from_utf8(parts::string("event name", name)?.into_bytes())
+        let name = String::from_utf8(extract::string("event name", name)?.into_bytes())
             .map_err(|_| MessageError::NameNotText)?;
-        let args = parts::vector("event arguments", args)?;
+        let args = extract::vector("event arguments", args)?;
         let metadata = metadata.map(metadata_from_value).transpose()?;
         Ok(Event { name, args, metadata })
     }
@@ -148,14 +148,14 @@ impl Event {
 
 fn metadata_from_value(value: Value) -> Result<Vec<(u64, Value)>, MessageError> {
     let entry = |entry| {
-        let [id, value] = parts::elements("event metadata entry", entry)?;
-        let id = parts::count("event metadata id", &id)?;
+        let [id, value] = extract::elements("event metadata entry", entry)?;
+        let id = extract::count("event metadata id", &id)?;
         if id == METADATA_NETWORK_TIMESTAMP {
-            parts::timestamp("event network timestamp", &value)?;
+            extract::timestamp("event network timestamp", &value)?;
         }
         Ok((id, value))
     };
-    parts::vector("event metadata", value)?.into_iter().map(entry).collect()
+    extract::vector("event metadata", value)?.into_iter().map(entry).collect()
 }
 
 /// Why an event cannot be converted to the requested type.

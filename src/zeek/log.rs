@@ -1,6 +1,6 @@
 //! Log streams and identifier updates.
 
-use super::{MessageError, parts};
+use super::{MessageError, extract};
 use crate::data::{ByteString, Value};
 
 /// Announces a log stream and its columns to a peer, before the first [`LogWrite`] (`PROTOCOL.md`, section 6).
@@ -20,10 +20,10 @@ pub struct LogCreate {
 
 impl LogCreate {
     pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
-        let [stream, writer, writer_info, fields] = parts::elements("log create", content)?;
+        let [stream, writer, writer_info, fields] = extract::elements("log create", content)?;
         Ok(LogCreate {
-            stream: parts::enum_label("log create stream", stream)?,
-            writer: parts::enum_label("log create writer", writer)?,
+            stream: extract::enum_label("log create stream", stream)?,
+            writer: extract::enum_label("log create writer", writer)?,
             writer_info,
             fields,
         })
@@ -56,12 +56,12 @@ pub struct LogWrite {
 
 impl LogWrite {
     pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
-        let [stream, writer, path, rows] = parts::elements("log write", content)?;
+        let [stream, writer, path, rows] = extract::elements("log write", content)?;
         Ok(LogWrite {
-            stream: parts::enum_label("log write stream", stream)?,
-            writer: parts::enum_label("log write writer", writer)?,
-            path: parts::string("log write path", path)?,
-            rows: parts::string("log write rows", rows)?,
+            stream: extract::enum_label("log write stream", stream)?,
+            writer: extract::enum_label("log write writer", writer)?,
+            path: extract::string("log write path", path)?,
+            rows: extract::string("log write rows", rows)?,
         })
     }
 
@@ -88,8 +88,8 @@ pub struct IdentifierUpdate {
 
 impl IdentifierUpdate {
     pub(super) fn from_content(content: Value) -> Result<Self, MessageError> {
-        let [id, value] = parts::elements("identifier update", content)?;
-        Ok(IdentifierUpdate { id: parts::string("identifier update id", id)?, value })
+        let [id, value] = extract::elements("identifier update", content)?;
+        Ok(IdentifierUpdate { id: extract::string("identifier update id", id)?, value })
     }
 
     pub(super) fn into_content(self) -> Value {

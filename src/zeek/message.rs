@@ -1,6 +1,6 @@
 //! The format of every data payload from Zeek: `[count 1, count kind, content]` (`PROTOCOL.md`, section 6).
 
-use super::{Event, IdentifierUpdate, LogCreate, LogWrite, parts};
+use super::{Event, IdentifierUpdate, LogCreate, LogWrite, extract};
 use crate::data::Value;
 
 /// Maximum nesting depth of batches. Zeek never nests them; the limit bounds the recursion for input from a peer.
@@ -122,19 +122,19 @@ impl Message {
     }
 
     fn decode(value: Value, depth: usize) -> Result<Self, MessageError> {
-        let [version, kind, content] = parts::elements("message", value)?;
-        let version = parts::count("message version", &version)?;
+        let [version, kind, content] = extract::elements("message", value)?;
+        let version = extract::count("message version", &version)?;
         if version != FORMAT_VERSION {
             return Err(MessageError::UnknownVersion(version));
         }
-        match parts::count("message kind", &kind)? {
+        match extract::count("message kind", &kind)? {
             EVENT => Event::from_content(content).map(Message::Event),
             LOG_CREATE => LogCreate::from_content(content).map(Message::LogCreate),
             LOG_WRITE => LogWrite::from_content(content).map(Message::LogWrite),
             IDENTIFIER_UPDATE => IdentifierUpdate::from_content(content).map(Message::IdentifierUpdate),
             BATCH => {
                 let depth = depth.checked_sub(1).ok_or(MessageError::BatchTooDeep)?;
-                let messages = parts::vector("batch", content)?.into_iter().enumerate();
+                let messages = extract::vector("batch", content)?.into_iter().enumerate();
                 messages
                     .map(|(index, message)| {
                         Self::decode(message, depth)

@@ -48,10 +48,11 @@
 
 mod args;
 mod event;
+mod extract;
 mod fields;
 mod log;
 mod message;
-mod parts;
+
 mod record;
 
 pub use args::{ArgsError, FromArgs, IntoArgs};

@@ -239,7 +239,7 @@ mod tests {
 
     crate::zeek_event! {
         #[derive(Debug, Clone, PartialEq)]
-        struct Told("Example::told") { r#in: bool, outer: Outer }
+        struct Sent("Example::sent") { r#in: bool, outer: Outer }
     }
 
     crate::zeek_event! {
@@ -293,35 +293,35 @@ mod tests {
 
     #[test]
     fn typed_events_round_trip() {
-        let told = Told { r#in: true, outer: outer() };
-        let event = Event::from(told.clone());
-        assert_eq!((event.name.as_str(), event.args.len()), (Told::NAME, 2));
-        assert_eq!(Told::try_from(&event), Ok(told.clone()));
-        assert_eq!(Message::from(told.clone()), Message::Event(event.clone()));
-        assert_eq!(Told::try_from(event), Ok(told));
+        let sent = Sent { r#in: true, outer: outer() };
+        let event = Event::from(sent.clone());
+        assert_eq!((event.name.as_str(), event.args.len()), (Sent::NAME, 2));
+        assert_eq!(Sent::try_from(&event), Ok(sent.clone()));
+        assert_eq!(Message::from(sent.clone()), Message::Event(event.clone()));
+        assert_eq!(Sent::try_from(event), Ok(sent));
         assert_eq!(Done::try_from(Event::from(Done {})), Ok(Done {}));
     }
 
     #[test]
     fn errors_describe_the_wrong_event_or_argument() {
         let both = |event: Event| {
-            let error = Told::try_from(&event).unwrap_err();
-            assert_eq!(Told::try_from(event), Err(error.clone()));
+            let error = Sent::try_from(&event).unwrap_err();
+            assert_eq!(Sent::try_from(event), Err(error.clone()));
             error
         };
-        let named = EventError::WrongName { expected: "Example::told", found: "Example::done".into() };
+        let named = EventError::WrongName { expected: "Example::sent", found: "Example::done".into() };
         assert_eq!(both(Event::from(Done {})), named);
         assert_eq!(
-            both(Event::new(Told::NAME, (1u64, outer()))).to_string(),
-            "Example::told: argument 1 (in): expected boolean, found count"
+            both(Event::new(Sent::NAME, (1u64, outer()))).to_string(),
+            "Example::sent: argument 1 (in): expected boolean, found count"
         );
         assert_eq!(
-            both(Event::new(Told::NAME, (true, vector([])))).to_string(),
-            "Example::told: argument 2 (outer): expected 4 fields, found 0"
+            both(Event::new(Sent::NAME, (true, vector([])))).to_string(),
+            "Example::sent: argument 2 (outer): expected 4 fields, found 0"
         );
         assert_eq!(
-            both(Event::new(Told::NAME, (true,))).to_string(),
-            "Example::told: expected 2 arguments, found 1"
+            both(Event::new(Sent::NAME, (true,))).to_string(),
+            "Example::sent: expected 2 arguments, found 1"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! An agent in a process of its own, so that it can be killed: this test program again.
+//! An agent in a process of its own, so that it can be killed. It runs this test program again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::BufRead;
@@ -14,31 +14,31 @@ use zeek_bridge::zeek::Message;
 
 use crate::program::{Program, command_of};
 
-/// Where the agent process listens.
+/// The environment variable with the address that the agent process listens on.
 const LISTEN: &str = "ZEEK_BRIDGE_TEST_AGENT";
 
-/// How many dispatches are on their way at once.
+/// The number of concurrent dispatches.
 const AT_ONCE: usize = 16;
 
-/// An agent process, and what it said.
+/// An agent process, and the lines that it printed.
 pub(crate) struct AgentProcess {
     program: Program,
     pub(crate) address: String,
-    /// One for each dispatch that ended, in any of its lives.
+    /// The dispatches that ended, including those before a restart.
     pub(crate) ended: Vec<Ended>,
 }
 
-/// How one dispatch ended.
+/// The outcome of a dispatch.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
-    /// By node: the data, or the failure's words.
+    /// The data or the failure text of each node.
     pub(crate) answers: BTreeMap<String, Result<Json, String>>,
-    /// Who did not answer.
+    /// The nodes that did not respond.
     pub(crate) missing: BTreeSet<String>,
 }
 
 impl AgentProcess {
-    /// Starts one that listens there; on port 0, wherever.
+    /// Starts an agent that listens on an address; port 0 selects a free port.
     pub(crate) fn start(address: &str) -> Self {
         let mut command = command_of(std::env::current_exe().unwrap(), ["agent::agent_process", "--exact"]);
         command.args(["--ignored", "--nocapture", "--test-threads=1"]).env(LISTEN, address);
@@ -47,12 +47,12 @@ impl AgentProcess {
         AgentProcess { program, address, ended: Vec::new() }
     }
 
-    /// Has it dispatch until it is told otherwise, to these nodes.
+    /// Makes it send dispatches to these nodes until it is stopped.
     pub(crate) fn go(&mut self, nodes: &[&str]) {
         self.program.give(&nodes.join(" "));
     }
 
-    /// Kills it and starts it again in the same place.
+    /// Kills it, and starts it again with the same address.
     pub(crate) fn kill(&mut self) {
         self.program.signal("KILL");
         while let Some(line) = self.program.text_or_end() {
@@ -66,7 +66,7 @@ impl AgentProcess {
         (self.program, self.address) = (program, address);
     }
 
-    /// Waits until a dispatch has ended like this.
+    /// Waits for a dispatch with such an outcome.
     pub(crate) fn until(&mut self, like: impl Fn(&Ended) -> bool) {
         loop {
             let line = self.program.text();
@@ -78,7 +78,7 @@ impl AgentProcess {
 
     fn take(&mut self, line: &str) -> bool {
         let Some(json) = line.strip_prefix("ended ") else { return false };
-        // A line that was cut by a kill.
+        // A line that was truncated when the process was killed.
         let Ok(json) = serde_json::from_str::<Json>(json) else { return false };
         let answers = json["answers"].as_object().unwrap().iter().map(|(node, answer)| {
             (node.clone(), answer["error"].as_str().map_or(Ok(answer["data"].clone()), |e| Err(e.into())))
@@ -88,7 +88,7 @@ impl AgentProcess {
         true
     }
 
-    /// Has it finish what it began; gives what answers came twice.
+    /// Waits for the running dispatches. Returns the responses that were received twice.
     pub(crate) fn finish(&mut self) -> Vec<String> {
         self.program.give("");
         loop {
@@ -130,7 +130,7 @@ async fn run(address: &str) {
     println!("twice {}", json!(counting.await.unwrap()));
 }
 
-/// Dispatches, now to all nodes and now to each by name.
+/// Sends dispatches, in turn to all nodes and to each by name.
 async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, over: Arc<AtomicBool>) {
     let mut asked = number;
     while !over.load(Ordering::SeqCst) {
@@ -153,7 +153,7 @@ async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, over: A
     }
 }
 
-/// Every answer that came more than once.
+/// Returns the responses that were received more than once.
 async fn twice(mut messages: Subscriber) -> Vec<String> {
     let mut answers: HashMap<(String, String), u32> = HashMap::new();
     while let Some(message) = messages.recv().await {

@@ -1,4 +1,4 @@
-//! Faults on purpose, and none without.
+//! Fault injection.
 
 use std::time::{Duration, Instant};
 
@@ -11,112 +11,112 @@ use crate::raw::Raw;
 
 const MESSAGES: u64 = 200;
 
-/// The link `out` does this to what is sent over it.
+/// Starts a bridge whose link `out` has these faults, with a peer on each side.
 async fn start(chaos: &str) -> (BridgeProcess, Raw, Raw) {
     let link = "tls = \"off\"\nlisten = \"127.0.0.1:0\"\n";
     let bridge = BridgeProcess::start(&format!(
         "[link.in]\nttl = 15\n{link}[link.out]\n{link}{chaos}\n[[rule]]\nname = \"all\"\nfrom = \"in\"\n\
          to = \"out\"\ntopics = [\"/t\"]\n"
     ));
-    let hearer = raw(1, &bridge.address("out"), &["/t"]).await;
-    let speaker = raw(2, &bridge.address("in"), &[]).await;
+    let receiver = raw(1, &bridge.address("out"), &["/t"]).await;
+    let sender = raw(2, &bridge.address("in"), &[]).await;
     bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
-    (bridge, speaker, hearer)
+    (bridge, sender, receiver)
 }
 
-fn message(speaker: &Raw, n: u64) -> Envelope {
+fn message(sender: &Raw, n: u64) -> Envelope {
     let value = Value::Vector(vec![n.into(), Value::String("some text".into())]);
-    Envelope::data(speaker.id, Topic::from_static("/t"), &value).unwrap()
+    Envelope::data(sender.id, Topic::from_static("/t"), &value).unwrap()
 }
 
-async fn speak(speaker: &mut Raw) {
+async fn send_all(sender: &mut Raw) {
     for n in 0..MESSAGES {
-        speaker.send(&message(speaker, n)).await;
+        sender.send(&message(sender, n)).await;
     }
-    speaker.settle().await;
+    sender.settle().await;
 }
 
-/// Hears all that comes until the bridge ends.
-async fn hear_out(bridge: BridgeProcess, mut hearer: Raw) -> Vec<Envelope> {
+/// Stops the bridge, and receives until the connection ends.
+async fn receive_until_end(bridge: BridgeProcess, mut receiver: Raw) -> Vec<Envelope> {
     bridge.program.signal("TERM");
-    let mut heard = Vec::new();
-    while let Some(envelope) = hearer.envelope().await {
+    let mut received = Vec::new();
+    while let Some(envelope) = receiver.envelope().await {
         match envelope.kind {
-            EnvelopeType::Data => heard.push(envelope),
+            EnvelopeType::Data => received.push(envelope),
             EnvelopeType::Ping => {
-                let pong = Envelope::pong(hearer.id, envelope.sender, envelope.payload);
-                hearer.send(&pong).await;
+                let pong = Envelope::pong(receiver.id, envelope.sender, envelope.payload);
+                receiver.send(&pong).await;
             }
             _ => {}
         }
     }
-    heard
+    received
 }
 
-fn all(speaker: &Raw) -> Vec<bytes::Bytes> {
-    (0..MESSAGES).map(|n| message(speaker, n).payload).collect()
+fn all(sender: &Raw) -> Vec<bytes::Bytes> {
+    (0..MESSAGES).map(|n| message(sender, n).payload).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_chaos_everything_comes_once_and_as_it_was() {
+async fn without_faults_every_message_arrives_once_and_unchanged() {
     for nothing in ["", "chaos = {}\n", "chaos = { delay = \"0s\", drop = 0.0 }\n"] {
-        let (bridge, mut speaker, hearer) = start(nothing).await;
-        speak(&mut speaker).await;
+        let (bridge, mut sender, receiver) = start(nothing).await;
+        send_all(&mut sender).await;
         assert_eq!(bridge.link("out")["lost_to_chaos"], 0);
-        let heard = hear_out(bridge, hearer).await;
-        assert_eq!(heard.into_iter().map(|envelope| envelope.payload).collect::<Vec<_>>(), all(&speaker));
+        let received = receive_until_end(bridge, receiver).await;
+        assert_eq!(received.into_iter().map(|envelope| envelope.payload).collect::<Vec<_>>(), all(&sender));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_is_dropped_and_counted() {
-    let (bridge, mut speaker, hearer) = start("chaos = { drop = 1.0 }\n").await;
-    speak(&mut speaker).await;
+async fn all_messages_are_dropped_and_counted() {
+    let (bridge, mut sender, receiver) = start("chaos = { drop = 1.0 }\n").await;
+    send_all(&mut sender).await;
     let link = bridge.link("out");
     assert_eq!((&link["lost_to_chaos"], &link["dropped"]), (&MESSAGES.into(), &0.into()), "{link}");
-    assert!(hear_out(bridge, hearer).await.is_empty());
+    assert!(receive_until_end(bridge, receiver).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_comes_twice() {
-    let (bridge, mut speaker, hearer) = start("chaos = { duplicate = 1.0 }\n").await;
-    speak(&mut speaker).await;
-    let heard = hear_out(bridge, hearer).await;
-    let twice: Vec<_> = all(&speaker).into_iter().flat_map(|payload| [payload.clone(), payload]).collect();
-    assert_eq!(heard.into_iter().map(|envelope| envelope.payload).collect::<Vec<_>>(), twice);
+async fn all_messages_arrive_twice() {
+    let (bridge, mut sender, receiver) = start("chaos = { duplicate = 1.0 }\n").await;
+    send_all(&mut sender).await;
+    let received = receive_until_end(bridge, receiver).await;
+    let twice: Vec<_> = all(&sender).into_iter().flat_map(|payload| [payload.clone(), payload]).collect();
+    assert_eq!(received.into_iter().map(|envelope| envelope.payload).collect::<Vec<_>>(), twice);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_byte_of_each_is_changed() {
-    let (bridge, mut speaker, hearer) = start("chaos = { corrupt = 1.0 }\n").await;
-    speak(&mut speaker).await;
-    let heard = hear_out(bridge, hearer).await;
-    assert_eq!(heard.len(), all(&speaker).len());
-    for (heard, said) in heard.iter().zip(all(&speaker)) {
-        let changed = heard.payload.iter().zip(&said).filter(|(one, other)| one != other).count();
-        assert_eq!((changed, heard.payload.len()), (1, said.len()));
-        assert_eq!((heard.topic.as_bytes(), heard.ttl), (&b"/t"[..], 15), "the header is whole");
+async fn one_byte_of_each_payload_is_changed() {
+    let (bridge, mut sender, receiver) = start("chaos = { corrupt = 1.0 }\n").await;
+    send_all(&mut sender).await;
+    let received = receive_until_end(bridge, receiver).await;
+    assert_eq!(received.len(), all(&sender).len());
+    for (received, sent) in received.iter().zip(all(&sender)) {
+        let changed = received.payload.iter().zip(&sent).filter(|(one, other)| one != other).count();
+        assert_eq!((changed, received.payload.len()), (1, sent.len()));
+        assert_eq!((received.topic.as_bytes(), received.ttl), (&b"/t"[..], 15), "the header is unchanged");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_back_comes_later_and_in_order() {
+async fn delayed_messages_arrive_later_and_in_order() {
     let delay = Duration::from_millis(400);
-    let (_bridge, mut speaker, mut hearer) = start("chaos = { delay = \"400ms\" }\n").await;
+    let (_bridge, mut sender, mut receiver) = start("chaos = { delay = \"400ms\" }\n").await;
     let start = Instant::now();
-    speak(&mut speaker).await;
-    for payload in all(&speaker) {
-        assert_eq!(hearer.envelope_of(EnvelopeType::Data).await.payload, payload);
-        // Never too early; how much later is the machine's affair.
+    send_all(&mut sender).await;
+    for payload in all(&sender) {
+        assert_eq!(receiver.envelope_of(EnvelopeType::Data).await.payload, payload);
+        // Not before the delay; the upper bound depends on the machine.
         assert!(start.elapsed() >= delay);
     }
 }
 
-/// What is held back when the bridge ends is accepted, too.
+/// Messages that are delayed when the bridge stops have been accepted, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_back_at_the_end_comes_still() {
-    let (bridge, mut speaker, hearer) = start("chaos = { delay = \"400ms\" }\n").await;
-    speak(&mut speaker).await;
-    let heard = hear_out(bridge, hearer).await;
-    assert_eq!(heard.into_iter().map(|envelope| envelope.payload).collect::<Vec<_>>(), all(&speaker));
+async fn delayed_messages_are_sent_before_shutdown() {
+    let (bridge, mut sender, receiver) = start("chaos = { delay = \"400ms\" }\n").await;
+    send_all(&mut sender).await;
+    let received = receive_until_end(bridge, receiver).await;
+    assert_eq!(received.into_iter().map(|envelope| envelope.payload).collect::<Vec<_>>(), all(&sender));
 }

@@ -1,4 +1,4 @@
-//! A bridge and what stands around it.
+//! A bridge process, and the certificates and nodes around it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub(crate) struct BridgeProcess {
 }
 
 impl BridgeProcess {
-    /// `config` is all but `[bridge]`; a listening address may be port 0.
+    /// Starts a bridge with a configuration without `[bridge]`. Ports may be 0.
     pub(crate) fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = Self::run(&folder, config);
@@ -35,45 +35,45 @@ impl BridgeProcess {
         std::fs::write(folder.path().join("bridge.toml"), text).unwrap();
     }
 
-    /// Puts another configuration in the place of the one it has, and has it read it.
+    /// Replaces the configuration file, and reloads it.
     pub(crate) fn reload(&mut self, config: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
         self.program.says("the configuration is applied");
     }
 
-    /// As [`BridgeProcess::reload`], with one that is refused with these words.
-    pub(crate) fn refuse(&mut self, config: &str, words: &str) {
+    /// Like [`BridgeProcess::reload`], with an invalid configuration that is rejected with this error.
+    pub(crate) fn refuse(&mut self, config: &str, text: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
-        self.program.says(words);
+        self.program.says(text);
         self.program.says("the previous one stays in effect");
     }
 
-    /// As [`BridgeProcess::reload`], with one of which all but this is taken up.
-    pub(crate) fn reload_but(&mut self, config: &str, words: &str) {
+    /// Like [`BridgeProcess::reload`], with a configuration that is applied except for this error.
+    pub(crate) fn reload_but(&mut self, config: &str, text: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
-        self.program.says(words);
+        self.program.says(text);
         self.program.says("applied, except for the errors above");
     }
 
-    /// One that runs already, by the `bridge.toml` in this folder, with its `status.sock` there.
+    /// Wraps a bridge that is running with `bridge.toml` and `status.sock` in this folder.
     pub(crate) fn of(program: Program, folder: tempfile::TempDir) -> Self {
         BridgeProcess { program, folder }
     }
 
-    /// Runs another by the same configuration, which has to end by itself.
+    /// Runs another bridge with the same configuration until it ends.
     pub(crate) fn run_another(&self) -> End {
         Program::run(&format!("run {}", self.folder.path().join("bridge.toml").display()), "")
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub(crate) fn end(self) -> End {
         self.program.end_by_itself()
     }
 
-    /// As `kill -9` does it.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }
@@ -89,29 +89,29 @@ impl BridgeProcess {
         serde_json::from_str(&end.stdout.join("\n")).unwrap()
     }
 
-    /// Of one link.
+    /// Returns the status of a link.
     pub(crate) fn link(&self, name: &str) -> Json {
         let status = self.status();
         let links = status["links"].as_array().unwrap();
         links.iter().find(|link| link["name"] == name).unwrap_or_else(|| panic!("{status}")).clone()
     }
 
-    /// Where a link listens.
+    /// Returns the address that a link listens on.
     pub(crate) fn address(&self, link: &str) -> String {
         self.link(link)["listening"][0].as_str().unwrap().to_owned()
     }
 
-    /// How many messages were refused for this reason.
+    /// Returns the number of messages that were denied for this reason.
     pub(crate) fn refused(&self, reason: &str) -> u64 {
         self.status()["refused"][reason].as_u64().unwrap_or(0)
     }
 
-    /// How many peers a link has.
+    /// Returns the number of peers of a link.
     pub(crate) fn peers(&self, link: &str) -> usize {
         self.link(link)["peers"].as_array().unwrap().len()
     }
 
-    /// Looks until it is so.
+    /// Waits until a condition is true.
     pub(crate) fn until(&self, what: &str, so: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !so(self) {
@@ -120,7 +120,7 @@ impl BridgeProcess {
     }
 }
 
-/// A CA, and its certificates in files.
+/// A CA with certificates in files.
 pub(crate) struct Certificates {
     authority: EphemeralAuthority,
     bridge: Files,
@@ -133,7 +133,7 @@ impl Certificates {
         Certificates { authority, bridge }
     }
 
-    /// The lines of a link's configuration.
+    /// Returns the lines of a link's configuration.
     pub(crate) fn lines(&self) -> String {
         let folder = self.bridge.folder.path().display();
         ["cafile", "certificate", "keyfile"]
@@ -145,7 +145,7 @@ impl Certificates {
         Files::issue(&self.authority, name)
     }
 
-    /// For a peer in the test's own process.
+    /// Returns TLS for a peer in the process of the test.
     pub(crate) fn tls(&self, name: &str) -> Tls {
         Tls::Mutual(self.authority.issue(name).unwrap())
     }

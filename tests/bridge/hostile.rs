@@ -1,4 +1,4 @@
-//! Peers that mean harm, and what they cannot do to others.
+//! Malicious peers, which must not affect others.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -15,13 +15,13 @@ use crate::raw::Raw;
 
 const NODE: &str = "zeek/management/node";
 
-/// A link's default.
+/// The default of a link.
 const TTL: u16 = 4;
 
-/// Far more than a queue takes.
+/// Far more messages than the queue holds.
 const MANY: usize = 1000;
 
-/// Agents and nodes connect to it; few messages may wait for an agent.
+/// Agents and nodes connect to the bridge; the queues of agents are short.
 const CONFIG: &str = "
 [link.agents]
 faces = \"agents\"
@@ -34,7 +34,7 @@ tls = \"off\"
 listen = \"127.0.0.1:0\"
 ";
 
-/// Rules by which no request passes.
+/// Rules that deny every request.
 const DENYING: &str = "
 [[rule]]
 name = \"hellos\"
@@ -71,8 +71,8 @@ fn request(reqid: &str, nodes: &[&str]) -> Envelope {
     })
 }
 
-/// All in one piece.
-async fn say(raw: &mut Raw, envelopes: impl IntoIterator<Item = Envelope>) {
+/// Sends messages in one write.
+async fn send(raw: &mut Raw, envelopes: impl IntoIterator<Item = Envelope>) {
     let mut bytes = BytesMut::new();
     for envelope in envelopes {
         envelope.encode(&mut bytes).unwrap();
@@ -80,7 +80,7 @@ async fn say(raw: &mut Raw, envelopes: impl IntoIterator<Item = Envelope>) {
     raw.bytes(&bytes).await;
 }
 
-/// The next message of the node API.
+/// Receives the next event of the node API.
 async fn node_message(raw: &mut Raw) -> NodeMessage {
     let envelope = raw.envelope_of(EnvelopeType::Data).await;
     let value = envelope.value(&Limits::DEFAULT).unwrap();
@@ -112,12 +112,12 @@ fn unharmed(bridge: &BridgeProcess) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_invented_nodes_does_not_throw_an_agent_out() {
+async fn many_invented_nodes_do_not_disconnect_an_agent() {
     let bridge = BridgeProcess::start(CONFIG);
     let mut node = connect(&bridge, "nodes", 2).await;
-    say(&mut node, (0..MANY).map(|n| hello(&format!("invented-{n}")))).await;
+    send(&mut node, (0..MANY).map(|n| hello(&format!("invented-{n}")))).await;
     node.settle().await;
-    // It hears of all of them at once,
+    // The agent receives all hellos at once.
     let mut agent = connect(&bridge, "agents", 1).await;
     for _ in 0..MANY {
         let message = node_message(&mut agent).await;
@@ -125,20 +125,20 @@ async fn a_crowd_of_invented_nodes_does_not_throw_an_agent_out() {
     }
     drop(node);
     until_nobody_is_live(&bridge);
-    // and of all of them that they are gone.
-    say(&mut agent, [request("to all", &[])]).await;
+    // It receives a failure for each of them after they are gone.
+    send(&mut agent, [request("to all", &[])]).await;
     failures(&mut agent, MANY).await;
     unharmed(&bridge);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_much_a_node_owed_when_it_died_the_agent_is_told_all_of_it() {
+async fn the_agent_receives_a_failure_for_every_request_to_a_lost_node() {
     let bridge = BridgeProcess::start(CONFIG);
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
-    say(&mut node, [hello("n")]).await;
+    send(&mut node, [hello("n")]).await;
     node_message(&mut agent).await;
-    say(&mut agent, (0..MANY).map(|n| request(&n.to_string(), &["n"]))).await;
+    send(&mut agent, (0..MANY).map(|n| request(&n.to_string(), &["n"]))).await;
     for _ in 0..MANY {
         node_message(&mut node).await;
     }
@@ -148,13 +148,13 @@ async fn however_much_a_node_owed_when_it_died_the_agent_is_told_all_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_asks_for_what_is_denied_and_does_not_listen_has_to_wait() {
-    /// More than the system keeps.
+async fn an_agent_that_floods_denied_requests_without_reading_is_blocked() {
+    /// More messages than the operating system buffers.
     const MORE: usize = 20 * MANY;
     let bridge = BridgeProcess::start(&format!("{CONFIG}{DENYING}"));
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
-    say(&mut node, [hello("n")]).await;
+    send(&mut node, [hello("n")]).await;
     node_message(&mut agent).await;
     let asking = std::net::TcpStream::from(agent.stream.as_fd().try_clone_to_owned().unwrap());
     let mut asking = Raw::on(agent.id, TcpStream::from_std(asking).unwrap());
@@ -163,7 +163,7 @@ async fn an_agent_that_asks_for_what_is_denied_and_does_not_listen_has_to_wait()
             asking.send(&request(&format!("{n:0250}"), &["n"])).await;
         }
     });
-    // Until no more goes out, and what may wait waits.
+    // Until the socket is full and messages are queued.
     while bridge.link("agents")["peers"][0]["queued"].as_u64().expect("it is still there") < 48 {}
     failures(&mut agent, MORE).await;
     asking.await.unwrap();
@@ -171,27 +171,27 @@ async fn an_agent_that_asks_for_what_is_denied_and_does_not_listen_has_to_wait()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_message_has_more_hops_left_than_the_link_allows() {
+async fn the_link_limits_the_ttl_of_every_message() {
     let bridge = BridgeProcess::start(CONFIG);
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
-    // The bridge knows of it.
+    // Until the bridge has recorded the peering.
     node.settle().await;
     for (number, ttl, further) in [(1, u16::MAX, TTL), (2, INITIAL_TTL, TTL), (3, TTL, TTL - 1), (4, 2, 1)] {
-        say(&mut agent, [Envelope { ttl, ..request(&number.to_string(), &[]) }]).await;
+        send(&mut agent, [Envelope { ttl, ..request(&number.to_string(), &[]) }]).await;
         assert_eq!(node.envelope_of(EnvelopeType::Data).await.ttl, further);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_name_makes_no_long_line_in_the_log() {
+async fn long_names_are_truncated_in_the_log() {
     const LONG: usize = 1 << 20;
     let mut bridge = BridgeProcess::start(CONFIG);
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
     let long = "\u{1}".repeat(LONG);
-    say(&mut node, [hello(&long)]).await;
-    say(&mut agent, [request(&long, &[])]).await;
+    send(&mut node, [hello(&long)]).await;
+    send(&mut agent, [request(&long, &[])]).await;
     for _ in 0..2 {
         let line = bridge.program.says("refused: ");
         assert!(line.len() < 1000 + "\\u{1}".len() * 128, "{} bytes", line.len());

@@ -1,4 +1,4 @@
-//! Who may say what under which name.
+//! Certificates and node names.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ fn answer(reqid: &str, node: &str, data: &str) -> DispatchResponse {
     ManagementResult::success(reqid, node, Some(serde_json::json!(data).into())).into()
 }
 
-/// The links of every test here, the nodes' with mutual TLS.
+/// Returns the links of these tests. The link of the nodes uses mutual TLS.
 fn links(certificates: &Certificates, more: &str) -> String {
     format!(
         "[link.agents]\nfaces = \"agents\"\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n\
@@ -35,7 +35,7 @@ fn links(certificates: &Certificates, more: &str) -> String {
     )
 }
 
-/// For each node, that it may say under its name what nodes say, if it shows its certificate.
+/// Returns rules that bind the name of each node to its certificate.
 fn bound() -> String {
     let mut rules = "[[rule]]\nname = \"requests\"\nfrom = \"agents\"\nto = \"nodes\"\n\
                      topics = [\"zeek/management/node\"]\nevents = [\"*::node_dispatch_request\"]\n"
@@ -51,11 +51,11 @@ fn bound() -> String {
     rules
 }
 
-/// An agent and what it hears, and two nodes with certificates of their own, all of them there.
+/// A connected agent, and two connected nodes with certificates of their own.
 struct Cluster {
     bridge: BridgeProcess,
     agent: Endpoint,
-    heard: Subscriber,
+    received: Subscriber,
     nodes: [(Endpoint, Subscriber); 2],
     tls: [Tls; 2],
 }
@@ -64,106 +64,106 @@ impl Cluster {
     async fn new(config: &str, certificates: &Certificates) -> Self {
         let bridge = BridgeProcess::start(config);
         let agent = peer();
-        let heard = subscribe(&agent, NODE).await;
+        let received = subscribe(&agent, NODE).await;
         let agent = connected(agent, &bridge.address("agents")).await;
         let tls = ["worker-1", "worker-2"].map(|name| certificates.tls(name));
         let node = async |tls: &Tls| {
             let node = peer();
-            let heard = subscribe(&node, NODE).await;
-            (connected_with(node, &bridge.address("nodes"), tls.clone()).await, heard)
+            let received = subscribe(&node, NODE).await;
+            (connected_with(node, &bridge.address("nodes"), tls.clone()).await, received)
         };
         let nodes = [node(&tls[0]).await, node(&tls[1]).await];
-        Cluster { bridge, agent, heard, nodes, tls }
+        Cluster { bridge, agent, received, nodes, tls }
     }
 
-    /// All hear this request.
+    /// Sends a request to all nodes.
     async fn ask(&mut self, reqid: &str) {
         let request = request(reqid);
-        say(&self.agent, request.clone()).await;
-        for (_, heard) in &mut self.nodes {
-            assert_eq!(next_of_node_api(heard).await, NodeMessage::Request(request.clone()));
+        publish(&self.agent, request.clone()).await;
+        for (_, received) in &mut self.nodes {
+            assert_eq!(next_of_node_api(received).await, NodeMessage::Request(request.clone()));
         }
     }
 
     async fn agent_hears(&mut self, message: NodeMessage) {
-        assert_eq!(next_of_node_api(&mut self.heard).await, message);
+        assert_eq!(next_of_node_api(&mut self.received).await, message);
     }
 
-    /// Waits for a refusal, which has to be told with all that there is to tell.
-    fn refuses(&mut self, reason: &str, words: &[&str]) {
+    /// Waits for the log line of a denied message, which has to contain these parts and the identity of the peer.
+    fn denies(&mut self, reason: &str, parts: &[&str]) {
         let line = self.bridge.program.says(&format!("reason=\"{reason}\""));
         let id = self.nodes[1].0.id().to_string();
-        for words in words.iter().chain(&["link=\"nodes\"", "127.0.0.1:", "CN=worker-2", &id]) {
-            assert!(line.contains(words), "{words} is not in {line}");
+        for part in parts.iter().chain(&["link=\"nodes\"", "127.0.0.1:", "CN=worker-2", &id]) {
+            assert!(line.contains(part), "{part} is not in {line}");
         }
         assert_eq!(self.bridge.refused(reason), 1, "{}", self.bridge.status());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_says_hello_under_its_own_name_only() {
+async fn a_peer_can_send_hellos_only_with_the_name_of_its_certificate() {
     let certificates = Certificates::new();
     let mut cluster = Cluster::new(&(links(&certificates, "") + &bound()), &certificates).await;
-    // Nobody has the name yet.
-    say(&cluster.nodes[1].0, hello("worker-1")).await;
-    cluster.refuses("node_not_allowed", &["notify_node_hello", "node \"worker-1\""]);
+    // No peering holds the name yet.
+    publish(&cluster.nodes[1].0, hello("worker-1")).await;
+    cluster.denies("node_not_allowed", &["notify_node_hello", "node \"worker-1\""]);
     let by_rule = cluster.bridge.status()["rules"].clone();
     let refused =
         by_rule.as_array().unwrap().iter().filter_map(|rule| rule["refused"]["node_not_allowed"].as_u64());
     assert_eq!(refused.sum::<u64>(), 1, "{by_rule}");
     assert_eq!(cluster.bridge.status()["nodes"].as_array().unwrap().len(), 0);
-    say(&cluster.nodes[1].0, hello("worker-2")).await;
+    publish(&cluster.nodes[1].0, hello("worker-2")).await;
     cluster.agent_hears(NodeMessage::Hello(hello("worker-2"))).await;
-    say(&cluster.nodes[0].0, hello("worker-1")).await;
+    publish(&cluster.nodes[0].0, hello("worker-1")).await;
     cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_answers_under_its_own_name_only() {
+async fn a_peer_can_respond_only_with_the_name_of_its_certificate() {
     let certificates = Certificates::new();
     let mut cluster = Cluster::new(&(links(&certificates, "") + &bound()), &certificates).await;
     for (node, name) in [(0, "worker-1"), (1, "worker-2")] {
-        say(&cluster.nodes[node].0, hello(name)).await;
+        publish(&cluster.nodes[node].0, hello(name)).await;
         cluster.agent_hears(NodeMessage::Hello(hello(name))).await;
     }
     cluster.ask("r1").await;
-    say(&cluster.nodes[1].0, answer("r1", "worker-1", "a lie")).await;
-    cluster.refuses("node_not_allowed", &["node_dispatch_response", "node \"worker-1\"", "request \"r1\""]);
-    let (own, truth) = (answer("r1", "worker-2", "mine"), answer("r1", "worker-1", "true"));
-    say(&cluster.nodes[1].0, own.clone()).await;
+    publish(&cluster.nodes[1].0, answer("r1", "worker-1", "forged")).await;
+    cluster.denies("node_not_allowed", &["node_dispatch_response", "node \"worker-1\"", "request \"r1\""]);
+    let (own, truth) = (answer("r1", "worker-2", "own"), answer("r1", "worker-1", "true"));
+    publish(&cluster.nodes[1].0, own.clone()).await;
     cluster.agent_hears(NodeMessage::Response(own)).await;
-    say(&cluster.nodes[0].0, truth.clone()).await;
+    publish(&cluster.nodes[0].0, truth.clone()).await;
     cluster.agent_hears(NodeMessage::Response(truth)).await;
 }
 
-/// Without rules that say so, a name is whose hello came first.
+/// Without such rules, the first hello decides who holds a name.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_name_is_not_for_another_certificate() {
+async fn a_live_name_cannot_be_taken_by_another_certificate() {
     let certificates = Certificates::new();
     let mut cluster = Cluster::new(&links(&certificates, ""), &certificates).await;
-    say(&cluster.nodes[0].0, hello("worker-1")).await;
+    publish(&cluster.nodes[0].0, hello("worker-1")).await;
     cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
-    say(&cluster.nodes[1].0, hello("worker-1")).await;
-    cluster.refuses("name_taken", &["\"worker-1\"", &cluster.nodes[0].0.id().to_string()]);
+    publish(&cluster.nodes[1].0, hello("worker-1")).await;
+    cluster.denies("name_taken", &["\"worker-1\"", &cluster.nodes[0].0.id().to_string()]);
     cluster.ask("r1").await;
-    say(&cluster.nodes[1].0, answer("r1", "worker-1", "a lie")).await;
-    cluster.refuses("not_its_name", &["\"worker-1\"", "\"r1\""]);
+    publish(&cluster.nodes[1].0, answer("r1", "worker-1", "forged")).await;
+    cluster.denies("not_its_name", &["\"worker-1\"", "\"r1\""]);
     let truth = answer("r1", "worker-1", "true");
-    say(&cluster.nodes[0].0, truth.clone()).await;
+    publish(&cluster.nodes[0].0, truth.clone()).await;
     cluster.agent_hears(NodeMessage::Response(truth)).await;
-    // The same certificate on a new connection is the same node.
+    // A new connection with the same certificate is the same node.
     let again = connected_with(peer(), &cluster.bridge.address("nodes"), cluster.tls[0].clone()).await;
-    say(&again, hello("worker-1")).await;
+    publish(&again, hello("worker-1")).await;
     cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
-    // A new one for the same name is another.
+    // A new certificate with the same name is another node.
     let another =
         connected_with(peer(), &cluster.bridge.address("nodes"), certificates.tls("worker-1")).await;
-    say(&another, hello("worker-1")).await;
-    cluster.bridge.until("a second refusal", |bridge| bridge.refused("name_taken") == 2);
+    publish(&another, hello("worker-1")).await;
+    cluster.bridge.until("a second denial", |bridge| bridge.refused("name_taken") == 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_allowed_on_a_link_is_refused_at_the_door() {
+async fn a_certificate_that_the_link_does_not_allow_is_rejected() {
     let certificates = Certificates::new();
     let config = links(&certificates, "allow = [\"subject:CN=worker-*\", \"DNS:logger\"]\n");
     let mut bridge = BridgeProcess::start(&config);
@@ -177,12 +177,12 @@ async fn who_is_not_allowed_on_a_link_is_refused_at_the_door() {
     assert_eq!(bridge.link("nodes")["failures"]["not_allowed"], 1, "{}", bridge.status());
     let _worker = connected_with(peer(), &address, certificates.tls("worker-9")).await;
     let _logger = connected_with(peer(), &address, certificates.tls("logger")).await;
-    bridge.until("who is allowed", |bridge| bridge.peers("nodes") == 2);
+    bridge.until("both allowed peers", |bridge| bridge.peers("nodes") == 2);
 }
 
-/// The rule does not even look at what it asks.
+/// The rule does not inspect the payload of the request.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_whose_certificate_may_not_ask_is_told_so() {
+async fn an_agent_whose_certificate_is_denied_receives_failures() {
     let certificates = Certificates::new();
     let rule = |name: &str, from: &str, to: &str, event: &str| {
         format!(
@@ -199,18 +199,18 @@ async fn an_agent_whose_certificate_may_not_ask_is_told_so() {
         rule("requests", "agents", "nodes", "node_dispatch_request"),
     ));
     let agent = peer();
-    let mut heard = subscribe(&agent, NODE).await;
+    let mut received = subscribe(&agent, NODE).await;
     let agent = connected_with(agent, &bridge.address("agents"), certificates.tls("intern")).await;
     let node = connected(peer(), &bridge.address("nodes")).await;
-    say(&node, hello("worker-1")).await;
-    assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello("worker-1")));
-    say(&agent, request("r1")).await;
+    publish(&node, hello("worker-1")).await;
+    assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Hello(hello("worker-1")));
+    publish(&agent, request("r1")).await;
     let why = "not allowed by zeek-bridge: rule requests does not allow requests of this peer";
     let answer = ManagementResult::failure("r1", "worker-1", why);
-    assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(answer.into()));
+    assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(answer.into()));
 }
 
-/// Elsewhere, only 127.0.0.1 is this host.
+/// Other systems have only 127.0.0.1 as a loopback address.
 #[cfg(target_os = "linux")]
 mod without_certificates {
     use tokio::net::TcpSocket;
@@ -229,7 +229,7 @@ mod without_certificates {
         )
     }
 
-    async fn says(raw: &mut Raw, message: impl Into<Event>) {
+    async fn send(raw: &mut Raw, message: impl Into<Event>) {
         let envelope = Envelope::data(raw.id, NODE_TOPIC.clone(), &event(message)).unwrap();
         raw.send(&envelope).await;
     }
@@ -238,52 +238,52 @@ mod without_certificates {
     async fn a_live_name_is_for_its_host() {
         let mut bridge = plain_links();
         let agent = peer();
-        let mut heard = subscribe(&agent, NODE).await;
+        let mut received = subscribe(&agent, NODE).await;
         let agent = connected(agent, &bridge.address("agents")).await;
         let address = bridge.address("nodes");
         let mut first = raw(1, &address, &[NODE]).await;
-        says(&mut first, hello("worker-1")).await;
-        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello("worker-1")));
-        say(&agent, request("r1")).await;
+        send(&mut first, hello("worker-1")).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Hello(hello("worker-1")));
+        publish(&agent, request("r1")).await;
         first.envelope().await.unwrap();
 
-        // From another host it is somebody else's.
+        // A peer from another host has another owner.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         let stream = socket.connect(address.parse().unwrap()).await.unwrap();
         let mut elsewhere = Raw::on(EndpointId::from_bytes([2; 16]), stream);
         elsewhere.say(&elsewhere.hello()).await;
         elsewhere.handshake(&[NODE]).await;
-        says(&mut elsewhere, hello("worker-1")).await;
+        send(&mut elsewhere, hello("worker-1")).await;
         let line = bridge.program.says("reason=\"name_taken\"");
         assert!(line.contains("127.0.0.2:"), "{line}");
 
-        // From the same host it may be the node that came back.
+        // A peer from the same host may be the node that reconnects.
         let mut second = raw(3, &address, &[NODE]).await;
-        says(&mut second, hello("worker-1")).await;
-        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello("worker-1")));
+        send(&mut second, hello("worker-1")).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Hello(hello("worker-1")));
         assert_eq!(bridge.status()["nodes"][0]["peer"], second.id.to_string());
 
-        // The first connection may still answer what it was asked, and nothing else.
+        // The first connection may still respond to earlier requests, and to no others.
         let truth = answer("r1", "worker-1", "true");
-        says(&mut first, truth.clone()).await;
-        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(truth));
-        say(&agent, request("r2")).await;
+        send(&mut first, truth.clone()).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(truth));
+        publish(&agent, request("r2")).await;
         first.envelope().await.unwrap();
-        says(&mut first, answer("r2", "worker-1", "not asked")).await;
+        send(&mut first, answer("r2", "worker-1", "not asked")).await;
         bridge.program.says("reason=\"not_its_name\"");
         let truth = answer("r2", "worker-1", "true");
         second.envelope().await.unwrap();
-        says(&mut second, truth.clone()).await;
-        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(truth));
+        send(&mut second, truth.clone()).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(truth));
 
-        // When the second one leaves, the first one has its name back.
+        // When the second connection ends, the name returns to the first one.
         drop(second);
         bridge.until("the first", |bridge| bridge.status()["nodes"][0]["peer"] == first.id.to_string());
-        say(&agent, request("r3")).await;
+        publish(&agent, request("r3")).await;
         first.envelope().await.unwrap();
         let truth = answer("r3", "worker-1", "true");
-        says(&mut first, truth.clone()).await;
-        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Response(truth));
+        send(&mut first, truth.clone()).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(truth));
     }
 }

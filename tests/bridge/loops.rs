@@ -1,4 +1,4 @@
-//! Bridges that lead to each other in a circle.
+//! Bridges that are connected in a ring.
 
 use zeek_bridge::data::{Topic, Value};
 
@@ -17,7 +17,7 @@ fn config(left: &str, right: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_passes_each_link_of_a_ring_once_at_most() {
+async fn a_message_passes_each_link_of_a_ring_at_most_once() {
     // The first connects to the last, whose port is known once the last runs: it is started twice.
     let first = BridgeProcess::start(&config("127.0.0.1:0", "127.0.0.1:1"));
     let second = BridgeProcess::start(&config("127.0.0.1:0", &first.address("left")));
@@ -30,15 +30,15 @@ async fn a_message_passes_each_link_of_a_ring_once_at_most() {
         }
     }
 
-    let (speaker, hearer) = (peer(), peer());
-    let mut heard = subscribe(&hearer, "/around").await;
-    hearer.connect(&bridges[1].address("here"), PLAIN, None).first_attempt().await.unwrap();
-    speaker.connect(&bridges[0].address("here"), PLAIN, None).first_attempt().await.unwrap();
+    let (sender, receiver) = (peer(), peer());
+    let mut received = subscribe(&receiver, "/around").await;
+    receiver.connect(&bridges[1].address("here"), PLAIN, None).first_attempt().await.unwrap();
+    sender.connect(&bridges[0].address("here"), PLAIN, None).first_attempt().await.unwrap();
     let topic = Topic::from_static("/around");
-    speaker.wait_for_subscribers(&topic, 1).await;
+    sender.wait_for_subscribers(&topic, 1).await;
     for number in [7, 8] {
-        speaker.publish(topic.clone(), &Value::Count(number)).await.unwrap();
-        assert_eq!(soon("a message", heard.recv()).await.unwrap().value().unwrap(), Value::Count(number));
+        sender.publish(topic.clone(), &Value::Count(number)).await.unwrap();
+        assert_eq!(soon("a message", received.recv()).await.unwrap().value().unwrap(), Value::Count(number));
     }
 
     // From the first bridge to both others, and between these in both directions.
@@ -48,5 +48,5 @@ async fn a_message_passes_each_link_of_a_ring_once_at_most() {
     };
     while sum(&around) < 2 * 4 {}
     assert_eq!(sum(&around), 2 * 4);
-    assert_eq!(heard.waiting(), 0);
+    assert_eq!(received.waiting(), 0);
 }

@@ -1,4 +1,4 @@
-//! How a bridge ends, and what it says of itself meanwhile.
+//! Shutdown, health checks and notifications to systemd.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::peers::*;
 use crate::program::{Program, command};
 use crate::raw::Raw;
 
-/// How many messages wait for the peer that does not read: more than the sockets on the way take.
+/// The number of messages for the peer that does not read: more than the sockets buffer.
 const MESSAGES: u64 = 256;
 
 const SIZE: usize = 128 * 1024;
@@ -26,7 +26,7 @@ fn config(drain: &str) -> String {
     )
 }
 
-/// With a peer for whom all that waits that was said to it.
+/// Connects a peer that does not read, and sends messages to it that stay in its queue.
 async fn stuck(bridge: &BridgeProcess) -> Raw {
     let stuck = raw(1, &bridge.address("out"), &["/t"]).await;
     let mut sender = raw(2, &bridge.address("in"), &[]).await;
@@ -42,7 +42,7 @@ async fn stuck(bridge: &BridgeProcess) -> Raw {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_lets_a_slow_peer_read_what_was_accepted_and_says_bye() {
+async fn sigterm_drains_the_queue_of_a_slow_peer_and_sends_bye() {
     let mut bridge = BridgeProcess::start(&config("30s"));
     let mut slow = stuck(&bridge).await;
     bridge.program.signal("TERM");
@@ -55,14 +55,14 @@ async fn sigterm_lets_a_slow_peer_read_what_was_accepted_and_says_bye() {
     let bye = slow.envelope_of(EnvelopeType::Ping).await;
     assert!(bye.payload.starts_with(b"BYE"), "{bye:?}");
     slow.send(&Envelope::pong(slow.id, bye.sender, bye.payload)).await;
-    assert_eq!(slow.envelope().await, None, "nothing behind the BYE");
+    assert_eq!(slow.envelope().await, None, "nothing follows the BYE");
     let end = bridge.end();
     assert_eq!(end.code, Some(0), "{end:?}");
     end.has_said(&["ended"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_never_reads_does_not_hold_up_the_end() {
+async fn a_peer_that_never_reads_does_not_delay_shutdown() {
     let mut bridge = BridgeProcess::start(&config("50ms"));
     let _stuck = stuck(&bridge).await;
     bridge.program.signal("TERM");
@@ -73,7 +73,7 @@ async fn a_peer_that_never_reads_does_not_hold_up_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_cuts_the_end_short() {
+async fn a_second_signal_ends_the_drain() {
     let mut bridge = BridgeProcess::start(&config("1h"));
     let _stuck = stuck(&bridge).await;
     bridge.program.signal("TERM");
@@ -85,11 +85,11 @@ async fn a_second_signal_cuts_the_end_short() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_may_change_how_long_the_end_takes() {
+async fn a_reload_can_change_the_drain_time() {
     let mut bridge = BridgeProcess::start(&config("1h"));
     let _stuck = stuck(&bridge).await;
     bridge.reload(&config("50ms"));
-    assert_eq!(bridge.peers("out"), 1, "the link stays");
+    assert_eq!(bridge.peers("out"), 1, "the link is unchanged");
     bridge.program.signal("TERM");
     bridge.program.says("ending, within 50ms");
     let end = bridge.end();
@@ -97,7 +97,7 @@ async fn a_reload_may_change_how_long_the_end_takes() {
     end.has_said(&["ended"]);
 }
 
-/// The status and the body.
+/// Returns the HTTP status and the body.
 fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(30))).unwrap();
@@ -108,22 +108,22 @@ fn get(address: &str, path: &str) -> (u16, String) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
-/// What systemd hears next; other words than these are let go.
-fn hears(systemd: &UnixDatagram, words: &str) -> String {
-    let mut told = [0; 4096];
+/// Receives notifications for systemd until one contains `text`, and returns it.
+fn notification(systemd: &UnixDatagram, text: &str) -> String {
+    let mut buffer = [0; 4096];
     loop {
-        let length = systemd.recv(&mut told).unwrap();
-        let told = String::from_utf8(told[..length].to_vec()).unwrap();
-        if told.contains(words) {
-            return told;
+        let length = systemd.recv(&mut buffer).unwrap();
+        let received = String::from_utf8(buffer[..length].to_vec()).unwrap();
+        if received.contains(text) {
+            return received;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_and_systemd_from_the_beginning_to_the_end() {
+async fn health_and_systemd_notifications_from_start_to_stop() {
     let folder = tempfile::tempdir().unwrap();
-    // Nobody says anything there yet.
+    // The agent does not accept the connection yet.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let agent = listener.local_addr().unwrap().to_string();
     let config = format!(
@@ -143,7 +143,7 @@ async fn health_and_systemd_from_the_beginning_to_the_end() {
     let mut program = Program::spawn(run);
     let line = program.says("metrics and health at http://");
     let http = line.split_once("http://").unwrap().1;
-    assert_eq!(hears(&systemd, "READY=1"), "READY=1\nSTATUS=2 of 3 links ready, 0 peers\n");
+    assert_eq!(notification(&systemd, "READY=1"), "READY=1\nSTATUS=2 of 3 links ready, 0 peers\n");
 
     assert_eq!(get(http, "/healthz"), (200, "ok\n".into()));
     assert_eq!(get(http, "/readyz"), (503, format!("not ready: link agent (connects to {agent})\n")));
@@ -157,29 +157,29 @@ async fn health_and_systemd_from_the_beginning_to_the_end() {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
 
-    // A reload is told, whether there is something to it or not.
+    // A reload is notified even if it fails.
     std::fs::write(&file, "[bridge]\nmetrics = 5\n").unwrap();
     bridge.program.signal("HUP");
-    assert!(hears(&systemd, "RELOADING=1").contains("MONOTONIC_USEC="));
-    hears(&systemd, "READY=1");
+    assert!(notification(&systemd, "RELOADING=1").contains("MONOTONIC_USEC="));
+    notification(&systemd, "READY=1");
     assert_eq!(get(http, "/readyz").0, 200);
 
     let _stuck = stuck(&bridge).await;
     bridge.program.signal("TERM");
-    let stopping = hears(&systemd, "STOPPING=1");
-    // The drain, and ten seconds.
+    let stopping = notification(&systemd, "STOPPING=1");
+    // The drain time and ten seconds.
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=3610000000\n"), "{stopping}");
     assert_eq!(get(http, "/readyz"), (503, "not ready: stopping\n".into()));
     assert_eq!(get(http, "/healthz").0, 200);
-    // Another SIGTERM so soon would count as a copy of the first.
+    // A second SIGTERM within a short time counts as a copy of the first.
     bridge.program.signal("INT");
     assert_eq!(bridge.end().code, Some(0));
 }
 
 #[test]
-fn a_second_bridge_does_not_take_the_place_of_the_first() {
+fn a_second_bridge_with_the_same_socket_fails() {
     let first = BridgeProcess::start(&config("1s"));
     let second = first.run_another();
     second.fails(3, &["bridge.status: another bridge uses"]);
-    assert_eq!(first.status()["links"].as_array().unwrap().len(), 2, "the first is still there");
+    assert_eq!(first.status()["links"].as_array().unwrap().len(), 2, "the first is still running");
 }

@@ -1,4 +1,4 @@
-//! Peers of a bridge in the test's own process.
+//! Peers of a bridge in the process of the test.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::raw::Raw;
 
 pub(crate) const PLAIN: Tls = Tls::Off;
 
-/// One that waits as long as it takes for those who block it.
+/// Returns an endpoint that waits for a minute when it is blocked.
 pub(crate) fn peer() -> Endpoint {
     let config = EndpointConfig { patience: Duration::from_secs(60), ..EndpointConfig::default() };
     Endpoint::with_config(config).unwrap()
@@ -24,7 +24,7 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subsc
     endpoint.subscribe([Topic::from_static(topic)]).await
 }
 
-/// Publishes the numbers from 0 on, so many.
+/// Publishes `numbers` numbers, from 0 on.
 pub(crate) async fn count(endpoint: Endpoint, topic: &'static str, numbers: u64) {
     let topic = Topic::from_static(topic);
     soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;
@@ -33,7 +33,7 @@ pub(crate) async fn count(endpoint: Endpoint, topic: &'static str, numbers: u64)
     }
 }
 
-/// A peering with a bridge, in plain TCP.
+/// Connects an endpoint to a bridge over plain TCP.
 pub(crate) async fn connected(endpoint: Endpoint, address: &str) -> Endpoint {
     connected_with(endpoint, address, PLAIN).await
 }
@@ -43,26 +43,26 @@ pub(crate) async fn connected_with(endpoint: Endpoint, address: &str, tls: Tls) 
     endpoint
 }
 
-/// A peering with a bridge, by hand. The id is this byte, many times.
+/// Connects a raw peer to a bridge. Each byte of its endpoint id is `id`.
 pub(crate) async fn raw(id: u8, address: &str, topics: &[&'static str]) -> Raw {
     let address: SocketAddr = address.parse().unwrap();
     Raw::connect(EndpointId::from_bytes([id; 16]), address, topics).await
 }
 
-/// An event as it is sent.
+/// Returns an event as the value of a data payload.
 pub(crate) fn event(event: impl Into<Event>) -> Value {
     Message::Event(event.into()).into_value()
 }
 
-/// Says something of the node API, once somebody wants it.
-pub(crate) async fn say(endpoint: &Endpoint, message: impl Into<Event>) {
+/// Publishes an event of the node API, once the bridge subscribes to it.
+pub(crate) async fn publish(endpoint: &Endpoint, message: impl Into<Event>) {
     soon("a subscription", endpoint.wait_for_subscribers(&NODE_TOPIC, 1)).await;
     assert_eq!(endpoint.publish(NODE_TOPIC.clone(), &event(message)).await, Ok(1));
 }
 
-/// The next message of the node API.
-pub(crate) async fn next_of_node_api(heard: &mut Subscriber) -> NodeMessage {
-    let message = soon("a message", heard.recv()).await.unwrap();
+/// Receives the next event of the node API.
+pub(crate) async fn next_of_node_api(received: &mut Subscriber) -> NodeMessage {
+    let message = soon("a message", received.recv()).await.unwrap();
     let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
     NodeMessage::parse(&event).unwrap().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Somebody who does not read, between processes.
+//! Back-pressure of a peer that does not read, between processes.
 
 use tokio::task::JoinHandle;
 use zeek_bridge::data::{Topic, Value};
@@ -9,12 +9,12 @@ use crate::peers::*;
 use crate::program::child::soon;
 use crate::raw::Raw;
 
-/// How many messages are sent: more than all sockets and queues on the way take.
+/// The number of messages: more than all sockets and queues buffer.
 const MESSAGES: u64 = 512;
 
 const SIZE: usize = 128 * 1024;
 
-/// The peer of `stuck` is the one that does not read.
+/// The peer of the link `stuck` does not read.
 fn config(when_full: &str) -> String {
     let link =
         |name: &str, more: &str| format!("[link.{name}]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\n{more}\n");
@@ -32,7 +32,7 @@ fn config(when_full: &str) -> String {
     .concat()
 }
 
-/// A number and much else.
+/// Returns a large message with a number.
 fn big(raw: &Raw, n: u64) -> Envelope {
     let value = Value::Vector(vec![n.into(), Value::String("x".repeat(SIZE).into())]);
     Envelope::data(raw.id, Topic::from_static("/big"), &value).unwrap()
@@ -45,7 +45,7 @@ fn number(envelope: &Envelope) -> u64 {
     }
 }
 
-/// Sends them all, and waits until the bridge has read them.
+/// Sends all messages, and waits until the bridge has read them.
 async fn flood(mut raw: Raw) -> Raw {
     for n in 0..MESSAGES {
         raw.send(&big(&raw, n)).await;
@@ -62,7 +62,7 @@ async fn bridge_and_peers(when_full: &str) -> (BridgeProcess, Raw, Raw) {
     (bridge, stuck, sender)
 }
 
-/// What is dropped is counted, for the link and for its peer; gives how many that were.
+/// Returns the number of dropped messages, which are counted for the link and for its peer.
 fn dropped(bridge: &BridgeProcess) -> u64 {
     let link = bridge.link("stuck");
     assert_eq!((&link["peers"][0]["dropped"], &link["overflows"]), (&link["dropped"], &0.into()), "{link}");
@@ -85,7 +85,7 @@ async fn drop_oldest_keeps_the_newest() {
     let dropped = dropped(&bridge);
     assert!(dropped > 0, "{}", bridge.status());
     let numbers = read(&mut stuck, MESSAGES - dropped).await;
-    // What fills the queue at last is what came last.
+    // The queue holds the last messages at the end.
     assert_eq!(numbers[numbers.len() - 16..], (MESSAGES - 16..MESSAGES).collect::<Vec<_>>());
     // Now that it reads, nothing is dropped.
     sender.send(&big(&sender, MESSAGES)).await;
@@ -99,40 +99,40 @@ async fn drop_newest_keeps_the_oldest() {
     let dropped = dropped(&bridge);
     assert!(dropped > 0, "{}", bridge.status());
     let numbers = read(&mut stuck, MESSAGES - dropped).await;
-    // What fills the queue at first is what came first.
+    // The queue holds the first messages at the beginning.
     assert_eq!(numbers[..16], (0..16).collect::<Vec<_>>());
     sender.send(&big(&sender, MESSAGES)).await;
     assert_eq!(read(&mut stuck, 1).await, [MESSAGES]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn disconnect_ends_the_peering_of_the_one_that_does_not_read() {
+async fn disconnect_ends_the_peering_of_a_peer_that_does_not_read() {
     let (mut bridge, mut stuck, sender) = bridge_and_peers("disconnect").await;
     let _sender = flood(sender).await;
     let line = bridge.program.says("did not read fast enough");
     assert!(line.contains(&stuck.id.to_string()), "{line}");
-    bridge.until("it is gone", |bridge| bridge.peers("stuck") == 0);
+    bridge.until("it is disconnected", |bridge| bridge.peers("stuck") == 0);
     let link = bridge.link("stuck");
-    // At least what was in its queue, and the one that came then.
+    // At least the queued messages and the one that overflowed the queue.
     assert!(link["overflows"] == 1 && link["dropped"].as_u64().unwrap() >= 17, "{link}");
-    // What was written before comes still, and nothing of what follows it.
-    let mut came = 0;
+    // Messages that were written before still arrive, and no others.
+    let mut received = 0;
     while let Some(envelope) = stuck.envelope().await {
         if envelope.kind == EnvelopeType::Data {
-            assert_eq!(number(&envelope), came);
-            came += 1;
+            assert_eq!(number(&envelope), received);
+            received += 1;
         }
     }
-    assert!(came < MESSAGES);
+    assert!(received < MESSAGES);
 }
 
-/// A sender that is blocked in the middle of it, and the bridge around it.
+/// Returns a bridge with a sender that is blocked.
 async fn blocked() -> (BridgeProcess, Raw, JoinHandle<Raw>) {
     let (bridge, stuck, sender) = bridge_and_peers("block").await;
     let flooding = tokio::spawn(flood(sender));
-    // Others over the same link are heard meanwhile, and heard out.
+    // Other peers of the same link are read meanwhile.
     let free = peer();
-    let mut heard = subscribe(&free, "/small").await;
+    let mut received = subscribe(&free, "/small").await;
     let free = connected(free, &bridge.address("free")).await;
     bridge.until("another", |bridge| bridge.peers("free") == 1);
     let other = connected(peer(), &bridge.address("in")).await;
@@ -141,10 +141,10 @@ async fn blocked() -> (BridgeProcess, Raw, JoinHandle<Raw>) {
     loop {
         let counting = tokio::spawn(count(other.clone(), "/small", 1000));
         for n in 0..1000u64 {
-            assert_eq!(soon("a message", heard.recv()).await.unwrap().value().unwrap(), n.into());
+            assert_eq!(soon("a message", received.recv()).await.unwrap().value().unwrap(), n.into());
         }
         counting.await.unwrap();
-        // Until nothing but these came: the sender is not read from.
+        // Until only these are received: the blocked sender is not read.
         let now = messages_in();
         if now == before + 1000 {
             break;
@@ -159,7 +159,7 @@ async fn blocked() -> (BridgeProcess, Raw, JoinHandle<Raw>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn block_stops_its_sender_alone_and_loses_nothing() {
+async fn block_stops_only_its_sender_and_loses_nothing() {
     let (bridge, mut stuck, flooding) = blocked().await;
     let numbers = read(&mut stuck, MESSAGES).await;
     assert_eq!(numbers, (0..MESSAGES).collect::<Vec<_>>());
@@ -170,7 +170,7 @@ async fn block_stops_its_sender_alone_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn block_ends_with_the_one_that_does_not_read() {
+async fn block_ends_when_the_peer_that_does_not_read_disconnects() {
     let (bridge, stuck, flooding) = blocked().await;
     drop(stuck);
     let mut sender = flooding.await.unwrap();

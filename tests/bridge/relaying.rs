@@ -1,4 +1,4 @@
-//! What becomes of a message on its way: byte by byte.
+//! Messages on their way through the bridge, byte by byte.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use zeek_bridge::data::{EndpointId, Topic, Value};
@@ -31,7 +31,7 @@ fn id(bridge: &BridgeProcess, link: &str) -> EndpointId {
     bridge.link(link)["id"].as_str().unwrap().parse().unwrap()
 }
 
-/// Peers with these ids.
+/// Connects peers with these ids.
 async fn peers(bridge: &BridgeProcess, link: &str, ids: &[u8]) -> Vec<Raw> {
     let address = bridge.address(link);
     let mut peers = Vec::new();
@@ -43,24 +43,24 @@ async fn peers(bridge: &BridgeProcess, link: &str, ids: &[u8]) -> Vec<Raw> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_payload_is_what_it_was() {
+async fn payloads_are_forwarded_byte_for_byte() {
     let bridge = BridgeProcess::start(&config(false, false));
     let mut out = peers(&bridge, "out", &[1]).await.remove(0);
     let mut from = peers(&bridge, "in", &[2]).await.remove(0);
     let out_id = id(&bridge, "out");
     let payloads: [&[u8]; 5] = [
-        // A string whose length is written longer than need be, a bool of 2, a set out of order, a NaN of another kind.
+        // An overlong length encoding, a boolean with the byte 2, an unsorted set, and an unusual NaN.
         b"\x05\x83\x00abc",
         b"\x01\x02",
         b"\x0c\x03\x02\0\0\0\0\0\0\0\x09\x02\0\0\0\0\0\0\0\x01\x05\x01a",
         b"\x04\x7f\xf8\0\0\0\0\0\x01",
-        // An event of a Zeek, but for its metadata of the future.
+        // An event with metadata of a future Zeek.
         b"\x0e\x03\x02\0\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x01\x0e\x02\x05\x01e\x0e\x00",
     ];
     for (payload, ttl) in payloads.into_iter().zip([INITIAL_TTL, 2, 7, u16::MAX, 300]) {
         let sent = Envelope { ttl, payload: Bytes::from_static(payload), ..data(&from, "") };
         from.send(&sent).await;
-        // By hand, so that nothing of the program's own is between: header, topic, payload.
+        // Encoded by hand, independently of the library: header, topic, payload.
         let mut expected = BytesMut::new();
         expected.put_slice(out_id.as_bytes());
         expected.put_slice(&[0; 16]);
@@ -71,7 +71,7 @@ async fn the_payload_is_what_it_was() {
         expected.put_slice(payload);
         assert_eq!(out.frame().await.unwrap(), expected, "{payload:?}");
     }
-    // The last hop does not count as one.
+    // A ttl of 1 or 0 allows no further hop.
     from.send(&Envelope { ttl: 1, ..data(&from, "too far") }).await;
     from.send(&Envelope { ttl: 0, ..data(&from, "too far") }).await;
     from.send(&data(&from, "near")).await;
@@ -80,14 +80,14 @@ async fn the_payload_is_what_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_for_one_goes_to_that_one_alone() {
+async fn a_message_for_one_receiver_reaches_only_that_peer() {
     let bridge = BridgeProcess::start(&config(false, false));
     let mut out = peers(&bridge, "out", &[1, 2]).await;
     let mut from = peers(&bridge, "in", &[3]).await.remove(0);
     for (receiver, text) in [
         (out[0].id, "for the first"),
         (out[1].id, "for the second"),
-        (EndpointId::from_bytes([77; 16]), "for a stranger"),
+        (EndpointId::from_bytes([77; 16]), "for an unknown endpoint"),
         (from.id, "for itself"),
         (id(&bridge, "in"), "for the bridge"),
         (id(&bridge, "out"), "for the bridge"),
@@ -112,28 +112,28 @@ async fn what_is_for_one_goes_to_that_one_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peers_of_a_hub_hear_each_other_and_of_others_not() {
+async fn only_peers_of_a_hub_receive_the_messages_of_each_other() {
     for hub in [false, true] {
         let bridge = BridgeProcess::start(&config(hub, false));
         let mut ins = peers(&bridge, "in", &[1, 2, 3]).await;
         let mut out = peers(&bridge, "out", &[4]).await.remove(0);
-        let said = data(&ins[0], "hello");
-        ins[0].send(&said).await;
+        let message = data(&ins[0], "hello");
+        ins[0].send(&message).await;
         assert_eq!(out.text().await, "hello");
         ins[0].settle().await;
-        let said = data(&out, "the end");
-        out.send(&said).await;
+        let last = data(&out, "the end");
+        out.send(&last).await;
         for (n, peer) in ins.iter_mut().enumerate() {
             if hub && n != 0 {
                 assert_eq!(peer.text().await, "hello");
             }
-            assert_eq!(peer.text().await, "the end", "never back to where it came from");
+            assert_eq!(peer.text().await, "the end", "never back to its sender");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_pass_by_a_rule_for_commands_only() {
+async fn only_a_rule_for_commands_allows_commands() {
     for commands in [false, true] {
         let mut bridge = BridgeProcess::start(&config(false, commands));
         let mut out = peers(&bridge, "out", &[1]).await.remove(0);
@@ -167,7 +167,7 @@ async fn commands_pass_by_a_rule_for_commands_only() {
     }
 }
 
-/// As Zeek sends them to each new peer: `[version, kind, [stream, writer, info, fields]]`, or what is written.
+/// Returns a message as Zeek sends it to each new peer: `[version, kind, [stream, writer, info, fields]]`.
 fn log_message(raw: &Raw, kind: u64, receiver: EndpointId) -> Envelope {
     let stream = [Value::enum_value("Conn::LOG"), Value::enum_value("Log::WRITER_ASCII")];
     let value = Value::Vector(vec![Value::Count(1), Value::Count(kind), Value::Vector(stream.to_vec())]);
@@ -179,14 +179,14 @@ const LOG_CREATE: u64 = 2;
 const LOG_WRITE: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_creates_that_nobody_asked_for_are_no_warning() {
+async fn unsolicited_log_creates_cause_no_warning() {
     let mut bridge = BridgeProcess::start(&config(false, false));
     let mut from = peers(&bridge, "in", &[1]).await.remove(0);
     let own = id(&bridge, "in");
     from.send(&log_message(&from, LOG_CREATE, own)).await;
     from.settle().await;
     assert_eq!((bridge.refused("log_create"), bridge.refused("no_rule")), (1, 0));
-    // What else has no rule is one, and the first.
+    // The first other message without a rule causes a warning.
     from.send(&log_message(&from, LOG_WRITE, own)).await;
     let line = bridge.program.says("refused: ");
     assert!(line.contains("reason=\"no_rule\""), "{line}");
@@ -194,7 +194,7 @@ async fn log_creates_that_nobody_asked_for_are_no_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_creates_for_the_bridge_go_to_who_subscribes_to_the_logs() {
+async fn log_creates_for_the_bridge_reach_the_subscribers_of_the_logs() {
     let rule = "[[rule]]\nname = \"logs\"\nfrom = \"in\"\nto = \"out\"\ntopics = [\"zeek/logs/\"]\n";
     let bridge = BridgeProcess::start(&(config(false, false) + rule));
     let address = bridge.address("out");

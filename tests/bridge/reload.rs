@@ -1,4 +1,4 @@
-//! A configuration that changes while messages run.
+//! Reloads while messages are relayed.
 
 use crate::cluster::BridgeProcess;
 use crate::peers::{count, peer, subscribe};
@@ -6,7 +6,7 @@ use crate::program::child::soon;
 
 const MESSAGES: u64 = 20_000;
 
-/// What is in all of them, and as it was.
+/// The part of the configuration that does not change.
 const UNCHANGED: &str = "
 [link.in]
 tls = \"off\"
@@ -34,11 +34,11 @@ fn other(queue: u32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_loses_nothing_on_links_that_stay() {
+async fn a_reload_loses_no_message_on_unchanged_links() {
     let mut bridge = BridgeProcess::start(&with(""));
     let address = |link: &str| bridge.link(link)["listening"][0].as_str().unwrap().to_owned();
     let (publisher, subscriber) = (peer(), peer());
-    let mut heard = subscribe(&subscriber, "/load").await;
+    let mut received = subscribe(&subscriber, "/load").await;
     subscriber.connect(&address("out"), crate::peers::PLAIN, None).first_attempt().await.unwrap();
     publisher.connect(&address("in"), crate::peers::PLAIN, None).first_attempt().await.unwrap();
     let publishing = tokio::spawn(count(publisher.clone(), "/load", MESSAGES));
@@ -46,7 +46,7 @@ async fn a_reload_loses_nothing_on_links_that_stay() {
         for queue in 100..105 {
             bridge.reload(&other(queue));
         }
-        // What is wrong changes nothing.
+        // An invalid configuration changes nothing.
         bridge.refuse(&with("[link.wrong]\ntls = \"off\"\n"), "link.wrong");
         let names = |bridge: &BridgeProcess| {
             let status = bridge.status();
@@ -59,7 +59,7 @@ async fn a_reload_loses_nothing_on_links_that_stay() {
         bridge
     });
     for n in 0..MESSAGES {
-        let message = soon("a message", heard.recv()).await.unwrap();
+        let message = soon("a message", received.recv()).await.unwrap();
         assert_eq!(message.value().unwrap(), n.into());
     }
     publishing.await.unwrap();
@@ -69,9 +69,9 @@ async fn a_reload_loses_nothing_on_links_that_stay() {
 }
 
 #[test]
-fn what_could_not_be_listened_on_is_tried_again_at_the_next_reload() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+fn a_failed_listen_is_retried_at_the_next_reload() {
+    let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = occupied.local_addr().unwrap().to_string();
     let config = with(&format!(
         "[link.late]\ntls = \"off\"\nlisten = \"{address}\"\n\
          [[rule]]\nname = \"late\"\nfrom = \"late\"\nto = \"out\"\ntopics = [\"/late\"]\n"
@@ -79,7 +79,7 @@ fn what_could_not_be_listened_on_is_tried_again_at_the_next_reload() {
     let mut bridge = BridgeProcess::start(&with(""));
     bridge.reload_but(&config, "link.late.listen: cannot listen on");
     assert_eq!(bridge.link("late")["ready"], false);
-    drop(taken);
+    drop(occupied);
     bridge.reload(&config);
     assert_eq!(bridge.link("late")["listening"][0], *address);
     assert_eq!(bridge.link("late")["ready"], true);

@@ -1,4 +1,4 @@
-//! Full speed, with somebody attached who does not read, somebody who is slow, and somebody who talks garbage.
+//! Full load, with a peer that does not read, one that is slow, and one that sends garbage.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,20 +35,20 @@ to = [\"healthy\", \"stuck\"]
 topics = [\"/load\"]
 ";
 
-/// How much memory the bridge may have, in kB: its queues (4 MiB and what is in the sockets) and its code. In a debug
-/// build that is about 30 MB more than in a release.
+/// Maximum memory of the bridge, in kB: its queues (4 MiB and the socket buffers) and its code. A debug build needs about
+/// 30 MB more than a release build.
 const MOST: u64 = 96 * 1024;
 
-/// Runs until so many messages came through, or for so long.
+/// Runs until `messages` messages have arrived, or for `time`.
 async fn soak(messages: u64, time: Option<Duration>) {
     let bridge = BridgeProcess::start(CONFIG);
     let address = |link: &str| bridge.link(link)["listening"][0].as_str().unwrap().to_owned();
     let publisher = peer();
-    // Not a subscriber of this crate, which would drop what the test is too slow for: this one pushes back.
+    // Not a subscriber of this crate, which drops messages if the test is too slow: a raw peer applies back-pressure.
     let healthy: SocketAddr = address("healthy").parse().unwrap();
     let mut healthy = Raw::connect(EndpointId::from_bytes([2; 16]), healthy, &["/load"]).await;
     let stuck: SocketAddr = address("stuck").parse().unwrap();
-    // Given up after two minutes of silence.
+    // Fails after two minutes without a message.
     let _stuck = Raw::connect(EndpointId::from_bytes([3; 16]), stuck, &["/load"]).await;
     let slow_id = EndpointId::from_bytes([4; 16]);
     let slow = tokio::spawn(slow(Raw::connect(slow_id, stuck, &["/load"]).await));
@@ -70,16 +70,16 @@ async fn soak(messages: u64, time: Option<Duration>) {
         }
     });
     let (start, mut next_look) = (Instant::now(), Duration::ZERO);
-    let mut came = 0u64;
+    let mut received = 0u64;
     let mut curve = Vec::new();
     let every = time.map_or(Duration::MAX, |time| time / 60);
-    while time.map_or(came < messages, |time| start.elapsed() < time) {
-        assert_eq!(number(&mut healthy).await, came, "the healthy peer gets everything, in order");
-        came += 1;
-        if time.is_none() && came == messages / 2 || time.is_some() && start.elapsed() >= next_look {
+    while time.map_or(received < messages, |time| start.elapsed() < time) {
+        assert_eq!(number(&mut healthy).await, received, "the healthy peer receives everything, in order");
+        received += 1;
+        if time.is_none() && received == messages / 2 || time.is_some() && start.elapsed() >= next_look {
             curve.push(bridge.program.memory());
             println!(
-                "{:>4} s {came:>10} messages {:>8} kB",
+                "{:>4} s {received:>10} messages {:>8} kB",
                 start.elapsed().as_secs(),
                 curve[curve.len() - 1]
             );
@@ -90,21 +90,21 @@ async fn soak(messages: u64, time: Option<Duration>) {
     over.store(true, Ordering::Relaxed);
     let most = curve.iter().max().unwrap();
     assert!(*most < MOST, "{curve:?}");
-    let said = publishing.await.unwrap();
-    while came < said {
-        assert_eq!(number(&mut healthy).await, came);
-        came += 1;
+    let published = publishing.await.unwrap();
+    while received < published {
+        assert_eq!(number(&mut healthy).await, received);
+        received += 1;
     }
     let attempts = garbage.await.unwrap();
     let link = |name: &str| bridge.link(name);
     let dropped = link("stuck")["dropped"].as_u64().unwrap();
-    println!("{came} messages, {dropped} dropped for those who do not keep up, {attempts} times garbage");
+    println!("{received} messages, {dropped} dropped for slow peers, {attempts} times garbage");
     assert!(dropped > 0 && attempts > 0);
     let peers = link("stuck")["peers"].clone();
     let still_there = |peer: &Json| peer["id"] == slow_id.to_string() && peer["dropped"].as_u64() > Some(0);
     assert!(peers.as_array().unwrap().iter().any(still_there), "{peers}");
     slow.abort();
-    assert_eq!(link("in")["messages_in"], said);
+    assert_eq!(link("in")["messages_in"], published);
     assert!(link("in")["failures"].as_object().is_some_and(|causes| !causes.is_empty()));
 }
 
@@ -113,17 +113,17 @@ async fn slow(mut peer: Raw) {
     let mut pace = tokio::time::interval(Duration::from_millis(1));
     loop {
         pace.tick().await;
-        let envelope = peer.envelope().await.expect("it is slow, and not given up");
+        let envelope = peer.envelope().await.expect("a slow peer is not disconnected");
         if envelope.kind == EnvelopeType::Ping {
             peer.send(&Envelope::pong(peer.id, envelope.sender, envelope.payload)).await;
         }
     }
 }
 
-/// The next message's number.
+/// Receives the number of the next message.
 async fn number(peer: &mut Raw) -> u64 {
     loop {
-        let envelope = Envelope::decode(&peer.frame().await.expect("the peering stands")).unwrap();
+        let envelope = Envelope::decode(&peer.frame().await.expect("the peering is established")).unwrap();
         if envelope.kind == EnvelopeType::Ping {
             let pong = Envelope::pong(peer.id, envelope.sender, envelope.payload);
             peer.send(&pong).await;
@@ -134,7 +134,7 @@ async fn number(peer: &mut Raw) -> u64 {
     }
 }
 
-/// Connects, talks nonsense, and connects again.
+/// Connects, sends garbage, and repeats that.
 async fn garbage(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
     let mut attempts = 0u64;
     while !over.load(Ordering::Relaxed) {
@@ -143,7 +143,7 @@ async fn garbage(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
         for (n, byte) in nonsense.iter_mut().enumerate() {
             *byte = (attempts.wrapping_mul(31).wrapping_add(n as u64 * 7) % 251) as u8;
         }
-        // Half of them with a length that fits.
+        // Half of them start with a valid length.
         if attempts.is_multiple_of(2) {
             nonsense[..4].copy_from_slice(&508u32.to_be_bytes());
         }
@@ -157,14 +157,14 @@ async fn garbage(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_is_bounded_and_a_healthy_peer_is_not_touched() {
+async fn memory_is_bounded_and_a_healthy_peer_is_unaffected() {
     soak(100_000, None).await;
 }
 
 /// `ZEEK_BRIDGE_SOAK=600 cargo test --release --test bridge soak -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes as many seconds as ZEEK_BRIDGE_SOAK says"]
-async fn for_a_long_time() {
+#[ignore = "runs for ZEEK_BRIDGE_SOAK seconds"]
+async fn memory_is_bounded_for_a_long_time() {
     let seconds = std::env::var("ZEEK_BRIDGE_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
     soak(0, Some(Duration::from_secs(seconds))).await;
 }

@@ -1,4 +1,4 @@
-//! Bridges that are connected in more than one way: every subscriber gets every message once, and no peer is lost.
+//! Bridges that are connected in more than one way: every subscriber receives every message once, and no peer is lost.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use zeek_bridge::endpoint::{Endpoint, Subscriber};
 
 use crate::peers::{connected, peer, subscribe};
 
-/// How many messages are published at a time.
+/// The number of messages that are published at a time.
 const MESSAGES: u64 = 20;
 
-/// How often the counters must be read unchanged before the network counts as idle.
+/// The number of unchanged readings of the counters after which the network counts as idle.
 const QUIET_READS: usize = 1000;
 
 /// Bridges with one local peer each, which publishes and subscribes.
@@ -121,7 +121,7 @@ impl Network {
         }
     }
 
-    /// Publishes at each bridge in turn, and says how many messages arrived by publisher and subscriber, by message published.
+    /// Publishes at each bridge in turn. Returns, by publisher and subscriber, how often each message arrived.
     async fn copies(&mut self) -> BTreeMap<(usize, usize), f64> {
         let mut copies = BTreeMap::new();
         for from in 0..self.bridges.len() {
@@ -131,7 +131,7 @@ impl Network {
             let before = received(self);
             let first = u64::try_from(from).unwrap() * MESSAGES;
             self.publish(from, first..first + MESSAGES).await;
-            // A bridge next to it in the order of all tests. With a small ttl, not all others get the messages.
+            // A neighbour. With a small ttl, not all other bridges receive the messages.
             let next = if from == 0 { 1 } else { from - 1 };
             self.idle(next, before[next] + MESSAGES).await;
             for (to, (after, before)) in received(self).iter().zip(before).enumerate() {
@@ -142,12 +142,12 @@ impl Network {
         copies
     }
 
-    /// Every message arrives once at every subscriber but its publisher, in order, and every peer stays.
+    /// Checks that every message arrives once at every subscriber except its publisher, in order, and that no peer is lost.
     async fn everything_arrives_once(mut self) -> Network {
         let copies = self.copies().await;
-        let wanted: BTreeMap<_, _> =
+        let expected: BTreeMap<_, _> =
             copies.keys().map(|(from, to)| ((*from, *to), if from == to { 0.0 } else { 1.0 })).collect();
-        assert_eq!(copies, wanted);
+        assert_eq!(copies, expected);
         for (number, (_, subscriber)) in self.locals.iter_mut().enumerate() {
             for from in (0..self.bridges.len()).filter(|from| *from != number) {
                 let first = u64::try_from(from).unwrap() * MESSAGES;
@@ -163,13 +163,13 @@ impl Network {
     }
 }
 
-/// How many messages were dropped for this reason.
+/// Returns the number of messages that were dropped for this reason.
 fn refused(network: &Network, reason: &str) -> u64 {
     let counts = network.bridges.iter().map(|bridge| bridge.snapshot().refused);
     counts.filter_map(|refused| refused.get(reason).copied()).sum()
 }
 
-/// How many messages went from bridge to bridge.
+/// Returns the number of messages between bridges.
 fn between(network: &Network) -> u64 {
     network.links().filter(|link| link.name != "local").map(|link| link.messages_out).sum()
 }
@@ -210,48 +210,48 @@ async fn a_chain_delivers_once() {
 }
 
 /// Split horizon: no copy is sent that has to be dropped.
-async fn no_copy_is_sent(network: Network, hops: u64) {
+async fn check_no_copy_is_sent(network: Network, hops: u64) {
     let network = network.everything_arrives_once().await;
     assert_eq!(["returned", "duplicate", "ttl"].map(|reason| refused(&network, reason)), [0, 0, 0]);
     assert_eq!(between(&network), hops * MESSAGES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_parallel_links_in_a_group_carries() {
-    no_copy_is_sent(Network::start(2, PARALLEL, |_| "group = \"pair\"").await, 2).await;
+async fn one_of_parallel_links_in_a_group_is_active() {
+    check_no_copy_is_sent(Network::start(2, PARALLEL, |_| "group = \"pair\"").await, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_of_three_in_a_group_sends_each_message_to_each_bridge_once() {
-    no_copy_is_sent(Network::start(3, MESH_OF_3, |_| "group = \"mesh\"").await, 3 * 2).await;
+    check_no_copy_is_sent(Network::start(3, MESH_OF_3, |_| "group = \"mesh\"").await, 3 * 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_of_four_in_a_group_sends_each_message_to_each_bridge_once() {
-    no_copy_is_sent(Network::start(4, MESH_OF_4, |_| "group = \"mesh\"").await, 4 * 3).await;
+    check_no_copy_is_sent(Network::start(4, MESH_OF_4, |_| "group = \"mesh\"").await, 4 * 3).await;
 }
 
 /// Parallel links as a part of a chain: one group at one end of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_with_parallel_links_sends_no_copy() {
     let group = |edge: usize| if edge < 2 { "group = \"pair\"" } else { "" };
-    no_copy_is_sent(Network::start(3, &[(0, 1), (0, 1), (1, 2)], group).await, 3 * 2).await;
+    check_no_copy_is_sent(Network::start(3, &[(0, 1), (0, 1), (1, 2)], group).await, 3 * 2).await;
 }
 
 /// By default, a message passes four bridges.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_passes_as_many_bridges_as_the_first_link_allows() {
+async fn the_ttl_of_the_first_link_limits_the_number_of_bridges() {
     let mut network = Network::start(6, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], no_lines).await;
     let copies = network.copies().await;
     for ((from, to), count) in copies {
         let expected = if from != to && from.abs_diff(to) < 4 { 1.0 } else { 0.0 };
         assert_eq!(count, expected, "from {from} to {to}");
     }
-    // Each of the first and last two bridges has one that is too far away.
+    // Each of the first two and last two bridges has another that is too far away.
     assert_eq!(refused(&network, "ttl"), 4 * MESSAGES);
 }
 
-/// What is between a connector and a listener, until it is cut.
+/// Starts a TCP proxy. Aborting its task cuts the connection.
 async fn proxy(target: String) -> (String, AbortHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -265,7 +265,7 @@ async fn proxy(target: String) -> (String, AbortHandle) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_link_of_the_group_takes_over_when_the_one_that_carries_fails() {
+async fn another_link_of_a_group_takes_over_when_the_active_one_fails() {
     const LINES: &str = "group = \"pair\"";
     let listen = ["x", "y"].map(|name| (name.to_owned(), format!("listen = \"127.0.0.1:0\"\n{LINES}")));
     let near = Bridge::start(config(&listen)).await.unwrap();

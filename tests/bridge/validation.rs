@@ -1,4 +1,4 @@
-//! What a Zeek agent, or a node, would choke on.
+//! Messages that break a Zeek agent or a node.
 
 use zeek_bridge::data::Value;
 use zeek_bridge::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
@@ -22,7 +22,7 @@ fn text(text: &str) -> Value {
     Value::String(text.into())
 }
 
-/// A result that says all is well.
+/// Returns the elements of a successful result.
 fn result() -> Vec<Value> {
     vec![text("r1"), Value::Boolean(true), Value::None, text("\"data\""), Value::None, text("worker-1")]
 }
@@ -31,27 +31,27 @@ fn response(result: Vec<Value>) -> Value {
     event(Event::new(DispatchResponse::NAME, vec![text("r1"), Value::Vector(result)]))
 }
 
-fn with(place: usize, value: Value) -> Value {
+fn with(index: usize, value: Value) -> Value {
     let mut result = result();
-    result[place] = value;
+    result[index] = value;
     response(result)
 }
 
-/// What a node must not say, and what of it stands in the log.
+/// Returns messages that a node must not send, each with a description and a part of its log line.
 fn bad_of_nodes() -> Vec<(&'static str, Value, &'static str)> {
     let hello = |args: Vec<Value>| event(Event::new(NotifyNodeHello::NAME, args));
     vec![
         ("a result of five", response(result()[..5].to_vec()), "node_dispatch_response"),
         ("a result of seven", response([result(), vec![Value::None]].concat()), "node_dispatch_response"),
-        ("data that is no string", with(3, Value::Count(5)), "node_dispatch_response"),
+        ("data that is not a string", with(3, Value::Count(5)), "node_dispatch_response"),
         ("data that is a vector", with(3, Value::Vector(vec![])), "node_dispatch_response"),
-        ("success that is no bool", with(1, text("yes")), "node_dispatch_response"),
+        ("success that is not a boolean", with(1, text("yes")), "node_dispatch_response"),
         ("no node", with(5, Value::None), "node_dispatch_response"),
         ("another request inside", with(0, text("r2")), "node_dispatch_response"),
         ("a result alone", event(Event::new(DispatchResponse::NAME, vec![Value::Vector(result())])), ""),
-        ("a hello of nobody", hello(vec![]), "notify_node_hello"),
-        ("a hello of a number", hello(vec![Value::Count(1)]), "notify_node_hello"),
-        ("a hello of two", hello(vec![text("worker-1"), text("worker-2")]), "notify_node_hello"),
+        ("a hello without a node", hello(vec![]), "notify_node_hello"),
+        ("a hello of a count", hello(vec![Value::Count(1)]), "notify_node_hello"),
+        ("a hello of two nodes", hello(vec![text("worker-1"), text("worker-2")]), "notify_node_hello"),
     ]
 }
 
@@ -60,31 +60,31 @@ async fn publish(raw: &mut Raw, value: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_agent_would_choke_on_stops_at_the_bridge() {
-    for (what, value, words) in bad_of_nodes() {
+async fn responses_that_break_an_agent_stop_at_the_bridge() {
+    for (what, value, logged) in bad_of_nodes() {
         let mut bridge = BridgeProcess::start(&links(""));
         let agent = peer();
-        let mut heard = subscribe(&agent, NODE).await;
+        let mut received = subscribe(&agent, NODE).await;
         let agent = connected(agent, &bridge.address("agents")).await;
         let mut node = raw(1, &bridge.address("nodes"), &[NODE]).await;
         let hello = NotifyNodeHello { node: "worker-1".into() };
         publish(&mut node, &event(hello.clone())).await;
-        assert_eq!(next_of_node_api(&mut heard).await, NodeMessage::Hello(hello));
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Hello(hello));
         let action = vec!["get_id_value".to_owned(), "x".to_owned()];
-        say(&agent, DispatchRequest { reqid: "r1".into(), action, nodes: [].into() }).await;
+        crate::peers::publish(&agent, DispatchRequest { reqid: "r1".into(), action, nodes: [].into() }).await;
         node.envelope().await.unwrap();
 
         publish(&mut node, &value).await;
         let line = bridge.program.says("reason=\"invalid_node_api\"");
-        for words in [words, "link=\"nodes\"", &node.id.to_string(), "127.0.0.1:", "refused: topic"] {
-            assert!(line.contains(words), "{what}: {words} is not in {line}");
+        for part in [logged, "link=\"nodes\"", &node.id.to_string(), "127.0.0.1:", "refused: topic"] {
+            assert!(line.contains(part), "{what}: {part} is not in {line}");
         }
         let status = bridge.status();
         assert_eq!(status["refused"], serde_json::json!({"invalid_node_api": 1}), "{what}");
         assert_eq!(status["rules"].as_array().unwrap().iter().map(invalid).sum::<u64>(), 1, "{what}");
-        // The request still waits for its answer, which is the next that the agent hears.
+        // The request is still pending, and its response is the next message that the agent receives.
         publish(&mut node, &response(result())).await;
-        let NodeMessage::Response(response) = next_of_node_api(&mut heard).await else { panic!("{what}") };
+        let NodeMessage::Response(response) = next_of_node_api(&mut received).await else { panic!("{what}") };
         assert_eq!(response.result().node(), Some("worker-1"), "{what}");
     }
 }
@@ -94,27 +94,27 @@ fn invalid(rule: &serde_json::Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_node_would_choke_on_stops_at_the_bridge() {
+async fn requests_that_break_a_node_stop_at_the_bridge() {
     let request = |args: Vec<Value>| event(Event::new(DispatchRequest::NAME, args));
     let action = || Value::Vector(vec![text("get_id_value"), text("x")]);
     let nodes = || Value::Set(Default::default());
     for (what, value) in [
         ("no nodes", request(vec![text("r1"), action()])),
-        ("an action of a number", request(vec![text("r1"), Value::Vector(vec![Value::Count(1)]), nodes()])),
-        ("an action that is text", request(vec![text("r1"), text("get_id_value"), nodes()])),
+        ("an action with a count", request(vec![text("r1"), Value::Vector(vec![Value::Count(1)]), nodes()])),
+        ("an action that is a string", request(vec![text("r1"), text("get_id_value"), nodes()])),
         ("nodes in a vector", request(vec![text("r1"), action(), Value::Vector(vec![text("worker-1")])])),
-        ("a number for an id", request(vec![Value::Count(1), action(), nodes()])),
+        ("an id that is a count", request(vec![Value::Count(1), action(), nodes()])),
     ] {
         let mut bridge = BridgeProcess::start(&links(""));
         let node = peer();
-        let mut heard = subscribe(&node, NODE).await;
+        let mut received = subscribe(&node, NODE).await;
         let _node = connected(node, &bridge.address("nodes")).await;
         let mut agent = raw(1, &bridge.address("agents"), &[NODE]).await;
         publish(&mut agent, &value).await;
         let line = bridge.program.says("reason=\"invalid_node_api\"");
         assert!(line.contains("link=\"agents\"") && line.contains("node_dispatch_request"), "{what}: {line}");
         publish(&mut agent, &request(vec![text("r1"), action(), nodes()])).await;
-        let NodeMessage::Request(request) = next_of_node_api(&mut heard).await else { panic!("{what}") };
+        let NodeMessage::Request(request) = next_of_node_api(&mut received).await else { panic!("{what}") };
         assert_eq!(request.reqid, "r1", "{what}");
     }
 }

@@ -12,7 +12,7 @@ use crate::program::{End, Files, Program, command};
 use crate::recorder::{Recorder, meta};
 use serde_json::{Value as Json, json};
 use zeek_bridge::endpoint::Endpoint;
-use zeek_bridge::management::{Agent, JsonText, ManagementResult, Node, Values, failure};
+use zeek_bridge::management::{Agent, DispatchError, JsonText, ManagementResult, Node, Values};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 
 const NODE_TOPIC: &str = "--topic zeek/management/node";
@@ -224,7 +224,7 @@ async fn a_node_with_the_same_values_matches_the_captured_one() {
             if let Some(text) = answer[3]["data"].as_str() {
                 let text = if other && id == "Broker::peer_buffer_size" { "1" } else { text };
                 values.insert(id, JsonText::new(text).unwrap());
-            } else if answer[4]["data"] == failure::NO_VALUE {
+            } else if answer[4]["data"] == DispatchError::NoValue.to_string() {
                 values.insert_without_value(id);
             }
         }

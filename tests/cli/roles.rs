@@ -8,7 +8,7 @@ use crate::program::{End, Files, Program, command};
 use serde_json::{Value as Json, json};
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
-use zeek_bridge::management::{DispatchRequest, JsonText, NODE_TOPIC, Node, NodeMessage, failure};
+use zeek_bridge::management::{DispatchError, DispatchRequest, JsonText, NODE_TOPIC, Node, NodeMessage};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::peering::CloseReason;
 use zeek_bridge::zeek::{Event, Message};
@@ -126,7 +126,8 @@ fn a_missing_node_is_reported_with_exit_code_5() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_response_is_exit_code_5_and_other_answers_are_printed() {
     let endpoint = Endpoint::new().unwrap();
-    let silent = |_: String, _: Vec<String>| std::future::pending::<Result<Option<JsonText>, String>>();
+    let silent =
+        |_: String, _: Vec<String>| std::future::pending::<Result<Option<JsonText>, DispatchError>>();
     let _node = Node::start(endpoint.clone(), "silent", silent).await;
     let mut dispatch =
         Program::start("dispatch --tls off --listen 127.0.0.1:0 --expect 2 --timeout 3 get_id_value x");
@@ -264,7 +265,8 @@ async fn requests_that_are_not_utf_8_are_not_passed_to_programs() {
             let value = message.value().unwrap();
             let Ok(Message::Event(event)) = Message::from_value(value) else { panic!() };
             if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {
-                assert_eq!(response.result().error().as_deref(), Some(failure::NOT_UTF8), "{options}");
+                let expected = DispatchError::NotUtf8.to_string();
+                assert_eq!(response.result().error().as_deref(), Some(&*expected), "{options}");
                 break;
             }
         }

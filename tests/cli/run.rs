@@ -64,7 +64,7 @@ fn a_running_bridge_reports_its_state() {
     let values = values.display();
     let mut node =
         Program::start(&format!("node -v --name worker-01 --values {values} --connect {nodes} --tls off"));
-    node.says("said hello");
+    node.says("sent hello");
     let end = Program::run(&format!("dispatch --connect {agents} --tls off get_id_value X"), "");
     assert_eq!(end.stdout, [r#"{"node":"worker-01","success":true,"data":5,"error":null}"#], "{end:?}");
 

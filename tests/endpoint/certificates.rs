@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use zeek_bridge::net::tls::{Backend, Credentials, Passphrase, Tls};
 
-/// Each library that this build has, and the choice between them.
+/// All TLS backends of this build, and the automatic choice.
 pub(crate) const BACKENDS: &[Backend] = if cfg!(feature = "openssl") {
     &[Backend::Rustls, Backend::OpenSsl, Backend::Auto]
 } else {
@@ -17,7 +17,7 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name)
 }
 
-/// A certificate of the fixtures with its key, trusting their RSA CA.
+/// Returns a certificate of the fixtures with its key, and their RSA CA as the trust anchor.
 pub(crate) fn credentials(certificate: &str, key: &str) -> Credentials {
     Credentials::from_files(fixture("ca.pem"), fixture(certificate), fixture(key))
 }
@@ -26,12 +26,12 @@ pub(crate) fn mutual(credentials: &Credentials, backend: Backend) -> Tls {
     Tls::Mutual(credentials.clone().backend(backend).load().unwrap())
 }
 
-/// An ordinary one.
+/// Returns a version 3 certificate.
 pub(crate) fn version3() -> Credentials {
     credentials("ec.pem", "ec.sec1.key")
 }
 
-/// A certificate of another CA.
+/// Returns a certificate of another CA.
 pub(crate) fn foreign() -> Credentials {
     credentials("ec-by-v1-ca.pem", "ec.sec1.key")
 }
@@ -44,7 +44,7 @@ pub(crate) fn encrypted() -> Credentials {
     credentials("rsa.pem", "rsa.encrypted-pkcs8.key").passphrase(Passphrase::new("secret"))
 }
 
-/// What only OpenSSL takes.
+/// Returns a certificate that only OpenSSL accepts.
 #[cfg(feature = "openssl")]
 pub(crate) fn version1() -> Credentials {
     credentials("v1.pem", "v1.key")

@@ -10,15 +10,15 @@ use zeek_bridge::wire::{ErrorCode, Handshake};
 use crate::raw::Raw;
 use crate::support::*;
 
-/// On one thread, so that who holds it holds up all others.
+/// On one thread, so that a task that does not yield delays all others.
 #[tokio::test]
-async fn a_flood_of_tiny_frames_does_not_hold_up_others() {
+async fn a_flood_of_tiny_frames_does_not_delay_others() {
     let endpoint = endpoint();
     let listener = listen(&endpoint).await;
     let mut heard = subscribe(&endpoint, "/t").await;
     let mut flooder = Raw::connect(id(1), listener.local_addr(), &[]).await;
     let mut healthy = Raw::connect(id(2), listener.local_addr(), &[]).await;
-    // All of the flood is on its way or waits to be written before the healthy peer speaks.
+    // The flood is sent or waits to be written before the other peer sends its message.
     const FRAMES: u64 = 1_000_000;
     let flood = tokio::spawn(async move {
         let frame = [0, 0, 0, 1, 0xff];
@@ -34,13 +34,13 @@ async fn a_flood_of_tiny_frames_does_not_hold_up_others() {
     healthy.publish("/t", "me too").await;
     assert_eq!(next_text(&mut heard).await, "me too");
     let seen = endpoint.stats().malformed;
-    assert!(seen < FRAMES / 10, "the healthy peer was heard behind {seen} of {FRAMES} frames");
+    assert!(seen < FRAMES / 10, "the other peer's message was delivered after {seen} of {FRAMES} frames");
     within("the flood", flood).await.unwrap();
     assert_eq!(endpoint.stats().malformed, FRAMES);
 }
 
 #[tokio::test]
-async fn silent_handshakes_give_way_to_newcomers() {
+async fn silent_handshakes_are_evicted_by_new_connections() {
     let endpoint = endpoint_with(|config| {
         config.handshake_timeout = LONG;
         config.max_handshakes = 2;
@@ -53,7 +53,7 @@ async fn silent_handshakes_give_way_to_newcomers() {
     }
     let healthy = endpoint_with(|_| {});
     let mut connected = healthy.connect(&listener.local_addr().to_string(), Tls::Off, None);
-    // Four silent ones and the healthy one for two places: three have to go.
+    // Four silent connections and a good one need two slots: three are evicted.
     for _ in 0..3 {
         let error = failed(&mut statuses).await;
         assert!(matches!(error, ConnectError::GaveWay), "{error}");
@@ -63,7 +63,7 @@ async fn silent_handshakes_give_way_to_newcomers() {
     drop(silent);
 }
 
-/// "We have a peering already" means nothing where there is none.
+/// A refusal of the connection as redundant, although there is no other peering.
 #[tokio::test]
 async fn a_false_refusal_as_redundant_is_a_failure() {
     let endpoint = endpoint();
@@ -86,17 +86,17 @@ async fn a_false_refusal_as_redundant_is_a_failure() {
 }
 
 #[tokio::test]
-async fn what_a_lost_peer_was_not_sent_is_counted() {
+async fn unsent_messages_of_a_lost_peer_are_counted() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let raw = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
-    wanted(&endpoint, "/t", 1).await;
+    subscribers(&endpoint, "/t", 1).await;
     let large = text("x".repeat(1024 * 1024));
     for _ in 0..30 {
         assert_eq!(endpoint.publish(topic("/t"), &large).await.unwrap(), 1);
     }
-    // It has read nothing; the operating system takes a few megabytes at most.
+    // The peer has read nothing; the operating system buffers a few megabytes at most.
     drop(raw);
     let unsent = status(&mut statuses, |status| match status {
         Status::PeerLost { unsent, .. } => Some(*unsent),

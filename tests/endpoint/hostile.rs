@@ -1,4 +1,4 @@
-//! Those who are no peers at all.
+//! Connections that violate the protocol.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use zeek_bridge::wire::{ErrorCode, Handshake};
 use crate::raw::Raw;
 use crate::support::*;
 
-/// None of this may wait for a timeout.
+/// Long enough that no test passes because of a timeout.
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
-async fn garbage_is_refused_at_once_and_named() {
+async fn garbage_is_refused_at_once_and_the_protocol_is_named() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = NEVER);
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
@@ -45,9 +45,9 @@ async fn garbage_is_refused_at_once_and_named() {
     }
 }
 
-/// Bytes from a generator of no quality; each round another prefix of a handshake in front.
+/// Bytes from a simple generator, after a prefix of a handshake that differs in each round.
 #[tokio::test]
-async fn random_bytes_end_every_connection_and_nothing_else() {
+async fn random_bytes_end_their_connection_only() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(1));
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
@@ -65,7 +65,7 @@ async fn random_bytes_end_every_connection_and_nothing_else() {
                 state as u8
             })
             .collect();
-        // It may be gone before everything is written.
+        // The connection may end before everything is written.
         let _ = raw.stream.write_all(&bytes).await;
         let error = failed(&mut statuses).await;
         assert!(matches!(error, ConnectError::Peering(_) | ConnectError::Stream(_)), "{error}");
@@ -74,13 +74,13 @@ async fn random_bytes_end_every_connection_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn one_who_says_a_byte_at_a_time_is_given_up_in_time() {
+async fn a_handshake_byte_by_byte_times_out() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_millis(200));
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let mut slow = TcpStream::connect(listener.local_addr()).await.unwrap();
     let feeding = tokio::spawn(async move {
-        // A frame of 1 MB, a byte every 10 ms: it would take hours.
+        // A frame of 1 MB at one byte per 10 ms would take hours.
         let _ = slow.write_all(&[0, 0x0f, 0xff, 0xff]).await;
         while slow.write_all(&[6]).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -102,13 +102,13 @@ async fn garbage_from_a_peer_ends_the_peering_at_once() {
         raw.bytes(&garbage).await;
         let error = lost(&mut statuses).await;
         assert!(matches!(error, ConnectError::Peering(PeeringError::Framing(_))), "{error}");
-        // No drop_conn, which would be taken for an envelope.
+        // No drop_conn is sent: the peer would decode it as an envelope.
         assert!(within("the end", raw.frame()).await.is_none());
     }
 }
 
 #[tokio::test]
-async fn no_more_than_max_peers_are_let_in() {
+async fn no_more_than_max_peers_are_admitted() {
     let endpoint = endpoint_with(|config| config.max_peers = 2);
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
@@ -118,7 +118,7 @@ async fn no_more_than_max_peers_are_let_in() {
     assert!(within("the end", third.frame()).await.is_none());
     let error = failed(&mut statuses).await;
     assert!(matches!(error, ConnectError::TooManyPeers(2)), "{error}");
-    // With the first gone there is a place again; the status comes a moment before it.
+    // A slot is free after the first peer has left; the status is reported shortly before.
     drop(first);
     lost(&mut statuses).await;
     within("a place", async {
@@ -136,7 +136,7 @@ async fn no_more_than_max_peers_are_let_in() {
 }
 
 #[tokio::test]
-async fn who_does_not_say_who_it_is_takes_no_peers_place() {
+async fn a_connection_without_an_id_takes_no_peer_slot() {
     let endpoint = endpoint_with(|config| (config.max_peers, config.handshake_timeout) = (1, NEVER));
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
@@ -148,7 +148,7 @@ async fn who_does_not_say_who_it_is_takes_no_peers_place() {
     }
     let _peer = within("a peering", Raw::connect(id(6), listener.local_addr(), &[])).await;
     assert_eq!(added(&mut statuses).await, id(6));
-    // There was one place. (Of the larger id, this is all that the endpoint asks for.)
+    // There was one slot. (A peer with the larger id is the responder, and is admitted after this message.)
     let mut late = silent.pop().unwrap();
     late.say(&late.hello()).await;
     let error = failed(&mut statuses).await;
@@ -157,7 +157,7 @@ async fn who_does_not_say_who_it_is_takes_no_peers_place() {
 }
 
 #[tokio::test]
-async fn a_hundred_connect_at_once_and_half_of_them_are_no_peers() {
+async fn a_hundred_connect_at_once_and_half_of_them_violate_the_protocol() {
     const EACH: usize = 50;
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let hub = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(20));
@@ -174,7 +174,7 @@ async fn a_hundred_connect_at_once_and_half_of_them_are_no_peers() {
                 let mut stream = TcpStream::connect(address).await.unwrap();
                 let _ = stream.write_all(&vec![n as u8; n * 100]).await;
                 if n % 5 == 0 {
-                    // This one goes without a word more.
+                    // Disconnects without another message.
                     return;
                 }
                 let mut said = Vec::new();
@@ -184,7 +184,7 @@ async fn a_hundred_connect_at_once_and_half_of_them_are_no_peers() {
         }
         for (connector, peer) in &mut good {
             assert_eq!(within("a peering", connector.first_attempt()).await.unwrap(), hub.id());
-            wanted(peer, "/t", 1).await;
+            subscribers(peer, "/t", 1).await;
             peer.publish(topic("/t"), &text("hello")).await.unwrap();
         }
         for bad in bad {
@@ -205,9 +205,9 @@ async fn a_hundred_connect_at_once_and_half_of_them_are_no_peers() {
     }
 }
 
-/// The places for handshakes are all taken by those who say nothing; when these are given up, peers come in.
+/// All handshake slots are taken by silent connections. When these time out, peers are admitted.
 #[tokio::test]
-async fn silent_connections_hold_their_places_no_longer_than_a_handshake_may_take() {
+async fn silent_connections_keep_their_slots_no_longer_than_the_handshake_timeout() {
     let hub = endpoint_with(|config| {
         config.max_handshakes = 4;
         config.handshake_timeout = Duration::from_millis(300);

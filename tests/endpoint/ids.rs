@@ -9,19 +9,19 @@ use zeek_bridge::wire::Handshake;
 use crate::raw::Raw;
 use crate::support::*;
 
-/// None of this may wait for a timeout.
+/// Long enough that no test passes because of a timeout.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// From the same host, so that the endpoint cannot tell which of the two is the owner.
+/// Both connections are from the same host, so that the endpoint cannot distinguish the owner of the id.
 #[tokio::test]
-async fn a_half_open_handshake_does_not_keep_the_owner_of_the_id_out() {
+async fn a_half_open_handshake_does_not_exclude_the_owner_of_the_id() {
     for (hub_id, peer_id) in [(id(1), id(2)), (id(2), id(1))] {
         let hub = endpoint_with(|config| (config.id, config.handshake_timeout) = (Some(hub_id), NEVER));
         let mut statuses = hub.status();
         let listener = listen(&hub).await;
         let mut half_open = Raw::open(peer_id, listener.local_addr()).await;
         half_open.say(&half_open.hello()).await;
-        // It has shown the id, and says nothing more.
+        // It has sent the id, and is silent from now on.
         loop {
             match within("the handshake", half_open.heard()).await {
                 Handshake::Hello { .. } => {
@@ -69,7 +69,7 @@ async fn an_id_is_refused_to_another_certificate_and_both_are_named() {
         assert_eq!(hub.failures().get("id_conflict"), Some(&1));
         let identity = hub.identity(peer_id).unwrap();
         assert_eq!(identity.subject, "CN=owner");
-        // While the owner reconnects, nobody else gets its id.
+        // While the owner reconnects, no other certificate gets its id.
         owner.shutdown().await;
         lost(&mut statuses).await;
         connect_with(&other, &listener, other_tls).await.unwrap_err();

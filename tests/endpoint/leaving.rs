@@ -1,4 +1,4 @@
-//! Shutting down, dropping, unpeering.
+//! Shutdown, drop and unpeer.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_shutdown_loses_nothing_that_was_published() {
             connect_with(&peer, &listener, connector_tls.clone()).await.unwrap();
             peers.push((peer.status(), peer, subscriber));
         }
-        wanted(&hub, "/t", PEERS).await;
+        subscribers(&hub, "/t", PEERS).await;
         for n in 0..MESSAGES {
             let sent = text(format!("{n} {}", "x".repeat(n % 3000)));
             assert_eq!(hub.publish(topic("/t"), &sent).await, Ok(PEERS));
@@ -44,9 +44,9 @@ async fn a_shutdown_loses_nothing_that_was_published() {
     }
 }
 
-/// What is published may take much longer to read than a BYE may take to be confirmed.
+/// A peer may take much longer to read the published messages than to confirm a BYE.
 #[tokio::test]
-async fn a_peer_that_reads_slowly_gets_everything_before_the_bye() {
+async fn a_slow_peer_receives_everything_before_the_bye() {
     const SIZE: usize = 1024 * 1024;
     const MESSAGES: usize = 30;
     let endpoint = endpoint_with(|config| {
@@ -55,14 +55,14 @@ async fn a_peer_that_reads_slowly_gets_everything_before_the_bye() {
     });
     let listener = listen(&endpoint).await;
     let mut raw = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
-    wanted(&endpoint, "/t", 1).await;
+    subscribers(&endpoint, "/t", 1).await;
     for _ in 0..MESSAGES {
         endpoint.publish(topic("/t"), &text("x".repeat(SIZE))).await.unwrap();
     }
     let leaving = endpoint.clone();
     let shutdown = tokio::spawn(async move { leaving.shutdown().await });
     for n in 0..MESSAGES {
-        // This is how slow it is, and not a wait for anything.
+        // The peer is slow; this does not wait for an event.
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(within("a message", raw.text()).await.len(), SIZE, "{n}");
     }
@@ -74,10 +74,10 @@ async fn a_peer_that_reads_slowly_gets_everything_before_the_bye() {
 }
 
 #[tokio::test]
-async fn what_was_received_can_be_taken_after_a_shutdown_and_then_comes_nothing() {
+async fn received_messages_can_be_read_after_a_shutdown() {
     let (a, b) = pair().await;
     let mut subscriber = subscribe(&a, "/t").await;
-    wanted(&b, "/t", 1).await;
+    subscribers(&b, "/t", 1).await;
     for n in 0..100 {
         b.publish(topic("/t"), &text(n.to_string())).await.unwrap();
     }
@@ -87,7 +87,7 @@ async fn what_was_received_can_be_taken_after_a_shutdown_and_then_comes_nothing(
         assert_eq!(next_text(&mut subscriber).await, n.to_string());
     }
     assert!(within("the end", subscriber.recv()).await.is_none());
-    // An endpoint that is shut down does nothing any more, and says so.
+    // An endpoint that has shut down publishes to no peer, and connects to none.
     assert_eq!(a.publish(topic("/t"), &text("late")).await, Ok(0));
     let mut late = within("a subscription", subscribe(&a, "/late")).await;
     assert!(within("the end", late.recv()).await.is_none());
@@ -98,7 +98,7 @@ async fn what_was_received_can_be_taken_after_a_shutdown_and_then_comes_nothing(
 }
 
 #[tokio::test]
-async fn two_that_leave_each_other_at_once_both_come_to_an_end() {
+async fn two_endpoints_that_leave_each_other_at_once_both_end() {
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let (a, b) = (endpoint(), endpoint());
         let listener = listen_with(&a, listener_tls).await;
@@ -119,7 +119,7 @@ async fn two_that_leave_each_other_at_once_both_come_to_an_end() {
 }
 
 #[tokio::test]
-async fn a_shutdown_is_said_to_those_who_are_in_their_handshake() {
+async fn a_shutdown_is_announced_to_peers_in_their_handshake() {
     let endpoint = endpoint();
     let listener = listen(&endpoint).await;
     let mut raw = Raw::open(id(1), listener.local_addr()).await;
@@ -135,7 +135,7 @@ async fn a_shutdown_does_not_wait_for_a_peer_that_does_not_read() {
     let endpoint = endpoint_with(|config| config.drain_timeout = Duration::from_millis(100));
     let listener = listen(&endpoint).await;
     let _raw = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
-    wanted(&endpoint, "/t", 1).await;
+    subscribers(&endpoint, "/t", 1).await;
     for _ in 0..60 {
         endpoint.publish(topic("/t"), &text("x".repeat(1024 * 1024))).await.unwrap();
     }
@@ -146,7 +146,7 @@ async fn a_shutdown_does_not_wait_for_a_peer_that_does_not_read() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_dropped_leaves_its_peers_and_stops_everything() {
+async fn a_dropped_endpoint_leaves_its_peers_and_stops_all_tasks() {
     let (a, b) = (endpoint(), endpoint());
     let mut at_a = a.status();
     let mut at_b = b.status();
@@ -154,10 +154,10 @@ async fn an_endpoint_that_is_dropped_leaves_its_peers_and_stops_everything() {
     let address = listener.local_addr();
     connect(&a, &listener).await.unwrap();
     let mut subscriber = subscribe(&b, "/t").await;
-    wanted(&a, "/t", 1).await;
+    subscribers(&a, "/t", 1).await;
     a.publish(topic("/t"), &text("before")).await.unwrap();
     assert_eq!(next_text(&mut subscriber).await, "before");
-    // These go on connecting, the one to nobody, the other to one who never answers.
+    // These continue to connect: one to a closed port, the other to a silent listener.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _dead = b.connect(&dead_address(), Tls::Off, SOON);
     let _silent = b.connect(&silent.local_addr().unwrap().to_string(), Tls::Off, SOON);
@@ -171,20 +171,20 @@ async fn an_endpoint_that_is_dropped_leaves_its_peers_and_stops_everything() {
     let mut told = 0;
     while within("the end of statuses", at_b.recv()).await.is_some() {
         told += 1;
-        assert!(told < 20, "nothing goes on");
+        assert!(told < 20, "the endpoint continues to connect");
     }
     TcpListener::bind(address).await.unwrap();
 }
 
 #[tokio::test]
-async fn unpeering_comes_behind_what_was_published() {
+async fn published_messages_are_sent_before_an_unpeer() {
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let (a, b) = (endpoint(), endpoint());
         let (mut at_a, mut at_b) = (a.status(), b.status());
         let mut subscriber = subscribe(&b, "/t").await;
         let listener = listen_with(&a, listener_tls).await;
         connect_with(&b, &listener, connector_tls).await.unwrap();
-        wanted(&a, "/t", 1).await;
+        subscribers(&a, "/t", 1).await;
         assert!(!a.unpeer(id(9)).await);
         for n in 0..1000 {
             a.publish(topic("/t"), &text(n.to_string())).await.unwrap();
@@ -200,7 +200,7 @@ async fn unpeering_comes_behind_what_was_published() {
 }
 
 #[tokio::test]
-async fn an_unpeered_peer_that_does_not_read_is_left_all_the_same() {
+async fn a_peer_that_does_not_read_can_be_unpeered() {
     let endpoint = endpoint_with(|config| {
         config.drain_timeout = Duration::from_millis(100);
         config.idle_timeout = None;
@@ -208,7 +208,7 @@ async fn an_unpeered_peer_that_does_not_read_is_left_all_the_same() {
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let _raw = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
-    wanted(&endpoint, "/t", 1).await;
+    subscribers(&endpoint, "/t", 1).await;
     for _ in 0..60 {
         endpoint.publish(topic("/t"), &text("x".repeat(1024 * 1024))).await.unwrap();
     }
@@ -218,7 +218,7 @@ async fn an_unpeered_peer_that_does_not_read_is_left_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_bye_that_is_not_confirmed_is_said_to_be_so() {
+async fn an_unconfirmed_bye_is_reported() {
     let endpoint = endpoint_with(|config| config.leave_timeout = Duration::from_millis(50));
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
@@ -232,19 +232,19 @@ async fn a_bye_that_is_not_confirmed_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn a_peer_s_bye_is_confirmed_behind_what_it_sent() {
+async fn a_peer_s_bye_is_confirmed_after_its_messages_are_delivered() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let mut subscriber = subscribe(&endpoint, "/t").await;
     let listener = listen(&endpoint).await;
     let mut raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
-    raw.publish("/t", "last words").await;
+    raw.publish("/t", "last message").await;
     let token = bytes::Bytes::from_static(b"BYE12345678");
     raw.send(&Envelope::ping(raw.id, endpoint.id(), token.clone())).await;
     let pong = within("a pong", raw.envelope_of(EnvelopeType::Pong)).await;
     assert_eq!((pong.receiver, pong.payload), (raw.id, token));
     drop(raw);
-    assert_eq!(next_text(&mut subscriber).await, "last words");
+    assert_eq!(next_text(&mut subscriber).await, "last message");
     let error = lost(&mut statuses).await;
     assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Connecting, losing, connecting again, and what is said about it.
+//! Connects, disconnects and reconnects, and their statuses.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::raw::Raw;
 use crate::support::*;
 
 #[tokio::test]
-async fn both_sides_tell_of_a_new_peer_and_of_its_leaving() {
+async fn both_sides_report_a_new_peer_and_its_end() {
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let (a, b) = (endpoint(), endpoint());
         let (mut at_a, mut at_b) = (a.status(), b.status());
@@ -34,7 +34,7 @@ async fn both_sides_tell_of_a_new_peer_and_of_its_leaving() {
 }
 
 #[tokio::test]
-async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
+async fn a_failed_attempt_is_reported_and_not_repeated_without_a_retry() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let target = dead_address();
@@ -56,7 +56,7 @@ async fn a_failed_attempt_says_why_and_without_a_retry_is_the_only_one() {
     assert!(matches!(error, ConnectError::Dial(DialError::Address(_))), "{error}");
 }
 
-/// Resolvers give at least one of 127.0.0.1 and ::1 for localhost, and nobody listens at any.
+/// Resolvers return at least one of 127.0.0.1 and ::1 for localhost, and there is no listener at either.
 #[tokio::test]
 async fn an_error_names_each_address_of_a_name() {
     let address = dead_address();
@@ -69,7 +69,7 @@ async fn an_error_names_each_address_of_a_name() {
 }
 
 #[tokio::test]
-async fn a_zone_may_be_in_every_address() {
+async fn an_address_may_contain_a_zone() {
     let (a, b) = (endpoint(), endpoint());
     let Ok(listener) = a.listen("[::1%lo]:0", Tls::Off).await else {
         eprintln!("skipped: there is no IPv6 loopback interface named lo");
@@ -81,7 +81,7 @@ async fn a_zone_may_be_in_every_address() {
 }
 
 #[tokio::test]
-async fn the_outcome_of_a_first_attempt_can_be_asked_for_twice() {
+async fn the_outcome_of_the_first_attempt_can_be_read_twice() {
     let (a, b) = (endpoint(), endpoint());
     let mut connector = a.connect(&dead_address(), Tls::Off, None);
     for _ in 0..2 {
@@ -96,7 +96,7 @@ async fn the_outcome_of_a_first_attempt_can_be_asked_for_twice() {
 }
 
 #[tokio::test]
-async fn a_connector_may_be_there_before_the_listener() {
+async fn a_connector_may_start_before_the_listener() {
     let (a, b) = (endpoint(), endpoint());
     let (mut at_a, mut at_b) = (a.status(), b.status());
     let target = dead_address();
@@ -115,7 +115,7 @@ async fn a_connector_may_be_there_before_the_listener() {
 }
 
 #[tokio::test]
-async fn a_peer_that_restarts_is_a_peer_again() {
+async fn a_peer_reconnects_after_a_restart() {
     let b = endpoint();
     let mut at_b = b.status();
     let mut subscriber = subscribe(&b, "/t").await;
@@ -125,7 +125,7 @@ async fn a_peer_that_restarts_is_a_peer_again() {
     let _connector = b.connect(&target, Tls::Off, SOON);
     for round in 0..3 {
         assert_eq!(added(&mut at_b).await, first.id());
-        wanted(&first, "/t", 1).await;
+        subscribers(&first, "/t", 1).await;
         first.publish(topic("/t"), &text(round.to_string())).await.unwrap();
         assert_eq!(next_text(&mut subscriber).await, round.to_string());
         first.shutdown().await;
@@ -137,7 +137,7 @@ async fn a_peer_that_restarts_is_a_peer_again() {
 }
 
 #[tokio::test]
-async fn a_lost_peer_is_connected_to_again() {
+async fn a_lost_peer_is_reconnected() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -149,7 +149,7 @@ async fn a_lost_peer_is_connected_to_again() {
         let error = lost(&mut statuses).await;
         assert!(matches!(error, ConnectError::Closed(CloseReason::Lost)), "{error}");
     }
-    // A connection that is cut in an attempt is one that failed.
+    // A connection that is lost in its handshake is a failed attempt.
     let raw = listener.accept().await.unwrap();
     drop(raw);
     let error = status(&mut statuses, |status| match status {
@@ -169,7 +169,7 @@ async fn a_lost_peer_is_connected_to_again() {
 }
 
 #[tokio::test]
-async fn a_stopped_connector_does_not_come_back() {
+async fn a_stopped_connector_does_not_reconnect() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -178,10 +178,10 @@ async fn a_stopped_connector_does_not_come_back() {
     let raw = within("a connection", Raw::accept(id(1), &listener, &[])).await;
     assert_eq!(added(&mut statuses).await, id(1));
     stopped.stop();
-    assert_eq!(endpoint.peers().len(), 1, "a standing peering is not touched");
+    assert_eq!(endpoint.peers().len(), 1, "an established peering continues");
     drop(raw);
     lost(&mut statuses).await;
-    // While another tries twenty times, it does not once.
+    // It does not try while another connector tries twenty times.
     let _other = endpoint.connect(&dead_address(), Tls::Off, SOON);
     for _ in 0..20 {
         status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
@@ -194,7 +194,7 @@ async fn a_stopped_connector_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_its_code_and_no_more_of_its_words_than_fit_a_line() {
+async fn a_refusal_is_reported_with_its_code_and_a_shortened_description() {
     let endpoint = endpoint();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap().to_string();
@@ -226,23 +226,23 @@ async fn an_endpoint_does_not_peer_with_itself() {
 }
 
 #[tokio::test]
-async fn nobody_is_connected_to_after_a_listener_is_stopped() {
+async fn a_stopped_listener_accepts_no_connections() {
     let (a, b) = pair().await;
     let listener = listen(&a).await;
     let address = listener.local_addr();
     listener.stop();
-    // It lets go of the port: then it can be had again.
+    // The port is free again.
     within("the port", async {
         while TcpListener::bind(address).await.is_err() {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(b.peers().len(), 1, "standing peerings are not touched");
+    assert_eq!(b.peers().len(), 1, "established peerings continue");
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_cannot_be_listened_on() {
+async fn listening_on_a_port_in_use_fails() {
     let (a, b) = (endpoint(), endpoint());
     let listener = listen(&a).await;
     let error = b.listen(&listener.local_addr().to_string(), Tls::Off).await.unwrap_err();
@@ -250,7 +250,7 @@ async fn a_port_that_is_taken_cannot_be_listened_on() {
 }
 
 #[tokio::test]
-async fn a_silent_listener_and_a_silent_connector_are_given_up_in_time() {
+async fn handshakes_with_a_silent_listener_and_a_silent_connector_time_out() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_millis(50));
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut connector = endpoint.connect(&silent.local_addr().unwrap().to_string(), Tls::Off, None);
@@ -268,12 +268,12 @@ async fn a_silent_listener_and_a_silent_connector_are_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn a_peer_that_goes_silent_is_asked_and_then_given_up() {
+async fn a_silent_peer_is_pinged_and_then_disconnected() {
     let endpoint = endpoint_with(|config| config.idle_timeout = Some(Duration::from_millis(50)));
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let mut raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
-    // Answered, it goes on.
+    // After an answer, the peering continues.
     for _ in 0..3 {
         let ping = within("a ping", raw.envelope()).await.unwrap();
         raw.send(&Envelope::pong(raw.id, ping.sender, ping.payload)).await;

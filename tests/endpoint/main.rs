@@ -1,7 +1,7 @@
 //! Endpoints over loopback TCP and mutual TLS, against each other and against hand-made peers.
 //!
-//! Tests wait for events (a status, a message, a frame, a peer that wants a topic), never for time to pass. A wait
-//! that takes [`support::LONG`] has failed.
+//! Tests wait for events (a status, a message, a frame, a subscription), and never for time to pass. A wait that takes
+//! [`support::LONG`] has failed.
 #![cfg(feature = "cli")]
 
 mod certificates;

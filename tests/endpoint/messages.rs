@@ -1,4 +1,4 @@
-//! What is published, and who hears it.
+//! Publication and delivery of messages.
 
 use std::collections::BTreeSet;
 
@@ -11,15 +11,15 @@ use crate::raw::Raw;
 use crate::support::*;
 
 #[tokio::test]
-async fn both_sides_publish_over_tcp_and_tls_whoever_has_the_smaller_id() {
+async fn both_sides_publish_over_tcp_and_tls_in_both_roles() {
     for (listener_tls, connector_tls) in kinds_of_tls() {
         for (listener_id, connector_id) in [(id(1), id(2)), (id(2), id(1))] {
             let (a, b) = (endpoint_of(listener_id), endpoint_of(connector_id));
             let (mut at_a, mut at_b) = (subscribe(&a, "/to/a").await, subscribe(&b, "/to/b").await);
             let listener = listen_with(&a, listener_tls.clone()).await;
             assert_eq!(connect_with(&b, &listener, connector_tls.clone()).await.unwrap(), listener_id);
-            assert_eq!(wanted(&a, "/to/b", 1).await, [connector_id]);
-            assert_eq!(wanted(&b, "/to/a", 1).await, [listener_id]);
+            assert_eq!(subscribers(&a, "/to/b", 1).await, [connector_id]);
+            assert_eq!(subscribers(&b, "/to/a", 1).await, [listener_id]);
             assert_eq!(a.publish(topic("/to/b"), &text("from a")).await, Ok(1));
             assert_eq!(b.publish(topic("/to/a/too"), &text("from b")).await, Ok(1));
             let message = within("a message", at_b.recv()).await.unwrap();
@@ -31,7 +31,7 @@ async fn both_sides_publish_over_tcp_and_tls_whoever_has_the_smaller_id() {
 }
 
 #[tokio::test]
-async fn fifty_peers_all_hear_and_are_all_heard() {
+async fn messages_reach_fifty_peers_and_are_received_from_them() {
     const PEERS: usize = 50;
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let hub = endpoint();
@@ -47,7 +47,7 @@ async fn fifty_peers_all_hear_and_are_all_heard() {
         for (_, _, connector) in &mut peers {
             assert_eq!(within("a peering", connector.first_attempt()).await.unwrap(), hub.id());
         }
-        assert_eq!(wanted(&hub, "/down", PEERS).await.len(), PEERS);
+        assert_eq!(subscribers(&hub, "/down", PEERS).await.len(), PEERS);
         assert_eq!(hub.publish(topic("/down"), &text("all")).await, Ok(PEERS));
         for (peer, subscriber, _) in &mut peers {
             assert_eq!(next_text(subscriber).await, "all");
@@ -63,10 +63,10 @@ async fn fifty_peers_all_hear_and_are_all_heard() {
 }
 
 #[tokio::test]
-async fn messages_come_in_their_order() {
+async fn messages_are_delivered_in_order() {
     let (a, b) = pair().await;
     let mut subscriber = subscribe(&a, "/t").await;
-    wanted(&b, "/t", 1).await;
+    subscribers(&b, "/t", 1).await;
     let sender = tokio::spawn(async move {
         for n in 0..5000 {
             b.publish(topic("/t"), &text(n.to_string())).await.unwrap();
@@ -86,7 +86,7 @@ async fn subscriptions_are_prefixes() {
     let mut wide = subscribe(&a, "/a").await;
     let mut two = a.subscribe([topic("/x"), topic("/a/b/c")]).await;
     let mut all = subscribe(&a, "").await;
-    wanted(&b, "anything", 1).await;
+    subscribers(&b, "anything", 1).await;
     let topics = ["/a/b/c", "/ab", "/x/y", "/z", "end"];
     for name in topics {
         assert_eq!(b.publish(topic(name), &text(name)).await, Ok(1));
@@ -94,7 +94,7 @@ async fn subscriptions_are_prefixes() {
     for name in topics {
         assert_eq!(next(&mut all).await, (name.to_owned(), name.to_owned()));
     }
-    // The last message has arrived, and so has everything before it.
+    // The last message was received, and thus all messages before it.
     for (subscriber, expected) in [
         (&mut narrow, vec!["/a/b/c"]),
         (&mut wide, vec!["/a/b/c", "/ab"]),
@@ -108,7 +108,7 @@ async fn subscriptions_are_prefixes() {
 }
 
 #[tokio::test]
-async fn filters_that_change_reach_standing_peers() {
+async fn changed_filters_are_sent_to_established_peers() {
     let (a, b) = pair().await;
     let filter = |peer: EndpointId| {
         let peers = b.peers();
@@ -117,34 +117,34 @@ async fn filters_that_change_reach_standing_peers() {
     };
     assert!(filter(a.id()).is_empty());
     let mut subscriber = subscribe(&a, "/one").await;
-    wanted(&b, "/one", 1).await;
+    subscribers(&b, "/one", 1).await;
     subscriber.subscribe(topic("/two")).await;
-    wanted(&b, "/two", 1).await;
+    subscribers(&b, "/two", 1).await;
     assert_eq!(filter(a.id()), ["/one", "/two"]);
-    // Every change comes with a new topic to wait for.
+    // Each change contains a new topic, so that the test can wait for it.
     subscriber.unsubscribe(&topic("/one")).await;
     subscriber.subscribe(topic("/three")).await;
-    wanted(&b, "/three", 1).await;
+    subscribers(&b, "/three", 1).await;
     assert_eq!(filter(a.id()), ["/three", "/two"]);
     assert_eq!(b.publish(topic("/one"), &text("nobody")).await, Ok(0));
     let other = subscribe(&a, "/t").await;
-    wanted(&b, "/t", 1).await;
-    assert_eq!(filter(a.id()), ["/t"], "a prefix of the others stands for them");
+    subscribers(&b, "/t", 1).await;
+    assert_eq!(filter(a.id()), ["/t"], "a prefix covers the other topics");
     drop(other);
     let _last = subscribe(&a, "/last").await;
-    wanted(&b, "/last", 1).await;
+    subscribers(&b, "/last", 1).await;
     assert_eq!(filter(a.id()), ["/last", "/three", "/two"]);
     drop(subscriber);
     let _very_last = subscribe(&a, "/very").await;
-    wanted(&b, "/very", 1).await;
+    subscribers(&b, "/very", 1).await;
     assert_eq!(filter(a.id()), ["/last", "/very"]);
 }
 
 #[tokio::test]
-async fn a_subscription_that_was_not_waited_for_leaves_nothing_behind() {
+async fn a_cancelled_subscription_is_removed() {
     let (a, b) = pair().await;
     for _ in 0..100 {
-        // Dropped at its first wait.
+        // Dropped at its first await.
         tokio::select! {
             biased;
             _ = a.subscribe([topic("/forgotten")]) => {}
@@ -152,21 +152,21 @@ async fn a_subscription_that_was_not_waited_for_leaves_nothing_behind() {
         }
     }
     let _last = subscribe(&a, "/last").await;
-    wanted(&b, "/last", 1).await;
+    subscribers(&b, "/last", 1).await;
     let _very_last = subscribe(&a, "/very").await;
-    wanted(&b, "/very", 1).await;
+    subscribers(&b, "/very", 1).await;
     assert_eq!(b.publish(topic("/forgotten"), &text("nobody")).await, Ok(0));
 }
 
 #[tokio::test]
-async fn a_message_for_one_peer_reaches_that_one_alone() {
+async fn an_addressed_message_is_sent_to_its_receiver_only() {
     let hub = endpoint();
     let listener = listen(&hub).await;
     let (one, two) = (endpoint(), endpoint());
     let (mut at_one, mut at_two) = (subscribe(&one, "/t").await, subscribe(&two, "/t").await);
     connect(&one, &listener).await.unwrap();
     connect(&two, &listener).await.unwrap();
-    wanted(&hub, "/t", 2).await;
+    subscribers(&hub, "/t", 2).await;
     assert_eq!(hub.publish_to(one.id(), topic("/t"), &text("for one")).await, Ok(1));
     assert_eq!(hub.publish_to(id(9), topic("/t"), &text("for nobody here")).await, Ok(0));
     assert_eq!(hub.publish(topic("/t"), &text("for all")).await, Ok(2));
@@ -175,13 +175,13 @@ async fn a_message_for_one_peer_reaches_that_one_alone() {
     assert_eq!(next_text(&mut at_two).await, "for all");
 }
 
-/// As at the reference: what has a receiver goes to that receiver, whatever it is subscribed to.
+/// As in Broker's C++ implementation: an addressed message is sent to its receiver, which need not subscribe to the topic.
 #[tokio::test]
-async fn a_message_for_one_peer_does_not_ask_for_its_filter() {
+async fn an_addressed_message_ignores_the_filter_of_its_receiver() {
     let endpoint = endpoint();
     let listener = listen(&endpoint).await;
     let mut raw = Raw::connect(id(7), listener.local_addr(), &["/other"]).await;
-    wanted(&endpoint, "/other", 1).await;
+    subscribers(&endpoint, "/other", 1).await;
     assert_eq!(endpoint.publish_to(raw.id, topic("/t"), &text("direct")).await, Ok(1));
     let envelope = within("a message", raw.envelope_of(EnvelopeType::Data)).await;
     assert_eq!((envelope.sender, envelope.receiver), (endpoint.id(), raw.id));
@@ -189,12 +189,12 @@ async fn a_message_for_one_peer_does_not_ask_for_its_filter() {
 }
 
 #[tokio::test]
-async fn local_topics_do_not_leave_and_do_not_come_in() {
+async fn local_topics_are_neither_sent_nor_delivered() {
     let endpoint = endpoint();
     let mut subscriber = subscribe(&endpoint, "").await;
     let listener = listen(&endpoint).await;
     let mut raw = Raw::connect(id(7), listener.local_addr(), &[""]).await;
-    wanted(&endpoint, "/t", 1).await;
+    subscribers(&endpoint, "/t", 1).await;
     for receiver in [EndpointId::NIL, raw.id] {
         let sent = endpoint.publish_to(receiver, topic("<$>/local/x"), &text("secret")).await;
         assert_eq!(sent, Ok(0));
@@ -207,7 +207,7 @@ async fn local_topics_do_not_leave_and_do_not_come_in() {
 }
 
 #[tokio::test]
-async fn what_is_for_somebody_else_or_a_command_is_not_delivered() {
+async fn commands_and_messages_for_other_endpoints_are_not_delivered() {
     let endpoint = endpoint();
     let mut subscriber = subscribe(&endpoint, "").await;
     let listener = listen(&endpoint).await;
@@ -227,7 +227,7 @@ async fn what_is_for_somebody_else_or_a_command_is_not_delivered() {
 }
 
 #[tokio::test]
-async fn a_peer_cannot_speak_in_another_s_name() {
+async fn the_sender_of_a_message_is_its_peer() {
     let endpoint = endpoint();
     let mut subscriber = subscribe(&endpoint, "/t").await;
     let listener = listen(&endpoint).await;
@@ -238,7 +238,7 @@ async fn a_peer_cannot_speak_in_another_s_name() {
 }
 
 #[tokio::test]
-async fn malformed_messages_are_dropped_and_counted_and_the_peering_stays() {
+async fn malformed_messages_are_dropped_and_counted_and_the_peering_continues() {
     let endpoint = endpoint();
     let mut subscriber = subscribe(&endpoint, "/t").await;
     let listener = listen(&endpoint).await;
@@ -254,7 +254,7 @@ async fn malformed_messages_are_dropped_and_counted_and_the_peering_stays() {
     raw.send(&good).await;
     assert_eq!(next_text(&mut subscriber).await, "good");
     assert_eq!(endpoint.stats().malformed, malformed.len() as u64);
-    // Frames that are no envelopes at all, and filters that are none.
+    // Frames that are not envelopes, and routing updates that are not filters.
     raw.bytes(&[0, 0, 0, 1, 77]).await;
     let mut update =
         Envelope::routing_update(raw.id, endpoint.id(), &[topic("/x")].into_iter().collect()).unwrap();
@@ -273,7 +273,7 @@ async fn messages_up_to_the_frame_limit_arrive_and_larger_ones_are_not_published
         let mut subscriber = subscribe(&a, "/t").await;
         let listener = listen_with(&a, listener_tls).await;
         connect_with(&b, &listener, connector_tls).await.unwrap();
-        wanted(&b, "/t", 1).await;
+        subscribers(&b, "/t", 1).await;
         let max = Limits::DEFAULT.max_frame;
         // Header 37, topic 2, tag 1, varbyte length 4.
         let largest = max - 37 - 2 - 1 - 4;

@@ -1,4 +1,4 @@
-//! Two endpoints that connect to each other more than once have one peering.
+//! Several connections between two endpoints result in one peering.
 
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
@@ -9,18 +9,18 @@ use zeek_bridge::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 use crate::raw::Raw;
 use crate::support::*;
 
-/// Asserts that both have exactly one peering, that it works, and that nothing else was said than that it came.
+/// Asserts that both have exactly one peering, that it works, and that no other status was reported.
 async fn one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
     let [(a, mut at_a), (b, mut at_b)] = ends;
     let (mut heard_at_a, mut heard_at_b) = (subscribe(a, "/t").await, subscribe(b, "/t").await);
     for (from, to, heard) in [(a, b, &mut heard_at_b), (b, a, &mut heard_at_a)] {
-        assert_eq!(wanted(from, "/t", 1).await, [to.id()]);
+        assert_eq!(subscribers(from, "/t", 1).await, [to.id()]);
         assert_eq!(from.publish(topic("/t"), &text("once")).await, Ok(1));
         from.publish(topic("/t"), &text("end")).await.unwrap();
         assert_eq!(next_text(heard).await, "once");
         assert_eq!(next_text(heard).await, "end");
     }
-    // The next status after that of the peering is that of its end.
+    // The status after that of the peering is that of its end.
     assert_eq!(added(&mut at_a).await, b.id());
     assert_eq!(added(&mut at_b).await, a.id());
     a.shutdown().await;
@@ -33,7 +33,7 @@ async fn one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_connect_to_each_other_at_once_have_one_peering() {
+async fn two_endpoints_that_connect_to_each_other_at_once_have_one_peering() {
     for (tls_a, tls_b) in kinds_of_tls() {
         for round in 0..20 {
             let ids = if round % 2 == 0 { [id(1), id(2)] } else { [id(2), id(1)] };
@@ -55,7 +55,7 @@ async fn two_that_connect_to_each_other_at_once_have_one_peering() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_connects_between_the_same_two_make_one_peering() {
+async fn many_connections_between_two_endpoints_make_one_peering() {
     for ids in [[id(1), id(2)], [id(2), id(1)]] {
         let [a, b] = ids.map(endpoint_of);
         let (at_a, at_b) = (a.status(), b.status());
@@ -83,14 +83,14 @@ async fn a_redundant_connector_takes_over_when_the_peering_ends() {
     assert_eq!(added(&mut at_b).await, a.id());
 }
 
-/// A peer that stands refuses further connections, each role with its own code (protocol section 2).
+/// Further connections of an established peer are refused, with another code in each role (`PROTOCOL.md`, section 2).
 #[tokio::test]
 async fn a_second_connection_of_a_peer_is_refused_in_broker_s_codes() {
     for (raw_id, code) in [(id(0xff), ErrorCode::REDUNDANT_CONNECTION), (id(1), ErrorCode::LOGIC_ERROR)] {
         let endpoint = endpoint_of(id(0x80));
         let listener = listen(&endpoint).await;
         let first = Raw::connect(raw_id, listener.local_addr(), &[]).await;
-        wanted_peers(&endpoint, 1).await;
+        all_peers(&endpoint, 1).await;
         let mut second = Raw::open(raw_id, listener.local_addr()).await;
         second.say(&second.hello()).await;
         let refusal = within("a refusal", async {
@@ -113,24 +113,24 @@ async fn a_second_connection_of_a_peer_is_refused_in_broker_s_codes() {
     }
 }
 
-/// The peer leads the handshake of the second connection to nowhere: the one that is held back gets its turn.
+/// The first handshake fails, and the connection that is held back continues.
 #[tokio::test]
-async fn a_connection_that_was_held_back_goes_on_when_the_first_fails() {
+async fn a_held_connection_continues_when_the_first_handshake_fails() {
     let endpoint = endpoint_of(id(1));
     let listener = listen(&endpoint).await;
     let mut first = Raw::open(id(2), listener.local_addr()).await;
     first.say(&first.hello()).await;
     while !matches!(first.heard().await, Handshake::OriginatorSyn(_)) {}
-    // The first handshake is under way: the second has to wait for its outcome.
+    // The second handshake waits for the outcome of the first.
     let mut second = Raw::open(id(2), listener.local_addr()).await;
     second.say(&second.hello()).await;
     assert_eq!(second.heard().await, Handshake::Probe);
     drop(first);
     within("the second handshake", second.handshake(&["/t"])).await;
-    assert_eq!(wanted(&endpoint, "/t", 1).await, [id(2)]);
+    assert_eq!(subscribers(&endpoint, "/t", 1).await, [id(2)]);
 }
 
-async fn wanted_peers(endpoint: &Endpoint, count: usize) -> Vec<EndpointId> {
+async fn all_peers(endpoint: &Endpoint, count: usize) -> Vec<EndpointId> {
     within("peers", async {
         let mut statuses = endpoint.status();
         loop {
@@ -144,7 +144,7 @@ async fn wanted_peers(endpoint: &Endpoint, count: usize) -> Vec<EndpointId> {
     .await
 }
 
-/// Everybody listens and connects to everybody: each pair is connected twice, and peers once.
+/// All endpoints listen and connect to all others: each pair has two connections and one peering.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_mesh_every_pair_has_one_peering() {
     const COUNT: usize = 8;
@@ -166,7 +166,7 @@ async fn in_a_mesh_every_pair_has_one_peering() {
             assert_eq!(within("an attempt", connector.first_attempt()).await.unwrap(), *to);
         }
         for (endpoint, ..) in &mesh {
-            wanted(endpoint, "/t", COUNT - 1).await;
+            subscribers(endpoint, "/t", COUNT - 1).await;
             assert_eq!(endpoint.publish(topic("/t"), &text("first")).await, Ok(COUNT - 1));
         }
         for (endpoint, ..) in &mesh {
@@ -182,9 +182,9 @@ async fn in_a_mesh_every_pair_has_one_peering() {
     }
 }
 
-/// Peerings that are ended from both sides again and again, and begun again from both sides.
+/// Peerings that both sides end and begin repeatedly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_any_number_of_ends_there_is_one_peering_again() {
+async fn there_is_one_peering_again_after_any_number_of_ends() {
     for ids in [[id(1), id(2)], [id(2), id(1)]] {
         let [a, b] = ids.map(endpoint_of);
         let (mut heard_at_a, mut heard_at_b) = (subscribe(&a, "/t").await, subscribe(&b, "/t").await);
@@ -192,8 +192,8 @@ async fn after_any_number_of_ends_there_is_one_peering_again() {
         let _to_b = a.connect(&listener_b.local_addr().to_string(), Tls::Off, SOON);
         let _to_a = b.connect(&listener_a.local_addr().to_string(), Tls::Off, SOON);
         for round in 0..30 {
-            wanted(&a, "/t", 1).await;
-            wanted(&b, "/t", 1).await;
+            subscribers(&a, "/t", 1).await;
+            subscribers(&b, "/t", 1).await;
             let (by_a, by_b) = match round % 3 {
                 0 => (a.unpeer(b.id()).await, true),
                 1 => (true, b.unpeer(a.id()).await),
@@ -201,11 +201,11 @@ async fn after_any_number_of_ends_there_is_one_peering_again() {
             };
             assert!(by_a || by_b);
         }
-        // Messages may go down with a peering that is on its way out; some get through in the end.
+        // Messages may be lost with a peering that is ending; later ones are delivered.
         for (from, heard) in [(&a, &mut heard_at_b), (&b, &mut heard_at_a)] {
             within("a message", async {
                 loop {
-                    wanted(from, "/t", 1).await;
+                    subscribers(from, "/t", 1).await;
                     from.publish(topic("/t"), &text("through")).await.unwrap();
                     let wait = std::time::Duration::from_millis(200);
                     if tokio::time::timeout(wait, heard.recv()).await.is_ok() {

@@ -1,4 +1,4 @@
-//! What one host takes does not keep others out. Everything in 127.0.0.0/8 is this host; each address counts as one.
+//! Fair shares of slots between hosts. All addresses in 127.0.0.0/8 are local, and each counts as a host.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use zeek_bridge::endpoint::ConnectError;
 use crate::raw::Raw;
 use crate::support::*;
 
-/// None of this may wait for a timeout.
+/// Long enough that no test passes because of a timeout.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// A connection from another address of this host; `None` where the system has no more than 127.0.0.1.
+/// Connects from another local address. `None` if the system has no local address except 127.0.0.1.
 async fn connection_from(host: u8, to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     if socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).is_err() {
@@ -41,7 +41,7 @@ async fn a_host_with_all_peer_slots_gives_one_to_another_host() {
         greedy.push(Raw::connect(id(n), address, &[]).await);
         added(&mut statuses).await;
     }
-    // Its own further peers are refused.
+    // Further peers of the same host are refused.
     let mut fourth = Raw::open(id(4), address).await;
     assert!(within("the end", fourth.frame()).await.is_none());
     let Some(_other) = peer_from(2, id(5), address).await else { return };
@@ -50,19 +50,19 @@ async fn a_host_with_all_peer_slots_gives_one_to_another_host() {
     assert_eq!(added(&mut statuses).await, id(5));
     let mut peers: Vec<_> = hub.peers().into_iter().map(|(id, _)| id).collect();
     peers.sort();
-    assert_eq!(peers, [id(1), id(2), id(5)], "the newest had to go");
-    // 2 and 1: with a further one, the other would have more.
+    assert_eq!(peers, [id(1), id(2), id(5)], "the newest peer of the first host is evicted");
+    // The hosts have 2 and 1 peers: after another eviction, the second host would have more.
     let mut further = Raw::on(id(6), connection_from(2, address).await.unwrap());
     assert!(within("the end", further.frame()).await.is_none());
 }
 
 #[tokio::test]
-async fn silent_connections_of_one_host_do_not_keep_another_host_out() {
+async fn silent_connections_of_one_host_do_not_exclude_another_host() {
     let hub = endpoint_with(|config| (config.max_handshakes, config.handshake_timeout) = (4, NEVER));
     let mut statuses = hub.status();
     let listener = listen(&hub).await;
     let mut silent = Vec::new();
-    // As many as run and wait, and then some.
+    // More than can run and wait.
     for _ in 0..300 {
         silent.push(TcpStream::connect(listener.local_addr()).await.unwrap());
     }

@@ -1,4 +1,4 @@
-//! Those who do not keep up harm nobody but themselves.
+//! Slow peers and subscribers do not affect others.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::raw::Raw;
 use crate::support::*;
 
 #[tokio::test]
-async fn a_slow_subscriber_loses_messages_and_stops_nobody() {
+async fn a_slow_subscriber_loses_messages_and_delays_no_others() {
     const ROOM: usize = 10;
     const MESSAGES: usize = 1000;
     let a = endpoint_with(|config| config.subscriber_queue.messages = ROOM);
@@ -21,7 +21,7 @@ async fn a_slow_subscriber_loses_messages_and_stops_nobody() {
     let mut quick = subscribe(&a, "/t").await;
     let listener = listen(&a).await;
     connect(&b, &listener).await.unwrap();
-    wanted(&b, "/t", 1).await;
+    subscribers(&b, "/t", 1).await;
     for n in 0..MESSAGES {
         b.publish(topic("/t"), &text(n.to_string())).await.unwrap();
         assert_eq!(next_text(&mut quick).await, n.to_string());
@@ -31,7 +31,7 @@ async fn a_slow_subscriber_loses_messages_and_stops_nobody() {
     assert_eq!(stats.received as usize, MESSAGES);
     assert_eq!(stats.delivered as usize, MESSAGES + ROOM);
     assert_eq!(stats.dropped as usize, MESSAGES - ROOM);
-    // The oldest are kept, and there is room again afterwards.
+    // The oldest messages are kept, and there is room for new ones afterwards.
     for n in 0..ROOM {
         assert_eq!(next_text(&mut slow).await, n.to_string());
     }
@@ -39,16 +39,16 @@ async fn a_slow_subscriber_loses_messages_and_stops_nobody() {
     assert_eq!(next_text(&mut slow).await, "room");
 }
 
-/// A subscriber's queue holds what it says in bytes, topics included, whatever the messages are made of.
+/// A subscriber's queue is bounded in bytes of topics and payloads.
 #[tokio::test]
-async fn a_slow_subscriber_costs_no_more_than_its_queue() {
+async fn the_memory_of_a_slow_subscriber_is_bounded_by_its_queue() {
     let a = endpoint_with(|config| config.subscriber_queue.bytes = 1_000_000);
     let b = endpoint();
     let mut slow = subscribe(&a, "/slow").await;
     let mut quick = subscribe(&a, "/quick").await;
     let listener = listen(&a).await;
     connect(&b, &listener).await.unwrap();
-    wanted(&b, "/slow", 1).await;
+    subscribers(&b, "/slow", 1).await;
     for _ in 0..100 {
         b.publish(topic(&format!("/slow{}", "x".repeat(60_000))), &text("")).await.unwrap();
     }
@@ -59,12 +59,12 @@ async fn a_slow_subscriber_costs_no_more_than_its_queue() {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_read_is_disconnected_and_stops_nobody() {
+async fn a_peer_that_does_not_read_is_disconnected_and_delays_no_others() {
     const SIZE: usize = 100_000;
     let hub = endpoint_with(|config| {
         config.patience = Duration::from_millis(50);
         config.peer_queue.bytes = 4 * 1024 * 1024;
-        // Not by its silence.
+        // Not because of the idle timeout.
         config.idle_timeout = None;
     });
     let mut statuses = hub.status();
@@ -73,13 +73,13 @@ async fn a_peer_that_does_not_read_is_disconnected_and_stops_nobody() {
     let listener = listen(&hub).await;
     connect(&good, &listener).await.unwrap();
     let _slow = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
-    wanted(&hub, "/t", 2).await;
+    subscribers(&hub, "/t", 2).await;
     let mut published = 0;
     within("the slow one's end", async {
         while hub.publish(topic("/t"), &text("x".repeat(SIZE))).await == Ok(2) {
             published += 1;
             assert_eq!(next_text(&mut heard).await.len(), SIZE);
-            assert!(published < 10_000, "what it has not read is kept somewhere");
+            assert!(published < 10_000, "unread messages are not bounded");
         }
     })
     .await;
@@ -91,9 +91,9 @@ async fn a_peer_that_does_not_read_is_disconnected_and_stops_nobody() {
     assert_eq!(next_text(&mut heard).await, "after");
 }
 
-/// Ten that do not read cost one publisher one patience, not ten.
+/// A publisher waits once for ten peers that do not read, and not ten times.
 #[tokio::test]
-async fn patience_with_many_is_not_longer_than_with_one() {
+async fn a_publisher_does_not_wait_longer_for_many_peers_than_for_one() {
     const SLOW: u8 = 10;
     let patience = Duration::from_secs(2);
     let hub = endpoint_with(|config| {
@@ -107,8 +107,8 @@ async fn patience_with_many_is_not_longer_than_with_one() {
     for n in 1..=SLOW {
         slow.push(Raw::connect(id(n), listener.local_addr(), &["/t"]).await);
     }
-    wanted(&hub, "/t", slow.len()).await;
-    // From here on time is what is waited for: it goes on when there is nothing else to do.
+    subscribers(&hub, "/t", slow.len()).await;
+    // The paused clock advances whenever all tasks wait.
     tokio::time::pause();
     let mut longest = Duration::ZERO;
     while !hub.peers().is_empty() {
@@ -143,8 +143,8 @@ async fn a_flood_of_pings_without_reading_is_bounded() {
         within("the end", async {
             while raw.stream.write_all(&pings).await.is_ok() {
                 sent += pings.len();
-                // One largest frame, a megabyte or so, and what the kernel holds both ways.
-                assert!(sent < 128 * 1024 * 1024, "all the answers are kept somewhere");
+                // One frame of the maximum length, about a megabyte, and the buffers of the kernel in both directions.
+                assert!(sent < 128 * 1024 * 1024, "the answers are not bounded");
             }
         })
         .await;
@@ -155,9 +155,9 @@ async fn a_flood_of_pings_without_reading_is_bounded() {
     assert_eq!(good.peers().len(), 1);
 }
 
-/// Nothing is read past the introduction of a peer that has to wait for its turn.
+/// Nothing is read after the introduction of a peer that waits for its admission.
 #[tokio::test]
-async fn a_flood_of_bytes_in_a_handshake_that_is_held_back_is_bounded() {
+async fn the_input_of_a_held_handshake_is_bounded() {
     let endpoint = endpoint_with(|config| {
         config.id = Some(id(1));
         config.handshake_timeout = Duration::from_secs(1);
@@ -177,7 +177,7 @@ async fn a_flood_of_bytes_in_a_handshake_that_is_held_back_is_bounded() {
         }
     })
     .await;
-    // What the kernel holds both ways.
-    assert!(sent < 32 * 1024 * 1024, "{sent} bytes are kept somewhere");
+    // The buffers of the kernel in both directions.
+    assert!(sent < 32 * 1024 * 1024, "{sent} bytes were accepted");
     failed(&mut statuses).await;
 }

@@ -1,4 +1,4 @@
-//! What the tests of endpoints share.
+//! Helpers of the tests of endpoints.
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
@@ -11,11 +11,11 @@ use zeek_bridge::endpoint::{
 };
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 
-/// What takes this long does not come any more.
+/// The time after which a wait has failed.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("timed out while waiting for {what}"))
 }
 
 pub(crate) fn topic(text: &str) -> Topic {
@@ -30,7 +30,7 @@ pub(crate) fn id(n: u8) -> EndpointId {
     EndpointId::from_bytes([n; 16])
 }
 
-/// A retry that does not make a test wait.
+/// A retry with short delays.
 pub(crate) const SOON: Option<Retry> =
     Some(Retry { first: Duration::from_millis(20), cap: Duration::from_millis(100) });
 
@@ -48,7 +48,7 @@ pub(crate) fn endpoint_of(id: EndpointId) -> Endpoint {
     endpoint_with(|config| config.id = Some(id))
 }
 
-/// Two sides' TLS of one kind: off, and mutual.
+/// Returns the TLS settings of two sides, for each kind: off, and mutual.
 pub(crate) fn kinds_of_tls() -> [(Tls, Tls); 2] {
     let authority = ephemeral_authority().unwrap();
     let mutual = |name| Tls::Mutual(authority.issue(name).unwrap());
@@ -77,7 +77,7 @@ pub(crate) async fn connect_with(
     within("the first attempt", connector.first_attempt()).await
 }
 
-/// A listening endpoint with one that is connected to it.
+/// Returns a listening endpoint, and one that is connected to it.
 pub(crate) async fn pair() -> (Endpoint, Endpoint) {
     let (a, b) = (endpoint(), endpoint());
     let listener = listen(&a).await;
@@ -85,7 +85,7 @@ pub(crate) async fn pair() -> (Endpoint, Endpoint) {
     (a, b)
 }
 
-/// A port on which nobody listens.
+/// Returns an address without a listener.
 pub(crate) fn dead_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
@@ -94,12 +94,12 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subsc
     endpoint.subscribe([Topic::from_static(topic)]).await
 }
 
-/// Waits until a peer of `endpoint` wants `topic`.
-pub(crate) async fn wanted(endpoint: &Endpoint, wanted: &str, count: usize) -> Vec<EndpointId> {
-    within(wanted, endpoint.wait_for_subscribers(&topic(wanted), count)).await
+/// Waits until `count` peers of `endpoint` subscribe to a topic, and returns them.
+pub(crate) async fn subscribers(endpoint: &Endpoint, prefix: &str, count: usize) -> Vec<EndpointId> {
+    within(prefix, endpoint.wait_for_subscribers(&topic(prefix), count)).await
 }
 
-/// The next message: its topic and its text.
+/// Returns the topic and the text of the next message.
 pub(crate) async fn next(subscriber: &mut Subscriber) -> (String, String) {
     let message = within("a message", subscriber.recv()).await.expect("a message");
     let Value::String(text) = message.value().unwrap() else { panic!("{message:?}") };

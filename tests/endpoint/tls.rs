@@ -1,4 +1,4 @@
-//! Sides that do not agree on TLS say so to each other, promptly.
+//! Both sides report at once that their TLS settings do not match.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ fn mutual() -> Tls {
     Tls::Mutual(ephemeral_authority().unwrap().issue("somebody").unwrap())
 }
 
-/// None of this may wait for a timeout.
+/// Long enough that no test passes because of a timeout.
 fn patient() -> Endpoint {
     endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
 }
 
-/// The errors of the connector and of the listener.
+/// Returns the errors of the connector and of the listener.
 async fn errors(connector_tls: Tls, listener_tls: Tls) -> (ConnectError, ConnectError) {
     let (a, b) = (patient(), patient());
     let mut statuses = a.status();
@@ -48,7 +48,7 @@ async fn plain_to_a_tls_port() {
 
 #[tokio::test]
 async fn certificates_of_different_authorities() {
-    // In TLS 1.3 the connector sees the listener's certificate first, and is the one who refuses.
+    // In TLS 1.3, the connector verifies the listener's certificate first, and refuses it.
     let (connector, listener) = errors(mutual(), mutual()).await;
     assert!(
         matches!(connector, ConnectError::Tls(TlsError::Certificate(ref refused)) if refused.fault == CertificateFault::Foreign),

@@ -1,4 +1,4 @@
-//! Many at once, half of them up to no good.
+//! Many connections at once, half of which violate the protocol.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::support::*;
 
 const EACH: usize = 100;
 
-/// An end that will not become a peer, in one of the ways that come to mind. Most are shown the door, which is the
-/// end of this; those that say too little stay, as long as a handshake may take.
+/// A connection that does not become a peering, in one of several ways. Most are closed by the endpoint. Those that send too
+/// little remain until the handshake timeout.
 async fn garbage(address: std::net::SocketAddr, number: usize) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let noise: Vec<u8> = (0..4096usize).map(|n| (n * 7919 + number * 104_729) as u8).collect();
     let words: &[u8] = match number % 8 {
-        // Silence, and going at once.
+        // Disconnects without sending anything.
         0 | 1 => b"",
-        // A plain Broker.
+        // A Broker endpoint without TLS.
         2 => b"\0\0\0\x17\x06ZEEK0123456789abcdef\x01\x01",
         3 => b"GET / HTTP/1.1\r\n\r\n",
-        // The beginning of a TLS record, and no more.
+        // The beginning of a TLS record.
         4 => &[22, 3, 1, 2, 0, 1, 0, 1],
-        // A record that is all there, with no handshake in it.
+        // A complete record that contains no handshake.
         5 => &[22, 3, 1, 0, 4, 0xff, 0xff, 0xff, 0xff],
         // An alert.
         6 => &[21, 3, 3, 0, 2, 2, 40],
@@ -34,7 +34,7 @@ async fn garbage(address: std::net::SocketAddr, number: usize) {
     if number % 8 == 1 {
         return;
     }
-    // Until it is shown the door.
+    // Until the endpoint closes the connection.
     let _ = tcp.read_to_end(&mut Vec::new()).await;
 }
 
@@ -50,7 +50,7 @@ async fn crowd(tls: Tls, theirs: Tls) {
         noisy.spawn(garbage(address, number));
         let theirs = theirs.clone();
         good.spawn(async move {
-            // One attempt each.
+            // One attempt for each connector.
             let endpoint = endpoint();
             let mut connector = endpoint.connect(&address.to_string(), theirs, None);
             connector.first_attempt().await.map(|_| endpoint)
@@ -75,7 +75,7 @@ async fn crowd(tls: Tls, theirs: Tls) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_hundred_at_once_the_good_half_succeeds() {
+async fn the_valid_half_of_two_hundred_connections_succeeds() {
     for backend in BACKENDS {
         crowd(mutual(&version3(), *backend), mutual(&encrypted(), *backend)).await;
     }

@@ -1,5 +1,4 @@
-//! Endpoints with every kind of TLS meet endpoints with every other: what comes of it, and what is said about it.
-//! Nobody waits for a timeout.
+//! Connections between endpoints with every pair of TLS settings, and the errors of both sides. No test waits for a timeout.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ fn patient() -> Endpoint {
     endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
 }
 
-/// What comes of it, in short.
+/// Returns the outcome in short.
 fn short(result: &Result<(), ConnectError>) -> String {
     match result {
         Ok(()) => "ok".into(),
@@ -33,7 +32,7 @@ fn short(result: &Result<(), ConnectError>) -> String {
     }
 }
 
-/// The first attempt, as each side sees it.
+/// Returns the outcome of the first attempt on each side.
 async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), ConnectError>, Result<(), ConnectError>) {
     let (a, b) = (patient(), patient());
     let mut statuses = a.status();
@@ -48,12 +47,12 @@ async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), ConnectError>, Res
     (connected, accepted)
 }
 
-/// What ours makes of the other, as the one that connects and as the one that listens.
+/// Returns the outcome on our side as the connector and as the listener.
 async fn both_ways(ours: &Tls, other: &Tls) -> [Result<(), ConnectError>; 2] {
     [meet(ours, other).await.0, meet(other, ours).await.1]
 }
 
-/// The other ends, each with what ours makes of it, being off, anonymous, and mutual.
+/// Returns the settings of the other side, each with the outcomes on our side with TLS off, anonymous and mutual.
 fn table() -> Vec<(&'static str, Tls, [[&'static str; 2]; 3])> {
     let no_tls = ["TLS, not frames"; 2];
     let mutual_tls = ["NotAnonymous"; 2];
@@ -67,7 +66,7 @@ fn table() -> Vec<(&'static str, Tls, [[&'static str; 2]; 3])> {
     ];
     #[cfg(feature = "openssl")]
     let table = {
-        // OpenSSL closes without an alert where it sees no TLS.
+        // OpenSSL closes the connection without an alert if the peer does not use TLS.
         let closed = ["closed", "TLS, not frames"];
         let refused = ["refused: HandshakeFailure", "Incompatible"];
         let others = [
@@ -79,8 +78,8 @@ fn table() -> Vec<(&'static str, Tls, [[&'static str; 2]; 3])> {
     table
 }
 
-/// What a failure's text has to say.
-fn mend(outcome: &str) -> &'static str {
+/// Returns a part of the error text for an outcome.
+fn hint(outcome: &str) -> &'static str {
     match outcome {
         "TLS, not frames" | "closed" => "TLS",
         "NotTls" => "Broker::disable_ssl=T",
@@ -97,13 +96,13 @@ fn check(what: &str, met: [Result<(), ConnectError>; 2], outcomes: [&str; 2]) {
     for ((met, outcome), side) in met.into_iter().zip(outcomes).zip(["connects", "listens"]) {
         assert_eq!(short(&met), outcome, "{what}, who {side}: {met:?}");
         if let Err(error) = met {
-            assert!(error.to_string().contains(mend(outcome)), "{what}, who {side}: {error}");
+            assert!(error.to_string().contains(hint(outcome)), "{what}, who {side}: {error}");
         }
     }
 }
 
 #[tokio::test]
-async fn every_kind_meets_every_kind() {
+async fn every_kind_connects_to_every_kind() {
     for (kind, other, [off, anonymous, mutually]) in table() {
         check(&format!("{kind} meets plain"), both_ways(&Tls::Off, &other).await, off);
         if let Ok(ours) = Tls::anonymous() {
@@ -122,7 +121,7 @@ async fn a_version_1_certificate_is_accepted_on_openssl_alone() {
     for (backend, outcomes) in [
         (Backend::Rustls, ["PeerVersion1"; 2]),
         (Backend::OpenSsl, ["ok"; 2]),
-        // Our own chain needs no OpenSSL, and a peer does not change that.
+        // The backend is chosen by our own chain, and not by the peer's.
         (Backend::Auto, ["PeerVersion1"; 2]),
     ] {
         let other = mutual(&version1(), Backend::Auto);
@@ -134,7 +133,7 @@ async fn a_version_1_certificate_is_accepted_on_openssl_alone() {
 
 #[cfg(feature = "openssl")]
 #[tokio::test]
-async fn a_peer_does_not_change_the_back_end_of_a_link() {
+async fn a_peer_does_not_change_the_back_end() {
     let Tls::Mutual(tls) = mutual(&version3(), Backend::Auto) else { panic!() };
     let (a, b, c) = (patient(), patient(), patient());
     let mut statuses = a.status();
@@ -153,7 +152,7 @@ async fn a_peer_does_not_change_the_back_end_of_a_link() {
 }
 
 #[tokio::test]
-async fn peers_are_known_by_their_certificates() {
+async fn peers_have_the_identities_in_their_certificates() {
     for backend in BACKENDS {
         let (a, b) = (patient(), patient());
         let mut statuses = a.status();
@@ -172,7 +171,7 @@ async fn peers_are_known_by_their_certificates() {
         assert!(line.contains(&format!("CN=ec-leaf sha256:{}", identity.sha256_hex())), "{line}");
         assert_eq!(b.identity(a.id()).unwrap().subject, "CN=rsa-leaf");
 
-        wanted(&b, "/t", 1).await;
+        subscribers(&b, "/t", 1).await;
         b.publish(topic("/t"), &text("who am I?")).await.unwrap();
         let message = within("a message", heard.recv()).await.unwrap();
         assert_eq!(a.identity(message.peer()), Some(identity));
@@ -184,7 +183,7 @@ async fn peers_are_known_by_their_certificates() {
 }
 
 #[tokio::test]
-async fn without_certificates_nobody_is_known() {
+async fn peers_without_certificates_have_no_identity() {
     for tls in [Some(Tls::Off), Tls::anonymous().ok()].into_iter().flatten() {
         let (a, b) = (patient(), patient());
         let listening = listen_with(&a, tls.clone()).await;
@@ -194,7 +193,7 @@ async fn without_certificates_nobody_is_known() {
 }
 
 #[tokio::test]
-async fn certificates_are_renewed_under_standing_peerings() {
+async fn certificates_can_be_renewed_during_peerings() {
     for backend in BACKENDS {
         let dir = tempfile::tempdir().unwrap();
         let [certificate, key] = ["node.pem", "node.key"].map(|name| dir.path().join(name));
@@ -225,9 +224,9 @@ async fn certificates_are_renewed_under_standing_peerings() {
         assert_eq!(added(&mut statuses).await, new.id(), "and nobody was lost before");
         assert_eq!(new.identity(hub.id()).unwrap().subject, "CN=ec-leaf");
 
-        // The one that was there before still is, with what it knew.
+        // The earlier peering continues, with its identities.
         assert_eq!(old.identity(hub.id()).unwrap().subject, "CN=rsa-leaf");
-        wanted(&hub, "/t", 1).await;
+        subscribers(&hub, "/t", 1).await;
         hub.publish(topic("/t"), &text("still here")).await.unwrap();
         assert_eq!(next_text(&mut heard).await, "still here");
     }

@@ -1,4 +1,4 @@
-//! What reading costs in memory, as counted by the allocator.
+//! Allocations of decoding and encoding, as counted by the allocator.
 
 use crate::common::{Fixture, Phase, golden_values};
 use allocation_counter::measure;
@@ -85,38 +85,38 @@ fn writing_json_allocates_nothing() {
 }
 
 #[test]
-fn reading_an_envelope_copies_nothing() {
+fn decoding_an_envelope_copies_nothing() {
     let fixture = Fixture::load("all-types");
     let frames = || fixture.frames.iter().filter(|frame| frame.phase == Phase::Peered);
     let largest = frames().max_by_key(|frame| frame.bytes.len()).unwrap().body();
     assert!(largest.len() > 10_000);
     let cost = measure(|| drop(Envelope::decode(&largest).unwrap()));
-    // One share of the frame at most, whatever its size.
+    // At most a reference count of the frame, regardless of its size.
     assert!(cost.bytes_total < 100, "{cost:?}");
 }
 
-/// `count` as a varbyte of five bytes.
+/// Encodes `count` as a varbyte of five bytes.
 fn claim(tag: u8, count: u32) -> Vec<u8> {
     let group = |shift: u32| u8::try_from((count >> shift) & 0x7f).unwrap() | 0x80;
     vec![tag, group(0), group(7), group(14), group(21), u8::try_from(count >> 28).unwrap()]
 }
 
 #[test]
-fn a_count_that_is_only_claimed_costs_little() {
+fn a_false_count_needs_little_memory() {
     for tag in [5, 11, 12, 13, 14] {
         for count in [1_000, u32::MAX] {
             let bytes = claim(tag, count);
             let cost = measure(|| drop(decode_value(&bytes, &Limits::DEFAULT).unwrap_err()));
-            // The first places for elements, and the error.
+            // The initial capacity for elements, and the error.
             assert!(cost.bytes_total < 5_000, "tag {tag}, count {count}: {cost:?}");
         }
     }
 }
 
 #[test]
-fn claims_inside_of_claims_cost_little() {
-    // As many claims as may nest, each of as much as there are bytes behind it: none is true, but
-    // none can be called a lie before the end of the input.
+fn nested_false_counts_need_little_memory() {
+    // As many containers as may be nested, each with a count of as many elements as bytes follow. None of the counts is
+    // true, but that is detected only at the end of the input.
     for tag in [12, 13, 14] {
         let size = 1_000_000;
         let mut bytes = Vec::new();
@@ -130,7 +130,7 @@ fn claims_inside_of_claims_cost_little() {
 }
 
 #[test]
-fn a_message_costs_no_more_than_its_limits_say() {
+fn the_memory_of_a_message_is_bounded_by_the_limits() {
     let limit = Limits::DEFAULT.max_elements;
     let vector = |count: usize, element: &[u8]| {
         [claim(14, u32::try_from(count).unwrap()), element.repeat(count)].concat()
@@ -140,7 +140,7 @@ fn a_message_costs_no_more_than_its_limits_say() {
         ("strings", vector(limit - 1, &[5, 1, b'x'])),
         ("empty sets", vector(limit - 1, &[12, 0])),
         ("pairs", vector(limit / 4 - 1, &[13, 1, 0, 0])),
-        // One more than twice a power of two, where a vector that doubles its room has most to spare.
+        // One more than a power of two: a vector that doubles its capacity wastes most then.
         ("vectors", vector(limit / 130 - 1, &vector(129, &[0]))),
     ] {
         let mut value = None;

@@ -1,4 +1,4 @@
-//! What a peer that says nothing costs in memory, as counted by the allocator: also one that said much before.
+//! The memory of an idle peer, as counted by the allocator, before and after it was busy.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,11 +18,11 @@ use zeek_bridge::wire::{Envelope, Limits};
 
 const PEERS: u8 = 100;
 
-/// The reference takes 19 KiB, and 39 under mutual TLS.
+/// Broker's C++ implementation needs 19 KiB, or 39 KiB with mutual TLS.
 const MOST_PLAIN: u64 = 10 * 1024;
 const MOST_TLS: u64 = 25 * 1024;
 
-/// What each peer sends, and what comes to all others: some reads' full.
+/// The number of bytes that each peer sends to all others: several reads.
 const BURST: usize = 200 * 1024;
 
 fn config(tls: &str) -> String {
@@ -44,7 +44,7 @@ async fn started(tls: &str, folder: &std::path::Path) -> (Bridge, Vec<SocketAddr
     (bridge, addresses)
 }
 
-/// Until the bridge has nothing more to do for so many peers.
+/// Waits until the bridge is idle and has this number of peers.
 async fn settled(bridge: &Bridge, peers: usize) {
     let there = || bridge.snapshot().links.iter().map(|link| link.peers.len()).sum::<usize>();
     let all = async {
@@ -52,7 +52,7 @@ async fn settled(bridge: &Bridge, peers: usize) {
             tokio::task::yield_now().await;
         }
     };
-    // Only so that a fault does not make the test hang.
+    // Ends the test if the bridge hangs.
     tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
 }
 
@@ -75,11 +75,11 @@ async fn swallow(raw: &mut Raw, mut left: usize) {
 }
 
 #[test]
-fn a_plain_peer_costs_little_before_and_after_it_is_busy() {
+fn an_idle_plain_peer_needs_little_memory() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (bridge, addresses) = runtime.block_on(started("tls = 'off'", folder.path()));
-    // What is there once for all is there before it counts.
+    // Allocates shared state before the measurement.
     let first = runtime.block_on(Raw::connect(id(200), addresses[1], &[]));
     let mut peers = Vec::with_capacity(PEERS.into());
     let quiet = measure(|| {
@@ -111,14 +111,14 @@ fn a_plain_peer_costs_little_before_and_after_it_is_busy() {
     let each = |bytes: i64| u64::try_from(bytes).unwrap_or(0) / u64::from(PEERS);
     let (quiet, after) = (each(quiet.bytes_current), each(quiet.bytes_current + busy.bytes_current));
     println!("{quiet} bytes per peer, {after} after {BURST} bytes from or to each");
-    // A peer of the test's own costs a little as well.
+    // The test's own side of the peering needs some memory, too.
     assert!((1024..MOST_PLAIN).contains(&quiet), "{quiet}");
     assert!((1024..MOST_PLAIN).contains(&after), "{after}");
     drop(first);
     runtime.block_on(bridge.shutdown());
 }
 
-/// A peering over TLS, and no more around it.
+/// Connects a peer over TLS, without an endpoint.
 async fn tls_peer(n: u8, address: SocketAddr, tls: &Tls) -> Connection {
     let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
     let stream: Stream = tls.connect(tcp).await.unwrap();
@@ -127,7 +127,7 @@ async fn tls_peer(n: u8, address: SocketAddr, tls: &Tls) -> Connection {
     while !connection.peering().is_established() || !connection.is_written() {
         advance(&mut connection).await;
     }
-    // Until there is nothing to be done.
+    // Until the connection is idle.
     tokio::select! {
         biased;
         () = async { loop { advance(&mut connection).await } } => {}
@@ -145,7 +145,7 @@ async fn advance(connection: &mut Connection) {
 }
 
 #[test]
-fn a_peer_under_mutual_tls_costs_less_than_two_of_the_reference() {
+fn a_mutual_tls_peer_needs_less_than_two_of_brokers() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let authority = ephemeral_authority().unwrap();
@@ -169,7 +169,7 @@ fn a_peer_under_mutual_tls_costs_less_than_two_of_the_reference() {
     });
     let each = u64::try_from(quiet.bytes_current).unwrap_or(0) / u64::from(PEERS);
     println!("{each} bytes for both ends of a peering");
-    // Both ends are in this process, and the peer's own is no larger than the bridge's.
+    // Both ends are in this process, and the end of the peer is not larger than that of the bridge.
     assert!((2048..2 * MOST_TLS).contains(&each), "{each}");
     drop((first, peers));
     runtime.block_on(bridge.shutdown());

@@ -1,4 +1,4 @@
-//! What passing messages on costs in memory, as counted by the allocator.
+//! Allocations of a bridge that forwards messages, as counted by the allocator.
 
 use std::net::SocketAddr;
 
@@ -29,17 +29,17 @@ to = "out"
 topics = ["/a"]
 "#;
 
-/// What is written at once: what a bridge reads at once at most.
+/// The size of a write: the most that a bridge reads at once.
 const PIECE: usize = 64 * 1024;
 
 const RECEIVERS: usize = 2;
 
-/// No message is longer.
+/// The maximum length of a message.
 const MOST: usize = 400;
 
 const MESSAGES: usize = 10_000;
 
-/// So many messages, under these topics in turns.
+/// Returns `count` messages, with these topics in turn.
 fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
     let mut bytes = BytesMut::new();
     for (n, topic) in (0..count).zip(topics.iter().cycle()) {
@@ -51,14 +51,14 @@ fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
     bytes
 }
 
-/// Sends it all to the one, and waits until each of the others has as much.
+/// Sends all bytes from one peer, and waits until each of the others has received as many.
 async fn pass(from: &mut Raw, to: &mut [Raw], bytes: &[u8], buffer: &mut [u8]) {
     let mut sent = 0;
     let mut got = [0; RECEIVERS];
     for piece in bytes.chunks(PIECE) {
         from.stream.write_all(piece).await.unwrap();
         sent += piece.len();
-        // The end of a piece may be half a message, which comes with the next.
+        // The last message of a chunk may be incomplete.
         let due = if sent == bytes.len() { sent } else { sent - MOST };
         for (to, got) in to.iter_mut().zip(&mut got) {
             while *got < due {
@@ -71,7 +71,7 @@ async fn pass(from: &mut Raw, to: &mut [Raw], bytes: &[u8], buffer: &mut [u8]) {
     assert_eq!(got, [sent; RECEIVERS]);
 }
 
-/// How often memory is allocated while so many messages under these topics pass, and in how many pieces they came.
+/// Returns the number of allocations while messages with these topics are forwarded, and the number of chunks.
 fn allocations(more_of_out: &str, topics: &[&'static str]) -> (usize, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let id = |n| EndpointId::from_bytes([n; 16]);
@@ -93,7 +93,7 @@ fn allocations(more_of_out: &str, topics: &[&'static str]) -> (usize, usize) {
     let mut buffer = vec![0; PIECE];
     let bytes = messages(from.id, topics, MESSAGES);
     let mut run = || runtime.block_on(pass(&mut from, &mut to, &bytes, &mut buffer));
-    // Once before it counts, for what is kept from then on.
+    // Once before the measurement, for allocations that remain.
     run();
     let allocated = measure(run).count_total;
     runtime.block_on(bridge.shutdown());
@@ -101,18 +101,18 @@ fn allocations(more_of_out: &str, topics: &[&'static str]) -> (usize, usize) {
 }
 
 #[test]
-fn passing_messages_on_allocates_by_the_read_and_not_by_the_message() {
+fn forwarding_allocates_per_read_and_not_per_message() {
     for topics in [&["/a"][..], &["/a/1", "/a/2"]] {
         let (allocated, pieces) = allocations("", topics);
         println!("{allocated} allocations for {MESSAGES} messages in {pieces} pieces");
-        // A piece may come in two reads, the second of which ends a message.
+        // A chunk may need two reads, the second of which completes a message.
         assert!(allocated <= 25 * pieces, "{allocated} for {pieces} pieces");
     }
 }
 
-/// A share of one, so that each message is copied: what is allocated for a message is counted indeed.
+/// Fault injection copies each message, which shows that allocations per message are counted.
 #[test]
-fn what_each_message_allocates_would_be_seen() {
+fn allocations_per_message_are_counted() {
     let (allocated, _) = allocations("chaos = { corrupt = 1.0 }", &["/a"]);
     assert!(allocated >= MESSAGES, "{allocated}");
 }

@@ -169,7 +169,7 @@ async fn between_a_reference_and_ours() {
         let mut theirs = Reference::start(&program, &side.options(&options)).await;
         knows(&mut theirs, &bridge, "left").await;
         wants(&bridge, "left", "/left");
-        wanted(&ours, "/left", 1).await;
+        subscribers(&ours, "/left", 1).await;
         for n in 0..100 {
             theirs.say(&format!("event /right Test::ping {n}")).await;
             assert_eq!(ours.publish(topic("/left"), &event("Test::pong", &n.to_string())).await, Ok(1));
@@ -199,7 +199,7 @@ async fn a_reference_that_is_killed_and_comes_back() {
         let left_lines = side.lines.clone() + &connect(&[&at]);
         let bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
         let (ours, mut heard) = ours(&bridge).await;
-        wanted(&ours, "/left", 1).await;
+        subscribers(&ours, "/left", 1).await;
         for round in 0..4 {
             knows(&mut theirs, &bridge, "left").await;
             wants(&bridge, "left", "/left");

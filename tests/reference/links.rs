@@ -14,7 +14,7 @@ async fn each_side_sees_the_other_leave() {
             // Ours: with a BYE that the reference confirms.
             let options = ["--subscribe", "/theirs", "--retry", "0"];
             let mut pair = Pair::new(endpoint(), &program, &kind, connector, &options).await;
-            wanted(&pair.ours, "/theirs", 1).await;
+            subscribers(&pair.ours, "/theirs", 1).await;
             let mut statuses = pair.ours.status();
             for n in 0..1000 {
                 pair.ours.publish(topic("/theirs"), &text(n.to_string())).await.unwrap();
@@ -133,7 +133,7 @@ async fn connecting_to_each_other_at_once_makes_one_peering() {
         assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), theirs.id);
         assert_eq!(added(&mut statuses).await, theirs.id);
         theirs.status("peer_added", ours.id()).await;
-        wanted(&ours, "/theirs", 1).await;
+        subscribers(&ours, "/theirs", 1).await;
         assert_eq!(ours.publish(topic("/theirs"), &text("once")).await, Ok(1));
         assert_eq!(ours.publish(topic("/theirs"), &text("twice")).await, Ok(1));
         assert_eq!(theirs.line("message /theirs ").await, "once");

@@ -18,7 +18,7 @@ async fn events_in_both_directions_whoever_connects_with_and_without_tls_and_in_
                 let ours = endpoint_of(our_id);
                 let mut heard = subscribe(&ours, "/ours").await;
                 let mut pair = Pair::new(ours, &program, &kind, connector, &["--subscribe", "/theirs"]).await;
-                assert_eq!(wanted(&pair.ours, "/theirs", 1).await, [pair.theirs.id]);
+                assert_eq!(subscribers(&pair.ours, "/theirs", 1).await, [pair.theirs.id]);
                 let event = Event::new("Ours::ping", ("one".to_owned(), 2u64));
                 let value = Message::Event(event).into_value();
                 assert_eq!(pair.ours.publish(topic("/theirs/x"), &value).await, Ok(1));
@@ -42,9 +42,9 @@ async fn filters_that_change_reach_the_other_side() {
         let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), connector, &[]).await;
         // Theirs, to us.
         pair.theirs.say("subscribe /one").await;
-        wanted(&pair.ours, "/one", 1).await;
+        subscribers(&pair.ours, "/one", 1).await;
         pair.theirs.say("subscribe /two").await;
-        wanted(&pair.ours, "/two", 1).await;
+        subscribers(&pair.ours, "/two", 1).await;
         assert_eq!(pair.ours.publish(topic("/three"), &text("nobody")).await, Ok(0));
         assert_eq!(pair.ours.publish(topic("/two"), &text("somebody")).await, Ok(1));
         assert_eq!(pair.theirs.line("message ").await, "/two somebody");
@@ -98,7 +98,7 @@ async fn floods_arrive_whole_and_in_order_both_ways() {
             let mut heard = subscribe(&ours, "/ours").await;
             let options = ["--subscribe", "/theirs", "--peer-buffer-size", "20000"];
             let mut pair = Pair::new(ours, &program, &kind, connector, &options).await;
-            wanted(&pair.ours, "/theirs", 1).await;
+            subscribers(&pair.ours, "/theirs", 1).await;
             // Both at the same time.
             pair.theirs.say(&format!("flood /ours {COUNT} 200")).await;
             let publisher = pair.ours.clone();
@@ -130,7 +130,7 @@ async fn twenty_megabytes_in_one_message_arrive_both_ways() {
         let ours = endpoint();
         let mut heard = subscribe(&ours, "/ours").await;
         let mut pair = Pair::new(ours, &program, &kind, Connector::Ours, &["--subscribe", "/theirs"]).await;
-        wanted(&pair.ours, "/theirs", 1).await;
+        subscribers(&pair.ours, "/theirs", 1).await;
         pair.theirs.say(&format!("flood /ours 1 {SIZE}")).await;
         assert_eq!(next_text(&mut heard).await.len(), SIZE);
         pair.ours.publish(topic("/theirs"), &text("z".repeat(SIZE))).await.unwrap();
@@ -143,7 +143,7 @@ async fn golden_values_arrive_with_the_same_bytes() {
     let program = reference_or_skip!();
     let options = ["--subscribe", "/theirs", "--format", "hex"];
     let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), Connector::Ours, &options).await;
-    wanted(&pair.ours, "/theirs", 1).await;
+    subscribers(&pair.ours, "/theirs", 1).await;
     for golden in common::golden_values() {
         let value = decode_value(&golden.bytes, &Limits::DEFAULT).unwrap();
         pair.ours.publish(topic("/theirs"), &value).await.unwrap();

@@ -84,7 +84,7 @@ async fn go_together(program: &str, ours: Tls, theirs: Vec<String>) {
         let mut heard = subscribe(&ours, "/ours").await;
         let options = ["--subscribe", "/theirs", "--retry", "1"];
         let mut pair = Pair::new(ours, program, &kind, connector, &options).await;
-        wanted(&pair.ours, "/theirs", 1).await;
+        subscribers(&pair.ours, "/theirs", 1).await;
         pair.ours.publish(topic("/theirs"), &text("from ours")).await.unwrap();
         assert_eq!(pair.theirs.line("message /theirs ").await, "from ours");
         pair.theirs.say("publish /ours string from theirs").await;

@@ -111,13 +111,13 @@ impl Core {
 
     /// Sends the peers of a link the hellos that new rules allow them to receive.
     pub(in crate::bridge) fn send_allowed_hellos(&self, links: &LinkSet, link: &Link) {
-        let peers = link.endpoint.standing();
+        let peers = link.endpoint.established_peers();
         for (peer, filter) in &peers {
             self.peer_subscribed(links, link.id(), peer, filter);
         }
         // A peer that disconnected meanwhile may have been recorded again after its `peer_gone`. Nothing else would remove it.
         let remaining: HashSet<_> =
-            link.endpoint.standing().into_iter().map(|(peer, _)| peer.peering).collect();
+            link.endpoint.established_peers().into_iter().map(|(peer, _)| peer.peering).collect();
         for (peer, _) in peers.iter().filter(|(peer, _)| !remaining.contains(&peer.peering)) {
             self.peer_gone(peering_key(link.id(), peer));
         }

@@ -1,4 +1,4 @@
-//! Why a message does not pass, in a word for metrics and a line for logs.
+//! Why a message is denied: a name for metrics and a line for logs.
 
 use std::fmt::{self, Write as _};
 
@@ -8,33 +8,33 @@ use crate::management::{NamedNodes, NodeMessage};
 use crate::wire::DecodeError;
 use crate::zeek::{EventError, MessageError};
 
-/// Why a message does not pass. In their order: the further down, the closer it came.
+/// Why a message is denied. The later variants came closer to a rule that allows the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub(crate) enum Reason {
-    /// Its topic never leaves an endpoint.
+    /// Messages under its topic never leave an endpoint.
     LocalTopic,
-    /// It has gone as many hops as it may.
+    /// Its ttl is used up.
     Ttl,
-    /// No rule leads from its link anywhere with its topic.
+    /// No rule for its link has its topic.
     NoRule,
-    /// It is a data-store command; there are rules for data only.
+    /// It is a data-store command, and the rules are for data.
     CommandNotAllowed,
-    /// It is data; there are rules for data-store commands only.
+    /// It is data, and the rules are for data-store commands.
     DataNotAllowed,
-    /// Nobody with its sender's certificate, or without one, may say it.
+    /// The rules are for other certificates than that of its sender.
     IdentityNotAllowed,
-    /// It is another event, or none.
+    /// The rules are for other events.
     EventNotAllowed,
-    /// It is not what it should be by its kind.
+    /// Its payload is invalid for its kind.
     Malformed,
-    /// It speaks for, or to, another node, or to all.
+    /// The rules are for other nodes than those that it names.
     NodeNotAllowed,
-    /// It asks for another action, or for one with arguments that the rule does not allow.
+    /// The rules do not allow its action or the arguments of the action.
     ActionNotAllowed,
-    /// It is a batch with an event of the node API in it.
+    /// It is a batch that contains an event of the node API.
     BatchedNodeApi,
-    /// It is an event of the node API, and not as it should be.
+    /// It is an invalid event of the node API.
     InvalidNodeApi,
 }
 
@@ -55,7 +55,7 @@ impl Reason {
         Reason::InvalidNodeApi,
     ];
 
-    /// Its name in metrics and logs.
+    /// Returns the name in metrics and logs.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -75,25 +75,25 @@ impl Reason {
     }
 }
 
-/// [`Reason::name`].
+/// Writes [`Reason::name`].
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-/// That, and by which rule, a message does not pass.
+/// The denial of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Denial {
-    /// Why. If several rules refuse it, of the one that it came closest to pass by.
+    /// The reason of the rule that came closest to allowing it.
     pub(crate) reason: Reason,
-    /// That rule; none for the reasons that are not of a rule.
+    /// The rule; `None` for reasons that do not depend on a rule.
     pub(crate) rule: Option<RuleId>,
-    /// Whether it fits the rule, and would have passed had it been valid.
+    /// True if the rule matches, and would have allowed the message if it were valid.
     pub(crate) invalid: bool,
 }
 
-/// What is wrong with a message, in words.
+/// Why a message is invalid.
 #[derive(Debug)]
 pub(super) enum Fault {
     Decode(DecodeError),
@@ -113,8 +113,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A message in one line for a log: its topic, event, node, action and sender's identity, and what is wrong with it, as far as
-/// that is known. What comes from the peer stands in quotes, its control characters escaped and the rest cut off.
+/// Describes a message in one log line: its topic, event, node, action, sender's identity and fault, as far as they are known.
+/// Text from the peer is quoted, escaped and truncated.
 #[derive(Debug)]
 pub(crate) struct Detail<'a> {
     pub(super) topic: &'a Topic,
@@ -146,30 +146,30 @@ impl fmt::Display for Detail<'_> {
         }
         if let Some(fault) = self.fault {
             f.write_str(": ")?;
-            write!(Escaping { f, left: MOST_OF_A_FAULT }, "{fault}")?;
+            write!(Escaping { f, left: MAX_FAULT }, "{fault}")?;
         }
         Ok(())
     }
 }
 
-/// So many of a list are shown.
-const MOST_ELEMENTS: usize = 4;
-/// So many bytes of a name are shown.
-const MOST_OF_A_NAME: usize = 128;
-/// So many of what is wrong.
-const MOST_OF_A_FAULT: usize = 512;
+/// Maximum number of list elements that are shown.
+const MAX_ELEMENTS: usize = 4;
+/// Maximum length of a name that is shown, in bytes.
+const MAX_NAME: usize = 128;
+/// Maximum length of a fault that is shown, in bytes.
+const MAX_FAULT: usize = 512;
 
 fn list<'a>(
     f: &mut fmt::Formatter<'_>,
-    what: &str,
+    label: &str,
     elements: impl ExactSizeIterator<Item = &'a String>,
 ) -> fmt::Result {
-    f.write_str(what)?;
-    let more = elements.len().saturating_sub(MOST_ELEMENTS);
+    f.write_str(label)?;
+    let more = elements.len().saturating_sub(MAX_ELEMENTS);
     if elements.len() == 0 {
         return f.write_str(" none");
     }
-    for element in elements.take(MOST_ELEMENTS) {
+    for element in elements.take(MAX_ELEMENTS) {
         write!(f, " {}", quoted(element.as_bytes()))?;
     }
     if more > 0 {
@@ -178,12 +178,12 @@ fn list<'a>(
     Ok(())
 }
 
-/// Text from the wire, fit for a log: its control characters escaped, and no more than the beginning of what is long.
+/// Formats text from the wire for a log: quoted, with control characters escaped and long text truncated.
 pub(in super::super) fn quoted(bytes: &[u8]) -> impl fmt::Display + '_ {
     struct Quoted<'a>(&'a [u8]);
     impl fmt::Display for Quoted<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let shown = self.0.get(..MOST_OF_A_NAME).unwrap_or(self.0);
+            let shown = self.0.get(..MAX_NAME).unwrap_or(self.0);
             f.write_char('"')?;
             for chunk in shown.utf8_chunks() {
                 for letter in chunk.valid().chars() {
@@ -203,9 +203,10 @@ pub(in super::super) fn quoted(bytes: &[u8]) -> impl fmt::Display + '_ {
     Quoted(bytes)
 }
 
-/// Passes text on, its control characters escaped, up to so many bytes.
+/// Writes text with control characters escaped, up to a maximum length.
 struct Escaping<'a, 'f> {
     f: &'a mut fmt::Formatter<'f>,
+    /// The bytes that remain until the maximum.
     left: usize,
 }
 
@@ -217,7 +218,7 @@ impl fmt::Write for Escaping<'_, '_> {
                 return Ok(());
             };
             self.left = left;
-            // Its own words have quotes, which are to stay.
+            // Error messages contain quotes of their own, which need no escape.
             if matches!(letter, '"' | '\'' | '\\') {
                 self.f.write_char(letter)?;
             } else {

@@ -1,12 +1,12 @@
-//! Who a rule or a link is for, by certificate.
+//! Matching of certificates.
 
-use super::super::config::IdentityPattern;
+use crate::bridge::config::IdentityPattern;
 use crate::net::tls::{PeerIdentity, SubjectAltName};
 
 impl IdentityPattern {
-    /// Whether this is the peer's certificate, or one of its names. Case counts.
+    /// Returns whether the pattern matches a certificate, or one of its names. Case-sensitive.
     #[must_use]
-    pub(crate) fn matches(&self, identity: &PeerIdentity) -> bool {
+    pub fn matches(&self, identity: &PeerIdentity) -> bool {
         match self {
             IdentityPattern::Subject(glob) => glob.matches(&identity.subject),
             IdentityPattern::San(glob) => {
@@ -16,18 +16,18 @@ impl IdentityPattern {
         }
     }
 
-    /// Whether a peer is allowed by these: if there are none, everybody is; else who showed a certificate
-    /// that one of them matches.
+    /// Returns whether patterns allow a peer. An empty list allows every peer; otherwise, one of them has to match its
+    /// certificate.
     #[must_use]
-    pub(crate) fn allow(patterns: &[Self], identity: Option<&PeerIdentity>) -> bool {
+    pub fn allow(patterns: &[Self], identity: Option<&PeerIdentity>) -> bool {
         patterns.is_empty()
             || identity.is_some_and(|identity| patterns.iter().any(|pattern| pattern.matches(identity)))
     }
 }
 
-/// Whether a name in a certificate names one holder. A dNSName does only if it is a host name: NUL, control characters
-/// and what is not ASCII are attempts to look like another name, and a wildcard (`*.x`) is any host of a domain, so that
-/// it must not pass for one of them.
+/// Returns whether a name in a certificate identifies one holder. A dNSName does only if it is a host name: NUL, control
+/// characters and characters beyond ASCII can imitate another name, and a wildcard (`*.x`) covers all hosts of a domain, so it
+/// must not match a pattern for one of them.
 fn is_identity(name: &SubjectAltName) -> bool {
     match name {
         SubjectAltName::Dns(name) => is_host_name(name),
@@ -35,10 +35,10 @@ fn is_identity(name: &SubjectAltName) -> bool {
     }
 }
 
-/// Letters, digits, hyphens and the underscores that sites use.
+/// Allows letters, digits, hyphens, and the underscores that some sites use.
 fn is_host_name(name: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !name.is_empty() && name.bytes().all(is_part)
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.bytes().all(is_allowed)
 }
 
 #[cfg(test)]

@@ -1,20 +1,20 @@
-//! Rules: which messages pass from which link to which, and why not.
+//! Rules: which messages may pass from which link to which.
 //!
-//! Nothing passes but by a rule. For each link that a message may go to, the first rule of the file that it *fits*
-//! decides. All of these have to fit, and are asked in this order:
+//! A message passes only if a rule allows it. For each link that a message may go to, the first rule of the file that
+//! *matches* it decides. All of these conditions have to match, and are checked in this order:
 //!
-//! | of the rule | fits if |
+//! | of the rule | matches if |
 //! | --- | --- |
-//! | `from`, `to` | the message came over the one and may go to the other, which is not in the same group; to where it came from only on a hub |
+//! | `from`, `to` | the message was received over a link in `from` and may go to a link in `to` of another group; to the same link on a hub only |
 //! | `topics` | one of them is a string prefix of the message's topic |
-//! | `commands` | the message is a data-store command; without it, if it is data |
-//! | `identities` | there are none, or one is that of the peer's certificate |
-//! | `events` | there are none, or the message is an event of such a name, or a batch of nothing else |
-//! | `nodes` | there are none, or it is an event of the node API: a hello or response of such a node, a request that names nodes, all of them such |
-//! | `actions` | there are none, or it is an event of the node API; of a request, the command has to be in the table and its arguments have to match one of the alternatives there |
+//! | `commands` | the message is a data-store command; if not set, the message is data |
+//! | `identities` | there are none, or one matches the peer's certificate |
+//! | `events` | there are none, or the message is an event with such a name, or a batch of such events only |
+//! | `nodes` | there are none, or the message is an event of the node API: a hello or response of such a node, or a request that names nodes, and only such |
+//! | `actions` | there are none, or the message is an event of the node API; if it is a request, its command is in the table and its arguments match one of the alternatives there |
 //!
-//! In `actions`, each alternative has a pattern for each argument, and a request with more arguments does not match
-//! (Zeek's own action ignores further arguments; a node's own action may not) unless the alternative ends with `...`:
+//! In `actions`, each alternative has a pattern for each argument. A request with more arguments does not match
+//! (Zeek's own action ignores further arguments, but actions of other nodes may not) unless the alternative ends with `...`:
 //!
 //! | `get_id_value =` | allows |
 //! | --- | --- |
@@ -23,22 +23,22 @@
 //! | `[[]]` | no arguments |
 //! | `"..."` | any arguments |
 //!
-//! An argument that is not given counts as an empty one: `["Cluster::*"]` allows no `get_id_value` without a name, `["*"]`
-//! does. Globs know upper from lower case, as Zeek does. They match text of at most [`MAX_NAME`] bytes only.
+//! A missing argument counts as empty: `["Cluster::*"]` does not allow `get_id_value` without a name, `["*"]` does. Globs are
+//! case-sensitive, as names in Zeek are. They match text of at most [`MAX_NAME`] bytes only.
 //!
-//! A message that fits a rule still has to be valid, or it is refused there, and no later rule is asked:
-//! - an event of the node API has to be one: in Zeek's form, with the arguments of its declaration, a response with the
-//!   name of the node and the same request id inside and outside. Its data is a string or none (that it is JSON is for
-//!   the one to say who reads it: the agent does not);
-//! - other data has to be a value within the limits, and where a rule has `events`, a message of Zeek's (else it does not fit);
-//! - a command has to be one.
+//! A message that matches a rule also has to be valid. Otherwise it is denied, and no later rule is evaluated:
+//! - an event of the node API has the form that Zeek writes, the arguments of its declaration, and in a response the name of
+//!   the node and the same request id outside and inside the result. The data of a result is a string or none; the receiver
+//!   checks that it is JSON, which the agent does not;
+//! - other data is a value within the limits; for a rule with `events`, a Zeek message (otherwise the rule does not match);
+//! - a command is well-formed.
 //!
-//! With `passthrough` it need not. Even so, what can be read in it is read: see [`Decision::node`].
+//! A rule with `passthrough` also allows invalid messages. They are still decoded as far as possible: see [`Decision::node`].
 //!
-//! Whoever receives may be less strict than this crate: Zeek ignores superfluous elements of events, and up to 6.0 the
-//! version of the message, and what else is in a batch. So whatever anybody might take as an event of the node API is taken as one,
-//! and has to be valid. In a batch, where Zeek never puts it, it is refused, by every rule. So is a passed-through
-//! payload that cannot be read, but holds the name of such an event.
+//! Receivers may be more lenient than this crate: Zeek ignores superfluous elements of events and, up to 6.0, the version of
+//! the message and other messages in a batch. So a message that any receiver could take for an event of the node API is treated
+//! as one, and has to be valid. In a batch, where Zeek never puts such events, every rule denies it. A payload that cannot be
+//! decoded is denied even with `passthrough` if it contains the name of such an event.
 
 mod denial;
 mod identity;
@@ -62,29 +62,30 @@ use crate::data::{Filter, Topic};
 use crate::net::tls::PeerIdentity;
 use rule::Rule;
 
-/// The most bytes that a name may have to fit a glob. It bounds what a peer's names can cost; Zeek's are far shorter.
+/// Maximum length of a name that globs match, in bytes. It bounds the time that a peer's names can cost; Zeek's names are far
+/// shorter.
 pub(crate) const MAX_NAME: usize = 1024;
 
-/// All rules of a bridge. Links and rules go by their place in the configuration. Cloning shares them.
+/// The rules of a bridge. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules(Arc<Compiled>);
 
 #[derive(Debug)]
 struct Compiled {
     rules: Vec<Rule>,
-    /// By the link that messages come from.
+    /// By the [`LinkId`] of the link that a message was received over.
     links: Vec<Vec<Route>>,
 }
 
-/// Links that the same rules lead to.
+/// Links to which the same rules apply.
 #[derive(Debug)]
 struct Route {
     to: Vec<LinkId>,
-    /// In the order of the file; there is at least one.
+    /// In the order of the file; not empty.
     rules: Vec<RuleId>,
 }
 
-/// A link, as far as rules depend on it.
+/// The properties of a link that rules depend on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RuleLink<'a> {
     pub(super) name: &'a str,
@@ -93,35 +94,34 @@ pub(super) struct RuleLink<'a> {
 }
 
 impl RuleLink<'_> {
-    /// Whether both are in one group, so that nothing passes between them.
+    /// Returns whether both are in the same group, so that no message passes between them.
     fn shares_group(&self, other: &RuleLink<'_>) -> bool {
         self.group.is_some() && self.group == other.group
     }
 }
 
 impl Rules {
-    /// Compiles rules over links without groups: the name of each, and whether it is a hub. Names that no link has lead
-    /// nowhere.
-    #[must_use]
+    /// Compiles rules for links without groups, given as name and whether the link is a hub. Names in rules that no link has
+    /// are ignored.
     pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
         Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
     }
 
-    /// As [`Rules::new`]. What arrives over a link with a group goes to no link of that group.
+    /// Like [`Rules::new`]. Messages that are received over a link with a group go to no link of that group.
     pub(super) fn of_links<'a>(links: impl Iterator<Item = RuleLink<'a>>, rules: &[RuleConfig]) -> Self {
         let links: Vec<_> = links.collect();
-        let is_among = |names: &[String], link: &str| names.iter().any(|name| name == link);
+        let contains = |names: &[String], link: &str| names.iter().any(|name| name == link);
         let routes = |(from, source): (usize, &RuleLink<'_>)| {
             let mut routes: Vec<Route> = Vec::new();
             let is_reached = |(to, target): &(usize, &RuleLink<'_>)| {
                 (*to != from || source.hub) && !source.shares_group(target)
             };
             for (to, target) in links.iter().enumerate().filter(is_reached) {
-                let leads =
-                    |rule: &RuleConfig| is_among(&rule.from, source.name) && is_among(&rule.to, target.name);
+                let applies =
+                    |rule: &RuleConfig| contains(&rule.from, source.name) && contains(&rule.to, target.name);
                 let numbered = rules.iter().enumerate();
                 let rules: Vec<_> =
-                    numbered.filter(|(_, rule)| leads(rule)).map(|(index, _)| RuleId(index)).collect();
+                    numbered.filter(|(_, rule)| applies(rule)).map(|(index, _)| RuleId(index)).collect();
                 match routes.iter_mut().find(|route| route.rules == rules) {
                     _ if rules.is_empty() => {}
                     Some(route) => route.to.push(LinkId(to)),
@@ -136,24 +136,21 @@ impl Rules {
         }))
     }
 
-    /// What to announce on a link: the topics of all rules by which something may pass from there.
-    #[must_use]
+    /// Returns the topics to subscribe to on a link: those of all rules that can allow a message received there.
     pub(crate) fn filter(&self, from: LinkId) -> Filter {
         let rules = self.0.routes(from).iter().flat_map(|route| &route.rules);
         rules.filter_map(|rule| self.0.rules.get(rule.0)).flat_map(Rule::topics).cloned().collect()
     }
 
-    /// Whether an event of this name may come to a link at all, under this topic.
-    #[must_use]
+    /// Returns whether any rule can allow an event of this name, under this topic, to reach a link.
     pub(crate) fn may_reach(&self, to: LinkId, topic: &Topic, event: &str) -> bool {
         let routes = self.0.links.iter().flatten().filter(|route| route.to.contains(&to));
         let mut rules = routes.flat_map(|route| &route.rules).filter_map(|rule| self.0.rules.get(rule.0));
-        rules.any(|rule| rule.is_about(topic, event))
+        rules.any(|rule| rule.may_match(topic, event))
     }
 
-    /// The rules as they are for a peer of the link `from`; `identity` by its certificate, if it showed one. To be made
-    /// once for each peering, and anew when there are new rules.
-    #[must_use]
+    /// Returns the rules for a peer of the link `from`, with its certificate's `identity`. Call this once for each peering, and
+    /// again when the rules change.
     pub(crate) fn for_peer(&self, from: LinkId, identity: Option<&PeerIdentity>) -> PeerPolicy {
         PeerPolicy::new(self.0.clone(), from, identity)
     }

@@ -1,4 +1,4 @@
-//! The rules as they are for one peer.
+//! The rules for the messages of one peer.
 
 use std::sync::Arc;
 
@@ -12,27 +12,27 @@ use crate::management::NodeMessage;
 use crate::net::tls::PeerIdentity;
 use crate::wire::{Envelope, Limits};
 
-/// What a peer may say, and to whom: see [`super::Rules::policy`].
+/// The rules for the messages of one peer: see [`super::Rules::for_peer`].
 #[derive(Clone, Debug)]
 pub(crate) struct PeerPolicy {
     rules: Arc<Compiled>,
     from: LinkId,
-    /// By rule, whether it is for this peer.
-    admitted: Vec<bool>,
-    /// Who it is, in words.
+    /// By [`RuleId`], whether the rule applies to the peer's certificate.
+    applies: Vec<bool>,
+    /// The peer's certificate identity, for logs.
     identity: Option<String>,
 }
 
-/// What was made of a message.
+/// The decision on a message.
 #[derive(Debug)]
 pub(crate) struct Decision<'a> {
-    /// What it says in the node API, if it does, and a rule by its topic and sender was there to read it for.
+    /// The event of the node API in the message. `None` if it has another payload, or if no rule for its topic and sender
+    /// needed the payload.
     ///
-    /// Of an event that is not as it should be, which only a rule with `passthrough` lets pass, it is what Zeek would
-    /// take it for: of a response's result only the request and the node are there. Whatever passes and
-    /// is not here names no node that Zeek would take.
+    /// An invalid event, which only a rule with `passthrough` allows, is as Zeek would accept it; of a response's result, only
+    /// the request id and the node are known. If a message is allowed and this is `None`, Zeek accepts no node name from it.
     pub(crate) node: Option<NodeMessage>,
-    /// Why it does not pass: if it went nowhere, or if a rule held it back from some links as invalid.
+    /// Why no link receives the message, or why some do not because the message is invalid.
     pub(crate) denial: Option<Denial>,
     topic: &'a Topic,
     event: Option<&'a [u8]>,
@@ -41,8 +41,7 @@ pub(crate) struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// What there is to say of the message in a log.
-    #[must_use]
+    /// Returns a description of the message for a log line.
     pub(crate) fn detail(&self) -> Detail<'_> {
         Detail {
             topic: self.topic,
@@ -56,34 +55,34 @@ impl Decision<'_> {
 
 impl PeerPolicy {
     pub(super) fn new(rules: Arc<Compiled>, from: LinkId, identity: Option<&PeerIdentity>) -> Self {
-        let admitted = rules.rules.iter().map(|rule| rule.admits(identity)).collect();
-        PeerPolicy { rules, from, admitted, identity: identity.map(ToString::to_string) }
+        let applies = rules.rules.iter().map(|rule| rule.applies_to(identity)).collect();
+        PeerPolicy { rules, from, applies, identity: identity.map(ToString::to_string) }
     }
 
-    /// Judges a message from this peer: calls `pass` with each link that it may go to and the rule that lets it.
+    /// Decides on a message from this peer. Calls `allow` with each link that it may reach and the rule that allows it.
     ///
-    /// The payload is not looked at unless there is a rule for the topic and the sender. Nothing is allocated for what passes
-    /// and is no event of the node API, unless its sets and tables are out of order (see
+    /// The payload is not inspected unless there is a rule for the topic and the sender. No memory is allocated for messages
+    /// that are allowed and are not events of the node API, unless their sets and tables are out of order (see
     /// [`check_value`](crate::wire::check_value)).
     pub(crate) fn evaluate<'a>(
         &'a self,
         envelope: &'a Envelope,
         limits: &Limits,
-        mut pass: impl FnMut(LinkId, RuleId),
+        mut allow: impl FnMut(LinkId, RuleId),
     ) -> Decision<'a> {
-        let heard = Inspected::new(envelope, limits);
-        let mut passed = false;
+        let message = Inspected::new(envelope, limits);
+        let mut allowed = false;
         let mut denial = None;
-        let why_nowhere = if envelope.topic.is_local() {
+        let default_reason = if envelope.topic.is_local() {
             Reason::LocalTopic
         } else if envelope.ttl <= 1 {
             Reason::Ttl
         } else {
             for route in self.rules.routes(self.from) {
-                match self.on(route, &heard) {
+                match self.evaluate_route(route, &message) {
                     Ok(rule) => {
-                        passed = true;
-                        route.to.iter().for_each(|to| pass(*to, rule));
+                        allowed = true;
+                        route.to.iter().for_each(|to| allow(*to, rule));
                     }
                     Err(other) => denial = closer(denial, other),
                 }
@@ -91,32 +90,32 @@ impl PeerPolicy {
             Reason::NoRule
         };
         let denial = match denial {
-            Some(denial) if passed => Some(denial).filter(|denial| denial.invalid),
-            None if !passed => Some(Denial { reason: why_nowhere, rule: None, invalid: false }),
+            Some(denial) if allowed => Some(denial).filter(|denial| denial.invalid),
+            None if !allowed => Some(Denial { reason: default_reason, rule: None, invalid: false }),
             denial => denial,
         };
-        self.decision(heard, denial)
+        self.decision(message, denial)
     }
 
-    /// Why a message does not pass to links that rules lead to from here; `None`: no rule is about its topic.
+    /// Returns, for each link that rules lead to and that the message may not reach, the denial. It is `None` if no rule has
+    /// the message's topic.
     pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(LinkId, Option<Denial>)> {
-        let heard = Inspected::new(envelope, limits);
+        let message = Inspected::new(envelope, limits);
         let routes = self.rules.routes(self.from).iter();
-        let refused = routes.filter_map(|route| Some((&route.to, self.on(route, &heard).err()?)));
-        refused.flat_map(|(to, denial)| to.iter().map(move |to| (*to, denial))).collect()
+        let denied =
+            routes.filter_map(|route| Some((&route.to, self.evaluate_route(route, &message).err()?)));
+        denied.flat_map(|(to, denial)| to.iter().map(move |to| (*to, denial))).collect()
     }
 
-    /// The rule by which a message passes on a route, or why there is none.
-    fn on(&self, route: &Route, heard: &Inspected<'_>) -> Result<RuleId, Option<Denial>> {
+    /// Returns the first rule of a route that allows a message, or the denial of the rule that came closest.
+    fn evaluate_route(&self, route: &Route, message: &Inspected<'_>) -> Result<RuleId, Option<Denial>> {
         let mut closest = None;
         for &id in &route.rules {
-            let Some(rule) = self.rules.rules.get(id.0).filter(|rule| rule.covers(&heard.envelope.topic))
-            else {
-                continue;
-            };
-            let admitted = self.admitted.get(id.0).is_some_and(|admitted| *admitted);
+            let rule = self.rules.rules.get(id.0);
+            let Some(rule) = rule.filter(|rule| rule.covers(&message.envelope.topic)) else { continue };
+            let applies = self.applies.get(id.0).is_some_and(|applies| *applies);
             let denial = |reason, invalid| Some(Denial { reason, rule: Some(id), invalid });
-            match rule.evaluate(heard, admitted) {
+            match rule.evaluate(message, applies) {
                 Verdict::Allow => return Ok(id),
                 Verdict::Deny(reason) => return Err(denial(reason, true)),
                 Verdict::NoMatch(reason) => closest = closer(closest, denial(reason, false)),
@@ -125,27 +124,30 @@ impl PeerPolicy {
         Err(closest)
     }
 
-    fn decision<'a>(&'a self, heard: Inspected<'a>, denial: Option<Denial>) -> Decision<'a> {
-        let topic = &heard.envelope.topic;
-        let (look, command) = heard.into_seen();
-        let (event, node, fault) = match look {
-            None => (None, None, command),
-            Some(PayloadKind::Event { name, api: Some(api), .. }) => {
-                let (node, fault) = api.into_parts();
+    fn decision<'a>(&'a self, message: Inspected<'a>, denial: Option<Denial>) -> Decision<'a> {
+        let topic = &message.envelope.topic;
+        let (payload, command_fault) = message.into_results();
+        let text = |text| Some(Fault::Text(text));
+        let (event, node, fault) = match payload {
+            None => (None, None, command_fault),
+            Some(PayloadKind::Event { name, node_api: Some(event), .. }) => {
+                let (node, fault) = event.into_parts();
                 (Some(name), node, fault)
             }
-            Some(PayloadKind::Event { name, flaw, api: None }) => (Some(name), None, flaw.map(Fault::Text)),
-            Some(PayloadKind::BatchedNodeApi(name)) => (Some(name), None, Some(Fault::Text("in a batch"))),
-            Some(PayloadKind::Batch(_)) => (None, None, Some(Fault::Text("a batch"))),
-            Some(PayloadKind::NoEvent) => (None, None, Some(Fault::Text("no event"))),
-            Some(PayloadKind::NoMessage(flaw)) => (None, None, Some(Fault::Text(flaw))),
-            Some(PayloadKind::Opaque(fault)) => (None, None, Some(fault)),
+            Some(PayloadKind::Event { name, flaw, node_api: None }) => {
+                (Some(name), None, flaw.and_then(text))
+            }
+            Some(PayloadKind::BatchedNodeApi(name)) => (Some(name), None, text("in a batch")),
+            Some(PayloadKind::Batch(_)) => (None, None, text("a batch")),
+            Some(PayloadKind::OtherMessage) => (None, None, text("not an event")),
+            Some(PayloadKind::NotMessage(flaw)) => (None, None, text(flaw)),
+            Some(PayloadKind::Undecodable(fault)) => (None, None, Some(fault)),
         };
         Decision { node, denial, topic, event, identity: self.identity.as_deref(), fault }
     }
 }
 
-/// The denial that came closer to passing; the first of two that came as close.
+/// Returns the denial of the rule that came closer to allowing the message, or the first of two that came equally close.
 fn closer(one: Option<Denial>, other: Option<Denial>) -> Option<Denial> {
     let rank = |denial: &Denial| (denial.invalid, denial.reason);
     match (one, other) {

@@ -1,62 +1,61 @@
-//! One rule, and whether a message fits it.
+//! One rule, and its verdict on a message.
 
 use std::cell::OnceCell;
 
-use super::super::config::{Arguments, Glob, IdentityPattern, RuleConfig};
+use Verdict::{Allow, Deny, NoMatch};
+
 use super::MAX_NAME;
 use super::denial::{Fault, Reason};
-use super::node_events::{Claim, NodeApiEvent, holds_a_name};
+use super::node_events::{Interpretation, NodeApiEvent, contains_name};
 use super::payload::PayloadKind;
+use crate::bridge::config::{Arguments, Glob, IdentityPattern, RuleConfig};
 use crate::data::{Filter, Topic};
 use crate::management::{NamedNodes, NodeMessage};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{Envelope, EnvelopeType, Limits};
 
-/// A rule, with its topics as the filter that they are.
+/// A rule, with its topics as a filter.
 #[derive(Debug)]
 pub(super) struct Rule {
     topics: Filter,
     config: RuleConfig,
 }
 
-/// What a rule says to a message.
+/// The verdict of a rule on a message.
 pub(super) enum Verdict {
-    /// It passes.
+    /// The message may pass.
     Allow,
-    /// Nothing: it does not fit.
+    /// The rule does not match the message. The next rule is evaluated.
     NoMatch(Reason),
-    /// It fits, and is not valid.
+    /// The rule matches the message, which is invalid. No further rule is evaluated.
     Deny(Reason),
 }
 
-use Verdict::{Allow, Deny, NoMatch};
-
-/// A message, looked at no sooner than a rule asks.
+/// A message whose payload is inspected at most once, when the first rule needs it.
 pub(super) struct Inspected<'a> {
     pub(super) envelope: &'a Envelope,
     limits: Limits,
-    look: OnceCell<PayloadKind<'a>>,
+    payload: OnceCell<PayloadKind<'a>>,
     command: OnceCell<Option<Fault>>,
 }
 
 impl<'a> Inspected<'a> {
     pub(super) fn new(envelope: &'a Envelope, limits: &Limits) -> Self {
-        Inspected { envelope, limits: *limits, look: OnceCell::new(), command: OnceCell::new() }
+        Inspected { envelope, limits: *limits, payload: OnceCell::new(), command: OnceCell::new() }
     }
 
-    fn look(&self) -> &PayloadKind<'a> {
-        self.look.get_or_init(|| PayloadKind::at(self.envelope, &self.limits))
+    fn payload(&self) -> &PayloadKind<'a> {
+        self.payload.get_or_init(|| PayloadKind::of(self.envelope, &self.limits))
     }
 
-    /// Whether a command is one.
-    fn is_well_formed(&self) -> bool {
+    fn is_valid_command(&self) -> bool {
         let check = || self.envelope.check(&self.limits).err().map(Fault::Decode);
         self.command.get_or_init(check).is_none()
     }
 
-    /// What was seen, if anybody asked: as data, as a command.
-    pub(super) fn into_seen(self) -> (Option<PayloadKind<'a>>, Option<Fault>) {
-        (self.look.into_inner(), self.command.into_inner().flatten())
+    /// Returns the results of the inspections so far: the kind of a data payload, and the fault of a command.
+    pub(super) fn into_results(self) -> (Option<PayloadKind<'a>>, Option<Fault>) {
+        (self.payload.into_inner(), self.command.into_inner().flatten())
     }
 }
 
@@ -69,8 +68,8 @@ impl Rule {
         self.topics.topics()
     }
 
-    /// Whether a peer of this certificate may use it.
-    pub(super) fn admits(&self, identity: Option<&PeerIdentity>) -> bool {
+    /// Returns whether the rule applies to a peer with this certificate.
+    pub(super) fn applies_to(&self, identity: Option<&PeerIdentity>) -> bool {
         IdentityPattern::allow(&self.config.identities, identity)
     }
 
@@ -78,17 +77,20 @@ impl Rule {
         self.topics.matches(topic)
     }
 
-    /// Whether an event of this name under this topic can fit.
-    pub(super) fn is_about(&self, topic: &Topic, event: &str) -> bool {
+    /// Returns whether the rule can match an event of this name under this topic.
+    pub(super) fn may_match(&self, topic: &Topic, event: &str) -> bool {
         let events = &self.config.events;
         self.covers(topic)
             && !self.config.commands
             && (events.is_empty() || events.iter().any(|glob| glob.matches(event)))
     }
 
-    /// Of a message under one of its topics; `admitted` is what [`Rule::admits`] said of its sender.
-    pub(super) fn evaluate(&self, heard: &Inspected<'_>, admitted: bool) -> Verdict {
-        let is_command = match heard.envelope.kind {
+    /// Evaluates the rule for a message under one of its topics. `applies` is the result of [`Rule::applies_to`] for the
+    /// sender.
+    ///
+    /// The payload is inspected only after all checks that do not need it.
+    pub(super) fn evaluate(&self, message: &Inspected<'_>, applies: bool) -> Verdict {
+        let is_command = match message.envelope.kind {
             EnvelopeType::Data => false,
             EnvelopeType::Command => true,
             _ => return NoMatch(Reason::NoRule),
@@ -96,59 +98,62 @@ impl Rule {
         match (is_command, self.config.commands) {
             (true, false) => return NoMatch(Reason::CommandNotAllowed),
             (false, true) => return NoMatch(Reason::DataNotAllowed),
-            _ if !admitted => return NoMatch(Reason::IdentityNotAllowed),
+            _ if !applies => return NoMatch(Reason::IdentityNotAllowed),
             _ => {}
         }
-        if is_command { self.evaluate_command(heard) } else { self.evaluate_data(heard) }
+        if is_command { self.evaluate_command(message) } else { self.evaluate_data(message) }
     }
 
-    fn evaluate_command(&self, heard: &Inspected<'_>) -> Verdict {
-        if !self.config.events.is_empty() || self.is_of_node_api() {
+    fn evaluate_command(&self, message: &Inspected<'_>) -> Verdict {
+        if !self.config.events.is_empty() || self.is_for_node_api() {
             NoMatch(Reason::CommandNotAllowed)
-        } else if self.config.passthrough || heard.is_well_formed() {
+        } else if self.config.passthrough || message.is_valid_command() {
             Allow
         } else {
             Deny(Reason::Malformed)
         }
     }
 
-    fn evaluate_data(&self, heard: &Inspected<'_>) -> Verdict {
+    fn evaluate_data(&self, message: &Inspected<'_>) -> Verdict {
         let passthrough = self.config.passthrough;
-        // Whether it takes what is no event at all.
-        let anything = self.config.events.is_empty() && !self.is_of_node_api();
-        match heard.look() {
+        // True if the rule matches payloads that are not events.
+        let any_payload = self.config.events.is_empty() && !self.is_for_node_api();
+        match message.payload() {
             PayloadKind::Event { name, .. } if !self.has_event(name) => NoMatch(Reason::EventNotAllowed),
-            PayloadKind::Event { api: Some(api), .. } => self.evaluate_node_api(api),
-            PayloadKind::Event { .. } if self.is_of_node_api() => NoMatch(Reason::EventNotAllowed),
-            PayloadKind::Event { flaw: Some(_), .. } if !passthrough && !anything => {
+            PayloadKind::Event { node_api: Some(event), .. } => self.evaluate_node_event(event),
+            PayloadKind::Event { .. } if self.is_for_node_api() => NoMatch(Reason::EventNotAllowed),
+            PayloadKind::Event { flaw: Some(_), .. } if !passthrough && !any_payload => {
                 NoMatch(Reason::Malformed)
             }
             PayloadKind::Event { .. } => Allow,
 
             PayloadKind::BatchedNodeApi(_) => Deny(Reason::BatchedNodeApi),
-            PayloadKind::Batch(_) if anything => Allow,
-            PayloadKind::Batch(_) if self.is_of_node_api() => NoMatch(Reason::EventNotAllowed),
-            PayloadKind::Batch(batch) if batch.holds_only(passthrough, &|name| self.has_event(name)) => Allow,
+            PayloadKind::Batch(_) if any_payload => Allow,
+            PayloadKind::Batch(_) if self.is_for_node_api() => NoMatch(Reason::EventNotAllowed),
+            PayloadKind::Batch(batch) if batch.contains_only(passthrough, &|name| self.has_event(name)) => {
+                Allow
+            }
             PayloadKind::Batch(_) => NoMatch(Reason::EventNotAllowed),
 
-            PayloadKind::NoEvent | PayloadKind::NoMessage(_) if anything => Allow,
-            PayloadKind::NoEvent => NoMatch(Reason::EventNotAllowed),
-            PayloadKind::NoMessage(_) => NoMatch(Reason::Malformed),
+            PayloadKind::OtherMessage | PayloadKind::NotMessage(_) if any_payload => Allow,
+            PayloadKind::OtherMessage => NoMatch(Reason::EventNotAllowed),
+            PayloadKind::NotMessage(_) => NoMatch(Reason::Malformed),
 
-            PayloadKind::Opaque(_) if !anything => NoMatch(Reason::Malformed),
-            PayloadKind::Opaque(_) if !passthrough => Deny(Reason::Malformed),
-            PayloadKind::Opaque(_) if holds_a_name(&heard.envelope.payload) => Deny(Reason::InvalidNodeApi),
-            PayloadKind::Opaque(_) => Allow,
+            PayloadKind::Undecodable(_) if !any_payload => NoMatch(Reason::Malformed),
+            PayloadKind::Undecodable(_) if !passthrough => Deny(Reason::Malformed),
+            // A lenient receiver could decode an event of the node API in it, which no rule has checked.
+            PayloadKind::Undecodable(_) if contains_name(&message.envelope.payload) => {
+                Deny(Reason::InvalidNodeApi)
+            }
+            PayloadKind::Undecodable(_) => Allow,
         }
     }
 
-    fn evaluate_node_api(&self, api: &NodeApiEvent) -> Verdict {
-        if self.is_of_node_api() {
-            // What names nobody is not known to be another rule's.
-            let Some(message) = api.message().filter(|message| message.nodes() != NamedNodes::Sender(None))
-            else {
-                return Deny(Reason::InvalidNodeApi);
-            };
+    fn evaluate_node_event(&self, event: &NodeApiEvent) -> Verdict {
+        if self.is_for_node_api() {
+            // If the nodes of an event are unknown, no later rule can be known to match it either.
+            let message = event.message().filter(|message| message.nodes() != NamedNodes::Sender(None));
+            let Some(message) = message else { return Deny(Reason::InvalidNodeApi) };
             if !self.has_nodes(message) {
                 return NoMatch(Reason::NodeNotAllowed);
             }
@@ -156,15 +161,19 @@ impl Rule {
                 return NoMatch(Reason::ActionNotAllowed);
             }
         }
-        match api {
+        match event {
             NodeApiEvent::Valid(_) => Allow,
-            NodeApiEvent::Invalid(_, Claim::Says(_) | Claim::Nothing) if self.config.passthrough => Allow,
+            NodeApiEvent::Invalid(_, Interpretation::Accepted(_) | Interpretation::Dropped)
+                if self.config.passthrough =>
+            {
+                Allow
+            }
             NodeApiEvent::Invalid(..) => Deny(Reason::InvalidNodeApi),
         }
     }
 
-    /// Whether it has something to say of the node API only.
-    fn is_of_node_api(&self) -> bool {
+    /// Returns whether the rule matches events of the node API only.
+    fn is_for_node_api(&self) -> bool {
         !self.config.nodes.is_empty() || self.config.actions.is_some()
     }
 
@@ -186,18 +195,18 @@ impl Rule {
         let (Some(actions), NodeMessage::Request(request)) = (&self.config.actions, message) else {
             return true;
         };
-        let Some((command, given)) = request.command() else { return false };
+        let Some((command, args)) = request.command() else { return false };
         let alternatives = actions.get(command).map_or(&[][..], Vec::as_slice);
-        alternatives.iter().any(|arguments| allows(arguments, given))
+        alternatives.iter().any(|arguments| allows(arguments, args))
     }
 }
 
-/// Whether these arguments match one alternative of a rule.
-fn allows(arguments: &Arguments, given: &[String]) -> bool {
+/// Returns whether arguments match an alternative of a rule. Missing arguments count as empty.
+fn allows(arguments: &Arguments, args: &[String]) -> bool {
     let Arguments { patterns, rest } = arguments;
-    let given_or_empty = given.iter().map(String::as_str).chain(std::iter::repeat(""));
-    (*rest || given.len() <= patterns.len())
-        && patterns.iter().zip(given_or_empty).all(|(glob, name)| matches(std::slice::from_ref(glob), name))
+    let args_or_empty = args.iter().map(String::as_str).chain(std::iter::repeat(""));
+    (*rest || args.len() <= patterns.len())
+        && patterns.iter().zip(args_or_empty).all(|(glob, arg)| matches(std::slice::from_ref(glob), arg))
 }
 
 fn matches(globs: &[Glob], name: &str) -> bool {

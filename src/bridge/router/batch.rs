@@ -112,7 +112,8 @@ impl<'a> OutgoingBatch<'a> {
         if first.topic == *topic || self.same_topics.contains(topic) {
             return true;
         }
-        let same_subscribers = self.lanes().all(|lane| lane.route.routes.go_together(&first.topic, topic));
+        let same_subscribers =
+            self.lanes().all(|lane| lane.route.routes.have_same_subscribers(&first.topic, topic));
         if same_subscribers && self.same_topics.len() < MAX_SAME_TOPICS {
             self.same_topics.push(topic.clone());
         }

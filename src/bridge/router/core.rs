@@ -31,7 +31,7 @@ pub(in crate::bridge) struct Core {
     /// Notified when the timer has to fire earlier than it was set for.
     timer: Notify,
     pub(in crate::bridge) denials: Denials,
-    /// Whether the bridge answers requests that rules deny with a failure.
+    /// True if the bridge answers requests that rules deny with a failure.
     answer_denied: AtomicBool,
     pub(in crate::bridge) origin: Arc<Origin>,
     /// Lock order: before `nodes`.

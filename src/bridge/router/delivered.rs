@@ -1,14 +1,14 @@
-//! The messages of other bridges that were forwarded recently, so that no link gets one twice.
+//! The messages of other bridges that were forwarded recently, so that no link receives one twice.
 //!
-//! A message is known by its id *and* a keyed hash of its content, and remembered for each link that it was forwarded to.
-//! So a copy is dropped only where the same bytes went already. A peer that forges ids cannot keep anybody else's
-//! message from a link, and a copy that rules let go further than the first one still goes there.
+//! A message is identified by its id *and* a keyed hash of its content, and remembered for each link that it was forwarded to.
+//! So a copy is dropped only for links that received the same bytes. A peer that forges ids cannot suppress the messages of
+//! other peers, and a copy that rules allow to reach more links than the first one is forwarded to those.
 //!
-//! A copy that has more hops left than all before it goes to bridges again, because the others may have died out on the
-//! way to somebody. The bridges there deliver it to nobody twice.
+//! A copy with a higher ttl than all before it is forwarded to bridges again, because the ttl of the others may have run out
+//! before they reached all receivers. The bridges there deliver it only once.
 //!
-//! A bridge that sends very many messages shortens the time for which those of others are remembered. A copy that is late by
-//! more is forwarded again; the ttl bounds how often.
+//! A bridge that sends very many messages shortens the time for which the messages of others are remembered. A copy that
+//! arrives later than that is forwarded again; the ttl bounds the number of times.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -17,17 +17,17 @@ use crate::bridge::LinkId;
 use crate::bridge::router::origin::MessageId;
 use crate::wire::Envelope;
 
-/// How many pairs of a message and a link are remembered at least; at most twice as many are. A copy can be late by what is
-/// buffered on its way: a queue of 2048 messages and some megabytes in sockets, for each hop. A hash table for so many has
-/// 131,072 places of 41 bytes, so that both take 11 MiB at most, and nothing without other bridges.
+/// Minimum number of pairs of a message and a link that are remembered; the maximum is twice that. A copy can be late by the
+/// messages that are buffered on its way: for each hop, a queue of 2048 messages and some megabytes in sockets. A hash table of
+/// this size has 131,072 slots of 41 bytes, so both tables take at most 11 MiB, and no memory without other bridges.
 const REMEMBERED: usize = 65_536;
 
-/// What was forwarded recently.
+/// The recently forwarded messages.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct Delivered {
-    /// The ttl with which each was forwarded.
+    /// The highest ttl with which each was forwarded.
     recent: HashMap<Key, u16>,
-    /// From the time before `recent` was begun.
+    /// The messages before those in `recent`.
     former: HashMap<Key, u16>,
     hash: RandomState,
 }
@@ -45,14 +45,14 @@ pub(in crate::bridge) struct Fingerprint {
     content: u64,
 }
 
-/// What a link needs of a copy.
+/// The peers of a link that need a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::bridge) enum Need {
-    /// It has none yet.
+    /// All: none has received it.
     All,
-    /// It has one, and bridges there can use one with more hops left.
+    /// Only bridges: they can forward it further than the copy before.
     Hops,
-    /// Nothing.
+    /// None.
     Nothing,
 }
 
@@ -66,7 +66,7 @@ impl Delivered {
         Fingerprint { id, content: hasher.finish() }
     }
 
-    /// Records that a message is forwarded to the link in this slot with this ttl, and returns how far it has to be.
+    /// Records that a message is forwarded to a link with this ttl, and returns which peers there need it.
     pub(in crate::bridge) fn record(&mut self, message: Fingerprint, link: LinkId, ttl: u16) -> Need {
         let key = Key { message, link };
         let before = self.recent.get_mut(&key).or_else(|| self.former.get_mut(&key));
@@ -108,11 +108,15 @@ mod tests {
         assert_eq!(delivered.record(message, LinkId(1), 4), Need::Hops);
         assert_eq!(delivered.record(message, LinkId(1), 4), Need::Nothing);
         let same_again = delivered.fingerprint(origin.next_id(), &envelope(1));
-        assert_eq!(delivered.record(same_again, LinkId(1), 3), Need::All, "a message like it is another one");
+        assert_eq!(
+            delivered.record(same_again, LinkId(1), 3),
+            Need::All,
+            "the same content with another id is another message"
+        );
     }
 
     #[test]
-    fn a_forged_id_keeps_nothing_from_anybody() {
+    fn a_forged_id_suppresses_no_other_message() {
         let (mut delivered, origin) = (Delivered::default(), Origin::random().unwrap());
         let id = origin.next_id();
         let forged = delivered.fingerprint(id, &envelope(2));
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn it_remembers_enough_and_no_more() {
+    fn the_number_of_remembered_messages_is_bounded() {
         let (mut delivered, origin) = (Delivered::default(), Origin::random().unwrap());
         let messages: Vec<_> =
             (0..3 * REMEMBERED).map(|_| Fingerprint { id: origin.next_id(), content: 0 }).collect();

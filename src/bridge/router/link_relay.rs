@@ -33,7 +33,7 @@ pub(in crate::bridge) struct LinkRelay {
     name: Arc<str>,
     group: Option<Arc<str>>,
     peers: Arc<PeerCounts>,
-    /// Whether a warning was logged that messages of this bridge return over this link.
+    /// True if a warning was logged that messages of this bridge return over this link.
     warned: AtomicBool,
 }
 

@@ -36,7 +36,7 @@ pub(in crate::bridge) struct Target {
     pub(in crate::bridge) link: LinkId,
     /// The rule that allows it.
     pub(in crate::bridge) rule: RuleId,
-    /// Whether only the bridges there need it: the other peers received a copy before.
+    /// True if only the bridges there need it: the other peers received a copy before.
     pub(in crate::bridge) bridges_only: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `LogCreate` messages, which a Zeek with log streams sends to each new peer by itself, whatever that subscribes to.
+//! `LogCreate` messages, which a Zeek with log streams sends to each new peer, regardless of its subscriptions.
 
 use crate::data::EndpointId;
 use crate::wire::{Envelope, EnvelopeType, Limits, ValueRef};
@@ -9,12 +9,12 @@ const LOG_TOPICS: &[u8] = b"zeek/logs/";
 /// The kind of message in Zeek's envelope (`[version, kind, content]`).
 const LOG_CREATE: u64 = 2;
 
-/// The reason under which they are counted where no rule is for them. That is no sign of a missing rule: Zeek asks nobody
-/// before it sends them.
+/// The reason under which they are counted if no rule allows them. That does not indicate a missing rule, because Zeek sends them
+/// without a subscription.
 pub(in crate::bridge) const REASON: &str = "log_create";
 
-/// Whether this is a `LogCreate` that was addressed to the endpoint `own`. The bridge is the peer that it was meant for,
-/// in the place of whoever is behind it.
+/// Returns whether this is a `LogCreate` addressed to the endpoint `own`. The bridge receives it on behalf of the subscribers
+/// on its other links.
 pub(in crate::bridge) fn is_addressed_to(own: EndpointId, envelope: &Envelope, limits: &Limits) -> bool {
     envelope.receiver == own
         && envelope.kind == EnvelopeType::Data

@@ -1,18 +1,18 @@
-//! The ids by which bridges recognize each other, and each other's messages.
+//! The ids by which bridges recognize each other and each other's messages.
 //!
-//! An envelope has no field for a message id, and a handshake none for a name. Two ids of 16 opaque bytes make up for that.
-//! Other endpoints only compare these bytes, so that a Zeek sees nothing unusual:
+//! An envelope has no field for a message id, and a handshake none for a name. Two existing ids of 16 opaque bytes carry them.
+//! Other endpoints only compare these bytes, so Zeek is not affected:
 //!
 //! | id | bytes | content |
 //! | --- | --- | --- |
 //! | endpoint id of a link | 0 to 3 | `ZBRG` |
 //! | | 4 to 7 | the link's slot, around the UUID version 4 |
 //! | | 8 to 15 | the instance: random, the same for all links of one bridge, and new at each start |
-//! | sender of a data or command envelope from bridge to bridge | 0 to 7 | the instance of the bridge where the message arrived first |
+//! | sender of a data or command envelope from bridge to bridge | 0 to 7 | the instance of the bridge that received the message first |
 //! | | 8 to 15 | a number that cannot be predicted, and that this bridge does not use again for a long time |
 //!
-//! The sender is otherwise the last hop, which the receiver of an envelope knows anyway. A peer that claims to be a bridge
-//! gains nothing: see [`crate::bridge::router::delivered`].
+//! Otherwise, the sender is the last hop, which the receiver of an envelope knows anyway. A peer that claims to be a bridge
+//! has no advantage: see [`crate::bridge::router::delivered`].
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -35,12 +35,12 @@ pub(in crate::bridge) struct Instance(u64);
 /// A message on its way through all bridges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::bridge) struct MessageId {
-    /// The bridge where it arrived first.
+    /// The bridge that received it first.
     pub(in crate::bridge) origin: Instance,
     number: u64,
 }
 
-/// What one bridge calls itself and the messages that arrive first at it.
+/// Creates the ids of one bridge: of its links, and of the messages that it receives first.
 #[derive(Debug)]
 pub(in crate::bridge) struct Origin {
     instance: Instance,
@@ -50,7 +50,7 @@ pub(in crate::bridge) struct Origin {
 }
 
 impl Instance {
-    /// The bridge that has this endpoint id on one of its links, if a bridge has it.
+    /// Returns the bridge to one of whose links this endpoint id belongs.
     pub(in crate::bridge) fn of(id: EndpointId) -> Option<Self> {
         let (high, low) = halves(id);
         let is_bridge = u128::from(high >> 32) == MAGIC && u128::from((high >> 12) & 0xf) == VERSION;
@@ -63,48 +63,48 @@ impl Instance {
 }
 
 impl MessageId {
-    /// The id in an envelope that a bridge has sent.
+    /// Returns the message id in the sender field of an envelope from a bridge.
     pub(in crate::bridge) fn of(sender: EndpointId) -> Option<Self> {
         let (high, number) = halves(sender);
         Some(MessageId { origin: Instance::from_bits(high)?, number })
     }
 
-    /// As it is in the envelope.
+    /// Returns the sender field for an envelope with this message id.
     pub(in crate::bridge) fn as_sender(self) -> EndpointId {
         joined(self.origin.0, self.number)
     }
 }
 
 impl Origin {
-    /// A new instance.
+    /// Returns a new instance.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes.
+    /// Fails if the operating system provides no random bytes.
     pub(in crate::bridge) fn random() -> io::Result<Self> {
         // A random endpoint id is a UUID of the same variant.
         let (_, instance) = halves(EndpointId::random()?);
         Ok(Origin { instance: Instance(instance), next: AtomicU64::new(0), key: RandomState::new() })
     }
 
-    /// The endpoint id of the link in this slot. Slots above 2^28 repeat ids: a bridge would have to be reloaded that often.
+    /// Returns the endpoint id of a link. Slots above 2^28 repeat ids, which takes as many reloads.
     pub(in crate::bridge) fn link_id(&self, link: LinkId) -> EndpointId {
         let slot = u128::try_from(link.0).unwrap_or_default();
         let high = (MAGIC << 32) | (((slot >> 12) & 0xffff) << 16) | (VERSION << 12) | (slot & 0xfff);
         joined(u64::try_from(high).unwrap_or_default(), self.instance.0)
     }
 
-    /// Whether this is the endpoint id of another bridge. A bridge that is connected to itself treats itself as a stranger,
-    /// and only the ttl ends what goes around there.
+    /// Returns whether this is the endpoint id of another bridge. A bridge that is connected to itself does not treat itself as
+    /// a bridge, so only the ttl ends loops there.
     pub(in crate::bridge) fn is_other_bridge(&self, id: EndpointId) -> bool {
         Instance::of(id).is_some_and(|instance| instance != self.instance)
     }
 
-    /// Whether a message arrived here first.
+    /// Returns whether this bridge received a message first.
     pub(in crate::bridge) fn is_ours(&self, id: MessageId) -> bool {
         id.origin == self.instance
     }
 
-    /// Returns the id of a message that arrives from no bridge. The number is a keyed hash of a counter: a peer that could
+    /// Returns an id for a message that was not received from a bridge. The number is a keyed hash of a counter: a peer that could
     /// predict it could send the same content under it first, and the message would be dropped as a copy.
     pub(in crate::bridge) fn next_id(&self) -> MessageId {
         MessageId {
@@ -114,17 +114,17 @@ impl Origin {
     }
 }
 
-/// Whether this is the endpoint id of a link of a bridge.
+/// Returns whether this is the endpoint id of a link of a bridge.
 pub(in crate::bridge) fn is_bridge(id: EndpointId) -> bool {
     Instance::of(id).is_some()
 }
 
-/// Whether two peers are links of the same bridge.
+/// Returns whether two peers are links of the same bridge.
 pub(in crate::bridge) fn same_bridge(one: EndpointId, other: EndpointId) -> bool {
     Instance::of(one).is_some_and(|instance| Instance::of(other) == Some(instance))
 }
 
-/// Whether two peers are the same endpoint, or links of the same bridge.
+/// Returns whether two peers are the same endpoint, or links of the same bridge.
 pub(in crate::bridge) fn same_side(one: EndpointId, other: EndpointId) -> bool {
     one == other || same_bridge(one, other)
 }
@@ -151,13 +151,13 @@ mod tests {
             assert_eq!(ids.iter().position(|found| found == id), Some(number));
             assert!(same_side(*id, ids[0]) && !same_side(*id, other.link_id(LinkId(number))));
             assert!(other.is_other_bridge(*id) && !one.is_other_bridge(*id));
-            assert_eq!(MessageId::of(*id), None, "an endpoint id is no message id");
+            assert_eq!(MessageId::of(*id), None, "an endpoint id is not a message id");
         }
         assert_eq!(&one.link_id(LinkId(0)).to_string()[..19], "5a425247-0000-4000-", "a UUID of version 4");
     }
 
     #[test]
-    fn other_endpoints_are_no_bridges() {
+    fn other_endpoints_are_not_bridges() {
         for _ in 0..1000 {
             let id = EndpointId::random().unwrap();
             assert_eq!(Instance::of(id), None, "{id}");

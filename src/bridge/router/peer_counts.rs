@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many peers of a link are other bridges, and how many are not.
+/// The number of peers of a link that are other bridges, and of those that are not.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct PeerCounts {
     bridges: AtomicUsize,

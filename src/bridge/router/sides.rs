@@ -1,7 +1,7 @@
-//! The peers that are the same other side: one endpoint, or one bridge, that several links lead to.
+//! Peerings that lead to the same remote side: one endpoint, or one bridge, connected over several links.
 //!
-//! In a group of links, one peering with each other side carries what goes there, and the others stand by. The longest
-//! established one carries, so that one that comes back does not take over again.
+//! In a group of links, one peering with each remote side is active and carries the messages; the others are on standby. The
+//! longest established one is active, so that one that reconnects does not take over again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use crate::bridge::router::origin::Instance;
 use crate::data::{EndpointId, Filter, Topic};
 use crate::endpoint::{Owner, Peer};
 
-/// How many pairs of links are remembered to have been warned about, until all are forgotten.
-const MOST_WARNED: usize = 1024;
+/// Maximum number of pairs of links for which a logged warning is remembered. Beyond it, all are forgotten.
+const MAX_WARNED: usize = 1024;
 
-/// All peers that are bridges or on a link with a group.
+/// All peerings with bridges, and all on links with a group.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct Sides(RwLock<State>);
 
 #[derive(Debug, Default)]
 struct State {
     sides: HashMap<Side, Vec<Member>>,
-    /// By group, the sides that several of its peerings lead to.
+    /// By group, the remote sides that several of its peerings lead to.
     parallel: HashMap<Arc<str>, HashSet<Side>>,
-    /// Pairs of links that were warned about.
+    /// The pairs of links for which a warning was logged.
     warned: HashSet<[LinkId; 2]>,
 }
 
-/// Where a peering leads to.
+/// The remote side of a peering.
 ///
-/// The owner (the certificate, or without one the host) belongs to it: endpoint ids are no secret, and a peer that uses
-/// those of another must not take its place. So parallel links without certificates count as such from one host only.
+/// It includes the owner (the certificate, or without one the host): endpoint ids are not secret, and a peer that uses the id
+/// of another must not replace it. So links without certificates are recognized as parallel only if they lead to one host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Side {
     endpoint: SideId,
@@ -63,7 +63,7 @@ impl Side {
     }
 }
 
-/// A link, as peers are recorded by it.
+/// The link of a peering.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::bridge) struct At<'a> {
     pub(in crate::bridge) link: LinkId,
@@ -72,14 +72,14 @@ pub(in crate::bridge) struct At<'a> {
 }
 
 impl At<'_> {
-    /// Whether anybody asks for the other side of this peer.
+    /// Returns whether the remote side of this peer matters.
     fn records(self, peer: &Peer) -> bool {
         self.group.is_some() || Instance::of(peer.id).is_some()
     }
 }
 
 impl Sides {
-    /// Records an established peering. Returns another link that leads to the same other side and is not in the same group,
+    /// Records an established peering. Returns another link that leads to the same remote side and is not in the same group,
     /// once for each pair of links.
     pub(in crate::bridge) fn established(&self, at: At<'_>, peer: &Peer) -> Option<Arc<str>> {
         if !at.records(peer) {
@@ -89,10 +89,10 @@ impl Sides {
         let mut state = self.0.write();
         let State { sides, warned, .. } = &mut *state;
         let members = sides.entry(side.clone()).or_default();
-        let apart = |member: &&Member| {
+        let is_parallel = |member: &&Member| {
             member.link != at.link && (at.group.is_none() || member.group.as_ref() != at.group)
         };
-        let beside = members.iter().find(apart).map(|member| (member.link, member.name.clone()));
+        let parallel = members.iter().find(is_parallel).map(|member| (member.link, member.name.clone()));
         members.push(Member {
             link: at.link,
             name: at.name.clone(),
@@ -101,17 +101,17 @@ impl Sides {
             peering: peer.peering.number(),
             filter: Arc::default(),
         });
-        if warned.len() >= MOST_WARNED {
+        if warned.len() >= MAX_WARNED {
             warned.clear();
         }
-        let beside = beside
+        let parallel = parallel
             .filter(|(link, _)| warned.insert([at.link.min(*link), at.link.max(*link)]))
             .map(|(_, name)| name);
-        state.count(&side, at.group);
-        beside
+        state.update_parallel(&side, at.group);
+        parallel
     }
 
-    /// Records what a peer subscribes to.
+    /// Records the subscriptions of a peer.
     pub(in crate::bridge) fn subscribed(&self, at: At<'_>, peer: &Peer, filter: &Filter) {
         if at.records(peer)
             && let Some(member) = self.0.write().member(at.link, peer)
@@ -120,7 +120,7 @@ impl Sides {
         }
     }
 
-    /// Forgets a peering.
+    /// Removes a peering that has ended.
     pub(in crate::bridge) fn gone(&self, at: At<'_>, peer: &Peer) {
         if !at.records(peer) {
             return;
@@ -133,10 +133,10 @@ impl Sides {
                 state.sides.remove(&side);
             }
         }
-        state.count(&side, at.group);
+        state.update_parallel(&side, at.group);
     }
 
-    /// The peers on the link in `slot` that another peering stands in for, of a message that may go to the links in `to`.
+    /// Returns the peers of a link that are on standby, for a message that may go to the links in `to`.
     pub(in crate::bridge) fn standby(
         &self,
         group: &str,
@@ -146,13 +146,13 @@ impl Sides {
     ) -> Option<Arc<[EndpointId]>> {
         let state = self.0.read();
         let parallel = state.parallel.get(group)?;
-        let carries = |member: &&Member| {
+        let is_candidate = |member: &&Member| {
             member.group.as_deref() == Some(group)
                 && to.clone().any(|to| to == member.link)
                 && member.filter.matches(topic)
         };
         let sides = parallel.iter().filter_map(|side| state.sides.get(side));
-        let others = sides.flat_map(|members| members.iter().filter(carries).skip(1));
+        let others = sides.flat_map(|members| members.iter().filter(is_candidate).skip(1));
         let standby: Arc<[_]> =
             others.filter(|member| member.link == link).map(|member| member.peer).collect();
         (!standby.is_empty()).then_some(standby)
@@ -165,8 +165,8 @@ impl State {
         members.find(|member| (member.link, member.peering) == (link, peer.peering.number()))
     }
 
-    /// Keeps `parallel` true for one side.
-    fn count(&mut self, side: &Side, group: Option<&Arc<str>>) {
+    /// Updates [`State::parallel`] for one side.
+    fn update_parallel(&mut self, side: &Side, group: Option<&Arc<str>>) {
         let Some(group) = group else { return };
         let members = self.sides.get(side).into_iter().flatten();
         if members.filter(|member| member.group.as_ref() == Some(group)).count() > 1 {

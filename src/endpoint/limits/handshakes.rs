@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::Owner;
 use super::shares::Shares;
 
-/// How long a handshake keeps its slot for sure, unless its host has more than its share. A good one takes milliseconds; an
-/// older one is evicted when a new connection needs a slot.
+/// How long a handshake is not evicted, unless its host has more than its share. It normally takes milliseconds. An older one
+/// is evicted when a new connection needs a slot.
 pub(in super::super) const GRACE: Duration = Duration::from_secs(1);
 
 /// How many accepted connections wait for a slot at most; each takes a socket. They are accepted although there is no
@@ -40,7 +40,7 @@ struct Running {
     evict: Option<oneshot::Sender<()>>,
 }
 
-/// What becomes a [`Slot`].
+/// A granted slot that is not a [`Slot`] yet.
 #[derive(Debug)]
 struct Granted {
     id: u64,
@@ -132,7 +132,7 @@ impl Handshakes {
             let Some(next) = state.waiting.owners().min_by_key(count).cloned() else { return };
             let Some((_, waiting)) = state.waiting.pop_oldest(&next) else { return };
             let granted = state.grant(&next);
-            // Whoever waited may be gone.
+            // The connection that waited may have ended.
             if let Err(granted) = waiting.send(granted) {
                 state.running.remove(&next, granted.id);
             }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_handshake_that_has_had_its_time_is_evicted_for_its_own_host() {
+    async fn only_an_old_handshake_is_evicted_for_its_own_host() {
         let handshakes = Handshakes::new(2);
         let (first, first_evicted) = handshakes.ticket(&host(1)).unwrap().slot().await.unwrap();
         let (second, mut second_evicted) = handshakes.ticket(&host(1)).unwrap().slot().await.unwrap();
@@ -216,16 +216,16 @@ mod tests {
         for _ in 0..4 {
             flood.push(handshakes.ticket(&host(1)).unwrap().slot().await.unwrap());
         }
-        let behind: Vec<_> = (0..10).map(|_| handshakes.ticket(&host(1)).unwrap()).collect();
+        let waiting: Vec<_> = (0..10).map(|_| handshakes.ticket(&host(1)).unwrap()).collect();
         let other = handshakes.ticket(&host(2)).unwrap();
         let (oldest, evicted) = flood.remove(0);
         evicted.await.unwrap();
         drop(oldest);
         let start = Instant::now();
-        // Although ten others waited before.
+        // Although ten others wait for longer.
         let (_slot, _) = other.slot().await.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
-        drop(behind);
+        drop(waiting);
         assert_eq!(handshakes.state().waiting.total(), 0);
     }
 

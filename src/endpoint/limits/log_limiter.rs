@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::Owner;
 
-/// How many lines of one kind are logged at once for one owner: a small cluster may come back at once, and each of its
-/// nodes is of interest.
+/// How many lines of one kind are logged at once for one owner: all nodes of a small cluster may reconnect at once, and each
+/// is of interest.
 const BURST: u32 = 16;
 
 /// After the burst, one line is logged in this time. 10,000 events a second make a line of 200 bytes every ten seconds.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many owners and kinds are told apart, 100 bytes each. Those beyond share a bucket for each kind.
+/// How many pairs of an owner and a kind have their own bucket, of 100 bytes each. Further owners share a bucket for each kind.
 const MAX_BUCKETS: usize = 256;
 
 /// Token buckets for log lines, by the kind of line and by owner.
@@ -30,7 +30,7 @@ pub(crate) struct LogLimiter {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those without an owner are for all owners that have none of their own.
+    /// Those without an owner are for all owners without a bucket of their own.
     buckets: HashMap<(&'static str, Option<Owner>), Bucket>,
     report_at: Option<Instant>,
 }
@@ -44,7 +44,7 @@ struct Bucket {
 }
 
 impl LogLimiter {
-    /// Whether a line may be logged now; if so, how many lines were left out since the last one, if any.
+    /// Returns `Some` if a line may be logged now, with the number of lines that were suppressed since the last one, if any.
     pub(crate) fn pass(&self, kind: &'static str, owner: &Owner) -> Option<Option<NonZeroU64>> {
         let now = Instant::now();
         let mut state = self.state();
@@ -62,7 +62,7 @@ impl LogLimiter {
         None
     }
 
-    /// Resolves when [`LogLimiter::report`] should be called. Can be dropped and called again.
+    /// Resolves when [`LogLimiter::report`] should be called. Cancel-safe.
     pub(crate) async fn report_due(&self) {
         loop {
             let report_at = self.state().report_at;
@@ -73,8 +73,8 @@ impl LogLimiter {
         }
     }
 
-    /// How many lines of each kind were left out and are not reported by a later line: where lines still come too fast, the
-    /// next that passes reports them, unless it is the `last` call.
+    /// Returns how many lines of each kind were suppressed that no later line reports. While lines of a kind are still too
+    /// frequent, the next line that passes reports them, unless this is the `last` call.
     pub(crate) fn report(&self, last: bool) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut state = self.state();
@@ -156,19 +156,19 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
         }
         assert_eq!(lines, u64::from(BURST) + 5);
-        // The rest is reported when it is quiet.
+        // The rest is reported after a pause.
         tokio::time::advance(INTERVAL).await;
         let late: u64 = limiter.report(false).iter().map(|(_, count)| count).sum();
         assert_eq!(lines + counted + late, 60_000);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_that_is_left_out_goes_uncounted() {
+    async fn all_suppressed_lines_are_counted() {
         let limiter = LogLimiter::default();
         let passed = (0..100).filter(|_| limiter.pass("kind", &host(1)).is_some()).count();
         assert_eq!(passed, 16);
         let start = Instant::now();
-        assert!(limiter.report(false).is_empty(), "the next line would say it");
+        assert!(limiter.report(false).is_empty(), "the next line reports them");
         limiter.report_due().await;
         assert_eq!(start.elapsed(), INTERVAL);
         assert_eq!(limiter.report(false), [("kind", 84)]);
@@ -186,7 +186,7 @@ mod tests {
         let passed = (0..100_000).filter(|n| limiter.pass("kind", &host(*n)).is_some()).count();
         assert!(passed <= MAX_BUCKETS + 16, "{passed}");
         assert!(limiter.state().buckets.len() <= MAX_BUCKETS + 2);
-        // When it is quiet, there is room for new ones.
+        // After a pause, there is room for new owners.
         tokio::time::advance(INTERVAL * BURST).await;
         limiter.report(false);
         assert_eq!(limiter.pass("kind", &host(200_000)), Some(None));

@@ -97,7 +97,7 @@ mod tests {
         assert!(slots.take(&owner(1)).is_none() && !slots.may_take(Some(&owner(1))));
         assert!(slots.may_take(Some(&owner(2))) && slots.may_take(None));
         let second = slots.take(&owner(2)).unwrap();
-        // The newest had to go.
+        // The newest one is evicted.
         greedy.pop().unwrap().evicted().await;
         assert!(slots.take(&owner(2)).is_none(), "2 and 1: to take one would be to have more");
         let third = slots.take(&owner(3)).unwrap();

@@ -1,16 +1,16 @@
-//! How often something may be done.
+//! Rate limiter for accepted connections.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Tokens, so many a second: those of one quiet second are kept, and no more.
+/// A token bucket. It holds the tokens of one second at most.
 #[derive(Debug)]
 pub(in super::super) struct RateLimiter {
-    /// `None`: there are no tokens at all.
+    /// The time for one token. `None`: there are no tokens.
     interval: Option<Duration>,
-    /// When the last token that was given was due, or will be.
+    /// When the last token that was taken was, or will be, available.
     last: Mutex<Option<Instant>>,
 }
 
@@ -19,7 +19,7 @@ impl RateLimiter {
         RateLimiter { interval: Duration::from_secs(1).checked_div(per_second), last: Mutex::default() }
     }
 
-    /// Waits for the next token.
+    /// Waits for the next token, and takes it. If this is cancelled, the token is lost.
     pub(in super::super) async fn take(&self) {
         match self.interval {
             Some(interval) => tokio::time::sleep_until(self.due(interval, Instant::now())).await,
@@ -27,10 +27,10 @@ impl RateLimiter {
         }
     }
 
-    /// When the next token is there. It is then given away.
+    /// Takes the next token, and returns when it is available.
     fn due(&self, interval: Duration, now: Instant) -> Instant {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // Before this, tokens were not kept.
+        // Tokens of earlier times are not kept.
         let oldest = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
         let due = last.unwrap_or(oldest).max(oldest).checked_add(interval).unwrap_or(now);
         *last = Some(due);
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_s_tokens_are_there_at_once_and_then_so_many_a_second() {
+    async fn the_tokens_of_one_second_are_available_at_once_and_further_ones_at_the_rate() {
         let bucket = RateLimiter::new(4);
         let start = Instant::now();
         let mut taken = Vec::new();
@@ -55,7 +55,7 @@ mod tests {
         for (count, millis) in (1..).zip(&taken[4..]) {
             assert!(millis.abs_diff(250 * count) <= 1, "{taken:?}");
         }
-        // However long nobody comes, no more than a second's are kept.
+        // After a long pause, only the tokens of one second are available.
         tokio::time::advance(Duration::from_secs(3600)).await;
         let start = Instant::now();
         for _ in 0..4 {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_none_a_second_there_is_never_one() {
+    async fn at_a_rate_of_zero_there_is_no_token() {
         let bucket = RateLimiter::new(0);
         tokio::time::timeout(Duration::from_secs(1_000_000), bucket.take()).await.unwrap_err();
     }

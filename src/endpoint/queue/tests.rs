@@ -1,4 +1,4 @@
-//! What a queue takes, keeps and gives.
+//! Limits, order and memory of a queue.
 
 #![allow(clippy::arithmetic_side_effects)]
 
@@ -32,12 +32,12 @@ fn a_queue_is_bounded_in_messages_and_bytes() {
     assert_eq!(by_count.try_pop(), Popped::Message(message("a")));
     assert_eq!(by_count.try_push(&message("c")), Ok(()));
     let by_bytes = queue(10, 20);
-    assert_eq!(by_bytes.try_push(&message(&"x".repeat(50))), Ok(()), "one alone is always taken");
+    assert_eq!(by_bytes.try_push(&message(&"x".repeat(50))), Ok(()), "a single message is always accepted");
     assert_eq!(by_bytes.try_push(&message("b")), Err(Refused::Full));
 }
 
 #[test]
-fn a_closed_queue_gives_what_it_has_and_an_overflowed_one_does_not() {
+fn a_closed_queue_returns_its_messages_and_an_overflowed_one_does_not() {
     let closed = queue(2, 1000);
     closed.try_push(&message("a")).unwrap();
     closed.close();
@@ -53,7 +53,7 @@ fn a_closed_queue_gives_what_it_has_and_an_overflowed_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_waits_for_room_but_not_for_ever() {
+async fn a_push_waits_for_room_until_its_deadline() {
     let queue = queue(1, 1000);
     queue.try_push(&message("a")).unwrap();
     let second = message("b");
@@ -65,54 +65,58 @@ async fn a_push_waits_for_room_but_not_for_ever() {
 }
 
 #[test]
-fn the_oldest_make_way_until_there_is_room() {
+fn the_oldest_messages_are_dropped_until_there_is_room() {
     let queue = queue(3, 100);
     for text in ["a", "b", "c"] {
-        assert_eq!(queue.push_out(&mut message(text)), Ok(0));
+        assert_eq!(queue.evict_and_push(&mut message(text)), Ok(0));
     }
-    assert_eq!(queue.push_out(&mut message("d")), Ok(1));
-    assert_eq!(queue.push_out(&mut message(&"e".repeat(90))), Ok(2), "by bytes");
-    assert_eq!(queue.push_out(&mut message(&"f".repeat(1000))), Ok(2), "one alone is always taken");
+    assert_eq!(queue.evict_and_push(&mut message("d")), Ok(1));
+    assert_eq!(queue.evict_and_push(&mut message(&"e".repeat(90))), Ok(2), "by bytes");
+    assert_eq!(
+        queue.evict_and_push(&mut message(&"f".repeat(1000))),
+        Ok(2),
+        "a single message is always accepted"
+    );
     assert_eq!(queue.fill(), Fill { messages: 1, bytes: 2 + 1000 + 3, dropped: 5 });
     queue.close();
-    assert_eq!(queue.push_out(&mut message("g")), Err(Refused::Ended));
+    assert_eq!(queue.evict_and_push(&mut message("g")), Err(Refused::Ended));
 }
 
 #[tokio::test]
-async fn whoever_waits_for_room_is_told_when_half_is_free_and_nobody_passes_by() {
+async fn a_blocked_batch_is_notified_when_half_is_free_and_is_not_overtaken() {
     let queue = queue(4, 1000);
     let room = Arc::new(Notify::new());
     for text in ["a", "b", "c", "d"] {
-        assert_eq!(queue.try_push_behind(&mut message(text)), Ok(()));
+        assert_eq!(queue.push_fair(&mut message(text)), Ok(()));
     }
-    assert_eq!(queue.try_push_behind(&mut message("e")), Err(Refused::Full));
+    assert_eq!(queue.push_fair(&mut message("e")), Err(Refused::Full));
     for _ in 0..2 {
         assert_eq!(queue.try_push_or_wait(&mut message("e"), false, &room), Err(Refused::Full));
     }
-    let told = || async { tokio::time::timeout(Duration::ZERO, room.notified()).await.is_ok() };
+    let notified = || async { tokio::time::timeout(Duration::ZERO, room.notified()).await.is_ok() };
     queue.try_pop();
-    assert!(!told().await);
+    assert!(!notified().await);
     queue.try_pop();
-    assert!(told().await);
-    assert!(!told().await, "once");
-    assert_eq!(queue.try_push_behind(&mut message("f")), Err(Refused::Full), "there is room, but not for it");
+    assert!(notified().await);
+    assert!(!notified().await, "once");
+    assert_eq!(queue.push_fair(&mut message("f")), Err(Refused::Full), "another one waits for the room");
     assert_eq!(queue.try_push_or_wait(&mut message("e"), false, &room), Ok(()));
-    queue.waits_no_more(0);
-    assert_eq!(queue.try_push_behind(&mut message("g")), Err(Refused::Full), "not past any that wait");
+    queue.cancel_wait(0);
+    assert_eq!(queue.push_fair(&mut message("g")), Err(Refused::Full), "another one still waits");
     assert_eq!(queue.try_push_or_wait(&mut message("f"), false, &room), Ok(()));
-    queue.waits_no_more(0);
-    queue.waits_no_more(1);
+    queue.cancel_wait(0);
+    queue.cancel_wait(1);
     assert_eq!(queue.fill().dropped, 1);
     queue.try_pop();
-    assert_eq!(queue.try_push_behind(&mut message("h")), Ok(()));
+    assert_eq!(queue.push_fair(&mut message("h")), Ok(()));
     assert_eq!(queue.try_push_or_wait(&mut message("i"), false, &room), Err(Refused::Full));
     queue.close();
-    assert!(told().await);
+    assert!(notified().await);
     assert_eq!(queue.try_push_or_wait(&mut message("i"), false, &room), Err(Refused::Ended));
 }
 
 #[tokio::test]
-async fn whoever_is_sparing_leaves_a_quarter_to_others() {
+async fn a_sparing_push_leaves_a_quarter_free() {
     let queue = queue(8, 1000);
     let room = Arc::new(Notify::new());
     while queue.try_push_sparingly(&message("a")).is_ok() {}
@@ -127,7 +131,7 @@ async fn whoever_is_sparing_leaves_a_quarter_to_others() {
 }
 
 #[test]
-fn small_messages_out_of_large_memory_keep_little_of_it() {
+fn small_messages_do_not_keep_large_buffers() {
     let queue = queue(usize::MAX, usize::MAX);
     for _ in 0..1000 {
         let value = Value::String("x".repeat(100).into());

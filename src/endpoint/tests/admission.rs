@@ -1,4 +1,4 @@
-//! Who may connect, and how often.
+//! Admission of peers, and the rate of connections.
 
 use super::*;
 use crate::net::tls::{SubjectAltName, ephemeral_authority};
@@ -27,7 +27,7 @@ async fn connect(endpoint: &Endpoint, address: SocketAddr, tls: Tls) -> Result<E
 }
 
 #[tokio::test]
-async fn whoever_is_not_allowed_is_refused_by_name_on_either_side() {
+async fn a_peer_that_is_not_admitted_is_refused_by_name_on_either_side() {
     let authority = ephemeral_authority().unwrap();
     let tls = |name| Tls::Mutual(authority.issue(name).unwrap());
     let listening = Endpoint::with_config(only("good")).unwrap();
@@ -61,7 +61,7 @@ async fn whoever_is_not_allowed_is_refused_by_name_on_either_side() {
 }
 
 #[tokio::test]
-async fn without_a_certificate_nobody_is_on_the_list() {
+async fn a_peer_without_a_certificate_is_not_admitted() {
     let listening = Endpoint::with_config(only("good")).unwrap();
     let mut statuses = listening.status();
     let address = listening.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
@@ -71,16 +71,16 @@ async fn without_a_certificate_nobody_is_on_the_list() {
 }
 
 #[tokio::test]
-async fn so_many_connections_are_accepted_a_second_and_the_others_wait() {
+async fn connections_are_accepted_at_the_configured_rate() {
     let config = EndpointConfig { connects_per_second: Some(2), ..EndpointConfig::default() };
     let relayed = Relayed::new(config, None).await;
-    // From here on time is what is waited for: it goes on when there is nothing else to do.
+    // The paused clock advances whenever all tasks wait.
     tokio::time::pause();
     let start = tokio::time::Instant::now();
     let mut hands = Vec::new();
     for n in 1..=6 {
         hands.push(relayed.hand(id(n), &[]).await);
     }
-    // Two at once, and the third and all others half a second after the one before.
+    // Two are accepted at once, and the others at intervals of half a second.
     assert!(start.elapsed() >= Duration::from_millis(1990), "{:?}", start.elapsed());
 }

@@ -1,4 +1,4 @@
-//! Messages that go together fare as they would one by one, whatever becomes of them.
+//! Batches have the same effect as their messages one by one, with each policy for full queues.
 
 use super::id::{ConnectionId, PeeringId};
 use super::limits::Owner;
@@ -6,8 +6,8 @@ use super::queue::{End, Fill, Popped, Queue};
 use super::*;
 use crate::net::Frames;
 
-/// The way to a peer that takes little.
-struct Way {
+/// The route to a peer with a small queue.
+struct SmallRoute {
     route: PeerRoute,
     stats: Arc<Counters>,
     forwarded: Forwarded,
@@ -15,7 +15,7 @@ struct Way {
     popped: Vec<Envelope>,
 }
 
-impl Way {
+impl SmallRoute {
     fn new() -> Self {
         let owner = Owner::Target("here".into());
         let peer = Peer {
@@ -28,7 +28,7 @@ impl Way {
         let queue = Arc::new(Queue::new(QueueLimits { messages: 6, bytes: 300 }));
         let route = PeerRoute { peer, filter: Arc::default(), format: &BROKER, queue };
         let (stats, forwarded) = Default::default();
-        Way { route, stats, forwarded, room: Arc::default(), popped: Vec::new() }
+        SmallRoute { route, stats, forwarded, room: Arc::default(), popped: Vec::new() }
     }
 
     fn offer(&mut self, messages: &[Envelope], when_full: WhenFull) {
@@ -38,7 +38,7 @@ impl Way {
         self.route.offer(frames, when_full, &self.stats, &mut self.forwarded);
     }
 
-    /// Takes at least so many messages out, if there are any; says how many those were.
+    /// Pops at least `least` messages, if there are so many. Returns the number of popped messages.
     fn pop(&mut self, least: usize) -> usize {
         let mut popped = 0;
         while popped < least
@@ -51,7 +51,7 @@ impl Way {
         popped
     }
 
-    /// What is in the queue, how it ended, how many were dropped and how many wait.
+    /// Returns the fill of the queue, its end, the number of dropped messages, and the number of blocked ones.
     fn state(&self) -> (Fill, Option<End>, u64, usize, usize) {
         let waiting = self.forwarded.blocked.iter().map(Blocked::messages).sum();
         let (fill, ended) = (self.route.queue.fill(), self.route.queue.ended());
@@ -69,15 +69,15 @@ fn read(frames: Frames) -> Vec<Envelope> {
 }
 
 #[test]
-fn messages_fare_together_as_they_would_one_by_one() {
+fn a_batch_has_the_same_effect_as_its_messages_one_by_one() {
     let policies =
         [WhenFull::Block, WhenFull::DropNewest, WhenFull::DropOldest, WhenFull::Disconnect].into_iter();
     for (seed, when_full) in (0..200).flat_map(|seed| policies.clone().map(move |policy| (seed, policy))) {
         let mut random = fastrand::Rng::with_seed(seed);
-        let [mut together, mut alone] = [Way::new(), Way::new()];
+        let [mut together, mut alone] = [SmallRoute::new(), SmallRoute::new()];
         let mut sent = 0;
         for _ in 0..50 {
-            // Nothing more is heard while something waits.
+            // Nothing more is received while something is blocked.
             if together.forwarded.blocked.is_empty() {
                 let messages: Vec<_> = (0..random.usize(1..12))
                     .map(|n| {

@@ -1,9 +1,9 @@
-//! What passes, and what becomes of what does not fit.
+//! Routing of forwarded messages, and the policies for full queues.
 
 use super::*;
 
 #[tokio::test]
-async fn what_is_heard_reaches_those_who_want_it_and_subscribers_beside() {
+async fn messages_are_forwarded_to_subscribed_peers_and_delivered_to_subscribers() {
     let right = Relayed::new(EndpointConfig::default(), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut subscriber = left.endpoint.subscribe([Topic::from_static("/a")]).await;
@@ -14,7 +14,7 @@ async fn what_is_heard_reaches_those_who_want_it_and_subscribers_beside() {
     let got = wants.next().await;
     assert_eq!((text(&got).as_str(), got.sender, got.ttl), ("for all", right.endpoint.id(), 16));
     assert_eq!(subscriber.recv().await.unwrap().peer(), id(3));
-    // Its receiver gets it without wanting it, and nobody else.
+    // An addressed message is sent to its receiver only, which need not subscribe to it.
     sender.send(&Envelope { receiver: id(2), ..message("/a", "for one") }).await;
     sender.send(&Envelope { kind: EnvelopeType::Command, ..message("/a", "no command") }).await;
     sender.send(&message("<$>/local/a", "for nobody")).await;
@@ -23,8 +23,8 @@ async fn what_is_heard_reaches_those_who_want_it_and_subscribers_beside() {
     assert_eq!(other.next_text().await, "end");
     let command = wants.next().await;
     assert_eq!((command.kind, text(&command).as_str()), (EnvelopeType::Command, "no command"));
-    left.heard(id(3), 4).await;
-    left.told.try_recv().unwrap_err();
+    left.received(id(3), 4).await;
+    left.calls.try_recv().unwrap_err();
 
     let stats = left.endpoint.stats();
     assert_eq!((stats.received, stats.delivered), (5, 1));
@@ -35,7 +35,7 @@ async fn what_is_heard_reaches_those_who_want_it_and_subscribers_beside() {
 }
 
 #[tokio::test]
-async fn what_is_announced_reaches_peers_old_and_new_with_what_subscribers_want() {
+async fn the_relays_filter_is_announced_together_with_that_of_subscribers() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut old = relayed.hand(id(1), &[]).await;
     relayed.endpoint.announce(filter(&["/a", "/b"])).await;
@@ -49,29 +49,29 @@ async fn what_is_announced_reaches_peers_old_and_new_with_what_subscribers_want(
 }
 
 #[tokio::test]
-async fn the_relay_is_told_of_a_peer_before_it_hears_it_and_after_it_is_gone() {
+async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_its_end() {
     let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut hand = relayed.hand(id(1), &["/a"]).await;
     hand.send(&message("/x", "")).await;
-    assert_eq!(relayed.told().await, Told::Stands(id(1)));
-    assert_eq!(relayed.told().await, Told::Wants(id(1), filter(&["/a"])));
-    assert_eq!(relayed.told().await, Told::Heard(id(1), 2, 0));
+    assert_eq!(relayed.call().await, Call::Established(id(1)));
+    assert_eq!(relayed.call().await, Call::Filter(id(1), filter(&["/a"])));
+    assert_eq!(relayed.call().await, Call::Message(id(1), 2, 0));
     let state = relayed.endpoint.peer_states().pop().unwrap();
     assert_eq!((state.id, &*state.filter, state.queued, state.queued_bytes), (id(1), &filter(&["/a"]), 0, 0));
     assert!(state.address.starts_with("127.0.0.1:") && state.identity.is_none() && state.dropped == 0);
     hand.connection.peering().set_filter(filter(&["/b"])).unwrap();
     hand.send(&message("/x", "")).await;
-    // The one comes from the hub, the other from the connection.
-    let told = [relayed.told().await, relayed.told().await];
-    assert!(told.contains(&Told::Wants(id(1), filter(&["/b"]))), "{told:?}");
+    // One call is made by the hub, the other by the connection.
+    let calls = [relayed.call().await, relayed.call().await];
+    assert!(calls.contains(&Call::Filter(id(1), filter(&["/b"]))), "{calls:?}");
     assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 1);
     drop(hand);
-    assert_eq!(relayed.told().await, Told::Gone(id(1)));
+    assert_eq!(relayed.call().await, Call::Closed(id(1)));
     assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 0);
 }
 
 #[tokio::test]
-async fn forwarding_copies_nothing_for_a_receiver_and_allocates_nothing_but_a_queue_s_growth() {
+async fn forwarding_does_not_allocate_except_for_the_growth_of_a_queue() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
     let _both = [relayed.hand(id(1), &["/a"]).await, relayed.hand(id(2), &["/a"]).await];
     let message = message("/a", "again");
@@ -98,7 +98,7 @@ async fn forwarding_copies_nothing_for_a_receiver_and_allocates_nothing_but_a_qu
 }
 
 #[tokio::test]
-async fn one_message_of_64_is_timed_until_it_is_written() {
+async fn the_latency_of_one_message_in_64_is_measured_until_it_is_written() {
     let right = Relayed::new(EndpointConfig::default(), None).await;
     let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut receiver = right.hand(id(1), &["/a"]).await;
@@ -107,7 +107,7 @@ async fn one_message_of_64_is_timed_until_it_is_written() {
         sender.send(&message("/a", "")).await;
         receiver.next().await;
     }
-    // It was written before it was received, but may be counted a moment after.
+    // A message is counted after it is written, and may be received before.
     right.endpoint.shutdown().await;
     let latency = right.endpoint.latency();
     assert_eq!(latency.counts.iter().sum::<u64>(), 2);
@@ -115,16 +115,16 @@ async fn one_message_of_64_is_timed_until_it_is_written() {
     assert_eq!(left.endpoint.latency().counts.iter().sum::<u64>(), 0);
 }
 
-/// A receiver that reads nothing until all is sent, and what it reads then.
+/// Sends to a receiver that reads nothing until everything is sent. Returns the numbers of the messages that it reads then.
 async fn overrun(when_full: WhenFull) -> (Relayed, Vec<usize>) {
     let right = Relayed::new(few_at_a_time(when_full), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut stuck = right.hand(id(1), &["/a"]).await;
     let sender = left.hand(id(2), &[]).await;
     let sender = flood(sender, "/a");
-    left.heard(id(2), MANY).await;
+    left.received(id(2), MANY).await;
     let dropped = usize::try_from(right.endpoint.stats().dropped_for_peers).unwrap();
-    assert!(dropped > 0, "the system kept it all");
+    assert!(dropped > 0, "the system buffered everything");
     assert_eq!(right.endpoint.peer_states().pop().unwrap().dropped, u64::try_from(dropped).unwrap());
     let mut got = Vec::new();
     while got.len() < MANY - dropped {
@@ -136,26 +136,26 @@ async fn overrun(when_full: WhenFull) -> (Relayed, Vec<usize>) {
 }
 
 #[tokio::test]
-async fn the_newest_are_dropped() {
+async fn the_newest_messages_are_dropped() {
     let (_right, got) = overrun(WhenFull::DropNewest).await;
     assert!(got[..8].iter().copied().eq(0..8), "{got:?}");
 }
 
 #[tokio::test]
-async fn the_oldest_are_dropped() {
+async fn the_oldest_messages_are_dropped() {
     let (_right, got) = overrun(WhenFull::DropOldest).await;
     assert!(got[got.len() - 8..].iter().copied().eq(MANY - 8..MANY), "{got:?}");
 }
 
 #[tokio::test]
-async fn whoever_does_not_keep_up_is_disconnected_and_nobody_else() {
+async fn only_the_slow_peer_is_disconnected() {
     let mut right = Relayed::new(few_at_a_time(WhenFull::Disconnect), None).await;
     let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut statuses = right.endpoint.status();
     let _stuck = right.hand(id(1), &["/a"]).await;
     let mut good = right.hand(id(2), &["/b"]).await;
     let sender = flood(left.hand(id(3), &[]).await, "/a");
-    while right.told().await != Told::Gone(id(1)) {}
+    while right.call().await != Call::Closed(id(1)) {}
     let mut sender = within("the sender", sender).await.unwrap();
     sender.send(&message("/b", "still there")).await;
     assert_eq!(good.next_text().await, "still there");

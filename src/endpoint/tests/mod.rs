@@ -24,7 +24,7 @@ use crate::wire::{EnvelopeType, Limits};
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     let wait = tokio::time::timeout(Duration::from_secs(60), wait);
-    wait.await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    wait.await.unwrap_or_else(|_| panic!("timed out while waiting for {what}"))
 }
 
 fn id(n: u8) -> EndpointId {
@@ -46,26 +46,26 @@ fn text(envelope: &Envelope) -> String {
     }
 }
 
-/// What the relay was told.
+/// A call of the relay.
 #[derive(Debug, PartialEq)]
-enum Told {
-    Stands(EndpointId),
-    Wants(EndpointId, Filter),
-    Gone(EndpointId),
-    /// A message of so many bytes, and how many peers it then waited for.
-    Heard(EndpointId, usize, usize),
+enum Call {
+    Established(EndpointId),
+    Filter(EndpointId, Filter),
+    Closed(EndpointId),
+    /// A message with its payload length, and the number of peers whose queues had no room for it.
+    Message(EndpointId, usize, usize),
 }
 
-/// Passes on everything to the other peers of one endpoint.
+/// Forwards all messages to the other peers of one endpoint.
 #[derive(Debug)]
 struct PassOn {
     to: OnceLock<Endpoint>,
-    told: mpsc::UnboundedSender<Told>,
+    calls: mpsc::UnboundedSender<Call>,
 }
 
 impl PassOn {
-    fn tell(&self, told: Told) {
-        let _ = self.told.send(told);
+    fn record(&self, call: Call) {
+        let _ = self.calls.send(call);
     }
 }
 
@@ -74,7 +74,7 @@ impl PassOn {
         let length = envelope.payload.len();
         let batch = Batch::of(envelope, received);
         let forwarded = forward(self.to.get().unwrap(), &batch, |peer| peer.id != from.id);
-        self.tell(Told::Heard(from.id, length, forwarded.blocked.len()));
+        self.record(Call::Message(from.id, length, forwarded.blocked.len()));
         forwarded.blocked
     }
 }
@@ -101,38 +101,38 @@ impl Relay for PassOn {
     }
 
     fn on_established(&self, peer: &Peer) {
-        self.tell(Told::Stands(peer.id));
+        self.record(Call::Established(peer.id));
     }
 
     fn on_filter(&self, peer: &Peer, filter: &Filter) {
-        self.tell(Told::Wants(peer.id, filter.clone()));
+        self.record(Call::Filter(peer.id, filter.clone()));
     }
 
     fn on_closed(&self, peer: &Peer) {
-        self.tell(Told::Gone(peer.id));
+        self.record(Call::Closed(peer.id));
     }
 }
 
-/// An endpoint with a relay, and where it listens.
+/// An endpoint with a relay, and the address that it listens on.
 struct Relayed {
     endpoint: Endpoint,
     address: SocketAddr,
-    told: mpsc::UnboundedReceiver<Told>,
+    calls: mpsc::UnboundedReceiver<Call>,
 }
 
 impl Relayed {
-    /// `to`: where what is heard goes; `None`: to its own peers.
+    /// Forwards messages to the peers of `to`; `None`: to its own peers.
     async fn new(config: EndpointConfig, to: Option<&Endpoint>) -> Self {
-        let (sender, told) = mpsc::unbounded_channel();
-        let relay = Arc::new(PassOn { to: OnceLock::new(), told: sender });
+        let (sender, calls) = mpsc::unbounded_channel();
+        let relay = Arc::new(PassOn { to: OnceLock::new(), calls: sender });
         let endpoint = Endpoint::with_relay(config, relay.clone()).unwrap();
         relay.to.set(to.unwrap_or(&endpoint).clone()).unwrap();
         endpoint.announce(filter(&["/"])).await;
         let address = endpoint.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
-        Relayed { endpoint, address, told }
+        Relayed { endpoint, address, calls }
     }
 
-    /// A peer, which the endpoint knows of.
+    /// Connects a peer, and waits until the endpoint knows it.
     async fn hand(&self, id: EndpointId, topics: &[&'static str]) -> Hand {
         let hand = Hand::connect(id, self.address, topics).await;
         self.is_peer(id).await;
@@ -148,27 +148,28 @@ impl Relayed {
         }
     }
 
-    async fn told(&mut self) -> Told {
-        within("the relay", self.told.recv()).await.unwrap()
+    async fn call(&mut self) -> Call {
+        within("the relay", self.calls.recv()).await.unwrap()
     }
 
-    /// Waits until the relay has heard so many messages of this peer.
-    async fn heard(&mut self, from: EndpointId, mut count: usize) {
+    /// Waits until the relay has received `count` messages of this peer.
+    async fn received(&mut self, from: EndpointId, mut count: usize) {
         while count > 0 {
-            if matches!(self.told().await, Told::Heard(id, ..) if id == from) {
+            if matches!(self.call().await, Call::Message(id, ..) if id == from) {
                 count -= 1;
             }
         }
     }
 
-    /// How many messages of this peer the relay has heard since the last time. The others are forgotten.
-    fn heard_now(&mut self, from: EndpointId) -> usize {
-        let told = std::iter::from_fn(|| self.told.try_recv().ok());
-        told.filter(|told| matches!(told, Told::Heard(id, ..) if *id == from)).count()
+    /// Returns how many messages of this peer the relay has received since the last call. Other calls of the relay are
+    /// discarded.
+    fn received_now(&mut self, from: EndpointId) -> usize {
+        let calls = std::iter::from_fn(|| self.calls.try_recv().ok());
+        calls.filter(|call| matches!(call, Call::Message(id, ..) if *id == from)).count()
     }
 }
 
-/// A peer that does what it is told: it reads and writes only when it is asked to.
+/// A peer that reads and writes only when a test calls it.
 struct Hand {
     id: EndpointId,
     connection: Connection,
@@ -177,7 +178,7 @@ struct Hand {
 
 impl Hand {
     async fn connect(id: EndpointId, address: SocketAddr, topics: &[&'static str]) -> Self {
-        // The system would keep tens of megabytes for one that does not read.
+        // Otherwise, the system may buffer tens of megabytes for a peer that does not read.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         let stream = socket.connect(address).await.unwrap();
@@ -226,7 +227,7 @@ impl Hand {
         }
     }
 
-    /// The next message; what else comes is let go.
+    /// Returns the next message. Other events are discarded.
     async fn next(&mut self) -> Envelope {
         loop {
             match self.event().await {
@@ -242,9 +243,9 @@ impl Hand {
     }
 }
 
-/// So large that not many fit what the system keeps for a connection.
+/// The length of a message of which the system buffers only a few for a connection.
 const LARGE: usize = 50_000;
-/// So many that not all of them do, by far.
+/// Many more messages than the system buffers.
 const MANY: usize = 600;
 
 fn numbered(topic: &'static str, number: usize) -> Envelope {
@@ -255,7 +256,7 @@ fn number(envelope: &Envelope) -> usize {
     text(envelope).trim().parse().unwrap()
 }
 
-/// Sends many large messages without reading anything, and then gives the hand back.
+/// Sends many large messages without reading, and then returns the peer.
 fn flood(mut hand: Hand, topic: &'static str) -> tokio::task::JoinHandle<Hand> {
     hand.connection.pause(true);
     tokio::spawn(async move {

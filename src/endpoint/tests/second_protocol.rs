@@ -238,7 +238,7 @@ async fn its_peer_is_routed_filtered_and_counted() {
     assert_eq!(line.read().await, "/c addressed");
 
     line.write("topics /c").await;
-    while relayed.told().await != Told::Wants(id(2), filter(&["/c"])) {}
+    while relayed.call().await != Call::Filter(id(2), filter(&["/c"])) {}
     broker.send(&message("/b", "no longer subscribed")).await;
     broker.send(&message("/c", "now subscribed")).await;
     assert_eq!(line.read().await, "/c now subscribed");
@@ -248,7 +248,7 @@ async fn its_peer_is_routed_filtered_and_counted() {
     let state = relayed.endpoint.peer_states().into_iter().find(|state| state.id == id(2)).unwrap();
     assert_eq!((&*state.filter, state.queued), (&filter(&["/c"]), 0));
     drop(line);
-    while relayed.told().await != Told::Gone(id(2)) {}
+    while relayed.call().await != Call::Closed(id(2)) {}
 }
 
 #[tokio::test]
@@ -257,7 +257,7 @@ async fn its_queue_is_bounded_and_drops_are_counted() {
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut slow = LinePeer::connect(&right, 1, "/a").await;
     let sender = flood(left.hand(id(2), &[]).await, "/a");
-    left.heard(id(2), MANY).await;
+    left.received(id(2), MANY).await;
     let dropped = usize::try_from(right.endpoint.stats().dropped_for_peers).unwrap();
     assert!(dropped > 0, "the system buffered everything");
     assert_eq!(right.endpoint.peer_states().pop().unwrap().dropped, u64::try_from(dropped).unwrap());

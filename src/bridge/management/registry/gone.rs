@@ -1,21 +1,21 @@
-//! The names that were live a while ago.
+//! The names of nodes that were live recently.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Bounds, shrink};
+use super::limits::{Bounds, shrink};
 use crate::bridge::LinkId;
 
-/// How many bytes a name counts, without the name itself: table entries and allocations.
+/// The memory of an entry without the name, in bytes: table entries and allocations.
 const GONE_COST: usize = 256;
 
 #[derive(Debug)]
 struct Gone {
     name: Arc<str>,
-    /// The link that it was behind.
+    /// The link of the node.
     link: LinkId,
-    /// The links that its hello passed to.
+    /// The links that rules allowed its hello to reach.
     links: Vec<LinkId>,
     until: Instant,
 }
@@ -30,14 +30,14 @@ impl Gone {
 #[derive(Debug, Default)]
 pub(super) struct GoneNames {
     by_name: HashMap<Arc<str>, u64>,
-    /// In the order in which they went, with when they are forgotten.
+    /// In the order in which they disconnected.
     by_age: BTreeMap<u64, Gone>,
     bytes: usize,
     next: u64,
 }
 
 impl GoneNames {
-    /// Remembers a name. Beyond the bounds, the one that has been gone longest is forgotten.
+    /// Adds a name. Beyond the limits, the names that have been gone longest are removed.
     pub(super) fn insert(
         &mut self,
         name: Arc<str>,
@@ -66,12 +66,12 @@ impl GoneNames {
         }
     }
 
-    /// The name, as it is remembered, with the link that it was behind and those that its hello passed to.
+    /// Returns the stored name, the link of the node, and the links that rules allowed its hello to reach.
     pub(super) fn get(&self, name: &str) -> Option<(&Arc<str>, LinkId, &[LinkId])> {
         self.by_age.get(self.by_name.get(name)?).map(|gone| (&gone.name, gone.link, &*gone.links))
     }
 
-    /// All of them, as [`GoneNames::get`] returns them.
+    /// Returns all names, like [`GoneNames::get`].
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, LinkId, &[LinkId])> {
         self.by_age.values().map(|gone| (&gone.name, gone.link, &*gone.links))
     }

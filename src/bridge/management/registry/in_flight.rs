@@ -4,42 +4,38 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{
-    ANSWER_AFTER, Answer, KEPT, LOST, Owner, Party, PeeringKey, ResponseRefused, SILENT, TOO_MANY, absent,
-    after, shrink,
-};
+use super::error::ResponseError;
+use super::limits::{ANSWER_AFTER, KEPT, after, shrink};
+use super::request::{ASKED_COST, Addressed, Request, State};
+use super::types::{Answer, Party, PeeringKey};
 use crate::bridge::LinkId;
-use crate::management::{DispatchResponse, ManagementResult, REQUEST_TIMEOUT};
+use crate::endpoint::Owner;
+use crate::management::{DispatchResponse, ManagementResult};
 
-/// A request, numbered in the order of arrival. Since all have the same deadlines, they are due in this order too.
+/// The number of a request, in the order of arrival. All requests have the same time limits, so they are also due in this
+/// order.
 type RequestId = u64;
-
-/// How many bytes a request counts, without its id and its nodes: table entries and allocations, measured.
-pub(super) const REQUEST_COST: usize = 640;
-
-/// How many bytes each node that a request is for counts.
-pub(super) const ASKED_COST: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    /// Whether the bridge answers for nodes that do not.
+    /// True if the bridge sends failures in the name of nodes that do not respond.
     answers: bool,
     /// The requests with pending responses.
     open: BTreeMap<RequestId, Request>,
-    /// Those without, kept for a while so that nothing is answered twice.
+    /// Requests without pending responses, kept for a while so that none is answered twice.
     settled: BTreeMap<RequestId, Request>,
-    /// Of both. The same id may come from several agents.
+    /// The open and the settled requests of each id, which several agents may use.
     by_reqid: HashMap<Arc<str>, Vec<RequestId>>,
-    /// The open requests with a pending response of a node.
+    /// The open requests with a pending response of each node.
     by_name: HashMap<Arc<str>, BTreeSet<RequestId>>,
     /// The requests of each agent.
     by_agent: HashMap<PeeringKey, Asked>,
-    /// What the requests of each owner take.
+    /// The memory of the requests of each owner.
     shares: HashMap<Owner, Share>,
     next: RequestId,
-    /// For all requests before this one, the bridge has answered what it will answer.
+    /// The failures that the bridge sends for requests before this one have been sent.
     not_due: RequestId,
-    /// How many responses are pending.
+    /// The number of pending responses.
     pub(super) owed: usize,
     pub(super) answered_for: u64,
     pub(super) expired: u64,
@@ -54,7 +50,7 @@ struct Asked {
 }
 
 impl Asked {
-    /// The request to forget first: one that needs no response any more, or the oldest.
+    /// Returns the request to forget first: the oldest settled one, or the oldest open one if none is settled.
     fn oldest(&self) -> Option<RequestId> {
         self.settled.first().or(self.open.first()).copied()
     }
@@ -62,88 +58,28 @@ impl Asked {
 
 #[derive(Debug, Default)]
 struct Share {
-    /// How many bytes these requests count, and how many they may.
+    /// The memory of these requests, and its maximum, in bytes.
     bytes: usize,
-    most: usize,
+    max: usize,
     /// The peerings with requests.
     agents: BTreeSet<PeeringKey>,
 }
 
-#[derive(Debug)]
-struct Request {
-    agent: PeeringKey,
-    reqid: Arc<str>,
-    asked: Instant,
-    /// The nodes that it is for, by name.
-    nodes: Vec<(Arc<str>, State)>,
-    /// How many of these have a pending response.
-    pending: usize,
-    /// Whether it is also for nodes that were not live. A node may have received it over a peering that was established
-    /// before its hello was received here.
-    strangers: bool,
-}
+/// The failure for a node that disconnected after it received the request.
+pub(super) const LOST: &str = "the node's connection to the bridge was lost before it answered";
 
-impl Request {
-    /// When the agent gives up.
-    fn deadline(&self) -> Instant {
-        after(self.asked, REQUEST_TIMEOUT)
-    }
+/// The failure for a node that is connected and does not respond.
+pub(super) const SILENT: &str = "the node is connected to the bridge and did not answer within 4 s";
 
-    fn bytes(&self) -> usize {
-        let nodes = self.nodes.len().saturating_mul(ASKED_COST);
-        REQUEST_COST.saturating_add(self.reqid.len()).saturating_add(nodes)
-    }
+/// The failure for a request that had to be forgotten.
+pub(super) const TOO_MANY: &str = "too many requests are in flight through the bridge";
 
-    fn state(&self, name: &str) -> Option<State> {
-        let at = self.nodes.binary_search_by(|(node, _)| (**node).cmp(name)).ok()?;
-        self.nodes.get(at).map(|(_, state)| *state)
-    }
-
-    /// Changes the state of a node. A node that is not listed is added.
-    fn set_state(&mut self, name: &Arc<str>, state: State) {
-        match self.nodes.binary_search_by(|(node, _)| node.cmp(name)) {
-            Ok(at) => {
-                if let Some((_, current)) = self.nodes.get_mut(at) {
-                    *current = state;
-                }
-            }
-            Err(at) => {
-                self.nodes.reserve_exact(1);
-                self.nodes.insert(at, (name.clone(), state));
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Pending: it was connected, and the request was forwarded to it.
-    Waiting,
-    /// Pending: it was not connected. Somebody may know better, and is given time.
-    Absent,
-    /// It was not connected here, and is now known to be elsewhere. It may come back and respond.
-    Elsewhere,
-    /// It has responded.
-    Answered,
-    /// The bridge has answered in its place, or the agent has given up.
-    Over,
-}
-
-impl State {
-    const fn is_pending(self) -> bool {
-        matches!(self, State::Waiting | State::Absent)
-    }
-}
-
-/// Whom a request is for.
-#[derive(Debug, Default)]
-pub(super) struct For {
-    /// Live nodes that it goes to.
-    pub(super) live: Vec<Arc<str>>,
-    /// Nodes that are gone, and that the bridge may answer for.
-    pub(super) gone: Vec<Arc<str>>,
-    /// Whether it is also for others.
-    pub(super) strangers: bool,
+/// Returns the failure for a node that was gone when the request was received.
+pub(super) fn absent(name: &str) -> String {
+    format!(
+        "node {name} is not connected to the bridge; it was not connected at the time of the request, and no response was \
+         received within 4 s"
+    )
 }
 
 impl InFlight {
@@ -155,7 +91,7 @@ impl InFlight {
         self.answers = answers;
     }
 
-    /// The number of the next request.
+    /// Returns the number of the next request.
     pub(super) fn next(&self) -> RequestId {
         self.next
     }
@@ -164,25 +100,21 @@ impl InFlight {
         self.open.get(&id).or_else(|| self.settled.get(&id))
     }
 
-    /// Whether this agent's request of this id is remembered.
+    /// Returns whether a request with this id of this agent is remembered.
     pub(super) fn knows(&self, agent: PeeringKey, reqid: &str) -> bool {
         let ids = self.by_reqid.get(reqid).into_iter().flatten();
         ids.filter_map(|id| self.get(*id)).any(|request| request.agent == agent)
     }
 
-    /// Remembers a request. Returns the failures for requests that had to be forgotten to make room.
-    pub(super) fn ask(&mut self, agent: &Party, reqid: &str, whom: For, now: Instant) -> Vec<Answer> {
+    /// Records a request. Returns the failures for requests that were forgotten to make room.
+    pub(super) fn ask(&mut self, agent: &Party, reqid: &str, to: Addressed, now: Instant) -> Vec<Answer> {
         let reqid: Arc<str> = match self.by_reqid.get_key_value(reqid) {
             Some((reqid, _)) => reqid.clone(),
             None => reqid.into(),
         };
-        let pending = whom.live.len().saturating_add(whom.gone.len());
-        let mut nodes = Vec::with_capacity(pending);
-        nodes.extend(whom.live.into_iter().map(|name| (name, State::Waiting)));
-        nodes.extend(whom.gone.into_iter().map(|name| (name, State::Absent)));
-        nodes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let (strangers, peering) = (whom.strangers, agent.peering);
-        let request = Request { agent: peering, reqid, asked: now, nodes, pending, strangers };
+        let peering = agent.peering;
+        let request = Request::new(peering, reqid, to, now);
+        let pending = request.pending;
 
         let mut answers = Vec::new();
         self.make_room(agent, request.bytes(), &mut answers);
@@ -197,7 +129,7 @@ impl InFlight {
         let share = self.shares.entry(agent.owner.clone()).or_default();
         share.agents.insert(peering);
         share.bytes = share.bytes.saturating_add(request.bytes());
-        share.most = agent.share;
+        share.max = agent.share;
         for (name, _) in &request.nodes {
             self.by_name.entry(name.clone()).or_default().insert(id);
         }
@@ -207,8 +139,8 @@ impl InFlight {
         answers
     }
 
-    /// Forgets the oldest requests of the owner until there is room, first those of the same peering. A request for which
-    /// there is no room even then is remembered all the same: its size is bounded by the names that are live.
+    /// Forgets the oldest requests of the owner until there is room, first those of the same peering. A request that needs more
+    /// than the complete share is recorded nevertheless: the number of live names bounds its size.
     fn make_room(&mut self, agent: &Party, bytes: usize, answers: &mut Vec<Answer>) {
         while let Some(share) = self.shares.get(&agent.owner)
             && share.bytes.saturating_add(bytes) > agent.share
@@ -226,21 +158,24 @@ impl InFlight {
         self.forget(id, &request);
         for (name, state) in request.nodes.iter().filter(|(_, state)| state.is_pending()) {
             self.forgotten = self.forgotten.saturating_add(1);
-            // Somebody else may still answer for a node that is not here.
+            // A node that is gone may still respond in another way.
             if self.answers && *state == State::Waiting {
                 answers.push(self.answer(request.agent, &request.reqid, name, TOO_MANY));
             }
         }
     }
 
-    /// The bridge's own answer.
+    /// Counts and returns a failure.
     pub(super) fn answer(&mut self, to: PeeringKey, reqid: &str, node: &str, error: &str) -> Answer {
         self.answered_for = self.answered_for.saturating_add(1);
         Answer { to, response: DispatchResponse::from(ManagementResult::failure(reqid, node, error)) }
     }
 
-    /// A response under this name, by a peering that holds it since the request `since`, to a request before `until`.
-    /// Returns the agent that it answers: of several that asked under the same id, the one that asked first.
+    /// Records a response of a peering that has held the name since the request `since`, to a request before `until`.
+    /// Returns the agent that sent the request: the first one, if several agents used the same id.
+    ///
+    /// A state of a request either accepts the response or yields an error. If no request accepts it, the first error other
+    /// than `NotAsked` is returned, because that is the one of the request that the node meant.
     pub(super) fn response(
         &mut self,
         name: &Arc<str>,
@@ -248,45 +183,45 @@ impl InFlight {
         until: RequestId,
         reqid: &str,
         now: Instant,
-    ) -> Result<PeeringKey, ResponseRefused> {
-        let ids = self.by_reqid.get(reqid).ok_or(ResponseRefused::UnknownRequest)?;
-        let mut refused = ResponseRefused::NotAsked;
+    ) -> Result<PeeringKey, ResponseError> {
+        let ids = self.by_reqid.get(reqid).ok_or(ResponseError::UnknownRequest)?;
+        let mut error = ResponseError::NotAsked;
         let mut answered = None;
         for (id, request) in ids.iter().filter_map(|id| Some((*id, self.get(*id)?))) {
             let in_time = now < request.deadline();
             match request.state(name) {
                 _ if id >= until => {}
                 Some(State::Waiting | State::Absent) => answered = Some((id, request.agent, true)),
-                Some(State::Answered) => refused = ResponseRefused::AnsweredAlready,
+                Some(State::Answered) => error = ResponseError::AnsweredAlready,
                 Some(State::Elsewhere) if in_time => answered = Some((id, request.agent, false)),
-                None if request.strangers && id < since && in_time => {
+                None if request.unknown_nodes && id < since && in_time => {
                     answered = Some((id, request.agent, false));
                 }
-                None if !request.strangers || id >= since => {}
-                _ if refused == ResponseRefused::NotAsked => refused = ResponseRefused::Late,
+                None if !request.unknown_nodes || id >= since => {}
+                _ if error == ResponseError::NotAsked => error = ResponseError::Late,
                 _ => {}
             }
             if answered.is_some() {
                 break;
             }
         }
-        let (id, agent, pending) = answered.ok_or(refused)?;
+        let (id, agent, pending) = answered.ok_or(error)?;
         if pending {
             self.settle(id, name, State::Answered);
-        } else if !self.answer_of_stranger(id, agent, name) {
-            return Err(ResponseRefused::NotAsked);
+        } else if !self.record_unexpected(id, agent, name) {
+            return Err(ResponseError::NotAsked);
         }
         Ok(agent)
     }
 
-    /// Remembers that a node that was not known when it was asked has responded, so that it does so once. There has to be
-    /// room for that: only requests without pending responses can be forgotten for it.
-    fn answer_of_stranger(&mut self, id: RequestId, agent: PeeringKey, name: &Arc<str>) -> bool {
+    /// Records the response of a node that was not known at the time of the request, so that it can respond only once. Returns
+    /// `false` if there is no room for that: only settled requests are forgotten for it.
+    fn record_unexpected(&mut self, id: RequestId, agent: PeeringKey, name: &Arc<str>) -> bool {
         let known = self.get(id).is_some_and(|request| request.state(name).is_some());
-        let more = if known { 0 } else { ASKED_COST };
+        let cost = if known { 0 } else { ASKED_COST };
         let Some(owner) = self.by_agent.get(&agent).map(|asked| asked.owner.clone()) else { return false };
         while let Some(share) = self.shares.get(&owner)
-            && share.bytes.saturating_add(more) > share.most
+            && share.bytes.saturating_add(cost) > share.max
         {
             let settled = |agent| self.by_agent.get(agent).map(|asked| &asked.settled).into_iter().flatten();
             let Some(oldest) = share.agents.iter().flat_map(settled).find(|other| **other != id).copied()
@@ -299,12 +234,13 @@ impl InFlight {
             request.set_state(name, State::Answered);
         }
         if let Some(share) = self.shares.get_mut(&owner) {
-            share.bytes = share.bytes.saturating_add(more);
+            share.bytes = share.bytes.saturating_add(cost);
         }
         true
     }
 
-    /// The last peering that held this name ended. Nobody is left who received these requests.
+    /// Returns the failures for requests to a node whose last peering has ended: no connection is left over which it could
+    /// respond.
     pub(super) fn lost(&mut self, name: &Arc<str>, links: &[LinkId]) -> Vec<Answer> {
         let mut answers = Vec::new();
         if !self.answers {
@@ -322,7 +258,7 @@ impl InFlight {
         answers
     }
 
-    /// A node that is not here was seen elsewhere: the bridge does not answer for it.
+    /// Records that a gone node was seen elsewhere: the bridge sends no failures in its name.
     pub(super) fn elsewhere(&mut self, name: &str) {
         let Some((name, ids)) = self.by_name.get_key_value(name) else { return };
         let (name, ids) = (name.clone(), ids.clone());
@@ -333,9 +269,13 @@ impl InFlight {
         }
     }
 
-    /// The failures for all pending responses that the bridge has waited for long enough. `speaks` returns whether the
-    /// bridge answers an agent in the name of a node that was asked.
-    pub(super) fn due(&mut self, speaks: impl Fn(PeeringKey, &str) -> bool, now: Instant) -> Vec<Answer> {
+    /// Returns the failures for responses that have been pending for [`ANSWER_AFTER`]. `answers_for` returns whether the
+    /// bridge may answer an agent in the name of a node.
+    pub(super) fn due(
+        &mut self,
+        answers_for: impl Fn(PeeringKey, &str) -> bool,
+        now: Instant,
+    ) -> Vec<Answer> {
         let mut answers = Vec::new();
         while let Some((id, request)) = self.open.range(self.not_due..).next()
             && after(request.asked, ANSWER_AFTER) <= now
@@ -347,7 +287,7 @@ impl InFlight {
             }
             let agent = request.agent;
             let due = |(name, state): &&(Arc<str>, State)| {
-                *state == State::Absent || (*state == State::Waiting && speaks(agent, name))
+                *state == State::Absent || (*state == State::Waiting && answers_for(agent, name))
             };
             let due: Vec<_> = request.nodes.iter().filter(due).cloned().collect();
             for (name, state) in due {
@@ -360,7 +300,7 @@ impl InFlight {
         answers
     }
 
-    /// Forgets what an agent asked.
+    /// Forgets the requests of an agent.
     pub(super) fn agent_gone(&mut self, agent: PeeringKey) {
         let Some(Asked { open, settled, .. }) = self.by_agent.get(&agent) else { return };
         let ids: Vec<_> = open.iter().chain(settled).copied().collect();
@@ -387,7 +327,7 @@ impl InFlight {
         Some(answered)
     }
 
-    /// Takes a request out of those that are open, whatever is pending. It is then kept or forgotten.
+    /// Removes a request from the open ones, even if responses are pending. The caller then keeps or forgets it.
     fn close(&mut self, id: RequestId) -> Option<Request> {
         let request = self.open.remove(&id)?;
         for (name, _) in request.nodes.iter().filter(|(_, state)| state.is_pending()) {
@@ -406,7 +346,7 @@ impl InFlight {
         }
     }
 
-    /// Keeps a request that was open among those that are settled.
+    /// Adds a request that was open to the settled ones.
     fn keep(&mut self, id: RequestId, request: Request) {
         if let Some(asked) = self.by_agent.get_mut(&request.agent) {
             asked.open.remove(&id);
@@ -415,7 +355,7 @@ impl InFlight {
         self.settled.insert(id, request);
     }
 
-    /// Forgets a request that is in neither map any more.
+    /// Removes a request that is neither open nor settled any more from all indices.
     fn forget(&mut self, id: RequestId, request: &Request) {
         if let Some(ids) = self.by_reqid.get_mut(&request.reqid) {
             ids.retain(|other| *other != id);
@@ -477,7 +417,7 @@ impl InFlight {
         shrink(&mut self.shares);
     }
 
-    /// The nodes of a request that were not connected, and are not known to be elsewhere.
+    /// Returns the nodes of a request that were gone, and have not been seen elsewhere.
     #[cfg(test)]
     pub(super) fn absent(&self, agent: PeeringKey, reqid: &str) -> BTreeSet<String> {
         let ids = self.by_reqid.get(reqid).into_iter().flatten();
@@ -486,13 +426,13 @@ impl InFlight {
         absent.map(|(name, _)| name.to_string()).collect()
     }
 
-    /// How many bytes the requests of an owner count.
+    /// Returns the memory of the requests of an owner, in bytes.
     #[cfg(test)]
     pub(super) fn bytes_of(&self, owner: &Owner) -> usize {
         self.shares.get(owner).map_or(0, |share| share.bytes)
     }
 
-    /// How many requests and nodes in them are remembered, after a check of all that is counted.
+    /// Returns the number of requests and nodes in them. Checks all counters and indices.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let all = || self.open.values().chain(self.settled.values());

@@ -1,4 +1,4 @@
-//! The live nodes, and the agents that were told of them.
+//! The live nodes, and the agents that received their hellos.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -8,34 +8,35 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{
-    Bounds, HELLO_EVERY, HelloRefused, MAX_HELLO, NAME_COST, Owner, Party, PeeringKey, Repeat, after, shrink,
-};
+use super::error::HelloError;
+use super::limits::{Bounds, HELLO_EVERY, MAX_HELLO, NAME_COST, after, shrink};
+use super::types::{Party, PeeringKey, Repeat};
 use crate::bridge::LinkId;
 use crate::bridge::router::origin::same_bridge;
 use crate::data::Topic;
+use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, MAX_NODE_NAME, NODE_TOPIC};
 use crate::wire::Envelope;
 
-/// A hello that was received over one peering, whether its name is held by it now or by a later one.
+/// The number of the first hello with one name over one peering. The peering may or may not hold the name.
 type HelloId = u64;
 
 #[derive(Debug, Default)]
 pub(super) struct Live {
     names: HashMap<Arc<str>, Node>,
-    of_owner: HashMap<Owner, Use>,
-    /// The names whose hello came over each peering, for as long as it is established.
-    said: HashMap<PeeringKey, BTreeSet<Arc<str>>>,
+    of_owner: HashMap<Owner, Usage>,
+    /// The names in the hellos of each peering, for as long as it is established.
+    names_of: HashMap<PeeringKey, BTreeSet<Arc<str>>>,
     by_id: HashMap<HelloId, Arc<str>>,
     agents: BTreeMap<PeeringKey, Agent>,
-    /// When which agent gets hellos again.
+    /// The times at which hellos are repeated to agents.
     repeats: BTreeSet<(Instant, PeeringKey)>,
     next: HelloId,
 }
 
-/// What the names of one owner take.
+/// The number and memory of the names of one owner.
 #[derive(Debug, Default, PartialEq)]
-struct Use {
+struct Usage {
     names: usize,
     bytes: usize,
 }
@@ -44,33 +45,35 @@ struct Use {
 #[derive(Debug)]
 pub(super) struct Node {
     owner: Owner,
-    /// The links that rules let its hello pass to.
+    /// The links that rules allow its hello to reach.
     pub(super) links: Vec<LinkId>,
-    /// The connections of its owner that sent a hello under this name and still exist. The last one holds the name. When
-    /// that ends, the name goes back to the one before.
+    /// The connections of its owner that held the name before and still exist. When the current one ends, the name returns to
+    /// the last of them.
     before: Vec<Holder>,
     current: Holder,
 }
 
+/// A peering that holds or held a name.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) peering: PeeringKey,
     hello: Envelope,
     id: HelloId,
-    /// The first request that came after its hello.
+    /// The number of the first request after its hello.
     pub(super) since: u64,
 }
 
 #[derive(Debug, Default)]
 struct Agent {
-    wants: bool,
-    told: HashSet<HelloId>,
-    /// Those of them whose node the agent has not asked.
+    subscribes: bool,
+    /// The hellos that it received.
+    received: HashSet<HelloId>,
+    /// Those of them whose node it has sent no request.
     unasked: BTreeSet<HelloId>,
-    /// When hellos are repeated; an entry of [`Live::repeats`].
+    /// When hellos are repeated; also in [`Live::repeats`].
     repeat_at: Option<Instant>,
-    /// The last one that was repeated.
-    repeated: HelloId,
+    /// The last hello that was repeated.
+    last_repeated: HelloId,
 }
 
 impl Holder {
@@ -79,7 +82,7 @@ impl Holder {
     }
 }
 
-/// How many bytes a hello counts.
+/// Returns the memory of a name with its hello, in bytes.
 fn cost(name: &str, hello: &Envelope) -> usize {
     let hello = hello.payload.len().saturating_add(hello.topic.as_bytes().len());
     NAME_COST.saturating_add(name.len()).saturating_add(hello)
@@ -90,7 +93,7 @@ impl Node {
         &self.current
     }
 
-    /// The holder, or a former one, of this peering.
+    /// Returns the current or a former holder with this peering.
     pub(super) fn holder(&self, peering: PeeringKey) -> Option<&Holder> {
         self.holders().find(|holder| holder.peering == peering)
     }
@@ -99,7 +102,7 @@ impl Node {
         self.before.iter().chain([&self.current])
     }
 
-    fn let_pass_to(&mut self, link: LinkId) {
+    fn add_link(&mut self, link: LinkId) {
         if !self.links.contains(&link) {
             self.links.reserve_exact(1);
             self.links.push(link);
@@ -108,20 +111,20 @@ impl Node {
 }
 
 impl Live {
-    /// Whether the hello is accepted.
+    /// Checks whether a hello is accepted.
     pub(super) fn admit(
         &self,
         from: &Party,
         name: &str,
         hello: &Envelope,
         bounds: &Bounds,
-    ) -> Result<(), HelloRefused> {
+    ) -> Result<(), HelloError> {
         if name.len() > MAX_NODE_NAME {
-            return Err(HelloRefused::NameTooLong { length: name.len() });
+            return Err(HelloError::NameTooLong { length: name.len() });
         }
         let length = hello.payload.len().saturating_add(hello.topic.as_bytes().len());
         if length > MAX_HELLO {
-            return Err(HelloRefused::TooLarge { length });
+            return Err(HelloError::TooLarge { length });
         }
         let node = self.names.get(name);
         if let Some(node) = node {
@@ -129,22 +132,22 @@ impl Live {
                 return Ok(());
             }
             if node.owner != from.owner {
-                return Err(HelloRefused::NameTaken { holder: node.current.peering });
+                return Err(HelloError::NameTaken { holder: node.current.peering });
             }
         }
-        if self.said.get(&from.peering).is_some_and(|said| said.len() >= bounds.names_per_peering) {
-            return Err(HelloRefused::TooManyOfPeering);
+        if self.names_of.get(&from.peering).is_some_and(|names| names.len() >= bounds.names_per_peering) {
+            return Err(HelloError::TooManyOfPeering);
         }
         let used = self.of_owner.get(&from.owner);
         if node.is_none() && self.names.len() >= bounds.names {
-            return Err(HelloRefused::TooMany);
+            return Err(HelloError::TooMany);
         }
         if node.is_none() && used.is_some_and(|used| used.names >= bounds.names_per_owner) {
-            return Err(HelloRefused::TooManyOfOwner);
+            return Err(HelloError::TooManyOfOwner);
         }
         let bytes = used.map_or(0, |used| used.bytes).saturating_add(cost(name, hello));
         if bytes > from.share {
-            return Err(HelloRefused::TooManyBytesOfOwner { share: from.share });
+            return Err(HelloError::TooManyBytesOfOwner { share: from.share });
         }
         Ok(())
     }
@@ -161,24 +164,24 @@ impl Live {
     ) -> Vec<PeeringKey> {
         let name = self.hold(from, name, hello, since);
         let Some(node) = self.names.get_mut(&name) else { return Vec::new() };
-        links.iter().for_each(|link| node.let_pass_to(*link));
-        let (id, holder, mut tell) = (node.current.id, node.current.peering, Vec::new());
+        links.iter().for_each(|link| node.add_link(*link));
+        let (id, holder, mut agents) = (node.current.id, node.current.peering, Vec::new());
         for (agent, state) in &mut self.agents {
             let is_itself = *agent == from.peering || *agent == holder;
-            let due = state.wants && !is_itself && links.contains(&agent.link);
-            if due && state.told.insert(id) {
+            let due = state.subscribes && !is_itself && links.contains(&agent.link);
+            if due && state.received.insert(id) {
                 state.unasked.insert(id);
-                tell.push(*agent);
+                agents.push(*agent);
             }
         }
-        tell.iter().for_each(|agent| self.schedule(*agent, now));
-        tell
+        agents.iter().for_each(|agent| self.schedule(*agent, now));
+        agents
     }
 
     /// Makes a peering the holder of a name. Returns the name as it is stored.
     fn hold(&mut self, from: &Party, name: &str, hello: &Envelope, since: u64) -> Arc<str> {
         let name = self.names.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone());
-        let new = self.said.entry(from.peering).or_default().insert(name.clone());
+        let new = self.names_of.entry(from.peering).or_default().insert(name.clone());
         let used = self.of_owner.entry(from.owner.clone()).or_default();
         if new {
             self.next = self.next.saturating_add(1);
@@ -192,14 +195,14 @@ impl Live {
                 let (owner, links, before) = (from.owner.clone(), Vec::new(), Vec::new());
                 vacant.insert(Node { owner, links, before, current: holder() });
             }
-            // Another path to the bridge that the node is behind. The name stays with the first path.
+            // Another path to the bridge that relays the node. The name stays with the first path.
             Entry::Occupied(mut node) if new && is_other_path(node.get().current.peering, from.peering) => {
                 let node = node.get_mut();
                 node.before.reserve_exact(1);
                 node.before.push(holder());
             }
-            // A repeated hello is not a new claim. Nodes repeat their hellos, so two connections of one owner would take the
-            // name from each other again and again.
+            // Only a first hello takes the name over. Nodes repeat their hellos, so otherwise two connections of one owner
+            // would take the name from each other repeatedly.
             Entry::Occupied(mut node) if new => {
                 let node = node.get_mut();
                 let former = std::mem::replace(&mut node.current, holder());
@@ -211,22 +214,23 @@ impl Live {
         name
     }
 
+    /// Records that an agent subscribes to hellos. Returns those that rules allow it to receive and that it has not received.
     pub(super) fn subscribe(
         &mut self,
         agent: PeeringKey,
-        mut passes: impl FnMut(PeeringKey, &Envelope) -> bool,
+        mut allows: impl FnMut(PeeringKey, &Envelope) -> bool,
         now: Instant,
     ) -> Vec<(Arc<str>, Envelope)> {
         let state = self.agents.entry(agent).or_default();
-        state.wants = true;
+        state.subscribes = true;
         let mut hellos = Vec::new();
         for (name, node) in &mut self.names {
             let Holder { peering, hello, id, .. } = &node.current;
-            let due = *peering != agent && !state.told.contains(id) && passes(*peering, hello);
-            if due && state.told.insert(*id) {
+            let due = *peering != agent && !state.received.contains(id) && allows(*peering, hello);
+            if due && state.received.insert(*id) {
                 state.unasked.insert(*id);
                 hellos.push((name.clone(), hello.clone()));
-                node.let_pass_to(agent.link);
+                node.add_link(agent.link);
             }
         }
         self.schedule(agent, now);
@@ -235,14 +239,14 @@ impl Live {
 
     pub(super) fn unsubscribe(&mut self, agent: PeeringKey) {
         if let Some(state) = self.agents.get_mut(&agent) {
-            state.wants = false;
+            state.subscribes = false;
         }
     }
 
-    /// Makes sure that an agent gets hellos again if there are any that it has not reacted to.
+    /// Schedules the repetition of hellos to an agent, if there are nodes that it has sent no request.
     fn schedule(&mut self, agent: PeeringKey, now: Instant) {
         if let Some(state) = self.agents.get_mut(&agent)
-            && state.wants
+            && state.subscribes
             && state.repeat_at.is_none()
             && !state.unasked.is_empty()
         {
@@ -252,7 +256,7 @@ impl Live {
         }
     }
 
-    /// The agent asks these nodes: it knows them.
+    /// Records that an agent knows the nodes that it sends a request to.
     pub(super) fn asked(&mut self, agent: PeeringKey, request: &DispatchRequest) {
         let Some(state) = self.agents.get_mut(&agent) else { return };
         if request.nodes.is_empty() {
@@ -265,7 +269,7 @@ impl Live {
         }
     }
 
-    /// The hellos to repeat by now.
+    /// Returns the hellos that are due for repetition.
     pub(super) fn due(&mut self, bounds: &Bounds, now: Instant) -> Vec<Repeat> {
         let mut hellos = Vec::new();
         while let Some((at, agent)) = self.repeats.first().copied()
@@ -274,16 +278,16 @@ impl Live {
             self.repeats.pop_first();
             let Some(state) = self.agents.get_mut(&agent) else { continue };
             state.repeat_at = None;
-            // Who says hello is a node, or a bridge to nodes, and not an agent that could have missed one. (Where rules
-            // let all nodes hear each other, each would get the hellos of all others for ever.)
-            if !state.wants || self.said.contains_key(&agent) {
+            // A peer that sends hellos is a node, or a bridge with nodes, and not an agent that needs repetitions. (If rules
+            // allow hellos between nodes, each node would receive the hellos of all others forever.)
+            if !state.subscribes || self.names_of.contains_key(&agent) {
                 continue;
             }
-            // They take turns: first those after the last one that was repeated.
-            let (last, turn) = (state.repeated, &state.unasked);
+            // Nodes take turns, starting after the one that was repeated last.
+            let (last, turn) = (state.last_repeated, &state.unasked);
             let turn = turn.range((Excluded(last), Unbounded)).chain(turn.range(..=last));
             for id in turn.take(bounds.hellos_at_once) {
-                state.repeated = *id;
+                state.last_repeated = *id;
                 let node = self.by_id.get(id).and_then(|name| self.names.get(name));
                 if let Some(Holder { peering, hello, .. }) =
                     node.map(Node::current).filter(|holder| holder.id == *id)
@@ -300,17 +304,18 @@ impl Live {
         self.repeats.first().map(|(at, _)| *at)
     }
 
-    /// Ends a peering. Returns the names that are not live any more, with the links that their hellos passed to.
+    /// Records the end of a peering. Returns the names that are not live any more, with the links that rules allowed their hellos
+    /// to reach.
     pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<(Arc<str>, Vec<LinkId>)> {
         if let Some(Agent { repeat_at: Some(at), .. }) = self.agents.remove(&peering) {
             self.repeats.remove(&(at, peering));
         }
         let mut lost = Vec::new();
-        for name in self.said.remove(&peering).unwrap_or_default() {
+        for name in self.names_of.remove(&peering).unwrap_or_default() {
             if let Some((id, links)) = self.release(peering, &name) {
                 self.by_id.remove(&id);
                 for state in self.agents.values_mut() {
-                    state.told.remove(&id);
+                    state.received.remove(&id);
                     state.unasked.remove(&id);
                 }
                 lost.extend(links.map(|links| (name, links)));
@@ -321,7 +326,7 @@ impl Live {
         lost
     }
 
-    /// Takes a name from a peering. Returns its hello, and the node's links if nobody holds the name any more.
+    /// Removes a peering from the holders of a name. Returns its hello, and the links of the node if no holder is left.
     fn release(&mut self, peering: PeeringKey, name: &Arc<str>) -> Option<(HelloId, Option<Vec<LinkId>>)> {
         let node = self.names.get_mut(name)?;
         let owner = node.owner.clone();
@@ -330,9 +335,9 @@ impl Live {
         } else if node.current.peering != peering {
             return None;
         } else if let Some(back) = node.before.pop() {
-            // Agents that were told of the name need not be told again at once.
-            for state in self.agents.values_mut().filter(|state| state.told.contains(&node.current.id)) {
-                if state.told.insert(back.id) {
+            // Agents that received the hello of the last holder do not need that of the new one at once.
+            for state in self.agents.values_mut().filter(|state| state.received.contains(&node.current.id)) {
+                if state.received.insert(back.id) {
                     state.unasked.insert(back.id);
                 }
             }
@@ -342,7 +347,7 @@ impl Live {
             (node.current, Some(node.links))
         };
         if let Entry::Occupied(mut used) = self.of_owner.entry(owner) {
-            let Use { names, bytes } = used.get_mut();
+            let Usage { names, bytes } = used.get_mut();
             *bytes = bytes.saturating_sub(holder.bytes(name));
             *names = names.saturating_sub(usize::from(links.is_some()));
             if *names == 0 {
@@ -355,11 +360,11 @@ impl Live {
     pub(super) fn shrink(&mut self) {
         shrink(&mut self.names);
         shrink(&mut self.of_owner);
-        shrink(&mut self.said);
+        shrink(&mut self.names_of);
         shrink(&mut self.by_id);
         self.agents.values_mut().for_each(|agent| {
-            if agent.told.capacity() > agent.told.len().saturating_mul(4).saturating_add(64) {
-                agent.told.shrink_to_fit();
+            if agent.received.capacity() > agent.received.len().saturating_mul(4).saturating_add(64) {
+                agent.received.shrink_to_fit();
             }
         });
     }
@@ -372,34 +377,34 @@ impl Live {
         self.names.iter()
     }
 
-    /// How much is remembered, after a check of all that is counted.
+    /// Returns the number of entries. Checks all counters and indices.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        let mut used: HashMap<Owner, Use> = HashMap::new();
+        let mut usage: HashMap<Owner, Usage> = HashMap::new();
         for (name, node) in &self.names {
-            let of_owner = used.entry(node.owner.clone()).or_default();
+            let of_owner = usage.entry(node.owner.clone()).or_default();
             of_owner.names = of_owner.names.saturating_add(1);
             let bytes = node.holders().map(|holder| holder.bytes(name)).sum();
             of_owner.bytes = of_owner.bytes.saturating_add(bytes);
         }
-        assert_eq!(used, self.of_owner);
+        assert_eq!(usage, self.of_owner);
         let holders = self.names.values().flat_map(Node::holders).count();
         assert_eq!(holders, self.by_id.len());
-        assert_eq!(holders, self.said.values().map(BTreeSet::len).sum::<usize>());
-        assert!(self.agents.values().all(|agent| agent.unasked.iter().all(|id| agent.told.contains(id))));
+        assert_eq!(holders, self.names_of.values().map(BTreeSet::len).sum::<usize>());
+        assert!(self.agents.values().all(|agent| agent.unasked.iter().all(|id| agent.received.contains(id))));
         let repeats = self.agents.iter().filter_map(|(agent, state)| Some((state.repeat_at?, *agent)));
         assert_eq!(repeats.collect::<BTreeSet<_>>(), self.repeats);
-        let told = self.agents.values().map(|agent| agent.told.len()).sum();
-        [self.names.len(), holders, self.agents.len(), told].iter().sum()
+        let received = self.agents.values().map(|agent| agent.received.len()).sum();
+        [self.names.len(), holders, self.agents.len(), received].iter().sum()
     }
 }
 
-/// Whether two peerings over different links lead to the same bridge.
+/// Returns whether two peerings over different links lead to the same bridge.
 pub(super) fn is_other_path(one: PeeringKey, other: PeeringKey) -> bool {
     one.link != other.link && same_bridge(one.peer, other.peer)
 }
 
-/// The same bytes in memory of their own: a slice would keep the complete buffer that it was read into.
+/// Copies a hello into memory of its own. A slice would keep the complete buffer that it was read into.
 fn detached(hello: &Envelope) -> Envelope {
     let topic = if hello.topic == NODE_TOPIC {
         NODE_TOPIC.clone()

@@ -1,4 +1,4 @@
-//! What judging a message costs in memory, as counted by the allocator.
+//! Allocations during the evaluation of messages, as counted by the allocator.
 
 use crate::bridge::LinkId;
 use crate::bridge::config::RuleConfig;
@@ -11,8 +11,7 @@ use allocation_counter::measure;
 use super::common::{Fixture, Phase};
 use super::support::*;
 
-/// How many of the captured messages, those of the node API aside, pass by this rule. No allocation is made for any
-/// that does.
+/// Returns how many captured messages outside the node API a rule allows. Checks that none of them needs an allocation.
 fn passing(rule: RuleConfig) -> usize {
     let rules = Rules::new(LINKS, &[rule]);
     let policy = rules.for_peer(LinkId(0), Some(&WORKER));
@@ -37,7 +36,7 @@ fn passing(rule: RuleConfig) -> usize {
 }
 
 #[test]
-fn what_passes_and_is_not_of_the_node_api_costs_no_allocation() {
+fn allowed_messages_outside_the_node_api_need_no_allocation() {
     let all = || {
         rule(|rule| {
             rule.topics = vec![Topic::from_static("")];
@@ -54,23 +53,23 @@ fn what_passes_and_is_not_of_the_node_api_costs_no_allocation() {
 }
 
 #[test]
-fn a_payload_that_no_rule_is_for_is_not_looked_at() {
+fn a_payload_without_a_matching_rule_is_not_inspected() {
     let rules = Rules::new(LINKS, &[rule(|rule| rule.identities = vec![identity("subject:CN=worker-1,*")])]);
-    // To say where it is wrong takes an allocation.
+    // The description of its fault needs an allocation.
     let payload = [14, 1, 14, 1, 99];
     for (topic, identity, reason) in [
         ("other", &*WORKER, Reason::NoRule),
         (NODE, &*NAMELESS, Reason::IdentityNotAllowed),
         (NODE, &*WORKER, Reason::Malformed),
     ] {
-        let said = Said::bytes(topic, EnvelopeType::Data, payload.to_vec());
+        let incoming = Incoming::bytes(topic, EnvelopeType::Data, payload.to_vec());
         let policy = rules.for_peer(LinkId(0), Some(identity));
-        let mut refused = None;
+        let mut denied = None;
         let cost = measure(|| {
-            let decision = policy.evaluate(&said.envelope, &Limits::DEFAULT, |_, _| panic!("it passed"));
-            refused = decision.denial.map(|denial| denial.reason);
+            let decision = policy.evaluate(&incoming.envelope, &Limits::DEFAULT, |_, _| panic!("allowed"));
+            denied = decision.denial.map(|denial| denial.reason);
         });
-        assert_eq!(refused, Some(reason));
+        assert_eq!(denied, Some(reason));
         assert_eq!(cost.count_total == 0, reason != Reason::Malformed, "{reason}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is said of a message in a log.
+//! The description of a message in a log line.
 
 use crate::bridge::policy::Rules;
 use crate::data::Value;
@@ -7,14 +7,14 @@ use crate::zeek::Event;
 
 use super::support::*;
 
-fn detail(said: &Said) -> String {
-    said.decision(&default_rules(), |_, decision| decision.detail().to_string())
+fn detail(incoming: &Incoming) -> String {
+    incoming.decision(&default_rules(), |_, decision| decision.detail().to_string())
 }
 
 #[test]
-fn a_detail_says_who_what_and_where() {
+fn a_detail_describes_the_message_and_its_fault() {
     let api = "Management::Node::API";
-    for (said, expected) in [
+    for (incoming, expected) in [
         (hello("w"), format!(r#"topic "{NODE}", event "{HELLO}", node "w""#)),
         (response("w"), format!(r#"topic "{NODE}", event "{RESPONSE}", node "w", request "r""#)),
         (
@@ -31,7 +31,7 @@ fn a_detail_says_who_what_and_where() {
         ),
         (event("e"), format!(r#"topic "{NODE}", event "e""#)),
         (
-            Said::message(Event::new(HELLO, ())),
+            Incoming::message(Event::new(HELLO, ())),
             format!(
                 r#"topic "{NODE}", event "{HELLO}": {api}::notify_node_hello: expected 1 argument, found 0"#
             ),
@@ -42,17 +42,17 @@ fn a_detail_says_who_what_and_where() {
                 r#"topic "{NODE}", event "{RESPONSE}": {api}::node_dispatch_response: argument 2 (result): expected 6 fields, found 0"#
             ),
         ),
-        (Said::value(&Value::None), format!(r#"topic "{NODE}": not a vector"#)),
+        (Incoming::value(&Value::None), format!(r#"topic "{NODE}": not a vector"#)),
         (
-            Said::bytes(NODE, EnvelopeType::Data, vec![99]),
+            Incoming::bytes(NODE, EnvelopeType::Data, vec![99]),
             // Counted from the start of the frame.
             format!(r#"topic "{NODE}": byte 57: unknown value tag 99"#),
         ),
-        // Nobody looked.
+        // No rule has the topic, so the payload is not inspected.
         (event("e").on("x"), r#"topic "x""#.to_string()),
-        (Said::bytes("x", EnvelopeType::Data, vec![99]), r#"topic "x""#.to_string()),
+        (Incoming::bytes("x", EnvelopeType::Data, vec![99]), r#"topic "x""#.to_string()),
     ] {
-        assert_eq!(detail(&said), expected);
+        assert_eq!(detail(&incoming), expected);
     }
     let worker = detail(&event("e").by(&WORKER));
     let identity = "CN=worker-1,O=Example (DNS:worker-1.example, IP:192.0.2.1) sha256:";
@@ -60,36 +60,39 @@ fn a_detail_says_who_what_and_where() {
 }
 
 #[test]
-fn what_the_peer_says_cannot_break_a_line_or_fill_a_log() {
+fn text_from_a_peer_is_escaped_and_truncated_in_a_log_line() {
     let odd = "a\nb\u{1b}[31m\u{202e}\"\\\u{fc}";
     assert_eq!(
         detail(&hello(odd)),
         format!(r#"topic "{NODE}", event "{HELLO}", node "a\nb\u{{1b}}[31m\u{{202e}}\"\\ü""#)
     );
     let bytes = Value::String(vec![b'a', 0, 0xff].into());
-    let said = Said::value(&Value::Vector(vec![
+    let incoming = Incoming::value(&Value::Vector(vec![
         1u64.into(),
         1u64.into(),
         Value::Vector(vec![bytes, Value::Vector(vec![])]),
     ]));
-    assert_eq!(detail(&said), format!(r#"topic "{NODE}", event "a\0\xff": the event's name is no text"#));
+    assert_eq!(
+        detail(&incoming),
+        format!(r#"topic "{NODE}", event "a\0\xff": the name of the event is not UTF-8"#)
+    );
 
     let long = &*"\n".repeat(1_000_000);
     let most = [hello(long), request(&[long; 9], &[long]).over("b"), response(long), event(long)]
         .iter()
-        .map(|said| detail(said).len())
+        .map(|incoming| detail(incoming).len())
         .max();
     assert!(most < Some(4096), "{most:?}");
-    // Cut inside of a letter.
+    // Truncated inside a character.
     let cut = detail(&event(&format!("x{}", "\u{fc}".repeat(1000))));
     assert!(cut.contains("... (2001 bytes)"), "{cut}");
 }
 
 #[test]
-fn whatever_the_rule_nothing_is_said_that_was_not_looked_at() {
+fn a_detail_contains_only_inspected_parts() {
     let rules = Rules::new(LINKS, &[rule(|rule| rule.identities = vec![identity("subject:nobody")])]);
-    let said = hello("w").by(&WORKER);
-    said.decision(&rules, |_, decision| {
+    let incoming = hello("w").by(&WORKER);
+    incoming.decision(&rules, |_, decision| {
         assert_eq!(decision.node, None);
         assert!(decision.detail().to_string().starts_with(&format!(r#"topic "{NODE}", from "CN=worker-1"#)));
     });

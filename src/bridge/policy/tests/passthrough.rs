@@ -1,4 +1,4 @@
-//! What `passthrough` lets pass, and what is still known of it.
+//! Messages that `passthrough` allows, and what is decoded from them.
 
 use crate::bridge::policy::{Reason, Rules};
 use crate::data::Value;
@@ -13,9 +13,9 @@ fn unchecked() -> Rules {
     Rules::new(LINKS, &[rule(|rule| rule.passthrough = true)])
 }
 
-/// Who speaks, if that can be told.
-fn speaker(said: &Said) -> Option<(String, Option<String>)> {
-    match said.node(&unchecked())? {
+/// Returns the sending node and the request id, if they are known.
+fn sender(incoming: &Incoming) -> Option<(String, Option<String>)> {
+    match incoming.node(&unchecked())? {
         NodeMessage::Hello(hello) => Some((hello.node, None)),
         NodeMessage::Response(response) => {
             Some((response.result().node()?.into(), Some(response.reqid().into())))
@@ -25,29 +25,29 @@ fn speaker(said: &Said) -> Option<(String, Option<String>)> {
 }
 
 #[test]
-fn what_is_not_valid_passes_unchecked() {
+fn passthrough_allows_invalid_messages() {
     let broken_store = Rules::new(LINKS, &[rule(|rule| (rule.commands, rule.passthrough) = (true, true))]);
-    assert_eq!(Said::bytes(NODE, EnvelopeType::Command, "x").outcome(&broken_store), Ok(vec![(1, 0)]));
+    assert_eq!(Incoming::bytes(NODE, EnvelopeType::Command, "x").outcome(&broken_store), Ok(vec![(1, 0)]));
     assert_eq!(
-        Said::bytes(NODE, EnvelopeType::Data, "x").outcome(&broken_store),
+        Incoming::bytes(NODE, EnvelopeType::Data, "x").outcome(&broken_store),
         Err(Reason::DataNotAllowed)
     );
 
-    for said in [
-        Said::bytes(NODE, EnvelopeType::Data, ""),
-        Said::bytes(NODE, EnvelopeType::Data, vec![99; 10]),
+    for incoming in [
+        Incoming::bytes(NODE, EnvelopeType::Data, ""),
+        Incoming::bytes(NODE, EnvelopeType::Data, vec![99; 10]),
         response_of(result("w")[..5].to_vec()),
-        Said::message(Event::new(HELLO, [Value::Count(1)])),
-        Said::message(Event::new(REQUEST, ())),
-        Said::value(&outer(1u64, 1u64, vector([HELLO.into()]))),
+        Incoming::message(Event::new(HELLO, [Value::Count(1)])),
+        Incoming::message(Event::new(REQUEST, ())),
+        Incoming::value(&outer(1u64, 1u64, vector([HELLO.into()]))),
     ] {
-        assert_eq!(said.outcome(&unchecked()), Ok(vec![(1, 0)]));
-        assert_eq!(speaker(&said), None, "Zeek drops it");
+        assert_eq!(incoming.outcome(&unchecked()), Ok(vec![(1, 0)]));
+        assert_eq!(sender(&incoming), None, "Zeek drops it");
     }
 }
 
 #[test]
-fn who_speaks_in_what_zeek_would_take_is_known_however_odd_it_is() {
+fn the_node_in_an_invalid_event_is_known_if_zeek_accepts_it() {
     let good = result("w");
     let with = |at: usize, value: Value| {
         let mut result = good.clone();
@@ -55,14 +55,14 @@ fn who_speaks_in_what_zeek_would_take_is_known_however_odd_it_is() {
         response_of(result)
     };
     let known = Some(("w".to_string(), Some("r".to_string())));
-    for (index, said) in [
+    for (index, incoming) in [
         response("w"),
         response_of([&good[..], &[Value::None]].concat()),
         with(3, Value::Count(8192)),
         with(0, Value::None),
         with(0, "other".into()),
         with(4, Value::String(vec![0xff].into())),
-        Said::value(&vector([
+        Incoming::value(&vector([
             2u64.into(),
             1u64.into(),
             vector([RESPONSE.into(), vector(["r".into(), vector(good.clone())]), Value::None, Value::None]),
@@ -71,37 +71,37 @@ fn who_speaks_in_what_zeek_would_take_is_known_however_odd_it_is() {
     .into_iter()
     .enumerate()
     {
-        assert_eq!(said.outcome(&unchecked()), Ok(vec![(1, 0)]), "{index}");
-        assert_eq!(speaker(&said), known, "{index}");
+        assert_eq!(incoming.outcome(&unchecked()), Ok(vec![(1, 0)]), "{index}");
+        assert_eq!(sender(&incoming), known, "{index}");
     }
-    let odd = Said::value(&outer(2u64, 1u64, vector([HELLO.into(), vector(["w".into()]), 1u64.into()])));
+    let odd = Incoming::value(&outer(2u64, 1u64, vector([HELLO.into(), vector(["w".into()]), 1u64.into()])));
     assert_eq!(odd.outcome(&unchecked()), Ok(vec![(1, 0)]));
-    assert_eq!(speaker(&odd), Some(("w".to_string(), None)));
+    assert_eq!(sender(&odd), Some(("w".to_string(), None)));
 }
 
 #[test]
-fn a_name_that_is_no_text_passes_not_even_unchecked() {
+fn a_name_that_is_not_utf8_is_denied_even_with_passthrough() {
     let name = || Value::String(vec![b'w', 0xff].into());
     let mut with_name = result("w");
     with_name[5] = name();
-    for said in [
-        Said::message(Event::new(HELLO, [name()])),
+    for incoming in [
+        Incoming::message(Event::new(HELLO, [name()])),
         response_of(with_name),
-        Said::message(Event::new(RESPONSE, (name(), vector(result("w"))))),
+        Incoming::message(Event::new(RESPONSE, (name(), vector(result("w"))))),
     ] {
-        assert_eq!(said.outcome(&unchecked()), Err(Reason::InvalidNodeApi));
+        assert_eq!(incoming.outcome(&unchecked()), Err(Reason::InvalidNodeApi));
     }
 }
 
 #[test]
-fn a_response_of_nobody_passes_unchecked_and_names_nobody() {
-    let said = response_of([&result("w")[..5], &[Value::None]].concat());
-    assert_eq!(said.outcome(&unchecked()), Ok(vec![(1, 0)]));
-    assert_eq!(speaker(&said), None);
+fn passthrough_allows_a_response_without_a_node() {
+    let incoming = response_of([&result("w")[..5], &[Value::None]].concat());
+    assert_eq!(incoming.outcome(&unchecked()), Ok(vec![(1, 0)]));
+    assert_eq!(sender(&incoming), None);
 }
 
 #[test]
-fn unchecked_is_not_unasked() {
+fn passthrough_does_not_replace_the_other_conditions() {
     let rules = |change: fn(&mut crate::bridge::config::RuleConfig)| {
         Rules::new(
             LINKS,
@@ -115,15 +115,15 @@ fn unchecked_is_not_unasked() {
     let events = rules(|rule| rule.events = globs(&["My::*", RESPONSE]));
     assert_eq!(five.outcome(&events), Ok(vec![(1, 0)]));
     assert_eq!(hello("w").outcome(&events), Err(Reason::EventNotAllowed));
-    assert_eq!(Said::bytes(NODE, EnvelopeType::Data, "x").outcome(&events), Err(Reason::Malformed));
-    // An event of more elements is one, to some.
+    assert_eq!(Incoming::bytes(NODE, EnvelopeType::Data, "x").outcome(&events), Err(Reason::Malformed));
+    // Some receivers accept an event with more elements.
     let odd = |name: &str| outer(1u64, 1u64, vector([name.into(), vector([]), vector([]), Value::None]));
-    assert_eq!(Said::value(&odd("My::event")).outcome(&events), Ok(vec![(1, 0)]));
-    assert_eq!(Said::value(&odd("Your::event")).outcome(&events), Err(Reason::EventNotAllowed));
+    assert_eq!(Incoming::value(&odd("My::event")).outcome(&events), Ok(vec![(1, 0)]));
+    assert_eq!(Incoming::value(&odd("Your::event")).outcome(&events), Err(Reason::EventNotAllowed));
     let batch = |value| outer(1u64, 5u64, vector([value]));
-    assert_eq!(Said::value(&batch(odd("My::event"))).outcome(&events), Ok(vec![(1, 0)]));
-    assert_eq!(Said::value(&batch(odd("Your::event"))).outcome(&events), Err(Reason::EventNotAllowed));
-    assert_eq!(Said::value(&batch(hello_value())).outcome(&events), Err(Reason::BatchedNodeApi));
+    assert_eq!(Incoming::value(&batch(odd("My::event"))).outcome(&events), Ok(vec![(1, 0)]));
+    assert_eq!(Incoming::value(&batch(odd("Your::event"))).outcome(&events), Err(Reason::EventNotAllowed));
+    assert_eq!(Incoming::value(&batch(hello_value())).outcome(&events), Err(Reason::BatchedNodeApi));
 
     let nodes = rules(|rule| rule.nodes = globs(&["w"]));
     let mut numbers = result("w");
@@ -131,13 +131,13 @@ fn unchecked_is_not_unasked() {
     assert_eq!(response_of(numbers.clone()).outcome(&nodes), Ok(vec![(1, 0)]));
     numbers[5] = "v".into();
     assert_eq!(response_of(numbers).outcome(&nodes), Err(Reason::NodeNotAllowed));
-    assert_eq!(five.outcome(&nodes), Err(Reason::InvalidNodeApi), "whose it is cannot be told");
+    assert_eq!(five.outcome(&nodes), Err(Reason::InvalidNodeApi), "its node is unknown");
 
-    // Checked, the odd ones pass by no name.
+    // Without passthrough, unusual forms match no name.
     let checked = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
-    assert_eq!(Said::value(&odd("My::event")).outcome(&checked), Err(Reason::Malformed));
-    assert_eq!(Said::value(&batch(odd("My::event"))).outcome(&checked), Err(Reason::EventNotAllowed));
+    assert_eq!(Incoming::value(&odd("My::event")).outcome(&checked), Err(Reason::Malformed));
+    assert_eq!(Incoming::value(&batch(odd("My::event"))).outcome(&checked), Err(Reason::EventNotAllowed));
     let everything = Rules::new(LINKS, &[rule(|_| {})]);
-    assert_eq!(Said::value(&odd("My::event")).outcome(&everything), Ok(vec![(1, 0)]));
-    assert_eq!(Said::message(Message::Batch(vec![])).outcome(&everything), Ok(vec![(1, 0)]));
+    assert_eq!(Incoming::value(&odd("My::event")).outcome(&everything), Ok(vec![(1, 0)]));
+    assert_eq!(Incoming::message(Message::Batch(vec![])).outcome(&everything), Ok(vec![(1, 0)]));
 }

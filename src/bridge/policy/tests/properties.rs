@@ -1,4 +1,5 @@
-//! What has to hold of any payload, against another reading of it: the owned one, as the reference goes about it.
+//! Properties of the rules for any payload, compared with a second decoder: the owned one, which works as Broker's C++
+//! implementation does.
 
 use crate::bridge::policy::Rules;
 use crate::data::{Timestamp, Value};
@@ -13,8 +14,8 @@ use proptest::strategy::ValueTree;
 use super::smuggling::vector;
 use super::support::*;
 
-/// The message of the node API that the payload is, if it is as it should be.
-fn should_be(payload: &[u8]) -> Option<NodeMessage> {
+/// Returns the message of the node API in a payload, if it is valid.
+fn valid_message(payload: &[u8]) -> Option<NodeMessage> {
     let value = decode_value(payload, &Limits::DEFAULT).ok()?;
     let Ok(Message::Event(event)) = Message::from_value(value) else { return None };
     let message = NodeMessage::parse(&event).ok()??;
@@ -27,7 +28,7 @@ fn should_be(payload: &[u8]) -> Option<NodeMessage> {
     }
 }
 
-/// The names of all events that the laxest of Zeeks would see in it.
+/// Returns the names of all events that the most lenient Zeek finds in a value.
 fn seen_by_zeek(value: &Value) -> Vec<Vec<u8>> {
     let Value::Vector(outer) = value else { return vec![] };
     match outer.as_slice() {
@@ -61,7 +62,7 @@ fn scalar() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Something like the arguments of the three events.
+/// Generates values similar to the arguments of the node API's events.
 fn args() -> BoxedStrategy<Value> {
     let strings = || vec(text(), 0..3);
     let ids = prop_oneof![
@@ -99,7 +100,7 @@ fn name() -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// The name that goes with the arguments.
+/// Returns the name of the event with such arguments.
 fn name_for(args: &Value) -> Value {
     match args {
         Value::Vector(args) if args.len() == 1 => HELLO.into(),
@@ -108,7 +109,7 @@ fn name_for(args: &Value) -> Value {
     }
 }
 
-/// `elements`, sometimes with more behind them or fewer.
+/// Generates a vector of `elements`, sometimes with more or fewer.
 fn shape(elements: Vec<Value>) -> BoxedStrategy<Value> {
     (vec(scalar(), 1..3), 0..elements.len(), 0..12)
         .prop_map(move |(more, fewer, choice)| match choice {
@@ -123,7 +124,7 @@ fn version() -> BoxedStrategy<Value> {
     prop_oneof![12 => Just(Value::Count(1)), 1 => scalar()].boxed()
 }
 
-/// Something like a message of Zeek's, perhaps a batch.
+/// Generates values similar to a Zeek message, possibly a batch.
 fn message() -> BoxedStrategy<Value> {
     let metadata = prop_oneof![
         3 => Just(None),
@@ -149,7 +150,7 @@ fn message() -> BoxedStrategy<Value> {
     prop_oneof![2 => event, 1 => nested].boxed()
 }
 
-/// Bytes of all kinds of likeness to a message of the node API.
+/// Generates payloads that are more or less similar to a message of the node API.
 fn payload() -> BoxedStrategy<Vec<u8>> {
     let written = || {
         message().prop_map(|value| {
@@ -176,23 +177,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, max_shrink_iters: 1000, ..ProptestConfig::default() })]
 
     #[test]
-    fn by_the_default_rules_just_the_three_events_pass_each_in_its_direction(payload in payload()) {
+    fn the_default_rules_allow_only_valid_node_api_events_in_their_direction(payload in payload()) {
         let rules = default_rules();
-        let said = Said::bytes(NODE, EnvelopeType::Data, payload.clone());
-        let (up, down) = match should_be(&payload) {
+        let incoming = Incoming::bytes(NODE, EnvelopeType::Data, payload.clone());
+        let (up, down) = match valid_message(&payload) {
             Some(NodeMessage::Request(_)) => (false, true),
             Some(_) => (true, false),
             None => (false, false),
         };
-        prop_assert_eq!(said.outcome(&rules).is_ok(), up);
-        prop_assert_eq!(said.clone().over("b").outcome(&rules).is_ok(), down);
+        prop_assert_eq!(incoming.outcome(&rules).is_ok(), up);
+        prop_assert_eq!(incoming.clone().over("b").outcome(&rules).is_ok(), down);
         if up || down {
-            prop_assert_eq!(said.node(&rules), should_be(&payload));
+            prop_assert_eq!(incoming.node(&rules), valid_message(&payload));
         }
     }
 
     #[test]
-    fn no_rule_lets_a_node_api_event_pass_unseen(payload in payload()) {
+    fn every_allowed_node_api_event_is_recognized(payload in payload()) {
         let seen = decode_value(&payload, &Limits::DEFAULT).map_or(vec![], |value| seen_by_zeek(&value));
         let has_api = seen.iter().any(|name| is_api(name));
         for passthrough in [false, true] {
@@ -200,28 +201,28 @@ proptest! {
                 let rules = Rules::new(LINKS, &[rule(|rule| {
                     (rule.events, rule.passthrough) = (globs(events), passthrough);
                 })]);
-                let said = Said::bytes(NODE, EnvelopeType::Data, payload.clone());
-                if said.outcome(&rules).is_err() || !has_api {
+                let incoming = Incoming::bytes(NODE, EnvelopeType::Data, payload.clone());
+                if incoming.outcome(&rules).is_err() || !has_api {
                     continue;
                 }
-                prop_assert_eq!(seen.len(), 1, "no batch");
+                prop_assert_eq!(seen.len(), 1, "not in a batch");
                 if passthrough {
-                    // What Zeek's own types would take of it is known.
-                    if let Some(message) = should_be(&payload) {
-                        prop_assert_eq!(said.node(&rules), Some(message));
+                    // A valid message is known.
+                    if let Some(message) = valid_message(&payload) {
+                        prop_assert_eq!(incoming.node(&rules), Some(message));
                     }
                 } else {
-                    prop_assert!(should_be(&payload).is_some());
-                    prop_assert_eq!(said.node(&rules), should_be(&payload));
+                    prop_assert!(valid_message(&payload).is_some());
+                    prop_assert_eq!(incoming.node(&rules), valid_message(&payload));
                 }
             }
         }
     }
 
     #[test]
-    fn by_a_rule_with_events_nothing_else_passes(payload in payload()) {
+    fn a_rule_with_events_allows_nothing_else(payload in payload()) {
         let rules = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
-        if Said::bytes(NODE, EnvelopeType::Data, payload.clone()).outcome(&rules).is_ok() {
+        if Incoming::bytes(NODE, EnvelopeType::Data, payload.clone()).outcome(&rules).is_ok() {
             fn is_only(message: &Message) -> bool {
                 match message {
                     Message::Event(event) => event.name.starts_with("My::"),
@@ -236,12 +237,12 @@ proptest! {
 }
 
 #[test]
-fn the_payloads_above_are_of_all_kinds() {
+fn the_generated_payloads_cover_all_kinds() {
     let mut runner = prop::test_runner::TestRunner::deterministic();
     let (mut valid, mut in_batches, mut odd) = ([0; 3], 0, 0);
     for _ in 0..4000 {
         let payload = payload().new_tree(&mut runner).unwrap().current();
-        match should_be(&payload) {
+        match valid_message(&payload) {
             Some(NodeMessage::Hello(_)) => valid[0] += 1,
             Some(NodeMessage::Request(_)) => valid[1] += 1,
             Some(NodeMessage::Response(_)) => valid[2] += 1,

@@ -1,4 +1,4 @@
-//! Which rule decides, for which link; and what is announced.
+//! The deciding rule for each link, and the filters of links.
 
 use crate::bridge::LinkId;
 use crate::bridge::RuleId;
@@ -8,7 +8,7 @@ use crate::data::{Filter, Topic};
 use super::support::*;
 
 #[test]
-fn the_first_rule_that_fits_decides_for_each_link() {
+fn the_first_matching_rule_decides_for_each_link() {
     let rules = Rules::new(
         LINKS,
         &[
@@ -25,7 +25,7 @@ fn the_first_rule_that_fits_decides_for_each_link() {
 }
 
 #[test]
-fn what_a_rule_refuses_as_invalid_passes_by_no_later_one() {
+fn an_invalid_message_denied_by_a_rule_is_allowed_by_no_later_rule() {
     let strict = |to: &[&str]| rule(|rule| rule.to = names(to));
     let loose = |to: &[&str]| rule(|rule| (rule.to, rule.passthrough) = (names(to), true));
     let bad = response_of(result("w")[..5].to_vec());
@@ -37,13 +37,13 @@ fn what_a_rule_refuses_as_invalid_passes_by_no_later_one() {
     assert_eq!(links(&rules), (vec![], denial(0)));
     let rules = Rules::new(LINKS, &[loose(&["b"]), strict(&["b"])]);
     assert_eq!(links(&rules), (vec![(1, 0)], None));
-    // It passes to one link and not to the other, which is told.
+    // It is allowed to one link and denied for the other, which is reported.
     let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b", "c"])]);
     assert_eq!(links(&rules), (vec![(2, 1)], denial(0)));
 }
 
 #[test]
-fn that_a_rule_for_one_link_does_not_fit_is_not_told_of_what_passes_to_another() {
+fn a_message_allowed_to_one_link_has_no_denial_for_another() {
     let only = |to: &str, name: &str| rule(|rule| (rule.to, rule.events) = (names(&[to]), globs(&[name])));
     let rules = Rules::new(LINKS, &[only("b", "e"), only("c", "f")]);
     event("f").decision(&rules, |passes, decision| {
@@ -52,7 +52,7 @@ fn that_a_rule_for_one_link_does_not_fit_is_not_told_of_what_passes_to_another()
 }
 
 #[test]
-fn the_reason_is_of_the_rule_that_came_closest() {
+fn the_reason_is_that_of_the_closest_rule() {
     let rules = Rules::new(
         LINKS,
         &[
@@ -63,36 +63,36 @@ fn the_reason_is_of_the_rule_that_came_closest() {
             rule(|rule| (rule.events, rule.nodes) = (globs(&[HELLO]), globs(&["x"]))),
         ],
     );
-    let denial = |said: Said| said.decision(&rules, |_, decision| decision.denial.unwrap());
-    for (said, reason, rule) in [
+    let denial = |incoming: Incoming| incoming.decision(&rules, |_, decision| decision.denial.unwrap());
+    for (incoming, reason, rule) in [
         (hello("v"), Reason::NodeNotAllowed, Some(RuleId(3))),
         (response("w"), Reason::EventNotAllowed, Some(RuleId(2))),
         (command(NODE), Reason::CommandNotAllowed, Some(RuleId(1))),
         (hello("v").on("nothing"), Reason::NoRule, None),
     ] {
-        assert_eq!(denial(said), Denial { reason, rule, invalid: false });
+        assert_eq!(denial(incoming), Denial { reason, rule, invalid: false });
     }
 }
 
 #[test]
-fn each_peer_has_the_rules_of_its_identity() {
-    // Nobody answers for another.
+fn rules_apply_by_certificate_identity() {
+    // A peer can respond only for its own node.
     let own = |name: &str| {
         rule(|rule| {
             (rule.identities, rule.nodes) = (vec![identity(&format!("subject:CN={name},*"))], globs(&[name]));
         })
     };
     let rules = Rules::new(LINKS, &[own("worker-1"), own("worker-2")]);
-    for said in [hello, response] {
-        assert_eq!(said("worker-1").by(&WORKER).outcome(&rules), Ok(vec![(1, 0)]));
-        assert_eq!(said("worker-2").by(&NAMELESS).outcome(&rules), Ok(vec![(1, 1)]));
-        assert_eq!(said("worker-2").by(&WORKER).outcome(&rules), Err(Reason::NodeNotAllowed));
-        assert_eq!(said("worker-1").outcome(&rules), Err(Reason::IdentityNotAllowed));
+    for incoming in [hello, response] {
+        assert_eq!(incoming("worker-1").by(&WORKER).outcome(&rules), Ok(vec![(1, 0)]));
+        assert_eq!(incoming("worker-2").by(&NAMELESS).outcome(&rules), Ok(vec![(1, 1)]));
+        assert_eq!(incoming("worker-2").by(&WORKER).outcome(&rules), Err(Reason::NodeNotAllowed));
+        assert_eq!(incoming("worker-1").outcome(&rules), Err(Reason::IdentityNotAllowed));
     }
 }
 
 #[test]
-fn the_topics_of_rules_that_lead_somewhere_are_announced_where_they_lead_from() {
+fn the_filter_of_a_link_has_the_topics_of_its_usable_rules() {
     let with = |from: &[&str], to: &[&str], topic: &'static str| {
         rule(|rule| {
             (rule.from, rule.to) = (names(from), names(to));
@@ -116,10 +116,10 @@ fn the_topics_of_rules_that_lead_somewhere_are_announced_where_they_lead_from() 
 }
 
 #[test]
-fn who_comes_over_no_link_has_no_rules() {
-    let mut said = hello("w");
-    said.link = LINKS.len();
-    assert_eq!(said.outcome(&Rules::new(LINKS, &[rule(|_| {})])), Err(Reason::NoRule));
+fn an_unknown_link_has_no_rules() {
+    let mut incoming = hello("w");
+    incoming.link = LINKS.len();
+    assert_eq!(incoming.outcome(&Rules::new(LINKS, &[rule(|_| {})])), Err(Reason::NoRule));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Ways to get an event of the node API past the rules.
+//! Attempts to smuggle an event of the node API past the rules.
 
 use crate::bridge::RuleId;
 use crate::bridge::config::RuleConfig;
@@ -31,28 +31,34 @@ fn batch(elements: impl Into<Vec<Value>>) -> Value {
     outer(1u64, 5u64, vector(elements))
 }
 
-/// Rules that a node API event has to be kept from, each with what it is for.
+/// Rules that must not allow a smuggled event, each with a description.
 fn rules() -> Vec<(&'static str, RuleConfig)> {
     vec![
         ("everything", rule(|_| {})),
-        ("everything, unchecked", rule(|rule| rule.passthrough = true)),
+        ("everything, with passthrough", rule(|rule| rule.passthrough = true)),
         ("all events", rule(|rule| rule.events = globs(&["*"]))),
-        ("all events, unchecked", rule(|rule| (rule.events, rule.passthrough) = (globs(&["*"]), true))),
+        (
+            "all events, with passthrough",
+            rule(|rule| (rule.events, rule.passthrough) = (globs(&["*"]), true)),
+        ),
         ("hellos", rule(|rule| rule.events = globs(&[HELLO]))),
         ("other events", rule(|rule| rule.events = globs(&["My::*"]))),
         ("other nodes", rule(|rule| rule.nodes = globs(&["v"]))),
-        ("other nodes, unchecked", rule(|rule| (rule.nodes, rule.passthrough) = (globs(&["v"]), true))),
+        (
+            "other nodes, with passthrough",
+            rule(|rule| (rule.nodes, rule.passthrough) = (globs(&["v"]), true)),
+        ),
         ("actions", rule(|rule| rule.actions = actions(&[]))),
     ]
 }
 
 #[test]
-fn a_node_api_event_in_a_batch_passes_by_no_rule() {
+fn no_rule_allows_a_node_api_event_in_a_batch() {
     let other = || Message::from(Event::new("My::event", ())).into_value();
     for (what, value) in [
         ("alone", batch([hello_value()])),
-        ("behind another", batch([other(), hello_value()])),
-        ("behind what is no message", batch([Value::None, vector([]), hello_value()])),
+        ("after another", batch([other(), hello_value()])),
+        ("after elements that are not messages", batch([Value::None, vector([]), hello_value()])),
         ("in a batch in a batch", batch([other(), batch([other(), batch([hello_value()])])])),
         ("in another version", batch([outer(2u64, 1u64, content(HELLO))])),
         ("in a batch of another version", outer("x", 5u64, vector([hello_value()]))),
@@ -62,7 +68,7 @@ fn a_node_api_event_in_a_batch_passes_by_no_rule() {
         for (name, rule) in rules() {
             let rules = Rules::new(LINKS, &[rule]);
             let denial = Denial { reason: Reason::BatchedNodeApi, rule: Some(RuleId(0)), invalid: true };
-            Said::value(&value).decision(&rules, |passes, decision| {
+            Incoming::value(&value).decision(&rules, |passes, decision| {
                 assert_eq!((passes, decision.denial), (vec![], Some(denial)), "{what}, {name}");
             });
         }
@@ -70,55 +76,55 @@ fn a_node_api_event_in_a_batch_passes_by_no_rule() {
 }
 
 #[test]
-fn a_batch_too_deep_to_be_searched_passes_only_unchecked_and_without_the_name() {
+fn a_batch_that_is_too_deep_needs_passthrough_and_no_node_api_name() {
     let nested = |inner: Value, depth| (0..depth).fold(inner, |inner, _| batch([inner]));
     let harmless = Message::from(Event::new("My::event", ())).into_value();
     for (name, rule) in rules() {
         let rules = Rules::new(LINKS, &[rule]);
-        let passes = |value: &Value| Said::value(value).outcome(&rules).is_ok();
+        let passes = |value: &Value| Incoming::value(value).outcome(&rules).is_ok();
         assert!(!passes(&nested(hello_value(), 8)), "{name}");
         assert!(!passes(&nested(hello_value(), 9)), "{name}");
         assert!(!passes(&nested(hello_value(), 40)), "{name}");
-        assert_eq!(passes(&nested(harmless.clone(), 9)), name == "everything, unchecked", "{name}");
-        let takes_events = name.starts_with("everything") || name.contains("events");
-        assert_eq!(passes(&nested(harmless.clone(), 8)), takes_events, "{name}");
+        assert_eq!(passes(&nested(harmless.clone(), 9)), name == "everything, with passthrough", "{name}");
+        let matches_events = name.starts_with("everything") || name.contains("events");
+        assert_eq!(passes(&nested(harmless.clone(), 8)), matches_events, "{name}");
     }
 }
 
 #[test]
-fn what_some_zeek_would_take_as_a_node_api_event_is_taken_as_one() {
+fn an_event_that_any_zeek_accepts_for_the_node_api_is_treated_as_one() {
     let name = |bytes: &[u8]| Value::String(bytes.to_vec().into());
     let stamp = |value: Value| vector([vector([1u64.into(), value])]);
     let args = || vector(["w".into()]);
     let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
-    // Zeek takes the first seven, in some version.
+    // Some version of Zeek accepts each of the first seven.
     for (what, value) in [
         ("another version", outer(2u64, 1u64, content(HELLO))),
         ("no version", outer(Value::None, 1u64, content(HELLO))),
         ("a fourth element", vector([1u64.into(), 1u64.into(), content(HELLO), Value::None])),
-        ("more behind the metadata", event(vec![HELLO.into(), args(), vector([]), Value::None])),
-        ("metadata that is none", event(vec![HELLO.into(), args(), Value::None])),
-        ("metadata of odd shape", event(vec![HELLO.into(), args(), vector([Value::None])])),
-        ("a timestamp that is none", event(vec![HELLO.into(), args(), stamp(1u64.into())])),
+        ("elements after the metadata", event(vec![HELLO.into(), args(), vector([]), Value::None])),
+        ("metadata that is `none`", event(vec![HELLO.into(), args(), Value::None])),
+        ("metadata of another shape", event(vec![HELLO.into(), args(), vector([Value::None])])),
+        ("a timestamp that is `none`", event(vec![HELLO.into(), args(), stamp(1u64.into())])),
         ("an integer as kind", outer(1u64, 1i64, content(HELLO))),
         ("an enum label as name", outer(1u64, 1u64, content(Value::enum_value(HELLO)))),
         ("no arguments", event(vec![HELLO.into()])),
-        ("arguments that are no vector", event(vec![HELLO.into(), "w".into()])),
-        ("a NUL behind the name", outer(1u64, 1u64, content(name(&[HELLO.as_bytes(), b"\0x"].concat())))),
-        ("not text behind a NUL", outer(1u64, 1u64, content(name(&[HELLO.as_bytes(), b"\0\xff"].concat())))),
+        ("arguments that are not a vector", event(vec![HELLO.into(), "w".into()])),
+        ("a NUL after the name", outer(1u64, 1u64, content(name(&[HELLO.as_bytes(), b"\0x"].concat())))),
+        ("not UTF-8 after a NUL", outer(1u64, 1u64, content(name(&[HELLO.as_bytes(), b"\0\xff"].concat())))),
     ] {
         for (kind, rule) in rules() {
             if rule.passthrough {
                 continue;
             }
-            let outcome = Said::value(&value).outcome(&Rules::new(LINKS, &[rule]));
+            let outcome = Incoming::value(&value).outcome(&Rules::new(LINKS, &[rule]));
             let reason = outcome.expect_err(&format!("{what}: {kind}"));
             let expected = match kind {
                 "other events" => Reason::EventNotAllowed,
-                // Where a string behind a NUL is another one, for globs it is, too.
+                // Globs compare the complete string, including the NUL.
                 _ if what.contains("NUL") && kind == "hellos" => Reason::EventNotAllowed,
-                _ if what.starts_with("not text") && kind == "all events" => Reason::EventNotAllowed,
-                // It says hello of w, however oddly.
+                _ if what.starts_with("not UTF-8") && kind == "all events" => Reason::EventNotAllowed,
+                // The hello of w is recognized in its unusual form.
                 "other nodes" if reason == Reason::NodeNotAllowed => Reason::NodeNotAllowed,
                 _ => Reason::InvalidNodeApi,
             };
@@ -128,7 +134,7 @@ fn what_some_zeek_would_take_as_a_node_api_event_is_taken_as_one() {
 }
 
 #[test]
-fn an_event_that_is_not_in_zeek_s_form_passes_by_no_name() {
+fn an_event_in_another_form_than_zeeks_matches_no_name() {
     let (args, none) = (|| vector([]), || Value::None);
     let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
     let metadata = |metadata: Value| event(vec!["My::event".into(), args(), metadata]);
@@ -141,27 +147,27 @@ fn an_event_that_is_not_in_zeek_s_form_passes_by_no_name() {
         ("one element", event(vec!["My::event".into()])),
         ("four elements", event(vec!["My::event".into(), args(), args(), none()])),
         ("an enum label as name", event(vec![Value::enum_value("My::event"), args()])),
-        ("arguments that are no vector", event(vec!["My::event".into(), none()])),
-        ("metadata that is none", metadata(none())),
-        ("an entry that is none", metadata(vector([none()]))),
+        ("arguments that are not a vector", event(vec!["My::event".into(), none()])),
+        ("metadata that is `none`", metadata(none())),
+        ("an entry that is `none`", metadata(vector([none()]))),
         ("an entry of one", metadata(vector([vector([9u64.into()])]))),
         ("an entry of three", metadata(vector([vector([9u64.into(), none(), none()])]))),
-        ("an id that is no count", metadata(vector([vector([9i64.into(), none()])]))),
-        ("a timestamp that is none", metadata(vector([vector([1u64.into(), none()])]))),
+        ("an id that is not a count", metadata(vector([vector([9i64.into(), none()])]))),
+        ("a timestamp that is `none`", metadata(vector([vector([1u64.into(), none()])]))),
     ] {
         let named = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
         assert!(Message::from_value(value.clone()).is_err(), "{what}");
-        assert_eq!(Said::value(&value).outcome(&named), Err(Reason::Malformed), "{what}");
-        let in_batch = Said::value(&batch([value.clone()]));
+        assert_eq!(Incoming::value(&value).outcome(&named), Err(Reason::Malformed), "{what}");
+        let in_batch = Incoming::value(&batch([value.clone()]));
         assert_eq!(in_batch.outcome(&named), Err(Reason::EventNotAllowed), "{what}");
-        // It is a value all the same.
+        // It is still a value.
         let everything = Rules::new(LINKS, &[rule(|_| {})]);
-        assert_eq!(Said::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{what}");
+        assert_eq!(Incoming::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{what}");
     }
 }
 
 #[test]
-fn metadata_as_zeek_writes_it_is_no_hindrance() {
+fn metadata_in_zeeks_form_is_valid() {
     let rules =
         Rules::new(LINKS, &[rule(|rule| (rule.events, rule.nodes) = (globs(&[HELLO]), globs(&["w"])))]);
     let hello = || Event::new(HELLO, ["w"]);
@@ -170,26 +176,26 @@ fn metadata_as_zeek_writes_it_is_no_hindrance() {
         hello().with_network_timestamp(Timestamp::from_nanos(1)),
         hello().with_metadata([(900, Value::None), (1, Value::Timestamp(Timestamp::from_nanos(1)))]),
     ] {
-        assert_eq!(Said::message(event).outcome(&rules), Ok(vec![(1, 0)]));
+        assert_eq!(Incoming::message(event).outcome(&rules), Ok(vec![(1, 0)]));
     }
 }
 
 #[test]
-fn an_over_long_length_hides_no_name() {
-    let payload = Said::message(Event::new(HELLO, ["w"])).envelope.payload;
+fn an_overlong_length_encoding_hides_no_name() {
+    let payload = Incoming::message(Event::new(HELLO, ["w"])).envelope.payload;
     let at = payload.windows(HELLO.len()).position(|window| window == HELLO.as_bytes()).unwrap();
     let length = u8::try_from(HELLO.len()).unwrap();
     assert_eq!(payload[at - 1], length);
     let with = |length: &[u8]| {
         let payload = [&payload[..at - 1], length, &payload[at..]].concat();
-        Said::bytes(NODE, EnvelopeType::Data, payload)
+        Incoming::bytes(NODE, EnvelopeType::Data, payload)
     };
     let rules = |name: &str| Rules::new(LINKS, &[rule(|rule| rule.events = globs(&[name]))]);
     for long in [&[length | 0x80, 0][..], &[length | 0x80, 0x80, 0x80, 0x80, 0]] {
         assert_eq!(with(long).outcome(&rules(HELLO)), Ok(vec![(1, 0)]));
         assert_eq!(with(long).outcome(&rules("My::*")), Err(Reason::EventNotAllowed));
     }
-    // The reference reads this, we do not: nobody can say what is in it, but the name is.
+    // Broker's C++ implementation decodes this, this crate does not. Its content is unknown, but it contains the name.
     let too_long = with(&[length | 0x80, 0x80, 0x80, 0x80, 0x80, 0]);
     for (name, rule) in self::rules() {
         assert!(too_long.outcome(&Rules::new(LINKS, &[rule])).is_err(), "{name}");
@@ -197,7 +203,7 @@ fn an_over_long_length_hides_no_name() {
 }
 
 #[test]
-fn a_name_in_other_places_is_no_event() {
+fn a_node_api_name_elsewhere_in_a_value_is_not_an_event() {
     let everything = Rules::new(LINKS, &[rule(|_| {})]);
     for value in [
         Value::from(HELLO),
@@ -207,13 +213,13 @@ fn a_name_in_other_places_is_no_event() {
         Message::from(Event::new(HELLO.to_lowercase(), ["w"])).into_value(),
         Message::from(Event::new(format!("::{HELLO}"), ["w"])).into_value(),
     ] {
-        assert_eq!(Said::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{value}");
-        assert_eq!(Said::value(&value).node(&everything), None);
+        assert_eq!(Incoming::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{value}");
+        assert_eq!(Incoming::value(&value).node(&everything), None);
     }
 }
 
 #[test]
-fn what_zeek_s_agent_would_choke_on_stops() {
+fn responses_that_break_zeeks_agent_are_denied() {
     let rules = default_rules();
     let good = result("w");
     let with = |at: usize, value: Value| {
@@ -222,29 +228,32 @@ fn what_zeek_s_agent_would_choke_on_stops() {
         response_of(result)
     };
     let none = || Value::None;
-    for (what, said) in [
+    for (what, incoming) in [
         ("five elements", response_of(good[..5].to_vec())),
         ("seven elements", response_of([&good[..], &[none()]].concat())),
         ("no elements", response_of(vec![])),
-        ("data that is no string", with(3, Value::Count(8192))),
+        ("data that is not a string", with(3, Value::Count(8192))),
         ("data that is a record", with(3, vector(["x".into()]))),
         ("no request", with(0, none())),
         ("another request", with(0, "other".into())),
         ("no success", with(1, none())),
-        ("success in words", with(1, "T".into())),
+        ("success as a string", with(1, "T".into())),
         ("no node", with(5, none())),
-        ("a node that is no string", with(5, Value::Count(1))),
-        ("a node that is no text", with(5, Value::String(vec![0xff].into()))),
-        ("no result", Said::message(Event::new(RESPONSE, ["r"]))),
-        ("one argument more", Said::message(Event::new(RESPONSE, ("r", vector(good.clone()), 1u64)))),
-        ("a hello of nobody", Said::message(Event::new(HELLO, ()))),
-        ("a hello of two", Said::message(Event::new(HELLO, ["w", "v"]))),
-        ("a hello of a number", Said::message(Event::new(HELLO, [Value::Count(1)]))),
-        ("a hello of no text", Said::message(Event::new(HELLO, [Value::String(vec![0xff].into())]))),
+        ("a node that is not a string", with(5, Value::Count(1))),
+        ("a node that is not UTF-8", with(5, Value::String(vec![0xff].into()))),
+        ("no result", Incoming::message(Event::new(RESPONSE, ["r"]))),
+        ("one argument more", Incoming::message(Event::new(RESPONSE, ("r", vector(good.clone()), 1u64)))),
+        ("a hello without a node", Incoming::message(Event::new(HELLO, ()))),
+        ("a hello of two nodes", Incoming::message(Event::new(HELLO, ["w", "v"]))),
+        ("a hello of a count", Incoming::message(Event::new(HELLO, [Value::Count(1)]))),
+        (
+            "a hello that is not UTF-8",
+            Incoming::message(Event::new(HELLO, [Value::String(vec![0xff].into())])),
+        ),
     ] {
-        assert_eq!(said.outcome(&rules), Err(Reason::InvalidNodeApi), "{what}");
+        assert_eq!(incoming.outcome(&rules), Err(Reason::InvalidNodeApi), "{what}");
     }
-    let to_nodes = |args: Vec<Value>| Said::message(Event::new(REQUEST, args)).over("b");
+    let to_nodes = |args: Vec<Value>| Incoming::message(Event::new(REQUEST, args)).over("b");
     let set = |names: &[&str]| Value::Set(names.iter().map(|name| Value::from(*name)).collect());
     let action = || vector(["get_id_value".into()]);
     assert_eq!(to_nodes(vec!["r".into(), action(), set(&["w"])]).outcome(&rules), Ok(vec![(0, 1)]));
@@ -258,23 +267,23 @@ fn what_zeek_s_agent_would_choke_on_stops() {
     ] {
         assert_eq!(to_nodes(args).outcome(&rules), Err(Reason::InvalidNodeApi));
     }
-    // What is unusual, and does no harm.
-    for said in [with(2, "agent".into()), with(3, "not JSON".into()), with(4, "why".into())] {
-        assert_eq!(said.outcome(&rules), Ok(vec![(1, 0)]));
+    // Unusual, but harmless.
+    for incoming in [with(2, "agent".into()), with(3, "not JSON".into()), with(4, "why".into())] {
+        assert_eq!(incoming.outcome(&rules), Ok(vec![(1, 0)]));
     }
 }
 
 proptest! {
     #[test]
-    fn a_name_is_found_wherever_it_stands_in_what_cannot_be_read(
+    fn a_node_api_name_is_found_anywhere_in_an_undecodable_payload(
         before in proptest::collection::vec(any::<u8>(), 0..40),
         after in proptest::collection::vec(any::<u8>(), 0..40),
         name in prop_oneof![Just(HELLO), Just(REQUEST), Just(RESPONSE)],
     ) {
-        // No value starts so.
+        // No value starts with this byte.
         let payload = [&[99][..], &before, name.as_bytes(), &after].concat();
-        let said = Said::bytes(NODE, EnvelopeType::Data, payload);
+        let incoming = Incoming::bytes(NODE, EnvelopeType::Data, payload);
         let rules = Rules::new(LINKS, &[rule(|rule| rule.passthrough = true)]);
-        prop_assert_eq!(said.outcome(&rules), Err(Reason::InvalidNodeApi));
+        prop_assert_eq!(incoming.outcome(&rules), Err(Reason::InvalidNodeApi));
     }
 }

@@ -1,4 +1,4 @@
-//! Rules, messages and who sends them.
+//! Rules, messages and certificates for the tests.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -21,10 +21,10 @@ pub(super) const HELLO: &str = NotifyNodeHello::NAME;
 pub(super) const REQUEST: &str = DispatchRequest::NAME;
 pub(super) const RESPONSE: &str = DispatchResponse::NAME;
 
-/// The links of all tests; only `hub` is one.
+/// The links of all tests. `hub` is the only hub.
 pub(super) const LINKS: [(&str, bool); 4] = [("a", false), ("b", false), ("c", false), ("hub", true)];
 
-/// From `a` to `b`, with the topic of the node API.
+/// Returns a rule from `a` to `b` for the topic of the node API, with changes.
 pub(super) fn rule(change: impl FnOnce(&mut RuleConfig)) -> RuleConfig {
     let mut rule = RuleConfig {
         name: "rule".into(),
@@ -42,7 +42,7 @@ pub(super) fn rule(change: impl FnOnce(&mut RuleConfig)) -> RuleConfig {
     rule
 }
 
-/// The default rules, with nodes on `a` and agents on `b`.
+/// Returns the default rules, for nodes on `a` and agents on `b`.
 pub(super) fn default_rules() -> Rules {
     let answers = rule(|rule| rule.events = globs(&[HELLO, RESPONSE]));
     let requests = rule(|rule| {
@@ -60,7 +60,7 @@ pub(super) fn globs(globs: &[&str]) -> Vec<Glob> {
     globs.iter().map(|glob| Glob::new(glob)).collect()
 }
 
-/// Commands, each with the alternatives for its only argument.
+/// Returns the table `actions`: commands, each with the alternatives for its only argument.
 pub(super) fn actions(actions: &[(&str, &[&str])]) -> Option<BTreeMap<String, Vec<Arguments>>> {
     let one = |pattern: &&str| arguments(&[*pattern]);
     Some(
@@ -68,7 +68,7 @@ pub(super) fn actions(actions: &[(&str, &[&str])]) -> Option<BTreeMap<String, Ve
     )
 }
 
-/// An alternative for the arguments of a command, as it is configured.
+/// Returns an alternative for the arguments of a command. `...` at the end allows more arguments.
 pub(super) fn arguments(patterns: &[&str]) -> Arguments {
     match patterns.split_last() {
         Some((&Arguments::REST, before)) => Arguments { patterns: globs(before), rest: true },
@@ -76,7 +76,7 @@ pub(super) fn arguments(patterns: &[&str]) -> Arguments {
     }
 }
 
-/// `subject:`, `sha256:` as they are written; everything else is a subjectAltName.
+/// Parses `subject:GLOB`; any other pattern is for subjectAltNames.
 pub(super) fn identity(pattern: &str) -> IdentityPattern {
     match pattern.split_once(':') {
         Some(("subject", glob)) => IdentityPattern::Subject(Glob::new(glob)),
@@ -84,7 +84,7 @@ pub(super) fn identity(pattern: &str) -> IdentityPattern {
     }
 }
 
-/// What a certificate of `CN=worker-1,O=Example` with the names `worker-1.example` and 192.0.2.1 says.
+/// A certificate of `CN=worker-1,O=Example` with the names `worker-1.example` and 192.0.2.1.
 pub(super) static WORKER: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-1", true));
 /// `CN=worker-2,O=Example`, without names.
 pub(super) static NAMELESS: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-2", false));
@@ -103,15 +103,15 @@ fn certificate(name: &str, sans: bool) -> PeerIdentity {
     PeerIdentity::of(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
 }
 
-/// A message: what is said by whom, by default over `a`, without a certificate.
+/// A received message, by default over `a` and from a peer without a certificate.
 #[derive(Clone)]
-pub(super) struct Said {
+pub(super) struct Incoming {
     pub(super) link: usize,
     pub(super) identity: Option<&'static PeerIdentity>,
     pub(super) envelope: Envelope,
 }
 
-impl Said {
+impl Incoming {
     pub(super) fn bytes(topic: &'static str, kind: EnvelopeType, payload: impl Into<Bytes>) -> Self {
         let envelope = Envelope {
             sender: EndpointId::from_bytes([1; 16]),
@@ -121,7 +121,7 @@ impl Said {
             topic: Topic::from_static(topic),
             payload: payload.into(),
         };
-        Said { link: 0, identity: None, envelope }
+        Incoming { link: 0, identity: None, envelope }
     }
 
     pub(super) fn value(value: &Value) -> Self {
@@ -158,11 +158,11 @@ impl Said {
         let policy = rules.for_peer(LinkId(self.link), self.identity);
         let decision =
             policy.evaluate(&self.envelope, &Limits::DEFAULT, |to, rule| passes.push((to.0, rule.0)));
-        assert!(!passes.is_empty() || decision.denial.is_some(), "neither passed nor refused");
+        assert!(!passes.is_empty() || decision.denial.is_some(), "neither allowed nor denied");
         then(passes, decision)
     }
 
-    /// The links that it may go to, each with its rule; or why it may go nowhere.
+    /// Returns the links that it may reach, each with the rule, or the reason why it may reach none.
     pub(super) fn outcome(&self, rules: &Rules) -> Result<Vec<(usize, usize)>, Reason> {
         self.decision(rules, |passes, decision| match decision.denial {
             Some(denial) if passes.is_empty() => Err(denial.reason),
@@ -170,36 +170,36 @@ impl Said {
         })
     }
 
-    /// What it says in the node API.
+    /// Returns its event of the node API.
     pub(super) fn node(&self, rules: &Rules) -> Option<NodeMessage> {
         self.decision(rules, |_, decision| decision.node)
     }
 }
 
-pub(super) fn event(name: &str) -> Said {
-    Said::message(Event::new(name, [Value::Count(1)]))
+pub(super) fn event(name: &str) -> Incoming {
+    Incoming::message(Event::new(name, [Value::Count(1)]))
 }
 
-pub(super) fn hello(node: &str) -> Said {
-    Said::message(Event::from(NotifyNodeHello { node: node.into() }))
+pub(super) fn hello(node: &str) -> Incoming {
+    Incoming::message(Event::from(NotifyNodeHello { node: node.into() }))
 }
 
-pub(super) fn request(action: &[&str], nodes: &[&str]) -> Said {
+pub(super) fn request(action: &[&str], nodes: &[&str]) -> Incoming {
     let nodes = nodes.iter().map(|node| node.to_string()).collect();
-    Said::message(Event::from(DispatchRequest { reqid: "r".into(), action: names(action), nodes }))
+    Incoming::message(Event::from(DispatchRequest { reqid: "r".into(), action: names(action), nodes }))
 }
 
-pub(super) fn response(node: &str) -> Said {
+pub(super) fn response(node: &str) -> Incoming {
     let result = ManagementResult::success("r", node, Some("1".parse().unwrap()));
-    Said::message(Event::from(DispatchResponse::from(result)))
+    Incoming::message(Event::from(DispatchResponse::from(result)))
 }
 
-/// A response with this `Management::Result`.
-pub(super) fn response_of(result: Vec<Value>) -> Said {
-    Said::message(Event::new(RESPONSE, ("r", Value::Vector(result))))
+/// Returns a response with this `Management::Result`.
+pub(super) fn response_of(result: Vec<Value>) -> Incoming {
+    Incoming::message(Event::new(RESPONSE, ("r", Value::Vector(result))))
 }
 
-/// The elements of a good result.
+/// Returns the elements of a valid result.
 pub(super) fn result(node: &str) -> Vec<Value> {
     match ManagementResult::success("r", node, None).into() {
         Value::Vector(elements) => elements,
@@ -207,10 +207,10 @@ pub(super) fn result(node: &str) -> Vec<Value> {
     }
 }
 
-pub(super) fn command(topic: &'static str) -> Said {
+pub(super) fn command(topic: &'static str) -> Incoming {
     let mut payload = Vec::new();
     let entity = EntityId::default();
     let content = CommandContent::Clear { publisher: entity };
     Command { sequence: 1, sender: entity, receiver: entity, content }.encode(&mut payload).unwrap();
-    Said::bytes(topic, EnvelopeType::Command, payload)
+    Incoming::bytes(topic, EnvelopeType::Command, payload)
 }

@@ -1,4 +1,4 @@
-//! The table: each kind of rule, what passes by it, and its neighbours that do not.
+//! A table of rules of each kind, with messages that they allow and similar messages that they deny.
 
 use crate::bridge::config::{IdentityPattern, RuleConfig};
 use crate::bridge::policy::{MAX_NAME, Reason, Rules};
@@ -11,24 +11,25 @@ use super::support::*;
 struct Row {
     what: &'static str,
     rule: RuleConfig,
-    passes: Vec<Said>,
-    refused: Vec<(Said, Reason)>,
+    allowed: Vec<Incoming>,
+    denied: Vec<(Incoming, Reason)>,
 }
 
 fn row(
     what: &'static str,
     change: impl FnOnce(&mut RuleConfig),
-    passes: Vec<Said>,
-    refused: Vec<(Said, Reason)>,
+    allowed: Vec<Incoming>,
+    denied: Vec<(Incoming, Reason)>,
 ) -> Row {
-    Row { what, rule: rule(change), passes, refused }
+    Row { what, rule: rule(change), allowed, denied }
 }
 
 fn rows() -> Vec<Row> {
     use Reason as R;
-    let log = || Said::value(&Value::Vector(vec![1u64.into(), 3u64.into(), Value::Vector(vec![])]));
-    let update = || Said::message(IdentifierUpdate { id: "x".into(), value: Value::None });
-    let batch = |said: Vec<Event>| Said::message(Message::Batch(said.into_iter().map(Into::into).collect()));
+    let log = || Incoming::value(&Value::Vector(vec![1u64.into(), 3u64.into(), Value::Vector(vec![])]));
+    let update = || Incoming::message(IdentifierUpdate { id: "x".into(), value: Value::None });
+    let batch =
+        |events: Vec<Event>| Incoming::message(Message::Batch(events.into_iter().map(Into::into).collect()));
     let long = || "w".repeat(MAX_NAME + 1);
     vec![
         row(
@@ -43,14 +44,14 @@ fn rows() -> Vec<Row> {
         ),
         row("to: nowhere", |rule| rule.to = vec![], vec![], vec![(hello("w"), R::NoRule)]),
         row(
-            "to: a link that there is not",
+            "to: an unknown link",
             |rule| rule.to = names(&["nowhere"]),
             vec![],
             vec![(hello("w"), R::NoRule)],
         ),
-        row("to: where it came from", |rule| rule.to = names(&["a"]), vec![], vec![(hello("w"), R::NoRule)]),
+        row("to: its own link", |rule| rule.to = names(&["a"]), vec![], vec![(hello("w"), R::NoRule)]),
         row(
-            "to: where it came from, a hub",
+            "to: its own link, a hub",
             |rule| (rule.from, rule.to) = (names(&["hub"]), names(&["hub"])),
             vec![hello("w").over("hub")],
             vec![(hello("w"), R::NoRule)],
@@ -73,7 +74,7 @@ fn rows() -> Vec<Row> {
             vec![
                 (hello("w").on("<$>/local/x"), R::LocalTopic),
                 (command("store/<$>/data/master"), R::CommandNotAllowed),
-                (Said::bytes("<$>", EnvelopeType::Ping, "x"), R::NoRule),
+                (Incoming::bytes("<$>", EnvelopeType::Ping, "x"), R::NoRule),
             ],
         ),
         row("topics: none", |rule| rule.topics = vec![], vec![], vec![(hello("w"), R::NoRule)]),
@@ -82,9 +83,9 @@ fn rows() -> Vec<Row> {
             |_| {},
             vec![event("e"), hello("w"), log(), update(), batch(vec![Event::new("e", ())])],
             vec![
-                (Said::bytes(NODE, EnvelopeType::Data, vec![]), R::Malformed),
-                (Said::bytes(NODE, EnvelopeType::Data, vec![99]), R::Malformed),
-                (Said::bytes(NODE, EnvelopeType::Data, vec![0, 0]), R::Malformed),
+                (Incoming::bytes(NODE, EnvelopeType::Data, vec![]), R::Malformed),
+                (Incoming::bytes(NODE, EnvelopeType::Data, vec![99]), R::Malformed),
+                (Incoming::bytes(NODE, EnvelopeType::Data, vec![0, 0]), R::Malformed),
                 (command(NODE), R::CommandNotAllowed),
             ],
         ),
@@ -108,8 +109,8 @@ fn rows() -> Vec<Row> {
                 (log(), R::EventNotAllowed),
                 (batch(vec![]), R::EventNotAllowed),
                 (batch(vec![Event::new("My::event", ()), Event::new("other", ())]), R::EventNotAllowed),
-                (Said::value(&Value::None), R::Malformed),
-                (Said::bytes(NODE, EnvelopeType::Data, vec![99]), R::Malformed),
+                (Incoming::value(&Value::None), R::Malformed),
+                (Incoming::bytes(NODE, EnvelopeType::Data, vec![99]), R::Malformed),
             ],
         ),
         row(
@@ -128,7 +129,7 @@ fn rows() -> Vec<Row> {
             "events: any",
             |rule| rule.events = globs(&["*"]),
             vec![event("e"), hello("w")],
-            vec![(update(), R::EventNotAllowed), (Said::value(&"e".into()), R::Malformed)],
+            vec![(update(), R::EventNotAllowed), (Incoming::value(&"e".into()), R::Malformed)],
         ),
         row(
             "nodes of hellos",
@@ -154,7 +155,7 @@ fn rows() -> Vec<Row> {
                 (event("e"), R::EventNotAllowed),
                 (update(), R::EventNotAllowed),
                 (batch(vec![Event::new("e", ())]), R::EventNotAllowed),
-                (Said::value(&Value::None), R::Malformed),
+                (Incoming::value(&Value::None), R::Malformed),
             ],
         ),
         row(
@@ -187,7 +188,7 @@ fn rows() -> Vec<Row> {
                 (request(&["get_id_value", "peer_description\0"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value", "Site::x", "Cluster::node"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value"], &[]), R::ActionNotAllowed),
-                // Zeek's own action would ignore it, but this may be another's.
+                // Zeek's own action ignores it, but actions of other nodes may not.
                 (request(&["get_id_value", "Cluster::node", "more"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value", "Cluster::node", ""], &[]), R::ActionNotAllowed),
                 (request(&["never"], &[]), R::ActionNotAllowed),
@@ -241,7 +242,7 @@ fn rows() -> Vec<Row> {
             vec![(request(&["set", "x"], &[]), R::ActionNotAllowed)],
         ),
         row(
-            "actions: an argument left out counts as an empty one",
+            "actions: a missing argument counts as empty",
             |rule| rule.actions = Some([("get".to_owned(), vec![arguments(&["x", "*"])])].into()),
             vec![request(&["get", "x"], &[]), request(&["get", "x", "y"], &[])],
             vec![(request(&["get"], &[]), R::ActionNotAllowed)],
@@ -304,7 +305,7 @@ fn rows() -> Vec<Row> {
             vec![
                 (command("other/<$>/data/master"), R::NoRule),
                 (hello("w").on("store/<$>/data/master"), R::DataNotAllowed),
-                (Said::bytes("store/x", EnvelopeType::Command, vec![0; 7]), R::Malformed),
+                (Incoming::bytes("store/x", EnvelopeType::Command, vec![0; 7]), R::Malformed),
                 (command("store/x").over("b"), R::NoRule),
             ],
         ),
@@ -315,7 +316,7 @@ fn rows() -> Vec<Row> {
             vec![(command(NODE).by(&NAMELESS), R::IdentityNotAllowed)],
         ),
         row(
-            "commands that no command can fit",
+            "commands with events, which match nothing",
             |rule| (rule.commands, rule.events) = (true, globs(&["*"])),
             vec![],
             vec![(command(NODE), R::CommandNotAllowed), (event("e"), R::DataNotAllowed)],
@@ -324,30 +325,30 @@ fn rows() -> Vec<Row> {
 }
 
 #[test]
-fn what_fits_a_rule_passes_and_its_neighbour_does_not() {
-    for Row { what, rule, passes, refused } in rows() {
+fn each_rule_allows_its_matches_and_denies_similar_messages() {
+    for Row { what, rule, allowed, denied } in rows() {
         let rules = Rules::new(LINKS, std::slice::from_ref(&rule));
         let to = LINKS.iter().position(|(name, _)| rule.to.first().is_some_and(|to| to == name));
-        for (index, said) in passes.iter().enumerate() {
-            assert_eq!(said.outcome(&rules), Ok(vec![(to.unwrap(), 0)]), "{what}: passes {index}");
+        for (index, incoming) in allowed.iter().enumerate() {
+            assert_eq!(incoming.outcome(&rules), Ok(vec![(to.unwrap(), 0)]), "{what}: allowed {index}");
         }
-        for (index, (said, reason)) in refused.iter().enumerate() {
-            assert_eq!(said.outcome(&rules), Err(*reason), "{what}: refused {index}");
+        for (index, (incoming, reason)) in denied.iter().enumerate() {
+            assert_eq!(incoming.outcome(&rules), Err(*reason), "{what}: denied {index}");
         }
-        // Without the rule, none of it passes.
+        // Without the rule, all messages are denied.
         let none = Rules::new(LINKS, &[]);
-        for said in passes.iter().chain(refused.iter().map(|(said, _)| said)) {
-            assert!(matches!(said.outcome(&none), Err(Reason::NoRule | Reason::LocalTopic)), "{what}");
+        for incoming in allowed.iter().chain(denied.iter().map(|(incoming, _)| incoming)) {
+            assert!(matches!(incoming.outcome(&none), Err(Reason::NoRule | Reason::LocalTopic)), "{what}");
         }
     }
 }
 
 #[test]
-fn a_message_that_has_gone_far_enough_stays() {
+fn a_message_whose_ttl_is_used_up_is_denied() {
     let rules = Rules::new(LINKS, &[rule(|_| {})]);
     for (ttl, outcome) in [(0, Err(Reason::Ttl)), (1, Err(Reason::Ttl)), (2, Ok(vec![(1, 0)]))] {
-        let mut said = hello("w");
-        said.envelope.ttl = ttl;
-        assert_eq!(said.outcome(&rules), outcome);
+        let mut incoming = hello("w");
+        incoming.envelope.ttl = ttl;
+        assert_eq!(incoming.outcome(&rules), outcome);
     }
 }

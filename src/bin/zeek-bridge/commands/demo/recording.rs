@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::management::{
-    DispatchRequest, GET_ID_VALUE, JsonText, ManagementResult, NODE_TOPIC, NodeMessage, Values, failure,
+    DispatchError, DispatchRequest, GET_ID_VALUE, JsonText, ManagementResult, NODE_TOPIC, NodeMessage, Values,
 };
 use zeek_bridge::trace::{self, Meta, Reader, Side};
 use zeek_bridge::wire::{EnvelopeType, Handshake, Limits};
@@ -115,7 +115,7 @@ impl Recording {
             if let Some(data) = answer.data() {
                 let text = data.as_str().ok_or_else(|| format!("the value of {id} is not a string"))?;
                 values.insert(id, JsonText::new(text).map_err(|error| format!("{id}: {error}"))?);
-            } else if answer.error().as_deref() == Some(failure::NO_VALUE) {
+            } else if answer.error().is_some_and(|error| error == DispatchError::NoValue.to_string()) {
                 values.insert_without_value(id);
             }
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use clap::Args;
 use zeek_bridge::management::{
-    Dispatch, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
+    Dispatch, DispatchError, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
 };
 
 use crate::args::{NetworkArgs, Seconds, agent, node_name};
@@ -145,13 +145,13 @@ struct Answers {
 }
 
 impl Handler for Answers {
-    async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, String> {
+    async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, DispatchError> {
         let by_values = |values: &Values| values.dispatch(&dispatch.action, &dispatch.args);
         let deadline = deadline::after(self.timeout.0);
         match (&self.exec, &self.stdio, self.values.as_ref().map(by_values)) {
             (Some(_), _, Some(Ok(data))) | (_, Some(_), Some(Ok(data))) => Ok(data),
-            (Some(exec), ..) => exec.dispatch(&dispatch, deadline).await,
-            (_, Some(stdio), _) => stdio.dispatch(&dispatch, deadline).await,
+            (Some(exec), ..) => exec.dispatch(&dispatch, deadline).await.map_err(DispatchError::Other),
+            (_, Some(stdio), _) => stdio.dispatch(&dispatch, deadline).await.map_err(DispatchError::Other),
             (None, None, Some(answer)) => answer,
             (None, None, None) => by_values(&Values::default()),
         }

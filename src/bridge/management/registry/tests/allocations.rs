@@ -1,22 +1,22 @@
-//! What peers can make a bridge remember of nodes and requests, as counted by the allocator: no more than the limits of
-//! their link allow, and nothing for ever.
+//! The memory that peers can make a bridge use for nodes and requests, as counted by the allocator: bounded by the limits of
+//! their link, and released in the end.
 
 use std::time::{Duration, Instant};
 
+use super::super::limits::{GONE_FOR, HELLO_STATE_COST, MAX_GONE_BYTES};
+use super::super::{NodeRegistry, Party, PeeringKey};
 use crate::bridge::LinkId;
-use crate::bridge::management::registry::{
-    GONE_FOR, MAX_GONE_BYTES, NodeRegistry, Owner, Party, PeeringKey, TOLD_COST,
-};
 use crate::data::EndpointId;
+use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
 use crate::wire::Envelope;
 use crate::zeek::{Event, Message};
 use allocation_counter::measure;
 
-/// `queue_bytes` of the link.
+/// The maximum size of a queue of the link, in bytes.
 const SHARE: usize = 16 * 1024;
 
-/// A map that is empty again keeps a little; a table that grows has the old one beside it.
+/// An empty map retains some memory, and a growing table coexists with the old one.
 const SPARE: usize = 16 * 1024;
 
 fn party(number: u8, owner: u8, share: usize) -> Party {
@@ -28,7 +28,7 @@ fn request(reqid: String, nodes: &[String]) -> DispatchRequest {
     DispatchRequest { reqid, action: vec!["get_id_value".into()], nodes: nodes.iter().cloned().collect() }
 }
 
-/// Of several kB, with metadata that nobody reads.
+/// Returns a hello of this length, padded with metadata.
 fn hello(name: &str, length: usize) -> Envelope {
     let event = Event::from(NotifyNodeHello { node: name.to_owned() });
     let mut hello =
@@ -39,14 +39,14 @@ fn hello(name: &str, length: usize) -> Envelope {
     hello
 }
 
-/// How many bytes are in use at most, and in the end.
+/// Returns the maximum and the final number of bytes in use.
 fn used(work: impl FnOnce()) -> (usize, usize) {
     let used = measure(work);
     let bytes = |bytes: i64| usize::try_from(bytes.max(0)).unwrap();
     (usize::try_from(used.bytes_max).unwrap(), bytes(used.bytes_current))
 }
 
-/// 250 bytes an id, to a node that nobody knows.
+/// The request ids have 250 bytes, and the node is unknown.
 #[test]
 fn requests_in_flight_take_no_more_than_the_share() {
     for share in [SHARE, 64 * SHARE] {
@@ -60,7 +60,7 @@ fn requests_in_flight_take_no_more_than_the_share() {
             }
         });
         println!("{most} bytes at most, {after} at the end, of {share}");
-        assert!(after > share / 4, "{after}: it remembers something");
+        assert!(after > share / 4, "{after}: requests are remembered");
         assert!(most <= share + SPARE, "{most}");
         let (_, left) = used(|| {
             now += Duration::from_secs(10);
@@ -90,7 +90,7 @@ fn requests_to_live_nodes_take_no_more_than_the_share() {
     assert!(most <= 64 * SHARE + SPARE, "{most}");
 }
 
-/// 16 peers say hello under 1,024 names each, with 4 kB.
+/// 16 peers send hellos with 1,024 names each, of 4 kB.
 #[test]
 fn names_take_no_more_than_the_shares_of_their_owners() {
     for (length, share) in [(4000, SHARE), (0, 64 * SHARE), (4000, 64 * SHARE)] {
@@ -111,7 +111,7 @@ fn names_take_no_more_than_the_shares_of_their_owners() {
                 }
             }
         });
-        let bound = usize::from(OWNERS) * share + taken * TOLD_COST + SPARE;
+        let bound = usize::from(OWNERS) * share + taken * HELLO_STATE_COST + SPARE;
         println!("{taken} names, {most} bytes at most, {after} at the end, of {bound}");
         assert!(taken > 0 && most <= bound, "{most}");
         let (_, gone) = used(|| {
@@ -119,7 +119,7 @@ fn names_take_no_more_than_the_shares_of_their_owners() {
                 drop(nodes.gone(party(number, 0, 0).peering, now));
             }
         });
-        assert_eq!(gone, 0, "they take less when they are gone");
+        assert_eq!(gone, 0, "gone names take less memory");
         let (left_before, left) = (
             after,
             used(|| {
@@ -128,7 +128,7 @@ fn names_take_no_more_than_the_shares_of_their_owners() {
                 drop(nodes.due(now));
             }),
         );
-        println!("{left:?} of {left_before}; what is gone took at most {MAX_GONE_BYTES}");
+        println!("{left:?} of {left_before}; gone names took at most {MAX_GONE_BYTES}");
         assert!(nodes.live().is_empty() && nodes.next_due().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! What the bridge answers in a node's name, and when.
+//! Failures that the bridge sends in a node's name.
 
 use super::*;
 
@@ -6,9 +6,9 @@ fn not_here(agent: u8, reqid: &str, node: &str) -> (PeeringKey, String, String, 
     failure(agent, reqid, node, &absent(node))
 }
 
-/// It may have reached the agent in another way, and answer there.
+/// The node may have reached the agent in another way, and respond there.
 #[test]
-fn a_node_that_is_gone_is_given_time_before_the_bridge_answers_for_it() {
+fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     world.gone(0);
     world.asked(A, "r", &["worker-1", "worker-2", "never-seen"]);
@@ -24,14 +24,14 @@ fn a_node_that_is_gone_is_given_time_before_the_bridge_answers_for_it() {
     assert_eq!(world.due(), []);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (0, 2));
     let _ = world.hello(5, "h", "worker-1").unwrap();
-    assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseRefused::Late));
+    assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseError::Late));
     world.asked(A, "s", &["worker-1"]);
     assert_eq!(world.answer(5, "s", "worker-1"), Ok(peering(A)));
 }
 
-/// It has received the request over its new peering, before its hello arrived.
+/// The node received the request over its new peering, before its hello was received.
 #[test]
-fn a_gone_node_that_is_back_in_time_answers_itself() {
+fn a_gone_node_that_returns_in_time_responds_itself() {
     let mut world = World::new().with(&["worker-1"]);
     world.gone(0);
     world.asked(A, "r", &["worker-1"]);
@@ -44,41 +44,41 @@ fn a_gone_node_that_is_back_in_time_answers_itself() {
 }
 
 #[test]
-fn a_node_that_hangs_is_answered_for_in_time_and_its_own_answer_is_dropped() {
+fn the_bridge_answers_for_a_silent_node_and_rejects_its_late_response() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     world.asked(A, "r", &[]);
     world.wait(1000);
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
     world.wait(3000);
     assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
-    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::Late));
+    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::Late));
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for(), world.nodes.expired()), (0, 1, 0));
     assert!(ANSWER_AFTER < REQUEST_TIMEOUT);
 }
 
 #[test]
-fn a_node_that_is_seen_elsewhere_is_not_answered_for() {
+fn the_bridge_does_not_answer_for_a_node_seen_elsewhere() {
     for by_answer in [true, false] {
         let mut world = World::new().with(&["worker-1"]);
         world.gone(0);
         world.asked(A, "r", &["worker-1"]);
         if by_answer {
-            assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseRefused::UnknownName));
+            assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseError::UnknownName));
         } else {
             world.nodes.seen_elsewhere("worker-1");
         }
         world.asked(A, "s", &["worker-1"]);
         world.wait(4000);
         assert_eq!((world.due(), world.nodes.in_flight()), (vec![], 0), "{by_answer}");
-        // It is back in the last moment.
+        // The node returns before the agent's timeout.
         let _ = world.hello(7, "h", "worker-1").unwrap();
         assert_eq!(world.answer(7, "r", "worker-1"), Ok(peering(A)));
-        assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseRefused::AnsweredAlready));
+        assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseError::AnsweredAlready));
     }
 }
 
 #[test]
-fn a_live_node_is_not_elsewhere_whoever_says_so() {
+fn a_live_node_is_not_considered_elsewhere() {
     let mut world = World::new().with(&["worker-1"]);
     world.asked(A, "r", &["worker-1"]);
     world.nodes.seen_elsewhere("worker-1");
@@ -86,9 +86,9 @@ fn a_live_node_is_not_elsewhere_whoever_says_so() {
     assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
 }
 
-/// A node that may not say hello to an agent under a name may not keep others from answering under it.
+/// Otherwise, a node whose hello rules deny could prevent the responses of another node with that name.
 #[test]
-fn the_bridge_answers_only_for_names_whose_hello_it_let_through_to_the_agent() {
+fn the_bridge_answers_only_for_names_whose_hello_could_reach_the_agent() {
     let mut world = World::new();
     let (node, only_b) = (party(peering(1), "h"), [LinkId(usize::from(B))]);
     for stage in ["hangs", "is lost", "is gone"] {
@@ -112,7 +112,7 @@ fn the_bridge_answers_only_for_names_whose_hello_it_let_through_to_the_agent() {
 }
 
 #[test]
-fn a_gone_node_that_rules_kept_a_request_from_is_not_answered_for() {
+fn the_bridge_does_not_answer_a_denied_request_for_a_gone_node() {
     let mut world = World::new().with(&["worker-1"]);
     world.gone(0);
     for (reqid, nodes) in [("all", &[][..]), ("named", &["worker-1"])] {
@@ -123,7 +123,7 @@ fn a_gone_node_that_rules_kept_a_request_from_is_not_answered_for() {
 }
 
 #[test]
-fn names_that_are_gone_are_remembered_for_a_time_and_up_to_a_number() {
+fn gone_names_are_limited_in_time_and_number() {
     let mut world = World::new().with(&["worker-1"]);
     world.gone(0);
     world.now = after(world.now, GONE_FOR - Duration::from_millis(1));
@@ -143,7 +143,7 @@ fn names_that_are_gone_are_remembered_for_a_time_and_up_to_a_number() {
 }
 
 #[test]
-fn a_name_that_is_live_again_takes_no_room_among_those_that_are_gone() {
+fn a_name_that_is_live_again_is_not_counted_as_gone() {
     let mut world = World::small(true).with(&["a", "b", "c"]);
     world.gone(0);
     world.gone(1);
@@ -155,7 +155,7 @@ fn a_name_that_is_live_again_takes_no_room_among_those_that_are_gone() {
 }
 
 #[test]
-fn a_bridge_that_does_not_answer_does_so_at_no_time() {
+fn without_answer_in_flight_the_bridge_never_answers() {
     let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
     world.gone(0);
     world.asked(A, "r", &[]);
@@ -172,7 +172,7 @@ fn denied(node: &str, link: u8) -> DeniedNode {
 }
 
 #[test]
-fn the_live_nodes_that_a_request_does_not_reach_are_those_that_it_is_denied_to() {
+fn denied_nodes_are_the_live_nodes_that_a_request_does_not_reach() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     let (hidden, hello) = (party(peering(7), "h"), hello_of("hidden"));
     let _ = world.nodes.hello(&hidden, "hidden", &hello, &[LinkId(usize::from(B))], world.now).unwrap();
@@ -187,28 +187,28 @@ fn the_live_nodes_that_a_request_does_not_reach_are_those_that_it_is_denied_to()
         let accepted = world.nodes.request(&agent, &request(reqid, nodes), first, world.now).unwrap();
         assert_eq!(accepted, Accepted { answers: vec![], denied: to.to_vec() }, "{reqid}");
     }
-    assert_eq!(world.nodes.in_flight(), 3, "worker-1 is asked");
+    assert_eq!(world.nodes.in_flight(), 3, "the requests reach worker-1");
     let mut nowhere = world.nodes.denied(peering(A), &request("r", &[]));
     nowhere.sort_unstable_by(|one, other| one.node.cmp(&other.node));
     assert_eq!(nowhere, [denied("worker-1", 0), denied("worker-2", 1)]);
-    assert_eq!(world.nodes.denied(peering(0), &request("r", &["worker-1"])), [], "to where it came from");
+    assert_eq!(world.nodes.denied(peering(0), &request("r", &["worker-1"])), [], "not back to its sender");
     let answer = world.nodes.answer_denied(peering(A), "r", "worker-1", "no");
-    assert_eq!(told(&[answer]), [failure(A, "r", "worker-1", "no")]);
+    assert_eq!(sorted(&[answer]), [failure(A, "r", "worker-1", "no")]);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (3, 1));
 }
 
-/// The peering with a bridge over this link.
+/// Returns a peering with a bridge over this link.
 fn bridge(link: u8, instance: u8) -> PeeringKey {
     let id = [0x5a, 0x42, 0x52, 0x47, 0, 0, 0x40, link, 0x80, 0, 0, 0, 0, 0, 0, instance];
     PeeringKey { link: LinkId(usize::from(link)), peer: EndpointId::from_bytes(id), peering: 1 }
 }
 
 #[test]
-fn a_bridge_may_answer_over_another_path_than_that_of_the_name() {
+fn a_bridge_may_respond_over_another_path_than_that_of_the_hello() {
     for second in [bridge(2, 1), bridge(2, 2)] {
         let first = bridge(1, 1);
         let mut world = World::new();
-        assert_eq!(world.wants(A), [""; 0]);
+        assert_eq!(world.subscribe(A), [""; 0]);
         let _ = world.hello_over(first, "h", "worker-1").unwrap();
         let _ = world.hello_over(second, "h", "worker-1").unwrap();
         for (reqid, path) in [("r", first), ("s", second)] {
@@ -222,7 +222,7 @@ fn a_bridge_may_answer_over_another_path_than_that_of_the_name() {
 #[test]
 fn a_hello_over_a_second_path_to_the_same_bridge_is_sent_to_no_agent_again() {
     let mut world = World::new();
-    assert_eq!(world.wants(A), [""; 0]);
+    assert_eq!(world.subscribe(A), [""; 0]);
     assert_eq!(world.hello_over(bridge(1, 1), "h", "worker-1").unwrap(), [peering(A)]);
     assert_eq!(world.hello_over(bridge(2, 1), "h", "worker-1").unwrap(), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(bridge(1, 1)));

@@ -1,9 +1,9 @@
-//! Shares: one owner does not use up what another may have remembered.
+//! Shares: one owner cannot use up the memory of another.
 
-use super::in_flight::{ASKED_COST, REQUEST_COST};
+use super::request::{ASKED_COST, REQUEST_COST};
 use super::*;
 
-/// Room for so many requests with an id of one byte to this many nodes.
+/// Returns the memory of `requests` requests with an id of one byte to `nodes` nodes each.
 fn share(requests: usize, nodes: usize) -> usize {
     requests * (REQUEST_COST + 1 + nodes * ASKED_COST)
 }
@@ -14,16 +14,16 @@ fn ask(world: &mut World, agent: u8, owner: &str, share: usize, reqid: &str) -> 
 }
 
 #[test]
-fn an_owners_oldest_request_makes_room_for_its_newest_and_is_answered() {
+fn the_oldest_request_of_an_owner_is_answered_and_forgotten_for_a_new_one() {
     let mut world = World::new().with(&["a", "b", "c"]);
     let share = share(2, 3);
     assert_eq!(ask(&mut world, B, "b", share, "b"), []);
     assert_eq!(ask(&mut world, A, "a", share, "1"), []);
     assert_eq!(ask(&mut world, A, "a", share, "2"), []);
     let answers = ask(&mut world, A, "a", share, "3");
-    assert_eq!(told(&answers), ["a", "b", "c"].map(|name| failure(A, "1", name, TOO_MANY)));
+    assert_eq!(sorted(&answers), ["a", "b", "c"].map(|name| failure(A, "1", name, TOO_MANY)));
     assert_eq!((world.nodes.in_flight(), world.nodes.forgotten()), (9, 3));
-    assert_eq!(world.answer(0, "1", "a"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(0, "1", "a"), Err(ResponseError::UnknownRequest));
     for reqid in ["2", "3"] {
         assert_eq!(world.answer(0, reqid, "a"), Ok(peering(A)));
     }
@@ -31,7 +31,7 @@ fn an_owners_oldest_request_makes_room_for_its_newest_and_is_answered() {
 }
 
 #[test]
-fn one_owner_with_many_peerings_has_one_share_and_leaves_others_theirs() {
+fn many_peerings_of_one_owner_have_one_share() {
     let mut world = World::new().with(&["a"]);
     let share = share(3, 1);
     assert_eq!(ask(&mut world, B, "other", share, "b"), []);
@@ -46,7 +46,7 @@ fn one_owner_with_many_peerings_has_one_share_and_leaves_others_theirs() {
 }
 
 #[test]
-fn what_needs_no_answer_any_more_is_forgotten_first() {
+fn settled_requests_are_forgotten_first() {
     let mut world = World::new().with(&["a"]);
     let share = share(2, 1);
     for reqid in ["1", "2"] {
@@ -54,21 +54,21 @@ fn what_needs_no_answer_any_more_is_forgotten_first() {
     }
     assert_eq!(world.answer(0, "2", "a"), Ok(peering(A)));
     assert_eq!(ask(&mut world, A, "h", share, "3"), []);
-    assert_eq!(world.answer(0, "2", "a"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(0, "2", "a"), Err(ResponseError::UnknownRequest));
     assert_eq!(world.answer(0, "1", "a"), Ok(peering(A)));
 }
 
 #[test]
-fn a_request_that_is_larger_than_the_share_is_remembered_alone() {
+fn a_request_larger_than_the_share_is_remembered_alone() {
     let mut world = World::new().with(&["a", "b"]);
     assert_eq!(ask(&mut world, A, "h", 1, "1"), []);
     assert_eq!(ask(&mut world, A, "h", 1, "2").len(), 2);
     assert_eq!(world.answer(0, "2", "a"), Ok(peering(A)));
 }
 
-/// Somebody else may answer for it.
+/// The node may respond in another way.
 #[test]
-fn a_forgotten_request_is_not_answered_for_a_node_that_is_gone() {
+fn a_forgotten_request_is_not_answered_for_a_gone_node() {
     let mut world = World::new().with(&["a"]);
     world.gone(0);
     assert_eq!(ask(&mut world, A, "h", 1, "1"), []);
@@ -77,7 +77,7 @@ fn a_forgotten_request_is_not_answered_for_a_node_that_is_gone() {
 }
 
 #[test]
-fn answers_that_need_room_find_it_up_to_the_share() {
+fn unexpected_responses_are_recorded_up_to_the_share() {
     let mut world = World::new();
     let share = share(3, 0) + ASKED_COST;
     for reqid in ["1", "2", "3"] {
@@ -88,7 +88,7 @@ fn answers_that_need_room_find_it_up_to_the_share() {
     }
     assert_eq!(world.answer(1, "3", "a"), Ok(peering(A)));
     assert_eq!(world.answer(1, "2", "a"), Ok(peering(A)));
-    assert_eq!(world.answer(1, "1", "a"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(1, "1", "a"), Err(ResponseError::UnknownRequest));
     assert!(world.nodes.in_flight.bytes_of(&host("h")) <= share);
     world.nodes.remembered();
 }
@@ -104,11 +104,11 @@ fn the_names_of_an_owner_are_bounded_in_bytes() {
     let name = |n: usize| format!("{n:0>400}");
     let taken = (0..100).take_while(|n| hello(u8::try_from(n % 5).unwrap(), "h", &name(*n)).is_ok()).count();
     assert!((2..=8).contains(&taken), "{taken}");
-    let full = Err(HelloRefused::TooManyBytesOfOwner { share });
+    let full = Err(HelloError::TooManyBytesOfOwner { share });
     assert_eq!(hello(9, "h", &name(200)), full);
-    // A second hello under the same name over the same connection needs no room.
+    // A repeated hello over the same connection needs no memory.
     assert_eq!(hello(0, "h", &name(0)), Ok(()));
-    assert_eq!(hello(9, "h", &name(0)), full, "over another one it does");
+    assert_eq!(hello(9, "h", &name(0)), full, "over another connection it does");
     assert_eq!(hello(10, "other", &name(200)), Ok(()));
     world.gone(0);
     let node = Party { share, ..party(peering(9), "h") };

@@ -8,9 +8,15 @@ mod repeats;
 mod requests;
 mod witness;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::in_flight::{LOST, SILENT, TOO_MANY, absent};
+use super::limits::*;
+use super::types::Repeat;
 use super::*;
+use crate::data::EndpointId;
+use crate::endpoint::Owner;
+use crate::management::REQUEST_TIMEOUT;
 use crate::management::{ManagementResult, NODE_TOPIC, NotifyNodeHello};
 use crate::zeek::{Event, Message};
 
@@ -23,7 +29,7 @@ const SMALL: Bounds = Bounds {
     hellos_at_once: 2,
 };
 
-/// The peering of a number: each on a link of its own.
+/// Returns the peering with a number; each is on a link of its own.
 fn peering(number: u8) -> PeeringKey {
     PeeringKey { link: LinkId(usize::from(number)), peer: EndpointId::from_bytes([number; 16]), peering: 1 }
 }
@@ -62,9 +68,9 @@ fn success(reqid: &str, node: &str) -> DispatchResponse {
     ManagementResult::success(reqid, node, None).into()
 }
 
-/// What is answered, as (agent, request, node, error), sorted.
-fn told(answers: &[Answer]) -> Vec<(PeeringKey, String, String, String)> {
-    let mut told: Vec<_> = answers
+/// Returns answers as (agent, request, node, error), sorted.
+fn sorted(answers: &[Answer]) -> Vec<(PeeringKey, String, String, String)> {
+    let mut sorted: Vec<_> = answers
         .iter()
         .map(|Answer { to, response }| {
             let result = response.result();
@@ -74,11 +80,11 @@ fn told(answers: &[Answer]) -> Vec<(PeeringKey, String, String, String)> {
             (*to, response.reqid().to_owned(), node.to_owned(), error.into_owned())
         })
         .collect();
-    told.sort_unstable();
-    told
+    sorted.sort_unstable();
+    sorted
 }
 
-/// `Nodes` on a clock of its own, where rules let everything pass.
+/// A registry with a clock of its own, and rules that allow everything.
 struct World {
     nodes: NodeRegistry,
     now: Instant,
@@ -101,7 +107,7 @@ impl World {
         self.now = self.now.checked_add(Duration::from_millis(millis)).unwrap();
     }
 
-    fn hello(&mut self, from: u8, owner: &str, name: &str) -> Result<Vec<PeeringKey>, HelloRefused> {
+    fn hello(&mut self, from: u8, owner: &str, name: &str) -> Result<Vec<PeeringKey>, HelloError> {
         self.hello_over(peering(from), owner, name)
     }
 
@@ -110,11 +116,11 @@ impl World {
         from: PeeringKey,
         owner: &str,
         name: &str,
-    ) -> Result<Vec<PeeringKey>, HelloRefused> {
+    ) -> Result<Vec<PeeringKey>, HelloError> {
         self.nodes.hello(&party(from, owner), name, &hello_of(name), &everywhere(), self.now)
     }
 
-    /// Nodes that are live, each over a peering of its own, from 0 on.
+    /// Adds live nodes, each with a peering of its own, from 0 on.
     fn with(mut self, names: &[&str]) -> Self {
         for (number, name) in (0..).zip(names) {
             let _ = self.hello(number, &format!("host-{number}"), name).unwrap();
@@ -122,46 +128,46 @@ impl World {
         self
     }
 
-    /// The names of the hellos that an agent is to be told.
-    fn wants(&mut self, agent: u8) -> Vec<String> {
+    /// Subscribes an agent. Returns the names in the hellos to send to it.
+    fn subscribe(&mut self, agent: u8) -> Vec<String> {
         let hellos = self.nodes.subscribe(peering(agent), |_, _| true, self.now);
         let mut names: Vec<_> = hellos.into_iter().map(|(name, _)| name).collect();
         names.sort_unstable();
         names
     }
 
-    fn ask(&mut self, agent: u8, reqid: &str, nodes: &[&str]) -> Result<Vec<Answer>, RequestRefused> {
+    fn ask(&mut self, agent: u8, reqid: &str, nodes: &[&str]) -> Result<Vec<Answer>, RequestError> {
         self.ask_where(agent, reqid, nodes, |_| true)
     }
 
-    /// A request that rules let pass to these links.
+    /// Sends a request that rules allow to reach these links.
     fn ask_where(
         &mut self,
         agent: u8,
         reqid: &str,
         nodes: &[&str],
         reached: impl Fn(LinkId) -> bool,
-    ) -> Result<Vec<Answer>, RequestRefused> {
+    ) -> Result<Vec<Answer>, RequestError> {
         let party = party(peering(agent), &format!("agent-{agent}"));
         let accepted = self.nodes.request(&party, &request(reqid, nodes), reached, self.now);
         accepted.map(|accepted| accepted.answers)
     }
 
-    /// A request that the bridge does not answer at once.
+    /// Sends a request that the bridge does not answer at once.
     fn asked(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
         assert_eq!(self.ask(agent, reqid, nodes), Ok(vec![]));
     }
 
-    fn answer(&mut self, from: u8, reqid: &str, node: &str) -> Result<PeeringKey, ResponseRefused> {
+    fn answer(&mut self, from: u8, reqid: &str, node: &str) -> Result<PeeringKey, ResponseError> {
         self.nodes.response(peering(from), &success(reqid, node), self.now)
     }
 
-    /// What the bridge answers by now.
+    /// Returns the failures that are due.
     fn due(&mut self) -> Vec<(PeeringKey, String, String, String)> {
-        told(&self.nodes.due(self.now).answers)
+        sorted(&self.nodes.due(self.now).answers)
     }
 
-    /// The hellos that are repeated by now: the agents and names.
+    /// Returns the hellos that are due for repetition, as agents and names.
     fn repeats(&mut self) -> Vec<(PeeringKey, String)> {
         let repeats = self.nodes.due(self.now).hellos;
         let name = |repeat: &Repeat| {
@@ -176,7 +182,7 @@ impl World {
     }
 
     fn gone(&mut self, number: u8) -> Vec<(PeeringKey, String, String, String)> {
-        told(&self.nodes.gone(peering(number), self.now))
+        sorted(&self.nodes.gone(peering(number), self.now))
     }
 }
 

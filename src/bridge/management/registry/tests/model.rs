@@ -1,4 +1,4 @@
-//! What [`Nodes`] does, as simply as possible: lists that are searched from end to end, and nothing bounded.
+//! A model of the registry, as simple as possible: linear searches in lists, and no limits.
 
 use super::*;
 
@@ -20,7 +20,7 @@ struct Asked {
     reqid: String,
     at: Instant,
     number: usize,
-    strangers: bool,
+    unknown_nodes: bool,
     due: bool,
     nodes: Vec<(String, State)>,
 }
@@ -30,7 +30,7 @@ struct Node {
     name: String,
     owner: Owner,
     links: Vec<LinkId>,
-    /// With how many requests came before its hello. The last one holds the name.
+    /// Each with the number of requests before its hello. The last one holds the name.
     holders: Vec<(PeeringKey, usize)>,
 }
 
@@ -44,19 +44,27 @@ impl Node {
 pub(super) struct Model {
     answers: bool,
     live: Vec<Node>,
-    wants: Vec<PeeringKey>,
-    told: Vec<(PeeringKey, PeeringKey, String)>,
-    /// With the links that they were behind, those that they were let through to, and since when.
+    subscribers: Vec<PeeringKey>,
+    received: Vec<(PeeringKey, PeeringKey, String)>,
+    /// Name, link of the node, links that its hello could reach, and time of the disconnection.
     gone: Vec<(String, LinkId, Vec<LinkId>, Instant)>,
     asked: Vec<Asked>,
     number: usize,
 }
 
-type Told = Vec<(PeeringKey, String, String, String)>;
+type Failures = Vec<(PeeringKey, String, String, String)>;
 
 impl Model {
     pub(super) fn new(answers: bool) -> Self {
-        Model { answers, live: vec![], wants: vec![], told: vec![], gone: vec![], asked: vec![], number: 0 }
+        Model {
+            answers,
+            live: vec![],
+            subscribers: vec![],
+            received: vec![],
+            gone: vec![],
+            asked: vec![],
+            number: 0,
+        }
     }
 
     pub(super) fn tick(&mut self, now: Instant) {
@@ -68,7 +76,7 @@ impl Model {
         self.gone.retain(|(.., at)| after(*at, GONE_FOR) > now);
     }
 
-    pub(super) fn due(&mut self, now: Instant) -> Told {
+    pub(super) fn due(&mut self, now: Instant) -> Failures {
         self.tick(now);
         let mut answers = vec![];
         let due = |asked: &&mut Asked| !asked.due && after(asked.at, ANSWER_AFTER) <= now;
@@ -76,10 +84,10 @@ impl Model {
             asked.due = true;
             for (name, state) in asked.nodes.iter_mut().filter(|_| self.answers) {
                 let node = self.live.iter().find(|node| node.name == *name);
-                let speaks = node.is_some_and(|node| node.links.contains(&asked.agent.link));
+                let answers_for = node.is_some_and(|node| node.links.contains(&asked.agent.link));
                 let error = match state {
                     Absent => absent(name),
-                    Waiting if speaks => SILENT.to_owned(),
+                    Waiting if answers_for => SILENT.to_owned(),
                     _ => continue,
                 };
                 *state = AnsweredFor;
@@ -90,10 +98,10 @@ impl Model {
         answers
     }
 
-    fn lost(&mut self, name: &str, links: &[LinkId]) -> Told {
+    fn lost(&mut self, name: &str, links: &[LinkId]) -> Failures {
         let mut answers = vec![];
-        let speaks = |asked: &&mut Asked| self.answers && links.contains(&asked.agent.link);
-        for asked in self.asked.iter_mut().filter(speaks) {
+        let answers_for = |asked: &&mut Asked| self.answers && links.contains(&asked.agent.link);
+        for asked in self.asked.iter_mut().filter(answers_for) {
             for (node, state) in &mut asked.nodes {
                 if node == name && *state == Waiting {
                     *state = AnsweredFor;
@@ -110,12 +118,12 @@ impl Model {
         owner: Owner,
         name: &str,
         links: &[LinkId],
-    ) -> Result<Vec<PeeringKey>, HelloRefused> {
+    ) -> Result<Vec<PeeringKey>, HelloError> {
         let at = if let Some(at) = self.live.iter().position(|node| node.name == name) {
             let node = &mut self.live[at];
             let holder = node.current().0;
             if node.owner != owner {
-                return Err(HelloRefused::NameTaken { holder });
+                return Err(HelloError::NameTaken { holder });
             }
             if node.holders.iter().all(|(holder, _)| *holder != from) {
                 node.holders.push((from, self.number));
@@ -128,34 +136,37 @@ impl Model {
         };
         self.live[at].links.extend(links);
         self.gone.retain(|(gone, ..)| gone != name);
-        let mut tell = vec![];
+        let mut agents = vec![];
         let holder = self.live[at].current().0;
-        for agent in &self.wants {
-            let said = (*agent, holder, name.to_owned());
-            if *agent != from && *agent != holder && links.contains(&agent.link) && !self.told.contains(&said)
+        for agent in &self.subscribers {
+            let hello = (*agent, holder, name.to_owned());
+            if *agent != from
+                && *agent != holder
+                && links.contains(&agent.link)
+                && !self.received.contains(&hello)
             {
-                self.told.push(said);
-                tell.push(*agent);
+                self.received.push(hello);
+                agents.push(*agent);
             }
         }
-        tell.sort_unstable();
-        Ok(tell)
+        agents.sort_unstable();
+        Ok(agents)
     }
 
-    pub(super) fn wants(
+    pub(super) fn subscribe(
         &mut self,
         agent: PeeringKey,
-        passes: impl Fn(PeeringKey) -> bool,
+        allows: impl Fn(PeeringKey) -> bool,
     ) -> Vec<(PeeringKey, String)> {
-        if !self.wants.contains(&agent) {
-            self.wants.push(agent);
+        if !self.subscribers.contains(&agent) {
+            self.subscribers.push(agent);
         }
         let mut hellos = vec![];
         for node in &mut self.live {
             let peering = node.current().0;
-            let said = (agent, peering, node.name.clone());
-            if agent != peering && passes(peering) && !self.told.contains(&said) {
-                self.told.push(said);
+            let hello = (agent, peering, node.name.clone());
+            if agent != peering && allows(peering) && !self.received.contains(&hello) {
+                self.received.push(hello);
                 node.links.push(agent.link);
                 hellos.push((peering, node.name.clone()));
             }
@@ -164,8 +175,8 @@ impl Model {
         hellos
     }
 
-    pub(super) fn wants_no_more(&mut self, agent: PeeringKey) {
-        self.wants.retain(|other| *other != agent);
+    pub(super) fn unsubscribe(&mut self, agent: PeeringKey) {
+        self.subscribers.retain(|other| *other != agent);
     }
 
     pub(super) fn request(
@@ -174,9 +185,9 @@ impl Model {
         request: &DispatchRequest,
         reached: impl Fn(LinkId) -> bool,
         now: Instant,
-    ) -> Result<Vec<(String, LinkId)>, RequestRefused> {
+    ) -> Result<Vec<(String, LinkId)>, RequestError> {
         if self.asked.iter().any(|asked| asked.agent == agent && asked.reqid == request.reqid) {
-            return Err(RequestRefused::Repeated);
+            return Err(RequestError::Repeated);
         }
         let (mut nodes, mut denied) = (vec![], vec![]);
         for node in self.live.iter().filter(|node| request.is_for(&node.name)) {
@@ -187,7 +198,7 @@ impl Model {
                 denied.push((node.name.clone(), peering.link));
             }
         }
-        let mut strangers = request.nodes.is_empty();
+        let mut unknown_nodes = request.nodes.is_empty();
         for (name, link, links, _) in &self.gone {
             if self.answers && request.is_for(name) && reached(*link) && links.contains(&agent.link) {
                 nodes.push((name.clone(), Absent));
@@ -199,11 +210,11 @@ impl Model {
             let kept =
                 |(gone, link, ..): &(String, LinkId, Vec<LinkId>, Instant)| gone == name && !reached(*link);
             let kept = self.answers && self.gone.iter().any(kept);
-            strangers |= !(known || live || kept);
+            unknown_nodes |= !(known || live || kept);
         }
         denied.sort_unstable();
         let (reqid, number) = (request.reqid.clone(), self.number);
-        self.asked.push(Asked { agent, reqid, at: now, number, strangers, due: false, nodes });
+        self.asked.push(Asked { agent, reqid, at: now, number, unknown_nodes, due: false, nodes });
         self.number += 1;
         Ok(denied)
     }
@@ -214,15 +225,15 @@ impl Model {
         reqid: &str,
         name: &str,
         now: Instant,
-    ) -> Result<PeeringKey, ResponseRefused> {
+    ) -> Result<PeeringKey, ResponseError> {
         let Some(node) = self.live.iter().find(|node| node.name == name) else {
             self.gone.retain(|(gone, ..)| gone != name);
             let nodes = self.asked.iter_mut().flat_map(|asked| &mut asked.nodes);
             nodes.filter(|(node, state)| node == name && *state == Absent).for_each(|(_, s)| *s = Elsewhere);
-            return Err(ResponseRefused::UnknownName);
+            return Err(ResponseError::UnknownName);
         };
         let (holder, current_since) = node.current();
-        let not_its_name = ResponseRefused::NotItsName { holder };
+        let not_its_name = ResponseError::NotItsName { holder };
         let own = node.holders.iter().find(|(peering, _)| *peering == from);
         let since = own.ok_or(not_its_name)?.1;
         let until = if from == holder { usize::MAX } else { current_since };
@@ -246,7 +257,7 @@ impl Model {
                     Answered => answered = true,
                     AnsweredFor | Expired | Elsewhere => late = true,
                 },
-                None if asked.strangers && asked.number < since => {
+                None if asked.unknown_nodes && asked.number < since => {
                     if in_time {
                         asked.nodes.push((name.to_owned(), Answered));
                         return Ok(asked.agent);
@@ -258,15 +269,15 @@ impl Model {
         }
         Err(match (known, answered, late) {
             _ if from != holder => not_its_name,
-            (false, ..) => ResponseRefused::UnknownRequest,
-            (_, true, _) => ResponseRefused::AnsweredAlready,
-            (_, _, true) => ResponseRefused::Late,
-            _ => ResponseRefused::NotAsked,
+            (false, ..) => ResponseError::UnknownRequest,
+            (_, true, _) => ResponseError::AnsweredAlready,
+            (_, _, true) => ResponseError::Late,
+            _ => ResponseError::NotAsked,
         })
     }
 
-    pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Told {
-        self.wants_no_more(peering);
+    pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Failures {
+        self.unsubscribe(peering);
         self.asked.retain(|asked| asked.agent != peering);
         let mut answers = vec![];
         for at in (0..self.live.len()).rev() {
@@ -274,12 +285,13 @@ impl Model {
             let held = node.current().0 == peering;
             node.holders.retain(|(holder, _)| *holder != peering);
             match node.holders.last() {
-                // Whoever was told of the one knows of the other.
+                // Agents that received the hello of the one holder do not need that of the other.
                 Some((back, _)) if held => {
-                    let told =
-                        self.told.iter().filter(|(_, from, name)| *from == peering && *name == node.name);
-                    let told: Vec<_> = told.map(|(agent, ..)| (*agent, *back, node.name.clone())).collect();
-                    self.told.extend(told);
+                    let received =
+                        self.received.iter().filter(|(_, from, name)| *from == peering && *name == node.name);
+                    let received: Vec<_> =
+                        received.map(|(agent, ..)| (*agent, *back, node.name.clone())).collect();
+                    self.received.extend(received);
                 }
                 Some(_) => {}
                 None => {
@@ -289,7 +301,7 @@ impl Model {
                 }
             }
         }
-        self.told.retain(|(agent, node, _)| *agent != peering && *node != peering);
+        self.received.retain(|(agent, node, _)| *agent != peering && *node != peering);
         answers.sort_unstable();
         answers
     }

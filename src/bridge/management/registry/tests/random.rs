@@ -1,4 +1,4 @@
-//! Random sequences of what may happen.
+//! Random sequences of events.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ const PEERINGS: u8 = 7;
 #[derive(Debug, Clone)]
 enum Step {
     Hello { from: u8, name: usize },
-    Wants(u8),
-    WantsNoMore(u8),
+    Subscribe(u8),
+    Unsubscribe(u8),
     Request { agent: u8, reqid: u8, names: BTreeSet<usize> },
     Response { from: Option<u8>, reqid: u8, name: usize },
     Gone(u8),
@@ -25,13 +25,13 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let peering = || 0..PEERINGS;
     let name = || 0..NAMES.len();
-    // Most agents are the upper peerings, most nodes the lower ones, so that they meet often enough.
+    // Most agents are the upper peerings and most nodes the lower ones, so that requests often match nodes.
     let node = || prop_oneof![4 => 0..4u8, 1 => peering()];
     let agent = || prop_oneof![4 => 4..PEERINGS, 1 => peering()];
     prop_oneof![
         5 => (node(), name()).prop_map(|(from, name)| Step::Hello { from, name }),
-        2 => agent().prop_map(Step::Wants),
-        1 => agent().prop_map(Step::WantsNoMore),
+        2 => agent().prop_map(Step::Subscribe),
+        1 => agent().prop_map(Step::Unsubscribe),
         6 => (agent(), 0..6u8, proptest::collection::btree_set(name(), 0..4))
             .prop_map(|(agent, reqid, names)| Step::Request { agent, reqid, names }),
         10 => (prop_oneof![4 => Just(None), 1 => peering().prop_map(Some)], 0..6u8, name())
@@ -42,33 +42,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Room for two names, or four requests.
+/// Enough for two names, or four requests.
 const SMALL_SHARE: usize = 3000;
 
-/// What rules let pass from link to link.
-fn passes(from: LinkId, to: LinkId) -> bool {
+/// Returns whether the rules allow messages from one link to another.
+fn allows(from: LinkId, to: LinkId) -> bool {
     !(from.0 + to.0).is_multiple_of(5)
 }
 
 struct Run {
     nodes: NodeRegistry,
-    /// Only where nothing reaches a bound.
+    /// `None` if limits can be reached.
     model: Option<Model>,
     witness: Witness,
     now: Instant,
-    /// The number of the peering that stands, for each peer.
-    standing: [u64; 7],
-    wants: BTreeSet<PeeringKey>,
-    /// The names that went back to who had them before.
-    given_back: BTreeSet<String>,
+    /// The number of the current peering of each peer.
+    current: [u64; 7],
+    subscribers: BTreeSet<PeeringKey>,
+    /// The names that returned to a former holder.
+    returned: BTreeSet<String>,
     share: usize,
 }
 
 impl Run {
     fn new(nodes: NodeRegistry, model: Option<Model>) -> Self {
         let share = if model.is_some() { MAX_SHARE } else { SMALL_SHARE };
-        let (witness, wants, given_back) = (Witness::new(), BTreeSet::new(), BTreeSet::new());
-        Run { nodes, model, witness, now: Instant::now(), standing: [0; 7], wants, given_back, share }
+        let (witness, subscribers, returned) = (Witness::new(), BTreeSet::new(), BTreeSet::new());
+        Run { nodes, model, witness, now: Instant::now(), current: [0; 7], subscribers, returned, share }
     }
 
     fn party(&self, number: u8) -> Party {
@@ -77,7 +77,7 @@ impl Run {
     }
 
     fn key(&self, number: u8) -> PeeringKey {
-        PeeringKey { peering: self.standing[usize::from(number)], ..peering(number) }
+        PeeringKey { peering: self.current[usize::from(number)], ..peering(number) }
     }
 
     fn step(&mut self, step: &Step) {
@@ -87,13 +87,13 @@ impl Run {
         }
         match step {
             Step::Hello { from, name } => self.hello(*from, NAMES[*name]),
-            Step::Wants(agent) => self.wants(*agent),
-            Step::WantsNoMore(agent) => {
+            Step::Subscribe(agent) => self.subscribe(*agent),
+            Step::Unsubscribe(agent) => {
                 let agent = self.key(*agent);
                 self.nodes.unsubscribe(agent);
-                self.wants.remove(&agent);
+                self.subscribers.remove(&agent);
                 if let Some(model) = &mut self.model {
-                    model.wants_no_more(agent);
+                    model.unsubscribe(agent);
                 }
             }
             Step::Request { agent, reqid, names } => self.request(*agent, *reqid, names),
@@ -115,10 +115,10 @@ impl Run {
         let due = self.nodes.due(self.now);
         self.witness.answered_for(&due.answers);
         if let Some(model) = &mut self.model {
-            assert_eq!(told(&due.answers), model.due(self.now));
+            assert_eq!(sorted(&due.answers), model.due(self.now));
         }
         for Repeat { to, node, hello } in due.hellos {
-            assert!(self.wants.contains(&to) && to != node);
+            assert!(self.subscribers.contains(&to) && to != node);
             let live = self.nodes.live();
             assert!(live.iter().any(|live| live.peering == node && hello_of(live.name) == hello));
         }
@@ -128,16 +128,16 @@ impl Run {
         let node = self.party(from);
         let key = node.peering;
         let links: Vec<_> =
-            (0..usize::from(PEERINGS)).map(LinkId).filter(|link| passes(key.link, *link)).collect();
+            (0..usize::from(PEERINGS)).map(LinkId).filter(|link| allows(key.link, *link)).collect();
         let before = self.nodes.holder(name);
         let outcome = self.nodes.hello(&node, name, &hello_of(name), &links, self.now);
-        if let Ok(tell) = &outcome {
-            // A repeated hello of an earlier holder changes nothing.
+        if let Ok(agents) = &outcome {
+            // A repeated hello of a former holder changes nothing.
             let holder = self.nodes.holder(name).unwrap();
             assert!(holder == key || Some(holder) == before);
-            for agent in tell {
-                assert!(self.wants.contains(agent) && links.contains(&agent.link));
-                self.witness.told(*agent, holder, name);
+            for agent in agents {
+                assert!(self.subscribers.contains(agent) && links.contains(&agent.link));
+                self.witness.hello(*agent, holder, name);
             }
         } else {
             assert_eq!(self.nodes.holder(name), before);
@@ -147,20 +147,20 @@ impl Run {
         }
     }
 
-    fn wants(&mut self, agent: u8) {
+    fn subscribe(&mut self, agent: u8) {
         let key = self.key(agent);
-        let pass = |node: PeeringKey| passes(node.link, key.link);
-        self.wants.insert(key);
-        let mut heard = vec![];
+        let pass = |node: PeeringKey| allows(node.link, key.link);
+        self.subscribers.insert(key);
+        let mut result = vec![];
         for (name, hello) in self.nodes.subscribe(key, |node, _| pass(node), self.now) {
             assert_eq!(hello, hello_of(&name));
             let node = self.nodes.holder(&name).unwrap();
-            self.witness.told(key, node, &name);
-            heard.push((node, name));
+            self.witness.hello(key, node, &name);
+            result.push((node, name));
         }
         if let Some(model) = &mut self.model {
-            heard.sort_unstable_by(|a, b| a.1.cmp(&b.1));
-            assert_eq!(heard, model.wants(key, pass));
+            result.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+            assert_eq!(result, model.subscribe(key, pass));
         }
     }
 
@@ -168,7 +168,7 @@ impl Run {
         let key = self.key(agent);
         let names: Vec<_> = names.iter().map(|name| NAMES[*name]).collect();
         let request = request(&reqid.to_string(), &names);
-        let reached = |link: LinkId| passes(key.link, link);
+        let reached = |link: LinkId| allows(key.link, link);
         let live = self.nodes.live().into_iter();
         let owed = live.filter(|LiveNode { name, peering }| {
             request.is_for(name) && *peering != key && reached(peering.link)
@@ -177,7 +177,7 @@ impl Run {
         let agent = self.party(agent);
         let outcome = self.nodes.request(&agent, &request, reached, self.now);
         if let Ok(Accepted { answers, .. }) = &outcome {
-            // Requests that made room ended before this one began; one of them may have had the same id.
+            // Requests that were forgotten ended before this one; one of them may have had the same id.
             self.witness.answered_for(answers);
             let absent = self.nodes.in_flight.absent(key, &request.reqid);
             self.witness.asked(key, &request.reqid, owed, absent, self.now);
@@ -193,7 +193,7 @@ impl Run {
         }
     }
 
-    /// `from` nowhere: from who holds the name.
+    /// Sends a response, from the holder of the name if `from` is `None`.
     fn response(&mut self, from: Option<PeeringKey>, reqid: &str, name: &str) {
         let holder = self.nodes.holder(name);
         let from = from.or(holder).unwrap_or(self.key(0));
@@ -212,34 +212,34 @@ impl Run {
 
     fn gone(&mut self, number: u8) {
         let key = self.key(number);
-        self.standing[usize::from(number)] += 1;
-        self.wants.remove(&key);
+        self.current[usize::from(number)] += 1;
+        self.subscribers.remove(&key);
         self.witness.gone(key);
         let held = NAMES.map(|name| (name, self.nodes.holder(name)));
         let answers = self.nodes.gone(key, self.now);
         self.witness.answered_for(&answers);
-        let given_back = held.iter().filter(|(name, held)| *held != self.nodes.holder(name));
-        self.given_back.extend(given_back.map(|(name, _)| (*name).to_owned()));
+        let returned = held.iter().filter(|(name, held)| *held != self.nodes.holder(name));
+        self.returned.extend(returned.map(|(name, _)| (*name).to_owned()));
         if let Some(model) = &mut self.model {
-            assert_eq!(told(&answers), model.gone(key, self.now));
+            assert_eq!(sorted(&answers), model.gone(key, self.now));
         }
     }
 
-    /// What always holds.
+    /// Checks the invariants.
     fn check(&self) {
         let live = self.nodes.live();
         assert!(live.is_sorted_by(|one, next| one.name < next.name), "a name is held twice: {live:?}");
         for LiveNode { name, peering } in live {
-            for agent in self.wants.iter().filter(|agent| **agent != peering) {
-                let told = self.witness.was_told(*agent, peering, name);
-                let passes = passes(peering.link, agent.link) && !self.given_back.contains(name);
-                assert!(told || !passes, "{agent:?} was not told of {name}");
+            for agent in self.subscribers.iter().filter(|agent| **agent != peering) {
+                let received = self.witness.has_received(*agent, peering, name);
+                let allowed = allows(peering.link, agent.link) && !self.returned.contains(name);
+                assert!(received || !allowed, "{agent:?} did not receive the hello of {name}");
             }
         }
         self.nodes.remembered();
     }
 
-    /// Everybody goes, and time passes.
+    /// Ends all peerings and waits until nothing is due.
     fn end(&mut self) {
         for number in 0..PEERINGS {
             self.step(&Step::Gone(number));
@@ -256,7 +256,7 @@ impl Run {
 
 proptest! {
     #[test]
-    fn it_does_what_the_model_does_and_every_answer_ends_once(
+    fn the_registry_behaves_as_the_model_and_settles_every_response_once(
         steps in proptest::collection::vec(step(), 1..200),
         answer_in_flight: bool,
     ) {
@@ -271,9 +271,9 @@ proptest! {
         assert!(answer_in_flight || run.nodes.answered_for() == 0);
     }
 
-    /// What is forgotten to make room is answered for, unless somebody else may answer.
+    /// Forgotten requests are answered, unless the node may respond in another way.
     #[test]
-    fn within_small_bounds_nothing_is_answered_twice(
+    fn no_request_is_answered_twice_under_tight_limits(
         steps in proptest::collection::vec(step(), 1..200),
         answer_in_flight: bool,
     ) {

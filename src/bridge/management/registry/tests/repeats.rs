@@ -1,4 +1,4 @@
-//! Hellos that are repeated.
+//! Repeated hellos.
 
 use super::*;
 
@@ -7,13 +7,13 @@ fn to(agent: u8, names: &[&str]) -> Vec<(PeeringKey, String)> {
 }
 
 #[test]
-fn a_hello_is_repeated_until_the_agent_asks_the_node() {
+fn a_hello_is_repeated_until_the_agent_sends_the_node_a_request() {
     let mut world = World::new();
-    assert_eq!(world.wants(A), [""; 0]);
+    assert_eq!(world.subscribe(A), [""; 0]);
     assert_eq!(world.nodes.next_due(), None);
     let _ = world.hello(1, "h", "worker-1").unwrap();
     let _ = world.hello(2, "h", "worker-2").unwrap();
-    assert_eq!(world.wants(B), ["worker-1", "worker-2"]);
+    assert_eq!(world.subscribe(B), ["worker-1", "worker-2"]);
     assert_eq!(world.nodes.next_due(), Some(after(world.now, HELLO_EVERY)));
     world.wait(3999);
     assert_eq!(world.repeats(), []);
@@ -27,11 +27,11 @@ fn a_hello_is_repeated_until_the_agent_asks_the_node() {
     world.asked(A, "r", &["worker-2"]);
     world.asked(B, "r", &[]);
     assert_eq!(world.repeats(), to(A, &["worker-1"]));
-    // A request counts as well if rules keep it from the node.
+    // A denied request counts, too.
     let _ = world.nodes.denied(peering(A), &request("s", &["worker-1"]));
     world.wait(4000);
     assert_eq!(world.repeats(), []);
-    // A new connection of an agent, or of a node, begins anew.
+    // The repetition starts again with a new connection of an agent or a node.
     world.gone(1);
     let _ = world.hello(1, "h", "worker-1").unwrap();
     world.wait(4000);
@@ -39,15 +39,15 @@ fn a_hello_is_repeated_until_the_agent_asks_the_node() {
 }
 
 #[test]
-fn hellos_are_repeated_within_the_time_that_a_deployment_has() {
+fn hellos_are_repeated_within_the_time_of_a_deployment() {
     assert!(HELLO_EVERY < REQUEST_TIMEOUT);
 }
 
 #[test]
-fn nothing_is_repeated_of_nodes_and_to_agents_that_are_gone() {
+fn hellos_of_gone_nodes_and_to_gone_agents_are_not_repeated() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    assert_eq!(world.wants(A), ["worker-1", "worker-2"]);
-    assert_eq!(world.wants(B), ["worker-1", "worker-2"]);
+    assert_eq!(world.subscribe(A), ["worker-1", "worker-2"]);
+    assert_eq!(world.subscribe(B), ["worker-1", "worker-2"]);
     world.gone(0);
     world.gone(B);
     world.wait(4000);
@@ -55,15 +55,15 @@ fn nothing_is_repeated_of_nodes_and_to_agents_that_are_gone() {
     world.nodes.unsubscribe(peering(A));
     world.wait(4000);
     assert_eq!(world.repeats(), []);
-    assert_eq!(world.wants(A), [""; 0]);
+    assert_eq!(world.subscribe(A), [""; 0]);
     world.wait(4000);
     assert_eq!(world.repeats(), to(A, &["worker-2"]));
 }
 
 #[test]
-fn so_many_are_repeated_at_once_and_take_turns() {
+fn hellos_beyond_the_limit_take_turns() {
     let mut world = World::small(true).with(&["a", "b", "c"]);
-    world.wants(A);
+    world.subscribe(A);
     let mut seen: Vec<_> = Vec::new();
     for _ in 0..3 {
         world.wait(4000);
@@ -75,11 +75,11 @@ fn so_many_are_repeated_at_once_and_take_turns() {
     assert_eq!(seen, to(A, &["a", "a", "b", "b", "c", "c"]));
 }
 
-/// Where rules let nodes hear each other, each would hear all others for ever.
+/// If rules allow hellos between nodes, each node would receive those of all others forever.
 #[test]
-fn nothing_is_repeated_to_who_says_hello_itself() {
+fn no_hello_is_repeated_to_a_peer_that_sends_hellos() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    assert_eq!(world.wants(0), ["worker-2"]);
+    assert_eq!(world.subscribe(0), ["worker-2"]);
     world.wait(4000);
     assert_eq!(world.repeats(), []);
 }

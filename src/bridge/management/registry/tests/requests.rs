@@ -1,39 +1,39 @@
 use super::*;
 
 #[test]
-fn each_node_that_is_asked_answers_once() {
+fn each_addressed_node_responds_once() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     world.asked(A, "r", &["worker-1", "worker-2"]);
     assert_eq!(world.nodes.in_flight(), 2);
     assert_eq!(world.answer(0, "r", "worker-1"), Ok(peering(A)));
-    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::AnsweredAlready));
+    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::AnsweredAlready));
     assert_eq!(world.nodes.in_flight(), 1);
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
-    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseRefused::AnsweredAlready));
-    assert_eq!(world.answer(2, "r", "worker-3"), Err(ResponseRefused::NotAsked));
+    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseError::AnsweredAlready));
+    assert_eq!(world.answer(2, "r", "worker-3"), Err(ResponseError::NotAsked));
     assert_eq!(world.nodes.in_flight(), 0);
 }
 
 #[test]
-fn a_request_that_names_nobody_is_for_all_that_it_reaches() {
+fn a_request_without_names_is_addressed_to_all_reached_nodes() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     assert_eq!(world.ask_where(A, "r", &[], |link| link == LinkId(1)), Ok(vec![]));
     assert_eq!(world.nodes.in_flight(), 1);
-    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::NotAsked));
+    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::NotAsked));
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
 }
 
 #[test]
-fn a_node_that_rules_keep_a_request_from_owes_nothing() {
+fn a_node_owes_no_response_to_a_denied_request() {
     let mut world = World::new().with(&["worker-1"]);
     assert_eq!(world.ask_where(A, "r", &["worker-1"], |_| false), Ok(vec![]));
     assert_eq!(world.nodes.in_flight(), 0);
-    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::NotAsked));
+    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::NotAsked));
     assert_eq!(world.gone(0), []);
 }
 
 #[test]
-fn a_request_does_not_go_back_to_where_it_came_from() {
+fn a_request_is_never_sent_back_to_its_peering() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     world.asked(0, "r", &[]);
     assert_eq!(world.nodes.in_flight(), 1);
@@ -41,31 +41,31 @@ fn a_request_does_not_go_back_to_where_it_came_from() {
 }
 
 #[test]
-fn nobody_answers_for_another() {
+fn a_peer_cannot_respond_for_a_node_of_another() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     world.asked(A, "r", &[]);
     let holder = peering(0);
-    assert_eq!(world.answer(1, "r", "worker-1"), Err(ResponseRefused::NotItsName { holder }));
-    assert_eq!(world.answer(1, "r", "worker-3"), Err(ResponseRefused::UnknownName));
-    assert_eq!(world.answer(A, "r", "worker-1"), Err(ResponseRefused::NotItsName { holder }));
-    assert_eq!(world.answer(0, "s", "worker-1"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(1, "r", "worker-1"), Err(ResponseError::NotItsName { holder }));
+    assert_eq!(world.answer(1, "r", "worker-3"), Err(ResponseError::UnknownName));
+    assert_eq!(world.answer(A, "r", "worker-1"), Err(ResponseError::NotItsName { holder }));
+    assert_eq!(world.answer(0, "s", "worker-1"), Err(ResponseError::UnknownRequest));
     assert_eq!(world.answer(0, "r", "worker-1"), Ok(peering(A)));
 }
 
 #[test]
-fn an_answer_without_a_node_is_refused() {
+fn a_response_without_a_node_is_rejected() {
     use crate::data::{FromValue, Value};
     let mut world = World::new().with(&["worker-1"]);
     world.asked(A, "r", &[]);
     let Value::Vector(mut fields) = ManagementResult::success("r", "worker-1", None).into() else { panic!() };
     fields[5] = Value::None;
     let nameless: DispatchResponse = ManagementResult::from_value(Value::Vector(fields)).unwrap().into();
-    let refused = world.nodes.response(peering(0), &nameless, world.now);
-    assert_eq!(refused, Err(ResponseRefused::Nameless));
+    let error = world.nodes.response(peering(0), &nameless, world.now);
+    assert_eq!(error, Err(ResponseError::Nameless));
 }
 
 #[test]
-fn what_a_lost_node_owes_is_answered_once_and_its_own_answer_is_late() {
+fn the_bridge_answers_once_for_a_lost_node_and_rejects_its_late_response() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     world.asked(A, "r", &[]);
     world.asked(B, "s", &["worker-1"]);
@@ -74,16 +74,16 @@ fn what_a_lost_node_owes_is_answered_once_and_its_own_answer_is_late() {
     assert_eq!(world.gone(0), [failure(A, "r", "worker-1", LOST), failure(B, "s", "worker-1", LOST)]);
     assert_eq!(world.gone(0), []);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (1, 2));
-    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::UnknownName));
+    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::UnknownName));
     let _ = world.hello(7, "h", "worker-1").unwrap();
-    assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseRefused::Late));
-    assert_eq!(world.answer(7, "s", "worker-1"), Err(ResponseRefused::Late));
-    assert_eq!(world.answer(7, "t", "worker-1"), Err(ResponseRefused::AnsweredAlready));
+    assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseError::Late));
+    assert_eq!(world.answer(7, "s", "worker-1"), Err(ResponseError::Late));
+    assert_eq!(world.answer(7, "t", "worker-1"), Err(ResponseError::AnsweredAlready));
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
 }
 
 #[test]
-fn a_node_that_is_heard_of_after_it_was_asked_may_answer_once() {
+fn a_node_whose_hello_follows_the_request_may_respond_once() {
     let mut world = World::new().with(&["worker-1"]);
     world.asked(A, "all", &[]);
     world.asked(A, "named", &["worker-2"]);
@@ -92,96 +92,96 @@ fn a_node_that_is_heard_of_after_it_was_asked_may_answer_once() {
     world.asked(A, "unreached", &["worker-1", "never-seen"]);
     for reqid in ["all", "named"] {
         assert_eq!(world.answer(5, reqid, "worker-2"), Ok(peering(A)), "{reqid}");
-        assert_eq!(world.answer(5, reqid, "worker-2"), Err(ResponseRefused::AnsweredAlready), "{reqid}");
+        assert_eq!(world.answer(5, reqid, "worker-2"), Err(ResponseError::AnsweredAlready), "{reqid}");
     }
     for reqid in ["other", "unreached"] {
-        assert_eq!(world.answer(5, reqid, "worker-2"), Err(ResponseRefused::NotAsked), "{reqid}");
+        assert_eq!(world.answer(5, reqid, "worker-2"), Err(ResponseError::NotAsked), "{reqid}");
     }
     let _ = world.hello(6, "h", "worker-3").unwrap();
     world.wait(5000);
-    assert_eq!(world.answer(6, "all", "worker-3"), Err(ResponseRefused::Late));
+    assert_eq!(world.answer(6, "all", "worker-3"), Err(ResponseError::Late));
 }
 
 #[test]
-fn an_answer_after_the_agents_budget_is_late_and_later_unknown() {
+fn a_response_after_the_timeout_is_late_and_later_unknown() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     world.asked(A, "r", &[]);
     assert_eq!(world.nodes.next_due(), Some(after(world.now, ANSWER_AFTER)));
     world.wait(4999);
     assert_eq!(world.answer(0, "r", "worker-1"), Ok(peering(A)));
     world.wait(1);
-    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseRefused::Late));
+    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseError::Late));
     assert_eq!((world.nodes.in_flight(), world.nodes.expired()), (0, 2));
     assert_eq!(world.gone(2), []);
     world.wait(5000);
-    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseError::UnknownRequest));
     assert_eq!(world.nodes.next_due().map(|at| at > world.now), Some(true));
 }
 
 #[test]
-fn a_request_id_is_used_once_by_an_agent_but_may_be_anothers_too() {
+fn a_request_id_is_unique_per_agent_only() {
     let mut world = World::new().with(&["worker-1"]);
     world.asked(A, "1", &["worker-1"]);
     world.asked(B, "1", &["worker-1"]);
-    assert_eq!(world.ask(A, "1", &["worker-1"]), Err(RequestRefused::Repeated));
+    assert_eq!(world.ask(A, "1", &["worker-1"]), Err(RequestError::Repeated));
     assert_eq!(world.nodes.in_flight(), 2);
     assert_eq!(world.answer(0, "1", "worker-1"), Ok(peering(A)));
-    assert_eq!(world.ask(A, "1", &[]), Err(RequestRefused::Repeated));
+    assert_eq!(world.ask(A, "1", &[]), Err(RequestError::Repeated));
     assert_eq!(world.answer(0, "1", "worker-1"), Ok(peering(B)));
-    assert_eq!(world.answer(0, "1", "worker-1"), Err(ResponseRefused::AnsweredAlready));
+    assert_eq!(world.answer(0, "1", "worker-1"), Err(ResponseError::AnsweredAlready));
     world.wait(10_000);
     world.asked(A, "1", &["worker-1"]);
 }
 
 #[test]
-fn a_request_id_that_is_too_long_is_refused() {
+fn a_request_id_that_is_too_long_is_rejected() {
     let mut world = World::new();
     world.asked(A, &"r".repeat(MAX_REQID), &[]);
     let length = MAX_REQID + 1;
-    assert_eq!(world.ask(A, &"r".repeat(length), &[]), Err(RequestRefused::ReqidTooLong { length }));
+    assert_eq!(world.ask(A, &"r".repeat(length), &[]), Err(RequestError::ReqidTooLong { length }));
 }
 
 #[test]
-fn an_answer_to_an_agent_that_is_gone_is_refused() {
+fn a_response_to_a_gone_agent_is_rejected() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     world.asked(A, "r", &[]);
     world.asked(B, "s", &[]);
     assert_eq!(world.gone(A), []);
     assert_eq!(world.nodes.in_flight(), 2);
-    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::UnknownRequest));
     assert_eq!(world.gone(1), [failure(B, "s", "worker-2", LOST)]);
     assert_eq!(world.answer(0, "s", "worker-1"), Ok(peering(B)));
 }
 
 #[test]
-fn an_agent_that_is_gone_is_answered_by_no_stranger() {
+fn an_unexpected_response_to_a_gone_agent_is_rejected() {
     let mut world = World::new();
     world.asked(A, "r", &[]);
     world.gone(A);
     let _ = world.hello(1, "h", "worker-1").unwrap();
-    assert_eq!(world.answer(1, "r", "worker-1"), Err(ResponseRefused::UnknownRequest));
+    assert_eq!(world.answer(1, "r", "worker-1"), Err(ResponseError::UnknownRequest));
 }
 
 #[test]
-fn a_bridge_that_does_not_answer_itself_lets_the_node_answer_when_it_is_back() {
+fn without_answer_in_flight_a_returning_node_may_respond() {
     let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
     world.asked(A, "r", &[]);
     assert_eq!(world.gone(0), []);
     world.asked(A, "s", &["worker-1"]);
     let _ = world.hello(5, "h", "worker-1").unwrap();
     assert_eq!(world.answer(5, "r", "worker-1"), Ok(peering(A)));
-    assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseRefused::AnsweredAlready));
+    assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseError::AnsweredAlready));
     assert_eq!(world.answer(5, "s", "worker-1"), Ok(peering(A)));
     world.asked(A, "t", &["worker-1"]);
     assert_eq!(world.hello(6, "h", "worker-1").unwrap(), []);
     assert_eq!(world.answer(6, "t", "worker-1"), Ok(peering(A)));
     world.wait(5000);
-    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseRefused::Late));
+    assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseError::Late));
     assert_eq!(world.nodes.answered_for(), 0);
 }
 
 #[test]
-fn time_that_goes_back_stands_still() {
+fn a_clock_that_runs_backwards_has_no_effect() {
     let mut world = World::new().with(&["worker-1"]);
     let start = world.now;
     world.wait(4000);

@@ -1,16 +1,16 @@
-//! Watches what goes in and comes out, and knows nothing of how it comes about.
+//! Checks the inputs and outputs of the registry, without knowledge of its state.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::*;
 
-/// A request that was let through.
+/// A request that was accepted.
 #[derive(Debug)]
 struct Ask {
     agent: PeeringKey,
     at: Instant,
     owed: BTreeSet<String>,
-    /// Those that were not here.
+    /// The nodes that were gone.
     absent: BTreeSet<String>,
     answered: BTreeSet<String>,
 }
@@ -18,11 +18,12 @@ struct Ask {
 #[derive(Debug)]
 pub(super) struct Witness {
     asks: Vec<Ask>,
-    /// The latest of each agent under each id.
+    /// The latest request of each agent and id.
     latest: HashMap<(PeeringKey, String), usize>,
-    told: HashSet<(PeeringKey, PeeringKey, String)>,
+    hellos: HashSet<(PeeringKey, PeeringKey, String)>,
     gone: HashSet<PeeringKey>,
-    /// Owed answers by how they ended: passed, answered by the bridge, the node elsewhere, expired, the agent gone.
+    /// The number of owed responses that were forwarded, answered by the bridge, made void because the node was elsewhere,
+    /// expired, or made void because the agent was gone.
     passed: u64,
     answered_for: u64,
     elsewhere: u64,
@@ -36,7 +37,7 @@ impl Witness {
         Witness {
             asks: Vec::new(),
             latest: HashMap::new(),
-            told: HashSet::new(),
+            hellos: HashSet::new(),
             gone: HashSet::new(),
             passed: 0,
             answered_for: 0,
@@ -47,16 +48,16 @@ impl Witness {
         }
     }
 
-    pub(super) fn told(&mut self, agent: PeeringKey, node: PeeringKey, name: &str) {
+    pub(super) fn hello(&mut self, agent: PeeringKey, node: PeeringKey, name: &str) {
         assert!(!self.gone.contains(&agent) && agent != node);
-        assert!(self.told.insert((agent, node, name.to_owned())), "told twice of {name}");
+        assert!(self.hellos.insert((agent, node, name.to_owned())), "received the hello of {name} twice");
     }
 
-    pub(super) fn was_told(&self, agent: PeeringKey, node: PeeringKey, name: &str) -> bool {
-        self.told.contains(&(agent, node, name.to_owned()))
+    pub(super) fn has_received(&self, agent: PeeringKey, node: PeeringKey, name: &str) -> bool {
+        self.hellos.contains(&(agent, node, name.to_owned()))
     }
 
-    /// A request goes to these nodes, and is for some that are not here.
+    /// Records a request to live nodes and to absent ones.
     pub(super) fn asked(
         &mut self,
         agent: PeeringKey,
@@ -71,14 +72,14 @@ impl Witness {
         self.asks.push(Ask { agent, at: now, owed, absent, answered: BTreeSet::new() });
     }
 
-    /// A node is not here, and answers elsewhere.
+    /// Records that an absent node was seen elsewhere.
     pub(super) fn elsewhere(&mut self, node: &str) {
         for ask in self.asks.iter_mut().filter(|ask| ask.absent.contains(node)) {
             self.elsewhere += u64::from(ask.owed.remove(node));
         }
     }
 
-    /// An agent is answered.
+    /// Records that an agent receives a response or failure.
     fn answered(&mut self, agent: PeeringKey, reqid: &str, node: &str) -> (&mut Ask, bool) {
         assert!(!self.gone.contains(&agent));
         let ask = &mut self.asks[self.latest[&(agent, reqid.to_owned())]];
@@ -94,35 +95,35 @@ impl Witness {
     }
 
     pub(super) fn answered_for(&mut self, answers: &[Answer]) {
-        for (agent, reqid, node, _) in super::told(answers) {
+        for (agent, reqid, node, _) in super::sorted(answers) {
             let (_, owed) = self.answered(agent, &reqid, &node);
             assert!(owed, "answered for {node}, which owed nothing");
             self.answered_for += 1;
         }
     }
 
-    /// Before a peering is told to be gone.
+    /// Call this before the registry records the end of a peering.
     pub(super) fn gone(&mut self, peering: PeeringKey) {
         self.gone.insert(peering);
-        self.told.retain(|(agent, node, _)| *agent != peering && *node != peering);
+        self.hellos.retain(|(agent, node, _)| *agent != peering && *node != peering);
         for ask in self.asks.iter_mut().filter(|ask| ask.agent == peering) {
             self.agent_gone += u64::try_from(std::mem::take(&mut ask.owed).len()).unwrap();
         }
     }
 
-    /// Before anything is told.
+    /// Call this before any other event.
     pub(super) fn expire(&mut self, now: Instant) {
         for ask in self.asks.iter_mut().filter(|ask| after(ask.at, REQUEST_TIMEOUT) <= now) {
             self.expired += u64::try_from(std::mem::take(&mut ask.owed).len()).unwrap();
         }
     }
 
-    /// What is owed and has not ended.
+    /// Returns the number of responses that are owed.
     pub(super) fn in_flight(&self) -> usize {
         self.asks.iter().map(|ask| ask.owed.len()).sum()
     }
 
-    /// Every owed answer has ended in exactly one way, and `nodes` has counted the same.
+    /// Checks that every owed response has ended in exactly one way, and that the registry has counted the same.
     pub(super) fn conclude(&self, nodes: &NodeRegistry) {
         assert_eq!(self.in_flight(), 0);
         let ended = self.passed + self.answered_for + self.elsewhere + self.expired + self.agent_gone;

@@ -1,11 +1,11 @@
-//! What the bridge is for: agents dispatch to nodes through it, whoever dies meanwhile.
+//! Agents that send dispatches to nodes through the bridge while processes are killed.
 
 use crate::agent::{AgentProcess, Ended};
 use crate::cluster::{BridgeProcess, Certificates, NodeProcess};
 
 const NAMES: [&str; 5] = ["worker-1", "worker-2", "worker-3", "logger-1", "manager"];
 
-/// How many dispatches run in all, at least.
+/// The minimum number of dispatches.
 const DISPATCHES: usize = 10_000;
 
 fn all_good(ended: &Ended) -> bool {
@@ -20,13 +20,13 @@ fn several(agent: &mut AgentProcess) {
     (0..200).for_each(|_| agent.until(|_| true));
 }
 
-/// An address of its own, so that nobody takes the port while the one who has it is dead.
+/// Returns an address of its own, so that no other process takes the port while its owner is restarted.
 fn free_port_of(number: u8) -> String {
     if cfg!(target_os = "linux") { format!("127.0.77.{number}:0") } else { "127.0.0.1:0".to_owned() }
 }
 
 #[test]
-fn every_dispatch_ends_once_whoever_is_killed() {
+fn every_dispatch_ends_once_when_processes_are_killed() {
     let certificates = Certificates::new();
     let mut agents = [1, 2].map(|number| AgentProcess::start(&free_port_of(number)));
     let config = |nodes: &str| {
@@ -49,7 +49,7 @@ fn every_dispatch_ends_once_whoever_is_killed() {
     for node in &mut nodes {
         agents.iter_mut().for_each(several);
         node.kill();
-        // Told at once, of the dead one and by the bridge, not found out by waiting.
+        // The bridge sends the failure for the dead node at once, before the timeout.
         agents.iter_mut().for_each(|agent| agent.until(has_failure));
         node.revive();
         agents.iter_mut().for_each(|agent| agent.until(all_good));
@@ -67,11 +67,11 @@ fn every_dispatch_ends_once_whoever_is_killed() {
     }
     for agent in &agents {
         for ended in &agent.ended {
-            assert!(ended.missing.is_empty(), "neither answered nor failed: {ended:?}");
+            assert!(ended.missing.is_empty(), "neither a response nor a failure: {ended:?}");
             for (node, answer) in &ended.answers {
                 match answer {
                     Ok(data) => assert_eq!(data, node.as_str()),
-                    Err(words) => assert!(words.contains("bridge"), "{words}"),
+                    Err(text) => assert!(text.contains("bridge"), "{text}"),
                 }
             }
         }
@@ -80,15 +80,15 @@ fn every_dispatch_ends_once_whoever_is_killed() {
 
     bridge.kill();
     bridge.revive(&config);
-    // What was on its way is missing; what is good after that is of the new bridge.
+    // Dispatches in flight have missing nodes; later successes are of the new bridge.
     agents.iter_mut().for_each(|agent| agent.until(|ended| !ended.missing.is_empty()));
     agents.iter_mut().for_each(|agent| agent.until(all_good));
     let peers = |link: &str| bridge.link(link)["peers"].as_array().unwrap().len();
     assert_eq!((peers("agents"), peers("nodes")), (2, 5), "{}", bridge.status());
     for agent in &mut agents {
-        assert_eq!(agent.finish(), [""; 0], "nothing is answered twice");
+        assert_eq!(agent.finish(), [""; 0], "no dispatch is answered twice");
     }
-    // What was on its way when the bridge died is the agents' to state: at most what they had begun.
+    // At most the dispatches in flight when the bridge was killed have missing nodes.
     for (agent, before) in agents.iter().zip(before) {
         let missed = agent.ended[before..].iter().filter(|ended| !ended.missing.is_empty()).count();
         assert!(missed <= 2 * 16, "{missed}");

@@ -1,4 +1,4 @@
-//! Many messages in one read: each goes where it would go alone, as it would and in its place.
+//! Many messages in one read: each is routed as it would be alone, and the order is kept.
 
 use std::net::SocketAddr;
 
@@ -42,7 +42,7 @@ topics = ["/b"]
 
 const MESSAGES: usize = 4000;
 
-/// By link, what each of its peers wants to hear.
+/// The link and the filter of each peer.
 const PEERS: [(usize, &[&str]); 5] =
     [(1, &["/a"]), (1, &["/a/1", "/b"]), (1, &["/"]), (2, &["/b/2"]), (2, &["/"])];
 
@@ -52,7 +52,7 @@ fn id(n: usize) -> EndpointId {
     EndpointId::from_bytes([u8::try_from(n).unwrap(); 16])
 }
 
-/// Which links it may go to.
+/// Returns the links that a message under this topic may reach.
 fn links(topic: &str) -> &'static [usize] {
     match topic.as_bytes()[1] {
         b'a' => &[1],
@@ -61,7 +61,7 @@ fn links(topic: &str) -> &'static [usize] {
     }
 }
 
-/// A message for all or for one peer, of any length, often like the one before.
+/// Returns a message of random length, for all peers or for one, often with the topic of the one before.
 fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     let topic = match before {
         Some(before) if random.u8(..4) > 0 => before.topic.clone(),
@@ -79,22 +79,22 @@ fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     Envelope { receiver, ..Envelope::data(sender, topic, &value).unwrap() }
 }
 
-/// Everything that comes: topics and payloads, until there are so many.
-async fn hear(mut peer: Raw, count: usize, link: EndpointId) -> (Raw, Vec<(Topic, Bytes)>) {
-    let mut heard = Vec::new();
-    while heard.len() < count {
+/// Receives `count` messages. Returns their topics and payloads.
+async fn receive(mut peer: Raw, count: usize, link: EndpointId) -> (Raw, Vec<(Topic, Bytes)>) {
+    let mut received = Vec::new();
+    while received.len() < count {
         let envelope = peer.envelope_of(EnvelopeType::Data).await;
         assert_eq!((envelope.sender, envelope.ttl), (link, INITIAL_TTL - 1));
         assert!(envelope.receiver.is_nil() || envelope.receiver == peer.id);
-        heard.push((envelope.topic, envelope.payload));
+        received.push((envelope.topic, envelope.payload));
     }
-    // Nothing comes behind it.
+    // Nothing follows.
     peer.settle().await;
-    (peer, heard)
+    (peer, received)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_read_at_once_goes_where_each_would_go_alone_and_in_order() {
+async fn messages_of_one_read_are_routed_individually_and_in_order() {
     let bridge = Bridge::start(BridgeConfig::parse(CONFIG, "bridge.toml").unwrap()).await.unwrap();
     let links_of = bridge.snapshot().links;
     let address = |link: usize| -> SocketAddr { links_of[link].listening[0].parse().unwrap() };
@@ -114,22 +114,22 @@ async fn what_is_read_at_once_goes_where_each_would_go_alone_and_in_order() {
         messages.push(message(&mut random, messages.last()));
         messages[messages.len() - 1].encode(&mut bytes).unwrap();
     }
-    let wanted = |peer: usize| -> Vec<(Topic, Bytes)> {
+    let expected = |peer: usize| -> Vec<(Topic, Bytes)> {
         let (link, filter) = PEERS[peer];
         let goes = |message: &&Envelope| {
             let topic = message.topic.to_str_lossy();
-            let wants = filter.iter().any(|prefix| topic.starts_with(prefix));
-            let chosen = if message.receiver.is_nil() { wants } else { message.receiver == id(10 + peer) };
+            let matches = filter.iter().any(|prefix| topic.starts_with(prefix));
+            let chosen = if message.receiver.is_nil() { matches } else { message.receiver == id(10 + peer) };
             links(&topic).contains(&link) && chosen && message.sender != id(10 + peer)
         };
         messages.iter().filter(goes).map(|m| (m.topic.clone(), m.payload.clone())).collect()
     };
-    let hearers: Vec<_> = peers
+    let receivers: Vec<_> = peers
         .into_iter()
         .enumerate()
         .map(|(n, peer)| {
             let link = links_of[PEERS[n].0].id.parse().unwrap();
-            tokio::spawn(hear(peer, wanted(n).len(), link))
+            tokio::spawn(receive(peer, expected(n).len(), link))
         })
         .collect();
     let mut rest = &bytes[..];
@@ -138,11 +138,11 @@ async fn what_is_read_at_once_goes_where_each_would_go_alone_and_in_order() {
         from.bytes(piece).await;
         rest = more;
     }
-    for (n, hearer) in hearers.into_iter().enumerate() {
-        let (_, heard) = hearer.await.unwrap();
-        let wanted = wanted(n);
-        assert!(wanted.len() > 100, "{}", wanted.len());
-        assert!(heard == wanted, "peer {n}");
+    for (n, receiver) in receivers.into_iter().enumerate() {
+        let (_, received) = receiver.await.unwrap();
+        let expected = expected(n);
+        assert!(expected.len() > 100, "{}", expected.len());
+        assert!(received == expected, "peer {n}");
     }
     let snapshot = bridge.snapshot();
     let passed: Vec<u64> = snapshot.rules.iter().map(|rule| rule.passed).collect();
@@ -151,7 +151,7 @@ async fn what_is_read_at_once_goes_where_each_would_go_alone_and_in_order() {
         u64::try_from(under.count()).unwrap()
     };
     assert_eq!(passed, [count("/a"), 2 * count("/b")]);
-    let sent: usize = (0..PEERS.len()).map(|n| wanted(n).len()).sum();
+    let sent: usize = (0..PEERS.len()).map(|n| expected(n).len()).sum();
     assert_eq!(
         snapshot.links.iter().map(|link| link.messages_out).sum::<u64>(),
         u64::try_from(sent).unwrap()
@@ -159,6 +159,6 @@ async fn what_is_read_at_once_goes_where_each_would_go_alone_and_in_order() {
     assert_eq!(snapshot.links[0].messages_in, u64::try_from(MESSAGES).unwrap());
     assert!(snapshot.links.iter().all(|link| link.dropped == 0));
     let took: u64 = snapshot.latency.counts.iter().sum();
-    assert!(took > 0, "some are timed");
+    assert!(took > 0, "some latencies are measured");
     bridge.shutdown().await;
 }

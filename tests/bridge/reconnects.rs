@@ -1,4 +1,4 @@
-//! Agents and nodes that go and come back.
+//! Agents and nodes that disconnect and reconnect.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::peers::*;
 
 const NODE: &str = "zeek/management/node";
 
-/// `agents` says where these are.
+/// Returns a configuration. `agents` is the address of the link `agents`.
 fn config(bridge: &str, agents: &str) -> String {
     format!(
         "{bridge}\n[link.agents]\nfaces = \"agents\"\ntls = \"off\"\n{agents}\n\
@@ -29,102 +29,103 @@ fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// A node that says hello and then hears.
+/// Connects a node that sends a hello, and subscribes it to requests.
 async fn node(bridge: &BridgeProcess, name: &str) -> (Endpoint, Subscriber) {
     let node = peer();
-    let heard = subscribe(&node, NODE).await;
+    let received = subscribe(&node, NODE).await;
     let node = connected(node, &bridge.address("nodes")).await;
-    say(&node, NotifyNodeHello { node: name.into() }).await;
+    publish(&node, NotifyNodeHello { node: name.into() }).await;
     bridge.until(name, |bridge| live(bridge).iter().any(|node| node == name));
-    (node, heard)
+    (node, received)
 }
 
-/// The names of those that are there.
+/// Returns the names of the live nodes.
 fn live(bridge: &BridgeProcess) -> Vec<String> {
     let status = bridge.status();
     status["nodes"].as_array().unwrap().iter().map(|node| node["name"].as_str().unwrap().into()).collect()
 }
 
-async fn hello(heard: &mut Subscriber) -> String {
-    match next_of_node_api(heard).await {
+async fn hello(received: &mut Subscriber) -> String {
+    match next_of_node_api(received).await {
         NodeMessage::Hello(hello) => hello.node,
         other => panic!("{other:?}"),
     }
 }
 
-async fn hellos(heard: &mut Subscriber, many: usize) -> Vec<String> {
+async fn hellos(received: &mut Subscriber, many: usize) -> Vec<String> {
     let mut names = Vec::new();
     for _ in 0..many {
-        names.push(hello(heard).await);
+        names.push(hello(received).await);
     }
     names.sort();
     names
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_comes_back_hears_each_live_node_once() {
+async fn a_reconnecting_agent_receives_the_hello_of_each_live_node_once() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let _nodes = [node(&bridge, "worker-1").await, node(&bridge, "worker-2").await];
     let id = EndpointId::from_bytes([9; 16]);
-    // As another process, and as the same endpoint on another connection.
+    // With a new endpoint id, as of another process, and with the same id on another connection.
     for (round, id) in [None, None, Some(id), Some(id)].into_iter().enumerate() {
         let agent = Endpoint::with_config(EndpointConfig { id, ..EndpointConfig::default() }).unwrap();
-        let mut heard = subscribe(&agent, NODE).await;
+        let mut received = subscribe(&agent, NODE).await;
         let agent = connected(agent, &bridge.address("agents")).await;
-        assert_eq!(hellos(&mut heard, 2).await, ["worker-1", "worker-2"]);
-        // Nothing more came before this.
+        assert_eq!(hellos(&mut received, 2).await, ["worker-1", "worker-2"]);
+        // No other hello was received before this one.
         let late = format!("late-{round}");
         let (late_node, _) = node(&bridge, &late).await;
-        assert_eq!(hello(&mut heard).await, late);
+        assert_eq!(hello(&mut received).await, late);
         late_node.shutdown().await;
         agent.shutdown().await;
-        bridge.until("they are gone", |bridge| live(bridge).len() == 2 && bridge.peers("agents") == 0);
+        bridge
+            .until("both are disconnected", |bridge| live(bridge).len() == 2 && bridge.peers("agents") == 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_the_bridge_connects_to_hears_each_live_node_once() {
+async fn an_agent_the_bridge_connects_to_receives_each_hello_once() {
     let agent = peer();
-    let mut heard = subscribe(&agent, NODE).await;
+    let mut received = subscribe(&agent, NODE).await;
     let listener = agent.listen("127.0.0.1:0", PLAIN).await.unwrap();
     let retry = "retry = { first = \"50ms\", cap = \"100ms\" }";
     let connect = format!("connect = \"{}\"\n{retry}", listener.local_addr());
     let bridge = BridgeProcess::start(&config("", &connect));
     let _node = node(&bridge, "worker-1").await;
-    assert_eq!(hello(&mut heard).await, "worker-1");
+    assert_eq!(hello(&mut received).await, "worker-1");
     let id = bridge.link("agents")["id"].as_str().unwrap().parse().unwrap();
     for round in ["again", "and again"] {
-        // The bridge comes back by itself.
+        // The bridge reconnects.
         assert!(agent.unpeer(id).await);
-        assert_eq!(hello(&mut heard).await, "worker-1");
+        assert_eq!(hello(&mut received).await, "worker-1");
         let (late, _) = node(&bridge, round).await;
-        assert_eq!(hello(&mut heard).await, round);
+        assert_eq!(hello(&mut received).await, round);
         late.shutdown().await;
-        bridge.until("it is gone", |bridge| live(bridge) == ["worker-1"]);
+        bridge.until("it is disconnected", |bridge| live(bridge) == ["worker-1"]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_comes_back_is_told_to_an_agent_that_stayed() {
+async fn the_hello_of_a_reconnecting_node_reaches_a_connected_agent() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let agent = peer();
-    let mut heard = subscribe(&agent, NODE).await;
+    let mut received = subscribe(&agent, NODE).await;
     let _agent = connected(agent, &bridge.address("agents")).await;
     for round in 0..3 {
         let (node, _) = node(&bridge, "worker-1").await;
-        assert_eq!(hello(&mut heard).await, "worker-1");
-        // Said a second time over the same connection, it is no news.
-        say(&node, NotifyNodeHello { node: "worker-1".into() }).await;
+        assert_eq!(hello(&mut received).await, "worker-1");
+        // A repeated hello over the same connection is not forwarded.
+        publish(&node, NotifyNodeHello { node: "worker-1".into() }).await;
         let marker = format!("marker-{round}");
-        say(&node, NotifyNodeHello { node: marker.clone() }).await;
-        assert_eq!(hello(&mut heard).await, marker);
-        // Killed, not left.
+        publish(&node, NotifyNodeHello { node: marker.clone() }).await;
+        assert_eq!(hello(&mut received).await, marker);
+        // Without a BYE.
         drop(node);
-        bridge.until("nobody", |bridge| live(bridge).is_empty());
+        bridge.until("no live node", |bridge| live(bridge).is_empty());
     }
 }
 
-/// An agent that knows these nodes.
+/// Connects an agent, and waits until it knows these nodes.
 async fn agent(bridge: &BridgeProcess, nodes: &[&str]) -> (Endpoint, Agent) {
     let endpoint = peer();
     let agent = Agent::start(endpoint.clone()).await;
@@ -138,7 +139,7 @@ async fn dispatch(agent: &Agent, nodes: &[&str], timeout: Duration) -> Outcome {
     agent.dispatch(action, names(nodes), timeout).await.unwrap()
 }
 
-/// The one answer, which is a failure.
+/// Returns the text of the only result, which is a failure.
 fn failure(outcome: &Outcome) -> String {
     assert!(outcome.missing.is_empty(), "{outcome:?}");
     let [result] = outcome.answers.values().collect::<Vec<_>>()[..] else { panic!("{outcome:?}") };
@@ -146,34 +147,33 @@ fn failure(outcome: &Outcome) -> String {
     result.error().unwrap().into_owned()
 }
 
-/// So long that nobody waits for its end.
-const FOR_EVER: Duration = Duration::from_secs(3600);
+/// Longer than any test waits.
+const FOREVER: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bridge_answers_for_nodes_that_are_gone() {
+async fn the_bridge_answers_for_gone_nodes() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let (node, mut asked) = node(&bridge, "worker-1").await;
     let (_endpoint, agent) = agent(&bridge, &["worker-1"]).await;
-    // It is asked, and dies over it.
-    let outcome = tokio::join!(dispatch(&agent, &["worker-1"], FOR_EVER), async {
+    // It receives the request, and disconnects.
+    let outcome = tokio::join!(dispatch(&agent, &["worker-1"], FOREVER), async {
         assert!(matches!(next_of_node_api(&mut asked).await, NodeMessage::Request(_)));
         drop((node, asked));
     });
-    let words = failure(&outcome.0);
-    assert!(words.contains("lost before it answered"), "{words}");
-    // It is asked when it is gone, by name and with all others.
-    let (named, all) =
-        tokio::join!(dispatch(&agent, &["worker-1"], FOR_EVER), dispatch(&agent, &[], FOR_EVER));
+    let text = failure(&outcome.0);
+    assert!(text.contains("lost before it answered"), "{text}");
+    // It is gone at the time of the request, which names it or all nodes.
+    let (named, all) = tokio::join!(dispatch(&agent, &["worker-1"], FOREVER), dispatch(&agent, &[], FOREVER));
     for outcome in [named, all] {
-        let words = failure(&outcome);
-        assert!(words.contains("not connected to the bridge"), "{words}");
+        let text = failure(&outcome);
+        assert!(text.contains("not connected to the bridge"), "{text}");
     }
     let status = bridge.status();
     assert_eq!((&status["answered_for"], &status["in_flight"]), (&3.into(), &0.into()), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bridge_leaves_it_to_the_agent_to_wait_if_it_is_told_so() {
+async fn without_answer_in_flight_the_agent_waits_for_its_timeout() {
     let mut bridge = BridgeProcess::start(&config("answer_in_flight = false", LISTEN));
     let (first, mut asked) = node(&bridge, "worker-1").await;
     let (endpoint, agent) = agent(&bridge, &["worker-1"]).await;
@@ -183,32 +183,32 @@ async fn the_bridge_leaves_it_to_the_agent_to_wait_if_it_is_told_so() {
         drop((first, asked));
     });
     assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
-    bridge.until("it is gone", |bridge| live(bridge).is_empty());
+    bridge.until("it is disconnected", |bridge| live(bridge).is_empty());
     let outcome = dispatch(&agent, &["worker-1"], short).await;
     assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
     assert_eq!(bridge.status()["answered_for"], 0);
-    // It may be told otherwise, and back.
+    // A reload changes the setting, and back.
     bridge.reload(&config("answer_in_flight = true", LISTEN));
-    let words = failure(&dispatch(&agent, &["worker-1"], FOR_EVER).await);
-    assert!(words.contains("not connected to the bridge"), "{words}");
+    let text = failure(&dispatch(&agent, &["worker-1"], FOREVER).await);
+    assert!(text.contains("not connected to the bridge"), "{text}");
     bridge.reload(&config("answer_in_flight = false", LISTEN));
     let outcome = dispatch(&agent, &["worker-1"], short).await;
     assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
-    // All is well again when it is back.
+    // Requests succeed when the node is back.
     let (node, mut asked) = node(&bridge, "worker-1").await;
     let (outcome, ()) = tokio::join!(dispatch(&agent, &["worker-1"], REQUEST_TIMEOUT), async {
         let NodeMessage::Request(DispatchRequest { reqid, .. }) = next_of_node_api(&mut asked).await else {
             panic!()
         };
         let answer = ManagementResult::success(reqid, "worker-1", None);
-        say(&node, DispatchResponse::from(answer)).await;
+        publish(&node, DispatchResponse::from(answer)).await;
     });
     assert!(outcome.answers["worker-1"].is_success());
     drop(endpoint);
 }
 
-/// A node that answers `Cluster::node`.
-async fn answering(name: &str, address: &str) -> (Endpoint, Node) {
+/// Connects a node that responds to `get_id_value x` with its name.
+async fn responding_node(name: &str, address: &str) -> (Endpoint, Node) {
     let endpoint = peer();
     let values = Values::from_json_text(&format!("{{\"x\": \"{name}\"}}")).unwrap();
     let node = Node::start(endpoint.clone(), name, values).await;
@@ -216,17 +216,17 @@ async fn answering(name: &str, address: &str) -> (Endpoint, Node) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_moved_from_the_bridge_to_the_agent_is_not_answered_for() {
+async fn the_bridge_does_not_answer_for_a_node_that_moved_to_the_agent() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
-    let (endpoint, _node) = answering("worker-1", &bridge.address("nodes")).await;
+    let (endpoint, _node) = responding_node("worker-1", &bridge.address("nodes")).await;
     let (agent_endpoint, agent) = agent(&bridge, &["worker-1"]).await;
     assert!(dispatch(&agent, &[], REQUEST_TIMEOUT).await.answers["worker-1"].is_success());
     endpoint.shutdown().await;
-    bridge.until("it is gone", |bridge| live(bridge).is_empty());
+    bridge.until("it is disconnected", |bridge| live(bridge).is_empty());
     let direct = agent_endpoint.listen("127.0.0.1:0", PLAIN).await.unwrap().local_addr().to_string();
-    let mut heard = subscribe(&agent_endpoint, NODE).await;
-    let _moved = answering("worker-1", &direct).await;
-    assert_eq!(hello(&mut heard).await, "worker-1");
+    let mut received = subscribe(&agent_endpoint, NODE).await;
+    let _moved = responding_node("worker-1", &direct).await;
+    assert_eq!(hello(&mut received).await, "worker-1");
     for nodes in [&["worker-1"][..], &[]].into_iter().cycle().take(100) {
         let outcome = dispatch(&agent, nodes, REQUEST_TIMEOUT).await;
         assert!(outcome.missing.is_empty(), "{outcome:?}");
@@ -235,25 +235,25 @@ async fn a_node_that_moved_from_the_bridge_to_the_agent_is_not_answered_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_hangs_does_not_cost_the_answers_of_others() {
+async fn a_silent_node_does_not_suppress_the_responses_of_others() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let (hangs, mut asked) = node(&bridge, "worker-1").await;
-    let _answers = answering("worker-2", &bridge.address("nodes")).await;
+    let _answers = responding_node("worker-2", &bridge.address("nodes")).await;
     let (_endpoint, agent) = agent(&bridge, &["worker-1", "worker-2"]).await;
-    let outcome = dispatch(&agent, &[], FOR_EVER).await;
+    let outcome = dispatch(&agent, &[], FOREVER).await;
     assert!(outcome.missing.is_empty() && outcome.answers["worker-2"].is_success(), "{outcome:?}");
-    let words = outcome.answers["worker-1"].error().unwrap();
-    assert!(words.contains("connected to the bridge and did not answer"), "{words}");
-    // What it says then is dropped.
+    let text = outcome.answers["worker-1"].error().unwrap();
+    assert!(text.contains("connected to the bridge and did not answer"), "{text}");
+    // Its later response is dropped.
     let NodeMessage::Request(DispatchRequest { reqid, .. }) = next_of_node_api(&mut asked).await else {
         panic!()
     };
-    say(&hangs, DispatchResponse::from(ManagementResult::success(reqid, "worker-1", None))).await;
-    bridge.until("it is refused", |bridge| bridge.refused("late") == 1);
+    publish(&hangs, DispatchResponse::from(ManagementResult::success(reqid, "worker-1", None))).await;
+    bridge.until("it is denied", |bridge| bridge.refused("late") == 1);
 }
 
-/// With one rule for requests.
-fn ruled(bridge: &str, request_rule: &str) -> String {
+/// Returns a configuration with these lines in its rule for requests.
+fn with_request_rule(bridge: &str, request_rule: &str) -> String {
     let rule = |name: &str, from: &str, to: &str, event: &str, more: &str| {
         format!(
             "[[rule]]\nname = \"{name}\"\nfrom = \"{from}\"\nto = \"{to}\"\ntopics = [\"{NODE}\"]\n\
@@ -272,22 +272,22 @@ async fn a_denied_request_is_answered_at_once_for_each_live_node() {
         ("actions = { other = [\"*\"] }", "rule requests does not allow this action"),
         ("nodes = [\"worker-9\"]", "rule requests does not allow a request to these nodes"),
     ] {
-        let mut bridge = BridgeProcess::start(&ruled("", rule));
+        let mut bridge = BridgeProcess::start(&with_request_rule("", rule));
         let (_one, mut asked) = node(&bridge, "worker-1").await;
         let _other = node(&bridge, "worker-2").await;
         let (_endpoint, agent) = agent(&bridge, &["worker-1", "worker-2"]).await;
-        let outcome = dispatch(&agent, &["worker-1", "worker-2"], FOR_EVER).await;
+        let outcome = dispatch(&agent, &["worker-1", "worker-2"], FOREVER).await;
         assert!(outcome.missing.is_empty() && outcome.answers.len() == 2, "{outcome:?}");
         for answer in outcome.answers.values() {
-            let words = answer.error().unwrap();
-            assert_eq!(words, format!("not allowed by zeek-bridge: {what}"));
+            let text = answer.error().unwrap();
+            assert_eq!(text, format!("not allowed by zeek-bridge: {what}"));
         }
         assert_eq!(bridge.status()["answered_for"], 2);
-        bridge.reload(&ruled("answer_denied = false", rule));
+        bridge.reload(&with_request_rule("answer_denied = false", rule));
         let outcome = dispatch(&agent, &["worker-1"], Duration::from_millis(300)).await;
         assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
         assert_eq!(bridge.status()["answered_for"], 2);
-        // The node has received neither.
+        // The node has received neither request.
         bridge.reload(&config("", LISTEN));
         let (_, request) = tokio::join!(
             dispatch(&agent, &["worker-1"], Duration::from_millis(300)),
@@ -298,13 +298,13 @@ async fn a_denied_request_is_answered_at_once_for_each_live_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_that_has_asked_nothing_hears_a_hello_again() {
+async fn a_hello_is_repeated_to_an_agent_that_sent_no_request() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let agent = peer();
-    let mut heard = subscribe(&agent, NODE).await;
+    let mut received = subscribe(&agent, NODE).await;
     let _agent = connected(agent, &bridge.address("agents")).await;
     let _node = node(&bridge, "worker-1").await;
     for _ in 0..2 {
-        assert_eq!(hello(&mut heard).await, "worker-1");
+        assert_eq!(hello(&mut received).await, "worker-1");
     }
 }

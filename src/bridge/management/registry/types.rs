@@ -1,0 +1,83 @@
+//! The arguments and results of the registry.
+
+use std::sync::Arc;
+
+use crate::bridge::LinkId;
+use crate::data::EndpointId;
+use crate::endpoint::Owner;
+use crate::management::DispatchResponse;
+use crate::wire::Envelope;
+
+/// One peering of the bridge, from its handshake to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::bridge) struct PeeringKey {
+    pub(in crate::bridge) link: LinkId,
+    pub(in crate::bridge) peer: EndpointId,
+    /// Distinguishes it from earlier peerings with the same peer.
+    pub(in crate::bridge) peering: u64,
+}
+
+/// The peer that sent a hello or a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::bridge) struct Party {
+    pub(in crate::bridge) peering: PeeringKey,
+    /// The owner of its names and requests. Only the owner of a live name can take it over, because its old connection may
+    /// not be known to be dead yet.
+    pub(in crate::bridge) owner: Owner,
+    /// The maximum memory of the owner's names, and of its requests, in bytes. One owner cannot use the share of another.
+    pub(in crate::bridge) share: usize,
+}
+
+/// A failure that the bridge sends in a node's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub(in crate::bridge) struct Answer {
+    /// The agent that sent the request.
+    pub(in crate::bridge) to: PeeringKey,
+    pub(in crate::bridge) response: DispatchResponse,
+}
+
+/// A request that was accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub(in crate::bridge) struct Accepted {
+    /// Failures for the oldest requests of the same owner, which were forgotten to make room.
+    pub(in crate::bridge) answers: Vec<Answer>,
+    /// The live nodes that the request is addressed to and does not reach.
+    pub(in crate::bridge) denied: Vec<DeniedNode>,
+}
+
+/// A live node that rules keep a request from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::bridge) struct DeniedNode {
+    pub(in crate::bridge) node: Arc<str>,
+    /// The link of the node.
+    pub(in crate::bridge) link: LinkId,
+}
+
+/// A hello to repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::bridge) struct Repeat {
+    /// The agent.
+    pub(in crate::bridge) to: PeeringKey,
+    /// The peering of the node.
+    pub(in crate::bridge) node: PeeringKey,
+    /// The hello as it was received, except for its header, which the caller rewrites.
+    pub(in crate::bridge) hello: Envelope,
+}
+
+/// The messages that are due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub(in crate::bridge) struct Due {
+    pub(in crate::bridge) answers: Vec<Answer>,
+    pub(in crate::bridge) hellos: Vec<Repeat>,
+}
+
+/// A live node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::bridge) struct LiveNode<'a> {
+    pub(in crate::bridge) name: &'a str,
+    /// The peering that holds the name.
+    pub(in crate::bridge) peering: PeeringKey,
+}
