@@ -351,7 +351,7 @@ fn the_mend_for_an_old_encryption_mends_it() {
     let text = error.to_string();
     // The first says what was found; the passphrase, which is asked for at the terminal, is given along.
     let command = text.split('`').find(|part| part.starts_with("openssl")).unwrap();
-    let mend = mend.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
+    let command = command.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
     let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
     assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(*load(&key.with_extension("key.pkcs8")).unwrap().warnings(), []);
@@ -369,7 +369,7 @@ fn the_mend_for_an_encrypted_key_mends_it() {
         let load = |key| Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key).load();
         let error = load(key.clone()).unwrap_err().to_string();
         // The passphrase is asked for at the terminal; here it is given along.
-        let mend =
+        let command =
             error.split('`').nth(1).unwrap().replace("openssl pkey", "openssl pkey -passin pass:secret");
         let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
         assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
