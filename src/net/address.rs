@@ -1,4 +1,4 @@
-//! `HOST:PORT` as users write it, and the socket addresses it stands for.
+//! Parses and resolves `HOST:PORT` as users write it.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ const MAX_NAME: usize = 253;
 /// A host and a port: `zeek.example.org:9999`, `192.0.2.1:9999`, `[2001:db8::1]:9999` or, with the zone (network
 /// interface) that a link-local address needs, `[fe80::1%eth0]:9999`.
 ///
-/// Parsing checks the notation only. [`HostPort::resolve`] looks up names and zones.
+/// Parsing checks the syntax only. [`HostPort::resolve`] resolves names and zones.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     host: Host,
@@ -74,7 +74,7 @@ pub enum AddressError {
     #[error("port {0} is too large; give HOST:PORT with a port from 0 to 65535")]
     PortTooLarge(String),
     /// `localhost:0`, for a connection.
-    #[error("nobody can be reached at port 0; give the port that the peer listens on")]
+    #[error("port 0 is not valid for a connection; use the port that the peer listens on")]
     PortZero,
     /// `::1:9999`
     #[error("an IPv6 address must be in brackets; give [ADDRESS]:PORT, such as [::1]:9999")]
@@ -128,19 +128,19 @@ impl HostPort {
     /// Parses an address to connect to: like [`str::parse`], but port 0 is an error.
     ///
     /// # Errors
-    /// The first mistake in the text.
+    /// Returns the first error in the text.
     pub fn to_connect(text: &str) -> Result<Self, AddressError> {
         let address: HostPort = text.parse()?;
         if address.port == 0 { Err(AddressError::PortZero) } else { Ok(address) }
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The IP address, if the host is not a name.
+    /// Returns the IP address, if the host is not a name.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         match &self.host {
@@ -150,7 +150,7 @@ impl HostPort {
         }
     }
 
-    /// Whether the host is this host itself: a loopback address or `localhost`.
+    /// Returns whether the host is a loopback address or `localhost`.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match &self.host {
@@ -160,11 +160,11 @@ impl HostPort {
         }
     }
 
-    /// Looks up the name or the zone, and returns the socket addresses in the order of the resolver's preference.
-    /// Blocks for as long as the resolver takes.
+    /// Resolves the name or the zone, and returns the socket addresses in the order of the resolver's preference. Blocks while the
+    /// resolver is working.
     ///
     /// # Errors
-    /// When the name has no address, or this host has no such zone.
+    /// Fails if the name has no address, or if this host has no such zone.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, ResolveError> {
         let port = self.port;
         match &self.host {
@@ -186,7 +186,7 @@ impl HostPort {
         }
     }
 
-    /// Like [`HostPort::resolve`], on a thread for blocking calls where one may block.
+    /// Like [`HostPort::resolve`], on a thread for blocking calls if it may block.
     pub(super) async fn resolve_in_background(&self) -> Result<Vec<SocketAddr>, ResolveError> {
         if matches!(self.host, Host::V4(_) | Host::V6(_, None | Some(Zone::Index(_)))) {
             return self.resolve();
@@ -204,7 +204,7 @@ impl Zone {
             Zone::Index(index) => return Ok(*index),
             Zone::Name(name) => name,
         };
-        // The resolver reads a zone's name behind any link-local address, on every system. The standard library has
+        // On every system, the resolver accepts the name of a zone after a link-local address. The standard library has
         // no other way to ask for the number of an interface.
         let link_local = format!("fe80::1%{name}");
         let found = (link_local.as_str(), 0).to_socket_addrs().ok().into_iter().flatten();
@@ -301,7 +301,7 @@ fn unbracketed(host: &str) -> Result<Host, AddressError> {
     if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(AddressError::NotIpv4(host.to_owned()));
     }
-    // Names in other scripts are for the resolver to judge.
+    // Names in other scripts are left to the resolver.
     let allowed = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if let Some(character) = host.chars().find(|c| !allowed(*c)) {
         return Err(AddressError::Character(character));

@@ -1,4 +1,4 @@
-//! The one way to connect to, and to listen on, an address that a user gave.
+//! Connects to and listens on an address as a user writes it. All connections and listeners of the crate use this module.
 //!
 //! A name may have several addresses, some of which may be silent: behind a firewall that drops packets, or of a family
 //! that this network does not route. [`dial`] races them as RFC 8305 ("Happy Eyeballs") describes.
@@ -18,15 +18,15 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::address::{AddressError, HostPort, ResolveError};
 use crate::peering::ErrorKind;
 
-/// How long an attempt runs alone before the next address is tried beside it: the "Connection Attempt Delay" that RFC 8305,
-/// section 5, recommends.
+/// The time between the start of an attempt and the start of the next: the "Connection Attempt Delay" that RFC 8305, section 5,
+/// recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The least delay that RFC 8305, section 5, allows.
+/// The minimum delay that RFC 8305, section 5, allows.
 const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
-/// How many of a name's addresses are tried at most. Each takes a socket and a part of the error message, and a name that
-/// somebody else controls may have thousands.
+/// The maximum number of addresses of a name that are tried. Each needs a socket and a part of the error message, and a name may
+/// have thousands.
 const MAX_ADDRESSES: usize = 16;
 
 /// Why there is no connection.
@@ -47,7 +47,7 @@ pub enum DialError {
     Connect {
         /// Every address that was tried, and why it failed.
         attempts: Vec<FailedAttempt>,
-        /// Whether the target was a name, so that the message has to give the addresses.
+        /// Whether the target was a name, so that the message must contain the addresses.
         by_name: bool,
     },
 }
@@ -75,7 +75,7 @@ pub enum AttemptError {
 }
 
 impl DialError {
-    /// The kind of error in a word, for counting: one of a fixed few.
+    /// Returns the error in a word, one of a fixed set, for counters.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl DialError {
         }
     }
 
-    /// Whether nothing at all answered in time.
+    /// Returns whether no address answered in time.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
@@ -108,7 +108,7 @@ impl DialError {
         }
     }
 
-    /// The operating system's error numbers, of every address that has one.
+    /// Returns the error number of the operating system for every address that has one.
     pub fn raw_os_errors(&self) -> impl Iterator<Item = i32> {
         let attempts = if let DialError::Connect { attempts, .. } = self { attempts.as_slice() } else { &[] };
         attempts.iter().filter_map(|attempt| match &attempt.cause {
@@ -140,7 +140,7 @@ impl fmt::Display for Unreachable<'_> {
             write!(f, "{cause}")?;
         }
         f.write_str(if self.attempts.iter().all(|failed| failed.cause.is_timeout()) {
-            "; is the address right, and does a firewall drop packets on the way?"
+            "; check the address, and whether a firewall drops packets"
         } else {
             "; is a Zeek or zeek-bridge listening there?"
         })
@@ -156,13 +156,12 @@ impl fmt::Display for Unreachable<'_> {
 /// addresses are tried.
 ///
 /// # Errors
-/// When `target` is not an address, or cannot be resolved or connected to. The error names every address that was tried.
+/// Fails if `target` is not an address, or cannot be resolved or connected to. The error contains every address that was tried.
 pub async fn dial(target: &str, timeout: Duration) -> Result<TcpStream, DialError> {
     dial_with_address(target, timeout).await.map(|(_, tcp)| tcp)
 }
 
-/// Like [`dial`], and returns the address that won the race. The socket itself does not know it any more when the peer
-/// has reset the connection.
+/// Like [`dial`], and returns the address of the connection. The socket does not know it after the peer has reset the connection.
 pub(super) async fn dial_with_address(
     target: &str,
     timeout: Duration,
@@ -178,7 +177,7 @@ pub(super) async fn dial_with_address(
     Ok((address, tcp))
 }
 
-/// A wait beyond the end of the clock ends at once; nobody waits for that long.
+/// Returns `now + wait`, or `now` if this would overflow the clock.
 fn after(wait: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(wait).unwrap_or(now)
@@ -188,7 +187,7 @@ fn after(wait: Duration) -> Instant {
 /// on is used.
 ///
 /// # Errors
-/// When `address` is not an address, cannot be resolved or cannot be listened on.
+/// Fails if `address` is not an address, cannot be resolved or cannot be listened on.
 pub async fn bind(address: &str) -> io::Result<TcpListener> {
     let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
     let address: HostPort = address.parse().map_err(invalid)?;
@@ -217,7 +216,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     order
 }
 
-/// Tries the addresses one after the other, each a little later than the one before, until one succeeds.
+/// Tries the addresses one after the other, each a delay after the one before, until one succeeds.
 async fn race<S, C>(
     addresses: Vec<SocketAddr>,
     timeout: Duration,
@@ -235,11 +234,11 @@ where
     let mut next = waiting.next();
     let mut due = Instant::now();
     let mut failed: Vec<(SocketAddr, io::Error)> = Vec::new();
-    // Dropping this cancels the attempts that are still under way.
+    // Dropping it cancels the attempts in progress.
     let mut attempts = JoinSet::new();
     while next.is_some() || !attempts.is_empty() {
         tokio::select! {
-            // A connection counts even if the time is up at the same moment.
+            // A connection is used even if the deadline passes at the same time.
             biased;
             Some(attempt) = attempts.join_next() => match attempt {
                 Ok((address, Ok(stream))) => return Ok((address, stream)),
@@ -247,7 +246,7 @@ where
                     failed.push((address, error));
                     due = Instant::now();
                 }
-                // An attempt does not panic, and nothing else cancels it.
+                // Unreachable: an attempt neither panics nor is cancelled elsewhere.
                 Err(_) => {}
             },
             () = sleep_until(deadline) => break,

@@ -109,7 +109,7 @@ async fn an_incomplete_handshake_is_reported_with_its_reason() {
     let cases: [(Vec<Handshake>, Option<EndpointId>, &str); 7] = [
         (vec![Handshake::Probe], None, "closed the connection in the middle"),
         (vec![hello(id(9), 2, 3)], Some(id(9)), "does not support protocol version 1"),
-        (vec![hello(id(9), 1, 1), hello(id(9), 1, 1)], Some(id(9)), "sent hello instead of version_select"),
+        (vec![hello(id(9), 1, 1), hello(id(9), 1, 1)], Some(id(9)), "the peer sent hello instead of"),
         (
             vec![Handshake::Probe, drop_conn],
             Some(id(7)),

@@ -1,4 +1,4 @@
-//! What a peer's certificate has to lead to, for rustls.
+//! Trust anchors for rustls: the certificates to which a chain must lead.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::inspect;
 #[derive(Debug)]
 pub(super) struct Anchors {
     all: Store,
-    /// When each is valid: rustls does not look at the times of a trusted certificate, as OpenSSL does.
+    /// The validity period of each. rustls ignores that of a trusted certificate, OpenSSL does not.
     times: Vec<(UnixTime, UnixTime)>,
     provider: Arc<CryptoProvider>,
 }
@@ -36,7 +36,7 @@ impl Store {
 }
 
 impl Anchors {
-    /// Of these certificates, which rustls can use; `None` if there are none.
+    /// Returns the certificates that rustls accepts; `None` if there are none.
     pub(super) fn new(
         ders: &[CertificateDer<'static>],
         provider: &Arc<CryptoProvider>,
@@ -53,18 +53,18 @@ impl Anchors {
         Ok(Some(Anchors { all: Store::new(roots, provider)?, times, provider: provider.clone() }))
     }
 
-    /// Their names.
+    /// Returns the subjects.
     pub(super) fn names(&self) -> &[DistinguishedName] {
         self.all.clients.root_hint_subjects()
     }
 
-    /// Whether the chain leads to one of these, and that one is valid itself.
+    /// Verifies that the chain leads to one of these certificates, and that this one is within its validity period.
     pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
         self.leads_to(&self.all, chain)?;
         if self.times.iter().all(|times| out_of(times, chain.now).is_none()) {
             return Ok(());
         }
-        // Each alone, as rustls does not tell to which it leads.
+        // Try each on its own, because rustls does not report to which one the chain leads.
         let mut found = Error::from(CertificateError::UnknownIssuer);
         for (root, times) in self.all.roots.roots.iter().zip(&self.times) {
             let only = RootCertStore { roots: vec![root.clone()] };
@@ -95,7 +95,7 @@ impl Anchors {
     }
 }
 
-/// What is wrong with these times now, if anything.
+/// Returns the error if the time is outside of the validity period.
 fn out_of(&(not_before, not_after): &(UnixTime, UnixTime), time: UnixTime) -> Option<CertificateError> {
     if time < not_before {
         Some(CertificateError::NotValidYetContext { time, not_before })

@@ -11,7 +11,7 @@ pub(super) enum Showing {
     Server,
 }
 
-/// A presented chain, and the time to verify it at.
+/// A presented chain, and the time of its verification.
 pub(super) struct Chain<'a> {
     pub(super) side: Showing,
     pub(super) leaf: &'a CertificateDer<'a>,

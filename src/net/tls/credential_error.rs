@@ -270,6 +270,12 @@ impl CredentialError {
                      `openssl pkcs8 -topk8 -in {source} -out {source}.pkcs8`, {OR_OPENSSL}"
                 );
             }
+            (CredentialFault::ExplicitCurve, CredentialKind::Certificate) => {
+                return format!(
+                    "reissue it for the key with a named curve: `(umask 077; openssl pkey -in KEYFILE -ec_param_enc named_curve \
+                     -out KEYFILE.named)`, {OR_OPENSSL}"
+                );
+            }
             (CredentialFault::ExplicitCurve, _) => {
                 return format!(
                     "convert it: `(umask 077; openssl pkey -in {source} -ec_param_enc named_curve -out {source}.named)`, and \

@@ -1,4 +1,4 @@
-//! Where the certificates and the key come from: PEM, in files or in memory.
+//! The sources of certificates and keys: PEM in files or in memory.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,51 +10,50 @@ use super::files::{MAX_PEM_SIZE, is_read_once, read_file, read_pipe};
 use super::passphrase::Passphrase;
 
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
-/// `ssl_passphrase`), whether to check a name, and which library to use.
+/// `ssl_passphrase`), the name to verify, and the library to use.
 ///
-/// It only says where things are; [`Credentials::load`] reads them, and [`MutualTls::reload`](super::MutualTls::reload) again.
+/// Contains the sources only. [`Credentials::load`] reads them, and [`MutualTls::reload`](super::MutualTls::reload) reads them again.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The certificates of the CAs that we trust to sign a peer's: one or several. This or
-    /// [`Credentials::capath`] is needed; both together are trusted alike. One that is no CA's, but signed itself, is
-    /// trusted for itself alone.
+    /// The certificates of the CAs that sign the peers' certificates. This or [`Credentials::capath`] is required; if both are
+    /// set, both are trusted. A self-signed certificate that is not that of a CA is trusted only for itself.
     pub cafile: Option<PemSource>,
-    /// A directory of such certificates. Every file in it that holds certificates in PEM counts, whatever
-    /// its name: hashed names (`openssl rehash`), as Zeek needs them, are fine and not needed.
+    /// A directory of such certificates. Every file with certificates in PEM is used, regardless of its name. The hashed names
+    /// (`openssl rehash`) that Zeek requires are accepted, but not required.
     pub capath: Option<PathBuf>,
-    /// Our own certificate, and behind it, if any, the intermediate ones that lead to the CA.
+    /// Our own certificate, followed by the intermediate certificates, if any.
     pub certificate: PemSource,
     /// The private key of our certificate: PKCS#8 (encrypted or not), PKCS#1 or SEC1.
     pub keyfile: PemSource,
     /// The passphrase of the key, if it is encrypted.
     pub passphrase: Option<Passphrase>,
-    /// A DNS name or IP address that the peer's certificate must bear (as subjectAltName), whichever
-    /// side connects. `None`, as Broker has it: any certificate of our CA will do.
+    /// A DNS name or IP address that the peer's certificate must contain (as subjectAltName), on both sides of a connection. `None`,
+    /// as in Broker: every certificate of our CA is accepted.
     pub verify_name: Option<String>,
-    /// The library to speak TLS with.
+    /// The TLS library.
     pub backend: Backend,
 }
 
-/// A library that speaks TLS.
+/// A TLS library.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// rustls, or OpenSSL where our own credentials need it. The choice is made by [`Credentials::load`], and again
+    /// rustls, or OpenSSL if our own credentials require it. The choice is made by [`Credentials::load`], and again
     /// when renewed files are read, never because of a peer: OpenSSL is chosen if it accepts our own certificate and
     /// its chain, and rustls does not (X.509 version 1, the certificate of a CA as a leaf, more than six intermediate
-    /// certificates, a key in old encryption), or if our chain leads to an X.509 version 1 CA, whose site likely has
-    /// version 1 leaves. Without the feature `openssl`, the same as [`Backend::Rustls`].
+    /// certificates, a key with an old encryption), or if our chain leads to an X.509 version 1 CA, because its peers probably have
+    /// version 1 certificates, too. Without the feature `openssl`, the same as [`Backend::Rustls`].
     #[default]
     Auto,
-    /// rustls: memory-safe, and strict.
+    /// rustls, which is memory-safe and strict.
     Rustls,
-    /// OpenSSL, which takes what Zeek takes: X.509 version 1 certificates, a CA's own certificate as a
-    /// leaf, keys in old encryption. Needs the feature `openssl`.
+    /// OpenSSL, which accepts the same credentials as Zeek: X.509 version 1 certificates, the certificate of a CA as a leaf, keys with
+    /// an old encryption. Requires the feature `openssl`.
     OpenSsl,
 }
 
 impl Credentials {
-    /// Credentials in three files.
+    /// Returns credentials in three files.
     #[must_use]
     pub fn from_files(
         cafile: impl Into<PathBuf>,
@@ -66,7 +65,7 @@ impl Credentials {
         Credentials { cafile: Some(cafile), ..Self::untrusting(certificate, keyfile) }
     }
 
-    /// Credentials in two files, and a directory of CA certificates.
+    /// Returns credentials in two files, and a directory of CA certificates.
     #[must_use]
     pub fn from_capath(
         capath: impl Into<PathBuf>,
@@ -77,7 +76,7 @@ impl Credentials {
         Self::untrusting(certificate, keyfile).capath(capath)
     }
 
-    /// Credentials in memory, each as the file would have it.
+    /// Returns credentials in memory, in the format of the files.
     #[must_use]
     pub fn from_pem(
         cafile: impl Into<Vec<u8>>,
@@ -101,25 +100,25 @@ impl Credentials {
         }
     }
 
-    /// The same, but the CA certificates in this directory are trusted, too.
+    /// Adds the CA certificates in this directory.
     #[must_use]
     pub fn capath(self, directory: impl Into<PathBuf>) -> Self {
         Credentials { capath: Some(directory.into()), ..self }
     }
 
-    /// The same, but this opens the key.
+    /// Sets the passphrase of the key.
     #[must_use]
     pub fn passphrase(self, passphrase: Passphrase) -> Self {
         Credentials { passphrase: Some(passphrase), ..self }
     }
 
-    /// The same, but the peer's certificate must bear this name.
+    /// Sets the name to verify.
     #[must_use]
     pub fn verify_name(self, name: impl Into<String>) -> Self {
         Credentials { verify_name: Some(name.into()), ..self }
     }
 
-    /// The same, but with this library.
+    /// Sets the TLS library.
     #[must_use]
     pub fn backend(self, backend: Backend) -> Self {
         Credentials { backend, ..self }
@@ -147,7 +146,7 @@ impl Credentials {
         (Credentials { cafile, certificate, keyfile, passphrase, ..self.clone() }, errors)
     }
 
-    /// The name to check, if any.
+    /// Returns the name to verify, if there is one.
     pub(super) fn server_name(&self) -> Result<Option<ServerName<'static>>, CredentialError> {
         let Some(name) = &self.verify_name else { return Ok(None) };
         ServerName::try_from(name.clone())
@@ -155,7 +154,7 @@ impl Credentials {
             .map_err(|_| self.error(CredentialKind::VerifyName, CredentialFault::BadName))
     }
 
-    /// An error about one of the parts.
+    /// Returns an error about one of the parts.
     pub(super) fn error(&self, kind: CredentialKind, fault: CredentialFault) -> CredentialError {
         let source = match kind {
             CredentialKind::Cafile => self.cafile.as_ref().map(PemSource::to_string),
@@ -169,7 +168,7 @@ impl Credentials {
         CredentialError { kind, source: source.unwrap_or_default(), fault }
     }
 
-    /// Where the CAs are, in words for people.
+    /// Describes the sources of the CA certificates.
     pub(super) fn cas(&self) -> String {
         match (&self.cafile, &self.capath) {
             (Some(file), None) => format!("cafile {file}"),
@@ -184,9 +183,9 @@ impl Credentials {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PemSource {
-    /// A file, read anew at each load. A pipe is read once, by [`Credentials::load`], and waited for.
+    /// A file, read at each load. A pipe is read only once, by [`Credentials::load`], which waits for its data.
     File(PathBuf),
-    /// What such a file would hold.
+    /// The content of such a file.
     Memory(Vec<u8>),
 }
 
@@ -198,7 +197,7 @@ impl PemSource {
         }
     }
 
-    /// Whether both are the same file, or the same text.
+    /// Returns whether both are the same file, or the same text.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (PemSource::File(one), PemSource::File(other)) => one == other,

@@ -1,4 +1,4 @@
-//! The verification of our own certificate, as a peer with the same CA would do it.
+//! The verification of our own certificate, as a peer with the same CA does it.
 
 use super::certificate_fault::CertificateFault;
 use super::chain::Showing;
@@ -7,7 +7,7 @@ use super::inspect;
 use super::material::Material;
 use super::warning::CredentialWarning;
 
-/// The sides of a connection, by the name of what we do there.
+/// The sides of a connection, with the name of our action there.
 const SIDES: [(&str, Showing); 2] = [("listen", Showing::Server), ("connect", Showing::Client)];
 
 /// Why a peer would refuse our own certificate, on each side of a connection.
@@ -15,16 +15,16 @@ const SIDES: [(&str, Showing); 2] = [("listen", Showing::Server), ("connect", Sh
 pub(super) struct Doubts([Option<CertificateFault>; 2]);
 
 impl Doubts {
-    /// `check` verifies our certificate for one side.
+    /// Verifies our certificate for both sides. `check` returns the fault for one side.
     pub(super) fn new(mut check: impl FnMut(Showing) -> Option<CertificateFault>) -> Self {
         Doubts(SIDES.map(|(_, side)| check(side)))
     }
 
-    /// Adds them to the warnings.
+    /// Adds the faults to the warnings.
     pub(super) fn warn(&self, credentials: &Credentials, material: &mut Material) {
         for ((side, _), fault) in SIDES.iter().zip(&self.0) {
             let Some(fault) = fault else { continue };
-            // Of a CA's certificate that is used as our own, this is the fault behind the others.
+            // If our own certificate is that of a CA, this is the cause of the other faults.
             let fault = match (fault, material.chain.first()) {
                 (CertificateFault::WrongPurpose(_), Some(leaf)) if inspect::is_ca(leaf) => {
                     &CertificateFault::IsCa
@@ -33,14 +33,14 @@ impl Doubts {
             };
             let (certificate, cas) = (credentials.certificate.to_string(), credentials.cas());
             let warning = CredentialWarning::from_verdict(fault.clone(), certificate, cas, side);
-            // Most faults are those of both sides.
+            // Most faults apply to both sides.
             if !material.warnings.contains(&warning) {
                 material.warnings.push(warning);
             }
         }
     }
 
-    /// The first doubt of this back end that the other does not have.
+    /// Returns the first fault that this back end finds and the other does not.
     pub(super) fn beyond(&self, other: &Self) -> Option<&CertificateFault> {
         self.0.iter().zip(&other.0).find_map(|(ours, theirs)| ours.as_ref().filter(|_| theirs.is_none()))
     }

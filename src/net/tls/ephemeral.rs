@@ -1,4 +1,4 @@
-//! Certificates made on the spot and kept nowhere, for demonstrations and tests.
+//! Certificates that are created in memory, for demonstrations and tests.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
@@ -7,34 +7,34 @@ use rcgen::{
 
 use super::{CredentialError, Credentials, MutualTls};
 
-/// A CA that lives as long as this value; its key is never written anywhere.
+/// A CA in memory. Its key is never written to a file.
 pub struct EphemeralAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// Without the key.
+/// Does not show the key.
 impl std::fmt::Debug for EphemeralAuthority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EphemeralAuthority").finish_non_exhaustive()
     }
 }
 
-/// Why no certificate was made: the source of random numbers failed, or a name cannot stand in one.
+/// Why a certificate could not be created: no random numbers, or an invalid name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EphemeralError {
-    /// The certificate was not made.
-    #[error("no certificate could be made: {0}")]
+    /// The certificate could not be created.
+    #[error("cannot create a certificate: {0}")]
     Make(#[from] rcgen::Error),
-    /// The certificate was made, but cannot be used.
+    /// The certificate was created, but cannot be used.
     #[error(transparent)]
     Use(#[from] CredentialError),
 }
 
-/// Makes a CA on the spot.
+/// Creates a CA.
 ///
 /// # Errors
-/// When the source of random numbers fails.
+/// Fails if the source of random numbers fails.
 pub fn ephemeral_authority() -> Result<EphemeralAuthority, EphemeralError> {
     let mut params = named("zeek-bridge ephemeral CA", Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -43,19 +43,18 @@ pub fn ephemeral_authority() -> Result<EphemeralAuthority, EphemeralError> {
 }
 
 impl EphemeralAuthority {
-    /// Issues a certificate for `name`, with a new key, and makes mutual TLS of it. Its peers are all
-    /// others that this CA issues to.
+    /// Issues a certificate for `name` with a new key, and returns mutual TLS with it. It trusts all certificates of this CA.
     ///
     /// # Errors
-    /// When the source of random numbers fails, or `name` is not ASCII.
+    /// Fails if the source of random numbers fails, or if `name` is not ASCII.
     pub fn issue(&self, name: &str) -> Result<MutualTls, EphemeralError> {
         Ok(self.credentials(name)?.load()?)
     }
 
-    /// The credentials that [`EphemeralAuthority::issue`] loads.
+    /// Returns the credentials that [`EphemeralAuthority::issue`] loads.
     ///
     /// # Errors
-    /// When the source of random numbers fails, or `name` is not ASCII.
+    /// Fails if the source of random numbers fails, or if `name` is not ASCII.
     pub fn credentials(&self, name: &str) -> Result<Credentials, EphemeralError> {
         let key = KeyPair::generate()?;
         let mut params = named(name, vec![name.to_owned()])?;

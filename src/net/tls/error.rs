@@ -108,7 +108,7 @@ impl fmt::Display for TlsFault {
 
 impl Error for TlsFault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.source.as_deref().map(|source| -> &(dyn Error + 'static) { source })
     }
 }
 

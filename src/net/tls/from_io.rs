@@ -1,4 +1,4 @@
-//! The TLS errors inside of errors of a stream, whichever library made them.
+//! Extracts the TLS error from the I/O error of a stream, for both libraries.
 
 use std::io;
 
@@ -8,11 +8,10 @@ use super::error::TlsError;
 use super::via_openssl;
 
 impl TlsError {
-    /// The TLS error in an error from reading or writing a [`Stream`](crate::net::Stream); `None` if it is not TLS
-    /// that failed.
+    /// Returns the TLS error in an error from reading or writing a [`Stream`](crate::net::Stream); `None` if TLS did not fail.
     ///
-    /// In TLS 1.3, only this tells the side that connected that its certificate was refused. When a write fails, read
-    /// before giving up: the reason may still be unread.
+    /// In TLS 1.3, the side that connects learns only in this way that its certificate was refused. If a write fails, read before
+    /// closing the stream: the reason may be unread.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref()?;
@@ -22,7 +21,7 @@ impl TlsError {
         }
     }
 
-    /// The error of a handshake that failed.
+    /// Returns the error of a handshake that failed.
     pub(super) fn from_handshake(error: io::Error) -> Self {
         Self::from_io(&error).unwrap_or_else(|| Self::from_connection(error))
     }

@@ -79,7 +79,7 @@ fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a Ce
             .is_some_and(|oid| algorithm.windows(oid.len()).any(|part| part == oid))
     };
     match error {
-        // The trusted CA is not in the chain: then it is the certificate that it signed.
+        // The trusted CA is not in the chain. Then report the certificate that it signed.
         CertificateError::ExpiredContext { not_after, .. } => {
             find(&|der| inspect::times(der).1 == *not_after).unwrap_or_else(|| topmost(chain))
         }
@@ -114,7 +114,7 @@ fn topmost<'a>(chain: &Chain<'a>) -> &'a CertificateDer<'a> {
     top
 }
 
-/// `certificate` is the one that failed, or empty.
+/// Translates a fault. `certificate` is the one that failed, or empty.
 pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) -> CertificateFault {
     match error {
         CertificateError::ExpiredContext { time, not_after } => CertificateFault::Expired {

@@ -1,4 +1,4 @@
-//! Who a peer is, by the certificate that it showed.
+//! The identity of a peer: the names in its certificate.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -13,16 +13,16 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::data::steers_terminal;
 
-/// A peer's own certificate in short. It stood the check against the CA; its words are the CA's.
+/// The names and the hash of a peer's own certificate. In mutual TLS, its CA was verified, which vouches for the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerIdentity {
-    /// The subject as RFC 4514 (and Zeek's logs) has it, most specific part first: `CN=worker-1,O=Example`. Two
-    /// subjects give the same text only if they say the same. Empty if there is none, or the certificate cannot be read.
+    /// The subject in the form of RFC 4514 and of Zeek's logs, most specific part first: `CN=worker-1,O=Example`. Different
+    /// subjects have different texts. Empty if there is no subject, or if the certificate cannot be parsed.
     pub subject: String,
     /// The names of the subjectAltName extension, in its order, at most [`PeerIdentity::MOST_NAMES`].
     pub sans: Vec<SubjectAltName>,
-    /// The SHA-256 of the certificate (DER), by which nothing else can be meant.
+    /// The SHA-256 of the certificate (DER).
     pub sha256: [u8; 32],
 }
 
@@ -30,7 +30,7 @@ pub struct PeerIdentity {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SubjectAltName {
-    /// A DNS name, as it stands there.
+    /// A DNS name, unchanged.
     Dns(String),
     /// An IP address.
     Ip(IpAddr),
@@ -38,15 +38,15 @@ pub enum SubjectAltName {
     Email(String),
     /// A URI.
     Uri(String),
-    /// A directory name, as [`PeerIdentity::subject`].
+    /// A directory name, in the form of [`PeerIdentity::subject`].
     Directory(String),
 }
 
 impl PeerIdentity {
-    /// Names beyond so many are left out.
+    /// The maximum number of names. Further ones are left out.
     pub const MOST_NAMES: usize = 1024;
 
-    /// Of this certificate (DER). It need not be well-formed: only its hash is sure to be there.
+    /// Returns the identity of this certificate (DER). A malformed certificate has only its hash.
     #[must_use]
     pub fn of(certificate: &[u8]) -> Self {
         let mut sha256 = [0; 32];
@@ -56,20 +56,20 @@ impl PeerIdentity {
                 PeerIdentity { subject: rfc4514(parsed.subject()), sans: names(&parsed), sha256 }
             }
             Err(error) => {
-                tracing::warn!("the names in a peer's certificate cannot be read: {error}");
+                tracing::warn!("cannot parse the names in a peer's certificate: {error}");
                 PeerIdentity { subject: String::new(), sans: Vec::new(), sha256 }
             }
         }
     }
 
-    /// The hash in hex, without colons, as in Zeek's logs.
+    /// Returns the hash in hex, without colons, as in Zeek's logs.
     #[must_use]
     pub fn sha256_hex(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.sha256)
     }
 }
 
-/// The subject; the other names; the hash.
+/// The subject, the other names in parentheses, and the hash.
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.subject)?;
@@ -80,7 +80,7 @@ impl fmt::Display for PeerIdentity {
     }
 }
 
-/// As OpenSSL shows it, `DNS:node.example`; control characters are escaped.
+/// In the notation of OpenSSL: `DNS:node.example`. Control characters are escaped.
 impl fmt::Display for SubjectAltName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, name) = match self {
@@ -103,7 +103,7 @@ impl fmt::Display for SubjectAltName {
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<SubjectAltName> {
-    // Of two such extensions, none counts.
+    // A certificate with two such extensions is invalid, and neither is used.
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     let names = extension.value.general_names.iter().filter_map(|name| {
         Some(match name {
@@ -123,7 +123,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<SubjectAltName> {
     names.take(PeerIdentity::MOST_NAMES).collect()
 }
 
-/// A name in DER, as [`PeerIdentity::subject`]; in hex where it cannot be read.
+/// Returns a name in DER in the form of [`PeerIdentity::subject`]; in hex if it cannot be parsed.
 pub(super) fn distinguished_name(der: &[u8]) -> String {
     match X509Name::from_der(der) {
         Ok((_, name)) => rfc4514(&name),
@@ -131,12 +131,12 @@ pub(super) fn distinguished_name(der: &[u8]) -> String {
     }
 }
 
-/// The name of who signed this certificate (DER), as [`PeerIdentity::subject`].
+/// Returns the issuer of this certificate (DER) in the form of [`PeerIdentity::subject`].
 pub(in crate::net) fn issuer(certificate: &[u8]) -> String {
     X509Certificate::from_der(certificate).map_or_else(|_| String::new(), |(_, c)| rfc4514(c.issuer()))
 }
 
-/// A name as RFC 4514 has it: its parts in reverse, what is special in them escaped.
+/// Returns a name in the form of RFC 4514: its parts in reverse order, with special characters escaped.
 pub(super) fn rfc4514(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_rdn().collect();
@@ -162,7 +162,7 @@ fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
     text.push('=');
     match (short, string(value)) {
         (Some(_), Some(value)) => push_escaped(text, &value),
-        // What is no text, or not known to be meant as text, stands as its bytes.
+        // RFC 4514, section 2.4: a value that is not a string, or whose attribute has no short name, is written in hex.
         _ => {
             text.push('#');
             text.push_str(&data_encoding::HEXLOWER.encode(&value.to_der_vec().unwrap_or_default()));
@@ -170,7 +170,7 @@ fn push_attribute(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
     }
 }
 
-/// The attributes that have a name.
+/// Returns the short name of an attribute, if it has one.
 fn short_name(oid: &str) -> Option<&'static str> {
     Some(match oid {
         "2.5.4.3" => "CN",
@@ -196,7 +196,7 @@ fn string(value: &Any<'_>) -> Option<String> {
         Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString => {
             String::from_utf8(value.data.to_vec()).ok()
         }
-        // Meant as Latin-1 by everyone.
+        // In practice, this type contains Latin-1.
         Tag::T61String => Some(value.data.iter().copied().map(char::from).collect()),
         Tag::BmpString => BmpString::try_from(value).ok().map(|text| text.string()),
         _ => None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_rustls::rustls::pki_types::UnixTime;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::der_parser::asn1_rs::{Any, Oid};
+use x509_parser::der_parser::asn1_rs::{Any, Oid, Tag};
 use x509_parser::extensions::{KeyUsage, NSCertType, ParsedExtension};
 use x509_parser::objects::{oid_registry, oid2sn};
 use x509_parser::prelude::FromDer;
@@ -215,7 +215,9 @@ fn key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
 
 /// The curve of an EC key; `None` if it has explicit parameters.
 fn curve<'a>(key: &'a SubjectPublicKeyInfo<'_>) -> Option<Oid<'a>> {
-    key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok())
+    // The conversion to an OID does not check the tag.
+    let parameters = key.algorithm.parameters.as_ref().filter(|parameters| parameters.tag() == Tag::Oid)?;
+    parameters.as_oid().ok()
 }
 
 /// An EC key that describes its curve instead of naming it. RFC 5480, section 2.1.1, forbids this in certificates, and TLS
@@ -234,6 +236,14 @@ pub(super) fn has_obsolete_algorithm(der: &[u8]) -> bool {
         _ => false,
     };
     has_weak_key || signature.contains("sha1") || signature.contains("md5")
+}
+
+/// Returns whether the key of a certificate is EC with explicit parameters.
+pub(super) fn has_explicit_curve(der: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
+        let key = certificate.public_key();
+        matches!(key.parsed(), Ok(PublicKey::EC(_))) && curve(key).is_none()
+    })
 }
 
 /// Returns whether TLS libraries support this curve: P-256, P-384 or P-521.
@@ -287,7 +297,7 @@ pub(super) enum Binary {
 /// Recognizes a DER file: one SEQUENCE from its beginning to its end.
 pub(super) fn binary(file: &[u8]) -> Option<Binary> {
     let (rest, sequence) = Any::from_der(file).ok()?;
-    if sequence.tag() != x509_parser::der_parser::asn1_rs::Tag::Sequence || !rest.is_empty() {
+    if sequence.tag() != Tag::Sequence || !rest.is_empty() {
         return None;
     }
     // PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, .. } (RFC 7292, section 4): a SEQUENCE follows

@@ -1,4 +1,4 @@
-//! What credentials are made of, read once, so that all is of one moment.
+//! The content of all parts of the credentials, read once, so that all parts are of the same time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::passphrase::Passphrase;
 use super::pem::{Block, Pem};
 use super::warning::CredentialWarning;
 
-/// The bytes of every part.
+/// The bytes of each part.
 pub(super) struct Raw {
     cafile: Option<Vec<u8>>,
     capath: Vec<CaFile>,
@@ -23,23 +23,23 @@ pub(super) struct Raw {
     pub(super) passphrase: Option<Vec<u8>>,
 }
 
-/// A file in a directory of certificates: its name, and what reading it gave.
+/// A file in a directory of certificates: its name, and its content or the error.
 pub(super) type CaFile = (String, Result<Vec<u8>, String>);
 
-/// A fingerprint of everything in a [`Raw`].
+/// A hash of a [`Raw`].
 pub(super) type Digest = [u8; digest::SHA256_OUTPUT_LEN];
 
-/// The parts that every back end reads alike.
+/// The parts that are the same for all back ends.
 pub(super) struct Material {
     /// The certificates of the CAs, at least one.
     pub(super) cas: Vec<Ca>,
-    /// Our own certificate, then what it is signed with.
+    /// Our own certificate, then the intermediate certificates.
     pub(super) chain: Vec<CertificateDer<'static>>,
-    /// Each once, in the order of its finding.
+    /// Without duplicates, in the order in which they were found.
     pub(super) warnings: Vec<CredentialWarning>,
 }
 
-/// The certificate of a CA that we trust, or one that we trust for itself.
+/// A trusted certificate: that of a CA, or one that vouches only for itself.
 pub(super) struct Ca {
     pub(super) der: CertificateDer<'static>,
     pub(super) vouches_for: VouchesFor,
@@ -61,7 +61,7 @@ impl Raw {
         Ok(Raw {
             cafile: cafile.transpose()?,
             capath: capath.transpose()?.unwrap_or_default(),
-            // The key comes first: of a file that holds both, its fault is the clearer one.
+            // The key is first: if one file contains both, an error of the key is clearer.
             keyfile: part(CredentialKind::Keyfile, &credentials.keyfile)?,
             certificate: part(CredentialKind::Certificate, &credentials.certificate)?,
             passphrase: passphrase.transpose()?,
@@ -135,11 +135,11 @@ impl Material {
     pub(super) fn new(credentials: &Credentials, raw: &Raw) -> Result<Self, CredentialError> {
         let mut warnings = Vec::new();
         let cas = cas(credentials, raw, &mut warnings)?;
-        // Here too the key comes first.
+        // The key is first here, too.
         key_section(&raw.keyfile).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
-        let wrong = |fault| credentials.error(CredentialKind::Certificate, fault);
-        let found = certificates(&raw.certificate).map_err(wrong)?;
-        let chain = found.required().map_err(wrong)?;
+        let error = |fault| credentials.error(CredentialKind::Certificate, fault);
+        let found = certificates(&raw.certificate).map_err(error)?;
+        let chain = found.required().map_err(error)?;
         let with_key = credentials.certificate.is_same(&credentials.keyfile);
         report(&found.notices, &credentials.certificate.to_string(), with_key, &mut warnings);
         report_keyfile(credentials, raw, &mut warnings);
@@ -149,7 +149,7 @@ impl Material {
         {
             warnings.push(CredentialWarning::KeyExposed { keyfile: path.display().to_string() });
         }
-        // A key that is encrypted keeps its secret as well as its passphrase is kept.
+        // The passphrase of an encrypted key must be as secret as the key.
         if let (Some(path), false) = (credentials.passphrase.as_ref().and_then(Passphrase::file), is_open)
             && is_exposed(path)
         {
@@ -158,7 +158,7 @@ impl Material {
         Ok(Material { cas, chain, warnings })
     }
 
-    /// Whether our own chain leads to an X.509 version 1 CA, by names.
+    /// Returns whether our own chain leads to an X.509 version 1 CA, by the names of the issuers.
     pub(super) fn is_below_version1_ca(&self) -> bool {
         let issuers: Vec<_> = self.chain.iter().filter_map(|der| inspect::raw_names(der)).collect();
         self.cas.iter().filter(|ca| inspect::is_version1(&ca.der)).any(|ca| {
@@ -167,17 +167,17 @@ impl Material {
         })
     }
 
-    /// Has the back end take every CA; those that it cannot use are left out with a warning, unless that is all.
+    /// Adds every CA to the back end. A CA that it does not accept is left out with a warning. Fails if it accepts none.
     pub(super) fn trust<E: ToString>(
         &mut self,
         credentials: &Credentials,
         mut add: impl FnMut(&Ca) -> Result<(), E>,
     ) -> Result<(), CredentialError> {
         let mut last = None;
-        let mut taken = false;
+        let mut is_any_trusted = false;
         for ca in &self.cas {
             match add(ca) {
-                Ok(()) => taken = true,
+                Ok(()) => is_any_trusted = true,
                 Err(error) => {
                     let reason = error.to_string();
                     last = Some((ca.kind, reason.clone()));
@@ -187,7 +187,7 @@ impl Material {
             }
         }
         match last {
-            Some((kind, reason)) if !taken => {
+            Some((kind, reason)) if !is_any_trusted => {
                 Err(credentials.error(kind, CredentialFault::UnusableCertificate(reason)))
             }
             _ => Ok(()),
@@ -195,15 +195,15 @@ impl Material {
     }
 }
 
-/// Every certificate that may be trusted: those of CAs, and those that vouch for themselves alone. A peer's
-/// certificate among them must not make a CA of that peer.
+/// Returns the certificates to trust: those of CAs, and those that vouch only for themselves. A peer whose own certificate is among
+/// them must not become a CA.
 fn cas(
     credentials: &Credentials,
     raw: &Raw,
     warnings: &mut Vec<CredentialWarning>,
 ) -> Result<Vec<Ca>, CredentialError> {
     let mut found: Vec<Ca> = Vec::new();
-    let mut take = |kind, file: &str, ders: Vec<CertificateDer<'static>>| {
+    let mut add = |kind, file: &str, ders: Vec<CertificateDer<'static>>| {
         for (number, der) in (1..).zip(ders) {
             let vouches_for = inspect::vouches_for(&der);
             if vouches_for == VouchesFor::Nobody {
@@ -216,9 +216,9 @@ fn cas(
     };
     let mut ignored = Vec::new();
     if let (Some(source), Some(pem)) = (&credentials.cafile, &raw.cafile) {
-        let wrong = |fault| credentials.error(CredentialKind::Cafile, fault);
-        let certificates = certificates(pem).map_err(wrong)?;
-        take(CredentialKind::Cafile, &source.to_string(), certificates.required().map_err(wrong)?);
+        let error = |fault| credentials.error(CredentialKind::Cafile, fault);
+        let certificates = certificates(pem).map_err(error)?;
+        add(CredentialKind::Cafile, &source.to_string(), certificates.required().map_err(error)?);
         report(
             &certificates.notices,
             &source.to_string(),
@@ -232,9 +232,9 @@ fn cas(
             Ok(pem) => match certificates(pem) {
                 Ok(certificates) => {
                     report(&certificates.notices, file, false, &mut ignored);
-                    take(CredentialKind::Capath, file, certificates.ders);
+                    add(CredentialKind::Capath, file, certificates.ders);
                 }
-                // Notes, for example: not every file there is meant for us.
+                // The directory may contain other files, such as notes.
                 Err(CredentialFault::NotPem | CredentialFault::Empty) => {}
                 Err(fault) => unreadable.push((file, fault.to_string())),
             },
@@ -260,14 +260,14 @@ fn cas(
     })
 }
 
-/// The certificates of a file, and what else is to be reported about it.
+/// The certificates of a file, and the blocks to report.
 struct Certificates {
     ders: Vec<CertificateDer<'static>>,
     notices: Vec<Notice>,
     labels: Vec<String>,
 }
 
-/// A block of a PEM file that is reported.
+/// A block of a PEM file to report.
 struct Notice {
     line: usize,
     label: String,
@@ -283,14 +283,14 @@ enum NoticeOf {
 
 impl Notice {
     fn new(block: &Block, what: NoticeOf) -> Self {
-        // What `openssl ecparam -genkey` writes before the key, which repeats it.
+        // `openssl ecparam -genkey` writes the parameters before the key, which contains them as well.
         let is_key = block.is_key() || block.label == "EC PARAMETERS";
         Notice { line: block.line, label: block.label.clone(), is_key, what }
     }
 }
 
 impl Certificates {
-    /// The certificates; at least one.
+    /// Returns the certificates. Fails if there is none.
     fn required(&self) -> Result<Vec<CertificateDer<'static>>, CredentialFault> {
         if self.ders.is_empty() {
             return Err(CredentialFault::NoCertificate(self.labels.join(", ")));
@@ -308,7 +308,7 @@ fn certificates(pem: &[u8]) -> Result<Certificates, CredentialFault> {
             found.notices.push(Notice::new(&block, NoticeOf::Joined));
         }
         match block.label.as_str() {
-            // The second is an old name of it, which OpenSSL reads too.
+            // The second is an old label, which OpenSSL accepts too.
             "CERTIFICATE" | "X509 CERTIFICATE" => found.ders.push(der()?.into()),
             "TRUSTED CERTIFICATE" => found.ders.push(inspect::without_trust_attributes(der()?).into()),
             _ => found.notices.push(Notice::new(&block, NoticeOf::Ignored)),
@@ -318,7 +318,7 @@ fn certificates(pem: &[u8]) -> Result<Certificates, CredentialFault> {
     Ok(found)
 }
 
-/// Turns the notices about a file into warnings. Where the file is the keyfile as well, its key is used.
+/// Turns the notices about a file into warnings. If the file is the keyfile as well, its key is not ignored.
 fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<CredentialWarning>) {
     for Notice { line, label, is_key, what } in notices {
         let (file, line, label) = (file.to_owned(), *line, label.clone());
@@ -333,7 +333,7 @@ fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<C
     }
 }
 
-/// Reports what is not used of the keyfile: all but its first key, and the certificates where it is their file as well.
+/// Reports the blocks of the keyfile that are not used: all except its first key, and the certificates if it is their file too.
 fn report_keyfile(credentials: &Credentials, raw: &Raw, warnings: &mut Vec<CredentialWarning>) {
     let source = &credentials.keyfile;
     let is_shared = [Some(&credentials.certificate), credentials.cafile.as_ref()]
@@ -357,7 +357,7 @@ fn report_keyfile(credentials: &Credentials, raw: &Raw, warnings: &mut Vec<Crede
     report(&notices, &source.to_string(), false, warnings);
 }
 
-/// The blocks of a PEM file, at least one; or what the file is instead.
+/// Returns the blocks of a PEM file. If there is none, the error names the format of the file.
 fn blocks(pem: &[u8]) -> Result<Vec<Block>, CredentialFault> {
     let blocks = Pem::new(pem).blocks();
     if !blocks.is_empty() {
@@ -375,13 +375,13 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block>, CredentialFault> {
 pub(super) enum KeySection {
     /// Not encrypted.
     Open(PrivateKeyDer<'static>),
-    /// Encrypted in PKCS#8's way, as DER.
+    /// Encrypted as PKCS#8, as DER.
     Pkcs8(Vec<u8>),
-    /// Encrypted in OpenSSL's old way, which is a matter of the PEM: the block, as text.
+    /// With OpenSSL's old encryption, whose parameters are PEM headers: the text of the block.
     Legacy(#[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only OpenSSL reads it"))] String),
 }
 
-/// Finds the key: the first of the file.
+/// Returns the first key of the file.
 pub(super) fn key_section(pem: &[u8]) -> Result<KeySection, CredentialFault> {
     let blocks = blocks(pem)?;
     for block in &blocks {

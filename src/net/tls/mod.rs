@@ -1,11 +1,9 @@
 //! TLS as Broker speaks it (protocol section 3): off, anonymous, or mutual.
 //!
-//! In mutual TLS both sides show a certificate, and each checks the other's against its CA
-//! certificates. Host names are not checked unless asked for, and none is sent (no SNI). TLS 1.2
-//! and 1.3, on rustls, or OpenSSL where that is needed ([`Backend`]). Anonymous TLS is what a Zeek
-//! speaks that has no certificate options set; only OpenSSL has it (feature `openssl`). The two do
-//! not talk to each other, and neither talks to plain TCP. [`TlsError`] tells them apart as far as
-//! the bytes allow.
+//! In mutual TLS, both sides present a certificate, and each verifies the other's with its CA certificates. Names are not
+//! verified by default, and none is sent (no SNI). Mutual TLS uses TLS 1.2 and 1.3, on rustls or OpenSSL ([`Backend`]).
+//! Anonymous TLS is that of a Zeek without certificate options; only OpenSSL supports it (feature `openssl`). Mutual TLS,
+//! anonymous TLS and plain TCP are incompatible with each other. [`TlsError`] distinguishes them as far as possible.
 //!
 //! ```no_run
 //! # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
@@ -74,36 +72,35 @@ pub use warning::CredentialWarning;
 
 use super::Stream;
 
-/// What, if anything, is spoken between TCP and Broker's frames. Cheap to clone.
+/// The layer between TCP and Broker's frames. Cheap to clone.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Tls {
     /// Plain TCP: Zeek's `Broker::disable_ssl=T`.
     Off,
-    /// Encryption without certificates: a Zeek without certificate options. [`Tls::anonymous`] makes it.
+    /// Encryption without certificates, for a Zeek without certificate options. [`Tls::anonymous`] returns it.
     Anonymous(AnonymousTls),
     /// Certificates on both sides.
     Mutual(MutualTls),
 }
 
 impl Tls {
-    /// Anonymous TLS, which a Zeek speaks out of the box. It is encrypted, and nobody is authenticated: see
-    /// [`AnonymousTls`].
+    /// Returns anonymous TLS, the default of Zeek. It is encrypted, but not authenticated: see [`AnonymousTls`].
     ///
     /// # Errors
-    /// When this build has no OpenSSL in it (feature `openssl`), or one that no longer has it.
+    /// Fails if this build has no OpenSSL (feature `openssl`), or if that OpenSSL does not support anonymous TLS.
     pub fn anonymous() -> Result<Self, AnonymousUnavailable> {
         AnonymousTls::new().map(Tls::Anonymous)
     }
 
-    /// Makes a stream of a TCP connection that this side opened. There is no time limit in here: a
-    /// silent peer keeps it waiting, so the caller sets one.
+    /// Performs the TLS handshake on a TCP connection that this side opened. Has no timeout: it waits for a silent peer until the
+    /// future is dropped, which closes the connection.
     ///
-    /// In TLS 1.3 the side that connects is through before the other has looked at its certificate:
-    /// a refusal arrives as the error of a later read. [`TlsError::from_io`] makes sense of it.
+    /// In TLS 1.3, the handshake of this side ends before the peer has verified its certificate. A refusal is then the error of a
+    /// later read, which [`TlsError::from_io`] translates.
     ///
     /// # Errors
-    /// When the TLS handshake fails, with the reason.
+    /// Fails if the TLS handshake fails.
     pub async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
@@ -112,11 +109,11 @@ impl Tls {
         }
     }
 
-    /// Makes a stream of a TCP connection that this side accepted. There is no time limit in here:
-    /// a silent peer keeps it waiting, so the caller sets one.
+    /// Performs the TLS handshake on a TCP connection that this side accepted. Has no timeout: it waits for a silent peer until the
+    /// future is dropped, which closes the connection.
     ///
     /// # Errors
-    /// When the TLS handshake fails, with the reason.
+    /// Fails if the TLS handshake fails.
     pub async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         match self {
             Tls::Off => Ok(tcp.into()),
@@ -126,9 +123,8 @@ impl Tls {
     }
 }
 
-/// Whether these, the first bytes that a peer sent, begin a TLS handshake: what a plain listener
-/// sees when a peer has TLS on. Three bytes are enough. As the length of a frame they would
-/// announce at least 369 million bytes.
+/// Returns whether these first bytes of a peer begin a TLS handshake, as a plain listener receives them from a peer with TLS. Three
+/// bytes are enough. As the length of a frame, they would announce at least 369 million bytes.
 #[must_use]
 pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
     // A record: type 22 (handshake), version 3.0 to 3.4.

@@ -1,6 +1,6 @@
 //! PEM text, split into its blocks.
 //!
-//! Tolerant where files of real sites are broken: a byte order mark before a BEGIN line (Windows editors), and a BEGIN
+//! Accepts two common defects: a byte order mark before a BEGIN line (Windows editors), and a BEGIN
 //! line that follows an END line without a line break (`cat a.pem b.pem`, where `a.pem` has no final line break). Each
 //! block has its line and label, so that a caller can report the blocks that it does not use. rustls-pemfile decodes the
 //! content of a block; it skips blocks with unknown labels silently and reports no lines.
@@ -18,7 +18,7 @@ pub(super) struct Pem(String);
 pub(super) struct Block {
     /// The line of BEGIN, counted from 1.
     pub(super) line: usize,
-    /// What the block contains, as its BEGIN line says: `CERTIFICATE`.
+    /// The label in the BEGIN line, such as `CERTIFICATE`.
     pub(super) label: String,
     /// Whether BEGIN is on the END line of the block before. OpenSSL refuses such a file.
     pub(super) is_joined: bool,
@@ -43,9 +43,9 @@ impl Pem {
                     if let Some(block) = open.take() {
                         blocks.push(block.broken("it has no END line"));
                     }
-                    let (label, after, is_whole) = marker(label);
+                    let (label, after, is_complete) = marker(label);
                     let block = Block { line: number, label, is_joined, body: String::new(), fault: None };
-                    if !is_whole {
+                    if !is_complete {
                         blocks.push(block.broken("its BEGIN line does not end in five dashes"));
                         break;
                     }
@@ -65,7 +65,7 @@ impl Pem {
                 blocks.push(if is_same {
                     block
                 } else {
-                    block.broken(&format!("its END line says {label}"))
+                    block.broken(&format!("its END line has the label {label}"))
                 });
                 (rest, is_joined) = (after, true);
             }
@@ -75,14 +75,14 @@ impl Pem {
     }
 }
 
-/// Splits what follows BEGIN or END: the label, the rest of the line, and whether the dashes between them are there.
+/// Splits the text after BEGIN or END: the label, the rest of the line, and whether there are dashes between them.
 fn marker(text: &str) -> (String, &str, bool) {
-    let (label, rest, is_whole) = match text.split_once(DASHES) {
+    let (label, rest, is_complete) = match text.split_once(DASHES) {
         Some((label, rest)) => (label, rest, true),
         None => (text.trim_end_matches(['-', ' ']), "", false),
     };
-    // It is shown in logs.
-    (label.escape_debug().collect(), rest, is_whole)
+    // The label is logged.
+    (label.escape_debug().collect(), rest, is_complete)
 }
 
 impl Block {
@@ -90,20 +90,20 @@ impl Block {
         Block { fault: Some(fault.to_owned()), ..self }
     }
 
-    /// Whether it is a private key, in any form.
+    /// Returns whether it is a private key in any format.
     pub(super) fn is_key(&self) -> bool {
         self.label.ends_with("PRIVATE KEY")
     }
 
-    /// Whether it is encrypted in OpenSSL's old way, by headers inside of the block (RFC 1421).
+    /// Returns whether it has OpenSSL's old encryption, with headers inside the block (RFC 1421).
     pub(super) fn has_legacy_encryption(&self) -> bool {
         self.body.contains("Proc-Type: 4,ENCRYPTED")
     }
 
-    /// The content.
+    /// Returns the content.
     ///
     /// # Errors
-    /// The line, the label and what is wrong with the block.
+    /// Returns the line, the label and the defect of the block.
     pub(super) fn der(&self) -> Result<Vec<u8>, String> {
         let broken = |what: &str| format!("line {}, {}: {what}", self.line, self.label);
         if let Some(fault) = &self.fault {
@@ -111,8 +111,7 @@ impl Block {
         }
         let lines = self.body.lines().filter(|line| !line.contains(':'));
         let digits: String = lines.flat_map(str::split_ascii_whitespace).collect();
-        // rustls-pemfile skips sections whose label it does not know, so it gets each one as a certificate. To it, that is
-        // base64 between two lines.
+        // rustls-pemfile skips blocks with an unknown label. With the label of a certificate, it decodes the base64 of any block.
         let section = format!("{BEGIN}{LABEL}{DASHES}\n{digits}\n{END}{LABEL}{DASHES}\n");
         match rustls_pemfile::certs(&mut section.as_bytes()).next() {
             Some(Ok(der)) => Ok(der.to_vec()),
@@ -120,7 +119,7 @@ impl Block {
         }
     }
 
-    /// The block alone, as OpenSSL reads it.
+    /// Returns the text of this block alone, in the form that OpenSSL reads.
     pub(super) fn to_pem(&self) -> String {
         format!("{BEGIN}{label}-----\n{}\n{END}{label}-----\n", self.body.trim(), label = self.label)
     }
@@ -162,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_block_is_named_with_its_line() {
+    fn a_defect_is_named_with_its_line() {
         for (text, fault) in [
             ("\n-----BEGIN A-----\nAQ==\n", "line 2, A: it has no END line"),
             ("-----BEGIN A-----\n-----BEGIN B-----\nAg==\n-----END B-----", "line 1, A: it has no END line"),
             ("-----BEGIN A----\nAQ==\n", "line 1, A: its BEGIN line does not end in five dashes"),
-            ("-----BEGIN A-----\nAQ==\n-----END B-----\n", "line 1, A: its END line says B"),
+            ("-----BEGIN A-----\nAQ==\n-----END B-----\n", "line 1, A: its END line has the label B"),
             ("-----BEGIN A-----\nA?==\n-----END A-----\n", "line 1, A: it is not valid base64"),
         ] {
             assert_eq!(seen(text)[0].3, Err(fault.to_owned()), "{text}");

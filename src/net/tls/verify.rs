@@ -21,25 +21,25 @@ use super::error::TlsError;
 use super::from_rustls::{certificate_fault, is_webpki, refused};
 use super::inspect;
 
-/// Verifies certificates: the chain always, the name if one was asked for.
+/// Verifies the chain of a certificate, and its name if one is set.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     cas: Option<Anchors>,
-    /// What is trusted for itself alone: rustls would take each for a CA.
+    /// Certificates that vouch only for themselves. rustls would treat each as a CA.
     alone: Vec<(CertificateDer<'static>, Anchors)>,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
     name: Option<ServerName<'static>>,
 }
 
-/// A certificate that was refused: the error for rustls, which chooses the alert by it, and the fault for us.
+/// A certificate that was refused: the error for rustls, which determines the alert, and the fault to report.
 pub(super) struct Refused {
     error: Error,
     pub(super) certificate: Box<RefusedCertificate>,
 }
 
 impl PeerVerifier {
-    /// `cas` are trusted for all that they sign, each of `alone` for itself.
+    /// `cas` are trusted for the certificates that they sign, each of `alone` only for itself.
     pub(super) fn new(
         cas: &[CertificateDer<'static>],
         alone: &[CertificateDer<'static>],
@@ -57,16 +57,16 @@ impl PeerVerifier {
         Ok(PeerVerifier { cas, alone: itself, hints, algorithms, name })
     }
 
-    /// Verifies that this side of a connection may present this chain, whatever name it has.
+    /// Verifies that this side of a connection may present this chain. Does not verify the name.
     pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Refused> {
-        // As in OpenSSL, what may not sign certificates is no intermediate certificate.
+        // As in OpenSSL, a certificate that may not sign others is not an intermediate certificate.
         let may_sign = chain.intermediates.iter().filter(|der| inspect::may_sign(der)).cloned();
         let intermediates: Vec<CertificateDer<'_>> = may_sign.collect();
         let usable = Chain { intermediates: &intermediates, ..*chain };
-        let result = self.leads_to_anchor(&usable).map_err(|error| self.name_the_foreign(error, &usable));
+        let result =
+            self.leads_to_anchor(&usable).map_err(|error| self.correct_unknown_issuer(error, &usable));
         let is_foreign = matches!(result, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));
-        // Of a certificate that leads nowhere, that is the fault to report; of others, the one that no back end
-        // accepts.
+        // An unknown issuer is the fault to report. Otherwise report a forbidden use, which no back end accepts.
         if !is_foreign && let Some(why) = inspect::forbidden_use(chain.leaf, chain.side) {
             let fault = CertificateFault::WrongPurpose(why);
             return Err(Refused {
@@ -84,13 +84,13 @@ impl PeerVerifier {
         anchors.check(chain)
     }
 
-    /// Corrects what webpki reports of a chain that leads nowhere, so that the peer gets the alert `unknown_ca`: it
-    /// tries the certificates by names, and stops at the first fault.
+    /// Corrects the error that webpki reports for a chain without a trusted CA, so that the peer receives the alert `unknown_ca`.
+    /// webpki tries the certificates by their names, and stops at the first fault:
     ///
-    /// - A wrong signature is most often that of another CA of the same name (a CA that was created again, say).
+    /// - A wrong signature is usually that of another CA of the same name, such as a CA that was created again.
     /// - A version 1 certificate above the leaf can only be a CA that we do not trust.
     /// - A leaf of version 1, or that of a CA, is refused before its issuer is looked for.
-    fn name_the_foreign(&self, error: Error, chain: &Chain<'_>) -> Error {
+    fn correct_unknown_issuer(&self, error: Error, chain: &Chain<'_>) -> Error {
         let Error::InvalidCertificate(fault) = &error else { return error };
         let is_version1 = is_webpki(fault, "UnsupportedCertVersion");
         let is_foreign = match fault {
@@ -102,13 +102,13 @@ impl PeerVerifier {
         if is_foreign { CertificateError::UnknownIssuer.into() } else { error }
     }
 
-    /// Whether one of the trusted CAs has the name of an issuer in this chain.
+    /// Returns whether a trusted CA has the name of an issuer in this chain.
     fn knows_issuer(&self, chain: &Chain<'_>) -> bool {
         let names = chain.certificates().filter_map(|der| inspect::raw_names(der));
         names.into_iter().any(|[_, issuer]| self.hints.iter().any(|known| known.as_ref() == issuer))
     }
 
-    /// As [`PeerVerifier::check`], and the name, if one was asked for.
+    /// Like [`PeerVerifier::check`], and verifies the name if one is set.
     fn check_peer(&self, chain: &Chain<'_>) -> Result<(), Refused> {
         self.check(chain)?;
         self.check_name(chain.leaf)
@@ -123,11 +123,11 @@ impl PeerVerifier {
     }
 }
 
-/// The refusal of a certificate for the signature that its holder made on the handshake.
+/// Returns the refusal of a certificate because of the signature of the handshake.
 fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
     let certificate = match &error {
         Error::InvalidCertificate(fault) => RefusedCertificate::new(certificate_fault(fault, leaf), leaf),
-        // Not the fault of the certificate.
+        // The certificate is not at fault.
         other => RefusedCertificate::new(
             CertificateFault::Unusable(TlsError::from_rustls(other).to_string()),
             leaf,
@@ -136,7 +136,7 @@ fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
     Refused { error, certificate: Box::new(certificate) }
 }
 
-/// The verifier of one connection, which keeps the certificate that it refused: an error of rustls does not name it.
+/// The verifier of one connection. It keeps the certificate that it refused, because rustls does not name it in the error.
 #[derive(Debug)]
 pub(super) struct ConnectionVerifier {
     shared: Arc<PeerVerifier>,
@@ -148,7 +148,7 @@ impl ConnectionVerifier {
         Arc::new(ConnectionVerifier { shared, refused: Mutex::default() })
     }
 
-    /// The certificate that was refused, if that is how the handshake failed.
+    /// Returns the certificate that was refused, if this is why the handshake failed.
     pub(super) fn refused(&self) -> Option<Box<RefusedCertificate>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -190,7 +190,7 @@ impl ServerCertVerifier for ConnectionVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        // Where the connection went to, not a name to check.
+        // The name in the address of the connection, which is not verified.
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,

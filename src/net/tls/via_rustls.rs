@@ -21,7 +21,7 @@ use super::credentials::Credentials;
 use super::doubts::Doubts;
 use super::error::TlsError;
 use super::from_rustls::certificate_fault;
-use super::inspect::VouchesFor;
+use super::inspect::{self, VouchesFor};
 use super::key_kind::{KeyKind, key_kind};
 use super::material::{KeySection, Material, Raw, key_section};
 use super::verify::{ConnectionVerifier, PeerVerifier};
@@ -57,7 +57,7 @@ impl RustlsMutual {
             credentials.error(CredentialKind::Certificate, CredentialFault::NoCertificate(String::new()))
         })?;
         let wrong = |kind| move |error| credentials.error(kind, fault(&error, leaf));
-        ParsedCertificate::try_from(leaf).map_err(wrong(CredentialKind::Certificate))?;
+        check_certificate(leaf).map_err(|fault| credentials.error(CredentialKind::Certificate, fault))?;
         let kind = key_kind(&key);
         let key = provider
             .key_provider
@@ -173,7 +173,9 @@ fn key_fault(error: &Error, kind: Option<KeyKind>) -> CredentialFault {
 
 /// Parses our certificate.
 pub(super) fn check_certificate(der: &CertificateDer<'_>) -> Result<(), CredentialFault> {
-    ParsedCertificate::try_from(der).map(drop).map_err(|error| fault(&error, der))
+    ParsedCertificate::try_from(der).map_err(|error| fault(&error, der))?;
+    // rustls parses it, and reports later that the key does not match.
+    if inspect::has_explicit_curve(der) { Err(CredentialFault::ExplicitCurve) } else { Ok(()) }
 }
 
 /// Returns our key, decrypted if necessary.

@@ -1,50 +1,50 @@
-//! What peers will likely not like about our credentials.
+//! Problems of our credentials that peers may object to.
 
 use std::time::Duration;
 
 use super::certificate_fault::{Ago, CertificateFault};
 
-/// Something about our credentials that peers will likely not like.
+/// A problem of our credentials that peers may object to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialWarning {
-    /// Our certificate, or one in its chain, is past its end.
+    /// Our certificate, or one in its chain, has expired.
     #[error(
-        "certificate {certificate}: it (or one it is signed with) expired {} ago, peers will refuse it: renew it",
+        "certificate {certificate}: it (or one it is signed with) expired {} ago, so peers will refuse it; renew it",
         Ago(*ago)
     )]
     Expired {
         /// Its file.
         certificate: String,
-        /// For how long.
+        /// The time since then.
         ago: Duration,
     },
     /// Our certificate, or one in its chain, is not valid yet.
     #[error(
-        "certificate {certificate}: it (or one it is signed with) becomes valid only in {}, peers will refuse it: \
-         set the clocks right",
+        "certificate {certificate}: it (or one it is signed with) becomes valid only in {}, so peers will refuse it; \
+         correct the clocks",
         Ago(*ahead)
     )]
     NotYetValid {
         /// Its file.
         certificate: String,
-        /// For how long still.
+        /// The time until then.
         ahead: Duration,
     },
-    /// Our certificate is not signed by the CA that we trust.
+    /// Our certificate is not signed by a CA that we trust.
     #[error(
-        "certificate {certificate}: it is not signed by a CA in {cas}, and peers that trust the same \
-         will refuse it: use one that is, or append the intermediate certificates to it"
+        "certificate {certificate}: it is not signed by a CA in {cas}, so peers that trust the same CAs \
+         will refuse it; use a certificate of such a CA, or append the intermediate certificates to it"
     )]
     Foreign {
         /// Its file.
         certificate: String,
-        /// The CAs' file, directory or both, by the names of the options.
+        /// The file or the directory of the CA certificates, or both.
         cas: String,
     },
     /// Our certificate is that of a CA.
     #[error(
-        "certificate {certificate}: it is that of a CA, which not every peer takes for a peer's own: sign one with it: \
+        "certificate {certificate}: it is that of a CA, which not every peer accepts as a peer's own; sign another with it: \
          `echo basicConstraints=CA:FALSE > v3.ext; openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
          -subj /CN=NAME -keyout node.key | openssl x509 -req -CA {certificate} -CAkey KEYFILE -CAcreateserial \
          -days 365 -extfile v3.ext -out node.pem`"
@@ -53,9 +53,9 @@ pub enum CredentialWarning {
         /// Its file.
         certificate: String,
     },
-    /// Our certificate may only be used on one side of a connection.
+    /// Our certificate does not permit the use on one side of a connection.
     #[error(
-        "certificate {certificate}: it is not meant for the side that {side}s, where peers will refuse it: \
+        "certificate {certificate}: it does not permit the use on the side that {side}s, where peers will refuse it; \
          reissue it with `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these \
          extensions"
     )]
@@ -65,22 +65,22 @@ pub enum CredentialWarning {
         /// `connect` or `listen`.
         side: &'static str,
     },
-    /// Our certificate does not stand our own check for another reason.
+    /// Our own verification of our certificate failed for another reason.
     #[error("certificate {certificate}: peers may refuse it: {reason}")]
     Other {
         /// Its file.
         certificate: String,
-        /// What the check said.
+        /// The result of the verification.
         reason: String,
     },
     /// One of several CA certificates cannot be used.
-    #[error("certificate number {number} in {file} is left out of the trusted ones: {reason}")]
+    #[error("certificate number {number} in {file} is not trusted: {reason}")]
     CaLeftOut {
         /// The file.
         file: String,
         /// Counted from 1.
         number: usize,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A block of a PEM file is not used.
@@ -90,43 +90,43 @@ pub enum CredentialWarning {
         file: String,
         /// The line of its BEGIN, counted from 1.
         line: usize,
-        /// What the BEGIN line says.
+        /// The label in the BEGIN line.
         label: String,
     },
     /// A block of a PEM file begins on the line on which another ends. It is used here, but not by OpenSSL.
     #[error(
         "{file}, line {line}: the block {label} begins on the END line of another, which OpenSSL (and so Zeek) does not \
-         read; insert a line break between them"
+         accept; insert a line break between them"
     )]
     PemJoined {
         /// The file.
         file: String,
         /// The line of its BEGIN, counted from 1.
         line: usize,
-        /// What the BEGIN line says.
+        /// The label in the BEGIN line.
         label: String,
     },
-    /// Others than its owner can read our key.
-    #[error("keyfile {keyfile}: others can read it: take their permission away: `chmod go-rwx {keyfile}`")]
+    /// Users other than the owner can read our key.
+    #[error("keyfile {keyfile}: others can read it; remove their permission: `chmod go-rwx {keyfile}`")]
     KeyExposed {
         /// Its file.
         keyfile: String,
     },
-    /// Others than its owner can read the passphrase of our key.
-    #[error("passphrase {file}: others can read it: take their permission away: `chmod go-rwx {file}`")]
+    /// Users other than the owner can read the passphrase of our key.
+    #[error("passphrase {file}: others can read it; remove their permission: `chmod go-rwx {file}`")]
     PassphraseExposed {
         /// Its file.
         file: String,
     },
 }
 
-/// For blocks that look as if they had an effect.
+/// Returns a hint for blocks that seem to have an effect.
 fn ignored_hint(label: &str) -> &'static str {
     if label == "X509 CRL" { "; revocation lists are not checked" } else { "" }
 }
 
 impl CredentialWarning {
-    /// What a peer's verdict on our own certificate means for us. `side` is the one that we would be.
+    /// Returns the warning for a fault that a peer finds in our own certificate. `side` is our side of the connection.
     pub(super) fn from_verdict(
         verdict: CertificateFault,
         certificate: String,

@@ -130,7 +130,7 @@ fn errors_in_the_addresses_of_a_link() {
         ("connect = []", "the list is empty"),
         ("connect = 2151", "expected \"HOST:PORT\", such as \"10.0.0.5:2151\", or a list of these"),
         ("connect = \"agent\"", "there is no port; give HOST:PORT"),
-        ("connect = \"agent:0\"", "nobody can be reached at port 0"),
+        ("connect = \"agent:0\"", "port 0 is not valid for a connection"),
         ("connect = \"::1:2151\"", "an IPv6 address must be in brackets"),
         ("connect = [\"agent:1\", 2]", "found a number"),
         ("connect = [\"agent:1\", \"agent:1\"]", "duplicate element"),

@@ -7,10 +7,12 @@ use super::pairings::{all_well, short};
 use super::pki::Ca;
 use super::*;
 #[cfg(feature = "openssl")]
-use crate::net::tls::{CredentialFault, PemSource, RefusedCertificate, Remedy, inspect};
+use crate::net::tls::key_kind::{KeyKind, key_kind};
+#[cfg(feature = "openssl")]
+use crate::net::tls::{CredentialFault, CredentialKind, RefusedCertificate, Remedy, inspect};
 use crate::net::tls::{CredentialWarning, Refusal};
 #[cfg(feature = "openssl")]
-use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 /// nsCertType, of which a bit is set.
 fn ns_cert_type(bits: u8) -> CustomExtension {
@@ -254,17 +256,16 @@ fn a_key_with_explicit_parameters_is_named_with_its_conversion() {
         ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"];
     let Some(own) = self_signed(dir.path(), &options, "-sha256") else { return };
     let error = own.clone().backend(Backend::Rustls).load().unwrap_err();
+    assert_eq!(error.kind, CredentialKind::Certificate);
     assert!(matches!(error.fault, CredentialFault::ExplicitCurve), "{error}");
     assert!(error.to_string().contains("-ec_param_enc named_curve"), "{error}");
-    // SEC1, in which the parameters are at another position.
-    let key = dir.path().join("key.pem").display().to_string();
-    let sec1 = dir.path().join("sec1.pem").display().to_string();
-    super::openssl::run(&["ec", "-in", &key, "-out", &sec1]).unwrap();
-    let error = Credentials { keyfile: PemSource::File(sec1.into()), ..own }
-        .backend(Backend::Rustls)
-        .load()
-        .unwrap_err();
-    assert!(matches!(error.fault, CredentialFault::ExplicitCurve), "{error}");
+    // PKCS#8 and SEC1, in which the parameters are at different positions.
+    let key = dir.path().join("key.pem");
+    let sec1 = super::openssl::run(&["ec", "-in", &key.display().to_string()]).unwrap();
+    for pem in [std::fs::read(&key).unwrap(), sec1] {
+        let key = PrivateKeyDer::from_pem_slice(&pem).unwrap();
+        assert_eq!(key_kind(&key), Some(KeyKind::ExplicitCurve));
+    }
     let der = CertificateDer::from_pem_file(dir.path().join("certificate.pem")).unwrap();
     assert!(
         inspect::algorithms(&der).contains("EC with explicit parameters"),

@@ -303,13 +303,13 @@ fn the_mend_for_a_version_1_certificate_mends_it() {
     let key = private_copy("v1.key");
     let credentials = Credentials::from_files(&ca, &certificate, &key).backend(Backend::Rustls);
     let error = credentials.load().unwrap_err().to_string();
-    let mend = error.split('`').nth(1).unwrap();
-    let mend = mend.replace("KEYFILE", key.to_str().unwrap());
-    let mend =
-        mend.replace("CAFILE", ca.to_str().unwrap()).replace("KEY-OF-THE-CA", ca_key.to_str().unwrap());
+    let command = error.split('`').nth(1).unwrap();
+    let command = command.replace("KEYFILE", key.to_str().unwrap());
+    let command =
+        command.replace("CAFILE", ca.to_str().unwrap()).replace("KEY-OF-THE-CA", ca_key.to_str().unwrap());
     let done =
-        std::process::Command::new("sh").arg("-c").arg(&mend).current_dir(dir.path()).output().unwrap();
-    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+        std::process::Command::new("sh").arg("-c").arg(&command).current_dir(dir.path()).output().unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     let mended = certificate.with_extension("pem.v3");
     assert_eq!(*Credentials::from_files(&ca, mended, &key).load().unwrap().warnings(), []);
 }
@@ -326,10 +326,10 @@ fn the_mend_for_a_cas_own_certificate_mends_it() {
     let loaded = Credentials::from_files(&ca, &ca, &ca_key).backend(Backend::Rustls).load().unwrap();
     let [warning] = &*loaded.warnings() else { panic!("{loaded:?}") };
     let text = warning.to_string();
-    let mend = text.split('`').nth(1).unwrap().replace("KEYFILE", ca_key.to_str().unwrap());
+    let command = text.split('`').nth(1).unwrap().replace("KEYFILE", ca_key.to_str().unwrap());
     let done =
-        std::process::Command::new("sh").arg("-c").arg(&mend).current_dir(dir.path()).output().unwrap();
-    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+        std::process::Command::new("sh").arg("-c").arg(&command).current_dir(dir.path()).output().unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     let [certificate, key] = ["node.pem", "node.key"].map(|name| dir.path().join(name));
     assert_eq!(*Credentials::from_files(&ca, certificate, key).load().unwrap().warnings(), []);
 }
@@ -350,10 +350,10 @@ fn the_mend_for_an_old_encryption_mends_it() {
     assert!(matches!(error.fault, CredentialFault::LegacyEncrypted), "{error}");
     let text = error.to_string();
     // The first says what was found; the passphrase, which is asked for at the terminal, is given along.
-    let mend = text.split('`').find(|part| part.starts_with("openssl")).unwrap();
-    let mend = mend.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
-    let done = std::process::Command::new("sh").arg("-c").arg(&mend).output().unwrap();
-    assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+    let command = text.split('`').find(|part| part.starts_with("openssl")).unwrap();
+    let command = command.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
+    let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(*load(&key.with_extension("key.pkcs8")).unwrap().warnings(), []);
 }
 
@@ -369,10 +369,10 @@ fn the_mend_for_an_encrypted_key_mends_it() {
         let load = |key| Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key).load();
         let error = load(key.clone()).unwrap_err().to_string();
         // The passphrase is asked for at the terminal; here it is given along.
-        let mend =
+        let command =
             error.split('`').nth(1).unwrap().replace("openssl pkey", "openssl pkey -passin pass:secret");
-        let done = std::process::Command::new("sh").arg("-c").arg(&mend).output().unwrap();
-        assert!(done.status.success(), "{mend}: {}", String::from_utf8_lossy(&done.stderr));
+        let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
         load(key.with_extension("key.plain")).unwrap();
     }
 }

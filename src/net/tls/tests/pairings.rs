@@ -312,10 +312,10 @@ async fn no_version_in_common() {
     let (old, new) = (End::load(&ca.credentials(), &[&TLS12]), End::load(&ca.credentials(), &[&TLS13]));
     let (connector, listener) = meet(&old, &new).await;
     assert_eq!(short(&connector), "refused: ProtocolVersion");
-    assert_eq!(short(&listener), "Incompatible");
+    assert_eq!(short(&listener), "NoCommonVersion");
     let (connector, listener) = meet(&new, &old).await;
     assert_eq!(short(&connector), "refused: ProtocolVersion");
-    assert_eq!(short(&listener), "Incompatible");
+    assert_eq!(short(&listener), "NoCommonVersion");
 }
 
 #[cfg(feature = "cli")]
@@ -328,8 +328,8 @@ async fn an_ephemeral_authority_issues_identities_that_meet() {
     let (connector, listener) = meet(&node, &agent).await;
     assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()));
 
-    let stranger = crate::net::tls::ephemeral_authority().unwrap().issue("node").unwrap();
-    let (connector, listener) = meet(&End::Ours(Tls::Mutual(stranger)), &agent).await;
+    let foreign = crate::net::tls::ephemeral_authority().unwrap().issue("node").unwrap();
+    let (connector, listener) = meet(&End::Ours(Tls::Mutual(foreign)), &agent).await;
     assert_eq!(short(&connector), "PeerForeign");
     assert_eq!(short(&listener), "refused: UnknownCa");
 }

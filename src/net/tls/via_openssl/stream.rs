@@ -1,4 +1,4 @@
-//! The byte stream that OpenSSL makes.
+//! A byte stream over OpenSSL.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use tokio_openssl::SslStream;
 
 use super::error::is_end;
 
-/// The largest TLS record. So much is taken in at most before it is written.
-const RECORD: usize = 16 * 1024;
+/// The maximum size of a TLS record, and of the data that is buffered before it is written.
+const MAX_RECORD: usize = 16 * 1024;
 
 /// TLS on OpenSSL.
 ///
-/// What is written is taken into a buffer first: small pieces become one record, and OpenSSL, which wants a write
-/// that it could not finish to be tried again with the same bytes, gets them, whatever our caller does.
+/// Writes go to a buffer first. Small pieces become one record, and a write that OpenSSL could not finish is repeated with the same
+/// bytes, as OpenSSL requires, even if the caller drops its write.
 #[derive(Debug)]
 pub(in crate::net) struct OpenSslStream {
     tls: SslStream<TcpStream>,
@@ -27,7 +27,7 @@ pub(in crate::net) struct OpenSslStream {
 }
 
 impl OpenSslStream {
-    /// A stream whose handshake is done.
+    /// Returns a stream after its handshake.
     pub(super) fn new(tls: SslStream<TcpStream>) -> Self {
         let peer = tls.ssl().peer_certificate().and_then(|certificate| certificate.to_der().ok());
         OpenSslStream { tls, unwritten: BytesMut::new(), peer }
@@ -41,7 +41,7 @@ impl OpenSslStream {
         self.peer.as_deref()
     }
 
-    /// Hands everything to OpenSSL, which hands it to the socket.
+    /// Writes the buffer to OpenSSL, which writes it to the socket.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unwritten.is_empty() {
             let written = ready!(Pin::new(&mut self.tls).poll_write(cx, &self.unwritten))?;
@@ -50,13 +50,13 @@ impl OpenSslStream {
             }
             self.unwritten.advance(written);
         }
-        // An idle peer keeps nothing.
+        // An idle peer keeps no buffer.
         self.unwritten = BytesMut::new();
         Poll::Ready(Ok(()))
     }
 
     fn room(&self) -> usize {
-        RECORD.saturating_sub(self.unwritten.len())
+        MAX_RECORD.saturating_sub(self.unwritten.len())
     }
 }
 
@@ -67,7 +67,7 @@ impl AsyncRead for OpenSslStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tls).poll_read(cx, buf).map(|result| match result {
-            // This is how OpenSSL tells of a stream that ended without a close_notify.
+            // OpenSSL reports a stream that ends without a close_notify as an error.
             Err(error) if ssl_error(&error).is_some_and(is_end) => Ok(()),
             result => result,
         })
@@ -91,16 +91,16 @@ impl AsyncWrite for OpenSslStream {
         if self.room() == 0 {
             ready!(self.poll_drain(cx))?;
         }
-        let mut taken = 0usize;
+        let mut buffered = 0usize;
         for buf in bufs {
             let part = buf.get(..self.room()).unwrap_or(buf);
             self.unwritten.extend_from_slice(part);
-            taken = taken.saturating_add(part.len());
+            buffered = buffered.saturating_add(part.len());
         }
-        // What does not go now is here to stay until it does.
+        // The rest stays in the buffer until the next write or flush.
         match self.poll_drain(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(taken)),
+            _ => Poll::Ready(Ok(buffered)),
         }
     }
 
