@@ -121,7 +121,7 @@ pub(crate) struct Line {
     pub(crate) text: Result<Vec<u8>, TooLong>,
 }
 
-/// Why a line was skipped.
+/// The error for a line that was skipped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the line is longer than {0} bytes")]
 pub(crate) struct TooLong(usize);

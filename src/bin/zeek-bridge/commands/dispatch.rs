@@ -132,8 +132,8 @@ struct Answer<'a> {
 impl<'a> Answer<'a> {
     fn new(node: &'a str, result: &'a ManagementResult) -> Self {
         let data = result.data().map(|data| data.to_str_lossy());
-        // As the node wrote it, because parsing and writing it again could round numbers. Line breaks can only occur between
-        // tokens.
+        // Printed as the node wrote it, because parsing and writing it again could round numbers. Line breaks can only occur
+        // between tokens.
         let json = |data: &str| RawValue::from_string(data.replace(['\n', '\r'], " ")).ok();
         let data = match (data, result.json()) {
             (Some(data), Some(Ok(_))) => json(&data),

@@ -34,11 +34,11 @@ struct Queue {
     lines: u64,
     /// The number of lines that the thread is writing.
     in_flight: u64,
-    /// Whether the thread is writing.
+    /// True while the thread is writing.
     writing: bool,
-    /// Whether no more lines will be queued.
+    /// True if no more lines will be queued.
     complete: bool,
-    /// Whether the thread has ended, after the last line or an error.
+    /// True once the thread has ended, after the last line or an error.
     ended: bool,
 }
 

@@ -34,7 +34,7 @@ fn shown() -> MutexGuard<'static, Option<ProgressBar>> {
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// Whether the line may still appear.
+    /// True if the line is not shown yet and stderr is a terminal.
     pending: Cell<bool>,
 }
 

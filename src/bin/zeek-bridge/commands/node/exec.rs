@@ -39,10 +39,10 @@ pub(super) struct Exec {
     warnings: Limiter,
 }
 
-/// Why a dispatch failed.
+/// A failed dispatch.
 struct Fault {
     text: String,
-    /// Whether the program reported the failure, which it may do at any time.
+    /// True if the program reported the failure, which is not an error of the program.
     reported: bool,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Stdio {
 struct Pending {
     last_id: u64,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
-    /// Whether the program has ended, so that no answer will arrive.
+    /// True once the program has ended, so that no answer will arrive.
     ended: bool,
 }
 
