@@ -23,6 +23,7 @@ pub(crate) struct Blocked {
 
 impl Blocked {
     /// Waits until all messages are in the queue, or the queue has ended.
+    #[cfg(feature = "bridge")]
     pub(crate) async fn flush(mut self) {
         let room = Arc::new(Notify::new());
         while !self.retry(&room) {

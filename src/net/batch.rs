@@ -67,6 +67,7 @@ impl Batch {
     }
 
     /// Removes all messages. Keeps the memory.
+    #[cfg(feature = "bridge")]
     pub(crate) fn clear(&mut self) {
         self.messages.clear();
         self.copied = 0;
