@@ -455,7 +455,7 @@ fn aborted() {
             || Replayed::new(id, Side::Listener, Filter::new()),
             |played| {
                 let said: Vec<_> = played
-                    .seen
+                    .outcome
                     .frames
                     .iter()
                     .map(|frame| Handshake::decode(&frame[4..], &Limits::DEFAULT).unwrap().name())
