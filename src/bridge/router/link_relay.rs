@@ -70,7 +70,7 @@ impl LinkRelay {
             tracing::warn!(
                 topic = %envelope.topic,
                 "dropped a message that this bridge forwarded over another link and received again over this one (reported \
-                 once for each link); if both links lead to the same bridges, give them the same `group`"
+                 once for each link); if both links lead to the same bridges, put them in one group"
             );
         }
     }
@@ -256,8 +256,8 @@ impl Relay for LinkRelay {
         self.peers.add(self.core.origin.is_other_bridge(peer.id));
         if let Some(other) = self.core.sides.established(self.at(), peer) {
             tracing::warn!(
-                "this link and the link {other} lead to the same bridge or endpoint, and both carry every message; give them \
-                 the same `group`, so that one carries and the other takes over when it fails"
+                "this link and the link {other} lead to the same bridge or endpoint, and both carry every message; put them \
+                 in one group, so that one carries and the other is on standby"
             );
         }
     }
