@@ -19,7 +19,7 @@ use crate::wire::{EncodeError, Envelope};
 /// changes of the filter, and [`Event::Closed`] last. A protocol without endpoint ids assigns one to each peer, with
 /// [`Role::Responder`](crate::peering::Role::Responder).
 ///
-/// A message that the protocol cannot carry is reported as an error by [`Format::encode`]; it is logged and not sent.
+/// A message that the protocol cannot carry is an encoding error of its [`Format`]: it is logged at debug level, and not sent.
 pub trait Session: fmt::Debug + Send {
     /// Encoded messages up to this length in bytes are copied into the session's own buffer. Longer ones are queued without
     /// a copy.
