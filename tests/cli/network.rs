@@ -39,7 +39,7 @@ fn tls_has_to_be_chosen() {
         run("--cafile a").fails(2, &["--certificate and --keyfile are missing"]);
         run("--certificate a --keyfile b").fails(2, &["--cafile is missing"]);
         run("--cafile a --keyfile b").fails(2, &["--certificate is missing"]);
-        run("--tls off --cafile a").fails(2, &["--tls off", "leave out"]);
+        run("--tls off --cafile a").fails(2, &["--tls off", "remove one of them"]);
         run("--tls maybe").fails(2, &["maybe"]);
     }
 }
