@@ -363,10 +363,10 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_has_its_own_message() {
+    fn every_error_has_its_own_message() {
         use AddressError as E;
         let text = |text: &str| text.to_owned();
-        let mistakes = [
+        let errors = [
             ("", E::Empty),
             ("local host:9", E::WhiteSpace),
             ("tcp://localhost:9", E::Scheme(text("tcp://"))),
@@ -389,7 +389,7 @@ mod tests {
             ("ho$t:9", E::Character('$')),
         ];
         let mut messages = std::collections::BTreeSet::new();
-        for (text, error) in mistakes {
+        for (text, error) in errors {
             assert_eq!(parse(text), Err(error.clone()), "{text}");
             assert!(messages.insert(error.to_string()), "{text}: {error}");
         }

@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_address_is_not_looked_up() {
+    async fn an_invalid_address_is_not_resolved() {
         let error = dial("localhost", TIMEOUT).await.unwrap_err();
         assert!(matches!(error, DialError::Address(AddressError::NoPort)), "{error}");
         let error = dial("127.0.0.1:0", TIMEOUT).await.unwrap_err();

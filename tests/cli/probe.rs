@@ -1,4 +1,4 @@
-//! `probe`: what stands at an address, as a user asks for it.
+//! `probe`: the results for Broker endpoints of each kind, and for other services.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use zeek_bridge::peering::PeeringError;
 
 const OPENSSL: bool = cfg!(feature = "openssl");
 
-/// A Broker of ours that listens, and what it hears.
+/// An endpoint that listens, with its status and a subscriber.
 struct Broker {
     endpoint: Endpoint,
     statuses: StatusReceiver,
@@ -34,14 +34,14 @@ impl Broker {
         Broker { statuses: endpoint.status(), endpoint, subscriber, address }
     }
 
-    /// Probes it, once for people and once for programs.
+    /// Probes it, with text and with JSON as the output.
     async fn probe(&self, options: &str) -> (End, Json) {
         let args = format!("probe {} {options}", self.address);
         tokio::task::spawn_blocking(move || probe(&args)).await.unwrap()
     }
 
-    /// Nobody became a peer; what refused was the probe.
-    async fn peered_with_nobody(mut self, refusals: usize) {
+    /// Asserts that no peering was established, and that the probe sent this number of refusals.
+    async fn assert_no_peering(mut self, refusals: usize) {
         assert!(self.endpoint.peers().is_empty());
         let mut seen = 0;
         while seen < refusals {
@@ -66,7 +66,7 @@ impl Broker {
     }
 }
 
-/// For people, and as JSON; both end alike.
+/// Probes with text and with JSON as the output. Both have the same exit code.
 fn probe(args: &str) -> (End, Json) {
     let (words, json) = (Program::run(args, ""), Program::run(&format!("{args} --json"), ""));
     assert_eq!(words.code, json.code, "{words:?} {json:?}");
@@ -82,8 +82,8 @@ fn broker_json(id: EndpointId) -> Json {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plain_broker_says_everything_whichever_id_is_larger_and_no_peering_is_left() {
-    // Smaller than any that a probe has, larger, and one as they are.
+async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_with() {
+    // Smaller than the id of any probe, larger, and random.
     let mut smallest = [0; 16];
     smallest[15] = 1;
     for id in [Some(EndpointId::from_bytes(smallest)), Some(EndpointId::from_bytes([0xff; 16])), None] {
@@ -106,7 +106,7 @@ async fn a_plain_broker_says_everything_whichever_id_is_larger_and_no_peering_is
             "zeek": ["redef Broker::disable_ssl = T;"], "notes": [],
         });
         assert_eq!(json, expected);
-        broker.peered_with_nobody(2).await;
+        broker.assert_no_peering(2).await;
     }
 }
 
@@ -147,7 +147,7 @@ async fn mutual_tls_shows_its_certificate_and_with_ours_the_broker() {
     assert_eq!((&json["found"], &json["broker"]), (&json!("mutual"), &Json::Null));
     assert!(json["summary"].as_str().unwrap().contains("not signed by a CA in our cafile"), "{json}");
     assert_eq!(json["options"], options(&placeholders));
-    broker.peered_with_nobody(2).await;
+    broker.assert_no_peering(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,7 +167,7 @@ async fn a_version_1_certificate_is_noted() {
         assert!(json["summary"].as_str().unwrap().contains("--tls-backend openssl"), "{json}");
         let (end, json) = broker.probe(&format!("{ours} --tls-backend openssl")).await;
         assert_eq!((end.code, &json["broker"]), (Some(0), &broker_json(broker.endpoint.id())));
-        broker.peered_with_nobody(2).await;
+        broker.assert_no_peering(2).await;
     } else {
         let address = tls_server(&fixture("v1.pem"), &fixture("v1.key"), false, b"");
         let (_, json) =
@@ -179,7 +179,7 @@ async fn a_version_1_certificate_is_noted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn anonymous_tls_is_told_without_openssl_and_entered_with_it() {
+async fn anonymous_tls_is_detected_without_openssl_and_probed_with_it() {
     if OPENSSL {
         let broker = Broker::start(None, Tls::anonymous().unwrap()).await;
         let (end, json) = broker.probe("").await;
@@ -189,12 +189,12 @@ async fn anonymous_tls_is_told_without_openssl_and_entered_with_it() {
         assert_eq!(json["broker"], broker_json(broker.endpoint.id()));
         assert_eq!(json["options"], json!(["--connect", broker.address, "--tls", "anonymous"]));
         assert_eq!((&json["zeek"], &json["notes"]), (&json!([]), &json!([])));
-        broker.peered_with_nobody(2).await;
+        broker.assert_no_peering(2).await;
         return;
     }
     // Takes that one cipher suite, and refuses each other, as a Zeek does.
     let address = serve(|mut stream| {
-        let hello = first_words(&mut stream);
+        let hello = read_some(&mut stream);
         let mut server_hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03".to_vec();
         server_hello.extend([7; 32]);
         server_hello.extend(b"\x00\xc0\x19\x00");
@@ -208,12 +208,12 @@ async fn anonymous_tls_is_told_without_openssl_and_entered_with_it() {
     assert!(json["notes"][0].as_str().unwrap().contains("--features openssl"), "{json}");
 }
 
-/// What agrees to that cipher suite, and then goes no further.
+/// A server that selects the cipher suite, and then sends nothing.
 #[cfg(feature = "openssl")]
 #[test]
 fn anonymous_tls_without_a_broker_in_it_is_not_reached_by_any_options() {
     let address = serve(|mut stream| {
-        if first_words(&mut stream).starts_with(b"\x16") {
+        if read_some(&mut stream).starts_with(b"\x16") {
             let mut server_hello = b"\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03".to_vec();
             server_hello.extend([7; 32]);
             server_hello.extend(b"\x00\xc0\x19\x00");
@@ -228,7 +228,7 @@ fn anonymous_tls_without_a_broker_in_it_is_not_reached_by_any_options() {
 
 #[test]
 fn nothing_is_exit_code_3() {
-    // Nobody else gets the port while it is bound here, and nobody listens on it.
+    // The port is reserved while it is bound here, and has no listener.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
     bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let refused = bound.local_addr().unwrap().to_string();
@@ -243,7 +243,7 @@ fn nothing_is_exit_code_3() {
     }
 }
 
-/// Has this serve each connection; gives the address.
+/// Calls this for each connection, in a thread. Returns the address.
 fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -257,14 +257,14 @@ fn serve(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     address
 }
 
-fn first_words(stream: &mut TcpStream) -> Vec<u8> {
+fn read_some(stream: &mut TcpStream) -> Vec<u8> {
     let mut words = vec![0; 4096];
     let count = stream.read(&mut words).unwrap_or(0);
     words.truncate(count);
     words
 }
 
-/// A web server over TLS that lets everybody in, or one that says something else.
+/// A TLS server that accepts clients without a certificate, and answers with these bytes.
 fn tls_server(
     certificate: &std::path::Path,
     key: &std::path::Path,
@@ -303,14 +303,14 @@ fn tls_server(
 }
 
 #[test]
-fn strangers_are_named_by_their_first_words() {
+fn other_protocols_are_named_by_their_first_bytes() {
     let answers = |words: &'static [u8]| {
         serve(move |mut stream| {
             stream.write_all(words).unwrap();
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         })
     };
-    // Byte by byte, after so much was heard at most.
+    // Byte by byte, after at most this number of bytes was received.
     let in_pieces = |hears: usize, words: &'static [u8]| {
         serve(move |mut stream| {
             stream.set_nodelay(true).unwrap();
@@ -345,7 +345,7 @@ fn strangers_are_named_by_their_first_words() {
         (serve(drop), 6, "other", "it accepts connections, and closes them without sending anything"),
         (
             serve(|mut stream| {
-                first_words(&mut stream);
+                read_some(&mut stream);
                 let _ = stream.write_all(b"\x15\x03\x03\x00\x02\x02\x46");
             }),
             6,
@@ -430,12 +430,12 @@ fn an_echo_server_is_no_broker() {
 }
 
 #[test]
-fn who_says_nothing_does_not_hang_it() {
+fn a_silent_server_does_not_block_the_probe() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (end, json) = probe(&format!("probe {} --timeout 0.2", silent.local_addr().unwrap()));
     assert_eq!(end.code, Some(5), "{end:?}");
     assert_eq!(json["summary"], "no Broker: it accepts connections, and sends nothing");
-    // One that waits for a whole line, as web servers do.
+    // A server that waits for a complete line, as web servers do.
     let web = serve(|mut stream| {
         let mut byte = [0];
         while stream.read(&mut byte).unwrap_or(0) > 0 {
@@ -445,7 +445,7 @@ fn who_says_nothing_does_not_hang_it() {
             }
         }
     });
-    // A hello of Broker's has no line end in it, and one of TLS's may or may not.
+    // Broker's hello contains no line break, that of TLS may contain one.
     let (end, json) = probe(&format!("probe {web} --timeout 0.2"));
     assert_eq!(
         (end.code, &json["summary"]),
@@ -466,7 +466,7 @@ fn wrong_usage_is_exit_code_2() {
     run("probe a:1 --tls off").fails(2, &["--tls"]);
 }
 
-/// That two probes at once do not take each other for the same endpoint.
+/// The ids of probes differ, so that an endpoint does not regard them as the same peer.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_probes_at_once_all_see_it() {
     let broker = Broker::start(None, Tls::Off).await;
@@ -480,5 +480,5 @@ async fn many_probes_at_once_all_see_it() {
         let end = end.await.unwrap();
         assert_eq!(end.json()[0]["broker"], broker_json(broker.endpoint.id()), "{end:?}");
     }
-    broker.peered_with_nobody(8).await;
+    broker.assert_no_peering(8).await;
 }

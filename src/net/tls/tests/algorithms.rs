@@ -1,5 +1,4 @@
-//! Keys, signatures and extensions of certificates: what OpenSSL accepts, both back ends accept, and what it refuses,
-//! both refuse.
+//! Keys, signatures and extensions of certificates: both back ends accept and refuse the same ones as OpenSSL.
 
 use rcgen::{CustomExtension, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
 
@@ -113,13 +112,17 @@ async fn key_usage_and_ns_cert_type_are_those_of_openssl() {
             let what = format!("{what}, {backend:?}");
             let good = End::load(&good.clone().backend(*backend), &[&TLS13]);
             let outcome = |may: bool| if may { "ok".to_owned() } else { "PeerWrongPurpose".to_owned() };
-            let heard = format!("refused: {:?}", Refusal::UnsupportedCertificate);
+            let received = format!("refused: {:?}", Refusal::UnsupportedCertificate);
             let (connector, listener) = meet(&bare, &good).await;
             assert_eq!(short(&listener), outcome(connects), "connects: {what}");
-            assert_eq!(short(&connector), if connects { "ok".to_owned() } else { heard.clone() }, "{what}");
+            assert_eq!(
+                short(&connector),
+                if connects { "ok".to_owned() } else { received.clone() },
+                "{what}"
+            );
             let (connector, listener) = meet(&good, &bare).await;
             assert_eq!(short(&connector), outcome(listens), "listens: {what}");
-            assert_eq!(short(&listener), if listens { "ok".to_owned() } else { heard }, "{what}");
+            assert_eq!(short(&listener), if listens { "ok".to_owned() } else { received }, "{what}");
 
             let loaded = leaf.trusting(&ca).backend(*backend).load().unwrap();
             let warned: Vec<&str> = loaded
@@ -139,7 +142,7 @@ async fn key_usage_and_ns_cert_type_are_those_of_openssl() {
 }
 
 #[tokio::test]
-async fn an_intermediate_certificate_that_may_not_sign_is_none() {
+async fn an_intermediate_certificate_that_may_not_sign_is_ignored() {
     let root = Ca::new("root");
     let between = root.intermediate_with("between", |params| {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -1,5 +1,5 @@
-//! What only OpenSSL does: anonymous TLS, and certificates and keys that rustls refuses. And what a build without it
-//! says instead.
+//! Features that require OpenSSL: anonymous TLS, and certificates and keys that rustls refuses; and the errors of a build without
+//! it.
 
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
 
@@ -43,13 +43,13 @@ mod without {
     use crate::net::tls::{CredentialKind, CredentialWarning};
 
     #[test]
-    fn anonymous_tls_says_how_to_get_it() {
+    fn anonymous_tls_without_openssl_is_an_error_with_a_hint() {
         let error = Tls::anonymous().unwrap_err().to_string();
         assert!(error.contains("cargo build --features openssl") && error.contains("ssl_cafile"), "{error}");
     }
 
     #[test]
-    fn openssl_says_how_to_get_it() {
+    fn the_openssl_back_end_without_openssl_is_an_error_with_a_hint() {
         let error = version3().backend(Backend::OpenSsl).load().unwrap_err();
         assert_eq!(error.kind, CredentialKind::Backend);
         assert!(matches!(error.fault, CredentialFault::NoOpenSsl), "{error}");
@@ -57,7 +57,7 @@ mod without {
     }
 
     #[test]
-    fn what_rustls_refuses_says_how_to_mend_it_and_how_to_do_without() {
+    fn credentials_that_rustls_refuses_have_a_hint() {
         let cases = [
             (version1(), "v1.pem: it is an X.509 version 1"),
             (legacy(), "legacy.key: the key is encrypted"),
@@ -98,7 +98,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn anonymous_ends_understand_each_other_and_do_not_know_each_other() {
+    async fn anonymous_ends_connect_without_identities() {
         let (a, b) = meet(&anonymous(), &anonymous()).await;
         let (a, b) = (a.unwrap(), b.unwrap());
         for stream in [a, b] {
@@ -132,7 +132,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn openssl_takes_what_rustls_refuses() {
+    async fn openssl_accepts_certificates_that_rustls_refuses() {
         let version1 = mutual(&version1(), Backend::OpenSsl);
         assert_eq!(both_ways(&version1, &mutual(&version3(), Backend::OpenSsl)).await, [ok(), ok()]);
         assert_eq!(both_ways(&version1, &version1).await, [ok(), ok()]);
@@ -151,7 +151,7 @@ mod with {
     }
 
     #[test]
-    fn openssl_is_chosen_where_rustls_cannot_do() {
+    fn openssl_is_chosen_for_credentials_that_rustls_refuses() {
         let (_, as_leaf) = ca_as_leaf();
         let version1_ca = Credentials::from_files(
             fixture_path("v1-ca.pem"),
@@ -170,7 +170,7 @@ mod with {
             assert_eq!(credentials.load().unwrap().backend(), Backend::Rustls, "{credentials:?}");
             assert_eq!(credentials.backend(Backend::OpenSsl).load().unwrap().backend(), Backend::OpenSsl);
         }
-        // And what neither can use is an error of the one that came nearer.
+        // If neither can use them, the error is that of the back end that got further.
         let error = legacy().passphrase(Passphrase::new("wrong")).load().unwrap_err();
         assert!(matches!(error.fault, CredentialFault::WrongPassphrase), "{error}");
     }
@@ -235,17 +235,17 @@ mod with {
     }
 
     #[tokio::test]
-    async fn a_strangers_certificate_is_foreign_whatever_its_kind() {
+    async fn a_certificate_of_an_unknown_ca_is_foreign() {
         let shows = super::super::pki::certified_key(&fixture("v1.pem"), &fixture("v1.key"));
-        let stranger = End::bare(Some(shows), &VERSIONS);
+        let foreign = End::bare(Some(shows), &VERSIONS);
         let tls = Ca::new("ca").credentials().load().unwrap();
-        let [(connecting, _), (listening, heard)] = both_ways(&ours_again(&tls), &stranger).await;
+        let [(connecting, _), (listening, received)] = both_ways(&ours_again(&tls), &foreign).await;
         assert_eq!((connecting.as_str(), listening.as_str()), ("PeerForeign", "PeerForeign"));
-        assert_eq!(heard, format!("refused: {:?}", Refusal::UnknownCa));
+        assert_eq!(received, format!("refused: {:?}", Refusal::UnknownCa));
     }
 
     #[tokio::test]
-    async fn openssl_is_no_hint_for_what_it_refuses_as_well() {
+    async fn the_hint_omits_openssl_if_it_refuses_the_certificate_too() {
         let ca = Ca::new("ca");
         let signs_only = ca.leaf(|params| {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -270,7 +270,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn a_certificate_that_is_none_is_unusable_on_openssl_too() {
+    async fn a_malformed_certificate_is_unusable_with_openssl_too() {
         let ca = Ca::new("ca");
         let mut key = ca.leaf(|_| ()).certified_key();
         key.cert[0] = vec![0x30, 0x03, 0x02, 0x01, 0x00].into();

@@ -4,7 +4,7 @@ use super::pki::Ca;
 use super::*;
 use crate::net::tls::{Refusal, looks_like_tls};
 
-/// The first frames of a plain Broker: what a listener sends, and how a connector's begins.
+/// The first bytes of a plain Broker endpoint: those of a listener, and the beginning of those of a connector.
 const PROBE: &[u8] = &[0, 0, 0, 5, 7, 0x5a, 0x45, 0x45, 0x4b];
 const HELLO: &[u8] = b"\0\0\0\x17\x06ZEEK0123456789abcdef\x01\x01";
 
@@ -15,7 +15,7 @@ fn ours() -> Vec<Tls> {
     BACKENDS.iter().map(mutual).chain(Tls::anonymous().ok()).collect()
 }
 
-/// What we say when the peer sends just this, to our connector and to our listener, and then waits.
+/// Returns the errors of our connector and our listener if the peer sends these bytes, and then waits.
 async fn answered(ours: &Tls, bytes: &[u8]) -> [TlsError; 2] {
     let (a, mut b) = tcp_pair().await;
     b.write_all(bytes).await.unwrap();

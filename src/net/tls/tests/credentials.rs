@@ -1,4 +1,4 @@
-//! Loading: what is wrong with credentials is said with the file, the reason and the mend.
+//! Errors of loading: the file, the cause and the hint.
 
 use std::path::PathBuf;
 
@@ -197,7 +197,7 @@ fn files_in_the_wrong_place() {
 }
 
 #[test]
-fn certificate_and_key_may_stand_in_one_file() {
+fn certificate_and_key_can_be_in_one_file() {
     let both = [fixture("rsa.pem"), fixture("rsa.pkcs1.key")].concat();
     let (_dir, path) = files(&[("both", &both)]);
     Credentials::from_files(fixture_path("ca.pem"), path("both"), path("both")).load().unwrap();
@@ -220,7 +220,7 @@ fn encrypted_keys() {
 }
 
 #[test]
-fn keys_that_do_not_fit_or_cannot_be_used() {
+fn keys_that_do_not_match_or_cannot_be_used() {
     let error = refused(CredentialKind::Keyfile, fixture_path("ec.sec1.key"));
     assert!(matches!(error.fault, CredentialFault::KeyMismatch), "{error}");
     let garbage = b"-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
@@ -248,7 +248,7 @@ fn an_x509_version_1_certificate() {
 }
 
 #[test]
-fn certificates_that_are_none() {
+fn malformed_certificates() {
     let garbage = b"-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n";
     let (_dir, path) = files(&[("garbage", garbage), ("some", &[garbage, &fixture("ca.pem")[..]].concat())]);
     for part in [CredentialKind::Cafile, CredentialKind::Certificate] {
@@ -265,7 +265,7 @@ fn certificates_that_are_none() {
 }
 
 #[test]
-fn a_name_that_is_none() {
+fn an_invalid_name() {
     for name in ["", "two words", "host:9999"] {
         let error = Ca::new("ca").credentials().verify_name(name).load().unwrap_err();
         assert!(matches!(error.fault, CredentialFault::BadName), "{error}");
@@ -274,7 +274,7 @@ fn a_name_that_is_none() {
 }
 
 #[test]
-fn what_peers_will_not_like_is_warned_about() {
+fn problems_that_peers_may_object_to_cause_a_warning() {
     let ca = Ca::new("ca");
     let warning = |credentials: Credentials| {
         let loaded = credentials.load().unwrap();

@@ -62,7 +62,7 @@ fn private_copy(name: &str) -> std::path::PathBuf {
 enum End {
     /// Ours.
     Ours(Tls),
-    /// Bare rustls, which does what ours would not: shows what it is told to show, or nothing.
+    /// rustls without our checks: presents any certificate, or none.
     Bare(TlsConnector, TlsAcceptor),
 }
 
@@ -123,10 +123,10 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
     (connector.unwrap(), accepted.unwrap().0)
 }
 
-/// Sends a word and takes one, so that both ends know how it went.
+/// Sends and receives a greeting, so that both ends know whether the handshake succeeded.
 async fn greet(stream: Result<Stream, TlsError>) -> Result<Stream, TlsError> {
     let mut stream = stream?;
-    // The write may fail when the peer has refused us; the read knows why.
+    // If the peer has refused us, the write may fail, and the read returns the reason.
     let _ = stream.write_all(b"hello").await;
     let mut word = [0; 5];
     match stream.read(&mut word).await {
@@ -139,7 +139,7 @@ async fn greet(stream: Result<Stream, TlsError>) -> Result<Stream, TlsError> {
     }
 }
 
-/// What each end makes of the other: the connector's view, the listener's.
+/// Connects the two ends. Returns the results of the connector and of the listener.
 async fn meet(connector: &End, listener: &End) -> (Result<Stream, TlsError>, Result<Stream, TlsError>) {
     let (a, b) = tcp_pair().await;
     tokio::join!(async { greet(connector.connect(a).await).await }, async {

@@ -1,4 +1,4 @@
-//! Against the `openssl` program, which is the library under Zeek's own TLS. Where it is not found, the tests say
+//! Tests against the `openssl` program, whose library Zeek uses for its TLS. If it is not found, the tests say
 //! so and do nothing.
 
 use std::io::Write;
@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use super::*;
 use crate::net::tls::{CredentialFault, Passphrase, Refusal};
 
-/// What every end shows that shows anything good, in `openssl`'s words.
+/// The options of `openssl` for a valid certificate.
 const RSA: [&str; 4] = ["-cert", "rsa.pem", "-key", "rsa.pkcs8.key"];
 const EC: [&str; 4] = ["-cert", "ec.pem", "-key", "ec.sec1.key"];
 /// How a Zeek without certificate options sets OpenSSL up.
@@ -25,7 +25,7 @@ fn have_openssl() -> bool {
     found
 }
 
-/// What the program says to this, in the directory of the fixtures; `None` where it is not found.
+/// Runs the program in the directory of the fixtures, and returns its output; `None` if it is not found.
 pub(super) fn run(arguments: &[&str]) -> Option<Vec<u8>> {
     let output = have_openssl().then(|| {
         std::process::Command::new("openssl").args(arguments).current_dir(fixture_path("")).output().unwrap()
@@ -128,7 +128,7 @@ async fn we_are_connected_by(ours: &Tls, arguments: &[&str]) -> Result<(), TlsEr
 }
 
 #[tokio::test]
-async fn openssl_and_we_understand_each_other() {
+async fn openssl_connects_to_both_back_ends() {
     if !have_openssl() {
         return;
     }
@@ -242,7 +242,7 @@ async fn an_anonymous_openssl_is_named() {
 }
 
 #[tokio::test]
-async fn what_openssl_shows_and_we_refuse() {
+async fn certificates_of_openssl_that_we_refuse() {
     if !have_openssl() {
         return;
     }
@@ -275,12 +275,12 @@ async fn what_openssl_shows_and_we_refuse() {
 }
 
 #[tokio::test]
-async fn what_we_show_and_openssl_refuses() {
+async fn certificates_of_ours_that_openssl_refuses() {
     if !have_openssl() {
         return;
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        // It trusts another CA than ours. As a client it says why only to us, so there we are the ones to hear.
+        // It trusts another CA than ours. As a client, it reports the reason only in the alert that we receive.
         let server = ["-CAfile", "v1-ca.pem", "-Verify", "3", "-verify_return_error", version];
         let error = connected_to(&[&server[..], &RSA].concat()).await.unwrap_err();
         assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{version}: {error:?}");
@@ -291,7 +291,7 @@ async fn what_we_show_and_openssl_refuses() {
 }
 
 #[test]
-fn the_mend_for_a_version_1_certificate_mends_it() {
+fn the_hint_for_a_version_1_certificate_works() {
     if !have_openssl() {
         return;
     }
@@ -315,7 +315,7 @@ fn the_mend_for_a_version_1_certificate_mends_it() {
 }
 
 #[test]
-fn the_mend_for_a_cas_own_certificate_mends_it() {
+fn the_hint_for_the_certificate_of_a_ca_works() {
     if !have_openssl() {
         return;
     }
@@ -335,7 +335,7 @@ fn the_mend_for_a_cas_own_certificate_mends_it() {
 }
 
 #[test]
-fn the_mend_for_an_old_encryption_mends_it() {
+fn the_hint_for_an_old_encryption_works() {
     if !have_openssl() {
         return;
     }
@@ -349,7 +349,7 @@ fn the_mend_for_an_old_encryption_mends_it() {
     let error = load(&key).unwrap_err();
     assert!(matches!(error.fault, CredentialFault::LegacyEncrypted), "{error}");
     let text = error.to_string();
-    // The first says what was found; the passphrase, which is asked for at the terminal, is given along.
+    // The first quotation is the cause. The passphrase is added, because the command would ask for it at the terminal.
     let command = text.split('`').find(|part| part.starts_with("openssl")).unwrap();
     let command = command.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
     let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
@@ -358,7 +358,7 @@ fn the_mend_for_an_old_encryption_mends_it() {
 }
 
 #[test]
-fn the_mend_for_an_encrypted_key_mends_it() {
+fn the_hint_for_an_encrypted_key_works() {
     if !have_openssl() {
         return;
     }
@@ -368,7 +368,7 @@ fn the_mend_for_an_encrypted_key_mends_it() {
         std::fs::write(&key, fixture(name)).unwrap();
         let load = |key| Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key).load();
         let error = load(key.clone()).unwrap_err().to_string();
-        // The passphrase is asked for at the terminal; here it is given along.
+        // The passphrase is added, because the command would ask for it at the terminal.
         let command =
             error.split('`').nth(1).unwrap().replace("openssl pkey", "openssl pkey -passin pass:secret");
         let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();

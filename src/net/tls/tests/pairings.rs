@@ -95,7 +95,7 @@ pub(super) async fn all_well(a: &Credentials, b: &Credentials, what: &str) {
 }
 
 #[tokio::test]
-async fn two_leaves_of_one_ca_understand_each_other_and_know_each_other() {
+async fn two_leaves_of_one_ca_connect_with_identities() {
     let ca = Ca::new("ca");
     let (a, b) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
     all_well(&a.trusting(&ca), &b.trusting(&ca), "plain leaves").await;
@@ -172,7 +172,7 @@ async fn certificates_out_of_their_time() {
 }
 
 #[tokio::test]
-async fn what_a_ca_out_of_its_time_signed_is_not_taken() {
+async fn certificates_of_a_ca_outside_of_its_validity_are_refused() {
     let ca = Ca::new("ca");
     let past = Ca::self_signed("past", |params| params.not_after = date_time_ymd(2020, 1, 1));
     let future = Ca::self_signed("future", |params| params.not_before = date_time_ymd(2999, 1, 1));
@@ -258,7 +258,7 @@ async fn certificates_that_cannot_be_used() {
         key.cert[0] = vec![0x30, 0x03, 0x02, 0x01, 0x00].into();
         End::bare(Some(key), versions)
     };
-    // With OpenSSL, what is heard depends on the side.
+    // With OpenSSL, the alert depends on the side.
     all_ways_of(
         &strict,
         "no certificate at all",
@@ -292,7 +292,7 @@ async fn certificates_for_the_other_side_only() {
 }
 
 #[tokio::test]
-async fn a_name_is_checked_on_both_sides_but_only_when_asked_for() {
+async fn a_name_is_verified_on_both_sides_if_it_is_set() {
     let ca = Ca::new("ca");
     let named = ca.credentials();
     for name in ["node.example", "Node.Example.", "127.0.0.1"] {

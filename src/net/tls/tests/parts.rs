@@ -14,7 +14,7 @@ fn rsa(key: &str) -> Credentials {
 }
 
 #[tokio::test]
-async fn a_directory_of_cas_trusts_each_whatever_its_name() {
+async fn every_ca_in_a_directory_is_trusted_regardless_of_its_name() {
     let [one, other, third] = ["one", "other", "third"].map(Ca::new);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("one.pem"), one.pem()).unwrap();
@@ -42,7 +42,7 @@ async fn a_directory_of_cas_trusts_each_whatever_its_name() {
 }
 
 #[test]
-fn a_directory_with_nothing_in_it_or_none_at_all() {
+fn an_empty_or_missing_directory() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("README"), "nothing").unwrap();
     let load = |path: std::path::PathBuf| {
@@ -60,7 +60,7 @@ fn a_directory_with_nothing_in_it_or_none_at_all() {
 }
 
 #[test]
-fn what_cannot_be_used_in_a_directory_is_left_out_and_named() {
+fn unusable_files_in_a_directory_are_left_out_and_named() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.pem"), fixture("ca.pem")).unwrap();
     std::fs::write(dir.path().join("b.pem"), "-----BEGIN CERTIFICATE-----\nM?\n-----END CERTIFICATE-----\n")
@@ -100,7 +100,7 @@ async fn a_peers_certificate_among_the_cas_makes_no_ca_of_it() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_vouches_for_itself_vouches_for_nobody_else() {
+async fn a_self_signed_certificate_is_trusted_only_for_itself() {
     let ca = Ca::new("ca");
     let [itself, unsaid] = [IsCa::ExplicitNoCa, IsCa::NoCa].map(|is_ca| {
         Ca::self_signed("itself", |params| (params.is_ca, params.key_usages) = (is_ca, Vec::new()))
@@ -197,7 +197,7 @@ fn a_passphrase_is_never_shown() {
 }
 
 #[test]
-fn an_encryption_that_rustls_does_not_know_is_named_and_mended() {
+fn an_encryption_that_rustls_does_not_support_is_named_with_a_hint() {
     // PBES2 with DES: nothing that OpenSSL would make today.
     let Some(des) = super::openssl::run(&[
         "pkcs8",

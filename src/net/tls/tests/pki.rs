@@ -18,7 +18,7 @@ use super::Credentials;
 /// A CA, or an intermediate one.
 pub(super) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// What leads from this one to the CA at the root, as PEM: nothing for the root.
+    /// The certificates from this one to the root CA as PEM; empty for the root.
     path: String,
     root: String,
 }
@@ -123,7 +123,7 @@ pub(super) fn certified_key(chain: &[u8], key: &[u8]) -> CertifiedKey {
     CertifiedKey::new(chain, aws_lc_rs::sign::any_supported_type(&key).unwrap())
 }
 
-/// An end that takes whatever certificate it is shown.
+/// An end that accepts every certificate.
 #[derive(Debug)]
 pub(super) struct TakesAnything;
 

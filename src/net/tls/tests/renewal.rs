@@ -27,7 +27,7 @@ fn in_files(dir: &Path, backend: Backend) -> Credentials {
     Credentials::from_files(dir.join("ca.pem"), dir.join("node.pem"), dir.join("node.key")).backend(backend)
 }
 
-/// What the tls shows to a peer of this CA.
+/// Returns the certificate that is presented to a peer of this CA.
 async fn shown(tls: &MutualTls, peer: &Credentials) -> Result<Vec<u8>, TlsError> {
     let peer = End::load(peer, &[&TLS12, &TLS13]);
     let (at_peer, ours) = meet(&peer, &End::Ours(Tls::Mutual(tls.clone()))).await;
@@ -35,7 +35,7 @@ async fn shown(tls: &MutualTls, peer: &Credentials) -> Result<Vec<u8>, TlsError>
     Ok(at_peer?.peer_certificate().unwrap().to_vec())
 }
 
-async fn still_stands(a: &mut Stream, b: &mut Stream) {
+async fn assert_open(a: &mut Stream, b: &mut Stream) {
     a.write_all(b"word").await.unwrap();
     a.flush().await.unwrap();
     let mut word = [0; 4];
@@ -47,7 +47,7 @@ async fn still_stands(a: &mut Stream, b: &mut Stream) {
 }
 
 #[tokio::test]
-async fn a_reload_is_for_new_connections_and_leaves_standing_ones_alone() {
+async fn a_reload_affects_new_connections_only() {
     for backend in BACKENDS {
         let dir = tempfile::tempdir().unwrap();
         let (old, new) = (Ca::new("old"), Ca::new("new"));
@@ -66,7 +66,7 @@ async fn a_reload_is_for_new_connections_and_leaves_standing_ones_alone() {
         assert_eq!(shown(&other_handle, &new.credentials()).await.unwrap(), second.der);
         let error = shown(&tls, &old.credentials()).await.unwrap_err();
         assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{error:?}");
-        still_stands(&mut a, &mut b).await;
+        assert_open(&mut a, &mut b).await;
     }
 }
 
@@ -105,7 +105,7 @@ async fn a_reload_that_fails_names_the_file_and_changes_nothing() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_file_keeps_nobody_waiting() {
+fn a_pipe_that_replaces_a_file_does_not_block_a_reload() {
     let dir = tempfile::tempdir().unwrap();
     let ca = Ca::new("ca");
     let leaf = ca.leaf(|_| ());
@@ -129,7 +129,7 @@ fn a_pipe_in_the_place_of_a_file_keeps_nobody_waiting() {
     assert!(!tls.reload().unwrap());
 }
 
-/// Waits until it shows something else.
+/// Waits until this certificate is presented.
 async fn until_shown(tls: &MutualTls, peer: &Credentials, der: &[u8]) {
     while shown(tls, peer).await.unwrap() != der {
         tokio::task::yield_now().await;
@@ -137,7 +137,7 @@ async fn until_shown(tls: &MutualTls, peer: &Credentials, der: &[u8]) {
 }
 
 #[tokio::test]
-async fn files_that_change_are_taken_up_and_bad_ones_are_not() {
+async fn changed_files_are_reloaded_and_invalid_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let cas = tempfile::tempdir().unwrap();
     let (ca, other) = (Ca::new("ca"), Ca::new("other"));
@@ -167,7 +167,7 @@ async fn files_that_change_are_taken_up_and_bad_ones_are_not() {
         tokio::task::yield_now().await;
     }
 
-    // It ends by itself.
+    // The task ends when the last clone is dropped.
     drop(tls);
     watching.await.unwrap();
 }

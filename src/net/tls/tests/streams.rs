@@ -1,4 +1,4 @@
-//! What a stream does once it stands.
+//! Streams after their handshake.
 
 use std::io::IoSlice;
 
@@ -8,7 +8,7 @@ use super::pki::Ca;
 use super::*;
 
 /// Each library on either side.
-async fn standing(version: Version) -> Vec<(Stream, Stream)> {
+async fn established(version: Version) -> Vec<(Stream, Stream)> {
     let ca = Ca::new("ca");
     let end = |backend: Backend| End::load(&ca.credentials().backend(backend), &[version]);
     let mut pairs = Vec::new();
@@ -46,10 +46,10 @@ async fn ends_at(mut from: Stream, mut to: Stream) {
 #[tokio::test]
 async fn an_end_without_close_notify_reads_as_an_end() {
     for version in VERSIONS {
-        for (a, b) in standing(version).await {
+        for (a, b) in established(version).await {
             ends_at(a, b).await;
         }
-        for (a, b) in standing(version).await {
+        for (a, b) in established(version).await {
             ends_at(b, a).await;
         }
     }
@@ -60,7 +60,7 @@ async fn an_end_without_close_notify_reads_as_an_end() {
 #[tokio::test]
 async fn an_end_with_close_notify_reads_as_an_end_and_leaves_the_other_way_open() {
     for version in VERSIONS {
-        for (mut a, mut b) in standing(version).await {
+        for (mut a, mut b) in established(version).await {
             a.shutdown().await.unwrap();
             assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 0);
             b.write_all(b"still here").await.unwrap();
@@ -89,9 +89,9 @@ async fn megabytes(mut a: Stream, mut b: Stream) {
 }
 
 #[tokio::test]
-async fn much_gets_through_whole_and_in_order() {
+async fn large_data_arrives_complete_and_in_order() {
     for version in VERSIONS {
-        for (a, b) in standing(version).await {
+        for (a, b) in established(version).await {
             megabytes(a, b).await;
         }
     }
@@ -107,7 +107,7 @@ async fn a_plain_stream_has_no_certificate() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_tls_in_a_standing_stream_are_an_error_not_an_end() {
+async fn bytes_that_are_not_tls_are_an_error_and_not_the_end_of_the_stream() {
     for (version, backend) in VERSIONS.into_iter().flat_map(|v| BACKENDS.iter().map(move |b| (v, *b))) {
         let ca = Ca::new("ca");
         let (a, mut b) = tcp_pair().await;
