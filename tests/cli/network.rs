@@ -32,7 +32,7 @@ fn the_tls_mode_is_required() {
         run("--cafile a").fails(2, &["--certificate and --keyfile are missing"]);
         run("--certificate a --keyfile b").fails(2, &["--cafile is missing"]);
         run("--cafile a --keyfile b").fails(2, &["--certificate is missing"]);
-        run("--tls off --cafile a").fails(2, &["--tls off", "leave out"]);
+        run("--tls off --cafile a").fails(2, &["--tls off", "exclude each other", "remove one"]);
         run("--tls maybe").fails(2, &["maybe"]);
     }
 }

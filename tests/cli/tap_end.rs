@@ -125,5 +125,9 @@ async fn a_tap_with_a_slow_stdout_reports_how_many_messages_it_did_not_print() {
         before.rsplit(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty())?.parse::<usize>().ok()
     };
     let dropped = number(" messages were not printed").expect("some were dropped");
-    assert_eq!(printed + dropped + number(" messages were not, or not completely,").unwrap_or(0), 90, "{log}");
+    assert_eq!(
+        printed + dropped + number(" messages were not, or not completely,").unwrap_or(0),
+        90,
+        "{log}"
+    );
 }
