@@ -234,7 +234,8 @@ fn the_delay_before_reconnecting_is_an_option() {
         let mut node = Program::start(&format!("node --name n --tls off --connect {address} {options}"));
         for _ in 0..tries {
             let line = node.says("next try in ");
-            let wait = line.rsplit_once("next try in ").unwrap().1.split_once(" s").unwrap().0;
+            // The fields of the line follow.
+            let (wait, _) = line.rsplit_once("next try in ").unwrap().1.split_once(" s").unwrap();
             assert!((least..=most).contains(&wait.parse().unwrap()), "{options}: {line}");
         }
     }
