@@ -59,7 +59,7 @@ fn frames<'a>(lines: impl Iterator<Item = &'a Json>, side: &str) -> Vec<(u64, St
 /// Returns the content of an entry. Reals are normalized: Broker writes 1.0 as 1.
 fn content(line: &Json) -> String {
     let content = line.get("envelope").or(line.get("message")).or(line.get("error")).unwrap();
-    said.to_string().replace(".0", "")
+    content.to_string().replace(".0", "")
 }
 
 /// The bytes and lines of a fixture.
