@@ -54,10 +54,10 @@ fn passes(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
     let mut writer = from.try_clone().unwrap();
     let all = bytes.to_vec();
     let writing = std::thread::spawn(move || writer.write_all(&all).unwrap());
-    let mut heard = vec![0; bytes.len()];
-    to.read_exact(&mut heard).unwrap();
+    let mut received = vec![0; bytes.len()];
+    to.read_exact(&mut received).unwrap();
     writing.join().unwrap();
-    assert!(heard == bytes);
+    assert!(received == bytes);
 }
 
 /// Writes the same connection as tcpdump does, each frame in a packet.
@@ -440,8 +440,8 @@ fn a_redacted_recording_has_no_secrets_and_consistent_pseudonyms() {
     let publish = format!("publish --tls off --topic /topic-stays --connect {}", recorder.address);
     assert_eq!(Program::run(&publish, lines).code, Some(0));
     // The forwarded bytes are not changed.
-    let heard = tap.end().json();
-    assert_eq!((&heard[0]["args"], &heard[1]["value"]), (&args, &string("alice")));
+    let received = tap.end().json();
+    assert_eq!((&received[0]["args"], &received[1]["value"]), (&args, &string("alice")));
     let folder = recorder.recording();
     for file in files(&folder) {
         for secret in ["alice", "bob", "192.0.2", "127.0.0.1", "2001:db8", "\u{c0}\0\u{2}M"] {

@@ -143,14 +143,14 @@ fn recorded_messages_reach_a_new_tap_and_different_messages_are_reported() {
             lines.collect::<String>(),
         )
     };
-    let (heard, address) = tap(3);
+    let (tap_end, address) = tap(3);
     let mut recorder = Recorder::start(&address, "--tls off");
     assert_eq!(publish(&recorder.address, &["a", "b", "c"]).code, Some(0));
-    let before = heard.end().stdout.len();
+    let before = tap_end.end().stdout.len();
     let folder = recorder.recording();
-    let (heard, address) = tap(3);
+    let (tap_end, address) = tap(3);
     same(&replay(&folder, &format!("--connect {address} --tls off")).end());
-    assert_eq!((before, heard.end().stdout.len()), (3, 3));
+    assert_eq!((before, tap_end.end().stdout.len()), (3, 3));
     // In place of the tap, to other publishers.
     let listen = |options: &str| {
         let mut listener = replay(&folder, &format!("--listen 127.0.0.1:0 --tls off {options}"));
@@ -168,7 +168,7 @@ fn recorded_messages_reach_a_new_tap_and_different_messages_are_reported() {
     let (listener, address) = listen("");
     publish(&address, &["a", "b", "c", "d"]);
     let end = listener.end();
-    assert!(end.code == Some(1) && end.stdout[0].starts_with("not recorded, /t, d: came "), "{end:?}");
+    assert!(end.code == Some(1) && end.stdout[0].starts_with("not recorded, /t, d: received "), "{end:?}");
     // The last message is not published.
     let (listener, address) = listen("--timeout 1");
     publish(&address, &["a", "b"]);
@@ -321,7 +321,7 @@ fn wrong_input_is_reported() {
     run(&fixture(""), "--connect 127.0.0.1:1")
         .fails(1, &["is not a recording but contains ", "name one of them, such as"]);
     for folder in [Path::new("/nowhere"), &fixture("captures"), &fixture("captures/http.pcap")] {
-        run(folder, "--connect 127.0.0.1:1").fails(1, &["is no recording", "zeek-bridge record"]);
+        run(folder, "--connect 127.0.0.1:1").fails(1, &["is not a recording", "zeek-bridge record"]);
     }
     let copy = tempfile::tempdir().unwrap();
     for file in ["connector.bin", "listener.bin", "frames.jsonl"] {

@@ -225,7 +225,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     let originator = recorded.iter().any(|frame| kind(frame) == "originator_syn");
     let role = if originator { Role::Originator } else { Role::Responder };
     assert_eq!(played.outcome.events.first(), Some(&Event::Introduced { peer, role }), "{here}");
-    let mut told = played.outcome.events[2..].iter();
+    let mut events = played.outcome.events[2..].iter();
     for frame in fixture.from(side.other()).filter(|frame| frame.phase == Phase::Peered) {
         let expected = match kind(frame) {
             "data" | "command" => Event::Message(Envelope::decode(&frame.body()).unwrap()),
@@ -233,7 +233,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
             "ping" if is_bye(frame) => Event::PeerLeaving,
             _ => continue,
         };
-        assert_eq!(told.next(), Some(&expected), "{here} frame {}", frame.index);
+        assert_eq!(events.next(), Some(&expected), "{here} frame {}", frame.index);
     }
     let they_left = fixture.from(side.other()).any(is_bye);
     let end = match (&bye, they_left) {
@@ -241,7 +241,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
         (None, true) => CloseReason::PeerLeft,
         (None, false) => CloseReason::Lost,
     };
-    assert_eq!(told.as_slice(), [Event::Closed(end)], "{here}");
+    assert_eq!(events.as_slice(), [Event::Closed(end)], "{here}");
 }
 
 /// Compares all bytes, except the 8 random ones of a BYE and the ttl of a pong.
@@ -442,7 +442,7 @@ fn aborted() {
             );
         },
     );
-    for (id, says, expected) in [
+    for (id, messages, expected) in [
         ([0x00; 15], &["probe", "version_select", "originator_syn"][..], "responder_syn_ack"),
         ([0xff; 15], &["probe", "hello"], "version_select"),
     ] {
@@ -454,13 +454,13 @@ fn aborted() {
             Side::Connector,
             || Replayed::new(id, Side::Listener, Filter::new()),
             |played| {
-                let said: Vec<_> = played
+                let sent: Vec<_> = played
                     .outcome
                     .frames
                     .iter()
                     .map(|frame| Handshake::decode(&frame[4..], &Limits::DEFAULT).unwrap().name())
                     .collect();
-                assert_eq!(said, says);
+                assert_eq!(sent, messages);
                 assert_eq!(
                     played.closed(),
                     Some(&PeeringError::ClosedInHandshake { expected, tls: false }.into())

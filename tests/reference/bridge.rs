@@ -1,4 +1,4 @@
-//! The bridge between reference endpoints, and between one of them and endpoints of ours.
+//! The bridge between reference endpoints, and between one of them and endpoints of this crate.
 
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::Endpoint;
@@ -10,12 +10,12 @@ use crate::driver::*;
 use crate::program::Files;
 use crate::support::*;
 
-/// What the bridge's link to the reference is like: its lines, and the reference's options.
+/// The configuration of the bridge's link to the reference, and the options of the reference.
 struct Side {
     name: &'static str,
     lines: String,
     options: Vec<String>,
-    /// What is to stay as long as this.
+    /// Files that must exist as long as this value.
     _files: Option<(Certificates, Files)>,
 }
 
@@ -54,7 +54,7 @@ impl Side {
     }
 }
 
-/// Events called `Test::*` under `/left` and `/right` pass between the sides, and nothing else.
+/// Returns a configuration that forwards events named `Test::*` with topics `/left` and `/right`, and nothing else.
 fn config(left: &str, right: &str) -> String {
     let rule = |name: &str, to: &str| {
         format!(
@@ -79,13 +79,13 @@ fn event(name: &str, text: &str) -> Value {
     Message::Event(Event::new(name, (text.to_owned(),))).into_value()
 }
 
-/// Has it hear what is published to this side.
+/// Waits until the reference has received the subscriptions of this side.
 async fn knows(reference: &mut Reference, bridge: &BridgeProcess, link: &str) {
     let id = bridge.link(link)["id"].as_str().unwrap().parse().unwrap();
     reference.status("peer_added", id).await;
 }
 
-/// That a peer of this link wants something.
+/// Waits until a peer of this link has subscribed to a topic.
 fn wants(bridge: &BridgeProcess, link: &str, topic: &str) {
     bridge.until("a filter", |bridge| {
         let link = bridge.link(link);
@@ -130,7 +130,7 @@ async fn between_two_references() {
                 assert_eq!(right.line("message ").await, expected);
                 assert_eq!(left.line("message ").await, format!("/left/y (1, 1, (Test::pong, ({n})))"));
             }
-            // What no rule lets pass, and then what one does.
+            // A message that no rule allows, and then one that is allowed.
             left.say("event /right Other::ping x").await;
             left.say("publish /right string no event").await;
             left.say("event /right Test::last x").await;
@@ -143,7 +143,7 @@ async fn between_two_references() {
     }
 }
 
-/// One of ours on the right.
+/// Connects an endpoint of this crate on the right.
 async fn ours(bridge: &BridgeProcess) -> (Endpoint, zeek_bridge::endpoint::Subscriber) {
     let ours = endpoint();
     let heard = subscribe(&ours, "/right").await;
@@ -183,7 +183,7 @@ async fn between_a_reference_and_ours() {
             let identity = bridge.link("left")["peers"][0]["identity"].clone();
             assert!(identity.as_str().is_some_and(|identity| identity.contains("CN=zeek")), "{identity}");
         }
-        // The bridge leaves with a BYE; the reference confirms it.
+        // The bridge sends a BYE, which the reference confirms.
         bridge.program.signal("TERM");
         assert_eq!(bridge.end().code, Some(0));
         theirs.line("status peer_lost").await;
@@ -191,7 +191,7 @@ async fn between_a_reference_and_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reference_that_is_killed_and_comes_back() {
+async fn a_reference_is_killed_and_restarted() {
     let program = reference_or_skip!();
     for side in Side::all() {
         let options = side.options(&["--subscribe", "/left"]);
@@ -213,14 +213,15 @@ async fn a_reference_that_is_killed_and_comes_back() {
                 let left = bridge.link("left");
                 left["ready"] == false && left["peers"].as_array().unwrap().is_empty()
             });
-            // The side that stays is as it was.
+            // The other side is not affected.
             assert_eq!(bridge.peers("right"), 1);
             theirs = Reference::start(&program, &[&["--listen", port(&at)], &options[..]].concat()).await;
         }
     }
 }
 
-/// Left of each bridge is the next one; at the right of each is whoever connects. All hear all.
+/// Returns the configuration of a bridge in a circle: on its left is the next bridge, on its right any endpoint. Everything
+/// is forwarded.
 fn of_a_circle(left: &str, next: &str) -> String {
     let link = |name: &str, place: &str| format!("[link.{name}]\ntls = \"off\"\n{place}");
     let all = "[\"left\", \"next\", \"right\"]";
@@ -234,7 +235,7 @@ fn of_a_circle(left: &str, next: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn around_a_circle_of_three_bridges() {
+async fn a_message_passes_a_circle_of_three_bridges_once() {
     let program = reference_or_skip!();
     let first = BridgeProcess::start(&of_a_circle("127.0.0.1:0", "127.0.0.1:1"));
     let second = BridgeProcess::start(&of_a_circle("127.0.0.1:0", &first.address("left")));
@@ -255,7 +256,7 @@ async fn around_a_circle_of_three_bridges() {
         wants(bridge, "right", "/around");
     }
     speaker.say("event /around Test::around once").await;
-    // It passes each of the links once at most, and arrives once: what arrives next is another one.
+    // It is forwarded at most once by each link and arrives once: the next message is another one.
     assert_eq!(hearer.line("message ").await, "/around (1, 1, (Test::around, (once)))");
     let between = |bridge: &BridgeProcess| -> u64 {
         ["left", "next"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()

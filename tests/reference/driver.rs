@@ -12,11 +12,11 @@ use zeek_bridge::net::tls::{Credentials, Tls};
 
 use crate::support::{LONG, within};
 
-/// The program, if there is one. If not, that is said where it is seen, also of a test that passes.
+/// Returns the program, if there is one. If not, reports it so that it is visible for a test that passes.
 pub(crate) fn program(test: &str) -> Option<String> {
     let program = std::env::var("ZEEK_BRIDGE_REFERENCE").ok().filter(|program| !program.is_empty());
     if program.is_none() {
-        // Not eprintln, which the test harness swallows.
+        // Not `eprintln`, which the test harness captures.
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED {test}: no reference Broker (ZEEK_BRIDGE_REFERENCE is not set)"
@@ -25,7 +25,7 @@ pub(crate) fn program(test: &str) -> Option<String> {
     program
 }
 
-/// Gives the program to the test, or returns from it.
+/// Evaluates to the program, or returns from the test.
 macro_rules! reference_or_skip {
     () => {
         match $crate::driver::program(module_path!()) {
@@ -36,13 +36,13 @@ macro_rules! reference_or_skip {
 }
 pub(crate) use reference_or_skip;
 
-/// One reference endpoint.
+/// A reference endpoint.
 pub(crate) struct Reference {
     pub(crate) id: EndpointId,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     waiting: VecDeque<String>,
-    /// Gone with this value.
+    /// Killed when this value is dropped.
     child: Child,
 }
 
@@ -63,15 +63,15 @@ impl Reference {
         reference
     }
 
-    /// One that listens, and its address.
+    /// Starts one that listens, and returns its address.
     pub(crate) async fn listen(program: &str, options: &[&str]) -> (Self, String) {
         let mut reference = Self::start(program, &[&["--listen", "0"], options].concat()).await;
         let port = reference.line("listening ").await;
         (reference, format!("127.0.0.1:{port}"))
     }
 
-    /// The rest of the first line that starts with this, and was not asked for before. The reference says some
-    /// things in no fixed order; other lines wait for their turn.
+    /// Returns the rest of the first line that begins with `start` and was not returned before. The order of some lines is not
+    /// fixed, so other lines are kept.
     pub(crate) async fn line(&mut self, start: &str) -> String {
         if let Some(at) = self.waiting.iter().position(|line| line.starts_with(start)) {
             return self.waiting.remove(at).unwrap()[start.len()..].to_owned();
@@ -100,7 +100,7 @@ impl Reference {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
-    /// Asserts that it tells of no peer until its end.
+    /// Asserts that it reports no peer until its end.
     pub(crate) async fn has_seen_nobody(mut self) {
         self.say("sync now").await;
         self.line("sync now").await;
@@ -115,21 +115,21 @@ impl Reference {
         assert!(statuses.is_empty(), "{statuses:?}");
     }
 
-    /// As `kill -9` does it.
+    /// Kills it with SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Waits until it has gone.
+    /// Waits until it has ended.
     pub(crate) async fn gone(mut self) {
         within("its end", async { while let Ok(Some(_)) = self.lines.next_line().await {} }).await;
     }
 }
 
-/// One kind of TLS, for both sides.
+/// A kind of TLS for both sides.
 pub(crate) struct Kind {
     pub(crate) ours: Tls,
-    /// The reference's options.
+    /// The options of the reference.
     pub(crate) theirs: Vec<String>,
     pub(crate) _files: Option<TempDir>,
 }
@@ -143,7 +143,7 @@ impl Kind {
         Kind { ours: Tls::Off, theirs: vec!["--disable-ssl".to_owned()], _files: None }
     }
 
-    /// Mutual TLS, with certificates of one CA in files, made on the spot.
+    /// Mutual TLS with new certificates of one CA in files.
     pub(crate) fn mutual() -> Self {
         use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
         let folder = tempfile::tempdir().unwrap();
@@ -176,7 +176,7 @@ impl Kind {
         Kind { ours: Tls::Mutual(ours), theirs: theirs.map(str::to_owned).to_vec(), _files: Some(folder) }
     }
 
-    /// The options of our program.
+    /// Returns the options of zeek-bridge.
     pub(crate) fn options(&self) -> String {
         let Some(folder) = &self._files else { return "--tls off".to_owned() };
         let file = |option: &str, name: &str| format!("--{option} {} ", folder.path().join(name).display());
@@ -188,20 +188,20 @@ impl Kind {
     }
 }
 
-/// A peering between an endpoint of ours and a reference endpoint, which either of them began.
+/// A peering between an endpoint of this crate and a reference endpoint. Either may be the connector.
 pub(crate) struct Pair {
     pub(crate) ours: zeek_bridge::endpoint::Endpoint,
     pub(crate) theirs: Reference,
 }
 
-/// The one smaller and the other larger than the reference's, which is random. Both are well-formed UUIDs: of a
-/// peer whose id is none, the reference tells no statuses.
+/// Two ids, smaller and larger than the random id of the reference. Both are valid UUIDs, because the reference reports no
+/// statuses of peers with other ids.
 pub(crate) fn our_ids() -> [EndpointId; 2] {
     ["00000000-0000-4000-8000-000000000001", "ffffffff-ffff-4fff-8fff-ffffffffffff"]
         .map(|id| id.parse().unwrap())
 }
 
-/// Who connects.
+/// The side that connects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Connector {
     Ours,

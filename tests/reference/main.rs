@@ -1,7 +1,7 @@
-//! Against the reference Broker itself, where it is at hand.
+//! Tests against Broker's C++ implementation, called the reference here, if it is available.
 //!
-//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program around a reference endpoint, which is no part of
-//! this repository; without it every test here says that it is skipped. What that program has to understand:
+//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program with an endpoint of it, which is not part of this
+//! repository. Without it, all tests are skipped and report this. The program has this interface:
 //!
 //! - options: `--listen PORT` (0: any; prints `listening PORT`), `--connect PORT`, `--retry SECONDS`,
 //!   `--subscribe TOPIC`, `--endpoint-id UUID`, `--peer-buffer-size N`, `--format text|hex`;
@@ -18,7 +18,7 @@
 #[path = "../endpoint/certificates.rs"]
 mod certificates;
 #[path = "../bridge/cluster.rs"]
-#[allow(dead_code, reason = "not all of it is wanted here")]
+#[allow(dead_code, reason = "a part of it is used here")]
 mod cluster;
 #[path = "../common/mod.rs"]
 mod common;

@@ -10,7 +10,7 @@ use crate::driver::*;
 use crate::support::*;
 
 #[tokio::test]
-async fn events_in_both_directions_whoever_connects_with_and_without_tls_and_in_both_orders_of_ids() {
+async fn events_in_both_directions_for_each_connector_tls_and_order_of_ids() {
     let program = reference_or_skip!();
     for kind in Kind::both() {
         for connector in [Connector::Ours, Connector::Theirs] {
@@ -34,13 +34,13 @@ async fn events_in_both_directions_whoever_connects_with_and_without_tls_and_in_
     }
 }
 
-/// The filter of a reference endpoint only grows: what it unsubscribes it does not tell.
+/// The filter of a reference endpoint only grows: it does not send removed subscriptions.
 #[tokio::test]
 async fn filters_that_change_reach_the_other_side() {
     let program = reference_or_skip!();
     for connector in [Connector::Ours, Connector::Theirs] {
         let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), connector, &[]).await;
-        // Theirs, to us.
+        // From the reference.
         pair.theirs.say("subscribe /one").await;
         subscribers(&pair.ours, "/one", 1).await;
         pair.theirs.say("subscribe /two").await;
@@ -48,7 +48,7 @@ async fn filters_that_change_reach_the_other_side() {
         assert_eq!(pair.ours.publish(topic("/three"), &text("nobody")).await, Ok(0));
         assert_eq!(pair.ours.publish(topic("/two"), &text("somebody")).await, Ok(1));
         assert_eq!(pair.theirs.line("message ").await, "/two somebody");
-        // Ours, to them: told in the order in which it happens, so the second is known when the third is.
+        // To the reference: updates are sent in order, so it knows the second when it knows the third.
         let mut subscriber = subscribe(&pair.ours, "/a").await;
         publish_until_heard(&mut pair, "/a", &mut subscriber).await;
         subscriber.unsubscribe(&topic("/a")).await;
@@ -68,7 +68,7 @@ async fn filters_that_change_reach_the_other_side() {
     }
 }
 
-/// When a reference endpoint knows a filter, only its messages tell.
+/// Publishes until a message arrives: only this shows that the reference has received a filter.
 async fn publish_until_heard(
     pair: &mut Pair,
     topic: &str,
@@ -89,7 +89,7 @@ async fn publish_until_heard(
 }
 
 #[tokio::test]
-async fn floods_arrive_whole_and_in_order_both_ways() {
+async fn floods_arrive_completely_and_in_order_in_both_directions() {
     const COUNT: usize = 10_000;
     let program = reference_or_skip!();
     for kind in Kind::both() {
@@ -99,7 +99,7 @@ async fn floods_arrive_whole_and_in_order_both_ways() {
             let options = ["--subscribe", "/theirs", "--peer-buffer-size", "20000"];
             let mut pair = Pair::new(ours, &program, &kind, connector, &options).await;
             subscribers(&pair.ours, "/theirs", 1).await;
-            // Both at the same time.
+            // In both directions at the same time.
             pair.theirs.say(&format!("flood /ours {COUNT} 200")).await;
             let publisher = pair.ours.clone();
             let publishing = tokio::spawn(async move {
@@ -123,7 +123,7 @@ async fn floods_arrive_whole_and_in_order_both_ways() {
 }
 
 #[tokio::test]
-async fn twenty_megabytes_in_one_message_arrive_both_ways() {
+async fn a_message_of_twenty_megabytes_arrives_in_both_directions() {
     const SIZE: usize = 20_000_000;
     let program = reference_or_skip!();
     for kind in Kind::both() {
@@ -152,10 +152,10 @@ async fn golden_values_arrive_with_the_same_bytes() {
     }
 }
 
-/// As far as the reference's own JSON can tell it what to send: it reads no real exactly, no timestamp or
-/// timespan in nanoseconds, no bytes that are no UTF-8, and nothing as deep as 64.
+/// Only values that the reference can read from its own JSON, which excludes exact reals, timestamps and timespans in
+/// nanoseconds, bytes that are not UTF-8, and a depth of 64.
 #[tokio::test]
-async fn golden_values_come_with_the_same_bytes() {
+async fn golden_values_of_the_reference_arrive_with_the_same_bytes() {
     const NOT_IN_JSON: [&str; 3] = ["real-", "timestamp-", "timespan-"];
     const NOR: [&str; 2] = ["string-not-utf8", "vector-nested-64"];
     let program = reference_or_skip!();

@@ -1,4 +1,4 @@
-//! What a probe finds of the reference, and that the reference sees no peer.
+//! Probes of the reference, which must not report a peer.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::*;
 
 async fn look(address: &str, ours: &Tls) -> ProbeReport {
     let ours = if let Tls::Mutual(ours) = ours { Some(ours) } else { None };
-    // Long enough never to be waited for.
+    // Longer than any answer.
     within("the probe", probe(address, ours, Duration::from_secs(3600))).await.unwrap()
 }
 
@@ -22,7 +22,7 @@ fn knows(broker: &BrokerInfo, id: EndpointId) {
     assert_eq!(broker.cut_short, None);
 }
 
-/// A reference that listens with these options, and is smaller or larger than any probe, or as it comes.
+/// Starts references that listen with these options: with an id smaller and larger than that of any probe, and a random one.
 async fn references(program: &str, options: &[&str]) -> Vec<(Reference, String)> {
     let mut references = Vec::new();
     let ids = ["00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-8fff-ffffffffffff"];
@@ -44,7 +44,7 @@ async fn a_plain_reference() {
 }
 
 #[tokio::test]
-async fn a_zeek_out_of_the_box() {
+async fn a_zeek_with_the_default_configuration() {
     let program = reference_or_skip!();
     for (reference, address) in references(&program, &[]).await {
         let Found::Anonymous(answer) = look(&address, &Tls::Off).await.found else { panic!() };

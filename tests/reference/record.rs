@@ -1,4 +1,4 @@
-//! A reference endpoint and one of ours, recorded; and what was recorded, played to other reference endpoints.
+//! Recordings of a reference endpoint and one of this crate, replayed to other reference endpoints.
 
 use tokio::task::spawn_blocking;
 
@@ -16,7 +16,7 @@ fn same(end: &End) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_to_a_reference_can_be_said_to_the_next_one() {
+async fn a_recording_can_be_replayed_to_another_reference() {
     let program = reference_or_skip!();
     for kind in Kind::both() {
         let [ours, theirs] = [kind.options(), kind.theirs().join(" ")];
@@ -41,7 +41,7 @@ async fn what_was_said_to_a_reference_can_be_said_to_the_next_one() {
         .unwrap();
         assert_eq!(events(&decoded(&folder, 0).1), [("connector", "first")]);
 
-        // Ours again, to a fresh reference; and one that subscribes to something else.
+        // The recorded endpoint of this crate, to a new reference, and to one with other subscriptions.
         for (topic, code) in [("/theirs", 0), ("/th", 1)] {
             let theirs: Vec<&str> =
                 theirs.iter().map(|word| if *word == "/theirs" { topic } else { word }).collect();
@@ -56,7 +56,7 @@ async fn what_was_said_to_a_reference_can_be_said_to_the_next_one() {
             assert_eq!((end.code, end.stdout.len()), (Some(code), 1 + 2 * code as usize), "{end:?}");
         }
 
-        // The reference that was recorded, to another publisher of ours.
+        // The recorded reference, to another publisher of this crate.
         let mut listener =
             Program::start(&format!("replay {} --as listener --listen 127.0.0.1:0 {ours}", folder.display()));
         let publish = format!("publish --topic /theirs --connect {} {ours}", listener.address());

@@ -58,16 +58,16 @@ impl Agent {
         let mut asked = None;
         for frame in &recording.frames {
             if frame.from_agent {
-                self.say(frame, &recording.node, report, &mut asked).await?;
+                self.send(frame, &recording.node, report, &mut asked).await?;
             } else if awaited(&frame.content) {
-                let live = self.hear().await?;
+                let live = self.receive().await?;
                 compare(&frame.content, &live, &recording.node, report, asked.as_ref())?;
             }
         }
         self.stream.shutdown().await.map_err(failed)
     }
 
-    async fn say(
+    async fn send(
         &mut self,
         frame: &Frame,
         node: &str,
@@ -91,7 +91,7 @@ impl Agent {
     }
 
     /// Reads the next frame of the live node.
-    async fn hear(&mut self) -> Result<Content, Failure> {
+    async fn receive(&mut self) -> Result<Content, Failure> {
         loop {
             if let Some(frame) = self.input.next_frame().map_err(failed)? {
                 return Content::of(&frame).map_err(failed);

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_answers_are_zeek_s() {
+    async fn all_answers_match_zeek() {
         let (verdict, lines) = play(Scenario::captured().unwrap()).await.unwrap();
         assert_eq!(verdict, Verdict { agreed: 36, disagreed: 0 });
         assert!(disagreeing(&lines).is_empty());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_wrong_value_is_found_wherever_it_is_asked_for() {
+    async fn a_wrong_value_is_found_in_every_answer() {
         let mut scenario = Scenario::captured().unwrap();
         scenario.worker_values.insert("Broker::peer_buffer_size", JsonText::new("8193").unwrap());
         let (verdict, lines) = play(scenario).await.unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_value_in_other_words_is_not_the_same_answer() {
+    async fn a_value_with_another_text_is_a_difference() {
         let mut scenario = Scenario::captured().unwrap();
         scenario.manager_values.insert("Broker::peer_buffer_size", JsonText::new("8192 ").unwrap());
         let (verdict, _) = play(scenario).await.unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_of_another_name_does_not_pass() {
+    async fn a_node_with_another_name_is_an_error() {
         let mut scenario = Scenario::captured().unwrap();
         scenario.worker.node = "worker-02".into();
         let error = play(scenario).await.unwrap_err();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn comparisons_that_were_left_out_are_missed() {
+    fn missing_comparisons_are_an_error() {
         assert!(complete(Verdict { agreed: 11, disagreed: 1 }, 12).is_ok());
         assert!(complete(Verdict { agreed: 11, disagreed: 0 }, 12).is_err());
         assert!(complete(Verdict::default(), 0).is_err());

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recordings_hold_the_same_twelve_dispatches() {
+    fn both_recordings_contain_the_same_twelve_requests() {
         let (worker, manager) = (Recording::worker().unwrap(), Recording::manager().unwrap());
         assert_eq!((worker.node.as_str(), manager.node.as_str()), ("worker-01", "manager"));
         let requests = |recording: &Recording| -> Vec<DispatchRequest> {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_are_those_that_zeek_gave() {
+    fn the_values_match_the_answers_of_zeek() {
         let values = Recording::worker().unwrap().values().unwrap();
         let ask = |id: &str| {
             values.dispatch(GET_ID_VALUE, &[id.to_owned()]).map(|data| data.unwrap().into_string())

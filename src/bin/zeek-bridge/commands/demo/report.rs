@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_field_but_the_id_is_compared() {
+    fn every_field_except_the_id_is_compared() {
         let text = |text: &str| Value::String(text.into());
         let fields = |reqid: &str| {
             vec![text(reqid), Value::Boolean(true), Value::None, text("1"), Value::None, text("n")]
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_an_answer_of_its_own() {
+    fn a_missing_answer_differs_from_any_answer() {
         let result = ManagementResult::failure("a", "n", "no");
         assert!(differences(None, None).is_empty());
         assert!(!differences(None, Some(&result)).is_empty());

@@ -20,7 +20,7 @@ struct Live<'a> {
     node: Node,
     endpoint: Endpoint,
     /// Receives the same messages as the node.
-    heard: Subscriber,
+    received: Subscriber,
 }
 
 /// Sends the captured requests from a live agent to live nodes.
@@ -30,7 +30,7 @@ pub(super) async fn run(
     report: &mut Report<'_>,
 ) -> Result<(), Failure> {
     let endpoint = Endpoint::new().map_err(failed)?;
-    let mut heard = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+    let mut received = endpoint.subscribe([NODE_TOPIC.clone()]).await;
     let agent = Agent::start(endpoint.clone()).await;
     let listener = endpoint.listen("127.0.0.1:0", mutual(authority, "agent")?).await.map_err(failed)?;
     let address = listener.local_addr().to_string();
@@ -40,7 +40,7 @@ pub(super) async fn run(
     }
     agent.wait_for_nodes(|there| there.len() >= live.len()).await;
     for _ in &live {
-        let event = event(&mut heard).await?;
+        let event = event(&mut received).await?;
         match NodeMessage::parse(&event).map_err(failed)? {
             Some(NodeMessage::Hello(hello)) => report.event(&hello.node, "agent", &event)?,
             other => return Err(failed(format!("a node sent {other:?} before its hello"))),
@@ -50,7 +50,7 @@ pub(super) async fn run(
     let mut silences = Vec::new();
     let requests = live.first().map(|live| live.recording.dispatches()).unwrap_or_default();
     for request in requests.into_iter().map(|dispatch| dispatch.request) {
-        silences.extend(ask(&agent, &request, &mut live, &mut heard, report).await?);
+        silences.extend(ask(&agent, &request, &mut live, &mut received, report).await?);
     }
 
     // Only now is it certain that a node did not answer: all output of the nodes has been read.
@@ -60,7 +60,7 @@ pub(super) async fn run(
     }
     drop(agent);
     endpoint.shutdown().await;
-    if let Some(message) = heard.recv().await {
+    if let Some(message) = received.recv().await {
         return Err(failed(format!(
             "a node answered a request that was not for it: {}",
             message.value().map_err(failed)?
@@ -77,17 +77,17 @@ async fn ask(
     agent: &Agent,
     request: &DispatchRequest,
     live: &mut [Live<'_>],
-    heard: &mut Subscriber,
+    received: &mut Subscriber,
     report: &mut Report<'_>,
 ) -> Result<Vec<(String, DispatchRequest)>, Failure> {
     let dispatch = agent.dispatch(request.action.clone(), request.nodes.clone(), REQUEST_TIMEOUT);
     let outcome = dispatch.await.map_err(failed)?;
     for live in live.iter_mut() {
-        report.event("agent", &live.recording.node, &event(&mut live.heard).await?)?;
+        report.event("agent", &live.recording.node, &event(&mut live.received).await?)?;
     }
     let mut answered = BTreeMap::new();
     for _ in &outcome.answers {
-        let event = event(heard).await?;
+        let event = event(received).await?;
         match NodeMessage::parse(&event).map_err(failed)? {
             Some(NodeMessage::Response(response)) => {
                 let node = response.result().node().unwrap_or_default().to_owned();
@@ -121,16 +121,16 @@ impl<'a> Live<'a> {
         authority: &EphemeralAuthority,
     ) -> Result<Self, Failure> {
         let endpoint = Endpoint::new().map_err(failed)?;
-        let heard = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let received = endpoint.subscribe([NODE_TOPIC.clone()]).await;
         let node = Node::start(endpoint.clone(), recording.node.as_str(), values).await;
         let mut connector = endpoint.connect(address, mutual(authority, &recording.node)?, None);
         connector.first_attempt().await.map_err(|error| Failure::connect(address, &error))?;
-        Ok(Live { recording, node, endpoint, heard })
+        Ok(Live { recording, node, endpoint, received })
     }
 }
 
-async fn event(heard: &mut Subscriber) -> Result<Event, Failure> {
-    let message: Message = heard.recv().await.ok_or_else(|| failed("the endpoint has ended"))?;
+async fn event(received: &mut Subscriber) -> Result<Event, Failure> {
+    let message: Message = received.recv().await.ok_or_else(|| failed("the endpoint has ended"))?;
     match zeek::Message::from_value(message.value().map_err(failed)?).map_err(failed)? {
         zeek::Message::Event(event) => Ok(event),
         other => Err(failed(format!("{other:?} is not an event"))),

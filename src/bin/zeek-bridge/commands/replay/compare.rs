@@ -61,10 +61,10 @@ impl Comparison<'_> {
     /// Compares two messages with the same label.
     pub(super) fn envelopes(&mut self, label: &str, recorded: &Envelope, came: &Envelope) {
         if recorded.receiver.is_nil() != came.receiver.is_nil() {
-            let whom = |envelope: &Envelope| {
+            let receiver = |envelope: &Envelope| {
                 Seen::Words(if envelope.receiver.is_nil() { "for everybody" } else { "for this peer" }.into())
             };
-            self.add(format!("{label}.receiver"), whom(recorded), whom(came));
+            self.add(format!("{label}.receiver"), receiver(recorded), receiver(came));
         }
         let limits = &Limits::DEFAULT;
         match recorded.kind {

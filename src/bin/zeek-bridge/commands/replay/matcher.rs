@@ -96,11 +96,11 @@ impl Matcher {
     }
 
     /// Returns whether the live side subscribes to a recorded topic, if the recorded side did.
-    pub(super) fn hears(&self, topic: &Topic) -> bool {
-        let was_heard = || self.recorded_filter.as_ref().and_then(|(_, frame)| filter(frame));
+    pub(super) fn is_subscribed_to(&self, topic: &Topic) -> bool {
+        let recorded_filter = || self.recorded_filter.as_ref().and_then(|(_, frame)| filter(frame));
         !self.scope.topic(topic)
             || self.live_filter.matches(&self.names.live_topic(topic))
-            || !was_heard().is_some_and(|filter| filter.matches(topic))
+            || !recorded_filter().is_some_and(|filter| filter.matches(topic))
     }
 
     fn translated(&self, frame: &Frame) -> Frame {
@@ -125,7 +125,7 @@ impl Matcher {
     }
 
     /// Adds the next received frame of the live side.
-    pub(super) fn hear(&mut self, frame: Frame) -> Result<(), Failure> {
+    pub(super) fn receive(&mut self, frame: Frame) -> Result<(), Failure> {
         if let Some(filter) = filter(&frame) {
             self.live_filter = filter;
         }
@@ -154,8 +154,8 @@ impl Matcher {
                 EnvelopeType::Data | EnvelopeType::Command => {
                     let label = label(envelope);
                     let topic = recorded(&envelope.topic);
-                    let wanted = self.scope.message(&topic, &label);
-                    wanted.then_some(Key::Message(topic, label))
+                    let is_compared = self.scope.message(&topic, &label);
+                    is_compared.then_some(Key::Message(topic, label))
                 }
                 // Not compared: the live side may leave first, and then does not answer.
                 EnvelopeType::Pong if envelope.payload.starts_with(BYE) => None,

@@ -153,15 +153,15 @@ fn check(folder: &Path) -> Result<(), Failure> {
             )));
         }
         return Err(Failure::failed(format!(
-            "{shown} is no recording: give a folder with frames.jsonl, connector.bin and listener.bin, as `zeek-bridge record` \
+            "{shown} is not a recording; name a folder with frames.jsonl, connector.bin and listener.bin, as `zeek-bridge record` \
              writes it for each connection"
         )));
     }
     let is_empty = |name: &str| folder.join(name).metadata().is_ok_and(|file| file.len() == 0);
     if is_empty("frames.jsonl") && !(is_empty("connector.bin") && is_empty("listener.bin")) {
         return Err(Failure::failed(format!(
-            "{shown} cannot be played: its frames.jsonl is empty, which tells the order in which both sides spoke; \
-             `zeek-bridge decode` reads what they said"
+            "{shown} cannot be played: its frames.jsonl is empty, which contains the order of the frames; \
+             `zeek-bridge decode` reads the bytes of both sides"
         )));
     }
     if let Some(before) = Meta::read(folder).continues {

@@ -17,14 +17,14 @@ use crate::deadline::after;
 use crate::output::{Exit, Failure, Progress};
 
 /// The buffer size of one read.
-const ROOM: usize = 64 * 1024;
+const READ: usize = 64 * 1024;
 
 /// Maximum size of queued output, besides one recorded frame, before reading stops. Each ping is answered, so a peer that
 /// does not read could fill memory otherwise.
 const MAX_OUTPUT: usize = 1024 * 1024;
 
 /// Maximum wait for the live side to answer the BYE and to close.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) struct Player {
     reader: ReadHalf<Stream>,
@@ -114,7 +114,7 @@ impl Player {
             let entry = entry?;
             shown.inc(1);
             if entry.from == self.settings.side {
-                if let Some(end) = self.say(entry).await? {
+                if let Some(end) = self.send(entry).await? {
                     return Ok(end);
                 }
             } else {
@@ -125,7 +125,7 @@ impl Player {
     }
 
     /// Waits for the frames recorded before it, then sends it. Returns the result if the replay ends here.
-    async fn say(&mut self, entry: Entry) -> Result<Option<End>, Failure> {
+    async fn send(&mut self, entry: Entry) -> Result<Option<End>, Failure> {
         let frame = entry.frame.map_err(|error| {
             Failure::failed(format!(
                 "the {} cannot be played from byte {} on: {error}",
@@ -143,10 +143,11 @@ impl Player {
                 EnvelopeType::RoutingUpdate | EnvelopeType::Ping => {}
             }
         }
-        let heard = |player: &Self| {
-            player.matcher.is_settled() && topic.as_ref().is_none_or(|topic| player.matcher.hears(topic))
+        let is_subscribed = |player: &Self| {
+            player.matcher.is_settled()
+                && topic.as_ref().is_none_or(|topic| player.matcher.is_subscribed_to(topic))
         };
-        if let Some(end) = self.wait_for(heard).await? {
+        if let Some(end) = self.wait_for(is_subscribed).await? {
             return Ok(Some(end));
         }
         if self.settings.recorded_speed
@@ -159,7 +160,7 @@ impl Player {
         // Cannot fail: the length is the recorded one or was checked by the encoder.
         self.output.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
         self.output.extend_from_slice(&body);
-        self.matcher.report.counts.said = self.matcher.report.counts.said.saturating_add(1);
+        self.matcher.report.counts.sent = self.matcher.report.counts.sent.saturating_add(1);
         // Continue to read while writing: the live side may not read before it has written.
         self.most_output = self.output.len().saturating_add(MAX_OUTPUT);
         let end = self.wait_for(|player| player.output.is_empty() && !player.to_flush).await;
@@ -213,13 +214,13 @@ impl Player {
     async fn step(&mut self) -> Result<(), Failure> {
         let reading = self.gone.is_none() && self.output.len() < self.most_output;
         if reading {
-            self.input.buffer().reserve(ROOM);
+            self.input.buffer().reserve(READ);
         }
         let writing = !self.output.is_empty() || self.to_flush;
         tokio::select! {
             read = self.reader.read_buf(self.input.buffer()), if reading => match read {
                 Ok(0) => self.gone = Some(None),
-                Ok(_) => return self.hear_all(),
+                Ok(_) => return self.receive_all(),
                 Err(error) => self.break_off(&error)?,
             },
             written = write_some(&mut self.writer, &mut self.output), if writing => match written {
@@ -242,10 +243,10 @@ impl Player {
         Ok(())
     }
 
-    fn hear_all(&mut self) -> Result<(), Failure> {
+    fn receive_all(&mut self) -> Result<(), Failure> {
         loop {
             match self.input.next_frame() {
-                Ok(Some(frame)) => self.hear(frame)?,
+                Ok(Some(frame)) => self.receive(frame)?,
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     let message = format!("byte {} of the input: {error}", error.offset);
@@ -258,7 +259,7 @@ impl Player {
         }
     }
 
-    fn hear(&mut self, frame: Frame) -> Result<(), Failure> {
+    fn receive(&mut self, frame: Frame) -> Result<(), Failure> {
         if let Some(id) = sender(&frame) {
             self.live = id;
         }
@@ -276,7 +277,7 @@ impl Player {
                 _ => {}
             }
         }
-        self.matcher.hear(frame)
+        self.matcher.receive(frame)
     }
 
     fn put(&mut self, envelope: &Envelope) -> Result<(), Failure> {
@@ -294,7 +295,7 @@ impl Player {
 
     /// Sends BYE. All answers have been received at this time.
     async fn leave(&mut self) -> Result<(), Failure> {
-        let deadline = after(LAST_WORDS);
+        let deadline = after(LEAVE_TIMEOUT);
         if self.peered == [true; 2] && self.gone.is_none() {
             let payload: Bytes =
                 [BYE, self.settings.id.as_bytes().get(8..).unwrap_or_default()].concat().into();
@@ -326,7 +327,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_live_side_that_pings_and_does_not_read_is_not_heard_any_more() {
+    async fn input_is_not_read_while_too_much_output_is_queued() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (live, ours) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());

@@ -49,7 +49,7 @@ impl What {
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Frames that were sent.
-    pub(super) said: u64,
+    pub(super) sent: u64,
     /// Received frames that were compared with a recorded one.
     pub(super) compared: u64,
     pub(super) differences: u64,
@@ -76,10 +76,10 @@ impl Report {
 
     /// Writes the last line.
     pub(super) fn end(&mut self) -> Result<(), Failure> {
-        let Counts { said, compared, differences } = self.counts;
+        let Counts { sent, compared, differences } = self.counts;
         let line = if self.json {
             Object::new()
-                .with("said", said)
+                .with("said", sent)
                 .with("compared", compared)
                 .with("differences", differences)
                 .into_line()
@@ -89,7 +89,7 @@ impl Report {
                 1 => "1 difference".to_owned(),
                 count => format!("{count} differences"),
             };
-            format!("sent {said} frames, compared {compared} received: {differences}").into_bytes()
+            format!("sent {sent} frames, compared {compared} received: {differences}").into_bytes()
         };
         self.output.line(&line)?;
         self.output.flush()
@@ -120,7 +120,7 @@ fn words(finding: &Finding) -> String {
     let what = match finding.what {
         What::Differs => format!("recorded {recorded}, received {came}"),
         What::Missing => format!("recorded {recorded}, not received"),
-        What::Extra => format!("came {came}"),
+        What::Extra => format!("received {came}"),
         What::Order => format!("received out of order: {came}"),
         What::Filter => format!("recorded {recorded}, received {came}"),
     };

@@ -51,7 +51,7 @@ fn found(recorded: Value, came: Value, expected: &[[&str; 3]]) {
 }
 
 #[test]
-fn each_difference_is_where_it_is() {
+fn each_difference_has_its_path() {
     let text = |text: &str| Value::from(text);
     let vector = |values: &[u64]| Value::Vector(values.iter().map(|n| Value::Count(*n)).collect());
     found(vector(&[1, 2, 3]), vector(&[1, 5, 3]), &[["e.args[0][1]", "2", "5"]]);
@@ -74,7 +74,7 @@ fn each_difference_is_where_it_is() {
 }
 
 #[test]
-fn what_is_no_event_is_compared_as_well() {
+fn other_messages_are_compared_as_well() {
     let batch = |n| Message::Batch(vec![Message::Event(Event::new("e", (n,)))]).into_value();
     assert_eq!(
         compare(&mut Names::default(), &[], &batch(1u64), &batch(2u64)),
@@ -87,7 +87,7 @@ fn what_is_no_event_is_compared_as_well() {
 }
 
 #[test]
-fn the_time_of_the_network_is_not_compared_and_other_metadata_is() {
+fn network_timestamps_are_not_compared_and_other_metadata_is() {
     let at = |time, user: u64| {
         let event = Event::new("e", ()).with_metadata([(200, user)]);
         Message::Event(event.with_network_timestamp(Timestamp::from_nanos(time))).into_value()
@@ -110,7 +110,7 @@ fn ignored_parts_are_not_compared() {
 }
 
 #[test]
-fn random_ids_may_be_others_but_have_to_stay_what_they_are() {
+fn random_ids_may_differ_but_must_be_consistent() {
     let names = &mut Names::default();
     let uuid = |n: u8| Value::from(id(n).to_string());
     let one = |n| event("e", vec![uuid(n)]);
@@ -132,12 +132,12 @@ fn random_ids_may_be_others_but_have_to_stay_what_they_are() {
 }
 
 #[test]
-fn endpoint_ids_are_exchanged_wherever_they_stand() {
+fn endpoint_ids_are_translated_everywhere() {
     let mut names = Names::default();
     names.endpoint(id(1), id(0xa1));
     names.endpoint(id(2), id(0xa2));
     let topic = |n: u8| Topic::new(format!("/node/{}/", id(n))).unwrap();
-    let said = |ours: u8, theirs: u8| {
+    let translated = |ours: u8, theirs: u8| {
         let mut payload = BytesMut::new();
         let value = Value::from(format!("{} and {}", id(ours), id(theirs)));
         zeek_bridge::wire::encode_value(&value, &mut payload).unwrap();
@@ -148,7 +148,7 @@ fn endpoint_ids_are_exchanged_wherever_they_stand() {
             ..Envelope::ping(id(ours), id(ours), Bytes::new())
         }
     };
-    assert_eq!(names.translate(&frame(&said(1, 2))), frame(&said(0xa1, 0xa2)).body);
+    assert_eq!(names.translate(&frame(&translated(1, 2))), frame(&translated(0xa1, 0xa2)).body);
     assert_eq!(names.live_topic(&topic(2)), topic(0xa2));
     assert_eq!(names.recorded_topic(&topic(0xa1)), topic(1));
 }
