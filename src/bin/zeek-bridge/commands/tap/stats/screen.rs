@@ -208,8 +208,8 @@ mod tests {
                 drawn(&rates, Order::default(), (columns, lines), &["message"]);
             }
         }
-        let low = drawn(&rates, Order::default(), (110, 5), &[]);
-        assert!(low[3].contains("ping") && low[4] == "and 1 more", "{low:?}");
+        let low = drawn(&rates, Order::default(), (110, 4), &[]);
+        assert!(low[2].contains("COUNT") && low[3] == "and 2 more", "{low:?}");
         let narrow = drawn(&rates, Order::default(), (45, 6), &[]);
         assert!(!narrow[2].contains("SHARE") && narrow[3].contains("zeek/event"), "{narrow:?}");
     }
