@@ -68,7 +68,7 @@ fn table() -> Vec<(&'static str, Tls, [[&'static str; 2]; 3])> {
     let table = {
         // OpenSSL closes the connection without an alert if the peer does not use TLS.
         let closed = ["closed", "TLS, not frames"];
-        let refused = ["refused: HandshakeFailure", "Incompatible"];
+        let refused = ["refused: HandshakeFailure", "NoCommonCipher"];
         let others = [
             ("anonymous", Tls::anonymous().unwrap(), [closed, ["ok"; 2], refused]),
             ("encrypted key, legacy", with(legacy()), [closed, mutual_tls, ["ok"; 2]]),
@@ -84,10 +84,10 @@ fn hint(outcome: &str) -> &'static str {
         "TLS, not frames" | "closed" => "TLS",
         "NotTls" => "Broker::disable_ssl=T",
         "NotAnonymous" => "speak mutual TLS",
-        "Incompatible" | "refused: HandshakeFailure" => "anonymous TLS here",
+        "NoCommonCipher" | "refused: HandshakeFailure" => "anonymous TLS here",
         "PeerForeign" => "cafile",
         "PeerExpired" => "renew it",
-        "PeerVersion1" => "tls_backend = \"openssl\"",
+        "PeerVersion1" => "use OpenSSL as the TLS back end",
         other => panic!("{other}"),
     }
 }

@@ -157,6 +157,8 @@ impl Content {
 
 #[cfg(test)]
 mod tests {
+    use zeek_bridge::management::DispatchError;
+
     use super::*;
 
     #[test]
@@ -181,7 +183,7 @@ mod tests {
         };
         assert_eq!(ask("Cluster::node"), Ok("\"worker-01\"".into()));
         assert_eq!(ask("Management::Agent::default_port"), Ok(r#"{"port":2151,"proto":"tcp"}"#.into()));
-        assert_eq!(ask("Supervisor::NodeConfig"), Err("no ID value".into()));
-        assert_eq!(ask("no_such_thing"), Err("unknown id".into()));
+        assert_eq!(ask("Supervisor::NodeConfig"), Err(DispatchError::NoValue));
+        assert_eq!(ask("no_such_thing"), Err(DispatchError::UnknownId));
     }
 }
