@@ -38,7 +38,7 @@ impl Blocked {
     }
 
     /// Returns the number of messages.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "bridge"))]
     pub(super) fn messages(&self) -> usize {
         self.frames.messages()
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-#[cfg(any(feature = "bridge", test))]
+#[cfg(feature = "bridge")]
 use super::memory::SHARED_BUFFER;
 use super::memory::copied;
 use crate::wire::Envelope;
@@ -31,7 +31,7 @@ impl Batch {
     }
 
     /// Returns whether a message can be added: a batch is encoded into one buffer, and a large payload must be its end.
-    #[cfg(any(feature = "bridge", test))]
+    #[cfg(feature = "bridge")]
     pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
         let Some(last) = self.messages.back() else { return true };
         last.frame_length() <= SHARED_BUFFER && self.copied.saturating_add(copied(envelope)) <= SHARED_BUFFER
@@ -43,7 +43,7 @@ impl Batch {
     }
 
     /// Removes and returns the first message.
-    #[cfg(any(feature = "bridge", test))]
+    #[cfg(feature = "bridge")]
     pub(crate) fn pop(&mut self) -> Option<Envelope> {
         let envelope = self.messages.pop_front()?;
         self.copied = self.copied.saturating_sub(copied(&envelope));

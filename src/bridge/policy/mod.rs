@@ -52,7 +52,9 @@ mod tests;
 
 pub(super) use denial::quoted;
 pub(crate) use denial::{Denial, Reason};
-pub(crate) use peer_policy::{Decision, PeerPolicy};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use peer_policy::Decision;
+pub(crate) use peer_policy::PeerPolicy;
 
 use std::sync::Arc;
 
