@@ -255,10 +255,9 @@ impl State {
             return self.ignored(peer, format_args!("a response without the name of its node"));
         };
         if self.nodes.borrow().claims.holder(&node) != Some(peer.peering) {
-            let reason = format_args!(
-                "a response of node {node:?}, whose hello was received from another peer or never"
-            );
-            return self.ignored(peer, reason);
+            let reason =
+                format!("a response of node {node:?}, whose hello was received from another peer or never");
+            return self.ignored(peer, format_args!("{reason}"));
         }
         let mut pending = self.pending.lock();
         let Some(request) = pending.get_mut(reqid) else {
