@@ -1,4 +1,4 @@
-//! One link: an endpoint, and what the configuration says of it.
+//! A link of a running bridge: an endpoint with its configuration, listeners and certificates.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,21 +25,21 @@ use crate::net::tls::Tls;
 use crate::net::{Batch, Encoder};
 use crate::wire::{Envelope, Limits};
 
-/// How often the files of its certificates are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// The interval at which the certificate files of a link are checked for changes.
+const CERTIFICATE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A link of a running bridge.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) config: LinkConfig,
     pub(super) endpoint: Endpoint,
-    /// The way to the peers: to the endpoint, or through the fault injector.
+    /// Sends messages to the peers: directly to the endpoint, or through the fault injector.
     outlet: Arc<dyn Outlet>,
     faults: Option<FaultInjector>,
     limits: Limits,
     pub(super) tls: Tls,
     context: LinkContext,
-    /// By the address as it is configured.
+    /// The listeners, by configured address.
     listeners: Mutex<BTreeMap<String, Listener>>,
     watcher: Option<AbortHandle>,
     outbox: Outbox,
@@ -56,10 +56,10 @@ pub(super) struct LinkContext {
 }
 
 impl Link {
-    /// A link that neither listens nor connects yet.
+    /// Creates a link, which does not listen or connect yet.
     ///
     /// # Errors
-    /// When the operating system gives no random bytes for an endpoint id.
+    /// Fails if the operating system returns no random bytes for an endpoint id.
     pub(super) fn new(
         config: LinkConfig,
         tls: Tls,
@@ -77,7 +77,9 @@ impl Link {
             Some(faults) => Arc::new(faults.clone()),
         };
         let watcher = match &tls {
-            Tls::Mutual(mutual) => Some(tokio::spawn(mutual.watch_files(LOOK_EVERY)).abort_handle()),
+            Tls::Mutual(mutual) => {
+                Some(tokio::spawn(mutual.watch_files(CERTIFICATE_CHECK_INTERVAL)).abort_handle())
+            }
             _ => None,
         };
         let (listeners, outbox) = (Mutex::default(), Outbox::default());
@@ -88,7 +90,7 @@ impl Link {
         self.context.id
     }
 
-    /// Begins to connect, if it does.
+    /// Starts to connect to the configured targets, if there are any.
     pub(super) fn connect(&self) {
         let LinkAddress::Connect(targets) = &self.config.address else { return };
         for target in targets {
@@ -96,10 +98,10 @@ impl Link {
         }
     }
 
-    /// Listens wherever it should and does not yet. Says where it cannot.
+    /// Listens on all configured addresses that it does not listen on yet. Returns an error for each address that fails.
     pub(super) async fn listen(&self) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
-        for address in self.should_listen() {
+        for address in self.configured_addresses() {
             if self.listeners.lock().contains_key(address) {
                 continue;
             }
@@ -120,43 +122,43 @@ impl Link {
         errors
     }
 
-    fn should_listen(&self) -> &[String] {
+    fn configured_addresses(&self) -> &[String] {
         match &self.config.address {
             LinkAddress::Connect(_) => &[],
             LinkAddress::Listen(addresses) => addresses,
         }
     }
 
-    /// Where it listens, in the order of the configuration.
-    pub(super) fn listening(&self) -> Vec<SocketAddr> {
+    /// Returns the addresses that it listens on, in the order of the configuration.
+    pub(super) fn listen_addresses(&self) -> Vec<SocketAddr> {
         let listeners = self.listeners.lock();
-        let there = self.should_listen().iter().filter_map(|address| listeners.get(address));
-        there.map(Listener::local_addr).collect()
+        let open = self.configured_addresses().iter().filter_map(|address| listeners.get(address));
+        open.map(Listener::local_addr).collect()
     }
 
-    /// Whether it listens wherever it should.
-    pub(super) fn listens(&self) -> bool {
-        self.listeners.lock().len() == self.should_listen().len()
+    /// Returns whether it listens on all configured addresses.
+    pub(super) fn is_listening(&self) -> bool {
+        self.listeners.lock().len() == self.configured_addresses().len()
     }
 
-    /// Hears these topics from its peers.
+    /// Subscribes to these topics: announces them to current and future peers.
     pub(super) async fn announce(&self, filter: Filter) {
         self.endpoint.announce(filter).await;
     }
 
-    /// As far as rules depend on it.
+    /// Returns the parts of the configuration that rules depend on.
     pub(super) fn rule_link(&self) -> RuleLink<'_> {
         let LinkConfig { name, hub, group, .. } = &self.config;
         RuleLink { name, hub: *hub, group: group.as_deref() }
     }
 
-    /// What its peers may send.
+    /// Returns the limits for input from its peers.
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// The peers here that another peering of the link's group stands in for, of a message that may go to the links in these
-    /// slots.
+    /// Returns the peers of this link that are on [standby](Sides::standby), for a message that may be forwarded to the links in
+    /// `to`. They get no copy, because another peering of the link's group carries the message.
     pub(super) fn standby(
         &self,
         to: impl Iterator<Item = LinkId> + Clone,
@@ -166,9 +168,9 @@ impl Link {
         self.context.sides.standby(group, self.context.id, to, topic)
     }
 
-    /// Returns the current route to the peers of this link, or to those that are other bridges.
+    /// Returns the current route to the peers of this link; with `bridges_only`, to those that are other bridges.
     pub(super) fn route(&self, encoders: [Encoder; 2], bridges_only: bool) -> Route {
-        // The routes are read first: a peer in the routes is counted by then.
+        // Read the routes before the counts, so that each peer in the routes is already counted.
         let routes = self.endpoint.routes();
         let [bridges, others] = self.context.peers.any();
         Route { routes, has_peers: [bridges, others && !bridges_only], encoders }
@@ -185,7 +187,7 @@ impl Link {
         self.outlet.send(batch, route, audience, forwarded);
     }
 
-    /// Sends one message. Returns what has to wait for room in a queue.
+    /// Sends one message. Returns the copies that did not fit into the queue of their peer.
     pub(super) fn send(
         &self,
         envelope: &Envelope,
@@ -204,41 +206,42 @@ impl Link {
         self.outbox.store(peer, blocked, self.config.limits.queue.bytes);
     }
 
-    /// Sends a peer a message of the bridge itself, only if its queue has room now: the message is repeated later anyway.
+    /// Like [`Link::send_or_store`], but drops the message if the peer's queue is full or messages for the peer are stored. For
+    /// messages that are repeated later.
     pub(super) fn send_if_room(&self, peer: EndpointId, envelope: &Envelope) {
         if !self.outbox.has(peer) {
             drop(self.send(&self.with_new_id(envelope), None, &Audience::PeerReliable(peer)));
         }
     }
 
-    /// The same message with this link's endpoint as the sender. It then gets a new id where it goes to another bridge, which
-    /// would take a repeated message for a copy otherwise.
+    /// Returns the message with this link's endpoint as the sender. It then gets a new message id when it is sent to another
+    /// bridge. With its old id, that bridge would drop a repeated message as a duplicate.
     fn with_new_id(&self, envelope: &Envelope) -> Envelope {
         Envelope { sender: self.endpoint.id(), ..envelope.clone() }
     }
 
-    /// How much may be remembered of the nodes, and of the requests, of one owner among its peers: as much as may wait in
-    /// the queue of one.
-    pub(super) fn share(&self) -> usize {
+    /// Returns how many bytes the state of the nodes, and of the requests, of one owner among its peers may occupy: the maximum
+    /// size of a peer's queue, but at most [`MAX_SHARE`].
+    pub(super) fn memory_share(&self) -> usize {
         self.config.limits.queue.bytes.min(MAX_SHARE)
     }
 
-    /// How many messages chaos dropped.
+    /// Returns how many messages the fault injector dropped.
     pub(super) fn lost_to_chaos(&self) -> u64 {
         self.faults.as_ref().map_or(0, FaultInjector::dropped)
     }
 
-    /// Takes up certificates that changed on disk.
-    pub(super) async fn renew_certificates(&self) {
+    /// Reloads the certificates if their files have changed.
+    pub(super) async fn reload_certificates(&self) {
         let Tls::Mutual(mutual) = self.tls.clone() else { return };
-        // It reads files, and may open a key for a while.
+        // Reading files blocks, and decrypting a key may take seconds.
         let renewed = tokio::task::spawn_blocking(move || mutual.reload()).await;
         if let Ok(Err(error)) = renewed {
-            tracing::warn!(link = %self.config.name, "{error}; what was loaded before stays in use");
+            tracing::warn!(link = %self.config.name, "{error}; the previous certificates stay in use");
         }
     }
 
-    /// Lets every peer read what waits for it, within this time, and leaves.
+    /// Sends the queued messages, for at most `drain`, and disconnects all peers with BYE.
     pub(super) async fn close(&self, drain: Duration) {
         if let Some(watcher) = &self.watcher {
             watcher.abort();

@@ -182,8 +182,8 @@ impl Link {
         LinkSnapshot {
             name: config.name.clone(),
             id: endpoint.id().to_string(),
-            listening: self.listening().iter().map(ToString::to_string).collect(),
-            ready: self.listens() && connecting.iter().all(is_connected),
+            listening: self.listen_addresses().iter().map(ToString::to_string).collect(),
+            ready: self.is_listening() && connecting.iter().all(is_connected),
             connecting,
             tls: match config.tls {
                 LinkTls::Off => "off",

@@ -34,7 +34,7 @@ use crate::net::tls::Tls;
 pub struct Bridge {
     pub(super) core: Arc<Core>,
     pub(super) since: Instant,
-    /// The configuration that runs. Locked during changes.
+    /// The current configuration. Locked during changes.
     config: Mutex<BridgeConfig>,
     timer: AbortHandle,
 }
@@ -64,7 +64,8 @@ impl Bridge {
     /// Starts all links. Links that connect keep trying in the background.
     ///
     /// # Errors
-    /// Fails with all errors if certificates cannot be used, or addresses cannot be listened on. Nothing runs then.
+    /// Fails if certificates cannot be used, or an address cannot be listened on. The error lists all problems, and no link is
+    /// left running.
     pub async fn start(config: BridgeConfig) -> Result<Bridge, Diagnostics> {
         let empty = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
         let origin = Origin::random()
@@ -83,10 +84,10 @@ impl Bridge {
 
     /// Applies a configuration. Links that have not changed keep their peerings and queues; their certificates are read again.
     ///
-    /// If the future is dropped, the bridge may be left with some of the links.
+    /// Not cancel-safe: if the future is dropped, the bridge may be left with only some of the links.
     ///
     /// # Errors
-    /// Fails with all errors if certificates cannot be used, for example. Nothing has changed then.
+    /// Fails if, for example, certificates cannot be used. The error lists all problems, and nothing has changed.
     pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         let mut running = self.config.lock().await;
         let old = self.core.links();
@@ -94,7 +95,8 @@ impl Bridge {
         if config.rules != running.rules {
             plan.news.push(format!("rules: {}", config.rules.len()));
         }
-        // The kept links continue with the old rules until the closing ones are closed: new links may need their addresses.
+        // Close links before new ones are opened, because new links may need their addresses. The kept links continue with the
+        // old rules in the meantime.
         self.core.set_links(old.with_links(plan.kept.clone()));
         close(&plan.closing, config.operation.drain).await;
 
@@ -135,7 +137,7 @@ impl Bridge {
         for link in plan.kept.iter().flatten() {
             // Addresses that were in use before may be free now.
             errors.extend(link.listen().await);
-            link.renew_certificates().await;
+            link.reload_certificates().await;
             self.core.send_allowed_hellos(&self.core.links(), link);
         }
         *running = config;
@@ -162,11 +164,11 @@ impl Drop for Bridge {
 }
 
 impl Plan {
-    /// Reads the certificates of the links that are new or have changed.
+    /// Compares the running links with the configuration. Loads the certificates of the links that are new or have changed.
     async fn new(old: &LinkSet, config: &BridgeConfig) -> Result<Self, Diagnostics> {
-        let stays = |link: &Arc<Link>| config.links.contains(&link.config);
-        let kept: Vec<_> = old.slots().map(|link| link.cloned().filter(stays)).collect();
-        let closing: Vec<_> = old.iter().filter(|link| !stays(link)).cloned().collect();
+        let is_unchanged = |link: &Arc<Link>| config.links.contains(&link.config);
+        let kept: Vec<_> = old.slots().map(|link| link.cloned().filter(is_unchanged)).collect();
+        let closing: Vec<_> = old.iter().filter(|link| !is_unchanged(link)).cloned().collect();
         let mut plan = Plan { kept, closing, new: Vec::new(), news: Vec::new() };
         let mut errors = Vec::new();
         for link in &config.links {
@@ -177,12 +179,12 @@ impl Plan {
             plan.news.push(format!("link {}: {}", link.name, if existed { "changed" } else { "new" }));
             match load_tls(link.clone()).await {
                 Ok(tls) => plan.new.push((link.clone(), tls)),
-                Err(found) => errors.extend(found),
+                Err(problems) => errors.extend(problems),
             }
         }
         for link in &plan.closing {
             if !config.links.iter().any(|new| new.name == link.config.name) {
-                plan.news.push(format!("link {}: gone", link.config.name));
+                plan.news.push(format!("link {}: removed", link.config.name));
             }
         }
         if errors.is_empty() { Ok(plan) } else { Err(errors.into()) }

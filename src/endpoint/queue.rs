@@ -26,7 +26,7 @@ pub(super) trait Item: Clone {
     fn bytes(&self) -> usize;
 
     /// Returns the start and the length of the memory that the item keeps allocated, which it may share with other items.
-    fn keeps(&self) -> (usize, usize) {
+    fn allocation(&self) -> (usize, usize) {
         (0, 0)
     }
 
@@ -45,8 +45,8 @@ impl Item for Frames {
         self.content()
     }
 
-    fn keeps(&self) -> (usize, usize) {
-        self.keeps()
+    fn allocation(&self) -> (usize, usize) {
+        self.allocation()
     }
 
     fn detached(self) -> Self {
@@ -99,14 +99,14 @@ impl<T: Item> State<T> {
     fn push(&mut self, item: T) {
         self.messages = self.messages.saturating_add(item.messages());
         self.bytes = self.bytes.saturating_add(item.bytes());
-        let (memory, kept) = item.keeps();
-        if self.items.back().is_some_and(|last| last.keeps().0 == memory) {
+        let (memory, kept) = item.allocation();
+        if self.items.back().is_some_and(|last| last.allocation().0 == memory) {
             self.items.push_back(item);
             return;
         }
         let most = self.bytes.saturating_mul(2).saturating_add(SHARED);
         let item = if self.kept.saturating_add(kept) > most { item.detached() } else { item };
-        self.kept = self.kept.saturating_add(item.keeps().1);
+        self.kept = self.kept.saturating_add(item.allocation().1);
         self.items.push_back(item);
     }
 
@@ -123,8 +123,8 @@ impl<T: Item> State<T> {
     fn account_popped(&mut self, item: &T) {
         self.messages = self.messages.saturating_sub(item.messages());
         self.bytes = self.bytes.saturating_sub(item.bytes());
-        let (memory, kept) = item.keeps();
-        if self.items.front().is_none_or(|next| next.keeps().0 != memory) {
+        let (memory, kept) = item.allocation();
+        if self.items.front().is_none_or(|next| next.allocation().0 != memory) {
             self.kept = self.kept.saturating_sub(kept);
         }
     }

@@ -19,17 +19,17 @@ use crate::data::Filter;
 use crate::peering::{CloseReason, ErrorKind, Event, Peering, PeeringError, SendError};
 use crate::wire::{EncodeError, Envelope};
 
-/// The capacities that are kept while the queues of a connection are empty.
-const KEPT: usize = 8;
+/// The maximum capacity that an empty queue of a connection keeps.
+const MAX_IDLE_CAPACITY: usize = 8;
 
 /// The number of unwritten bytes from which [`Connection::is_backlogged`] returns `true`.
 const BACKLOG: usize = 256 * 1024;
 
-/// The number of unwritten bytes beyond the backlog and one frame of the maximum length that a peer may cause by requests
-/// (pings) without reading the answers.
+/// The maximum number of unwritten bytes that a peer may cause by sending pings without reading the pongs, in addition to
+/// [`BACKLOG`] and one frame of the maximum length.
 const MAX_UNREAD_ANSWERS: usize = 1024 * 1024;
 
-/// How long the last bytes of a connection may take to be written.
+/// The maximum time to write the last bytes before a connection is closed.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A stream and the session on it.
@@ -39,22 +39,23 @@ pub struct Connection<S = Peering> {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     input: Input,
-    /// The session stopped before the end of the input, because it has many events.
+    /// The session stopped before the end of the input, because its event queue is full.
     more_input: bool,
     output: VecDeque<Bytes>,
     unwritten: usize,
-    /// The number of bytes that were ever taken from the session, and the end of the last message among them.
+    /// The total number of bytes that the session has returned.
     collected: u64,
+    /// The end of the last message, as a position in the collected bytes.
     messages_end: u64,
     flush_pending: bool,
     max_unwritten: usize,
-    /// Nothing is read and no event is returned.
+    /// While `true`, nothing is read and no event is returned.
     paused: bool,
     /// The messages whose latency is measured: where each ends in the collected bytes, and when it was received.
     measured: VecDeque<(u64, Instant)>,
-    /// The latencies of those that are written.
+    /// The latencies of the measured messages that were written.
     latencies: Vec<Duration>,
-    /// The stream's own reason for its end, if it had one.
+    /// The error of the stream that ended the session, if there was one.
     fault: Option<ConnectionFault>,
 }
 
@@ -87,15 +88,15 @@ impl Connection<Peering> {
     /// Queues a message.
     ///
     /// # Errors
-    /// As [`Peering::send`].
+    /// Fails like [`Peering::send`].
     pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
         self.session.send(envelope)?;
-        self.messages_end = self.collected.saturating_add(size(self.session.unsent()));
+        self.messages_end = self.collected.saturating_add(to_u64(self.session.unsent()));
         Ok(())
     }
 
-    /// Returns the peering, to answer its events. The rest of the input is handled at the next [`Connection::progress`] after
-    /// [`Connection::admit`].
+    /// Returns the peering, for calls in response to its events. Instead of [`Peering::admit`], call [`Connection::admit`], which
+    /// also handles the input that was buffered in the meantime.
     pub fn peering(&mut self) -> &mut Peering {
         &mut self.session
     }
@@ -131,7 +132,7 @@ impl<S: Session> Connection<S> {
     /// Cancel-safe: it can be dropped at any await and called again; nothing is lost.
     pub async fn progress(&mut self) -> Progress {
         loop {
-            // After the end, the caller needs the remaining events even if it is not ready for more messages.
+            // After the session has ended, the caller needs the remaining events even if it is not ready for more messages.
             let paused = self.paused && !self.session.is_closed();
             if !paused {
                 if let Some(event) = self.session.poll_event() {
@@ -154,8 +155,8 @@ impl<S: Session> Connection<S> {
             }
             let deadline = self.session.poll_timeout().map(tokio::time::Instant::from_std);
             let writing = !self.is_written();
-            // A session that waits for admission consumes no input. One read is buffered in that time, so that the end of the
-            // stream is noticed, and no more.
+            // A session that waits for admission consumes no input. Only one read is buffered in that time, so that the end of
+            // the stream is noticed.
             let reading = !paused && (self.session.takes_input() || self.input.len() < LARGEST_READ);
             tokio::select! {
                 read = self.input.read(&mut self.reader), if reading => self.handle_read(read),
@@ -194,17 +195,17 @@ impl<S: Session> Connection<S> {
     /// Frees memory after everything was written. The next message may be hours away, and there may be thousands of idle
     /// peers.
     fn shrink_buffers(&mut self) {
-        if self.output.capacity() > KEPT {
+        if self.output.capacity() > MAX_IDLE_CAPACITY {
             self.output = VecDeque::new();
         }
-        if self.measured.is_empty() && self.measured.capacity() > KEPT {
+        if self.measured.is_empty() && self.measured.capacity() > MAX_IDLE_CAPACITY {
             self.measured = VecDeque::new();
         }
         self.session.shrink_buffers();
     }
 
-    /// Ends the session after a write error. A peer that closes the connection may have sent the reason before; it is read
-    /// first, because it explains more than the broken pipe.
+    /// Ends the session after a write error. A peer that closes the connection may have sent the reason before. That reason is
+    /// read first, because it is more specific than a broken pipe.
     async fn write_failed(&mut self, error: io::Error) {
         self.output.clear();
         self.unwritten = 0;
@@ -244,7 +245,7 @@ impl<S: Session> Connection<S> {
     fn collect(&mut self) {
         while let Some(bytes) = self.session.poll_transmit() {
             self.unwritten = self.unwritten.saturating_add(bytes.len());
-            self.collected = self.collected.saturating_add(size(bytes.len()));
+            self.collected = self.collected.saturating_add(to_u64(bytes.len()));
             self.output.push_back(bytes);
         }
     }
@@ -257,10 +258,10 @@ impl<S: Session> Connection<S> {
     /// Queues messages that are encoded in this connection's [format](Connection::format).
     pub(crate) fn send_frames(&mut self, frames: Frames) -> Result<(), SendError> {
         let received = frames.received;
-        // Unwritten messages keep at most twice their own memory allocated. The session copies short ones anyway.
+        // Without this, a queued message could keep a large shared buffer allocated. The session copies short messages anyway.
         let frames = if frames.length() > S::COPIED { frames.detached() } else { frames };
         self.session.send_encoded(frames.pieces())?;
-        self.messages_end = self.collected.saturating_add(size(self.session.unsent()));
+        self.messages_end = self.collected.saturating_add(to_u64(self.session.unsent()));
         if let Some(received) = received {
             self.measured.push_back((self.messages_end, received));
         }
@@ -277,8 +278,8 @@ impl<S: Session> Connection<S> {
         self.session.pending_events()
     }
 
-    /// Returns whether a message is not written yet, or cannot be written any more. Other bytes of the session, such as the
-    /// answer to a BYE, do not count.
+    /// Returns whether any message is unwritten, including messages that cannot be written any more. Other bytes of the
+    /// session, such as the answer to a BYE, do not count.
     pub async fn owes_messages(&mut self) -> bool {
         if self.flush_pending && self.output.is_empty() {
             let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.writer).poll_flush(cx))).await;
@@ -289,7 +290,7 @@ impl<S: Session> Connection<S> {
 
     /// Returns how many of the collected bytes are written.
     fn written(&self) -> u64 {
-        self.collected.saturating_sub(size(self.unwritten))
+        self.collected.saturating_sub(to_u64(self.unwritten))
     }
 
     fn measure_latencies(&mut self) {
@@ -306,7 +307,7 @@ impl<S: Session> Connection<S> {
     }
 
     /// Stops or resumes reading and returning events. Writing continues in the meantime, and the session sends pings so that
-    /// the peer does not take this side for dead. After the end of the session, the remaining events are returned even
+    /// the peer does not consider this side dead. After the end of the session, the remaining events are returned even
     /// while paused.
     pub(crate) fn pause(&mut self, paused: bool) {
         if self.paused != paused {
@@ -337,28 +338,29 @@ impl<S: Session> Connection<S> {
         self.session.is_established()
     }
 
-    /// As [`Peering::admit`], and continues with the input that waited for it.
+    /// Like [`Peering::admit`]; then handles the input that was buffered in the meantime.
     pub fn admit(&mut self) {
         self.session.admit();
         self.handle_input();
     }
 
-    /// As [`Peering::refuse_redundant`].
+    /// Calls [`Peering::refuse_redundant`].
     pub(crate) fn refuse_redundant(&mut self) {
         self.session.refuse_redundant();
     }
 
-    /// As [`Peering::leave`].
+    /// Calls [`Peering::leave`].
     pub(crate) fn leave(&mut self) {
         self.session.leave(Instant::now());
     }
 
-    /// As [`Peering::set_filter`].
+    /// Calls [`Peering::set_filter`].
     pub(crate) fn set_filter(&mut self, filter: Filter) -> Result<(), EncodeError> {
         self.session.set_filter(filter)
     }
 
-    /// Returns the stream's own reason for its end. The [`CloseReason`] of the session may only be that the stream ended.
+    /// Returns the error of the stream that ended the session, if there was one. The [`CloseReason`] of the session may only be
+    /// that the stream ended.
     #[must_use]
     pub fn fault(&self) -> Option<&ConnectionFault> {
         self.fault.as_ref()
@@ -378,7 +380,7 @@ impl<S: Session> Connection<S> {
         self.writer.shutdown().await
     }
 
-    /// As [`Peering::refuse`], and closes the connection, within a second.
+    /// Calls [`Peering::refuse`] and closes the connection, within a second.
     pub(crate) async fn refuse(mut self) {
         self.session.refuse();
         let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
@@ -395,7 +397,7 @@ impl<S: Session> Connection<S> {
     }
 }
 
-fn size(bytes: usize) -> u64 {
+fn to_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -457,8 +459,8 @@ impl ConnectionFault {
     pub fn explains(&self, reason: &CloseReason) -> bool {
         match reason {
             CloseReason::Lost | CloseReason::LeftUnconfirmed => true,
-            // A peer that expects TLS resets the connection when it receives plain bytes. That the handshake was interrupted
-            // is the better explanation.
+            // A peer that expects TLS resets the connection when it receives plain bytes. `ClosedInHandshake` is more specific
+            // than that reset.
             CloseReason::Failed(PeeringError::ClosedInHandshake { .. }) => {
                 !matches!(self, ConnectionFault::Io(_))
             }
@@ -513,7 +515,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kept_message_does_not_keep_the_memory_of_others() {
+    async fn for_keeping_does_not_retain_the_memory_of_other_messages() {
         let [mut from, mut to] = peers().await;
         let message = |length: usize| {
             let value = Value::String("x".repeat(length).into());
@@ -526,11 +528,15 @@ mod tests {
         let small = next_message(&mut from, &mut to).await;
         let kept = for_keeping(small.clone());
         assert_eq!(kept, small);
-        assert_ne!(kept.payload.as_ptr(), small.payload.as_ptr(), "it is copied");
+        assert_ne!(kept.payload.as_ptr(), small.payload.as_ptr(), "the small message is copied");
         let middle = next_message(&mut from, &mut to).await;
-        assert_eq!(for_keeping(middle.clone()).payload.as_ptr(), middle.payload.as_ptr(), "it is not");
-        // In the memory of the large message, it would directly follow that message, as in the stream.
-        let apart = middle.payload.as_ptr().addr().wrapping_sub(large.payload.as_ptr_range().end.addr());
-        assert!(apart > 1000, "{apart}");
+        assert_eq!(
+            for_keeping(middle.clone()).payload.as_ptr(),
+            middle.payload.as_ptr(),
+            "the long message is not copied"
+        );
+        // In the memory of the large message, it would start shortly after that message, as in the stream.
+        let distance = middle.payload.as_ptr().addr().wrapping_sub(large.payload.as_ptr_range().end.addr());
+        assert!(distance > 1000, "{distance}");
     }
 }

@@ -12,12 +12,12 @@ use crate::wire::{EncodeError, Envelope};
 /// Encodes one batch after another. Batches that follow each other share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
-    /// Nearly always the only one. It is kept apart so that it needs no allocation of its own.
+    /// The first format that was used, and nearly always the only one. Stored inline to avoid an allocation.
     first: Option<Encoding>,
     others: Vec<Encoding>,
 }
 
-/// One format.
+/// The state of one format.
 #[derive(Debug)]
 struct Encoding {
     format: &'static Format,
@@ -47,23 +47,23 @@ impl Encoder {
         batch: &Batch,
         sender: &impl Fn(&Envelope) -> EndpointId,
     ) -> Result<&Frames, &EncodeError> {
-        let encoding = self.of(format);
+        let encoding = self.encoding(format);
         let frames = encoding.frames.get_or_insert_with(|| encoding.writer.encode(format, batch, sender));
         frames.as_ref()
     }
 
-    fn of(&mut self, format: &'static Format) -> &mut Encoding {
-        let encoding = || Encoding { format, writer: Writer::default(), frames: None };
-        let first = self.first.get_or_insert_with(encoding);
+    fn encoding(&mut self, format: &'static Format) -> &mut Encoding {
+        let new = || Encoding { format, writer: Writer::default(), frames: None };
+        let first = self.first.get_or_insert_with(new);
         if first.format.is(format) {
             return first;
         }
         let at = self.others.iter().position(|other| other.format.is(format));
         let at = at.unwrap_or_else(|| {
-            self.others.push(encoding());
+            self.others.push(new());
             self.others.len().saturating_sub(1)
         });
-        // The index is valid; `first` is for the compiler.
+        // The index is always valid; the fallback to `first` avoids code that panics.
         self.others.get_mut(at).unwrap_or(first)
     }
 }
@@ -73,7 +73,7 @@ impl Encoder {
 struct Writer {
     buffer: BytesMut,
     /// The start and the length of the buffer's memory.
-    keeps: (usize, usize),
+    allocation: (usize, usize),
 }
 
 impl Writer {
@@ -102,18 +102,19 @@ impl Writer {
             }
         }
         if self.buffer.len() > room {
-            // This format needs more than a Broker frame, and the buffer was replaced.
-            self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
+            // The format needs more bytes than Broker frames, so the buffer was reallocated.
+            self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
         }
         frames.bytes = self.buffer.split().freeze();
-        frames.keeps = self.keeps;
+        frames.allocation = self.allocation;
         match failure {
             Some(error) if frames.messages == 0 => Err(error),
             _ => Ok(frames),
         }
     }
 
-    /// Makes room for a batch and, if possible, for those that follow: in a buffer of the thread if that is much.
+    /// Reserves capacity for a batch and, if possible, for the messages that follow it. If that is [`SHARED_BUFFER`] or more,
+    /// uses a buffer of the thread.
     fn make_room(&mut self, batch: &Batch) {
         let needed = batch.copied();
         if self.buffer.capacity().saturating_sub(self.buffer.len()) >= needed {
@@ -128,13 +129,13 @@ impl Writer {
             // A single message with a long topic may need more than a buffer of the thread.
             self.buffer = if needed > PIECE { BytesMut::with_capacity(needed) } else { memory::take() };
         }
-        self.keeps = (self.buffer.as_ptr().addr(), self.buffer.capacity());
+        self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
     }
 
-    /// Returns the buffer to the thread, for use after everything that was encoded there is written.
+    /// Returns the buffer to the thread. It is reused after everything that was encoded in it has been written.
     fn release(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        if self.keeps.1 >= PIECE {
+        if self.allocation.1 >= PIECE {
             memory::give_back(buffer);
         }
     }

@@ -16,7 +16,7 @@ pub(crate) struct Frames {
     pub(super) payload: Bytes,
     pub(super) messages: usize,
     /// The start of the memory that these bytes keep allocated, and its length.
-    pub(super) keeps: (usize, usize),
+    pub(super) allocation: (usize, usize),
     /// When the messages were received, if their latency is measured.
     pub(super) received: Option<Instant>,
 }
@@ -66,25 +66,31 @@ impl Frames {
             messages => {
                 self.messages = self.messages.saturating_sub(messages);
                 let bytes = self.bytes.split_to(at.min(self.bytes.len()));
-                Some(Frames { format: self.format, bytes, messages, keeps: self.keeps, ..Frames::default() })
+                Some(Frames {
+                    format: self.format,
+                    bytes,
+                    messages,
+                    allocation: self.allocation,
+                    ..Frames::default()
+                })
             }
         }
     }
 
     /// Returns the start and the length of the memory that these messages keep allocated. Messages that were encoded one
     /// after another may share it.
-    pub(crate) fn keeps(&self) -> (usize, usize) {
-        self.keeps
+    pub(crate) fn allocation(&self) -> (usize, usize) {
+        self.allocation
     }
 
     /// Returns the same messages in memory of their own, if they occupy less than half of the memory that they keep
     /// allocated.
     pub(crate) fn detached(self) -> Self {
-        if self.keeps.1 / 2 <= self.length() {
+        if self.allocation.1 / 2 <= self.length() {
             return self;
         }
         let bytes = Bytes::copy_from_slice(&self.bytes);
-        Frames { keeps: (bytes.as_ptr().addr(), bytes.len()), bytes, ..self }
+        Frames { allocation: (bytes.as_ptr().addr(), bytes.len()), bytes, ..self }
     }
 }
 
@@ -168,10 +174,10 @@ mod tests {
             batch.set_following(following);
             encoded(&mut encoder, &batch)
         });
-        assert_eq!(one.keeps(), other.keeps());
+        assert_eq!(one.allocation(), other.allocation());
         let kept = one.clone().detached();
-        assert_ne!(kept.keeps().0, one.keeps().0);
-        assert_eq!(kept.keeps().1, one.length());
+        assert_ne!(kept.allocation().0, one.allocation().0);
+        assert_eq!(kept.allocation().1, one.length());
         assert_eq!(read(kept), read(one));
     }
 }

@@ -57,8 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// The maximum duration of the complete handshake.
     pub handshake_timeout: Duration,
-    /// How long an established peer may be silent before it is pinged, and again until it is considered dead. `None`: no
-    /// limit, as in Broker's C++ implementation.
+    /// How long an established peer may be silent before it is pinged. If it stays silent for the same time again, it is
+    /// considered dead. `None`: no limit, as in Broker's C++ implementation.
     pub idle_timeout: Option<Duration>,
     /// How long to wait for the peer's answer to BYE.
     pub leave_timeout: Duration,
@@ -157,7 +157,7 @@ pub struct Peering {
     no_drop_conn: bool,
     /// [`Peering::leave`] was called while the peer may already regard the peering as established.
     leave_once_established: bool,
-    /// This is a probe, which is never established. Boxed, so that it takes no memory of other peerings.
+    /// Set for a probe, which is never established. Boxed, so that it does not increase the size of other peerings.
     #[cfg(feature = "net")]
     probe: Option<Box<probe::PeerInfo>>,
 }
@@ -174,14 +174,14 @@ enum State {
     Closed,
 }
 
-/// The capacity of the event queue that is kept while it is empty.
-const KEPT_EVENTS: usize = 4;
+/// The maximum capacity that an empty event queue keeps.
+const MAX_IDLE_EVENTS: usize = 4;
 
 /// The maximum number of queued events. Further frames stay in the input.
-const MOST_EVENTS: usize = 1024;
+const MAX_QUEUED_EVENTS: usize = 1024;
 
 /// The maximum number of events to reserve capacity for at once.
-const MOST_EXPECTED: usize = 512;
+const MAX_RESERVED_EVENTS: usize = 512;
 
 impl Peering {
     /// Returns the state of a new connection on which nothing has been sent or received.
@@ -228,7 +228,7 @@ impl Peering {
             return false;
         }
         loop {
-            if self.events.len() >= MOST_EVENTS {
+            if self.events.len() >= MAX_QUEUED_EVENTS {
                 return true;
             }
             let limit = match &self.state {
@@ -248,15 +248,15 @@ impl Peering {
         }
     }
 
-    /// Reserves capacity for the events of this input, assuming that all frames are as long as the first. One allocation
-    /// instead of several, because the capacity is not kept.
+    /// Reserves capacity for the events of this input, assuming that all frames are as long as the first. This makes one
+    /// allocation instead of several: an empty queue does not keep its capacity, so it would grow again for each input.
     fn reserve_events(&mut self, input: &[u8]) {
         let Some(length) = input.first_chunk().and_then(|length| u32::from_be_bytes(*length).try_into().ok())
         else {
             return;
         };
         let frames = input.len().checked_div(length).unwrap_or_default();
-        self.events.reserve(frames.clamp(1, MOST_EXPECTED));
+        self.events.reserve(frames.clamp(1, MAX_RESERVED_EVENTS));
     }
 
     fn handle_frame(&mut self, now: Instant, frame: &Bytes) {
@@ -349,14 +349,14 @@ impl Peering {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
-        if event.is_none() && self.events.capacity() > KEPT_EVENTS {
+        if event.is_none() && self.events.capacity() > MAX_IDLE_EVENTS {
             self.events = VecDeque::new();
         }
         event
     }
 
-    /// Returns the next bytes to write to the peer. A large payload is the buffer that was passed to [`Peering::send`], not
-    /// a copy.
+    /// Returns the next bytes to write to the peer. A large payload is not copied: it is the buffer that was passed to
+    /// [`Peering::send`].
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
         self.out.pop()
@@ -396,14 +396,17 @@ impl Peering {
         Ok(())
     }
 
-    /// Leaves. In an established peering, BYE is queued after all messages, and input is handled until the peer confirms. A
-    /// handshake ends at once, unless only the peer's last handshake message is missing: the peer may already consider the
-    /// peering established, so this side waits for that message, at most [`Config::leave_timeout`], and then sends BYE.
+    /// Starts to leave. In an established peering, BYE is queued after all messages, and input is handled until the peer
+    /// confirms.
+    ///
+    /// A handshake ends at once, except if only the peer's last handshake message is missing. In that case, the peer may already
+    /// consider the peering established. This side then waits for that message, for at most [`Config::leave_timeout`], and
+    /// sends BYE.
     pub fn leave(&mut self, now: Instant) {
         match &mut self.state {
             State::Peered(peered) => peered.leave(now, &self.config, &mut self.out),
-            // A peer that has sent its originator_ack reads envelopes only. To such a peer, a drop_conn is a malformed
-            // envelope and the end of the stream a loss.
+            // A peer that has sent its originator_ack reads only envelopes. It would treat a drop_conn as a malformed
+            // envelope, and the end of the stream as a lost connection.
             State::Handshake { wait: WaitFor::Ack(..), deadline } => {
                 self.leave_once_established = true;
                 *deadline = (*deadline).min(after(now, self.config.leave_timeout));
@@ -420,7 +423,7 @@ impl Peering {
     }
 
     /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored, and it is
-    /// pinged every ten seconds so that it does not take this side for dead.
+    /// pinged every ten seconds so that it does not consider this side dead.
     pub fn pause(&mut self, now: Instant, paused: bool) {
         if let State::Peered(peered) = &mut self.state {
             peered.pause(now, paused);
@@ -438,8 +441,9 @@ impl Peering {
         }
     }
 
-    /// Returns whether [`Peering::handle_input`] consumes input. It does not between [`Event::Introduced`] and the answer
-    /// to it; the caller should not read from the connection in that time.
+    /// Returns whether [`Peering::handle_input`] consumes input. It does not after [`Event::Introduced`] until
+    /// [`Peering::admit`] or [`Peering::refuse_redundant`] is called; the caller should not read from the connection in that
+    /// time.
     #[must_use]
     pub fn takes_input(&self) -> bool {
         !matches!(self.state, State::Introduced { .. })
@@ -496,7 +500,7 @@ impl Peering {
     }
 }
 
-/// Returns `now + wait`. A `wait` that would overflow the clock is limited to a century.
+/// Returns `now + wait`. `wait` is limited to a century, so that the sum does not overflow.
 fn after(now: Instant, wait: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     now.checked_add(wait.min(CENTURY)).unwrap_or(now)

@@ -9,14 +9,15 @@ use zeek_bridge::net::tls::Tls;
 use crate::certificates::*;
 use crate::support::*;
 
+/// The number of valid connections, and of invalid ones.
 const EACH: usize = 100;
 
 /// A connection that does not become a peering, in one of several ways. Most are closed by the endpoint. Those that send too
 /// little remain until the handshake timeout.
-async fn garbage(address: std::net::SocketAddr, number: usize) {
+async fn connect_invalid(address: std::net::SocketAddr, number: usize) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let noise: Vec<u8> = (0..4096usize).map(|n| (n * 7919 + number * 104_729) as u8).collect();
-    let words: &[u8] = match number % 8 {
+    let bytes: &[u8] = match number % 8 {
         // Disconnects without sending anything.
         0 | 1 => b"",
         // A Broker endpoint without TLS.
@@ -30,7 +31,7 @@ async fn garbage(address: std::net::SocketAddr, number: usize) {
         6 => &[21, 3, 3, 0, 2, 2, 40],
         _ => &noise,
     };
-    let _ = tcp.write_all(words).await;
+    let _ = tcp.write_all(bytes).await;
     if number % 8 == 1 {
         return;
     }
@@ -46,8 +47,8 @@ async fn crowd(tls: Tls, theirs: Tls) {
     let (mut noise, mut silent) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
     let mut good = tokio::task::JoinSet::new();
     for number in 0..EACH {
-        let noisy = if matches!(number % 8, 0 | 4) { &mut silent } else { &mut noise };
-        noisy.spawn(garbage(address, number));
+        let invalid = if matches!(number % 8, 0 | 4) { &mut silent } else { &mut noise };
+        invalid.spawn(connect_invalid(address, number));
         let theirs = theirs.clone();
         good.spawn(async move {
             // One attempt for each connector.
@@ -57,18 +58,18 @@ async fn crowd(tls: Tls, theirs: Tls) {
         });
     }
     let mut endpoints = Vec::new();
-    while let Some(connected) = within("all good ones", good.join_next()).await {
+    while let Some(connected) = within("all valid connections", good.join_next()).await {
         endpoints.push(connected.unwrap().unwrap());
     }
-    let mut there: Vec<_> = endpoints.iter().map(zeek_bridge::endpoint::Endpoint::id).collect();
-    let mut known = Vec::new();
-    while known.len() < EACH {
-        known.push(added(&mut statuses).await);
+    let mut expected: Vec<_> = endpoints.iter().map(zeek_bridge::endpoint::Endpoint::id).collect();
+    let mut added_ids = Vec::new();
+    while added_ids.len() < EACH {
+        added_ids.push(added(&mut statuses).await);
     }
-    there.sort();
-    known.sort();
-    assert_eq!(there, known);
-    while let Some(ended) = within("all bad ones", noise.join_next()).await {
+    expected.sort();
+    added_ids.sort();
+    assert_eq!(expected, added_ids);
+    while let Some(ended) = within("all invalid connections", noise.join_next()).await {
         ended.unwrap();
     }
     assert_eq!(hub.peers().len(), EACH);

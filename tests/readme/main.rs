@@ -164,7 +164,7 @@ fn furnish(folder: &Path, address: &str) {
     // The first configuration of the bridge guide, which is complete.
     let config = &of_kind("toml")[0].1.text;
     let config = format!("{config}\n[bridge]\nmetrics = \"127.0.0.1:9747\"\n");
-    fs::write(folder.join("bridge.toml"), session::at(&config, address)).unwrap();
+    fs::write(folder.join("bridge.toml"), session::with_address(&config, address)).unwrap();
     let authority = ephemeral_authority().unwrap();
     for (name, certified) in [("bridge", "bridge.example"), ("node", "worker-1.sensors.example")] {
         let files = program::Files::issue(&authority, certified);

@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::program::child::{LIMIT, Running};
 use crate::rules;
 
-/// Printed after the output of each command, with its exit code.
-const MARK: &str = "that was all, with code ";
+/// Printed after the output of each command, followed by its exit code.
+const MARK: &str = "end of output, exit code ";
 
 pub(crate) struct Session {
     bash: Running,
@@ -26,7 +26,7 @@ pub(crate) struct Session {
 }
 
 /// Replaces the addresses of the page with the session's own loopback address, so that sessions do not share ports.
-pub(crate) fn at(text: &str, address: &str) -> String {
+pub(crate) fn with_address(text: &str, address: &str) -> String {
     text.replace("127.0.0.1", address).replace("0.0.0.0", address)
 }
 
@@ -57,7 +57,7 @@ impl Session {
         }
         bash.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone().unwrap()).stderr(writer);
         let mut child = Running::spawn(&mut bash);
-        // It holds the pipe open as well.
+        // It also holds the write end of the pipe open.
         drop(bash);
         let (sender, printed) = channel();
         std::thread::spawn(move || {
@@ -78,18 +78,21 @@ impl Session {
         rules::comparable(&line)
     }
 
-    /// Runs a command. Returns its output and exit code after it has ended and, in the background, as many lines as shown have
-    /// arrived.
+    /// Runs a command, and waits until it has ended. With commands in the background, also waits for as many lines as `shown`
+    /// has. Returns the output and the exit code.
     pub(crate) fn run(&mut self, command: &str, shown: &[String]) -> Result<(Vec<String>, i32), String> {
         self.in_background |= command.ends_with('&');
-        let any = shown.iter().any(|line| line == "...");
-        assert!(!(any && self.in_background), "`...` cannot be used for output in any order: {command}");
-        let command = at(command, &self.address);
+        let has_wildcard = shown.iter().any(|line| line == "...");
+        assert!(
+            !(has_wildcard && self.in_background),
+            "`...` cannot be used with commands in the background: {command}"
+        );
+        let command = with_address(command, &self.address);
         writeln!(self.stdin, "{{ {command}\n}} </dev/null; echo '{MARK}'$?").unwrap();
         let (mut lines, mut code) = (Vec::new(), None);
         while code.is_none() || (self.in_background && lines.len() < shown.len()) {
             let Ok(line) = self.printed.recv_timeout(LIMIT) else {
-                return Err(format!("does not print {shown:#?}, but {lines:#?}"));
+                return Err(format!("expected {shown:#?}, printed {lines:#?}"));
             };
             match line.strip_prefix(MARK) {
                 Some(number) => code = Some(number.parse().unwrap()),
@@ -107,7 +110,7 @@ impl Session {
             match self.printed.recv_timeout(LIMIT) {
                 Ok(line) if line == MARK => break,
                 Ok(line) => lines.push(line),
-                Err(error) => panic!("the shell is gone: {error}; {lines:?}"),
+                Err(error) => panic!("the shell has exited: {error}; {lines:?}"),
             }
         }
         // The pipe is closed when all background commands have ended.
@@ -117,7 +120,7 @@ impl Session {
     }
 }
 
-/// A failed test leaves nothing running: kills the shell with everything that it has started.
+/// Kills the shell with everything that it has started, so that a failed test leaves nothing running.
 impl Drop for Session {
     fn drop(&mut self) {
         if matches!(self.bash.try_wait(), Ok(None)) {

@@ -152,6 +152,6 @@ impl Core {
 
 /// Returns the sender of a message, as the registry accounts it.
 fn party(message: &RoutedMessage<'_>) -> Party {
-    let share = message.links.link(message.link).map_or(0, |link| link.share());
+    let share = message.links.link(message.link).map_or(0, |link| link.memory_share());
     Party { peering: message.peering(), owner: message.from.owner.clone(), share }
 }

@@ -139,10 +139,10 @@ fn small_messages_do_not_keep_large_buffers() {
         let mut batch = Batch::of(envelope, None);
         batch.set_following(1000);
         let frames = frames(batch);
-        assert!(frames.keeps().1 > 50_000);
+        assert!(frames.allocation().1 > 50_000);
         queue.try_push(&frames).unwrap();
         let state = queue.state();
-        assert!(state.kept <= 2 * state.bytes + SHARED + frames.keeps().1);
+        assert!(state.kept <= 2 * state.bytes + SHARED + frames.allocation().1);
     }
     while queue.try_pop() != Popped::Empty {}
     assert_eq!(queue.state().kept, 0);

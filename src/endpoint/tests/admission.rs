@@ -77,9 +77,9 @@ async fn connections_are_accepted_at_the_configured_rate() {
     // The paused clock advances whenever all tasks wait.
     tokio::time::pause();
     let start = tokio::time::Instant::now();
-    let mut hands = Vec::new();
+    let mut peers = Vec::new();
     for n in 1..=6 {
-        hands.push(relayed.hand(id(n), &[]).await);
+        peers.push(relayed.connect_peer(id(n), &[]).await);
     }
     // Two are accepted at once, and the others at intervals of half a second.
     assert!(start.elapsed() >= Duration::from_millis(1990), "{:?}", start.elapsed());

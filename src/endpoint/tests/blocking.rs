@@ -10,8 +10,14 @@ async fn blocking() -> (Relayed, Relayed) {
     (left, right)
 }
 
-/// Waits until no more messages of a peer are received, while another peer sends. Returns the number of received messages.
-async fn stopped(left: &mut Relayed, from: EndpointId, sender: &mut Hand, receiver: &mut Hand) -> usize {
+/// Waits until `left` receives no more messages from `from`, which is blocked then. In the meantime, `sender` sends to
+/// `receiver`. Returns the number of messages that `left` received from `from`.
+async fn until_blocked(
+    left: &mut Relayed,
+    from: EndpointId,
+    sender: &mut ManualPeer,
+    receiver: &mut ManualPeer,
+) -> usize {
     let mut received = 0;
     loop {
         for n in 0..50 {
@@ -26,18 +32,18 @@ async fn stopped(left: &mut Relayed, from: EndpointId, sender: &mut Hand, receiv
 }
 
 #[tokio::test]
-async fn only_the_sender_waits_and_nothing_is_lost() {
+async fn only_the_sender_of_messages_for_a_full_queue_is_blocked_and_nothing_is_lost() {
     let (mut left, right) = blocking().await;
-    let mut stuck = right.hand(id(1), &["/slow"]).await;
-    let mut receiver = right.hand(id(2), &["/good"]).await;
-    let mut sender = left.hand(id(3), &[]).await;
-    let waits = flood(left.hand(id(4), &[]).await, "/slow");
-    let received = stopped(&mut left, id(4), &mut sender, &mut receiver).await;
+    let mut slow = right.connect_peer(id(1), &["/slow"]).await;
+    let mut receiver = right.connect_peer(id(2), &["/good"]).await;
+    let mut sender = left.connect_peer(id(3), &[]).await;
+    let flooding = flood(left.connect_peer(id(4), &[]).await, "/slow");
+    let received = until_blocked(&mut left, id(4), &mut sender, &mut receiver).await;
     assert!(received < MANY, "the sender was not blocked");
     for n in 0..MANY {
-        assert_eq!(number(&stuck.next().await), n);
+        assert_eq!(number(&slow.next().await), n);
     }
-    within("the sender", waits).await.unwrap();
+    within("the sender", flooding).await.unwrap();
     let stats = right.endpoint.stats();
     assert_eq!((stats.dropped_for_peers, stats.overflows), (0, 0));
 }
@@ -46,45 +52,45 @@ async fn only_the_sender_waits_and_nothing_is_lost() {
 async fn several_senders_wait_for_one_receiver_and_each_keeps_its_order() {
     const SENDERS: usize = 5;
     let (left, right) = blocking().await;
-    let mut stuck = right.hand(id(1), &["/slow"]).await;
+    let mut slow = right.connect_peer(id(1), &["/slow"]).await;
     let mut floods = Vec::new();
     for n in 0..SENDERS {
-        let mut hand = left.hand(id(10 + u8::try_from(n).unwrap()), &[]).await;
+        let mut peer = left.connect_peer(id(10 + u8::try_from(n).unwrap()), &[]).await;
         floods.push(tokio::spawn(async move {
             for m in 0..200 {
-                hand.send(&message("/slow", &format!("{n} {m:10000}"))).await;
+                peer.send(&message("/slow", &format!("{n} {m:10000}"))).await;
             }
-            hand
+            peer
         }));
     }
     let mut next = [0; SENDERS];
     for _ in 0..200 * SENDERS {
-        let got = stuck.next_text().await;
+        let got = slow.next_text().await;
         let (sender, number) = got.split_once(' ').unwrap();
         let next = &mut next[sender.parse::<usize>().unwrap()];
         assert_eq!(number.trim().parse::<usize>().unwrap(), *next);
         *next += 1;
     }
-    for hand in floods {
-        within("a sender", hand).await.unwrap();
+    for peer in floods {
+        within("a sender", peer).await.unwrap();
     }
     assert_eq!(right.endpoint.stats().dropped_for_peers, 0);
 }
 
-/// It is not pinged, and messages for it are written. A silent peer is disconnected in the meantime, which shows that the idle
-/// timeout has passed.
+/// A blocked sender is not disconnected after the idle timeout, and messages for it are written. Silent peers are disconnected in
+/// the meantime, which shows that the idle timeout has passed.
 #[tokio::test]
 async fn a_blocked_sender_receives_messages_and_does_not_time_out() {
     let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
     let idle_timeout = Some(Duration::from_millis(50));
     let config = EndpointConfig { idle_timeout, ..few_at_a_time(WhenFull::Block) };
     let mut left = Relayed::new(config, Some(&right.endpoint)).await;
-    let mut stuck = right.hand(id(1), &["/slow"]).await;
-    let hand = left.hand(id(2), &["/back"]).await;
-    let waits = flood(hand, "/slow");
+    let mut slow = right.connect_peer(id(1), &["/slow"]).await;
+    let peer = left.connect_peer(id(2), &["/back"]).await;
+    let flooding = flood(peer, "/slow");
     let mut received = 0;
     for n in 10..20 {
-        let silent = Hand::connect(id(n), left.address, &[]).await;
+        let silent = ManualPeer::connect(id(n), left.address, &[]).await;
         loop {
             match left.call().await {
                 Call::Closed(id) if id == silent.id => break,
@@ -98,30 +104,30 @@ async fn a_blocked_sender_receives_messages_and_does_not_time_out() {
     assert_eq!(forward(&left.endpoint, &Batch::of(message("/back", "hello"), None), |_| true).reached, 1);
     let reads = tokio::spawn(async move {
         for n in 0..MANY {
-            assert_eq!(number(&stuck.next().await), n);
+            assert_eq!(number(&slow.next().await), n);
         }
-        stuck
+        slow
     });
-    // The same connection goes on.
-    let mut hand = within("the sender", waits).await.unwrap();
-    assert_eq!(hand.next_text().await, "hello");
+    // The sender is still on the same connection.
+    let mut peer = within("the sender", flooding).await.unwrap();
+    assert_eq!(peer.next_text().await, "hello");
     within("the receiver", reads).await.unwrap();
 }
 
 #[tokio::test]
 async fn two_peers_that_block_each_other_continue_when_they_read() {
     let mut hub = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
-    let a = hub.hand(id(1), &["/to-a"]).await;
-    let b = hub.hand(id(2), &["/to-b"]).await;
-    let mut both = Vec::new();
+    let a = hub.connect_peer(id(1), &["/to-a"]).await;
+    let b = hub.connect_peer(id(2), &["/to-b"]).await;
+    let mut readers = Vec::new();
     let mut senders = Vec::new();
-    for (mut hand, topic) in [(a, "/to-b"), (b, "/to-a")] {
-        // It queues all its messages, and reads only when both are blocked.
+    for (mut peer, topic) in [(a, "/to-b"), (b, "/to-a")] {
+        // Each peer queues all its messages, and reads only when both are blocked.
         for n in 0..MANY {
-            hand.connection.send(&numbered(topic, n)).unwrap();
+            peer.connection.send(&numbered(topic, n)).unwrap();
         }
-        hand.connection.pause(true);
-        senders.push(hand);
+        peer.connection.pause(true);
+        senders.push(peer);
     }
     let (mut received, mut blocked) = (0, [false; 2]);
     let [a, b] = &mut senders[..] else { unreachable!() };
@@ -131,25 +137,25 @@ async fn two_peers_that_block_each_other_continue_when_they_read() {
             () = a.step() => continue,
             () = b.step() => continue,
         };
-        if let Call::Message(from, _, waits) = call {
+        if let Call::Message(from, _, blocked_messages) = call {
             received += 1;
-            blocked[usize::from(from == id(2))] |= waits > 0;
+            blocked[usize::from(from == id(2))] |= blocked_messages > 0;
         }
     }
     assert!(received < 2 * MANY);
-    for mut hand in senders {
-        hand.connection.pause(false);
-        both.push(tokio::spawn(async move {
+    for mut peer in senders {
+        peer.connection.pause(false);
+        readers.push(tokio::spawn(async move {
             for n in 0..MANY {
-                assert_eq!(number(&hand.next().await), n);
+                assert_eq!(number(&peer.next().await), n);
             }
-            // Its own messages may not be written yet.
-            hand.written().await;
-            hand
+            // The peer's own messages may not be written yet.
+            peer.written().await;
+            peer
         }));
     }
-    for hand in both {
-        within("all messages", hand).await.unwrap();
+    for peer in readers {
+        within("all messages", peer).await.unwrap();
     }
     assert_eq!(hub.endpoint.stats().dropped_for_peers, 0);
 }
@@ -157,13 +163,13 @@ async fn two_peers_that_block_each_other_continue_when_they_read() {
 #[tokio::test]
 async fn senders_continue_when_the_receiver_disconnects() {
     let (mut left, right) = blocking().await;
-    let stuck = right.hand(id(1), &["/slow"]).await;
-    let mut receiver = right.hand(id(2), &["/good"]).await;
-    let mut sender = left.hand(id(3), &[]).await;
-    let waits = flood(left.hand(id(4), &[]).await, "/slow");
-    stopped(&mut left, id(4), &mut sender, &mut receiver).await;
-    drop(stuck);
-    let mut sender = within("the sender", waits).await.unwrap();
+    let slow = right.connect_peer(id(1), &["/slow"]).await;
+    let mut receiver = right.connect_peer(id(2), &["/good"]).await;
+    let mut sender = left.connect_peer(id(3), &[]).await;
+    let flooding = flood(left.connect_peer(id(4), &[]).await, "/slow");
+    until_blocked(&mut left, id(4), &mut sender, &mut receiver).await;
+    drop(slow);
+    let mut sender = within("the sender", flooding).await.unwrap();
     sender.send(&message("/good", "free")).await;
     assert_eq!(receiver.next_text().await, "free");
     // The blocked message was dropped and counted.
@@ -171,20 +177,20 @@ async fn senders_continue_when_the_receiver_disconnects() {
 }
 
 #[tokio::test]
-async fn a_blocked_sender_can_be_left() {
+async fn a_blocked_sender_can_be_disconnected() {
     let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
     let leave_timeout = Duration::from_millis(100);
     let config = EndpointConfig { leave_timeout, ..few_at_a_time(WhenFull::Block) };
     let mut left = Relayed::new(config, Some(&right.endpoint)).await;
-    let _stuck = right.hand(id(1), &["/slow"]).await;
-    let mut receiver = right.hand(id(2), &["/good"]).await;
-    let mut sender = left.hand(id(3), &[]).await;
-    let waits = flood(left.hand(id(4), &[]).await, "/slow");
-    stopped(&mut left, id(4), &mut sender, &mut receiver).await;
+    let _slow = right.connect_peer(id(1), &["/slow"]).await;
+    let mut receiver = right.connect_peer(id(2), &["/good"]).await;
+    let mut sender = left.connect_peer(id(3), &[]).await;
+    let flooding = flood(left.connect_peer(id(4), &[]).await, "/slow");
+    until_blocked(&mut left, id(4), &mut sender, &mut receiver).await;
     assert!(left.endpoint.unpeer(id(4)).await);
     while left.call().await != Call::Closed(id(4)) {}
     assert!(right.endpoint.stats().dropped_for_peers > 0);
-    waits.abort();
+    flooding.abort();
     sender.send(&message("/good", "free")).await;
     assert_eq!(receiver.next_text().await, "free");
 }

@@ -7,9 +7,9 @@ async fn messages_are_forwarded_to_subscribed_peers_and_delivered_to_subscribers
     let right = Relayed::new(EndpointConfig::default(), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut subscriber = left.endpoint.subscribe([Topic::from_static("/a")]).await;
-    let mut wants = right.hand(id(1), &["/a"]).await;
-    let mut other = right.hand(id(2), &["/b"]).await;
-    let mut sender = left.hand(id(3), &[]).await;
+    let mut wants = right.connect_peer(id(1), &["/a"]).await;
+    let mut other = right.connect_peer(id(2), &["/b"]).await;
+    let mut sender = left.connect_peer(id(3), &[]).await;
     sender.send(&message("/a", "for all")).await;
     let got = wants.next().await;
     assert_eq!((text(&got).as_str(), got.sender, got.ttl), ("for all", right.endpoint.id(), 16));
@@ -37,7 +37,7 @@ async fn messages_are_forwarded_to_subscribed_peers_and_delivered_to_subscribers
 #[tokio::test]
 async fn the_relays_filter_is_announced_together_with_that_of_subscribers() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
-    let mut old = relayed.hand(id(1), &[]).await;
+    let mut old = relayed.connect_peer(id(1), &[]).await;
     relayed.endpoint.announce(filter(&["/a", "/b"])).await;
     assert_eq!(old.event().await, Event::FilterChanged(filter(&["/a", "/b"])));
     let subscriber = relayed.endpoint.subscribe([Topic::from_static("/c")]).await;
@@ -51,21 +51,21 @@ async fn the_relays_filter_is_announced_together_with_that_of_subscribers() {
 #[tokio::test]
 async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_its_end() {
     let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
-    let mut hand = relayed.hand(id(1), &["/a"]).await;
-    hand.send(&message("/x", "")).await;
+    let mut peer = relayed.connect_peer(id(1), &["/a"]).await;
+    peer.send(&message("/x", "")).await;
     assert_eq!(relayed.call().await, Call::Established(id(1)));
     assert_eq!(relayed.call().await, Call::Filter(id(1), filter(&["/a"])));
     assert_eq!(relayed.call().await, Call::Message(id(1), 2, 0));
     let state = relayed.endpoint.peer_states().pop().unwrap();
     assert_eq!((state.id, &*state.filter, state.queued, state.queued_bytes), (id(1), &filter(&["/a"]), 0, 0));
     assert!(state.address.starts_with("127.0.0.1:") && state.identity.is_none() && state.dropped == 0);
-    hand.connection.peering().set_filter(filter(&["/b"])).unwrap();
-    hand.send(&message("/x", "")).await;
+    peer.connection.peering().set_filter(filter(&["/b"])).unwrap();
+    peer.send(&message("/x", "")).await;
     // One call is made by the hub, the other by the connection.
     let calls = [relayed.call().await, relayed.call().await];
     assert!(calls.contains(&Call::Filter(id(1), filter(&["/b"]))), "{calls:?}");
     assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 1);
-    drop(hand);
+    drop(peer);
     assert_eq!(relayed.call().await, Call::Closed(id(1)));
     assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 0);
 }
@@ -73,7 +73,7 @@ async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_its_en
 #[tokio::test]
 async fn forwarding_does_not_allocate_except_for_the_growth_of_a_queue() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
-    let _both = [relayed.hand(id(1), &["/a"]).await, relayed.hand(id(2), &["/a"]).await];
+    let _both = [relayed.connect_peer(id(1), &["/a"]).await, relayed.connect_peer(id(2), &["/a"]).await];
     let message = message("/a", "again");
     let mut batch = Batch::default();
     for _ in 0..3 {
@@ -101,8 +101,8 @@ async fn forwarding_does_not_allocate_except_for_the_growth_of_a_queue() {
 async fn the_latency_of_one_message_in_64_is_measured_until_it_is_written() {
     let right = Relayed::new(EndpointConfig::default(), None).await;
     let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
-    let mut receiver = right.hand(id(1), &["/a"]).await;
-    let mut sender = left.hand(id(2), &[]).await;
+    let mut receiver = right.connect_peer(id(1), &["/a"]).await;
+    let mut sender = left.connect_peer(id(2), &[]).await;
     for _ in 0..65 {
         sender.send(&message("/a", "")).await;
         receiver.next().await;
@@ -119,8 +119,8 @@ async fn the_latency_of_one_message_in_64_is_measured_until_it_is_written() {
 async fn overrun(when_full: WhenFull) -> (Relayed, Vec<usize>) {
     let right = Relayed::new(few_at_a_time(when_full), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
-    let mut stuck = right.hand(id(1), &["/a"]).await;
-    let sender = left.hand(id(2), &[]).await;
+    let mut stuck = right.connect_peer(id(1), &["/a"]).await;
+    let sender = left.connect_peer(id(2), &[]).await;
     let sender = flood(sender, "/a");
     left.received(id(2), MANY).await;
     let dropped = usize::try_from(right.endpoint.stats().dropped_for_peers).unwrap();
@@ -152,9 +152,9 @@ async fn only_the_slow_peer_is_disconnected() {
     let mut right = Relayed::new(few_at_a_time(WhenFull::Disconnect), None).await;
     let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut statuses = right.endpoint.status();
-    let _stuck = right.hand(id(1), &["/a"]).await;
-    let mut good = right.hand(id(2), &["/b"]).await;
-    let sender = flood(left.hand(id(3), &[]).await, "/a");
+    let _stuck = right.connect_peer(id(1), &["/a"]).await;
+    let mut good = right.connect_peer(id(2), &["/b"]).await;
+    let sender = flood(left.connect_peer(id(3), &[]).await, "/a");
     while right.call().await != Call::Closed(id(1)) {}
     let mut sender = within("the sender", sender).await.unwrap();
     sender.send(&message("/b", "still there")).await;

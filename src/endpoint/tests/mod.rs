@@ -133,10 +133,10 @@ impl Relayed {
     }
 
     /// Connects a peer, and waits until the endpoint knows it.
-    async fn hand(&self, id: EndpointId, topics: &[&'static str]) -> Hand {
-        let hand = Hand::connect(id, self.address, topics).await;
+    async fn connect_peer(&self, id: EndpointId, topics: &[&'static str]) -> ManualPeer {
+        let peer = ManualPeer::connect(id, self.address, topics).await;
         self.is_peer(id).await;
-        hand
+        peer
     }
 
     /// Waits until this is a peer.
@@ -170,13 +170,13 @@ impl Relayed {
 }
 
 /// A peer that reads and writes only when a test calls it.
-struct Hand {
+struct ManualPeer {
     id: EndpointId,
     connection: Connection,
     events: VecDeque<Event>,
 }
 
-impl Hand {
+impl ManualPeer {
     async fn connect(id: EndpointId, address: SocketAddr, topics: &[&'static str]) -> Self {
         // Otherwise, the system may buffer tens of megabytes for a peer that does not read.
         let socket = TcpSocket::new_v4().unwrap();
@@ -189,16 +189,16 @@ impl Hand {
         };
         let max_frame = config.limits.max_frame;
         let connection = Connection::new(stream.into(), Peering::new(config, Instant::now()), max_frame);
-        let mut hand = Hand { id, connection, events: VecDeque::new() };
+        let mut peer = ManualPeer { id, connection, events: VecDeque::new() };
         loop {
-            match hand.event().await {
-                Event::Introduced { .. } => hand.connection.admit(),
+            match peer.event().await {
+                Event::Introduced { .. } => peer.connection.admit(),
                 Event::Established { .. } => break,
                 event => panic!("{event:?}"),
             }
         }
-        hand.written().await;
-        hand
+        peer.written().await;
+        peer
     }
 
     async fn written(&mut self) {
@@ -257,14 +257,14 @@ fn number(envelope: &Envelope) -> usize {
 }
 
 /// Sends many large messages without reading, and then returns the peer.
-fn flood(mut hand: Hand, topic: &'static str) -> tokio::task::JoinHandle<Hand> {
-    hand.connection.pause(true);
+fn flood(mut peer: ManualPeer, topic: &'static str) -> tokio::task::JoinHandle<ManualPeer> {
+    peer.connection.pause(true);
     tokio::spawn(async move {
         for n in 0..MANY {
-            hand.send(&numbered(topic, n)).await;
+            peer.send(&numbered(topic, n)).await;
         }
-        hand.connection.pause(false);
-        hand
+        peer.connection.pause(false);
+        peer
     })
 }
 

@@ -219,7 +219,7 @@ async fn its_peer_is_routed_filtered_and_counted() {
     let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut statuses = relayed.endpoint.status();
     let mut subscriber = relayed.endpoint.subscribe([Topic::from_static("/a")]).await;
-    let mut broker = relayed.hand(id(1), &["/a"]).await;
+    let mut broker = relayed.connect_peer(id(1), &["/a"]).await;
     let mut line = LinePeer::connect(&relayed, 2, "/b").await;
     for peer in [1, 2] {
         let status = within("a status", statuses.recv()).await.unwrap();
@@ -256,7 +256,7 @@ async fn its_queue_is_bounded_and_drops_are_counted() {
     let right = Relayed::new(few_at_a_time(WhenFull::DropNewest), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut slow = LinePeer::connect(&right, 1, "/a").await;
-    let sender = flood(left.hand(id(2), &[]).await, "/a");
+    let sender = flood(left.connect_peer(id(2), &[]).await, "/a");
     left.received(id(2), MANY).await;
     let dropped = usize::try_from(right.endpoint.stats().dropped_for_peers).unwrap();
     assert!(dropped > 0, "the system buffered everything");
@@ -270,8 +270,8 @@ async fn its_queue_is_bounded_and_drops_are_counted() {
 #[tokio::test]
 async fn a_message_is_encoded_once_for_all_its_peers() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
-    let mut sender = relayed.hand(id(1), &[]).await;
-    let mut broker = relayed.hand(id(2), &["/counted"]).await;
+    let mut sender = relayed.connect_peer(id(1), &[]).await;
+    let mut broker = relayed.connect_peer(id(2), &["/counted"]).await;
     let mut first = LinePeer::connect(&relayed, 3, "/counted").await;
     let mut second = LinePeer::connect(&relayed, 4, "/counted").await;
     sender.send(&message("/counted", "once")).await;

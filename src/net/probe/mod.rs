@@ -48,7 +48,7 @@ pub struct ProbeReport {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Found {
-    /// None: no TCP connection could be established.
+    /// No service: no TCP connection could be established.
     Nothing(DialError),
     /// A Broker endpoint without TLS: Zeek's `Broker::disable_ssl=T`.
     Plain(BrokerInfo),
@@ -63,7 +63,7 @@ pub enum Found {
     Other(OtherProtocol),
 }
 
-/// A TLS listener with a certificate, as a Zeek with certificate options has it.
+/// A TLS listener with a certificate, such as a Zeek with certificate options.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CertificateTls {
@@ -73,7 +73,7 @@ pub struct CertificateTls {
     pub certificate: PeerIdentity,
     /// The issuer of its certificate.
     pub issuer: String,
-    /// Whether only OpenSSL accepts its certificate: X.509 version 1, or that of a CA.
+    /// Whether only OpenSSL accepts its certificate, because it is an X.509 version 1 certificate or a CA certificate.
     pub needs_openssl: bool,
     /// The CAs that it names when it requests a certificate; `None` if it requests none. Zeek requests one, and names no CA.
     pub asks_for: Option<Vec<String>>,
@@ -87,7 +87,7 @@ pub struct CertificateTls {
 /// five attempts, one after the other, each of which takes at most `timeout`. A Broker endpoint usually answers in a
 /// fraction of that.
 ///
-/// A Broker endpoint sees a peer that refuses in the middle of the handshake. No peering is established.
+/// To a Broker endpoint, the probe looks like a peer that refuses in the middle of the handshake. No peering is established.
 ///
 /// # Errors
 /// Fails if the operating system returns no random bytes.
@@ -103,8 +103,8 @@ pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) ->
     Ok(ProbeReport { target: target.to_owned(), address, found })
 }
 
-/// Returns a random id that is smaller than practically any other. A peer with a larger id sends `hello`, which has its versions,
-/// before it sends its filter. The id is a valid UUID, because some programs log only these.
+/// Returns a random id that is smaller than practically any other. A peer with a larger id sends `hello` before it sends its
+/// filter, and `hello` contains its protocol versions. The id is a valid UUID, because some programs log only valid UUIDs.
 fn small_random_id() -> io::Result<EndpointId> {
     let mut bytes = [0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
     let random = getrandom::u64()?.to_be_bytes();
@@ -136,17 +136,17 @@ impl Prober {
             Answer::Other(other) => return Ok(Found::Other(other)),
             Answer::Tls(error) => return Ok(Found::OtherTls(error.to_string())),
         };
-        let (seen, without) = self.look().await;
+        let (seen, without) = self.inspect_tls().await;
         if let Some(certificate) = seen.certificate {
             let with_ours = match ours {
-                Some(ours) => Some(self.over(&Tls::Mutual(ours.clone())).await),
+                Some(ours) => Some(self.talk_over(&Tls::Mutual(ours.clone())).await),
                 None => None,
             };
             return Ok(Found::Certificate(Box::new(CertificateTls {
                 version: seen.version,
                 certificate: PeerIdentity::of(&certificate),
                 issuer: tls::issuer(&certificate),
-                needs_openssl: tls::takes_openssl(&certificate),
+                needs_openssl: tls::needs_openssl(&certificate),
                 asks_for: seen.asks_for,
                 without,
                 with_ours,
@@ -155,7 +155,7 @@ impl Prober {
         let not_tls = matches!(without, Answer::Tls(TlsError::NotTls) | Answer::Other(OtherProtocol::Silent));
         if !not_tls && self.is_anonymous().await? {
             let answer = match Tls::anonymous() {
-                Ok(anonymous) => Some(self.over(&anonymous).await),
+                Ok(anonymous) => Some(self.talk_over(&anonymous).await),
                 Err(_) => None,
             };
             return Ok(Found::Anonymous(answer));
@@ -184,26 +184,26 @@ impl Prober {
         }))
     }
 
-    /// Inspects the TLS of the service, without a certificate.
-    async fn look(&self) -> (tls::Seen, Answer) {
+    /// Inspects the TLS of the service, without a client certificate.
+    async fn inspect_tls(&self) -> (tls::ListenerTls, Answer) {
         let deadline = after(self.timeout);
         let Ok(tcp) = self.tcp(deadline).await else {
-            return (tls::Seen::default(), Answer::Other(OtherProtocol::Closed));
+            return (tls::ListenerTls::default(), Answer::Other(OtherProtocol::Closed));
         };
-        match timeout_at(deadline, tls::look(tcp)).await {
-            Err(_) => (tls::Seen::default(), Answer::Other(OtherProtocol::Silent)),
-            Ok((seen, Err(error))) => (seen, refused(error)),
+        match timeout_at(deadline, tls::inspect_listener(tcp)).await {
+            Err(_) => (tls::ListenerTls::default(), Answer::Other(OtherProtocol::Silent)),
+            Ok((seen, Err(error))) => (seen, answer_for(error)),
             Ok((seen, Ok(stream))) => (seen, talk::talk(stream, self.id, deadline).await),
         }
     }
 
-    /// Returns the answer over this TLS.
-    async fn over(&self, tls: &Tls) -> Answer {
+    /// Connects with this TLS configuration, and returns the answer.
+    async fn talk_over(&self, tls: &Tls) -> Answer {
         let deadline = after(self.timeout);
         let Ok(tcp) = self.tcp(deadline).await else { return Answer::Other(OtherProtocol::Closed) };
         match timeout_at(deadline, tls.connect(tcp)).await {
             Err(_) => Answer::Other(OtherProtocol::Silent),
-            Ok(Err(error)) => refused(error),
+            Ok(Err(error)) => answer_for(error),
             Ok(Ok(stream)) => talk::talk(stream, self.id, deadline).await,
         }
     }
@@ -215,7 +215,7 @@ impl Prober {
         Ok(timeout_at(deadline, anonymous::is_accepted(tcp, &hello)).await.unwrap_or(false))
     }
 
-    /// A web server may answer nothing else.
+    /// Sends an HTTP request, because a web server may not answer anything else.
     async fn ask_http(&self) -> OtherProtocol {
         let deadline = after(self.timeout);
         let Ok(tcp) = self.tcp(deadline).await else { return OtherProtocol::Closed };
@@ -229,7 +229,7 @@ impl Prober {
     }
 }
 
-fn refused(error: TlsError) -> Answer {
+fn answer_for(error: TlsError) -> Answer {
     match error {
         TlsError::Closed | TlsError::Io(_) => Answer::Other(OtherProtocol::Closed),
         error => Answer::Tls(error),

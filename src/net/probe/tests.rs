@@ -14,7 +14,7 @@ fn id(byte: u8) -> EndpointId {
     EndpointId::from_bytes([byte; 16])
 }
 
-/// Smaller than the id of a probe.
+/// An id that is smaller than that of a probe.
 const SMALLEST: EndpointId = EndpointId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 fn frames(messages: &[Handshake]) -> BytesMut {
@@ -27,9 +27,9 @@ fn hello(sender: EndpointId, min_version: u8, max_version: u8) -> Handshake {
     Handshake::Hello { sender, min_version, max_version }
 }
 
-/// Probes a listener that sends these bytes at once, and then closes its side unless the timeout is short. Returns the result,
-/// and the messages that the listener received.
-async fn found(bytes: &[u8], timeout: Duration) -> (Found, Vec<Handshake>) {
+/// Probes a listener that sends these bytes at once. If `timeout` is [`LONG`], the listener then closes its side. Returns the
+/// result, and the messages that the listener received.
+async fn probe_listener(bytes: &[u8], timeout: Duration) -> (Found, Vec<Handshake>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let broker = async {
@@ -57,19 +57,19 @@ fn plain(found: Found) -> BrokerInfo {
     broker
 }
 
-/// Asserts that the last message is the refusal, and that the messages before it do not establish a peering.
+/// Asserts that the last message is a refusal, and that the messages before it do not establish a peering.
 fn assert_refused(received: &[Handshake]) {
     let Some((Handshake::DropConn { code, .. }, before)) = received.split_last() else {
         panic!("{received:?}")
     };
     assert_eq!(*code, ErrorCode::UNSPECIFIED);
-    let half = |message: &Handshake| {
+    let is_incomplete = |message: &Handshake| {
         matches!(
             message,
             Handshake::Hello { .. } | Handshake::VersionSelect { .. } | Handshake::OriginatorSyn(_)
         )
     };
-    assert!(before.iter().all(half), "{received:?}");
+    assert!(before.iter().all(is_incomplete), "{received:?}");
 }
 
 fn filter() -> Filter {
@@ -80,7 +80,7 @@ fn filter() -> Filter {
 async fn the_filter_of_an_originator_is_not_answered() {
     let select = Handshake::VersionSelect { sender: SMALLEST, version: PROTOCOL_VERSION };
     let bytes = frames(&[Handshake::Probe, select, Handshake::OriginatorSyn(filter())]);
-    let (found, received) = found(&bytes, LONG).await;
+    let (found, received) = probe_listener(&bytes, LONG).await;
     let expected =
         BrokerInfo { id: Some(SMALLEST), versions: Some(1..=1), filter: Some(filter()), cut_short: None };
     assert_eq!(plain(found), expected);
@@ -91,7 +91,7 @@ async fn the_filter_of_an_originator_is_not_answered() {
 #[tokio::test]
 async fn the_filter_of_a_responder_is_not_acknowledged() {
     let bytes = frames(&[hello(id(9), 1, 3), Handshake::ResponderSynAck(filter())]);
-    let (found, received) = found(&bytes, LONG).await;
+    let (found, received) = probe_listener(&bytes, LONG).await;
     let expected =
         BrokerInfo { id: Some(id(9)), versions: Some(1..=3), filter: Some(filter()), cut_short: None };
     assert_eq!(plain(found), expected);
@@ -124,7 +124,7 @@ async fn an_incomplete_handshake_is_reported_with_its_reason() {
         (vec![hello(EndpointId::NIL, 1, 1)], Some(EndpointId::NIL), "nil endpoint id"),
     ];
     for (messages, id, reason) in cases {
-        let (found, received) = found(&frames(&messages), LONG).await;
+        let (found, received) = probe_listener(&frames(&messages), LONG).await;
         let broker = plain(found);
         assert_eq!((broker.id, &broker.filter), (id, &None), "{messages:?}");
         assert!(broker.cut_short.as_ref().unwrap().contains(reason), "{messages:?}: {broker:?}");
@@ -134,14 +134,14 @@ async fn an_incomplete_handshake_is_reported_with_its_reason() {
         [(&b"\0\0\0\x01\x63"[..], "malformed"), (b"GET ", "HTTP"), (b"\0\0\0\0", "length 0")]
     {
         let bytes = [&frames(&[Handshake::Probe]), bytes].concat();
-        let broker = plain(found(&bytes, LONG).await.0);
+        let broker = plain(probe_listener(&bytes, LONG).await.0);
         assert!(broker.cut_short.as_ref().unwrap().contains(reason), "{broker:?}");
     }
 }
 
 #[tokio::test]
 async fn the_timeout_limits_the_wait_for_a_silent_endpoint() {
-    let (found, received) = found(&frames(&[hello(id(9), 1, 1)]), Duration::from_millis(100)).await;
+    let (found, received) = probe_listener(&frames(&[hello(id(9), 1, 1)]), Duration::from_millis(100)).await;
     let broker = plain(found);
     assert_eq!((broker.id, broker.versions), (Some(id(9)), Some(1..=1)));
     assert!(broker.cut_short.unwrap().contains("fell silent"));

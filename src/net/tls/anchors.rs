@@ -9,7 +9,7 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{ParsedCertificate, VerifierBuilderError, WebPkiClientVerifier};
 use tokio_rustls::rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
 
-use super::chain::{Chain, Showing};
+use super::chain::{Chain, Presenter};
 use super::inspect;
 
 /// Trusted certificates.
@@ -44,7 +44,7 @@ impl Anchors {
         let (mut roots, mut times) = (RootCertStore::empty(), Vec::new());
         for der in ders {
             if roots.add(der.clone()).is_ok() {
-                times.push(inspect::times(der));
+                times.push(inspect::validity_period(der));
             }
         }
         if roots.is_empty() {
@@ -81,14 +81,14 @@ impl Anchors {
     fn leads_to(&self, store: &Store, chain: &Chain<'_>) -> Result<(), Error> {
         let parsed = ParsedCertificate::try_from(chain.leaf)?;
         match chain.side {
-            Showing::Server => verify_server_cert_signed_by_trust_anchor(
+            Presenter::Server => verify_server_cert_signed_by_trust_anchor(
                 &parsed,
                 &store.roots,
                 chain.intermediates,
                 chain.now,
                 self.provider.signature_verification_algorithms.all,
             ),
-            Showing::Client => {
+            Presenter::Client => {
                 store.clients.verify_client_cert(chain.leaf, chain.intermediates, chain.now).map(|_| ())
             }
         }

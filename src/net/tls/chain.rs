@@ -4,7 +4,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 
 /// The side of a connection that presents a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Showing {
+pub(super) enum Presenter {
     /// The side that connects.
     Client,
     /// The side that listens.
@@ -13,7 +13,7 @@ pub(super) enum Showing {
 
 /// A presented chain, and the time of its verification.
 pub(super) struct Chain<'a> {
-    pub(super) side: Showing,
+    pub(super) side: Presenter,
     pub(super) leaf: &'a CertificateDer<'a>,
     pub(super) intermediates: &'a [CertificateDer<'a>],
     pub(super) now: UnixTime,

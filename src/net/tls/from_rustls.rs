@@ -81,10 +81,10 @@ fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a Ce
     match error {
         // The trusted CA is not in the chain. Then report the certificate that it signed.
         CertificateError::ExpiredContext { not_after, .. } => {
-            find(&|der| inspect::times(der).1 == *not_after).unwrap_or_else(|| topmost(chain))
+            find(&|der| inspect::validity_period(der).1 == *not_after).unwrap_or_else(|| topmost(chain))
         }
         CertificateError::NotValidYetContext { not_before, .. } => {
-            find(&|der| inspect::times(der).0 == *not_before).unwrap_or_else(|| topmost(chain))
+            find(&|der| inspect::validity_period(der).0 == *not_before).unwrap_or_else(|| topmost(chain))
         }
         CertificateError::UnknownIssuer => topmost(chain),
         CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. }

@@ -11,31 +11,31 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
-use super::chain::Showing;
+use super::chain::Presenter;
 use super::identity::rfc4514;
 
 /// The certificates that a trusted certificate can vouch for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum VouchesFor {
-    /// It is that of a CA, which vouches for the certificates that it signs.
+    /// It is a CA certificate: it vouches for the certificates that the CA has signed.
     Others,
-    /// It is self-signed, and not that of a CA.
+    /// It is self-signed, and not a CA certificate.
     Itself,
-    /// It is neither self-signed nor that of a CA.
+    /// It is neither self-signed nor a CA certificate.
     Nobody,
 }
 
-/// Returns the certificates that this one can vouch for, by the rules of OpenSSL. A certificate that cannot be parsed is left to the
-/// TLS library to refuse.
+/// Returns the certificates that this one can vouch for, by the rules of OpenSSL. A certificate that cannot be parsed is not
+/// rejected here: the TLS library rejects it.
 pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return VouchesFor::Others };
     let signed_itself = certificate.subject().as_raw() == certificate.issuer().as_raw();
     let is_ca = match (certificate.basic_constraints(), certificate.key_usage()) {
         (_, Ok(Some(usage))) if !usage.value.key_cert_sign() => false,
         (Ok(Some(constraints)), _) => constraints.value.ca,
-        // Without basicConstraints, keyUsage may say so.
+        // Without basicConstraints, keyUsage decides.
         (Ok(None), Ok(Some(usage))) => usage.value.key_cert_sign(),
-        // Version 1 has no extension for it.
+        // X.509 version 1 has no extensions, so a self-signed certificate counts as a CA.
         _ => signed_itself && certificate.version() == X509Version::V1,
     };
     match (is_ca, signed_itself) {
@@ -45,14 +45,15 @@ pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
     }
 }
 
-/// Returns whether only OpenSSL accepts it as a peer's own: an X.509 version 1 certificate, or that of a CA.
-pub(in crate::net) fn takes_openssl(der: &[u8]) -> bool {
+/// Returns whether only OpenSSL accepts this certificate from a peer, because it is an X.509 version 1 certificate or a CA
+/// certificate.
+pub(in crate::net) fn needs_openssl(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
         certificate.version() == X509Version::V1 || has_ca_constraint(&certificate)
     })
 }
 
-/// Returns whether it is the certificate of a CA, by its basicConstraints.
+/// Returns whether it is a CA certificate, by its basicConstraints.
 pub(super) fn is_ca(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| has_ca_constraint(&certificate))
 }
@@ -66,8 +67,8 @@ pub(super) fn is_version1(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1)
 }
 
-/// Returns the validity period. A certificate that cannot be parsed is left to the TLS library to refuse.
-pub(super) fn times(der: &[u8]) -> (UnixTime, UnixTime) {
+/// Returns the validity period. It is unlimited for a certificate that cannot be parsed, which the TLS library rejects.
+pub(super) fn validity_period(der: &[u8]) -> (UnixTime, UnixTime) {
     let (from, until) = X509Certificate::from_der(der).map_or((0, i64::MAX), |(_, certificate)| {
         let validity = certificate.validity();
         (validity.not_before.timestamp(), validity.not_after.timestamp())
@@ -87,27 +88,28 @@ pub(super) fn may_sign(der: &[u8]) -> bool {
     }
 }
 
-/// Returns the extension that forbids a peer to present this certificate on that side of a connection, by the rules of OpenSSL
-/// (`X509_PURPOSE_SSL_CLIENT`, `X509_PURPOSE_SSL_SERVER`) for keyUsage and nsCertType, which rustls ignores. A certificate that
-/// cannot be parsed is left to the TLS library to refuse.
-pub(super) fn forbidden_use(der: &[u8], side: Showing) -> Option<String> {
+/// Returns a description of the extension that forbids a peer to present this certificate on `side`, if there is one.
+///
+/// Checks keyUsage and nsCertType, which rustls ignores, by the rules of OpenSSL (`X509_PURPOSE_SSL_CLIENT`,
+/// `X509_PURPOSE_SSL_SERVER`). A certificate that cannot be parsed is not rejected here: the TLS library rejects it.
+pub(super) fn forbidden_use(der: &[u8], side: Presenter) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let purpose = match side {
-        Showing::Client => "the side that connects",
-        Showing::Server => "the side that listens",
+        Presenter::Client => "the side that connects",
+        Presenter::Server => "the side that listens",
     };
     certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
         ParsedExtension::KeyUsage(usage) => {
             // A server needs no signatures in the RSA key exchange of TLS 1.2, which OpenSSL supports.
             let is_permitted = usage.digital_signature()
                 || usage.key_agreement()
-                || (side == Showing::Server && usage.key_encipherment());
+                || (side == Presenter::Server && usage.key_encipherment());
             (!is_permitted).then(|| format!("keyUsage is {}, without digitalSignature", key_usages(usage)))
         }
         ParsedExtension::NSCertType(types) => {
             let is_permitted = match side {
-                Showing::Client => types.ssl_client(),
-                Showing::Server => types.ssl_server(),
+                Presenter::Client => types.ssl_client(),
+                Presenter::Server => types.ssl_server(),
             };
             (!is_permitted).then(|| format!("nsCertType is {}, not for {purpose}", ns_cert_types(*types)))
         }
@@ -115,12 +117,12 @@ pub(super) fn forbidden_use(der: &[u8], side: Showing) -> Option<String> {
     })
 }
 
-/// Returns whether its extendedKeyUsage excludes the use on that side of a connection.
-pub(super) fn lacks_extended_usage(der: &[u8], side: Showing) -> bool {
+/// Returns whether its extendedKeyUsage excludes its use on `side`.
+pub(super) fn lacks_extended_usage(der: &[u8], side: Presenter) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     matches!(certificate.extended_key_usage(), Ok(Some(usage)) if !match side {
-        Showing::Client => usage.value.client_auth,
-        Showing::Server => usage.value.server_auth,
+        Presenter::Client => usage.value.client_auth,
+        Presenter::Server => usage.value.server_auth,
     })
 }
 
@@ -129,7 +131,7 @@ pub(super) fn extended_key_usages(der: &[u8]) -> String {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return "unknown".to_owned() };
     let Ok(Some(usage)) = certificate.extended_key_usage() else { return "unknown".to_owned() };
     let usage = usage.value;
-    list([
+    join_set([
         ("serverAuth", usage.server_auth),
         ("clientAuth", usage.client_auth),
         ("codeSigning", usage.code_signing),
@@ -143,7 +145,7 @@ pub(super) fn extended_key_usages(der: &[u8]) -> String {
 
 /// Returns the keyUsage in the notation of OpenSSL's configuration files.
 fn key_usages(usage: &KeyUsage) -> String {
-    list([
+    join_set([
         ("digitalSignature", usage.digital_signature()),
         ("nonRepudiation", usage.non_repudiation()),
         ("keyEncipherment", usage.key_encipherment()),
@@ -157,7 +159,7 @@ fn key_usages(usage: &KeyUsage) -> String {
 }
 
 fn ns_cert_types(types: NSCertType) -> String {
-    list([
+    join_set([
         ("client", types.ssl_client()),
         ("server", types.ssl_server()),
         ("email", types.smime()),
@@ -168,7 +170,7 @@ fn ns_cert_types(types: NSCertType) -> String {
     ])
 }
 
-fn list<const N: usize>(names: [(&str, bool); N]) -> String {
+fn join_set<const N: usize>(names: [(&str, bool); N]) -> String {
     let set: Vec<&str> = names.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
     if set.is_empty() { "empty".to_owned() } else { set.join(",") }
 }
@@ -213,7 +215,7 @@ fn key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
     }
 }
 
-/// The curve of an EC key; `None` if it has explicit parameters.
+/// Returns the curve of an EC key; `None` if it has explicit parameters.
 fn curve<'a>(key: &'a SubjectPublicKeyInfo<'_>) -> Option<Oid<'a>> {
     // The conversion to an OID does not check the tag.
     let parameters = key.algorithm.parameters.as_ref().filter(|parameters| parameters.tag() == Tag::Oid)?;
@@ -224,8 +226,8 @@ fn curve<'a>(key: &'a SubjectPublicKeyInfo<'_>) -> Option<Oid<'a>> {
 /// libraries reject it.
 pub(super) const EXPLICIT_PARAMETERS: &str = "explicit parameters";
 
-/// Returns whether no TLS library accepts the certificate for its algorithms: a signature with SHA-1 or MD5, an RSA key below
-/// 2048 bits, or an EC key with explicit parameters or on a curve that TLS libraries do not offer.
+/// Returns whether all TLS libraries reject the certificate because of its algorithms: a signature with SHA-1 or MD5, an RSA
+/// key below 2048 bits, or an EC key with explicit parameters or on a curve that TLS libraries do not offer.
 pub(super) fn has_obsolete_algorithm(der: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     let signature = algorithm_name(&certificate.signature_algorithm.algorithm).to_ascii_lowercase();
@@ -251,7 +253,7 @@ pub(super) fn is_tls_curve(oid: &Oid<'_>) -> bool {
     matches!(oid.to_id_string().as_str(), "1.2.840.10045.3.1.7" | "1.3.132.0.34" | "1.3.132.0.35")
 }
 
-/// Returns the name of an algorithm or curve; its object identifier only if it has no known name.
+/// Returns the name of an algorithm or curve. If it has no known name, the text contains its object identifier.
 pub(super) fn algorithm_name(oid: &Oid<'_>) -> String {
     // Names that the registry of the parser does not have.
     const MORE: [(&str, &str); 13] = [
@@ -287,7 +289,7 @@ pub(super) fn without_trust_attributes(mut der: Vec<u8>) -> Vec<u8> {
 
 /// The format of a file that is not PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Binary {
+pub(super) enum BinaryFormat {
     /// A certificate or key in DER.
     Der,
     /// A PKCS#12 container.
@@ -295,12 +297,12 @@ pub(super) enum Binary {
 }
 
 /// Recognizes a DER file: one SEQUENCE from its beginning to its end.
-pub(super) fn binary(file: &[u8]) -> Option<Binary> {
+pub(super) fn binary_format(file: &[u8]) -> Option<BinaryFormat> {
     let (rest, sequence) = Any::from_der(file).ok()?;
     if sequence.tag() != Tag::Sequence || !rest.is_empty() {
         return None;
     }
     // PFX ::= SEQUENCE { version INTEGER {v3(3)}, authSafe ContentInfo, .. } (RFC 7292, section 4): a SEQUENCE follows
     // the version. The version of a key is 0 or 1.
-    Some(if sequence.data.starts_with(&[2, 1, 3, 0x30]) { Binary::Pkcs12 } else { Binary::Der })
+    Some(if sequence.data.starts_with(&[2, 1, 3, 0x30]) { BinaryFormat::Pkcs12 } else { BinaryFormat::Der })
 }

@@ -16,9 +16,9 @@ use super::error::{TlsError, TlsFault};
 use super::identity::distinguished_name;
 use crate::net::Stream;
 
-/// What a TLS listener has revealed.
+/// The properties of a TLS listener that were observed in a handshake.
 #[derive(Clone, Debug, Default)]
-pub(in crate::net) struct Seen {
+pub(in crate::net) struct ListenerTls {
     /// The TLS version that it selected.
     pub(in crate::net) version: Option<&'static str>,
     /// Its own certificate (DER).
@@ -29,8 +29,8 @@ pub(in crate::net) struct Seen {
 
 /// Connects to a TLS listener, accepts any certificate, and presents none. The stream is not authenticated.
 ///
-/// In TLS 1.3, a listener that requires a certificate is the error of the first read.
-pub(in crate::net) async fn look(tcp: TcpStream) -> (Seen, Result<Stream, TlsError>) {
+/// If a TLS 1.3 listener requires a certificate, the handshake succeeds, and the first read returns the error.
+pub(in crate::net) async fn inspect_listener(tcp: TcpStream) -> (ListenerTls, Result<Stream, TlsError>) {
     let recorder = Arc::new(Recorder::default());
     let result = connect(&recorder, tcp).await;
     let seen = recorder.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -53,10 +53,10 @@ async fn connect(recorder: &Arc<Recorder>, tcp: TcpStream) -> Result<Stream, Tls
 
 /// Records what the listener sends. Accepts every certificate, and has none.
 #[derive(Debug, Default)]
-struct Recorder(Mutex<Seen>);
+struct Recorder(Mutex<ListenerTls>);
 
 impl Recorder {
-    fn record(&self, record: impl FnOnce(&mut Seen)) {
+    fn record(&self, record: impl FnOnce(&mut ListenerTls)) {
         record(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

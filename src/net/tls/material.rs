@@ -9,7 +9,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Credentials, PemSource};
 use super::files::{MAX_PEM_SIZE, is_exposed, read_file};
-use super::inspect::{self, Binary, VouchesFor};
+use super::inspect::{self, BinaryFormat, VouchesFor};
 use super::passphrase::Passphrase;
 use super::pem::{Block, Pem};
 use super::warning::CredentialWarning;
@@ -363,9 +363,9 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block>, CredentialFault> {
     if !blocks.is_empty() {
         return Ok(blocks);
     }
-    Err(match inspect::binary(pem) {
-        Some(Binary::Der) => CredentialFault::Der,
-        Some(Binary::Pkcs12) => CredentialFault::Pkcs12,
+    Err(match inspect::binary_format(pem) {
+        Some(BinaryFormat::Der) => CredentialFault::Der,
+        Some(BinaryFormat::Pkcs12) => CredentialFault::Pkcs12,
         None if pem.trim_ascii().is_empty() => CredentialFault::Empty,
         None => CredentialFault::NotPem,
     })

@@ -25,7 +25,6 @@ mod chain;
 mod credential_error;
 mod credentials;
 mod diagnose;
-mod doubts;
 #[cfg(feature = "cli")]
 mod ephemeral;
 mod error;
@@ -40,6 +39,7 @@ mod material;
 mod mutual;
 mod passphrase;
 mod pem;
+mod self_check;
 mod verify;
 #[cfg(feature = "openssl")]
 mod via_openssl;
@@ -62,8 +62,8 @@ pub use ephemeral::{EphemeralAuthority, EphemeralError, ephemeral_authority};
 pub use error::{AnonymousUnavailable, TlsError, TlsFault};
 pub(super) use identity::issuer;
 pub use identity::{PeerIdentity, SubjectAltName};
-pub(super) use inspect::takes_openssl;
-pub(super) use look::{Seen, look};
+pub(super) use inspect::needs_openssl;
+pub(super) use look::{ListenerTls, inspect_listener};
 pub use mutual::MutualTls;
 pub use passphrase::Passphrase;
 #[cfg(feature = "openssl")]

@@ -239,7 +239,7 @@ fn auto(
             return openssl.map(|openssl| (Engine::OpenSsl(openssl), Vec::new()));
         }
         (Err(_), Err(_)) => None,
-        (Ok(rustls), Ok(openssl)) => match rustls.doubts().beyond(openssl.doubts()) {
+        (Ok(rustls), Ok(openssl)) => match rustls.self_check().beyond(openssl.self_check()) {
             Some(fault) => Some(format!("certificate {}: it {fault}", credentials.certificate)),
             None if material.is_below_version1_ca() => Some(format!(
                 "the CA of our certificate (in {}) is X.509 version 1, so the certificates of peers may be too",

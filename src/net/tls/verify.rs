@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
 
 use super::anchors::Anchors;
 use super::certificate_fault::{CertificateFault, RefusedCertificate};
-use super::chain::{Chain, Showing};
+use super::chain::{Chain, Presenter};
 use super::error::TlsError;
 use super::from_rustls::{certificate_fault, is_webpki, refused};
 use super::inspect;
@@ -195,7 +195,7 @@ impl ServerCertVerifier for ConnectionVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.check(&Chain { side: Showing::Server, leaf: end_entity, intermediates, now })?;
+        self.check(&Chain { side: Presenter::Server, leaf: end_entity, intermediates, now })?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -233,7 +233,7 @@ impl ClientCertVerifier for ConnectionVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.check(&Chain { side: Showing::Client, leaf: end_entity, intermediates, now })?;
+        self.check(&Chain { side: Presenter::Client, leaf: end_entity, intermediates, now })?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -18,12 +18,12 @@ use super::certificate_fault::CertificateFault;
 use super::chain::Chain;
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
-use super::doubts::Doubts;
 use super::error::TlsError;
 use super::from_rustls::certificate_fault;
 use super::inspect::{self, VouchesFor};
 use super::key_kind::{KeyKind, key_kind};
 use super::material::{KeySection, Material, Raw, key_section};
+use super::self_check::SelfCheck;
 use super::verify::{ConnectionVerifier, PeerVerifier};
 use crate::net::Stream;
 
@@ -33,7 +33,7 @@ pub(super) struct RustlsMutual {
     versions: Vec<&'static SupportedProtocolVersion>,
     key: Arc<SingleCertAndKey>,
     verifier: Arc<PeerVerifier>,
-    doubts: Doubts,
+    self_check: SelfCheck,
 }
 
 impl RustlsMutual {
@@ -76,15 +76,15 @@ impl RustlsMutual {
             let fault = CredentialFault::UnusableCertificate(error.to_string());
             credentials.error(CredentialKind::Cafile, fault)
         })?;
-        let doubts = doubts(&verifier, material);
-        doubts.warn(credentials, material);
+        let self_check = self_check(&verifier, material);
+        self_check.warn(credentials, material);
         let (versions, verifier) = (versions.to_vec(), Arc::new(verifier));
-        Ok(RustlsMutual { provider, versions, key, verifier, doubts })
+        Ok(RustlsMutual { provider, versions, key, verifier, self_check })
     }
 
     /// Returns why a peer on rustls would refuse our own certificate.
-    pub(super) fn doubts(&self) -> &Doubts {
-        &self.doubts
+    pub(super) fn self_check(&self) -> &SelfCheck {
+        &self.self_check
     }
 
     /// Returns the configuration of one connection. It has its own verifier, which keeps the certificate that it refuses. Compared
@@ -217,10 +217,10 @@ fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
 }
 
 /// Verifies our certificate as a peer with the same CA does, for both sides.
-fn doubts(verifier: &PeerVerifier, material: &Material) -> Doubts {
-    let Some((leaf, intermediates)) = material.chain.split_first() else { return Doubts::new(|_| None) };
+fn self_check(verifier: &PeerVerifier, material: &Material) -> SelfCheck {
+    let Some((leaf, intermediates)) = material.chain.split_first() else { return SelfCheck::new(|_| None) };
     let now = UnixTime::now();
-    Doubts::new(|side| {
+    SelfCheck::new(|side| {
         let result = verifier.check(&Chain { side, leaf, intermediates, now });
         result.err().map(|refused| refused.certificate.fault)
     })

@@ -5,9 +5,9 @@ use tokio_rustls::rustls::SupportedProtocolVersion;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
-use super::doubts::Doubts;
 use super::error::{AnonymousUnavailable, TlsError};
 use super::material::Raw;
+use super::self_check::SelfCheck;
 use super::warning::CredentialWarning;
 use crate::net::Stream;
 
@@ -27,7 +27,7 @@ impl OpenSslMutual {
         match *self {}
     }
 
-    pub(super) fn doubts(&self) -> &Doubts {
+    pub(super) fn self_check(&self) -> &SelfCheck {
         match *self {}
     }
 
@@ -65,7 +65,7 @@ pub(super) fn check_certificate(_: &[u8]) -> Result<(), CredentialFault> {
     Err(CredentialFault::NoOpenSsl)
 }
 
-/// No stream has an error of OpenSSL.
+/// Returns `None`: without OpenSSL, no stream returns an error of OpenSSL.
 pub(super) fn tls_error(_: &(dyn std::error::Error + 'static)) -> Option<TlsError> {
     None
 }

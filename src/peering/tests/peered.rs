@@ -330,12 +330,12 @@ fn input_stops_while_many_events_are_queued() {
             assert!(matches!(event, Event::Malformed(_)), "{event:?}");
             waiting += 1;
         }
-        assert!(waiting <= MOST_EVENTS, "{waiting}");
+        assert!(waiting <= MAX_QUEUED_EVENTS, "{waiting}");
         (turns, told) = (turns + 1, told + waiting);
         if !more {
             break;
         }
     }
     assert_eq!((turns, told, input.len()), (5, 5_000, 0));
-    assert!(end.peering.events.capacity() <= KEPT_EVENTS, "the memory is let go");
+    assert!(end.peering.events.capacity() <= MAX_IDLE_EVENTS, "the memory is freed");
 }

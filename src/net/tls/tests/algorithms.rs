@@ -2,7 +2,7 @@
 
 use rcgen::{CustomExtension, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
 
-use super::pairings::{all_well, short};
+use super::pairings::{assert_accepted, short};
 use super::pki::Ca;
 use super::*;
 #[cfg(feature = "openssl")]
@@ -42,7 +42,7 @@ async fn ecdsa_on_every_curve_with_every_hash() {
     for (credentials, algorithm) in &credentials {
         let curve_is_offered = !format!("{algorithm:?}").contains("P521");
         if curve_is_offered {
-            all_well(credentials, credentials, &format!("{algorithm:?}")).await;
+            assert_accepted(credentials, credentials, &format!("{algorithm:?}")).await;
             continue;
         }
         // As an OpenSSL that listens has it, a client of TLS 1.2 has to offer a key exchange on the curve of the
@@ -50,14 +50,14 @@ async fn ecdsa_on_every_curve_with_every_hash() {
         for (one, other) in BACKENDS.iter().flat_map(|one| BACKENDS.iter().map(move |other| (*one, *other))) {
             let [a, b] =
                 [one, other].map(|it| End::load(&credentials.clone().backend(it), &[&TLS12, &TLS13]));
-            let (connector, listener) = meet(&a, &b).await;
+            let (connector, listener) = connect_ends(&a, &b).await;
             let what = format!("{one:?} to {other:?}, {algorithm:?}");
             assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()), "{what}");
         }
     }
     // A CA on P-521 does for leaves on P-256, in every version.
     let ca = Ca::with_key("ca", KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap());
-    all_well(&ca.credentials(), &ca.credentials(), "a CA on P-521").await;
+    assert_accepted(&ca.credentials(), &ca.credentials(), "a CA on P-521").await;
     let p521 =
         Credentials::from_files(fixture_path("ca.pem"), fixture_path("p521.pem"), private_copy("p521.key"));
     assert_eq!(p521.load().unwrap().backend(), Backend::Rustls);
@@ -88,7 +88,7 @@ async fn ecdsa_on_p256_with_sha512() {
     let [ca, leaf, key] = ["ca.pem", "leaf.pem", "leaf.key"].map(|name| dir.path().join(name));
     let credentials = Credentials::from_files(ca, leaf, key);
     assert_eq!(credentials.load().unwrap().backend(), Backend::Rustls);
-    all_well(&credentials, &credentials, "P-256 with SHA-512").await;
+    assert_accepted(&credentials, &credentials, "P-256 with SHA-512").await;
 }
 
 /// What the one that presents it may not do with it, on each side.
@@ -113,14 +113,14 @@ async fn key_usage_and_ns_cert_type_are_those_of_openssl() {
             let good = End::load(&good.clone().backend(*backend), &[&TLS13]);
             let outcome = |may: bool| if may { "ok".to_owned() } else { "PeerWrongPurpose".to_owned() };
             let received = format!("refused: {:?}", Refusal::UnsupportedCertificate);
-            let (connector, listener) = meet(&bare, &good).await;
+            let (connector, listener) = connect_ends(&bare, &good).await;
             assert_eq!(short(&listener), outcome(connects), "connects: {what}");
             assert_eq!(
                 short(&connector),
                 if connects { "ok".to_owned() } else { received.clone() },
                 "{what}"
             );
-            let (connector, listener) = meet(&good, &bare).await;
+            let (connector, listener) = connect_ends(&good, &bare).await;
             assert_eq!(short(&connector), outcome(listens), "listens: {what}");
             assert_eq!(short(&listener), if listens { "ok".to_owned() } else { received }, "{what}");
 
@@ -150,7 +150,7 @@ async fn an_intermediate_certificate_that_may_not_sign_is_ignored() {
     let theirs = End::bare(Some(between.leaf(|_| ()).certified_key()), &VERSIONS);
     for backend in BACKENDS {
         let good = End::load(&root.credentials().backend(*backend), &VERSIONS);
-        let met = meet(&good, &theirs).await.0;
+        let met = connect_ends(&good, &theirs).await.0;
         assert!(matches!(short(&met).as_str(), "PeerForeign" | "PeerUnusable"), "{backend:?}: {met:?}");
     }
 }
@@ -177,7 +177,7 @@ async fn the_certificate_that_failed_is_named() {
         let theirs = End::bare(Some(leaf.certified_key()), &VERSIONS);
         for backend in BACKENDS {
             let good = End::load(&root.credentials().backend(*backend), &VERSIONS);
-            let errors = [meet(&good, &theirs).await.0, meet(&theirs, &good).await.1];
+            let errors = [connect_ends(&good, &theirs).await.0, connect_ends(&theirs, &good).await.1];
             for error in errors.map(Result::unwrap_err) {
                 let TlsError::Certificate(refused) = &error else { panic!("{backend:?}: {error:?}") };
                 assert!(refused.subject.starts_with(subject), "{backend:?}: {error}");
@@ -223,7 +223,8 @@ async fn a_key_algorithm_that_rustls_does_not_support_is_named() {
     let loaded = own.load().unwrap();
     assert_eq!(loaded.backend(), Backend::OpenSsl);
     let other = Ca::new("ca").credentials().load().unwrap();
-    let (connector, listener) = meet(&End::Ours(Tls::Mutual(loaded)), &End::Ours(Tls::Mutual(other))).await;
+    let (connector, listener) =
+        connect_ends(&End::Ours(Tls::Mutual(loaded)), &End::Ours(Tls::Mutual(other))).await;
     for error in [connector.unwrap_err(), listener.unwrap_err()] {
         let text = error.to_string();
         assert!(!text.contains("1.3.101") && !text.contains("Some("), "{text}");

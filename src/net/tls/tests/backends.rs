@@ -87,9 +87,9 @@ mod with {
     }
 
     async fn both_ways(a: &End, b: &End) -> [(String, String); 2] {
-        let (connector, listener) = meet(a, b).await;
+        let (connector, listener) = connect_ends(a, b).await;
         let there = (short(&connector), short(&listener));
-        let (connector, listener) = meet(b, a).await;
+        let (connector, listener) = connect_ends(b, a).await;
         [there, (short(&listener), short(&connector))]
     }
 
@@ -99,7 +99,7 @@ mod with {
 
     #[tokio::test]
     async fn anonymous_ends_connect_without_identities() {
-        let (a, b) = meet(&anonymous(), &anonymous()).await;
+        let (a, b) = connect_ends(&anonymous(), &anonymous()).await;
         let (a, b) = (a.unwrap(), b.unwrap());
         for stream in [a, b] {
             assert!(stream.is_tls());
@@ -113,12 +113,12 @@ mod with {
         for backend in BACKENDS {
             for version in [&[&TLS12][..], &[&TLS13], &[&TLS12, &TLS13]] {
                 let mutual = End::load(&ca.credentials().backend(*backend), version);
-                let (connector, listener) = meet(&anonymous(), &mutual).await;
+                let (connector, listener) = connect_ends(&anonymous(), &mutual).await;
                 assert_eq!(short(&connector), "NotAnonymous", "{backend:?} {version:?}");
                 let only_tls13 = version.len() == 1 && version[0].version == TLS13.version;
                 let expected = if only_tls13 { "NoCommonVersion" } else { "NoCommonCipher" };
                 assert_eq!(short(&listener), expected, "{backend:?} {version:?}");
-                let (connector, listener) = meet(&mutual, &anonymous()).await;
+                let (connector, listener) = connect_ends(&mutual, &anonymous()).await;
                 assert_eq!(short(&listener), "NotAnonymous", "{backend:?} {version:?}");
                 let expected = if only_tls13 { "ProtocolVersion" } else { "HandshakeFailure" };
                 assert_eq!(short(&connector), format!("refused: {expected}"), "{backend:?} {version:?}");
@@ -192,8 +192,11 @@ mod with {
                 let ours = End::Ours(Tls::Mutual(tls.clone()));
                 // The second time is as the first.
                 for _ in 0..2 {
-                    let met =
-                        if we_connect { meet(&ours, &theirs).await.0 } else { meet(&theirs, &ours).await.1 };
+                    let met = if we_connect {
+                        connect_ends(&ours, &theirs).await.0
+                    } else {
+                        connect_ends(&theirs, &ours).await.1
+                    };
                     assert_eq!(short(&met), fault);
                     let text = met.unwrap_err().to_string();
                     assert!(
@@ -260,7 +263,7 @@ mod with {
     #[tokio::test]
     async fn rustls_alone_names_openssl_as_the_hint() {
         let (_, error) =
-            meet(&mutual(&version1(), Backend::OpenSsl), &mutual(&version3(), Backend::Rustls)).await;
+            connect_ends(&mutual(&version1(), Backend::OpenSsl), &mutual(&version3(), Backend::Rustls)).await;
         let error = error.unwrap_err();
         assert!(
             matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Version1),
@@ -279,7 +282,7 @@ mod with {
             let garbage = End::bare(Some(key.clone()), &[version]);
             let [(there, _), (back, _)] = both_ways(&good, &garbage).await;
             assert_eq!((there.as_str(), back.as_str()), ("PeerUnusable", "PeerUnusable"));
-            let (_, listener) = meet(&End::bare(None, &[version]), &good).await;
+            let (_, listener) = connect_ends(&End::bare(None, &[version]), &good).await;
             assert_eq!(short(&listener), "NoPeerCertificate");
         }
     }

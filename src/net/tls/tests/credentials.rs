@@ -8,7 +8,7 @@ use super::pki::Ca;
 use super::*;
 use crate::net::tls::{CredentialError, CredentialFault, CredentialKind, CredentialWarning};
 
-/// A directory with files of these contents.
+/// Creates a directory with these files. Returns it, and a function that returns the path of a file by its name.
 fn files(contents: &[(&str, &[u8])]) -> (tempfile::TempDir, impl Fn(&str) -> PathBuf + use<>) {
     let dir = tempfile::tempdir().unwrap();
     for (name, content) in contents {
@@ -30,7 +30,7 @@ fn rsa_with(part: CredentialKind, file: PathBuf) -> Credentials {
     Credentials::from_files(ca, certificate, key)
 }
 
-/// Loads good credentials with this file in the place of one part: its error, which names that part and file.
+/// Loads valid credentials in which this file replaces one part. Returns the error, which must name the part and the file.
 fn refused(part: CredentialKind, file: PathBuf) -> CredentialError {
     let error = rsa_with(part, file.clone()).backend(Backend::Rustls).load().unwrap_err();
     assert_eq!((error.kind, error.source.as_str()), (part, file.to_str().unwrap()), "{error}");
@@ -50,7 +50,7 @@ fn good_credentials_load_without_a_warning() {
 }
 
 #[test]
-fn files_that_are_missing_or_no_files() {
+fn missing_files_and_directories_are_rejected() {
     let (dir, path) = files(&[]);
     for part in PARTS {
         let error = refused(part, path("missing"));
@@ -62,9 +62,9 @@ fn files_that_are_missing_or_no_files() {
 }
 
 #[test]
-fn files_that_are_not_pem() {
+fn files_that_are_not_pem_are_rejected_with_a_hint_for_their_format() {
     let der = Ca::new("ca").leaf(|_| ()).der;
-    let mut files_there: Vec<(&str, &[u8])> =
+    let mut cases: Vec<(&str, &[u8])> =
         vec![("empty", b""), ("blank", b" \r\n"), ("der", &der), ("text", b"not for you")];
     let pkcs12 = super::openssl::run(&[
         "pkcs12",
@@ -76,10 +76,10 @@ fn files_that_are_not_pem() {
         "-passout",
         "pass:secret",
     ]);
-    files_there.extend(pkcs12.as_deref().map(|bytes| ("pkcs12", bytes)));
-    let (_dir, path) = files(&files_there);
+    cases.extend(pkcs12.as_deref().map(|bytes| ("pkcs12", bytes)));
+    let (_dir, path) = files(&cases);
     for part in PARTS {
-        for (name, _) in &files_there {
+        for (name, _) in &cases {
             let error = refused(part, path(name));
             let is_key = part == CredentialKind::Keyfile;
             let hint = match (&error.fault, *name) {
@@ -97,7 +97,7 @@ fn files_that_are_not_pem() {
 }
 
 #[test]
-fn a_byte_order_mark_and_trust_attributes_do_no_harm() {
+fn a_byte_order_mark_and_trust_attributes_are_ignored() {
     let ca = fixture("ca.pem");
     let marked = [b"\xef\xbb\xbf", &ca[..]].concat();
     let mut all = vec![("marked", marked)];
@@ -122,7 +122,7 @@ fn a_byte_order_mark_and_trust_attributes_do_no_harm() {
 }
 
 #[test]
-fn every_block_that_is_not_used_is_warned_about() {
+fn each_unused_pem_block_causes_a_warning() {
     let (ca, leaf) = (fixture("ca.pem"), Ca::new("ca").leaf(|_| ()));
     let joined = [String::from_utf8(ca.clone()).unwrap().trim_end(), Ca::new("other").pem()].concat();
     let crl = "-----BEGIN X509 CRL-----\nAQ==\n-----END X509 CRL-----\n";
@@ -166,7 +166,7 @@ fn every_block_that_is_not_used_is_warned_about() {
 }
 
 #[test]
-fn pem_that_is_broken() {
+fn broken_pem_is_rejected() {
     let (_dir, path) = files(&[
         ("cut", b"-----BEGIN CERTIFICATE-----\nMIIB\n"),
         ("letters", b"-----BEGIN CERTIFICATE-----\nM?IB\n-----END CERTIFICATE-----\n"),
@@ -185,7 +185,7 @@ fn pem_that_is_broken() {
 }
 
 #[test]
-fn files_in_the_wrong_place() {
+fn a_key_as_certificate_and_a_certificate_as_key_are_rejected() {
     for part in [CredentialKind::Cafile, CredentialKind::Certificate] {
         let error = refused(part, fixture_path("ec.sec1.key"));
         assert!(matches!(error.fault, CredentialFault::NoCertificate(_)), "{error}");
@@ -209,7 +209,7 @@ fn certificate_and_key_can_be_in_one_file() {
 }
 
 #[test]
-fn encrypted_keys() {
+fn encrypted_keys_without_a_passphrase_are_rejected() {
     for name in ["rsa.encrypted-pkcs8.key", "rsa.encrypted-legacy.key"] {
         let file = fixture_path(name);
         let error = refused(CredentialKind::Keyfile, file.clone());
@@ -220,7 +220,7 @@ fn encrypted_keys() {
 }
 
 #[test]
-fn keys_that_do_not_match_or_cannot_be_used() {
+fn mismatched_and_unusable_keys_are_rejected() {
     let error = refused(CredentialKind::Keyfile, fixture_path("ec.sec1.key"));
     assert!(matches!(error.fault, CredentialFault::KeyMismatch), "{error}");
     let garbage = b"-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
@@ -233,7 +233,7 @@ fn keys_that_do_not_match_or_cannot_be_used() {
 }
 
 #[test]
-fn an_x509_version_1_certificate() {
+fn rustls_rejects_an_x509_version_1_certificate() {
     let certificate = fixture_path("v1.pem");
     let error = Credentials::from_files(fixture_path("ca.pem"), &certificate, fixture_path("v1.key"))
         .backend(Backend::Rustls)
@@ -248,7 +248,7 @@ fn an_x509_version_1_certificate() {
 }
 
 #[test]
-fn malformed_certificates() {
+fn malformed_certificates_are_rejected_or_left_out() {
     let garbage = b"-----BEGIN CERTIFICATE-----\nMAMCAQA=\n-----END CERTIFICATE-----\n";
     let (_dir, path) = files(&[("garbage", garbage), ("some", &[garbage, &fixture("ca.pem")[..]].concat())]);
     for part in [CredentialKind::Cafile, CredentialKind::Certificate] {
@@ -256,7 +256,7 @@ fn malformed_certificates() {
         assert!(matches!(error.fault, CredentialFault::UnusableCertificate(_)), "{error}");
         assert!(error.to_string().contains("openssl x509 -in"), "{error}");
     }
-    // One bad CA does not spoil the others.
+    // If one CA is malformed, the others are still loaded.
     let loaded = rsa_with(CredentialKind::Cafile, path("some")).load().unwrap();
     let [CredentialWarning::CaLeftOut { file: cafile, number: 1, .. }] = &*loaded.warnings() else {
         panic!("{:?}", loaded.warnings())
@@ -265,7 +265,7 @@ fn malformed_certificates() {
 }
 
 #[test]
-fn an_invalid_name() {
+fn an_invalid_name_to_verify_is_rejected() {
     for name in ["", "two words", "host:9999"] {
         let error = Ca::new("ca").credentials().verify_name(name).load().unwrap_err();
         assert!(matches!(error.fault, CredentialFault::BadName), "{error}");
@@ -274,7 +274,7 @@ fn an_invalid_name() {
 }
 
 #[test]
-fn problems_that_peers_may_object_to_cause_a_warning() {
+fn certificates_that_peers_may_reject_cause_a_warning() {
     let ca = Ca::new("ca");
     let warning = |credentials: Credentials| {
         let loaded = credentials.load().unwrap();
@@ -307,8 +307,8 @@ fn problems_that_peers_may_object_to_cause_a_warning() {
 }
 
 #[test]
-fn a_key_is_never_shown() {
+fn debug_output_contains_no_key() {
     let credentials = Ca::new("ca").credentials();
-    let shown = format!("{credentials:?} {:?}", credentials.load().unwrap());
-    assert!(!shown.contains("BEGIN") && !shown.contains("45, 45, 45"), "{shown}");
+    let debug = format!("{credentials:?} {:?}", credentials.load().unwrap());
+    assert!(!debug.contains("BEGIN") && !debug.contains("45, 45, 45"), "{debug}");
 }

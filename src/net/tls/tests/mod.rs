@@ -1,4 +1,4 @@
-//! TLS over loopback TCP, every right and wrong pairing of two ends.
+//! TLS over loopback TCP, with each valid and invalid combination of two ends.
 
 mod algorithms;
 mod backends;
@@ -29,11 +29,11 @@ use super::{Backend, CertificateFault, Credentials, Stream, Tls, TlsError};
 
 type Version = &'static SupportedProtocolVersion;
 
-/// Each that this build has.
+/// The back ends that this build supports.
 const BACKENDS: &[Backend] =
     if cfg!(feature = "openssl") { &[Backend::Rustls, Backend::OpenSsl] } else { &[Backend::Rustls] };
 
-/// Both, each alone.
+/// The supported versions, to configure an end with a single one.
 const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -44,7 +44,7 @@ fn fixture_path(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tls").join(name)
 }
 
-/// A copy of a key that only its owner can read, which a checkout does not leave it; for as long as the tests run.
+/// Returns the path of a copy of a key that only its owner can read. The permissions of a checkout may be wider.
 fn private_copy(name: &str) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     static COPIES: std::sync::LazyLock<tempfile::TempDir> =
@@ -60,7 +60,7 @@ fn private_copy(name: &str) -> std::path::PathBuf {
 /// One end of a connection.
 #[derive(Clone)]
 enum End {
-    /// Ours.
+    /// An end of this crate.
     Ours(Tls),
     /// rustls without our checks: presents any certificate, or none.
     Bare(TlsConnector, TlsAcceptor),
@@ -78,7 +78,7 @@ impl End {
             .with_protocol_versions(versions)
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(pki::TakesAnything));
+            .with_custom_certificate_verifier(Arc::new(pki::AcceptAnyCertificate));
         let client = match &shows {
             Some(key) => client.with_client_cert_resolver(key.clone()),
             None => client.with_no_client_auth(),
@@ -86,11 +86,11 @@ impl End {
         let server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .unwrap()
-            .with_client_cert_verifier(Arc::new(pki::TakesAnything));
-        // A listener must have something; with nothing to show, only the connector is of use.
+            .with_client_cert_verifier(Arc::new(pki::AcceptAnyCertificate));
+        // Without a certificate, only the connector can complete handshakes; the builder requires a resolver anyway.
         let server = match shows {
             Some(key) => server.with_cert_resolver(key),
-            None => server.with_cert_resolver(Arc::new(pki::ShowsNothing)),
+            None => server.with_cert_resolver(Arc::new(pki::NoCertificate)),
         };
         End::Bare(Arc::new(client).into(), Arc::new(server).into())
     }
@@ -115,7 +115,7 @@ impl End {
     }
 }
 
-/// A TCP connection over loopback: the connector's socket, the listener's.
+/// Returns the two ends of a TCP connection over loopback: that of the connector, and that of the listener.
 async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (connector, accepted) =
@@ -140,7 +140,10 @@ async fn greet(stream: Result<Stream, TlsError>) -> Result<Stream, TlsError> {
 }
 
 /// Connects the two ends. Returns the results of the connector and of the listener.
-async fn meet(connector: &End, listener: &End) -> (Result<Stream, TlsError>, Result<Stream, TlsError>) {
+async fn connect_ends(
+    connector: &End,
+    listener: &End,
+) -> (Result<Stream, TlsError>, Result<Stream, TlsError>) {
     let (a, b) = tcp_pair().await;
     tokio::join!(async { greet(connector.connect(a).await).await }, async {
         greet(listener.accept(b).await).await

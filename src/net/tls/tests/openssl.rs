@@ -1,5 +1,5 @@
-//! Tests against the `openssl` program, whose library Zeek uses for its TLS. If it is not found, the tests say
-//! so and do nothing.
+//! Tests against the `openssl` program, whose library Zeek uses for its TLS. If the program is not found, the tests print
+//! a notice and are skipped.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -13,14 +13,14 @@ use crate::net::tls::{CredentialFault, Passphrase, Refusal};
 /// The options of `openssl` for a valid certificate.
 const RSA: [&str; 4] = ["-cert", "rsa.pem", "-key", "rsa.pkcs8.key"];
 const EC: [&str; 4] = ["-cert", "ec.pem", "-key", "ec.sec1.key"];
-/// How a Zeek without certificate options sets OpenSSL up.
+/// The options of `openssl` for the anonymous TLS of a Zeek without certificate options.
 const ANONYMOUS: [&str; 4] = ["-cipher", "AECDH-AES256-SHA@SECLEVEL=0", "-groups", "P-384"];
 
 fn have_openssl() -> bool {
     let found = std::process::Command::new("openssl").arg("version").output().is_ok();
     if !found {
-        // Past the capture of the test harness: a skipped test should not look like a passed one.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no openssl program here");
+        // `eprintln!` would be captured by the test harness, and the skipped test would look like a passed one.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: the openssl program is not installed");
     }
     found
 }
@@ -64,7 +64,7 @@ impl Openssl {
         Openssl { _child: child, stdin, stdout }
     }
 
-    /// A server that gives each line back reversed, and the address that it listens on.
+    /// Starts a server that sends each line back reversed. Returns it with the address that it listens on.
     async fn server(arguments: &[&str]) -> (Openssl, String) {
         let mut server = Openssl::start(
             &[&["s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-rev"], arguments].concat(),
@@ -80,16 +80,16 @@ impl Openssl {
     }
 }
 
-/// Demands and checks a certificate, as Broker does.
+/// The options of `openssl` to require and verify the peer's certificate, as Broker does.
 const SERVER_CHECKS: [&str; 5] = ["-CAfile", "ca.pem", "-Verify", "3", "-verify_return_error"];
 const CLIENT_CHECKS: [&str; 3] = ["-CAfile", "ca.pem", "-verify_return_error"];
 
-/// Connects to `openssl s_server`: a line goes, and comes back reversed.
-async fn connected_to(arguments: &[&str]) -> Result<(), TlsError> {
-    we_connect_to(&ours(), arguments).await
+/// Connects to `openssl s_server`, sends a line and receives it reversed.
+async fn connect_to_server(arguments: &[&str]) -> Result<(), TlsError> {
+    connect_with(&ours(), arguments).await
 }
 
-async fn we_connect_to(ours: &Tls, arguments: &[&str]) -> Result<(), TlsError> {
+async fn connect_with(ours: &Tls, arguments: &[&str]) -> Result<(), TlsError> {
     let (_server, address) = Openssl::server(arguments).await;
     let mut stream = ours.connect(TcpStream::connect(address).await.unwrap()).await?;
     let _ = stream.write_all(b"zeek\n").await;
@@ -103,12 +103,12 @@ async fn we_connect_to(ours: &Tls, arguments: &[&str]) -> Result<(), TlsError> {
     Ok(())
 }
 
-/// Has `openssl s_client` connect to us: a line comes, and one goes.
-async fn connected_by(arguments: &[&str]) -> Result<(), TlsError> {
-    we_are_connected_by(&ours(), arguments).await
+/// Accepts a connection from `openssl s_client`, receives a line and sends one.
+async fn accept_client(arguments: &[&str]) -> Result<(), TlsError> {
+    accept_with(&ours(), arguments).await
 }
 
-async fn we_are_connected_by(ours: &Tls, arguments: &[&str]) -> Result<(), TlsError> {
+async fn accept_with(ours: &Tls, arguments: &[&str]) -> Result<(), TlsError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut client = Openssl::start(
@@ -128,21 +128,21 @@ async fn we_are_connected_by(ours: &Tls, arguments: &[&str]) -> Result<(), TlsEr
 }
 
 #[tokio::test]
-async fn openssl_connects_to_both_back_ends() {
+async fn mutual_tls_with_openssl_works_in_both_directions() {
     if !have_openssl() {
         return;
     }
     for version in ["-tls1_2", "-tls1_3"] {
         for identity in [RSA, EC] {
             let broker = ["-cipher", "HIGH:!aNULL:!MD5", version];
-            connected_to(&[&SERVER_CHECKS[..], &identity, &broker].concat()).await.unwrap();
-            connected_by(&[&CLIENT_CHECKS[..], &identity, &broker].concat()).await.unwrap();
+            connect_to_server(&[&SERVER_CHECKS[..], &identity, &broker].concat()).await.unwrap();
+            accept_client(&[&CLIENT_CHECKS[..], &identity, &broker].concat()).await.unwrap();
         }
     }
 }
 
-/// Another end by its kind: what it is started with as a server and as a client, and what comes of it, for us as
-/// the one that connects and the one that listens.
+/// One kind of remote end: the options of `openssl` as a server and as a client, and the expected outcomes if we connect
+/// and if we listen.
 struct Row {
     kind: &'static str,
     server: Vec<&'static str>,
@@ -150,7 +150,8 @@ struct Row {
     outcomes: [&'static str; 2],
 }
 
-/// What comes of each kind of other end, if ours is mutual (and OpenSSL takes what rustls refuses) or anonymous.
+/// Returns the kinds of remote ends, with the outcomes that are expected for `ours`: mutual TLS (OpenSSL accepts some
+/// certificates that rustls rejects) or anonymous TLS.
 fn table(ours: &Tls) -> Vec<Row> {
     let (anonymous, openssl) = match ours {
         Tls::Mutual(mutual) => (false, mutual.backend() == Backend::OpenSsl),
@@ -192,7 +193,7 @@ fn table(ours: &Tls) -> Vec<Row> {
     ]
 }
 
-/// A part of the hint in the text of a failure.
+/// Returns a part of the hint that the error for this outcome must contain.
 fn hint(outcome: &str) -> &'static str {
     match outcome {
         "PeerVersion1" => "-extfile v3.ext",
@@ -205,19 +206,19 @@ fn hint(outcome: &str) -> &'static str {
 }
 
 #[tokio::test]
-async fn every_kind_of_openssl_meets_every_kind_of_ours() {
+async fn each_combination_of_local_and_remote_tls_has_the_expected_outcome() {
     if !have_openssl() {
         return;
     }
     for ours in BACKENDS.iter().map(|backend| mutual(*backend)).chain(Tls::anonymous().ok()) {
         for row in table(&ours) {
-            let met =
-                [we_connect_to(&ours, &row.server).await, we_are_connected_by(&ours, &row.client).await];
-            for ((met, outcome), side) in met.into_iter().zip(row.outcomes).zip(["connect", "listen"]) {
-                let what = format!("{ours:?} {side} {}: {met:?}", row.kind);
-                assert_eq!(super::pairings::short(&met), outcome, "{what}");
-                if let Err(error) = met {
-                    assert!(error.to_string().contains(hint(outcome)), "{what}: {error}");
+            let results = [connect_with(&ours, &row.server).await, accept_with(&ours, &row.client).await];
+            for ((result, outcome), side) in results.into_iter().zip(row.outcomes).zip(["connect", "listen"])
+            {
+                let case = format!("{ours:?} {side} {}: {result:?}", row.kind);
+                assert_eq!(super::pairings::short(&result), outcome, "{case}");
+                if let Err(error) = result {
+                    assert!(error.to_string().contains(hint(outcome)), "{case}: {error}");
                 }
             }
         }
@@ -225,16 +226,16 @@ async fn every_kind_of_openssl_meets_every_kind_of_ours() {
 }
 
 #[tokio::test]
-async fn an_anonymous_openssl_is_named() {
+async fn the_error_for_an_anonymous_openssl_peer_mentions_anonymous_tls() {
     if !have_openssl() {
         return;
     }
-    let server = connected_to(&[&["-nocert"], &ANONYMOUS[..]].concat()).await.unwrap_err();
+    let server = connect_to_server(&[&["-nocert"], &ANONYMOUS[..]].concat()).await.unwrap_err();
     assert!(matches!(server, TlsError::Refused(Refusal::HandshakeFailure)), "{server:?}");
-    let client = connected_by(&[&["-tls1_2"], &ANONYMOUS[..]].concat()).await.unwrap_err();
+    let client = accept_client(&[&["-tls1_2"], &ANONYMOUS[..]].concat()).await.unwrap_err();
     assert!(matches!(client, TlsError::NoCommonCipher(_)), "{client:?}");
-    // The anonymous ciphers are of TLS 1.2, but such a client goes on to offer TLS 1.3.
-    let client = connected_by(&ANONYMOUS).await.unwrap_err();
+    // The anonymous ciphers exist only in TLS 1.2, but such a client also offers TLS 1.3.
+    let client = accept_client(&ANONYMOUS).await.unwrap_err();
     assert!(matches!(client, TlsError::NoPeerCertificate), "{client:?}");
     for error in [server, client] {
         assert!(error.to_string().contains("anonymous TLS"), "{error}");
@@ -242,15 +243,16 @@ async fn an_anonymous_openssl_is_named() {
 }
 
 #[tokio::test]
-async fn certificates_of_openssl_that_we_refuse() {
+async fn we_reject_invalid_certificates_of_openssl() {
     if !have_openssl() {
         return;
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        let none = connected_by(&[version]).await.unwrap_err();
+        let none = accept_client(&[version]).await.unwrap_err();
         assert!(matches!(none, TlsError::NoPeerCertificate), "{version}: {none:?}");
         let version1 = ["-cert", "v1.pem", "-key", "v1.key", version];
-        for error in [connected_to(&version1).await.unwrap_err(), connected_by(&version1).await.unwrap_err()]
+        for error in
+            [connect_to_server(&version1).await.unwrap_err(), accept_client(&version1).await.unwrap_err()]
         {
             assert!(
                 matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Version1),
@@ -258,14 +260,16 @@ async fn certificates_of_openssl_that_we_refuse() {
             );
         }
         let foreign = ["-cert", "ec-by-v1-ca.pem", "-key", "ec.sec1.key", version];
-        for error in [connected_to(&foreign).await.unwrap_err(), connected_by(&foreign).await.unwrap_err()] {
+        for error in
+            [connect_to_server(&foreign).await.unwrap_err(), accept_client(&foreign).await.unwrap_err()]
+        {
             assert!(
                 matches!(error, TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Foreign),
                 "{version}: {error:?}"
             );
         }
         let weak = ["-cert", "rsa1024.pem", "-key", "rsa1024.key", "-cipher", "ALL@SECLEVEL=0", version];
-        for error in [connected_to(&weak).await.unwrap_err(), connected_by(&weak).await.unwrap_err()] {
+        for error in [connect_to_server(&weak).await.unwrap_err(), accept_client(&weak).await.unwrap_err()] {
             assert!(
                 matches!(error, TlsError::Certificate(ref refused) if matches!(refused.fault, CertificateFault::Unusable(_))),
                 "{version}: {error:?}"
@@ -275,17 +279,17 @@ async fn certificates_of_openssl_that_we_refuse() {
 }
 
 #[tokio::test]
-async fn certificates_of_ours_that_openssl_refuses() {
+async fn an_openssl_peer_that_trusts_another_ca_rejects_our_certificate() {
     if !have_openssl() {
         return;
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        // It trusts another CA than ours. As a client, it reports the reason only in the alert that we receive.
+        // OpenSSL trusts a CA that did not sign our certificate. The client reports the reason only in its alert to us.
         let server = ["-CAfile", "v1-ca.pem", "-Verify", "3", "-verify_return_error", version];
-        let error = connected_to(&[&server[..], &RSA].concat()).await.unwrap_err();
+        let error = connect_to_server(&[&server[..], &RSA].concat()).await.unwrap_err();
         assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{version}: {error:?}");
         let client = ["-CAfile", "v1-ca.pem", "-verify_return_error", version];
-        let error = connected_by(&[&client[..], &RSA].concat()).await.unwrap_err();
+        let error = accept_client(&[&client[..], &RSA].concat()).await.unwrap_err();
         assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{version}: {error:?}");
     }
 }
@@ -307,11 +311,11 @@ fn the_hint_for_a_version_1_certificate_works() {
     let command = command.replace("KEYFILE", key.to_str().unwrap());
     let command =
         command.replace("CAFILE", ca.to_str().unwrap()).replace("KEY-OF-THE-CA", ca_key.to_str().unwrap());
-    let done =
+    let output =
         std::process::Command::new("sh").arg("-c").arg(&command).current_dir(dir.path()).output().unwrap();
-    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
-    let mended = certificate.with_extension("pem.v3");
-    assert_eq!(*Credentials::from_files(&ca, mended, &key).load().unwrap().warnings(), []);
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    let fixed = certificate.with_extension("pem.v3");
+    assert_eq!(*Credentials::from_files(&ca, fixed, &key).load().unwrap().warnings(), []);
 }
 
 #[test]
@@ -327,15 +331,15 @@ fn the_hint_for_the_certificate_of_a_ca_works() {
     let [warning] = &*loaded.warnings() else { panic!("{loaded:?}") };
     let text = warning.to_string();
     let command = text.split('`').nth(1).unwrap().replace("KEYFILE", ca_key.to_str().unwrap());
-    let done =
+    let output =
         std::process::Command::new("sh").arg("-c").arg(&command).current_dir(dir.path()).output().unwrap();
-    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     let [certificate, key] = ["node.pem", "node.key"].map(|name| dir.path().join(name));
     assert_eq!(*Credentials::from_files(&ca, certificate, key).load().unwrap().warnings(), []);
 }
 
 #[test]
-fn the_hint_for_an_old_encryption_works() {
+fn the_hint_for_a_key_with_legacy_encryption_works() {
     if !have_openssl() {
         return;
     }
@@ -349,11 +353,12 @@ fn the_hint_for_an_old_encryption_works() {
     let error = load(&key).unwrap_err();
     assert!(matches!(error.fault, CredentialFault::LegacyEncrypted), "{error}");
     let text = error.to_string();
-    // The first quotation is the cause. The passphrase is added, because the command would ask for it at the terminal.
+    // The first quoted text is the cause, not the command. The passphrase is added, because the command would ask for
+    // it at the terminal.
     let command = text.split('`').find(|part| part.starts_with("openssl")).unwrap();
     let command = command.replace("-topk8", "-topk8 -passin pass:secret -passout pass:secret");
-    let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
-    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    let output = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(*load(&key.with_extension("key.pkcs8")).unwrap().warnings(), []);
 }
 
@@ -371,8 +376,8 @@ fn the_hint_for_an_encrypted_key_works() {
         // The passphrase is added, because the command would ask for it at the terminal.
         let command =
             error.split('`').nth(1).unwrap().replace("openssl pkey", "openssl pkey -passin pass:secret");
-        let done = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
-        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+        let output = std::process::Command::new("sh").arg("-c").arg(&command).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         load(key.with_extension("key.plain")).unwrap();
     }
 }

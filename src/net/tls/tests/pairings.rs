@@ -1,4 +1,4 @@
-//! Two TLS ends meet: the right ones understand each other, of the wrong ones each side knows why not.
+//! TLS handshakes between two ends: valid ends connect; with an invalid end, each side reports the cause.
 
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 
@@ -6,7 +6,7 @@ use super::pki::{Ca, certified_key};
 use super::*;
 use crate::net::tls::Refusal;
 
-/// An ending in short, to compare.
+/// Returns a short form of a result, for comparisons.
 pub(super) fn short<T>(result: &Result<T, TlsError>) -> String {
     match result {
         Ok(_) => "ok".into(),
@@ -22,61 +22,62 @@ pub(super) fn short<T>(result: &Result<T, TlsError>) -> String {
     }
 }
 
-/// Has the two meet in each version, in both directions and with each library on the good side, `culprit` being
-/// given for each version and library. `hears` is what the culprit hears from rustls and from OpenSSL.
-async fn all_ways(
-    what: &str,
+/// Connects a valid and an invalid end with each version, in both directions and with each back end of the valid end.
+/// `invalid` returns the invalid end for a version and back end. The valid end must fail with `error`; the invalid end must
+/// receive `alerts[0]` from rustls and `alerts[1]` from OpenSSL.
+async fn assert_rejected(
+    case: &str,
     good: &Credentials,
-    culprit: impl Fn(&[Version], Backend) -> End,
-    finds: &str,
-    hears: [Refusal; 2],
+    invalid: impl Fn(&[Version], Backend) -> End,
+    error: &str,
+    alerts: [Refusal; 2],
 ) {
-    all_ways_of(BACKENDS, what, good, culprit, finds, hears).await;
+    assert_rejected_by(BACKENDS, case, good, invalid, error, alerts).await;
 }
 
-/// As [`all_ways`], with these libraries on the good side.
-async fn all_ways_of(
+/// Like [`assert_rejected`], with these back ends of the valid end.
+async fn assert_rejected_by(
     backends: &[Backend],
-    what: &str,
+    case: &str,
     good: &Credentials,
-    culprit: impl Fn(&[Version], Backend) -> End,
-    finds: &str,
-    hears: [Refusal; 2],
+    invalid: impl Fn(&[Version], Backend) -> End,
+    error: &str,
+    alerts: [Refusal; 2],
 ) {
     for backend in backends {
-        let hears = match backend {
-            Backend::OpenSsl => hears[1],
-            _ => hears[0],
+        let alert = match backend {
+            Backend::OpenSsl => alerts[1],
+            _ => alerts[0],
         };
-        let hears = format!("refused: {hears:?}");
+        let alert = format!("refused: {alert:?}");
         let good = End::load(&good.clone().backend(*backend), &[&TLS12, &TLS13]);
-        for (version, culprit_backend) in
+        for (version, invalid_backend) in
             VERSIONS.into_iter().flat_map(|v| BACKENDS.iter().map(move |b| (v, *b)))
         {
-            let what = format!("{what}: {backend:?} meets {culprit_backend:?}, {version:?}");
-            let culprit = culprit(&[version], culprit_backend);
-            let (connector, listener) = meet(&good, &culprit).await;
-            assert_eq!(short(&connector), finds, "the listener is the culprit: {what}");
-            assert_eq!(short(&listener), hears, "the listener is the culprit: {what}");
-            let (connector, listener) = meet(&culprit, &good).await;
-            assert_eq!(short(&connector), hears, "the connector is the culprit: {what}");
-            assert_eq!(short(&listener), finds, "the connector is the culprit: {what}");
+            let case = format!("{case}: {backend:?} with {invalid_backend:?}, {version:?}");
+            let invalid = invalid(&[version], invalid_backend);
+            let (connector, listener) = connect_ends(&good, &invalid).await;
+            assert_eq!(short(&connector), error, "the listener is invalid: {case}");
+            assert_eq!(short(&listener), alert, "the listener is invalid: {case}");
+            let (connector, listener) = connect_ends(&invalid, &good).await;
+            assert_eq!(short(&connector), alert, "the connector is invalid: {case}");
+            assert_eq!(short(&listener), error, "the connector is invalid: {case}");
         }
     }
 }
 
-async fn all_ways_ours(
-    what: &str,
+async fn assert_credentials_rejected(
+    case: &str,
     good: &Credentials,
-    culprit: &Credentials,
-    finds: &str,
-    hears: [Refusal; 2],
+    invalid: &Credentials,
+    error: &str,
+    alerts: [Refusal; 2],
 ) {
-    let culprit = |versions: &[Version], backend| End::load(&culprit.clone().backend(backend), versions);
-    all_ways(what, good, culprit, finds, hears).await;
+    let invalid = |versions: &[Version], backend| End::load(&invalid.clone().backend(backend), versions);
+    assert_rejected(case, good, invalid, error, alerts).await;
 }
 
-pub(super) async fn all_well(a: &Credentials, b: &Credentials, what: &str) {
+pub(super) async fn assert_accepted(a: &Credentials, b: &Credentials, case: &str) {
     for (version, one, other) in VERSIONS
         .into_iter()
         .flat_map(|v| BACKENDS.iter().flat_map(move |a| BACKENDS.iter().map(move |b| (v, *a, *b))))
@@ -84,24 +85,24 @@ pub(super) async fn all_well(a: &Credentials, b: &Credentials, what: &str) {
         let a = End::load(&a.clone().backend(one), &[version]);
         let b = End::load(&b.clone().backend(other), &[&TLS12, &TLS13]);
         for (connector, listener) in [(&a, &b), (&b, &a)] {
-            let (connector, listener) = meet(connector, listener).await;
+            let (connector, listener) = connect_ends(connector, listener).await;
             assert_eq!(
                 (short(&connector), short(&listener)),
                 ("ok".into(), "ok".into()),
-                "{what}: {one:?} and {other:?}, {version:?}"
+                "{case}: {one:?} and {other:?}, {version:?}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn two_leaves_of_one_ca_connect_with_identities() {
+async fn two_leaves_of_one_ca_connect_and_receive_the_certificate_of_the_other() {
     let ca = Ca::new("ca");
     let (a, b) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
-    all_well(&a.trusting(&ca), &b.trusting(&ca), "plain leaves").await;
+    assert_accepted(&a.trusting(&ca), &b.trusting(&ca), "plain leaves").await;
 
     let (at_a, at_b) =
-        meet(&End::load(&a.trusting(&ca), &[&TLS13]), &End::load(&b.trusting(&ca), &[&TLS13])).await;
+        connect_ends(&End::load(&a.trusting(&ca), &[&TLS13]), &End::load(&b.trusting(&ca), &[&TLS13])).await;
     let (at_a, at_b) = (at_a.unwrap(), at_b.unwrap());
     assert_eq!(at_a.peer_certificate(), Some(b.der.as_slice()));
     assert_eq!(at_b.peer_certificate(), Some(a.der.as_slice()));
@@ -110,16 +111,16 @@ async fn two_leaves_of_one_ca_connect_with_identities() {
 }
 
 #[tokio::test]
-async fn intermediates_are_followed_when_they_are_sent() {
+async fn a_chain_is_verified_only_if_its_intermediates_are_sent() {
     let ca = Ca::new("ca");
-    let below = ca.intermediate("first").intermediate("second");
-    let leaf = below.leaf(|_| ());
-    all_well(&leaf.trusting(&ca), &ca.credentials(), "two intermediates").await;
+    let issuer = ca.intermediate("first").intermediate("second");
+    let leaf = issuer.leaf(|_| ());
+    assert_accepted(&leaf.trusting(&ca), &ca.credentials(), "two intermediates").await;
     assert!(leaf.trusting(&ca).load().unwrap().warnings().is_empty());
 
     let first = leaf.chain.split_inclusive("-----END CERTIFICATE-----").next().unwrap();
     let without = Credentials::from_pem(ca.pem(), first, leaf.key.as_str());
-    all_ways_ours(
+    assert_credentials_rejected(
         "intermediates left out",
         &ca.credentials(),
         &without,
@@ -130,38 +131,39 @@ async fn intermediates_are_followed_when_they_are_sent() {
 }
 
 #[tokio::test]
-async fn a_cafile_of_several_cas_trusts_each() {
+async fn every_ca_in_a_cafile_is_trusted() {
     let (one, other) = (Ca::new("one"), Ca::new("other"));
-    let both = format!("some words before\n{}\r\n{}", one.pem(), other.pem());
+    let both = format!("text before the certificates\n{}\r\n{}", one.pem(), other.pem());
     let trusting_both = |ca: &Ca| {
         let leaf = ca.leaf(|_| ());
         Credentials::from_pem(both.as_str(), leaf.chain, leaf.key)
     };
-    all_well(&trusting_both(&one), &trusting_both(&other), "two CAs").await;
+    assert_accepted(&trusting_both(&one), &trusting_both(&other), "two CAs").await;
 }
 
 #[tokio::test]
-async fn rsa_and_ec_keys_in_every_form() {
+async fn rsa_and_ec_keys_in_every_format_are_accepted() {
     let rsa =
         |key| Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy(key));
     let ec = |certificate, ca| {
         Credentials::from_files(fixture_path(ca), fixture_path(certificate), private_copy("ec.sec1.key"))
     };
-    all_well(&rsa("rsa.pkcs8.key"), &ec("ec.pem", "ca.pem"), "RSA in PKCS#8, EC in SEC1").await;
-    all_well(&rsa("rsa.pkcs1.key"), &rsa("rsa.pkcs8.key"), "RSA in PKCS#1").await;
+    assert_accepted(&rsa("rsa.pkcs8.key"), &ec("ec.pem", "ca.pem"), "RSA in PKCS#8, EC in SEC1").await;
+    assert_accepted(&rsa("rsa.pkcs1.key"), &rsa("rsa.pkcs8.key"), "RSA in PKCS#1").await;
     let v1_ca = ec("ec-by-v1-ca.pem", "v1-ca.pem");
-    all_well(&v1_ca, &v1_ca, "an X.509 version 1 CA").await;
+    assert_accepted(&v1_ca, &v1_ca, "an X.509 version 1 CA").await;
     assert!(v1_ca.load().unwrap().warnings().is_empty());
 }
 
 #[tokio::test]
-async fn certificates_out_of_their_time() {
+async fn certificates_outside_of_their_validity_are_rejected() {
     let ca = Ca::new("ca");
     let expired = ca.leaf(|params| params.not_after = date_time_ymd(2020, 1, 1)).trusting(&ca);
     let good = ca.credentials();
-    all_ways_ours("expired", &good, &expired, "PeerExpired", [Refusal::CertificateExpired; 2]).await;
+    assert_credentials_rejected("expired", &good, &expired, "PeerExpired", [Refusal::CertificateExpired; 2])
+        .await;
     let early = ca.leaf(|params| params.not_before = date_time_ymd(2999, 1, 1)).trusting(&ca);
-    all_ways_ours(
+    assert_credentials_rejected(
         "not yet valid",
         &good,
         &early,
@@ -172,7 +174,7 @@ async fn certificates_out_of_their_time() {
 }
 
 #[tokio::test]
-async fn certificates_of_a_ca_outside_of_its_validity_are_refused() {
+async fn certificates_of_a_ca_outside_of_its_validity_are_rejected() {
     let ca = Ca::new("ca");
     let past = Ca::self_signed("past", |params| params.not_after = date_time_ymd(2020, 1, 1));
     let future = Ca::self_signed("future", |params| params.not_before = date_time_ymd(2999, 1, 1));
@@ -182,23 +184,30 @@ async fn certificates_of_a_ca_outside_of_its_validity_are_refused() {
         Credentials::from_pem(cas, own.chain.as_str(), own.key.as_str())
     };
     let good = trusting(&[&past, &ca, &future]);
-    all_well(&good, &ca.credentials(), "beside others").await;
+    assert_accepted(&good, &ca.credentials(), "among other CAs").await;
     let of = |stale: &Ca| stale.leaf(|_| ()).trusting(&ca);
-    all_ways_ours("past", &good, &of(&past), "PeerExpired", [Refusal::CertificateExpired; 2]).await;
-    let early = [Refusal::CertificateExpired, Refusal::BadCertificate];
-    all_ways_ours("future", &good, &of(&future), "PeerNotYetValid", early).await;
-    all_ways_ours("alone", &trusting(&[&past]), &of(&past), "PeerExpired", [Refusal::CertificateExpired; 2])
+    assert_credentials_rejected("past", &good, &of(&past), "PeerExpired", [Refusal::CertificateExpired; 2])
         .await;
+    let early = [Refusal::CertificateExpired, Refusal::BadCertificate];
+    assert_credentials_rejected("future", &good, &of(&future), "PeerNotYetValid", early).await;
+    assert_credentials_rejected(
+        "alone",
+        &trusting(&[&past]),
+        &of(&past),
+        "PeerExpired",
+        [Refusal::CertificateExpired; 2],
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn certificates_of_another_ca() {
+async fn certificates_of_another_ca_are_rejected() {
     let ca = Ca::new("ca");
     let good = ca.credentials();
     let foreign = Ca::new("another").leaf(|_| ()).trusting(&ca);
-    all_ways_ours("another CA", &good, &foreign, "PeerForeign", [Refusal::UnknownCa; 2]).await;
+    assert_credentials_rejected("another CA", &good, &foreign, "PeerForeign", [Refusal::UnknownCa; 2]).await;
     let renewed = Ca::new("ca").leaf(|_| ()).trusting(&ca);
-    all_ways_ours(
+    assert_credentials_rejected(
         "another CA of the same name",
         &good,
         &renewed,
@@ -207,29 +216,43 @@ async fn certificates_of_another_ca() {
     )
     .await;
 
-    // As OpenSSL sends it: with the CA behind it. That this one is of version 1 is not the point.
+    // OpenSSL sends the CA's certificate after its own. This CA's certificate has version 1, which is irrelevant here.
     let chain = [fixture("ec-by-v1-ca.pem"), fixture("v1-ca.pem")].concat();
     let with_ca = Credentials::from_pem(ca.pem(), chain, fixture("ec.sec1.key"));
-    all_ways_ours("another CA, sent along", &good, &with_ca, "PeerForeign", [Refusal::UnknownCa; 2]).await;
+    assert_credentials_rejected(
+        "another CA, sent along",
+        &good,
+        &with_ca,
+        "PeerForeign",
+        [Refusal::UnknownCa; 2],
+    )
+    .await;
     let another = Ca::new("another");
     let leaf = another.leaf(|_| ());
     let with_ca = Credentials::from_pem(ca.pem(), format!("{}{}", leaf.chain, another.pem()), leaf.key);
-    all_ways_ours("another CA, sent along", &good, &with_ca, "PeerForeign", [Refusal::UnknownCa; 2]).await;
+    assert_credentials_rejected(
+        "another CA, sent along",
+        &good,
+        &with_ca,
+        "PeerForeign",
+        [Refusal::UnknownCa; 2],
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn a_peer_without_a_certificate() {
+async fn a_peer_without_a_certificate_is_rejected() {
     let ca = Ca::new("ca");
     let good = End::load(&ca.credentials(), &[&TLS12, &TLS13]);
     for version in VERSIONS {
-        let (connector, listener) = meet(&End::bare(None, &[version]), &good).await;
+        let (connector, listener) = connect_ends(&End::bare(None, &[version]), &good).await;
         assert_eq!(short(&connector), "refused: CertificateRequired", "{version:?}");
         assert_eq!(short(&listener), "NoPeerCertificate", "{version:?}");
     }
 }
 
 #[tokio::test]
-async fn certificates_that_cannot_be_used() {
+async fn unusable_certificates_are_rejected() {
     let trusting = |ca: &[u8]| Credentials::from_pem(ca, fixture("rsa.pem"), fixture("rsa.pkcs8.key"));
     let good = trusting(&fixture("ca.pem"));
     let version1 = |versions: &[Version], _| {
@@ -237,31 +260,39 @@ async fn certificates_that_cannot_be_used() {
     };
     let strict = [Backend::Rustls];
     let unknown = [Refusal::CertificateUnknown; 2];
-    all_ways_of(&strict, "version 1", &good, version1, "PeerVersion1", unknown).await;
+    assert_rejected_by(&strict, "version 1", &good, version1, "PeerVersion1", unknown).await;
 
     let ca = Ca::new("ca");
     let good = ca.credentials();
     let as_leaf = ca.as_leaf().trusting(&ca);
-    // Its keyUsage is that of a CA alone, with which OpenSSL has nothing to offer in TLS 1.2.
+    // The keyUsage only permits signing certificates, so OpenSSL could not offer any cipher in TLS 1.2: use rustls.
     let as_leaf = |versions: &[Version], _| End::load(&as_leaf.clone().backend(Backend::Rustls), versions);
     let unsupported = [Refusal::UnsupportedCertificate; 2];
-    all_ways_of(&strict, "the CA's own", &good, as_leaf, "PeerWrongPurpose", unsupported).await;
+    assert_rejected_by(&strict, "the certificate of the CA", &good, as_leaf, "PeerWrongPurpose", unsupported)
+        .await;
 
     let stolen = |versions: &[Version], _| {
         let (theirs, ours) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
         End::bare(Some(certified_key(theirs.chain.as_bytes(), ours.key.as_bytes())), versions)
     };
-    all_ways("without its key", &good, stolen, "PeerUnusable", [Refusal::DecryptError; 2]).await;
+    assert_rejected(
+        "a certificate with another key",
+        &good,
+        stolen,
+        "PeerUnusable",
+        [Refusal::DecryptError; 2],
+    )
+    .await;
 
     let garbage = |versions: &[Version], _| {
         let mut key = ca.leaf(|_| ()).certified_key();
         key.cert[0] = vec![0x30, 0x03, 0x02, 0x01, 0x00].into();
         End::bare(Some(key), versions)
     };
-    // With OpenSSL, the alert depends on the side.
-    all_ways_of(
+    // Only with rustls: the alert of OpenSSL depends on the side.
+    assert_rejected_by(
         &strict,
-        "no certificate at all",
+        "not a certificate",
         &good,
         garbage,
         "PeerUnusable",
@@ -271,7 +302,7 @@ async fn certificates_that_cannot_be_used() {
 }
 
 #[tokio::test]
-async fn certificates_for_the_other_side_only() {
+async fn certificates_for_one_side_are_rejected_on_the_other() {
     let ca = Ca::new("ca");
     let good = End::load(&ca.credentials(), &[&TLS12, &TLS13]);
     let only = |purpose, version| {
@@ -280,12 +311,12 @@ async fn certificates_for_the_other_side_only() {
     for version in VERSIONS {
         let server = only(ExtendedKeyUsagePurpose::ServerAuth, version);
         let client = only(ExtendedKeyUsagePurpose::ClientAuth, version);
-        let (connector, listener) = meet(&client, &server).await;
+        let (connector, listener) = connect_ends(&client, &server).await;
         assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()));
-        let (connector, listener) = meet(&server, &good).await;
+        let (connector, listener) = connect_ends(&server, &good).await;
         assert_eq!(short(&connector), "refused: UnsupportedCertificate", "{version:?}");
         assert_eq!(short(&listener), "PeerWrongPurpose", "{version:?}");
-        let (connector, listener) = meet(&good, &client).await;
+        let (connector, listener) = connect_ends(&good, &client).await;
         assert_eq!(short(&connector), "PeerWrongPurpose", "{version:?}");
         assert_eq!(short(&listener), "refused: UnsupportedCertificate", "{version:?}");
     }
@@ -296,40 +327,41 @@ async fn a_name_is_verified_on_both_sides_if_it_is_set() {
     let ca = Ca::new("ca");
     let named = ca.credentials();
     for name in ["node.example", "Node.Example.", "127.0.0.1"] {
-        all_well(&ca.credentials().verify_name(name), &named, name).await;
+        assert_accepted(&ca.credentials().verify_name(name), &named, name).await;
     }
     for name in ["other.example", "127.0.0.2"] {
-        let asking = ca.credentials().verify_name(name);
-        all_ways_ours(name, &asking, &named, "PeerWrongName", [Refusal::BadCertificate; 2]).await;
+        let verifying = ca.credentials().verify_name(name);
+        assert_credentials_rejected(name, &verifying, &named, "PeerWrongName", [Refusal::BadCertificate; 2])
+            .await;
     }
     let nameless = ca.leaf(|params| params.subject_alt_names.clear()).trusting(&ca);
-    all_well(&nameless, &named, "no names at all").await;
+    assert_accepted(&nameless, &named, "no names").await;
 }
 
 #[tokio::test]
-async fn no_version_in_common() {
+async fn ends_without_a_common_version_report_it() {
     let ca = Ca::new("ca");
     let (old, new) = (End::load(&ca.credentials(), &[&TLS12]), End::load(&ca.credentials(), &[&TLS13]));
-    let (connector, listener) = meet(&old, &new).await;
+    let (connector, listener) = connect_ends(&old, &new).await;
     assert_eq!(short(&connector), "refused: ProtocolVersion");
     assert_eq!(short(&listener), "NoCommonVersion");
-    let (connector, listener) = meet(&new, &old).await;
+    let (connector, listener) = connect_ends(&new, &old).await;
     assert_eq!(short(&connector), "refused: ProtocolVersion");
     assert_eq!(short(&listener), "NoCommonVersion");
 }
 
 #[cfg(feature = "cli")]
 #[tokio::test]
-async fn an_ephemeral_authority_issues_identities_that_meet() {
+async fn identities_of_one_ephemeral_authority_connect() {
     let authority = crate::net::tls::ephemeral_authority().unwrap();
     let [node, agent] = ["node", "agent"].map(|name| authority.issue(name).unwrap());
     assert!(node.warnings().is_empty());
     let (node, agent) = (End::Ours(Tls::Mutual(node)), End::Ours(Tls::Mutual(agent)));
-    let (connector, listener) = meet(&node, &agent).await;
+    let (connector, listener) = connect_ends(&node, &agent).await;
     assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()));
 
     let foreign = crate::net::tls::ephemeral_authority().unwrap().issue("node").unwrap();
-    let (connector, listener) = meet(&End::Ours(Tls::Mutual(foreign)), &agent).await;
+    let (connector, listener) = connect_ends(&End::Ours(Tls::Mutual(foreign)), &agent).await;
     assert_eq!(short(&connector), "PeerForeign");
     assert_eq!(short(&listener), "refused: UnknownCa");
 }

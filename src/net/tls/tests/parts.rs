@@ -1,10 +1,10 @@
-//! The parts of credentials in all their forms, on every library: directories, passphrases, permissions.
+//! Credentials from different sources, with each back end: directories, passphrases, pipes, file permissions.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use rcgen::IsCa;
 
-use super::pairings::all_well;
+use super::pairings::assert_accepted;
 use super::pki::Ca;
 use super::*;
 use crate::net::tls::{CredentialFault, CredentialKind, CredentialWarning, Passphrase};
@@ -18,7 +18,7 @@ async fn every_ca_in_a_directory_is_trusted_regardless_of_its_name() {
     let [one, other, third] = ["one", "other", "third"].map(Ca::new);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("one.pem"), one.pem()).unwrap();
-    // As `openssl rehash` leaves it, and two in one file.
+    // A symbolic link as created by `openssl rehash`, and a file with two CAs.
     symlink("one.pem", dir.path().join("f8acc15f.0")).unwrap();
     std::fs::write(dir.path().join("others"), [other.pem(), third.pem()].concat()).unwrap();
     std::fs::write(dir.path().join("README"), "not for you").unwrap();
@@ -28,21 +28,22 @@ async fn every_ca_in_a_directory_is_trusted_regardless_of_its_name() {
         let credentials = Credentials::from_pem("", leaf.chain, leaf.key).capath(dir.path());
         Credentials { cafile: None, ..credentials }
     };
-    all_well(&trusting_all(&one), &trusting_all(&other), "a directory").await;
-    all_well(&trusting_all(&other), &trusting_all(&third), "a directory").await;
+    assert_accepted(&trusting_all(&one), &trusting_all(&other), "a directory").await;
+    assert_accepted(&trusting_all(&other), &trusting_all(&third), "a directory").await;
     assert_eq!(*trusting_all(&third).load().unwrap().warnings(), []);
 
-    // Beside a file, too.
+    // A directory can be combined with a file.
     let fourth = Ca::new("fourth");
     let both = fourth.credentials().capath(dir.path());
-    all_well(&both, &both, "a file and a directory").await;
+    assert_accepted(&both, &both, "a file and a directory").await;
     let leaf = one.leaf(|_| ());
     let below = Credentials { cafile: None, ..Credentials::from_pem("", leaf.chain, leaf.key) };
-    all_well(&both, &Credentials { cafile: both.cafile.clone(), ..below.capath(dir.path()) }, "both").await;
+    assert_accepted(&both, &Credentials { cafile: both.cafile.clone(), ..below.capath(dir.path()) }, "both")
+        .await;
 }
 
 #[test]
-fn an_empty_or_missing_directory() {
+fn an_empty_or_missing_directory_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("README"), "nothing").unwrap();
     let load = |path: std::path::PathBuf| {
@@ -60,7 +61,7 @@ fn an_empty_or_missing_directory() {
 }
 
 #[test]
-fn unusable_files_in_a_directory_are_left_out_and_named() {
+fn unusable_files_in_a_directory_are_left_out_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.pem"), fixture("ca.pem")).unwrap();
     std::fs::write(dir.path().join("b.pem"), "-----BEGIN CERTIFICATE-----\nM?\n-----END CERTIFICATE-----\n")
@@ -80,7 +81,7 @@ fn unusable_files_in_a_directory_are_left_out_and_named() {
 }
 
 #[tokio::test]
-async fn a_peers_certificate_among_the_cas_makes_no_ca_of_it() {
+async fn a_leaf_among_the_cas_is_left_out_with_a_warning() {
     let ca = Ca::new("ca");
     let leaf = ca.leaf(|_| ());
     let both = [ca.pem(), &leaf.chain].concat();
@@ -95,17 +96,17 @@ async fn a_peers_certificate_among_the_cas_makes_no_ca_of_it() {
         assert_eq!(error.kind, CredentialKind::Cafile);
         assert!(error.to_string().contains("not the certificate of a CA"), "{error}");
     }
-    // One that vouches only for itself may stand there, as in OpenSSL.
-    all_well(&trusting(&both), &ca.credentials(), "with a leaf among the CAs").await;
+    // The CAs of the file are still trusted.
+    assert_accepted(&trusting(&both), &ca.credentials(), "with a leaf among the CAs").await;
 }
 
 #[tokio::test]
 async fn a_self_signed_certificate_is_trusted_only_for_itself() {
     let ca = Ca::new("ca");
-    let [itself, unsaid] = [IsCa::ExplicitNoCa, IsCa::NoCa].map(|is_ca| {
+    let [explicit, implicit] = [IsCa::ExplicitNoCa, IsCa::NoCa].map(|is_ca| {
         Ca::self_signed("itself", |params| (params.is_ca, params.key_usages) = (is_ca, Vec::new()))
     });
-    for alone in [&itself, &unsaid] {
+    for alone in [&explicit, &implicit] {
         let ours = ca.leaf(|_| ());
         let cas = [ca.pem(), alone.pem()].concat();
         let trusting_both = Credentials::from_pem(cas.as_str(), ours.chain.as_str(), ours.key.as_str());
@@ -114,31 +115,31 @@ async fn a_self_signed_certificate_is_trusted_only_for_itself() {
         let leaf = alone.leaf(|_| ());
         let below = Credentials::from_pem(ca.pem(), [&leaf.chain, alone.pem()].concat(), leaf.key);
         for trusting in [&trusting_both, &trusting_it] {
-            all_well(trusting, &own, "a certificate of its own").await;
+            assert_accepted(trusting, &own, "a certificate of its own").await;
             for backend in BACKENDS {
                 let ours = End::load(&trusting.clone().backend(*backend), &VERSIONS);
                 let theirs = End::load(&below, &VERSIONS);
-                assert!(meet(&theirs, &ours).await.1.is_err(), "{backend:?}");
-                assert!(meet(&ours, &theirs).await.0.is_err(), "{backend:?}");
+                assert!(connect_ends(&theirs, &ours).await.1.is_err(), "{backend:?}");
+                assert!(connect_ends(&ours, &theirs).await.0.is_err(), "{backend:?}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn an_intermediate_ca_may_be_all_that_is_trusted() {
+async fn an_intermediate_ca_can_be_the_only_trusted_ca() {
     let ca = Ca::new("ca");
     let below = ca.intermediate("below");
     let leaf = below.leaf(|_| ());
     let intermediate = leaf.chain.split_inclusive("-----END CERTIFICATE-----").nth(1).unwrap();
     let trusting = Credentials::from_pem(intermediate, leaf.chain.as_str(), leaf.key.as_str());
-    all_well(&trusting, &trusting, "an intermediate CA").await;
+    assert_accepted(&trusting, &trusting, "an intermediate CA").await;
 }
 
 #[tokio::test]
-async fn an_encrypted_key_opens_with_its_passphrase() {
+async fn an_encrypted_key_is_decrypted_with_its_passphrase() {
     let encrypted = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::new("secret"));
-    all_well(&encrypted, &rsa("rsa.pkcs8.key"), "an encrypted key").await;
+    assert_accepted(&encrypted, &rsa("rsa.pkcs8.key"), "an encrypted key").await;
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("passphrase");
@@ -158,12 +159,12 @@ async fn an_encrypted_key_opens_with_its_passphrase() {
             assert!(!error.to_string().contains(wrong.trim()), "{error}");
         }
     }
-    // A passphrase that no key needs does no harm.
+    // A passphrase is ignored if the key is not encrypted.
     rsa("rsa.pkcs8.key").passphrase(Passphrase::new("secret")).load().unwrap();
 }
 
 #[test]
-fn a_passphrase_that_is_not_there() {
+fn a_missing_or_empty_passphrase_file_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("passphrase");
     let load = || rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::from_file(&file)).load().unwrap_err();
@@ -175,7 +176,7 @@ fn a_passphrase_that_is_not_there() {
 }
 
 #[test]
-fn a_pipe_is_read_once_and_kept() {
+fn the_content_of_a_pipe_is_read_once_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let [passphrase, key] = ["passphrase", "key"].map(|name| dir.path().join(name));
     for (pipe, content) in [(&passphrase, b"secret\n".to_vec()), (&key, fixture("rsa.encrypted-pkcs8.key"))] {
@@ -185,20 +186,20 @@ fn a_pipe_is_read_once_and_kept() {
     }
     let credentials = Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), &key);
     let tls = credentials.passphrase(Passphrase::from_file(&passphrase)).load().unwrap();
-    // Nobody writes to them any more.
+    // Nothing writes to the pipes any more, so this uses the content that was read before.
     assert!(!tls.reload().unwrap());
 }
 
 #[test]
-fn a_passphrase_is_never_shown() {
+fn debug_output_contains_no_passphrase() {
     let credentials = rsa("rsa.encrypted-pkcs8.key").passphrase(Passphrase::new("secret"));
-    let shown = format!("{credentials:?} {:?}", credentials.load().unwrap()).replace("rsa.encrypted", "");
-    assert!(!shown.contains("secret") && !shown.contains("115, 101"), "{shown}");
+    let debug = format!("{credentials:?} {:?}", credentials.load().unwrap()).replace("rsa.encrypted", "");
+    assert!(!debug.contains("secret") && !debug.contains("115, 101"), "{debug}");
 }
 
 #[test]
 fn an_encryption_that_rustls_does_not_support_is_named_with_a_hint() {
-    // PBES2 with DES: nothing that OpenSSL would make today.
+    // PBES2 with triple DES, which current versions of OpenSSL do not select by default.
     let Some(des) = super::openssl::run(&[
         "pkcs8",
         "-topk8",
@@ -224,7 +225,7 @@ fn an_encryption_that_rustls_does_not_support_is_named_with_a_hint() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_warned_about() {
+fn a_key_that_other_users_can_read_causes_a_warning() {
     for backend in BACKENDS {
         for (mode, exposed) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
             let key = private_copy("rsa.pkcs8.key");
@@ -243,7 +244,7 @@ fn a_key_that_others_can_read_is_warned_about() {
             }
         }
     }
-    // A passphrase keeps them out.
+    // There is no warning for an encrypted key.
     let credentials = Credentials::from_files(
         fixture_path("ca.pem"),
         fixture_path("rsa.pem"),
@@ -251,7 +252,7 @@ fn a_key_that_others_can_read_is_warned_about() {
     );
     let loaded = credentials.clone().passphrase(Passphrase::new("secret")).load().unwrap();
     assert_eq!(*loaded.warnings(), []);
-    // As long as they cannot read that.
+    // There is one for a passphrase file that other users can read.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("passphrase");
     std::fs::write(&file, "secret").unwrap();

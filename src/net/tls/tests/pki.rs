@@ -1,4 +1,4 @@
-//! Certificates made on the spot, and ends that check nothing.
+//! Generated certificates, and TLS ends that verify nothing.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use tokio_rustls::rustls::client::ResolvesClientCert;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::Credentials;
 
-/// A CA, or an intermediate one.
+/// A root CA or an intermediate CA.
 pub(super) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// The certificates from this one to the root CA as PEM; empty for the root.
@@ -49,7 +49,7 @@ impl Ca {
         Ca { issuer, path: String::new(), root }
     }
 
-    /// A certificate that signed itself, and signs others whatever it says of itself.
+    /// Returns a self-signed certificate that can sign others, even if its extensions forbid this.
     pub(super) fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
         let mut params = ca_params(name);
         change(&mut params);
@@ -70,7 +70,7 @@ impl Ca {
         Ca { issuer, path, root: self.root.clone() }
     }
 
-    /// The root's certificate.
+    /// Returns the certificate of the root CA.
     pub(super) fn pem(&self) -> &str {
         &self.root
     }
@@ -91,12 +91,12 @@ impl Ca {
         }
     }
 
-    /// A good leaf that trusts its own CA.
+    /// Returns credentials with a valid leaf of this CA, which trust the root CA.
     pub(super) fn credentials(&self) -> Credentials {
         self.leaf(|_| ()).trusting(self)
     }
 
-    /// The CA's own certificate, as if it were a leaf.
+    /// Returns the CA's own certificate, in place of a leaf.
     pub(super) fn as_leaf(&self) -> Leaf {
         Leaf {
             chain: self.issuer.pem(),
@@ -116,22 +116,22 @@ impl Leaf {
     }
 }
 
-/// A certificate with a key, whether they fit or not.
+/// Returns a certificate with a key, which need not match.
 pub(super) fn certified_key(chain: &[u8], key: &[u8]) -> CertifiedKey {
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>().unwrap();
     let key: PrivateKeyDer<'_> = PrivateKeyDer::from_pem_slice(key).unwrap();
     CertifiedKey::new(chain, aws_lc_rs::sign::any_supported_type(&key).unwrap())
 }
 
-/// An end that accepts every certificate.
+/// A verifier that accepts every certificate.
 #[derive(Debug)]
-pub(super) struct TakesAnything;
+pub(super) struct AcceptAnyCertificate;
 
 fn schemes() -> Vec<SignatureScheme> {
     aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
 }
 
-impl ServerCertVerifier for TakesAnything {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -166,7 +166,7 @@ impl ServerCertVerifier for TakesAnything {
     }
 }
 
-impl ClientCertVerifier for TakesAnything {
+impl ClientCertVerifier for AcceptAnyCertificate {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -203,17 +203,17 @@ impl ClientCertVerifier for TakesAnything {
     }
 }
 
-/// An end with no certificate at all.
+/// A resolver that presents no certificate.
 #[derive(Debug)]
-pub(super) struct ShowsNothing;
+pub(super) struct NoCertificate;
 
-impl ResolvesServerCert for ShowsNothing {
+impl ResolvesServerCert for NoCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         None
     }
 }
 
-impl ResolvesClientCert for ShowsNothing {
+impl ResolvesClientCert for NoCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         None
     }

@@ -30,7 +30,7 @@ fn in_files(dir: &Path, backend: Backend) -> Credentials {
 /// Returns the certificate that is presented to a peer of this CA.
 async fn shown(tls: &MutualTls, peer: &Credentials) -> Result<Vec<u8>, TlsError> {
     let peer = End::load(peer, &[&TLS12, &TLS13]);
-    let (at_peer, ours) = meet(&peer, &End::Ours(Tls::Mutual(tls.clone()))).await;
+    let (at_peer, ours) = connect_ends(&peer, &End::Ours(Tls::Mutual(tls.clone()))).await;
     ours?;
     Ok(at_peer?.peer_certificate().unwrap().to_vec())
 }
@@ -55,7 +55,8 @@ async fn a_reload_affects_new_connections_only() {
         write(dir.path(), old.pem(), &first.chain, &first.key);
         let tls = in_files(dir.path(), *backend).load().unwrap();
         let other_handle = tls.clone();
-        let (a, b) = meet(&End::Ours(Tls::Mutual(tls.clone())), &End::Ours(Tls::Mutual(tls.clone()))).await;
+        let (a, b) =
+            connect_ends(&End::Ours(Tls::Mutual(tls.clone())), &End::Ours(Tls::Mutual(tls.clone()))).await;
         let (mut a, mut b) = (a.unwrap(), b.unwrap());
         assert_eq!(shown(&tls, &old.credentials()).await.unwrap(), first.der);
 

@@ -14,13 +14,13 @@ async fn established(version: Version) -> Vec<(Stream, Stream)> {
     let mut pairs = Vec::new();
     for one in BACKENDS {
         for other in BACKENDS {
-            let (a, b) = meet(&end(*one), &end(*other)).await;
+            let (a, b) = connect_ends(&end(*one), &end(*other)).await;
             pairs.push((a.unwrap(), b.unwrap()));
         }
     }
     if let Ok(anonymous) = Tls::anonymous() {
         let anonymous = End::Ours(anonymous);
-        let (a, b) = meet(&anonymous, &anonymous).await;
+        let (a, b) = connect_ends(&anonymous, &anonymous).await;
         pairs.push((a.unwrap(), b.unwrap()));
     }
     pairs

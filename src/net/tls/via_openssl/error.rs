@@ -41,7 +41,7 @@ mod number {
     pub(super) const BAD_RECORD_TYPE: i32 = 443;
 }
 
-/// Returns the error of a call whose result does not depend on the peer.
+/// Returns the error for a failed call of OpenSSL that does not involve the peer.
 pub(super) fn failed(error: &ErrorStack) -> TlsError {
     TlsError::Protocol(TlsFault::new(format!("OpenSSL: {}", text(Some(error)))).with_source(error.clone()))
 }
@@ -135,19 +135,19 @@ fn from_stack(stack: Option<&ErrorStack>) -> Cause {
             _ => continue,
         });
     }
-    let certificate = reasons(number::LIB_ASN1).chain(reasons(number::LIB_X509)).next().is_some();
-    Cause::Other(if certificate { unusable(text(stack)) } else { TlsError::Protocol(fault(stack)) })
+    let is_certificate_error = reasons(number::LIB_ASN1).chain(reasons(number::LIB_X509)).next().is_some();
+    Cause::Other(if is_certificate_error { unusable(text(stack)) } else { TlsError::Protocol(fault(stack)) })
 }
 
-/// Returns the error for a certificate that OpenSSL does not name.
+/// Returns the error for an unusable certificate. OpenSSL does not report which certificate it is.
 fn unusable(why: String) -> TlsError {
     TlsError::Certificate(Box::new(RefusedCertificate::unknown(CertificateFault::Unusable(why))))
 }
 
-/// Returns the result of a failed verification.
+/// Returns the cause of a failed verification.
 pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
     /// The numbers of `X509_V_ERR_...`.
-    mod found {
+    mod verify_error {
         pub(super) const UNABLE_TO_GET_ISSUER: i32 = 2;
         pub(super) const SIGNATURE_FAILURE: i32 = 7;
         pub(super) const NOT_YET_VALID: i32 = 9;
@@ -172,36 +172,36 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
     let certificate = check.current_cert();
     let der = certificate.and_then(|certificate| certificate.to_der().ok()).unwrap_or_default();
     let fault = match error.as_raw() {
-        found::EXPIRED => CertificateFault::Expired {
+        verify_error::EXPIRED => CertificateFault::Expired {
             ago: certificate.map(|certificate| from_now(certificate.not_after())).unwrap_or_default(),
         },
-        found::NOT_YET_VALID => CertificateFault::NotYetValid {
+        verify_error::NOT_YET_VALID => CertificateFault::NotYetValid {
             ahead: certificate
                 .map(|certificate| from_now(certificate.not_before()))
                 .unwrap_or_default(),
         },
-        found::UNABLE_TO_GET_ISSUER
-        | found::UNABLE_TO_GET_ISSUER_LOCALLY
-        | found::UNABLE_TO_VERIFY_LEAF
-        | found::DEPTH_ZERO_SELF_SIGNED
-        | found::SELF_SIGNED_IN_CHAIN
-        | found::UNTRUSTED
-        | found::AKID_SKID_MISMATCH
-        | found::KEYUSAGE_NO_CERTSIGN
-        // Usually that of another CA of the same name, such as one that was created again.
-        | found::SIGNATURE_FAILURE => CertificateFault::Foreign,
-        found::INVALID_PURPOSE => CertificateFault::WrongPurpose(reason),
-        found::HOSTNAME_MISMATCH | found::IP_ADDRESS_MISMATCH => CertificateFault::WrongName(reason),
-        found::LEAF_KEY_TOO_SMALL
-        | found::CA_KEY_TOO_SMALL
-        | found::WEAK_SIGNATURE
-        | found::EXPLICIT_CURVE => CertificateFault::ObsoleteAlgorithm(inspect::algorithms(&der)),
+        verify_error::UNABLE_TO_GET_ISSUER
+        | verify_error::UNABLE_TO_GET_ISSUER_LOCALLY
+        | verify_error::UNABLE_TO_VERIFY_LEAF
+        | verify_error::DEPTH_ZERO_SELF_SIGNED
+        | verify_error::SELF_SIGNED_IN_CHAIN
+        | verify_error::UNTRUSTED
+        | verify_error::AKID_SKID_MISMATCH
+        | verify_error::KEYUSAGE_NO_CERTSIGN
+        // Usually the signature of another CA of the same name, such as a CA that was created again.
+        | verify_error::SIGNATURE_FAILURE => CertificateFault::Foreign,
+        verify_error::INVALID_PURPOSE => CertificateFault::WrongPurpose(reason),
+        verify_error::HOSTNAME_MISMATCH | verify_error::IP_ADDRESS_MISMATCH => CertificateFault::WrongName(reason),
+        verify_error::LEAF_KEY_TOO_SMALL
+        | verify_error::CA_KEY_TOO_SMALL
+        | verify_error::WEAK_SIGNATURE
+        | verify_error::EXPLICIT_CURVE => CertificateFault::ObsoleteAlgorithm(inspect::algorithms(&der)),
         _ => CertificateFault::Unusable(reason),
     };
     RefusedCertificate::new(fault, &der)
 }
 
-/// Returns the absolute difference between a time and now.
+/// Returns the time between now and `moment`, which may be in the past.
 fn from_now(moment: &Asn1TimeRef) -> Duration {
     const DAY: u64 = 86_400;
     let Ok(difference) = Asn1Time::days_from_now(0).and_then(|now| now.diff(moment)) else {

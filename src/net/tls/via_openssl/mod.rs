@@ -20,7 +20,7 @@ pub(super) use mutual::{OpenSslMutual, check_certificate, check_key};
 pub(in crate::net) use stream::OpenSslStream;
 
 use super::certificate_fault::RefusedCertificate;
-use super::chain::Showing;
+use super::chain::Presenter;
 use super::error::{AnonymousUnavailable, TlsError, TlsFault};
 use crate::net::Stream;
 
@@ -68,24 +68,24 @@ impl OpenSslAnonymous {
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let ssl = Ssl::new(&self.0).map_err(|error| error::failed(&error))?;
-        shake_hands(ssl, tcp, Showing::Client).await
+        shake_hands(ssl, tcp, Presenter::Client).await
     }
 
     pub(super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let ssl = Ssl::new(&self.0).map_err(|error| error::failed(&error))?;
-        shake_hands(ssl, tcp, Showing::Server).await
+        shake_hands(ssl, tcp, Presenter::Server).await
     }
 }
 
 /// The peer's certificate that was refused during a handshake.
 type Verdict = Arc<Mutex<Option<RefusedCertificate>>>;
 
-async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, TlsError> {
+async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Presenter) -> Result<Stream, TlsError> {
     let mut stream = SslStream::new(ssl, tcp).map_err(|error| error::failed(&error))?;
     let pinned = Pin::new(&mut stream);
     match side {
-        Showing::Client => pinned.connect().await,
-        Showing::Server => pinned.accept().await,
+        Presenter::Client => pinned.connect().await,
+        Presenter::Server => pinned.accept().await,
     }
     .map_err(error::from_handshake)?;
     let ssl = stream.ssl();
@@ -98,7 +98,7 @@ async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, 
 }
 
 /// Like [`shake_hands`], and verifies the peer's certificate.
-async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Showing) -> Result<Stream, TlsError> {
+async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Presenter) -> Result<Stream, TlsError> {
     let verdict = Verdict::default();
     let found = verdict.clone();
     ssl.set_verify_callback(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT, move |good, check| {

@@ -16,12 +16,12 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::{ProtocolVersion, SupportedProtocolVersion};
 
 use super::super::certificate_fault::CertificateFault;
-use super::super::chain::Showing;
+use super::super::chain::Presenter;
 use super::super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::super::credentials::Credentials;
-use super::super::doubts::Doubts;
 use super::super::error::TlsError;
 use super::super::material::{KeySection, Material, Raw, key_section};
+use super::super::self_check::SelfCheck;
 use super::super::warning::CredentialWarning;
 use super::error;
 use crate::net::Stream;
@@ -32,7 +32,7 @@ const CIPHERS: &str = "HIGH:!aNULL:!MD5";
 /// Both sides of mutual TLS.
 pub(in super::super) struct OpenSslMutual {
     context: SslContext,
-    doubts: Doubts,
+    self_check: SelfCheck,
     warnings: Vec<CredentialWarning>,
 }
 
@@ -105,12 +105,12 @@ impl OpenSslMutual {
 
         let context = context.build();
         let trust = Trust::new(cas, context.security_level()).map_err(fail(CredentialKind::Backend))?;
-        let doubts = match material.chain.split_first() {
-            Some((leaf, rest)) => Doubts::new(|side| trust.check(side, leaf, rest).err()),
-            None => Doubts::new(|_| None),
+        let self_check = match material.chain.split_first() {
+            Some((leaf, rest)) => SelfCheck::new(|side| trust.check(side, leaf, rest).err()),
+            None => SelfCheck::new(|_| None),
         };
-        doubts.warn(credentials, &mut material);
-        Ok(OpenSslMutual { context, doubts, warnings: material.warnings })
+        self_check.warn(credentials, &mut material);
+        Ok(OpenSslMutual { context, self_check, warnings: material.warnings })
     }
 
     pub(in super::super) fn warnings(&self) -> &[CredentialWarning] {
@@ -118,24 +118,24 @@ impl OpenSslMutual {
     }
 
     /// Returns why a peer on OpenSSL would refuse our own certificate.
-    pub(in super::super) fn doubts(&self) -> &Doubts {
-        &self.doubts
+    pub(in super::super) fn self_check(&self) -> &SelfCheck {
+        &self.self_check
     }
 
     pub(in super::super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
-        super::shake_hands_and_check(ssl, tcp, Showing::Client).await
+        super::shake_hands_and_check(ssl, tcp, Presenter::Client).await
     }
 
     pub(in super::super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let ssl = Ssl::new(&self.context).map_err(|error| error::failed(&error))?;
-        super::shake_hands_and_check(ssl, tcp, Showing::Server).await
+        super::shake_hands_and_check(ssl, tcp, Presenter::Server).await
     }
 }
 
 impl fmt::Debug for OpenSslMutual {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenSslMutual").field("doubts", &self.doubts).finish_non_exhaustive()
+        f.debug_struct("OpenSslMutual").field("self_check", &self.self_check).finish_non_exhaustive()
     }
 }
 
@@ -208,13 +208,13 @@ impl Trust {
     /// Verifies that this side of a connection may present this chain.
     fn check(
         &self,
-        side: Showing,
+        side: Presenter,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> Result<(), CertificateFault> {
         let store = match side {
-            Showing::Server => &self.servers,
-            Showing::Client => &self.clients,
+            Presenter::Server => &self.servers,
+            Presenter::Client => &self.clients,
         };
         let check = || {
             let leaf = X509::from_der(leaf)?;

@@ -1,23 +1,23 @@
-//! The verification of our own certificate, as a peer with the same CA does it.
+//! Verifies our own certificate as a peer with the same CA would.
 
 use super::certificate_fault::CertificateFault;
-use super::chain::Showing;
+use super::chain::Presenter;
 use super::credentials::Credentials;
 use super::inspect;
 use super::material::Material;
 use super::warning::CredentialWarning;
 
 /// The sides of a connection, with the name of our action there.
-const SIDES: [(&str, Showing); 2] = [("listen", Showing::Server), ("connect", Showing::Client)];
+const SIDES: [(&str, Presenter); 2] = [("listen", Presenter::Server), ("connect", Presenter::Client)];
 
-/// Why a peer would refuse our own certificate, on each side of a connection.
+/// The faults for which a peer would reject our own certificate, on each side of a connection.
 #[derive(Debug)]
-pub(super) struct Doubts([Option<CertificateFault>; 2]);
+pub(super) struct SelfCheck([Option<CertificateFault>; 2]);
 
-impl Doubts {
+impl SelfCheck {
     /// Verifies our certificate for both sides. `check` returns the fault for one side.
-    pub(super) fn new(mut check: impl FnMut(Showing) -> Option<CertificateFault>) -> Self {
-        Doubts(SIDES.map(|(_, side)| check(side)))
+    pub(super) fn new(mut check: impl FnMut(Presenter) -> Option<CertificateFault>) -> Self {
+        SelfCheck(SIDES.map(|(_, side)| check(side)))
     }
 
     /// Adds the faults to the warnings.
