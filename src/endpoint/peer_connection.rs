@@ -80,10 +80,11 @@ struct PeerConnection<S> {
 
 /// Returns the span of a connection's task. The peer is recorded when the peering is established.
 ///
-/// Its level is that of errors, so that its fields are logged whatever level is enabled.
+/// Its level is that of errors, so that its fields are logged whatever level is enabled. It has no parent: that of a listener
+/// would repeat the link.
 pub(super) fn span(context: &Context, address: &str) -> tracing::Span {
     let link = context.config.label.as_deref();
-    tracing::error_span!("connection", link, address, peer = tracing::field::Empty)
+    tracing::error_span!(parent: None, "connection", link, address = %address, peer = tracing::field::Empty)
 }
 
 /// Runs one connection to its end, in its [`span`], and reports the end to the hub. `session` makes the session of the protocol that is used

@@ -84,7 +84,9 @@ fn wrong_input_is_named() {
         end.fails(2, &["cannot be the name of a certificate"]);
     }
     run(folder.path(), "issue ca").fails(2, &["are those of the CA"]);
-    run(folder.path(), "issue a --san IP:x").fails(2, &["not a host name or an IP address"]);
+    for san in ["IP:x", "DNS:a..b", "DNS:192.0.2.1", "DNS:"] {
+        run(folder.path(), &format!("issue a --san {san}")).fails(2, &["not a host name or an IP address"]);
+    }
     let other = issued(&[]);
     fs::copy(other.path().join("ca.key"), folder.path().join("ca.key")).unwrap();
     run(folder.path(), "issue a").fails(1, &["ca.key cannot be used: it is not the key of"]);
@@ -120,4 +122,36 @@ fn init_writes_a_valid_configuration_once() {
     init().fails(1, &["exists already"]);
     let end = Program::run("init -", "");
     assert_eq!(end.stdout.join("\n"), fs::read_to_string(&path).unwrap().trim_end());
+}
+
+#[test]
+fn only_a_valid_ca_issues_certificates() {
+    let folder = issued(&["leaf"]);
+    let other = tempfile::tempdir().unwrap();
+    let copy = |from: &str, to: &str| fs::copy(folder.path().join(from), other.path().join(to)).unwrap();
+    copy("leaf.pem", "ca.pem");
+    copy("leaf.key", "ca.key");
+    run(other.path(), "issue a").fails(1, &["it is not the certificate of a CA"]);
+    // A device without an end.
+    for file in ["ca.key", "ca.pem"] {
+        fs::remove_file(other.path().join(file)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", other.path().join(file)).unwrap();
+        run(other.path(), "issue a").fails(1, &["it is larger than 1 MiB"]);
+    }
+    // With a byte order mark, as some editors write it.
+    let text = fs::read_to_string(folder.path().join("ca.pem")).unwrap();
+    fs::write(folder.path().join("ca.pem"), format!("\u{feff}{text}")).unwrap();
+    assert_eq!(run(folder.path(), "issue b").code, Some(0));
+}
+
+#[test]
+fn printed_paths_are_quoted_for_the_shell_and_for_zeek() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("a \"b\" 'c'");
+    let dir = folder.to_str().unwrap();
+    assert_eq!(Program::with(["certs", "init", "--dir", dir]).end().code, Some(0));
+    let end = Program::with(["certs", "issue", "w", "--dir", dir]).end();
+    let options = options(&end);
+    assert!(options.contains(r#"a "b" '\''c'\''/ca.pem'"#), "{options}");
+    assert!(end.stdout.iter().any(|line| line.contains(r#"a \"b\" 'c'/ca.pem";"#)), "{end:?}");
 }

@@ -1,7 +1,7 @@
 //! `certs`: a certification authority (CA) and certificates for mutual TLS.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::output::Failure;
 use crate::output::stderr::print_line;
@@ -20,6 +20,10 @@ use crate::output::stderr::print_line;
 /// The file names of the CA in its directory.
 const CA_CERTIFICATE: &str = "ca.pem";
 const CA_KEY: &str = "ca.key";
+
+/// The maximum size of a file of the CA in bytes. One certificate or key is a few KiB, and a device such as /dev/zero has no
+/// end.
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// The longest commonName of X.509.
 const MAX_NAME: usize = 64;
@@ -91,8 +95,11 @@ pub(crate) fn run(args: &CertsArgs) -> Result<(), Failure> {
 }
 
 fn init(args: &InitArgs) -> Result<(), Failure> {
-    if args.name.is_empty() || args.name.len() > MAX_NAME {
-        return Err(Failure::usage(format!("--name has {} bytes; use 1 to {MAX_NAME}", args.name.len())));
+    if args.name.is_empty() || args.name.len() > MAX_NAME || args.name.contains(char::is_control) {
+        return Err(Failure::usage(format!(
+            "{:?} cannot be the name of a CA; use 1 to {MAX_NAME} bytes without control characters",
+            args.name
+        )));
     }
     fs::create_dir_all(&args.dir).map_err(|error| cannot("create", &args.dir, &error))?;
     let (certificate, key) = (args.dir.join(CA_CERTIFICATE), args.dir.join(CA_KEY));
@@ -122,7 +129,7 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
     let ca_key = read(&ca_key_file)?;
     let unusable = |path: &Path, error: &dyn std::fmt::Display| {
         Failure::failed(format!(
-            "{} cannot be used: {error}; create a CA with `zeek-bridge certs init`",
+            "{} cannot be used: {error}; use the files of `zeek-bridge certs init`, and name their directory with --dir",
             path.display()
         ))
     };
@@ -151,20 +158,44 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
     let (certificate, key_file) =
         (args.dir.join(format!("{name}.pem")), args.dir.join(format!("{name}.key")));
     write_pair((&certificate, &pem), (&key_file, &key))?;
-    let mut stdout = io::stdout().lock();
-    let wrote =
-        format!("wrote {} and {}, valid until {}", certificate.display(), key_file.display(), date(until));
-    let [ca_file, certificate, key_file] =
-        [ca_file, certificate, key_file].map(|path| fs::canonicalize(&path).unwrap_or(path));
-    let (ca_file, certificate, key_file) = (ca_file.display(), certificate.display(), key_file.display());
-    // A closed stdout is no reason to fail: the files are written.
-    let _ = write!(
-        stdout,
-        "# zeek-bridge\n--cafile {ca_file} --certificate {certificate} --keyfile {key_file}\n\n\
-         # Zeek\nredef Broker::ssl_cafile = \"{ca_file}\";\nredef Broker::ssl_certificate = \"{certificate}\";\n\
-         redef Broker::ssl_keyfile = \"{key_file}\";\n"
+    let paths = [ca_file, certificate.clone(), key_file.clone()];
+    let [ca, certificate_path, key_path] = paths.map(|path| {
+        let path = fs::canonicalize(&path).unwrap_or(path).display().to_string();
+        // A control character would reach the terminal.
+        path.replace(char::is_control, "?")
+    });
+    let shell = |path: &str| match path
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric() || "/._-+@%".contains(letter))
+    {
+        true => path.to_owned(),
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    };
+    let zeek = |path: &str| path.replace('\\', r"\\").replace('"', "\\\"");
+    let text = format!(
+        "# zeek-bridge\n--cafile {} --certificate {} --keyfile {}\n\n\
+         # Zeek\nredef Broker::ssl_cafile = \"{}\";\nredef Broker::ssl_certificate = \"{}\";\n\
+         redef Broker::ssl_keyfile = \"{}\";\n",
+        shell(&ca),
+        shell(&certificate_path),
+        shell(&key_path),
+        zeek(&ca),
+        zeek(&certificate_path),
+        zeek(&key_path)
     );
-    print_line(format_args!("{wrote}"));
+    let printed = io::stdout().lock().write_all(text.as_bytes());
+    print_line(format_args!(
+        "wrote {} and {}, valid until {}",
+        certificate.display(),
+        key_file.display(),
+        date(until)
+    ));
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(Failure::failed(format!("cannot write the options to stdout: {error}")));
+        }
+        _ => {}
+    }
     Ok(())
 }
 
@@ -187,6 +218,12 @@ fn after(days: u32) -> SystemTime {
 fn end_and_key(pem: &str) -> Result<(SystemTime, Vec<u8>), String> {
     let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
     let (_, certificate) = X509Certificate::from_der(&pem.contents).map_err(|error| error.to_string())?;
+    if !certificate.is_ca() {
+        return Err("it is not the certificate of a CA".to_owned());
+    }
+    if certificate.validity().not_before.timestamp() > ASN1Time::now().timestamp() {
+        return Err(format!("it is not valid before {}", certificate.validity().not_before));
+    }
     let end = u64::try_from(certificate.validity().not_after.timestamp())
         .map_err(|_| "it expired before 1970".to_owned())?;
     let end = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end));
@@ -223,21 +260,31 @@ fn san(text: &str) -> Result<SanType, Failure> {
     if kind == "IP" {
         return name.parse().map(SanType::IpAddress).map_err(|_| invalid(text));
     }
-    let is_host_name =
-        |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-' | '*');
-    if name.is_empty() || !name.chars().all(is_host_name) {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '*');
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(is_plain);
+    if name.parse::<IpAddr>().is_ok() || !name.split('.').all(is_label) {
         return Err(invalid(text));
     }
     Ia5String::try_from(name).map(SanType::DnsName).map_err(|_| invalid(text))
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| {
-        Failure::failed(format!(
-            "cannot read {}: {error}; create a CA with `zeek-bridge certs init`, or name its directory with --dir",
-            path.display()
-        ))
-    })
+    let failed = |error: &dyn std::fmt::Display, hint: &str| {
+        Failure::failed(format!("cannot read {}: {error}; {hint}", path.display()))
+    };
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
+    match read {
+        Ok(length) if u64::try_from(length).is_ok_and(|length| length >= MAX_FILE) => {
+            Err(failed(&"it is larger than 1 MiB", "it is not a file of `zeek-bridge certs init`"))
+        }
+        // Some editors write a byte order mark.
+        Ok(_) => Ok(text.trim_start_matches('\u{feff}').to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(failed(&error, "create a CA with `zeek-bridge certs init`, or name its directory with --dir"))
+        }
+        Err(error) => Err(failed(&error, "make it a readable file")),
+    }
 }
 
 /// Writes a certificate and its key, or neither.
@@ -270,7 +317,10 @@ fn write_new((path, text): (&Path, &str), mode: u32) -> Result<(), Failure> {
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("cannot {what} {}: {error}; use a writable directory with --dir", path.display()))
+    Failure::failed(format!(
+        "cannot {what} {}: {error}; use a writable directory with free space, with --dir",
+        path.display()
+    ))
 }
 
 fn not_made(error: rcgen::Error) -> Failure {

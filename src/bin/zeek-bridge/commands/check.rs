@@ -82,10 +82,10 @@ impl Findings<'_> {
             list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         }
         for warning in &self.warnings {
-            stderr::print_line(format_args!("warning: {warning}"));
+            stderr::print_line(format_args!("warning: {}", printable(&warning.to_string())));
         }
         for error in &self.errors {
-            stderr::print_line(format_args!("{error}"));
+            stderr::print_line(format_args!("{}", printable(&error.to_string())));
         }
     }
 }

@@ -41,14 +41,16 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
         };
     }
     let file = args.file.display();
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&args.file)
-        .and_then(|mut to| to.write_all(text.as_bytes()));
+    let created = OpenOptions::new().write(true).create_new(true).open(&args.file);
+    let written = created.and_then(|mut to| {
+        // An incomplete file would be in the way of the next attempt.
+        to.write_all(text.as_bytes()).inspect_err(|_| _ = std::fs::remove_file(&args.file))
+    });
     written.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::failed(format!("{file} exists already; name another file")),
-        _ => Failure::failed(format!("cannot write {file}: {error}; name another file")),
+        _ => Failure::failed(format!(
+            "cannot write {file}: {error}; name a file in a writable directory with free space"
+        )),
     })?;
     print_line(format_args!(
         "wrote {file}; edit it, then: zeek-bridge check {file} && zeek-bridge run {file}"

@@ -62,16 +62,16 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 /// manual page describes the files and the redaction.
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
-    /// Where the one side connects to; port 0 lets the system choose, and stderr says which it is
+    /// The address to accept connections on; with port 0, the system chooses a port, which is reported on stderr
     #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: HostPort,
-    /// Where the other side listens
+    /// The address of the other side, which listens
     #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
     connect: HostPort,
-    /// Where to put the recordings, each in a folder TIME-RUN-NUMBER; is created if it does not exist
+    /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Write pseudonyms in the place of what is secret or personal, as told above
+    /// Replace strings and addresses with pseudonyms, so that the recordings can be shared
     #[arg(long)]
     redact: bool,
     /// Continue in a new folder when all files of one have this size, such as 64MiB

@@ -24,29 +24,29 @@ use crate::args::{NetworkArgs, Seconds, TopicArg, count, node_name};
 /// slowly, messages are dropped. Then stderr reports how many were not printed, and the exit code is 1.
 #[derive(Debug, Args)]
 pub(crate) struct TapArgs {
-    /// What to hear: all topics that start with one of these; '' for everything
+    /// The topics to subscribe to, by prefix; '' for all topics
     #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
     pub(super) topics: Vec<TopicArg>,
-    /// Only events of this name; * is any number of letters, ? is one. May be given several times
+    /// Print only events with this name; * matches any text, ? one character. May be repeated
     #[arg(long = "event", value_name = "GLOB", value_parser = glob)]
     pub(super) events: Vec<String>,
-    /// Only what is about this node: its hellos and answers, requests to it or to all nodes, and whatever else has the name
-    /// as a string in it or between the slashes of its topic. May be given several times
+    /// Print only messages about this node: its hellos and answers, requests to it or to all nodes, and messages that contain its
+    /// name as a string, or as a part of the topic between slashes. May be repeated
     #[arg(long = "node", value_name = "NAME", value_parser = node_name)]
     pub(super) nodes: Vec<String>,
-    /// End after so many messages
+    /// Exit after this number of messages
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(super) count: Option<u64>,
-    /// End after so long; with --count, exit with 5 if there were fewer messages
+    /// Exit after this time; with --count, the exit code is 5 if there were fewer messages
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub(super) timeout: Option<Seconds>,
-    /// Try again if the first attempt to connect fails, too, and tell on stderr of every peer that comes or goes
+    /// Retry if the first attempt to connect fails, and report on stderr every peer that connects or disconnects
     #[arg(long)]
     pub(crate) follow: bool,
-    /// Count by topic and event, and tell how fast they come
+    /// Print counts and rates by topic and event
     #[arg(long)]
     pub(super) stats: bool,
-    /// How often --stats tells, from 0.1 to 86400
+    /// The interval of --stats, from 0.1 to 86400
     #[arg(
         long,
         value_name = "SECONDS",
@@ -55,17 +55,17 @@ pub(crate) struct TapArgs {
         requires = "stats"
     )]
     pub(super) interval: Interval,
-    /// Print with each message who its peer is by its certificate
+    /// Print the identity in the peer's certificate with each message
     #[arg(long, conflicts_with = "stats")]
     pub(super) identity: bool,
-    /// Lines for people, or JSON; auto is text on a terminal. Each line has the time at which the message was taken up, which a
-    /// slow terminal delays
+    /// The format; auto is text on a terminal and JSON otherwise. The time in a line of text is that of reading the message from
+    /// the queue
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(super) format: Format,
-    /// Color in text; auto is on a terminal
+    /// Colors in text; auto uses them on a terminal
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub(super) color: Color,
-    /// Do not end lines where the terminal does
+    /// Do not cut lines at the width of the terminal
     #[arg(long)]
     pub(super) wide: bool,
     #[command(flatten)]
@@ -108,7 +108,7 @@ impl Color {
     }
 }
 
-/// How often something is told.
+/// The interval of reports.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interval(pub(super) Duration);
 
