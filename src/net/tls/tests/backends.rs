@@ -60,7 +60,7 @@ mod without {
     fn credentials_that_rustls_refuses_have_a_hint() {
         let cases = [
             (version1(), "v1.pem: it is an X.509 version 1"),
-            (legacy(), "legacy.key: the key is encrypted"),
+            (legacy(), "legacy.key: the key has OpenSSL's old encryption"),
         ];
         for (credentials, what) in cases {
             let error = credentials.load().unwrap_err().to_string();
