@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -127,10 +127,11 @@ fn is_incomplete_line(bytes: &[u8]) -> bool {
 /// Goes through the handshake until the peer's filter is known, and refuses the peer. Waits at most until the deadline, and
 /// one second more for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
-    let config = Config::new(id, Side::Connector);
+    // Only `deadline` limits the handshake. The peering would end a silent one with an error, as if the peer had closed it.
+    let config = Config { handshake_timeout: Duration::MAX, ..Config::new(id, Side::Connector) };
     let limit = config.limits.max_handshake_frame;
     let mut connection = Connection::new(stream, Peering::probe(config, StdInstant::now()), limit);
-    // `None` after the deadline. That of the peering itself may be earlier, if the caller has a long one.
+    // `None` after the deadline.
     let reason = timeout_at(deadline, until_closed(&mut connection)).await.ok();
     let fault = connection.fault().cloned();
     let info = connection.peering().peer_info().cloned().unwrap_or_default();
@@ -164,9 +165,7 @@ async fn until_closed(connection: &mut Connection) -> CloseReason {
 fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
     match (reason, fault) {
         (_, Some(ConnectionFault::Tls(error))) => error.to_string(),
-        (None | Some(CloseReason::Failed(PeeringError::HandshakeTimeout { .. })), _) => {
-            "it fell silent in the middle of the handshake".to_owned()
-        }
+        (None, _) => "it fell silent in the middle of the handshake".to_owned(),
         (Some(CloseReason::Redundant { .. }), _) => {
             "it refuses: it regards the connection as redundant".to_owned()
         }
