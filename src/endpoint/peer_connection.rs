@@ -146,9 +146,8 @@ pub(super) async fn run<S: Session>(
         room: Arc::default(),
     };
     let end = running.drive(filter, evicted, established).await;
-    // What finds no room even now is lost, and must be counted before the end is reported.
-    Blocked::retry_all(&mut running.blocked, &running.room);
-    running.blocked.clear();
+    // Messages that find no room even now are lost, and must be counted before the end is reported.
+    running.hand_on_rest();
     let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
@@ -212,11 +211,7 @@ impl<S: Session> PeerConnection<S> {
                     Progress::Event(Event::Introduced { peer, role }) => {
                         self.introduced(peer, role).await;
                     }
-                    Progress::Event(Event::Closed(reason)) => {
-                        // Messages that were received before the end while something was blocked.
-                        self.hand_to_relay();
-                        return self.closed(reason);
-                    }
+                    Progress::Event(Event::Closed(reason)) => return self.closed(reason),
                     Progress::Event(event) => self.handle(event).await,
                 },
                 () = asked(&mut evicted), if self.peer.is_none() => {

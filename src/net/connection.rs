@@ -328,11 +328,6 @@ impl<S: Session> Connection<S> {
         !self.flush_pending && self.output.is_empty() && self.session.unsent() == 0
     }
 
-    /// Returns whether the session has ended.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.session.is_closed()
-    }
-
     /// Returns whether the session is established.
     pub(crate) fn is_established(&self) -> bool {
         self.session.is_established()

@@ -176,6 +176,41 @@ async fn senders_continue_when_the_receiver_disconnects() {
     assert_eq!(right.endpoint.stats().dropped_for_peers, 1);
 }
 
+/// All of its messages that were received are either forwarded or counted as dropped.
+#[tokio::test]
+async fn received_messages_behind_a_blocked_one_are_counted_whatever_ends_the_connection() {
+    const SENT: usize = 5;
+    let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
+    let mut left = Relayed::new(few_at_a_time(WhenFull::Disconnect), Some(&right.endpoint)).await;
+    let _slow = right.connect_peer(id(1), &["/slow"]).await;
+    let mut receiver = right.connect_peer(id(2), &["/good"]).await;
+    let mut sender = left.connect_peer(id(3), &[]).await;
+    let flooding = flood(left.connect_peer(id(4), &[]).await, "/slow");
+    until_blocked(&mut left, id(4), &mut sender, &mut receiver).await;
+
+    let mut peer = left.connect_peer(id(5), &["/back"]).await;
+    let [received, dropped] = [left.endpoint.stats().received, right.endpoint.stats().dropped_for_peers];
+    for _ in 0..SENT {
+        peer.connection.send(&message("/slow", "")).unwrap();
+    }
+    peer.written().await;
+    left.received(id(5), 1).await;
+    let read = left.endpoint.stats().received - received;
+    // The queue for this peer overflows, which ends its connection without an event of the session.
+    while forward(&left.endpoint, &Batch::of(numbered("/back", 0), None), |_| true).reached > 0 {}
+    let mut handed_on = 1;
+    loop {
+        match left.call().await {
+            Call::Closed(closed) if closed == id(5) => break,
+            Call::Message(from, ..) if from == id(5) => handed_on += 1,
+            _ => {}
+        }
+    }
+    assert_eq!((read, handed_on), (u64::try_from(SENT).unwrap(), SENT), "all were read at once");
+    assert_eq!(right.endpoint.stats().dropped_for_peers - dropped, read);
+    flooding.abort();
+}
+
 #[tokio::test]
 async fn a_blocked_sender_can_be_disconnected() {
     let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;

@@ -5,6 +5,7 @@ mod admission;
 mod batches;
 mod blocking;
 mod forwarding;
+mod sampling;
 mod second_protocol;
 
 use std::collections::VecDeque;
@@ -96,7 +97,6 @@ impl Relay for PassOn {
                 return blocked;
             }
         }
-        batch.set_received(None);
         Vec::new()
     }
 
