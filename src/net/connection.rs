@@ -39,8 +39,17 @@ pub struct Connection<S = Peering> {
     max_unwritten: usize,
     /// While `true`, nothing is read and no event is returned.
     paused: bool,
+    /// A write failed, and the peer's reason is being read. The session ends after that.
+    write_failure: Option<WriteFailure>,
     /// The error of the stream that ended the session, if there was one.
     fault: Option<ConnectionFault>,
+}
+
+#[derive(Debug)]
+struct WriteFailure {
+    error: io::Error,
+    /// When to stop reading.
+    deadline: tokio::time::Instant,
 }
 
 /// The result of moving bytes.
@@ -86,6 +95,7 @@ impl<S: Session> Connection<S> {
             output: Output::default(),
             max_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(MAX_UNREAD_ANSWERS),
             paused: false,
+            write_failure: None,
             fault: None,
         }
     }
@@ -95,6 +105,9 @@ impl<S: Session> Connection<S> {
     /// Cancel-safe: it can be dropped at any await and called again; nothing is lost.
     pub async fn progress(&mut self) -> Progress {
         loop {
+            if self.write_failure.is_some() {
+                self.read_reason().await;
+            }
             // After the session has ended, the caller needs the remaining events even if it is not ready for more messages.
             let paused = self.paused && !self.session.is_closed();
             if !paused {
@@ -124,7 +137,8 @@ impl<S: Session> Connection<S> {
             tokio::select! {
                 read = self.input.read(&mut self.reader), if reading => self.handle_read(read),
                 written = self.output.write(&mut self.writer), if writing => if let Err(error) = written {
-                    self.write_failed(error).await;
+                    self.write_failed(error);
+                    continue;
                 },
                 () = sleep_until(deadline) => self.session.handle_timeout(Instant::now()),
             }
@@ -151,11 +165,19 @@ impl<S: Session> Connection<S> {
         self.more_input = self.input.take(|input| self.session.handle_input(Instant::now(), input));
     }
 
-    /// Ends the session after a write error. A peer that closes the connection may have sent the reason before. That reason is
-    /// read first, because it is more specific than a broken pipe.
-    async fn write_failed(&mut self, error: io::Error) {
+    /// Begins to end the session after a write error. A peer that closes the connection may have sent the reason before. That
+    /// reason is read first, because it is more specific than a broken pipe.
+    fn write_failed(&mut self, error: io::Error) {
         self.output.discard();
-        let reason = tokio::time::timeout(FINISH_TIMEOUT, async {
+        let now = tokio::time::Instant::now();
+        let deadline = now.checked_add(FINISH_TIMEOUT).unwrap_or(now);
+        self.write_failure = Some(WriteFailure { error, deadline });
+    }
+
+    /// Reads the reason of a write failure, and ends the session. Cancel-safe.
+    async fn read_reason(&mut self) {
+        let Some(WriteFailure { deadline, .. }) = self.write_failure else { return };
+        let reason = tokio::time::timeout_at(deadline, async {
             loop {
                 match self.input.read(&mut self.reader).await {
                     Ok(0) => return None,
@@ -171,6 +193,7 @@ impl<S: Session> Connection<S> {
             }
         })
         .await;
+        let Some(WriteFailure { error, .. }) = self.write_failure.take() else { return };
         match reason {
             Ok(Some(reason)) if TlsError::from_io(&reason).is_some() => self.end(fault(reason)),
             _ => self.end(fault(error)),
@@ -214,7 +237,7 @@ impl<S: Session> Connection<S> {
     /// session, such as the answer to a BYE, do not count.
     pub async fn owes_messages(&mut self) -> bool {
         let owes = self.output.owes_messages(&mut self.writer).await;
-        owes || self.fault.is_some()
+        owes || self.write_failure.is_some() || self.fault.is_some()
     }
 
     /// Returns the latencies of the measured messages that were written since the last call.
@@ -232,16 +255,18 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Returns whether so many bytes are unwritten that further messages should wait in their queue.
+    /// Returns whether so many bytes are unwritten that further messages should wait in their queue. They also should after a
+    /// write has failed.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        self.output.unwritten().saturating_add(self.session.unsent()) >= BACKLOG
+        let unwritten = self.output.unwritten().saturating_add(self.session.unsent());
+        unwritten >= BACKLOG || self.write_failure.is_some()
     }
 
     /// Returns whether all bytes are written, that is, accepted by the operating system.
     #[must_use]
     pub fn is_written(&self) -> bool {
-        self.output.is_written() && self.session.unsent() == 0
+        self.output.is_written() && self.write_failure.is_none() && self.session.unsent() == 0
     }
 
     /// Returns whether the session is established.
@@ -322,7 +347,7 @@ mod tests {
     use super::*;
     use crate::data::{EndpointId, Topic, Value};
     use crate::net::for_keeping;
-    use crate::peering::{Config, Side};
+    use crate::peering::{CloseReason, Config, Side};
     use crate::wire::Limits;
 
     /// Returns the two ends of an established peering.
@@ -358,6 +383,30 @@ mod tests {
                 return envelope;
             }
         }
+    }
+
+    /// The reason of a write error is read, which may take a while. Dropping `progress` in that time must not lose the error.
+    #[tokio::test]
+    async fn a_write_error_is_kept_if_progress_is_dropped() {
+        let [mut from, to] = peers().await;
+        from.writer.shutdown().await.unwrap();
+        let value = Value::Boolean(true);
+        from.send(&Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap()).unwrap();
+        while from.write_failure.is_none() {
+            tokio::select! {
+                biased;
+                progress = from.progress() => panic!("{progress:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert!(from.owes_messages().await, "the message is not written");
+        assert!(from.is_backlogged() && !from.is_written());
+        drop(to);
+        let Progress::Event(Event::Closed(reason)) = from.progress().await else { panic!("not closed") };
+        assert_eq!(reason, CloseReason::Lost);
+        let fault = from.fault().unwrap();
+        assert!(matches!(fault, ConnectionFault::Io(error) if error.kind() == io::ErrorKind::BrokenPipe));
+        assert!(from.owes_messages().await && !from.is_backlogged());
     }
 
     #[tokio::test]
