@@ -339,3 +339,16 @@ fn input_stops_while_many_events_are_queued() {
     assert_eq!((turns, told, input.len()), (5, 5_000, 0));
     assert!(end.peering.events.capacity() <= MAX_IDLE_EVENTS, "the memory is freed");
 }
+
+#[cfg(feature = "net")]
+#[test]
+fn reading_all_messages_frees_the_event_queue() {
+    let now = Instant::now();
+    let [mut end, _] = standing(now);
+    let message = framed(&Envelope::data(LARGE, Topic::from_static("/t"), &Value::None).unwrap());
+    end.input.extend_from_slice(&message.repeat(100));
+    end.peering.handle_input(now, &mut end.input);
+    assert!(end.peering.events.capacity() >= 100);
+    assert_eq!(std::iter::from_fn(|| end.peering.poll_message()).count(), 100);
+    assert!(end.peering.events.capacity() <= MAX_IDLE_EVENTS, "the memory is freed");
+}
