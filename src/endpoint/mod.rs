@@ -330,7 +330,11 @@ impl Endpoint {
         Ok(envelope)
     }
 
-    /// Queues a message for the peers that subscribe to it and that `choose` selects; first for those with room.
+    /// Queues a message for the peers that subscribe to it and that `choose` selects; first for those with room. A peer whose
+    /// protocol cannot carry the message is left out.
+    ///
+    /// # Errors
+    /// Fails if the message was left out for a peer, and no other peer has it.
     async fn push(
         &self,
         envelope: Envelope,
@@ -341,8 +345,15 @@ impl Endpoint {
         let Some(envelope) = batch.first() else { return Ok(0) };
         let mut reached = 0usize;
         let mut full = Vec::new();
+        let mut failure = None;
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
-            let frames = encoder.frames(route.format, &batch, &|_| self.id()).map_err(Clone::clone)?;
+            let frames = match encoder.frames(route.format, &batch, &|_| self.id()) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    failure = Some(*error);
+                    continue;
+                }
+            };
             match route.queue.try_push(frames) {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => full.push((route, frames.clone())),
@@ -360,7 +371,10 @@ impl Endpoint {
                 Err(Refused::Ended) => {}
             }
         }
-        Ok(reached)
+        match failure {
+            Some(error) if reached == 0 => Err(error),
+            _ => Ok(reached),
+        }
     }
 
     /// Returns the peers that subscribe to a topic, as they change.

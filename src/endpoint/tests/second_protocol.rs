@@ -32,6 +32,9 @@ fn encode(envelope: &Envelope, _: EndpointId, out: &mut BytesMut) -> Result<Opti
     if envelope.topic == Topic::from_static("/counted") {
         ENCODED.fetch_add(1, Ordering::Relaxed);
     }
+    if envelope.topic == Topic::from_static("/too_long") {
+        return Err(EncodeError::TooLong { what: "a line", length: 2, max: 1 });
+    }
     out.put_slice(format!("{} {}\n", envelope.topic, text(envelope)).as_bytes());
     Ok(None)
 }
@@ -278,4 +281,20 @@ async fn a_message_is_encoded_once_for_all_its_peers() {
     assert_eq!(broker.next_text().await, "once");
     assert_eq!([first.read().await, second.read().await], ["/counted once", "/counted once"]);
     assert_eq!(ENCODED.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_it_cannot_carry_is_published_to_the_other_peers() {
+    let publish = async |relayed: &Relayed| {
+        relayed.endpoint.publish(Topic::from_static("/too_long"), &Value::String("text".into())).await
+    };
+    let relayed = Relayed::new(EndpointConfig::default(), None).await;
+    let _lines = [
+        LinePeer::connect(&relayed, 1, "/too_long").await,
+        LinePeer::connect(&relayed, 3, "/too_long").await,
+    ];
+    assert!(matches!(publish(&relayed).await, Err(PublishError::Encode(EncodeError::TooLong { .. }))));
+    let mut broker = relayed.connect_peer(id(2), &["/too_long"]).await;
+    assert_eq!(publish(&relayed).await, Ok(1));
+    assert_eq!(broker.next_text().await, "text");
 }
