@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The end of a hint: how to use credentials that only OpenSSL accepts.
 pub(super) const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
@@ -84,6 +85,12 @@ pub enum CredentialFault {
     /// A named pipe has had no writer for 5 seconds.
     #[error("it is a pipe to which no process writes")]
     NoWriter,
+    /// A pipe or a device was not read to its end in time, because its writer did not close it.
+    #[error("reading it did not end within {:.0} s, because its writer did not close it", .waited.as_secs_f64())]
+    Unfinished {
+        /// How long it was read.
+        waited: Duration,
+    },
     /// The file is larger than any file of its kind.
     #[error("it is larger than {limit} bytes")]
     TooLarge {
@@ -214,6 +221,9 @@ impl CredentialError {
             (CredentialFault::NotAFile, _) => "replace it with a regular file",
             (CredentialFault::NoWriter, _) => {
                 "start the program that writes to it first, or use a regular file"
+            }
+            (CredentialFault::Unfinished { .. }, _) => {
+                "check the program that writes to it, or use a regular file"
             }
             (CredentialFault::TooLarge { .. } | CredentialFault::NotPem, _) => {
                 "check that it is the right file"

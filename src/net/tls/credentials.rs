@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
-use super::files::{MAX_PEM_SIZE, is_read_once, read_file, read_pipe};
+use super::files::{MAX_PEM_SIZE, PipeTimeouts, is_read_once, read_file, read_pipe};
 use super::passphrase::Passphrase;
 
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
@@ -209,7 +209,7 @@ impl PemSource {
     fn settled(&self) -> Result<Self, CredentialFault> {
         match self {
             PemSource::File(path) if is_read_once(path) => {
-                Ok(PemSource::Memory(read_pipe(path, MAX_PEM_SIZE)?))
+                Ok(PemSource::Memory(read_pipe(path, MAX_PEM_SIZE, PipeTimeouts::DEFAULT)?))
             }
             other => Ok(other.clone()),
         }

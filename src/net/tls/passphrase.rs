@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::credential_error::CredentialFault;
-use super::files::{MAX_PASSPHRASE_SIZE, is_read_once, read_file, read_pipe};
+use super::files::{MAX_PASSPHRASE_SIZE, PipeTimeouts, is_read_once, read_file, read_pipe};
 
 /// The passphrase of an encrypted private key: Zeek's `Broker::ssl_passphrase`. Neither `Display` nor `Debug` shows it.
 #[derive(Clone)]
@@ -42,9 +42,11 @@ impl Passphrase {
     /// Replaces a pipe or device by its content.
     pub(super) fn settled(&self) -> Result<Self, CredentialFault> {
         match &self.0 {
-            Source::File(path) if is_read_once(path) => {
-                Ok(Passphrase::new(without_line_break(read_pipe(path, MAX_PASSPHRASE_SIZE)?)))
-            }
+            Source::File(path) if is_read_once(path) => Ok(Passphrase::new(without_line_break(read_pipe(
+                path,
+                MAX_PASSPHRASE_SIZE,
+                PipeTimeouts::DEFAULT,
+            )?))),
             _ => Ok(self.clone()),
         }
     }
