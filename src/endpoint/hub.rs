@@ -6,6 +6,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tracing::Instrument as _;
 
 use super::command::{Command, HubHandle};
+use super::connect_error::ConnectError;
 use super::id::{ConnectionId, PeeringId, SubscriberId};
 use super::id_registry::{Admission, IdRegistry};
 use super::limits::{LogLimiter, Owner};
@@ -13,7 +14,7 @@ use super::peer::Peer;
 use super::queue::Queue;
 use super::relay::Relay;
 use super::routing::{PeerRoute, Routes, SubscriberRoute};
-use super::status::{ConnectError, Status};
+use super::status::Status;
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::Filter;
 use crate::peering::CloseReason;

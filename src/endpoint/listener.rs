@@ -9,9 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
+use super::connect_error::ConnectError;
 use super::limits::{Owner, Ticket};
 use super::peer_connection::{self, NewConnection};
-use super::status::{ConnectError, Status};
+use super::status::Status;
 use super::{Context, Phase};
 use crate::net::bind;
 use crate::net::tls::Tls;

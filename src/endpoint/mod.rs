@@ -52,9 +52,9 @@
 mod blocked;
 mod command;
 mod config;
+mod connect_error;
 mod connector;
 mod counters;
-mod error_kind;
 #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
 mod forward;
 mod hub;
@@ -79,6 +79,7 @@ mod subscriber;
 mod tests;
 
 pub use config::{Admits, EndpointConfig, Retry, WhenFull};
+pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;
 pub(crate) use id::PeeringId;
@@ -89,7 +90,7 @@ pub use message::Message;
 pub(crate) use peer::Peer;
 pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
-pub use status::{ConnectError, Status, StatusReceiver};
+pub use status::{Status, StatusReceiver};
 pub use subscriber::Subscriber;
 #[cfg(feature = "bridge")]
 pub(crate) use {

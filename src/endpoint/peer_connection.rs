@@ -9,12 +9,13 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::blocked::Blocked;
 use super::command::Command;
+use super::connect_error::ConnectError;
 use super::id::{ConnectionId, PeeringId};
 use super::id_registry::{Admission, Answers, Party};
 use super::limits::{Owner, PeerSlot};
 use super::peer::Peer;
 use super::queue::{End, Popped, Queue};
-use super::status::{ConnectError, Status};
+use super::status::Status;
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
