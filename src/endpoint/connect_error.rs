@@ -149,10 +149,9 @@ impl ConnectError {
             ConnectError::IdConflict { .. } | ConnectError::NotAllowed(_) => ErrorKind::Denied,
             ConnectError::Overflow { .. }
             | ConnectError::GaveWay
-            | ConnectError::Superseded
             | ConnectError::Evicted(_)
             | ConnectError::TooManyPeers(_) => ErrorKind::Limit,
-            ConnectError::ShuttingDown => ErrorKind::Closed,
+            ConnectError::Superseded | ConnectError::ShuttingDown => ErrorKind::Closed,
         }
     }
 }
@@ -162,7 +161,9 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::net::AddressError;
+    use crate::data::EndpointId;
+    use crate::net::tls::Refusal;
+    use crate::net::{AddressError, ResolveError};
 
     /// An error has the same cause in all variants that contain it.
     #[test]
@@ -181,6 +182,48 @@ mod tests {
             (ConnectError::NotAllowed(None), "not_allowed"),
         ] {
             assert_eq!(error.cause(), cause, "{error}");
+        }
+    }
+
+    #[test]
+    fn every_error_has_a_category() {
+        let io = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
+        let wait = Duration::from_secs(1);
+        let peer = EndpointId::from_bytes([1; 16]);
+        let refused = |refusal| ConnectError::Tls(TlsError::Refused(refusal));
+        for (error, kind) in [
+            (ConnectError::Dial(AddressError::NoPort.into()), ErrorKind::Local),
+            (ConnectError::Dial(ResolveError::Zone("eth9".into()).into()), ErrorKind::Local),
+            (ConnectError::Dial(ResolveError::Name(io()).into()), ErrorKind::Io),
+            (ConnectError::Dial(DialError::ResolveTimeout(wait)), ErrorKind::TimedOut),
+            (ConnectError::Tls(TlsError::NotTls), ErrorKind::Incompatible),
+            (ConnectError::Tls(TlsError::NoPeerCertificate), ErrorKind::Denied),
+            (ConnectError::Tls(TlsError::Closed), ErrorKind::Closed),
+            (refused(Refusal::HandshakeFailure), ErrorKind::Incompatible),
+            (refused(Refusal::ProtocolVersion), ErrorKind::Incompatible),
+            (refused(Refusal::InsufficientSecurity), ErrorKind::Incompatible),
+            (refused(Refusal::UnknownCa), ErrorKind::Refused),
+            (refused(Refusal::CertificateRequired), ErrorKind::Refused),
+            (ConnectError::TlsTimeout(wait), ErrorKind::TimedOut),
+            (ConnectError::Peering(PeeringError::NilPeer), ErrorKind::Misbehaved),
+            (ConnectError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), ErrorKind::Incompatible),
+            (ConnectError::Peering(PeeringError::Silent), ErrorKind::TimedOut),
+            (ConnectError::Peering(PeeringError::FilterTooLarge), ErrorKind::Local),
+            (ConnectError::Closed(CloseReason::PeerLeft), ErrorKind::Closed),
+            (ConnectError::Closed(CloseReason::Lost), ErrorKind::Closed),
+            (ConnectError::Closed(CloseReason::Redundant { peer }), ErrorKind::Closed),
+            (ConnectError::Superseded, ErrorKind::Closed),
+            (ConnectError::ShuttingDown, ErrorKind::Closed),
+            (ConnectError::Stream(ConnectionFault::Io(io())), ErrorKind::Io),
+            (ConnectError::Stream(ConnectionFault::DoesNotRead), ErrorKind::Misbehaved),
+            (ConnectError::NotAllowed(None), ErrorKind::Denied),
+            (ConnectError::IdConflict { identity: None, owner: "a host".into() }, ErrorKind::Denied),
+            (ConnectError::Overflow { dropped: 1 }, ErrorKind::Limit),
+            (ConnectError::GaveWay, ErrorKind::Limit),
+            (ConnectError::Evicted(1), ErrorKind::Limit),
+            (ConnectError::TooManyPeers(1), ErrorKind::Limit),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
         }
     }
 }

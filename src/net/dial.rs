@@ -90,8 +90,8 @@ impl DialError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            DialError::Address(_) => ErrorKind::Local,
-            DialError::Resolve(_) => ErrorKind::Io,
+            DialError::Address(_) | DialError::Resolve(ResolveError::Zone(_)) => ErrorKind::Local,
+            DialError::Resolve(ResolveError::Name(_)) => ErrorKind::Io,
             DialError::ResolveTimeout(_) => ErrorKind::TimedOut,
             DialError::Connect { .. } if self.is_timeout() => ErrorKind::TimedOut,
             DialError::Connect { .. } => ErrorKind::Io,

@@ -21,7 +21,7 @@ pub enum ErrorKind {
     Limit,
     /// The peer did not respond in time.
     TimedOut,
-    /// One side closed the connection.
+    /// One side closed the connection, without a fault of the other. It may have another connection with the same endpoint.
     Closed,
     /// The operating system reported an error.
     Io,
@@ -155,9 +155,11 @@ impl CloseReason {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            CloseReason::Left | CloseReason::LeftUnconfirmed | CloseReason::PeerLeft => ErrorKind::Closed,
-            CloseReason::Lost => ErrorKind::Io,
-            CloseReason::Redundant { .. } => ErrorKind::Refused,
+            CloseReason::Left
+            | CloseReason::LeftUnconfirmed
+            | CloseReason::PeerLeft
+            | CloseReason::Lost
+            | CloseReason::Redundant { .. } => ErrorKind::Closed,
             CloseReason::Failed(error) => error.kind(),
         }
     }

@@ -118,6 +118,9 @@ impl TlsError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             TlsError::Certificate(_) | TlsError::NoPeerCertificate => ErrorKind::Denied,
+            TlsError::Refused(
+                Refusal::HandshakeFailure | Refusal::ProtocolVersion | Refusal::InsufficientSecurity,
+            ) => ErrorKind::Incompatible,
             TlsError::Refused(_) => ErrorKind::Refused,
             TlsError::NotTls
             | TlsError::NoSignatureAlgorithm
