@@ -13,7 +13,7 @@ pub enum ConnectionFault {
     /// The peer refused the TLS handshake, or TLS failed later.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The stream failed.
+    /// The stream failed. The source is the `Arc`; to get the [`io::Error`], match this variant.
     #[error("{0}")]
     Io(#[source] Arc<io::Error>),
     /// The peer sends requests and does not read the answers.

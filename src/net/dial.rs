@@ -66,7 +66,8 @@ pub struct FailedAttempt {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttemptError {
-    /// The operating system's error: the connection was refused, or there is no route.
+    /// The operating system's error: the connection was refused, or there is no route. The source is the `Arc`; to get the
+    /// [`io::Error`], match this variant.
     #[error("{0}")]
     Io(#[source] Arc<io::Error>),
     /// Nothing answered in this time.

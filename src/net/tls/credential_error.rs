@@ -73,7 +73,8 @@ pub enum Remedy {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialFault {
-    /// The file does not exist, or its permissions do not allow reading it.
+    /// The file does not exist, or its permissions do not allow reading it. The source is the `Arc`; to get the [`io::Error`],
+    /// match this variant.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
     /// The path is that of a directory.

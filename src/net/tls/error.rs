@@ -48,24 +48,24 @@ pub enum TlsError {
         "the peer speaks TLS, but shares no cipher suite with us ({0}): likely a Zeek with no certificate options, \
          which speaks anonymous TLS; {ANONYMOUS_HINT}"
     )]
-    NoCommonCipher(TlsFault),
+    NoCommonCipher(#[source] TlsFault),
 
     /// There is no version of TLS in common.
     #[error("the peer supports neither TLS 1.2 nor TLS 1.3 ({0}); update its TLS library")]
-    NoCommonVersion(TlsFault),
+    NoCommonVersion(#[source] TlsFault),
 
     /// The peer speaks TLS without something else that we require.
     #[error(
         "the peer's TLS is incompatible with ours ({0}); compare the TLS settings of both sides, or update its TLS library"
     )]
-    Incompatible(TlsFault),
+    Incompatible(#[source] TlsFault),
 
     /// The peer speaks TLS, but not anonymous TLS.
     #[error(
         "the peer speaks TLS, but not anonymous TLS ({0}): likely it has certificate options set \
          (Broker::ssl_certificate); speak mutual TLS with it, with a certificate of its CA"
     )]
-    NotAnonymous(TlsFault),
+    NotAnonymous(#[source] TlsFault),
 
     /// The connection was closed during the TLS handshake.
     #[error(
@@ -76,9 +76,9 @@ pub enum TlsError {
 
     /// The peer violated TLS.
     #[error("TLS failed: {0}")]
-    Protocol(TlsFault),
+    Protocol(#[source] TlsFault),
 
-    /// The connection failed.
+    /// The connection failed. The source is the `Arc`; to get the [`io::Error`], match this variant.
     #[error("the connection failed during the TLS handshake: {0}")]
     Io(#[source] Arc<io::Error>),
 }
@@ -178,5 +178,28 @@ pub enum AnonymousUnavailable {
         "this OpenSSL does not support anonymous TLS ({0}): use another, or build with `--features openssl-vendored`, \
          which brings its own"
     )]
-    Refused(TlsFault),
+    Refused(#[source] TlsFault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_the_library_is_in_the_chain_of_sources() {
+        let library = || io::Error::other("an error of the library");
+        let fault = || TlsFault::new("a fault").with_source(library());
+        for error in [
+            TlsError::NoCommonCipher(fault()),
+            TlsError::NoCommonVersion(fault()),
+            TlsError::Incompatible(fault()),
+            TlsError::NotAnonymous(fault()),
+            TlsError::Protocol(fault()),
+        ] {
+            let source = error.source().unwrap().source().unwrap();
+            assert!(source.downcast_ref::<io::Error>().is_some(), "{error}");
+        }
+        let unavailable = AnonymousUnavailable::Refused(fault());
+        assert!(unavailable.source().unwrap().source().is_some());
+    }
 }
