@@ -5,6 +5,7 @@ mod peered;
 
 use super::*;
 use crate::data::Topic;
+use crate::wire::{ErrorCode, Limits};
 
 const SMALL: EndpointId = EndpointId::from_bytes([1; 16]);
 const LARGE: EndpointId = EndpointId::from_bytes([2; 16]);
