@@ -27,5 +27,7 @@ pub use dial::{AttemptError, DialError, FailedAttempt, bind, dial};
 pub(crate) use encoder::Encoder;
 pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
+#[cfg(all(test, feature = "bridge"))]
+pub(crate) use session::sealed;
 pub use session::{Format, Session};
 pub use stream::Stream;

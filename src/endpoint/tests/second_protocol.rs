@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::peer_connection::{self, NewConnection};
 use super::*;
-use crate::net::{Format, Session};
+use crate::net::{Format, Session, sealed};
 use crate::peering::{CloseReason, Role, SendError};
 
 /// The protocol: `hello NUMBER TOPIC..`, `topics TOPIC..` and `send TOPIC TEXT` from the peer, `TOPIC TEXT` to the peer.
@@ -79,6 +79,8 @@ impl LineSession {
         }
     }
 }
+
+impl sealed::Sealed for LineSession {}
 
 impl Session for LineSession {
     const COPIED: usize = 0;
