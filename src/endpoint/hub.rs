@@ -17,6 +17,7 @@ use super::routing::{PeerRoute, Routes, SubscriberRoute};
 use super::status::Status;
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::Filter;
+use crate::net::sleep_until;
 use crate::peering::CloseReason;
 
 /// The kind of log lines about peers that were added, removed or lost.
@@ -258,12 +259,5 @@ impl Hub {
                 tracing::warn!(kind, suppressed, "suppressed log lines that were too frequent");
             }
         }
-    }
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

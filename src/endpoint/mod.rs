@@ -109,7 +109,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::{PeerIdentity, Tls};
-use crate::net::{Batch, Encoder};
+use crate::net::{self, Batch, Encoder};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use command::{Command, HubHandle};
 use counters::Counters;
@@ -362,7 +362,7 @@ impl Endpoint {
             }
         }
         // All full queues have the same deadline, so that many slow peers delay the caller no longer than one.
-        let deadline = peer_connection::deadline(self.0.context.config.patience);
+        let deadline = net::after(self.0.context.config.patience);
         for (route, frames) in full {
             match route.queue.push(&frames, deadline).await {
                 Ok(()) => reached = reached.saturating_add(1),

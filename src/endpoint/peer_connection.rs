@@ -3,7 +3,7 @@
 mod receive;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -19,7 +19,7 @@ use super::status::Status;
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream};
+use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
 use crate::peering::{self, CloseReason, Event, Role, Side};
 
 /// How a connection ended.
@@ -196,7 +196,7 @@ impl<S: Session> PeerConnection<S> {
             }
             let queue = self.queue.clone();
             if drained_by.is_none() && (shutdown || queue.as_ref().is_some_and(|q| q.ended().is_some())) {
-                drained_by = Some(deadline(drain));
+                drained_by = Some(after(drain));
             }
             tokio::select! {
                 progress = self.connection.progress() => match progress {
@@ -253,7 +253,7 @@ impl<S: Session> PeerConnection<S> {
                         self.leave();
                     }
                 }
-                () = until(drained_by), if !self.leaving => {
+                () = sleep_until(drained_by), if !self.leaving => {
                     return self.end(Some(if shutdown {
                         ConnectError::ShuttingDown
                     } else {
@@ -401,18 +401,6 @@ const fn is_ours(error: &ConnectError) -> bool {
             | ConnectError::ShuttingDown
             | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
     )
-}
-
-pub(super) fn deadline(wait: Duration) -> tokio::time::Instant {
-    let now = tokio::time::Instant::now();
-    now.checked_add(wait).unwrap_or(now)
-}
-
-async fn until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn filled(queue: Option<&Queue>) {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::data::{ByteString, EndpointId};
 use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
+use crate::net::sleep_until;
 use crate::zeek::{self, Event};
 
 /// Maximum number of dispatches that a node runs at once. It responds to further ones with a failure.
@@ -239,7 +240,7 @@ impl<H: Handler> Shared<H> {
                 },
                 Some(_) = dispatches.join_next() => {}
                 () = interest.changed() => self.greet(&mut interest, &mut hellos).await,
-                () = until(hellos.next()) => {
+                () = sleep_until(hellos.next()) => {
                     for peer in hellos.due(Instant::now()) {
                         if self.hello(peer).await {
                             tracing::debug!(node = self.name, %peer, "repeated the hello");
@@ -331,7 +332,7 @@ impl<H: Handler> Shared<H> {
         let done = tokio::select! {
             // At the deadline, a response is late even if it is ready.
             biased;
-            () = until(deadline) => {
+            () = sleep_until(deadline) => {
                 running.abort();
                 tracing::warn!(node = self.name, reqid, "a dispatch took too long; no response is sent");
                 let reason = "the dispatch took too long";
@@ -428,12 +429,5 @@ fn flatten(message: zeek::Message) -> Vec<Event> {
         zeek::Message::Event(event) => vec![event],
         zeek::Message::Batch(messages) => messages.into_iter().flat_map(flatten).collect(),
         _ => Vec::new(),
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

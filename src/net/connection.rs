@@ -11,6 +11,7 @@ use super::frames::Frames;
 use super::input::{Input, LARGEST_READ};
 use super::output::Output;
 use super::session::{Format, Session};
+use super::timer::{after, sleep_until};
 use super::tls::TlsError;
 use crate::data::Filter;
 use crate::peering::{Event, Peering, SendError};
@@ -169,9 +170,7 @@ impl<S: Session> Connection<S> {
     /// reason is read first, because it is more specific than a broken pipe.
     fn write_failed(&mut self, error: io::Error) {
         self.output.discard();
-        let now = tokio::time::Instant::now();
-        let deadline = now.checked_add(FINISH_TIMEOUT).unwrap_or(now);
-        self.write_failure = Some(WriteFailure { error, deadline });
+        self.write_failure = Some(WriteFailure { error, deadline: after(FINISH_TIMEOUT) });
     }
 
     /// Reads the reason of a write failure, and ends the session. Cancel-safe.
@@ -330,13 +329,6 @@ impl<S: Session> Connection<S> {
             }
         })
         .await;
-    }
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

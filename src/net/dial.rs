@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::address::{AddressError, HostPort, ResolveError};
+use super::timer::after;
 use crate::peering::ErrorKind;
 
 /// The time between the start of an attempt and the start of the next: the "Connection Attempt Delay" that RFC 8305, section 5,
@@ -176,12 +177,6 @@ pub(super) async fn dial_with_address(
     let (address, tcp) = raced.map_err(|attempts| DialError::Connect { attempts, by_name })?;
     let _ = tcp.set_nodelay(true);
     Ok((address, tcp))
-}
-
-/// Returns `now + wait`, or `now` if this would overflow the clock.
-fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or(now)
 }
 
 /// Listens on `address` (`host:port`; port 0 lets the system choose). Of a name's addresses, the first that can be listened

@@ -15,6 +15,7 @@ mod output;
 pub mod probe;
 mod session;
 mod stream;
+mod timer;
 pub mod tls;
 
 pub use address::{AddressError, HostPort, ResolveError};
@@ -31,3 +32,4 @@ pub(crate) use memory::for_keeping;
 pub(crate) use session::sealed;
 pub use session::{Format, Session};
 pub use stream::Stream;
+pub(crate) use timer::{after, sleep_until};

@@ -29,6 +29,7 @@ use tokio::time::{Instant, timeout_at};
 pub use talk::{Answer, BrokerInfo, OtherProtocol};
 
 use super::dial::{DialError, dial_with_address};
+use super::timer::after;
 use super::tls::{self, MutualTls, PeerIdentity, Tls, TlsError};
 use crate::data::EndpointId;
 
@@ -112,11 +113,6 @@ fn small_random_id() -> io::Result<EndpointId> {
         *byte = random;
     }
     Ok(EndpointId::from_bytes(bytes))
-}
-
-fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or(now)
 }
 
 struct Prober {
