@@ -25,6 +25,8 @@ pub use error::{CloseReason, ErrorKind, PeeringError};
 pub use event::{Event, SendError};
 #[cfg(feature = "net")]
 pub(crate) use output::COPIED;
+#[cfg(feature = "net")]
+pub(crate) use probe::{FIRST_BYTES, is_incomplete_line};
 pub use side::{Role, Side};
 
 use std::collections::VecDeque;

@@ -7,8 +7,14 @@ use super::{Config, Peering};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{ErrorCode, Handshake};
 
-/// The number of bytes that identify another protocol: the first line of a banner.
-const FIRST_BYTES: usize = 80;
+/// How many bytes of another protocol are read and shown.
+pub(crate) const FIRST_BYTES: usize = 80;
+
+/// Returns whether more bytes are needed to show the first line of another protocol: the line is shorter than [`FIRST_BYTES`]
+/// and has no end yet. Such a line is printable ASCII; a handshake message is not, because it begins with its length.
+pub(crate) fn is_incomplete_line(bytes: &[u8]) -> bool {
+    bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
 
 /// What a peer has revealed in the handshake so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,15 +43,15 @@ impl Peering {
 }
 
 impl PeerInfo {
-    /// Looks at the beginning of the stream. Returns `false` while it may be the first line of another protocol that is not
-    /// complete yet. A handshake message begins with the length of its frame, which is not printable.
+    /// Looks at the beginning of the stream. Returns `false` while it may be an
+    /// [incomplete line](is_incomplete_line) of another protocol.
     pub(super) fn inspect(&mut self, input: &[u8]) -> bool {
         if self.is_endpoint {
             return true;
         }
         let first = input.get(..FIRST_BYTES).unwrap_or(input);
         self.first_bytes = first.to_vec();
-        first.len() >= FIRST_BYTES || !first.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        !is_incomplete_line(first)
     }
 
     /// Records a message. A message with this side's own id is an echo, and reveals nothing.

@@ -13,11 +13,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::TlsError;
 use crate::net::{Connection, ConnectionFault, Progress, Stream};
-use crate::peering::{CloseReason, Config, Event, Peering, PeeringError, Side};
+use crate::peering::{
+    CloseReason, Config, Event, FIRST_BYTES, Peering, PeeringError, Side, is_incomplete_line,
+};
 use crate::wire::{ForeignProtocol, PROTOCOL_VERSION};
-
-/// The number of bytes of another protocol that are shown: the first line of a banner.
-const FIRST_BYTES: usize = 80;
 
 /// The answer of a peer to Broker's handshake.
 #[derive(Clone, Debug)]
@@ -118,10 +117,6 @@ pub(super) async fn ask(mut tcp: TcpStream, request: &[u8], deadline: Instant) -
         (true, Ok(_)) => OtherProtocol::Closed,
         (true, Err(_)) => OtherProtocol::Silent,
     }
-}
-
-fn is_incomplete_line(bytes: &[u8]) -> bool {
-    bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Goes through the handshake until the peer's filter is known, and refuses the peer. Waits at most until the deadline, and
