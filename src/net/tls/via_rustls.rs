@@ -8,7 +8,7 @@ use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate};
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use tokio_rustls::rustls::{
     ClientConfig, CommonState, Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
@@ -58,11 +58,8 @@ impl RustlsMutual {
         })?;
         let wrong = |kind| move |error| credentials.error(kind, fault(&error, leaf));
         check_certificate(leaf).map_err(|fault| credentials.error(CredentialKind::Certificate, fault))?;
-        let kind = key_kind(&key);
-        let key = provider
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| credentials.error(CredentialKind::Keyfile, key_fault(&error, kind)))?;
+        let key =
+            load_key(&provider, key).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let key = CertifiedKey::new(material.chain.clone(), key);
         match key.keys_match() {
             // The key has no public part to compare, so the peer is going to notice a mismatch.
@@ -153,10 +150,15 @@ fn log(session: &CommonState) {
 
 /// Decrypts and parses the key.
 pub(super) fn check_key(raw: &Raw) -> Result<(), CredentialFault> {
-    let key = private_key(raw)?;
+    load_key(&aws_lc_rs::default_provider(), private_key(raw)?).map(drop)
+}
+
+fn load_key(
+    provider: &CryptoProvider,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<dyn SigningKey>, CredentialFault> {
     let kind = key_kind(&key);
-    let loaded = aws_lc_rs::default_provider().key_provider.load_private_key(key);
-    loaded.map(drop).map_err(|error| key_fault(&error, kind))
+    provider.key_provider.load_private_key(key).map_err(|error| key_fault(&error, kind))
 }
 
 /// Returns the fault of a key that rustls does not accept.
