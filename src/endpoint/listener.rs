@@ -29,7 +29,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Returns the address of the port, as the operating system chose it for port 0.
+    /// Returns the address that this listener is bound to. If port 0 was requested, it contains the port that the operating system
+    /// chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address

@@ -64,7 +64,7 @@ struct PeerConnection<S> {
     admission: Option<oneshot::Receiver<Admission>>,
     /// Ends the handshake in favor of another connection.
     superseded: Option<oneshot::Receiver<()>>,
-    /// Why the endpoint id is refused, unless because of another connection of the same owner.
+    /// Why the endpoint id is refused. `None` if only another connection of the same owner has it.
     conflict: Option<ConnectError>,
     leaving: bool,
     /// The number of malformed messages.
@@ -73,23 +73,24 @@ struct PeerConnection<S> {
     unmeasured: usize,
     /// The messages that were received and not handed to the relay yet.
     inbox: Batch,
-    /// The messages of the peer that found no room in a queue. Nothing is read from the peer until they have.
+    /// The messages of the peer that are blocked, because a queue is full. Nothing is read from the peer while there are any.
     blocked: Vec<Blocked>,
-    /// Notified when there may be room for some of them.
+    /// Notified when a queue may have room for a blocked message.
     room: Arc<Notify>,
 }
 
 /// Returns the span of a connection's task. The peer is recorded when the peering is established.
 ///
-/// Its level is that of errors, so that its fields are logged whatever level is enabled. It has no parent: that of a listener
-/// would repeat the link.
+/// It has the level of errors, so that its fields are logged at every log level. It has no parent, because the span of a
+/// listener has the field `link` too.
 pub(super) fn span(context: &Context, address: &str) -> tracing::Span {
     let link = context.config.label.as_deref();
     tracing::error_span!(parent: None, "connection", link, address = %address, peer = tracing::field::Empty)
 }
 
-/// Runs one connection to its end, in its [`span`], and reports the end to the hub. `session` makes the session of the protocol that is used
-/// on the connection; `established` is called with the peer's id when the peering is established.
+/// Runs one connection to its end, and reports the end to the hub. The caller's task must be in the connection's [`span`].
+/// `session` creates the session, which determines the protocol. `established` is called with the peer's id when the peering is
+/// established.
 pub(super) async fn run<S: Session>(
     context: Context,
     new: NewConnection,

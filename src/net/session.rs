@@ -80,10 +80,10 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Refuses the peer before anything was received from it.
     fn refuse(&mut self);
 
-    /// Leaves after everything that is queued.
+    /// Leaves. Messages that were queued before are still sent.
     fn leave(&mut self, now: Instant);
 
-    /// Records that the caller stops or resumes reading from the peer, whose silence means nothing in the meantime.
+    /// Records that the caller stops or resumes reading from the peer. The peer is not considered dead while nothing is read.
     fn pause(&mut self, now: Instant, paused: bool);
 
     /// Returns whether [`Session::handle_input`] consumes input.

@@ -26,7 +26,7 @@ pub enum Answer {
     Broker(BrokerInfo),
     /// The peer speaks another protocol, or sends nothing.
     Other(OtherProtocol),
-    /// TLS failed, so that the handshake did not begin.
+    /// TLS failed before the peer sent a message of Broker's handshake.
     Tls(TlsError),
 }
 
