@@ -46,10 +46,11 @@ pub struct EndpointConfig {
     pub when_full: WhenFull,
     /// The maximum number of concurrent handshakes on all listeners. Further connections wait for a slot.
     ///
-    /// A waiting connection ends a handshake of another host at once if that host has more handshakes than its own. Otherwise it
-    /// ends the oldest handshake that has taken longer than a second.
+    /// A waiting connection ends a handshake of another host at once if that host has at least two more handshakes than its own.
+    /// Otherwise it ends the oldest handshake that has taken longer than a second.
     ///
-    /// At most 256 connections wait. If one more arrives, the host with the most waiting connections loses the newest of them.
+    /// At most 256 connections wait. If one more arrives, the newest of the host with the most waiting connections is
+    /// closed, or the new one if its host has about as many.
     pub max_handshakes: usize,
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.

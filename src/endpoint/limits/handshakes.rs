@@ -19,9 +19,10 @@ const MAX_WAITING: usize = 256;
 
 /// All handshake slots of an endpoint.
 ///
-/// When all are taken, a new connection waits. If another host has more handshakes than its own, one of those is evicted for it.
+/// When all are taken, a new connection waits. If the host with the most handshakes has at least two more than its own,
+/// one of those is evicted.
 /// A free slot is granted to a connection of the host with the fewest handshakes. When too many connections wait, the newest
-/// of the host with the most waiting connections is refused.
+/// of the host with the most waiting connections is refused, or the new one if its host has about as many.
 #[derive(Debug)]
 pub(in super::super) struct Handshakes {
     limit: usize,

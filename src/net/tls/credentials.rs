@@ -183,7 +183,8 @@ impl Credentials {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PemSource {
-    /// A file, read at each load. A pipe is read only once, by [`Credentials::load`], which waits for its data.
+    /// A file, read at each load. A pipe is read only once, by [`Credentials::load`], which waits for its data for at most
+    /// 120 seconds.
     File(PathBuf),
     /// The content of such a file.
     Memory(Vec<u8>),

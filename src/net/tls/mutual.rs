@@ -48,7 +48,7 @@ impl Credentials {
     /// logged as warnings, and kept in [`MutualTls::warnings`].
     ///
     /// It reads files, and decrypting a key is slow by design, so call it from a blocking thread. A file has at most 4 MiB, a
-    /// passphrase 4 KiB. A pipe is read to its end if it has a writer within 5 seconds.
+    /// passphrase 4 KiB. A pipe must have a writer within 5 seconds, and is read for at most 120 seconds.
     ///
     /// # Errors
     /// Returns the first part that cannot be read or used, or a key that does not match the certificate.
