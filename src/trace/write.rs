@@ -190,14 +190,23 @@ impl Writer {
     /// Completes this recording and continues in a new one, to which incomplete frames are moved.
     ///
     /// # Errors
-    /// Fails as [`create`](Self::create) and [`input`](Self::input) do.
+    /// Fails as [`create`](Self::create) and [`input`](Self::input) do. The new folder is removed again.
     pub fn split(&mut self, path: PathBuf) -> io::Result<Self> {
+        self.flush()?;
+        let next = Writer::create(path, self.description.clone(), Some(name(&self.path)))?;
+        let new = next.path.clone();
+        let moved = self.move_rest_to(next);
+        if moved.is_err() {
+            let _ = remove(&new);
+        }
+        moved
+    }
+
+    fn move_rest_to(&mut self, mut next: Self) -> io::Result<Self> {
         let partial =
             Side::BOTH.map(|side| (side, Bytes::copy_from_slice(self.conversation.partial_frame(side))));
-        let mut next = Writer::create(path, self.description.clone(), Some(name(&self.path)))?;
-        if let Err(error) = partial.iter().try_for_each(|(from, bytes)| next.input(*from, self.t_us, bytes)) {
-            let _ = remove(&next.path);
-            return Err(error);
+        for (from, bytes) in &partial {
+            next.input(*from, self.t_us, bytes)?;
         }
         for (from, bytes) in &partial {
             let stream = self.stream(*from);
@@ -263,6 +272,7 @@ fn name(path: &Path) -> String {
 mod tests {
     use bytes::BytesMut;
 
+    use super::super::{Meta, Reader};
     use super::*;
     use crate::data::{EndpointId, Topic, Value};
     use crate::wire::Envelope;
@@ -294,6 +304,38 @@ mod tests {
             assert!(lines.len() > 6 * count * length);
             let written = writer.written()[0] + u64::try_from(lines.len()).unwrap();
             assert_eq!(writer.size(), written);
+            let entries = Reader::open(&path, &Meta::read(&path)).unwrap();
+            assert_eq!(entries.filter(|entry| entry.as_ref().unwrap().frame.is_ok()).count(), count);
         }
+    }
+
+    /// Returns a writer after the handshake, which has received a frame and a part of another.
+    fn writer_to_split(path: PathBuf) -> Writer {
+        let mut writer = Writer::create(path, Description::default(), Some("before".into())).unwrap();
+        writer.input(Side::Connector, 0, &frames(2, 10)[..100]).unwrap();
+        assert_eq!((writer.frame_count(), writer.can_be_split()), (1, true));
+        writer
+    }
+
+    #[test]
+    fn a_recording_that_was_split_has_all_its_lines() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("first");
+        let _next = writer_to_split(path.clone()).split(root.path().join("second")).unwrap();
+        let meta = Meta::read(&path);
+        assert_eq!(meta.complete, Some(true));
+        assert_eq!(fs::read_to_string(path.join(INDEX)).unwrap().lines().count(), 1);
+        assert_eq!(Reader::open(&path, &meta).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_split_leaves_no_folder_behind() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("first");
+        let mut writer = writer_to_split(path.clone());
+        // The last step cannot write `meta.json`.
+        fs::create_dir(path.join(NEW_META)).unwrap();
+        writer.split(root.path().join("second")).unwrap_err();
+        assert!(!root.path().join("second").exists());
     }
 }
