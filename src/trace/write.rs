@@ -13,11 +13,13 @@ use super::meta::{self, Description, Progress};
 use super::{Side, to_u64};
 use crate::data::{escape_json, steers_terminal};
 
-/// Maximum size of buffered lines in bytes. A frame above this size is converted to text alone, see [`LARGE`].
+/// Maximum size of buffered lines in bytes, except for the last line.
 const MAX_PENDING: usize = 1024 * 1024;
 
-/// Held while a large frame is converted to JSON, which is up to six times as large, so that the memory of all writers
-/// together is bounded.
+/// The size of the body above which a frame is large, in bytes. Its JSON can be more than 30 times as large: a `none` is one byte.
+const LARGE_FRAME: usize = 32 * 1024;
+
+/// Held while a large frame is converted to JSON and written, so that the memory of all writers together is bounded.
 static LARGE: Mutex<()> = Mutex::new(());
 
 /// Writes the recording of a connection, or of a part of it, while the connection lasts.
@@ -76,14 +78,18 @@ struct Index {
 impl Index {
     fn add(&mut self, entry: &Entry) {
         self.count = self.count.saturating_add(entry.frame.is_ok().into());
-        let mut line = vec![b'{'];
-        entry.write_members(&mut line);
-        line.push(b'}');
+        let start = self.pending.len();
+        self.pending.push(b'{');
+        entry.write_members(&mut self.pending);
+        self.pending.push(b'}');
         // A recording may be shown on a terminal.
-        let mut line = escape_json(&line, steers_terminal).unwrap_or(line);
-        line.push(b'\n');
-        self.size = self.size.saturating_add(to_u64(line.len()));
-        self.pending.extend_from_slice(&line);
+        let line = self.pending.get(start..).unwrap_or_default();
+        if let Some(escaped) = escape_json(line, steers_terminal) {
+            self.pending.truncate(start);
+            self.pending.extend_from_slice(&escaped);
+        }
+        self.pending.push(b'\n');
+        self.size = self.size.saturating_add(to_u64(self.pending.len().saturating_sub(start)));
     }
 
     /// Writes the pending lines, and keeps only as much memory as a few lines need.
@@ -161,10 +167,10 @@ impl Writer {
         stream.file.write_all(bytes)?;
         stream.written = stream.written.saturating_add(to_u64(bytes.len()));
         for entry in self.conversation.input(from, self.t_us, bytes) {
-            let is_large = entry.frame.as_ref().is_ok_and(|frame| frame.body.len() > MAX_PENDING);
+            let is_large = entry.frame.as_ref().is_ok_and(|frame| frame.body.len() > LARGE_FRAME);
             let alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
             self.index.add(&entry);
-            if self.index.pending.len() > MAX_PENDING {
+            if is_large || self.index.pending.len() > MAX_PENDING {
                 self.index.flush()?;
             }
             drop(alone);
@@ -306,6 +312,17 @@ mod tests {
             assert_eq!(writer.size(), written);
             let entries = Reader::open(&path, &Meta::read(&path)).unwrap();
             assert_eq!(entries.filter(|entry| entry.as_ref().unwrap().frame.is_ok()).count(), count);
+        }
+    }
+
+    #[test]
+    fn a_large_frame_is_written_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer =
+            Writer::create(root.path().join("a"), Description::default(), Some("before".into())).unwrap();
+        for (length, is_written) in [(LARGE_FRAME / 2, false), (LARGE_FRAME, true)] {
+            writer.input(Side::Connector, 0, &frames(1, length)).unwrap();
+            assert_eq!(writer.index.pending.is_empty(), is_written, "{length}");
         }
     }
 
