@@ -216,9 +216,11 @@ impl<R: Read> Reader<R> {
             Side::Connector => &mut self.connector,
             Side::Listener => &mut self.listener,
         };
-        let bytes = stream.read_some(end)?;
+        let bytes = stream.available(end)?;
         self.conversation.push(from, bytes);
-        Ok(!bytes.is_empty())
+        let count = bytes.len();
+        stream.consume(count);
+        Ok(count > 0)
     }
 
     fn stream(&self, side: Side) -> &Stream<R> {
@@ -245,29 +247,39 @@ impl<R: Read> Iterator for Reader<R> {
 #[derive(Debug)]
 struct Stream<R> {
     name: String,
-    input: R,
-    chunk: Vec<u8>,
-    /// The number of bytes that were read.
+    input: BufReader<R>,
+    /// The number of bytes that were consumed.
     offset: u64,
 }
 
 impl<R: Read> Stream<R> {
     fn new((name, input): (String, R)) -> Self {
-        Stream { name, input, chunk: vec![0; CHUNK], offset: 0 }
+        Stream { name, input: BufReader::with_capacity(CHUNK, input), offset: 0 }
     }
 
-    fn read_some(&mut self, end: u64) -> Result<&[u8], ReadError> {
-        let most = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(CHUNK).min(CHUNK);
-        let space = self.chunk.get_mut(..most).unwrap_or_default();
-        let count = loop {
-            match self.input.read(space) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(ReadError::Read { name: self.name.clone(), source }),
-                Ok(count) => break count,
-            }
-        };
+    /// Returns some bytes before `end`, or none at the end of the file.
+    fn available(&mut self, end: u64) -> Result<&[u8], ReadError> {
+        let most = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        match fill(&mut self.input) {
+            Ok(()) => Ok(self.input.buffer().get(..most).unwrap_or(self.input.buffer())),
+            Err(source) => Err(ReadError::Read { name: self.name.clone(), source }),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
         self.offset = self.offset.saturating_add(to_u64(count));
-        Ok(self.chunk.get(..count).unwrap_or_default())
+    }
+}
+
+/// Reads into an empty buffer, again after a signal.
+fn fill(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        match input.fill_buf() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
     }
 }
 
@@ -377,6 +389,9 @@ impl<'de> Visitor<'de> for MembersVisitor {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
     use super::*;
 
     const PROBE: &[u8] = b"\0\0\0\x05\x07ZEEK";
@@ -418,5 +433,25 @@ mod tests {
             let found = read(&format!("\n{line}\n"), b"", &Meta::default());
             assert_eq!(found, [Err(format!("frames.jsonl, line 2: {error}"))]);
         }
+    }
+
+    #[test]
+    fn many_frames_are_read_at_once() {
+        struct Counting<'a>(&'a [u8], Rc<Cell<usize>>);
+        impl Read for Counting<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.1.set(self.1.get() + 1);
+                self.0.read(buffer)
+            }
+        }
+        let line =
+            |n: usize| format!("{{\"from\":\"listener\",\"t_us\":1,\"offset\":{},\"length\":9}}\n", 9 * n);
+        let (index, frames) = ((0..1000).map(line).collect::<String>(), PROBE.repeat(1000));
+        let reads = Rc::new(Cell::new(0));
+        let [index, frames] =
+            [(index.as_bytes(), Rc::default()), (&frames, reads.clone())].map(|(b, n)| Counting(b, n));
+        let reader = Reader::new(index, [Counting(b"", Rc::default()), frames], &Meta::default());
+        assert_eq!(reader.filter(Result::is_ok).count(), 1000);
+        assert_eq!(reads.get(), 2, "all frames, and the end");
     }
 }
