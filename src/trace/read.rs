@@ -1,84 +1,26 @@
 //! The reader of recordings.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
-use serde_core::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-
 use super::conversation::{Conversation, Entry};
 use super::folder::{INDEX, stream_file};
+use super::index::{Index, Line};
 use super::meta::Meta;
+use super::read_error::{IndexError, ReadError};
 use super::{Side, to_u64};
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
-
-/// Maximum length of a line of `frames.jsonl` in bytes: twice the hexadecimal form of the largest frame.
-const MAX_LINE: usize = 128 * 1024 * 1024;
-
-/// The reason why a recording cannot be read further. Messages name the file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// A file cannot be opened.
-    #[error("cannot open {name}: {source}; check its name and permissions")]
-    Open {
-        /// The name of the file.
-        name: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// A file cannot be read.
-    #[error("cannot read {name}: {source}")]
-    Read {
-        /// The name of the file.
-        name: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// A line of `frames.jsonl` is invalid.
-    #[error("{name}, line {line}: {source}")]
-    Index {
-        /// The name of the file.
-        name: String,
-        /// The line number, from 1.
-        line: u64,
-        /// The reason.
-        source: IndexError,
-    },
-}
-
-/// The reason why a line of `frames.jsonl` is invalid.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IndexError {
-    /// It is longer than 128 MiB.
-    #[error("the line is longer than {MAX_LINE} bytes")]
-    TooLong,
-    /// It is not a JSON object with the members `from`, `t_us`, `offset` and `length`.
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
-    /// `from` is not the name of a side.
-    #[error("\"from\" is neither connector nor listener")]
-    UnknownSide,
-    /// The frame is beyond the end of the bytes of its side.
-    #[error("{file} has no {bytes} bytes")]
-    BeyondEnd {
-        /// The name of the file with the bytes.
-        file: &'static str,
-        /// The end of the frame.
-        bytes: u64,
-    },
-}
 
 /// Reads the entries of a recording in their order, as an iterator that ends after the first error.
 ///
 /// The content of the entries comes from the bytes of the two sides; `frames.jsonl` is used for their order and times only.
 /// Bytes that no line of it covers, because the recorder was stopped, are read last.
 ///
-/// Memory: one frame of each side, and one line of `frames.jsonl`.
+/// Memory: one frame of each side, and 1 MiB of `frames.jsonl`. Of a longer line, only the first MiB is read; it must contain
+/// `from`, `t_us`, `offset` and `length`, which [`Writer`](super::Writer) writes first.
 ///
 /// ```
 /// use zeek_bridge::trace::{Meta, Reader, Side};
@@ -148,7 +90,7 @@ impl<R: Read> Reader<R> {
         meta: &Meta,
     ) -> Self {
         Reader {
-            index: Index { name, input: BufReader::new(index), line: 0 },
+            index: Index::new(name, index),
             connector: Stream::new(connector),
             listener: Stream::new(listener),
             conversation: if meta.continues.is_some() {
@@ -176,9 +118,9 @@ impl<R: Read> Reader<R> {
                         }
                     } else {
                         self.state = match self.index.next_line()? {
-                            Some(line) => {
-                                self.t_us = line.t_us;
-                                State::Indexed(line.from, line.offset.saturating_add(line.length))
+                            Some(Line { from, t_us, offset, length }) => {
+                                self.t_us = t_us;
+                                State::Indexed(from, offset.saturating_add(length))
                             }
                             None => State::Rest(Side::Connector),
                         };
@@ -283,110 +225,6 @@ fn fill(input: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
-/// The lines of `frames.jsonl`.
-#[derive(Debug)]
-struct Index<R> {
-    name: String,
-    input: BufReader<R>,
-    /// The number of the last line, from 1, counting blank lines.
-    line: u64,
-}
-
-/// The part of a line that locates a frame.
-struct Line {
-    from: Side,
-    t_us: u64,
-    offset: u64,
-    length: u64,
-}
-
-impl<R: Read> Index<R> {
-    /// Returns the next line that is not blank.
-    fn next_line(&mut self) -> Result<Option<Line>, ReadError> {
-        let Some(text) = self.next_text()? else { return Ok(None) };
-        match serde_json::from_slice::<Members>(&text) {
-            Ok(Members { from, t_us, offset, length }) => {
-                let from = Side::BOTH.into_iter().find(|side| side.name() == from);
-                let from = from.ok_or_else(|| self.error(IndexError::UnknownSide))?;
-                Ok(Some(Line { from, t_us, offset, length }))
-            }
-            Err(error) => {
-                let is_incomplete = error.is_eof();
-                let error = self.error(error.into());
-                // A recorder that is killed leaves an incomplete line. The bytes of its frame are there.
-                if is_incomplete && self.next_text()?.is_none() { Ok(None) } else { Err(error) }
-            }
-        }
-    }
-
-    fn next_text(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        loop {
-            let mut text = Vec::new();
-            let limit = to_u64(MAX_LINE).saturating_add(1);
-            let read = (&mut self.input).take(limit).read_until(b'\n', &mut text);
-            match read {
-                Err(source) => return Err(ReadError::Read { name: self.name.clone(), source }),
-                Ok(0) => return Ok(None),
-                Ok(_) => self.line = self.line.saturating_add(1),
-            }
-            if text.len() > MAX_LINE && text.last() != Some(&b'\n') {
-                return Err(self.error(IndexError::TooLong));
-            }
-            if !text.trim_ascii().is_empty() {
-                return Ok(Some(text));
-            }
-        }
-    }
-
-    fn error(&self, source: IndexError) -> ReadError {
-        ReadError::Index { name: self.name.clone(), line: self.line, source }
-    }
-}
-
-/// The members of a line that are read. The content of the frame may be large and is skipped.
-struct Members {
-    from: String,
-    t_us: u64,
-    offset: u64,
-    length: u64,
-}
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object that describes a frame")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let (mut from, mut t_us, mut offset, mut length) = (None, None, None, None);
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "from" => from = Some(map.next_value()?),
-                "t_us" => t_us = Some(map.next_value()?),
-                "offset" => offset = Some(map.next_value()?),
-                "length" => length = Some(map.next_value()?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Members {
-            from: from.ok_or_else(|| A::Error::missing_field("from"))?,
-            t_us: t_us.ok_or_else(|| A::Error::missing_field("t_us"))?,
-            offset: offset.ok_or_else(|| A::Error::missing_field("offset"))?,
-            // An entry without a frame has no length.
-            length: length.unwrap_or_default(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -428,7 +266,10 @@ mod tests {
         for (line, error) in [
             (r#"{"from":"x","t_us":1,"offset":0}"#, "\"from\" is neither connector nor listener"),
             (r#"{"from":"connector","offset":0}"#, "missing field `t_us` at line 1 column 31"),
-            (r#"{"from":"connector","t_us":1,"offset":0,"length":10}"#, "connector.bin has no 10 bytes"),
+            (
+                r#"{"from":"connector","t_us":1,"offset":0,"length":10}"#,
+                "connector.bin is shorter than 10 bytes",
+            ),
         ] {
             let found = read(&format!("\n{line}\n"), b"", &Meta::default());
             assert_eq!(found, [Err(format!("frames.jsonl, line 2: {error}"))]);
