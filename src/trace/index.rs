@@ -22,7 +22,8 @@ pub(super) struct Line {
     pub(super) from: Side,
     pub(super) t_us: u64,
     pub(super) offset: u64,
-    pub(super) length: u64,
+    /// `None` if there is no frame, because the side cannot be read further.
+    pub(super) length: Option<u64>,
 }
 
 impl<R: Read> Index<R> {
@@ -49,7 +50,7 @@ impl<R: Read> Index<R> {
         let from = Side::BOTH.into_iter().find(|side| side.name() == from);
         let from = from.ok_or_else(|| self.error(IndexError::UnknownSide))?;
         let (t_us, offset) = (members.t_us.unwrap_or_default(), members.offset.unwrap_or_default());
-        Ok(Some(Line { from, t_us, offset, length: members.length.unwrap_or_default() }))
+        Ok(Some(Line { from, t_us, offset, length: members.length }))
     }
 
     fn next_text(&mut self) -> Result<Option<Text>, ReadError> {
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     /// Returns the sides and the lengths of all lines, or the error.
-    fn read(index: impl Read) -> Result<Vec<(Side, u64)>, String> {
+    fn read(index: impl Read) -> Result<Vec<(Side, Option<u64>)>, String> {
         let mut index = Index::new("frames.jsonl".to_owned(), index);
         let mut lines = Vec::new();
         while let Some(line) = index.next_line().map_err(|error| error.to_string())? {
@@ -164,9 +165,9 @@ mod tests {
     fn the_content_of_a_frame_can_be_of_any_length() {
         let content = || io::repeat(b'x').take(129 * 1024 * 1024);
         let last = format!("\"}}\n{{{}}}\n", MEMBERS.replace("listener", "connector"));
-        let first = (Side::Listener, 9);
+        let first = (Side::Listener, Some(9));
         // The second recorder was killed while it wrote the line.
-        for (rest, expected) in [(last.as_str(), vec![first, (Side::Connector, 9)]), ("", vec![first])]
+        for (rest, expected) in [(last.as_str(), vec![first, (Side::Connector, Some(9))]), ("", vec![first])]
         {
             let line = Cursor::new(format!("{{{MEMBERS},\"envelope\":\""));
             assert_eq!(read(line.chain(content()).chain(rest.as_bytes())), Ok(expected));
@@ -184,6 +185,6 @@ mod tests {
             assert_eq!(read(late(spaces).as_bytes()), Err(error.to_owned()), "{spaces}");
         }
         let spaces = MAX_HEAD - late(0).len();
-        assert_eq!(read(late(spaces).as_bytes()), Ok(vec![(Side::Listener, 9)]));
+        assert_eq!(read(late(spaces).as_bytes()), Ok(vec![(Side::Listener, Some(9))]));
     }
 }

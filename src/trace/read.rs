@@ -14,6 +14,10 @@ use super::{Side, to_u64};
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
 
+/// The number of bytes that are read where a side cannot be read further: the length field and enough to recognize another
+/// protocol.
+const FAULT_BYTES: u64 = 64;
+
 /// Reads the entries of a recording in their order, as an iterator that ends after the first error.
 ///
 /// The content of the entries comes from the bytes of the two sides; `frames.jsonl` is used for their order and times only.
@@ -48,7 +52,12 @@ pub struct Reader<R = File> {
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// The bytes of a side up to an offset, then the next line of the index.
-    Indexed(Side, u64),
+    Indexed {
+        from: Side,
+        end: u64,
+        /// Whether these bytes belong to a frame. If not, the side cannot be read further, and may be shorter.
+        is_frame: bool,
+    },
     /// The remaining bytes of a side, then those of the next side.
     Rest(Side),
     /// The incomplete frame of a side, then that of the next side.
@@ -99,7 +108,7 @@ impl<R: Read> Reader<R> {
                 Conversation::default()
             },
             reports_truncation: meta.complete != Some(false),
-            state: State::Indexed(Side::Connector, 0),
+            state: State::Indexed { from: Side::Connector, end: 0, is_frame: false },
             t_us: 0,
         }
     }
@@ -107,24 +116,27 @@ impl<R: Read> Reader<R> {
     fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
         loop {
             match self.state {
-                State::Indexed(from, end) => {
+                State::Indexed { from, end, is_frame } => {
                     if let Some(entry) = self.conversation.next_entry(from, self.t_us) {
                         return Ok(Some(entry));
                     }
                     if self.stream(from).offset < end {
-                        if !self.read_some(from, end)? {
+                        if self.read_some(from, end)? {
+                            continue;
+                        }
+                        if is_frame {
                             let file = stream_file(from);
                             return Err(self.index.error(IndexError::BeyondEnd { file, bytes: end }));
                         }
-                    } else {
-                        self.state = match self.index.next_line()? {
-                            Some(Line { from, t_us, offset, length }) => {
-                                self.t_us = t_us;
-                                State::Indexed(from, offset.saturating_add(length))
-                            }
-                            None => State::Rest(Side::Connector),
-                        };
                     }
+                    self.state = match self.index.next_line()? {
+                        Some(Line { from, t_us, offset, length }) => {
+                            self.t_us = t_us;
+                            let end = offset.saturating_add(length.unwrap_or(FAULT_BYTES));
+                            State::Indexed { from, end, is_frame: length.is_some() }
+                        }
+                        None => State::Rest(Side::Connector),
+                    };
                 }
                 State::Rest(from) => {
                     if let Some(entry) = self.conversation.next_entry(from, self.t_us) {
@@ -274,6 +286,16 @@ mod tests {
             let found = read(&format!("\n{line}\n"), b"", &Meta::default());
             assert_eq!(found, [Err(format!("frames.jsonl, line 2: {error}"))]);
         }
+    }
+
+    #[test]
+    fn a_side_that_cannot_be_read_further_has_its_error_at_its_place() {
+        let index = [
+            r#"{"from":"connector","t_us":1,"offset":0,"error":"no frame"}"#,
+            r#"{"from":"listener","t_us":2,"offset":0,"length":9}"#,
+        ];
+        let expected = [Ok((Side::Connector, 1, false)), Ok((Side::Listener, 2, true))];
+        assert_eq!(read(&index.join("\n"), b"GET / HTTP/1.1\r\n", &Meta::default()), expected);
     }
 
     #[test]
