@@ -155,9 +155,12 @@ impl<'a> OutgoingBatch<'a> {
                 standby: lane.standby.clone(),
                 bridges_only: target.bridges_only,
             });
+            let before = self.forwarded.recipients();
             link.send_batch(&self.batch, &mut lane.route, &audience, &mut self.forwarded);
-            // One link is enough for the sample.
-            self.batch.set_received(None);
+            // One link is enough for the sample of the latency, if a peer on it receives the batch.
+            if self.forwarded.recipients() > before {
+                self.batch.set_received(None);
+            }
         }
         self.batch.clear();
     }
