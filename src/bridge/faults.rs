@@ -55,11 +55,12 @@ impl FaultInjector {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Sends all delayed messages now, and delays none any more. Those that find no room in a queue are dropped and counted.
+    /// Sends all delayed messages now. Those that find no room in a queue, and messages that are sent later, are dropped and
+    /// counted.
     pub(super) async fn flush(&self) {
         if let Some(delay) = &self.0.delay {
             delay.flush.send_replace(true);
-            // Until the task ends, which has the only receiver.
+            // Wait until the task ends, which drops all receivers.
             delay.flush.closed().await;
         }
     }

@@ -23,7 +23,7 @@ pub struct Meta {
     pub continues: Option<String>,
     /// Whether the recorder has finished the recording.
     pub complete: Option<bool>,
-    /// Why the recording ends before the connection does.
+    /// The reason for ending the recording before the connection.
     pub error: Option<String>,
 }
 

@@ -29,7 +29,7 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     same_topics: Vec<Topic>,
     /// The links that they are sent to.
     to: Vec<Target>,
-    /// For each element of `to`; there may be more, whose buffers were used before.
+    /// One for each element of `to`. Any further ones are unused; their buffers are kept for later batches.
     lanes: Vec<Lane>,
     /// The result of sending.
     pub(in crate::bridge) forwarded: Forwarded,

@@ -121,7 +121,7 @@ impl<'a> Inbound<'a> {
         let (event, denial) = (decision.node, decision.denial);
         if self.to.is_empty() {
             if let Some(denial) = denial {
-                self.answer_denied(envelope, id, event, denial);
+                self.on_denied(envelope, id, event, denial);
             }
             return;
         }
@@ -165,8 +165,8 @@ impl<'a> Inbound<'a> {
         is_copy
     }
 
-    /// Answers a message of the node API that no rule allows, if the bridge does that.
-    fn answer_denied(
+    /// Handles a message that no rule allows: see [`Core::node_event_denied`].
+    fn on_denied(
         &mut self,
         envelope: Envelope,
         id: Option<MessageId>,
