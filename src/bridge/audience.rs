@@ -44,3 +44,48 @@ impl Audience {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::LinkId;
+    use crate::bridge::router::origin::Origin;
+
+    fn id(n: u8) -> EndpointId {
+        EndpointId::from_bytes([n; 16])
+    }
+
+    fn peer(id: EndpointId) -> Peer {
+        Peer::of_host(id, [127, 0, 0, 1], 1)
+    }
+
+    #[test]
+    fn a_message_goes_to_all_peers_without_an_exception() {
+        let [near, far] = [Origin::random().unwrap(), Origin::random().unwrap()];
+        let [near_0, near_1, far_0] =
+            [near.link_id(LinkId(0)), near.link_id(LinkId(1)), far.link_id(LinkId(0))];
+        let all = || Exceptions { origins: [id(8), id(9)], first: None, standby: None, bridges_only: false };
+        let peers = [id(1), id(8), id(9), near_1, far_0];
+        for (exceptions, expected) in [
+            (all(), [true, false, false, true, true]),
+            (Exceptions { origins: [near_0, id(8)], ..all() }, [true, false, true, false, true]),
+            (Exceptions { origins: [id(8), near_0], ..all() }, [true, false, true, false, true]),
+            (Exceptions { first: Instance::of(near_0), ..all() }, [true, false, false, false, true]),
+            (
+                Exceptions { standby: Some([id(1), far_0].into()), ..all() },
+                [false, false, false, true, false],
+            ),
+            (Exceptions { bridges_only: true, ..all() }, [false, false, false, true, true]),
+        ] {
+            let audience = Audience::AllExcept(exceptions);
+            assert_eq!(peers.map(|id| audience.includes(&peer(id))), expected, "{audience:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_for_one_peer_goes_to_no_other() {
+        for audience in [Audience::Peer(id(1)), Audience::PeerReliable(id(1))] {
+            assert!(audience.includes(&peer(id(1))) && !audience.includes(&peer(id(2))));
+        }
+    }
+}

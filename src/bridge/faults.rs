@@ -55,11 +55,12 @@ impl FaultInjector {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Sends all delayed messages now, and delays none any more. Those that find no room in a queue are dropped and counted.
+    /// Sends all delayed messages now. Those that find no room in a queue, and messages that are sent later, are dropped and
+    /// counted.
     pub(super) async fn flush(&self) {
         if let Some(delay) = &self.0.delay {
             delay.flush.send_replace(true);
-            // Until the task ends, which has the only receiver.
+            // Wait until the task ends, which drops all receivers.
             delay.flush.closed().await;
         }
     }
@@ -69,8 +70,9 @@ impl Outlet for FaultInjector {
     /// Each message of the batch has its own fault, and is sent alone.
     fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded) {
         let mut random = fastrand::Rng::new();
+        let mut received = batch.received();
         for envelope in batch.iter() {
-            self.send_one(envelope, batch.received(), route, audience, &mut random, forwarded);
+            self.send_one(envelope, &mut received, route, audience, &mut random, forwarded);
         }
     }
 }
@@ -79,7 +81,7 @@ impl FaultInjector {
     fn send_one(
         &self,
         envelope: &Envelope,
-        received: Option<Instant>,
+        received: &mut Option<Instant>,
         route: &mut Route,
         audience: &Audience,
         random: &mut fastrand::Rng,
@@ -96,7 +98,14 @@ impl FaultInjector {
         }
         for _ in 0..fault.copies {
             match delay {
-                None => inner.send(&Batch::of(envelope.clone(), received), route, audience, forwarded),
+                None => {
+                    let before = forwarded.recipients();
+                    inner.send(&Batch::of(envelope.clone(), *received), route, audience, forwarded);
+                    // A batch is one sample of the latency, however many messages it has.
+                    if forwarded.recipients() > before {
+                        *received = None;
+                    }
+                }
                 Some(delay) => {
                     let now = Instant::now();
                     let due = now.checked_add(chaos.delay).unwrap_or(now);

@@ -12,7 +12,9 @@ use crate::wire::Envelope;
 
 /// Sends messages to the peers of a link.
 pub(super) trait Outlet: Send + Sync + fmt::Debug {
-    /// Sends a batch to those peers of its audience that `route` contains for the first message.
+    /// Sends a batch to those peers of its audience that `route` contains for its first message.
+    ///
+    /// The current routes of the link are used instead for [`Audience::PeerReliable`], and for messages that are delayed.
     fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded);
 }
 

@@ -25,6 +25,8 @@ pub(crate) use json::Shown;
 pub use json::{JsonError, parse_json};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
+#[cfg(feature = "net")]
+pub(crate) use terminal::excerpt;
 pub use terminal::{escape_json, steers_terminal};
 pub use time::{InvalidTimespan, InvalidTimestamp, TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};

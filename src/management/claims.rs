@@ -25,7 +25,7 @@ pub(super) struct Claims {
     count: usize,
 }
 
-/// Why a hello is rejected.
+/// The reason for rejecting a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClaimError {
     #[error("a hello with a name of {0} bytes; the maximum is {MAX_NODE_NAME}")]

@@ -14,7 +14,7 @@ use super::{
     DispatchError, DispatchRequest, DispatchResponse, JsonText, ManagementResult, NODE_TOPIC, NodeMessage,
     NotifyNodeHello, REQUEST_TIMEOUT, Values,
 };
-use crate::data::{ByteString, EndpointId};
+use crate::data::{ByteString, EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
 use crate::net::sleep_until;
 use crate::zeek::{self, Event};
@@ -334,7 +334,7 @@ impl<H: Handler> Shared<H> {
             biased;
             () = sleep_until(deadline) => {
                 running.abort();
-                tracing::warn!(node = self.name, reqid, "a dispatch took too long; no response is sent");
+                tracing::warn!(node = self.name, reqid = excerpt(&reqid), "a dispatch took too long; no response is sent");
                 let reason = "the dispatch took too long";
                 let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
                 return;
@@ -345,7 +345,11 @@ impl<H: Handler> Shared<H> {
             Ok(Ok(data)) => ManagementResult::success(reqid, &self.name, data),
             Ok(Err(error)) => ManagementResult::failure(reqid, &self.name, error),
             Err(error) => {
-                tracing::error!(node = self.name, reqid, "a dispatch handler failed: {error}");
+                tracing::error!(
+                    node = self.name,
+                    reqid = excerpt(&reqid),
+                    "a dispatch handler failed: {error}"
+                );
                 ManagementResult::failure(reqid, &self.name, "the node's handler failed")
             }
         };
@@ -358,7 +362,7 @@ impl<H: Handler> Shared<H> {
             let _ = self.events.send(NodeEvent::Answered { peer, result });
         } else {
             let reason = "the agent has disconnected, or the response is too large";
-            tracing::warn!(node = self.name, reqid, "no response sent: {reason}");
+            tracing::warn!(node = self.name, reqid = excerpt(&reqid), "no response sent: {reason}");
             let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
         }
     }

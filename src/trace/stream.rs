@@ -39,7 +39,7 @@ pub enum StreamFault {
     Missing {
         /// The number of missing bytes.
         count: u64,
-        /// Why they are missing.
+        /// The cause.
         cause: Cow<'static, str>,
     },
     /// The input ends inside a frame.

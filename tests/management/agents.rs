@@ -1,6 +1,7 @@
 //! Agents: requests, responses, and the ownership of node names.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use zeek_bridge::data::Value;
@@ -103,6 +104,39 @@ async fn a_hello_with_too_long_a_name_is_ignored() {
     }
     let nodes = agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
     assert_eq!(nodes, names(&["worker-1", &"y".repeat(MAX_NODE_NAME)]));
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_log_line_about_a_peer_has_an_excerpt_of_its_text() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // The agent runs in this thread, too.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (endpoint, address) = listening().await;
+    let agent = Agent::start(endpoint).await;
+    let rogue = connected(&address).await;
+    rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
+    publish(&rogue, answer("1", &"\u{1b}".repeat(100_000), "x")).await;
+    publish(&rogue, hello("worker-1")).await;
+    agent.wait_for_nodes(|nodes| nodes.len() == 1).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let line = text.lines().find(|line| line.contains("ignored a response of a node")).unwrap();
+    assert_eq!(line.matches("\\u{1b}").count(), 128, "{line}");
+    assert!(line.len() < 2000 && !line.contains('\u{1b}'), "{line}");
 }
 
 /// Connects a peer whose events the test sends, and subscribes it to requests.

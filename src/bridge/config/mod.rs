@@ -28,6 +28,7 @@
 
 mod address;
 mod build;
+mod certificate_match;
 mod cycles;
 mod diagnostic;
 mod identity;

@@ -4,7 +4,7 @@ use super::registry::Answer;
 use crate::bridge::audience::Audience;
 use crate::bridge::link::Link;
 use crate::bridge::router::links::LinkSet;
-use crate::data::EndpointId;
+use crate::data::{EndpointId, excerpt};
 use crate::endpoint::Blocked;
 use crate::management::NODE_TOPIC;
 use crate::wire::Envelope;
@@ -29,7 +29,7 @@ fn messages(links: &LinkSet, answers: Vec<Answer>) -> impl Iterator<Item = (&Lin
         let link = links.link(to.link)?;
         let (reqid, result) = (response.reqid(), response.result());
         tracing::debug!(
-            link = %link.config.name, agent = %to.peer, reqid, node = result.node(),
+            link = %link.config.name, agent = %to.peer, reqid = excerpt(reqid), node = result.node().map(excerpt),
             "answered for a node: {}", result.error().unwrap_or_default()
         );
         let value = zeek::Message::Event(response.into()).into_value();

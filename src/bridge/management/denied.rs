@@ -110,3 +110,70 @@ fn denied_request(
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bridge::RuleId;
+    use crate::bridge::policy::Rules;
+    use crate::data::{EndpointId, Topic};
+    use crate::management::NotifyNodeHello;
+    use crate::zeek::Event;
+
+    fn denial(reason: Reason, rule: Option<RuleId>) -> Denial {
+        Denial { reason, rule, invalid: false }
+    }
+
+    #[test]
+    fn the_failure_names_the_rule_and_what_it_does_not_allow() {
+        let counts = vec![("requests".to_owned(), Arc::default())];
+        let links = LinkSet::new(Vec::new(), Rules::new([], &[]), counts);
+        let no_rule = "no rule allows requests to this node's link";
+        for (rule, reason, expected) in [
+            (0, Reason::ActionNotAllowed, "rule requests does not allow this action"),
+            (0, Reason::NodeNotAllowed, "rule requests does not allow a request to these nodes"),
+            (0, Reason::IdentityNotAllowed, "rule requests does not allow requests of this peer"),
+            (0, Reason::EventNotAllowed, no_rule),
+            (1, Reason::ActionNotAllowed, no_rule),
+        ] {
+            let text = failure_text(&links, Some(denial(reason, Some(RuleId(rule)))));
+            assert_eq!(text, Some(format!("not allowed by zeek-bridge: {expected}")), "{reason}");
+        }
+        assert_eq!(failure_text(&links, None), Some(format!("not allowed by zeek-bridge: {no_rule}")));
+        let without_rule = denial(Reason::NoRule, None);
+        assert_eq!(failure_text(&links, Some(without_rule)), failure_text(&links, None));
+        let invalid = Denial { invalid: true, ..denial(Reason::InvalidNodeApi, Some(RuleId(0))) };
+        assert_eq!(failure_text(&links, Some(invalid)), None);
+    }
+
+    fn envelope(topic: &Topic, event: impl Into<Event>) -> Envelope {
+        let value = zeek::Message::Event(event.into()).into_value();
+        Envelope::data(EndpointId::NIL, topic.clone(), &value).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_answered_if_a_rule_has_inspected_it_or_is_for_other_peers() {
+        let action = vec!["x".to_owned()];
+        let request = DispatchRequest { reqid: "1".to_owned(), action, nodes: ["w".to_owned()].into() };
+        let hello = NotifyNodeHello { node: "w".to_owned() };
+        let data = envelope(&NODE_TOPIC, request.clone());
+        let decoded = || Some(NodeMessage::Request(request.clone()));
+        let find = |envelope: &Envelope, decoded, denial| {
+            denied_request(envelope, &Limits::DEFAULT, decoded, denial)
+        };
+        let action = denial(Reason::ActionNotAllowed, None);
+        assert_eq!(find(&data, decoded(), action).as_ref(), Some(&request));
+        assert_eq!(find(&data, decoded(), Denial { invalid: true, ..action }), None);
+        assert_eq!(find(&data, Some(NodeMessage::Hello(hello.clone())), action), None);
+        assert_eq!(find(&data, None, action), None, "not inspected, because no rule is for such data");
+
+        let identity = denial(Reason::IdentityNotAllowed, None);
+        assert_eq!(find(&data, None, identity).as_ref(), Some(&request));
+        assert_eq!(find(&data, None, Denial { invalid: true, ..identity }), None);
+        assert_eq!(find(&envelope(&NODE_TOPIC, hello), None, identity), None);
+        assert_eq!(find(&envelope(&Topic::from_static("zeek/other"), request.clone()), None, identity), None);
+        assert_eq!(find(&Envelope { kind: EnvelopeType::Command, ..data }, None, identity), None);
+    }
+}

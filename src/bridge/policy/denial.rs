@@ -1,4 +1,4 @@
-//! Why a message is denied: a name for metrics and a line for logs.
+//! The reasons for denying a message: their names in metrics, and their description in logs.
 
 use std::fmt::{self, Write as _};
 
@@ -8,7 +8,7 @@ use crate::management::{NamedNodes, NodeMessage};
 use crate::wire::DecodeError;
 use crate::zeek::{EventError, MessageError};
 
-/// Why a message is denied. The later variants came closer to a rule that allows the message.
+/// The reason for denying a message. The later variants came closer to a rule that allows the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub(crate) enum Reason {
@@ -93,7 +93,7 @@ pub(crate) struct Denial {
     pub(crate) invalid: bool,
 }
 
-/// Why a message is invalid.
+/// The fault of an invalid message.
 #[derive(Debug)]
 pub(super) enum Fault {
     Decode(DecodeError),

@@ -41,7 +41,6 @@
 //! decoded is denied even with `passthrough` if it contains the name of such an event.
 
 mod denial;
-mod identity;
 mod node_events;
 mod payload;
 mod peer_policy;

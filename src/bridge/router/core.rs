@@ -129,7 +129,7 @@ impl Core {
         NodesGuard { timed: self.nodes.lock(), timer: &self.timer }
     }
 
-    /// Waits until the registry of nodes has something due, also if that time moves forward meanwhile.
+    /// Waits until the registry of nodes has something due. If that time becomes earlier, the wait becomes shorter.
     pub(in crate::bridge) async fn nodes_due(&self) {
         loop {
             let next = self.nodes().arm();

@@ -123,8 +123,17 @@ mod tests {
         assert_eq!(delivered.record(forged, LinkId(1), 3), Need::All);
         let other = delivered.fingerprint(id, &Envelope { topic: Topic::from_static("/u"), ..envelope(1) });
         assert_eq!(delivered.record(other, LinkId(1), 3), Need::All);
+        let receiver = EndpointId::from_bytes([1; 16]);
+        let to_one = delivered.fingerprint(id, &Envelope { receiver, ..envelope(1) });
+        assert_eq!(delivered.record(to_one, LinkId(1), 3), Need::All);
         let message = delivered.fingerprint(id, &envelope(1));
         assert_eq!(delivered.record(message, LinkId(1), 3), Need::All);
+        // The same bytes, divided differently between topic and payload.
+        let [one, other] = [("/t", "/u"), ("/t/", "u")].map(|(topic, payload)| {
+            let (topic, payload) = (Topic::from_static(topic), payload.into());
+            delivered.fingerprint(id, &Envelope { topic, payload, ..envelope(1) })
+        });
+        assert_ne!(one, other);
     }
 
     #[test]

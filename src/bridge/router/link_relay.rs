@@ -19,7 +19,7 @@ use crate::bridge::config::LinkConfig;
 use crate::bridge::link::{Link, LinkContext};
 use crate::bridge::policy::{Denial, PeerPolicy};
 use crate::bridge::{LinkId, RuleId};
-use crate::data::{EndpointId, Filter};
+use crate::data::{EndpointId, Filter, excerpt};
 use crate::endpoint::{Blocked, Peer, Relay};
 use crate::management::NodeMessage;
 use crate::net::{Batch, for_keeping};
@@ -68,7 +68,7 @@ impl LinkRelay {
         self.core.denials.count("returned");
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                topic = %envelope.topic,
+                topic = excerpt(&envelope.topic.to_str_lossy()),
                 "dropped a message that this bridge forwarded over another link and received again over this one (reported \
                  once for each link); if both links lead to the same bridges, put them in one group"
             );
@@ -121,7 +121,7 @@ impl<'a> Inbound<'a> {
         let (event, denial) = (decision.node, decision.denial);
         if self.to.is_empty() {
             if let Some(denial) = denial {
-                self.answer_denied(envelope, id, event, denial);
+                self.on_denied(envelope, id, event, denial);
             }
             return;
         }
@@ -165,8 +165,8 @@ impl<'a> Inbound<'a> {
         is_copy
     }
 
-    /// Answers a message of the node API that no rule allows, if the bridge does that.
-    fn answer_denied(
+    /// Handles a message that no rule allows: see [`Core::node_event_denied`].
+    fn on_denied(
         &mut self,
         envelope: Envelope,
         id: Option<MessageId>,

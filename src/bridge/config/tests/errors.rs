@@ -49,7 +49,11 @@ fn errors_in_the_bridge_table() {
         ("metrics = \"localhost:1\"", "metrics", "use an IP address with a port"),
         ("metrics = 9747", "metrics", "found a number"),
         ("metrics = \"\"", "metrics", "the value is empty"),
-        ("drain = 10", "drain", "expected a duration with its unit, such as \"10s\""),
+        (
+            "drain = 10",
+            "drain",
+            "expected a duration with its unit, such as \"10s\" or \"50ms\", from 0s to 1h, found a number",
+        ),
         ("drain = \"10\"", "drain", "invalid duration \"10\""),
         ("drain = \"2h\"", "drain", "out of range"),
         (
@@ -57,7 +61,7 @@ fn errors_in_the_bridge_table() {
             "answer_in_flight",
             "expected true or false (without quotes), found a string",
         ),
-        ("status = \"C:\\run\"", "status", "control character in \"C:\\run\""),
+        ("status = \"C:\\run\"", "status", "status: control character in \"C:\\run\""),
         ("metric = \"off\"", "metric", "unknown key; did you mean `metrics`?"),
         (
             "color = \"red\"",
@@ -140,10 +144,14 @@ fn errors_in_the_addresses_of_a_link() {
         reports(&format!("{text}{RULE}"), "3: link.agents.connect", expected);
     }
     let nowhere = LINKS.replacen("connect = \"127.0.0.1:2151\"\n", "", 1);
-    reports(&format!("{nowhere}{RULE}"), "2: link.agents.connect", "neither connect nor listen");
+    reports(
+        &format!("{nowhere}{RULE}"),
+        "2: link.agents.connect",
+        "the link has neither connect nor listen; set",
+    );
     for (address, expected) in [
         ("127.0.0.1:2152", "127.0.0.1:2152 conflicts with 127.0.0.1:2152, on which agents listens"),
-        ("0.0.0.0:2152", "conflicts with 0.0.0.0:2152, on which agents listens"),
+        ("0.0.0.0:2152", "127.0.0.1:2152 conflicts with 0.0.0.0:2152, on which agents listens"),
     ] {
         let text = LINKS.replacen("connect = \"127.0.0.1:2151\"", &format!("listen = \"{address}\""), 1);
         reports(&format!("{text}{RULE}"), "6: link.nodes.listen", expected);
@@ -152,7 +160,11 @@ fn errors_in_the_addresses_of_a_link() {
     let metrics = LINKS.replacen("127.0.0.1:2152", "0.0.0.0:9747", 1);
     reports(&format!("{metrics}{RULE}"), "6: link.nodes.listen", "use another port here, or for metrics");
     let twice = LINKS.replacen("\"127.0.0.1:2152\"", "[\"127.0.0.1:2152\", \"0.0.0.0:2152\"]", 1);
-    reports(&format!("{twice}{RULE}"), "6: link.nodes.listen", "on which this link listens");
+    reports(
+        &format!("{twice}{RULE}"),
+        "6: link.nodes.listen",
+        "conflicts with 127.0.0.1:2152, on which this link listens",
+    );
     // An error in a list has the line of the element.
     let lines = LINKS.replacen("\"127.0.0.1:2151\"", "[\n\"a:1\",\n\"b\"\n]", 1);
     reports(&format!("{lines}{RULE}"), "5: link.agents.connect", "there is no port");
@@ -194,7 +206,11 @@ fn errors_in_tls() {
             "the key is missing; mutual TLS requires",
         ),
         ("certificate = \"a\"\nkeyfile = \"b\"", "2: link.agents.cafile", "cafile (or capath)"),
-        ("capath = \"a\"\nkeyfile = \"b\"", "2: link.agents.certificate", "the key is missing"),
+        (
+            "capath = \"a\"\nkeyfile = \"b\"",
+            "2: link.agents.certificate",
+            "the key is missing; mutual TLS requires",
+        ),
         (
             "cafile = \"\"\ncertificate = \"b\"\nkeyfile = \"c\"",
             "4: link.agents.cafile",
@@ -232,9 +248,11 @@ fn errors_in_rules() {
         ("actions = { x = [\"a\", \"a\"] }", "actions.x", "duplicate element"),
         ("actions = { x = [[\"a\"], \"a\"] }", "actions.x", "duplicate element"),
         ("actions = { x = [[\"...\", \"a\"]] }", "actions.x", "move it to the end of its list"),
-        ("actions = { x = [[\"a\", 1]] }", "actions.x", "found a number"),
-        ("actions = { x = [[[\"a\"]]] }", "actions.x", "found a list"),
-        ("actions = { x = [[\"a b\"]] }", "actions.x", "white space in"),
+        ("actions = { x = [[\"a\", 1]] }", "actions.x", "expected a pattern for the only argument, such as"),
+        ("actions = { x = [[\"a\", 1]] }", "actions.x", "allows any further ones, found a number"),
+        ("actions = { x = [[[\"a\"]]] }", "actions.x", "expected a pattern for the only argument, such as"),
+        ("actions = { x = [[[\"a\"]]] }", "actions.x", "allows any further ones, found a list"),
+        ("actions = { x = [[\"a b\"]] }", "actions.x", "white space in \"a b\""),
         ("actions = { x = 1 }", "actions.x", "expected a pattern for the only argument"),
         (
             "actions = { get_id_value = \"*\" }\nevents = \"*hello\"",
@@ -260,7 +278,7 @@ fn errors_in_rules() {
         ("from = \"nodes\"\n", "", "8: rule.r.from", "the rule has no from"),
         ("to = \"agents\"\n", "", "8: rule.r.to", "the rule has no to"),
         ("topics = \"t\"\n", "", "8: rule.r.topics", "the rule has no topics"),
-        ("topics = \"t\"", "topics = []", "12: rule.r.topics", "list is empty"),
+        ("topics = \"t\"", "topics = []", "12: rule.r.topics", "the list is empty"),
         ("topics = \"t\"", "topics = \"<$>/local/a\"", "12: rule.r.topics", "never leave an endpoint"),
         ("from = \"nodes\"", "from = \"node\"", "10: rule.r.from", "no link \"node\"; did you mean `nodes`?"),
         ("to = \"agents\"", "to = [\"zeek\"]", "11: rule.r.to", "use `agents` or `nodes`"),
@@ -321,7 +339,7 @@ fn a_file_without_links_has_one_error() {
             .replace("[link]", "[link.\"x y\"]")
             .replace("a = 1\n", "listen = \"[::1]:5\"\ntls = \"off\"\n"),
         "13: link.\"x y\"",
-        "invalid name",
+        "invalid name; use 1 to 64 letters, digits, `-` and `_`",
     );
 }
 

@@ -483,6 +483,11 @@ fn an_invalid_file_has_only_the_references_that_are_valid() {
     let good = ConfigFile::parse(MISSION, FILE).unwrap().references();
     assert_eq!(good.tls.len(), good.addresses.len());
     assert_eq!(good.addresses, errors.references().addresses);
+    let text = MISSION.replacen("127.0.0.1:2151", "127.0.0.1", 1);
+    assert_ne!(text, MISSION);
+    let names = ConfigFile::parse(&text, FILE).unwrap_err().references().addresses.clone();
+    assert_eq!(names.len(), good.addresses.len() - 1);
+    assert!(names.iter().all(|address| good.addresses.contains(address)));
 }
 
 #[test]

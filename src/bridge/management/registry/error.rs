@@ -1,4 +1,4 @@
-//! Why the registry rejects an event.
+//! Errors of the registry.
 
 use thiserror::Error;
 
@@ -6,7 +6,7 @@ use super::limits::{MAX_HELLO, MAX_NAMES, MAX_NAMES_PER_OWNER, MAX_NAMES_PER_PEE
 use super::types::PeeringKey;
 use crate::management::MAX_NODE_NAME;
 
-/// Why a hello is rejected.
+/// The reason for rejecting a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum HelloError {
     /// The name is live on a peering of another [`Owner`](crate::endpoint::Owner).
@@ -59,7 +59,7 @@ impl HelloError {
     }
 }
 
-/// Why a request is rejected. It must not be forwarded.
+/// The reason for rejecting a request, which must not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum RequestError {
     /// The same peering sent a request with this id recently. Responses to the two could not be distinguished.
@@ -80,7 +80,7 @@ impl RequestError {
     }
 }
 
-/// Why a response is rejected. It must not be forwarded.
+/// The reason for rejecting a response, which must not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum ResponseError {
     /// The response does not name its node.
