@@ -346,7 +346,6 @@ async fn ctrl_c_ends_the_live_table_before_the_count_is_reached() {
     assert!(shown.contains("interrupted: received 1 of 2 messages"), "{shown}");
 }
 
-#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tap_whose_output_is_not_read_can_be_ended() {
     use std::process::Stdio;

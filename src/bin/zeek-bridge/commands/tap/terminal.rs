@@ -3,15 +3,9 @@
 use std::io::{self, IsTerminal};
 
 /// Returns the columns and lines of the terminal that stdout is, if they are known.
-#[cfg(unix)]
 pub(super) fn size() -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
-}
-
-#[cfg(not(unix))]
-pub(super) fn size() -> Option<(u16, u16)> {
-    ratatui::crossterm::terminal::size().ok()
 }
 
 /// Returns the columns of the terminal that stdout is, if they are known.
