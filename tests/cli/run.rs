@@ -120,6 +120,21 @@ fn the_unit_file_starts_the_program_that_prints_it() {
     }
 }
 
+#[test]
+fn the_longest_path_of_a_status_socket_can_be_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    // The file name is short, so that the directory is as long as it can be.
+    let room = 92 - folder.path().as_os_str().len() - "//s".len();
+    let directory = folder.path().join("d".repeat(room));
+    let config = CONFIG.replace("s.sock", &format!("{}/s", "d".repeat(room)));
+    assert_eq!(directory.join("s").as_os_str().len(), 92);
+    let config = write(folder.path(), &config);
+    let mut bridge = Program::start(&format!("run {config}"));
+    bridge.says("running, with ");
+    assert!(directory.join("s").exists());
+    assert_eq!(Program::run(&format!("status --config {config}"), "").code, Some(0));
+}
+
 /// A bridge with a verbose log that is read only until the bridge runs.
 struct Unread {
     bridge: Running,
