@@ -98,30 +98,39 @@ impl Received {
     }
 }
 
-/// SIGTSTP, which the terminal sends on Ctrl-Z, for commands that must restore the terminal before they stop.
+/// The signals that a terminal sends on Ctrl-Z (SIGTSTP) and Ctrl-\ (SIGQUIT), for commands that must restore the terminal first.
 #[derive(Debug)]
-pub(crate) struct Suspend {
+pub(crate) struct TerminalSignals {
     stop: Signal,
+    quit: Signal,
 }
 
-impl Suspend {
-    /// Handles the signal. From now on, the caller must stop the process.
-    pub(crate) fn new() -> Result<Self, Failure> {
-        let kind = SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
-        let stop =
-            signal(kind).map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))?;
-        Ok(Suspend { stop })
+/// A request of the user of the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TerminalSignal {
+    Suspend,
+    Quit,
+}
+
+impl TerminalSignals {
+    /// Handles the signals. From now on, the caller must stop or end the process.
+    pub(crate) fn new() -> io::Result<Self> {
+        let stop = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
+        Ok(TerminalSignals { stop, quit: signal(SignalKind::quit())? })
     }
 
-    /// Waits for the signal.
-    pub(crate) async fn asked(&mut self) {
-        let _ = self.stop.recv().await;
+    /// Waits for the next signal. Can be dropped and called again.
+    pub(crate) async fn next(&mut self) -> TerminalSignal {
+        tokio::select! {
+            _ = self.stop.recv() => TerminalSignal::Suspend,
+            _ = self.quit.recv() => TerminalSignal::Quit,
+        }
     }
+}
 
-    /// Stops this process until it is continued.
-    pub(crate) fn now() {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
-    }
+/// Stops this process until it is continued.
+pub(crate) fn suspend() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
 }
 
 #[cfg(test)]

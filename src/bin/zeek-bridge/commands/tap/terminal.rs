@@ -13,8 +13,15 @@ pub(super) fn columns() -> Option<usize> {
     size().map(|(columns, _)| columns.into())
 }
 
-/// Returns whether a screen can be drawn on stdout.
+/// Returns whether a screen can be drawn on stdout. A background job (`tap --stats &`) must not: a change of the terminal's mode
+/// would stop it (SIGTTOU), and the shell uses the screen.
 pub(super) fn can_draw() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    io::stdout().is_terminal() && !dumb
+    io::stdout().is_terminal() && !dumb && !is_in_background()
+}
+
+/// Returns whether another process group is in the foreground of stdout's terminal. There is none if stdout is not the
+/// terminal that controls this process.
+fn is_in_background() -> bool {
+    rustix::termios::tcgetpgrp(io::stdout()).is_ok_and(|group| group != rustix::process::getpgrp())
 }
