@@ -166,7 +166,10 @@ fn an_unreachable_relay_is_reported() {
     end.fails(3, &[&format!("no peering with {address}"), "is a Zeek or zeek-bridge listening there?"]);
     // No process can have this id.
     let end = bench(&format!("--publish-to {address} --tls off --pid 4294967295"));
-    end.fails(2, &["--pid 4294967295", if cfg!(target_os = "linux") { "no such process" } else { "/proc" }]);
+    end.fails(
+        2,
+        &["--pid 4294967295", if cfg!(target_os = "linux") { "the process does not exist" } else { "/proc" }],
+    );
 }
 
 #[test]

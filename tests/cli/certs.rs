@@ -138,6 +138,11 @@ fn only_a_valid_ca_issues_certificates() {
         std::os::unix::fs::symlink("/dev/zero", other.path().join(file)).unwrap();
         run(other.path(), "issue a").fails(1, &["it is larger than 1 MiB"]);
     }
+    // A pipe without a writer.
+    fs::remove_file(other.path().join("ca.pem")).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, other.path().join("ca.pem"), mode).unwrap();
+    run(other.path(), "issue a").fails(1, &["ca.pem: it is a pipe"]);
     // With a byte order mark, as some editors write it.
     let text = fs::read_to_string(folder.path().join("ca.pem")).unwrap();
     fs::write(folder.path().join("ca.pem"), format!("\u{feff}{text}")).unwrap();
@@ -154,4 +159,21 @@ fn printed_paths_are_quoted_for_the_shell_and_for_zeek() {
     let options = options(&end);
     assert!(options.contains(r#"a "b" '\''c'\''/ca.pem'"#), "{options}");
     assert!(end.stdout.iter().any(|line| line.contains(r#"a \"b\" 'c'/ca.pem";"#)), "{end:?}");
+}
+
+#[test]
+fn a_directory_whose_path_cannot_be_printed_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("a\u{1b}[2J\nb");
+    let dir = folder.to_str().unwrap();
+    Program::with(["certs", "init", "--dir", dir]).end().fails(1, &[r"a\u{1b}[2J\nb", "control characters"]);
+    assert!(!folder.exists());
+    // Also if a symbolic link leads to it.
+    let ca = issued(&[]);
+    fs::rename(ca.path(), &folder).unwrap();
+    let link = root.path().join("link");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    let dir = link.to_str().unwrap();
+    Program::with(["certs", "issue", "w", "--dir", dir]).end().fails(1, &["control characters"]);
+    assert!(!folder.join("w.key").exists());
 }

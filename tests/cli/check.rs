@@ -5,7 +5,9 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
+use crate::program::child::{Running, within};
 use crate::program::{End, Files, Program, command};
 use zeek_bridge::bridge::Snapshot;
 use zeek_bridge::net::tls::ephemeral_authority;
@@ -293,7 +295,7 @@ fn the_path_of_the_status_socket_is_tested() {
     check("bridge.toml").fails(1, &[status, "bridge.toml exists, and is not a socket"]);
     let end = check("nowhere/status.sock");
     assert_eq!(end.code, Some(0), "{end:?}");
-    end.has_said(&["warning: ", status, "there is no directory", "RuntimeDirectory"]);
+    end.has_said(&["warning: ", status, "/nowhere does not exist", "RuntimeDirectory"]);
     let _socket = UnixListener::bind(folder.path("status.sock")).unwrap();
     for good in ["status.sock", "other.sock", "off"] {
         let end = check(good);
@@ -365,4 +367,31 @@ fn a_topic_that_can_return_causes_a_warning_with_its_path() {
     let end = folder.check(&config("group = \"pair\"\nttl = 2\n"));
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{end:?}");
     assert_eq!(end.stdout[2], "link x: listens on 127.0.0.1:0, no TLS, in group pair, ttl 2");
+}
+
+#[test]
+fn thousands_of_errors_are_reported_to_a_reader_that_starts_late() {
+    const COUNT: usize = 3000;
+    let folder = Folder::new();
+    let path = folder.path("bridge.toml");
+    let unknown: String = (0..COUNT).map(|n| format!("unknown_{n} = 1\n")).collect();
+    fs::write(&path, format!("[bridge]\n{unknown}{}", links(PLAIN))).unwrap();
+    let mut check = command([Path::new("check"), &path]);
+    let mut check = Running::spawn(check.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()));
+    let stderr = check.stderr.take().unwrap();
+    // The program writes until the pipe is full. A pipe holds 64 KiB.
+    let stderr = within("a full pipe", move || {
+        while rustix::io::ioctl_fionread(&stderr).unwrap() < 60 * 1024 {
+            std::thread::yield_now();
+        }
+        stderr
+    });
+    let stderr = String::from_utf8(crate::program::child::rest(stderr)).unwrap();
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), COUNT + 1, "{stderr}");
+    for (n, line) in lines.iter().take(COUNT).enumerate() {
+        assert!(line.contains(&format!("bridge.toml:{}: bridge.unknown_{n}: ", n + 2)), "{line}");
+    }
+    assert!(lines.last().unwrap().starts_with("error: "), "{:?}", lines.last());
+    assert_eq!(check.end().code(), Some(1));
 }

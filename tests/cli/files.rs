@@ -1,9 +1,10 @@
 //! Files that block, or have no end.
 
+use std::fs::OpenOptions;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::program::Program;
+use crate::program::child::within;
 
 fn fifo(path: &Path) {
     rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
@@ -17,10 +18,20 @@ fn a_signal_ends_a_node_whose_values_do_not_arrive() {
     for signal in ["INT", "TERM"] {
         let args = format!("node --name n --listen 127.0.0.1:0 --tls off --values {}", values.display());
         let node = Program::start(&args);
-        // The signal must not arrive before the program handles it.
-        std::thread::sleep(Duration::from_secs(1));
+        // Waits until the program has opened the file. It handles signals by then.
+        let path = values.clone();
+        let _writer = within("a reader", move || OpenOptions::new().write(true).open(path).unwrap());
         node.signal(signal);
         assert_eq!(node.end_by_itself().code, Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn the_name_of_a_file_cannot_steer_the_terminal() {
+    for command in ["decode", "check"] {
+        let end = Program::with([command, "no\u{1b}[2J\n\u{202e}file"]).end();
+        end.fails(1, &[r"no\u{1b}[2J\n\u{202e}file"]);
+        assert!(!end.stderr.contains(['\u{1b}', '\u{202e}']), "{end:?}");
     }
 }
 

@@ -13,29 +13,21 @@ mod recorder;
 #[path = "../common/terminal.rs"]
 mod terminal;
 
-#[cfg(unix)]
 mod bench;
-#[cfg(unix)]
 mod certs;
 mod check;
 mod codec;
 mod decode_capture;
 mod files;
 mod network;
-#[cfg(unix)]
 mod node_programs;
-#[cfg(unix)]
 mod packaging;
 mod probe;
 mod publish;
-#[cfg(unix)]
 mod record;
-#[cfg(unix)]
 mod replay;
 mod roles;
-#[cfg(unix)]
 mod run;
-#[cfg(unix)]
 mod shell;
 mod tap;
 mod tap_end;

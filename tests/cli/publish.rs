@@ -84,7 +84,7 @@ fn an_invalid_line_is_reported_with_its_number_and_the_others_are_published() {
         &[
             "line 3: not JSON",
             "line 4: not JSON",
-            "line 5: there is no \"event\"",
+            "line 5: the key \"event\" is missing",
             "skipped invalid lines: 3",
         ],
     );

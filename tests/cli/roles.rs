@@ -139,6 +139,26 @@ async fn a_node_without_response_is_exit_code_5_and_other_answers_are_printed() 
     end.has_said(&["no answer from silent"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_node_cannot_steer_the_terminal() {
+    let endpoint = Endpoint::new().unwrap();
+    let silent =
+        |_: String, _: Vec<String>| std::future::pending::<Result<Option<JsonText>, DispatchError>>();
+    let _node = Node::start(endpoint.clone(), "w\u{1b}[2J\nerror: \u{9b}x", silent).await;
+    let shown = r"w\u{1b}[2J\nerror: \u{9b}x";
+    for (options, expected) in [
+        ("", format!("error: timeout: no answer from {shown}")),
+        ("--nodes gone", format!("received a hello from: {shown} (nodes of")),
+    ] {
+        let args = format!("dispatch --tls off --listen 127.0.0.1:0 --timeout 2 {options} get_id_value x");
+        let mut dispatch = Program::start(&args);
+        let address = dispatch.address();
+        endpoint.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
+        let end = tokio::task::spawn_blocking(|| dispatch.end()).await.unwrap();
+        end.fails(5, &[&expected]);
+    }
+}
+
 #[test]
 fn a_node_retries_and_reports_why_it_cannot_connect() {
     // A bound port that is not listened on: no other process can get it.

@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ChildStderr, Stdio};
 
-use crate::program::child::{LIMIT, Running, within};
+use crate::program::child::{LIMIT, Running, rest, within};
 use crate::program::{Program, command};
 
 const CONFIG: &str = "
@@ -121,37 +121,84 @@ fn the_unit_file_starts_the_program_that_prints_it() {
 }
 
 #[test]
-fn a_bridge_whose_stderr_is_not_read_keeps_running_and_ends() {
+fn the_longest_path_of_a_status_socket_can_be_bound() {
     let folder = tempfile::tempdir().unwrap();
-    let config = write(folder.path(), &CONFIG.replace("'off'\n", "'off'\nlimits = { peers = 100 }\n"));
-    let mut run = command(["-vvv", "run", &config]);
-    run.stderr(Stdio::piped()).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut bridge = Running::spawn(&mut run);
-    // Reads up to the line that contains the address, and not further.
-    let mut log = BufReader::with_capacity(1, bridge.stderr.take().unwrap());
-    let address = within("the address", move || {
-        let mut line = String::new();
-        let mut http = None;
-        while !line.contains("running, with ") {
-            line.clear();
-            log.read_line(&mut line).unwrap();
-            if let Some((_, address)) = line.split_once("http://") {
-                http = Some(address.trim().to_owned());
+    // The file name is short, so that the directory is as long as it can be.
+    let room = 92 - folder.path().as_os_str().len() - "//s".len();
+    let directory = folder.path().join("d".repeat(room));
+    let config = CONFIG.replace("s.sock", &format!("{}/s", "d".repeat(room)));
+    assert_eq!(directory.join("s").as_os_str().len(), 92);
+    let config = write(folder.path(), &config);
+    let mut bridge = Program::start(&format!("run {config}"));
+    bridge.says("running, with ");
+    assert!(directory.join("s").exists());
+    assert_eq!(Program::run(&format!("status --config {config}"), "").code, Some(0));
+}
+
+/// A bridge with a verbose log that is read only until the bridge runs.
+struct Unread {
+    bridge: Running,
+    log: BufReader<ChildStderr>,
+    http: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Unread {
+    /// Starts it, and fills the pipe of its log and more.
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = write(folder.path(), &CONFIG.replace("'off'\n", "'off'\nlimits = { peers = 100 }\n"));
+        let mut run = command(["-vvv", "run", &config]);
+        run.stderr(Stdio::piped()).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut bridge = Running::spawn(&mut run);
+        // Reads up to the line that contains the address, and not further.
+        let mut log = BufReader::with_capacity(1, bridge.stderr.take().unwrap());
+        let (log, http) = within("the address", move || {
+            let mut line = String::new();
+            let mut http = None;
+            while !line.contains("running, with ") {
+                line.clear();
+                log.read_line(&mut line).unwrap();
+                if let Some((_, address)) = line.split_once("http://") {
+                    http = Some(address.trim().to_owned());
+                }
             }
+            (log, http.unwrap())
+        });
+        let status = Program::run(&format!("status --json --config {config}"), "").json().remove(0);
+        let listening = status["links"][0]["listening"][0].as_str().unwrap();
+        // Each connection logs several lines, and a pipe holds 64 KiB.
+        for _ in 0..2000 {
+            let mut peer = TcpStream::connect(listening).unwrap();
+            let _ = peer.write_all(b"\0\0\0\x01\xff");
         }
-        (log, http.unwrap())
-    });
-    let (log, address) = address;
-    let status = Program::run(&format!("status --json --config {config}"), "").json().remove(0);
-    let listening = status["links"][0]["listening"][0].as_str().unwrap().to_owned();
-    // Each connection logs several lines, and a pipe holds 64 KiB.
-    for _ in 0..2000 {
-        let mut peer = TcpStream::connect(&listening).unwrap();
-        let _ = peer.write_all(b"\0\0\0\x01\xff");
+        Unread { bridge, log, http, _folder: folder }
     }
-    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_bridge_whose_stderr_is_not_read_keeps_running_and_ends() {
+    let Unread { mut bridge, log, http, _folder } = Unread::start();
+    assert!(get(&http, "/healthz").starts_with("HTTP/1.1 200 "));
     bridge.signal("TERM");
-    let mut bridge = bridge;
     assert!(within("the end", move || bridge.end()).success());
     drop(log);
+}
+
+#[test]
+fn a_bridge_reports_once_how_many_log_lines_it_dropped() {
+    const NOTICE: &str = "stderr is not read fast enough; dropped log lines: ";
+    let Unread { mut bridge, mut log, http: _, _folder } = Unread::start();
+    let log = within("the notice", move || {
+        let mut line = String::new();
+        while !line.starts_with(NOTICE) {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the log ended without a notice");
+        }
+        log
+    });
+    bridge.signal("TERM");
+    let rest = String::from_utf8(rest(log)).unwrap();
+    assert!(bridge.end().success());
+    assert!(rest.contains(" ended") && !rest.contains(NOTICE), "{rest}");
 }

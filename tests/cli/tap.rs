@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::program::child::Running;
-use crate::program::{End, Program, command};
+use crate::program::child::{Running, skip};
+use crate::program::{End, Program, command, command_of};
 use crate::terminal::OnTerminal;
 use serde_json::json;
 use zeek_bridge::data::{Topic, Value};
@@ -282,9 +282,11 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
     publish(&endpoint, "/t/x", (0..20).map(|n| event(&format!("event{n:02}"), []))).await;
     // Messages to stderr are below the table.
     terminal.screen_shows("event00");
-    terminal.screen_shows("and 19 more");
+    terminal.screen_shows("and 18 more");
     let screen = terminal.screen_shows("peer added");
     assert!(screen.lines().next().unwrap().contains("messages in"), "{screen}");
+    // Stdin is not a terminal: no keys are read.
+    assert!(!screen.contains("q quit"), "{screen}");
     // Like Ctrl-Z and `fg`.
     terminal.signal("TSTP");
     terminal.shows(LEAVE);
@@ -333,20 +335,45 @@ async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_ends_the_live_table_before_the_count_is_reached() {
-    let (endpoint, address) = listening().await;
-    let options = format!("tap --topic /t --tls off --connect {address} --stats --count 2");
-    let mut tap = command(options.split(' '));
-    tap.env("TERM", "xterm");
-    let mut terminal = OnTerminal::with_keys(tap, 80, 12);
-    publish(&endpoint, "/t/x", [event("e", [])]).await;
-    terminal.screen_shows("q quit");
-    terminal.press("\u{3}");
-    let shown = terminal.end_with(1);
-    assert!(shown.contains("interrupted: received 1 of 2 messages"), "{shown}");
+async fn ctrl_c_and_sigquit_end_the_live_table_before_the_count_is_reached() {
+    // Ctrl-C, Ctrl-\, and a signal from elsewhere.
+    for key in [Some("\u{3}"), Some("\u{1c}"), None] {
+        let (endpoint, address) = listening().await;
+        let options = format!("tap --topic /t --tls off --connect {address} --stats --count 2");
+        let mut tap = command(options.split(' '));
+        tap.env("TERM", "xterm");
+        let mut terminal = OnTerminal::with_keys(tap, 80, 12);
+        publish(&endpoint, "/t/x", [event("e", [])]).await;
+        terminal.screen_shows("q quit");
+        match key {
+            Some(key) => terminal.press(key),
+            None => terminal.signal("QUIT"),
+        }
+        let shown = terminal.end_with(1);
+        let (_, after) = shown.rsplit_once("\u{1b}[?1049l").unwrap_or_else(|| panic!("not left: {shown:?}"));
+        assert!(after.contains("interrupted: received 1 of 2 messages"), "{shown}");
+    }
 }
 
-#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_in_the_background_of_a_shell_are_tables() {
+    if std::process::Command::new("setsid").arg("--version").output().is_err() {
+        skip("there is no setsid: no job is started in the background of a shell");
+        return;
+    }
+    let (endpoint, address) = listening().await;
+    let options = format!("tap --topic /t --tls off --connect {address} --stats --count 1");
+    let tap = command(options.split(' '));
+    // A session whose terminal is this one, and a shell with job control.
+    let shell = ["--ctty", "--wait", "sh", "-c", "set -m; \"$@\" & wait $!", "-"];
+    let mut shell = command_of("setsid", shell);
+    shell.arg(tap.get_program()).args(tap.get_args()).env("TERM", "xterm");
+    let mut terminal = OnTerminal::with_keys(shell, 80, 12);
+    publish(&endpoint, "/t/x", [event("e", [])]).await;
+    terminal.shows("1 messages in");
+    assert!(!terminal.end().contains('\u{1b}'));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tap_whose_output_is_not_read_can_be_ended() {
     use std::process::Stdio;

@@ -345,7 +345,7 @@ fn without_certificates_sighup_does_not_end_the_program() {
     let mut tap = Program::start("tap --topic /t --listen 127.0.0.1:0 --tls off -v");
     tap.address();
     tap.signal("HUP");
-    tap.says("there are no certificates to reload");
+    tap.says("SIGHUP: nothing to reload; this program uses no certificates");
     tap.signal("TERM");
     assert_eq!(tap.end_by_itself().code, Some(0));
 }

@@ -63,6 +63,7 @@ fn signal(name: &str) -> Signal {
     match name {
         "HUP" => Signal::HUP,
         "INT" => Signal::INT,
+        "QUIT" => Signal::QUIT,
         "TERM" => Signal::TERM,
         "KILL" => Signal::KILL,
         "USR1" => Signal::USR1,

@@ -18,6 +18,9 @@
     )
 )]
 
+#[cfg(not(unix))]
+compile_error!("the program needs a Unix system; the library also builds elsewhere");
+
 mod args;
 mod blocking;
 mod cli;
@@ -44,7 +47,11 @@ use zeek_bridge::bridge::config::LogFormat;
 fn main() -> ExitCode {
     let matches = cli::command_with_environment().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let stderr = stderr::start();
+    // A bridge forwards messages even if its stderr is not read.
+    let log_thread = match cli.command {
+        Command::Run(_) | Command::Record(_) => stderr::start_log_thread(),
+        _ => None,
+    };
     // The configuration of a bridge selects the format of the log.
     let log = if matches!(cli.command, Command::Run(_)) {
         Ok(())
@@ -71,8 +78,7 @@ fn main() -> ExitCode {
         Command::Completions(args) => commands::man::completions(&args, cli::command()),
         Command::Man(args) => commands::man::man(&args, cli::command(), cli::DETAILS),
     });
-    let code = exit::code(result);
-    // Waits until the thread has written what is queued.
-    drop(stderr);
-    code
+    // Waits until the thread has written what is queued, so that the error is the last line.
+    drop(log_thread);
+    exit::code(result)
 }

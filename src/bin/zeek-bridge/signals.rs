@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -22,7 +23,6 @@ pub(crate) struct Signals(mpsc::Receiver<()>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Interrupt,
-    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no SIGTERM"))]
     Terminate,
 }
 
@@ -78,80 +78,59 @@ impl Signals {
 }
 
 struct Received {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 impl Received {
-    #[cfg(unix)]
     fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Received {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
 
-    #[cfg(not(unix))]
-    fn new() -> io::Result<Self> {
-        Ok(Received {})
-    }
-
     async fn next(&mut self) -> Kind {
-        #[cfg(unix)]
         tokio::select! {
             _ = self.interrupt.recv() => Kind::Interrupt,
             _ = self.terminate.recv() => Kind::Terminate,
         }
-        #[cfg(not(unix))]
-        {
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            Kind::Interrupt
+    }
+}
+
+/// The signals that a terminal sends on Ctrl-Z (SIGTSTP) and Ctrl-\ (SIGQUIT), for commands that must restore the terminal first.
+#[derive(Debug)]
+pub(crate) struct TerminalSignals {
+    stop: Signal,
+    quit: Signal,
+}
+
+/// A request of the user of the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TerminalSignal {
+    Suspend,
+    Quit,
+}
+
+impl TerminalSignals {
+    /// Handles the signals. From now on, the caller must stop or end the process.
+    pub(crate) fn new() -> io::Result<Self> {
+        let stop = signal(SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw()))?;
+        Ok(TerminalSignals { stop, quit: signal(SignalKind::quit())? })
+    }
+
+    /// Waits for the next signal. Can be dropped and called again.
+    pub(crate) async fn next(&mut self) -> TerminalSignal {
+        tokio::select! {
+            _ = self.stop.recv() => TerminalSignal::Suspend,
+            _ = self.quit.recv() => TerminalSignal::Quit,
         }
     }
 }
 
-/// SIGTSTP, which the terminal sends on Ctrl-Z, for commands that must restore the terminal before they stop.
-#[derive(Debug)]
-pub(crate) struct Suspend {
-    #[cfg(unix)]
-    stop: tokio::signal::unix::Signal,
-}
-
-impl Suspend {
-    /// Handles the signal. From now on, the caller must stop the process.
-    pub(crate) fn new() -> Result<Self, Failure> {
-        Self::try_new().map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))
-    }
-
-    #[cfg(unix)]
-    fn try_new() -> io::Result<Self> {
-        let kind = tokio::signal::unix::SignalKind::from_raw(rustix::process::Signal::TSTP.as_raw());
-        Ok(Suspend { stop: tokio::signal::unix::signal(kind)? })
-    }
-
-    #[cfg(not(unix))]
-    fn try_new() -> io::Result<Self> {
-        Ok(Suspend {})
-    }
-
-    /// Waits for the signal.
-    pub(crate) async fn asked(&mut self) {
-        #[cfg(unix)]
-        let _ = self.stop.recv().await;
-        #[cfg(not(unix))]
-        std::future::pending::<()>().await;
-    }
-
-    /// Stops this process until it is continued.
-    pub(crate) fn now() {
-        #[cfg(unix)]
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
-    }
+/// Stops this process until it is continued.
+pub(crate) fn suspend() {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
 }
 
 #[cfg(test)]

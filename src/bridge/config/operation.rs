@@ -11,8 +11,9 @@ use crate::net::HostPort;
 /// The default address of the metrics.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9747);
 
-/// The maximum length of a socket's path in bytes: `sun_path` in `sockaddr_un` has 108, with the final NUL.
-const MAX_SOCKET_PATH: usize = 107;
+/// The maximum length of a socket's path in bytes. `sun_path` in `sockaddr_un` has 108, with the final NUL. The socket is created
+/// in a temporary directory beside the path, which adds 15 (`/.zb-01234567/s`).
+const MAX_SOCKET_PATH: usize = 92;
 
 /// Returns the default path of the status socket: `zeek-bridge.sock` in `$XDG_RUNTIME_DIR`, or
 /// `/run/zeek-bridge/status.sock` if that variable is not set, as for root and for services.

@@ -49,7 +49,7 @@ fn every_golden_value_is_read_and_written_back() {
 
 proptest! {
     #[test]
-    fn any_value_comes_back_from_its_text(value in arbitrary::value()) {
+    fn any_value_survives_a_round_trip(value in arbitrary::value()) {
         let text = value.to_json().to_string();
         prop_assert_eq!(written(&value), text.as_str());
         prop_assert_eq!(Value::from_json_text(&text), Ok(value), "{}", text);
@@ -91,7 +91,7 @@ proptest! {
 }
 
 #[test]
-fn values_mean_what_their_json_says() {
+fn values_are_read_from_json() {
     let v4 = "1.2.3.4".parse().unwrap();
     for (json, value) in [
         (json!({"@data-type": "none"}), Value::None),
@@ -124,7 +124,7 @@ fn values_mean_what_their_json_says() {
 }
 
 #[test]
-fn elements_are_taken_in_any_order() {
+fn elements_may_have_any_order() {
     let count = |n: u64| json!({"@data-type": "count", "data": n});
     let set = json!({"@data-type": "set", "data": [count(2), count(1)]});
     assert_eq!(Value::from_json(&set), Ok(Value::Set([1u64, 2].into_iter().collect())));
@@ -134,7 +134,7 @@ fn elements_are_taken_in_any_order() {
 }
 
 #[test]
-fn what_is_no_value_is_refused_with_the_reason() {
+fn invalid_values_are_refused_with_the_reason() {
     let with = |data_type: &str, rest: &str| error(&format!(r#"{{"@data-type":"{data_type}",{rest}}}"#));
     for (found, expected) in [
         (error("5"), r#"expected an object with "@data-type" and "data", found 5"#),
@@ -200,7 +200,7 @@ fn equal_elements_and_keys_are_refused() {
 }
 
 #[test]
-fn an_error_says_where() {
+fn an_error_contains_the_path() {
     let (good, bad) = (json!({"@data-type": "count", "data": 1}), json!({"@data-type": "count"}));
     let table = |pair| json!({"@data-type": "table", "data": [pair]});
     let within = |inner| error(&json!({"@data-type": "vector", "data": [good, inner]}).to_string());
@@ -218,7 +218,7 @@ fn an_error_says_where() {
 }
 
 #[test]
-fn what_is_not_json_is_refused_with_its_place() {
+fn invalid_json_is_refused_with_its_position() {
     for (text, expected) in [
         ("", "not JSON: there is nothing"),
         (" \n", "not JSON: there is nothing"),

@@ -1,4 +1,4 @@
-//! The address of an agent and the name of a node, from the environment variables that Zeek uses, if no option gives them.
+//! Defaults for the address of an agent and the name of a node, from the environment variables that Zeek uses.
 
 use clap::Command;
 use zeek_bridge::management::DEFAULT_AGENT_PORT;
@@ -30,7 +30,7 @@ pub(crate) fn optional_arguments(mut command: Command) -> Command {
     })
 }
 
-/// Adds the address that a node connects to, if no option gives one.
+/// Without an address option, sets the address that a node connects to.
 pub(crate) fn to_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
     if args.address.connect.is_none() && args.address.listen.is_none() {
         args.address.connect = agent()?;
@@ -42,7 +42,7 @@ pub(crate) fn to_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
     Ok(args)
 }
 
-/// Adds the address that an agent listens on, if no option gives one.
+/// Without an address option, sets the address that an agent listens on.
 pub(crate) fn as_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
     if args.address.connect.is_none() && args.address.listen.is_none() {
         args.address.listen = agent()?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 use zeek_bridge::net::tls::{
     AnonymousUnavailable, Backend, CredentialFault, Credentials, MutualTls, Passphrase, PemSource, Tls,
 };
@@ -238,24 +239,19 @@ pub(crate) fn keep_up(tls: &Tls) -> Result<(), Failure> {
     if let Some(mutual) = &mutual {
         tokio::spawn(mutual.watch_files(WATCH_INTERVAL));
     }
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut hangup = signal(SignalKind::hangup())
-            .map_err(|error| Failure::failed(format!("cannot listen for SIGHUP: {error}")))?;
-        tokio::spawn(async move {
-            while hangup.recv().await.is_some() {
-                match &mutual {
-                    Some(mutual) => reload(mutual.clone()).await,
-                    None => tracing::info!("SIGHUP: there are no certificates to reload"),
-                }
+    let mut hangup = signal(SignalKind::hangup())
+        .map_err(|error| Failure::failed(format!("cannot listen for SIGHUP: {error}")))?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match &mutual {
+                Some(mutual) => reload(mutual.clone()).await,
+                None => tracing::info!("SIGHUP: nothing to reload; this program uses no certificates"),
             }
-        });
-    }
+        }
+    });
     Ok(())
 }
 
-#[cfg(unix)]
 async fn reload(mutual: MutualTls) {
     // It reads files, and may decrypt a key, which is slow by design.
     match tokio::task::spawn_blocking(move || mutual.reload()).await {

@@ -1,8 +1,9 @@
 //! `certs`: a certification authority (CA) and certificates for mutual TLS.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +15,8 @@ use rcgen::{
 };
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use crate::output::Failure;
 use crate::output::stderr::print_line;
+use crate::output::{Failure, Output, steers};
 
 /// The file names of the CA in its directory.
 const CA_CERTIFICATE: &str = "ca.pem";
@@ -101,6 +102,7 @@ fn init(args: &InitArgs) -> Result<(), Failure> {
             args.name
         )));
     }
+    check_directory(&std::path::absolute(&args.dir).map_err(|error| cannot("use", &args.dir, &error))?)?;
     fs::create_dir_all(&args.dir).map_err(|error| cannot("create", &args.dir, &error))?;
     let (certificate, key) = (args.dir.join(CA_CERTIFICATE), args.dir.join(CA_KEY));
     let until = after(args.days);
@@ -144,6 +146,8 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
         return Err(unusable(&ca_file, &expired));
     }
     let issuer = Issuer::from_ca_cert_pem(&ca, ca_key).map_err(|error| unusable(&ca_file, &error))?;
+    let directory = fs::canonicalize(&args.dir).map_err(|error| cannot("use", &args.dir, &error))?;
+    let directory = check_directory(&directory)?;
 
     let until = after(args.days).min(end);
     let key = KeyPair::generate().map_err(not_made)?;
@@ -158,12 +162,11 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
     let (certificate, key_file) =
         (args.dir.join(format!("{name}.pem")), args.dir.join(format!("{name}.key")));
     write_pair((&certificate, &pem), (&key_file, &key))?;
-    let paths = [ca_file, certificate.clone(), key_file.clone()];
-    let [ca, certificate_path, key_path] = paths.map(|path| {
-        let path = fs::canonicalize(&path).unwrap_or(path).display().to_string();
-        // A control character would reach the terminal.
-        path.replace(char::is_control, "?")
-    });
+    let [ca, certificate_path, key_path] = [CA_CERTIFICATE, &format!("{name}.pem"), &format!("{name}.key")]
+        .map(|file| {
+            let separator = if directory.ends_with('/') { "" } else { "/" };
+            format!("{directory}{separator}{file}")
+        });
     let shell = |path: &str| match path
         .chars()
         .all(|letter| letter.is_ascii_alphanumeric() || "/._-+@%".contains(letter))
@@ -175,7 +178,7 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
     let text = format!(
         "# zeek-bridge\n--cafile {} --certificate {} --keyfile {}\n\n\
          # Zeek\nredef Broker::ssl_cafile = \"{}\";\nredef Broker::ssl_certificate = \"{}\";\n\
-         redef Broker::ssl_keyfile = \"{}\";\n",
+         redef Broker::ssl_keyfile = \"{}\";",
         shell(&ca),
         shell(&certificate_path),
         shell(&key_path),
@@ -183,20 +186,26 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
         zeek(&certificate_path),
         zeek(&key_path)
     );
-    let printed = io::stdout().lock().write_all(text.as_bytes());
+    let mut output = Output::new();
+    let printed = output.line(text.as_bytes()).and_then(|()| output.flush());
     print_line(format_args!(
         "wrote {} and {}, valid until {}",
         certificate.display(),
         key_file.display(),
         date(until)
     ));
-    match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Failure::failed(format!("cannot write the options to stdout: {error}")));
-        }
-        _ => {}
-    }
-    Ok(())
+    printed
+}
+
+/// Returns the text of a path that can be printed as it is, for a shell and for Zeek.
+fn check_directory(directory: &Path) -> Result<&str, Failure> {
+    directory.to_str().filter(|text| !text.contains(steers)).ok_or_else(|| {
+        Failure::failed(format!(
+            "the path {} contains control characters or is not UTF-8, so options and settings cannot contain it; use \
+             another directory",
+            directory.display()
+        ))
+    })
 }
 
 fn params(name: &str, sans: Vec<SanType>, until: SystemTime) -> CertificateParams {
@@ -273,7 +282,13 @@ fn read(path: &Path) -> Result<String, Failure> {
         Failure::failed(format!("cannot read {}: {error}; {hint}", path.display()))
     };
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
+    // Does not wait for the writer of a pipe.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let read = file.and_then(|file| match file.metadata()?.file_type().is_fifo() {
+        true => Err(io::Error::other("it is a pipe")),
+        false => file.take(MAX_FILE).read_to_string(&mut text),
+    });
     match read {
         Ok(length) if u64::try_from(length).is_ok_and(|length| length >= MAX_FILE) => {
             Err(failed(&"it is larger than 1 MiB", "it is not a file of `zeek-bridge certs init`"))
@@ -298,11 +313,7 @@ fn write_pair(certificate: (&Path, &str), key: (&Path, &str)) -> Result<(), Fail
 
 fn write_new((path, text): (&Path, &str), mode: u32) -> Result<(), Failure> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
+    options.write(true).create_new(true).mode(mode);
     let mut file = options.open(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::failed(format!(
             "{} exists already; choose another name or directory, or move it away",

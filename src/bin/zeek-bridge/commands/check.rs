@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -82,10 +83,10 @@ impl Findings<'_> {
             list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         }
         for warning in &self.warnings {
-            stderr::print_line(format_args!("warning: {}", printable(&warning.to_string())));
+            stderr::print_line(format_args!("warning: {warning}"));
         }
         for error in &self.errors {
-            stderr::print_line(format_args!("{}", printable(&error.to_string())));
+            stderr::print_line(format_args!("{error}"));
         }
     }
 }
@@ -230,7 +231,6 @@ impl Address<'_> {
 /// Binds the address as a listener does, but does not listen, so that no peer can connect.
 fn bind(address: SocketAddr) -> io::Result<()> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)
 }
@@ -241,7 +241,7 @@ fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
         return;
     };
     match socket.symlink_metadata() {
-        Ok(metadata) if !is_socket(&metadata) => {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
             let message = format!("{} exists, and is not a socket", socket.display());
             findings.error(Diagnostic::new(key, message).with_hint("choose another path"));
         }
@@ -250,23 +250,13 @@ fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
             // A path without a directory is in the current one.
             let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty());
             if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-                let message = format!("there is no directory {}", directory.display());
+                let message = format!("the directory {} does not exist", directory.display());
                 findings.warning(Diagnostic::new(key, message).with_hint(
                     "create it, unless the service manager does, as with systemd's RuntimeDirectory",
                 ));
             }
         }
     }
-}
-
-#[cfg(unix)]
-fn is_socket(metadata: &std::fs::Metadata) -> bool {
-    std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type())
-}
-
-#[cfg(not(unix))]
-fn is_socket(_: &std::fs::Metadata) -> bool {
-    true
 }
 
 /// Writes the settings in effect to stdout, one line per table.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::output::Failure;
 use crate::output::stderr::print_line;
+use crate::output::{Failure, Output};
 
 /// The configuration of the Debian package, too.
 const AGENT_NODES: &str = include_str!("../../../../packaging/bridge.toml");
@@ -35,10 +35,8 @@ pub(crate) fn run(args: &InitArgs) -> Result<(), Failure> {
     let Use::AgentNodes = args.purpose;
     let text = AGENT_NODES;
     if args.file == Path::new("-") {
-        return match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::StdoutClosed),
-            result => result.map_err(|error| Failure::failed(format!("cannot write to stdout: {error}"))),
-        };
+        let mut output = Output::new();
+        return output.line(text.trim_end().as_bytes()).and_then(|()| output.flush());
     }
     let file = args.file.display();
     let created = OpenOptions::new().write(true).create_new(true).open(&args.file);

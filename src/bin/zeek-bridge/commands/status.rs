@@ -142,9 +142,9 @@ fn tables(snapshot: &Snapshot) -> String {
     let uptime = humantime::format_duration(Duration::from_secs(*uptime));
     let mut text =
         format!("up {uptime}; {in_flight} requests in flight, {answered_for} answered on behalf of nodes\n");
-    // Cannot fail: it writes to memory.
     let missing = unanswered.saturating_add(*forgotten);
     if missing > 0 {
+        // Cannot fail: it writes to memory.
         let _ = writeln!(
             text,
             "responses that did not arrive in time, or whose requests were dropped: {missing}"

@@ -1,6 +1,6 @@
 //! Escapes characters that affect a terminal.
 
-pub(super) use zeek_bridge::data::escape_json as escaped;
+use zeek_bridge::data::escape_json as escaped;
 pub(crate) use zeek_bridge::data::steers_terminal as steers;
 
 /// Escapes characters in JSON that [affect a terminal](steers). JSON itself requires escapes only for ASCII control characters.

@@ -132,7 +132,8 @@ pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
         Err(Failure::Error(exit, message)) => {
             stderr::print_line(format_args!("error: {message}"));
             if exit == Exit::Usage {
-                stderr::print_line(format_args!("\nFor more information, try '--help'."));
+                stderr::print_line(format_args!(""));
+                stderr::print_line(format_args!("For more information, try '--help'."));
             }
             ExitCode::from(exit.code())
         }

@@ -1,19 +1,22 @@
 //! The log, which tracing writes to stderr.
 
-mod format;
+mod fields;
+mod layer;
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use zeek_bridge::bridge::config::LogFormat;
 
 use super::exit::Failure;
-use super::stderr::Stderr;
+use super::stderr::LogWriter;
 
 /// Starts the log: warnings by default, more with each `-v`. RUST_LOG overrides both.
-pub(crate) fn start(verbose: u8, log_format: LogFormat) -> Result<(), Failure> {
+pub(crate) fn start(verbose: u8, format: LogFormat) -> Result<(), Failure> {
     let default = match verbose {
         0 => "warn",
         1 => "info",
@@ -26,16 +29,11 @@ pub(crate) fn start(verbose: u8, log_format: LogFormat) -> Result<(), Failure> {
     })?;
     // By the same rules as `--help`: NO_COLOR, CLICOLOR_FORCE, CLICOLOR, TERM, and whether stderr is a terminal.
     let color = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Stderr)
-        .with_ansi(color)
-        // tracing reports them with eprintln!, which panics if stderr is closed.
-        .log_internal_errors(false);
-    let target = verbose > 1;
-    match log_format {
-        LogFormat::Text => log.event_format(format::Text { target }).init(),
-        LogFormat::Json => log.json().event_format(format::Json { target }).init(),
-    }
+    let write = |line: &[u8]| {
+        // A closed stderr is not an error.
+        let _ = LogWriter.write_all(line);
+    };
+    let log = layer::Log { format, color, target: verbose > 1, write };
+    tracing_subscriber::registry().with(filter).with(log).init();
     Ok(())
 }

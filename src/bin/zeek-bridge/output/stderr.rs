@@ -1,15 +1,15 @@
-//! Stderr. If it is not a terminal, a thread writes to it, so that a reader that stalls does not block the program. If it is a
-//! terminal, messages are buffered while a live screen is drawn on it.
+//! Stderr. Lines are written completely, even if that blocks. The exception is the log of a command that must not stop if stderr
+//! is not read: a thread writes it, and lines are dropped while its queue is full. If stderr is a terminal, messages are buffered
+//! while a live screen is drawn on it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use super::escape::{escaped, steers};
+use super::escape::printable;
 use super::progress::Aside;
 use crate::blocking::Blocking;
 
@@ -33,43 +33,36 @@ fn held() -> MutexGuard<'static, Option<Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The number of messages that are queued for the thread. Further ones are dropped and counted.
+/// The number of log lines that are queued for the thread. Further ones are dropped and counted.
 const QUEUED: usize = 1024;
 
-/// The queue of the thread, and how many dropped messages were reported.
-static QUEUE: OnceLock<(NonBlocking, AtomicUsize)> = OnceLock::new();
+/// The queue of the thread, once it is started.
+static QUEUE: OnceLock<NonBlocking> = OnceLock::new();
 
-/// Starts the thread that writes all messages, unless stderr is a terminal. When the guard is dropped, the thread writes what is
-/// queued, for at most about a second.
-pub(crate) fn start() -> Option<WorkerGuard> {
+/// Starts a thread that writes the log, unless stderr is a terminal. When the guard is dropped, the thread writes what is queued,
+/// for at most about a second.
+pub(crate) fn start_log_thread() -> Option<WorkerGuard> {
     if io::stderr().is_terminal() {
         return None;
     }
     let builder =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED).thread_name("stderr");
-    let (queue, guard) = builder.finish(BlockingStderr);
-    let _ = QUEUE.set((queue, AtomicUsize::new(0)));
+    let dropped = || QUEUE.get().map_or(0, |queue| queue.error_counter().dropped_lines());
+    let (queue, guard) = builder.finish(WithDropNotice { to: Stderr, dropped, reported: 0 });
+    let _ = QUEUE.set(queue);
     Some(guard)
 }
 
-/// The writer that all messages of this program use. It never blocks once the thread is started.
+/// The writer of the log. It never blocks once the thread is started.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stderr;
+pub(super) struct LogWriter;
 
-impl Write for Stderr {
-    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        let Some((queue, reported)) = QUEUE.get() else { return BlockingStderr.write(message) };
-        let mut queue = queue.clone();
-        let counter = queue.error_counter();
-        let dropped = counter.dropped_lines();
-        if dropped > reported.load(Ordering::Relaxed) {
-            let line =
-                format!("stderr is not read fast enough: {dropped} messages were dropped since the start\n");
-            queue.write_all(line.as_bytes())?;
-            // If this line was dropped as well, the next message reports the new total.
-            reported.store(dropped, Ordering::Relaxed);
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match QUEUE.get() {
+            Some(queue) => queue.clone().write(line),
+            None => Stderr.write(line),
         }
-        queue.write(message)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -77,26 +70,57 @@ impl Write for Stderr {
     }
 }
 
-/// Prints a line. A closed stderr is not an error.
+/// Writes the lines of a queue, and how many of them were dropped because it was full.
+///
+/// The thread calls `flush` each time the queue is empty. Only then is the number written, so that a slow reader does not
+/// receive a notice with each line. All lines before the dropped ones are written by then.
+struct WithDropNotice<W, D> {
+    to: W,
+    /// Returns the number of lines that were dropped since the start.
+    dropped: D,
+    /// How many of them are reported.
+    reported: usize,
+}
+
+impl<W: Write, D: Fn() -> usize> Write for WithDropNotice<W, D> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.to.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let dropped = (self.dropped)();
+        let count = dropped.saturating_sub(self.reported);
+        if count == 0 {
+            return Ok(());
+        }
+        self.reported = dropped;
+        writeln!(self.to, "stderr is not read fast enough; dropped log lines: {count}")
+    }
+}
+
+/// Prints a line. Control characters in it are escaped, because it can contain text from peers and names of files. A closed
+/// stderr is not an error.
 pub(crate) fn print_line(line: fmt::Arguments<'_>) {
     // In one write, so that no other output separates its parts.
-    let _ = Stderr.write_all(format!("{line}\n").as_bytes());
+    let _ = Stderr.write_all(format!("{}\n", printable(&line.to_string())).as_bytes());
 }
 
 /// Writes to stderr itself, and blocks if it is not read.
-struct BlockingStderr;
+#[derive(Clone, Copy, Debug)]
+struct Stderr;
 
-impl Write for BlockingStderr {
+impl Write for Stderr {
     fn write(&mut self, message: &[u8]) -> io::Result<usize> {
-        // Messages contain text from peers. Its ASCII control characters are escaped already by the log; those that remain are
-        // colors and line ends of this program.
-        let escaped = escaped(message, |letter| !letter.is_ascii() && steers(letter));
-        let escaped = escaped.as_deref().unwrap_or(message);
         match &mut *held() {
-            Some(held) => held.push(escaped),
-            None => Aside(Blocking(io::stderr())).write_all(escaped)?,
+            Some(held) => held.push(message),
+            None => Aside(Blocking(io::stderr())).write_all(message)?,
         }
         Ok(message.len())
+    }
+
+    // In one write.
+    fn write_fmt(&mut self, message: fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(message.to_string().as_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -177,5 +201,23 @@ mod tests {
         let written = String::from_utf8(written).unwrap();
         assert!(written.starts_with("(3 earlier lines were dropped)\n3\n4\n"), "{written}");
         assert!(written.ends_with(&format!("101\n{}\n", "x".repeat(LONGEST))), "{written}");
+    }
+
+    #[test]
+    fn dropped_lines_are_reported_once_when_the_queue_is_empty() {
+        let dropped = std::cell::Cell::new(0);
+        let mut writer = WithDropNotice { to: Vec::new(), dropped: || dropped.get(), reported: 0 };
+        for count in 1..=3 {
+            dropped.set(count * 100);
+            writer.write_all(b"line\n").unwrap();
+        }
+        writer.flush().unwrap();
+        writer.write_all(b"line\n").unwrap();
+        writer.flush().unwrap();
+        dropped.set(301);
+        writer.flush().unwrap();
+        let notice = "stderr is not read fast enough; dropped log lines:";
+        let expected = format!("line\nline\nline\n{notice} 300\nline\n{notice} 1\n");
+        assert_eq!(String::from_utf8(writer.to).unwrap(), expected);
     }
 }

@@ -73,8 +73,8 @@ fn errors_in_the_bridge_table() {
     ] {
         reports(&format!("[bridge]\n{line}\n{rest}"), &format!("2: bridge.{key}"), expected);
     }
-    let long = format!("[bridge]\nstatus = \"/{}\"\n{rest}", "x".repeat(107));
-    reports(&long, "2: bridge.status", "the path has 108 bytes, more than the 107");
+    let long = format!("[bridge]\nstatus = \"/{}\"\n{rest}", "x".repeat(92));
+    reports(&long, "2: bridge.status", "the path has 93 bytes, more than the 92");
     reports(&format!("bridge = 1\n{rest}"), "1: bridge", "write [bridge]");
     reports(&format!("[brige]\n{rest}"), "1: brige", "did you mean `bridge`?");
     reports(

@@ -27,7 +27,7 @@ use crate::output::{Failure, Output};
 use crate::runtime;
 use crate::signals::Signals;
 
-/// The number of bytes in flight, unless --window gives the number of messages.
+/// The number of bytes in flight, unless --window sets the number of messages.
 const MOST_ON_THE_WAY: u64 = 16 * 1024 * 1024;
 
 /// Run benchmarks

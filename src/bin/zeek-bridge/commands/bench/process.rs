@@ -36,7 +36,7 @@ impl Process {
         }
         let Some(name) = proc::name(pid) else {
             return Err(Failure::usage(format!(
-                "--pid {pid}: there is no such process, or it is not visible to this user; `pgrep -a zeek` lists \
+                "--pid {pid}: the process does not exist or is not visible to this user; `pgrep -a zeek` lists \
                  running ones"
             )));
         };

@@ -54,8 +54,8 @@ impl Tally {
                 return;
             };
             self.missing.remove(&from);
-            let behind = number.saturating_add(1);
-            for (from, to) in [(from, number), (behind, to)] {
+            let next = number.saturating_add(1);
+            for (from, to) in [(from, number), (next, to)] {
                 if from < to {
                     self.missing.insert(from, to);
                 }

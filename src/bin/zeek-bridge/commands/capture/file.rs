@@ -73,7 +73,7 @@ impl<E> From<NomError<E>> for Stop {
     fn from(error: NomError<E>) -> Self {
         match error {
             NomError::Incomplete(_) => Stop::More,
-            _ => Stop::Damaged("there is no packet where one should begin"),
+            _ => Stop::Damaged("a packet header is missing or damaged"),
         }
     }
 }

@@ -138,7 +138,6 @@ impl Exec {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         // A process group of its own, so that the processes that it starts can be killed with it.
-        #[cfg(unix)]
         command.process_group(0);
         command
     }
@@ -185,8 +184,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // There is no id once the program has ended.
-        #[cfg(unix)]
+        // `id` returns `None` after the program has ended and was waited for.
         if let Some(group) =
             self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
         {
@@ -267,10 +265,7 @@ fn find(command: &Path) -> io::Result<PathBuf> {
 
 fn executable(file: PathBuf) -> io::Result<PathBuf> {
     let metadata = file.metadata()?;
-    #[cfg(unix)]
     let may_run = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o111 != 0;
-    #[cfg(not(unix))]
-    let may_run = true;
     match (metadata.is_file(), may_run) {
         (true, true) => std::path::absolute(file),
         (true, false) => {

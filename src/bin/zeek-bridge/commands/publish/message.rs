@@ -32,7 +32,7 @@ fn event(mut object: Map<String, Json>) -> Result<Event, String> {
     let name = match object.remove("event") {
         Some(Json::String(name)) if !name.is_empty() => name,
         Some(_) => return Err("\"event\" is not a name".into()),
-        None => return Err(format!("there is no \"event\"; {FORMATS}")),
+        None => return Err(format!("the key \"event\" is missing; {FORMATS}")),
     };
     let args = match object.remove("args") {
         Some(Json::Array(args)) => numbered("argument", &args, value)?,
@@ -136,7 +136,7 @@ mod tests {
             ("{", "not JSON"),
             ("\u{0}", "not JSON"),
             ("7", "not an object"),
-            ("{}", "no \"event\""),
+            ("{}", "the key \"event\" is missing"),
             (r#"{"event":7}"#, "not a name"),
             (r#"{"event":""}"#, "not a name"),
             (r#"{"event":"e","args":{}}"#, "\"args\" is not an array"),

@@ -37,7 +37,7 @@ const LOST: Duration = Duration::from_secs(30);
 /// lost, and the exit code is 1.
 ///
 /// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --timeout
-/// if that is longer; then the exit code is that of the last attempt.
+/// if that is longer; then the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
     /// The topic to publish under

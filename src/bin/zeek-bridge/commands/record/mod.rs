@@ -1,4 +1,4 @@
-//! `record`: what two endpoints say to each other, in the form of `fixtures/`.
+//! `record`: forwards a connection and records what each side sends, in the format of `fixtures/`.
 
 mod forward;
 mod recordings;
@@ -87,11 +87,11 @@ pub(crate) struct RecordArgs {
 
 fn size(text: &str) -> Result<u64, String> {
     let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|size| *size > 0);
-    size.ok_or_else(|| "give a number of bytes above 0, such as 1000000 or 64MiB".into())
+    size.ok_or_else(|| "use a number of bytes above 0, such as 1000000 or 64MiB".into())
 }
 
 fn number(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "give a whole number from 1".into())
+    text.parse().map_err(|_| "use a whole number from 1".into())
 }
 
 pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
@@ -100,7 +100,7 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     let recordings =
         Recordings::new(args.out.clone(), args.keep.map(NonZeroUsize::get)).map_err(|error| {
             Failure::failed(format!(
-                "cannot write to {}: {error}; give --out a folder that can be written to",
+                "cannot write to {}: {error}; set --out to a writable directory",
                 args.out.display()
             ))
         })?;

@@ -75,7 +75,7 @@ impl Recordings {
         let added = self.add_locked(&mut state, create);
         state.has_recorded |= added.is_ok();
         if !state.has_recorded {
-            // Nothing to protect: leave no file behind.
+            // Nothing to protect, so the file is not needed.
             state.lock = None;
         }
         added

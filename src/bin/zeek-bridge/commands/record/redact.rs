@@ -195,7 +195,7 @@ impl Pseudonyms {
 
 /// Appends a frame of the same length with zeros as content.
 fn zeros(frame: &Frame, out: &mut BytesMut) {
-    // Cannot fail: the length comes from a length field.
+    // Cannot fail: the length was read from a length field.
     out.put_u32(frame.body.len().try_into().unwrap_or(u32::MAX));
     out.put_bytes(0, frame.body.len());
 }

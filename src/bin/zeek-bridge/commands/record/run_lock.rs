@@ -46,7 +46,7 @@ pub(super) fn is_active(folder: &Path, run: &str) -> bool {
         Ok(file) => {
             let active = lock(&file).is_err();
             if !active {
-                // Left behind by a recorder that was killed.
+                // A recorder that was killed has not removed it.
                 let _ = fs::remove_file(&path);
             }
             active
@@ -58,12 +58,6 @@ fn path(folder: &Path, run: &str) -> PathBuf {
     folder.join(format!(".zeek-bridge-{run}.lock"))
 }
 
-#[cfg(unix)]
 fn lock(file: &File) -> io::Result<()> {
     Ok(rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?)
-}
-
-#[cfg(not(unix))]
-fn lock(_: &File) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }

@@ -13,7 +13,7 @@ pub(super) struct Difference {
     /// The path in the message, such as `EVENT.args[0][2]`.
     pub(super) at: String,
     pub(super) recorded: Seen,
-    pub(super) came: Seen,
+    pub(super) received: Seen,
 }
 
 /// The recorded or received content at that path.
@@ -59,26 +59,26 @@ fn message_label(message: &Message) -> String {
 
 impl Comparison<'_> {
     /// Compares two messages with the same label.
-    pub(super) fn envelopes(&mut self, label: &str, recorded: &Envelope, came: &Envelope) {
-        if recorded.receiver.is_nil() != came.receiver.is_nil() {
+    pub(super) fn envelopes(&mut self, label: &str, recorded: &Envelope, received: &Envelope) {
+        if recorded.receiver.is_nil() != received.receiver.is_nil() {
             let receiver = |envelope: &Envelope| {
                 Seen::Words(if envelope.receiver.is_nil() { "for everybody" } else { "for this peer" }.into())
             };
-            self.add(format!("{label}.receiver"), receiver(recorded), receiver(came));
+            self.add(format!("{label}.receiver"), receiver(recorded), receiver(received));
         }
         let limits = &Limits::DEFAULT;
         match recorded.kind {
             EnvelopeType::Data => {
-                if let (Ok(recorded), Ok(came)) = (recorded.value(limits), came.value(limits)) {
-                    self.data(label, recorded, came);
+                if let (Ok(recorded), Ok(received)) = (recorded.value(limits), received.value(limits)) {
+                    self.data(label, recorded, received);
                 }
             }
             EnvelopeType::Command => {
-                if let (Ok(recorded), Ok(came)) = (recorded.command(limits), came.command(limits))
-                    && recorded != came
+                if let (Ok(recorded), Ok(received)) = (recorded.command(limits), received.command(limits))
+                    && recorded != received
                 {
                     let words = |command: &dyn std::fmt::Display| Seen::Words(command.to_string());
-                    self.add(label.to_owned(), words(&recorded), words(&came));
+                    self.add(label.to_owned(), words(&recorded), words(&received));
                 }
             }
             // Pings, pongs and routing updates are not compared here.
@@ -86,47 +86,49 @@ impl Comparison<'_> {
         }
     }
 
-    fn data(&mut self, at: &str, recorded: Value, came: Value) {
-        match (Message::from_value(recorded.clone()), Message::from_value(came.clone())) {
-            (Ok(recorded), Ok(came)) => self.messages(at, recorded, came),
-            _ => self.values(at, &recorded, &came),
+    fn data(&mut self, at: &str, recorded: Value, received: Value) {
+        match (Message::from_value(recorded.clone()), Message::from_value(received.clone())) {
+            (Ok(recorded), Ok(received)) => self.messages(at, recorded, received),
+            _ => self.values(at, &recorded, &received),
         }
     }
 
-    fn messages(&mut self, at: &str, recorded: Message, came: Message) {
-        match (recorded, came) {
-            (Message::Event(recorded), Message::Event(came)) if recorded.name == came.name => {
-                self.events(at, &recorded, &came);
+    fn messages(&mut self, at: &str, recorded: Message, received: Message) {
+        match (recorded, received) {
+            (Message::Event(recorded), Message::Event(received)) if recorded.name == received.name => {
+                self.events(at, &recorded, &received);
             }
-            (Message::Batch(recorded), Message::Batch(came)) if recorded.len() == came.len() => {
-                for (index, (recorded, came)) in recorded.into_iter().zip(came).enumerate() {
+            (Message::Batch(recorded), Message::Batch(received)) if recorded.len() == received.len() => {
+                for (index, (recorded, received)) in recorded.into_iter().zip(received).enumerate() {
                     let label = message_label(&recorded);
-                    self.messages(&format!("{at}[{index}] {label}"), recorded, came);
+                    self.messages(&format!("{at}[{index}] {label}"), recorded, received);
                 }
             }
-            (recorded, came) => self.values(at, &recorded.into_value(), &came.into_value()),
+            (recorded, received) => self.values(at, &recorded.into_value(), &received.into_value()),
         }
     }
 
-    fn events(&mut self, at: &str, recorded: &Event, came: &Event) {
+    fn events(&mut self, at: &str, recorded: &Event, received: &Event) {
         let is_request = recorded.name.ends_with("_request");
         let mut first = 0;
         if is_request
-            && let (Some(Value::String(recorded)), Some(Value::String(came))) =
-                (recorded.args.first(), came.args.first())
-            && self.names.same(recorded, came)
+            && let (Some(Value::String(recorded)), Some(Value::String(received))) =
+                (recorded.args.first(), received.args.first())
+            && self.names.same(recorded, received)
         {
             first = 1;
         }
-        if recorded.args.len() == came.args.len() {
-            for (index, (recorded, came)) in recorded.args.iter().zip(&came.args).enumerate().skip(first) {
-                self.values(&format!("{at}.args[{index}]"), recorded, came);
+        if recorded.args.len() == received.args.len() {
+            for (index, (recorded, received)) in
+                recorded.args.iter().zip(&received.args).enumerate().skip(first)
+            {
+                self.values(&format!("{at}.args[{index}]"), recorded, received);
             }
         } else {
             self.values(
                 &format!("{at}.args"),
                 &Value::Vector(recorded.args.clone()),
-                &Value::Vector(came.args.clone()),
+                &Value::Vector(received.args.clone()),
             );
         }
         let metadata = |event: &Event| {
@@ -136,54 +138,54 @@ impl Comparison<'_> {
                 entries.map(|(id, value)| Value::Vector(vec![Value::Count(*id), value.clone()])).collect(),
             )
         };
-        self.values(&format!("{at}.metadata"), &metadata(recorded), &metadata(came));
+        self.values(&format!("{at}.metadata"), &metadata(recorded), &metadata(received));
     }
 
     /// Compares two values. Recurses as deep as values are nested, which the decoder limits.
-    fn values(&mut self, at: &str, recorded: &Value, came: &Value) {
-        if recorded == came || self.is_ignored(at) {
+    fn values(&mut self, at: &str, recorded: &Value, received: &Value) {
+        if recorded == received || self.is_ignored(at) {
             return;
         }
-        match (recorded, came) {
-            (Value::Vector(recorded), Value::Vector(came)) if recorded.len() == came.len() => {
-                for (index, (recorded, came)) in recorded.iter().zip(came).enumerate() {
-                    self.values(&format!("{at}[{index}]"), recorded, came);
+        match (recorded, received) {
+            (Value::Vector(recorded), Value::Vector(received)) if recorded.len() == received.len() => {
+                for (index, (recorded, received)) in recorded.iter().zip(received).enumerate() {
+                    self.values(&format!("{at}[{index}]"), recorded, received);
                 }
             }
-            (Value::Table(recorded), Value::Table(came)) => {
+            (Value::Table(recorded), Value::Table(received)) => {
                 for (key, value) in recorded.iter() {
                     let at = format!("{at}[{key}]");
-                    match came.get(key) {
+                    match received.get(key) {
                         Some(other) => self.values(&at, value, other),
                         None => self.add(at, Seen::Value(value.clone()), Seen::Nothing),
                     }
                 }
-                for (key, value) in came.iter().filter(|(key, _)| recorded.get(key).is_none()) {
+                for (key, value) in received.iter().filter(|(key, _)| recorded.get(key).is_none()) {
                     self.add(format!("{at}[{key}]"), Seen::Nothing, Seen::Value(value.clone()));
                 }
             }
-            (Value::Set(recorded), Value::Set(came)) => {
-                for element in recorded.iter().filter(|element| !came.contains(element)) {
+            (Value::Set(recorded), Value::Set(received)) => {
+                for element in recorded.iter().filter(|element| !received.contains(element)) {
                     self.add(at.to_owned(), Seen::Value(element.clone()), Seen::Nothing);
                 }
-                for element in came.iter().filter(|element| !recorded.contains(element)) {
+                for element in received.iter().filter(|element| !recorded.contains(element)) {
                     self.add(at.to_owned(), Seen::Nothing, Seen::Value(element.clone()));
                 }
             }
             (Value::String(old), Value::String(new)) if is_uuid(old.as_str()) && is_uuid(new.as_str()) => {
                 if !self.names.same(old, new) {
-                    self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(came.clone()));
+                    self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(received.clone()));
                 }
             }
             (Value::String(old), Value::String(new)) if is_same_json(old, new) => {}
-            _ => self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(came.clone())),
+            _ => self.add(at.to_owned(), Seen::Value(recorded.clone()), Seen::Value(received.clone())),
         }
     }
 
     /// Compares two handshake messages. Filters are compared at the end.
-    pub(super) fn handshakes(&mut self, recorded: &Handshake, came: &Handshake) {
+    pub(super) fn handshakes(&mut self, recorded: &Handshake, received: &Handshake) {
         use Handshake as H;
-        let same = match (recorded, came) {
+        let same = match (recorded, received) {
             (
                 H::Hello { min_version: a, max_version: b, .. },
                 H::Hello { min_version: c, max_version: d, .. },
@@ -192,11 +194,11 @@ impl Comparison<'_> {
             (H::DropConn { code: a, description: b, .. }, H::DropConn { code: c, description: d, .. }) => {
                 (a, b) == (c, d)
             }
-            (recorded, came) => recorded.name() == came.name(),
+            (recorded, received) => recorded.name() == received.name(),
         };
         if !same {
             let words = |message: &H| Seen::Words(message.to_json().to_string());
-            self.add(recorded.name().to_owned(), words(recorded), words(came));
+            self.add(recorded.name().to_owned(), words(recorded), words(received));
         }
     }
 
@@ -204,9 +206,9 @@ impl Comparison<'_> {
         self.ignore.iter().any(|pattern| pattern.matches(at))
     }
 
-    fn add(&mut self, at: String, recorded: Seen, came: Seen) {
+    fn add(&mut self, at: String, recorded: Seen, received: Seen) {
         if !self.is_ignored(&at) {
-            self.found.push(Difference { at, recorded, came });
+            self.found.push(Difference { at, recorded, received });
         }
     }
 }

@@ -10,7 +10,7 @@ use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
 
 use super::compare::{Comparison, Difference, Seen, label};
 use super::names::Names;
-use super::report::{Finding, Report, What};
+use super::report::{DifferenceKind, Finding, Report};
 use crate::output::Failure;
 
 /// Maximum size of received frames that have no recorded counterpart yet, in bytes.
@@ -62,7 +62,7 @@ pub(super) struct Matcher {
     /// Received frames without a recorded counterpart so far, in order.
     early: HashMap<Key, VecDeque<(u64, Frame)>>,
     early_bytes: usize,
-    came: u64,
+    received: u64,
     /// For each topic, the last recorded frame whose counterpart was received.
     last: HashMap<Topic, u64>,
     /// The recorded frame with the filter of the live side.
@@ -82,7 +82,7 @@ impl Matcher {
             outstanding: 0,
             early: HashMap::new(),
             early_bytes: 0,
-            came: 0,
+            received: 0,
             last: HashMap::new(),
             recorded_filter: None,
             live_filter: Filter::new(),
@@ -115,9 +115,9 @@ impl Matcher {
             self.recorded_filter = Some((entry.index, frame.clone()));
         }
         let Some(key) = self.key(&frame, Topic::clone) else { return Ok(()) };
-        if let Some((_, came)) = pop(&mut self.early, &key) {
-            self.early_bytes = self.early_bytes.saturating_sub(came.body.len());
-            return self.pair(&key, entry.index, &frame, &came);
+        if let Some((_, received)) = pop(&mut self.early, &key) {
+            self.early_bytes = self.early_bytes.saturating_sub(received.body.len());
+            return self.pair(&key, entry.index, &frame, &received);
         }
         self.outstanding = self.outstanding.saturating_add(1);
         self.expected.entry(key).or_default().push_back((entry.index, frame));
@@ -140,8 +140,8 @@ impl Matcher {
                 "received more than {MAX_EARLY} bytes that are not in the recording up to here; check that it is the right recording"
             )));
         }
-        self.came = self.came.saturating_add(1);
-        self.early.entry(key).or_default().push_back((self.came, frame));
+        self.received = self.received.saturating_add(1);
+        self.early.entry(key).or_default().push_back((self.received, frame));
         Ok(())
     }
 
@@ -166,30 +166,30 @@ impl Matcher {
         }
     }
 
-    fn pair(&mut self, key: &Key, index: u64, recorded: &Frame, came: &Frame) -> Result<(), Failure> {
+    fn pair(&mut self, key: &Key, index: u64, recorded: &Frame, received: &Frame) -> Result<(), Failure> {
         self.report.counts.compared = self.report.counts.compared.saturating_add(1);
-        if let (Some(recorded), Some(came)) = (sender(recorded), sender(came)) {
-            self.names.endpoint(recorded, came);
+        if let (Some(recorded), Some(received)) = (sender(recorded), sender(received)) {
+            self.names.endpoint(recorded, received);
         }
         let recorded = self.translated(recorded);
         let mut comparison =
             Comparison { names: &mut self.names, ignore: &self.scope.ignore, found: Vec::new() };
-        match (&recorded.content, &came.content) {
-            (Ok(Content::Handshake(recorded)), Ok(Content::Handshake(came))) => {
-                comparison.handshakes(recorded, came);
-                self.derailed = recorded.name() != came.name();
+        match (&recorded.content, &received.content) {
+            (Ok(Content::Handshake(recorded)), Ok(Content::Handshake(received))) => {
+                comparison.handshakes(recorded, received);
+                self.derailed = recorded.name() != received.name();
             }
-            (Ok(Content::Envelope(recorded)), Ok(Content::Envelope(came))) => {
+            (Ok(Content::Envelope(recorded)), Ok(Content::Envelope(received))) => {
                 if let Key::Message(_, label) = key {
-                    comparison.envelopes(label, recorded, came);
+                    comparison.envelopes(label, recorded, received);
                 }
             }
             _ => {
-                if recorded.body != came.body {
+                if recorded.body != received.body {
                     comparison.found.push(Difference {
                         at: "malformed".into(),
                         recorded: summary(&recorded),
-                        came: summary(came),
+                        received: summary(received),
                     });
                 }
             }
@@ -199,24 +199,24 @@ impl Matcher {
             Key::Message(topic, _) => Some(topic.clone()),
             _ => None,
         };
-        for Difference { at, recorded, came } in found {
+        for Difference { at, recorded, received } in found {
             let topic = topic.clone();
             self.report.finding(&Finding {
                 frame: Some(index),
                 topic,
-                what: What::Differs,
+                kind: DifferenceKind::Differs,
                 at,
                 recorded,
-                came,
+                received,
             })?;
         }
         match (topic, key) {
-            (Some(topic), Key::Message(_, label)) => self.in_order(topic, label, index, came),
+            (Some(topic), Key::Message(_, label)) => self.in_order(topic, label, index, received),
             _ => Ok(()),
         }
     }
 
-    fn in_order(&mut self, topic: Topic, label: &str, index: u64, came: &Frame) -> Result<(), Failure> {
+    fn in_order(&mut self, topic: Topic, label: &str, index: u64, received: &Frame) -> Result<(), Failure> {
         let last = self.last.entry(topic.clone()).or_insert(index);
         if *last <= index {
             *last = index;
@@ -226,10 +226,10 @@ impl Matcher {
         self.report.finding(&Finding {
             frame: Some(index),
             topic: Some(topic),
-            what: What::Order,
+            kind: DifferenceKind::Order,
             at,
             recorded: Seen::Nothing,
-            came: summary(came),
+            received: summary(received),
         })
     }
 
@@ -239,21 +239,28 @@ impl Matcher {
         for (key, index, frame) in missing {
             let (topic, at) = name(&key);
             let recorded = summary(&self.translated(&frame));
-            let what = What::Missing;
+            let kind = DifferenceKind::Missing;
             self.report.finding(&Finding {
                 frame: Some(index),
                 topic,
-                what,
+                kind,
                 at,
                 recorded,
-                came: Seen::Nothing,
+                received: Seen::Nothing,
             })?;
         }
         for (key, _, frame) in sorted(std::mem::take(&mut self.early)) {
             let (topic, at) = name(&key);
-            let came = summary(&frame);
-            let what = What::Extra;
-            self.report.finding(&Finding { frame: None, topic, what, at, recorded: Seen::Nothing, came })?;
+            let received = summary(&frame);
+            let kind = DifferenceKind::Extra;
+            self.report.finding(&Finding {
+                frame: None,
+                topic,
+                kind,
+                at,
+                recorded: Seen::Nothing,
+                received,
+            })?;
         }
         if whole { self.compare_filters() } else { Ok(()) }
     }
@@ -269,15 +276,15 @@ impl Matcher {
             for entry in entries.filter(|entry| self.scope.subscription(entry)) {
                 let entry = Seen::Words(format!("a subscription to {}", entry.to_str_lossy()));
                 let nothing = Seen::Words("none".into());
-                let (recorded, came) = if is_recorded { (entry, nothing) } else { (nothing, entry) };
+                let (recorded, received) = if is_recorded { (entry, nothing) } else { (nothing, entry) };
                 let at = "filter".to_owned();
                 self.report.finding(&Finding {
                     frame,
                     topic: None,
-                    what: What::Filter,
+                    kind: DifferenceKind::Filter,
                     at,
                     recorded,
-                    came,
+                    received,
                 })?;
             }
         }

@@ -109,8 +109,8 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     matcher.report.end()?;
     match end {
         End::TimedOut => Err(Failure::timeout(format!(
-            "the live side did not say what was recorded, or subscribe to it, within {} s; if it never will, see --topic and \
-             --ignore",
+            "the live side did not send the recorded messages, or did not subscribe to them, within {} s; to leave some out, \
+             see --topic and --ignore",
             settings.timeout.as_secs_f64()
         ))),
         End::Over(why) => Err(Failure::failed(format!("{why}; the rest of the recording was not played"))),
@@ -166,7 +166,7 @@ fn check(folder: &Path) -> Result<(), Failure> {
     }
     if let Some(before) = Meta::read(folder).continues {
         return Err(Failure::failed(format!(
-            "{shown} is a later part of a connection, without a handshake; the part before it is {before}; give the first part"
+            "{shown} is a later part of a connection, without a handshake; the part before it is {before}; use the first part"
         )));
     }
     Ok(())

@@ -29,15 +29,15 @@ impl Names {
 
     /// Returns whether two random ids may correspond to each other, and records it. Known recorded names were translated
     /// before.
-    pub(super) fn same(&mut self, recorded: &ByteString, came: &ByteString) -> bool {
-        if recorded == came {
+    pub(super) fn same(&mut self, recorded: &ByteString, received: &ByteString) -> bool {
+        if recorded == received {
             return true;
         }
-        if self.taken.contains(recorded) || self.taken.contains(came) {
+        if self.taken.contains(recorded) || self.taken.contains(received) {
             return false;
         }
-        self.taken.insert(came.clone());
-        self.texts.insert(recorded.clone(), came.clone());
+        self.taken.insert(received.clone());
+        self.texts.insert(recorded.clone(), received.clone());
         true
     }
 
@@ -108,8 +108,8 @@ fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
     let mut rest = bytes;
     while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
         let (_, found) = std::mem::take(&mut rest).split_at_mut(at);
-        let (found, behind) = found.split_at_mut(from.len());
+        let (found, remaining) = found.split_at_mut(from.len());
         found.copy_from_slice(to);
-        rest = behind;
+        rest = remaining;
     }
 }

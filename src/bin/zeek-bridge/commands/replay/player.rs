@@ -170,16 +170,16 @@ impl Player {
 
     /// Waits for a condition. Returns the result of the replay if it is not met.
     async fn wait_for(&mut self, done: impl Fn(&Self) -> bool) -> Result<Option<End>, Failure> {
-        let came = loop {
+        let met = loop {
             let compared = self.matcher.report.counts.compared;
             let deadline = after(self.settings.timeout);
-            let came = self.until(deadline, |player| done(player) || player.matcher.derailed).await?;
+            let met = self.until(deadline, |player| done(player) || player.matcher.derailed).await?;
             // The timeout starts again with each step.
-            if came || self.gone.is_some() || self.matcher.report.counts.compared == compared {
-                break came;
+            if met || self.gone.is_some() || self.matcher.report.counts.compared == compared {
+                break met;
             }
         };
-        Ok(match (came, &self.gone) {
+        Ok(match (met, &self.gone) {
             _ if self.matcher.derailed => {
                 Some(End::Over("the handshake differs from the recorded one".into()))
             }

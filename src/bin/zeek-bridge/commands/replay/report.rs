@@ -13,14 +13,14 @@ pub(super) struct Finding {
     /// The recorded frame.
     pub(super) frame: Option<u64>,
     pub(super) topic: Option<Topic>,
-    pub(super) what: What,
+    pub(super) kind: DifferenceKind,
     pub(super) at: String,
     pub(super) recorded: Seen,
-    pub(super) came: Seen,
+    pub(super) received: Seen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum DifferenceKind {
     /// Both have the frame, with different content.
     Differs,
     /// The recorded frame was not received.
@@ -33,14 +33,14 @@ pub(super) enum What {
     Filter,
 }
 
-impl What {
+impl DifferenceKind {
     fn name(self) -> &'static str {
         match self {
-            What::Differs => "differs",
-            What::Missing => "missing",
-            What::Extra => "extra",
-            What::Order => "order",
-            What::Filter => "filter",
+            DifferenceKind::Differs => "differs",
+            DifferenceKind::Missing => "missing",
+            DifferenceKind::Extra => "extra",
+            DifferenceKind::Order => "order",
+            DifferenceKind::Filter => "filter",
         }
     }
 }
@@ -100,14 +100,14 @@ fn object(finding: &Finding) -> Object {
     let head = Object::new()
         .with("frame", finding.frame)
         .with("topic", finding.topic.as_ref().map(|topic| crate::output::text(topic.as_bytes())))
-        .with("what", finding.what.name())
+        .with("what", finding.kind.name())
         .with("at", finding.at.as_str());
     let seen = |object: Object, name: &'static str, seen: &Seen| match seen {
         Seen::Nothing => object.with(name, serde_json::Value::Null),
         Seen::Value(value) => object.with_value(name, value),
         Seen::Words(words) => object.with(name, words.as_str()),
     };
-    seen(seen(head, "recorded", &finding.recorded), "came", &finding.came)
+    seen(seen(head, "recorded", &finding.recorded), "came", &finding.received)
 }
 
 fn words(finding: &Finding) -> String {
@@ -116,13 +116,13 @@ fn words(finding: &Finding) -> String {
         None => "not recorded".to_owned(),
     };
     let topic = finding.topic.as_ref().map(|topic| format!(", {}", topic.to_str_lossy())).unwrap_or_default();
-    let (recorded, came) = (shown(&finding.recorded), shown(&finding.came));
-    let what = match finding.what {
-        What::Differs => format!("recorded {recorded}, received {came}"),
-        What::Missing => format!("recorded {recorded}, not received"),
-        What::Extra => format!("received {came}"),
-        What::Order => format!("received out of order: {came}"),
-        What::Filter => format!("recorded {recorded}, received {came}"),
+    let (recorded, received) = (shown(&finding.recorded), shown(&finding.received));
+    let what = match finding.kind {
+        DifferenceKind::Differs => format!("recorded {recorded}, received {received}"),
+        DifferenceKind::Missing => format!("recorded {recorded}, not received"),
+        DifferenceKind::Extra => format!("received {received}"),
+        DifferenceKind::Order => format!("received out of order: {received}"),
+        DifferenceKind::Filter => format!("recorded {recorded}, received {received}"),
     };
     printable(&format!("{place}{topic}, {}: {what}", finding.at))
 }

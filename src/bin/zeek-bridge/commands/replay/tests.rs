@@ -23,11 +23,11 @@ fn frame(envelope: &Envelope) -> Frame {
 }
 
 /// Returns the differences as path, recorded and received content.
-fn compare(names: &mut Names, ignore: &[&str], recorded: &Value, came: &Value) -> Vec<[String; 3]> {
+fn compare(names: &mut Names, ignore: &[&str], recorded: &Value, received: &Value) -> Vec<[String; 3]> {
     let ignore: Vec<WildMatch> = ignore.iter().map(|pattern| WildMatch::new(pattern)).collect();
     let mut comparison = Comparison { names, ignore: &ignore, found: Vec::new() };
-    let (recorded, came) = (envelope(recorded), envelope(came));
-    comparison.envelopes(&label(&recorded), &recorded, &came);
+    let (recorded, received) = (envelope(recorded), envelope(received));
+    comparison.envelopes(&label(&recorded), &recorded, &received);
     let text = |seen: Seen| match seen {
         Seen::Nothing => "-".to_owned(),
         Seen::Value(value) => value.to_string(),
@@ -36,7 +36,7 @@ fn compare(names: &mut Names, ignore: &[&str], recorded: &Value, came: &Value) -
     comparison
         .found
         .into_iter()
-        .map(|difference| [difference.at, text(difference.recorded), text(difference.came)])
+        .map(|difference| [difference.at, text(difference.recorded), text(difference.received)])
         .collect()
 }
 
@@ -45,8 +45,8 @@ fn event(name: &str, args: Vec<Value>) -> Value {
 }
 
 #[track_caller]
-fn found(recorded: Value, came: Value, expected: &[[&str; 3]]) {
-    let found = compare(&mut Names::default(), &[], &event("e", vec![recorded]), &event("e", vec![came]));
+fn found(recorded: Value, received: Value, expected: &[[&str; 3]]) {
+    let found = compare(&mut Names::default(), &[], &event("e", vec![recorded]), &event("e", vec![received]));
     assert_eq!(found, expected);
 }
 

@@ -1,6 +1,6 @@
 //! Metrics in the text format of OpenMetrics.
 //!
-//! Label values are names of links and rules, reasons and causes. All of them come from the configuration or from this program,
+//! Label values are names of links and rules, reasons and causes. They are defined by the configuration or by this program,
 //! so that a peer cannot create time series.
 
 use std::fmt;
@@ -71,7 +71,7 @@ impl Collector for Scrape {
         let help = "Messages that were not forwarded, by the rule that matched furthest.";
         families.counters("rule_refused", help, refused)?;
 
-        families.gauge("nodes", "Nodes that are live behind the bridge.", nodes.len())?;
+        families.gauge("nodes", "Nodes that are connected through the bridge.", nodes.len())?;
         families.gauge("requests_in_flight", "Requests that wait for the response of a node.", *in_flight)?;
         let help = "Failures that the bridge sent on behalf of nodes: disconnected, not responding, or not allowed by a rule.";
         families.counters("answered_for", help, [(Vec::new(), *answered_for)])?;

@@ -27,7 +27,7 @@ use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Source};
 use zeek_bridge::peering;
 
-use crate::output::{Exit, Failure, Output, log, printable, stderr};
+use crate::output::{Exit, Failure, Output, log, stderr};
 use crate::runtime;
 use crate::signals::Signals;
 
@@ -95,9 +95,7 @@ pub(crate) fn read(path: &Path) -> Result<ConfigFile, Failure> {
 
 /// Reports all errors to stderr, in the format of `check`.
 fn report(exit: Exit, source: &Source, errors: impl IntoIterator<Item = Diagnostic>) -> Failure {
-    // The names of links are text from the file.
-    located(source, errors)
-        .for_each(|error| stderr::print_line(format_args!("{}", printable(&error.to_string()))));
+    located(source, errors).for_each(|error| stderr::print_line(format_args!("{error}")));
     Failure::Reported(exit)
 }
 

@@ -53,7 +53,7 @@ impl Server {
         let shown = path.display();
         let failed = |error: io::Error| {
             format!(
-                "cannot create the socket {shown}: {error}; use a path of less than 90 bytes in a directory that this \
+                "cannot create the socket {shown}: {error}; use a path of at most 92 bytes in a directory that this \
                  user may write to"
             )
         };
@@ -136,7 +136,7 @@ struct PrivateDir(PathBuf);
 
 impl PrivateDir {
     fn new(parent: &Path) -> io::Result<Self> {
-        // Short, as the path of a socket has at most 107 bytes.
+        // The configuration limits paths so that this one, which is longer, has at most 107 bytes with the name of the socket.
         let path = parent.join(format!(".zb-{:08x}", fastrand::u32(..)));
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(PrivateDir(path))
@@ -242,7 +242,7 @@ mod tests {
         assert!(error.contains("cannot create the socket") && error.contains("may write to"), "{error}");
         let long = folder.path().join("x".repeat(120));
         let error = Server::bind(&long).await.err().unwrap();
-        assert!(error.contains("less than 90 bytes"), "{error}");
+        assert!(error.contains("at most 92 bytes"), "{error}");
         assert_eq!(names_in(folder.path()), ["precious"]);
     }
 

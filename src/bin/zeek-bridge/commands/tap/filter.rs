@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_the_node_api_go_by_whose_they_are_and_not_by_what_else_they_say() {
+    fn node_api_events_are_matched_by_their_node_only() {
         let filter = filter(&[], &["w1", "w2"]);
         for (event, fits) in [
             (hello("w1"), true),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_has_to_name_the_node() {
+    fn other_messages_match_if_they_contain_the_name_of_the_node() {
         let filter = filter(&[], &["w1"]);
         let table: Table = [("k", Value::from(["w1"]))].into_iter().collect();
         for (value, fits) in [
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn with_both_wishes_both_have_to_fit() {
+    fn events_and_nodes_must_both_match() {
         let filter = filter(&["*hello"], &["w1"]);
         assert!(filter.matches(&TOPIC, Part::Event(&hello("w1"))));
         assert!(!filter.matches(&TOPIC, Part::Event(&hello("w2"))));

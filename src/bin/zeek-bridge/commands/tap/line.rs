@@ -119,22 +119,22 @@ impl Write for Line<'_> {
 
 /// A column that is as wide as its widest cell so far, up to a limit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
+pub(super) struct PaddedColumn {
     width: usize,
     most: usize,
     words: bool,
     escaped: bool,
 }
 
-impl Column {
+impl PaddedColumn {
     /// Returns a column of words with this maximum width.
     pub(super) fn of_words(most: usize) -> Self {
-        Column { width: 0, most, words: true, escaped: false }
+        PaddedColumn { width: 0, most, words: true, escaped: false }
     }
 
     /// Returns a column of text that may contain spaces and is already escaped with backslashes.
     pub(super) fn of_escaped_text(most: usize) -> Self {
-        Column { width: 0, most, words: false, escaped: true }
+        PaddedColumn { width: 0, most, words: false, escaped: true }
     }
 
     /// Appends a cell and two spaces. A cell has at most a third of the line.
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_column_grows_up_to_its_limit_and_never_shrinks() {
-        let mut column = Column::of_words(5);
+        let mut column = PaddedColumn::of_words(5);
         let mut put = |word: &str, limit| {
             let mut to = String::new();
             let mut line = Line::new(&mut to, limit, false);

@@ -121,14 +121,14 @@ impl FromStr for Interval {
         let interval = interval.filter(|interval| range.contains(interval));
         interval
             .map(Interval)
-            .ok_or_else(|| "give a number of seconds from 0.1 to 86400, such as 5 or 0.5".into())
+            .ok_or_else(|| "use a number of seconds from 0.1 to 86400, such as 5 or 0.5".into())
     }
 }
 
 fn glob(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err(
-            "give the name of an event, or a pattern such as 'Management::*'; leave it out for all".into()
+            "use the name of an event, or a pattern such as 'Management::*'; leave it out for all".into()
         );
     }
     Ok(text.to_owned())

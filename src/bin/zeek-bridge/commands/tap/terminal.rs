@@ -3,15 +3,9 @@
 use std::io::{self, IsTerminal};
 
 /// Returns the columns and lines of the terminal that stdout is, if they are known.
-#[cfg(unix)]
 pub(super) fn size() -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
-}
-
-#[cfg(not(unix))]
-pub(super) fn size() -> Option<(u16, u16)> {
-    ratatui::crossterm::terminal::size().ok()
 }
 
 /// Returns the columns of the terminal that stdout is, if they are known.
@@ -19,8 +13,15 @@ pub(super) fn columns() -> Option<usize> {
     size().map(|(columns, _)| columns.into())
 }
 
-/// Returns whether a screen can be drawn on stdout.
+/// Returns whether a screen can be drawn on stdout. A background job (`tap --stats &`) must not: a change of the terminal's mode
+/// would stop it (SIGTTOU), and the shell uses the screen.
 pub(super) fn can_draw() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    io::stdout().is_terminal() && !dumb
+    io::stdout().is_terminal() && !dumb && !is_in_background()
+}
+
+/// Returns whether another process group is in the foreground of stdout's terminal. There is none if stdout is not the
+/// terminal that controls this process.
+fn is_in_background() -> bool {
+    rustix::termios::tcgetpgrp(io::stdout()).is_ok_and(|group| group != rustix::process::getpgrp())
 }

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use zeek_bridge::data::Topic;
 use zeek_bridge::zeek::Event;
 
-use super::line::{Column, Line};
+use super::line::{Line, PaddedColumn};
 use super::message::Part;
 
 /// Maximum width of topics and of the subjects of certificates.
@@ -53,13 +53,17 @@ pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Text {
     color: bool,
-    identities: Column,
-    topics: Column,
+    identities: PaddedColumn,
+    topics: PaddedColumn,
 }
 
 impl Text {
     pub(super) fn new(color: bool) -> Self {
-        Text { color, identities: Column::of_escaped_text(MAX_WIDTH), topics: Column::of_words(MAX_WIDTH) }
+        Text {
+            color,
+            identities: PaddedColumn::of_escaped_text(MAX_WIDTH),
+            topics: PaddedColumn::of_words(MAX_WIDTH),
+        }
     }
 
     /// Appends a line with at most `limit` columns.

@@ -90,7 +90,8 @@ fn action(event: &Event) -> Option<Action> {
         _ => return None,
     };
     Some(match (code, modifiers.contains(KeyModifiers::CONTROL)) {
-        (KeyCode::Char('q'), false) | (KeyCode::Char('c'), true) => Action::Quit,
+        // Ctrl-\ arrives as Ctrl-4.
+        (KeyCode::Char('q'), false) | (KeyCode::Char('c' | '4' | '\\'), true) => Action::Quit,
         (KeyCode::Char('z'), true) => Action::Suspend,
         (KeyCode::Char('l'), true) => Action::Redraw,
         (KeyCode::Char('c'), false) => Action::Sort(Column::Count),
@@ -112,9 +113,28 @@ mod tests {
         let key = |code, modifiers| action(&Event::Key(KeyEvent::new(KeyCode::Char(code), modifiers)));
         assert_eq!(key('c', KeyModifiers::CONTROL), Some(Action::Quit));
         assert_eq!(key('q', KeyModifiers::NONE), Some(Action::Quit));
+        assert_eq!(key('4', KeyModifiers::CONTROL), Some(Action::Quit));
         assert_eq!(key('c', KeyModifiers::NONE), Some(Action::Sort(Column::Count)));
         assert_eq!(key('z', KeyModifiers::CONTROL), Some(Action::Suspend));
         assert_eq!(key('x', KeyModifiers::NONE), None);
         assert_eq!(action(&Event::Resize(1, 1)), Some(Action::Redraw));
+    }
+
+    #[test]
+    fn the_manual_page_lists_every_key() {
+        let manual = include_str!("../../../cli/details/tap.txt");
+        let (_, keys) = manual.split_once("\nKEYS\n").unwrap();
+        let (keys, _) = keys.split_once("\nLIMITS\n").unwrap();
+        let sentences = keys.split(['\n', '.']).filter_map(|sentence| sentence.split_once(':'));
+        let words: Vec<&str> = sentences.flat_map(|(keys, _)| keys.split(',').map(str::trim)).collect();
+        for letter in 'a'..='z' {
+            let key =
+                |modifiers| action(&Event::Key(KeyEvent::new(KeyCode::Char(letter), modifiers))).is_some();
+            let name = letter.to_string();
+            assert_eq!(words.contains(&&*name), key(KeyModifiers::NONE), "{name}");
+            let name = format!("Ctrl-{}", letter.to_ascii_uppercase());
+            assert_eq!(words.contains(&&*name), key(KeyModifiers::CONTROL), "{name}");
+        }
+        assert!(words.contains(&r"Ctrl-\"));
     }
 }

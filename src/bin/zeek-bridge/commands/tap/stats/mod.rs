@@ -18,7 +18,7 @@ use super::line::Line;
 use super::message::Part;
 use super::terminal;
 use crate::output::{BackgroundOutput, Hold};
-use crate::signals::Suspend;
+use crate::signals::{self, TerminalSignal, TerminalSignals};
 
 /// Maximum number of messages of stderr below the table. They use at most a quarter of the screen.
 const MESSAGES: usize = 3;
@@ -51,7 +51,7 @@ struct Live {
     screen: Screen,
     order: Order,
     hold: Option<Hold>,
-    suspend: Option<Suspend>,
+    signals: Option<TerminalSignals>,
     keys: Option<Keys>,
 }
 
@@ -60,9 +60,8 @@ struct Live {
 pub(super) enum Turn {
     /// An interval has ended.
     Interval,
-    /// The process received SIGTSTP.
-    Suspend,
-    Key(Action),
+    /// A key or a signal of the terminal.
+    Action(Action),
 }
 
 impl Stats {
@@ -84,8 +83,8 @@ impl Stats {
         self.next = now.checked_add(self.interval).unwrap_or(now);
         if let Report::Live(live) = &mut self.report {
             live.hold = Some(Hold::new());
-            // Without it, SIGTSTP stops the process with the screen on the terminal.
-            live.suspend = Suspend::new().ok();
+            // Without it, SIGTSTP and SIGQUIT leave the screen on the terminal, which is in raw mode.
+            live.signals = TerminalSignals::new().ok();
             live.keys = Keys::start();
             self.draw(output, peers, now).await;
         }
@@ -107,8 +106,8 @@ impl Stats {
         match &mut self.report {
             Report::Live(live) => tokio::select! {
                 () = next => Turn::Interval,
-                () = suspended(&mut live.suspend) => Turn::Suspend,
-                action = key(&mut live.keys) => Turn::Key(action),
+                action = signal(&mut live.signals) => Turn::Action(action),
+                action = key(&mut live.keys) => Turn::Action(action),
             },
             Report::Json | Report::Tables => {
                 next.await;
@@ -128,23 +127,23 @@ impl Stats {
                 self.next = next.or_else(|| now.checked_add(self.interval)).unwrap_or(now);
                 self.report(output, peers, now).await;
             }
-            (Turn::Key(Action::Quit), _) => return false,
-            (Turn::Suspend | Turn::Key(Action::Suspend), Report::Live(live)) => {
+            (Turn::Action(Action::Quit), _) => return false,
+            (Turn::Action(Action::Suspend), Report::Live(live)) => {
                 live.screen.leave(output).await;
                 let _ = timeout(LEAVING, output.idle()).await;
                 // Write the buffered messages to the terminal as it was before.
                 live.hold = None;
-                Suspend::now();
+                signals::suspend();
                 live.hold = Some(Hold::new());
                 self.draw(output, peers, Instant::now()).await;
             }
-            (Turn::Key(action), Report::Live(live)) => {
+            (Turn::Action(action), Report::Live(live)) => {
                 if let Action::Sort(column) = action {
                     live.order.select(column);
                 }
                 self.draw(output, peers, now).await;
             }
-            (Turn::Suspend | Turn::Key(_), _) => {}
+            (Turn::Action(_), _) => {}
         }
         true
     }
@@ -160,13 +159,14 @@ impl Stats {
 
     async fn draw(&mut self, output: &BackgroundOutput, peers: usize, now: Instant) {
         let Stats { rates, report: Report::Live(live), color, .. } = self else { return };
-        let Live { screen, order, hold, .. } = &mut **live;
+        let Live { screen, order, hold, keys, .. } = &mut **live;
+        let has_keys = keys.is_some();
         let lines = terminal::size().map_or(24, |(_, lines)| lines);
         let count = MESSAGES.min(usize::from(lines) / 4);
         let messages = hold.as_ref().map(|hold| hold.last(count)).unwrap_or_default();
         let messages: Vec<String> = messages.iter().map(|message| escaped(message)).collect();
         let view = View { rates, about: About::Interval, order: *order, peers, now };
-        screen.draw(output, |frame| render(frame, &view, &messages, *color)).await;
+        screen.draw(output, |frame| render(frame, &view, &messages, has_keys, *color)).await;
     }
 
     /// Restores the terminal.
@@ -203,9 +203,12 @@ fn escaped(message: &str) -> String {
     escaped
 }
 
-async fn suspended(suspend: &mut Option<Suspend>) {
-    match suspend {
-        Some(suspend) => suspend.asked().await,
+async fn signal(signals: &mut Option<TerminalSignals>) -> Action {
+    match signals {
+        Some(signals) => match signals.next().await {
+            TerminalSignal::Suspend => Action::Suspend,
+            TerminalSignal::Quit => Action::Quit,
+        },
         None => std::future::pending().await,
     }
 }

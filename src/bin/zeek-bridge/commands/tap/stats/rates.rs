@@ -122,7 +122,7 @@ impl Rates {
         let (topic, event) = (shortened(topic), shortened(event));
         self.all.count(bytes, now);
         self.key.clear();
-        // The length of the topic comes first, so that no two pairs have the same key.
+        // The length of the topic is first, so that no two pairs have the same key.
         self.key.push_str(&topic.len().to_string());
         self.key.push(' ');
         self.key.push_str(topic);

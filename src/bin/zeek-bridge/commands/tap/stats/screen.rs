@@ -105,13 +105,19 @@ impl Drop for RawMode {
     }
 }
 
-/// Draws the table, and below it the last messages of stderr.
-pub(super) fn render(frame: &mut Frame<'_>, view: &View<'_>, messages: &[String], color: bool) {
+/// Draws the table, and below it the last messages of stderr. Shows the keys if they are read (`has_keys`).
+pub(super) fn render(
+    frame: &mut Frame<'_>,
+    view: &View<'_>,
+    messages: &[String],
+    has_keys: bool,
+    color: bool,
+) {
     let style = |style: Style| if color { style } else { Style::new() };
     let below = messages.len().try_into().unwrap_or(u16::MAX);
     let [summary, help, table, below] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(1),
+        Constraint::Length(has_keys.into()),
         Constraint::Min(0),
         Constraint::Length(below),
     ])
@@ -159,7 +165,7 @@ mod tests {
         let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
         let view = View { rates, about: About::Interval, order, peers: 2, now: rates.interval().end };
         let messages: Vec<String> = messages.iter().map(ToString::to_string).collect();
-        terminal.draw(|frame| render(frame, &view, &messages, true)).unwrap();
+        terminal.draw(|frame| render(frame, &view, &messages, true, true)).unwrap();
         let buffer = terminal.backend().buffer();
         let line = |cells: &[ratatui::buffer::Cell]| {
             cells.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
