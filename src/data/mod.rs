@@ -10,6 +10,7 @@ mod convert;
 mod display;
 mod endpoint_id;
 mod json;
+mod notation;
 mod path;
 mod port;
 mod terminal;
@@ -23,12 +24,13 @@ pub use convert::{FromValue, WrongType};
 pub use endpoint_id::{EndpointId, InvalidEndpointId};
 pub(crate) use json::Shown;
 pub use json::{JsonError, parse_json};
+pub use notation::{InvalidTimespan, InvalidTimestamp};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
 #[cfg(feature = "net")]
 pub(crate) use terminal::excerpt;
 pub use terminal::{escape_json, steers_terminal};
-pub use time::{InvalidTimespan, InvalidTimestamp, TimeOutOfRange, Timespan, Timestamp};
+pub use time::{TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};
 
 use std::cmp::Ordering;

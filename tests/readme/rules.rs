@@ -11,6 +11,8 @@ static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"^\d{4}-\d\d-\d\dT[\d:.]+Z +", ""),
         // The time of an event, and the first digits of the sender's id.
         (r"^\d\d:\d\d:\d\d\.\d{3}Z +[0-9a-f]{8} ", "CLOCK ID "),
+        // The time of a message as JSON.
+        (r#""time":"\d{4}-\d\d-\d\dT[\d:.]+Z""#, "\"time\":\"TIME\""),
         // Endpoint ids and request ids.
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
         // Fingerprints of the certificates that the tests make.

@@ -152,12 +152,12 @@ async fn golden_values_arrive_with_the_same_bytes() {
     }
 }
 
-/// Only values that the reference can read from its own JSON, which excludes exact reals, timestamps and timespans in
-/// nanoseconds, bytes that are not UTF-8, and a depth of 64.
+/// Only values that the reference can read from its own JSON, which excludes exact reals, the largest timespan, bytes that are
+/// not UTF-8, and a depth of 64.
 #[tokio::test]
 async fn golden_values_of_the_reference_arrive_with_the_same_bytes() {
-    const NOT_IN_JSON: [&str; 3] = ["real-", "timestamp-", "timespan-"];
-    const NOR: [&str; 2] = ["string-not-utf8", "vector-nested-64"];
+    const NOT_IN_JSON: [&str; 1] = ["real-"];
+    const NOR: [&str; 3] = ["string-not-utf8", "timespan-9223372036854775807ns", "vector-nested-64"];
     let program = reference_or_skip!();
     let ours = endpoint();
     let mut heard = subscribe(&ours, "/ours").await;

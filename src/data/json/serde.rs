@@ -46,11 +46,11 @@ serde! {
     Subnet: |subnet| subnet, |json| read::subnet(json);
     /// Text: `80/tcp`.
     Port: |port| port, |json| read::port(json);
-    /// An integer of nanoseconds since 1970. Text is accepted as well, such as `2023-04-18T12:13:15.123Z`.
+    /// Text: `2023-04-18T12:13:15.123`, in UTC. An integer of nanoseconds since 1970 is accepted as well.
     Timestamp: |timestamp| timestamp, |json| {
         if json.is_string() { read::timestamp_of_text(json) } else { read::timestamp_of_nanos(json) }
     };
-    /// An integer of nanoseconds. Text is accepted as well, such as `1500ms`.
+    /// Text: `1500ms`. An integer of nanoseconds is accepted as well.
     Timespan: |timespan| timespan, |json| {
         if json.is_string() { read::timespan_of_text(json) } else { read::timespan_of_nanos(json) }
     };

@@ -23,12 +23,14 @@ impl Value {
     /// | `real` | `data`: a number with all its digits, or `"inf"`, `"-inf"`, `"nan"` |
     /// | `string`, `enum-value` | `data`: text; or, where the bytes are not UTF-8, `hex`: their hexadecimal digits |
     /// | `address`, `subnet`, `port` | `data`: text, such as `1.2.3.4`, `10.0.0.0/8`, `80/tcp` |
-    /// | `timestamp`, `timespan` | `ns`: whole nanoseconds |
+    /// | `timestamp` | `data`: UTC, such as `2023-04-18T12:13:15.123`, with three, six or nine digits after the point |
+    /// | `timespan` | `data`: a whole number with `s`, `ms`, `us` or `ns`, such as `-1500us` |
     /// | `set`, `vector` | `data`: an array of values |
     /// | `table` | `data`: an array of `{"key": value, "value": value}` |
     ///
-    /// [`Value::from_json`] also reads the text that Broker writes for times: a timestamp such as
-    /// `"data": "2023-04-18T12:13:15.123"` and a timespan such as `"data": "1500ms"`.
+    /// Broker itself writes timestamps with three digits, and loses the others. [`Value::from_json`] also reads timestamps with
+    /// another number of digits or a zone, timespans with `min`, `h` or `d` or a fraction, and `"ns": NANOSECONDS` in place of
+    /// `data` for both, which earlier versions wrote.
     #[must_use]
     pub fn to_json(&self) -> Json {
         // Cannot fail: serde_json fails only for keys that are not strings.
@@ -54,7 +56,7 @@ impl Value {
     }
 }
 
-/// Serializes a value, or the content of its `data` or `ns` member.
+/// Serializes a value, or the content of its `data` member.
 pub(crate) struct Shown<'a, T: ?Sized>(pub(crate) &'a T);
 
 impl Serialize for Shown<'_, Value> {
@@ -77,8 +79,8 @@ impl Serialize for Shown<'_, Value> {
             Value::Address(address) => object.serialize_entry("data", &Shown(address)),
             Value::Subnet(subnet) => object.serialize_entry("data", &Shown(subnet)),
             Value::Port(port) => object.serialize_entry("data", &Shown(port)),
-            Value::Timestamp(timestamp) => object.serialize_entry("ns", &Shown(timestamp)),
-            Value::Timespan(timespan) => object.serialize_entry("ns", &Shown(timespan)),
+            Value::Timestamp(timestamp) => object.serialize_entry("data", &Shown(timestamp)),
+            Value::Timespan(timespan) => object.serialize_entry("data", &Shown(timespan)),
             Value::Set(set) => object.serialize_entry("data", &Shown(set)),
             Value::Table(table) => object.serialize_entry("data", &Shown(table)),
             Value::Vector(elements) => object.serialize_entry("data", &Shown(elements.as_slice())),
@@ -100,18 +102,17 @@ macro_rules! text {
 
 text!(Address, Subnet, Port, EndpointId);
 
-/// Serializes types as integers of nanoseconds.
-macro_rules! nanos {
-    ($($part:ty),*) => {$(
-        impl Serialize for Shown<'_, $part> {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_i64(self.0.as_nanos())
-            }
-        }
-    )*};
+impl Serialize for Shown<'_, Timestamp> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0.iso8601())
+    }
 }
 
-nanos!(Timestamp, Timespan);
+impl Serialize for Shown<'_, Timespan> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0.with_unit())
+    }
+}
 
 impl Serialize for Shown<'_, [Value]> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {

@@ -9,6 +9,7 @@ use crate::args::agent;
 use crate::commands::bench::BenchArgs;
 use crate::commands::certs::CertsArgs;
 use crate::commands::check::CheckArgs;
+use crate::commands::config_schema::ConfigSchemaArgs;
 use crate::commands::decode::DecodeArgs;
 use crate::commands::dispatch::DispatchArgs;
 use crate::commands::encode::EncodeArgs;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     Certs(CertsArgs),
     Check(CheckArgs),
+    ConfigSchema(ConfigSchemaArgs),
     Node(NodeArgs),
     Dispatch(DispatchArgs),
     Tap(TapArgs),
