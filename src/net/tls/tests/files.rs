@@ -46,7 +46,7 @@ fn a_pipe_with_a_slow_writer_is_read_to_its_end() {
     fifo(&key);
     let writing = std::thread::spawn(move || {
         use std::io::Write;
-        // The writer comes after the reader, and pauses.
+        // The writer opens the pipe after the reader, and pauses between two writes.
         std::thread::sleep(Duration::from_millis(100));
         let mut pipe = std::fs::OpenOptions::new().write(true).open(key).unwrap();
         let (first, second) = content.split_at(20);
@@ -59,7 +59,7 @@ fn a_pipe_with_a_slow_writer_is_read_to_its_end() {
 }
 
 #[test]
-fn a_file_without_an_end_is_too_large() {
+fn endless_and_huge_files_are_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let credentials = write(directory.path());
     let large = directory.path().join("large");
