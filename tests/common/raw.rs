@@ -1,6 +1,6 @@
 //! A peer that sends arbitrary frames over a TCP socket.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter, Topic, Value};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
 
-/// Longer than any wait of a test that passes.
-const LONG: Duration = Duration::from_secs(60);
+/// Longer than any wait of a passing test.
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Raw {
     pub(crate) id: EndpointId,
@@ -43,7 +43,7 @@ impl Raw {
 
     /// Accepts a connection and establishes a peering.
     pub(crate) async fn accept(id: EndpointId, listener: &TcpListener, topics: &[&'static str]) -> Self {
-        let accepted = timeout(LONG, listener.accept()).await.expect("nobody connects");
+        let accepted = timeout(LIMIT, listener.accept()).await.expect("no incoming connection");
         let mut raw = Self::on(id, accepted.unwrap().0);
         raw.say(&Handshake::Probe).await;
         raw.handshake(topics).await;
@@ -105,7 +105,7 @@ impl Raw {
     }
 
     pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
-        timeout(LONG, self.stream.write_all(bytes)).await.expect("the peer reads nothing").unwrap();
+        timeout(LIMIT, self.stream.write_all(bytes)).await.expect("the peer stopped reading").unwrap();
     }
 
     /// Returns the next frame, or `None` at the end of the stream or an error.
@@ -114,8 +114,8 @@ impl Raw {
             if let Some(frame) = cut_frame(&mut self.input, usize::MAX).unwrap() {
                 return Some(frame);
             }
-            let read = timeout(LONG, self.stream.read_buf(&mut self.input)).await;
-            if read.expect("the peer sends nothing and keeps the connection open").unwrap_or(0) == 0 {
+            let read = timeout(LIMIT, self.stream.read_buf(&mut self.input)).await;
+            if read.expect("no frame, and the connection is still open").unwrap_or(0) == 0 {
                 return None;
             }
         }
@@ -154,7 +154,7 @@ impl Raw {
     /// Waits until the other side has read everything that was sent to it.
     pub(crate) async fn settle(&mut self) {
         let peer = self.peer.expect("a peering");
-        let token = Bytes::from_static(b"settled?");
+        let token = Bytes::from_static(b"settle");
         self.send(&Envelope::ping(self.id, peer, token.clone())).await;
         while self.envelope_of(EnvelopeType::Pong).await.payload != token {}
     }
