@@ -1,4 +1,4 @@
-//! Probes one stream: Broker's handshake until the peer's filter is known, or the name of another protocol.
+//! Probes one stream: performs Broker's handshake until the peer's filter is known, or recognizes another protocol.
 
 use std::fmt;
 use std::io;
@@ -31,17 +31,17 @@ pub enum Answer {
     Tls(TlsError),
 }
 
-/// What a Broker endpoint reveals in the handshake.
+/// The information that a Broker endpoint sends in the handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
-    /// Its endpoint id, new with each start of its process.
+    /// Its endpoint id. An endpoint usually has a new one after each start of its process.
     pub id: Option<EndpointId>,
     /// The protocol versions that it supports.
     pub versions: Option<RangeInclusive<u8>>,
     /// The topics that it subscribes to.
     pub filter: Option<Filter>,
-    /// Why the handshake ended before the filter was received; `None` if it was.
+    /// Why the handshake ended before the filter was received. `None` if the filter was received.
     pub cut_short: Option<String>,
 }
 
@@ -49,17 +49,17 @@ pub struct BrokerInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherProtocol {
-    /// It answers plain bytes with TLS.
+    /// It answers unencrypted bytes with TLS.
     Tls,
-    /// A web server; the first line of its answer.
+    /// A web server. Contains the first line of its answer.
     Http(String),
-    /// An SSH server; its first line.
+    /// An SSH server. Contains its first line.
     Ssh(String),
     /// ZeroMQ, as Zeek's ZeroMQ cluster back end speaks it.
     ZeroMq,
     /// An echo server: it returned the `hello` of this side.
     Echo,
-    /// An unknown protocol; the first bytes of its first line, printable.
+    /// An unknown protocol. Contains the first 80 bytes of its first line, with escapes for bytes that are not printable.
     Unknown(String),
     /// It accepts connections and sends nothing.
     Silent,
@@ -124,13 +124,13 @@ fn is_incomplete_line(bytes: &[u8]) -> bool {
     bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// Goes through the handshake until the peer's filter is known, and refuses the peer. Waits at most until the deadline, and
-/// one second more for the peer to read the refusal.
+/// Performs the handshake until the peer's filter is known, and then refuses the peer. Waits until the deadline at most, and
+/// then up to one second for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
     let config = Config::new(id, Side::Connector);
     let limit = config.limits.max_handshake_frame;
     let mut connection = Connection::new(stream, Peering::probe(config, StdInstant::now()), limit);
-    // `None` after the deadline. That of the peering itself may be earlier, if the caller has a long one.
+    // `None` after the deadline. The peering has a handshake timeout of its own, which may expire earlier.
     let reason = timeout_at(deadline, until_closed(&mut connection)).await.ok();
     let fault = connection.fault().cloned();
     let info = connection.peering().peer_info().cloned().unwrap_or_default();
@@ -160,7 +160,7 @@ async fn until_closed(connection: &mut Connection) -> CloseReason {
     }
 }
 
-/// Returns why a handshake ended without the peer's filter. The subject of the sentence is the peer.
+/// Returns why a handshake ended without the peer's filter. In the returned sentence, "it" is the peer.
 fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
     match (reason, fault) {
         (_, Some(ConnectionFault::Tls(error))) => error.to_string(),
