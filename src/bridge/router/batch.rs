@@ -29,13 +29,13 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     same_topics: Vec<Topic>,
     /// The links that they are sent to.
     to: Vec<Target>,
-    /// For each element of `to`; there may be more, whose buffers were used before.
+    /// One for each element of `to`. There may be further ones, which are kept for their buffers.
     lanes: Vec<Lane>,
     /// The result of sending.
     pub(in crate::bridge) forwarded: Forwarded,
 }
 
-/// The way to one link.
+/// The sending state for one link.
 #[derive(Default)]
 struct Lane {
     route: Route,
@@ -156,7 +156,7 @@ impl<'a> OutgoingBatch<'a> {
                 bridges_only: target.bridges_only,
             });
             link.send_batch(&self.batch, &mut lane.route, &audience, &mut self.forwarded);
-            // One link is enough for the sample.
+            // The latency is sampled on one link only.
             self.batch.set_received(None);
         }
         self.batch.clear();
