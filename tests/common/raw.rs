@@ -36,7 +36,7 @@ impl Raw {
     /// Connects and establishes a peering.
     pub(crate) async fn connect(id: EndpointId, address: SocketAddr, topics: &[&'static str]) -> Self {
         let mut raw = Self::open(id, address).await;
-        raw.say(&raw.hello()).await;
+        raw.send_handshake(&raw.hello()).await;
         raw.handshake(topics).await;
         raw
     }
@@ -45,7 +45,7 @@ impl Raw {
     pub(crate) async fn accept(id: EndpointId, listener: &TcpListener, topics: &[&'static str]) -> Self {
         let accepted = timeout(LIMIT, listener.accept()).await.expect("no incoming connection");
         let mut raw = Self::on(id, accepted.unwrap().0);
-        raw.say(&Handshake::Probe).await;
+        raw.send_handshake(&Handshake::Probe).await;
         raw.handshake(topics).await;
         raw
     }
@@ -59,25 +59,25 @@ impl Raw {
         let filter: Filter = topics.iter().map(|topic| Topic::from_static(topic)).collect();
         let mut theirs = Filter::new();
         loop {
-            match self.heard().await {
+            match self.next_handshake().await {
                 Handshake::Probe => {}
                 Handshake::Hello { sender, .. } => {
                     self.peer = Some(sender);
                     if self.id < sender {
                         let (sender, version) = (self.id, PROTOCOL_VERSION);
-                        self.say(&Handshake::VersionSelect { sender, version }).await;
-                        self.say(&Handshake::OriginatorSyn(filter.clone())).await;
+                        self.send_handshake(&Handshake::VersionSelect { sender, version }).await;
+                        self.send_handshake(&Handshake::OriginatorSyn(filter.clone())).await;
                     } else {
-                        self.say(&self.hello()).await;
+                        self.send_handshake(&self.hello()).await;
                     }
                 }
                 Handshake::VersionSelect { sender, .. } => self.peer = Some(sender),
                 Handshake::OriginatorSyn(filter_of_peer) => {
                     theirs = filter_of_peer;
-                    self.say(&Handshake::ResponderSynAck(filter.clone())).await;
+                    self.send_handshake(&Handshake::ResponderSynAck(filter.clone())).await;
                 }
                 Handshake::ResponderSynAck(filter_of_peer) => {
-                    self.say(&Handshake::OriginatorAck).await;
+                    self.send_handshake(&Handshake::OriginatorAck).await;
                     return filter_of_peer;
                 }
                 Handshake::OriginatorAck => return theirs,
@@ -86,7 +86,7 @@ impl Raw {
         }
     }
 
-    pub(crate) async fn say(&mut self, message: &Handshake) {
+    pub(crate) async fn send_handshake(&mut self, message: &Handshake) {
         let mut bytes = BytesMut::new();
         message.encode(&mut bytes).unwrap();
         self.bytes(&bytes).await;
@@ -122,7 +122,7 @@ impl Raw {
     }
 
     /// Returns the next handshake message.
-    pub(crate) async fn heard(&mut self) -> Handshake {
+    pub(crate) async fn next_handshake(&mut self) -> Handshake {
         let frame = self.frame().await.expect("a handshake message");
         Handshake::decode(&frame, &Limits::DEFAULT).unwrap()
     }
