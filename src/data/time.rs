@@ -4,17 +4,17 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time: nanoseconds since the Unix epoch, negative before it (1677 to 2262).
+/// A point in time in nanoseconds since the Unix epoch, negative before it. The range is 1677 to 2262.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timestamp(i64);
 
-/// A span of time in nanoseconds, negative for backwards (292 years either way).
+/// A span of time in nanoseconds, which may be negative. The range is 292 years in each direction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timespan(i64);
 
-/// A time that does not fit in 64 bits of nanoseconds, or is negative where that is not possible.
+/// A time exceeds 64 bits of nanoseconds, or is negative although the target type has no negative times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("time out of range: Broker holds times as 64-bit nanoseconds, about 292 years around the epoch")]
+#[error("time out of range: Broker stores times as 64-bit nanoseconds, about 292 years around the epoch")]
 pub struct TimeOutOfRange;
 
 impl Timestamp {
@@ -111,7 +111,7 @@ pub struct InvalidTimespan;
 
 /// Reads the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and what `Display` writes.
 ///
-/// Fractions of a nanosecond are cut off. Broker calculates with a double, which has no exact value for long times;
+/// Fractions of a nanosecond are truncated. Broker calculates with a double, which has no exact value for long times;
 /// this implementation calculates exactly.
 impl FromStr for Timespan {
     type Err = InvalidTimespan;
@@ -157,7 +157,8 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// Reads a signed exponent, and returns the rest of the text. An exponent beyond 32 bits becomes the nearest that fits.
+/// Reads a signed exponent, and returns it with the rest of the text. An exponent beyond 32 bits is replaced by the
+/// nearest 32-bit number.
 fn exponent(text: &str) -> Option<(i32, &str)> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(text) => (true, text),
@@ -173,8 +174,8 @@ fn exponent(text: &str) -> Option<(i32, &str)> {
 
 /// Returns the product of a decimal number and a unit, truncated to an integer, or `None` if it exceeds 128 bits.
 fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128> {
-    // The largest number of digits of which the product with the largest unit (14 digits) fits 128 bits. An i64 has
-    // at most 19, so that none of those beyond can matter by a nanosecond.
+    // The maximum number of digits whose product with the largest unit (14 digits) is within 128 bits. An i64 has at
+    // most 19 digits, so further digits cannot change the result by a nanosecond.
     const SIGNIFICANT: usize = 24;
     let all = || whole.bytes().chain(fraction.bytes());
     let leading_zeros = all().take_while(|digit| *digit == b'0').count();
@@ -241,7 +242,7 @@ fn timestamp(text: &str) -> Option<i64> {
     let nanos = nine.fold(0_i64, |nanos, digit| {
         nanos.saturating_mul(10).saturating_add(digit.saturating_sub(b'0').into())
     });
-    // In 128 bits, so that the first and the last nanosecond that fit 64 are read.
+    // Calculated in 128 bits, so that the first and the last nanosecond within 64 bits can be read.
     let minutes = days(year, month, day)?.checked_mul(24)?.checked_add(hour)?.checked_mul(60)?;
     let minutes = minutes.checked_add(minute)?.checked_sub(offset)?;
     let seconds = minutes.checked_mul(60)?.checked_add(second)?;
@@ -249,11 +250,11 @@ fn timestamp(text: &str) -> Option<i64> {
     i64::try_from(total).ok()
 }
 
-/// Takes a number of exactly `length` digits off the text.
+/// Removes a number of exactly `length` digits from the start of the text.
 fn number(text: &mut &str, length: usize) -> Option<i64> {
     let (number, rest) = text.split_at_checked(length)?;
     *text = rest;
-    // It would be parsed with a sign, too.
+    // `parse` would also accept a sign.
     if number.bytes().all(|byte| byte.is_ascii_digit()) { number.parse().ok() } else { None }
 }
 
@@ -287,7 +288,7 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=*lengths.get(index)?).contains(&day) {
         return None;
     }
-    // All leap days before this year, less the 477 before 1970.
+    // The number of leap days from 1970 to the start of this year. There were 477 before 1970.
     let before = year.checked_sub(1)?;
     let leap_days = before.div_euclid(4).checked_sub(before.div_euclid(100))?;
     let leap_days = leap_days.checked_add(before.div_euclid(400))?.checked_sub(477)?;
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_timespans() {
+    fn other_texts_are_rejected_as_timespans() {
         for text in [
             "",
             "5",
@@ -375,7 +376,7 @@ mod tests {
         }
     }
 
-    /// The first eleven are what Broker's own library reads, with what it reads them as.
+    /// Broker's own library also reads the first eleven texts, with the same results.
     #[test]
     fn timestamps_are_read_in_every_form_of_iso_8601() {
         for (text, nanos) in [
@@ -404,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_timestamps() {
+    fn other_texts_are_rejected_as_timestamps() {
         for text in [
             "",
             "yesterday",
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_the_standard_library_go_there_and_back() {
+    fn times_of_the_standard_library_round_trip() {
         for nanos in [0, 1_500_000_000, -1_500_000_000, i64::MAX] {
             assert_eq!(SystemTime::from(Timestamp(nanos)).try_into(), Ok(Timestamp(nanos)), "{nanos}");
         }

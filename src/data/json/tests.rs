@@ -16,7 +16,7 @@ fn written(value: &Value) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// Equal, where whole numbers are equal to the same numbers with a point, and `-0` is not `0`.
+/// Returns whether two JSON values are equal. `1` and `1.0` are equal, `0` and `-0` are not.
 fn same(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) => {
@@ -49,7 +49,7 @@ fn every_golden_value_is_read_and_written_back() {
 
 proptest! {
     #[test]
-    fn any_value_comes_back_from_its_text(value in arbitrary::value()) {
+    fn any_value_round_trips_through_its_text(value in arbitrary::value()) {
         let text = value.to_json().to_string();
         prop_assert_eq!(written(&value), text.as_str());
         prop_assert_eq!(Value::from_json_text(&text), Ok(value), "{}", text);
@@ -68,9 +68,9 @@ proptest! {
         prop_assert_eq!(Value::from_json_text(&text), Ok(Value::Real(real)), "{}", text);
     }
 
-    /// Whatever is taken in is a value that can be written.
+    /// If reading succeeds, the value can be written and read again.
     #[test]
-    fn any_json_is_read_or_refused(
+    fn any_json_is_read_or_rejected(
         data_type in prop::sample::select(TYPES.split(", ").collect::<Vec<_>>()),
         key in prop::sample::select(vec!["data", "hex", "ns"]),
         content in prop_oneof![
@@ -91,7 +91,7 @@ proptest! {
 }
 
 #[test]
-fn values_mean_what_their_json_says() {
+fn json_is_read_as_the_expected_value() {
     let v4 = "1.2.3.4".parse().unwrap();
     for (json, value) in [
         (json!({"@data-type": "none"}), Value::None),
@@ -124,7 +124,7 @@ fn values_mean_what_their_json_says() {
 }
 
 #[test]
-fn elements_are_taken_in_any_order() {
+fn elements_are_accepted_in_any_order() {
     let count = |n: u64| json!({"@data-type": "count", "data": n});
     let set = json!({"@data-type": "set", "data": [count(2), count(1)]});
     assert_eq!(Value::from_json(&set), Ok(Value::Set([1u64, 2].into_iter().collect())));
@@ -134,7 +134,7 @@ fn elements_are_taken_in_any_order() {
 }
 
 #[test]
-fn what_is_no_value_is_refused_with_the_reason() {
+fn json_that_is_not_a_value_is_rejected_with_the_reason() {
     let with = |data_type: &str, rest: &str| error(&format!(r#"{{"@data-type":"{data_type}",{rest}}}"#));
     for (found, expected) in [
         (error("5"), r#"expected an object with "@data-type" and "data", found 5"#),
@@ -190,7 +190,7 @@ fn what_is_no_value_is_refused_with_the_reason() {
 }
 
 #[test]
-fn equal_elements_and_keys_are_refused() {
+fn equal_elements_and_keys_are_rejected() {
     let count = json!({"@data-type": "count", "data": 1});
     let set = json!({"@data-type": "set", "data": [count, count]}).to_string();
     assert_eq!(error(&set), "expected a set of different elements, found two equal ones");
@@ -200,7 +200,7 @@ fn equal_elements_and_keys_are_refused() {
 }
 
 #[test]
-fn an_error_says_where() {
+fn an_error_contains_the_path() {
     let (good, bad) = (json!({"@data-type": "count", "data": 1}), json!({"@data-type": "count"}));
     let table = |pair| json!({"@data-type": "table", "data": [pair]});
     let within = |inner| error(&json!({"@data-type": "vector", "data": [good, inner]}).to_string());
@@ -218,10 +218,10 @@ fn an_error_says_where() {
 }
 
 #[test]
-fn what_is_not_json_is_refused_with_its_place() {
+fn text_that_is_not_json_is_rejected_with_its_position() {
     for (text, expected) in [
-        ("", "not JSON: there is nothing"),
-        (" \n", "not JSON: there is nothing"),
+        ("", "not JSON: the text is empty"),
+        (" \n", "not JSON: the text is empty"),
         ("{\n\"a\" 1}", "not JSON: expected `:` at line 2 column 5"),
         ("{} {}", "not JSON: more than one value"),
         ("{}x", "not JSON: expected value at line 1 column 3"),
@@ -232,7 +232,7 @@ fn what_is_not_json_is_refused_with_its_place() {
     assert!(matches!(Value::from_json_text(b"\"\xff\""), Err(JsonError::Syntax(_))));
 }
 
-/// `value` inside of `depth` vectors or tables.
+/// Returns `value` inside `depth` vectors or tables.
 fn nested(depth: usize, value: Value, table: bool) -> Value {
     (0..depth).fold(value, |value, _| {
         if table { Value::Table([(0u64, value)].into_iter().collect()) } else { Value::from([value]) }
@@ -240,7 +240,7 @@ fn nested(depth: usize, value: Value, table: bool) -> Value {
 }
 
 #[test]
-fn the_deepest_value_is_read_and_a_deeper_one_refused() {
+fn the_deepest_value_is_read_and_a_deeper_one_rejected() {
     for table in [false, true] {
         let deepest = nested(MAX_DEPTH, Value::None, table);
         let json = deepest.to_json();
