@@ -1,6 +1,7 @@
 //! Failures of dispatches.
 
-/// Why a node cannot run a dispatch. Its text is sent to the agent; for failures that Zeek's own nodes have, it is theirs.
+/// Why a node cannot run a dispatch. The text is sent to the agent. For failures that also occur in Zeek's nodes, it is
+/// the same text as theirs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DispatchError {
@@ -19,7 +20,8 @@ pub enum DispatchError {
     /// The identifier has no value; it is a type, for example.
     #[error("no ID value")]
     NoValue,
-    /// The action or one of its arguments is not UTF-8. Actions of this crate's nodes are; Zeek has no such failure.
+    /// The action or one of its arguments is not UTF-8, which the handlers of this crate require. Zeek has no such
+    /// failure.
     #[error("the action or an argument of it is not UTF-8")]
     NotUtf8,
     /// Another failure.
