@@ -23,7 +23,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Reads `meta.json` of a recording. A missing or malformed file has no facts.
+    /// Reads `meta.json` of a recording. If the file is missing or malformed, returns the default.
     #[must_use]
     pub fn read(folder: &Path) -> Self {
         let text = fs::read(folder.join(META)).unwrap_or_default();
@@ -47,7 +47,7 @@ pub struct Description {
     pub addresses: Option<[String; 2]>,
     /// The kind of TLS with the connector and with the listener.
     pub tls: [&'static str; 2],
-    /// Whether the recorded bytes have pseudonyms in place of the original content.
+    /// Whether the recorded bytes contain pseudonyms instead of the original content.
     pub redacted: bool,
 }
 

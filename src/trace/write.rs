@@ -16,8 +16,8 @@ use crate::data::{escape_json, steers_terminal};
 /// Maximum size of buffered lines in bytes. A frame above this size is converted to text alone, see [`LARGE`].
 const MAX_PENDING: usize = 1024 * 1024;
 
-/// Held while a large frame is converted to JSON, which is up to six times as large, so that the memory of all writers
-/// together is bounded.
+/// Locked while a large frame is converted to JSON, which may be six times as large. The lock bounds the memory of all
+/// writers together.
 static LARGE: Mutex<()> = Mutex::new(());
 
 /// Writes the recording of a connection, or of a part of it, while the connection lasts.
@@ -155,7 +155,7 @@ impl Writer {
     /// # Errors
     /// Fails if a file cannot be written.
     pub fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> io::Result<()> {
-        // The order of the calls is the order of the entries: times must not contradict it.
+        // Entries are in the order of the calls, so the time must not be earlier than that of the entry before.
         self.t_us = self.t_us.max(t_us);
         let stream = self.stream(from);
         stream.file.write_all(bytes)?;
