@@ -150,7 +150,11 @@ fn errors_in_the_addresses_of_a_link() {
     }
     // The address of the metrics is the default, so the error is reported at the link.
     let metrics = LINKS.replacen("127.0.0.1:2152", "0.0.0.0:9747", 1);
-    assert_reports(&format!("{metrics}{RULE}"), "6: link.nodes.listen", "use another port here, or for metrics");
+    assert_reports(
+        &format!("{metrics}{RULE}"),
+        "6: link.nodes.listen",
+        "use another port here, or for metrics",
+    );
     let twice = LINKS.replacen("\"127.0.0.1:2152\"", "[\"127.0.0.1:2152\", \"0.0.0.0:2152\"]", 1);
     assert_reports(&format!("{twice}{RULE}"), "6: link.nodes.listen", "on which this link listens");
     // An error in a list has the line of the element.

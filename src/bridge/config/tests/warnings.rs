@@ -1,6 +1,6 @@
 //! Tests of the warnings.
 
-use super::{ConfigFile, FILE, MISSION};
+use super::{ConfigFile, FILE, LINKS_FOR_DEFAULT_RULES};
 
 fn warnings(text: &str) -> Vec<String> {
     let file = ConfigFile::parse(text, FILE).unwrap();
@@ -91,7 +91,7 @@ fn dangerous_settings_cause_a_warning() {
     ] {
         assert_warns(&text, start, expected);
     }
-    assert_warns(MISSION, "15: link.other.connect", "no rule uses this link");
+    assert_warns(LINKS_FOR_DEFAULT_RULES, "15: link.other.connect", "no rule uses this link");
 }
 
 #[test]

@@ -36,7 +36,9 @@ fn event_names_seen_by_zeek(value: &Value) -> Vec<Vec<u8>> {
             [Value::String(name), Value::Vector(_), ..] => vec![name.as_bytes().to_vec()],
             _ => vec![],
         },
-        [_, Value::Count(5), Value::Vector(batch), ..] => batch.iter().flat_map(event_names_seen_by_zeek).collect(),
+        [_, Value::Count(5), Value::Vector(batch), ..] => {
+            batch.iter().flat_map(event_names_seen_by_zeek).collect()
+        }
         _ => vec![],
     }
 }
@@ -135,15 +137,17 @@ fn message() -> BoxedStrategy<Value> {
     ];
     let named = (args(), prop::option::weighted(0.3, name()))
         .prop_map(|(args, name)| (name.unwrap_or_else(|| name_for(&args)), args));
-    let event = (named, metadata)
-        .prop_flat_map(|((name, args), metadata)| vector_of_about([name, args].into_iter().chain(metadata).collect()));
+    let event = (named, metadata).prop_flat_map(|((name, args), metadata)| {
+        vector_of_about([name, args].into_iter().chain(metadata).collect())
+    });
     let kind = prop_oneof![12 => Just(Value::Count(1)), 1 => Just(Value::Integer(1)), 1 => scalar()];
     let event = (version(), kind, event)
         .prop_flat_map(|(version, kind, content)| vector_of_about(vec![version, kind, content]))
         .boxed();
     let element = prop_oneof![5 => event.clone(), 1 => scalar()];
-    let batch = (version(), vec(element, 0..3))
-        .prop_flat_map(|(version, elements)| vector_of_about(vec![version, Value::Count(5), vector(elements)]));
+    let batch = (version(), vec(element, 0..3)).prop_flat_map(|(version, elements)| {
+        vector_of_about(vec![version, Value::Count(5), vector(elements)])
+    });
     let nested = (batch, prop_oneof![3 => Just(0), 1 => 1..10usize]).prop_map(|(batch, depth)| {
         (0..depth).fold(batch, |inner, _| vector([1u64.into(), 5u64.into(), vector([inner])]))
     });

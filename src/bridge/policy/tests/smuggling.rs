@@ -62,7 +62,10 @@ fn no_rule_allows_a_node_api_event_in_a_batch() {
         ("in a batch in a batch", batch([other(), batch([other(), batch([hello_value()])])])),
         ("in another version", batch([outer(2u64, 1u64, content(HELLO))])),
         ("in a batch of another version", outer("x", 5u64, vector([hello_value()]))),
-        ("in a batch with more elements", vector([1u64.into(), 5u64.into(), vector([hello_value()]), Value::None])),
+        (
+            "in a batch with more elements",
+            vector([1u64.into(), 5u64.into(), vector([hello_value()]), Value::None]),
+        ),
         ("with more elements", batch([outer(1u64, 1u64, vector([HELLO.into(), vector([]), 1u64.into()]))])),
     ] {
         for (name, rule) in rules() {
