@@ -19,13 +19,13 @@ async fn messages_are_forwarded_to_subscribed_peers_and_delivered_to_subscribers
     assert_eq!(subscriber.recv().await.unwrap().peer(), id(3));
     // A message with a receiver is sent only to that peer, even if the peer is not subscribed to its topic.
     sender.send(&Envelope { receiver: id(2), ..message("/a", "for one") }).await;
-    sender.send(&Envelope { kind: EnvelopeType::Command, ..message("/a", "no command") }).await;
+    sender.send(&Envelope { kind: EnvelopeType::Command, ..message("/a", "a command") }).await;
     sender.send(&message("<$>/local/a", "for nobody")).await;
     sender.send(&message("/b", "end")).await;
     assert_eq!(other.next_text().await, "for one");
     assert_eq!(other.next_text().await, "end");
     let command = subscribed.next().await;
-    assert_eq!((command.kind, text(&command).as_str()), (EnvelopeType::Command, "x"));
+    assert_eq!((command.kind, text(&command).as_str()), (EnvelopeType::Command, "a command"));
     left.received(id(3), 4).await;
     left.calls.try_recv().unwrap_err();
 
