@@ -1,4 +1,4 @@
-//! The peers of a link that a message is for.
+//! The recipients of a message on one link.
 
 use std::sync::Arc;
 
@@ -6,27 +6,29 @@ use super::router::origin::{Instance, same_side};
 use crate::data::EndpointId;
 use crate::endpoint::Peer;
 
-/// The peers of a link that a message is for.
+/// The recipients of a message on one link.
 #[derive(Clone, Debug)]
 pub(super) enum Audience {
-    /// All that subscribe to it, with exceptions.
+    /// All peers that subscribe to its topic, with exceptions.
     AllExcept(Exceptions),
-    /// One peer, if it subscribes to it.
+    /// One peer, if it subscribes to the topic.
     Peer(EndpointId),
-    /// One peer, if it subscribes to it, and without loss: for messages of the bridge itself.
+    /// One peer, if it subscribes to the topic. If its queue is full, the message waits for room, as messages of the
+    /// bridge itself must not be lost.
     PeerReliable(EndpointId),
 }
 
-/// The peers that do not receive a message, although they subscribe to it.
+/// The peers that do not receive a message although they subscribe to its topic.
 #[derive(Clone, Debug)]
 pub(super) struct Exceptions {
-    /// The peer that it was received from, and the last hop that it names, with all links of the same bridge.
+    /// The peer that sent it, and the last hop in its envelope. If one of them is a bridge, all links of that bridge
+    /// are excluded.
     pub(super) origins: [EndpointId; 2],
-    /// The bridge that received it first, if it has an id.
+    /// The bridge that received the message first, if the message has an id.
     pub(super) first: Option<Instance>,
     /// The peers that receive it over another peering: see [`super::router::sides`].
     pub(super) standby: Option<Arc<[EndpointId]>>,
-    /// Whether all peers except bridges have received it already.
+    /// Whether only bridges still need the message, because all other peers have received it.
     pub(super) bridges_only: bool,
 }
 

@@ -55,7 +55,7 @@ impl FaultInjector {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Sends all delayed messages now. Those that find no room in a queue, and messages that are sent later, are dropped and
+    /// Sends all delayed messages now. Messages whose queue is full, and messages that are sent later, are dropped and
     /// counted.
     pub(super) async fn flush(&self) {
         if let Some(delay) = &self.0.delay {
@@ -67,7 +67,7 @@ impl FaultInjector {
 }
 
 impl Outlet for FaultInjector {
-    /// Each message of the batch has its own fault, and is sent alone.
+    /// Chooses a fault for each message of the batch, and sends the messages one by one.
     fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded) {
         let mut random = fastrand::Rng::new();
         let mut received = batch.received();
@@ -125,7 +125,7 @@ async fn send_delayed(
     outlet: EndpointOutlet,
 ) {
     let mut until_flushed = flushed.clone();
-    // An error means that the link is gone.
+    // An error means that the link was dropped. Then the task ends, too.
     let mut flush = pin!(async { drop(until_flushed.wait_for(|flush| *flush).await) });
     let send = |envelope: Envelope, audience: &Audience| {
         let (mut route, mut forwarded) = (Route::to_all(&outlet.endpoint), Forwarded::default());
@@ -155,7 +155,7 @@ async fn send_delayed(
     while let Some((_, envelope, audience)) = delayed.recv().await {
         drop(send(envelope, &audience));
     }
-    // `flush` waits until the last receiver is dropped, which must not be before everything is sent.
+    // `flush` waits until the last receiver is dropped, so drop it only after everything is sent.
     drop(flushed);
 }
 
@@ -209,7 +209,7 @@ mod tests {
     const NONE: Chaos = Chaos { delay: Duration::ZERO, drop: 0.0, duplicate: 0.0, corrupt: 0.0 };
 
     #[test]
-    fn shares_of_zero_and_one_are_certain() {
+    fn fractions_of_zero_and_one_are_deterministic() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..1000 {
             let fault = NONE.fault(&mut random);

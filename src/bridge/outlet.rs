@@ -1,4 +1,4 @@
-//! The way of messages out of the bridge over one link.
+//! Sending of messages to the peers of one link.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub(super) struct Route {
     pub(super) routes: Arc<Routes>,
     /// Whether there are peers that are other bridges, and peers that are not.
     pub(super) has_peers: [bool; 2],
-    /// For other bridges, and for the other peers, which receive messages with other senders.
+    /// One encoder for other bridges and one for all other peers, because these receive messages with different
+    /// senders.
     pub(super) encoders: [Encoder; 2],
 }
 

@@ -77,7 +77,7 @@ pub struct InvalidTimespan;
 
 /// Reads the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and what [`Display`](fmt::Display) writes.
 ///
-/// Fractions of a nanosecond are cut off. Broker calculates with a double, which has no exact value for long times;
+/// Fractions of a nanosecond are truncated. Broker calculates with a double, which has no exact value for long times;
 /// this implementation calculates exactly.
 impl FromStr for Timespan {
     type Err = InvalidTimespan;
@@ -123,7 +123,8 @@ fn digits(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// Reads a signed exponent, and returns the rest of the text. An exponent beyond 32 bits becomes the nearest that fits.
+/// Reads a signed exponent, and returns it with the rest of the text. An exponent beyond 32 bits is replaced by the
+/// nearest 32-bit number.
 fn exponent(text: &str) -> Option<(i32, &str)> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(text) => (true, text),
@@ -207,7 +208,7 @@ fn timestamp(text: &str) -> Option<i64> {
     let nanos = nine.fold(0_i64, |nanos, digit| {
         nanos.saturating_mul(10).saturating_add(digit.saturating_sub(b'0').into())
     });
-    // In 128 bits, so that the first and the last nanosecond that fit 64 are read.
+    // Calculated in 128 bits, so that the first and the last nanosecond within 64 bits can be read.
     let minutes = days(year, month, day)?.checked_mul(24)?.checked_add(hour)?.checked_mul(60)?;
     let minutes = minutes.checked_add(minute)?.checked_sub(offset)?;
     let seconds = minutes.checked_mul(60)?.checked_add(second)?;
@@ -215,11 +216,11 @@ fn timestamp(text: &str) -> Option<i64> {
     i64::try_from(total).ok()
 }
 
-/// Takes a number of exactly `length` digits off the text.
+/// Removes a number of exactly `length` digits from the start of the text.
 fn number(text: &mut &str, length: usize) -> Option<i64> {
     let (number, rest) = text.split_at_checked(length)?;
     *text = rest;
-    // It would be parsed with a sign, too.
+    // `parse` would also accept a sign.
     if number.bytes().all(|byte| byte.is_ascii_digit()) { number.parse().ok() } else { None }
 }
 
@@ -253,7 +254,7 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=*lengths.get(index)?).contains(&day) {
         return None;
     }
-    // All leap days before this year, less the 477 before 1970.
+    // The number of leap days from 1970 to the start of this year. There were 477 before 1970.
     let before = year.checked_sub(1)?;
     let leap_days = before.div_euclid(4).checked_sub(before.div_euclid(100))?;
     let leap_days = leap_days.checked_add(before.div_euclid(400))?.checked_sub(477)?;

@@ -21,8 +21,9 @@ pub(crate) fn excerpt(text: &str) -> &str {
     text.get(..end).unwrap_or_default()
 }
 
-/// Returns a JSON text with each selected character as `\uXXXX`, which JSON allows in strings, where all characters beyond
-/// ASCII are. Returns `None` if there is nothing to escape, or the text is not UTF-8.
+/// Returns a JSON text in which each selected character is written as `\uXXXX`. JSON allows this escape in strings, and
+/// characters outside of ASCII occur only there. Returns `None` if there is nothing to escape, or if the text is not
+/// UTF-8.
 ///
 /// With [`steers_terminal`], the text can be shown on a terminal. JSON itself only escapes the control characters of ASCII.
 #[must_use]

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point in time: nanoseconds since the Unix epoch, negative before it (1677 to 2262).
+/// A point in time in nanoseconds since the Unix epoch, negative before it. The range is 1677 to 2262.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timestamp(i64);
 
-/// A span of time in nanoseconds, negative for backwards (292 years either way).
+/// A span of time in nanoseconds, which may be negative. The range is 292 years in each direction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Timespan(i64);
 
-/// A time that does not fit in 64 bits of nanoseconds, or is negative where that is not possible.
+/// A time exceeds 64 bits of nanoseconds, or is negative although the target type has no negative times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("time out of range: Broker holds times as 64-bit nanoseconds, about 292 years around the epoch")]
+#[error("time out of range: Broker stores times as 64-bit nanoseconds, about 292 years around the epoch")]
 pub struct TimeOutOfRange;
 
 impl Timestamp {

@@ -1,6 +1,6 @@
-//! The bodies of the fuzz targets in `fuzz/`. They panic on a fault.
+//! The functions of the fuzz targets in `fuzz/`. They panic if a checked property is violated.
 //!
-//! They are library functions, so that tests can run them with the committed seeds.
+//! They are part of the library, so that tests can run them with the committed seeds.
 
 #![allow(
     missing_docs,
@@ -78,7 +78,7 @@ fn check_round_trip(value: &Value, length: usize) {
     encode_value(value, &mut bytes).expect("a decoded value can be encoded");
     assert!(bytes.len() <= length, "the form of Broker's C++ implementation is the shortest");
     assert_eq!(read_value(&bytes, &Limits::DEFAULT).as_ref(), Ok(value));
-    // The text of a subnet omits host bits, which a valid sender leaves zero.
+    // The text of a subnet omits its host bits, which a valid sender sets to zero.
     if !has_host_bits(value) {
         assert_eq!(Value::from_json(&value.to_json()).as_ref(), Ok(value));
     }
@@ -250,7 +250,7 @@ mod tests {
         run_over_seeds("peering", super::peering);
     }
 
-    /// A small replacement for the fuzzer in each run of the tests.
+    /// A small replacement for the fuzzer, which runs with the other tests.
     #[test]
     fn thousands_of_random_operations_on_peerings_pass() {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;

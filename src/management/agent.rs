@@ -33,11 +33,11 @@ pub struct Outcome {
     pub missing: BTreeSet<String>,
 }
 
-/// An agent, on an endpoint of its own. It stops when it is dropped; the endpoint keeps running.
+/// An agent on an endpoint. It stops when it is dropped. The endpoint keeps running.
 ///
-/// A node's name belongs to the peering whose hello contained it, for as long as that peering lives, and responses with that
-/// name are accepted only from it. Another peering with the same certificate can take the name over; without certificates,
-/// another peering from the same host. When that peering ends, the name returns to the one before.
+/// A node's name belongs to the peering that sent a hello with it, until that peering ends. Responses with the name are
+/// accepted only from this peering. Another peering with the same certificate, or without certificates from the same
+/// host, can take over the name. When that peering ends, the name returns to the previous one.
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
@@ -94,7 +94,7 @@ struct Nodes {
 struct Pending {
     /// The nodes that have not responded yet.
     expected: BTreeSet<String>,
-    /// Receives one result of each of them. The number of nodes bounds the channel.
+    /// The channel for their results. Each node sends one result, so the number of nodes bounds the channel.
     answers: mpsc::UnboundedSender<(String, ManagementResult)>,
 }
 

@@ -65,14 +65,14 @@ where
     }
 }
 
-/// Responds to `get_id_value` as a Zeek node with these variables does.
+/// Responds to `get_id_value` in the same way as a Zeek node with these variables.
 impl Handler for Values {
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, DispatchError> {
         Values::dispatch(self, &dispatch.action, &dispatch.args)
     }
 }
 
-/// An event in the life of a node.
+/// An event of a node.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum NodeEvent {
@@ -124,7 +124,7 @@ impl NodeEvents {
     }
 }
 
-/// A node of a cluster, on an endpoint of its own.
+/// A node of a cluster, on an endpoint.
 ///
 /// It sends a hello over every new peering whose peer subscribes to [`NODE_TOPIC`], ignores requests that are addressed to
 /// other nodes, and sends each response over the peering of its request. The hello is repeated every 4 s until the peer sends a
@@ -330,7 +330,7 @@ impl<H: Handler> Shared<H> {
         let dispatch = Dispatch { peer, reqid: reqid.clone(), action, args: action_and_args.collect() };
         let mut running = tokio::spawn(async move { shared.handler.dispatch(dispatch).await });
         let done = tokio::select! {
-            // At the deadline, a response is late even if it is ready.
+            // If the deadline has passed, the response is late even if it is ready.
             biased;
             () = sleep_until(deadline) => {
                 running.abort();
@@ -381,13 +381,13 @@ impl<H: Handler> Shared<H> {
 
 struct Request {
     request: DispatchRequest,
-    /// True if the action is UTF-8. Otherwise, it contains U+FFFD in place of the other bytes.
+    /// Whether the action is UTF-8. If not, invalid bytes are replaced by U+FFFD.
     is_text: bool,
 }
 
 crate::zeek_event! {
-    /// A [`DispatchRequest`] with strings of any bytes, as in Zeek. The request id must be text, because the response repeats
-    /// it.
+    /// A [`DispatchRequest`] whose strings may contain any bytes, as in Zeek. Only the request id must be text, because
+    /// the response repeats it.
     struct RequestOfBytes(DispatchRequest::NAME) {
         reqid: String,
         action: Vec<ByteString>,
@@ -401,7 +401,8 @@ impl RequestOfBytes {
         self.nodes.is_empty() || self.nodes.iter().any(|name| name.as_bytes() == node.as_bytes())
     }
 
-    /// Converts to text. Node names that are not UTF-8 are left out: they are names of other nodes.
+    /// Converts the strings to text. Node names that are not UTF-8 are left out, because they can only be names of
+    /// other nodes.
     fn into_text(self) -> Request {
         let is_text = self.action.iter().all(|word| std::str::from_utf8(word.as_bytes()).is_ok());
         let text = |bytes: &ByteString| bytes.to_str_lossy().into_owned();

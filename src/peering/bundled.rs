@@ -1,4 +1,4 @@
-//! Batches of messages for the relay path, which need not be handled one by one.
+//! Functions for batches of messages on the relay path.
 
 use bytes::Bytes;
 

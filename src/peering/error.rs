@@ -1,9 +1,9 @@
-//! Why a peering ends, and whose fault it is.
+//! The reasons for the end of a peering, and their categories.
 
 use crate::data::EndpointId;
 use crate::wire::{DecodeError, DecodeReason, ErrorCode, FrameError};
 
-/// The category of an error: whose fault it is, and whether another attempt may succeed.
+/// The category of an error. It tells which side caused the error, and whether another attempt may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

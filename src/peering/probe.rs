@@ -1,4 +1,4 @@
-//! A peering that is never established, to learn what a peer reveals in the handshake.
+//! A peering that is never established, to read what a peer sends in the handshake.
 
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -16,7 +16,7 @@ pub(crate) fn is_incomplete_line(bytes: &[u8]) -> bool {
     bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// What a peer has revealed in the handshake so far.
+/// The information that a peer has sent in the handshake so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PeerInfo {
     /// Whether the peer has sent a handshake message, so that it is a Broker endpoint.
@@ -30,13 +30,13 @@ pub(crate) struct PeerInfo {
 }
 
 impl Peering {
-    /// Returns the state of a connection that goes through the handshake until the filter of the peer is known. It then refuses
-    /// the peer, as it does after every error, and closes with [`CloseReason::Left`](super::CloseReason::Left).
+    /// Returns the state of a connection that performs the handshake until the filter of the peer is known. Then, or
+    /// after an error, it refuses the peer and closes with [`CloseReason::Left`](super::CloseReason::Left).
     pub(crate) fn probe(config: Config, now: Instant) -> Self {
         Peering { probe: Some(Box::default()), ..Peering::new(config, now) }
     }
 
-    /// Returns what the peer has revealed so far. `None` if this is not a probe.
+    /// Returns the information that the peer has sent so far. `None` if this is not a probe.
     pub(crate) fn peer_info(&self) -> Option<&PeerInfo> {
         self.probe.as_deref()
     }
@@ -54,7 +54,7 @@ impl PeerInfo {
         !is_incomplete_line(first)
     }
 
-    /// Records a message. A message with this side's own id is an echo, and reveals nothing.
+    /// Records a message. Ignores a message with this side's own id, because it is an echo.
     pub(super) fn record(&mut self, message: &Handshake, own_id: EndpointId) {
         match message {
             Handshake::Hello { sender, .. }

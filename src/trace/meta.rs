@@ -59,7 +59,7 @@ pub struct Description {
     pub addresses: Option<[String; 2]>,
     /// The kind of TLS with the connector and with the listener.
     pub tls: [&'static str; 2],
-    /// Whether the recorded bytes have pseudonyms in place of the original content.
+    /// Whether the recorded bytes contain pseudonyms instead of the original content.
     pub redacted: bool,
 }
 

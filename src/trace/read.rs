@@ -20,8 +20,8 @@ const FAULT_BYTES: u64 = 64;
 
 /// Reads the entries of a recording in their order, as an iterator that ends after the first error.
 ///
-/// The content of the entries comes from the bytes of the two sides; `frames.jsonl` is used for their order and times only.
-/// Bytes that no line of it covers, because the recorder was stopped, are read last.
+/// The content of the entries comes from the bytes of the two sides; `frames.jsonl` is used for their order and times
+/// only. If the recorder was stopped, there may be bytes without a line. They are read last.
 ///
 /// Memory: one frame of each side, and 1 MiB of `frames.jsonl`. Of a longer line, only the first MiB is read; it must contain
 /// `from`, `t_us`, `offset` and `length`, which [`Writer`](super::Writer) writes first.
@@ -41,7 +41,7 @@ pub struct Reader<R = File> {
     connector: Stream<R>,
     listener: Stream<R>,
     conversation: Conversation,
-    /// Whether an incomplete last frame is an error. It is not if the recording was not finished.
+    /// Whether an incomplete last frame is an error. In an unfinished recording, it is not.
     reports_truncation: bool,
     state: State,
     /// The time of the last line of the index.
@@ -164,7 +164,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Passes some bytes of a side to the conversation, none at or after `end`. Returns `false` at the end of the file.
+    /// Passes some bytes of a side, up to offset `end`, to the conversation. Returns `false` at the end of the file.
     fn read_some(&mut self, from: Side, end: u64) -> Result<bool, ReadError> {
         let stream = match from {
             Side::Connector => &mut self.connector,

@@ -161,7 +161,7 @@ impl Writer {
     /// # Errors
     /// Fails if a file cannot be written.
     pub fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> io::Result<()> {
-        // The order of the calls is the order of the entries: times must not contradict it.
+        // Entries are in the order of the calls, so the time must not be earlier than that of the entry before.
         self.t_us = self.t_us.max(t_us);
         let stream = self.stream(from);
         stream.file.write_all(bytes)?;

@@ -1,4 +1,4 @@
-//! Many messages in one read: each is routed as it would be alone, and the order is kept.
+//! Many messages in one read: each is routed individually, and the order is kept.
 
 use std::net::SocketAddr;
 
@@ -61,7 +61,7 @@ fn links(topic: &str) -> &'static [usize] {
     }
 }
 
-/// Returns a message of random length, for all peers or for one, often with the topic of the one before.
+/// Returns a message of random length, for all peers or for one. It often has the same topic as the message before.
 fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     let topic = match before {
         Some(before) if random.u8(..4) > 0 => before.topic.clone(),
@@ -126,7 +126,7 @@ async fn receive(mut peer: Raw, count: usize, link: EndpointId) -> (Raw, Vec<(To
         assert!(envelope.receiver.is_nil() || envelope.receiver == peer.id);
         received.push((envelope.topic, envelope.payload));
     }
-    // Nothing follows.
+    // No further message arrives.
     peer.settle().await;
     (peer, received)
 }
@@ -154,13 +154,13 @@ async fn messages_of_one_read_are_routed_individually_and_in_order() {
     }
     let expected = |peer: usize| -> Vec<(Topic, Bytes)> {
         let (link, filter) = PEERS[peer];
-        let goes = |message: &&Envelope| {
+        let is_forwarded = |message: &&Envelope| {
             let topic = message.topic.to_str_lossy();
             let matches = filter.iter().any(|prefix| topic.starts_with(prefix));
             let chosen = if message.receiver.is_nil() { matches } else { message.receiver == id(10 + peer) };
             links(&topic).contains(&link) && chosen && message.sender != id(10 + peer)
         };
-        messages.iter().filter(goes).map(|m| (m.topic.clone(), m.payload.clone())).collect()
+        messages.iter().filter(is_forwarded).map(|m| (m.topic.clone(), m.payload.clone())).collect()
     };
     let receivers: Vec<_> = peers
         .into_iter()
@@ -196,7 +196,7 @@ async fn messages_of_one_read_are_routed_individually_and_in_order() {
     );
     assert_eq!(snapshot.links[0].messages_in, u64::try_from(MESSAGES).unwrap());
     assert!(snapshot.links.iter().all(|link| link.dropped == 0));
-    let took: u64 = snapshot.latency.counts.iter().sum();
-    assert!(took > 0, "some latencies are measured");
+    let latency: u64 = snapshot.latency.counts.iter().sum();
+    assert!(latency > 0, "some latencies are measured");
     bridge.shutdown().await;
 }

@@ -133,7 +133,7 @@ fn configurations_with_the_documented_defaults_equal_those_without() {
         let path = folder.path().join("bridge.toml");
         fs::write(&path, text).unwrap();
         let mut config = BridgeConfig::read(path.to_str().unwrap()).unwrap();
-        // It depends on the environment.
+        // The default status socket depends on the environment.
         config.operation.status_socket = None;
         config
     };

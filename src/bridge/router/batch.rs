@@ -35,7 +35,7 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     pub(in crate::bridge) forwarded: Forwarded,
 }
 
-/// The way to one link.
+/// The sending state for one link.
 #[derive(Default)]
 struct Lane {
     route: Route,

@@ -17,9 +17,10 @@ use crate::bridge::LinkId;
 use crate::bridge::router::origin::MessageId;
 use crate::wire::Envelope;
 
-/// Minimum number of pairs of a message and a link that are remembered; the maximum is twice that. A copy can be late by the
-/// messages that are buffered on its way: for each hop, a queue of 2048 messages and some megabytes in sockets. A hash table of
-/// this size has 131,072 slots of 41 bytes, so both tables take at most 11 MiB, and no memory without other bridges.
+/// Minimum number of pairs of a message and a link that are remembered; the maximum is twice that. A copy can arrive
+/// later than the first one by all messages buffered on its path: for each hop, a queue of 2048 messages and some
+/// megabytes in sockets. A hash table of this size has 131,072 slots of 41 bytes, so both tables take at most 11 MiB,
+/// and no memory without other bridges.
 const REMEMBERED: usize = 65_536;
 
 /// The recently forwarded messages.

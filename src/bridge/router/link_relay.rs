@@ -88,7 +88,8 @@ struct Inbound<'a> {
     received: Option<Instant>,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
-    /// Locked until all messages are handed on, so that another peer that delivers copies of them cannot overtake.
+    /// Locked until all messages of this call are forwarded. Otherwise, another peer that sends copies of them could
+    /// overtake, and receivers would get the messages out of order.
     delivered: Option<MutexGuard<'a, Delivered>>,
     batch: OutgoingBatch<'a>,
 }
@@ -125,7 +126,8 @@ impl<'a> Inbound<'a> {
             }
             return;
         }
-        // A peer cannot choose the ttl: its messages could circle in a loop of other relays for long.
+        // The ttl is not taken from the peer: with a high ttl, its messages could circulate for a long time in a loop
+        // of other relays.
         let ttl = envelope.ttl.saturating_sub(1).min(self.here.config.ttl);
         let is_copy = match id {
             // The registry sends hellos and responses once to each agent. Which copy it forwards depends on the peering that
@@ -241,7 +243,7 @@ impl Relay for LinkRelay {
             delivered: None,
             batch: OutgoingBatch::new(&self.core, &links, from, messages),
         };
-        // Nothing more is read while something waits for room.
+        // Stop at the first blocked message: the connection reads nothing more until there is room.
         while inbound.batch.forwarded.blocked.is_empty()
             && let Some(envelope) = messages.pop()
         {

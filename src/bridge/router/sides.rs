@@ -16,7 +16,8 @@ use crate::endpoint::{Owner, Peer};
 /// Maximum number of pairs of links for which a logged warning is remembered. Beyond it, all are forgotten.
 const MAX_WARNED: usize = 1024;
 
-/// All peerings with bridges, and all on links with a group.
+/// The peerings for which parallel paths are detected: all peerings with bridges, and all peerings on links with a
+/// group.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct Sides(RwLock<State>);
 
@@ -31,8 +32,9 @@ struct State {
 
 /// The remote side of a peering.
 ///
-/// It includes the owner (the certificate, or without one the host): endpoint ids are not secret, and a peer that uses the id
-/// of another must not replace it. So links without certificates are recognized as parallel only if they lead to one host.
+/// It includes the owner: the certificate, or without one the host. Endpoint ids are not secret, so a peer that uses
+/// the id of another peer must not be able to replace it. As a consequence, links without certificates are recognized
+/// as parallel only if they lead to the same host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Side {
     endpoint: SideId,

@@ -1,4 +1,4 @@
-//! Probes one stream: Broker's handshake until the peer's filter is known, or the name of another protocol.
+//! Probes one stream: performs Broker's handshake until the peer's filter is known, or recognizes another protocol.
 
 use std::fmt;
 use std::io;
@@ -30,17 +30,17 @@ pub enum Answer {
     Tls(TlsError),
 }
 
-/// What a Broker endpoint reveals in the handshake.
+/// The information that a Broker endpoint sends in the handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
-    /// Its endpoint id, new with each start of its process.
+    /// Its endpoint id. An endpoint usually has a new one after each start of its process.
     pub id: Option<EndpointId>,
     /// The protocol versions that it supports.
     pub versions: Option<RangeInclusive<u8>>,
     /// The topics that it subscribes to.
     pub filter: Option<Filter>,
-    /// Why the handshake ended before the filter was received; `None` if it was.
+    /// Why the handshake ended before the filter was received. `None` if the filter was received.
     pub cut_short: Option<String>,
 }
 
@@ -48,17 +48,17 @@ pub struct BrokerInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherProtocol {
-    /// It answers plain bytes with TLS.
+    /// It answers unencrypted bytes with TLS.
     Tls,
-    /// A web server; the first line of its answer.
+    /// A web server. Contains the first line of its answer.
     Http(String),
-    /// An SSH server; its first line.
+    /// An SSH server. Contains its first line.
     Ssh(String),
     /// ZeroMQ, as Zeek's ZeroMQ cluster back end speaks it.
     ZeroMq,
     /// An echo server: it returned the `hello` of this side.
     Echo,
-    /// An unknown protocol; the first bytes of its first line, printable.
+    /// An unknown protocol. Contains the first 80 bytes of its first line, with escapes for bytes that are not printable.
     Unknown(String),
     /// It accepts connections and sends nothing.
     Silent,
@@ -119,8 +119,8 @@ pub(super) async fn ask(mut tcp: TcpStream, request: &[u8], deadline: Instant) -
     }
 }
 
-/// Goes through the handshake until the peer's filter is known, and refuses the peer. Waits at most until the deadline, and
-/// one second more for the peer to read the refusal.
+/// Performs the handshake until the peer's filter is known, and then refuses the peer. Waits until the deadline at most, and
+/// then up to one second for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
     // Only `deadline` limits the handshake. The peering would end a silent one with an error, as if the peer had closed it.
     let config = Config { handshake_timeout: Duration::MAX, ..Config::new(id, Side::Connector) };
@@ -156,7 +156,7 @@ async fn until_closed(connection: &mut Connection) -> CloseReason {
     }
 }
 
-/// Returns why a handshake ended without the peer's filter. The subject of the sentence is the peer.
+/// Returns why a handshake ended without the peer's filter. In the returned sentence, "it" is the peer.
 fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
     match (reason, fault) {
         (_, Some(ConnectionFault::Tls(error))) => error.to_string(),

@@ -15,7 +15,7 @@ fn id(byte: u8) -> EndpointId {
     EndpointId::from_bytes([byte; 16])
 }
 
-/// An id that is smaller than that of a probe.
+/// An id that is smaller than that of any probe.
 const SMALLEST: EndpointId = EndpointId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 fn frames(messages: &[Handshake]) -> BytesMut {

@@ -38,8 +38,8 @@ pub enum TlsError {
 
     /// The peer's bytes are not TLS.
     #[error(
-        "the peer does not speak TLS: likely a plain Broker endpoint (Broker::disable_ssl=T), or not a Broker, such as \
-         Zeek's ZeroMQ cluster back end; turn TLS off here, or on there"
+        "the peer does not speak TLS: likely a plain Broker endpoint (Broker::disable_ssl=T), or another service, such as \
+         Zeek's ZeroMQ cluster back end; disable TLS here, or enable it there"
     )]
     NotTls,
 
@@ -54,7 +54,7 @@ pub enum TlsError {
     #[error("the peer supports neither TLS 1.2 nor TLS 1.3 ({0}); update its TLS library")]
     NoCommonVersion(#[source] TlsFault),
 
-    /// The peer speaks TLS without something else that we require.
+    /// The peer's TLS lacks another feature that we require.
     #[error(
         "the peer's TLS is incompatible with ours ({0}); compare the TLS settings of both sides, or update its TLS library"
     )]
@@ -74,7 +74,7 @@ pub enum TlsError {
     )]
     Closed,
 
-    /// The peer violated TLS.
+    /// The peer violated the TLS protocol.
     #[error("TLS failed: {0}")]
     Protocol(#[source] TlsFault),
 
@@ -83,7 +83,7 @@ pub enum TlsError {
     Io(#[source] Arc<io::Error>),
 }
 
-/// The reason that a TLS library gave, in words, and its error as [`Error::source`].
+/// A failure that a TLS library reported: a description, and the error of the library as [`Error::source`].
 #[derive(Debug, Clone)]
 pub struct TlsFault {
     reason: String,
@@ -168,15 +168,15 @@ impl TlsError {
 pub enum AnonymousUnavailable {
     /// This build has no OpenSSL. rustls does not support anonymous TLS.
     #[error(
-        "anonymous TLS requires OpenSSL, which this build does not have in it: build it with \
+        "anonymous TLS requires OpenSSL, which this build does not include: build with \
          `cargo build --features openssl`, or set Broker::ssl_cafile, Broker::ssl_certificate and \
          Broker::ssl_keyfile in Zeek and speak mutual TLS"
     )]
     NoOpenSsl,
-    /// This OpenSSL does not support it, by its build or its configuration.
+    /// The build or the configuration of this OpenSSL does not support it.
     #[error(
-        "this OpenSSL does not support anonymous TLS ({0}): use another, or build with `--features openssl-vendored`, \
-         which brings its own"
+        "this OpenSSL does not support anonymous TLS ({0}): use another OpenSSL, or build with \
+         `--features openssl-vendored`, which includes one"
     )]
     Refused(#[source] TlsFault),
 }

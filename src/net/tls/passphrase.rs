@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::credential_error::CredentialFault;
 use super::files::{MAX_PASSPHRASE_SIZE, PipeTimeouts, is_read_once, read_file, read_pipe};
 
-/// The passphrase of an encrypted private key: Zeek's `Broker::ssl_passphrase`. Neither `Display` nor `Debug` shows it.
+/// The passphrase of an encrypted private key, as Zeek's `Broker::ssl_passphrase`. `Display` and `Debug` omit it.
 #[derive(Clone)]
 pub struct Passphrase(Source);
 
@@ -24,8 +24,8 @@ impl Passphrase {
         Passphrase(Source::Memory(passphrase.as_ref().into()))
     }
 
-    /// Returns the passphrase in this file, without a line break at its end. The file is read at each load (a pipe only at the
-    /// first), and has at most 4 KiB.
+    /// Returns the passphrase in this file, without a line break at its end. The file is read at each load, a pipe only at the
+    /// first. The limit is 4 KiB.
     #[must_use]
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Passphrase(Source::File(path.into()))
@@ -69,7 +69,7 @@ fn without_line_break(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// The name of the file; never the passphrase.
+/// Writes the name of the file, and never the passphrase.
 impl fmt::Display for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

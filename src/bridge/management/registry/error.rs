@@ -89,13 +89,13 @@ pub(in crate::bridge) enum ResponseError {
     /// No live node has this name.
     #[error("no node of this name is connected; a node has to send a hello before it responds")]
     UnknownName,
-    /// Another peering holds the name.
+    /// The name belongs to another peering.
     #[error("the name is held by peer {}; only that peer can respond under it", holder.peer)]
     NotItsName { holder: PeeringKey },
     /// The request is not known: it was never received, is too old, or its agent has disconnected.
     #[error("no recent request has this id")]
     UnknownRequest,
-    /// The request was not addressed to the node, or rules kept it from the node.
+    /// The request was not addressed to the node, or rules denied it to the node.
     #[error("the request was not sent to this node")]
     NotAsked,
     /// The node has responded to this request before.

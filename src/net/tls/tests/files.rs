@@ -90,7 +90,7 @@ fn a_pipe_with_a_slow_writer_is_read_to_its_end() {
     std::fs::remove_file(&key).unwrap();
     fifo(&key);
     let writing = std::thread::spawn(move || {
-        // The writer comes after the reader, and pauses.
+        // The writer opens the pipe after the reader, and pauses between two writes.
         std::thread::sleep(Duration::from_millis(100));
         let mut pipe = std::fs::OpenOptions::new().write(true).open(key).unwrap();
         let (first, second) = content.split_at(20);
@@ -103,7 +103,7 @@ fn a_pipe_with_a_slow_writer_is_read_to_its_end() {
 }
 
 #[test]
-fn a_file_without_an_end_is_too_large() {
+fn endless_and_huge_files_are_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let credentials = write(directory.path());
     let large = directory.path().join("large");
