@@ -180,8 +180,8 @@ async fn senders_continue_when_the_receiver_disconnects() {
 #[tokio::test]
 async fn received_messages_behind_a_blocked_one_are_counted_whatever_ends_the_connection() {
     const SENT: usize = 5;
-    let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
-    let mut left = Relayed::new(few_at_a_time(WhenFull::Disconnect), Some(&right.endpoint)).await;
+    let right = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
+    let mut left = Relayed::new(config_with_small_queue(WhenFull::Disconnect), Some(&right.endpoint)).await;
     let _slow = right.connect_peer(id(1), &["/slow"]).await;
     let mut receiver = right.connect_peer(id(2), &["/good"]).await;
     let mut sender = left.connect_peer(id(3), &[]).await;

@@ -360,7 +360,7 @@ fn input_stops_while_many_events_are_queued() {
 #[test]
 fn reading_all_messages_frees_the_event_queue() {
     let now = Instant::now();
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     let message = framed(&Envelope::data(LARGE, Topic::from_static("/t"), &Value::None).unwrap());
     end.input.extend_from_slice(&message.repeat(100));
     end.peering.handle_input(now, &mut end.input);

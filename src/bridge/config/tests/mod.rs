@@ -485,8 +485,8 @@ fn an_invalid_file_lists_only_its_valid_references() {
     let good = ConfigFile::parse(LINKS_FOR_DEFAULT_RULES, FILE).unwrap().references();
     assert_eq!(good.tls.len(), good.addresses.len());
     assert_eq!(good.addresses, errors.references().addresses);
-    let text = MISSION.replacen("127.0.0.1:2151", "127.0.0.1", 1);
-    assert_ne!(text, MISSION);
+    let text = LINKS_FOR_DEFAULT_RULES.replacen("127.0.0.1:2151", "127.0.0.1", 1);
+    assert_ne!(text, LINKS_FOR_DEFAULT_RULES);
     let names = ConfigFile::parse(&text, FILE).unwrap_err().references().addresses.clone();
     assert_eq!(names.len(), good.addresses.len() - 1);
     assert!(names.iter().all(|address| good.addresses.contains(address)));
