@@ -355,6 +355,20 @@ fn the_demo_needs_no_files_and_all_answers_agree() {
 }
 
 #[test]
+fn the_demo_for_people_has_a_line_for_each_event_and_a_table_of_the_comparisons() {
+    let end = Program::run("demo --format text", "");
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), "all 36 answers are those of Zeek 8.0.9"));
+    let count = |part: &str| end.stdout.iter().filter(|line| line.contains(part)).count();
+    // The hellos of both parts, and each request with its answers.
+    assert_eq!((count(" -> "), count("  hello")), (26 + 49, 3), "{end:?}");
+    assert_eq!((count(" 3 of 3 same"), count("Zeek's answer")), (12, 1), "{end:?}");
+    let table = end.stdout.iter().position(|line| line.contains("Zeek's answer")).unwrap();
+    for line in &end.stdout[table..] {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
 fn the_demo_completes_with_a_closed_stdout() {
     let mut demo = Running::spawn(&mut command(["demo"]));
     drop(demo.stdout.take());

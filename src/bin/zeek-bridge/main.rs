@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let result = log.and_then(|()| match cli.command {
         Command::Run(args) => commands::run::run(args, cli.verbose),
         Command::Status(args) => block_on(commands::status::run(args)),
-        Command::Demo => block_on(commands::demo::run()),
+        Command::Demo(args) => block_on(commands::demo::run(args)),
         Command::Init(args) => commands::init::run(&args),
         Command::Certs(args) => commands::certs::run(&args),
         Command::Check(args) => commands::check::run(&args),

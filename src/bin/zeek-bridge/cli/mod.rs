@@ -11,6 +11,7 @@ use crate::commands::certs::CertsArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::config_schema::ConfigSchemaArgs;
 use crate::commands::decode::DecodeArgs;
+use crate::commands::demo::DemoArgs;
 use crate::commands::dispatch::DispatchArgs;
 use crate::commands::encode::EncodeArgs;
 use crate::commands::init::InitArgs;
@@ -42,13 +43,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Run(RunArgs),
     Status(StatusArgs),
-    /// Run a demonstration on captured traffic, without options and files, on loopback only
-    ///
-    /// First, the captured Management agent of Zeek 8.0.9 sends requests to a node of this program, frame by frame over
-    /// mutual TLS. Then an agent of this program sends the same requests to two of its nodes. Prints every event with its
-    /// direction, and for each request whether the answer is that of the real Zeek node. The nodes know the values of the
-    /// captured nodes and nothing else of their answers.
-    Demo,
+    Demo(DemoArgs),
     Init(InitArgs),
     Certs(CertsArgs),
     Check(CheckArgs),

@@ -4,27 +4,62 @@ mod captured_agent;
 mod recording;
 mod report;
 mod rust_agent;
+mod text;
 
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use anstream::{AutoStream, ColorChoice};
+use clap::{Args, ValueEnum};
 use zeek_bridge::management::Values;
 use zeek_bridge::net::tls::{EphemeralAuthority, Tls, ephemeral_authority};
 
-use crate::output::{Failure, Object, Output, stderr};
+use crate::output::{Failure, Output, stderr};
 use crate::signals::Signals;
 use recording::Recording;
-use report::{Report, Verdict};
+use report::{Entry, Part, Report, Verdict};
+use text::Text;
 
 /// Limits the duration of the demo if something fails. Nothing else in it depends on the clock.
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(crate) async fn run() -> Result<(), Failure> {
+/// Run a demonstration on captured traffic, without files, on loopback only
+///
+/// First, the captured Management agent of Zeek 8.0.9 sends requests to a node of this program, frame by frame over
+/// mutual TLS. Then an agent of this program sends the same requests to two of its nodes. Prints every event with its
+/// direction, and for each request whether the answer is that of the real Zeek node. The nodes know the values of the
+/// captured nodes and nothing else of their answers.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// The format; auto is text on a terminal and json otherwise
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    #[default]
+    Auto,
+    Text,
+    Json,
+}
+
+pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    let is_text = match args.format {
+        Format::Auto => io::stdout().is_terminal(),
+        Format::Text => true,
+        Format::Json => false,
+    };
+    let mut text = is_text.then(|| {
+        let color = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        Text::new(color, terminal_columns())
+    });
     let mut output = Some(Output::new());
-    let mut print = |object: Object| {
+    let mut write = |bytes: &[u8]| {
         let Some(open) = &mut output else { return Ok(()) };
-        match open.line(&object.into_line()).and_then(|()| open.flush()) {
+        match open.line(bytes).and_then(|()| open.flush()) {
             // The result counts even if the reader of stdout has gone.
             Err(Failure::StdoutClosed) => {
                 output = None;
@@ -33,6 +68,13 @@ pub(crate) async fn run() -> Result<(), Failure> {
             result => result,
         }
     };
+    let mut print = |entry: Entry<'_>| match &mut text {
+        None => write(&entry.to_json().into_line()),
+        Some(text) => match text.entry(&entry) {
+            lines if lines.is_empty() => Ok(()),
+            lines => write(lines.trim_end_matches('\n').as_bytes()),
+        },
+    };
     let scenario = Scenario::captured().map_err(failed)?;
     let verdict = tokio::select! {
         verdict = tokio::time::timeout(LIMIT, scenario.play(&mut print)) => {
@@ -40,15 +82,24 @@ pub(crate) async fn run() -> Result<(), Failure> {
         }
         () = signals.next() => return Err(failed("interrupted")),
     };
+    if let Some(text) = &text {
+        write(text.table().as_bytes())?;
+    }
     let Verdict { agreed, disagreed } = verdict;
     let all = agreed.saturating_add(disagreed);
     if disagreed > 0 {
         return Err(failed(format!(
-            "{disagreed} of {all} answers are not those of Zeek 8.0.9; see the lines with \"agrees\":false"
+            "{disagreed} of {all} answers are not those of Zeek 8.0.9; see the lines that differ"
         )));
     }
     stderr::print_line(format_args!("all {all} answers are those of Zeek 8.0.9"));
     Ok(())
+}
+
+/// Returns the number of columns of the terminal that stdout is, if it is one.
+fn terminal_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
 /// The recordings, and the variables of the nodes that replace the captured ones.
@@ -68,17 +119,17 @@ impl Scenario {
 
     /// Runs both parts. Returns how many answers were compared and how many agree: one for each request in the first part,
     /// and one for each request and node in the second.
-    async fn play(self, print: &mut dyn FnMut(Object) -> Result<(), Failure>) -> Result<Verdict, Failure> {
+    async fn play(self, print: &mut dyn FnMut(Entry<'_>) -> Result<(), Failure>) -> Result<Verdict, Failure> {
         let Scenario { worker, manager, worker_values, manager_values } = self;
         let dispatches = worker.dispatches().len();
         let authority = ephemeral_authority().map_err(failed)?;
 
-        let mut report = Report::new("captured-agent", print);
+        let mut report = Report::new(Part::CapturedAgent, print);
         captured_agent::run(&worker, worker_values.clone(), &authority, &mut report).await?;
         let first = report.counts();
         complete(first, dispatches)?;
 
-        let mut report = Report::new("rust-agent", print);
+        let mut report = Report::new(Part::RustAgent, print);
         let nodes = vec![(&worker, worker_values), (&manager, manager_values)];
         rust_agent::run(nodes, &authority, &mut report).await?;
         let second = report.counts();
@@ -117,8 +168,8 @@ mod tests {
     async fn play(scenario: Scenario) -> Result<(Verdict, Vec<String>), Failure> {
         let mut lines = Vec::new();
         let verdict = scenario
-            .play(&mut |object: Object| {
-                lines.push(String::from_utf8(object.into_line()).unwrap());
+            .play(&mut |entry: Entry<'_>| {
+                lines.push(String::from_utf8(entry.to_json().into_line()).unwrap());
                 Ok(())
             })
             .await?;

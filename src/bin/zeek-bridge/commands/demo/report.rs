@@ -1,14 +1,75 @@
-//! The output of the demo: every event, and for every request whether the answer is that of Zeek.
+//! The results of the demo: every event, and for every request whether the answer is that of Zeek.
 
 use zeek_bridge::management::{DispatchRequest, ManagementResult};
 use zeek_bridge::zeek::Event;
 
 use crate::output::{Failure, Object};
 
-/// Prints the lines and counts the results.
+/// One of the two parts of the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    CapturedAgent,
+    RustAgent,
+}
+
+impl Part {
+    /// Returns the name in the JSON output.
+    fn name(self) -> &'static str {
+        match self {
+            Part::CapturedAgent => "captured-agent",
+            Part::RustAgent => "rust-agent",
+        }
+    }
+}
+
+/// An event, or the comparison of an answer.
+#[derive(Debug)]
+pub(super) enum Entry<'a> {
+    Event { part: Part, from: &'a str, to: &'a str, event: &'a Event },
+    Comparison { part: Part, comparison: &'a Comparison<'a> },
+}
+
+/// The comparison of the answer of a node to a request with that of the captured node.
+#[derive(Debug)]
+pub(super) struct Comparison<'a> {
+    pub(super) node: &'a str,
+    pub(super) request: &'a DispatchRequest,
+    /// The answer of the captured node.
+    pub(super) zeek: String,
+    pub(super) here: String,
+    /// The fields that differ.
+    pub(super) differences: Vec<&'static str>,
+}
+
+impl Entry<'_> {
+    pub(super) fn to_json(&self) -> Object {
+        match self {
+            Entry::Event { part, from, to, event } => {
+                let object = Object::new().with("link", part.name()).with("from", *from).with("to", *to);
+                object.with("event", event.name.as_str()).with_values("args", &event.args)
+            }
+            Entry::Comparison { part, comparison } => {
+                let object = Object::new()
+                    .with("link", part.name())
+                    .with("node", comparison.node)
+                    .with("action", comparison.request.action.as_slice())
+                    .with("zeek", comparison.zeek.as_str())
+                    .with("agrees", comparison.differences.is_empty());
+                if comparison.differences.is_empty() {
+                    return object;
+                }
+                object
+                    .with("here", comparison.here.as_str())
+                    .with("differs", comparison.differences.as_slice())
+            }
+        }
+    }
+}
+
+/// Prints the entries of a part and counts the results.
 pub(super) struct Report<'a> {
-    print: &'a mut dyn FnMut(Object) -> Result<(), Failure>,
-    link: &'static str,
+    print: &'a mut dyn FnMut(Entry<'_>) -> Result<(), Failure>,
+    part: Part,
     agreed: usize,
     disagreed: usize,
 }
@@ -21,13 +82,12 @@ pub(super) struct Verdict {
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(link: &'static str, print: &'a mut dyn FnMut(Object) -> Result<(), Failure>) -> Self {
-        Report { print, link, agreed: 0, disagreed: 0 }
+    pub(super) fn new(part: Part, print: &'a mut dyn FnMut(Entry<'_>) -> Result<(), Failure>) -> Self {
+        Report { print, part, agreed: 0, disagreed: 0 }
     }
 
     pub(super) fn event(&mut self, from: &str, to: &str, event: &Event) -> Result<(), Failure> {
-        let object = Object::new().with("link", self.link).with("from", from).with("to", to);
-        (self.print)(object.with("event", event.name.as_str()).with_values("args", &event.args))
+        (self.print)(Entry::Event { part: self.part, from, to, event })
     }
 
     /// Compares an answer of `node` with that of the real node; `None` means no answer.
@@ -39,18 +99,10 @@ impl<'a> Report<'a> {
         here: Option<&ManagementResult>,
     ) -> Result<(), Failure> {
         let differences = differences(zeek, here);
-        let object = Object::new()
-            .with("link", self.link)
-            .with("node", node)
-            .with("action", request.action.as_slice())
-            .with("zeek", summary(zeek))
-            .with("agrees", differences.is_empty());
-        if differences.is_empty() {
-            self.agreed = self.agreed.saturating_add(1);
-            return (self.print)(object);
-        }
-        self.disagreed = self.disagreed.saturating_add(1);
-        (self.print)(object.with("here", summary(here)).with("differs", differences))
+        let count = if differences.is_empty() { &mut self.agreed } else { &mut self.disagreed };
+        *count = count.saturating_add(1);
+        let comparison = &Comparison { node, request, zeek: summary(zeek), here: summary(here), differences };
+        (self.print)(Entry::Comparison { part: self.part, comparison })
     }
 
     pub(super) fn counts(&self) -> Verdict {

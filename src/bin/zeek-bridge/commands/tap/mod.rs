@@ -2,7 +2,6 @@
 
 mod filter;
 mod json;
-mod line;
 mod message;
 mod options;
 mod plain;

@@ -14,9 +14,9 @@ use self::keys::{Action, Keys};
 use self::rates::{Column, Order, Rates};
 use self::screen::{Screen, render};
 use self::view::{About, View};
-use super::line::Line;
 use super::message::Part;
 use super::terminal;
+use crate::output::Line;
 use crate::output::{BackgroundOutput, Hold};
 use crate::signals::{self, TerminalSignal, TerminalSignals};
 

@@ -8,9 +8,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value as Json, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::super::line::Line;
 use super::super::text::rfc3339;
 use super::rates::{Amount, Column, Order, Rates, Row, Span, Tally, per_mille};
+use crate::output::Line;
 use crate::output::Object;
 
 /// Maximum width of a topic.
