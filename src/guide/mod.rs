@@ -1,5 +1,8 @@
 //! Guides, also readable as files in `src/guide` of the repository. Their console sessions are run by the tests.
 
+#[doc = include_str!("quick-start.md")]
+pub mod quick_start {}
+
 #[doc = include_str!("nodes.md")]
 pub mod nodes {}
 

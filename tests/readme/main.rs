@@ -33,6 +33,7 @@ const PAGES: &[(&str, &str)] = &[
     ("src/guide/debugging.md", include_str!("../../src/guide/debugging.md")),
     ("src/guide/library.md", include_str!("../../src/guide/library.md")),
     ("src/guide/nodes.md", include_str!("../../src/guide/nodes.md")),
+    ("src/guide/quick-start.md", include_str!("../../src/guide/quick-start.md")),
     ("src/guide/service.md", include_str!("../../src/guide/service.md")),
     ("src/guide/tls.md", include_str!("../../src/guide/tls.md")),
 ];
