@@ -1,6 +1,7 @@
 //! The endpoint of a network command, its address and TLS.
 
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver};
+use zeek_bridge::net::Exposure;
 use zeek_bridge::net::tls::Tls;
 
 use crate::args::NetworkArgs;
@@ -43,6 +44,8 @@ impl Network {
     /// Connects or listens. Subscriptions must exist before, so that they are part of the first handshake.
     pub(crate) async fn start(&self, endpoint: &Endpoint, persistence: Persistence) -> Result<(), Failure> {
         tls::keep_up(&self.tls)?;
+        let (Address::Connect(address) | Address::Listen(address)) = &self.address;
+        warn_of_exposure(&self.tls, address);
         match &self.address {
             Address::Listen(address) => {
                 let listener = endpoint.listen(address, self.tls.clone()).await.map_err(|error| {
@@ -66,6 +69,14 @@ impl Network {
             }
         }
         Ok(())
+    }
+}
+
+/// Logs a warning if other hosts can reach the address and this TLS does not authenticate them. Called once for each address of
+/// a command. The links of a bridge have the same warning in its configuration.
+pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
+    if let Some(exposure) = Exposure::of(tls, address) {
+        tracing::warn!("{exposure}; use certificates across a network (--cafile, --certificate and --keyfile)");
     }
 }
 

@@ -42,6 +42,7 @@ fn a_harmless_configuration_has_no_warnings() {
     assert_eq!(warnings(QUIET), [""; 0]);
     let far = QUIET.replace("127.0.0.1:1", "agent.example:1").replacen("tls = \"off\"", MUTUAL, 1);
     assert_eq!(warnings(&far), [""; 0]);
+    assert_eq!(warnings(&QUIET.replacen("\"off\"", "\"anonymous\"", 1)), [""; 0]);
 }
 
 #[test]
@@ -54,7 +55,11 @@ fn dangerous_settings_cause_a_warning() {
             "7: link.b.tls",
             "no TLS at [::]:3",
         ),
-        (QUIET.replacen("\"off\"", "\"anonymous\"", 1), "4: link.a.tls", "unauthenticated"),
+        (
+            QUIET.replace("127.0.0.1:1", "10.0.0.1:1").replacen("\"off\"", "\"anonymous\"", 1),
+            "4: link.a.tls",
+            "anonymous TLS at 10.0.0.1:1 is encrypted, but unauthenticated",
+        ),
         (add("chaos = { drop = 0.1 }"), "5: link.a.chaos", "faults are injected"),
         (
             add("limits = { connects_per_second = 3 }"),

@@ -23,6 +23,7 @@ use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
 use crate::args::{HostPort, Seconds, TopicArg, connect_address, count};
+use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
 use crate::signals::Signals;
@@ -121,7 +122,12 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     let mut own = None;
     let (publish_to, subscribe_at, tls) = if let Some(HostPort(publish_to)) = &args.publish_to {
         let subscribe_at = args.subscribe_at.as_ref().map_or(publish_to, |HostPort(address)| address);
-        (publish_to.clone(), subscribe_at.clone(), args.tls.load()?)
+        let tls = args.tls.load()?;
+        let subscribers = Some(subscribe_at).filter(|address| *address != publish_to);
+        for address in subscribers.into_iter().chain([publish_to]) {
+            network::warn_of_exposure(&tls, address);
+        }
+        (publish_to.clone(), subscribe_at.clone(), tls)
     } else {
         let relay = tokio::select! {
             relay = OwnRelay::start(&args.tls, &topic, args.timeout.0) => own.insert(relay?),

@@ -33,6 +33,7 @@ use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
 use crate::args::{HostPort, connect_address, listen_address};
+use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
 
@@ -115,6 +116,9 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     };
     tls.iter().try_for_each(tls::keep_up)?;
     let address = &args.listen.0;
+    for (tls, address) in tls.iter().zip([address, &args.connect.0]) {
+        network::warn_of_exposure(tls, address);
+    }
     let cannot_listen = |error| {
         let message = format!(
             "cannot listen on {address}: {error}; choose an address of this host and a port that is free, or port 0"

@@ -25,7 +25,8 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{OneConnectionArgs, Seconds, TopicArg};
+use crate::args::{HostPort, OneConnectionArgs, Seconds, TopicArg};
+use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
 
@@ -98,6 +99,9 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
     let settings =
         Settings { side, id, timeout: args.timeout.0, recorded_speed: args.speed == Speed::Recorded };
     let address = &args.network.address;
+    if let Some(HostPort(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
+        network::warn_of_exposure(&tls, address);
+    }
     let stream = match (&address.connect, &address.listen) {
         (Some(target), _) => connect(&target.0, &tls, settings).await?,
         (_, Some(address)) => accept(&address.0, &tls, settings).await?,
