@@ -10,4 +10,4 @@ pub(crate) mod values;
 
 pub(crate) use address::{HostPort, connect_address, listen_address};
 pub(crate) use network::{NetworkArgs, OneConnectionArgs};
-pub(crate) use values::{Seconds, TopicArg, count, node_name};
+pub(crate) use values::{DurationArg, TopicArg, count, node_name};

@@ -15,7 +15,7 @@ pub(crate) struct NetworkArgs {
     /// The delay before reconnecting; with FIRST..CAP, it doubles after each consecutive failure, up to CAP
     #[arg(
         long,
-        value_name = "SECONDS",
+        value_name = "DURATION",
         default_value_t,
         conflicts_with = "listen",
         allow_negative_numbers = true

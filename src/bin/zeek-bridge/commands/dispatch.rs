@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Agent, ManagementResult, Outcome, REQUEST_TIMEOUT};
 
-use crate::args::{NetworkArgs, Seconds, agent, node_name};
+use crate::args::{NetworkArgs, DurationArg, agent, node_name};
 use crate::deadline;
 use crate::network::{self, Network, Persistence};
 use crate::output::{Failure, Output, to_line};
@@ -32,8 +32,8 @@ pub(crate) struct DispatchArgs {
           allow_negative_numbers = true)]
     expect: Option<u16>,
     /// Maximum time for hellos and answers together; answers alone take at most 5 seconds, as nodes do not answer later
-    #[arg(long, value_name = "SECONDS", default_value = "15", allow_negative_numbers = true)]
-    timeout: Seconds,
+    #[arg(long, value_name = "DURATION", default_value = "15s", allow_negative_numbers = true)]
+    timeout: DurationArg,
     #[command(flatten)]
     network: NetworkArgs,
     /// The action to run; get_id_value is the only one that Zeek ships

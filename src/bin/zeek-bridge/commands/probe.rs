@@ -6,7 +6,7 @@ use zeek_bridge::net::probe::{Answer, BrokerInfo, CertificateTls, Found, OtherPr
 use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::args::tls::CertificateArgs;
-use crate::args::{HostPort, Seconds, connect_address};
+use crate::args::{HostPort, DurationArg, connect_address};
 use crate::hints;
 use crate::output::{Exit, Failure, Object, Output, identity_json, printable, text};
 
@@ -34,8 +34,8 @@ pub(crate) struct ProbeArgs {
     #[arg(long)]
     json: bool,
     /// Maximum time for each of at most five attempts; most take a fraction of it
-    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
-    timeout: Seconds,
+    #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
+    timeout: DurationArg,
     #[command(flatten, next_help_heading = "Certificates to show")]
     certificates: CertificateArgs,
 }

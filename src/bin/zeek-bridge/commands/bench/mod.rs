@@ -22,7 +22,7 @@ use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{HostPort, Seconds, TopicArg, connect_address, count};
+use crate::args::{HostPort, DurationArg, TopicArg, connect_address, count};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -73,8 +73,8 @@ struct RelayArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, conflicts_with = "duration")]
     count: Option<u64>,
     /// The time to publish for
-    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
-    duration: Seconds,
+    #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
+    duration: DurationArg,
     /// The number of round trips
     #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     round_trips: u32,
@@ -89,8 +89,8 @@ struct RelayArgs {
     #[arg(long, value_name = "T", default_value = "/zeek-bridge/bench")]
     topic: TopicArg,
     /// Maximum duration of each connect, of the first event, and of any silence after it
-    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
-    timeout: Seconds,
+    #[arg(long, value_name = "DURATION", default_value = "10s", allow_negative_numbers = true)]
+    timeout: DurationArg,
     /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::Topic;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 
-use crate::args::{NetworkArgs, Seconds, TopicArg};
+use crate::args::{NetworkArgs, DurationArg, TopicArg};
 use crate::deadline;
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
@@ -44,8 +44,8 @@ pub(crate) struct PublishArgs {
     #[arg(long, value_name = "T")]
     topic: TopicArg,
     /// Maximum time to connect, and for each message to wait for a subscriber; then exit with 5. No limit without it
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    timeout: Option<Seconds>,
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    timeout: Option<DurationArg>,
     #[command(flatten)]
     network: NetworkArgs,
 }
@@ -186,7 +186,7 @@ impl Publisher<'_> {
     }
 
     fn peering_lost(&self, error: &ConnectError, retried_for: Duration) -> Failure {
-        // Seconds with one digit are precise enough for a message.
+        // DurationArg with one digit are precise enough for a message.
         let tenths = u64::try_from(retried_for.as_millis() / 100).unwrap_or(u64::MAX);
         let retried_for = Duration::from_millis(tenths.saturating_mul(100));
         Failure::lost(self.target.unwrap_or_default(), error, retried_for).with(reached(self.progress))

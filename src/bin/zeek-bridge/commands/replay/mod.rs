@@ -25,7 +25,7 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{HostPort, OneConnectionArgs, Seconds, TopicArg};
+use crate::args::{HostPort, OneConnectionArgs, DurationArg, TopicArg};
 use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
@@ -58,8 +58,8 @@ pub(crate) struct ReplayArgs {
     )]
     speed: Speed,
     /// Maximum wait for the connection and for each recorded frame
-    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
-    timeout: Seconds,
+    #[arg(long, value_name = "DURATION", default_value = "10s", allow_negative_numbers = true)]
+    timeout: DurationArg,
     /// Compare, and wait for, only topics with one of these prefixes; everything is sent regardless
     #[arg(long = "topic", value_name = "PREFIX", num_args = 1..)]
     topics: Vec<TopicArg>,
