@@ -101,7 +101,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   echo '{"event": "ping", "args": [{"@data-type": "count", "data": 7}]}' |
     zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/ping
   # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
-  zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/again --timeout 10 < tap.jsonl"#,
+  zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/again --wait 10s < tap.jsonl"#,
     ),
     (
         &["record"],

@@ -7,6 +7,7 @@ use zeek_bridge::net::tls::PeerIdentity;
 
 use crate::args::tls::CertificateArgs;
 use crate::args::{HostPort, DurationArg, connect_address};
+use crate::deadline;
 use crate::hints;
 use crate::output::{Exit, Failure, Object, Output, identity_json, printable, text};
 
@@ -35,16 +36,25 @@ pub(crate) struct ProbeArgs {
     json: bool,
     /// Maximum time for each of at most five attempts; most take a fraction of it
     #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
-    timeout: DurationArg,
+    wait: DurationArg,
+    /// Maximum run time of the command
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    timeout: Option<DurationArg>,
     #[command(flatten, next_help_heading = "Certificates to show")]
     certificates: CertificateArgs,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
+    let timeout_at = args.timeout.map(|time| deadline::after(time.0));
+    let target = &args.target.0;
     let ours = args.certificates.load_if_given()?;
-    let report = probe(&args.target.0, ours.as_ref(), args.timeout.0)
-        .await
-        .map_err(|error| Failure::failed(format!("no random number for an endpoint id: {error}")))?;
+    let report = tokio::select! {
+        report = probe(target, ours.as_ref(), args.wait.0) => report
+            .map_err(|error| Failure::failed(format!("no random number for an endpoint id: {error}")))?,
+        () = deadline::until(timeout_at) => {
+            return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
+        }
+    };
     let verdict = Verdict::of(&report, &args.certificates.as_options());
     let mut output = Output::new();
     if args.json {

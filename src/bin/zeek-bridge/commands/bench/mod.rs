@@ -89,8 +89,8 @@ struct RelayArgs {
     #[arg(long, value_name = "T", default_value = "/zeek-bridge/bench")]
     topic: TopicArg,
     /// Maximum duration of each connect, of the first event, and of any silence after it
-    #[arg(long, value_name = "DURATION", default_value = "10s", allow_negative_numbers = true)]
-    timeout: DurationArg,
+    #[arg(long, alias = "timeout", value_name = "DURATION", default_value = "10s", allow_negative_numbers = true)]
+    wait: DurationArg,
     /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -130,7 +130,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
         (publish_to.clone(), subscribe_at.clone(), tls)
     } else {
         let relay = tokio::select! {
-            relay = OwnRelay::start(&args.tls, &topic, args.timeout.0) => own.insert(relay?),
+            relay = OwnRelay::start(&args.tls, &topic, args.wait.0) => own.insert(relay?),
             () = signals.next() => return Err(nothing_yet()),
         };
         process.clone_from(&relay.process);
@@ -150,7 +150,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     };
 
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
-    let target = Target { publish_to, subscribe_at, tls, topic, peers, timeout: args.timeout.0 };
+    let target = Target { publish_to, subscribe_at, tls, topic, peers, timeout: args.wait.0 };
     let mut load = tokio::select! {
         load = Load::connect(target, pattern) => load?,
         () = signals.next() => return Err(nothing_yet()),

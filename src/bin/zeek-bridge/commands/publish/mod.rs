@@ -16,14 +16,14 @@ use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::Topic;
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 
-use crate::args::{NetworkArgs, DurationArg, TopicArg};
+use crate::args::{DurationArg, NetworkArgs, TopicArg};
 use crate::deadline;
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
 use crate::output::{Failure, progress, stderr};
 use crate::signals::Signals;
 
-/// The time during which a lost peering is retried; longer with a longer --timeout. A restart of Zeek takes less.
+/// The time during which a lost peering is retried; longer with a longer --wait. A restart of Zeek takes less.
 const LOST: Duration = Duration::from_secs(30);
 
 /// Publish messages from stdin
@@ -36,14 +36,17 @@ const LOST: Duration = Duration::from_secs(30);
 /// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
 /// lost, and the exit code is 1.
 ///
-/// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --timeout
+/// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --wait
 /// if that is longer; then the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
     /// The topic to publish under
     #[arg(long, value_name = "T")]
     topic: TopicArg,
-    /// Maximum time to connect, and for each message to wait for a subscriber; then exit with 5. No limit without it
+    /// Maximum time to connect, and for each message to wait for a subscriber, such as 10s; no limit without it
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    wait: Option<DurationArg>,
+    /// Maximum run time of the command; lines that are not published then are reported
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
     timeout: Option<DurationArg>,
     #[command(flatten)]
@@ -51,6 +54,7 @@ pub(crate) struct PublishArgs {
 }
 
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
+    let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let mut signals = Signals::new()?;
     let target = args.network.address.connect.as_ref().map(|target| target.0.clone());
     let network = Network::new(args.network)?;
@@ -62,13 +66,13 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         endpoint: &endpoint,
         target: target.as_deref(),
         topic: args.topic.0,
-        timeout: args.timeout.map(|timeout| timeout.0),
+        wait: args.wait.map(|wait| wait.0),
         progress: &progress,
         lost: &lost,
     };
     let publish = async {
         let start = network.start(&endpoint, Persistence::FirstMustSucceed);
-        within(publisher.timeout, start)
+        within(publisher.wait, start)
             .await
             .unwrap_or_else(|| Err(Failure::timeout("timeout: no peering yet; nothing was published")))?;
         match publisher.publish(input::open(None)?.lines().in_background()).await? {
@@ -77,11 +81,12 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         }
     };
     let mut statuses = endpoint.status();
-    let retry_for = LOST.max(publisher.timeout.unwrap_or_default());
+    let retry_for = LOST.max(publisher.wait.unwrap_or_default());
     let given_up = watch_peering(async || statuses.recv().await, retry_for, &lost);
     let mut result = tokio::select! {
         result = publish => result,
         error = given_up, if target.is_some() => Err(publisher.peering_lost(&error, retry_for)),
+        () = deadline::until(timeout_at) => Err(publisher.timed_out()),
         () = signals.next() => Err(Failure::failed(format!("interrupted: {}", reached(&progress)))),
     };
     network::leave(&endpoint, &mut signals).await;
@@ -161,7 +166,8 @@ struct Publisher<'a> {
     /// The address to connect to.
     target: Option<&'a str>,
     topic: Topic,
-    timeout: Option<Duration>,
+    /// The maximum time to connect, and to wait for a subscriber.
+    wait: Option<Duration>,
     progress: &'a Progress,
     /// The peering with `target`, while it is lost.
     lost: &'a RefCell<Option<Lost>>,
@@ -170,7 +176,7 @@ struct Publisher<'a> {
 impl Publisher<'_> {
     /// Waits for a peer that subscribes to the topic.
     async fn wait_for_subscriber(&self) -> Result<(), Failure> {
-        if within(self.timeout, self.endpoint.wait_for_subscribers(&self.topic, 1)).await.is_some() {
+        if within(self.wait, self.endpoint.wait_for_subscribers(&self.topic, 1)).await.is_some() {
             return Ok(());
         }
         // If the peering is lost, this is the cause, and not a missing subscription.
@@ -183,6 +189,17 @@ impl Publisher<'_> {
             self.endpoint.peers().len(),
             reached(self.progress)
         )))
+    }
+
+    /// Reports the end of --timeout. If the peering is lost, this is the cause.
+    fn timed_out(&self) -> Failure {
+        match (self.target, &*self.lost.borrow()) {
+            (Some(_), Some(Lost { since, error })) => self.peering_lost(error, since.elapsed()),
+            _ if self.endpoint.peers().is_empty() => {
+                Failure::timeout(format!("timeout: no peering yet; {}", reached(self.progress)))
+            }
+            _ => Failure::timeout(format!("timeout: {}", reached(self.progress))),
+        }
     }
 
     fn peering_lost(&self, error: &ConnectError, retried_for: Duration) -> Failure {

@@ -58,8 +58,8 @@ pub(crate) struct ReplayArgs {
     )]
     speed: Speed,
     /// Maximum wait for the connection and for each recorded frame
-    #[arg(long, value_name = "DURATION", default_value = "10s", allow_negative_numbers = true)]
-    timeout: DurationArg,
+    #[arg(long, alias = "timeout", value_name = "DURATION", default_value = "10s", allow_negative_numbers = true)]
+    wait: DurationArg,
     /// Compare, and wait for, only topics with one of these prefixes; everything is sent regardless
     #[arg(long = "topic", value_name = "PREFIX", num_args = 1..)]
     topics: Vec<TopicArg>,
@@ -97,7 +97,7 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
         ignore: args.ignore.iter().map(|pattern| WildMatch::new(pattern)).collect(),
     };
     let settings =
-        Settings { side, id, timeout: args.timeout.0, recorded_speed: args.speed == Speed::Recorded };
+        Settings { side, id, timeout: args.wait.0, recorded_speed: args.speed == Speed::Recorded };
     let address = &args.network.address;
     if let Some(HostPort(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
         network::warn_of_exposure(&tls, address);
@@ -270,7 +270,7 @@ async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, 
     };
     let late = |_| {
         Failure::timeout(format!(
-            "no connection within {} s; use a larger --timeout",
+            "no connection within {} s; use a longer --wait",
             settings.timeout.as_secs_f64()
         ))
     };

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, QueueLimits, Status, Subscriber};
 
 pub(crate) use self::options::TapArgs;
 use self::show::Show;
+use crate::deadline::{self, until};
 use crate::network::{self, Network, Persistence};
 use crate::output::{BackgroundOutput, Exit, Failure};
 use crate::signals::Signals;
@@ -39,7 +40,7 @@ enum End {
 pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut show = Show::new(&args);
-    let timeout_at = args.timeout.and_then(|time| Instant::now().checked_add(time.0));
+    let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     // A listener may never have a peer.
     let may_have_none = args.network.address.listen.is_some();
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
@@ -150,13 +151,6 @@ fn lost(dropped: u64, left: u64, counts: bool) -> Option<String> {
     match (dropped, left) {
         (Some(dropped), Some(left)) => Some(format!("{dropped}; {left}")),
         (dropped, left) => dropped.or(left),
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 
