@@ -96,13 +96,14 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_wi
             format!("  endpoint id  {id}"),
             "  versions     1".to_owned(),
             "  filter       '/a b' zeek/x".to_owned(),
-            format!("  reach it by  --connect {address} --tls off"),
             "  Zeek there   redef Broker::disable_ssl = T;".to_owned(),
+            format!("  connect with zeek-bridge tap -c {address} --tls off"),
         ];
         assert_eq!(end.stdout, expected);
         let expected = json!({
             "target": address, "address": address, "found": "plain", "summary": "a Broker without TLS",
             "tls": null, "broker": broker_json(id), "options": ["--connect", address, "--tls", "off"],
+            "command": format!("zeek-bridge tap -c {address} --tls off"),
             "zeek": ["redef Broker::disable_ssl = T;"], "notes": [],
         });
         assert_eq!(json, expected);

@@ -365,7 +365,7 @@ fn the_help_contains_every_tls_option() {
     for command in ["tap", "publish", "node", "dispatch"] {
         let help = Program::run(&format!("{command} --help"), "");
         for option in [
-            "--tls <off|anonymous|mutual>",
+            "--tls <off|anonymous|mutual|auto>",
             "--cafile <FILE>",
             "--capath <DIR>",
             "--certificate <FILE>",

@@ -34,7 +34,10 @@ mod network;
 mod output;
 mod runtime;
 mod scalars;
+mod settings;
 mod signals;
+mod tls_auto;
+mod verdict;
 
 use std::process::ExitCode;
 

@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Agent, ManagementResult, Outcome, REQUEST_TIMEOUT};
 
-use crate::args::{NetworkArgs, DurationArg, agent, node_name};
+use crate::args::{DurationArg, NetworkArgs, agent, node_name};
 use crate::deadline;
 use crate::network::{self, Network, Persistence};
 use crate::output::{Failure, Output, to_line};
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
         nodes: args.nodes.into_iter().collect(),
         deadline: deadline::after(args.timeout.0),
     };
-    let network = Network::new(agent::as_agent(args.network)?)?;
+    let network = Network::with_agent(args.network, agent::as_agent)?;
     let endpoint = network::endpoint()?;
     let agent = Agent::start(endpoint.clone()).await;
     let ask = async {

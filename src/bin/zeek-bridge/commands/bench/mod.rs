@@ -22,7 +22,7 @@ use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{HostPort, DurationArg, TopicArg, connect_address, count};
+use crate::args::{DurationArg, HostPort, TopicArg, connect_address, count};
 use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
@@ -86,15 +86,21 @@ struct RelayArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     rate: Option<u64>,
     /// The topic, which the relay must forward
-    #[arg(long, value_name = "T", default_value = "/zeek-bridge/bench")]
+    #[arg(short, long, value_name = "T", default_value = "/zeek-bridge/bench")]
     topic: TopicArg,
     /// Maximum duration of each connect, of the first event, and of any silence after it
-    #[arg(long, alias = "timeout", value_name = "DURATION", default_value = "10s", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        alias = "timeout",
+        value_name = "DURATION",
+        default_value = "10s",
+        allow_negative_numbers = true
+    )]
     wait: DurationArg,
     /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
-    #[command(flatten, next_help_heading = "Network")]
+    #[command(flatten, next_help_heading = "Connection")]
     tls: TlsArgs,
 }
 

@@ -16,7 +16,7 @@ use zeek_bridge::management::{
     Dispatch, DispatchError, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
 };
 
-use crate::args::{NetworkArgs, DurationArg, agent, node_name};
+use crate::args::{DurationArg, NetworkArgs, agent, node_name};
 use crate::deadline;
 use crate::network::{self, Network, Persistence};
 use crate::output::Failure;
@@ -115,12 +115,20 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
         .map(|command| Exec::new(&args.name, command, program.exec_args, program.jobs, program.answer_limit));
     let answers =
         Answers { values, exec: exec.transpose()?, stdio: stdio.clone(), timeout: program.answer_timeout };
-    let network = Network::new(agent::to_agent(args.network)?)?;
+    let network = Network::with_agent(args.network, agent::to_agent)?;
     let endpoint = network::endpoint()?;
     let node = Node::start(endpoint.clone(), args.name, answers).await;
     tokio::spawn(log(node.events()));
     let events = node.events();
-    let mut result = network.start(&endpoint, Persistence::Persistent).await;
+    let mut result = tokio::select! {
+        started = network.start(&endpoint, Persistence::Persistent) => started,
+        // With --tls auto, no peer may be there yet.
+        () = signals.next() => {
+            node.stop().await;
+            network::leave(&endpoint, &mut signals).await;
+            return Ok(());
+        }
+    };
     if result.is_ok() {
         match stdio.zip(requests) {
             Some((stdio, requests)) => result = stdio.serve(requests, events, &mut signals).await,

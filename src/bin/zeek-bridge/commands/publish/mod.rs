@@ -41,7 +41,7 @@ const LOST: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
     /// The topic to publish under
-    #[arg(long, value_name = "T")]
+    #[arg(short, long, value_name = "T")]
     topic: TopicArg,
     /// Maximum time to connect, and for each message to wait for a subscriber, such as 10s; no limit without it
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
@@ -56,7 +56,6 @@ pub(crate) struct PublishArgs {
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let mut signals = Signals::new()?;
-    let target = args.network.address.connect.as_ref().map(|target| target.0.clone());
     let network = Network::new(args.network)?;
     let endpoint = network::endpoint()?;
     let progress = Arc::new(Progress::default());
@@ -64,7 +63,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let lost = RefCell::default();
     let publisher = Publisher {
         endpoint: &endpoint,
-        target: target.as_deref(),
+        target: network.target(),
         topic: args.topic.0,
         wait: args.wait.map(|wait| wait.0),
         progress: &progress,
@@ -85,7 +84,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let given_up = watch_peering(async || statuses.recv().await, retry_for, &lost);
     let mut result = tokio::select! {
         result = publish => result,
-        error = given_up, if target.is_some() => Err(publisher.peering_lost(&error, retry_for)),
+        error = given_up, if network.target().is_some() => Err(publisher.peering_lost(&error, retry_for)),
         () = deadline::until(timeout_at) => Err(publisher.timed_out()),
         () = signals.next() => Err(Failure::failed(format!("interrupted: {}", reached(&progress)))),
     };

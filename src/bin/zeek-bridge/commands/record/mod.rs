@@ -64,10 +64,10 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// The address to accept connections on; with port 0, the system chooses a port, which is reported on stderr
-    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: HostPort,
     /// The address of the other side, which listens
-    #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
+    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
     connect: HostPort,
     /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
     #[arg(long, value_name = "DIR")]

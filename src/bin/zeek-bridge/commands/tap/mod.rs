@@ -41,10 +41,10 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut show = Show::new(&args);
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
-    // A listener may never have a peer.
-    let may_have_none = args.network.address.listen.is_some();
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
     let network = Network::new(args.network)?;
+    // A listener may never have a peer.
+    let may_have_none = network.target().is_none();
     let config = EndpointConfig { subscriber_queue: QUEUE, ..EndpointConfig::default() };
     let endpoint = network::endpoint_with(config)?;
     let had_peer = had_peer(&endpoint);

@@ -11,6 +11,9 @@ use crate::args::{DurationArg, NetworkArgs, TopicArg, count, node_name};
 
 /// Subscribe to topics and print the messages
 ///
+/// Without --topic, subscribes to all topics. The peer then sends every message that it publishes or forwards; a bridge only
+/// those that its rules allow.
+///
 /// On a terminal, prints one line for each event in Zeek's notation: time (UTC), the first digits of the peer's endpoint id,
 /// topic, and name(arguments). Otherwise, prints one line of JSON for each message. The manual page describes both formats.
 ///
@@ -24,8 +27,8 @@ use crate::args::{DurationArg, NetworkArgs, TopicArg, count, node_name};
 /// slowly, messages are dropped. Then stderr reports how many were not printed, and the exit code is 1.
 #[derive(Debug, Args)]
 pub(crate) struct TapArgs {
-    /// The topics to subscribe to, by prefix; '' for all topics
-    #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
+    /// The topics to subscribe to, by prefix; the default is all that the peer publishes or forwards
+    #[arg(short, long = "topic", value_name = "PREFIX", num_args = 1.., default_value = "", hide_default_value = true)]
     pub(super) topics: Vec<TopicArg>,
     /// Print only events with this name; * matches any text, ? one character. May be repeated
     #[arg(long = "event", value_name = "GLOB", value_parser = glob)]
