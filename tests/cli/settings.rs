@@ -342,3 +342,32 @@ fn with_fail_a_failure_that_a_node_reports_is_exit_code_1() {
         assert_eq!(end.stderr.contains("failures reported by n"), code == Some(1), "{end:?}");
     }
 }
+
+#[test]
+fn help_lists_own_options_then_those_of_the_connection_then_global_ones() {
+    for flag in ["-h", "--help"] {
+        let help = Program::run(&format!("tap {flag}"), "").stdout;
+        let at = |heading: &str| help.iter().position(|line| line == heading).unwrap();
+        assert!(at("Options:") < at("Connection:") && at("Connection:") < at("Global options:"), "{help:#?}");
+        assert!(help[at("Global options:")..].iter().any(|line| line.contains("--version")));
+        let text = help.join("\n");
+        for variable in
+            ["CONNECT", "TLS", "CAFILE", "CAPATH", "KEYFILE", "VERIFY_NAME", "TLS_BACKEND", "PROFILE"]
+        {
+            assert!(text.contains(&format!("ZEEK_BRIDGE_{variable}]")), "{variable}: {text}");
+        }
+        assert!(!text.contains("EXIT") && help.last().unwrap().contains("manual pages"), "{text}");
+    }
+    let record = Program::run("record --help", "").stdout.join("\n");
+    assert!(!record.contains("[env:"), "variables never apply to recorders: {record}");
+    let folder = tempfile::tempdir().unwrap();
+    let end = Program::with([Path::new("man"), Path::new("--out"), folder.path()]).end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    for (page, has) in [("zeek-bridge-tap.1", true), ("zeek-bridge.1", true), ("zeek-bridge-decode.1", false)]
+    {
+        let text = std::fs::read_to_string(folder.path().join(page)).unwrap();
+        for part in [".SH ENVIRONMENT\n", "ZEEK_BRIDGE_CAPATH", ".SH FILES\n", "[profile.prod]"] {
+            assert_eq!(text.contains(part), has, "{page}: {part}: {text}");
+        }
+    }
+}

@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Encode(args) => commands::encode::run(&args),
         Command::Completions(args) => commands::man::completions(&args, cli::command()),
-        Command::Man(args) => commands::man::man(&args, cli::command(), cli::DETAILS),
+        Command::Man(args) => commands::man::man(&args, cli::command(), &cli::MANUAL),
     });
     // Waits until the thread has written what is queued, so that the error is the last line.
     drop(log_thread);
