@@ -1,4 +1,4 @@
-//! Per-frame times of the codec on what Zeek really says: `fixtures/`, and sizes that it does not.
+//! Time per frame of the codec, for captured messages of Zeek (`fixtures/`) and for generated messages of other sizes.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -12,7 +12,7 @@ use zeek_bridge::wire::{
     Envelope, EnvelopeType, Limits, ValueRef, check_value, cut_frame, decode_value, encode_value,
 };
 
-/// The payloads of the data messages in some fixtures, of both sides.
+/// Returns the payloads of the data messages that both sides sent in these fixtures.
 fn payloads(fixtures: &[&str]) -> Vec<Bytes> {
     fixtures.iter().flat_map(|fixture| payloads_of(fixture)).collect()
 }
@@ -23,7 +23,7 @@ fn payloads_of(fixture: &str) -> Vec<Bytes> {
     for side in ["connector.bin", "listener.bin"] {
         let mut stream = BytesMut::from(&*std::fs::read(folder.join(side)).unwrap());
         while let Some(frame) = cut_frame(&mut stream, Limits::DEFAULT.max_frame).unwrap() {
-            // Handshake messages are no envelopes, and too short to look like one.
+            // Handshake messages are too short to be decoded as envelopes.
             if let Ok(envelope) = Envelope::decode(&frame)
                 && envelope.kind == EnvelopeType::Data
             {
@@ -53,8 +53,8 @@ fn batch(events: usize) -> Value {
     Value::Vector(vec![Value::Count(1), Value::Count(5), content])
 }
 
-/// Reads all payloads once an iteration, in each of the three ways, and writes their values.
-fn readings(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Bytes]) {
+/// Measures reading of all payloads with each of the three readers, and encoding of their values.
+fn bench_payloads(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Bytes]) {
     let limits = Limits::DEFAULT;
     let bytes: usize = payloads.iter().map(Bytes::len).sum();
     group.throughput(Throughput::ElementsAndBytes {
@@ -88,8 +88,8 @@ fn readings(group: &mut BenchmarkGroup<'_, WallTime>, payloads: &[Bytes]) {
     });
 }
 
-/// What Zeek really says.
-const SETS: [(&str, &[&str]); 4] = [
+/// Captured messages of Zeek: the name of each set, and its fixtures.
+const CAPTURED: [(&str, &[&str]); 4] = [
     ("management", &["node-worker", "node-manager"]),
     ("logs", &["cluster-logs"]),
     ("management-and-logs", &["node-worker", "node-manager", "cluster-logs"]),
@@ -110,15 +110,15 @@ const SETS: [(&str, &[&str]); 4] = [
 ];
 
 fn codec(c: &mut Criterion) {
-    for (name, fixtures) in SETS {
-        readings(&mut c.benchmark_group(name), &payloads(fixtures));
+    for (name, fixtures) in CAPTURED {
+        bench_payloads(&mut c.benchmark_group(name), &payloads(fixtures));
     }
-    // The time per byte is the same for all: from about 60 bytes to 16 MiB.
+    // Generated messages from about 60 bytes to 16 MiB. The time per byte should be the same for all sizes.
     for args in [1, 10, 1_000, 100_000, 600_000] {
-        readings(&mut c.benchmark_group(format!("event-of-{args}")), &encoded(&event(args)));
+        bench_payloads(&mut c.benchmark_group(format!("event-of-{args}")), &encoded(&event(args)));
     }
     for events in [1, 10, 100, 1_000, 10_000] {
-        readings(&mut c.benchmark_group(format!("batch-of-{events}")), &encoded(&batch(events)));
+        bench_payloads(&mut c.benchmark_group(format!("batch-of-{events}")), &encoded(&batch(events)));
     }
 }
 

@@ -1,18 +1,18 @@
-//! What a program that uses the library may rely on, beyond what its types say.
+//! Properties of the library that users rely on and that its types do not express.
 
 use std::collections::BTreeSet;
 
 const MANIFEST: &str = include_str!("../Cargo.toml");
 const FRONT_PAGE: &str = include_str!("../src/lib.rs");
 
-/// The lines of a table of the manifest.
+/// Returns the lines of a table of the manifest.
 fn table(header: &str) -> impl Iterator<Item = &'static str> {
     let lines = MANIFEST.lines().skip_while(move |line| *line != header).skip(1);
     lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#') && !line.is_empty())
 }
 
 #[test]
-fn every_feature_is_in_the_table_of_the_front_page_and_no_other() {
+fn the_front_page_lists_exactly_the_declared_features() {
     let declared: BTreeSet<&str> = table("[features]")
         .map(|line| line.split(" = ").next().unwrap())
         .filter(|f| *f != "default")
@@ -25,29 +25,29 @@ fn every_feature_is_in_the_table_of_the_front_page_and_no_other() {
 #[test]
 fn docs_rs_builds_features_that_exist() {
     let line = table("[package.metadata.docs.rs]").find_map(|line| line.strip_prefix("features = ")).unwrap();
-    let wanted: Vec<String> = serde_json::from_str(line).unwrap();
-    assert!(!wanted.is_empty());
-    for feature in wanted {
+    let features: Vec<String> = serde_json::from_str(line).unwrap();
+    assert!(!features.is_empty());
+    for feature in features {
         assert!(table("[features]").any(|line| line.starts_with(&format!("{feature} = "))), "{feature}");
     }
 }
 
-fn shared<T: Send + Sync + 'static>() {}
+fn assert_shareable<T: Send + Sync + 'static>() {}
 
 #[test]
-fn the_core_goes_between_threads() {
+fn the_core_types_are_send_and_sync() {
     use zeek_bridge::{data, management, peering, wire, zeek};
-    shared::<(data::Value, data::JsonError, data::WrongType)>();
-    shared::<(wire::Envelope, wire::Handshake, wire::Command, wire::ValueRef<'static>)>();
-    shared::<(wire::DecodeError, wire::EncodeError, wire::FrameError)>();
-    shared::<(zeek::Message, zeek::MessageError, zeek::EventError)>();
-    shared::<(peering::Peering, peering::Config, peering::Event, peering::PeeringError)>();
-    shared::<(management::NodeMessage, management::ManagementResult, management::Values)>();
+    assert_shareable::<(data::Value, data::JsonError, data::WrongType)>();
+    assert_shareable::<(wire::Envelope, wire::Handshake, wire::Command, wire::ValueRef<'static>)>();
+    assert_shareable::<(wire::DecodeError, wire::EncodeError, wire::FrameError)>();
+    assert_shareable::<(zeek::Message, zeek::MessageError, zeek::EventError)>();
+    assert_shareable::<(peering::Peering, peering::Config, peering::Event, peering::PeeringError)>();
+    assert_shareable::<(management::NodeMessage, management::ManagementResult, management::Values)>();
 }
 
 #[cfg(feature = "net")]
 #[test]
-fn endpoints_and_roles_go_between_threads() {
+fn endpoints_and_roles_are_send_and_sync() {
     use zeek_bridge::endpoint::{
         ConnectError, Connector, Endpoint, EndpointConfig, Listener, Message, PublishError, Status,
         StatusReceiver, Subscriber,
@@ -55,23 +55,23 @@ fn endpoints_and_roles_go_between_threads() {
     use zeek_bridge::management::{Agent, Node, NodeEvent, NodeEvents, Outcome};
     use zeek_bridge::net::tls::{Credentials, MutualTls, Tls, TlsError};
     use zeek_bridge::net::{Connection, Stream};
-    shared::<(Endpoint, EndpointConfig, Listener, Connector, Subscriber, StatusReceiver)>();
-    shared::<(Message, Status, ConnectError, PublishError)>();
-    shared::<(Node, NodeEvents, NodeEvent, Agent, Outcome)>();
-    shared::<(Tls, MutualTls, Credentials, TlsError, Stream, Connection)>();
+    assert_shareable::<(Endpoint, EndpointConfig, Listener, Connector, Subscriber, StatusReceiver)>();
+    assert_shareable::<(Message, Status, ConnectError, PublishError)>();
+    assert_shareable::<(Node, NodeEvents, NodeEvent, Agent, Outcome)>();
+    assert_shareable::<(Tls, MutualTls, Credentials, TlsError, Stream, Connection)>();
 }
 
-/// Nothing here runs: it is enough that it compiles.
+/// This test passes if it compiles. Its code does not run.
 #[cfg(feature = "net")]
 #[test]
-fn what_is_awaited_can_be_spawned() {
+fn futures_of_the_library_can_be_spawned() {
     use zeek_bridge::data::{Topic, Value};
     use zeek_bridge::endpoint::{Connector, Endpoint, StatusReceiver, Subscriber};
     use zeek_bridge::management::{Agent, Node, NodeEvents, Values};
     use zeek_bridge::net::Connection;
     use zeek_bridge::net::tls::Tls;
 
-    fn spawned<A, F: Future + Send>(_: impl FnOnce(A) -> F) {}
+    fn assert_spawnable<A, F: Future + Send>(_: impl FnOnce(A) -> F) {}
     async fn endpoint((endpoint, mut connector, mut status): (Endpoint, Connector, StatusReceiver)) {
         let mut subscriber: Subscriber = endpoint.subscribe([Topic::from_static("/")]).await;
         subscriber.recv().await;
@@ -92,16 +92,16 @@ fn what_is_awaited_can_be_spawned() {
         connection.progress().await;
         connection.finish().await;
     }
-    spawned(endpoint);
-    spawned(roles);
-    spawned(connection);
+    assert_spawnable(endpoint);
+    assert_spawnable(roles);
+    assert_spawnable(connection);
 }
 
 #[cfg(feature = "bridge")]
 #[test]
-fn a_bridge_goes_between_threads() {
+fn the_types_of_a_bridge_are_send_and_sync() {
     use zeek_bridge::bridge::config::{BridgeConfig, ConfigFile, Diagnostic, Diagnostics};
     use zeek_bridge::bridge::{Bridge, Reloaded, Snapshot};
-    shared::<(Bridge, Snapshot, Reloaded)>();
-    shared::<(BridgeConfig, ConfigFile, Diagnostic, Diagnostics)>();
+    assert_shareable::<(Bridge, Snapshot, Reloaded)>();
+    assert_shareable::<(BridgeConfig, ConfigFile, Diagnostic, Diagnostics)>();
 }

@@ -36,6 +36,19 @@ fn calls(source: &str) -> Vec<&str> {
     calls
 }
 
+/// A topic is text of a peer: passed as a string, it is quoted and escaped.
+#[test]
+fn no_log_field_is_a_topic_that_is_not_escaped() {
+    let mut files = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let raw = Regex::new(r"%\s*[\w.&]*topic").unwrap();
+    for file in files {
+        for call in calls(&fs::read_to_string(&file).unwrap()) {
+            assert!(!raw.is_match(call), "{}: {call}", file.display());
+        }
+    }
+}
+
 #[test]
 fn no_log_field_is_debug_text() {
     let mut files = Vec::new();

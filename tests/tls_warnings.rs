@@ -41,6 +41,6 @@ fn problems_of_credentials_are_logged_when_they_are_loaded() {
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(text.contains("WARN") && text.contains("is not signed by a CA in cafile"), "{text}");
-    assert!(text.contains("others can read it") && text.contains(key.to_str().unwrap()), "{text}");
+    assert!(text.contains("other users can read it") && text.contains(key.to_str().unwrap()), "{text}");
     assert!(text.contains(certificate.to_str().unwrap()) && text.contains(ca.to_str().unwrap()), "{text}");
 }

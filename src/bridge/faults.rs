@@ -55,22 +55,24 @@ impl FaultInjector {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Sends all delayed messages now, and delays none any more. Those that find no room in a queue are dropped and counted.
+    /// Sends all delayed messages now. Messages whose queue is full, and messages that are sent later, are dropped and
+    /// counted.
     pub(super) async fn flush(&self) {
         if let Some(delay) = &self.0.delay {
             delay.flush.send_replace(true);
-            // Until the task ends, which has the only receiver.
+            // Wait until the task ends, which drops all receivers.
             delay.flush.closed().await;
         }
     }
 }
 
 impl Outlet for FaultInjector {
-    /// Each message of the batch has its own fault, and is sent alone.
+    /// Chooses a fault for each message of the batch, and sends the messages one by one.
     fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded) {
         let mut random = fastrand::Rng::new();
+        let mut received = batch.received();
         for envelope in batch.iter() {
-            self.send_one(envelope, batch.received(), route, audience, &mut random, forwarded);
+            self.send_one(envelope, &mut received, route, audience, &mut random, forwarded);
         }
     }
 }
@@ -79,7 +81,7 @@ impl FaultInjector {
     fn send_one(
         &self,
         envelope: &Envelope,
-        received: Option<Instant>,
+        received: &mut Option<Instant>,
         route: &mut Route,
         audience: &Audience,
         random: &mut fastrand::Rng,
@@ -96,7 +98,14 @@ impl FaultInjector {
         }
         for _ in 0..fault.copies {
             match delay {
-                None => inner.send(&Batch::of(envelope.clone(), received), route, audience, forwarded),
+                None => {
+                    let before = forwarded.recipients();
+                    inner.send(&Batch::of(envelope.clone(), *received), route, audience, forwarded);
+                    // A batch is one sample of the latency, however many messages it has.
+                    if forwarded.recipients() > before {
+                        *received = None;
+                    }
+                }
                 Some(delay) => {
                     let now = Instant::now();
                     let due = now.checked_add(chaos.delay).unwrap_or(now);
@@ -116,7 +125,7 @@ async fn send_delayed(
     outlet: EndpointOutlet,
 ) {
     let mut until_flushed = flushed.clone();
-    // An error means that the link is gone.
+    // An error means that the link was dropped. Then the task ends, too.
     let mut flush = pin!(async { drop(until_flushed.wait_for(|flush| *flush).await) });
     let send = |envelope: Envelope, audience: &Audience| {
         let (mut route, mut forwarded) = (Route::to_all(&outlet.endpoint), Forwarded::default());
@@ -146,7 +155,7 @@ async fn send_delayed(
     while let Some((_, envelope, audience)) = delayed.recv().await {
         drop(send(envelope, &audience));
     }
-    // `flush` waits until the last receiver is dropped, which must not be before everything is sent.
+    // `flush` waits until the last receiver is dropped, so drop it only after everything is sent.
     drop(flushed);
 }
 
@@ -200,7 +209,7 @@ mod tests {
     const NONE: Chaos = Chaos { delay: Duration::ZERO, drop: 0.0, duplicate: 0.0, corrupt: 0.0 };
 
     #[test]
-    fn shares_of_zero_and_one_are_certain() {
+    fn fractions_of_zero_and_one_are_deterministic() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..1000 {
             let fault = NONE.fault(&mut random);

@@ -56,10 +56,9 @@ pub(super) struct LinkContext {
 }
 
 impl Link {
-    /// Creates a link, which does not listen or connect yet.
+    /// Creates a link that does not listen or connect yet.
     ///
-    /// # Errors
-    /// Fails if the operating system returns no random bytes for an endpoint id.
+    /// # Errors Returns an error if the operating system provides no random bytes for an endpoint id.
     pub(super) fn new(
         config: LinkConfig,
         tls: Tls,
@@ -187,7 +186,7 @@ impl Link {
         self.outlet.send(batch, route, audience, forwarded);
     }
 
-    /// Sends one message. Returns the copies that did not fit into the queue of their peer.
+    /// Sends one message. Returns the copies for which a peer's queue had no room.
     pub(super) fn send(
         &self,
         envelope: &Envelope,
@@ -206,8 +205,8 @@ impl Link {
         self.outbox.store(peer, blocked, self.config.limits.queue.bytes);
     }
 
-    /// Like [`Link::send_or_store`], but drops the message if the peer's queue is full or messages for the peer are stored. For
-    /// messages that are repeated later.
+    /// Like [`Link::send_or_store`], but drops the message if the peer's queue is full or messages for the peer are
+    /// stored. Suitable for messages that are repeated later anyway.
     pub(super) fn send_if_room(&self, peer: EndpointId, envelope: &Envelope) {
         if !self.outbox.has(peer) {
             drop(self.send(&self.with_new_id(envelope), None, &Audience::PeerReliable(peer)));
@@ -220,8 +219,8 @@ impl Link {
         Envelope { sender: self.endpoint.id(), ..envelope.clone() }
     }
 
-    /// Returns how many bytes the state of the nodes, and of the requests, of one owner among its peers may occupy: the maximum
-    /// size of a peer's queue, but at most [`MAX_SHARE`].
+    /// Returns the memory limit of one owner in the registry, in bytes. It applies separately to the names of the
+    /// owner's nodes and to its requests. It is the maximum size of a peer's queue, but at most [`MAX_SHARE`].
     pub(super) fn memory_share(&self) -> usize {
         self.config.limits.queue.bytes.min(MAX_SHARE)
     }

@@ -1,4 +1,4 @@
-//! The bridge: links to agents and nodes, and rules that decide which messages pass between them.
+//! The bridge: links to agents and nodes, and rules that decide which messages are forwarded between them.
 //!
 //! Each link is an [`Endpoint`](crate::endpoint::Endpoint) of its own, with its own endpoint id, so that peers of one link
 //! learn of the peers of another only through messages that rules allow. A message is handled in the task of the connection
@@ -9,7 +9,7 @@
 //! Bridges recognize each other by their endpoint ids and assign an id to each message, so that every peer receives it once,
 //! however the bridges are connected. Of several links in one group, one carries the messages.
 //!
-//! Modules depend on those further down only:
+//! Each module depends only on modules further down in this list:
 //!
 //! ```text
 //! supervisor, snapshot       start, reload, drain; the state for `status` and metrics
@@ -18,8 +18,10 @@
 //! router/batch, routed       messages with their receivers
 //! router/core, links         what all links share: the links and rules, the registry, counters
 //! link                       one endpoint with its configuration
+//! faults, outlet, audience   the way of messages out of a link
 //! policy                     rules
 //! management/registry        live nodes and requests in flight, without I/O
+//! router/origin, sides       ids of messages, and peerings that lead to the same remote side
 //! config                     the TOML file
 //! ```
 

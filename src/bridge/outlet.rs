@@ -1,4 +1,4 @@
-//! The way of messages out of the bridge over one link.
+//! Sending of messages to the peers of one link.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,9 @@ use crate::wire::Envelope;
 
 /// Sends messages to the peers of a link.
 pub(super) trait Outlet: Send + Sync + fmt::Debug {
-    /// Sends a batch to those peers of its audience that `route` contains for the first message.
+    /// Sends a batch to those peers of its audience that `route` contains for its first message.
+    ///
+    /// The current routes of the link are used instead for [`Audience::PeerReliable`], and for messages that are delayed.
     fn send(&self, batch: &Batch, route: &mut Route, audience: &Audience, forwarded: &mut Forwarded);
 }
 
@@ -22,7 +24,8 @@ pub(super) struct Route {
     pub(super) routes: Arc<Routes>,
     /// Whether there are peers that are other bridges, and peers that are not.
     pub(super) has_peers: [bool; 2],
-    /// For other bridges, and for the other peers, which receive messages with other senders.
+    /// One encoder for other bridges and one for all other peers, because these receive messages with different
+    /// senders.
     pub(super) encoders: [Encoder; 2],
 }
 

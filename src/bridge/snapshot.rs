@@ -24,12 +24,12 @@ pub struct Snapshot {
     pub nodes: Vec<NodeSnapshot>,
     /// The number of denied or dropped messages, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// The number of responses that nodes owe to requests.
+    /// The number of pending responses of nodes.
     pub in_flight: u64,
     /// The number of failures that the bridge sent in a node's name: the node was gone or did not respond in time, or rules
     /// denied the request.
     pub answered_for: u64,
-    /// The number of responses that did not arrive in time, and in whose place the bridge sent no failure.
+    /// The number of responses that did not arrive in time and for which the bridge sent no failure.
     pub unanswered: u64,
     /// The number of pending responses that were forgotten because the requests of one owner exceeded their share of memory.
     pub forgotten: u64,
@@ -118,13 +118,13 @@ pub struct NodeSnapshot {
     pub peer: String,
 }
 
-/// The time that messages took from being read to being handed to the socket, of a sample.
+/// The time from reading a message to passing it to the socket, measured for a sample of the messages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     /// The upper bounds of the buckets in seconds, ascending.
     pub bounds: Vec<f64>,
-    /// The number of messages in each bucket: at most its bound, and more than the bound before. One more than there are
-    /// bounds; the last counts messages beyond all bounds.
+    /// The number of messages in each bucket, whose latency is at most the bound of the bucket and more than the bound
+    /// before. There is one more bucket than bounds, for messages above all bounds.
     pub counts: Vec<u64>,
     /// The sum of all times, in seconds.
     pub sum: f64,
@@ -153,7 +153,7 @@ impl Bridge {
             latency,
             ..Snapshot::default()
         };
-        // Locked last and briefly: requests and responses need this lock.
+        // Locked last and only briefly, because requests and responses need this lock.
         let mut nodes = self.core.nodes();
         nodes.expire(now());
         let live = nodes.live().into_iter().map(|node| NodeSnapshot {

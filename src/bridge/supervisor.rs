@@ -63,9 +63,8 @@ struct Plan {
 impl Bridge {
     /// Starts all links. Links that connect keep trying in the background.
     ///
-    /// # Errors
-    /// Fails if certificates cannot be used, or an address cannot be listened on. The error lists all problems, and no link is
-    /// left running.
+    /// # Errors Returns an error if certificates cannot be used, or if the bridge cannot listen on an address. The
+    /// error lists all problems, and no link is left running.
     pub async fn start(config: BridgeConfig) -> Result<Bridge, Diagnostics> {
         let empty = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
         let origin = Origin::random()
@@ -86,8 +85,8 @@ impl Bridge {
     ///
     /// Not cancel-safe: if the future is dropped, the bridge may be left with only some of the links.
     ///
-    /// # Errors
-    /// Fails if, for example, certificates cannot be used. The error lists all problems, and nothing has changed.
+    /// # Errors Returns an error if, for example, certificates cannot be used. The error lists all problems, and the
+    /// bridge is unchanged.
     pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         let mut running = self.config.lock().await;
         let old = self.core.links();

@@ -101,7 +101,7 @@ mod tests {
     use crate::data::{ByteString, Protocol};
 
     #[test]
-    fn every_accessor_accepts_only_its_own_type() {
+    fn each_accessor_returns_a_value_for_one_type_only() {
         let address: Address = "1.2.3.4".parse().unwrap();
         let subnet: Subnet = "10.0.0.0/8".parse().unwrap();
         let port = Port::new(80, Protocol::Tcp);

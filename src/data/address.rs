@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ipv4_prefix_is_held_on_the_128_bit_form() {
+    fn an_ipv4_prefix_length_is_stored_as_counted_on_128_bits() {
         let subnet: Subnet = "192.168.1.77/24".parse().unwrap();
         assert_eq!(subnet.wire_length(), 120);
         assert_eq!(subnet.to_string(), "192.168.1.0/24");

@@ -11,8 +11,8 @@ use std::hash::{Hash, Hasher};
 #[derive(Clone)]
 pub struct ByteString(Repr);
 
-/// The number of bytes that are stored inline, without an allocation: as many as do not make [`super::Value`] larger than its
-/// other variants. Most of Zeek's names, enum labels and short texts fit.
+/// The maximum number of bytes that are stored inline, without an allocation. It is the largest number that does not
+/// increase the size of [`super::Value`]. Most of Zeek's names, enum labels and short texts are within it.
 const INLINE: usize = 22;
 
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl ByteString {
         true
     }
 
-    /// The inline bytes, and how many of them are used.
+    /// Returns the inline bytes and the number of them that are used.
     #[inline]
     pub(crate) fn inline(&self) -> Option<(&[u8; INLINE], usize)> {
         match &self.0 {

@@ -66,9 +66,9 @@ impl WrongType {
 /// | `Option<T>` | the type of `T`, or `none` for an unset field |
 /// | [`Value`] | `any` |
 ///
-/// A number that does not fit is an error; nothing is parsed, rounded or guessed. A `Vec<u8>` is a vector of counts; use
-/// [`ByteString`] for bytes. `usize` is not supported, because its width depends on the machine. For an enum of Zeek, define
-/// a Rust enum and implement `From<It> for Value` with [`Value::enum_value`] and `FromValue` with
+/// A number that is out of range is an error. No value is parsed from text or rounded. A `Vec<u8>` is a vector of
+/// counts; use [`ByteString`] for bytes. `usize` is not supported, because its width depends on the machine. For an
+/// enum of Zeek, define a Rust enum and implement `From<It> for Value` with [`Value::enum_value`] and `FromValue` with
 /// [`Value::as_enum_value`].
 pub trait FromValue: Sized {
     /// Converts the value.
@@ -353,7 +353,7 @@ mod tests {
     use crate::data::Protocol;
 
     /// Asserts that `rust` converts to `value` and back.
-    fn goes<T: Into<Value> + FromValue + Clone + PartialEq + Debug>(rust: T, value: Value) {
+    fn assert_round_trip<T: Into<Value> + FromValue + Clone + PartialEq + Debug>(rust: T, value: Value) {
         assert_eq!(rust.clone().into(), value);
         assert_eq!(T::from_value(value), Ok(rust));
     }
@@ -364,24 +364,24 @@ mod tests {
 
     #[test]
     fn scalars_round_trip() {
-        goes(Value::None, Value::None);
-        goes(true, Value::Boolean(true));
-        goes(u8::MAX, Value::Count(255));
-        goes(u16::MAX, Value::Count(65_535));
-        goes(u32::MAX, Value::Count(4_294_967_295));
-        goes(u64::MAX, Value::Count(u64::MAX));
-        goes(i8::MIN, Value::Integer(-128));
-        goes(i16::MIN, Value::Integer(-32_768));
-        goes(i32::MIN, Value::Integer(-2_147_483_648));
-        goes(i64::MIN, Value::Integer(i64::MIN));
-        goes(-0.5, Value::Real(-0.5));
-        goes("text".to_owned(), Value::String("text".into()));
-        goes(ByteString::from(&b"\xff"[..]), Value::String(b"\xff"[..].into()));
-        goes(Port::new(53, Protocol::Udp), Value::Port(Port::new(53, Protocol::Udp)));
-        goes(Timestamp::from_nanos(-1), Value::Timestamp(Timestamp::from_nanos(-1)));
-        goes(Timespan::from_nanos(7), Value::Timespan(Timespan::from_nanos(7)));
+        assert_round_trip(Value::None, Value::None);
+        assert_round_trip(true, Value::Boolean(true));
+        assert_round_trip(u8::MAX, Value::Count(255));
+        assert_round_trip(u16::MAX, Value::Count(65_535));
+        assert_round_trip(u32::MAX, Value::Count(4_294_967_295));
+        assert_round_trip(u64::MAX, Value::Count(u64::MAX));
+        assert_round_trip(i8::MIN, Value::Integer(-128));
+        assert_round_trip(i16::MIN, Value::Integer(-32_768));
+        assert_round_trip(i32::MIN, Value::Integer(-2_147_483_648));
+        assert_round_trip(i64::MIN, Value::Integer(i64::MIN));
+        assert_round_trip(-0.5, Value::Real(-0.5));
+        assert_round_trip("text".to_owned(), Value::String("text".into()));
+        assert_round_trip(ByteString::from(&b"\xff"[..]), Value::String(b"\xff"[..].into()));
+        assert_round_trip(Port::new(53, Protocol::Udp), Value::Port(Port::new(53, Protocol::Udp)));
+        assert_round_trip(Timestamp::from_nanos(-1), Value::Timestamp(Timestamp::from_nanos(-1)));
+        assert_round_trip(Timespan::from_nanos(7), Value::Timespan(Timespan::from_nanos(7)));
         let subnet: Subnet = "10.0.0.0/8".parse().unwrap();
-        goes(subnet, Value::Subnet(subnet));
+        assert_round_trip(subnet, Value::Subnet(subnet));
         assert_eq!(Value::from("text"), Value::String("text".into()));
         assert_eq!(u16::try_from(Value::Count(7)), Ok(7));
     }
@@ -390,10 +390,10 @@ mod tests {
     fn both_kinds_of_address_round_trip() {
         let v4: Address = "1.2.3.4".parse().unwrap();
         let v6: Address = "2001:db8::1".parse().unwrap();
-        goes(v4, Value::Address(v4));
-        goes(v4.to_ip(), Value::Address(v4));
-        goes(Ipv4Addr::new(1, 2, 3, 4), Value::Address(v4));
-        goes("2001:db8::1".parse::<Ipv6Addr>().unwrap(), Value::Address(v6));
+        assert_round_trip(v4, Value::Address(v4));
+        assert_round_trip(v4.to_ip(), Value::Address(v4));
+        assert_round_trip(Ipv4Addr::new(1, 2, 3, 4), Value::Address(v4));
+        assert_round_trip("2001:db8::1".parse::<Ipv6Addr>().unwrap(), Value::Address(v6));
         assert_eq!(error::<Ipv4Addr>(v6), "expected IPv4 address, found 2001:db8::1");
         assert_eq!(error::<Ipv6Addr>(v4), "expected IPv6 address, found 1.2.3.4");
         assert_eq!(error::<Ipv6Addr>(1u64), "expected address, found count");
@@ -404,23 +404,29 @@ mod tests {
         let counts = vec![Value::Count(1), Value::Count(2)];
         let pairs: Table = [("a", 1u64), ("b", 2)].into_iter().collect();
         let set: Set = counts.iter().cloned().collect();
-        goes(vec![1u64, 2], Value::Vector(counts.clone()));
-        goes(vec![1u8, 2], Value::Vector(counts.clone()));
-        goes(Vec::<u64>::new(), Value::Vector(vec![]));
-        goes(BTreeSet::from([2u64, 1]), Value::Set(set.clone()));
-        goes(HashSet::<u64>::from([2, 1]), Value::Set(set.clone()));
-        goes(set.clone(), Value::Set(set));
-        goes(BTreeMap::from([("b".to_owned(), 2u64), ("a".to_owned(), 1)]), Value::Table(pairs.clone()));
-        goes(HashMap::from([("b".to_owned(), 2u64), ("a".to_owned(), 1)]), Value::Table(pairs.clone()));
-        goes(pairs.clone(), Value::Table(pairs));
+        assert_round_trip(vec![1u64, 2], Value::Vector(counts.clone()));
+        assert_round_trip(vec![1u8, 2], Value::Vector(counts.clone()));
+        assert_round_trip(Vec::<u64>::new(), Value::Vector(vec![]));
+        assert_round_trip(BTreeSet::from([2u64, 1]), Value::Set(set.clone()));
+        assert_round_trip(HashSet::<u64>::from([2, 1]), Value::Set(set.clone()));
+        assert_round_trip(set.clone(), Value::Set(set));
+        assert_round_trip(
+            BTreeMap::from([("b".to_owned(), 2u64), ("a".to_owned(), 1)]),
+            Value::Table(pairs.clone()),
+        );
+        assert_round_trip(
+            HashMap::from([("b".to_owned(), 2u64), ("a".to_owned(), 1)]),
+            Value::Table(pairs.clone()),
+        );
+        assert_round_trip(pairs.clone(), Value::Table(pairs));
         assert_eq!(Value::from([1u64, 2]), Value::Vector(counts));
     }
 
     #[test]
     fn an_unset_field_is_none() {
-        goes(Some(1u64), Value::Count(1));
-        goes(None::<u64>, Value::None);
-        goes(vec![Some(true), None], Value::Vector(vec![Value::Boolean(true), Value::None]));
+        assert_round_trip(Some(1u64), Value::Count(1));
+        assert_round_trip(None::<u64>, Value::None);
+        assert_round_trip(vec![Some(true), None], Value::Vector(vec![Value::Boolean(true), Value::None]));
         assert_eq!(error::<Option<u64>>("x"), "expected count, found string");
         assert_eq!(error::<u64>(Value::None), "expected count, found none");
     }
@@ -428,12 +434,12 @@ mod tests {
     #[test]
     fn tuples_are_records() {
         let value = |n: u64| Value::Vector((1..=n).map(Value::Count).collect());
-        goes((1u64,), value(1));
-        goes((1u64, 2u8), value(2));
-        goes((1u64, 2u8, 3u16), value(3));
-        goes((1u64, 2u8, 3u16, 4u32), value(4));
-        goes((1u64, 2u8, 3u16, 4u32, Some(5u64)), value(5));
-        goes((1u64, 2u8, 3u16, 4u32, Some(5u64), Value::Count(6)), value(6));
+        assert_round_trip((1u64,), value(1));
+        assert_round_trip((1u64, 2u8), value(2));
+        assert_round_trip((1u64, 2u8, 3u16), value(3));
+        assert_round_trip((1u64, 2u8, 3u16, 4u32), value(4));
+        assert_round_trip((1u64, 2u8, 3u16, 4u32, Some(5u64)), value(5));
+        assert_round_trip((1u64, 2u8, 3u16, 4u32, Some(5u64), Value::Count(6)), value(6));
         assert_eq!(error::<(u64, u64)>(value(3)), "expected vector of length 2, found vector of length 3");
         assert_eq!(error::<(u64, u64)>(1u64), "expected vector, found count");
     }

@@ -66,7 +66,7 @@ mod tests {
     use crate::data::{Address, Port, Protocol, Set, Subnet, Table, Timespan, Timestamp};
 
     #[test]
-    fn scalars_are_written_as_the_reference_writes_them() {
+    fn scalars_are_written_as_by_broker() {
         let address: Address = "1.2.3.4".parse().unwrap();
         let subnet: Subnet = "2001:db8::/32".parse().unwrap();
         for (value, text) in [
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn reals_are_written_with_the_shortest_digits_that_read_back() {
+    fn reals_are_written_with_the_fewest_digits_that_round_trip() {
         for (real, text) in [
             (0.0, "0.0"),
             (-0.0, "-0.0"),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_have_their_brackets() {
+    fn containers_are_written_in_brackets() {
         assert_eq!(Value::Vector(vec![]).to_string(), "()");
         assert_eq!(Value::Set(Set::new()).to_string(), "{}");
         assert_eq!(Value::Table(Table::new()).to_string(), "{}");

@@ -10,6 +10,7 @@ mod convert;
 mod display;
 mod endpoint_id;
 mod json;
+mod notation;
 mod path;
 mod port;
 mod terminal;
@@ -21,12 +22,15 @@ pub use byte_string::ByteString;
 pub use container::{Set, Table};
 pub use convert::{FromValue, WrongType};
 pub use endpoint_id::{EndpointId, InvalidEndpointId};
-pub(crate) use json::Shown;
+pub(crate) use json::AsJson;
 pub use json::{JsonError, parse_json};
+pub use notation::{InvalidTimespan, InvalidTimestamp};
 pub use path::{Path, Step};
 pub use port::{InvalidPort, Port, Protocol};
+#[cfg(feature = "net")]
+pub(crate) use terminal::excerpt;
 pub use terminal::{escape_json, steers_terminal};
-pub use time::{InvalidTimespan, InvalidTimestamp, TimeOutOfRange, Timespan, Timestamp};
+pub use time::{TimeOutOfRange, Timespan, Timestamp};
 pub use topic::{Filter, InvalidTopic, Topic};
 
 use std::cmp::Ordering;
@@ -38,9 +42,9 @@ pub const MAX_DEPTH: usize = 128;
 
 /// A value of one of Broker's fifteen types (`PROTOCOL.md`, section 5).
 ///
-/// The order is total and that of Broker's C++ implementation: by type in the order of the variants here, then by value.
-/// Reals are compared with [`f64::total_cmp`], except that all NaNs are equal and larger than any number. Equality is
-/// consistent with the order, so `-0.0` and `0.0` are different.
+/// The order is total, and the same as in Broker's C++ implementation: by type in the order of the variants here, then
+/// by value. Reals are compared with [`f64::total_cmp`], except that all NaNs are equal and larger than any number.
+/// Equality is consistent with the order, so `-0.0` and `0.0` are different.
 #[derive(Clone, Debug, Default)]
 pub enum Value {
     /// No value: an unset `&optional` field of a record.

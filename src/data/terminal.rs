@@ -12,8 +12,18 @@ pub fn steers_terminal(letter: char) -> bool {
             | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Returns a JSON text with each selected character as `\uXXXX`, which JSON allows in strings, where all characters beyond
-/// ASCII are. Returns `None` if there is nothing to escape, or the text is not UTF-8.
+/// Returns the beginning of text that a peer has sent, at most 128 characters, for a field of a log line.
+///
+/// Pass it to the log as a string, without `%`, so that it is quoted and escaped there.
+#[cfg(feature = "net")]
+pub(crate) fn excerpt(text: &str) -> &str {
+    let end = text.char_indices().nth(128).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or_default()
+}
+
+/// Returns a JSON text in which each selected character is written as `\uXXXX`. JSON allows this escape in strings, and
+/// characters outside of ASCII occur only there. Returns `None` if there is nothing to escape, or if the text is not
+/// UTF-8.
 ///
 /// With [`steers_terminal`], the text can be shown on a terminal. JSON itself only escapes the control characters of ASCII.
 #[must_use]
@@ -36,4 +46,16 @@ pub fn escape_json(text: &[u8], escape: impl Fn(char) -> bool) -> Option<Vec<u8>
         }
     }
     Some(escaped)
+}
+
+#[cfg(all(test, feature = "net"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_has_at_most_128_characters() {
+        for (count, expected) in [(0, 0), (127, 127), (128, 128), (129, 128), (100_000, 128)] {
+            assert_eq!(excerpt(&"\u{e4}".repeat(count)), "\u{e4}".repeat(expected));
+        }
+    }
 }

@@ -100,7 +100,7 @@ impl fmt::Debug for Topic {
 
 /// The subscriptions of an endpoint: topic prefixes, sorted and minimal.
 ///
-/// An entry that another entry is a prefix of is left out, as in Broker's C++ implementation.
+/// If an entry is a prefix of another entry, the longer one is left out, as in Broker's C++ implementation.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Filter(Vec<Topic>);
 
@@ -148,7 +148,7 @@ impl FromIterator<Topic> for Filter {
     fn from_iter<I: IntoIterator<Item = Topic>>(iter: I) -> Self {
         let mut topics: Vec<Topic> = iter.into_iter().collect();
         topics.sort_unstable();
-        // After sorting, all topics that a topic is a prefix of directly follow it.
+        // After sorting, each topic is directly followed by all topics of which it is a prefix.
         topics.dedup_by(|later, earlier| earlier.is_prefix_of(later));
         Filter(topics)
     }

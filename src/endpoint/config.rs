@@ -44,10 +44,13 @@ pub struct EndpointConfig {
     /// What happens to a message that is forwarded to a peer whose queue is full. Only a bridge forwards messages; for a
     /// `publish`, see [`patience`](Self::patience).
     pub when_full: WhenFull,
-    /// The maximum number of concurrent handshakes on all listeners. Further connections wait.
+    /// The maximum number of concurrent handshakes on all listeners. Further connections wait for a slot.
     ///
-    /// While connections wait, handshakes older than a second are ended in their favor, and at once those of a host that has
-    /// more than a host that waits. When 256 connections wait, the newest of the host with the most of them is closed.
+    /// A waiting connection ends a handshake of another host at once if that host has at least two more handshakes than its own.
+    /// Otherwise it ends the oldest handshake that has taken longer than a second.
+    ///
+    /// At most 256 connections wait. If one more arrives, the newest of the host with the most waiting connections is
+    /// closed, or the new one if its host has about as many.
     pub max_handshakes: usize,
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.

@@ -7,9 +7,10 @@ use tokio::sync::{oneshot, watch};
 use tracing::Instrument as _;
 
 use super::command::Command;
+use super::connect_error::ConnectError;
 use super::limits::Owner;
 use super::peer_connection::{self, ConnectionOutcome, NewConnection};
-use super::status::{ConnectError, Status};
+use super::status::Status;
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::tls::Tls;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Endpoint;
+use super::connect_error::ConnectError;
 use super::latency::Histogram;
-use super::status::ConnectError;
 
 /// A counter that is shared between tasks.
 #[derive(Debug, Default)]

@@ -32,6 +32,13 @@ pub(crate) struct Forwarded {
     pub(crate) blocked: Vec<Blocked>,
 }
 
+impl Forwarded {
+    /// Returns the number of peers that receive messages: now, or once there is room.
+    pub(crate) fn recipients(&self) -> usize {
+        self.reached.saturating_add(self.blocked.len())
+    }
+}
+
 /// A peer at one time.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerState {

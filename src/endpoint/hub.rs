@@ -6,6 +6,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tracing::Instrument as _;
 
 use super::command::{Command, HubHandle};
+use super::connect_error::ConnectError;
 use super::id::{ConnectionId, PeeringId, SubscriberId};
 use super::id_registry::{Admission, IdRegistry};
 use super::limits::{LogLimiter, Owner};
@@ -13,9 +14,10 @@ use super::peer::Peer;
 use super::queue::Queue;
 use super::relay::Relay;
 use super::routing::{PeerRoute, Routes, SubscriberRoute};
-use super::status::{ConnectError, Status};
+use super::status::Status;
 use super::{EndpointConfig, Phase, QueueLimits};
 use crate::data::Filter;
+use crate::net::sleep_until;
 use crate::peering::CloseReason;
 
 /// The kind of log lines about peers that were added, removed or lost.
@@ -257,12 +259,5 @@ impl Hub {
                 tracing::warn!(kind, suppressed, "suppressed log lines that were too frequent");
             }
         }
-    }
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

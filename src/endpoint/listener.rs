@@ -9,9 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
+use super::connect_error::ConnectError;
 use super::limits::{Owner, Ticket};
 use super::peer_connection::{self, NewConnection};
-use super::status::{ConnectError, Status};
+use super::status::Status;
 use super::{Context, Phase};
 use crate::net::bind;
 use crate::net::tls::Tls;
@@ -28,7 +29,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Returns the address of the port, as the operating system chose it for port 0.
+    /// Returns the address that this listener is bound to. If port 0 was requested, it contains the port that the operating system
+    /// chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address

@@ -52,9 +52,9 @@
 mod blocked;
 mod command;
 mod config;
+mod connect_error;
 mod connector;
 mod counters;
-mod error_kind;
 #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "only the bridge relays"))]
 mod forward;
 mod hub;
@@ -79,6 +79,7 @@ mod subscriber;
 mod tests;
 
 pub use config::{Admits, EndpointConfig, Retry, WhenFull};
+pub use connect_error::ConnectError;
 pub use connector::Connector;
 pub use counters::Stats;
 pub(crate) use id::PeeringId;
@@ -89,7 +90,7 @@ pub use message::Message;
 pub(crate) use peer::Peer;
 pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
-pub use status::{ConnectError, Status, StatusReceiver};
+pub use status::{Status, StatusReceiver};
 pub use subscriber::Subscriber;
 #[cfg(feature = "bridge")]
 pub(crate) use {
@@ -108,7 +109,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::{PeerIdentity, Tls};
-use crate::net::{Batch, Encoder};
+use crate::net::{self, Batch, Encoder};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
 use command::{Command, HubHandle};
 use counters::Counters;
@@ -330,7 +331,11 @@ impl Endpoint {
         Ok(envelope)
     }
 
-    /// Queues a message for the peers that subscribe to it and that `choose` selects; first for those with room.
+    /// Queues a message for the peers that subscribe to it and that `choose` selects; first for those with room. A peer whose
+    /// protocol cannot carry the message is left out.
+    ///
+    /// # Errors
+    /// Fails if the message was left out for a peer, and no other peer has it.
     async fn push(
         &self,
         envelope: Envelope,
@@ -341,8 +346,15 @@ impl Endpoint {
         let Some(envelope) = batch.first() else { return Ok(0) };
         let mut reached = 0usize;
         let mut full = Vec::new();
+        let mut failure = None;
         for route in routes.peers(envelope.receiver, &envelope.topic).filter(|route| choose(route)) {
-            let frames = encoder.frames(route.format, &batch, &|_| self.id()).map_err(Clone::clone)?;
+            let frames = match encoder.frames(route.format, &batch, &|_| self.id()) {
+                Ok(frames) => frames,
+                Err(error) => {
+                    failure = Some(*error);
+                    continue;
+                }
+            };
             match route.queue.try_push(frames) {
                 Ok(()) => reached = reached.saturating_add(1),
                 Err(Refused::Full) => full.push((route, frames.clone())),
@@ -350,7 +362,7 @@ impl Endpoint {
             }
         }
         // All full queues have the same deadline, so that many slow peers delay the caller no longer than one.
-        let deadline = peer_connection::deadline(self.0.context.config.patience);
+        let deadline = net::after(self.0.context.config.patience);
         for (route, frames) in full {
             match route.queue.push(&frames, deadline).await {
                 Ok(()) => reached = reached.saturating_add(1),
@@ -360,7 +372,10 @@ impl Endpoint {
                 Err(Refused::Ended) => {}
             }
         }
-        Ok(reached)
+        match failure {
+            Some(error) if reached == 0 => Err(error),
+            _ => Ok(reached),
+        }
     }
 
     /// Returns the peers that subscribe to a topic, as they change.

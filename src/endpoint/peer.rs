@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(all(test, feature = "bridge"))]
+use super::id::ConnectionId;
 use super::id::PeeringId;
 use super::limits::Owner;
 use crate::data::EndpointId;
@@ -18,4 +20,13 @@ pub(crate) struct Peer {
     /// The party that the peering is accounted to.
     pub(crate) owner: Owner,
     pub(crate) peering: PeeringId,
+}
+
+#[cfg(all(test, feature = "bridge"))]
+impl Peer {
+    /// Returns a peer without a certificate. `peering` is the number of the peering.
+    pub(crate) fn of_host(id: EndpointId, host: [u8; 4], peering: u64) -> Self {
+        let peering = PeeringId(ConnectionId(peering));
+        Peer { id, address: "peer:1".into(), identity: None, owner: Owner::Host(host.into()), peering }
+    }
 }

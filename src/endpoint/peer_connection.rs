@@ -3,22 +3,23 @@
 mod receive;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::blocked::Blocked;
 use super::command::Command;
+use super::connect_error::ConnectError;
 use super::id::{ConnectionId, PeeringId};
 use super::id_registry::{Admission, Answers, Party};
 use super::limits::{Owner, PeerSlot};
 use super::peer::Peer;
 use super::queue::{End, Popped, Queue};
-use super::status::{ConnectError, Status};
+use super::status::Status;
 use super::{Context, Phase};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::PeerIdentity;
-use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream};
+use crate::net::{Batch, Connection, ConnectionFault, Frames, Progress, Session, Stream, after, sleep_until};
 use crate::peering::{self, CloseReason, Event, Role, Side};
 
 /// How a connection ended.
@@ -63,7 +64,7 @@ struct PeerConnection<S> {
     admission: Option<oneshot::Receiver<Admission>>,
     /// Ends the handshake in favor of another connection.
     superseded: Option<oneshot::Receiver<()>>,
-    /// Why the endpoint id is refused, unless because of another connection of the same owner.
+    /// Why the endpoint id is refused. `None` if only another connection of the same owner has it.
     conflict: Option<ConnectError>,
     leaving: bool,
     /// The number of malformed messages.
@@ -72,23 +73,24 @@ struct PeerConnection<S> {
     unmeasured: usize,
     /// The messages that were received and not handed to the relay yet.
     inbox: Batch,
-    /// The messages of the peer that found no room in a queue. Nothing is read from the peer until they have.
+    /// The messages of the peer that are blocked, because a queue is full. Nothing is read from the peer while there are any.
     blocked: Vec<Blocked>,
-    /// Notified when there may be room for some of them.
+    /// Notified when a queue may have room for a blocked message.
     room: Arc<Notify>,
 }
 
 /// Returns the span of a connection's task. The peer is recorded when the peering is established.
 ///
-/// Its level is that of errors, so that its fields are logged whatever level is enabled. It has no parent: that of a listener
-/// would repeat the link.
+/// It has the level of errors, so that its fields are logged at every log level. It has no parent, because the span of a
+/// listener has the field `link` too.
 pub(super) fn span(context: &Context, address: &str) -> tracing::Span {
     let link = context.config.label.as_deref();
     tracing::error_span!(parent: None, "connection", link, address = %address, peer = tracing::field::Empty)
 }
 
-/// Runs one connection to its end, in its [`span`], and reports the end to the hub. `session` makes the session of the protocol that is used
-/// on the connection; `established` is called with the peer's id when the peering is established.
+/// Runs one connection to its end, and reports the end to the hub. The caller's task must be in the connection's [`span`].
+/// `session` creates the session, which determines the protocol. `established` is called with the peer's id when the peering is
+/// established.
 pub(super) async fn run<S: Session>(
     context: Context,
     new: NewConnection,
@@ -146,9 +148,8 @@ pub(super) async fn run<S: Session>(
         room: Arc::default(),
     };
     let end = running.drive(filter, evicted, established).await;
-    // What finds no room even now is lost, and must be counted before the end is reported.
-    Blocked::retry_all(&mut running.blocked, &running.room);
-    running.blocked.clear();
+    // Messages that find no room even now are lost, and must be counted before the end is reported.
+    running.hand_on_rest();
     let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
     let unwritten = connection.owes_messages().await;
     let unsent = queue.as_ref().map_or(0, |queue| queue.len()).saturating_add(unwritten.into());
@@ -196,7 +197,7 @@ impl<S: Session> PeerConnection<S> {
             }
             let queue = self.queue.clone();
             if drained_by.is_none() && (shutdown || queue.as_ref().is_some_and(|q| q.ended().is_some())) {
-                drained_by = Some(deadline(drain));
+                drained_by = Some(after(drain));
             }
             tokio::select! {
                 progress = self.connection.progress() => match progress {
@@ -212,11 +213,7 @@ impl<S: Session> PeerConnection<S> {
                     Progress::Event(Event::Introduced { peer, role }) => {
                         self.introduced(peer, role).await;
                     }
-                    Progress::Event(Event::Closed(reason)) => {
-                        // Messages that were received before the end while something was blocked.
-                        self.hand_to_relay();
-                        return self.closed(reason);
-                    }
+                    Progress::Event(Event::Closed(reason)) => return self.closed(reason),
                     Progress::Event(event) => self.handle(event).await,
                 },
                 () = asked(&mut evicted), if self.peer.is_none() => {
@@ -257,7 +254,7 @@ impl<S: Session> PeerConnection<S> {
                         self.leave();
                     }
                 }
-                () = until(drained_by), if !self.leaving => {
+                () = sleep_until(drained_by), if !self.leaving => {
                     return self.end(Some(if shutdown {
                         ConnectError::ShuttingDown
                     } else {
@@ -405,18 +402,6 @@ const fn is_ours(error: &ConnectError) -> bool {
             | ConnectError::ShuttingDown
             | ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed)
     )
-}
-
-pub(super) fn deadline(wait: Duration) -> tokio::time::Instant {
-    let now = tokio::time::Instant::now();
-    now.checked_add(wait).unwrap_or(now)
-}
-
-async fn until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn filled(queue: Option<&Queue>) {

@@ -17,7 +17,7 @@ pub(crate) trait Relay: Send + Sync + fmt::Debug {
     ///
     /// Must remove at least one message from the batch. What it leaves there is passed again later. The messages refer to the
     /// memory that they were read into: see [`for_keeping`](crate::net::for_keeping). [`Batch::received`] is set for a sample
-    /// of the batches; pass it on with the messages.
+    /// of the batches; pass it on with the messages. The connection clears it after the call.
     ///
     /// The peer is not read from until everything that is returned here was pushed to its queue.
     fn on_messages(&self, from: &Peer, batch: &mut Batch) -> Vec<Blocked>;

@@ -1,4 +1,5 @@
-//! Two peerings connected to each other, with bytes in transit, and a third party that injects bytes.
+//! A fuzz target with two peerings that are connected to each other. Bytes are in transit between them, and a third
+//! party injects bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ struct Operations<'a> {
     ends: [End; 2],
     rest: &'a [u8],
     now: Instant,
-    /// True if bytes were injected, or a peering was ended by force: then the two may disagree.
+    /// Whether bytes were injected or a peering was ended by force. In that case, the two peerings may disagree.
     disturbed: bool,
 }
 
@@ -100,7 +101,7 @@ impl<'a> Operations<'a> {
                 envelope.encode(&mut bytes).expect("small enough");
                 self.inject(n, &bytes);
             }
-            // Bytes in transit arrive: all of them, or some.
+            // Delivers all or some of the bytes in transit.
             3 => self.arrive(n, usize::MAX),
             4 => {
                 let count = self.byte().unwrap_or(1);
@@ -126,7 +127,7 @@ impl<'a> Operations<'a> {
                 self.ends[n].send(text);
             }
             9 => {
-                // No more topics than the tight limits allow.
+                // The number of topics is within the tight limits.
                 let filter = filter(self.byte().unwrap_or(0) & 3);
                 self.ends[n].peering.set_filter(filter.clone()).expect("small enough");
                 self.ends[n].filter = filter;
@@ -176,7 +177,7 @@ impl<'a> Operations<'a> {
         // The other side ignores the pong.
     }
 
-    /// Delivers all bytes and admits both peers. Checks that the two agree then.
+    /// Delivers all bytes and admits both peers. Then checks that the two peerings agree.
     fn deliver_all(&mut self) {
         for _ in 0..100 {
             for n in [0, 1] {
@@ -206,13 +207,13 @@ impl<'a> Operations<'a> {
                 _ => false,
             };
             assert!(expected, "{:?}", one.closed);
-            // The last handshake message of one side may cross the other's BYE.
+            // The last handshake message of one side may be in transit while the other sends its BYE.
             assert!(one.malformed <= usize::from(other.left && !other.established));
         }
     }
 }
 
-/// A peering, with what the test knows about it.
+/// A peering, with the state that the checks need.
 struct End {
     id: EndpointId,
     limits: Limits,
@@ -226,13 +227,13 @@ struct End {
     answered: bool,
     established: bool,
     peer_leaving: bool,
-    /// True if `leave` was called.
+    /// Whether `leave` was called.
     left: bool,
     closed: Option<CloseReason>,
     malformed: usize,
     sent: Vec<Bytes>,
     received: Vec<Bytes>,
-    /// True if it has sent its last handshake message or its first envelope.
+    /// Whether it has sent its last handshake message or its first envelope.
     sends_envelopes: bool,
     refused: bool,
 }
@@ -290,7 +291,7 @@ impl End {
         assert!(next.is_none_or(|next| next > now), "an expired timeout has been handled");
     }
 
-    /// Handles its events and output, and checks that they are allowed.
+    /// Handles the events and the output of the peering, and checks that they are allowed.
     fn check(&mut self) {
         let was_closed = self.closed.is_some();
         let mut events = VecDeque::new();
@@ -409,7 +410,7 @@ fn handshake(which: u8) -> Handshake {
     }
 }
 
-/// Returns an envelope of some kind, from and to some of the ids.
+/// Returns an envelope of an arbitrary type. The sender and the receiver are from the known ids.
 fn envelope(which: u8) -> Envelope {
     let sender = IDS[usize::from(which >> 3) % IDS.len()];
     let receiver = IDS[usize::from(which >> 5) % IDS.len()];

@@ -1,4 +1,4 @@
-//! The rules of the bridge, evaluated for any payload.
+//! A fuzz target that evaluates the rules of the bridge for any payload.
 
 use std::sync::LazyLock;
 

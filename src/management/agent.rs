@@ -1,6 +1,7 @@
 //! The role of an agent: learns its nodes from their hellos, sends them requests, and collects the responses.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::claims::Claims;
 use super::node::events;
 use super::{DispatchRequest, ManagementResult, NODE_TOPIC, NodeMessage};
-use crate::data::EndpointId;
+use crate::data::{EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, TopicInterest};
 use crate::zeek::{self, Event};
 
@@ -32,11 +33,11 @@ pub struct Outcome {
     pub missing: BTreeSet<String>,
 }
 
-/// An agent, on an endpoint of its own. It stops when it is dropped; the endpoint keeps running.
+/// An agent on an endpoint. It stops when it is dropped. The endpoint keeps running.
 ///
-/// A node's name belongs to the peering whose hello contained it, for as long as that peering lives, and responses with that
-/// name are accepted only from it. Another peering with the same certificate can take the name over; without certificates,
-/// another peering from the same host. When that peering ends, the name returns to the one before.
+/// A node's name belongs to the peering that sent a hello with it, until that peering ends. Responses with the name are
+/// accepted only from this peering. Another peering with the same certificate, or without certificates from the same
+/// host, can take over the name. When that peering ends, the name returns to the previous one.
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
@@ -93,7 +94,7 @@ struct Nodes {
 struct Pending {
     /// The nodes that have not responded yet.
     expected: BTreeSet<String>,
-    /// Receives one result of each of them. The number of nodes bounds the channel.
+    /// The channel for their results. Each node sends one result, so the number of nodes bounds the channel.
     answers: mpsc::UnboundedSender<(String, ManagementResult)>,
 }
 
@@ -225,7 +226,7 @@ impl State {
                 }
                 // Requests of other agents, and other events.
                 Ok(_) => {}
-                Err(error) => self.ignored(peer, format_args!("a malformed event: {error}")),
+                Err(error) => self.ignored(peer, None, format_args!("a malformed event: {error}")),
             }
         }
     }
@@ -240,33 +241,42 @@ impl State {
             }
         });
         if let Some(error) = rejected {
-            self.ignored(peer, format_args!("{error}"));
+            self.ignored(peer, Some(node), format_args!("{error}"));
         }
     }
 
-    fn ignored(&self, peer: &Peer, reason: std::fmt::Arguments<'_>) {
+    /// Logs that an event was ignored, unless the peer causes too many such lines. `reason` contains no text of the peer.
+    fn ignored(&self, peer: &Peer, node: Option<&str>, reason: fmt::Arguments<'_>) {
         if let Some(suppressed) = self.ignored.pass() {
-            tracing::warn!(peer = %peer.id, address = %peer.address, suppressed, "ignored {reason}");
+            let node = node.map(excerpt);
+            tracing::warn!(peer = %peer.id, address = %peer.address, node, suppressed, "ignored {reason}");
         }
     }
 
     fn on_response(&self, peer: &Peer, reqid: &str, result: ManagementResult) {
         let Some(node) = result.node().map(str::to_owned) else {
-            return self.ignored(peer, format_args!("a response without the name of its node"));
+            return self.ignored(peer, None, format_args!("a response without the name of its node"));
         };
         if self.nodes.borrow().claims.holder(&node) != Some(peer.peering) {
             let reason =
-                format!("a response of node {node:?}, whose hello was received from another peer or never");
-            return self.ignored(peer, format_args!("{reason}"));
+                format_args!("a response of a node whose hello was received from another peer or never");
+            return self.ignored(peer, Some(&node), reason);
         }
         let mut pending = self.pending.lock();
         let Some(request) = pending.get_mut(reqid) else {
-            tracing::debug!(peer = %peer.id, reqid, node, "ignored a response to an unknown or expired request");
+            tracing::debug!(
+                peer = %peer.id, reqid = excerpt(reqid), node = excerpt(&node),
+                "ignored a response to an unknown or expired request"
+            );
             return;
         };
         if !request.expected.remove(&node) {
             drop(pending);
-            return self.ignored(peer, format_args!("an unexpected or second response of node {node:?}"));
+            return self.ignored(
+                peer,
+                Some(&node),
+                format_args!("an unexpected or second response of a node"),
+            );
         }
         // Fails if the caller has stopped waiting.
         let _ = request.answers.send((node, result));

@@ -1,7 +1,7 @@
 //! The claims of peers on node names, as an agent records them.
 //!
-//! As in the bridge's registry of nodes, a name belongs to the peering that sent a hello with it, for as long as that peering
-//! lives. Only a peering of the same owner can take the name over: a node that reconnects may do so before its old connection
+//! As in the bridge's registry of nodes, a name belongs to the peering that sent a hello with it, until that peering
+//! ends. Only a peering of the same owner can take over the name, for a node that reconnects before its old connection
 //! is known to be dead.
 
 use std::collections::{BTreeMap, HashSet};
@@ -25,7 +25,7 @@ pub(super) struct Claims {
     count: usize,
 }
 
-/// Why a hello is rejected.
+/// The reason for rejecting a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ClaimError {
     #[error("a hello with a name of {0} bytes; the maximum is {MAX_NODE_NAME}")]
@@ -39,7 +39,8 @@ pub(super) enum ClaimError {
 impl Claims {
     /// Records a hello. Returns whether the name is new.
     ///
-    /// A repeated hello is not a new claim: of two peerings that repeat theirs, the one that connected last keeps the name.
+    /// A repeated hello is not a new claim. If two peerings repeat their hellos, the one that connected last keeps the
+    /// name.
     pub(super) fn hello(&mut self, name: &str, peer: &Peer) -> Result<bool, ClaimError> {
         if name.len() > MAX_NODE_NAME {
             return Err(ClaimError::NameTooLong(name.len()));

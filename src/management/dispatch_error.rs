@@ -1,6 +1,7 @@
 //! Failures of dispatches.
 
-/// Why a node cannot run a dispatch. Its text is sent to the agent; for failures that Zeek's own nodes have, it is theirs.
+/// The reason for which a node cannot run a dispatch. Its text is sent to the agent. Where Zeek's own nodes have the same
+/// failure, the text is the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DispatchError {
@@ -19,7 +20,7 @@ pub enum DispatchError {
     /// The identifier has no value; it is a type, for example.
     #[error("no ID value")]
     NoValue,
-    /// The action or one of its arguments is not UTF-8. Actions of this crate's nodes are; Zeek has no such failure.
+    /// The action or one of its arguments is not UTF-8. Zeek's own nodes have no such failure: they accept any bytes.
     #[error("the action or an argument of it is not UTF-8")]
     NotUtf8,
     /// Another failure.

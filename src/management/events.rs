@@ -21,7 +21,7 @@ crate::zeek_event! {
         pub reqid: String,
         /// The command and its arguments.
         pub action: Vec<String>,
-        /// The nodes that are to run it; all nodes if empty.
+        /// The nodes that must run it. If empty, all nodes must run it.
         pub nodes: BTreeSet<String>,
     }
 }

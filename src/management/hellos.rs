@@ -6,9 +6,9 @@
 //! PENDING until their next hello, a deployment fails for nodes that do not send one within 5 s, and PENDING nodes receive
 //! no requests. So the hello is repeated.
 //!
-//! In that script, a repeated hello has these effects only: it logs one line at level info, sets a configured node to
-//! RUNNING, which it was, and ends the wait of a deployment for this node. The log line is the reason to repeat less often
-//! after a request of the agent.
+//! In that script, a repeated hello has only these effects: it logs one line at level info, sets a configured node to
+//! RUNNING, which is its state anyway, and ends the wait of a deployment for this node. Because of the log line, hellos
+//! are repeated less often after a request of the agent.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -97,7 +97,7 @@ mod tests {
 
     static TOPIC: Topic = Topic::from_static("/t");
 
-    /// Returns two established peerings: a `PeeringId` cannot be constructed otherwise.
+    /// Returns the ids of two established peerings. There is no other way to get a `PeeringId`.
     async fn peerings() -> [(PeeringId, EndpointId); 2] {
         let here = Endpoint::new().unwrap();
         let address = here.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();

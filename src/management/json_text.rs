@@ -7,8 +7,8 @@ use crate::data::ByteString;
 
 /// A JSON text: the data of a node's response.
 ///
-/// Zeek's agent casts the data to a string and passes it on without parsing it. Other text would fail later, far from its
-/// cause. The text is kept as it was written.
+/// Zeek's agent casts the data to a string and forwards it without parsing it. Text that is not JSON would cause an
+/// error only later, in another program. The text is kept unchanged.
 ///
 /// ```
 /// use zeek_bridge::management::JsonText;

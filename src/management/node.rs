@@ -14,8 +14,9 @@ use super::{
     DispatchError, DispatchRequest, DispatchResponse, JsonText, ManagementResult, NODE_TOPIC, NodeMessage,
     NotifyNodeHello, REQUEST_TIMEOUT, Values,
 };
-use crate::data::{ByteString, EndpointId};
+use crate::data::{ByteString, EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
+use crate::net::sleep_until;
 use crate::zeek::{self, Event};
 
 /// Maximum number of dispatches that a node runs at once. It responds to further ones with a failure.
@@ -64,14 +65,14 @@ where
     }
 }
 
-/// Responds to `get_id_value` as a Zeek node with these variables does.
+/// Responds to `get_id_value` in the same way as a Zeek node with these variables.
 impl Handler for Values {
     async fn dispatch(&self, dispatch: Dispatch) -> Result<Option<JsonText>, DispatchError> {
         Values::dispatch(self, &dispatch.action, &dispatch.args)
     }
 }
 
-/// An event in the life of a node.
+/// An event of a node.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum NodeEvent {
@@ -123,7 +124,7 @@ impl NodeEvents {
     }
 }
 
-/// A node of a cluster, on an endpoint of its own.
+/// A node of a cluster, on an endpoint.
 ///
 /// It sends a hello over every new peering whose peer subscribes to [`NODE_TOPIC`], ignores requests that are addressed to
 /// other nodes, and sends each response over the peering of its request. The hello is repeated every 4 s until the peer sends a
@@ -239,7 +240,7 @@ impl<H: Handler> Shared<H> {
                 },
                 Some(_) = dispatches.join_next() => {}
                 () = interest.changed() => self.greet(&mut interest, &mut hellos).await,
-                () = until(hellos.next()) => {
+                () = sleep_until(hellos.next()) => {
                     for peer in hellos.due(Instant::now()) {
                         if self.hello(peer).await {
                             tracing::debug!(node = self.name, %peer, "repeated the hello");
@@ -329,11 +330,11 @@ impl<H: Handler> Shared<H> {
         let dispatch = Dispatch { peer, reqid: reqid.clone(), action, args: action_and_args.collect() };
         let mut running = tokio::spawn(async move { shared.handler.dispatch(dispatch).await });
         let done = tokio::select! {
-            // At the deadline, a response is late even if it is ready.
+            // If the deadline has passed, the response is late even if it is ready.
             biased;
-            () = until(deadline) => {
+            () = sleep_until(deadline) => {
                 running.abort();
-                tracing::warn!(node = self.name, reqid, "a dispatch took too long; no response is sent");
+                tracing::warn!(node = self.name, reqid = excerpt(&reqid), "a dispatch took too long; no response is sent");
                 let reason = "the dispatch took too long";
                 let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
                 return;
@@ -344,7 +345,11 @@ impl<H: Handler> Shared<H> {
             Ok(Ok(data)) => ManagementResult::success(reqid, &self.name, data),
             Ok(Err(error)) => ManagementResult::failure(reqid, &self.name, error),
             Err(error) => {
-                tracing::error!(node = self.name, reqid, "a dispatch handler failed: {error}");
+                tracing::error!(
+                    node = self.name,
+                    reqid = excerpt(&reqid),
+                    "a dispatch handler failed: {error}"
+                );
                 ManagementResult::failure(reqid, &self.name, "the node's handler failed")
             }
         };
@@ -357,7 +362,7 @@ impl<H: Handler> Shared<H> {
             let _ = self.events.send(NodeEvent::Answered { peer, result });
         } else {
             let reason = "the agent has disconnected, or the response is too large";
-            tracing::warn!(node = self.name, reqid, "no response sent: {reason}");
+            tracing::warn!(node = self.name, reqid = excerpt(&reqid), "no response sent: {reason}");
             let _ = self.events.send(NodeEvent::Unanswered { reqid, reason });
         }
     }
@@ -376,13 +381,13 @@ impl<H: Handler> Shared<H> {
 
 struct Request {
     request: DispatchRequest,
-    /// True if the action is UTF-8. Otherwise, it contains U+FFFD in place of the other bytes.
+    /// Whether the action is UTF-8. If not, invalid bytes are replaced by U+FFFD.
     is_text: bool,
 }
 
 crate::zeek_event! {
-    /// A [`DispatchRequest`] with strings of any bytes, as in Zeek. The request id must be text, because the response repeats
-    /// it.
+    /// A [`DispatchRequest`] whose strings may contain any bytes, as in Zeek. Only the request id must be text, because
+    /// the response repeats it.
     struct RequestOfBytes(DispatchRequest::NAME) {
         reqid: String,
         action: Vec<ByteString>,
@@ -396,7 +401,8 @@ impl RequestOfBytes {
         self.nodes.is_empty() || self.nodes.iter().any(|name| name.as_bytes() == node.as_bytes())
     }
 
-    /// Converts to text. Node names that are not UTF-8 are left out: they are names of other nodes.
+    /// Converts the strings to text. Node names that are not UTF-8 are left out, because they can only be names of
+    /// other nodes.
     fn into_text(self) -> Request {
         let is_text = self.action.iter().all(|word| std::str::from_utf8(word.as_bytes()).is_ok());
         let text = |bytes: &ByteString| bytes.to_str_lossy().into_owned();
@@ -428,12 +434,5 @@ fn flatten(message: zeek::Message) -> Vec<Event> {
         zeek::Message::Event(event) => vec![event],
         zeek::Message::Batch(messages) => messages.into_iter().flat_map(flatten).collect(),
         _ => Vec::new(),
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

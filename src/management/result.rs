@@ -72,7 +72,7 @@ impl ManagementResult {
         self.success
     }
 
-    /// Returns the name of the agent, which it adds when it passes the result on.
+    /// Returns the name of the agent. The agent adds it when it forwards the result.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
@@ -96,7 +96,7 @@ impl ManagementResult {
         self.error.as_ref().map(ByteString::to_str_lossy)
     }
 
-    /// Returns the name of the node. Zeek's agent ignores a response without it, and runs into its timeout.
+    /// Returns the name of the node. Zeek's agent ignores a response without a name, and then waits until its timeout.
     #[must_use]
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()

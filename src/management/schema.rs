@@ -1,6 +1,6 @@
 //! The table of the node API: one row for each event.
 //!
-//! Code that treats all events alike (parsing, filters, rules, log lines) goes by this table, so a new event is one struct in
+//! Code for all events (parsing, filters, rules, log lines) uses this table. To add an event, add one struct to
 //! [`events`](super::events) and one row here.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::zeek::{Event, EventError};
 /// The nodes that an event of the node API names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedNodes<'a> {
-    /// The node that sends the event. `None` if the event does not name it, which makes Zeek's agent ignore a response.
+    /// The node that sends the event. `None` if the event does not name it. Zeek's agent ignores such a response.
     Sender(Option<&'a str>),
     /// The nodes that the event is addressed to; all nodes if the set is empty.
     Receivers(&'a BTreeSet<String>),

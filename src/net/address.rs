@@ -116,7 +116,7 @@ pub enum AddressError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// The host name was not found.
+    /// The host name was not found. The source is the `Arc`; to get the [`io::Error`], match this variant.
     #[error("cannot find the host: {0}; check the name")]
     Name(#[source] Arc<io::Error>),
     /// The zone is not a network interface of this host.

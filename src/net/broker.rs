@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::memory::SHARED_BUFFER;
-use super::session::{Format, Session};
+use super::session::{Format, Session, sealed};
 use crate::data::{EndpointId, Filter};
 use crate::peering::{COPIED, Event, Peering, SendError};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
@@ -27,6 +27,8 @@ fn first_length(frames: &[u8]) -> Option<usize> {
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
     Some(length.saturating_add(LENGTH_FIELD))
 }
+
+impl sealed::Sealed for Peering {}
 
 /// Each method calls the one of the same name.
 impl Session for Peering {

@@ -1,26 +1,21 @@
 //! Moves bytes between a stream and the session on it. All decisions are made by the session and by the caller.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::Stream;
+use super::connection_fault::{ConnectionFault, fault};
 use super::frames::Frames;
 use super::input::{Input, LARGEST_READ};
+use super::output::Output;
 use super::session::{Format, Session};
+use super::timer::{after, sleep_until};
 use super::tls::TlsError;
 use crate::data::Filter;
-use crate::peering::{CloseReason, ErrorKind, Event, Peering, PeeringError, SendError};
+use crate::peering::{Event, Peering, SendError};
 use crate::wire::{EncodeError, Envelope};
-
-/// The maximum capacity that an empty queue of a connection keeps.
-const MAX_IDLE_CAPACITY: usize = 8;
 
 /// The number of unwritten bytes from which [`Connection::is_backlogged`] returns `true`.
 const BACKLOG: usize = 256 * 1024;
@@ -41,22 +36,21 @@ pub struct Connection<S = Peering> {
     input: Input,
     /// The session stopped before the end of the input, because its event queue is full.
     more_input: bool,
-    output: VecDeque<Bytes>,
-    unwritten: usize,
-    /// The total number of bytes that the session has returned.
-    collected: u64,
-    /// The end of the last message, as a position in the collected bytes.
-    messages_end: u64,
-    flush_pending: bool,
+    output: Output,
     max_unwritten: usize,
     /// While `true`, nothing is read and no event is returned.
     paused: bool,
-    /// The messages whose latency is measured: where each ends in the collected bytes, and when it was received.
-    measured: VecDeque<(u64, Instant)>,
-    /// The latencies of the measured messages that were written.
-    latencies: Vec<Duration>,
+    /// A write failed, and the peer's reason is being read. The session ends after that.
+    write_failure: Option<WriteFailure>,
     /// The error of the stream that ended the session, if there was one.
     fault: Option<ConnectionFault>,
+}
+
+#[derive(Debug)]
+struct WriteFailure {
+    error: io::Error,
+    /// When to stop reading.
+    deadline: tokio::time::Instant,
 }
 
 /// The result of moving bytes.
@@ -69,21 +63,6 @@ pub enum Progress {
     CaughtUp,
 }
 
-/// An error of the stream under a session.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectionFault {
-    /// The peer refused the TLS handshake, or TLS failed later.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The stream failed.
-    #[error("{0}")]
-    Io(#[source] std::sync::Arc<io::Error>),
-    /// The peer sends requests and does not read the answers.
-    #[error("the peer sends pings and does not read the pongs")]
-    DoesNotRead,
-}
-
 impl Connection<Peering> {
     /// Queues a message.
     ///
@@ -91,7 +70,7 @@ impl Connection<Peering> {
     /// Fails like [`Peering::send`].
     pub fn send(&mut self, envelope: &Envelope) -> Result<(), SendError> {
         self.session.send(envelope)?;
-        self.messages_end = self.collected.saturating_add(to_u64(self.session.unsent()));
+        self.output.end_message(self.session.unsent(), None);
         Ok(())
     }
 
@@ -114,15 +93,10 @@ impl<S: Session> Connection<S> {
             writer,
             input: Input::default(),
             more_input: false,
-            output: VecDeque::new(),
-            unwritten: 0,
-            collected: 0,
-            messages_end: 0,
-            flush_pending: false,
+            output: Output::default(),
             max_unwritten: max_frame.saturating_add(BACKLOG).saturating_add(MAX_UNREAD_ANSWERS),
             paused: false,
-            measured: VecDeque::new(),
-            latencies: Vec::new(),
+            write_failure: None,
             fault: None,
         }
     }
@@ -132,6 +106,9 @@ impl<S: Session> Connection<S> {
     /// Cancel-safe: it can be dropped at any await and called again; nothing is lost.
     pub async fn progress(&mut self) -> Progress {
         loop {
+            if self.write_failure.is_some() {
+                self.read_reason().await;
+            }
             // After the session has ended, the caller needs the remaining events even if it is not ready for more messages.
             let paused = self.paused && !self.session.is_closed();
             if !paused {
@@ -144,8 +121,8 @@ impl<S: Session> Connection<S> {
                 }
             }
             let backlogged = self.is_backlogged();
-            self.collect();
-            if self.unwritten > self.max_unwritten {
+            self.output.collect(&mut self.session);
+            if self.output.unwritten() > self.max_unwritten {
                 self.end(ConnectionFault::DoesNotRead);
                 continue;
             }
@@ -160,19 +137,16 @@ impl<S: Session> Connection<S> {
             let reading = !paused && (self.session.takes_input() || self.input.len() < LARGEST_READ);
             tokio::select! {
                 read = self.input.read(&mut self.reader), if reading => self.handle_read(read),
-                written = push(&mut self.writer, &mut self.output), if writing => match written {
-                    Ok(count) => {
-                        self.unwritten = self.unwritten.saturating_sub(count);
-                        self.flush_pending = count > 0;
-                        self.measure_latencies();
-                    }
-                    Err(error) => self.write_failed(error).await,
+                written = self.output.write(&mut self.writer), if writing => if let Err(error) = written {
+                    self.write_failed(error);
+                    continue;
                 },
                 () = sleep_until(deadline) => self.session.handle_timeout(Instant::now()),
             }
             let written = writing && self.is_written();
             if written {
-                self.shrink_buffers();
+                self.output.shrink();
+                self.session.shrink_buffers();
             }
             if written || (backlogged && !self.is_backlogged()) {
                 return Progress::CaughtUp;
@@ -192,25 +166,17 @@ impl<S: Session> Connection<S> {
         self.more_input = self.input.take(|input| self.session.handle_input(Instant::now(), input));
     }
 
-    /// Frees memory after everything was written. The next message may be hours away, and there may be thousands of idle
-    /// peers.
-    fn shrink_buffers(&mut self) {
-        if self.output.capacity() > MAX_IDLE_CAPACITY {
-            self.output = VecDeque::new();
-        }
-        if self.measured.is_empty() && self.measured.capacity() > MAX_IDLE_CAPACITY {
-            self.measured = VecDeque::new();
-        }
-        self.session.shrink_buffers();
+    /// Begins to end the session after a write error. A peer that closes the connection may have sent the reason before. That
+    /// reason is read first, because it is more specific than a broken pipe.
+    fn write_failed(&mut self, error: io::Error) {
+        self.output.discard();
+        self.write_failure = Some(WriteFailure { error, deadline: after(FINISH_TIMEOUT) });
     }
 
-    /// Ends the session after a write error. A peer that closes the connection may have sent the reason before. That reason is
-    /// read first, because it is more specific than a broken pipe.
-    async fn write_failed(&mut self, error: io::Error) {
-        self.output.clear();
-        self.unwritten = 0;
-        self.flush_pending = false;
-        let reason = tokio::time::timeout(FINISH_TIMEOUT, async {
+    /// Reads the reason of a write failure, and ends the session. Cancel-safe.
+    async fn read_reason(&mut self) {
+        let Some(WriteFailure { deadline, .. }) = self.write_failure else { return };
+        let reason = tokio::time::timeout_at(deadline, async {
             loop {
                 match self.input.read(&mut self.reader).await {
                     Ok(0) => return None,
@@ -226,6 +192,7 @@ impl<S: Session> Connection<S> {
             }
         })
         .await;
+        let Some(WriteFailure { error, .. }) = self.write_failure.take() else { return };
         match reason {
             Ok(Some(reason)) if TlsError::from_io(&reason).is_some() => self.end(fault(reason)),
             _ => self.end(fault(error)),
@@ -237,17 +204,7 @@ impl<S: Session> Connection<S> {
         self.session.handle_eof();
         // The queued bytes cannot be written any more.
         while self.session.poll_transmit().is_some() {}
-        self.output.clear();
-        self.unwritten = 0;
-        self.flush_pending = false;
-    }
-
-    fn collect(&mut self) {
-        while let Some(bytes) = self.session.poll_transmit() {
-            self.unwritten = self.unwritten.saturating_add(bytes.len());
-            self.collected = self.collected.saturating_add(to_u64(bytes.len()));
-            self.output.push_back(bytes);
-        }
+        self.output.discard();
     }
 
     /// Returns the encoding of messages on this connection.
@@ -261,10 +218,7 @@ impl<S: Session> Connection<S> {
         // Without this, a queued message could keep a large shared buffer allocated. The session copies short messages anyway.
         let frames = if frames.length() > S::COPIED { frames.detached() } else { frames };
         self.session.send_encoded(frames.pieces())?;
-        self.messages_end = self.collected.saturating_add(to_u64(self.session.unsent()));
-        if let Some(received) = received {
-            self.measured.push_back((self.messages_end, received));
-        }
+        self.output.end_message(self.session.unsent(), received);
         Ok(())
     }
 
@@ -281,29 +235,13 @@ impl<S: Session> Connection<S> {
     /// Returns whether any message is unwritten, including messages that cannot be written any more. Other bytes of the
     /// session, such as the answer to a BYE, do not count.
     pub async fn owes_messages(&mut self) -> bool {
-        if self.flush_pending && self.output.is_empty() {
-            let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut self.writer).poll_flush(cx))).await;
-            self.flush_pending = !matches!(flushed, Poll::Ready(Ok(())));
-        }
-        self.fault.is_some() || self.flush_pending || self.written() < self.messages_end
-    }
-
-    /// Returns how many of the collected bytes are written.
-    fn written(&self) -> u64 {
-        self.collected.saturating_sub(to_u64(self.unwritten))
-    }
-
-    fn measure_latencies(&mut self) {
-        let written = self.written();
-        while let Some((_, received)) = self.measured.front().filter(|(end, _)| *end <= written) {
-            self.latencies.push(received.elapsed());
-            self.measured.pop_front();
-        }
+        let owes = self.output.owes_messages(&mut self.writer).await;
+        owes || self.write_failure.is_some() || self.fault.is_some()
     }
 
     /// Returns the latencies of the measured messages that were written since the last call.
     pub(crate) fn take_latencies(&mut self) -> impl Iterator<Item = Duration> {
-        self.latencies.drain(..)
+        self.output.take_latencies()
     }
 
     /// Stops or resumes reading and returning events. Writing continues in the meantime, and the session sends pings so that
@@ -316,21 +254,18 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Returns whether so many bytes are unwritten that further messages should wait in their queue.
+    /// Returns whether so many bytes are unwritten that further messages should wait in their queue. They also should after a
+    /// write has failed.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        self.unwritten.saturating_add(self.session.unsent()) >= BACKLOG
+        let unwritten = self.output.unwritten().saturating_add(self.session.unsent());
+        unwritten >= BACKLOG || self.write_failure.is_some()
     }
 
     /// Returns whether all bytes are written, that is, accepted by the operating system.
     #[must_use]
     pub fn is_written(&self) -> bool {
-        !self.flush_pending && self.output.is_empty() && self.session.unsent() == 0
-    }
-
-    /// Returns whether the session has ended.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.session.is_closed()
+        self.output.is_written() && self.write_failure.is_none() && self.session.unsent() == 0
     }
 
     /// Returns whether the session is established.
@@ -338,29 +273,29 @@ impl<S: Session> Connection<S> {
         self.session.is_established()
     }
 
-    /// Like [`Peering::admit`]; then handles the input that was buffered in the meantime.
+    /// Calls [`Session::admit`], then handles the input that was buffered in the meantime.
     pub fn admit(&mut self) {
         self.session.admit();
         self.handle_input();
     }
 
-    /// Calls [`Peering::refuse_redundant`].
+    /// Calls [`Session::refuse_redundant`].
     pub(crate) fn refuse_redundant(&mut self) {
         self.session.refuse_redundant();
     }
 
-    /// Calls [`Peering::leave`].
+    /// Calls [`Session::leave`].
     pub(crate) fn leave(&mut self) {
         self.session.leave(Instant::now());
     }
 
-    /// Calls [`Peering::set_filter`].
+    /// Calls [`Session::set_filter`].
     pub(crate) fn set_filter(&mut self, filter: Filter) -> Result<(), EncodeError> {
         self.session.set_filter(filter)
     }
 
-    /// Returns the error of the stream that ended the session, if there was one. The [`CloseReason`] of the session may only be
-    /// that the stream ended.
+    /// Returns the error of the stream that ended the session, if there was one. The reason in [`Event::Closed`] may only be that
+    /// the stream ended.
     #[must_use]
     pub fn fault(&self) -> Option<&ConnectionFault> {
         self.fault.as_ref()
@@ -373,14 +308,14 @@ impl<S: Session> Connection<S> {
     }
 
     async fn write_and_shut_down(&mut self) -> io::Result<()> {
-        self.collect();
+        self.output.collect(&mut self.session);
         while !self.output.is_empty() {
-            push(&mut self.writer, &mut self.output).await?;
+            self.output.write(&mut self.writer).await?;
         }
         self.writer.shutdown().await
     }
 
-    /// Calls [`Peering::refuse`] and closes the connection, within a second.
+    /// Calls [`Session::refuse`] and closes the connection, within a second.
     pub(crate) async fn refuse(mut self) {
         self.session.refuse();
         let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
@@ -397,78 +332,6 @@ impl<S: Session> Connection<S> {
     }
 }
 
-fn to_u64(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-fn fault(error: io::Error) -> ConnectionFault {
-    match TlsError::from_io(&error) {
-        Some(error) => error.into(),
-        None => ConnectionFault::Io(std::sync::Arc::new(error)),
-    }
-}
-
-/// Writes some of the bytes at the front and removes them from `output`; flushes if there are none. Returns the number of bytes.
-async fn push(writer: &mut WriteHalf<Stream>, output: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    const MAX_PIECES: usize = 32;
-    if output.is_empty() {
-        return writer.flush().await.map(|()| 0);
-    }
-    let mut slices = [io::IoSlice::new(&[]); MAX_PIECES];
-    let mut used = 0usize;
-    for (slice, piece) in slices.iter_mut().zip(output.iter()) {
-        *slice = io::IoSlice::new(piece);
-        used = used.saturating_add(1);
-    }
-    let written = writer.write_vectored(slices.get(..used).unwrap_or_default()).await?;
-    if written == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    let mut left = written;
-    while let Some(piece) = output.front_mut() {
-        if piece.len() > left {
-            piece.advance(left);
-            break;
-        }
-        left = left.saturating_sub(piece.len());
-        output.pop_front();
-    }
-    Ok(written)
-}
-
-async fn sleep_until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-impl ConnectionFault {
-    /// Returns the category of the error.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            ConnectionFault::Tls(error) => error.kind(),
-            ConnectionFault::Io(_) => ErrorKind::Io,
-            ConnectionFault::DoesNotRead => ErrorKind::Misbehaved,
-        }
-    }
-
-    /// Returns whether this fault is more specific than `reason`, which may only be that the stream ended.
-    #[must_use]
-    pub fn explains(&self, reason: &CloseReason) -> bool {
-        match reason {
-            CloseReason::Lost | CloseReason::LeftUnconfirmed => true,
-            // A peer that expects TLS resets the connection when it receives plain bytes. `ClosedInHandshake` is more specific
-            // than that reset.
-            CloseReason::Failed(PeeringError::ClosedInHandshake { .. }) => {
-                !matches!(self, ConnectionFault::Io(_))
-            }
-            _ => false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::net::{TcpListener, TcpStream};
@@ -476,7 +339,7 @@ mod tests {
     use super::*;
     use crate::data::{EndpointId, Topic, Value};
     use crate::net::for_keeping;
-    use crate::peering::{Config, Side};
+    use crate::peering::{CloseReason, Config, Side};
     use crate::wire::Limits;
 
     /// Returns the two ends of an established peering.
@@ -512,6 +375,30 @@ mod tests {
                 return envelope;
             }
         }
+    }
+
+    /// The reason of a write error is read, which may take a while. Dropping `progress` in that time must not lose the error.
+    #[tokio::test]
+    async fn a_write_error_is_kept_if_progress_is_dropped() {
+        let [mut from, to] = peers().await;
+        from.writer.shutdown().await.unwrap();
+        let value = Value::Boolean(true);
+        from.send(&Envelope::data(EndpointId::NIL, Topic::from_static("/t"), &value).unwrap()).unwrap();
+        while from.write_failure.is_none() {
+            tokio::select! {
+                biased;
+                progress = from.progress() => panic!("{progress:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert!(from.owes_messages().await, "the message is not written");
+        assert!(from.is_backlogged() && !from.is_written());
+        drop(to);
+        let Progress::Event(Event::Closed(reason)) = from.progress().await else { panic!("not closed") };
+        assert_eq!(reason, CloseReason::Lost);
+        let fault = from.fault().unwrap();
+        assert!(matches!(fault, ConnectionFault::Io(error) if error.kind() == io::ErrorKind::BrokenPipe));
+        assert!(from.owes_messages().await && !from.is_backlogged());
     }
 
     #[tokio::test]

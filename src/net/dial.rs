@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::address::{AddressError, HostPort, ResolveError};
+use super::timer::after;
 use crate::peering::ErrorKind;
 
 /// The time between the start of an attempt and the start of the next: the "Connection Attempt Delay" that RFC 8305, section 5,
@@ -66,7 +67,8 @@ pub struct FailedAttempt {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttemptError {
-    /// The operating system's error: the connection was refused, or there is no route.
+    /// The operating system's error: the connection was refused, or there is no route. The source is the `Arc`; to get the
+    /// [`io::Error`], match this variant.
     #[error("{0}")]
     Io(#[source] Arc<io::Error>),
     /// Nothing answered in this time.
@@ -90,8 +92,8 @@ impl DialError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            DialError::Address(_) => ErrorKind::Local,
-            DialError::Resolve(_) => ErrorKind::Io,
+            DialError::Address(_) | DialError::Resolve(ResolveError::Zone(_)) => ErrorKind::Local,
+            DialError::Resolve(ResolveError::Name(_)) => ErrorKind::Io,
             DialError::ResolveTimeout(_) => ErrorKind::TimedOut,
             DialError::Connect { .. } if self.is_timeout() => ErrorKind::TimedOut,
             DialError::Connect { .. } => ErrorKind::Io,
@@ -175,12 +177,6 @@ pub(super) async fn dial_with_address(
     let (address, tcp) = raced.map_err(|attempts| DialError::Connect { attempts, by_name })?;
     let _ = tcp.set_nodelay(true);
     Ok((address, tcp))
-}
-
-/// Returns `now + wait`, or `now` if this would overflow the clock.
-fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or(now)
 }
 
 /// Listens on `address` (`host:port`; port 0 lets the system choose). Of a name's addresses, the first that can be listened

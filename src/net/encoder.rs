@@ -88,6 +88,10 @@ impl Writer {
         let mut frames = Frames { format: Some(format), received: batch.received(), ..Frames::default() };
         let mut failure = None;
         for envelope in batch.iter() {
+            if !frames.payload.is_empty() {
+                // Only the payload of the last message is separate. This one has a successor.
+                self.buffer.extend_from_slice(&std::mem::take(&mut frames.payload));
+            }
             let before = self.buffer.len();
             match (format.encode)(envelope, sender(envelope), &mut self.buffer) {
                 Ok(payload) => {
@@ -102,7 +106,7 @@ impl Writer {
             }
         }
         if self.buffer.len() > room {
-            // The format needs more bytes than Broker frames, so the buffer was reallocated.
+            // The buffer was reallocated: the format needs more bytes than Broker frames, or a payload was copied.
             self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
         }
         frames.bytes = self.buffer.split().freeze();

@@ -163,6 +163,18 @@ mod tests {
         assert_eq!(Frames::default().cut(1, usize::MAX), None);
     }
 
+    /// A batch normally ends with its large message: see [`Batch::has_room`].
+    #[test]
+    fn a_large_payload_is_kept_if_messages_follow() {
+        let messages = [message(2 * SHARED_BUFFER), message(1), message(2 * SHARED_BUFFER), message(0)];
+        let mut batch = Batch::default();
+        messages.iter().for_each(|message| batch.push(message.clone()));
+        let mut encoder = Encoder::default();
+        let frames = encoded(&mut encoder, &batch);
+        assert_eq!((frames.messages(), frames.allocation().1 >= frames.length()), (4, true));
+        assert_eq!(read(frames), messages);
+    }
+
     #[test]
     fn a_large_payload_is_not_copied_and_small_messages_share_memory() {
         let large = message(2 * SHARED_BUFFER);

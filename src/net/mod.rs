@@ -5,26 +5,33 @@ mod address;
 mod batch;
 mod broker;
 mod connection;
+mod connection_fault;
 mod dial;
 mod encoder;
 mod exposure;
 mod frames;
 mod input;
 mod memory;
+mod output;
 pub mod probe;
 mod session;
 mod stream;
+mod timer;
 pub mod tls;
 
 pub use address::{AddressError, HostPort, ResolveError};
 pub(crate) use batch::Batch;
 #[cfg(test)]
 pub(crate) use broker::BROKER;
-pub use connection::{Connection, ConnectionFault, Progress};
+pub use connection::{Connection, Progress};
+pub use connection_fault::ConnectionFault;
 pub use dial::{AttemptError, DialError, FailedAttempt, bind, dial};
 pub(crate) use encoder::Encoder;
 pub use exposure::Exposure;
 pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
+#[cfg(all(test, feature = "bridge"))]
+pub(crate) use session::sealed;
 pub use session::{Format, Session};
 pub use stream::Stream;
+pub(crate) use timer::{after, sleep_until};

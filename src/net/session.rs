@@ -19,8 +19,11 @@ use crate::wire::{EncodeError, Envelope};
 /// changes of the filter, and [`Event::Closed`] last. A protocol without endpoint ids assigns one to each peer, with
 /// [`Role::Responder`](crate::peering::Role::Responder).
 ///
+/// The trait is sealed: how messages are encoded, queued and cut is internal to this crate, and may change. Only
+/// [`Peering`](crate::peering::Peering) implements it. It is public as the bound of [`Connection`](super::Connection).
+///
 /// A message that the protocol cannot carry is an encoding error of its [`Format`]: it is logged at debug level, and not sent.
-pub trait Session: fmt::Debug + Send {
+pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Encoded messages up to this length in bytes are copied into the session's own buffer. Longer ones are queued without
     /// a copy.
     const COPIED: usize;
@@ -77,10 +80,10 @@ pub trait Session: fmt::Debug + Send {
     /// Refuses the peer before anything was received from it.
     fn refuse(&mut self);
 
-    /// Leaves after everything that is queued.
+    /// Leaves. Messages that were queued before are still sent.
     fn leave(&mut self, now: Instant);
 
-    /// Records that the caller stops or resumes reading from the peer, whose silence means nothing in the meantime.
+    /// Records that the caller stops or resumes reading from the peer. The peer is not considered dead while nothing is read.
     fn pause(&mut self, now: Instant, paused: bool);
 
     /// Returns whether [`Session::handle_input`] consumes input.
@@ -96,7 +99,13 @@ pub trait Session: fmt::Debug + Send {
     fn shrink_buffers(&mut self);
 }
 
-/// How messages are encoded in one kind of [`Session`]. There is one static value for each format.
+/// Prevents implementations of [`Session`] outside of this crate.
+pub(crate) mod sealed {
+    #[allow(unnameable_types, reason = "so that it cannot be implemented elsewhere")]
+    pub trait Sealed {}
+}
+
+/// How messages are encoded in one kind of [`Session`]. There is one static value for each format, and all are in this crate.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Format {

@@ -1,4 +1,4 @@
-//! Batches of messages for the relay path, which need not be handled one by one.
+//! Functions for batches of messages on the relay path.
 
 use bytes::Bytes;
 
@@ -20,9 +20,10 @@ impl Peering {
         }
     }
 
-    /// Returns the next event if it is a message; leaves any other event in the queue.
+    /// Returns the next event if it is a message; leaves any other event in the queue. Frees the memory of an empty queue, as
+    /// [`Peering::poll_event`] does.
     pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
-        if !matches!(self.events.front(), Some(Event::Message(_))) {
+        if self.events.front().is_some_and(|event| !matches!(event, Event::Message(_))) {
             return None;
         }
         match self.poll_event() {

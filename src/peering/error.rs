@@ -1,9 +1,9 @@
-//! Why a peering ends, and whose fault it is.
+//! The reasons for the end of a peering, and their categories.
 
 use crate::data::EndpointId;
 use crate::wire::{DecodeError, DecodeReason, ErrorCode, FrameError};
 
-/// The category of an error: whose fault it is, and whether another attempt may succeed.
+/// The category of an error. It tells which side caused the error, and whether another attempt may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -21,7 +21,7 @@ pub enum ErrorKind {
     Limit,
     /// The peer did not respond in time.
     TimedOut,
-    /// One side closed the connection.
+    /// One side closed the connection, without a fault of the other. It may have another connection with the same endpoint.
     Closed,
     /// The operating system reported an error.
     Io,
@@ -155,9 +155,11 @@ impl CloseReason {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            CloseReason::Left | CloseReason::LeftUnconfirmed | CloseReason::PeerLeft => ErrorKind::Closed,
-            CloseReason::Lost => ErrorKind::Io,
-            CloseReason::Redundant { .. } => ErrorKind::Refused,
+            CloseReason::Left
+            | CloseReason::LeftUnconfirmed
+            | CloseReason::PeerLeft
+            | CloseReason::Lost
+            | CloseReason::Redundant { .. } => ErrorKind::Closed,
             CloseReason::Failed(error) => error.kind(),
         }
     }

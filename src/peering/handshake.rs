@@ -9,7 +9,7 @@ use super::{CloseReason, Event, Peering, PeeringError, Role, State};
 use crate::data::{ByteString, EndpointId, Filter, steers_terminal};
 use crate::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 
-/// The handshake message that must come next, and what was learned so far.
+/// The handshake message that must be received next, and what is known about the peer so far.
 #[derive(Clone, Debug)]
 pub(super) enum WaitFor {
     /// A connector has sent `hello`.

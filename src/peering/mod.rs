@@ -5,7 +5,10 @@
 
 #[cfg(feature = "net")]
 mod bundled;
+mod closing;
+mod config;
 mod error;
+mod event;
 mod handshake;
 mod output;
 mod peered;
@@ -17,10 +20,14 @@ mod side;
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
 
+pub use config::Config;
 pub use error::{CloseReason, ErrorKind, PeeringError};
+pub use event::{Event, SendError};
 #[cfg(feature = "net")]
 pub(crate) use output::COPIED;
-pub use side::Side;
+#[cfg(feature = "net")]
+pub(crate) use probe::{FIRST_BYTES, is_incomplete_line};
+pub use side::{Role, Side};
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,111 +35,10 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use crate::data::{EndpointId, Filter};
-use crate::wire::{DecodeError, EncodeError, Envelope, ErrorCode, Handshake, Limits, cut_frame};
+use crate::wire::{EncodeError, Envelope, Handshake, cut_frame};
 use handshake::WaitFor;
 use output::Output;
 use peered::Peered;
-
-/// The role in the handshake. The endpoint with the smaller id is the originator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// This endpoint is the originator: it selects the version and sends its filter first.
-    Originator,
-    /// The peer is the originator.
-    Responder,
-}
-
-/// The configuration of a [`Peering`].
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This endpoint's id.
-    pub id: EndpointId,
-    /// Which side opened the connection.
-    pub side: Side,
-    /// Whether the stream is TLS. Selects the hints in errors, nothing else.
-    pub tls: bool,
-    /// The topics that this endpoint subscribes to.
-    pub filter: Filter,
-    /// Limits on the peer's input.
-    pub limits: Limits,
-    /// The maximum duration of the complete handshake.
-    pub handshake_timeout: Duration,
-    /// How long an established peer may be silent before it is pinged. If it stays silent for the same time again, it is
-    /// considered dead. `None`: no limit, as in Broker's C++ implementation.
-    pub idle_timeout: Option<Duration>,
-    /// How long to wait for the peer's answer to BYE.
-    pub leave_timeout: Duration,
-}
-
-impl Config {
-    /// The default of [`Config::handshake_timeout`].
-    pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-    /// The default of [`Config::idle_timeout`].
-    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-    /// The default of [`Config::leave_timeout`], which is also that of Broker's C++ implementation.
-    pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
-
-    /// Returns the default configuration for this endpoint id and side.
-    #[must_use]
-    pub fn new(id: EndpointId, side: Side) -> Self {
-        Config {
-            id,
-            side,
-            tls: false,
-            filter: Filter::new(),
-            limits: Limits::DEFAULT,
-            handshake_timeout: Self::HANDSHAKE_TIMEOUT,
-            idle_timeout: Some(Self::IDLE_TIMEOUT),
-            leave_timeout: Self::LEAVE_TIMEOUT,
-        }
-    }
-}
-
-/// An event of a peering, returned by [`Peering::poll_event`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The peer has sent its id. The handshake continues when [`Peering::admit`] or [`Peering::refuse_redundant`] is called.
-    /// The handshake timeout keeps running.
-    Introduced {
-        /// The peer's endpoint id.
-        peer: EndpointId,
-        /// This endpoint's role. An originator that finds the connection redundant while another handshake with the same
-        /// peer is in progress should delay its refusal until that handshake is complete. Otherwise the peer may read the
-        /// refusal first.
-        role: Role,
-    },
-    /// The peering is established.
-    Established {
-        /// The peer's endpoint id.
-        peer: EndpointId,
-        /// The topics that the peer subscribes to.
-        filter: Filter,
-    },
-    /// A data or command message was received. Its payload has not been checked.
-    Message(Envelope),
-    /// The peer has replaced its filter.
-    FilterChanged(Filter),
-    /// A malformed envelope was dropped. The peering continues, as in Broker's C++ implementation.
-    Malformed(DecodeError),
-    /// The peer has sent BYE and will close the connection.
-    PeerLeaving,
-    /// The peering has ended. This is always the last event. Write what [`Peering::poll_transmit`] returns before closing
-    /// the connection.
-    Closed(CloseReason),
-}
-
-/// Why a message cannot be sent.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The peering is not established, or this endpoint is leaving.
-    #[error("the peering is not established")]
-    NotEstablished,
-    /// The message cannot be encoded.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-}
 
 /// The state machine of one peering.
 ///
@@ -287,32 +193,6 @@ impl Peering {
         }
     }
 
-    /// Ends the handshake after [`Event::Introduced`], because a peering with this endpoint exists already.
-    pub fn refuse_redundant(&mut self) {
-        if let State::Introduced { peer, role, .. } = self.state {
-            let (code, description) = handshake::redundant(role);
-            self.drop_conn(code, description);
-            self.close(CloseReason::Redundant { peer });
-        }
-    }
-
-    /// Handles the end of the peer's stream.
-    pub fn handle_eof(&mut self) {
-        let tls = self.config.tls;
-        let reason = match &self.state {
-            State::Handshake { .. } if self.leave_once_established => CloseReason::Left,
-            State::Handshake { wait, .. } => {
-                PeeringError::ClosedInHandshake { expected: wait.expected(), tls }.into()
-            }
-            State::Introduced { .. } => {
-                PeeringError::ClosedInHandshake { expected: "this side's answer", tls }.into()
-            }
-            State::Peered(peered) => peered.eof(),
-            State::Closed => return,
-        };
-        self.close(reason);
-    }
-
     /// Handles the passing of time. Call it at the time that [`Peering::poll_timeout`] returns; earlier calls have no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.poll_timeout().is_none_or(|deadline| now < deadline) {
@@ -396,48 +276,11 @@ impl Peering {
         Ok(())
     }
 
-    /// Starts to leave. In an established peering, BYE is queued after all messages, and input is handled until the peer
-    /// confirms.
-    ///
-    /// A handshake ends at once, except if only the peer's last handshake message is missing. In that case, the peer may already
-    /// consider the peering established. This side then waits for that message, for at most [`Config::leave_timeout`], and
-    /// sends BYE.
-    pub fn leave(&mut self, now: Instant) {
-        match &mut self.state {
-            State::Peered(peered) => peered.leave(now, &self.config, &mut self.out),
-            // A peer that has sent its originator_ack reads only envelopes. It would treat a drop_conn as a malformed
-            // envelope, and the end of the stream as a lost connection.
-            State::Handshake { wait: WaitFor::Ack(..), deadline } => {
-                self.leave_once_established = true;
-                *deadline = (*deadline).min(after(now, self.config.leave_timeout));
-            }
-            State::Handshake { .. } | State::Introduced { .. } => self.drop_leaving(),
-            State::Closed => {}
-        }
-    }
-
-    /// Ends a handshake that this side does not want to complete.
-    fn drop_leaving(&mut self) {
-        self.drop_conn(ErrorCode::SHUTTING_DOWN, "shutting down");
-        self.close(CloseReason::Left);
-    }
-
     /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored, and it is
     /// pinged every ten seconds so that it does not consider this side dead.
     pub fn pause(&mut self, now: Instant, paused: bool) {
         if let State::Peered(peered) = &mut self.state {
             peered.pause(now, paused);
-        }
-    }
-
-    /// Refuses the peer before the handshake begins. Only a `drop_conn` is sent; the queued first message is discarded.
-    pub fn refuse(&mut self) {
-        if let State::Handshake { .. } = self.state {
-            self.out = Output::default();
-            if !self.is_probe() {
-                self.drop_conn(ErrorCode::PEER_INVALID, "not allowed to peer here");
-            }
-            self.close(CloseReason::Left);
         }
     }
 
@@ -459,40 +302,6 @@ impl Peering {
     #[must_use]
     pub fn is_established(&self) -> bool {
         matches!(self.state, State::Peered(_))
-    }
-
-    fn close(&mut self, reason: impl Into<CloseReason>) {
-        let reason = reason.into();
-        self.state = State::Closed;
-        if let Some((code, description)) = self.refusal(&reason) {
-            self.drop_conn(code, description);
-        }
-        self.events.push_back(Event::Closed(reason));
-    }
-
-    /// Returns the `drop_conn` that reports this reason to the peer.
-    fn refusal(&self, reason: &CloseReason) -> Option<(ErrorCode, &'static str)> {
-        #[cfg(feature = "net")]
-        if let Some(probe) = &self.probe {
-            return probe.refusal();
-        }
-        match reason {
-            CloseReason::Failed(error) if !self.no_drop_conn => error.drop_conn(),
-            _ => None,
-        }
-    }
-
-    fn is_probe(&self) -> bool {
-        #[cfg(feature = "net")]
-        return self.probe.is_some();
-        #[cfg(not(feature = "net"))]
-        false
-    }
-
-    fn drop_conn(&mut self, code: ErrorCode, description: &'static str) {
-        let sender = self.config.id;
-        // Cannot fail: the descriptions are short.
-        let _ = self.out.handshake(&Handshake::DropConn { sender, code, description: description.into() });
     }
 
     fn send_handshake(&mut self, message: &Handshake) -> Result<(), CloseReason> {

@@ -14,7 +14,7 @@ use crate::wire::{Envelope, EnvelopeType};
 const BYE: &[u8; 3] = b"BYE";
 const BYE_LENGTH: usize = 11;
 
-/// The interval of pings to a peer whose input is paused, so that it does not take this side for dead.
+/// The interval of pings to a peer whose input is paused, so that the peer does not consider this side dead.
 const PAUSED_PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The payload of the ping that is sent to a silent peer.
@@ -24,13 +24,13 @@ const KEEPALIVE: &[u8] = b"still there?";
 pub(super) struct Peered {
     peer: EndpointId,
     last_received: Instant,
-    /// When a ping was sent to a silent peer that has not answered it yet.
+    /// The time of a ping to a silent peer that the peer has not answered yet.
     pinged: Option<Instant>,
-    /// This side has sent BYE and waits for the confirmation until then.
+    /// If this side has sent BYE: the time until which it waits for the confirmation.
     leaving: Option<Instant>,
     /// The peer has sent BYE.
     peer_leaving: bool,
-    /// This side does not read, so silence of the peer means nothing.
+    /// Whether reading is paused. Then the peer's silence has no meaning.
     paused: bool,
 }
 
@@ -56,7 +56,7 @@ impl Peered {
     /// Records that this side stops or resumes reading.
     pub(super) const fn pause(&mut self, now: Instant, paused: bool) {
         self.paused = paused;
-        // The peer's bytes are not read while paused, and it gets the full idle time after that.
+        // The peer's bytes are not read while paused, so the idle timeout starts again after the pause.
         self.received(now);
     }
 
@@ -79,7 +79,7 @@ impl Peered {
         };
         let for_us = envelope.receiver.is_nil() || envelope.receiver == config.id;
         match envelope.kind {
-            // The addressee of a message is a matter of routing, which is decided by the caller.
+            // Whether a message is for this endpoint is not checked here: the caller routes messages.
             EnvelopeType::Data | EnvelopeType::Command => events.push_back(Event::Message(envelope)),
             _ if !for_us => {}
             EnvelopeType::RoutingUpdate => events.push_back(match envelope.filter(&config.limits) {
@@ -160,7 +160,8 @@ fn is_bye(payload: &[u8]) -> bool {
     payload.len() == BYE_LENGTH && payload.starts_with(BYE)
 }
 
-/// Returns the payload of this endpoint's BYE. There is one BYE per peering, so the endpoint id makes it unique.
+/// Returns the payload of this endpoint's BYE. It contains the endpoint id, which makes it unique, because there is
+/// only one BYE for each peering.
 fn bye(id: EndpointId) -> Bytes {
     BYE.iter().chain(id.as_bytes()).copied().take(BYE_LENGTH).collect()
 }

@@ -1,4 +1,4 @@
-//! A peering that is never established, to learn what a peer reveals in the handshake.
+//! A peering that is never established, to read what a peer sends in the handshake.
 
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -7,10 +7,16 @@ use super::{Config, Peering};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{ErrorCode, Handshake};
 
-/// The number of bytes that identify another protocol: the first line of a banner.
-const FIRST_BYTES: usize = 80;
+/// How many bytes of another protocol are read and shown.
+pub(crate) const FIRST_BYTES: usize = 80;
 
-/// What a peer has revealed in the handshake so far.
+/// Returns whether more bytes are needed to show the first line of another protocol: the line is shorter than [`FIRST_BYTES`]
+/// and has no end yet. Such a line is printable ASCII; a handshake message is not, because it begins with its length.
+pub(crate) fn is_incomplete_line(bytes: &[u8]) -> bool {
+    bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// The information that a peer has sent in the handshake so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PeerInfo {
     /// Whether the peer has sent a handshake message, so that it is a Broker endpoint.
@@ -24,31 +30,31 @@ pub(crate) struct PeerInfo {
 }
 
 impl Peering {
-    /// Returns the state of a connection that goes through the handshake until the filter of the peer is known. It then refuses
-    /// the peer, as it does after every error, and closes with [`CloseReason::Left`](super::CloseReason::Left).
+    /// Returns the state of a connection that performs the handshake until the filter of the peer is known. Then, or
+    /// after an error, it refuses the peer and closes with [`CloseReason::Left`](super::CloseReason::Left).
     pub(crate) fn probe(config: Config, now: Instant) -> Self {
         Peering { probe: Some(Box::default()), ..Peering::new(config, now) }
     }
 
-    /// Returns what the peer has revealed so far. `None` if this is not a probe.
+    /// Returns the information that the peer has sent so far. `None` if this is not a probe.
     pub(crate) fn peer_info(&self) -> Option<&PeerInfo> {
         self.probe.as_deref()
     }
 }
 
 impl PeerInfo {
-    /// Looks at the beginning of the stream. Returns `false` while it may be the first line of another protocol that is not
-    /// complete yet. A handshake message begins with the length of its frame, which is not printable.
+    /// Looks at the beginning of the stream. Returns `false` while it may be an
+    /// [incomplete line](is_incomplete_line) of another protocol.
     pub(super) fn inspect(&mut self, input: &[u8]) -> bool {
         if self.is_endpoint {
             return true;
         }
         let first = input.get(..FIRST_BYTES).unwrap_or(input);
         self.first_bytes = first.to_vec();
-        first.len() >= FIRST_BYTES || !first.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        !is_incomplete_line(first)
     }
 
-    /// Records a message. A message with this side's own id is an echo, and reveals nothing.
+    /// Records a message. Ignores a message with this side's own id, because it is an echo.
     pub(super) fn record(&mut self, message: &Handshake, own_id: EndpointId) {
         match message {
             Handshake::Hello { sender, .. }

@@ -1,4 +1,4 @@
-//! The two ends of a connection.
+//! The two ends of a connection, and their roles in the handshake.
 
 /// One of the two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,4 +30,13 @@ impl Side {
             Side::Listener => "listener",
         }
     }
+}
+
+/// The role in the handshake. The endpoint with the smaller id is the originator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// This endpoint is the originator: it selects the version and sends its filter first.
+    Originator,
+    /// The peer is the originator.
+    Responder,
 }

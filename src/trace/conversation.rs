@@ -57,7 +57,7 @@ impl Conversation {
         Conversation { connector, listener, index: 0 }
     }
 
-    /// Returns whether the connection can be split here, so that the rest can be read on its own.
+    /// Returns whether the connection can be split here, so that the rest can be read separately.
     #[must_use]
     pub fn can_be_split(&self) -> bool {
         self.connector.is_in_sync() && self.listener.is_in_sync()
@@ -150,15 +150,15 @@ mod tests {
             .collect()
     }
 
-    /// Compares JSON, but reals by value: the fixtures write 1.0 as 1.
-    fn same(a: &Json, b: &Json) -> bool {
+    /// Compares JSON values. Reals are compared by value, because the fixtures write 1.0 as 1.
+    fn same_json(a: &Json, b: &Json) -> bool {
         match (a, b) {
             (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
             (Json::Array(a), Json::Array(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_json(a, b))
             }
             (Json::Object(a), Json::Object(b)) => {
-                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same_json(a, b)))
             }
             _ => a == b,
         }
@@ -196,7 +196,7 @@ mod tests {
                 if expected["message"].get("wrong_magic").is_some() {
                     assert!(found["error"].as_str().unwrap().contains("wrong magic"), "{found}");
                 } else {
-                    assert!(same(&found, &expected), "{found}\n{expected}");
+                    assert!(same_json(&found, &expected), "{found}\n{expected}");
                 }
             }
             assert_eq!(conversation.end(0).count(), 0);

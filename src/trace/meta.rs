@@ -1,12 +1,17 @@
 //! `meta.json`: facts about a recording.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
 use super::folder::META;
 use super::json::put_member;
+use super::to_u64;
+
+/// Maximum size of `meta.json` in bytes. Recordings have some hundred bytes.
+const MAX_SIZE: u64 = 64 * 1024;
 
 /// The facts in `meta.json` that a reader needs. All are optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,15 +23,15 @@ pub struct Meta {
     pub continues: Option<String>,
     /// Whether the recorder has finished the recording.
     pub complete: Option<bool>,
-    /// Why the recording ends before the connection does.
+    /// The reason for ending the recording before the connection.
     pub error: Option<String>,
 }
 
 impl Meta {
-    /// Reads `meta.json` of a recording. A missing or malformed file has no facts.
+    /// Reads `meta.json` of a recording. A missing or malformed file, or one of more than 64 KiB, has no facts.
     #[must_use]
     pub fn read(folder: &Path) -> Self {
-        let text = fs::read(folder.join(META)).unwrap_or_default();
+        let text = read_bounded(&folder.join(META)).unwrap_or_default();
         let json: Json = serde_json::from_slice(&text).unwrap_or_default();
         let text = |name: &str| json.get(name).and_then(Json::as_str).map(ToOwned::to_owned);
         Meta {
@@ -38,6 +43,13 @@ impl Meta {
     }
 }
 
+/// Returns the content of a file of at most [`MAX_SIZE`] bytes.
+fn read_bounded(file: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(file)?.take(MAX_SIZE.saturating_add(1)).read_to_end(&mut text)?;
+    if to_u64(text.len()) > MAX_SIZE { Err(ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+}
+
 /// The facts about a connection that a recorder knows before the first byte.
 #[derive(Clone, Debug, Default)]
 pub struct Description {
@@ -47,7 +59,7 @@ pub struct Description {
     pub addresses: Option<[String; 2]>,
     /// The kind of TLS with the connector and with the listener.
     pub tls: [&'static str; 2],
-    /// Whether the recorded bytes have pseudonyms in place of the original content.
+    /// Whether the recorded bytes contain pseudonyms instead of the original content.
     pub redacted: bool,
 }
 
@@ -90,4 +102,22 @@ pub(super) fn to_json(description: &Description, progress: &Progress<'_>) -> Vec
     }
     text.push(b'}');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_large_file_has_no_facts() {
+        let folder = tempfile::tempdir().unwrap();
+        let facts = |size: usize| {
+            let text = "{\"complete\":true}";
+            fs::write(folder.path().join(META), text.to_owned() + &" ".repeat(size - text.len())).unwrap();
+            Meta::read(folder.path()).complete
+        };
+        assert_eq!((facts(64 * 1024), facts(64 * 1024 + 1)), (Some(true), None));
+    }
 }

@@ -26,9 +26,11 @@
 mod conversation;
 mod folder;
 mod frame;
+mod index;
 mod json;
 mod meta;
 mod read;
+mod read_error;
 mod resync;
 mod stream;
 mod write;
@@ -37,7 +39,8 @@ pub use conversation::{Conversation, Entry};
 pub use folder::{contains_other_files, is_recording, recordings_in, remove};
 pub use frame::{Content, Frame};
 pub use meta::{Description, Meta};
-pub use read::{IndexError, ReadError, Reader};
+pub use read::Reader;
+pub use read_error::{IndexError, ReadError};
 pub use stream::{FrameReader, StreamError, StreamFault};
 pub use write::Writer;
 

@@ -1,84 +1,30 @@
 //! The reader of recordings.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
-use serde_core::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-
 use super::conversation::{Conversation, Entry};
 use super::folder::{INDEX, stream_file};
+use super::index::{Index, Line};
 use super::meta::Meta;
+use super::read_error::{IndexError, ReadError};
 use super::{Side, to_u64};
 
 /// The number of bytes that are read at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// Maximum length of a line of `frames.jsonl` in bytes: twice the hexadecimal form of the largest frame.
-const MAX_LINE: usize = 128 * 1024 * 1024;
-
-/// The reason why a recording cannot be read further. Messages name the file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// A file cannot be opened.
-    #[error("cannot open {name}: {source}; check its name and permissions")]
-    Open {
-        /// The name of the file.
-        name: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// A file cannot be read.
-    #[error("cannot read {name}: {source}")]
-    Read {
-        /// The name of the file.
-        name: String,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-    /// A line of `frames.jsonl` is invalid.
-    #[error("{name}, line {line}: {source}")]
-    Index {
-        /// The name of the file.
-        name: String,
-        /// The line number, from 1.
-        line: u64,
-        /// The reason.
-        source: IndexError,
-    },
-}
-
-/// The reason why a line of `frames.jsonl` is invalid.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IndexError {
-    /// It is longer than 128 MiB.
-    #[error("the line is longer than {MAX_LINE} bytes")]
-    TooLong,
-    /// It is not a JSON object with the members `from`, `t_us`, `offset` and `length`.
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
-    /// `from` is not the name of a side.
-    #[error("\"from\" is neither connector nor listener")]
-    UnknownSide,
-    /// The frame is beyond the end of the bytes of its side.
-    #[error("{file} has no {bytes} bytes")]
-    BeyondEnd {
-        /// The name of the file with the bytes.
-        file: &'static str,
-        /// The end of the frame.
-        bytes: u64,
-    },
-}
+/// The number of bytes that are read where a side cannot be read further: the length field and enough to recognize another
+/// protocol.
+const FAULT_BYTES: u64 = 64;
 
 /// Reads the entries of a recording in their order, as an iterator that ends after the first error.
 ///
-/// The content of the entries comes from the bytes of the two sides; `frames.jsonl` is used for their order and times only.
-/// Bytes that no line of it covers, because the recorder was stopped, are read last.
+/// The content of the entries comes from the bytes of the two sides; `frames.jsonl` is used for their order and times
+/// only. If the recorder was stopped, there may be bytes without a line. They are read last.
 ///
-/// Memory: one frame of each side, and one line of `frames.jsonl`.
+/// Memory: one frame of each side, and 1 MiB of `frames.jsonl`. Of a longer line, only the first MiB is read; it must contain
+/// `from`, `t_us`, `offset` and `length`, which [`Writer`](super::Writer) writes first.
 ///
 /// ```
 /// use zeek_bridge::trace::{Meta, Reader, Side};
@@ -95,7 +41,7 @@ pub struct Reader<R = File> {
     connector: Stream<R>,
     listener: Stream<R>,
     conversation: Conversation,
-    /// Whether an incomplete last frame is an error. It is not if the recording was not finished.
+    /// Whether an incomplete last frame is an error. In an unfinished recording, it is not.
     reports_truncation: bool,
     state: State,
     /// The time of the last line of the index.
@@ -106,7 +52,12 @@ pub struct Reader<R = File> {
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// The bytes of a side up to an offset, then the next line of the index.
-    Indexed(Side, u64),
+    Indexed {
+        from: Side,
+        end: u64,
+        /// Whether these bytes belong to a frame. If not, the side cannot be read further, and may be shorter.
+        is_frame: bool,
+    },
     /// The remaining bytes of a side, then those of the next side.
     Rest(Side),
     /// The incomplete frame of a side, then that of the next side.
@@ -148,7 +99,7 @@ impl<R: Read> Reader<R> {
         meta: &Meta,
     ) -> Self {
         Reader {
-            index: Index { name, input: BufReader::new(index), line: 0 },
+            index: Index::new(name, index),
             connector: Stream::new(connector),
             listener: Stream::new(listener),
             conversation: if meta.continues.is_some() {
@@ -157,7 +108,7 @@ impl<R: Read> Reader<R> {
                 Conversation::default()
             },
             reports_truncation: meta.complete != Some(false),
-            state: State::Indexed(Side::Connector, 0),
+            state: State::Indexed { from: Side::Connector, end: 0, is_frame: false },
             t_us: 0,
         }
     }
@@ -165,24 +116,27 @@ impl<R: Read> Reader<R> {
     fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
         loop {
             match self.state {
-                State::Indexed(from, end) => {
+                State::Indexed { from, end, is_frame } => {
                     if let Some(entry) = self.conversation.next_entry(from, self.t_us) {
                         return Ok(Some(entry));
                     }
                     if self.stream(from).offset < end {
-                        if !self.read_some(from, end)? {
+                        if self.read_some(from, end)? {
+                            continue;
+                        }
+                        if is_frame {
                             let file = stream_file(from);
                             return Err(self.index.error(IndexError::BeyondEnd { file, bytes: end }));
                         }
-                    } else {
-                        self.state = match self.index.next_line()? {
-                            Some(line) => {
-                                self.t_us = line.t_us;
-                                State::Indexed(line.from, line.offset.saturating_add(line.length))
-                            }
-                            None => State::Rest(Side::Connector),
-                        };
                     }
+                    self.state = match self.index.next_line()? {
+                        Some(Line { from, t_us, offset, length }) => {
+                            self.t_us = t_us;
+                            let end = offset.saturating_add(length.unwrap_or(FAULT_BYTES));
+                            State::Indexed { from, end, is_frame: length.is_some() }
+                        }
+                        None => State::Rest(Side::Connector),
+                    };
                 }
                 State::Rest(from) => {
                     if let Some(entry) = self.conversation.next_entry(from, self.t_us) {
@@ -210,15 +164,17 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Passes some bytes of a side to the conversation, none at or after `end`. Returns `false` at the end of the file.
+    /// Passes some bytes of a side, up to offset `end`, to the conversation. Returns `false` at the end of the file.
     fn read_some(&mut self, from: Side, end: u64) -> Result<bool, ReadError> {
         let stream = match from {
             Side::Connector => &mut self.connector,
             Side::Listener => &mut self.listener,
         };
-        let bytes = stream.read_some(end)?;
+        let bytes = stream.available(end)?;
         self.conversation.push(from, bytes);
-        Ok(!bytes.is_empty())
+        let count = bytes.len();
+        stream.consume(count);
+        Ok(count > 0)
     }
 
     fn stream(&self, side: Side) -> &Stream<R> {
@@ -245,138 +201,47 @@ impl<R: Read> Iterator for Reader<R> {
 #[derive(Debug)]
 struct Stream<R> {
     name: String,
-    input: R,
-    chunk: Vec<u8>,
-    /// The number of bytes that were read.
+    input: BufReader<R>,
+    /// The number of bytes that were consumed.
     offset: u64,
 }
 
 impl<R: Read> Stream<R> {
     fn new((name, input): (String, R)) -> Self {
-        Stream { name, input, chunk: vec![0; CHUNK], offset: 0 }
+        Stream { name, input: BufReader::with_capacity(CHUNK, input), offset: 0 }
     }
 
-    fn read_some(&mut self, end: u64) -> Result<&[u8], ReadError> {
-        let most = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(CHUNK).min(CHUNK);
-        let space = self.chunk.get_mut(..most).unwrap_or_default();
-        let count = loop {
-            match self.input.read(space) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(source) => return Err(ReadError::Read { name: self.name.clone(), source }),
-                Ok(count) => break count,
-            }
-        };
+    /// Returns some bytes before `end`, or none at the end of the file.
+    fn available(&mut self, end: u64) -> Result<&[u8], ReadError> {
+        let most = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        match fill(&mut self.input) {
+            Ok(()) => Ok(self.input.buffer().get(..most).unwrap_or(self.input.buffer())),
+            Err(source) => Err(ReadError::Read { name: self.name.clone(), source }),
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.input.consume(count);
         self.offset = self.offset.saturating_add(to_u64(count));
-        Ok(self.chunk.get(..count).unwrap_or_default())
     }
 }
 
-/// The lines of `frames.jsonl`.
-#[derive(Debug)]
-struct Index<R> {
-    name: String,
-    input: BufReader<R>,
-    /// The number of the last line, from 1, counting blank lines.
-    line: u64,
-}
-
-/// The part of a line that locates a frame.
-struct Line {
-    from: Side,
-    t_us: u64,
-    offset: u64,
-    length: u64,
-}
-
-impl<R: Read> Index<R> {
-    /// Returns the next line that is not blank.
-    fn next_line(&mut self) -> Result<Option<Line>, ReadError> {
-        let Some(text) = self.next_text()? else { return Ok(None) };
-        match serde_json::from_slice::<Members>(&text) {
-            Ok(Members { from, t_us, offset, length }) => {
-                let from = Side::BOTH.into_iter().find(|side| side.name() == from);
-                let from = from.ok_or_else(|| self.error(IndexError::UnknownSide))?;
-                Ok(Some(Line { from, t_us, offset, length }))
-            }
-            Err(error) => {
-                let is_incomplete = error.is_eof();
-                let error = self.error(error.into());
-                // A recorder that is killed leaves an incomplete line. The bytes of its frame are there.
-                if is_incomplete && self.next_text()?.is_none() { Ok(None) } else { Err(error) }
-            }
+/// Reads into an empty buffer, again after a signal.
+fn fill(input: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        match input.fill_buf() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
         }
-    }
-
-    fn next_text(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        loop {
-            let mut text = Vec::new();
-            let limit = to_u64(MAX_LINE).saturating_add(1);
-            let read = (&mut self.input).take(limit).read_until(b'\n', &mut text);
-            match read {
-                Err(source) => return Err(ReadError::Read { name: self.name.clone(), source }),
-                Ok(0) => return Ok(None),
-                Ok(_) => self.line = self.line.saturating_add(1),
-            }
-            if text.len() > MAX_LINE && text.last() != Some(&b'\n') {
-                return Err(self.error(IndexError::TooLong));
-            }
-            if !text.trim_ascii().is_empty() {
-                return Ok(Some(text));
-            }
-        }
-    }
-
-    fn error(&self, source: IndexError) -> ReadError {
-        ReadError::Index { name: self.name.clone(), line: self.line, source }
-    }
-}
-
-/// The members of a line that are read. The content of the frame may be large and is skipped.
-struct Members {
-    from: String,
-    t_us: u64,
-    offset: u64,
-    length: u64,
-}
-
-impl<'de> Deserialize<'de> for Members {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object that describes a frame")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let (mut from, mut t_us, mut offset, mut length) = (None, None, None, None);
-        while let Some(name) = map.next_key::<String>()? {
-            match name.as_str() {
-                "from" => from = Some(map.next_value()?),
-                "t_us" => t_us = Some(map.next_value()?),
-                "offset" => offset = Some(map.next_value()?),
-                "length" => length = Some(map.next_value()?),
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Members {
-            from: from.ok_or_else(|| A::Error::missing_field("from"))?,
-            t_us: t_us.ok_or_else(|| A::Error::missing_field("t_us"))?,
-            offset: offset.ok_or_else(|| A::Error::missing_field("offset"))?,
-            // An entry without a frame has no length.
-            length: length.unwrap_or_default(),
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
     use super::*;
 
     const PROBE: &[u8] = b"\0\0\0\x05\x07ZEEK";
@@ -413,10 +278,43 @@ mod tests {
         for (line, error) in [
             (r#"{"from":"x","t_us":1,"offset":0}"#, "\"from\" is neither connector nor listener"),
             (r#"{"from":"connector","offset":0}"#, "missing field `t_us` at line 1 column 31"),
-            (r#"{"from":"connector","t_us":1,"offset":0,"length":10}"#, "connector.bin has no 10 bytes"),
+            (
+                r#"{"from":"connector","t_us":1,"offset":0,"length":10}"#,
+                "connector.bin is shorter than 10 bytes",
+            ),
         ] {
             let found = read(&format!("\n{line}\n"), b"", &Meta::default());
             assert_eq!(found, [Err(format!("frames.jsonl, line 2: {error}"))]);
         }
+    }
+
+    #[test]
+    fn a_side_that_cannot_be_read_further_has_its_error_at_its_place() {
+        let index = [
+            r#"{"from":"connector","t_us":1,"offset":0,"error":"no frame"}"#,
+            r#"{"from":"listener","t_us":2,"offset":0,"length":9}"#,
+        ];
+        let expected = [Ok((Side::Connector, 1, false)), Ok((Side::Listener, 2, true))];
+        assert_eq!(read(&index.join("\n"), b"GET / HTTP/1.1\r\n", &Meta::default()), expected);
+    }
+
+    #[test]
+    fn many_frames_are_read_at_once() {
+        struct Counting<'a>(&'a [u8], Rc<Cell<usize>>);
+        impl Read for Counting<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.1.set(self.1.get() + 1);
+                self.0.read(buffer)
+            }
+        }
+        let line =
+            |n: usize| format!("{{\"from\":\"listener\",\"t_us\":1,\"offset\":{},\"length\":9}}\n", 9 * n);
+        let (index, frames) = ((0..1000).map(line).collect::<String>(), PROBE.repeat(1000));
+        let reads = Rc::new(Cell::new(0));
+        let [index, frames] =
+            [(index.as_bytes(), Rc::default()), (&frames, reads.clone())].map(|(b, n)| Counting(b, n));
+        let reader = Reader::new(index, [Counting(b"", Rc::default()), frames], &Meta::default());
+        assert_eq!(reader.filter(Result::is_ok).count(), 1000);
+        assert_eq!(reads.get(), 2, "all frames, and the end");
     }
 }

@@ -21,9 +21,9 @@ const SHORTEST: usize = LENGTH_FIELD + MAGIC.len();
 /// The position of the next frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// A frame begins there: an envelope, or else a handshake message.
+    /// A frame begins there. The flag tells whether it is an envelope; if not, it is a handshake message.
     Frame { at: usize, peered: bool },
-    /// A frame may begin there, depending on further input; none begins before.
+    /// A frame may begin there, depending on further input. No frame begins before it.
     Maybe { at: usize },
 }
 
@@ -109,7 +109,7 @@ mod tests {
             Next::Frame { at, peered: true }
         );
         assert_eq!(tries, 1);
-        // Not before it is complete, and not with the id of another endpoint.
+        // The frame is not found before it is complete, or if it has the id of another endpoint.
         let short = &bytes[..at + good.len() - 1];
         assert_eq!(next_frame(short, None, &Limits::DEFAULT, &mut tries), Next::Maybe { at });
         let Next::Maybe { at } = next_frame(&bytes, Some(other), &Limits::DEFAULT, &mut tries) else {

@@ -14,7 +14,7 @@ use crate::wire::{FrameError, Handshake, cut_frame};
 /// Maximum number of candidates in the search for the next frame.
 const MAX_TRIES: u32 = 256;
 
-/// The place and the reason why bytes of a side are not readable as frames.
+/// The offset at which the bytes of a side cannot be read as frames, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct StreamError {
@@ -24,7 +24,7 @@ pub struct StreamError {
     pub fault: StreamFault,
 }
 
-/// The reason why bytes of a side are not readable as frames.
+/// The reason why the bytes of a side cannot be read as frames.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamFault {
@@ -39,7 +39,7 @@ pub enum StreamFault {
     Missing {
         /// The number of missing bytes.
         count: u64,
-        /// Why they are missing.
+        /// The cause.
         cause: Cow<'static, str>,
     },
     /// The input ends inside a frame.

@@ -13,11 +13,13 @@ use super::meta::{self, Description, Progress};
 use super::{Side, to_u64};
 use crate::data::{escape_json, steers_terminal};
 
-/// Maximum size of buffered lines in bytes. A frame above this size is converted to text alone, see [`LARGE`].
+/// Maximum size of buffered lines in bytes, except for the last line.
 const MAX_PENDING: usize = 1024 * 1024;
 
-/// Held while a large frame is converted to JSON, which is up to six times as large, so that the memory of all writers
-/// together is bounded.
+/// The size of the body above which a frame is large, in bytes. Its JSON can be more than 30 times as large: a `none` is one byte.
+const LARGE_FRAME: usize = 32 * 1024;
+
+/// Held while a large frame is converted to JSON and written, so that the memory of all writers together is bounded.
 static LARGE: Mutex<()> = Mutex::new(());
 
 /// Writes the recording of a connection, or of a part of it, while the connection lasts.
@@ -76,14 +78,18 @@ struct Index {
 impl Index {
     fn add(&mut self, entry: &Entry) {
         self.count = self.count.saturating_add(entry.frame.is_ok().into());
-        let mut line = vec![b'{'];
-        entry.write_members(&mut line);
-        line.push(b'}');
+        let start = self.pending.len();
+        self.pending.push(b'{');
+        entry.write_members(&mut self.pending);
+        self.pending.push(b'}');
         // A recording may be shown on a terminal.
-        let mut line = escape_json(&line, steers_terminal).unwrap_or(line);
-        line.push(b'\n');
-        self.size = self.size.saturating_add(to_u64(line.len()));
-        self.pending.extend_from_slice(&line);
+        let line = self.pending.get(start..).unwrap_or_default();
+        if let Some(escaped) = escape_json(line, steers_terminal) {
+            self.pending.truncate(start);
+            self.pending.extend_from_slice(&escaped);
+        }
+        self.pending.push(b'\n');
+        self.size = self.size.saturating_add(to_u64(self.pending.len().saturating_sub(start)));
     }
 
     /// Writes the pending lines, and keeps only as much memory as a few lines need.
@@ -155,16 +161,16 @@ impl Writer {
     /// # Errors
     /// Fails if a file cannot be written.
     pub fn input(&mut self, from: Side, t_us: u64, bytes: &[u8]) -> io::Result<()> {
-        // The order of the calls is the order of the entries: times must not contradict it.
+        // Entries are in the order of the calls, so the time must not be earlier than that of the entry before.
         self.t_us = self.t_us.max(t_us);
         let stream = self.stream(from);
         stream.file.write_all(bytes)?;
         stream.written = stream.written.saturating_add(to_u64(bytes.len()));
         for entry in self.conversation.input(from, self.t_us, bytes) {
-            let is_large = entry.frame.as_ref().is_ok_and(|frame| frame.body.len() > MAX_PENDING);
+            let is_large = entry.frame.as_ref().is_ok_and(|frame| frame.body.len() > LARGE_FRAME);
             let alone = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
             self.index.add(&entry);
-            if self.index.pending.len() > MAX_PENDING {
+            if is_large || self.index.pending.len() > MAX_PENDING {
                 self.index.flush()?;
             }
             drop(alone);
@@ -190,14 +196,23 @@ impl Writer {
     /// Completes this recording and continues in a new one, to which incomplete frames are moved.
     ///
     /// # Errors
-    /// Fails as [`create`](Self::create) and [`input`](Self::input) do.
+    /// Fails as [`create`](Self::create) and [`input`](Self::input) do. The new folder is removed again.
     pub fn split(&mut self, path: PathBuf) -> io::Result<Self> {
+        self.flush()?;
+        let next = Writer::create(path, self.description.clone(), Some(name(&self.path)))?;
+        let new = next.path.clone();
+        let moved = self.move_rest_to(next);
+        if moved.is_err() {
+            let _ = remove(&new);
+        }
+        moved
+    }
+
+    fn move_rest_to(&mut self, mut next: Self) -> io::Result<Self> {
         let partial =
             Side::BOTH.map(|side| (side, Bytes::copy_from_slice(self.conversation.partial_frame(side))));
-        let mut next = Writer::create(path, self.description.clone(), Some(name(&self.path)))?;
-        if let Err(error) = partial.iter().try_for_each(|(from, bytes)| next.input(*from, self.t_us, bytes)) {
-            let _ = remove(&next.path);
-            return Err(error);
+        for (from, bytes) in &partial {
+            next.input(*from, self.t_us, bytes)?;
         }
         for (from, bytes) in &partial {
             let stream = self.stream(*from);
@@ -263,6 +278,7 @@ fn name(path: &Path) -> String {
 mod tests {
     use bytes::BytesMut;
 
+    use super::super::{Meta, Reader};
     use super::*;
     use crate::data::{EndpointId, Topic, Value};
     use crate::wire::Envelope;
@@ -294,6 +310,49 @@ mod tests {
             assert!(lines.len() > 6 * count * length);
             let written = writer.written()[0] + u64::try_from(lines.len()).unwrap();
             assert_eq!(writer.size(), written);
+            let entries = Reader::open(&path, &Meta::read(&path)).unwrap();
+            assert_eq!(entries.filter(|entry| entry.as_ref().unwrap().frame.is_ok()).count(), count);
         }
+    }
+
+    #[test]
+    fn a_large_frame_is_written_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut writer =
+            Writer::create(root.path().join("a"), Description::default(), Some("before".into())).unwrap();
+        for (length, is_written) in [(LARGE_FRAME / 2, false), (LARGE_FRAME, true)] {
+            writer.input(Side::Connector, 0, &frames(1, length)).unwrap();
+            assert_eq!(writer.index.pending.is_empty(), is_written, "{length}");
+        }
+    }
+
+    /// Returns a writer after the handshake, which has received a frame and a part of another.
+    fn writer_to_split(path: PathBuf) -> Writer {
+        let mut writer = Writer::create(path, Description::default(), Some("before".into())).unwrap();
+        writer.input(Side::Connector, 0, &frames(2, 10)[..100]).unwrap();
+        assert_eq!((writer.frame_count(), writer.can_be_split()), (1, true));
+        writer
+    }
+
+    #[test]
+    fn a_recording_that_was_split_has_all_its_lines() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("first");
+        let _next = writer_to_split(path.clone()).split(root.path().join("second")).unwrap();
+        let meta = Meta::read(&path);
+        assert_eq!(meta.complete, Some(true));
+        assert_eq!(fs::read_to_string(path.join(INDEX)).unwrap().lines().count(), 1);
+        assert_eq!(Reader::open(&path, &meta).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_split_leaves_no_folder_behind() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("first");
+        let mut writer = writer_to_split(path.clone());
+        // The last step cannot write `meta.json`.
+        fs::create_dir(path.join(NEW_META)).unwrap();
+        writer.split(root.path().join("second")).unwrap_err();
+        assert!(!root.path().join("second").exists());
     }
 }

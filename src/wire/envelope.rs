@@ -285,8 +285,8 @@ impl Envelope {
         LENGTH_FIELD.saturating_add(self.payload_offset()).saturating_add(self.payload.len())
     }
 
-    /// Copies the message out of a shared receive buffer that is much larger than the message. Call it before a message is
-    /// kept: all frames of one read share one buffer, which stays allocated as long as any of them.
+    /// Copies the message out of the receive buffer, if the buffer is much larger than the message. Call this before
+    /// storing a message: all frames of one read share one buffer, which stays allocated as long as any of them exists.
     #[must_use]
     pub fn detached(&self) -> Self {
         let topic = self.topic.as_bytes();

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_come_out_whole_however_they_arrive() {
+    fn frames_are_complete_for_any_division_of_the_input() {
         let mut stream = BytesMut::new();
         for body in [&b"a"[..], &[0; 300]] {
             put_frame(&mut stream, |out| {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_named() {
+    fn other_protocols_are_named_in_the_error() {
         for (first, word) in [
             (&b"\x16\x03\x01\x02"[..], "TLS"),
             (b"GET ", "HTTP"),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_fails_leaves_nothing_behind() {
+    fn a_failed_body_leaves_the_output_unchanged() {
         let mut out = BytesMut::from(&b"before"[..]);
         let result = put_frame(&mut out, |out| {
             out.put_slice(b"half");

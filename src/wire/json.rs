@@ -12,7 +12,7 @@ use super::envelope::{Envelope, EnvelopeType};
 use super::error::DecodeError;
 use super::handshake::Handshake;
 use super::limits::Limits;
-use crate::data::Shown;
+use crate::data::AsJson;
 
 impl Handshake {
     /// Returns the message's `type` and fields: `{"type": "hello", "sender": .., "min_version": 1,
@@ -36,11 +36,11 @@ impl Handshake {
                 "type": name,
                 "sender": sender.to_string(),
                 "code": code.0,
-                "description": Shown(description.as_bytes()),
+                "description": AsJson(description.as_bytes()),
             }),
             Handshake::OriginatorSyn(filter) | Handshake::ResponderSynAck(filter) => json!({
                 "type": name,
-                "filter": Shown(filter),
+                "filter": AsJson(filter),
             }),
             Handshake::Probe | Handshake::OriginatorAck => json!({ "type": name }),
         }
@@ -59,7 +59,7 @@ impl Envelope {
             EnvelopeType::Command => {
                 ("text", format!("command({}, {})", self.topic, self.command(limits)?).into())
             }
-            EnvelopeType::RoutingUpdate => ("filter", json!(Shown(&self.filter(limits)?))),
+            EnvelopeType::RoutingUpdate => ("filter", json!(AsJson(&self.filter(limits)?))),
             EnvelopeType::Ping | EnvelopeType::Pong => {
                 ("text", format!("{}({})", self.kind, HEXLOWER.encode(&self.payload)).into())
             }
@@ -69,15 +69,15 @@ impl Envelope {
             "receiver": self.receiver.to_string(),
             "type": self.kind.to_string(),
             "ttl": self.ttl,
-            "topic": Shown(self.topic.as_bytes()),
+            "topic": AsJson(self.topic.as_bytes()),
             part: payload,
         }))
     }
 }
 
 impl Envelope {
-    /// Writes the same JSON as [`Envelope::to_json`], with the payload last. A large payload is streamed and never held in
-    /// memory as a `serde_json::Value`.
+    /// Writes the same JSON as [`Envelope::to_json`], with the payload last. A large payload is streamed, without
+    /// building a `serde_json::Value` in memory.
     ///
     /// # Errors
     /// The outer error is that of [`Envelope::to_json`]; nothing has been written in that case. The inner error is the
@@ -97,7 +97,7 @@ impl Envelope {
             self.receiver,
             self.kind,
             self.ttl,
-            json!(Shown(self.topic.as_bytes())),
+            json!(AsJson(self.topic.as_bytes())),
         );
         let mut write = || {
             to.write_all(header.as_bytes())?;

@@ -86,7 +86,7 @@ fn long_varbyte(start: &[u8]) -> Parsed<'_, usize> {
     fail(start, DecodeReason::VarbyteOverflow)
 }
 
-/// Reads a varbyte length and as many bytes.
+/// Reads a varbyte length, and then that many bytes.
 #[inline]
 pub(super) fn blob(input: &[u8]) -> Parsed<'_, &[u8]> {
     let (rest, length) = varbyte(input)?;
@@ -102,9 +102,9 @@ pub(super) fn bytes(input: &[u8], length: usize) -> Parsed<'_, &[u8]> {
     }
 }
 
-/// Reads a filter: a varbyte count, then for each topic a varbyte length and as many bytes.
+/// Reads a filter: a varbyte count, and then for each topic a varbyte length and that many bytes.
 ///
-/// The topics are copied, so a filter that is kept does not keep the receive buffer.
+/// The topics are copied, so storing a filter does not keep the receive buffer in memory.
 pub(super) fn filter<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a, Filter> {
     let (mut rest, count) = varbyte(input)?;
     if count > limits.max_filter_topics {

@@ -34,7 +34,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).unwrap_or_else(|error| panic!("{hex}: {error}"))
 }
 
-/// The frames in the blocks of this language, each with the JSON in the block after it.
+/// Returns the frames in the blocks of this language, each with the JSON in the next block.
 fn frames(language: &str) -> Vec<(Vec<u8>, Json)> {
     let blocks = blocks();
     let frames: Vec<_> = blocks
@@ -50,7 +50,7 @@ fn frames(language: &str) -> Vec<(Vec<u8>, Json)> {
     frames
 }
 
-/// The body of the one frame in `bytes`.
+/// Returns the body of the only frame in `bytes`.
 fn body(bytes: &[u8]) -> bytes::Bytes {
     let mut buffer = BytesMut::from(bytes);
     let body = cut_frame(&mut buffer, bytes.len()).unwrap().expect("the length is too large");

@@ -19,8 +19,8 @@ pub trait IntoArgs {
     fn into_args(self) -> Vec<Value>;
 }
 
-/// Types that the arguments of a received event can be converted to: tuples of up to eight elements, `Vec<Value>`, and the
-/// types that [`zeek_event!`](crate::zeek_event) declares.
+/// Types to which the arguments of a received event can be converted: tuples of up to eight elements, `Vec<Value>`, and
+/// the types that [`zeek_event!`](crate::zeek_event) declares.
 ///
 /// ```
 /// use zeek_bridge::data::Value;

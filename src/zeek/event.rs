@@ -37,8 +37,8 @@ pub struct Event {
     pub name: String,
     /// The arguments, in the order of the event's declaration.
     pub args: Vec<Value>,
-    /// Pairs of id and value, in the order of the message. `None` is the two-element form of an event, an empty list the
-    /// three-element form without metadata. Zeek treats them alike.
+    /// Pairs of id and value, in the order of the message. `None` stands for an event of two elements, and an empty
+    /// list for one of three elements without metadata. Zeek treats both in the same way.
     pub metadata: Option<Vec<(u64, Value)>>,
 }
 
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_another_type_is_no_timestamp() {
+    fn metadata_of_another_type_is_not_a_timestamp() {
         assert_eq!(Event::new("e", ()).network_timestamp(), None);
         let odd = Event::new("e", ()).with_metadata([(METADATA_NETWORK_TIMESTAMP, Value::Count(1))]);
         assert_eq!(odd.network_timestamp(), None);

@@ -8,7 +8,7 @@ use crate::data::{FromValue, Step, Value, WrongType};
 #[derive(Debug)]
 pub struct Fields {
     values: std::vec::IntoIter<Value>,
-    /// The names, or empty if there are none.
+    /// The names. Empty if the fields have no names.
     names: std::slice::Iter<'static, &'static str>,
     position: usize,
 }
@@ -47,7 +47,8 @@ impl Fields {
         Fields { values: values.into_iter(), names: names.iter(), position: 0 }
     }
 
-    /// Converts the next value to a `T`. A missing one, which only an extended record can have, is an unset one.
+    /// Converts the next value to a `T`. A missing value, which is possible only in an extended record, counts as
+    /// unset.
     fn next<T: FromValue>(&mut self) -> (Option<&'static str>, Result<T, WrongType>) {
         self.position = self.position.saturating_add(1);
         let name = self.names.next().map(|name| name.strip_prefix("r#").unwrap_or(name));

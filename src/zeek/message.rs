@@ -339,7 +339,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_damaged_message_is_an_error_or_still_comes_back_unchanged(
+        fn a_damaged_message_is_an_error_or_round_trips(
             choices in proptest::collection::vec(0usize..16, 0..7),
             wrong in crate::data::arbitrary::value(),
         ) {

@@ -1,4 +1,4 @@
-//! An agent in a process of its own, so that it can be killed. It runs this test program again.
+//! An agent that runs as a child process, so that it can be killed. The child is this test program.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::BufRead;
@@ -47,38 +47,40 @@ impl AgentProcess {
         AgentProcess { program, address, ended: Vec::new() }
     }
 
-    /// Makes it send dispatches to these nodes until it is stopped.
-    pub(crate) fn go(&mut self, nodes: &[&str]) {
+    /// Starts sending dispatches to these nodes, until [`AgentProcess::finish`].
+    pub(crate) fn start_dispatches(&mut self, nodes: &[&str]) {
         self.program.give(&nodes.join(" "));
     }
 
-    /// Kills it, and starts it again with the same address.
+    /// Kills the process, and reads its remaining output.
     pub(crate) fn kill(&mut self) {
         self.program.signal("KILL");
         while let Some(line) = self.program.text_or_end() {
-            self.take(&line);
+            self.parse_outcome(&line);
         }
     }
 
-    pub(crate) fn revive(&mut self) {
+    /// Starts the process again with the same address.
+    pub(crate) fn restart(&mut self) {
         let Self { program, address, ended } = Self::start(&self.address);
         assert!(ended.is_empty());
         (self.program, self.address) = (program, address);
     }
 
-    /// Waits for a dispatch with such an outcome.
-    pub(crate) fn until(&mut self, like: impl Fn(&Ended) -> bool) {
+    /// Waits for a dispatch whose outcome satisfies `condition`.
+    pub(crate) fn wait_for(&mut self, condition: impl Fn(&Ended) -> bool) {
         loop {
             let line = self.program.text();
-            if self.take(&line) && like(self.ended.last().unwrap()) {
+            if self.parse_outcome(&line) && condition(self.ended.last().unwrap()) {
                 return;
             }
         }
     }
 
-    fn take(&mut self, line: &str) -> bool {
+    /// Stores the outcome in an output line. Returns `false` if the line contains none.
+    fn parse_outcome(&mut self, line: &str) -> bool {
         let Some(json) = line.strip_prefix("ended ") else { return false };
-        // A line that was truncated when the process was killed.
+        // The line is incomplete if the process was killed while writing it.
         let Ok(json) = serde_json::from_str::<Json>(json) else { return false };
         let answers = json["answers"].as_object().unwrap().iter().map(|(node, answer)| {
             (node.clone(), answer["error"].as_str().map_or(Ok(answer["data"].clone()), |e| Err(e.into())))
@@ -88,21 +90,21 @@ impl AgentProcess {
         true
     }
 
-    /// Waits for the running dispatches. Returns the responses that were received twice.
+    /// Stops dispatching and waits for the running dispatches. Returns the responses that were received more than once.
     pub(crate) fn finish(&mut self) -> Vec<String> {
         self.program.give("");
         loop {
             let line = self.program.text();
-            if let Some(twice) = line.strip_prefix("twice ") {
-                return serde_json::from_str(twice).unwrap();
+            if let Some(duplicates) = line.strip_prefix("duplicates ") {
+                return serde_json::from_str(duplicates).unwrap();
             }
-            self.take(&line);
+            self.parse_outcome(&line);
         }
     }
 }
 
 #[test]
-#[ignore = "the agent of the other tests, in a process of its own"]
+#[ignore = "started by the other tests as a child process"]
 fn agent_process() {
     let Ok(address) = std::env::var(LISTEN) else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(run(&address));
@@ -111,31 +113,31 @@ fn agent_process() {
 async fn run(address: &str) {
     let endpoint = Endpoint::new().unwrap();
     let counted = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-    let counting = tokio::spawn(twice(counted));
+    let counting = tokio::spawn(duplicate_responses(counted));
     let agent = Arc::new(Agent::start(endpoint.clone()).await);
     let listener = endpoint.listen(address, Tls::Off).await.unwrap();
     eprintln!("listening on {}", listener.local_addr());
 
-    let mut orders = std::io::BufReader::new(std::io::stdin()).lines();
-    let nodes: BTreeSet<String> = orders.next().unwrap().unwrap().split(' ').map(Into::into).collect();
-    let over = Arc::new(AtomicBool::new(false));
+    let mut input = std::io::BufReader::new(std::io::stdin()).lines();
+    let nodes: BTreeSet<String> = input.next().unwrap().unwrap().split(' ').map(Into::into).collect();
+    let stop = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> =
-        (0..AT_ONCE).map(|n| tokio::spawn(work(n, agent.clone(), nodes.clone(), over.clone()))).collect();
-    tokio::task::spawn_blocking(move || orders.next()).await.unwrap();
-    over.store(true, Ordering::SeqCst);
+        (0..AT_ONCE).map(|n| tokio::spawn(work(n, agent.clone(), nodes.clone(), stop.clone()))).collect();
+    tokio::task::spawn_blocking(move || input.next()).await.unwrap();
+    stop.store(true, Ordering::SeqCst);
     for worker in workers {
         worker.await.unwrap();
     }
     endpoint.shutdown().await;
-    println!("twice {}", json!(counting.await.unwrap()));
+    println!("duplicates {}", json!(counting.await.unwrap()));
 }
 
-/// Sends dispatches, in turn to all nodes and to each by name.
-async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, over: Arc<AtomicBool>) {
+/// Sends dispatches one after the other: every second one to all nodes, the others to the nodes by name.
+async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, stop: Arc<AtomicBool>) {
     let mut asked = number;
-    while !over.load(Ordering::SeqCst) {
-        let there = agent.wait_for_nodes(|there| there.is_superset(&nodes));
-        if tokio::time::timeout(Duration::from_secs(1), there).await.is_err() {
+    while !stop.load(Ordering::SeqCst) {
+        let connected = agent.wait_for_nodes(|connected| connected.is_superset(&nodes));
+        if tokio::time::timeout(Duration::from_secs(1), connected).await.is_err() {
             continue;
         }
         let to = if asked.is_multiple_of(2) { BTreeSet::new() } else { nodes.clone() };
@@ -154,7 +156,7 @@ async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, over: A
 }
 
 /// Returns the responses that were received more than once.
-async fn twice(mut messages: Subscriber) -> Vec<String> {
+async fn duplicate_responses(mut messages: Subscriber) -> Vec<String> {
     let mut answers: HashMap<(String, String), u32> = HashMap::new();
     while let Some(message) = messages.recv().await {
         let Ok(Message::Event(event)) = Message::from_value(message.value().unwrap()) else { continue };
@@ -163,6 +165,6 @@ async fn twice(mut messages: Subscriber) -> Vec<String> {
             *answers.entry((response.reqid().to_owned(), node)).or_default() += 1;
         }
     }
-    let more = answers.into_iter().filter(|(_, count)| *count > 1);
-    more.map(|((reqid, node), count)| format!("{reqid} {node}: {count} times")).collect()
+    let duplicates = answers.into_iter().filter(|(_, count)| *count > 1);
+    duplicates.map(|((reqid, node), count)| format!("{reqid} {node}: {count} times")).collect()
 }

@@ -1,4 +1,4 @@
-//! Many messages in one read: each is routed as it would be alone, and the order is kept.
+//! Many messages in one read: each is routed individually, and the order is kept.
 
 use std::net::SocketAddr;
 
@@ -61,7 +61,7 @@ fn links(topic: &str) -> &'static [usize] {
     }
 }
 
-/// Returns a message of random length, for all peers or for one, often with the topic of the one before.
+/// Returns a message of random length, for all peers or for one. It often has the same topic as the message before.
 fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     let topic = match before {
         Some(before) if random.u8(..4) > 0 => before.topic.clone(),
@@ -79,6 +79,44 @@ fn message(random: &mut fastrand::Rng, before: Option<&Envelope>) -> Envelope {
     Envelope { receiver, ..Envelope::data(sender, topic, &value).unwrap() }
 }
 
+/// Sends messages under the topic `/b` in one write, before any other message. Returns the number of measured latencies, once
+/// a peer on the link `far` has received all copies.
+async fn latencies(config: &str, messages: usize, copies: usize) -> u64 {
+    let bridge = Bridge::start(BridgeConfig::parse(config, "bridge.toml").unwrap()).await.unwrap();
+    let links = bridge.snapshot().links;
+    let address = |link: usize| -> SocketAddr { links[link].listening[0].parse().unwrap() };
+    let mut to = Raw::connect(id(2), address(2), &["/b"]).await;
+    let mut from = Raw::connect(id(1), address(0), &[]).await;
+    from.settle().await;
+    to.settle().await;
+    let mut bytes = BytesMut::new();
+    for n in 0..messages {
+        let value = Value::Count(u64::try_from(n).unwrap());
+        Envelope::data(id(1), Topic::from_static("/b"), &value).unwrap().encode(&mut bytes).unwrap();
+    }
+    from.bytes(&bytes).await;
+    for _ in 0..copies * messages {
+        to.envelope_of(EnvelopeType::Data).await;
+    }
+    // The latency is recorded before the answer to a later message is written.
+    to.settle().await;
+    let latency = bridge.snapshot().latency;
+    bridge.shutdown().await;
+    latency.counts.iter().sum()
+}
+
+#[tokio::test]
+async fn the_latency_of_a_batch_is_measured_on_the_first_link_where_a_peer_receives_it() {
+    assert_eq!(latencies(CONFIG, 1, 1).await, 1);
+}
+
+#[tokio::test]
+async fn the_latency_of_a_batch_is_measured_once_if_faults_are_injected() {
+    let chaos = CONFIG.replace("[link.far]\n", "[link.far]\nchaos = { duplicate = 1.0 }\n");
+    assert_ne!(chaos, CONFIG);
+    assert_eq!(latencies(&chaos, 10, 2).await, 1);
+}
+
 /// Receives `count` messages. Returns their topics and payloads.
 async fn receive(mut peer: Raw, count: usize, link: EndpointId) -> (Raw, Vec<(Topic, Bytes)>) {
     let mut received = Vec::new();
@@ -88,7 +126,7 @@ async fn receive(mut peer: Raw, count: usize, link: EndpointId) -> (Raw, Vec<(To
         assert!(envelope.receiver.is_nil() || envelope.receiver == peer.id);
         received.push((envelope.topic, envelope.payload));
     }
-    // Nothing follows.
+    // No further message arrives.
     peer.settle().await;
     (peer, received)
 }
@@ -116,13 +154,13 @@ async fn messages_of_one_read_are_routed_individually_and_in_order() {
     }
     let expected = |peer: usize| -> Vec<(Topic, Bytes)> {
         let (link, filter) = PEERS[peer];
-        let goes = |message: &&Envelope| {
+        let is_forwarded = |message: &&Envelope| {
             let topic = message.topic.to_str_lossy();
             let matches = filter.iter().any(|prefix| topic.starts_with(prefix));
             let chosen = if message.receiver.is_nil() { matches } else { message.receiver == id(10 + peer) };
             links(&topic).contains(&link) && chosen && message.sender != id(10 + peer)
         };
-        messages.iter().filter(goes).map(|m| (m.topic.clone(), m.payload.clone())).collect()
+        messages.iter().filter(is_forwarded).map(|m| (m.topic.clone(), m.payload.clone())).collect()
     };
     let receivers: Vec<_> = peers
         .into_iter()
@@ -158,7 +196,7 @@ async fn messages_of_one_read_are_routed_individually_and_in_order() {
     );
     assert_eq!(snapshot.links[0].messages_in, u64::try_from(MESSAGES).unwrap());
     assert!(snapshot.links.iter().all(|link| link.dropped == 0));
-    let took: u64 = snapshot.latency.counts.iter().sum();
-    assert!(took > 0, "some latencies are measured");
+    let latency: u64 = snapshot.latency.counts.iter().sum();
+    assert!(latency > 0, "some latencies are measured");
     bridge.shutdown().await;
 }

@@ -11,7 +11,7 @@ use crate::raw::Raw;
 
 const MESSAGES: u64 = 200;
 
-/// Starts a bridge whose link `out` has these faults, with a peer on each side.
+/// Starts a bridge whose link `out` has these faults, and connects a peer to each link.
 async fn start(chaos: &str) -> (BridgeProcess, Raw, Raw) {
     let link = "tls = \"off\"\nlisten = \"127.0.0.1:0\"\n";
     let bridge = BridgeProcess::start(&format!(
@@ -107,12 +107,12 @@ async fn delayed_messages_arrive_later_and_in_order() {
     send_all(&mut sender).await;
     for payload in all(&sender) {
         assert_eq!(receiver.envelope_of(EnvelopeType::Data).await.payload, payload);
-        // Not before the delay; the upper bound depends on the machine.
+        // Not earlier than the delay. The upper bound depends on the machine and is not checked.
         assert!(start.elapsed() >= delay);
     }
 }
 
-/// Messages that are delayed when the bridge stops have been accepted, too.
+/// Messages that are delayed when the bridge stops are not lost: the bridge had accepted them.
 #[tokio::test(flavor = "multi_thread")]
 async fn delayed_messages_are_sent_before_shutdown() {
     let (bridge, mut sender, receiver) = start("chaos = { delay = \"400ms\" }\n").await;

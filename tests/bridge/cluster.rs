@@ -1,4 +1,4 @@
-//! A bridge process, and the certificates and nodes around it.
+//! A bridge process, and the certificates and node processes for it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use zeek_bridge::net::tls::{EphemeralAuthority, Tls, ephemeral_authority};
 
 use crate::program::{End, Files, Program};
 
-/// A bridge process, with its configuration in a folder of its own.
+/// A bridge process, with its configuration in a temporary folder.
 pub(crate) struct BridgeProcess {
     pub(crate) program: Program,
     folder: tempfile::TempDir,
 }
 
 impl BridgeProcess {
-    /// Starts a bridge with a configuration without `[bridge]`. Ports may be 0.
+    /// Starts a bridge. `config` must not contain `[bridge]`, which is added here. Ports may be 0.
     pub(crate) fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = Self::run(&folder, config);
@@ -42,23 +42,24 @@ impl BridgeProcess {
         self.program.says("the configuration is applied");
     }
 
-    /// Like [`BridgeProcess::reload`], with an invalid configuration that is rejected with this error.
-    pub(crate) fn refuse(&mut self, config: &str, text: &str) {
+    /// Like [`BridgeProcess::reload`], with an invalid configuration. Waits until it is rejected with this error.
+    pub(crate) fn reload_invalid(&mut self, config: &str, text: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
         self.program.says(text);
         self.program.says("the previous one stays in effect");
     }
 
-    /// Like [`BridgeProcess::reload`], with a configuration that is applied except for this error.
-    pub(crate) fn reload_but(&mut self, config: &str, text: &str) {
+    /// Like [`BridgeProcess::reload`], with a configuration of which a part fails. Waits until the rest is applied and
+    /// this error is reported.
+    pub(crate) fn reload_partially(&mut self, config: &str, text: &str) {
         Self::write(&self.folder, config);
         self.program.signal("HUP");
         self.program.says(text);
         self.program.says("applied, except for the errors above");
     }
 
-    /// Wraps a bridge that is running with `bridge.toml` and `status.sock` in this folder.
+    /// Returns a value for a bridge that was started with `bridge.toml` and `status.sock` in this folder.
     pub(crate) fn of(program: Program, folder: tempfile::TempDir) -> Self {
         BridgeProcess { program, folder }
     }
@@ -68,17 +69,17 @@ impl BridgeProcess {
         Program::run(&format!("run {}", self.folder.path().join("bridge.toml").display()), "")
     }
 
-    /// Waits until it ends.
+    /// Waits for the end of the process.
     pub(crate) fn end(self) -> End {
         self.program.end_by_itself()
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.program.kill();
     }
 
-    pub(crate) fn revive(&mut self, config: &str) {
+    pub(crate) fn restart(&mut self, config: &str) {
         self.program = Self::run(&self.folder, config);
     }
 
@@ -111,11 +112,15 @@ impl BridgeProcess {
         self.link(link)["peers"].as_array().unwrap().len()
     }
 
-    /// Waits until a condition is true.
-    pub(crate) fn until(&self, what: &str, so: impl Fn(&Self) -> bool) {
+    /// Waits until `condition` returns `true`. After 30 s, panics with `what` in the message.
+    pub(crate) fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let start = Instant::now();
-        while !so(self) {
-            assert!(start.elapsed() < Duration::from_secs(30), "not seen: {what}; but: {}", self.status());
+        while !condition(self) {
+            assert!(
+                start.elapsed() < Duration::from_secs(30),
+                "timed out: {what}; the status is: {}",
+                self.status()
+            );
         }
     }
 }
@@ -133,7 +138,7 @@ impl Certificates {
         Certificates { authority, bridge }
     }
 
-    /// Returns the lines of a link's configuration.
+    /// Returns the configuration lines of a link with the bridge's certificate.
     pub(crate) fn lines(&self) -> String {
         let folder = self.bridge.folder.path().display();
         ["cafile", "certificate", "keyfile"]
@@ -145,7 +150,7 @@ impl Certificates {
         Files::issue(&self.authority, name)
     }
 
-    /// Returns TLS for a peer in the process of the test.
+    /// Returns the TLS of a peer that runs in the test process.
     pub(crate) fn tls(&self, name: &str) -> Tls {
         Tls::Mutual(self.authority.issue(name).unwrap())
     }
@@ -165,7 +170,7 @@ impl NodeProcess {
         let values = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(values.path(), json!({"Cluster::node": name}).to_string()).unwrap();
         let mut node = NodeProcess { name: name.into(), program: None, files, values, bridge: bridge.into() };
-        node.revive();
+        node.restart();
         node
     }
 
@@ -173,7 +178,7 @@ impl NodeProcess {
         self.program.take().unwrap().signal("KILL");
     }
 
-    pub(crate) fn revive(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let (name, options) = (&self.name, &self.files.options);
         let values = self.values.path().display();
         let args = format!("node --name {name} --values {values} --connect {} {options}", self.bridge);

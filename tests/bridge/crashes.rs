@@ -8,7 +8,7 @@ const NAMES: [&str; 5] = ["worker-1", "worker-2", "worker-3", "logger-1", "manag
 /// The minimum number of dispatches.
 const DISPATCHES: usize = 10_000;
 
-fn all_good(ended: &Ended) -> bool {
+fn all_succeeded(ended: &Ended) -> bool {
     ended.missing.is_empty() && NAMES.iter().all(|name| ended.answers.get(*name).is_some_and(Result::is_ok))
 }
 
@@ -16,11 +16,11 @@ fn has_failure(ended: &Ended) -> bool {
     ended.answers.values().any(Result::is_err)
 }
 
-fn several(agent: &mut AgentProcess) {
-    (0..200).for_each(|_| agent.until(|_| true));
+fn wait_for_200_dispatches(agent: &mut AgentProcess) {
+    (0..200).for_each(|_| agent.wait_for(|_| true));
 }
 
-/// Returns an address of its own, so that no other process takes the port while its owner is restarted.
+/// Returns a separate loopback address, so that no other process takes the port while the listening process restarts.
 fn free_port_of(number: u8) -> String {
     if cfg!(target_os = "linux") { format!("127.0.77.{number}:0") } else { "127.0.0.1:0".to_owned() }
 }
@@ -43,27 +43,27 @@ fn every_dispatch_ends_once_when_processes_are_killed() {
     let address = bridge.link("nodes")["listening"][0].as_str().unwrap().to_owned();
     let config = config(&address);
     let mut nodes = NAMES.map(|name| NodeProcess::start(name, certificates.issue(name), &address));
-    agents.iter_mut().for_each(|agent| agent.go(&NAMES));
-    agents.iter_mut().for_each(|agent| agent.until(all_good));
+    agents.iter_mut().for_each(|agent| agent.start_dispatches(&NAMES));
+    agents.iter_mut().for_each(|agent| agent.wait_for(all_succeeded));
 
     for node in &mut nodes {
-        agents.iter_mut().for_each(several);
+        agents.iter_mut().for_each(wait_for_200_dispatches);
         node.kill();
         // The bridge sends the failure for the dead node at once, before the timeout.
-        agents.iter_mut().for_each(|agent| agent.until(has_failure));
-        node.revive();
-        agents.iter_mut().for_each(|agent| agent.until(all_good));
+        agents.iter_mut().for_each(|agent| agent.wait_for(has_failure));
+        node.restart();
+        agents.iter_mut().for_each(|agent| agent.wait_for(all_succeeded));
     }
     for dead in 0..2 {
-        agents.iter_mut().for_each(several);
+        agents.iter_mut().for_each(wait_for_200_dispatches);
         agents[dead].kill();
-        several(&mut agents[1 - dead]);
-        agents[dead].revive();
-        agents[dead].go(&NAMES);
-        agents.iter_mut().for_each(|agent| agent.until(all_good));
+        wait_for_200_dispatches(&mut agents[1 - dead]);
+        agents[dead].restart();
+        agents[dead].start_dispatches(&NAMES);
+        agents.iter_mut().for_each(|agent| agent.wait_for(all_succeeded));
     }
     while agents.iter().map(|agent| agent.ended.len()).sum::<usize>() < DISPATCHES {
-        agents.iter_mut().for_each(several);
+        agents.iter_mut().for_each(wait_for_200_dispatches);
     }
     for agent in &agents {
         for ended in &agent.ended {
@@ -79,10 +79,10 @@ fn every_dispatch_ends_once_when_processes_are_killed() {
     let before = agents.each_ref().map(|agent| agent.ended.len());
 
     bridge.kill();
-    bridge.revive(&config);
-    // Dispatches in flight have missing nodes; later successes are of the new bridge.
-    agents.iter_mut().for_each(|agent| agent.until(|ended| !ended.missing.is_empty()));
-    agents.iter_mut().for_each(|agent| agent.until(all_good));
+    bridge.restart(&config);
+    // Dispatches in flight have missing nodes. Later successes are dispatches through the new bridge.
+    agents.iter_mut().for_each(|agent| agent.wait_for(|ended| !ended.missing.is_empty()));
+    agents.iter_mut().for_each(|agent| agent.wait_for(all_succeeded));
     let peers = |link: &str| bridge.link(link)["peers"].as_array().unwrap().len();
     assert_eq!((peers("agents"), peers("nodes")), (2, 5), "{}", bridge.status());
     for agent in &mut agents {

@@ -18,7 +18,7 @@ const NODE: &str = "zeek/management/node";
 /// The default of a link.
 const TTL: u16 = 4;
 
-/// Far more messages than the queue holds.
+/// A number of messages that exceeds the size of a queue.
 const MANY: usize = 1000;
 
 /// Agents and nodes connect to the bridge; the queues of agents are short.
@@ -102,11 +102,11 @@ async fn failures(agent: &mut Raw, count: usize) {
     }
 }
 
-fn until_nobody_is_live(bridge: &BridgeProcess) {
+fn wait_until_no_node_is_live(bridge: &BridgeProcess) {
     while !bridge.status()["nodes"].as_array().unwrap().is_empty() {}
 }
 
-fn unharmed(bridge: &BridgeProcess) {
+fn assert_agent_unaffected(bridge: &BridgeProcess) {
     let agents = bridge.link("agents");
     assert_eq!((&agents["overflows"], &agents["dropped"]), (&0.into(), &0.into()), "{agents}");
 }
@@ -124,11 +124,11 @@ async fn many_invented_nodes_do_not_disconnect_an_agent() {
         assert!(matches!(message, NodeMessage::Hello(_)), "{message:?}");
     }
     drop(node);
-    until_nobody_is_live(&bridge);
-    // It receives a failure for each of them after they are gone.
+    wait_until_no_node_is_live(&bridge);
+    // After the nodes are gone, the agent receives a failure for each of them.
     send(&mut agent, [request("to all", &[])]).await;
     failures(&mut agent, MANY).await;
-    unharmed(&bridge);
+    assert_agent_unaffected(&bridge);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,30 +144,30 @@ async fn the_agent_receives_a_failure_for_every_request_to_a_lost_node() {
     }
     drop(node);
     failures(&mut agent, MANY).await;
-    unharmed(&bridge);
+    assert_agent_unaffected(&bridge);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_floods_denied_requests_without_reading_is_blocked() {
     /// More messages than the operating system buffers.
-    const MORE: usize = 20 * MANY;
+    const FLOOD: usize = 20 * MANY;
     let bridge = BridgeProcess::start(&format!("{CONFIG}{DENYING}"));
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
     send(&mut node, [hello("n")]).await;
     node_message(&mut agent).await;
-    let asking = std::net::TcpStream::from(agent.stream.as_fd().try_clone_to_owned().unwrap());
-    let mut asking = Raw::on(agent.id, TcpStream::from_std(asking).unwrap());
-    let asking = tokio::spawn(async move {
-        for n in 0..MORE {
-            asking.send(&request(&format!("{n:0250}"), &["n"])).await;
+    let sender = std::net::TcpStream::from(agent.stream.as_fd().try_clone_to_owned().unwrap());
+    let mut sender = Raw::on(agent.id, TcpStream::from_std(sender).unwrap());
+    let sender = tokio::spawn(async move {
+        for n in 0..FLOOD {
+            sender.send(&request(&format!("{n:0250}"), &["n"])).await;
         }
     });
-    // Until the socket is full and messages are queued.
-    while bridge.link("agents")["peers"][0]["queued"].as_u64().expect("it is still there") < 48 {}
-    failures(&mut agent, MORE).await;
-    asking.await.unwrap();
-    unharmed(&bridge);
+    // Waits until the socket is full and messages are queued.
+    while bridge.link("agents")["peers"][0]["queued"].as_u64().expect("the agent is connected") < 48 {}
+    failures(&mut agent, FLOOD).await;
+    sender.await.unwrap();
+    assert_agent_unaffected(&bridge);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn the_link_limits_the_ttl_of_every_message() {
     let bridge = BridgeProcess::start(CONFIG);
     let mut agent = connect(&bridge, "agents", 1).await;
     let mut node = connect(&bridge, "nodes", 2).await;
-    // Until the bridge has recorded the peering.
+    // Waits until the bridge has recorded the peering.
     node.settle().await;
     for (number, ttl, further) in [(1, u16::MAX, TTL), (2, INITIAL_TTL, TTL), (3, TTL, TTL - 1), (4, 2, 1)] {
         send(&mut agent, [Envelope { ttl, ..request(&number.to_string(), &[]) }]).await;

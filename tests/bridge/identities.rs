@@ -36,7 +36,7 @@ fn links(certificates: &Certificates, more: &str) -> String {
 }
 
 /// Returns rules that bind the name of each node to its certificate.
-fn bound() -> String {
+fn rules_by_certificate() -> String {
     let mut rules = "[[rule]]\nname = \"requests\"\nfrom = \"agents\"\nto = \"nodes\"\n\
                      topics = [\"zeek/management/node\"]\nevents = [\"*::node_dispatch_request\"]\n"
         .to_owned();
@@ -85,12 +85,13 @@ impl Cluster {
         }
     }
 
-    async fn agent_hears(&mut self, message: NodeMessage) {
+    async fn assert_agent_receives(&mut self, message: NodeMessage) {
         assert_eq!(next_of_node_api(&mut self.received).await, message);
     }
 
-    /// Waits for the log line of a denied message, which has to contain these parts and the identity of the peer.
-    fn denies(&mut self, reason: &str, parts: &[&str]) {
+    /// Waits for the log line about a denied message. Asserts that it contains these parts and the identity of the
+    /// peer.
+    fn assert_denied(&mut self, reason: &str, parts: &[&str]) {
         let line = self.bridge.program.says(&format!("reason=\"{reason}\""));
         let id = self.nodes[1].0.id().to_string();
         for part in parts.iter().chain(&["link=\"nodes\"", "127.0.0.1:", "CN=worker-2", &id]) {
@@ -103,62 +104,67 @@ impl Cluster {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_can_send_hellos_only_with_the_name_of_its_certificate() {
     let certificates = Certificates::new();
-    let mut cluster = Cluster::new(&(links(&certificates, "") + &bound()), &certificates).await;
+    let mut cluster =
+        Cluster::new(&(links(&certificates, "") + &rules_by_certificate()), &certificates).await;
     // No peering holds the name yet.
     publish(&cluster.nodes[1].0, hello("worker-1")).await;
-    cluster.denies("node_not_allowed", &["notify_node_hello", "node \"worker-1\""]);
-    let by_rule = cluster.bridge.status()["rules"].clone();
+    cluster.assert_denied("node_not_allowed", &["notify_node_hello", "node \"worker-1\""]);
+    let counted = cluster.bridge.status()["rules"].clone();
     let refused =
-        by_rule.as_array().unwrap().iter().filter_map(|rule| rule["refused"]["node_not_allowed"].as_u64());
-    assert_eq!(refused.sum::<u64>(), 1, "{by_rule}");
+        counted.as_array().unwrap().iter().filter_map(|rule| rule["refused"]["node_not_allowed"].as_u64());
+    assert_eq!(refused.sum::<u64>(), 1, "{counted}");
     assert_eq!(cluster.bridge.status()["nodes"].as_array().unwrap().len(), 0);
     publish(&cluster.nodes[1].0, hello("worker-2")).await;
-    cluster.agent_hears(NodeMessage::Hello(hello("worker-2"))).await;
+    cluster.assert_agent_receives(NodeMessage::Hello(hello("worker-2"))).await;
     publish(&cluster.nodes[0].0, hello("worker-1")).await;
-    cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
+    cluster.assert_agent_receives(NodeMessage::Hello(hello("worker-1"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_can_respond_only_with_the_name_of_its_certificate() {
     let certificates = Certificates::new();
-    let mut cluster = Cluster::new(&(links(&certificates, "") + &bound()), &certificates).await;
+    let mut cluster =
+        Cluster::new(&(links(&certificates, "") + &rules_by_certificate()), &certificates).await;
     for (node, name) in [(0, "worker-1"), (1, "worker-2")] {
         publish(&cluster.nodes[node].0, hello(name)).await;
-        cluster.agent_hears(NodeMessage::Hello(hello(name))).await;
+        cluster.assert_agent_receives(NodeMessage::Hello(hello(name))).await;
     }
     cluster.ask("r1").await;
     publish(&cluster.nodes[1].0, answer("r1", "worker-1", "forged")).await;
-    cluster.denies("node_not_allowed", &["node_dispatch_response", "node \"worker-1\"", "request \"r1\""]);
-    let (own, truth) = (answer("r1", "worker-2", "own"), answer("r1", "worker-1", "true"));
+    cluster.assert_denied(
+        "node_not_allowed",
+        &["node_dispatch_response", "node \"worker-1\"", "request \"r1\""],
+    );
+    let (own, real_answer) = (answer("r1", "worker-2", "own"), answer("r1", "worker-1", "true"));
     publish(&cluster.nodes[1].0, own.clone()).await;
-    cluster.agent_hears(NodeMessage::Response(own)).await;
-    publish(&cluster.nodes[0].0, truth.clone()).await;
-    cluster.agent_hears(NodeMessage::Response(truth)).await;
+    cluster.assert_agent_receives(NodeMessage::Response(own)).await;
+    publish(&cluster.nodes[0].0, real_answer.clone()).await;
+    cluster.assert_agent_receives(NodeMessage::Response(real_answer)).await;
 }
 
-/// Without such rules, the first hello decides who holds a name.
+/// Without rules for names, a name belongs to the first peer that sends a hello for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_name_cannot_be_taken_by_another_certificate() {
     let certificates = Certificates::new();
     let mut cluster = Cluster::new(&links(&certificates, ""), &certificates).await;
     publish(&cluster.nodes[0].0, hello("worker-1")).await;
-    cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
+    cluster.assert_agent_receives(NodeMessage::Hello(hello("worker-1"))).await;
     publish(&cluster.nodes[1].0, hello("worker-1")).await;
-    cluster.denies("name_taken", &["\"worker-1\"", &cluster.nodes[0].0.id().to_string()]);
+    cluster.assert_denied("name_taken", &["\"worker-1\"", &cluster.nodes[0].0.id().to_string()]);
     cluster.ask("r1").await;
     publish(&cluster.nodes[1].0, answer("r1", "worker-1", "forged")).await;
-    cluster.denies("not_its_name", &["\"worker-1\"", "\"r1\""]);
-    let truth = answer("r1", "worker-1", "true");
-    publish(&cluster.nodes[0].0, truth.clone()).await;
-    cluster.agent_hears(NodeMessage::Response(truth)).await;
-    // A new connection with the same certificate is the same node.
-    let again = connected_with(peer(), &cluster.bridge.address("nodes"), cluster.tls[0].clone()).await;
-    publish(&again, hello("worker-1")).await;
-    cluster.agent_hears(NodeMessage::Hello(hello("worker-1"))).await;
-    // A new certificate with the same name is another node.
-    let another =
+    cluster.assert_denied("not_its_name", &["\"worker-1\"", "\"r1\""]);
+    let real_answer = answer("r1", "worker-1", "true");
+    publish(&cluster.nodes[0].0, real_answer.clone()).await;
+    cluster.assert_agent_receives(NodeMessage::Response(real_answer)).await;
+    // A new connection with the same certificate counts as the same node.
+    let reconnected = connected_with(peer(), &cluster.bridge.address("nodes"), cluster.tls[0].clone()).await;
+    publish(&reconnected, hello("worker-1")).await;
+    cluster.assert_agent_receives(NodeMessage::Hello(hello("worker-1"))).await;
+    // A different certificate with the same name counts as another node.
+    let impostor =
         connected_with(peer(), &cluster.bridge.address("nodes"), certificates.tls("worker-1")).await;
-    publish(&another, hello("worker-1")).await;
+    publish(&impostor, hello("worker-1")).await;
     cluster.bridge.until("a second denial", |bridge| bridge.refused("name_taken") == 2);
 }
 
@@ -205,12 +211,12 @@ async fn an_agent_whose_certificate_is_denied_receives_failures() {
     publish(&node, hello("worker-1")).await;
     assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Hello(hello("worker-1")));
     publish(&agent, request("r1")).await;
-    let why = "not allowed by zeek-bridge: rule requests does not allow requests of this peer";
-    let answer = ManagementResult::failure("r1", "worker-1", why);
+    let reason = "not allowed by zeek-bridge: rule requests does not allow requests of this peer";
+    let answer = ManagementResult::failure("r1", "worker-1", reason);
     assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(answer.into()));
 }
 
-/// Other systems have only 127.0.0.1 as a loopback address.
+/// Only Linux accepts all addresses in 127.0.0.0/8 as loopback addresses. Other systems accept 127.0.0.1 only.
 #[cfg(target_os = "linux")]
 mod without_certificates {
     use tokio::net::TcpSocket;
@@ -235,7 +241,7 @@ mod without_certificates {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_live_name_is_for_its_host() {
+    async fn a_live_name_cannot_be_taken_by_another_host() {
         let mut bridge = plain_links();
         let agent = peer();
         let mut received = subscribe(&agent, NODE).await;
@@ -247,43 +253,43 @@ mod without_certificates {
         publish(&agent, request("r1")).await;
         first.envelope().await.unwrap();
 
-        // A peer from another host has another owner.
+        // A peer from another host is another owner, which cannot take over the name.
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
         let stream = socket.connect(address.parse().unwrap()).await.unwrap();
-        let mut elsewhere = Raw::on(EndpointId::from_bytes([2; 16]), stream);
-        elsewhere.say(&elsewhere.hello()).await;
-        elsewhere.handshake(&[NODE]).await;
-        send(&mut elsewhere, hello("worker-1")).await;
+        let mut other_host = Raw::on(EndpointId::from_bytes([2; 16]), stream);
+        other_host.send_handshake(&other_host.hello()).await;
+        other_host.handshake(&[NODE]).await;
+        send(&mut other_host, hello("worker-1")).await;
         let line = bridge.program.says("reason=\"name_taken\"");
         assert!(line.contains("127.0.0.2:"), "{line}");
 
-        // A peer from the same host may be the node that reconnects.
+        // A peer from the same host may be the same node after a reconnect, so it gets the name.
         let mut second = raw(3, &address, &[NODE]).await;
         send(&mut second, hello("worker-1")).await;
         assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Hello(hello("worker-1")));
         assert_eq!(bridge.status()["nodes"][0]["peer"], second.id.to_string());
 
-        // The first connection may still respond to earlier requests, and to no others.
-        let truth = answer("r1", "worker-1", "true");
-        send(&mut first, truth.clone()).await;
-        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(truth));
+        // The first connection may still respond to earlier requests, but not to new ones.
+        let real_answer = answer("r1", "worker-1", "true");
+        send(&mut first, real_answer.clone()).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(real_answer));
         publish(&agent, request("r2")).await;
         first.envelope().await.unwrap();
         send(&mut first, answer("r2", "worker-1", "not asked")).await;
         bridge.program.says("reason=\"not_its_name\"");
-        let truth = answer("r2", "worker-1", "true");
+        let real_answer = answer("r2", "worker-1", "true");
         second.envelope().await.unwrap();
-        send(&mut second, truth.clone()).await;
-        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(truth));
+        send(&mut second, real_answer.clone()).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(real_answer));
 
         // When the second connection ends, the name returns to the first one.
         drop(second);
         bridge.until("the first", |bridge| bridge.status()["nodes"][0]["peer"] == first.id.to_string());
         publish(&agent, request("r3")).await;
         first.envelope().await.unwrap();
-        let truth = answer("r3", "worker-1", "true");
-        send(&mut first, truth.clone()).await;
-        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(truth));
+        let real_answer = answer("r3", "worker-1", "true");
+        send(&mut first, real_answer.clone()).await;
+        assert_eq!(next_of_node_api(&mut received).await, NodeMessage::Response(real_answer));
     }
 }

@@ -17,8 +17,8 @@ fn config(left: &str, right: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_passes_each_link_of_a_ring_at_most_once() {
-    // The first connects to the last, whose port is known once the last runs: it is started twice.
+async fn a_message_is_sent_over_each_link_of_a_ring_at_most_once() {
+    // The ring is closed by a second start of the first bridge: only then is the port of the last bridge known.
     let first = BridgeProcess::start(&config("127.0.0.1:0", "127.0.0.1:1"));
     let second = BridgeProcess::start(&config("127.0.0.1:0", &first.address("left")));
     let third = BridgeProcess::start(&config("127.0.0.1:0", &second.address("left")));
@@ -41,12 +41,12 @@ async fn a_message_passes_each_link_of_a_ring_at_most_once() {
         assert_eq!(soon("a message", received.recv()).await.unwrap().value().unwrap(), Value::Count(number));
     }
 
-    // From the first bridge to both others, and between these in both directions.
+    // The message is sent from the first bridge to both others, and between these two in both directions.
     let sum = |of: &dyn Fn(&BridgeProcess) -> u64| bridges.iter().map(of).sum::<u64>();
-    let around = |bridge: &BridgeProcess| {
+    let around_count = |bridge: &BridgeProcess| {
         ["left", "right"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()
     };
-    while sum(&around) < 2 * 4 {}
-    assert_eq!(sum(&around), 2 * 4);
+    while sum(&around_count) < 2 * 4 {}
+    assert_eq!(sum(&around_count), 2 * 4);
     assert_eq!(received.waiting(), 0);
 }

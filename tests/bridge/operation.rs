@@ -26,9 +26,9 @@ fn config(drain: &str) -> String {
     )
 }
 
-/// Connects a peer that does not read, and sends messages to it that stay in its queue.
-async fn stuck(bridge: &BridgeProcess) -> Raw {
-    let stuck = raw(1, &bridge.address("out"), &["/t"]).await;
+/// Connects a peer that does not read, and sends it messages, some of which stay in its queue.
+async fn stalled_peer(bridge: &BridgeProcess) -> Raw {
+    let stalled = raw(1, &bridge.address("out"), &["/t"]).await;
     let mut sender = raw(2, &bridge.address("in"), &[]).await;
     bridge.until("both", |bridge| bridge.peers("in") == 1 && bridge.peers("out") == 1);
     for n in 0..MESSAGES {
@@ -38,13 +38,13 @@ async fn stuck(bridge: &BridgeProcess) -> Raw {
     sender.settle().await;
     let out = bridge.link("out");
     assert!(out["peers"][0]["queued"].as_u64().unwrap() > 0 && out["dropped"] == 0, "{out}");
-    stuck
+    stalled
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains_the_queue_of_a_slow_peer_and_sends_bye() {
     let mut bridge = BridgeProcess::start(&config("30s"));
-    let mut slow = stuck(&bridge).await;
+    let mut slow = stalled_peer(&bridge).await;
     bridge.program.signal("TERM");
     bridge.program.says("ending, within 30s");
     for n in 0..MESSAGES {
@@ -64,7 +64,7 @@ async fn sigterm_drains_the_queue_of_a_slow_peer_and_sends_bye() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_never_reads_does_not_delay_shutdown() {
     let mut bridge = BridgeProcess::start(&config("50ms"));
-    let _stuck = stuck(&bridge).await;
+    let _stalled = stalled_peer(&bridge).await;
     bridge.program.signal("TERM");
     bridge.program.says("ending, within 50ms");
     let end = bridge.end();
@@ -75,7 +75,7 @@ async fn a_peer_that_never_reads_does_not_delay_shutdown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_the_drain() {
     let mut bridge = BridgeProcess::start(&config("1h"));
-    let _stuck = stuck(&bridge).await;
+    let _stalled = stalled_peer(&bridge).await;
     bridge.program.signal("TERM");
     bridge.program.says("ending, within 1h");
     bridge.program.signal("INT");
@@ -87,7 +87,7 @@ async fn a_second_signal_ends_the_drain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_can_change_the_drain_time() {
     let mut bridge = BridgeProcess::start(&config("1h"));
-    let _stuck = stuck(&bridge).await;
+    let _stalled = stalled_peer(&bridge).await;
     bridge.reload(&config("50ms"));
     assert_eq!(bridge.peers("out"), 1, "the link is unchanged");
     bridge.program.signal("TERM");
@@ -150,28 +150,28 @@ async fn health_and_systemd_notifications_from_start_to_stop() {
     assert_eq!(get(http, "/other").0, 404);
     let _agent = Raw::accept(EndpointId::from_bytes([9; 16]), &listener, &[]).await;
     let bridge = BridgeProcess::of(program, folder);
-    bridge.until("all is ready", |_| get(http, "/readyz") == (200, "ready\n".into()));
+    bridge.until("all links are ready", |_| get(http, "/readyz") == (200, "ready\n".into()));
     let (code, metrics) = get(http, "/metrics");
     assert_eq!(code, 200);
     for line in ["zeek_bridge_link_ready{link=\"agent\"} 1\n", "zeek_bridge_peers{link=\"agent\"} 1\n"] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
 
-    // A reload is notified even if it fails.
+    // Systemd is notified of the reload even if the reload fails.
     std::fs::write(&file, "[bridge]\nmetrics = 5\n").unwrap();
     bridge.program.signal("HUP");
     assert!(notification(&systemd, "RELOADING=1").contains("MONOTONIC_USEC="));
     notification(&systemd, "READY=1");
     assert_eq!(get(http, "/readyz").0, 200);
 
-    let _stuck = stuck(&bridge).await;
+    let _stalled = stalled_peer(&bridge).await;
     bridge.program.signal("TERM");
     let stopping = notification(&systemd, "STOPPING=1");
-    // The drain time and ten seconds.
+    // The drain time plus ten seconds.
     assert!(stopping.contains("EXTEND_TIMEOUT_USEC=3610000000\n"), "{stopping}");
     assert_eq!(get(http, "/readyz"), (503, "not ready: stopping\n".into()));
     assert_eq!(get(http, "/healthz").0, 200);
-    // A second SIGTERM within a short time counts as a copy of the first.
+    // A second SIGTERM shortly after the first is ignored as a copy of it.
     bridge.program.signal("INT");
     assert_eq!(bridge.end().code, Some(0));
 }

@@ -1,4 +1,4 @@
-//! Peers of a bridge in the process of the test.
+//! Peers of a bridge that run in the test process.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::raw::Raw;
 
 pub(crate) const PLAIN: Tls = Tls::Off;
 
-/// Returns an endpoint that waits for a minute when it is blocked.
+/// Returns an endpoint that waits for up to a minute if the queue of its peer is full.
 pub(crate) fn peer() -> Endpoint {
     let config = EndpointConfig { patience: Duration::from_secs(60), ..EndpointConfig::default() };
     Endpoint::with_config(config).unwrap()
@@ -25,7 +25,7 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, topic: &'static str) -> Subsc
 }
 
 /// Publishes `numbers` numbers, from 0 on.
-pub(crate) async fn count(endpoint: Endpoint, topic: &'static str, numbers: u64) {
+pub(crate) async fn publish_numbers(endpoint: Endpoint, topic: &'static str, numbers: u64) {
     let topic = Topic::from_static(topic);
     soon("a subscription", endpoint.wait_for_subscribers(&topic, 1)).await;
     for n in 0..numbers {

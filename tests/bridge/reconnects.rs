@@ -66,13 +66,13 @@ async fn a_reconnecting_agent_receives_the_hello_of_each_live_node_once() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let _nodes = [node(&bridge, "worker-1").await, node(&bridge, "worker-2").await];
     let id = EndpointId::from_bytes([9; 16]);
-    // With a new endpoint id, as of another process, and with the same id on another connection.
+    // First with a new endpoint id, as after a restart of the agent, and then with the same id over a new connection.
     for (round, id) in [None, None, Some(id), Some(id)].into_iter().enumerate() {
         let agent = Endpoint::with_config(EndpointConfig { id, ..EndpointConfig::default() }).unwrap();
         let mut received = subscribe(&agent, NODE).await;
         let agent = connected(agent, &bridge.address("agents")).await;
         assert_eq!(hellos(&mut received, 2).await, ["worker-1", "worker-2"]);
-        // No other hello was received before this one.
+        // Receives this hello next, so the agent received no other hello twice.
         let late = format!("late-{round}");
         let (late_node, _) = node(&bridge, &late).await;
         assert_eq!(hello(&mut received).await, late);
@@ -147,22 +147,22 @@ fn failure(outcome: &Outcome) -> String {
     result.error().unwrap().into_owned()
 }
 
-/// Longer than any test waits.
+/// A timeout that no test reaches.
 const FOREVER: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bridge_answers_for_gone_nodes() {
+async fn the_bridge_sends_failures_for_gone_nodes() {
     let bridge = BridgeProcess::start(&config("", LISTEN));
     let (node, mut asked) = node(&bridge, "worker-1").await;
     let (_endpoint, agent) = agent(&bridge, &["worker-1"]).await;
-    // It receives the request, and disconnects.
+    // The node receives the request, and disconnects.
     let outcome = tokio::join!(dispatch(&agent, &["worker-1"], FOREVER), async {
         assert!(matches!(next_of_node_api(&mut asked).await, NodeMessage::Request(_)));
         drop((node, asked));
     });
     let text = failure(&outcome.0);
     assert!(text.contains("lost before it answered"), "{text}");
-    // It is gone at the time of the request, which names it or all nodes.
+    // The node is gone when the agent sends a request, by name or to all nodes.
     let (named, all) = tokio::join!(dispatch(&agent, &["worker-1"], FOREVER), dispatch(&agent, &[], FOREVER));
     for outcome in [named, all] {
         let text = failure(&outcome);
@@ -187,7 +187,7 @@ async fn without_answer_in_flight_the_agent_waits_for_its_timeout() {
     let outcome = dispatch(&agent, &["worker-1"], short).await;
     assert_eq!((outcome.answers.len(), outcome.missing), (0, names(&["worker-1"])));
     assert_eq!(bridge.status()["answered_for"], 0);
-    // A reload changes the setting, and back.
+    // Reloads that enable the setting and disable it again.
     bridge.reload(&config("answer_in_flight = true", LISTEN));
     let text = failure(&dispatch(&agent, &["worker-1"], FOREVER).await);
     assert!(text.contains("not connected to the bridge"), "{text}");
@@ -244,7 +244,7 @@ async fn a_silent_node_does_not_suppress_the_responses_of_others() {
     assert!(outcome.missing.is_empty() && outcome.answers["worker-2"].is_success(), "{outcome:?}");
     let text = outcome.answers["worker-1"].error().unwrap();
     assert!(text.contains("connected to the bridge and did not answer"), "{text}");
-    // Its later response is dropped.
+    // The late response of the node is dropped.
     let NodeMessage::Request(DispatchRequest { reqid, .. }) = next_of_node_api(&mut asked).await else {
         panic!()
     };

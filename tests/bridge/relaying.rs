@@ -1,4 +1,4 @@
-//! Messages on their way through the bridge, byte by byte.
+//! The bytes of messages that the bridge forwards.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use zeek_bridge::data::{EndpointId, Topic, Value};
@@ -71,7 +71,7 @@ async fn payloads_are_forwarded_byte_for_byte() {
         expected.put_slice(payload);
         assert_eq!(out.frame().await.unwrap(), expected, "{payload:?}");
     }
-    // A ttl of 1 or 0 allows no further hop.
+    // A message with a ttl of 1 or 0 is not forwarded.
     from.send(&Envelope { ttl: 1, ..data(&from, "too far") }).await;
     from.send(&Envelope { ttl: 0, ..data(&from, "too far") }).await;
     from.send(&data(&from, "near")).await;
@@ -115,19 +115,19 @@ async fn a_message_for_one_receiver_reaches_only_that_peer() {
 async fn only_peers_of_a_hub_receive_the_messages_of_each_other() {
     for hub in [false, true] {
         let bridge = BridgeProcess::start(&config(hub, false));
-        let mut ins = peers(&bridge, "in", &[1, 2, 3]).await;
+        let mut in_peers = peers(&bridge, "in", &[1, 2, 3]).await;
         let mut out = peers(&bridge, "out", &[4]).await.remove(0);
-        let message = data(&ins[0], "hello");
-        ins[0].send(&message).await;
+        let message = data(&in_peers[0], "hello");
+        in_peers[0].send(&message).await;
         assert_eq!(out.text().await, "hello");
-        ins[0].settle().await;
+        in_peers[0].settle().await;
         let last = data(&out, "the end");
         out.send(&last).await;
-        for (n, peer) in ins.iter_mut().enumerate() {
+        for (n, peer) in in_peers.iter_mut().enumerate() {
             if hub && n != 0 {
                 assert_eq!(peer.text().await, "hello");
             }
-            assert_eq!(peer.text().await, "the end", "never back to its sender");
+            assert_eq!(peer.text().await, "the end", "not back to its sender");
         }
     }
 }
@@ -186,7 +186,7 @@ async fn unsolicited_log_creates_cause_no_warning() {
     from.send(&log_message(&from, LOG_CREATE, own)).await;
     from.settle().await;
     assert_eq!((bridge.refused("log_create"), bridge.refused("no_rule")), (1, 0));
-    // The first other message without a rule causes a warning.
+    // The next message without a rule causes the first warning.
     from.send(&log_message(&from, LOG_WRITE, own)).await;
     let line = bridge.program.says("refused: ");
     assert!(line.contains("reason=\"no_rule\""), "{line}");

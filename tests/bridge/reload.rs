@@ -1,7 +1,7 @@
 //! Reloads while messages are relayed.
 
 use crate::cluster::BridgeProcess;
-use crate::peers::{count, peer, subscribe};
+use crate::peers::{peer, publish_numbers, subscribe};
 use crate::program::child::soon;
 
 const MESSAGES: u64 = 20_000;
@@ -22,12 +22,12 @@ to = \"out\"
 topics = [\"/load\"]
 ";
 
-fn with(other: &str) -> String {
+fn unchanged_with(other: &str) -> String {
     format!("{UNCHANGED}{other}")
 }
 
 fn other(queue: u32) -> String {
-    with(&format!(
+    unchanged_with(&format!(
         "[link.other]\ntls = \"off\"\nlisten = \"127.0.0.1:0\"\nlimits = {{ queue = {queue} }}\n\
          [[rule]]\nname = \"other\"\nfrom = \"other\"\nto = \"out\"\ntopics = [\"/other\"]\n"
     ))
@@ -35,26 +35,26 @@ fn other(queue: u32) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_loses_no_message_on_unchanged_links() {
-    let mut bridge = BridgeProcess::start(&with(""));
+    let mut bridge = BridgeProcess::start(&unchanged_with(""));
     let address = |link: &str| bridge.link(link)["listening"][0].as_str().unwrap().to_owned();
     let (publisher, subscriber) = (peer(), peer());
     let mut received = subscribe(&subscriber, "/load").await;
     subscriber.connect(&address("out"), crate::peers::PLAIN, None).first_attempt().await.unwrap();
     publisher.connect(&address("in"), crate::peers::PLAIN, None).first_attempt().await.unwrap();
-    let publishing = tokio::spawn(count(publisher.clone(), "/load", MESSAGES));
+    let publishing = tokio::spawn(publish_numbers(publisher.clone(), "/load", MESSAGES));
     let reloading = tokio::task::spawn_blocking(move || {
         for queue in 100..105 {
             bridge.reload(&other(queue));
         }
         // An invalid configuration changes nothing.
-        bridge.refuse(&with("[link.wrong]\ntls = \"off\"\n"), "link.wrong");
+        bridge.reload_invalid(&unchanged_with("[link.wrong]\ntls = \"off\"\n"), "link.wrong");
         let names = |bridge: &BridgeProcess| {
             let status = bridge.status();
             let links = status["links"].as_array().unwrap();
             links.iter().map(|link| link["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(&bridge), ["in", "out", "other"]);
-        bridge.reload(&with(""));
+        bridge.reload(&unchanged_with(""));
         assert_eq!(names(&bridge), ["in", "out"]);
         bridge
     });
@@ -72,12 +72,12 @@ async fn a_reload_loses_no_message_on_unchanged_links() {
 fn a_failed_listen_is_retried_at_the_next_reload() {
     let occupied = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = occupied.local_addr().unwrap().to_string();
-    let config = with(&format!(
+    let config = unchanged_with(&format!(
         "[link.late]\ntls = \"off\"\nlisten = \"{address}\"\n\
          [[rule]]\nname = \"late\"\nfrom = \"late\"\nto = \"out\"\ntopics = [\"/late\"]\n"
     ));
-    let mut bridge = BridgeProcess::start(&with(""));
-    bridge.reload_but(&config, "link.late.listen: cannot listen on");
+    let mut bridge = BridgeProcess::start(&unchanged_with(""));
+    bridge.reload_partially(&config, "link.late.listen: cannot listen on");
     assert_eq!(bridge.link("late")["ready"], false);
     drop(occupied);
     bridge.reload(&config);

@@ -1,4 +1,4 @@
-//! Full load, with a peer that does not read, one that is slow, and one that sends garbage.
+//! Full load while one peer does not read, one is slow, and one sends garbage.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ listen = \"127.0.0.1:0\"
 tls = \"off\"
 listen = \"127.0.0.1:0\"
 when_full = \"block\"
-[link.stuck]
+[link.stalled]
 tls = \"off\"
 listen = \"127.0.0.1:0\"
 when_full = \"drop-oldest\"
@@ -31,13 +31,13 @@ limits = { queue = 2048, queue_bytes = \"4MiB\" }
 [[rule]]
 name = \"load\"
 from = \"in\"
-to = [\"healthy\", \"stuck\"]
+to = [\"healthy\", \"stalled\"]
 topics = [\"/load\"]
 ";
 
 /// Maximum memory of the bridge, in kB: its queues (4 MiB and the socket buffers) and its code. A debug build needs about
 /// 30 MB more than a release build.
-const MOST: u64 = 96 * 1024;
+const MAX_MEMORY: u64 = 96 * 1024;
 
 /// Runs until `messages` messages have arrived, or for `time`.
 async fn soak(messages: u64, time: Option<Duration>) {
@@ -47,11 +47,11 @@ async fn soak(messages: u64, time: Option<Duration>) {
     // Not a subscriber of this crate, which drops messages if the test is too slow: a raw peer applies back-pressure.
     let healthy: SocketAddr = address("healthy").parse().unwrap();
     let mut healthy = Raw::connect(EndpointId::from_bytes([2; 16]), healthy, &["/load"]).await;
-    let stuck: SocketAddr = address("stuck").parse().unwrap();
-    // Fails after two minutes without a message.
-    let _stuck = Raw::connect(EndpointId::from_bytes([3; 16]), stuck, &["/load"]).await;
+    let stalled: SocketAddr = address("stalled").parse().unwrap();
+    // This peer stays connected and never reads.
+    let _stalled = Raw::connect(EndpointId::from_bytes([3; 16]), stalled, &["/load"]).await;
     let slow_id = EndpointId::from_bytes([4; 16]);
-    let slow = tokio::spawn(slow(Raw::connect(slow_id, stuck, &["/load"]).await));
+    let slow = tokio::spawn(slow(Raw::connect(slow_id, stalled, &["/load"]).await));
     let over = Arc::new(AtomicBool::new(false));
     let garbage = tokio::spawn(garbage(address("in").parse().unwrap(), over.clone()));
     publisher.connect(&address("in"), PLAIN, None).first_attempt().await.unwrap();
@@ -71,25 +71,25 @@ async fn soak(messages: u64, time: Option<Duration>) {
     });
     let (start, mut next_look) = (Instant::now(), Duration::ZERO);
     let mut received = 0u64;
-    let mut curve = Vec::new();
-    let every = time.map_or(Duration::MAX, |time| time / 60);
+    let mut memory_samples = Vec::new();
+    let sample_interval = time.map_or(Duration::MAX, |time| time / 60);
     while time.map_or(received < messages, |time| start.elapsed() < time) {
         assert_eq!(number(&mut healthy).await, received, "the healthy peer receives everything, in order");
         received += 1;
         if time.is_none() && received == messages / 2 || time.is_some() && start.elapsed() >= next_look {
-            curve.push(bridge.program.memory());
+            memory_samples.push(bridge.program.memory());
             println!(
                 "{:>4} s {received:>10} messages {:>8} kB",
                 start.elapsed().as_secs(),
-                curve[curve.len() - 1]
+                memory_samples[memory_samples.len() - 1]
             );
-            next_look += every;
+            next_look += sample_interval;
         }
     }
-    curve.push(bridge.program.memory());
+    memory_samples.push(bridge.program.memory());
     over.store(true, Ordering::Relaxed);
-    let most = curve.iter().max().unwrap();
-    assert!(*most < MOST, "{curve:?}");
+    let most = memory_samples.iter().max().unwrap();
+    assert!(*most < MAX_MEMORY, "{memory_samples:?}");
     let published = publishing.await.unwrap();
     while received < published {
         assert_eq!(number(&mut healthy).await, received);
@@ -97,10 +97,10 @@ async fn soak(messages: u64, time: Option<Duration>) {
     }
     let attempts = garbage.await.unwrap();
     let link = |name: &str| bridge.link(name);
-    let dropped = link("stuck")["dropped"].as_u64().unwrap();
-    println!("{received} messages, {dropped} dropped for slow peers, {attempts} times garbage");
+    let dropped = link("stalled")["dropped"].as_u64().unwrap();
+    println!("{received} messages, {dropped} dropped for slow peers, {attempts} connections with garbage");
     assert!(dropped > 0 && attempts > 0);
-    let peers = link("stuck")["peers"].clone();
+    let peers = link("stalled")["peers"].clone();
     let still_there = |peer: &Json| peer["id"] == slow_id.to_string() && peer["dropped"].as_u64() > Some(0);
     assert!(peers.as_array().unwrap().iter().any(still_there), "{peers}");
     slow.abort();
@@ -108,7 +108,7 @@ async fn soak(messages: u64, time: Option<Duration>) {
     assert!(link("in")["failures"].as_object().is_some_and(|causes| !causes.is_empty()));
 }
 
-/// Reads a message a millisecond.
+/// Reads one message each millisecond.
 async fn slow(mut peer: Raw) {
     let mut pace = tokio::time::interval(Duration::from_millis(1));
     loop {
@@ -134,20 +134,20 @@ async fn number(peer: &mut Raw) -> u64 {
     }
 }
 
-/// Connects, sends garbage, and repeats that.
+/// Repeatedly connects and sends garbage.
 async fn garbage(address: SocketAddr, over: Arc<AtomicBool>) -> u64 {
     let mut attempts = 0u64;
     while !over.load(Ordering::Relaxed) {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let mut nonsense = [0u8; 512];
-        for (n, byte) in nonsense.iter_mut().enumerate() {
+        let mut garbage_bytes = [0u8; 512];
+        for (n, byte) in garbage_bytes.iter_mut().enumerate() {
             *byte = (attempts.wrapping_mul(31).wrapping_add(n as u64 * 7) % 251) as u8;
         }
-        // Half of them start with a valid length.
+        // Every second one starts with a valid length.
         if attempts.is_multiple_of(2) {
-            nonsense[..4].copy_from_slice(&508u32.to_be_bytes());
+            garbage_bytes[..4].copy_from_slice(&508u32.to_be_bytes());
         }
-        let _ = stream.write_all(&nonsense).await;
+        let _ = stream.write_all(&garbage_bytes).await;
         let _ = stream.shutdown().await;
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;

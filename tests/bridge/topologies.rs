@@ -1,4 +1,4 @@
-//! Bridges that are connected in more than one way: every subscriber receives every message once, and no peer is lost.
+//! Bridges with several paths between them: every subscriber receives every message once, and no peer is disconnected.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ struct Network {
     locals: Vec<(Endpoint, Subscriber)>,
 }
 
-/// A configuration with a link `local`, these links with these lines, and one rule from all to all.
+/// Returns a configuration with a link `local`, these links (name and lines), and one rule that forwards everything.
 fn config(links: &[(String, String)]) -> BridgeConfig {
     let mut text = String::new();
     let local = [("local".to_owned(), "listen = \"127.0.0.1:0\"".to_owned())];
@@ -35,7 +35,7 @@ fn config(links: &[(String, String)]) -> BridgeConfig {
     }
     let names = names.join(", ");
     text += &format!("[[rule]]\nname = \"all\"\nfrom = [{names}]\nto = [{names}]\ntopics = \"/t\"\n");
-    BridgeConfig::parse(&text, "bridge.toml").unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    BridgeConfig::parse(&text, "bridge.toml").unwrap_or_else(|errors| panic!("{errors:#?}"))
 }
 
 fn link(bridge: &Bridge, name: &str) -> LinkSnapshot {
@@ -46,8 +46,8 @@ fn address(bridge: &Bridge, name: &str) -> String {
     link(bridge, name).listening[0].clone()
 }
 
-async fn until(so: impl Fn() -> bool) {
-    while !so() {
+async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
         tokio::task::yield_now().await;
     }
 }
@@ -55,8 +55,8 @@ async fn until(so: impl Fn() -> bool) {
 const RETRY: &str = "retry = { first = \"10ms\", cap = \"10ms\" }";
 
 impl Network {
-    /// `count` bridges with a link for each edge, which connects from its second to its first bridge. The `lines` are in
-    /// the configuration of both ends.
+    /// Starts `count` bridges with a link for each edge, over which the second bridge of the edge connects to the
+    /// first. `lines` returns configuration lines for both ends of an edge.
     async fn start(count: usize, edges: &[(usize, usize)], lines: impl Fn(usize) -> &'static str) -> Self {
         let mut bridges: Vec<Bridge> = Vec::new();
         for here in 0..count {
@@ -64,11 +64,11 @@ impl Network {
             let links: Vec<_> = touching
                 .map(|(number, (low, _))| {
                     let name = format!("e{number}");
-                    let place = match bridges.get(*low) {
+                    let address_line = match bridges.get(*low) {
                         Some(other) => format!("connect = \"{}\"\n{RETRY}", address(other, &name)),
                         None => "listen = \"127.0.0.1:0\"".to_owned(),
                     };
-                    (name, format!("{place}\n{}", lines(number)))
+                    (name, format!("{address_line}\n{}", lines(number)))
                 })
                 .collect();
             bridges.push(Bridge::start(config(&links)).await.unwrap());
@@ -103,8 +103,8 @@ impl Network {
         }
     }
 
-    /// Waits until the local peer of this bridge has received that many messages, everything that was sent is received, and
-    /// nothing follows from it.
+    /// Waits until the local peer of this bridge has received `count` messages, and the network is idle: everything
+    /// that was sent has been received, and no further messages are sent.
     async fn idle(&self, at: usize, count: u64) {
         until(|| self.locals[at].0.stats().received >= count).await;
         let read = || {
@@ -131,7 +131,7 @@ impl Network {
             let before = received(self);
             let first = u64::try_from(from).unwrap() * MESSAGES;
             self.publish(from, first..first + MESSAGES).await;
-            // A neighbour. With a small ttl, not all other bridges receive the messages.
+            // Waits for a neighbor, because with a small ttl not all bridges receive the messages.
             let next = if from == 0 { 1 } else { from - 1 };
             self.idle(next, before[next] + MESSAGES).await;
             for (to, (after, before)) in received(self).iter().zip(before).enumerate() {
@@ -142,8 +142,9 @@ impl Network {
         copies
     }
 
-    /// Checks that every message arrives once at every subscriber except its publisher, in order, and that no peer is lost.
-    async fn everything_arrives_once(mut self) -> Network {
+    /// Asserts that every subscriber except the publisher receives every message once and in order, and that no peer is
+    /// disconnected.
+    async fn assert_everything_arrives_once(mut self) -> Network {
         let copies = self.copies().await;
         let expected: BTreeMap<_, _> =
             copies.keys().map(|(from, to)| ((*from, *to), if from == to { 0.0 } else { 1.0 })).collect();
@@ -186,59 +187,59 @@ fn no_lines(_: usize) -> &'static str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn parallel_links_deliver_once() {
-    Network::start(2, PARALLEL, no_lines).await.everything_arrives_once().await;
+    Network::start(2, PARALLEL, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_of_three_delivers_once() {
-    Network::start(3, MESH_OF_3, no_lines).await.everything_arrives_once().await;
+    Network::start(3, MESH_OF_3, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_of_four_delivers_once() {
-    Network::start(4, MESH_OF_4, no_lines).await.everything_arrives_once().await;
+    Network::start(4, MESH_OF_4, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ring_delivers_once() {
-    Network::start(5, RING_OF_5, no_lines).await.everything_arrives_once().await;
+    Network::start(5, RING_OF_5, no_lines).await.assert_everything_arrives_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_delivers_once() {
-    Network::start(3, CHAIN, no_lines).await.everything_arrives_once().await;
+    Network::start(3, CHAIN, no_lines).await.assert_everything_arrives_once().await;
 }
 
-/// Split horizon: no copy is sent that has to be dropped.
-async fn check_no_copy_is_sent(network: Network, hops: u64) {
-    let network = network.everything_arrives_once().await;
+/// Asserts that no bridge sends a copy that another bridge has to drop.
+async fn assert_no_copy_is_sent(network: Network, hops: u64) {
+    let network = network.assert_everything_arrives_once().await;
     assert_eq!(["returned", "duplicate", "ttl"].map(|reason| refused(&network, reason)), [0, 0, 0]);
     assert_eq!(between(&network), hops * MESSAGES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_parallel_links_in_a_group_is_active() {
-    check_no_copy_is_sent(Network::start(2, PARALLEL, |_| "group = \"pair\"").await, 2).await;
+    assert_no_copy_is_sent(Network::start(2, PARALLEL, |_| "group = \"pair\"").await, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_of_three_in_a_group_sends_each_message_to_each_bridge_once() {
-    check_no_copy_is_sent(Network::start(3, MESH_OF_3, |_| "group = \"mesh\"").await, 3 * 2).await;
+    assert_no_copy_is_sent(Network::start(3, MESH_OF_3, |_| "group = \"mesh\"").await, 3 * 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_of_four_in_a_group_sends_each_message_to_each_bridge_once() {
-    check_no_copy_is_sent(Network::start(4, MESH_OF_4, |_| "group = \"mesh\"").await, 4 * 3).await;
+    assert_no_copy_is_sent(Network::start(4, MESH_OF_4, |_| "group = \"mesh\"").await, 4 * 3).await;
 }
 
-/// Parallel links as a part of a chain: one group at one end of it.
+/// A chain of three bridges, whose first two are connected by two links in one group.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_with_parallel_links_sends_no_copy() {
     let group = |edge: usize| if edge < 2 { "group = \"pair\"" } else { "" };
-    check_no_copy_is_sent(Network::start(3, &[(0, 1), (0, 1), (1, 2)], group).await, 3 * 2).await;
+    assert_no_copy_is_sent(Network::start(3, &[(0, 1), (0, 1), (1, 2)], group).await, 3 * 2).await;
 }
 
-/// By default, a message passes four bridges.
+/// By default, up to four bridges forward a message.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ttl_of_the_first_link_limits_the_number_of_bridges() {
     let mut network = Network::start(6, &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)], no_lines).await;
@@ -247,7 +248,8 @@ async fn the_ttl_of_the_first_link_limits_the_number_of_bridges() {
         let expected = if from != to && from.abs_diff(to) < 4 { 1.0 } else { 0.0 };
         assert_eq!(count, expected, "from {from} to {to}");
     }
-    // Each of the first two and last two bridges has another that is too far away.
+    // Four bridges drop a message because of its ttl: each of the first two and of the last two publishers is too far
+    // away from one bridge.
     assert_eq!(refused(&network, "ttl"), 4 * MESSAGES);
 }
 
@@ -282,17 +284,17 @@ async fn another_link_of_a_group_takes_over_when_the_active_one_fails() {
     network.idle(1, MESSAGES).await;
     let sent =
         |network: &Network, at: usize| ["x", "y"].map(|name| link(&network.bridges[at], name).messages_out);
-    let carried = sent(&network, 0);
-    let carrier = carried.iter().position(|count| *count > 0).unwrap();
-    assert_eq!((carried[carrier], carried[1 - carrier]), (MESSAGES, 0));
+    let sent_before = sent(&network, 0);
+    let active = sent_before.iter().position(|count| *count > 0).unwrap();
+    assert_eq!((sent_before[active], sent_before[1 - active]), (MESSAGES, 0));
 
-    proxies[carrier].1.abort();
-    let name = ["x", "y"][carrier];
+    proxies[active].1.abort();
+    let name = ["x", "y"][active];
     until(|| network.bridges.iter().all(|bridge| link(bridge, name).peers.is_empty())).await;
     network.publish(0, MESSAGES..2 * MESSAGES).await;
     network.publish(1, 0..MESSAGES).await;
     network.idle(0, MESSAGES).await;
-    assert_eq!(sent(&network, 0)[1 - carrier], MESSAGES);
+    assert_eq!(sent(&network, 0)[1 - active], MESSAGES);
     for (at, count) in [(0, MESSAGES), (1, 2 * MESSAGES)] {
         let (local, subscriber) = &mut network.locals[at];
         assert_eq!(local.stats().received, count);

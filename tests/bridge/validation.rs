@@ -1,4 +1,4 @@
-//! Messages that break a Zeek agent or a node.
+//! Messages that would make a Zeek agent or node fail.
 
 use zeek_bridge::data::Value;
 use zeek_bridge::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
@@ -38,20 +38,24 @@ fn with(index: usize, value: Value) -> Value {
 }
 
 /// Returns messages that a node must not send, each with a description and a part of its log line.
-fn bad_of_nodes() -> Vec<(&'static str, Value, &'static str)> {
+fn invalid_from_nodes() -> Vec<(&'static str, Value, &'static str)> {
     let hello = |args: Vec<Value>| event(Event::new(NotifyNodeHello::NAME, args));
     vec![
-        ("a result of five", response(result()[..5].to_vec()), "node_dispatch_response"),
-        ("a result of seven", response([result(), vec![Value::None]].concat()), "node_dispatch_response"),
+        ("a result with five fields", response(result()[..5].to_vec()), "node_dispatch_response"),
+        (
+            "a result with seven fields",
+            response([result(), vec![Value::None]].concat()),
+            "node_dispatch_response",
+        ),
         ("data that is not a string", with(3, Value::Count(5)), "node_dispatch_response"),
         ("data that is a vector", with(3, Value::Vector(vec![])), "node_dispatch_response"),
         ("success that is not a boolean", with(1, text("yes")), "node_dispatch_response"),
         ("no node", with(5, Value::None), "node_dispatch_response"),
-        ("another request inside", with(0, text("r2")), "node_dispatch_response"),
+        ("a different request id in the result", with(0, text("r2")), "node_dispatch_response"),
         ("a result alone", event(Event::new(DispatchResponse::NAME, vec![Value::Vector(result())])), ""),
         ("a hello without a node", hello(vec![]), "notify_node_hello"),
-        ("a hello of a count", hello(vec![Value::Count(1)]), "notify_node_hello"),
-        ("a hello of two nodes", hello(vec![text("worker-1"), text("worker-2")]), "notify_node_hello"),
+        ("a hello with a count as name", hello(vec![Value::Count(1)]), "notify_node_hello"),
+        ("a hello with two names", hello(vec![text("worker-1"), text("worker-2")]), "notify_node_hello"),
     ]
 }
 
@@ -60,8 +64,8 @@ async fn publish(raw: &mut Raw, value: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn responses_that_break_an_agent_stop_at_the_bridge() {
-    for (what, value, logged) in bad_of_nodes() {
+async fn responses_that_break_an_agent_are_not_forwarded() {
+    for (what, value, logged) in invalid_from_nodes() {
         let mut bridge = BridgeProcess::start(&links(""));
         let agent = peer();
         let mut received = subscribe(&agent, NODE).await;
@@ -94,7 +98,7 @@ fn invalid(rule: &serde_json::Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_break_a_node_stop_at_the_bridge() {
+async fn requests_that_break_a_node_are_not_forwarded() {
     let request = |args: Vec<Value>| event(Event::new(DispatchRequest::NAME, args));
     let action = || Value::Vector(vec![text("get_id_value"), text("x")]);
     let nodes = || Value::Set(Default::default());
@@ -120,7 +124,7 @@ async fn requests_that_break_a_node_stop_at_the_bridge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_passthrough_lets_it_pass() {
+async fn only_passthrough_forwards_invalid_messages() {
     let rule = "[[rule]]\nname = \"all\"\nfrom = [\"agents\", \"nodes\"]\nto = [\"agents\", \"nodes\"]\n\
                 topics = [\"zeek/management/node\", \"/other\"]\n";
     for passthrough in [false, true] {

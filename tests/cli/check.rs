@@ -183,7 +183,7 @@ fn credentials_are_tested() {
             "rsa.encrypted-pkcs8.key",
             "passphrase_file = \"wrong\"",
             "10: link.agents.keyfile",
-            "the passphrase does not open it",
+            "the passphrase does not decrypt the key",
         ),
         (
             "rsa.pem",
@@ -239,7 +239,8 @@ fn tls_that_requires_openssl_is_valid_only_with_it() {
             1,
             &["bridge.toml:8: link.agents.tls: anonymous TLS requires OpenSSL", "--features openssl"],
         );
-        openssl.fails(1, &["bridge.toml:11: link.agents.tls_backend: ", "this build has no OpenSSL"]);
+        openssl
+            .fails(1, &["bridge.toml:11: link.agents.tls_backend: ", "this build does not include OpenSSL"]);
     }
 }
 

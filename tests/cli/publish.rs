@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use crate::program::child::soon;
 use crate::program::{Files, Program};
 use serde_json::json;
-use zeek_bridge::data::Topic;
+use zeek_bridge::data::{Timestamp, Topic};
 use zeek_bridge::endpoint::Endpoint;
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 
@@ -16,6 +17,9 @@ const PUBLISH: &str = "publish --tls off --topic /t --connect";
 
 #[test]
 fn published_messages_are_printed_by_tap_and_can_be_published_again() {
+    // `tap` prints microseconds.
+    let before =
+        Timestamp::from_nanos(Timestamp::try_from(SystemTime::now()).unwrap().as_nanos() / 1000 * 1000);
     let mut tap = Program::start("tap --topic /t/ /u --tls off --listen 127.0.0.1:0 --count 4");
     let address = tap.address();
     let lines = [
@@ -23,7 +27,7 @@ fn published_messages_are_printed_by_tap_and_can_be_published_again() {
                                              {"@data-type": "string", "hex": "ff00"}]}),
         json!({"event": "none"}),
         json!({"event": "late", "args": [],
-               "metadata": [{"id": 1, "value": {"@data-type": "timestamp", "ns": 5}}]}),
+               "metadata": [{"id": 1, "value": {"@data-type": "timestamp", "data": "1970-01-01T00:00:00.000000005"}}]}),
         json!({"@data-type": "vector", "data": [{"@data-type": "boolean", "data": true}]}),
     ];
     let input = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
@@ -34,27 +38,65 @@ fn published_messages_are_printed_by_tap_and_can_be_published_again() {
     let tapped = tap.end();
     assert_eq!(tapped.code, Some(0), "{tapped:?}");
     // The members have the documented order.
-    assert!(tapped.stdout[0].starts_with("{\"peer\":\""), "{tapped:?}");
-    let peer = tapped.json()[0]["peer"].clone();
+    assert!(tapped.stdout[0].starts_with("{\"time\":\""), "{tapped:?}");
+    let without_time = |mut line: serde_json::Value| {
+        let time = line.as_object_mut().unwrap().remove("time").unwrap();
+        let time = time.as_str().unwrap().parse::<Timestamp>().unwrap();
+        assert!(before <= time, "{line}");
+        line
+    };
+    let printed: Vec<_> = tapped.json().into_iter().map(without_time).collect();
+    let peer = printed[0]["peer"].clone();
     let expected = [
         json!({"peer": peer, "topic": "/t/x", "event": "Mod::ping", "args": lines[0]["args"], "metadata": null}),
         json!({"peer": peer, "topic": "/t/x", "event": "none", "args": [], "metadata": null}),
         json!({"peer": peer, "topic": "/t/x", "event": "late", "args": [], "metadata": lines[2]["metadata"]}),
         json!({"peer": peer, "topic": "/t/x", "value": lines[3]}),
     ];
-    assert_eq!(tapped.json(), expected);
+    assert_eq!(printed, expected);
 
     // The output of tap is valid input.
     let mut second = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 --count 4");
     let again = format!("{PUBLISH} {}", second.address());
     assert_eq!(Program::run(&again, tapped.stdout.join("\n")).code, Some(0));
     let without_peer = |mut line: serde_json::Value| {
+        line["time"].take();
         line["peer"].take();
         line["topic"].take();
         line
     };
     let second: Vec<_> = second.end().json().into_iter().map(without_peer).collect();
     assert_eq!(second, tapped.json().into_iter().map(without_peer).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_event_on_the_command_line_is_published_and_printed_without_types() {
+    let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0 --count 1 --format plain");
+    let address = tap.address();
+    let arguments = "ping string:hi count:7 set[port]:80/tcp,443/tcp table[addr=interval]:10.0.0.1=1.5";
+    // Stdin is not read.
+    let end = Program::run(&format!("{PUBLISH} {address} {arguments}"), "{");
+    assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
+    let line = &tap.end().json()[0];
+    assert_eq!(
+        (&line["topic"], &line["kind"], &line["event"]),
+        (&"/t".into(), &"event".into(), &"ping".into())
+    );
+    assert_eq!(line["args"], json!(["hi", 7, ["80/tcp", "443/tcp"], {"10.0.0.1": 1.5}]));
+    assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
+}
+
+#[test]
+fn an_invalid_argument_of_an_event_is_a_usage_error() {
+    for (arguments, error) in [
+        ("ping 7", "argument 1: \"7\" has no type; use string:TEXT"),
+        ("ping count:1 count:x", "argument 2: \"x\" is not a count"),
+        ("ping:7 nonsense:1", "argument 1: \"nonsense:1\" has the unknown type \"nonsense\""),
+    ] {
+        let end = Program::run(&format!("{PUBLISH} 127.0.0.1:1 {arguments}"), "");
+        assert_eq!(end.code, Some(2), "{end:?}");
+        assert!(end.stderr.contains(error), "{end:?}");
+    }
 }
 
 #[test]

@@ -113,7 +113,12 @@ fn each_command_has_a_well_formed_manual_page() {
     assert_eq!((end.code, end.stdout.len()), (Some(0), 0), "{end:?}");
     let pages: Vec<String> =
         fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    end.has_said(&[&format!("{} pages", pages.len())]);
+    let configuration = folder.path().join("share/man/man5/zeek-bridge.toml.5");
+    let text = fs::read_to_string(&configuration).unwrap();
+    for part in ["\n.TH zeek-bridge.toml 5 ", ".SH [link.NAME]\n", "\\fBwhen_full\\fR (", "default \"10s\""] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    end.has_said(&[&format!("{} pages", pages.len() + 1)]);
 
     // The commands listed by --help.
     let help = Program::run("--help", "").stdout;
@@ -147,12 +152,12 @@ fn each_command_has_a_well_formed_manual_page() {
     }
 
     if is_installed("groff", "--version") {
-        for page in &pages {
+        for page in pages.iter().map(|page| out.join(page)).chain([configuration]) {
             let mut groff = Command::new("groff");
-            groff.args(["-man", "-ww", "-Tutf8"]).arg(out.join(page));
+            groff.args(["-man", "-ww", "-Tutf8"]).arg(&page);
             let Output { status, stdout, stderr } = output(&mut groff);
             let stderr = String::from_utf8(stderr).unwrap();
-            assert!(status.success() && !stdout.is_empty() && stderr.is_empty(), "{page}: {stderr}");
+            assert!(status.success() && !stdout.is_empty() && stderr.is_empty(), "{page:?}: {stderr}");
         }
     }
 }

@@ -163,7 +163,7 @@ fn a_certificate_that_rustls_refuses_works_with_openssl() {
         succeeds(&ends);
     }
     let ends = publish_to_tap(&version1, &version1);
-    ends.0.has_said(&["TLS with OpenSSL instead of rustls", &file]);
+    ends.0.has_said(&["using OpenSSL instead of rustls", &file]);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
     let (right, wrong) = (file("right", "secret\n"), file("wrong", "not it\n"));
     succeeds(&publish_to_tap(&right, &certificate("ec.pem", "ec.sec1.key")));
     fails_to_start(&options, 4, &["the key is encrypted", "--passphrase-file"]);
-    fails_to_start(&wrong, 4, &["rsa.encrypted-pkcs8.key", "the passphrase does not open it"]);
+    fails_to_start(&wrong, 4, &["rsa.encrypted-pkcs8.key", "the passphrase does not decrypt the key"]);
     fails_to_start(&file("empty", "\n"), 4, &["empty"]);
     fails_to_start(&format!("{options} --passphrase-file /nowhere"), 4, &["/nowhere", "cannot be read"]);
 
@@ -189,7 +189,7 @@ fn a_key_opens_with_its_passphrase_from_a_file_or_the_environment() {
         Program::spawn(command).end()
     };
     assert_eq!(with("secret", &options).code, Some(0));
-    with("not it", &options).fails(4, &["the passphrase does not open it"]);
+    with("not it", &options).fails(4, &["the passphrase does not decrypt the key"]);
     assert_eq!(with("not it", &right).code, Some(0), "the file has precedence");
     with("", &options).fails(4, &["the key is encrypted"]);
     assert_eq!(with("not it", "--tls off").code, Some(0), "a passphrase alone is no choice of TLS");
@@ -230,7 +230,7 @@ fn a_key_that_others_can_read_causes_a_warning() {
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
     let end = Program::run(&tap, "");
     assert_eq!(end.code, Some(0));
-    end.has_said(&["WARN", &key.display().to_string(), "others can read it", "chmod go-rwx"]);
+    end.has_said(&["WARN", &key.display().to_string(), "other users can read it", "chmod go-rwx"]);
 }
 
 #[test]

@@ -42,82 +42,82 @@ fn every_fixture_has_a_test() {
 }
 
 #[test]
-fn a_connector_that_leaves_at_once_has_sent_hello() {
-    assert_eq!(kinds_in("aborted"), BTreeSet::from(["hello"]));
+fn a_connector_that_disconnects_at_once_sends_only_hello() {
+    assert_eq!(check_and_list_kinds("aborted"), BTreeSet::from(["hello"]));
 }
 
 #[test]
 fn every_zeek_type_is_read_and_written() {
-    assert!(kinds_in("all-types").contains("data"));
+    assert!(check_and_list_kinds("all-types").contains("data"));
 }
 
 #[test]
 fn log_creates_and_writes_are_read_and_written() {
-    assert!(kinds_in("cluster-logs").contains("routing_update"));
+    assert!(check_and_list_kinds("cluster-logs").contains("routing_update"));
 }
 
 #[test]
 fn idle_data_stores_are_read_and_written() {
-    let seen = kinds_in("cluster-stores");
+    let seen = check_and_list_kinds("cluster-stores");
     for command in ["nack", "ack_clone", "attach_writer", "keepalive", "cumulative_ack"] {
         assert!(seen.contains(command), "{command}");
     }
 }
 
 #[test]
-fn a_wrong_magic_number_is_reported_and_its_refusal_read() {
-    assert_eq!(kinds_in("drop-magic"), BTreeSet::from(["drop_conn", "probe", "wrong magic"]));
+fn a_wrong_magic_number_is_reported_and_the_refusal_is_read() {
+    assert_eq!(check_and_list_kinds("drop-magic"), BTreeSet::from(["drop_conn", "probe", "wrong magic"]));
 }
 
 #[test]
 fn the_refusal_of_a_redundant_connection_is_read_and_written() {
-    assert!(kinds_in("drop-redundant").contains("drop_conn"));
+    assert!(check_and_list_kinds("drop-redundant").contains("drop_conn"));
 }
 
 #[test]
 fn the_refusal_of_an_unknown_version_is_read_and_written() {
-    assert_eq!(kinds_in("drop-version"), BTreeSet::from(["drop_conn", "hello", "probe"]));
+    assert_eq!(check_and_list_kinds("drop-version"), BTreeSet::from(["drop_conn", "hello", "probe"]));
 }
 
 #[test]
 fn events_with_metadata_are_read_and_written() {
-    assert!(kinds_in("event-metadata").contains("data"));
+    assert!(check_and_list_kinds("event-metadata").contains("data"));
 }
 
 #[test]
 fn a_manager_node_and_its_agent_are_read_and_written() {
-    assert!(kinds_in("node-manager").contains("data"));
+    assert!(check_and_list_kinds("node-manager").contains("data"));
 }
 
 #[test]
 fn a_worker_node_and_its_agent_are_read_and_written() {
-    assert!(kinds_in("node-worker").contains("data"));
+    assert!(check_and_list_kinds("node-worker").contains("data"));
 }
 
 #[test]
 fn broker_2_3_of_zeek_5_0_is_read_and_written() {
-    assert!(kinds_in("ping-pong-2.3.8").contains("data"));
+    assert!(check_and_list_kinds("ping-pong-2.3.8").contains("data"));
 }
 
 #[test]
 fn broker_2_6_of_zeek_6_0_is_read_and_written() {
-    assert!(kinds_in("ping-pong-2.6.0").contains("data"));
+    assert!(check_and_list_kinds("ping-pong-2.6.0").contains("data"));
 }
 
 #[test]
 fn broker_2_8_against_2_3_is_read_and_written() {
-    assert!(kinds_in("ping-pong-mixed").contains("data"));
+    assert!(check_and_list_kinds("ping-pong-mixed").contains("data"));
 }
 
 #[test]
 fn a_handshake_without_messages_is_read_and_written() {
     let all = ["hello", "originator_ack", "originator_syn", "probe", "responder_syn_ack", "version_select"];
-    assert_eq!(kinds_in("plain-peering"), BTreeSet::from(all));
+    assert_eq!(check_and_list_kinds("plain-peering"), BTreeSet::from(all));
 }
 
 #[test]
 fn data_store_commands_are_read_and_written() {
-    let seen = kinds_in("store-operations");
+    let seen = check_and_list_kinds("store-operations");
     for command in [
         "put",
         "put_unique",
@@ -139,11 +139,11 @@ fn data_store_commands_are_read_and_written() {
 
 #[test]
 fn tables_records_and_sets_of_the_supervisor_are_read_and_written() {
-    assert!(kinds_in("supervisor").contains("data"));
+    assert!(check_and_list_kinds("supervisor").contains("data"));
 }
 
 /// Checks all frames of a fixture and returns the kinds of its messages.
-fn kinds_in(name: &str) -> BTreeSet<&'static str> {
+fn check_and_list_kinds(name: &str) -> BTreeSet<&'static str> {
     let fixture = Fixture::load(name);
     for side in Side::BOTH {
         check_framing(&fixture, side);
@@ -265,7 +265,7 @@ fn truncated_envelope_is_an_error(envelope: &Envelope, body: &Bytes) {
             EnvelopeType::Data => short.value(LIMITS).map(drop),
             EnvelopeType::Command => short.command(LIMITS).map(drop),
             EnvelopeType::RoutingUpdate => short.filter(LIMITS).map(drop),
-            // Any bytes are valid here.
+            // The payload of pings and pongs may be any bytes.
             EnvelopeType::Ping | EnvelopeType::Pong => return,
         };
         assert_eq!(read.as_ref().unwrap_err().reason(), &DecodeReason::Truncated, "cut at {cut}");

@@ -1,4 +1,4 @@
-//! Makes the seeds of the fuzz targets (`fuzz/seeds/`) from the fixtures.
+//! Creates the seeds of the fuzz targets (`fuzz/seeds/`) from the fixtures.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +11,12 @@ use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
 use zeek_bridge::zeek::{Event, Message};
 
 /// Maximum size of a seed. Fuzzers work best with small inputs.
-const MOST: usize = 1024;
+const MAX_SEED: usize = 1024;
 
 /// Returns the seeds by target and name.
 fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     let mut seeds = BTreeMap::new();
-    for golden in golden_values().into_iter().filter(|golden| golden.bytes.len() <= MOST) {
+    for golden in golden_values().into_iter().filter(|golden| golden.bytes.len() <= MAX_SEED) {
         // Names of reals have characters that are not valid on every file system.
         let name = golden.name.replace(|c: char| !c.is_ascii_alphanumeric() && !".+".contains(c), "-");
         seeds.insert(("value", name), golden.bytes.to_vec());
@@ -35,7 +35,7 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
         }
         for side in Side::BOTH {
             let stream = fixture.stream(side);
-            if (1..=MOST).contains(&stream.len()) {
+            if (1..=MAX_SEED).contains(&stream.len()) {
                 let chunks: [u8; 4] = [3, 1, 30, 7];
                 let name = format!("{}-{side:?}", fixture.name).to_lowercase();
                 seeds.insert(("frames", name), [&chunks[..], stream].concat());
@@ -48,11 +48,12 @@ fn seeds() -> BTreeMap<(&'static str, String), Vec<u8>> {
     for (name, seed) in peerings() {
         seeds.insert(("peering", name), seed);
     }
-    seeds.retain(|_, seed| seed.len() <= MOST);
+    seeds.retain(|_, seed| seed.len() <= MAX_SEED);
     seeds
 }
 
-/// Returns the shortest payload of each kind of message, and variants of the node API's messages that rules inspect.
+/// Returns the shortest payload of each kind of message. For the node API, also returns variants that the rules of a
+/// bridge inspect.
 fn payloads() -> BTreeMap<String, Vec<u8>> {
     let mut seeds: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for fixture in Fixture::all() {
@@ -89,7 +90,8 @@ fn shortest(seeds: &mut BTreeMap<String, Vec<u8>>, name: String, seed: Vec<u8>) 
     }
 }
 
-/// Operations on two peerings, as `src/fuzzing/peering.rs` reads them: twice the operation, plus 1 for the second peering.
+/// Operations on two peerings, as `src/fuzzing/peering.rs` reads them. A byte is twice the operation, plus 1 for the
+/// second peering.
 mod operation {
     pub(crate) const PUT_IN: u8 = 0;
     pub(crate) const ENVELOPE: u8 = 2 * 2;
@@ -99,7 +101,7 @@ mod operation {
     pub(crate) const SET_FILTER: u8 = 2 * 9;
     pub(crate) const LEAVE: u8 = 2 * 10;
     pub(crate) const PING: u8 = 2 * 12;
-    /// Settings: tight limits; the larger id; the listener.
+    /// Flags of the settings: tight limits, the larger endpoint id, and the role of the listener.
     pub(crate) const TIGHT: u8 = 1;
     pub(crate) const LARGER: u8 = 2;
     pub(crate) const LISTENER: u8 = 4;
@@ -112,7 +114,7 @@ fn peerings() -> Vec<(String, Vec<u8>)> {
     for fixture in Fixture::all() {
         for side in Side::BOTH {
             let stream = fixture.stream(side);
-            if !(1..=MOST / 2).contains(&stream.len()) {
+            if !(1..=MAX_SEED / 2).contains(&stream.len()) {
                 continue;
             }
             for id in [0, LARGER] {
@@ -183,6 +185,9 @@ fn the_committed_seeds_match_the_fixtures() {
             fs::write(&file, &seed).unwrap();
         }
         let committed = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        assert_eq!(committed, seed, "{target}/{name}: run with UPDATE_SEEDS=1 to write it again");
+        assert_eq!(
+            committed, seed,
+            "{target}/{name} is out of date; run the test with UPDATE_SEEDS=1 to update it"
+        );
     }
 }

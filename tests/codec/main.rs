@@ -1,4 +1,4 @@
-//! Codec, messages and peering against captures of real Zeeks and Brokers.
+//! Tests of the codec, messages and peering with captured traffic of Zeek and Broker.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,9 +1,10 @@
 //! Replays every captured peering with a [`Peering`] in place of each of its two sides.
 //!
-//! The peering has the endpoint id and the filter of its side, receives the bytes that the other side sent, and must send the
-//! bytes that its side sent: the handshake and the answers to pings by itself; messages, filters and the BYE on request. It
-//! must return every message of the other side. Each replay is done with four kinds of input: frame by frame, byte by byte,
-//! in chunks that do not follow the frames, and with all bytes at once.
+//! The peering has the endpoint id and the filter of its side, and receives the bytes that the other side sent. It must
+//! send the same bytes that its side sent. It sends the handshake and the answers to pings by itself, and messages,
+//! filters and the BYE when the test requests them. It must return every message of the other side. Each replay is
+//! repeated with the input divided in four ways: by frames, by bytes, in chunks that do not follow the frames, and all
+//! at once.
 //!
 //! Two parts are not compared: the 8 random bytes of a BYE, which are replaced, and the ttl of pongs, which Broker 2.3 sets
 //! differently. Some captured sides were not endpoints; their tests describe the comparison.
@@ -17,16 +18,16 @@ use zeek_bridge::data::{EndpointId, Filter, Topic};
 use zeek_bridge::peering::{CloseReason, Config, Event, Peering, PeeringError, Role};
 use zeek_bridge::wire::{Envelope, EnvelopeType, ErrorCode, Handshake, Limits};
 
-/// The division of the other side's bytes.
+/// How the bytes of the other side are divided.
 #[derive(Clone, Copy, Debug)]
 enum Arrival {
     /// Frame by frame, in the recorded order.
     Frames,
     /// Byte by byte, in the recorded order.
     Bytes,
-    /// In chunks of this number of bytes, each as late as possible.
+    /// In chunks of this size, each as late as possible.
     Chunks(usize),
-    /// All bytes before this side sends any.
+    /// All bytes at once, before this side sends any.
     AtOnce,
 }
 
@@ -50,7 +51,7 @@ struct Replayed {
     peering: Peering,
     input: BytesMut,
     outcome: Outcome,
-    /// Whether to refuse the other side as redundant.
+    /// Whether the peering refuses the other side as redundant.
     refuse: bool,
     now: Instant,
 }
@@ -111,11 +112,11 @@ impl Replayed {
         let closed = self.outcome.events.iter().filter(|event| matches!(event, Event::Closed(_))).count();
         match self.outcome.events.last() {
             Some(Event::Closed(reason)) => {
-                assert_eq!(closed, 1, "the end comes once");
+                assert_eq!(closed, 1, "there is only one end");
                 Some(reason)
             }
             _ => {
-                assert_eq!(closed, 0, "nothing comes after the end");
+                assert_eq!(closed, 0, "no event follows the end");
                 None
             }
         }
@@ -154,7 +155,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
         Arrival::Chunks(size) => waiting.split().chunks(size).for_each(|chunk| played.arrive(chunk)),
         Arrival::Frames | Arrival::AtOnce => played.arrive(&waiting.split()),
     };
-    // The answer to this side's BYE arrives after it was sent.
+    // The answer to this side's BYE must not arrive before this side has sent the BYE.
     let after_bye = |frame: &Frame| bye.as_ref().is_some_and(|bye| frame.index > bye.index);
     if matches!(arrival, Arrival::AtOnce) {
         let before = fixture.from(side.other()).filter(|frame| !after_bye(frame));
@@ -164,7 +165,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     for frame in &fixture.frames {
         if frame.from != side {
             if kind(frame) == "pong" && after_bye(frame) {
-                // The recorded side echoes the recorded BYE; here it must echo ours.
+                // The recorded answer repeats the recorded BYE. Here it must repeat the BYE of the replay.
                 let ours = played.outcome.frames.last().unwrap();
                 assert_eq!(&frame.bytes[PAYLOAD..], &bye.as_ref().unwrap().bytes[PAYLOAD..], "{here}");
                 waiting.extend_from_slice(&frame.bytes[..PAYLOAD]);
@@ -188,7 +189,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
             }
             "routing_update" => played.peering.set_filter(json_filter(&frame.json)).unwrap(),
             "ping" if is_bye(frame) => played.peering.leave(played.now),
-            // Sent without a request.
+            // The peering sends these without a request.
             "pong" => {}
             other => panic!("{here}: {other}"),
         }
@@ -202,7 +203,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
     let recorded: Vec<&Frame> = fixture.from(side).collect();
     assert!(recorded.iter().any(|frame| frame.phase == Phase::Handshake), "{here}");
     if matches!(arrival, Arrival::AtOnce) {
-        // All pings were answered before other frames were sent, so the pongs have another position.
+        // In this mode, all pings arrive first, so the pongs are sent earlier than in the recording.
         let pong = |bytes: &&[u8]| bytes.get(4 + 32) == Some(&EnvelopeType::Pong.to_wire());
         let ours: Vec<&[u8]> = played.outcome.frames.iter().map(|frame| &frame[..]).collect();
         let theirs: Vec<&[u8]> = recorded.iter().map(|frame| &frame.bytes[..]).collect();
@@ -260,7 +261,7 @@ fn compare(here: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
                 theirs.truncate(PAYLOAD + 3);
             }
             EnvelopeType::Pong => {
-                assert_eq!(theirs[TTL], [0, 1], "{here}: frame {n}: as Broker 2.3 says it");
+                assert_eq!(theirs[TTL], [0, 1], "{here}: frame {n}: a pong as of Broker 2.3");
                 assert_eq!(ours[TTL], [0, 16], "{here}: frame {n}");
                 ours.drain(TTL);
                 theirs.drain(TTL);
@@ -309,9 +310,14 @@ fn every_fixture_has_a_test() {
     assert_eq!(Fixture::names(), tested);
 }
 
-/// Passes all bytes of the other side to a peering, at once and byte by byte, then the end of the stream, and checks each
-/// result.
-fn attempt(fixture: &Fixture, from: Side, machine: impl Fn() -> Replayed, check: impl Fn(&Replayed)) {
+/// Passes all bytes of the other side and then the end of the stream to a peering, once in one piece and once byte by
+/// byte. Calls `check` with each result.
+fn replay_failing_handshake(
+    fixture: &Fixture,
+    from: Side,
+    machine: impl Fn() -> Replayed,
+    check: impl Fn(&Replayed),
+) {
     for byte_by_byte in [false, true] {
         let mut played = machine();
         let stream = fixture.stream(from);
@@ -326,9 +332,9 @@ fn attempt(fixture: &Fixture, from: Side, machine: impl Fn() -> Replayed, check:
     }
 }
 
-fn refused(fixture: &Fixture, code: ErrorCode, words: &str) -> CloseReason {
+fn refused(fixture: &Fixture, code: ErrorCode, description: &str) -> CloseReason {
     let peer = fixture.endpoint_id(Side::Listener).unwrap();
-    PeeringError::Refused { peer, code, description: words.to_owned() }.into()
+    PeeringError::Refused { peer, code, description: description.to_owned() }.into()
 }
 
 /// Both sides are endpoints. The listener sends the same description as Broker.
@@ -336,7 +342,7 @@ fn refused(fixture: &Fixture, code: ErrorCode, words: &str) -> CloseReason {
 fn drop_redundant() {
     let fixture = Fixture::load("drop-redundant");
     let peer = fixture.endpoint_id(Side::Connector).unwrap();
-    attempt(
+    replay_failing_handshake(
         &fixture,
         Side::Connector,
         || Replayed { refuse: true, ..Replayed::of(&fixture, Side::Listener) },
@@ -345,24 +351,24 @@ fn drop_redundant() {
             assert_eq!(played.closed(), Some(&CloseReason::Redundant { peer }));
         },
     );
-    attempt(
+    replay_failing_handshake(
         &fixture,
         Side::Listener,
         || Replayed::of(&fixture, Side::Connector),
         |played| {
             assert_eq!(&played.sent(), fixture.stream(Side::Connector));
-            let words = "detected redundant connection at the responder";
-            assert_eq!(played.closed(), Some(&refused(&fixture, ErrorCode::LOGIC_ERROR, words)));
+            let description = "detected redundant connection at the responder";
+            assert_eq!(played.closed(), Some(&refused(&fixture, ErrorCode::LOGIC_ERROR, description)));
         },
     );
 }
 
-/// The captured connector offers unsupported versions, which a peering cannot. It sends the same bytes except the two
-/// versions, and reports the refusal.
+/// The captured connector offers unsupported versions, which a peering never does. The peering sends the same bytes
+/// except for the two versions, and reports the refusal.
 #[test]
 fn drop_version() {
     let fixture = Fixture::load("drop-version");
-    attempt(
+    replay_failing_handshake(
         &fixture,
         Side::Connector,
         || Replayed::of(&fixture, Side::Listener),
@@ -371,7 +377,7 @@ fn drop_version() {
             assert_eq!(played.closed(), Some(&PeeringError::Incompatible { min: 9, max: 10 }.into()));
         },
     );
-    attempt(
+    replay_failing_handshake(
         &fixture,
         Side::Listener,
         || Replayed::of(&fixture, Side::Connector),
@@ -387,13 +393,13 @@ fn drop_version() {
     );
 }
 
-/// The captured connector sends BORK in place of the magic number ZEEK, which a peering cannot. It sends the same bytes
-/// except the magic number, and reports the refusal.
+/// The captured connector sends BORK instead of the magic number ZEEK, which a peering never does. The peering sends
+/// the same bytes except for the magic number, and reports the refusal.
 #[test]
 fn drop_magic() {
     let fixture = Fixture::load("drop-magic");
     const MAGIC: std::ops::Range<usize> = 5..9;
-    attempt(
+    replay_failing_handshake(
         &fixture,
         Side::Connector,
         || Replayed::of(&fixture, Side::Listener),
@@ -411,7 +417,7 @@ fn drop_magic() {
     let Ok(Handshake::Hello { sender, .. }) = Handshake::decode(&theirs[4..], &Limits::DEFAULT) else {
         panic!("{theirs:?}")
     };
-    attempt(
+    replay_failing_handshake(
         &fixture,
         Side::Listener,
         || Replayed::new(sender, Side::Connector, Filter::new()),
@@ -423,13 +429,13 @@ fn drop_magic() {
     );
 }
 
-/// The captured listener sent nothing, so its id is unknown. A peering with a smaller and with a larger id sends its
-/// handshake and reports that the connector has left.
+/// The captured listener sent nothing, so its id is unknown. The test uses a smaller and a larger id. In both cases,
+/// the peering sends its handshake and reports that the connector has closed the connection.
 #[test]
 fn aborted() {
     let fixture = Fixture::load("aborted");
     assert!(fixture.stream(Side::Listener).is_empty());
-    attempt(
+    replay_failing_handshake(
         &fixture,
         Side::Listener,
         || Replayed::of(&fixture, Side::Connector),
@@ -449,7 +455,7 @@ fn aborted() {
         let mut bytes = [1; 16];
         bytes[..15].copy_from_slice(&id);
         let id = EndpointId::from_bytes(bytes);
-        attempt(
+        replay_failing_handshake(
             &fixture,
             Side::Connector,
             || Replayed::new(id, Side::Listener, Filter::new()),
@@ -470,7 +476,7 @@ fn aborted() {
     }
 }
 
-/// As in `aborted`, but the connector stays: the handshake times out.
+/// As in `aborted`, but the connection stays open, so the handshake times out.
 #[test]
 fn a_connector_that_stops_after_hello_times_out() {
     let fixture = Fixture::load("aborted");

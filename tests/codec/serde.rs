@@ -1,4 +1,4 @@
-//! Values and their parts through `serde`: the shape of the crate's own JSON, and its errors and limits.
+//! `serde` for values and their parts: the structure, errors and limits are those of the crate's own JSON.
 
 use crate::common::golden_values;
 use ::serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use zeek_bridge::data::{
     Value,
 };
 
-/// Reads without the depth limit of `serde_json`, which the deepest values exceed.
+/// Deserializes without the depth limit of `serde_json`, because the deepest values exceed it.
 fn read<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     let mut from = Deserializer::from_str(text);
     from.disable_recursion_limit();
@@ -45,7 +45,7 @@ fn every_golden_value_has_the_json_of_the_crate_in_both_directions() {
 }
 
 #[test]
-fn a_format_of_bytes_has_the_same_shape() {
+fn a_binary_format_has_the_same_structure() {
     for golden in golden_values() {
         let value = Value::from_json(&golden.json).unwrap();
         let mut bytes = Vec::new();
@@ -78,7 +78,7 @@ struct Parts {
 }
 
 #[test]
-fn parts_alone_have_the_same_shape_as_in_a_value() {
+fn parts_have_the_same_structure_as_in_a_value() {
     let odd = Topic::new(&b"\xff/a"[..]).unwrap();
     let parts = Parts {
         address: "1.2.3.4".parse().unwrap(),
@@ -100,8 +100,8 @@ fn parts_alone_have_the_same_shape_as_in_a_value() {
         "address": "1.2.3.4",
         "subnet": "10.0.0.0/8",
         "port": "80/tcp",
-        "timestamp": -1,
-        "timespan": 1_500_000_000,
+        "timestamp": "1969-12-31T23:59:59.999999999",
+        "timespan": "1500ms",
         "set": [{"@data-type": "count", "data": 1}],
         "table": [{
             "key": {"@data-type": "string", "data": "a"},
@@ -118,7 +118,7 @@ fn parts_alone_have_the_same_shape_as_in_a_value() {
     assert_eq!(serde_json::to_value(&parts).unwrap(), json);
     let text = serde_json::to_string(&parts).unwrap();
     assert_eq!(serde_json::from_str::<Parts>(&text).unwrap(), parts);
-    assert_eq!(serde_json::from_str::<Timespan>(r#""1500ms""#).unwrap(), parts.timespan);
+    assert_eq!(serde_json::from_str::<Timespan>("1500000000").unwrap(), parts.timespan);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn nested(depth: usize) -> Value {
 }
 
 #[test]
-fn the_deepest_value_is_read_and_a_deeper_one_refused() {
+fn the_deepest_value_is_read_and_a_deeper_one_rejected() {
     let deepest = nested(MAX_DEPTH);
     assert_eq!(read::<Value>(&serde_json::to_string(&deepest).unwrap()).unwrap(), deepest);
     assert_eq!(serde_json::from_value::<Value>(deepest.to_json()).unwrap(), deepest);
@@ -158,7 +158,7 @@ fn the_deepest_value_is_read_and_a_deeper_one_refused() {
     assert_eq!(read::<Value>(&deeper).unwrap_err().to_string(), refusal);
 }
 
-/// With and without the limit of the format itself.
+/// Tested with and without the depth limit of `serde_json` itself.
 #[test]
 fn a_million_brackets_do_not_exhaust_the_stack() {
     for open in ["[", "{\"a\":", "{\"@data-type\":\"vector\",\"data\":["] {

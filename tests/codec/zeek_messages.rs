@@ -49,7 +49,7 @@ fn kind(message: &Message) -> &'static str {
 }
 
 #[test]
-fn every_message_of_zeek_is_read_and_written_back_unchanged() {
+fn every_captured_zeek_message_round_trips() {
     let (mut kinds, mut batched) = (BTreeMap::new(), BTreeMap::new());
     for Payload { place, topic, bytes, value } in payloads() {
         if topic == Topic::from_static("/bench") {
@@ -77,7 +77,7 @@ fn every_message_of_zeek_is_read_and_written_back_unchanged() {
 }
 
 #[test]
-fn every_event_between_nodes_and_agents_is_read_and_written_back_unchanged() {
+fn every_captured_node_api_event_round_trips() {
     let mut kinds = BTreeMap::new();
     for Payload { place, topic, bytes, value } in payloads() {
         let Ok(Message::Event(event)) = Message::from_value(value) else { continue };

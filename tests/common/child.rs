@@ -1,10 +1,10 @@
-//! Child processes that never outlive their test, and waits that never block for ever.
+//! Child processes that do not outlive their test, and waits with a limit.
 //!
 //! Every wait is for an event: a line, a connection, or the end of a process. `LIMIT` only turns a hang into a
-//! failure with a message. A blocking call that has no timeout of its own runs in a thread (`within`), which is
-//! left behind when the limit is exceeded: it ends with the test process.
+//! failure with a message. A blocking call without a timeout of its own runs in a thread (`within`). If it exceeds the
+//! limit, the thread is abandoned and ends with the test process.
 
-#![allow(dead_code, reason = "each test uses what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::io::{Read, Write};
 use std::ops::{Deref, DerefMut};
 use std::process::{Child, Command, ExitStatus, Output};
@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-/// Longer than any wait of a test that passes, on a machine that is busy with other things.
+/// Longer than any wait of a passing test, even on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a child of a failed test may take to end on SIGTERM, and with it what it has started, before it is killed.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// After a failed test: the time between SIGTERM and SIGKILL, in which the child can end itself and its own children.
+const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// Runs `blocking` and returns its result. Panics with the name of what was waited for after `LIMIT`.
+/// Runs `blocking` in a thread and returns its result. After `LIMIT`, panics with `what` in the message.
 #[track_caller]
 pub fn within<T: Send + 'static>(what: &str, blocking: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, done) = channel();
@@ -29,7 +29,7 @@ pub fn within<T: Send + 'static>(what: &str, blocking: impl FnOnce() -> T + Send
     });
     match done.recv_timeout(LIMIT) {
         Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => panic!("waited {LIMIT:?} in vain for {what}"),
+        Err(RecvTimeoutError::Timeout) => panic!("timed out after {LIMIT:?}: {what}"),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => panic!("no result from {what}"),
@@ -37,18 +37,18 @@ pub fn within<T: Send + 'static>(what: &str, blocking: impl FnOnce() -> T + Send
     }
 }
 
-/// Waits for an event of an endpoint in this process.
+/// Waits for `event`. After `LIMIT`, panics with `what` in the message.
 pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {
     let event = tokio::time::timeout(LIMIT, event).await;
-    event.unwrap_or_else(|_| panic!("waited {LIMIT:?} in vain for {what}"))
+    event.unwrap_or_else(|_| panic!("timed out after {LIMIT:?}: {what}"))
 }
 
-/// Reports that a test, or a part of it, is not run. `println!` would be captured: nobody sees it of a test that passes.
+/// Reports that a test, or a part of it, is skipped. The test harness would hide the output of `println!` if the test passes.
 pub fn skip(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
-/// Returns what remains to be read from a pipe of a child.
+/// Reads a pipe of a child to its end.
 #[track_caller]
 pub fn rest(mut pipe: impl Read + Send + 'static) -> Vec<u8> {
     within("the end of a pipe", move || {
@@ -58,7 +58,7 @@ pub fn rest(mut pipe: impl Read + Send + 'static) -> Vec<u8> {
     })
 }
 
-/// The signal of this name, which is without SIG.
+/// Returns the signal with this name without "SIG".
 fn signal(name: &str) -> Signal {
     match name {
         "HUP" => Signal::HUP,
@@ -83,19 +83,19 @@ impl Running {
         Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
-    /// Sends it a signal, by its name without SIG. No program is needed for it: `kill` is not on every machine.
+    /// Sends a signal, by its name without "SIG". Does not use the `kill` program, which is not on every machine.
     #[track_caller]
     pub fn signal(&self, name: &str) {
         kill_process(Pid::from_child(&self.0), signal(name)).unwrap();
     }
 
-    /// Waits for its end. It must not be blocked on output that nobody reads.
+    /// Waits for the end of the process. Times out if the process blocks on output that the test does not read.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
         self.end_within(LIMIT).unwrap_or_else(|| panic!("{:?} has not ended after {LIMIT:?}", self.0))
     }
 
-    /// Waits for its end, and returns it with what remains of its output. Closes its stdin.
+    /// Closes its stdin and waits for the end of the process. Returns the exit status with the output not read before.
     #[track_caller]
     pub fn output(mut self) -> Output {
         drop(self.0.stdin.take());
@@ -110,7 +110,7 @@ impl Running {
         if let Some(status) = self.0.try_wait().unwrap() {
             return Some(status);
         }
-        // Observes the end without reaping: the process id stays this child's until `wait` below.
+        // NOWAIT does not reap the child, so that its process id is not reused before `wait` below.
         let pid = Pid::from_child(&self.0);
         let (sender, ended) = channel();
         thread::spawn(move || {
@@ -138,12 +138,12 @@ impl DerefMut for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // In a failed test it may have started programs, which only it can end.
+        // After a failed test: let the child end the programs that it has started.
         if thread::panicking() && matches!(self.0.try_wait(), Ok(None)) {
             let pid = Pid::from_child(&self.0);
-            // One that is stopped handles no signal.
+            // A stopped process handles SIGTERM only after SIGCONT.
             let _ = kill_process(pid, Signal::TERM).and_then(|()| kill_process(pid, Signal::CONT));
-            self.end_within(FAREWELL);
+            self.end_within(TERM_GRACE);
         }
         let _ = self.0.kill();
         let _ = self.0.wait();

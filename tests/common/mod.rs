@@ -1,9 +1,9 @@
 //! The captured peerings and golden values of `fixtures/`, for the integration tests.
 //!
-//! Loading a fixture checks what all tests rely on: the frames of each side follow one another without a gap and make up
-//! the complete file, each after its length, and the library's reader of recordings finds the same frames.
+//! Loading a fixture checks three things on which all tests rely: the frames of each side cover its file without a gap,
+//! each frame begins with its length, and the library's reader of recordings finds the same frames.
 
-#![allow(dead_code, reason = "each test uses a part of this module")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -97,9 +97,9 @@ impl Fixture {
             assert_eq!(frame.body, bytes[4..], "{name} frame {index}");
             frames.push(Frame { index, from: entry.from, offset, phase, json: line[part].clone(), bytes });
         }
-        assert!(entries.next().is_none(), "{name}: more frames than lines");
+        assert!(entries.next().is_none(), "{name}: more frames in the .bin files than lines in frames.jsonl");
         let [connector, listener] = streams;
-        assert_eq!(ends, [connector.len(), listener.len()], "{name}: bytes that are in no frame");
+        assert_eq!(ends, [connector.len(), listener.len()], "{name}: bytes after the last frame");
         let meta = serde_json::from_slice(&read("meta.json")).unwrap();
         Fixture { name: name.to_owned(), meta, frames, connector, listener }
     }
@@ -172,7 +172,7 @@ fn json(text: &str) -> Json {
     json
 }
 
-/// Returns whether two JSON values are equal, and reals by value: Broker writes the real 1.0 as `1`, this crate as `1.0`.
+/// Returns whether two JSON values are equal. Reals are compared by value: Broker writes 1.0 as `1`, this crate as `1.0`.
 pub fn same_json(a: &Json, b: &Json) -> bool {
     match (a, b) {
         (Json::Number(a), Json::Number(b)) if a.is_f64() || b.is_f64() => {

@@ -1,6 +1,6 @@
-//! The built program, run as a user runs it.
+//! Runs the compiled program as a child process.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{ChildStdin, Command, Stdio};
@@ -21,11 +21,11 @@ pub struct Program {
     stdin: Option<ChildStdin>,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
-    /// The lines of stderr so far.
-    said: Vec<String>,
+    /// The lines of stderr that were read so far.
+    stderr_lines: Vec<String>,
 }
 
-/// The end of a program, with the rest of its output.
+/// The exit code of a program, with the lines of stdout that were not read before.
 #[derive(Debug)]
 pub struct End {
     pub code: Option<i32>,
@@ -34,12 +34,12 @@ pub struct End {
     pub stderr: String,
 }
 
-/// Returns the program with these arguments, independent of the environment.
+/// Returns a command that runs the program with these arguments. Removes environment variables that change its output.
 pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     command_of(env!("CARGO_BIN_EXE_zeek-bridge"), args)
 }
 
-/// Returns another program in the same way.
+/// Like [`command`], for another program.
 pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(program);
     command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1").env("XDG_CONFIG_HOME", "/nonexistent");
@@ -52,7 +52,7 @@ pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = imp
 }
 
 impl Program {
-    /// Starts it with arguments that are separated by spaces.
+    /// Starts the program with arguments that are separated by spaces.
     pub fn start(args: &str) -> Self {
         Self::with(args.split_whitespace())
     }
@@ -66,21 +66,21 @@ impl Program {
         let stdin = child.stdin.take();
         let stdout = lines(child.stdout.take());
         let stderr = lines(child.stderr.take());
-        Program { child, stdin, stdout, stderr, said: Vec::new() }
+        Program { child, stdin, stdout, stderr, stderr_lines: Vec::new() }
     }
 
-    /// Runs it to its end with this stdin.
+    /// Runs the program to its end, with `stdin` as its input.
     pub fn run(args: &str, stdin: impl AsRef<[u8]>) -> End {
         let mut program = Self::start(args);
         let (mut pipe, bytes) = (program.stdin.take().unwrap(), stdin.as_ref().to_vec());
-        // The program may not read all of it, or may fill the pipe of its output meanwhile.
+        // Written in a thread: the program may not read all input, or may block on output that is read only below.
         let writer = std::thread::spawn(move || pipe.write_all(&bytes));
         let end = program.end();
         let _ = within("the program to read its stdin or close it", move || writer.join().unwrap());
         end
     }
 
-    /// Writes a line to its stdin.
+    /// Writes a line to the program's stdin.
     pub fn give(&mut self, line: &str) {
         let (mut stdin, line) = (self.stdin.take().unwrap(), format!("{line}\n"));
         // Blocks while the pipe is full.
@@ -119,54 +119,54 @@ impl Program {
     pub fn says(&mut self, words: &str) -> String {
         loop {
             let Ok(line) = self.stderr.recv_timeout(LIMIT) else {
-                panic!("not said: {words}; but: {:?}", self.said);
+                panic!("no line on stderr contains {words:?}; lines: {:?}", self.stderr_lines);
             };
-            self.said.push(line.clone());
+            self.stderr_lines.push(line.clone());
             if line.contains(words) {
                 return line;
             }
         }
     }
 
-    /// Waits until it listens, and returns the address.
+    /// Waits until the program listens, and returns the address.
     pub fn address(&mut self) -> String {
         let line = self.says("listening on ");
         line.strip_prefix("listening on ").unwrap().to_owned()
     }
 
-    /// Sends it a signal, by its name without SIG.
+    /// Sends a signal to the program, by its name without "SIG".
     #[track_caller]
     pub fn signal(&self, name: &str) {
         self.child.signal(name);
     }
 
-    /// Returns its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Returns its resident memory in kB. Requires /proc.
+    /// Returns the program's resident memory in kB. Requires /proc.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Kills it as `kill -9` does, and waits until it is gone.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
         self.signal("KILL");
         self.child.end();
     }
 
-    /// Ends its stdin and waits for its end.
+    /// Closes stdin and waits for the end of the program.
     pub fn end(mut self) -> End {
         self.stdin = None;
         self.end_by_itself()
     }
 
-    /// Waits for its end with stdin open.
+    /// Waits for the end of the program without closing stdin.
     pub fn end_by_itself(mut self) -> End {
-        // Its output ends when it does.
+        // Stdout is closed when the program ends.
         let deadline = Instant::now() + LIMIT;
         let mut stdout = Vec::new();
         while let Ok(line) = self.stdout.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -184,9 +184,9 @@ impl Program {
     fn rest_of_stderr(&mut self) -> Vec<String> {
         let deadline = Instant::now() + LIMIT;
         while let Ok(line) = self.stderr.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.said.push(line);
+            self.stderr_lines.push(line);
         }
-        self.said.clone()
+        self.stderr_lines.clone()
     }
 }
 
@@ -229,10 +229,10 @@ fn lines(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
     receiver
 }
 
-/// The three files of Zeek's TLS options, in a folder that exists as long as this value.
+/// A folder with a cafile, certificate and keyfile. The folder is deleted when this value is dropped.
 pub struct Files {
     pub folder: tempfile::TempDir,
-    /// Returns the three options with their values.
+    /// The command-line options for the three files.
     pub options: String,
 }
 
@@ -247,7 +247,7 @@ impl Files {
         files
     }
 
-    /// Replaces the files.
+    /// Replaces the files by newly issued ones.
     pub fn renew(&self, authority: &EphemeralAuthority, name: &str) {
         let credentials = authority.credentials(name).unwrap();
         let parts = [
@@ -264,7 +264,7 @@ impl Files {
     pub fn write(&self, option: &str, content: &[u8]) {
         let path = self.folder.path().join(option);
         std::fs::write(&path, content).unwrap();
-        // A key that others can read is warned about.
+        // Prevents the warning about a key that other users can read.
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 }

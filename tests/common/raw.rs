@@ -1,6 +1,6 @@
 //! A peer that sends arbitrary frames over a TCP socket.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::time::timeout;
 use zeek_bridge::data::{EndpointId, Filter, Topic, Value};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
 
-/// Longer than any wait of a test that passes.
-const LONG: Duration = Duration::from_secs(60);
+/// Longer than any wait of a passing test.
+const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Raw {
     pub(crate) id: EndpointId,
@@ -36,16 +36,16 @@ impl Raw {
     /// Connects and establishes a peering.
     pub(crate) async fn connect(id: EndpointId, address: SocketAddr, topics: &[&'static str]) -> Self {
         let mut raw = Self::open(id, address).await;
-        raw.say(&raw.hello()).await;
+        raw.send_handshake(&raw.hello()).await;
         raw.handshake(topics).await;
         raw
     }
 
     /// Accepts a connection and establishes a peering.
     pub(crate) async fn accept(id: EndpointId, listener: &TcpListener, topics: &[&'static str]) -> Self {
-        let accepted = timeout(LONG, listener.accept()).await.expect("nobody connects");
+        let accepted = timeout(LIMIT, listener.accept()).await.expect("no incoming connection");
         let mut raw = Self::on(id, accepted.unwrap().0);
-        raw.say(&Handshake::Probe).await;
+        raw.send_handshake(&Handshake::Probe).await;
         raw.handshake(topics).await;
         raw
     }
@@ -59,25 +59,25 @@ impl Raw {
         let filter: Filter = topics.iter().map(|topic| Topic::from_static(topic)).collect();
         let mut theirs = Filter::new();
         loop {
-            match self.heard().await {
+            match self.next_handshake().await {
                 Handshake::Probe => {}
                 Handshake::Hello { sender, .. } => {
                     self.peer = Some(sender);
                     if self.id < sender {
                         let (sender, version) = (self.id, PROTOCOL_VERSION);
-                        self.say(&Handshake::VersionSelect { sender, version }).await;
-                        self.say(&Handshake::OriginatorSyn(filter.clone())).await;
+                        self.send_handshake(&Handshake::VersionSelect { sender, version }).await;
+                        self.send_handshake(&Handshake::OriginatorSyn(filter.clone())).await;
                     } else {
-                        self.say(&self.hello()).await;
+                        self.send_handshake(&self.hello()).await;
                     }
                 }
                 Handshake::VersionSelect { sender, .. } => self.peer = Some(sender),
                 Handshake::OriginatorSyn(filter_of_peer) => {
                     theirs = filter_of_peer;
-                    self.say(&Handshake::ResponderSynAck(filter.clone())).await;
+                    self.send_handshake(&Handshake::ResponderSynAck(filter.clone())).await;
                 }
                 Handshake::ResponderSynAck(filter_of_peer) => {
-                    self.say(&Handshake::OriginatorAck).await;
+                    self.send_handshake(&Handshake::OriginatorAck).await;
                     return filter_of_peer;
                 }
                 Handshake::OriginatorAck => return theirs,
@@ -86,7 +86,7 @@ impl Raw {
         }
     }
 
-    pub(crate) async fn say(&mut self, message: &Handshake) {
+    pub(crate) async fn send_handshake(&mut self, message: &Handshake) {
         let mut bytes = BytesMut::new();
         message.encode(&mut bytes).unwrap();
         self.bytes(&bytes).await;
@@ -105,7 +105,7 @@ impl Raw {
     }
 
     pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
-        timeout(LONG, self.stream.write_all(bytes)).await.expect("the peer reads nothing").unwrap();
+        timeout(LIMIT, self.stream.write_all(bytes)).await.expect("the peer stopped reading").unwrap();
     }
 
     /// Returns the next frame, or `None` at the end of the stream or an error.
@@ -114,15 +114,15 @@ impl Raw {
             if let Some(frame) = cut_frame(&mut self.input, usize::MAX).unwrap() {
                 return Some(frame);
             }
-            let read = timeout(LONG, self.stream.read_buf(&mut self.input)).await;
-            if read.expect("the peer sends nothing and keeps the connection open").unwrap_or(0) == 0 {
+            let read = timeout(LIMIT, self.stream.read_buf(&mut self.input)).await;
+            if read.expect("no frame, and the connection is still open").unwrap_or(0) == 0 {
                 return None;
             }
         }
     }
 
     /// Returns the next handshake message.
-    pub(crate) async fn heard(&mut self) -> Handshake {
+    pub(crate) async fn next_handshake(&mut self) -> Handshake {
         let frame = self.frame().await.expect("a handshake message");
         Handshake::decode(&frame, &Limits::DEFAULT).unwrap()
     }
@@ -154,7 +154,7 @@ impl Raw {
     /// Waits until the other side has read everything that was sent to it.
     pub(crate) async fn settle(&mut self) {
         let peer = self.peer.expect("a peering");
-        let token = Bytes::from_static(b"settled?");
+        let token = Bytes::from_static(b"settle");
         self.send(&Envelope::ping(self.id, peer, token.clone())).await;
         while self.envelope_of(EnvelopeType::Pong).await.payload != token {}
     }

@@ -1,6 +1,6 @@
-//! `record` and its recordings.
+//! Runs `record` and reads its recordings.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::program::{Program, command};
 pub struct Recorder {
     pub program: Program,
     pub address: String,
-    /// Exists as long as it is used.
+    /// Shared, so that the folder exists as long as any user of it.
     pub out: Arc<tempfile::TempDir>,
 }
 
@@ -56,7 +56,7 @@ impl Recorder {
         folder
     }
 
-    /// Stops it and its connections.
+    /// Stops the recorder and its connections with SIGTERM.
     #[track_caller]
     pub fn stop(self) -> crate::program::End {
         self.program.signal("TERM");
@@ -74,7 +74,8 @@ pub fn meta(folder: &Path) -> Json {
     serde_json::from_slice(&fs::read(folder.join("meta.json")).unwrap()).unwrap()
 }
 
-/// Returns the output of `decode`: the line about the connection, and the frames without its name. Asserts the exit code.
+/// Runs `decode` and asserts its exit code. Returns the line about the connection, and the frames without the field
+/// `connection`.
 #[track_caller]
 pub fn decoded(what: &Path, code: i32) -> (Json, Vec<Json>) {
     let end = Program::spawn(command(["decode", what.to_str().unwrap()])).end();

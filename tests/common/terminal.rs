@@ -1,6 +1,6 @@
-//! A pseudo-terminal and a program on it.
+//! Runs a program on a pseudo-terminal.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsi
 
 use crate::program::child::{LIMIT, Running};
 
-/// A pseudo-terminal whose other end is passed to programs.
+/// A pseudo-terminal. The test holds the controlling end; programs get the other end.
 pub struct Terminal {
     own: File,
     path: String,
@@ -42,7 +42,7 @@ impl Terminal {
         Terminal { own, path, written, text: String::new() }
     }
 
-    /// Returns the end for a program.
+    /// Opens the other end for a program.
     pub fn end(&self) -> Stdio {
         self.other().into()
     }
@@ -64,7 +64,7 @@ impl Terminal {
         self.text.contains(words)
     }
 
-    /// Waits for more output. Returns `false` if there cannot be any.
+    /// Waits for more output. Returns `false` at the end of the output.
     fn more(&mut self, deadline: Instant) -> bool {
         match self.written.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
@@ -91,7 +91,7 @@ pub struct OnTerminal {
     child: Running,
     terminal: Terminal,
     size: (u16, u16),
-    /// The length of the output up to the last text that was waited for.
+    /// The length of the output up to the end of the text that [`OnTerminal::shows`] found last.
     seen: usize,
 }
 
@@ -108,7 +108,7 @@ impl OnTerminal {
         tcsetattr(&other, OptionalActions::Now, &modes).unwrap();
         terminal.resize(columns, lines);
         command.stdout(other.try_clone().unwrap()).stderr(other);
-        // The program now has the only other end.
+        // `command` is dropped at the end of this function. Then only the program has the other end open.
         let child = Running::spawn(&mut command);
         OnTerminal { child, terminal, size: (columns, lines), seen: 0 }
     }
@@ -120,7 +120,7 @@ impl OnTerminal {
         Self::start_on(terminal, command, columns, lines)
     }
 
-    /// Presses keys.
+    /// Sends keys to the program.
     pub fn press(&mut self, keys: &str) {
         self.terminal.own.write_all(keys.as_bytes()).unwrap();
     }
@@ -140,7 +140,10 @@ impl OnTerminal {
             if shown.contains(text) {
                 return shown;
             }
-            assert!(self.terminal.more(deadline), "it ended without {text:?}: {shown:?}");
+            assert!(
+                self.terminal.more(deadline),
+                "the program ended without {text:?} on the screen: {shown:?}"
+            );
         }
     }
 
@@ -153,7 +156,7 @@ impl OnTerminal {
         let pid = Pid::from_child(&self.child);
         let deadline = Instant::now() + LIMIT;
         while waitpid(Some(pid), WaitOptions::UNTRACED | WaitOptions::NOHANG).unwrap().is_none() {
-            assert!(Instant::now() < deadline, "it is not stopped: {:?}", self.terminal.text);
+            assert!(Instant::now() < deadline, "the program is not stopped: {:?}", self.terminal.text);
             std::thread::yield_now();
         }
     }
@@ -167,7 +170,11 @@ impl OnTerminal {
                 self.seen += at + words.len();
                 return text.clone();
             }
-            assert!(self.terminal.more(deadline), "it ended without {words:?}: {:?}", self.terminal.text);
+            assert!(
+                self.terminal.more(deadline),
+                "the program ended without {words:?}: {:?}",
+                self.terminal.text
+            );
         }
     }
 

@@ -1,6 +1,6 @@
-//! TLS of every kind, from the certificates in `fixtures/tls`.
+//! TLS settings of every kind, with the certificates in `fixtures/tls`.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 use std::path::PathBuf;
 

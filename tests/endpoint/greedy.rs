@@ -1,4 +1,4 @@
-//! Peers that take more than their share.
+//! Peers that use more than their share of resources.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -10,15 +10,15 @@ use zeek_bridge::wire::{ErrorCode, Handshake};
 use crate::raw::Raw;
 use crate::support::*;
 
-/// On one thread, so that a task that does not yield delays all others.
+/// Runs on one thread, so that a task that does not yield would delay all others.
 #[tokio::test]
 async fn a_flood_of_tiny_frames_does_not_delay_others() {
     let endpoint = endpoint();
     let listener = listen(&endpoint).await;
-    let mut heard = subscribe(&endpoint, "/t").await;
+    let mut subscriber = subscribe(&endpoint, "/t").await;
     let mut flooder = Raw::connect(id(1), listener.local_addr(), &[]).await;
     let mut healthy = Raw::connect(id(2), listener.local_addr(), &[]).await;
-    // The flood is sent or waits to be written before the other peer sends its message.
+    // The complete flood is queued before the other peer sends its message.
     const FRAMES: u64 = 1_000_000;
     let flood = tokio::spawn(async move {
         let frame = [0, 0, 0, 1, 0xff];
@@ -32,15 +32,18 @@ async fn a_flood_of_tiny_frames_does_not_delay_others() {
         tokio::task::yield_now().await;
     }
     healthy.publish("/t", "me too").await;
-    assert_eq!(next_text(&mut heard).await, "me too");
-    let seen = endpoint.stats().malformed;
-    assert!(seen < FRAMES / 10, "the other peer's message was delivered after {seen} of {FRAMES} frames");
+    assert_eq!(next_text(&mut subscriber).await, "me too");
+    let malformed_before = endpoint.stats().malformed;
+    assert!(
+        malformed_before < FRAMES / 10,
+        "the other peer's message was delivered after {malformed_before} of {FRAMES} frames"
+    );
     within("the flood", flood).await.unwrap();
     assert_eq!(endpoint.stats().malformed, FRAMES);
 }
 
 #[tokio::test]
-async fn silent_handshakes_are_evicted_by_new_connections() {
+async fn new_connections_evict_silent_handshakes() {
     let endpoint = endpoint_with(|config| {
         config.handshake_timeout = LONG;
         config.max_handshakes = 2;
@@ -53,7 +56,7 @@ async fn silent_handshakes_are_evicted_by_new_connections() {
     }
     let healthy = endpoint_with(|_| {});
     let mut connected = healthy.connect(&listener.local_addr().to_string(), Tls::Off, None);
-    // Four silent connections and a good one need two slots: three are evicted.
+    // Five connections, four of them silent, compete for two slots. So three are evicted.
     for _ in 0..3 {
         let error = failed(&mut statuses).await;
         assert!(matches!(error, ConnectError::GaveWay), "{error}");
@@ -63,7 +66,7 @@ async fn silent_handshakes_are_evicted_by_new_connections() {
     drop(silent);
 }
 
-/// A refusal of the connection as redundant, although there is no other peering.
+/// The peer refuses the connection as redundant although there is no other peering.
 #[tokio::test]
 async fn a_false_refusal_as_redundant_is_a_failure() {
     let endpoint = endpoint();
@@ -77,7 +80,7 @@ async fn a_false_refusal_as_redundant_is_a_failure() {
         code: ErrorCode::REDUNDANT_CONNECTION,
         description: "redundant connection".into(),
     };
-    raw.say(&refusal).await;
+    raw.send_handshake(&refusal).await;
     let error = within("the first attempt", connector.first_attempt()).await.unwrap_err();
     assert!(
         matches!(error, ConnectError::Closed(CloseReason::Redundant { peer }) if peer == raw.id),
@@ -96,7 +99,7 @@ async fn unsent_messages_of_a_lost_peer_are_counted() {
     for _ in 0..30 {
         assert_eq!(endpoint.publish(topic("/t"), &large).await.unwrap(), 1);
     }
-    // The peer has read nothing; the operating system buffers a few megabytes at most.
+    // The peer has read nothing. The operating system buffers a few megabytes at most.
     drop(raw);
     let unsent = status(&mut statuses, |status| match status {
         Status::PeerLost { unsent, .. } => Some(*unsent),

@@ -33,8 +33,8 @@ async fn garbage_is_refused_at_once_and_the_protocol_is_named() {
     for (bytes, code, word) in garbage {
         let mut raw = Raw::open(id(1), listener.local_addr()).await;
         raw.bytes(bytes).await;
-        assert_eq!(within("a probe", raw.heard()).await, Handshake::Probe);
-        let refusal = within("a refusal", raw.heard()).await;
+        assert_eq!(within("a probe", raw.next_handshake()).await, Handshake::Probe);
+        let refusal = within("a refusal", raw.next_handshake()).await;
         assert!(
             matches!(&refusal, Handshake::DropConn { code: c, .. } if *c == code),
             "{bytes:?}: {refusal:?}"
@@ -45,9 +45,9 @@ async fn garbage_is_refused_at_once_and_the_protocol_is_named() {
     }
 }
 
-/// Bytes from a simple generator, after a prefix of a handshake that differs in each round.
+/// Random bytes from a simple generator. Each round sends a different number of valid handshake messages before them.
 #[tokio::test]
-async fn random_bytes_end_their_connection_only() {
+async fn random_bytes_end_only_their_own_connection() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(1));
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
@@ -55,7 +55,7 @@ async fn random_bytes_end_their_connection_only() {
     for round in 0..60 {
         let mut raw = Raw::open(id(if round % 2 == 0 { 1 } else { 0xff }), listener.local_addr()).await;
         if round % 3 > 0 {
-            raw.say(&raw.hello()).await;
+            raw.send_handshake(&raw.hello()).await;
         }
         let bytes: Vec<u8> = (0..2000)
             .map(|_| {
@@ -65,7 +65,7 @@ async fn random_bytes_end_their_connection_only() {
                 state as u8
             })
             .collect();
-        // The connection may end before everything is written.
+        // The endpoint may close the connection before everything is written.
         let _ = raw.stream.write_all(&bytes).await;
         let error = failed(&mut statuses).await;
         assert!(matches!(error, ConnectError::Peering(_) | ConnectError::Stream(_)), "{error}");
@@ -74,7 +74,7 @@ async fn random_bytes_end_their_connection_only() {
 }
 
 #[tokio::test]
-async fn a_handshake_byte_by_byte_times_out() {
+async fn a_handshake_sent_byte_by_byte_times_out() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_millis(200));
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
@@ -88,7 +88,7 @@ async fn a_handshake_byte_by_byte_times_out() {
     });
     let error = failed(&mut statuses).await;
     assert!(matches!(error, ConnectError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
-    within("its end", feeding).await.unwrap();
+    within("the end of an invalid connection", feeding).await.unwrap();
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn no_more_than_max_peers_are_admitted() {
         loop {
             let mut raw = Raw::open(id(4), listener.local_addr()).await;
             if raw.frame().await.is_some() {
-                let _ = raw.say(&raw.hello()).await;
+                let _ = raw.send_handshake(&raw.hello()).await;
                 raw.handshake(&[]).await;
                 break;
             }
@@ -143,26 +143,26 @@ async fn a_connection_without_an_id_takes_no_peer_slot() {
     let mut silent = Vec::new();
     for n in 0xfb..=0xff {
         let mut raw = Raw::open(id(n), listener.local_addr()).await;
-        assert_eq!(within("a probe", raw.heard()).await, Handshake::Probe);
+        assert_eq!(within("a probe", raw.next_handshake()).await, Handshake::Probe);
         silent.push(raw);
     }
     let _peer = within("a peering", Raw::connect(id(6), listener.local_addr(), &[])).await;
     assert_eq!(added(&mut statuses).await, id(6));
-    // There was one slot. (A peer with the larger id is the responder, and is admitted after this message.)
+    // The only slot is taken now. (A peer with the larger id is the responder, and takes its slot after this message.)
     let mut late = silent.pop().unwrap();
-    late.say(&late.hello()).await;
+    late.send_handshake(&late.hello()).await;
     let error = failed(&mut statuses).await;
     assert!(matches!(error, ConnectError::TooManyPeers(1)), "{error}");
     assert!(within("the end", late.frame()).await.is_none());
 }
 
 #[tokio::test]
-async fn a_hundred_connect_at_once_and_half_of_them_violate_the_protocol() {
+async fn half_of_a_hundred_concurrent_connections_violate_the_protocol() {
     const EACH: usize = 50;
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let hub = endpoint_with(|config| config.handshake_timeout = Duration::from_secs(20));
         let mut statuses = hub.status();
-        let mut heard = subscribe(&hub, "/t").await;
+        let mut subscriber = subscribe(&hub, "/t").await;
         let listener = listen_with(&hub, listener_tls).await;
         let address = listener.local_addr();
         let mut good = Vec::new();
@@ -174,12 +174,12 @@ async fn a_hundred_connect_at_once_and_half_of_them_violate_the_protocol() {
                 let mut stream = TcpStream::connect(address).await.unwrap();
                 let _ = stream.write_all(&vec![n as u8; n * 100]).await;
                 if n % 5 == 0 {
-                    // Disconnects without another message.
+                    // Disconnects without sending anything else.
                     return;
                 }
-                let mut said = Vec::new();
+                let mut reply = Vec::new();
                 let _ = stream.shutdown().await;
-                let _ = stream.read_to_end(&mut said).await;
+                let _ = stream.read_to_end(&mut reply).await;
             }));
         }
         for (connector, peer) in &mut good {
@@ -188,16 +188,16 @@ async fn a_hundred_connect_at_once_and_half_of_them_violate_the_protocol() {
             peer.publish(topic("/t"), &text("hello")).await.unwrap();
         }
         for bad in bad {
-            within("its end", bad).await.unwrap();
+            within("the end of an invalid connection", bad).await.unwrap();
         }
         for _ in 0..EACH {
-            assert_eq!(next_text(&mut heard).await, "hello");
+            assert_eq!(next_text(&mut subscriber).await, "hello");
         }
-        let (mut came, mut refused) = (0, 0);
-        while came < EACH || refused < EACH {
+        let (mut added_count, mut failed_count) = (0, 0);
+        while added_count < EACH || failed_count < EACH {
             match within("a status", statuses.recv()).await.unwrap() {
-                Status::PeerAdded { .. } => came += 1,
-                Status::HandshakeFailed { .. } => refused += 1,
+                Status::PeerAdded { .. } => added_count += 1,
+                Status::HandshakeFailed { .. } => failed_count += 1,
                 other => panic!("{other}"),
             }
         }
@@ -205,7 +205,7 @@ async fn a_hundred_connect_at_once_and_half_of_them_violate_the_protocol() {
     }
 }
 
-/// All handshake slots are taken by silent connections. When these time out, peers are admitted.
+/// Silent connections take all handshake slots. When they time out, peers are admitted.
 #[tokio::test]
 async fn silent_connections_keep_their_slots_no_longer_than_the_handshake_timeout() {
     let hub = endpoint_with(|config| {

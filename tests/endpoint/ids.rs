@@ -12,7 +12,7 @@ use crate::support::*;
 /// Long enough that no test passes because of a timeout.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Both connections are from the same host, so that the endpoint cannot distinguish the owner of the id.
+/// Both connections come from the same host, so the endpoint cannot tell which one owns the id.
 #[tokio::test]
 async fn a_half_open_handshake_does_not_exclude_the_owner_of_the_id() {
     for (hub_id, peer_id) in [(id(1), id(2)), (id(2), id(1))] {
@@ -20,13 +20,13 @@ async fn a_half_open_handshake_does_not_exclude_the_owner_of_the_id() {
         let mut statuses = hub.status();
         let listener = listen(&hub).await;
         let mut half_open = Raw::open(peer_id, listener.local_addr()).await;
-        half_open.say(&half_open.hello()).await;
-        // It has sent the id, and is silent from now on.
+        half_open.send_handshake(&half_open.hello()).await;
+        // Continues until the hub knows the id, and then stays silent.
         loop {
-            match within("the handshake", half_open.heard()).await {
+            match within("the handshake", half_open.next_handshake()).await {
                 Handshake::Hello { .. } => {
                     let (sender, version) = (half_open.id, zeek_bridge::wire::PROTOCOL_VERSION);
-                    half_open.say(&Handshake::VersionSelect { sender, version }).await;
+                    half_open.send_handshake(&Handshake::VersionSelect { sender, version }).await;
                     break;
                 }
                 Handshake::OriginatorSyn(_) => break,
@@ -40,6 +40,7 @@ async fn a_half_open_handshake_does_not_exclude_the_owner_of_the_id() {
     }
 }
 
+/// Waits for a handshake that fails with an id conflict, and returns the text of the error.
 async fn conflict(statuses: &mut StatusReceiver) -> String {
     status(statuses, |status| match status {
         Status::HandshakeFailed { error: error @ ConnectError::IdConflict { .. }, .. } => {
@@ -51,7 +52,7 @@ async fn conflict(statuses: &mut StatusReceiver) -> String {
 }
 
 #[tokio::test]
-async fn an_id_is_refused_to_another_certificate_and_both_are_named() {
+async fn an_id_conflict_names_both_certificates() {
     let authority = ephemeral_authority().unwrap();
     let tls = |name| Tls::Mutual(authority.issue(name).unwrap());
     for (hub_id, peer_id) in [(id(1), id(2)), (id(2), id(1))] {

@@ -12,7 +12,7 @@ use crate::raw::Raw;
 use crate::support::*;
 
 #[tokio::test]
-async fn a_shutdown_loses_nothing_that_was_published() {
+async fn a_shutdown_loses_no_published_message() {
     const MESSAGES: usize = 5000;
     const PEERS: usize = 3;
     for (listener_tls, connector_tls) in kinds_of_tls() {
@@ -44,7 +44,7 @@ async fn a_shutdown_loses_nothing_that_was_published() {
     }
 }
 
-/// A peer may take much longer to read the published messages than to confirm a BYE.
+/// The time for reading published messages is limited by `drain_timeout`, and not by the shorter `leave_timeout`.
 #[tokio::test]
 async fn a_slow_peer_receives_everything_before_the_bye() {
     const SIZE: usize = 1024 * 1024;
@@ -62,7 +62,7 @@ async fn a_slow_peer_receives_everything_before_the_bye() {
     let leaving = endpoint.clone();
     let shutdown = tokio::spawn(async move { leaving.shutdown().await });
     for n in 0..MESSAGES {
-        // The peer is slow; this does not wait for an event.
+        // Makes the peer slow. This is not a wait for an event.
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(within("a message", raw.text()).await.len(), SIZE, "{n}");
     }
@@ -87,7 +87,7 @@ async fn received_messages_can_be_read_after_a_shutdown() {
         assert_eq!(next_text(&mut subscriber).await, n.to_string());
     }
     assert!(within("the end", subscriber.recv()).await.is_none());
-    // An endpoint that has shut down publishes to no peer, and connects to none.
+    // After a shutdown, an endpoint publishes to no peer and does not connect.
     assert_eq!(a.publish(topic("/t"), &text("late")).await, Ok(0));
     let mut late = within("a subscription", subscribe(&a, "/late")).await;
     assert!(within("the end", late.recv()).await.is_none());
@@ -98,7 +98,7 @@ async fn received_messages_can_be_read_after_a_shutdown() {
 }
 
 #[tokio::test]
-async fn two_endpoints_that_leave_each_other_at_once_both_end() {
+async fn two_endpoints_can_shut_down_at_the_same_time() {
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let (a, b) = (endpoint(), endpoint());
         let listener = listen_with(&a, listener_tls).await;
@@ -123,10 +123,10 @@ async fn a_shutdown_is_announced_to_peers_in_their_handshake() {
     let endpoint = endpoint();
     let listener = listen(&endpoint).await;
     let mut raw = Raw::open(id(1), listener.local_addr()).await;
-    assert_eq!(within("a probe", raw.heard()).await, Handshake::Probe);
+    assert_eq!(within("a probe", raw.next_handshake()).await, Handshake::Probe);
     within("the shutdown", endpoint.shutdown()).await;
-    let said = within("a refusal", raw.heard()).await;
-    assert!(matches!(said, Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }), "{said:?}");
+    let refusal = within("a refusal", raw.next_handshake()).await;
+    assert!(matches!(refusal, Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }), "{refusal:?}");
     assert!(within("the end", raw.frame()).await.is_none());
 }
 
@@ -157,21 +157,21 @@ async fn a_dropped_endpoint_leaves_its_peers_and_stops_all_tasks() {
     subscribers(&a, "/t", 1).await;
     a.publish(topic("/t"), &text("before")).await.unwrap();
     assert_eq!(next_text(&mut subscriber).await, "before");
-    // These continue to connect: one to a closed port, the other to a silent listener.
+    // Three connectors: one retries a closed port, one waits for a silent listener, and one has an established peering.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let _dead = b.connect(&dead_address(), Tls::Off, SOON);
+    let _refused = b.connect(&dead_address(), Tls::Off, SOON);
     let _silent = b.connect(&silent.local_addr().unwrap().to_string(), Tls::Off, SOON);
-    let _standing = b.connect(&listen(&a).await.local_addr().to_string(), Tls::Off, SOON);
+    let _established = b.connect(&listen(&a).await.local_addr().to_string(), Tls::Off, SOON);
     status(&mut at_b, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
     drop(b);
     let error = lost(&mut at_a).await;
     assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
     assert!(within("the end", subscriber.recv()).await.is_none());
     drop(subscriber);
-    let mut told = 0;
+    let mut statuses = 0;
     while within("the end of statuses", at_b.recv()).await.is_some() {
-        told += 1;
-        assert!(told < 20, "the endpoint continues to connect");
+        statuses += 1;
+        assert!(statuses < 20, "the endpoint continues to connect");
     }
     TcpListener::bind(address).await.unwrap();
 }

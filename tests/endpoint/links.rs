@@ -56,7 +56,7 @@ async fn a_failed_attempt_is_reported_and_not_repeated_without_a_retry() {
     assert!(matches!(error, ConnectError::Dial(DialError::Address(_))), "{error}");
 }
 
-/// Resolvers return at least one of 127.0.0.1 and ::1 for localhost, and there is no listener at either.
+/// The name localhost has the address 127.0.0.1, ::1 or both, and there is no listener at either.
 #[tokio::test]
 async fn an_error_names_each_address_of_a_name() {
     let address = dead_address();
@@ -149,7 +149,7 @@ async fn a_lost_peer_is_reconnected() {
         let error = lost(&mut statuses).await;
         assert!(matches!(error, ConnectError::Closed(CloseReason::Lost)), "{error}");
     }
-    // A connection that is lost in its handshake is a failed attempt.
+    // A connection that is lost during the handshake counts as a failed attempt.
     let raw = listener.accept().await.unwrap();
     drop(raw);
     let error = status(&mut statuses, |status| match status {
@@ -181,14 +181,14 @@ async fn a_stopped_connector_does_not_reconnect() {
     assert_eq!(endpoint.peers().len(), 1, "an established peering continues");
     drop(raw);
     lost(&mut statuses).await;
-    // It does not try while another connector tries twenty times.
+    // The stopped connector does not connect while another connector makes twenty attempts.
     let _other = endpoint.connect(&dead_address(), Tls::Off, SOON);
     for _ in 0..20 {
         status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
     }
     tokio::select! {
         biased;
-        came = listener.accept() => panic!("{came:?}"),
+        connection = listener.accept() => panic!("{connection:?}"),
         () = std::future::ready(()) => {}
     }
 }
@@ -202,7 +202,12 @@ async fn a_refusal_is_reported_with_its_code_and_a_shortened_description() {
         let mut connector = endpoint.connect(&target, Tls::Off, None);
         let mut raw = Raw::on(id(1), listener.accept().await.unwrap().0);
         let description = words.as_str().into();
-        raw.say(&Handshake::DropConn { sender: raw.id, code: ErrorCode::PEER_INVALID, description }).await;
+        raw.send_handshake(&Handshake::DropConn {
+            sender: raw.id,
+            code: ErrorCode::PEER_INVALID,
+            description,
+        })
+        .await;
         let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
         let ConnectError::Peering(PeeringError::Refused { peer, code, description }) = &error else {
             panic!("{error}")
@@ -261,8 +266,8 @@ async fn handshakes_with_a_silent_listener_and_a_silent_connector_time_out() {
     let mut raw = Raw::open(id(1), listener.local_addr()).await;
     let error = failed(&mut statuses).await;
     assert!(matches!(error, ConnectError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
-    assert_eq!(raw.heard().await, Handshake::Probe);
-    let refused = raw.heard().await;
+    assert_eq!(raw.next_handshake().await, Handshake::Probe);
+    let refused = raw.next_handshake().await;
     assert!(matches!(refused, Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }), "{refused:?}");
     assert!(within("the end", raw.frame()).await.is_none());
 }
@@ -273,7 +278,7 @@ async fn a_silent_peer_is_pinged_and_then_disconnected() {
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let mut raw = Raw::connect(id(1), listener.local_addr(), &[]).await;
-    // After an answer, the peering continues.
+    // The peer answers the ping, and the peering continues.
     for _ in 0..3 {
         let ping = within("a ping", raw.envelope()).await.unwrap();
         raw.send(&Envelope::pong(raw.id, ping.sender, ping.payload)).await;

@@ -1,7 +1,7 @@
-//! Endpoints over loopback TCP and mutual TLS, against each other and against hand-made peers.
+//! Endpoints over loopback TCP and mutual TLS, connected to each other and to peers that send arbitrary frames.
 //!
-//! Tests wait for events (a status, a message, a frame, a subscription), and never for time to pass. A wait that takes
-//! [`support::LONG`] has failed.
+//! Tests wait for events: a status, a message, a frame or a subscription. They never wait for a fixed time. A wait that
+//! takes [`support::LONG`] fails the test.
 #![cfg(feature = "cli")]
 
 mod certificates;

@@ -35,7 +35,7 @@ async fn messages_reach_fifty_peers_and_are_received_from_them() {
     const PEERS: usize = 50;
     for (listener_tls, connector_tls) in kinds_of_tls() {
         let hub = endpoint();
-        let mut heard = subscribe(&hub, "/up").await;
+        let mut subscriber = subscribe(&hub, "/up").await;
         let listener = listen_with(&hub, listener_tls).await;
         let mut peers = Vec::new();
         for _ in 0..PEERS {
@@ -56,7 +56,7 @@ async fn messages_reach_fifty_peers_and_are_received_from_them() {
         let expected: BTreeSet<String> = peers.iter().map(|(peer, ..)| peer.id().to_string()).collect();
         let mut seen = BTreeSet::new();
         for _ in 0..PEERS {
-            seen.insert(next_text(&mut heard).await);
+            seen.insert(next_text(&mut subscriber).await);
         }
         assert_eq!(seen, expected);
     }
@@ -82,7 +82,7 @@ async fn messages_are_delivered_in_order() {
 #[tokio::test]
 async fn subscriptions_are_prefixes() {
     let (a, b) = pair().await;
-    let mut narrow = subscribe(&a, "/a/b").await;
+    let mut one_topic = subscribe(&a, "/a/b").await;
     let mut wide = subscribe(&a, "/a").await;
     let mut two = a.subscribe([topic("/x"), topic("/a/b/c")]).await;
     let mut all = subscribe(&a, "").await;
@@ -94,9 +94,9 @@ async fn subscriptions_are_prefixes() {
     for name in topics {
         assert_eq!(next(&mut all).await, (name.to_owned(), name.to_owned()));
     }
-    // The last message was received, and thus all messages before it.
+    // The last message was received, so all messages before it were received, too.
     for (subscriber, expected) in [
-        (&mut narrow, vec!["/a/b/c"]),
+        (&mut one_topic, vec!["/a/b/c"]),
         (&mut wide, vec!["/a/b/c", "/ab"]),
         (&mut two, vec!["/a/b/c", "/x/y"]),
     ] {
@@ -126,7 +126,7 @@ async fn changed_filters_are_sent_to_established_peers() {
     subscriber.subscribe(topic("/three")).await;
     subscribers(&b, "/three", 1).await;
     assert_eq!(filter(a.id()), ["/three", "/two"]);
-    assert_eq!(b.publish(topic("/one"), &text("nobody")).await, Ok(0));
+    assert_eq!(b.publish(topic("/one"), &text("not subscribed")).await, Ok(0));
     let other = subscribe(&a, "/t").await;
     subscribers(&b, "/t", 1).await;
     assert_eq!(filter(a.id()), ["/t"], "a prefix covers the other topics");
@@ -144,7 +144,7 @@ async fn changed_filters_are_sent_to_established_peers() {
 async fn a_cancelled_subscription_is_removed() {
     let (a, b) = pair().await;
     for _ in 0..100 {
-        // Dropped at its first await.
+        // The future is dropped at its first `.await`.
         tokio::select! {
             biased;
             _ = a.subscribe([topic("/forgotten")]) => {}
@@ -155,7 +155,7 @@ async fn a_cancelled_subscription_is_removed() {
     subscribers(&b, "/last", 1).await;
     let _very_last = subscribe(&a, "/very").await;
     subscribers(&b, "/very", 1).await;
-    assert_eq!(b.publish(topic("/forgotten"), &text("nobody")).await, Ok(0));
+    assert_eq!(b.publish(topic("/forgotten"), &text("not subscribed")).await, Ok(0));
 }
 
 #[tokio::test]
@@ -168,14 +168,15 @@ async fn an_addressed_message_is_sent_to_its_receiver_only() {
     connect(&two, &listener).await.unwrap();
     subscribers(&hub, "/t", 2).await;
     assert_eq!(hub.publish_to(one.id(), topic("/t"), &text("for one")).await, Ok(1));
-    assert_eq!(hub.publish_to(id(9), topic("/t"), &text("for nobody here")).await, Ok(0));
+    assert_eq!(hub.publish_to(id(9), topic("/t"), &text("for an unknown endpoint")).await, Ok(0));
     assert_eq!(hub.publish(topic("/t"), &text("for all")).await, Ok(2));
     assert_eq!(next_text(&mut at_one).await, "for one");
     assert_eq!(next_text(&mut at_one).await, "for all");
     assert_eq!(next_text(&mut at_two).await, "for all");
 }
 
-/// As in Broker's C++ implementation: an addressed message is sent to its receiver, which need not subscribe to the topic.
+/// As in Broker's C++ implementation, a message with a receiver is sent to it even if it does not subscribe to the
+/// topic.
 #[tokio::test]
 async fn an_addressed_message_ignores_the_filter_of_its_receiver() {
     let endpoint = endpoint();
@@ -216,7 +217,7 @@ async fn commands_and_messages_for_other_endpoints_are_not_delivered() {
         let envelope = Envelope::data(id(7), Topic::from_static("/t"), &text(words)).unwrap();
         Envelope { receiver, ..envelope }
     };
-    raw.send(&message(id(99), "for somebody else")).await;
+    raw.send(&message(id(99), "for another endpoint")).await;
     let command = Envelope { kind: EnvelopeType::Command, ..message(EndpointId::NIL, "no command") };
     raw.send(&command).await;
     raw.send(&message(endpoint.id(), "for us")).await;
@@ -254,7 +255,7 @@ async fn malformed_messages_are_dropped_and_counted_and_the_peering_continues() 
     raw.send(&good).await;
     assert_eq!(next_text(&mut subscriber).await, "good");
     assert_eq!(endpoint.stats().malformed, malformed.len() as u64);
-    // Frames that are not envelopes, and routing updates that are not filters.
+    // A frame that is not an envelope, and a routing update that is not a filter.
     raw.bytes(&[0, 0, 0, 1, 77]).await;
     let mut update =
         Envelope::routing_update(raw.id, endpoint.id(), &[topic("/x")].into_iter().collect()).unwrap();

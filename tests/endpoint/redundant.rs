@@ -9,18 +9,18 @@ use zeek_bridge::wire::{ErrorCode, Handshake, PROTOCOL_VERSION};
 use crate::raw::Raw;
 use crate::support::*;
 
-/// Asserts that both have exactly one peering, that it works, and that no other status was reported.
-async fn one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
+/// Asserts that the endpoints have exactly one peering, that it works, and that no other status was reported.
+async fn assert_one_peering(ends: [(&Endpoint, StatusReceiver); 2]) {
     let [(a, mut at_a), (b, mut at_b)] = ends;
-    let (mut heard_at_a, mut heard_at_b) = (subscribe(a, "/t").await, subscribe(b, "/t").await);
-    for (from, to, heard) in [(a, b, &mut heard_at_b), (b, a, &mut heard_at_a)] {
+    let (mut subscriber_at_a, mut subscriber_at_b) = (subscribe(a, "/t").await, subscribe(b, "/t").await);
+    for (from, to, subscriber) in [(a, b, &mut subscriber_at_b), (b, a, &mut subscriber_at_a)] {
         assert_eq!(subscribers(from, "/t", 1).await, [to.id()]);
         assert_eq!(from.publish(topic("/t"), &text("once")).await, Ok(1));
         from.publish(topic("/t"), &text("end")).await.unwrap();
-        assert_eq!(next_text(heard).await, "once");
-        assert_eq!(next_text(heard).await, "end");
+        assert_eq!(next_text(subscriber).await, "once");
+        assert_eq!(next_text(subscriber).await, "end");
     }
-    // The status after that of the peering is that of its end.
+    // The status of the peering is followed by the status of its end.
     assert_eq!(added(&mut at_a).await, b.id());
     assert_eq!(added(&mut at_b).await, a.id());
     a.shutdown().await;
@@ -49,13 +49,13 @@ async fn two_endpoints_that_connect_to_each_other_at_once_have_one_peering() {
                 within("both attempts", async { tokio::join!(to_b.first_attempt(), to_a.first_attempt()) })
                     .await;
             assert_eq!((first.unwrap(), second.unwrap()), (b.id(), a.id()));
-            one_peering([(&a, at_a), (&b, at_b)]).await;
+            assert_one_peering([(&a, at_a), (&b, at_b)]).await;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_connections_between_two_endpoints_make_one_peering() {
+async fn many_connections_between_two_endpoints_result_in_one_peering() {
     for ids in [[id(1), id(2)], [id(2), id(1)]] {
         let [a, b] = ids.map(endpoint_of);
         let (at_a, at_b) = (a.status(), b.status());
@@ -65,7 +65,7 @@ async fn many_connections_between_two_endpoints_make_one_peering() {
         for connector in &mut connectors {
             assert_eq!(within("an attempt", connector.first_attempt()).await.unwrap(), a.id());
         }
-        one_peering([(&a, at_a), (&b, at_b)]).await;
+        assert_one_peering([(&a, at_a), (&b, at_b)]).await;
     }
 }
 
@@ -76,29 +76,30 @@ async fn a_redundant_connector_takes_over_when_the_peering_ends() {
     let (first, second) = (listen(&a).await, listen(&a).await);
     let _first = connect(&b, &first).await.unwrap();
     added(&mut at_b).await;
-    let mut spare = b.connect(&second.local_addr().to_string(), Tls::Off, SOON);
-    assert_eq!(within("an attempt", spare.first_attempt()).await.unwrap(), a.id());
+    let mut redundant = b.connect(&second.local_addr().to_string(), Tls::Off, SOON);
+    assert_eq!(within("an attempt", redundant.first_attempt()).await.unwrap(), a.id());
     assert!(a.unpeer(b.id()).await);
     lost(&mut at_b).await;
     assert_eq!(added(&mut at_b).await, a.id());
 }
 
-/// Further connections of an established peer are refused, with another code in each role (`PROTOCOL.md`, section 2).
+/// Further connections of an established peer are refused, with a different error code for each role (`PROTOCOL.md`,
+/// section 2).
 #[tokio::test]
-async fn a_second_connection_of_a_peer_is_refused_in_broker_s_codes() {
+async fn a_second_connection_of_a_peer_is_refused_with_the_codes_of_broker() {
     for (raw_id, code) in [(id(0xff), ErrorCode::REDUNDANT_CONNECTION), (id(1), ErrorCode::LOGIC_ERROR)] {
         let endpoint = endpoint_of(id(0x80));
         let listener = listen(&endpoint).await;
         let first = Raw::connect(raw_id, listener.local_addr(), &[]).await;
         all_peers(&endpoint, 1).await;
         let mut second = Raw::open(raw_id, listener.local_addr()).await;
-        second.say(&second.hello()).await;
+        second.send_handshake(&second.hello()).await;
         let refusal = within("a refusal", async {
             loop {
-                match second.heard().await {
+                match second.next_handshake().await {
                     Handshake::Hello { .. } => {
                         let (sender, version) = (second.id, PROTOCOL_VERSION);
-                        second.say(&Handshake::VersionSelect { sender, version }).await;
+                        second.send_handshake(&Handshake::VersionSelect { sender, version }).await;
                     }
                     Handshake::Probe => {}
                     other => break other,
@@ -113,18 +114,19 @@ async fn a_second_connection_of_a_peer_is_refused_in_broker_s_codes() {
     }
 }
 
-/// The first handshake fails, and the connection that is held back continues.
+/// Of two connections with the same id, the second is held until the first handshake ends. If that fails, the second
+/// continues.
 #[tokio::test]
 async fn a_held_connection_continues_when_the_first_handshake_fails() {
     let endpoint = endpoint_of(id(1));
     let listener = listen(&endpoint).await;
     let mut first = Raw::open(id(2), listener.local_addr()).await;
-    first.say(&first.hello()).await;
-    while !matches!(first.heard().await, Handshake::OriginatorSyn(_)) {}
+    first.send_handshake(&first.hello()).await;
+    while !matches!(first.next_handshake().await, Handshake::OriginatorSyn(_)) {}
     // The second handshake waits for the outcome of the first.
     let mut second = Raw::open(id(2), listener.local_addr()).await;
-    second.say(&second.hello()).await;
-    assert_eq!(second.heard().await, Handshake::Probe);
+    second.send_handshake(&second.hello()).await;
+    assert_eq!(second.next_handshake().await, Handshake::Probe);
     drop(first);
     within("the second handshake", second.handshake(&["/t"])).await;
     assert_eq!(subscribers(&endpoint, "/t", 1).await, [id(2)]);
@@ -144,7 +146,7 @@ async fn all_peers(endpoint: &Endpoint, count: usize) -> Vec<EndpointId> {
     .await
 }
 
-/// All endpoints listen and connect to all others: each pair has two connections and one peering.
+/// Every endpoint listens and connects to all others, so each pair has two connections and must have one peering.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_mesh_every_pair_has_one_peering() {
     const COUNT: usize = 8;
@@ -177,17 +179,22 @@ async fn in_a_mesh_every_pair_has_one_peering() {
             while texts.iter().filter(|text| *text == "last").count() < COUNT - 1 {
                 texts.push(next_text(subscriber).await);
             }
-            assert_eq!(texts.len(), 2 * (COUNT - 1), "each message once from each");
+            assert_eq!(
+                texts.len(),
+                2 * (COUNT - 1),
+                "each endpoint receives each message of the others once"
+            );
         }
     }
 }
 
-/// Peerings that both sides end and begin repeatedly.
+/// Both sides repeatedly end the peering and reconnect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_one_peering_again_after_any_number_of_ends() {
+async fn one_peering_is_reestablished_after_each_unpeer() {
     for ids in [[id(1), id(2)], [id(2), id(1)]] {
         let [a, b] = ids.map(endpoint_of);
-        let (mut heard_at_a, mut heard_at_b) = (subscribe(&a, "/t").await, subscribe(&b, "/t").await);
+        let (mut subscriber_at_a, mut subscriber_at_b) =
+            (subscribe(&a, "/t").await, subscribe(&b, "/t").await);
         let (listener_a, listener_b) = (listen(&a).await, listen(&b).await);
         let _to_b = a.connect(&listener_b.local_addr().to_string(), Tls::Off, SOON);
         let _to_a = b.connect(&listener_a.local_addr().to_string(), Tls::Off, SOON);
@@ -201,14 +208,14 @@ async fn there_is_one_peering_again_after_any_number_of_ends() {
             };
             assert!(by_a || by_b);
         }
-        // Messages may be lost with a peering that is ending; later ones are delivered.
-        for (from, heard) in [(&a, &mut heard_at_b), (&b, &mut heard_at_a)] {
+        // Messages that are sent while a peering ends may be lost. Later ones are delivered.
+        for (from, subscriber) in [(&a, &mut subscriber_at_b), (&b, &mut subscriber_at_a)] {
             within("a message", async {
                 loop {
                     subscribers(from, "/t", 1).await;
-                    from.publish(topic("/t"), &text("through")).await.unwrap();
+                    from.publish(topic("/t"), &text("delivered")).await.unwrap();
                     let wait = std::time::Duration::from_millis(200);
-                    if tokio::time::timeout(wait, heard.recv()).await.is_ok() {
+                    if tokio::time::timeout(wait, subscriber.recv()).await.is_ok() {
                         return;
                     }
                 }

@@ -1,4 +1,5 @@
-//! Fair shares of slots between hosts. All addresses in 127.0.0.0/8 are local, and each counts as a host.
+//! Fair shares of slots between hosts. On Linux, all addresses in 127.0.0.0/8 are local, and each counts as a separate
+//! host.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::support::*;
 /// Long enough that no test passes because of a timeout.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// Connects from another local address. `None` if the system has no local address except 127.0.0.1.
+/// Connects from another local address. Returns `None` if the system has no local address except 127.0.0.1.
 async fn connection_from(host: u8, to: SocketAddr) -> Option<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     if socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).is_err() {
@@ -25,13 +26,13 @@ async fn connection_from(host: u8, to: SocketAddr) -> Option<TcpStream> {
 
 async fn peer_from(host: u8, id: EndpointId, to: SocketAddr) -> Option<Raw> {
     let mut raw = Raw::on(id, connection_from(host, to).await?);
-    raw.say(&raw.hello()).await;
+    raw.send_handshake(&raw.hello()).await;
     within("the handshake", raw.handshake(&[])).await;
     Some(raw)
 }
 
 #[tokio::test]
-async fn a_host_with_all_peer_slots_gives_one_to_another_host() {
+async fn a_host_with_all_peer_slots_loses_one_to_another_host() {
     let hub = endpoint_with(|config| config.max_peers = 3);
     let mut statuses = hub.status();
     let listener = listen(&hub).await;
@@ -51,7 +52,8 @@ async fn a_host_with_all_peer_slots_gives_one_to_another_host() {
     let mut peers: Vec<_> = hub.peers().into_iter().map(|(id, _)| id).collect();
     peers.sort();
     assert_eq!(peers, [id(1), id(2), id(5)], "the newest peer of the first host is evicted");
-    // The hosts have 2 and 1 peers: after another eviction, the second host would have more.
+    // The hosts have 2 peers and 1 peer. Another eviction would give the second host more than the first, so there is
+    // none.
     let mut further = Raw::on(id(6), connection_from(2, address).await.unwrap());
     assert!(within("the end", further.frame()).await.is_none());
 }
@@ -62,7 +64,7 @@ async fn silent_connections_of_one_host_do_not_exclude_another_host() {
     let mut statuses = hub.status();
     let listener = listen(&hub).await;
     let mut silent = Vec::new();
-    // More than can run and wait.
+    // More connections than the endpoint has slots and queues.
     for _ in 0..300 {
         silent.push(TcpStream::connect(listener.local_addr()).await.unwrap());
     }

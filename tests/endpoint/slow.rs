@@ -12,7 +12,7 @@ use crate::raw::Raw;
 use crate::support::*;
 
 #[tokio::test]
-async fn a_slow_subscriber_loses_messages_and_delays_no_others() {
+async fn a_slow_subscriber_loses_messages_and_does_not_delay_others() {
     const ROOM: usize = 10;
     const MESSAGES: usize = 1000;
     let a = endpoint_with(|config| config.subscriber_queue.messages = ROOM);
@@ -31,7 +31,7 @@ async fn a_slow_subscriber_loses_messages_and_delays_no_others() {
     assert_eq!(stats.received as usize, MESSAGES);
     assert_eq!(stats.delivered as usize, MESSAGES + ROOM);
     assert_eq!(stats.dropped as usize, MESSAGES - ROOM);
-    // The oldest messages are kept, and there is room for new ones afterwards.
+    // The oldest messages are kept. After they are read, there is room for new ones.
     for n in 0..ROOM {
         assert_eq!(next_text(&mut slow).await, n.to_string());
     }
@@ -59,39 +59,39 @@ async fn the_memory_of_a_slow_subscriber_is_bounded_by_its_queue() {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_read_is_disconnected_and_delays_no_others() {
+async fn a_peer_that_does_not_read_is_disconnected_and_does_not_delay_others() {
     const SIZE: usize = 100_000;
     let hub = endpoint_with(|config| {
         config.patience = Duration::from_millis(50);
         config.peer_queue.bytes = 4 * 1024 * 1024;
-        // Not because of the idle timeout.
+        // Disables the idle timeout, so that it is not the reason of the disconnect.
         config.idle_timeout = None;
     });
     let mut statuses = hub.status();
     let good = endpoint();
-    let mut heard = subscribe(&good, "/t").await;
+    let mut subscriber = subscribe(&good, "/t").await;
     let listener = listen(&hub).await;
     connect(&good, &listener).await.unwrap();
     let _slow = Raw::connect(id(1), listener.local_addr(), &["/t"]).await;
     subscribers(&hub, "/t", 2).await;
     let mut published = 0;
-    within("the slow one's end", async {
+    within("the disconnect of the slow peer", async {
         while hub.publish(topic("/t"), &text("x".repeat(SIZE))).await == Ok(2) {
             published += 1;
-            assert_eq!(next_text(&mut heard).await.len(), SIZE);
-            assert!(published < 10_000, "unread messages are not bounded");
+            assert_eq!(next_text(&mut subscriber).await.len(), SIZE);
+            assert!(published < 10_000, "the queue of unread messages is not bounded");
         }
     })
     .await;
-    assert_eq!(next_text(&mut heard).await.len(), SIZE);
+    assert_eq!(next_text(&mut subscriber).await.len(), SIZE);
     let error = removed(&mut statuses).await;
     assert!(matches!(error, Some(ConnectError::Overflow { dropped }) if dropped > 0), "{error:?}");
     assert_eq!(hub.peers().len(), 1);
     assert_eq!(hub.publish(topic("/t"), &text("after")).await, Ok(1));
-    assert_eq!(next_text(&mut heard).await, "after");
+    assert_eq!(next_text(&mut subscriber).await, "after");
 }
 
-/// A publisher waits once for ten peers that do not read, and not ten times.
+/// If ten peers do not read, a publisher waits for all of them at the same time.
 #[tokio::test]
 async fn a_publisher_does_not_wait_longer_for_many_peers_than_for_one() {
     const SLOW: u8 = 10;
@@ -108,7 +108,7 @@ async fn a_publisher_does_not_wait_longer_for_many_peers_than_for_one() {
         slow.push(Raw::connect(id(n), listener.local_addr(), &["/t"]).await);
     }
     subscribers(&hub, "/t", slow.len()).await;
-    // The paused clock advances whenever all tasks wait.
+    // While the clock is paused, tokio advances it to the next timer when all tasks are idle.
     tokio::time::pause();
     let mut longest = Duration::ZERO;
     while !hub.peers().is_empty() {
@@ -143,8 +143,9 @@ async fn a_flood_of_pings_without_reading_is_bounded() {
         within("the end", async {
             while raw.stream.write_all(&pings).await.is_ok() {
                 sent += pings.len();
-                // One frame of the maximum length, about a megabyte, and the buffers of the kernel in both directions.
-                assert!(sent < 128 * 1024 * 1024, "the answers are not bounded");
+                // The endpoint buffers one frame of the maximum length and about a megabyte of answers. The kernel
+                // buffers some data in both directions.
+                assert!(sent < 128 * 1024 * 1024, "the queue of answers is not bounded");
             }
         })
         .await;
@@ -155,7 +156,7 @@ async fn a_flood_of_pings_without_reading_is_bounded() {
     assert_eq!(good.peers().len(), 1);
 }
 
-/// Nothing is read after the introduction of a peer that waits for its admission.
+/// While the second connection waits for its admission, nothing more is read from it.
 #[tokio::test]
 async fn the_input_of_a_held_handshake_is_bounded() {
     let endpoint = endpoint_with(|config| {
@@ -165,10 +166,10 @@ async fn the_input_of_a_held_handshake_is_bounded() {
     let mut statuses = endpoint.status();
     let listener = listen(&endpoint).await;
     let mut first = Raw::open(id(2), listener.local_addr()).await;
-    first.say(&first.hello()).await;
-    while !matches!(first.heard().await, Handshake::OriginatorSyn(_)) {}
+    first.send_handshake(&first.hello()).await;
+    while !matches!(first.next_handshake().await, Handshake::OriginatorSyn(_)) {}
     let mut second = Raw::open(id(2), listener.local_addr()).await;
-    second.say(&second.hello()).await;
+    second.send_handshake(&second.hello()).await;
     let chunk = vec![0x7f; 1024 * 1024];
     let mut sent = 0usize;
     let _ = within("the end", async {
@@ -177,7 +178,7 @@ async fn the_input_of_a_held_handshake_is_bounded() {
         }
     })
     .await;
-    // The buffers of the kernel in both directions.
+    // The kernel buffers some data in both directions.
     assert!(sent < 32 * 1024 * 1024, "{sent} bytes were accepted");
     failed(&mut statuses).await;
 }

@@ -1,6 +1,6 @@
-//! Helpers of the tests of endpoints.
+//! Helpers for tests with endpoints.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, reason = "each test binary uses a part of this module")]
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use zeek_bridge::endpoint::{
 };
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 
-/// The time after which a wait has failed.
+/// The time limit for each wait.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
@@ -30,7 +30,7 @@ pub(crate) fn id(n: u8) -> EndpointId {
     EndpointId::from_bytes([n; 16])
 }
 
-/// A retry with short delays.
+/// A reconnect policy with short delays.
 pub(crate) const SOON: Option<Retry> =
     Some(Retry { first: Duration::from_millis(20), cap: Duration::from_millis(100) });
 
@@ -48,7 +48,7 @@ pub(crate) fn endpoint_of(id: EndpointId) -> Endpoint {
     endpoint_with(|config| config.id = Some(id))
 }
 
-/// Returns the TLS settings of two sides, for each kind: off, and mutual.
+/// Returns TLS settings for a listener and a connector: first TLS off, then mutual TLS.
 pub(crate) fn kinds_of_tls() -> [(Tls, Tls); 2] {
     let authority = ephemeral_authority().unwrap();
     let mutual = |name| Tls::Mutual(authority.issue(name).unwrap());
@@ -63,7 +63,7 @@ pub(crate) async fn listen_with(endpoint: &Endpoint, tls: Tls) -> Listener {
     endpoint.listen("127.0.0.1:0", tls).await.unwrap()
 }
 
-/// Connects in plain TCP, once.
+/// Makes one attempt to connect over plain TCP.
 pub(crate) async fn connect(endpoint: &Endpoint, listener: &Listener) -> Result<EndpointId, ConnectError> {
     connect_with(endpoint, listener, Tls::Off).await
 }
@@ -110,7 +110,7 @@ pub(crate) async fn next_text(subscriber: &mut Subscriber) -> String {
     next(subscriber).await.1
 }
 
-/// Waits for the first status that `pick` takes; those before it are let go.
+/// Waits for the first status for which `pick` returns a value. Discards the statuses before it.
 pub(crate) async fn status<T>(
     statuses: &mut StatusReceiver,
     mut pick: impl FnMut(&Status) -> Option<T>,
@@ -128,6 +128,7 @@ pub(crate) async fn status<T>(
     within("a status", wait).await
 }
 
+/// Waits for the next new peer.
 pub(crate) async fn added(statuses: &mut StatusReceiver) -> EndpointId {
     status(statuses, |status| match status {
         Status::PeerAdded { peer, .. } => Some(*peer),
@@ -136,6 +137,7 @@ pub(crate) async fn added(statuses: &mut StatusReceiver) -> EndpointId {
     .await
 }
 
+/// Waits until a peer is lost, and returns the error.
 pub(crate) async fn lost(statuses: &mut StatusReceiver) -> ConnectError {
     status(statuses, |status| match status {
         Status::PeerLost { error, .. } => Some(error.clone()),
@@ -144,6 +146,7 @@ pub(crate) async fn lost(statuses: &mut StatusReceiver) -> ConnectError {
     .await
 }
 
+/// Waits until this side has ended a peering. Returns the reason; `None` if the peer has confirmed the BYE.
 pub(crate) async fn removed(statuses: &mut StatusReceiver) -> Option<ConnectError> {
     status(statuses, |status| match status {
         Status::PeerRemoved { error, .. } => Some(error.clone()),
@@ -152,7 +155,7 @@ pub(crate) async fn removed(statuses: &mut StatusReceiver) -> Option<ConnectErro
     .await
 }
 
-/// Why somebody who connected did not become a peer.
+/// Waits for the next failed handshake of a connection to a listener, and returns its error.
 pub(crate) async fn failed(statuses: &mut StatusReceiver) -> ConnectError {
     status(statuses, |status| match status {
         Status::HandshakeFailed { error, .. } => Some(error.clone()),

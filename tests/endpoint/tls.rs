@@ -10,17 +10,17 @@ use zeek_bridge::wire::FrameError;
 use crate::support::*;
 
 fn mutual() -> Tls {
-    Tls::Mutual(ephemeral_authority().unwrap().issue("somebody").unwrap())
+    Tls::Mutual(ephemeral_authority().unwrap().issue("peer").unwrap())
 }
 
-/// Long enough that no test passes because of a timeout.
-fn patient() -> Endpoint {
+/// Returns an endpoint whose handshake timeout is never reached, so that no test passes because of a timeout.
+fn endpoint_without_timeout() -> Endpoint {
     endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
 }
 
 /// Returns the errors of the connector and of the listener.
 async fn errors(connector_tls: Tls, listener_tls: Tls) -> (ConnectError, ConnectError) {
-    let (a, b) = (patient(), patient());
+    let (a, b) = (endpoint_without_timeout(), endpoint_without_timeout());
     let mut statuses = a.status();
     let listener = listen_with(&a, listener_tls).await;
     let error = connect_with(&b, &listener, connector_tls).await.unwrap_err();
@@ -28,7 +28,7 @@ async fn errors(connector_tls: Tls, listener_tls: Tls) -> (ConnectError, Connect
 }
 
 #[tokio::test]
-async fn tls_to_a_plain_port() {
+async fn tls_to_a_plain_port_is_reported_on_both_sides() {
     let (connector, listener) = errors(mutual(), Tls::Off).await;
     assert!(matches!(connector, ConnectError::Tls(TlsError::NotTls)), "{connector}");
     assert!(connector.to_string().contains("disable_ssl"), "{connector}");
@@ -38,7 +38,7 @@ async fn tls_to_a_plain_port() {
 }
 
 #[tokio::test]
-async fn plain_to_a_tls_port() {
+async fn plain_tcp_to_a_tls_port_is_reported_on_both_sides() {
     let (connector, listener) = errors(Tls::Off, mutual()).await;
     assert!(matches!(listener, ConnectError::Tls(TlsError::NotTls)), "{listener}");
     let expected =
@@ -47,7 +47,7 @@ async fn plain_to_a_tls_port() {
 }
 
 #[tokio::test]
-async fn certificates_of_different_authorities() {
+async fn certificates_of_different_cas_are_rejected_on_both_sides() {
     // In TLS 1.3, the connector verifies the listener's certificate first, and refuses it.
     let (connector, listener) = errors(mutual(), mutual()).await;
     assert!(

@@ -12,8 +12,8 @@ use crate::support::*;
 /// The number of valid connections, and of invalid ones.
 const EACH: usize = 100;
 
-/// A connection that does not become a peering, in one of several ways. Most are closed by the endpoint. Those that send too
-/// little remain until the handshake timeout.
+/// Makes a connection that violates the protocol in one of several ways. The endpoint closes most of them at once, and
+/// those that send too little after the handshake timeout.
 async fn connect_invalid(address: std::net::SocketAddr, number: usize) {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     let noise: Vec<u8> = (0..4096usize).map(|n| (n * 7919 + number * 104_729) as u8).collect();
@@ -35,7 +35,7 @@ async fn connect_invalid(address: std::net::SocketAddr, number: usize) {
     if number % 8 == 1 {
         return;
     }
-    // Until the endpoint closes the connection.
+    // Waits until the endpoint closes the connection.
     let _ = tcp.read_to_end(&mut Vec::new()).await;
 }
 
@@ -51,7 +51,7 @@ async fn crowd(tls: Tls, theirs: Tls) {
         invalid.spawn(connect_invalid(address, number));
         let theirs = theirs.clone();
         good.spawn(async move {
-            // One attempt for each connector.
+            // Each connector makes one attempt.
             let endpoint = endpoint();
             let mut connector = endpoint.connect(&address.to_string(), theirs, None);
             connector.first_attempt().await.map(|_| endpoint)

@@ -10,11 +10,12 @@ use zeek_bridge::wire::FrameError;
 use crate::certificates::*;
 use crate::support::*;
 
-fn patient() -> Endpoint {
+/// Returns an endpoint whose handshake timeout is never reached.
+fn endpoint_without_timeout() -> Endpoint {
     endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
 }
 
-/// Returns the outcome in short.
+/// Returns a short name of an outcome.
 fn short(result: &Result<(), ConnectError>) -> String {
     match result {
         Ok(()) => "ok".into(),
@@ -33,8 +34,11 @@ fn short(result: &Result<(), ConnectError>) -> String {
 }
 
 /// Returns the outcome of the first attempt on each side.
-async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), ConnectError>, Result<(), ConnectError>) {
-    let (a, b) = (patient(), patient());
+async fn connect_pair(
+    connector: &Tls,
+    listener: &Tls,
+) -> (Result<(), ConnectError>, Result<(), ConnectError>) {
+    let (a, b) = (endpoint_without_timeout(), endpoint_without_timeout());
     let mut statuses = a.status();
     let listening = listen_with(&a, listener.clone()).await;
     let connected = connect_with(&b, &listening, connector.clone()).await.map(|_| ());
@@ -48,8 +52,8 @@ async fn meet(connector: &Tls, listener: &Tls) -> (Result<(), ConnectError>, Res
 }
 
 /// Returns the outcome on our side as the connector and as the listener.
-async fn both_ways(ours: &Tls, other: &Tls) -> [Result<(), ConnectError>; 2] {
-    [meet(ours, other).await.0, meet(other, ours).await.1]
+async fn both_directions(ours: &Tls, other: &Tls) -> [Result<(), ConnectError>; 2] {
+    [connect_pair(ours, other).await.0, connect_pair(other, ours).await.1]
 }
 
 /// Returns the settings of the other side, each with the outcomes on our side with TLS off, anonymous and mutual.
@@ -92,42 +96,42 @@ fn hint(outcome: &str) -> &'static str {
     }
 }
 
-fn check(what: &str, met: [Result<(), ConnectError>; 2], outcomes: [&str; 2]) {
-    for ((met, outcome), side) in met.into_iter().zip(outcomes).zip(["connects", "listens"]) {
-        assert_eq!(short(&met), outcome, "{what}, who {side}: {met:?}");
-        if let Err(error) = met {
-            assert!(error.to_string().contains(hint(outcome)), "{what}, who {side}: {error}");
+fn check(what: &str, results: [Result<(), ConnectError>; 2], outcomes: [&str; 2]) {
+    for ((result, outcome), side) in results.into_iter().zip(outcomes).zip(["connects", "listens"]) {
+        assert_eq!(short(&result), outcome, "{what}; our side {side}: {result:?}");
+        if let Err(error) = result {
+            assert!(error.to_string().contains(hint(outcome)), "{what}; our side {side}: {error}");
         }
     }
 }
 
 #[tokio::test]
-async fn every_kind_connects_to_every_kind() {
+async fn each_pair_of_tls_settings_has_the_expected_outcome() {
     for (kind, other, [off, anonymous, mutually]) in table() {
-        check(&format!("{kind} meets plain"), both_ways(&Tls::Off, &other).await, off);
+        check(&format!("{kind} and plain"), both_directions(&Tls::Off, &other).await, off);
         if let Ok(ours) = Tls::anonymous() {
-            check(&format!("{kind} meets anonymous"), both_ways(&ours, &other).await, anonymous);
+            check(&format!("{kind} and anonymous"), both_directions(&ours, &other).await, anonymous);
         }
         for backend in BACKENDS {
             let ours = mutual(&version3(), *backend);
-            check(&format!("{kind} meets {ours:?}"), both_ways(&ours, &other).await, mutually);
+            check(&format!("{kind} and {ours:?}"), both_directions(&ours, &other).await, mutually);
         }
     }
 }
 
 #[cfg(feature = "openssl")]
 #[tokio::test]
-async fn a_version_1_certificate_is_accepted_on_openssl_alone() {
+async fn only_openssl_accepts_a_version_1_certificate() {
     for (backend, outcomes) in [
         (Backend::Rustls, ["PeerVersion1"; 2]),
         (Backend::OpenSsl, ["ok"; 2]),
-        // The backend is chosen by our own chain, and not by the peer's.
+        // The TLS library is selected by our own chain, and not by the peer's.
         (Backend::Auto, ["PeerVersion1"; 2]),
     ] {
         let other = mutual(&version1(), Backend::Auto);
-        let connecting = meet(&mutual(&version3(), backend), &other).await.0;
-        let listening = meet(&other, &mutual(&version3(), backend)).await.1;
-        check(&format!("v1 meets {backend:?}"), [connecting, listening], outcomes);
+        let connecting = connect_pair(&mutual(&version3(), backend), &other).await.0;
+        let listening = connect_pair(&other, &mutual(&version3(), backend)).await.1;
+        check(&format!("v1 and {backend:?}"), [connecting, listening], outcomes);
     }
 }
 
@@ -135,7 +139,7 @@ async fn a_version_1_certificate_is_accepted_on_openssl_alone() {
 #[tokio::test]
 async fn a_peer_does_not_change_the_back_end() {
     let Tls::Mutual(tls) = mutual(&version3(), Backend::Auto) else { panic!() };
-    let (a, b, c) = (patient(), patient(), patient());
+    let (a, b, c) = (endpoint_without_timeout(), endpoint_without_timeout(), endpoint_without_timeout());
     let mut statuses = a.status();
     let listening = listen_with(&a, Tls::Mutual(tls.clone())).await;
     connect_with(&b, &listening, mutual(&version1(), Backend::Auto)).await.unwrap_err();
@@ -154,26 +158,26 @@ async fn a_peer_does_not_change_the_back_end() {
 #[tokio::test]
 async fn peers_have_the_identities_in_their_certificates() {
     for backend in BACKENDS {
-        let (a, b) = (patient(), patient());
+        let (a, b) = (endpoint_without_timeout(), endpoint_without_timeout());
         let mut statuses = a.status();
-        let mut heard = subscribe(&a, "/t").await;
+        let mut subscriber = subscribe(&a, "/t").await;
         let listening = listen_with(&a, mutual(&encrypted(), *backend)).await;
         connect_with(&b, &listening, mutual(&version3(), *backend)).await.unwrap();
-        let (line, told) = status(&mut statuses, |status| match status {
+        let (line, status_identity) = status(&mut statuses, |status| match status {
             zeek_bridge::endpoint::Status::PeerAdded { identity, .. } => {
                 Some((status.to_string(), identity.clone()))
             }
             _ => None,
         })
         .await;
-        let identity = told.unwrap();
+        let identity = status_identity.unwrap();
         assert_eq!(identity.subject, "CN=ec-leaf");
         assert!(line.contains(&format!("CN=ec-leaf sha256:{}", identity.sha256_hex())), "{line}");
         assert_eq!(b.identity(a.id()).unwrap().subject, "CN=rsa-leaf");
 
         subscribers(&b, "/t", 1).await;
         b.publish(topic("/t"), &text("who am I?")).await.unwrap();
-        let message = within("a message", heard.recv()).await.unwrap();
+        let message = within("a message", subscriber.recv()).await.unwrap();
         assert_eq!(a.identity(message.peer()), Some(identity));
         assert_eq!(a.identity(id(9)), None);
         within("the end", b.shutdown()).await;
@@ -185,7 +189,7 @@ async fn peers_have_the_identities_in_their_certificates() {
 #[tokio::test]
 async fn peers_without_certificates_have_no_identity() {
     for tls in [Some(Tls::Off), Tls::anonymous().ok()].into_iter().flatten() {
-        let (a, b) = (patient(), patient());
+        let (a, b) = (endpoint_without_timeout(), endpoint_without_timeout());
         let listening = listen_with(&a, tls.clone()).await;
         connect_with(&b, &listening, tls).await.unwrap();
         assert_eq!((a.identity(b.id()), b.identity(a.id())), (None, None));
@@ -197,37 +201,37 @@ async fn certificates_can_be_renewed_during_peerings() {
     for backend in BACKENDS {
         let dir = tempfile::tempdir().unwrap();
         let [certificate, key] = ["node.pem", "node.key"].map(|name| dir.path().join(name));
-        let put = |from: &str, and: &str| {
+        let write_pair = |from: &str, and: &str| {
             std::fs::copy(fixture(from), &certificate).unwrap();
             std::fs::copy(fixture(and), &key).unwrap();
         };
-        put("rsa.pem", "rsa.pkcs8.key");
+        write_pair("rsa.pem", "rsa.pkcs8.key");
         let credentials =
             zeek_bridge::net::tls::Credentials::from_files(fixture("ca.pem"), &certificate, &key);
         let tls = credentials.backend(*backend).load().unwrap();
 
-        let hub = patient();
+        let hub = endpoint_without_timeout();
         let mut statuses = hub.status();
         let listening = listen_with(&hub, Tls::Mutual(tls.clone())).await;
-        let (old, new) = (patient(), patient());
-        let mut heard = subscribe(&old, "/t").await;
+        let (old, new) = (endpoint_without_timeout(), endpoint_without_timeout());
+        let mut subscriber = subscribe(&old, "/t").await;
         connect_with(&old, &listening, mutual(&version3(), *backend)).await.unwrap();
         assert_eq!(added(&mut statuses).await, old.id());
         assert_eq!(old.identity(hub.id()).unwrap().subject, "CN=rsa-leaf");
 
-        put("expired.pem", "rsa.pkcs8.key");
+        write_pair("expired.pem", "rsa.pkcs8.key");
         let error = tls.reload().unwrap_err().to_string();
         assert!(error.contains(key.to_str().unwrap()) && error.contains("not the key"), "{error}");
-        put("ec.pem", "ec.sec1.key");
+        write_pair("ec.pem", "ec.sec1.key");
         assert!(tls.reload().unwrap());
         connect_with(&new, &listening, mutual(&version3(), *backend)).await.unwrap();
-        assert_eq!(added(&mut statuses).await, new.id(), "and nobody was lost before");
+        assert_eq!(added(&mut statuses).await, new.id(), "no peer was lost before");
         assert_eq!(new.identity(hub.id()).unwrap().subject, "CN=ec-leaf");
 
-        // The earlier peering continues, with its identities.
+        // The earlier peering continues, with the same identities.
         assert_eq!(old.identity(hub.id()).unwrap().subject, "CN=rsa-leaf");
         subscribers(&hub, "/t", 1).await;
         hub.publish(topic("/t"), &text("still here")).await.unwrap();
-        assert_eq!(next_text(&mut heard).await, "still here");
+        assert_eq!(next_text(&mut subscriber).await, "still here");
     }
 }

@@ -1,6 +1,7 @@
 //! Agents: requests, responses, and the ownership of node names.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use zeek_bridge::data::Value;
@@ -30,7 +31,7 @@ async fn only_the_named_nodes_respond_to_a_dispatch() {
     let request = action(&["get_id_value", "Cluster::node"]);
     let outcome = agent.dispatch(request.clone(), names(&["worker-1"]), LONG).await.unwrap();
     assert_eq!(outcome.answers.keys().collect::<Vec<_>>(), ["worker-1"]);
-    // The manager reports its own request first, so it has ignored the one before.
+    // The manager reports only the second request, so it has ignored the first.
     agent.dispatch(request, names(&["manager"]), LONG).await.unwrap();
     let Some(NodeEvent::Request { request, .. }) = idle.recv().await else { panic!() };
     assert_eq!(request.nodes, names(&["manager"]));
@@ -57,7 +58,7 @@ async fn an_agent_without_peers_does_not_wait() {
 async fn an_agent_accepts_one_response_of_each_node_in_the_request() {
     let (endpoint, address) = listening().await;
     let agent = Arc::new(Agent::start(endpoint).await);
-    // A malicious peer: it responds for other nodes, twice, without a name, and to other requests.
+    // A malicious peer sends invalid responses: for other nodes, twice, without a name, and to other requests.
     let rogue = connected(&address).await;
     let mut requests = rogue.subscribe([NODE_TOPIC.clone()]).await;
     rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
@@ -105,7 +106,40 @@ async fn a_hello_with_too_long_a_name_is_ignored() {
     assert_eq!(nodes, names(&["worker-1", &"y".repeat(MAX_NODE_NAME)]));
 }
 
-/// Connects a peer whose events the test sends, and subscribes it to requests.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_log_line_about_a_peer_has_an_excerpt_of_its_text() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // The agent runs in this thread, too.
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (endpoint, address) = listening().await;
+    let agent = Agent::start(endpoint).await;
+    let rogue = connected(&address).await;
+    rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
+    publish(&rogue, answer("1", &"\u{1b}".repeat(100_000), "x")).await;
+    publish(&rogue, hello("worker-1")).await;
+    agent.wait_for_nodes(|nodes| nodes.len() == 1).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let line = text.lines().find(|line| line.contains("ignored a response of a node")).unwrap();
+    assert_eq!(line.matches("\\u{1b}").count(), 128, "{line}");
+    assert!(line.len() < 2000 && !line.contains('\u{1b}'), "{line}");
+}
+
+/// Connects a peer that subscribes to requests, and whose events are sent by the test.
 async fn manual_peer(address: &str, tls: Tls) -> (Endpoint, Subscriber) {
     let endpoint = Endpoint::new().unwrap();
     let requests = endpoint.subscribe([NODE_TOPIC.clone()]).await;
@@ -134,7 +168,7 @@ async fn only_the_peer_that_sent_the_hello_can_respond_under_its_name() {
 
     let (thief, mut thiefs) = manual_peer(&address, tls("worker-2")).await;
     publish(&thief, hello("worker-1")).await;
-    // The events of a peer are handled in order: once this one is visible, those before have been handled.
+    // The events of a peer are handled in order. When this event has an effect, the earlier ones have been handled.
     publish(&thief, hello("worker-2")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
     let data = dispatch(&agent, "worker-1", async || {

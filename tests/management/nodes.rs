@@ -16,7 +16,7 @@ use zeek_bridge::zeek::{Event, Message};
 use crate::support::*;
 
 #[tokio::test]
-async fn failures_have_the_texts_of_zeek() {
+async fn failures_have_the_same_texts_as_in_zeek() {
     let (agent, _nodes) = cluster(&["worker-1"]).await;
     for (request, text) in [
         (&[][..], "no dispatch arguments provided"),
@@ -214,7 +214,7 @@ async fn a_node_repeats_its_hello_and_reports_only_the_first() {
     let node = Node::start(connected(&address).await, "worker-1", values("worker-1")).await;
     let mut events = node.events();
     assert_eq!(next_event(&mut subscriber).await, NodeMessage::Hello(hello("worker-1")));
-    // From here on, the clock advances whenever all tasks are idle.
+    // From here on, tokio advances the paused clock to the next timer when all tasks are idle.
     tokio::time::pause();
     for _ in 0..3 {
         assert_eq!(next_event(&mut subscriber).await, NodeMessage::Hello(hello("worker-1")));
@@ -243,7 +243,7 @@ async fn a_request_that_is_not_utf_8_is_answered_with_a_failure() {
     for (reqid, action, nodes) in [
         ("action", vec![text(b"get\xff")], vec![]),
         ("argument", vec![text(b"get_id_value"), text(b"\xc3")], vec![text(b"worker-1"), text(b"\xff")]),
-        // The next two are for other nodes.
+        // The next two requests are for other nodes.
         ("other", vec![text(b"\xff")], vec![text(b"worker-2")]),
         ("other", get(), vec![text(b"worker-1\xff")]),
         ("nodes", get(), vec![text(b"\xff"), text(b"worker-1")]),

@@ -11,7 +11,7 @@ use zeek_bridge::management::{
 use zeek_bridge::net::tls::Tls;
 use zeek_bridge::zeek::{Event, Message};
 
-/// Longer than any test takes. Only a failing test waits that long.
+/// A time limit that only a failing test reaches.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const SOON: Retry = Retry { first: Duration::from_millis(20), cap: Duration::from_millis(20) };
 

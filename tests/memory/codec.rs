@@ -91,12 +91,12 @@ fn decoding_an_envelope_copies_nothing() {
     let largest = frames().max_by_key(|frame| frame.bytes.len()).unwrap().body();
     assert!(largest.len() > 10_000);
     let cost = measure(|| drop(Envelope::decode(&largest).unwrap()));
-    // At most a reference count of the frame, regardless of its size.
+    // The only allocation is a reference count for the frame, regardless of its size.
     assert!(cost.bytes_total < 100, "{cost:?}");
 }
 
 /// Encodes `count` as a varbyte of five bytes.
-fn claim(tag: u8, count: u32) -> Vec<u8> {
+fn five_byte_count(tag: u8, count: u32) -> Vec<u8> {
     let group = |shift: u32| u8::try_from((count >> shift) & 0x7f).unwrap() | 0x80;
     vec![tag, group(0), group(7), group(14), group(21), u8::try_from(count >> 28).unwrap()]
 }
@@ -105,7 +105,7 @@ fn claim(tag: u8, count: u32) -> Vec<u8> {
 fn a_false_count_needs_little_memory() {
     for tag in [5, 11, 12, 13, 14] {
         for count in [1_000, u32::MAX] {
-            let bytes = claim(tag, count);
+            let bytes = five_byte_count(tag, count);
             let cost = measure(|| drop(decode_value(&bytes, &Limits::DEFAULT).unwrap_err()));
             // The initial capacity for elements, and the error.
             assert!(cost.bytes_total < 5_000, "tag {tag}, count {count}: {cost:?}");
@@ -115,13 +115,13 @@ fn a_false_count_needs_little_memory() {
 
 #[test]
 fn nested_false_counts_need_little_memory() {
-    // As many containers as may be nested, each with a count of as many elements as bytes follow. None of the counts is
-    // true, but that is detected only at the end of the input.
+    // The maximum number of nested containers. Each claims as many elements as bytes follow. All these counts are
+    // false, but that is detected only at the end of the input.
     for tag in [12, 13, 14] {
         let size = 1_000_000;
         let mut bytes = Vec::new();
         while bytes.len() < 6 * Limits::DEFAULT.max_depth {
-            bytes.extend(claim(tag, size));
+            bytes.extend(five_byte_count(tag, size));
         }
         bytes.resize(bytes.len() + usize::try_from(size).unwrap(), 0xff);
         let cost = measure(|| drop(decode_value(&bytes, &Limits::DEFAULT).unwrap_err()));
@@ -133,14 +133,14 @@ fn nested_false_counts_need_little_memory() {
 fn the_memory_of_a_message_is_bounded_by_the_limits() {
     let limit = Limits::DEFAULT.max_elements;
     let vector = |count: usize, element: &[u8]| {
-        [claim(14, u32::try_from(count).unwrap()), element.repeat(count)].concat()
+        [five_byte_count(14, u32::try_from(count).unwrap()), element.repeat(count)].concat()
     };
     for (what, bytes) in [
         ("nones", vector(limit - 1, &[0])),
         ("strings", vector(limit - 1, &[5, 1, b'x'])),
         ("empty sets", vector(limit - 1, &[12, 0])),
         ("pairs", vector(limit / 4 - 1, &[13, 1, 0, 0])),
-        // One more than a power of two: a vector that doubles its capacity wastes most then.
+        // One more than a power of two, because then a vector that doubles its capacity wastes the most memory.
         ("vectors", vector(limit / 130 - 1, &vector(129, &[0]))),
     ] {
         let mut value = None;

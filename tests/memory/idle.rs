@@ -1,4 +1,4 @@
-//! The memory of an idle peer, as counted by the allocator, before and after it was busy.
+//! The memory of an idle peer, as counted by the allocator, before and after a burst of messages.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use zeek_bridge::wire::{Envelope, Limits};
 const PEERS: u8 = 100;
 
 /// Broker's C++ implementation needs 19 KiB, or 39 KiB with mutual TLS.
-const MOST_PLAIN: u64 = 10 * 1024;
-const MOST_TLS: u64 = 25 * 1024;
+const MAX_PLAIN: u64 = 10 * 1024;
+const MAX_TLS: u64 = 25 * 1024;
 
-/// The number of bytes that each peer sends to all others: several reads.
+/// The number of bytes that each peer sends to all others. They need several reads.
 const BURST: usize = 200 * 1024;
 
 fn config(tls: &str) -> String {
@@ -37,7 +37,7 @@ fn id(n: u8) -> EndpointId {
     EndpointId::from_bytes([n.checked_add(1).unwrap(); 16])
 }
 
-async fn started(tls: &str, folder: &std::path::Path) -> (Bridge, Vec<SocketAddr>) {
+async fn start_bridge(tls: &str, folder: &std::path::Path) -> (Bridge, Vec<SocketAddr>) {
     let config = BridgeConfig::parse(&config(tls), folder.join("bridge.toml")).unwrap();
     let bridge = Bridge::start(config).await.unwrap();
     let addresses = bridge.snapshot().links.iter().map(|link| link.listening[0].parse().unwrap()).collect();
@@ -45,7 +45,7 @@ async fn started(tls: &str, folder: &std::path::Path) -> (Bridge, Vec<SocketAddr
 }
 
 /// Waits until the bridge is idle and has this number of peers.
-async fn settled(bridge: &Bridge, peers: usize) {
+async fn wait_until_idle(bridge: &Bridge, peers: usize) {
     let there = || bridge.snapshot().links.iter().map(|link| link.peers.len()).sum::<usize>();
     let all = async {
         while there() < peers {
@@ -65,7 +65,7 @@ fn burst(id: EndpointId) -> BytesMut {
     bytes
 }
 
-async fn swallow(raw: &mut Raw, mut left: usize) {
+async fn read_and_discard(raw: &mut Raw, mut left: usize) {
     let mut buffer = [0; 4096];
     while left > 0 {
         let read = raw.stream.read(&mut buffer).await.unwrap();
@@ -78,7 +78,7 @@ async fn swallow(raw: &mut Raw, mut left: usize) {
 fn an_idle_plain_peer_needs_little_memory() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let (bridge, addresses) = runtime.block_on(started("tls = 'off'", folder.path()));
+    let (bridge, addresses) = runtime.block_on(start_bridge("tls = 'off'", folder.path()));
     // Allocates shared state before the measurement.
     let first = runtime.block_on(Raw::connect(id(200), addresses[1], &[]));
     let mut peers = Vec::with_capacity(PEERS.into());
@@ -87,7 +87,7 @@ fn an_idle_plain_peer_needs_little_memory() {
             for n in 0..PEERS {
                 peers.push(Raw::connect(id(n), addresses[usize::from(n % 2)], &["/a"]).await);
             }
-            settled(&bridge, usize::from(PEERS) + 1).await;
+            wait_until_idle(&bridge, usize::from(PEERS) + 1).await;
         });
     });
     let busy = measure(|| {
@@ -100,7 +100,7 @@ fn an_idle_plain_peer_needs_little_memory() {
                 let bytes = burst(sender.id);
                 let (sent, ()) = tokio::join!(sender.stream.write_all(&bytes), async {
                     for receiver in &mut receivers {
-                        swallow(receiver, bytes.len()).await;
+                        read_and_discard(receiver, bytes.len()).await;
                     }
                 });
                 sent.unwrap();
@@ -112,8 +112,8 @@ fn an_idle_plain_peer_needs_little_memory() {
     let (quiet, after) = (each(quiet.bytes_current), each(quiet.bytes_current + busy.bytes_current));
     println!("{quiet} bytes per peer, {after} after {BURST} bytes from or to each");
     // The test's own side of the peering needs some memory, too.
-    assert!((1024..MOST_PLAIN).contains(&quiet), "{quiet}");
-    assert!((1024..MOST_PLAIN).contains(&after), "{after}");
+    assert!((1024..MAX_PLAIN).contains(&quiet), "{quiet}");
+    assert!((1024..MAX_PLAIN).contains(&after), "{after}");
     drop(first);
     runtime.block_on(bridge.shutdown());
 }
@@ -127,7 +127,7 @@ async fn tls_peer(n: u8, address: SocketAddr, tls: &Tls) -> Connection {
     while !connection.peering().is_established() || !connection.is_written() {
         advance(&mut connection).await;
     }
-    // Until the connection is idle.
+    // Continues until the connection is idle.
     tokio::select! {
         biased;
         () = async { loop { advance(&mut connection).await } } => {}
@@ -145,7 +145,7 @@ async fn advance(connection: &mut Connection) {
 }
 
 #[test]
-fn a_mutual_tls_peer_needs_less_than_two_of_brokers() {
+fn a_mutual_tls_peer_needs_less_memory_than_two_peers_of_broker() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let authority = ephemeral_authority().unwrap();
@@ -155,7 +155,7 @@ fn a_mutual_tls_peer_needs_less_than_two_of_brokers() {
         std::fs::write(folder.path().join(name), pem).unwrap();
     }
     let files = "cafile = 'ca'\ncertificate = 'certificate'\nkeyfile = 'key'";
-    let (bridge, addresses) = runtime.block_on(started(files, folder.path()));
+    let (bridge, addresses) = runtime.block_on(start_bridge(files, folder.path()));
     let ours = Tls::Mutual(authority.issue("peer").unwrap());
     let first = runtime.block_on(tls_peer(200, addresses[0], &ours));
     let mut peers = Vec::with_capacity(PEERS.into());
@@ -164,13 +164,13 @@ fn a_mutual_tls_peer_needs_less_than_two_of_brokers() {
             for n in 0..PEERS {
                 peers.push(tls_peer(n, addresses[0], &ours).await);
             }
-            settled(&bridge, usize::from(PEERS) + 1).await;
+            wait_until_idle(&bridge, usize::from(PEERS) + 1).await;
         });
     });
     let each = u64::try_from(quiet.bytes_current).unwrap_or(0) / u64::from(PEERS);
     println!("{each} bytes for both ends of a peering");
     // Both ends are in this process, and the end of the peer is not larger than that of the bridge.
-    assert!((2048..2 * MOST_TLS).contains(&each), "{each}");
+    assert!((2048..2 * MAX_TLS).contains(&each), "{each}");
     drop((first, peers));
     runtime.block_on(bridge.shutdown());
 }

@@ -29,17 +29,17 @@ to = "out"
 topics = ["/a"]
 "#;
 
-/// The size of a write: the most that a bridge reads at once.
+/// The size of a write. It equals the maximum that a bridge reads at once.
 const PIECE: usize = 64 * 1024;
 
 const RECEIVERS: usize = 2;
 
 /// The maximum length of a message.
-const MOST: usize = 400;
+const MAX_MESSAGE: usize = 400;
 
 const MESSAGES: usize = 10_000;
 
-/// Returns `count` messages, with these topics in turn.
+/// Returns `count` messages, whose topics alternate between these.
 fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
     let mut bytes = BytesMut::new();
     for (n, topic) in (0..count).zip(topics.iter().cycle()) {
@@ -51,15 +51,15 @@ fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
     bytes
 }
 
-/// Sends all bytes from one peer, and waits until each of the others has received as many.
-async fn pass(from: &mut Raw, to: &mut [Raw], bytes: &[u8], buffer: &mut [u8]) {
+/// Sends all bytes from one peer, and waits until each of the others has received the same number of bytes.
+async fn send_and_receive(from: &mut Raw, to: &mut [Raw], bytes: &[u8], buffer: &mut [u8]) {
     let mut sent = 0;
     let mut got = [0; RECEIVERS];
     for piece in bytes.chunks(PIECE) {
         from.stream.write_all(piece).await.unwrap();
         sent += piece.len();
         // The last message of a chunk may be incomplete.
-        let due = if sent == bytes.len() { sent } else { sent - MOST };
+        let due = if sent == bytes.len() { sent } else { sent - MAX_MESSAGE };
         for (to, got) in to.iter_mut().zip(&mut got) {
             while *got < due {
                 let read = to.stream.read(buffer).await.unwrap();
@@ -92,8 +92,8 @@ fn allocations(more_of_out: &str, topics: &[&'static str]) -> (usize, usize) {
     });
     let mut buffer = vec![0; PIECE];
     let bytes = messages(from.id, topics, MESSAGES);
-    let mut run = || runtime.block_on(pass(&mut from, &mut to, &bytes, &mut buffer));
-    // Once before the measurement, for allocations that remain.
+    let mut run = || runtime.block_on(send_and_receive(&mut from, &mut to, &bytes, &mut buffer));
+    // Runs once before the measurement, for allocations that are made only once.
     run();
     let allocated = measure(run).count_total;
     runtime.block_on(bridge.shutdown());

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A node in Python: ./node.py --name worker-01 --connect 127.0.0.1:2151 ...
 
-It starts `zeek-bridge node --stdio`, and answers the requests that come from there.
+It starts `zeek-bridge node --stdio`, and answers the requests that the program writes.
 """
 
 import json

@@ -78,6 +78,54 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     }
 }
 
+/// The definition in the JSON Schema for each heading of the page.
+const DEFINITIONS: &[(&str, &str)] = &[
+    ("`[bridge]`", "bridge"),
+    ("`[link.NAME]`", "link"),
+    ("`retry`", "retry"),
+    ("`[link.NAME.limits]`", "limits"),
+    ("`[link.NAME.chaos]`", "chaos"),
+    ("`[[rule]]`", "rule"),
+];
+
+/// Returns the text of Markdown without links and code marks, as a sentence.
+fn sentence(markdown: &str) -> String {
+    let links = Regex::new(r"\[([^\]]+)\]\([^)]+\)").unwrap();
+    let text = links.replace_all(markdown.trim(), "$1").replace('`', "");
+    let (first, rest) = text.split_at(1);
+    format!("{}{rest}.", first.to_uppercase())
+}
+
+#[test]
+fn the_json_schema_has_the_keys_defaults_and_meanings_of_the_page() {
+    let end = Program::run("config-schema", "");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    let schema: serde_json::Value = serde_json::from_str(&end.stdout.join("\n")).unwrap();
+    let row = Regex::new(r"(?m)^\| `([a-z_]+)` \| ([^|]+) \| ([^|]+) \| (.+) \|$").unwrap();
+    for (heading, definition) in DEFINITIONS {
+        let section = TEXT.split("\n## ").find(|section| section.starts_with(heading)).unwrap();
+        let definition = &schema["$defs"][definition];
+        let properties = definition["properties"].as_object().unwrap();
+        let mut keys = Vec::new();
+        for row in row.captures_iter(section) {
+            let (key, default) = (row[1].to_owned(), row[3].trim().to_owned());
+            let property = &properties[&key];
+            assert_eq!(property["description"], sentence(&row[4]), "{heading} {key}");
+            let documented = default.strip_prefix('`').and_then(|default| default.strip_suffix('`'));
+            match documented.filter(|default| !default.starts_with('$') && !default.contains('`')) {
+                Some(default) => assert_eq!(property["default"].to_string(), default, "{heading} {key}"),
+                None => assert!(property.get("default").is_none(), "{heading} {key}"),
+            }
+            let required =
+                definition["required"].as_array().is_some_and(|keys| keys.contains(&key.clone().into()));
+            assert_eq!(required, default == "required", "{heading} {key}");
+            keys.push(key);
+        }
+        keys.sort();
+        assert_eq!(keys, properties.keys().cloned().collect::<Vec<_>>(), "{heading}");
+    }
+}
+
 #[test]
 fn configurations_with_the_documented_defaults_equal_those_without() {
     let read = |text: &str| {
@@ -85,7 +133,7 @@ fn configurations_with_the_documented_defaults_equal_those_without() {
         let path = folder.path().join("bridge.toml");
         fs::write(&path, text).unwrap();
         let mut config = BridgeConfig::read(path.to_str().unwrap()).unwrap();
-        // It depends on the environment.
+        // The default status socket depends on the environment.
         config.operation.status_socket = None;
         config
     };

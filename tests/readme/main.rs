@@ -1,8 +1,8 @@
-//! README.md and the guides: each console session in them is run and must print what is shown.
+//! README.md and the guides: runs each console session in them, and checks that it prints the shown output.
 //!
-//! A block of kind `console` is a session of bash. Each command begins with `$ `; the lines below it are all its output, in
-//! any order if something runs in the background. A line `...` matches any lines. `rules.rs` lists the parts that may
-//! differ, such as times and ids; nothing else may.
+//! A block of kind `console` is a session of bash. Each command begins with `$ `; the lines below it are all its
+//! output, in any order if something runs in the background. A line `...` matches any lines. `rules.rs` lists the only
+//! parts that may differ, such as times and ids.
 
 #![cfg(all(feature = "cli", target_os = "linux"))]
 
@@ -91,7 +91,7 @@ fn links_between_pages_lead_to_files() {
 #[test]
 fn each_session_prints_what_it_shows() {
     if !has_bash() {
-        skip("there is no bash here: the sessions of README.md are not run");
+        skip("bash is not installed: the sessions of README.md are not run");
         return;
     }
     let (mut not_run, mut wrong) = (Vec::new(), Vec::new());
@@ -123,7 +123,7 @@ fn has_python() -> bool {
 
 /// Runs a session. Returns the difference if it prints anything else than shown.
 fn run(page: &str, block: &Block) -> Result<(), String> {
-    let mut session = Session::start(furnish);
+    let mut session = Session::start(copy_files);
     for step in block.steps() {
         let at = format!("{page}, line {}: `{}`", block.line + step.line, step.command);
         let (printed, code) =
@@ -136,7 +136,7 @@ fn run(page: &str, block: &Block) -> Result<(), String> {
             lines
         };
         let (shown, lines) = (compared(&step.output), compared(&printed));
-        if !rules::fits(&shown, &lines) {
+        if !rules::matches_shown(&shown, &lines) {
             return Err(format!(
                 "{at} prints\n{}\nwhich is compared as\n{}\nexpected\n{}",
                 printed.join("\n"),
@@ -155,7 +155,7 @@ fn run(page: &str, block: &Block) -> Result<(), String> {
 }
 
 /// Fills the working directory of a session with the files that the pages use.
-fn furnish(folder: &Path, address: &str) {
+fn copy_files(folder: &Path, address: &str) {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     std::os::unix::fs::symlink(repository.join("fixtures"), folder.join("fixtures")).unwrap();
     for name in ["node.sh", "node.py"] {
@@ -184,7 +184,7 @@ fn each_configuration_is_valid() {
     let all = of_kind("toml").into_iter().filter(|(page, _)| *page != configuration::PAGE);
     let all: Vec<Block> = all.map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();
-    furnish(folder.path(), "127.0.0.1");
+    copy_files(folder.path(), "127.0.0.1");
     for parts in [vec![0], vec![0, 1], vec![0, 3], vec![0, 1, 3], vec![2]] {
         let text: String = parts.iter().map(|part| format!("{}\n", all[*part].text)).collect();
         let path = folder.path().join("part.toml");

@@ -4,16 +4,18 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Patterns of output that differs from run to run, and the text they are compared as.
+/// Patterns for output that differs between runs, and the text by which it is replaced before the comparison.
 static RULES: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let rules = [
-        // The time of a log line, which the pages leave out.
+        // The time of a log line. The pages omit it.
         (r"^\d{4}-\d\d-\d\dT[\d:.]+Z +", ""),
         // The time of an event, and the first digits of the sender's id.
         (r"^\d\d:\d\d:\d\d\.\d{3}Z +[0-9a-f]{8} ", "CLOCK ID "),
+        // The time of a message as JSON.
+        (r#""time":"\d{4}-\d\d-\d\dT[\d:.]+Z""#, "\"time\":\"TIME\""),
         // Endpoint ids and request ids.
         (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
-        // Fingerprints of the certificates that the tests make.
+        // Fingerprints of the certificates that the tests create.
         (r"\bsha256:[0-9a-f]{64}\b", "sha256:FINGERPRINT"),
         // Pseudonyms of redacted strings.
         (r"\bs-[0-9a-f]{16}\b", "s-PSEUDONYM"),
@@ -43,12 +45,14 @@ pub(crate) fn comparable(line: &str) -> String {
     replaced.trim_end().to_owned()
 }
 
-/// Returns whether the lines are those shown, where `...` matches any lines.
-pub(crate) fn fits(shown: &[String], lines: &[String]) -> bool {
+/// Returns whether the lines match the shown lines. `...` matches any number of lines.
+pub(crate) fn matches_shown(shown: &[String], lines: &[String]) -> bool {
     match shown.split_first() {
         None => lines.is_empty(),
-        Some((any, rest)) if any == "..." => (0..=lines.len()).any(|passed| fits(rest, &lines[passed..])),
-        Some((first, rest)) => lines.first() == Some(first) && fits(rest, &lines[1..]),
+        Some((any, rest)) if any == "..." => {
+            (0..=lines.len()).any(|passed| matches_shown(rest, &lines[passed..]))
+        }
+        Some((first, rest)) => lines.first() == Some(first) && matches_shown(rest, &lines[1..]),
     }
 }
 
@@ -71,6 +75,9 @@ fn only_variable_parts_are_ignored() {
 #[test]
 fn three_dots_match_any_lines() {
     let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    assert!(fits(&lines("a ... d"), &lines("a b c d")) && fits(&lines("a ... d"), &lines("a d")));
-    assert!(!fits(&lines("a ... d"), &lines("a b c")) && !fits(&lines("a"), &lines("a b")));
+    assert!(
+        matches_shown(&lines("a ... d"), &lines("a b c d"))
+            && matches_shown(&lines("a ... d"), &lines("a d"))
+    );
+    assert!(!matches_shown(&lines("a ... d"), &lines("a b c")) && !matches_shown(&lines("a"), &lines("a b")));
 }

@@ -1,4 +1,4 @@
-//! A bash that runs one command after the other.
+//! A bash process that runs one command after the other.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -31,8 +31,8 @@ pub(crate) fn with_address(text: &str, address: &str) -> String {
 }
 
 impl Session {
-    /// Starts a session with its own home directory, filled by `furnish`, and its own loopback address.
-    pub(crate) fn start(furnish: impl Fn(&Path, &str)) -> Self {
+    /// Starts a session with its own home directory, filled by `copy_files`, and its own loopback address.
+    pub(crate) fn start(copy_files: impl Fn(&Path, &str)) -> Self {
         static SESSIONS: AtomicU16 = AtomicU16::new(1);
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let number = SESSIONS.fetch_add(1, Ordering::SeqCst);
@@ -41,7 +41,7 @@ impl Session {
         let (work, runtime) = (home.path().join("zeek-bridge"), home.path().join("run"));
         std::fs::create_dir(&work).unwrap();
         std::fs::create_dir(&runtime).unwrap();
-        furnish(&work, &address);
+        copy_files(&work, &address);
         let program = Path::new(env!("CARGO_BIN_EXE_zeek-bridge")).parent().unwrap();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths([program.to_owned()].into_iter().chain(std::env::split_paths(&path)));
@@ -84,8 +84,8 @@ impl Session {
         rules::comparable(&line)
     }
 
-    /// Runs a command, and waits until it has ended. With commands in the background, also waits for as many lines as `shown`
-    /// has. Returns the output and the exit code.
+    /// Runs a command, and waits until it has ended. If commands are running in the background, also waits until there
+    /// are as many lines as in `shown`. Returns the output and the exit code.
     pub(crate) fn run(&mut self, command: &str, shown: &[String]) -> Result<(Vec<String>, i32), String> {
         self.in_background |= command.ends_with('&');
         let has_wildcard = shown.iter().any(|line| line == "...");
@@ -126,7 +126,7 @@ impl Session {
     }
 }
 
-/// Kills the shell with everything that it has started, so that a failed test leaves nothing running.
+/// Kills the shell and all processes that it has started, so that a failed test leaves no process behind.
 impl Drop for Session {
     fn drop(&mut self) {
         if matches!(self.bash.try_wait(), Ok(None)) {

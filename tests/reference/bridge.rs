@@ -79,14 +79,14 @@ fn event(name: &str, text: &str) -> Value {
     Message::Event(Event::new(name, (text.to_owned(),))).into_value()
 }
 
-/// Waits until the reference has received the subscriptions of this side.
-async fn knows(reference: &mut Reference, bridge: &BridgeProcess, link: &str) {
+/// Waits until the reference reports its peering with this link as established.
+async fn wait_until_peered(reference: &mut Reference, bridge: &BridgeProcess, link: &str) {
     let id = bridge.link(link)["id"].as_str().unwrap().parse().unwrap();
     reference.status("peer_added", id).await;
 }
 
-/// Waits until a peer of this link has subscribed to a topic.
-fn wants(bridge: &BridgeProcess, link: &str, topic: &str) {
+/// Waits until a peer of this link has subscribed to this topic.
+fn wait_until_subscribed(bridge: &BridgeProcess, link: &str, topic: &str) {
     bridge.until("a filter", |bridge| {
         let link = bridge.link(link);
         link["peers"].as_array().unwrap().iter().any(|peer| peer["filter"][0] == topic)
@@ -94,7 +94,7 @@ fn wants(bridge: &BridgeProcess, link: &str, topic: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn between_two_references() {
+async fn messages_between_two_references_are_forwarded_by_the_rules() {
     let program = reference_or_skip!();
     for side in Side::all() {
         for bridge_connects in [false, true] {
@@ -117,23 +117,23 @@ async fn between_two_references() {
                 let right_options = [&["--connect", port(&right_at)], &right_options[..]].concat();
                 right = Reference::start(&program, &right_options).await;
             }
-            knows(&mut left, &bridge, "left").await;
-            knows(&mut right, &bridge, "right").await;
-            wants(&bridge, "left", "/left");
-            wants(&bridge, "right", "/right");
+            wait_until_peered(&mut left, &bridge, "left").await;
+            wait_until_peered(&mut right, &bridge, "right").await;
+            wait_until_subscribed(&bridge, "left", "/left");
+            wait_until_subscribed(&bridge, "right", "/right");
             for n in 0..100 {
-                left.say(&format!("event /right/x Test::ping {n} {}", side.name)).await;
-                right.say(&format!("event /left/y Test::pong {n}")).await;
+                left.send_line(&format!("event /right/x Test::ping {n} {}", side.name)).await;
+                right.send_line(&format!("event /left/y Test::pong {n}")).await;
             }
             for n in 0..100 {
                 let expected = format!("/right/x (1, 1, (Test::ping, ({n}, {})))", side.name);
                 assert_eq!(right.line("message ").await, expected);
                 assert_eq!(left.line("message ").await, format!("/left/y (1, 1, (Test::pong, ({n})))"));
             }
-            // A message that no rule allows, and then one that is allowed.
-            left.say("event /right Other::ping x").await;
-            left.say("publish /right string no event").await;
-            left.say("event /right Test::last x").await;
+            // Two messages that no rule allows, and then one that is allowed.
+            left.send_line("event /right Other::ping x").await;
+            left.send_line("publish /right string no event").await;
+            left.send_line("event /right Test::last x").await;
             assert_eq!(right.line("message ").await, "/right (1, 1, (Test::last, (x)))");
             assert_eq!(
                 bridge.status()["refused"],
@@ -143,39 +143,39 @@ async fn between_two_references() {
     }
 }
 
-/// Connects an endpoint of this crate on the right.
+/// Connects an endpoint of this crate to the link `right`.
 async fn ours(bridge: &BridgeProcess) -> (Endpoint, zeek_bridge::endpoint::Subscriber) {
     let ours = endpoint();
-    let heard = subscribe(&ours, "/right").await;
+    let subscriber = subscribe(&ours, "/right").await;
     ours.connect(&bridge.address("right"), Tls::Off, None).first_attempt().await.unwrap();
-    wants(bridge, "right", "/right");
-    (ours, heard)
+    wait_until_subscribed(bridge, "right", "/right");
+    (ours, subscriber)
 }
 
-async fn hears(heard: &mut zeek_bridge::endpoint::Subscriber, name: &str, text: &str) {
-    let message = within("an event", heard.recv()).await.unwrap();
+async fn assert_next_event(subscriber: &mut zeek_bridge::endpoint::Subscriber, name: &str, text: &str) {
+    let message = within("an event", subscriber.recv()).await.unwrap();
     assert_eq!(message.value().unwrap(), event(name, text));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn between_a_reference_and_ours() {
+async fn messages_between_a_reference_and_our_endpoint_are_forwarded() {
     let program = reference_or_skip!();
     for side in Side::all() {
         let left_lines = side.lines.clone() + LISTEN;
         let bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
-        let (ours, mut heard) = ours(&bridge).await;
+        let (ours, mut subscriber) = ours(&bridge).await;
         let left_at = bridge.address("left");
         let options = ["--connect", port(&left_at), "--subscribe", "/left"];
         let mut theirs = Reference::start(&program, &side.options(&options)).await;
-        knows(&mut theirs, &bridge, "left").await;
-        wants(&bridge, "left", "/left");
+        wait_until_peered(&mut theirs, &bridge, "left").await;
+        wait_until_subscribed(&bridge, "left", "/left");
         subscribers(&ours, "/left", 1).await;
         for n in 0..100 {
-            theirs.say(&format!("event /right Test::ping {n}")).await;
+            theirs.send_line(&format!("event /right Test::ping {n}")).await;
             assert_eq!(ours.publish(topic("/left"), &event("Test::pong", &n.to_string())).await, Ok(1));
         }
         for n in 0..100 {
-            hears(&mut heard, "Test::ping", &n.to_string()).await;
+            assert_next_event(&mut subscriber, "Test::ping", &n.to_string()).await;
             let line = theirs.line("message ").await;
             assert_eq!(line, format!("/left (1, 1, (Test::pong, ({n})))"), "{}", side.name);
         }
@@ -191,25 +191,25 @@ async fn between_a_reference_and_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reference_is_killed_and_restarted() {
+async fn a_reference_that_is_killed_and_restarted_is_peered_again() {
     let program = reference_or_skip!();
     for side in Side::all() {
         let options = side.options(&["--subscribe", "/left"]);
         let (mut theirs, at) = Reference::listen(&program, &options).await;
         let left_lines = side.lines.clone() + &connect(&[&at]);
         let bridge = BridgeProcess::start(&config(&left_lines, &(Side::plain().lines + LISTEN)));
-        let (ours, mut heard) = ours(&bridge).await;
+        let (ours, mut subscriber) = ours(&bridge).await;
         subscribers(&ours, "/left", 1).await;
         for round in 0..4 {
-            knows(&mut theirs, &bridge, "left").await;
-            wants(&bridge, "left", "/left");
+            wait_until_peered(&mut theirs, &bridge, "left").await;
+            wait_until_subscribed(&bridge, "left", "/left");
             let round = round.to_string();
-            theirs.say(&format!("event /right Test::ping {round}")).await;
-            hears(&mut heard, "Test::ping", &round).await;
+            theirs.send_line(&format!("event /right Test::ping {round}")).await;
+            assert_next_event(&mut subscriber, "Test::ping", &round).await;
             ours.publish(topic("/left"), &event("Test::pong", &round)).await.unwrap();
             assert_eq!(theirs.line("message ").await, format!("/left (1, 1, (Test::pong, ({round})))"));
             theirs.kill().await;
-            bridge.until("it is gone", |bridge| {
+            bridge.until("the end of the peering", |bridge| {
                 let left = bridge.link("left");
                 left["ready"] == false && left["peers"].as_array().unwrap().is_empty()
             });
@@ -220,10 +220,10 @@ async fn a_reference_is_killed_and_restarted() {
     }
 }
 
-/// Returns the configuration of a bridge in a circle: on its left is the next bridge, on its right any endpoint. Everything
-/// is forwarded.
-fn of_a_circle(left: &str, next: &str) -> String {
-    let link = |name: &str, place: &str| format!("[link.{name}]\ntls = \"off\"\n{place}");
+/// Returns the configuration of a bridge in a circle of bridges: `left` listens for the previous bridge, `next` connects to
+/// the next one, and `right` listens for other endpoints. The topic `/around` is forwarded between all links.
+fn circle_config(left: &str, next: &str) -> String {
+    let link = |name: &str, address_line: &str| format!("[link.{name}]\ntls = \"off\"\n{address_line}");
     let all = "[\"left\", \"next\", \"right\"]";
     [
         link("left", &format!("listen = \"{left}\"\n")),
@@ -235,34 +235,35 @@ fn of_a_circle(left: &str, next: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_passes_a_circle_of_three_bridges_once() {
+async fn a_message_is_forwarded_once_around_a_circle_of_three_bridges() {
     let program = reference_or_skip!();
-    let first = BridgeProcess::start(&of_a_circle("127.0.0.1:0", "127.0.0.1:1"));
-    let second = BridgeProcess::start(&of_a_circle("127.0.0.1:0", &first.address("left")));
-    let third = BridgeProcess::start(&of_a_circle("127.0.0.1:0", &second.address("left")));
+    let first = BridgeProcess::start(&circle_config("127.0.0.1:0", "127.0.0.1:1"));
+    let second = BridgeProcess::start(&circle_config("127.0.0.1:0", &first.address("left")));
+    let third = BridgeProcess::start(&circle_config("127.0.0.1:0", &second.address("left")));
     let mut bridges = [first, second, third];
     let (own, last) = (bridges[0].address("left"), bridges[2].address("left"));
-    bridges[0].reload(&of_a_circle(&own, &last));
+    bridges[0].reload(&circle_config(&own, &last));
     for bridge in &bridges {
         bridge.until("the circle", |bridge| bridge.peers("left") == 1 && bridge.peers("next") == 1);
     }
     let at = |bridge: &BridgeProcess| bridge.address("right");
-    let (speaks_to, hears_from) = (at(&bridges[0]), at(&bridges[1]));
+    let (publisher_address, receiver_address) = (at(&bridges[0]), at(&bridges[1]));
     let options = ["--disable-ssl", "--subscribe", "/around", "--connect"];
-    let mut speaker = Reference::start(&program, &[&options[..], &[port(&speaks_to)]].concat()).await;
-    let mut hearer = Reference::start(&program, &[&options[..], &[port(&hears_from)]].concat()).await;
-    for (reference, bridge) in [(&mut speaker, &bridges[0]), (&mut hearer, &bridges[1])] {
-        knows(reference, bridge, "right").await;
-        wants(bridge, "right", "/around");
+    let mut publisher =
+        Reference::start(&program, &[&options[..], &[port(&publisher_address)]].concat()).await;
+    let mut receiver = Reference::start(&program, &[&options[..], &[port(&receiver_address)]].concat()).await;
+    for (reference, bridge) in [(&mut publisher, &bridges[0]), (&mut receiver, &bridges[1])] {
+        wait_until_peered(reference, bridge, "right").await;
+        wait_until_subscribed(bridge, "right", "/around");
     }
-    speaker.say("event /around Test::around once").await;
-    // It is forwarded at most once by each link and arrives once: the next message is another one.
-    assert_eq!(hearer.line("message ").await, "/around (1, 1, (Test::around, (once)))");
+    publisher.send_line("event /around Test::around once").await;
+    // The message arrives only once: the next message that the receiver gets is a different one.
+    assert_eq!(receiver.line("message ").await, "/around (1, 1, (Test::around, (once)))");
     let between = |bridge: &BridgeProcess| -> u64 {
         ["left", "next"].iter().map(|link| bridge.link(link)["messages_in"].as_u64().unwrap()).sum()
     };
     while bridges.iter().map(between).sum::<u64>() < 4 {}
-    speaker.say("event /around Test::around again").await;
-    assert_eq!(hearer.line("message ").await, "/around (1, 1, (Test::around, (again)))");
-    assert_eq!(bridges[0].link("right")["messages_out"], 0, "nothing returns to its publisher");
+    publisher.send_line("event /around Test::around again").await;
+    assert_eq!(receiver.line("message ").await, "/around (1, 1, (Test::around, (again)))");
+    assert_eq!(bridges[0].link("right")["messages_out"], 0, "no message returns to its publisher");
 }

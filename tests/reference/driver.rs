@@ -1,4 +1,4 @@
-//! The reference Broker as a child process.
+//! Broker's C++ implementation as a child process.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -12,7 +12,7 @@ use zeek_bridge::net::tls::{Credentials, Tls};
 
 use crate::support::{LONG, within};
 
-/// Returns the program, if there is one. If not, reports it so that it is visible for a test that passes.
+/// Returns the program, or `None` if it is not configured. Then prints a notice that is visible even if the test passes.
 pub(crate) fn program(test: &str) -> Option<String> {
     let program = std::env::var("ZEEK_BRIDGE_REFERENCE").ok().filter(|program| !program.is_empty());
     if program.is_none() {
@@ -25,7 +25,7 @@ pub(crate) fn program(test: &str) -> Option<String> {
     program
 }
 
-/// Evaluates to the program, or returns from the test.
+/// Evaluates to the program, or returns from the calling test if there is none.
 macro_rules! reference_or_skip {
     () => {
         match $crate::driver::program(module_path!()) {
@@ -41,7 +41,8 @@ pub(crate) struct Reference {
     pub(crate) id: EndpointId,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
-    waiting: VecDeque<String>,
+    /// Lines that were read while waiting for a different one.
+    unread: VecDeque<String>,
     /// Killed when this value is dropped.
     child: Child,
 }
@@ -58,75 +59,79 @@ impl Reference {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let stdin = child.stdin.take().unwrap();
-        let mut reference = Reference { id: EndpointId::NIL, stdin, lines, waiting: VecDeque::new(), child };
+        let mut reference = Reference { id: EndpointId::NIL, stdin, lines, unread: VecDeque::new(), child };
         reference.id = reference.line("id ").await.parse().unwrap();
         reference
     }
 
-    /// Starts one that listens, and returns its address.
+    /// Starts a reference that listens. Returns it with its address.
     pub(crate) async fn listen(program: &str, options: &[&str]) -> (Self, String) {
         let mut reference = Self::start(program, &[&["--listen", "0"], options].concat()).await;
         let port = reference.line("listening ").await;
         (reference, format!("127.0.0.1:{port}"))
     }
 
-    /// Returns the rest of the first line that begins with `start` and was not returned before. The order of some lines is not
-    /// fixed, so other lines are kept.
+    /// Returns the rest of the first line that begins with `start` and was not returned before. Keeps other lines for later
+    /// calls, because the order of some lines is not fixed.
     pub(crate) async fn line(&mut self, start: &str) -> String {
-        if let Some(at) = self.waiting.iter().position(|line| line.starts_with(start)) {
-            return self.waiting.remove(at).unwrap()[start.len()..].to_owned();
+        if let Some(at) = self.unread.iter().position(|line| line.starts_with(start)) {
+            return self.unread.remove(at).unwrap()[start.len()..].to_owned();
         }
         let wait = async {
             while let Some(line) = self.lines.next_line().await.unwrap() {
                 match line.strip_prefix(start) {
                     Some(rest) => return Some(rest.to_owned()),
-                    None => self.waiting.push_back(line),
+                    None => self.unread.push_back(line),
                 }
             }
             None
         };
         match tokio::time::timeout(LONG, wait).await {
             Ok(Some(rest)) => rest,
-            Ok(None) => panic!("the reference has gone, and said no `{start}`, but {:?}", self.waiting),
-            Err(_) => panic!("the reference says no `{start}`, but {:?}", self.waiting),
+            Ok(None) => {
+                panic!("the reference ended without a line `{start}`; other lines: {:?}", self.unread)
+            }
+            Err(_) => panic!("no line `{start}` of the reference; other lines: {:?}", self.unread),
         }
     }
 
+    /// Waits until the reference reports this status of a peer.
     pub(crate) async fn status(&mut self, name: &str, peer: EndpointId) {
         self.line(&format!("status {name} {peer}")).await;
     }
 
-    pub(crate) async fn say(&mut self, line: &str) {
+    /// Sends a command line to its stdin.
+    pub(crate) async fn send_line(&mut self, line: &str) {
         self.stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
     }
 
-    /// Asserts that it reports no peer until its end.
-    pub(crate) async fn has_seen_nobody(mut self) {
-        self.say("sync now").await;
+    /// Ends the reference and asserts that it has not reported any status of a peer.
+    pub(crate) async fn assert_no_peer_was_seen(mut self) {
+        self.send_line("sync now").await;
         self.line("sync now").await;
-        self.say("quit").await;
+        self.send_line("quit").await;
         within("its end", async {
             while let Ok(Some(line)) = self.lines.next_line().await {
-                self.waiting.push_back(line);
+                self.unread.push_back(line);
             }
         })
         .await;
-        let statuses = self.waiting.iter().filter(|line| line.starts_with("status")).collect::<Vec<_>>();
+        let statuses = self.unread.iter().filter(|line| line.starts_with("status")).collect::<Vec<_>>();
         assert!(statuses.is_empty(), "{statuses:?}");
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the process with SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub(crate) async fn gone(mut self) {
         within("its end", async { while let Ok(Some(_)) = self.lines.next_line().await {} }).await;
     }
 }
 
-/// A kind of TLS for both sides.
+/// One TLS configuration for both sides.
 pub(crate) struct Kind {
     pub(crate) ours: Tls,
     /// The options of the reference.
@@ -176,7 +181,7 @@ impl Kind {
         Kind { ours: Tls::Mutual(ours), theirs: theirs.map(str::to_owned).to_vec(), _files: Some(folder) }
     }
 
-    /// Returns the options of zeek-bridge.
+    /// Returns the command-line options of zeek-bridge for our side.
     pub(crate) fn options(&self) -> String {
         let Some(folder) = &self._files else { return "--tls off".to_owned() };
         let file = |option: &str, name: &str| format!("--{option} {} ", folder.path().join(name).display());

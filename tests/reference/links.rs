@@ -1,4 +1,4 @@
-//! Coming, going, coming again.
+//! Establishing, closing and re-establishing peerings.
 
 use zeek_bridge::endpoint::{ConnectError, Status};
 use zeek_bridge::peering::CloseReason;
@@ -7,11 +7,11 @@ use crate::driver::*;
 use crate::support::*;
 
 #[tokio::test]
-async fn each_side_sees_the_other_leave() {
+async fn each_side_reports_that_the_other_has_left() {
     let program = reference_or_skip!();
     for kind in Kind::both() {
         for connector in [Connector::Ours, Connector::Theirs] {
-            // Ours: with a BYE that the reference confirms.
+            // Our endpoint leaves with a BYE, which the reference confirms.
             let options = ["--subscribe", "/theirs", "--retry", "0"];
             let mut pair = Pair::new(endpoint(), &program, &kind, connector, &options).await;
             subscribers(&pair.ours, "/theirs", 1).await;
@@ -25,14 +25,14 @@ async fn each_side_sees_the_other_leave() {
                 assert_eq!(pair.theirs.line("message /theirs ").await, n.to_string());
             }
             pair.theirs.status("peer_lost", pair.ours.id()).await;
-            // Theirs, with the end of its process.
+            // The reference leaves when its process ends.
             let ours = endpoint();
-            let mut heard = subscribe(&ours, "/ours").await;
+            let mut subscriber = subscribe(&ours, "/ours").await;
             let mut pair = Pair::new(ours, &program, &kind, connector, &options).await;
             let mut statuses = pair.ours.status();
-            pair.theirs.say("publish /ours string last words").await;
-            assert_eq!(next_text(&mut heard).await, "last words");
-            pair.theirs.say("quit").await;
+            pair.theirs.send_line("publish /ours string last words").await;
+            assert_eq!(next_text(&mut subscriber).await, "last words");
+            pair.theirs.send_line("quit").await;
             let error = lost(&mut statuses).await;
             assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
             pair.theirs.gone().await;
@@ -41,24 +41,24 @@ async fn each_side_sees_the_other_leave() {
 }
 
 #[tokio::test]
-async fn unpeering_is_seen_by_the_other_side_and_can_be_undone() {
+async fn unpeering_is_reported_by_the_other_side_and_can_be_reversed() {
     let program = reference_or_skip!();
-    // Theirs unpeers; it had connected, and connects again when told to.
+    // The reference, which is the connector, unpeers and reconnects on command.
     let ours = endpoint();
     let mut statuses = ours.status();
     let listener = listen(&ours).await;
     let port = listener.local_addr().port();
     let mut theirs = Reference::start(&program, &["--disable-ssl"]).await;
     for _ in 0..3 {
-        theirs.say(&format!("peer {port} 1")).await;
+        theirs.send_line(&format!("peer {port} 1")).await;
         assert_eq!(added(&mut statuses).await, theirs.id);
         theirs.status("peer_added", ours.id()).await;
-        theirs.say("unpeer").await;
+        theirs.send_line("unpeer").await;
         let error = lost(&mut statuses).await;
         assert!(matches!(error, ConnectError::Closed(CloseReason::PeerLeft)), "{error}");
         theirs.status("peer_removed", ours.id()).await;
     }
-    // Ours unpeers; it had connected, and connects again by itself.
+    // Our endpoint, which is the connector, unpeers and reconnects by itself.
     let mut pair = Pair::new(endpoint(), &program, &Kind::plain(), Connector::Ours, &[]).await;
     let mut statuses = pair.ours.status();
     for _ in 0..3 {
@@ -71,7 +71,7 @@ async fn unpeering_is_seen_by_the_other_side_and_can_be_undone() {
 }
 
 #[tokio::test]
-async fn a_reference_that_is_killed_is_lost_and_connected_to_again() {
+async fn a_reference_that_aborts_is_reported_as_lost_and_reconnected_to() {
     let program = reference_or_skip!();
     for kind in Kind::both() {
         let ours = endpoint();
@@ -81,7 +81,7 @@ async fn a_reference_that_is_killed_is_lost_and_connected_to_again() {
         let _connector = ours.connect(&address, kind.ours.clone(), SOON);
         for _ in 0..2 {
             assert_eq!(added(&mut statuses).await, theirs.id);
-            theirs.say("abort").await;
+            theirs.send_line("abort").await;
             theirs.gone().await;
             let error = lost(&mut statuses).await;
             assert!(
@@ -97,7 +97,7 @@ async fn a_reference_that_is_killed_is_lost_and_connected_to_again() {
 }
 
 #[tokio::test]
-async fn the_reference_connects_again_to_ours() {
+async fn the_reference_reconnects_to_our_restarted_endpoint() {
     let program = reference_or_skip!();
     let ours = endpoint();
     let mut statuses = ours.status();
@@ -107,7 +107,7 @@ async fn the_reference_connects_again_to_ours() {
     let mut theirs = Reference::start(&program, &["--disable-ssl", "--connect", &port, "--retry", "1"]).await;
     assert_eq!(added(&mut statuses).await, theirs.id);
     theirs.status("peer_added", ours.id()).await;
-    // One that comes back on the same port, as a restarted process does.
+    // A new endpoint listens on the same port, as after a restart of the process.
     within("the shutdown", ours.shutdown()).await;
     theirs.status("peer_lost", ours.id()).await;
     let ours = endpoint();
@@ -118,17 +118,17 @@ async fn the_reference_connects_again_to_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connecting_to_each_other_at_once_makes_one_peering() {
+async fn simultaneous_connections_in_both_directions_result_in_one_peering() {
     let program = reference_or_skip!();
     for round in 0..20 {
         let ours = endpoint_of(our_ids()[round % 2]);
         let mut statuses = ours.status();
-        let mut heard = subscribe(&ours, "/ours").await;
+        let mut subscriber = subscribe(&ours, "/ours").await;
         let listener = listen(&ours).await;
         let (mut theirs, address) =
             Reference::listen(&program, &["--disable-ssl", "--subscribe", "/theirs"]).await;
         assert!(our_ids()[0] < theirs.id && theirs.id < our_ids()[1]);
-        theirs.say(&format!("peer {} 1", listener.local_addr().port())).await;
+        theirs.send_line(&format!("peer {} 1", listener.local_addr().port())).await;
         let mut connector = ours.connect(&address, zeek_bridge::net::tls::Tls::Off, SOON);
         assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), theirs.id);
         assert_eq!(added(&mut statuses).await, theirs.id);
@@ -138,15 +138,15 @@ async fn connecting_to_each_other_at_once_makes_one_peering() {
         assert_eq!(ours.publish(topic("/theirs"), &text("twice")).await, Ok(1));
         assert_eq!(theirs.line("message /theirs ").await, "once");
         assert_eq!(theirs.line("message /theirs ").await, "twice");
-        theirs.say("publish /ours string once").await;
-        theirs.say("publish /ours string twice").await;
-        assert_eq!(next_text(&mut heard).await, "once");
-        assert_eq!(next_text(&mut heard).await, "twice");
-        // A third connection is redundant, and says so to nobody but the connector.
+        theirs.send_line("publish /ours string once").await;
+        theirs.send_line("publish /ours string twice").await;
+        assert_eq!(next_text(&mut subscriber).await, "once");
+        assert_eq!(next_text(&mut subscriber).await, "twice");
+        // A third connection is redundant. Only its connector learns of it; no status is reported.
         let mut third = ours.connect(&address, zeek_bridge::net::tls::Tls::Off, SOON);
         assert_eq!(within("the attempt", third.first_attempt()).await.unwrap(), theirs.id);
-        // The next that is heard of the peering is its end.
-        theirs.say("quit").await;
+        // The next status of the peering is its end.
+        theirs.send_line("quit").await;
         let next = within("a status", statuses.recv()).await.unwrap();
         let left =
             matches!(&next, Status::PeerLost { error: ConnectError::Closed(CloseReason::PeerLeft), .. });

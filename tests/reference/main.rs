@@ -1,7 +1,7 @@
-//! Tests against Broker's C++ implementation, called the reference here, if it is available.
+//! Tests against Broker's C++ implementation, called "the reference" in these tests.
 //!
-//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program with an endpoint of it, which is not part of this
-//! repository. Without it, all tests are skipped and report this. The program has this interface:
+//! The environment variable `ZEEK_BRIDGE_REFERENCE` names a program that runs a Broker endpoint. It is not part of this
+//! repository. If the variable is not set, all tests are skipped with a notice. The program has this interface:
 //!
 //! - options: `--listen PORT` (0: any; prints `listening PORT`), `--connect PORT`, `--retry SECONDS`,
 //!   `--subscribe TOPIC`, `--endpoint-id UUID`, `--peer-buffer-size N`, `--format text|hex`;
@@ -11,8 +11,8 @@
 //!   `message TOPIC TEXT` (the value in Broker's notation) or `message-hex TOPIC HEX` (its bytes);
 //! - lines on its stdin: `publish TOPIC JSON` (Broker's JSON of a value), `publish TOPIC string TEXT`,
 //!   `event TOPIC NAME ARG...` (string arguments), `flood TOPIC COUNT SIZE` (COUNT strings `N:xxx...` of SIZE bytes),
-//!   `subscribe TOPIC`, `peer PORT RETRY`, `unpeer`, `sync TEXT` (prints it), `quit`
-//!   (graceful), `abort` (not).
+//!   `subscribe TOPIC`, `peer PORT RETRY`, `unpeer`, `sync TEXT` (prints `sync TEXT`), `quit`
+//!   (closes its peerings and ends), `abort` (ends at once).
 #![cfg(all(unix, feature = "cli"))]
 
 #[path = "../endpoint/certificates.rs"]

@@ -1,4 +1,4 @@
-//! Probes of the reference, which must not report a peer.
+//! Probes of the reference. They must not appear as peers there.
 
 use std::time::Duration;
 
@@ -9,20 +9,21 @@ use zeek_bridge::net::tls::Tls;
 use crate::driver::*;
 use crate::support::*;
 
-async fn look(address: &str, ours: &Tls) -> ProbeReport {
+async fn probe_with(address: &str, ours: &Tls) -> ProbeReport {
     let ours = if let Tls::Mutual(ours) = ours { Some(ours) } else { None };
-    // Longer than any answer.
+    // The deadline is never reached: the probe ends with the answer.
     within("the probe", probe(address, ours, Duration::from_secs(3600))).await.unwrap()
 }
 
 #[track_caller]
-fn knows(broker: &BrokerInfo, id: EndpointId) {
+fn assert_describes(broker: &BrokerInfo, id: EndpointId) {
     let filter: Filter = ["/theirs", "zeek/x"].map(topic).into_iter().collect();
     assert_eq!((broker.id, &broker.versions, &broker.filter), (Some(id), &Some(1..=1), &Some(filter)));
     assert_eq!(broker.cut_short, None);
 }
 
-/// Starts references that listen with these options: with an id smaller and larger than that of any probe, and a random one.
+/// Starts three references that listen with these options. Their ids are smaller than any probe's, larger than any probe's,
+/// and random.
 async fn references(program: &str, options: &[&str]) -> Vec<(Reference, String)> {
     let mut references = Vec::new();
     let ids = ["00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-8fff-ffffffffffff"];
@@ -34,46 +35,46 @@ async fn references(program: &str, options: &[&str]) -> Vec<(Reference, String)>
 }
 
 #[tokio::test]
-async fn a_plain_reference() {
+async fn a_plain_reference_is_described() {
     let program = reference_or_skip!();
     for (reference, address) in references(&program, &["--disable-ssl"]).await {
-        let Found::Plain(broker) = look(&address, &Tls::Off).await.found else { panic!() };
-        knows(&broker, reference.id);
-        reference.has_seen_nobody().await;
+        let Found::Plain(broker) = probe_with(&address, &Tls::Off).await.found else { panic!() };
+        assert_describes(&broker, reference.id);
+        reference.assert_no_peer_was_seen().await;
     }
 }
 
 #[tokio::test]
-async fn a_zeek_with_the_default_configuration() {
+async fn a_reference_with_anonymous_tls_is_described() {
     let program = reference_or_skip!();
     for (reference, address) in references(&program, &[]).await {
-        let Found::Anonymous(answer) = look(&address, &Tls::Off).await.found else { panic!() };
+        let Found::Anonymous(answer) = probe_with(&address, &Tls::Off).await.found else { panic!() };
         match answer {
-            Some(Answer::Broker(broker)) => knows(&broker, reference.id),
+            Some(Answer::Broker(broker)) => assert_describes(&broker, reference.id),
             None if cfg!(not(feature = "openssl")) => {}
             other => panic!("{other:?}"),
         }
-        reference.has_seen_nobody().await;
+        reference.assert_no_peer_was_seen().await;
     }
 }
 
 #[tokio::test]
-async fn a_reference_with_certificates() {
+async fn a_reference_with_certificates_is_described() {
     let program = reference_or_skip!();
     let kind = Kind::mutual();
     for (reference, address) in references(&program, &kind.theirs()).await {
         for ours in [&Tls::Off, &kind.ours] {
-            let Found::Certificate(found) = look(&address, ours).await.found else { panic!() };
+            let Found::Certificate(found) = probe_with(&address, ours).await.found else { panic!() };
             assert_eq!(found.version, Some("TLS 1.3"));
             assert_eq!((found.certificate.subject.as_str(), found.issuer.as_str()), ("CN=theirs", "CN=CA"));
             assert_eq!(found.asks_for, Some(Vec::new()));
             assert!(matches!(found.without, Answer::Tls(_)), "{found:?}");
             match (ours, found.with_ours) {
                 (Tls::Off, None) => {}
-                (_, Some(Answer::Broker(broker))) => knows(&broker, reference.id),
+                (_, Some(Answer::Broker(broker))) => assert_describes(&broker, reference.id),
                 other => panic!("{other:?}"),
             }
         }
-        reference.has_seen_nobody().await;
+        reference.assert_no_peer_was_seen().await;
     }
 }

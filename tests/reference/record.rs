@@ -11,7 +11,7 @@ async fn end(program: Program) -> End {
 }
 
 #[track_caller]
-fn same(end: &End) {
+fn assert_no_difference(end: &End) {
     assert_eq!((end.code, end.stdout.len()), (Some(0), 1), "{end:?}");
 }
 
@@ -31,7 +31,7 @@ async fn a_recording_can_be_replayed_to_another_reference() {
         let [first, second] =
             [reference.line("message /theirs ").await, reference.line("message /theirs ").await];
         assert!(first.contains("first") && second == "text", "{first}, {second}");
-        reference.say("quit").await;
+        reference.send_line("quit").await;
         reference.gone().await;
         let (recorder, folder) = spawn_blocking(move || {
             let folder = recorder.recording();
@@ -41,10 +41,10 @@ async fn a_recording_can_be_replayed_to_another_reference() {
         .unwrap();
         assert_eq!(events(&decoded(&folder, 0).1), [("connector", "first")]);
 
-        // The recorded endpoint of this crate, to a new reference, and to one with other subscriptions.
+        // Replays our recorded endpoint to a new reference, and to one with different subscriptions.
         for (topic, code) in [("/theirs", 0), ("/th", 1)] {
             let theirs: Vec<&str> =
-                theirs.iter().map(|word| if *word == "/theirs" { topic } else { word }).collect();
+                theirs.iter().map(|argument| if *argument == "/theirs" { topic } else { argument }).collect();
             let (mut reference, address) = Reference::listen(&program, &theirs).await;
             let connector = Program::start(&format!(
                 "replay {} --as connector --connect {address} {ours}",
@@ -56,13 +56,13 @@ async fn a_recording_can_be_replayed_to_another_reference() {
             assert_eq!((end.code, end.stdout.len()), (Some(code), 1 + 2 * code as usize), "{end:?}");
         }
 
-        // The recorded reference, to another publisher of this crate.
+        // Replays the recorded reference to another `publish`.
         let mut listener =
             Program::start(&format!("replay {} --as listener --listen 127.0.0.1:0 {ours}", folder.display()));
         let publish = format!("publish --topic /theirs --connect {} {ours}", listener.address());
         let published = spawn_blocking(move || Program::run(&publish, lines)).await.unwrap();
         assert_eq!(published.code, Some(0), "{published:?}");
-        same(&end(listener).await);
+        assert_no_difference(&end(listener).await);
         drop(recorder);
     }
 }

@@ -1,4 +1,4 @@
-//! Kinds of TLS that go together, and those that do not. Nobody waits for a timeout.
+//! Combinations of TLS configurations that connect, and combinations that fail. Failures are reported before any timeout.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::certificates::*;
 use crate::driver::*;
 use crate::support::*;
 
-fn patient() -> Endpoint {
+fn endpoint_without_timeout() -> Endpoint {
     endpoint_with(|config| config.handshake_timeout = Duration::from_secs(3600))
 }
 
-/// What our connector and our listener say of a reference with these options.
+/// Returns the errors of our connector and our listener against a reference with these options.
 async fn errors(program: &str, kind: &Kind, theirs: &[&str]) -> (ConnectError, ConnectError) {
-    let ours = patient();
+    let ours = endpoint_without_timeout();
     let (reference, address) = Reference::listen(program, theirs).await;
     let mut connector = ours.connect(&address, kind.ours.clone(), None);
     let connecting = within("the attempt", connector.first_attempt()).await.unwrap_err();
@@ -28,7 +28,7 @@ async fn errors(program: &str, kind: &Kind, theirs: &[&str]) -> (ConnectError, C
 }
 
 #[tokio::test]
-async fn plain_against_a_zeek_out_of_the_box() {
+async fn plain_tcp_against_anonymous_tls_fails() {
     let program = reference_or_skip!();
     let (connecting, listening) = errors(&program, &Kind::plain(), &[]).await;
     assert!(connecting.to_string().contains("TLS"), "{connecting}");
@@ -36,7 +36,7 @@ async fn plain_against_a_zeek_out_of_the_box() {
 }
 
 #[tokio::test]
-async fn mutual_tls_against_a_zeek_out_of_the_box() {
+async fn mutual_tls_against_anonymous_tls_fails() {
     let program = reference_or_skip!();
     let (connecting, listening) = errors(&program, &Kind::mutual(), &[]).await;
     for error in [connecting, listening] {
@@ -45,7 +45,7 @@ async fn mutual_tls_against_a_zeek_out_of_the_box() {
 }
 
 #[tokio::test]
-async fn mutual_tls_against_a_plain_reference() {
+async fn mutual_tls_against_plain_tcp_fails() {
     let program = reference_or_skip!();
     let (connecting, listening) = errors(&program, &Kind::mutual(), &["--disable-ssl"]).await;
     for error in [connecting, listening] {
@@ -54,7 +54,7 @@ async fn mutual_tls_against_a_plain_reference() {
 }
 
 #[tokio::test]
-async fn certificates_of_another_authority() {
+async fn certificates_of_another_ca_are_rejected() {
     let program = reference_or_skip!();
     let (connecting, listening) = errors(&program, &Kind::mutual(), &Kind::mutual().theirs()).await;
     for error in [connecting, listening] {
@@ -76,42 +76,42 @@ fn with_passphrase(mut options: Vec<String>) -> Vec<String> {
     options
 }
 
-/// Both directions, and a message each way.
-async fn go_together(program: &str, ours: Tls, theirs: Vec<String>) {
+/// Connects in both directions and exchanges a message each way.
+async fn assert_connected(program: &str, ours: Tls, theirs: Vec<String>) {
     let kind = Kind { ours, theirs, _files: None };
     for connector in [Connector::Ours, Connector::Theirs] {
-        let ours = patient();
-        let mut heard = subscribe(&ours, "/ours").await;
+        let ours = endpoint_without_timeout();
+        let mut subscriber = subscribe(&ours, "/ours").await;
         let options = ["--subscribe", "/theirs", "--retry", "1"];
         let mut pair = Pair::new(ours, program, &kind, connector, &options).await;
         subscribers(&pair.ours, "/theirs", 1).await;
         pair.ours.publish(topic("/theirs"), &text("from ours")).await.unwrap();
         assert_eq!(pair.theirs.line("message /theirs ").await, "from ours");
-        pair.theirs.say("publish /ours string from theirs").await;
-        assert_eq!(next_text(&mut heard).await, "from theirs");
+        pair.theirs.send_line("publish /ours string from theirs").await;
+        assert_eq!(next_text(&mut subscriber).await, "from theirs");
         assert_eq!(pair.ours.identity(pair.theirs.id).is_some(), matches!(kind.ours, Tls::Mutual(_)));
     }
 }
 
 #[tokio::test]
-async fn version_3_certificates_with_every_kind_of_key() {
+async fn version_3_certificates_connect_with_every_kind_of_key() {
     let program = reference_or_skip!();
     for backend in BACKENDS {
         let theirs = certificate("ca.pem", "ec.pem", "ec.sec1.key");
-        go_together(&program, mutual(&encrypted(), *backend), theirs).await;
+        assert_connected(&program, mutual(&encrypted(), *backend), theirs).await;
         for key in ["rsa.encrypted-pkcs8.key", "rsa.encrypted-legacy.key"] {
             let theirs = with_passphrase(certificate("ca.pem", "rsa.pem", key));
-            go_together(&program, mutual(&version3(), *backend), theirs).await;
+            assert_connected(&program, mutual(&version3(), *backend), theirs).await;
         }
     }
 }
 
 #[tokio::test]
-async fn cas_in_directories() {
+async fn cas_in_directories_are_trusted() {
     let program = reference_or_skip!();
     let cas = tempfile::tempdir().unwrap();
     std::fs::copy(fixture("ca.pem"), cas.path().join("ca.pem")).unwrap();
-    // The name under which OpenSSL looks for it.
+    // OpenSSL looks for the CA under this name.
     let hash = std::process::Command::new("openssl")
         .args(["x509", "-noout", "-hash", "-in"])
         .arg(fixture("ca.pem"))
@@ -123,12 +123,12 @@ async fn cas_in_directories() {
         let ours = Credentials::from_capath(cas.path(), fixture("rsa.pem"), fixture("rsa.pkcs8.key"));
         let mut theirs = certificate("ca.pem", "ec.pem", "ec.sec1.key");
         theirs.splice(..2, ["--ssl-capath".to_owned(), cas.path().display().to_string()]);
-        go_together(&program, mutual(&ours, *backend), theirs).await;
+        assert_connected(&program, mutual(&ours, *backend), theirs).await;
     }
 }
 
 #[tokio::test]
-async fn a_version_1_certificate_and_rustls_alone() {
+async fn a_version_1_certificate_is_rejected_by_rustls() {
     let program = reference_or_skip!();
     let ours = mutual(&version3(), Backend::Rustls);
     let theirs = certificate("ca.pem", "v1.pem", "v1.key");
@@ -149,13 +149,13 @@ mod with_openssl {
     use super::*;
 
     #[tokio::test]
-    async fn a_zeek_out_of_the_box() {
+    async fn anonymous_tls_connects() {
         let program = reference_or_skip!();
-        go_together(&program, Tls::anonymous().unwrap(), Vec::new()).await;
+        assert_connected(&program, Tls::anonymous().unwrap(), Vec::new()).await;
     }
 
     #[tokio::test]
-    async fn anonymous_tls_against_everything_else() {
+    async fn anonymous_tls_against_other_configurations_fails() {
         let program = reference_or_skip!();
         let kind = Kind { ours: Tls::anonymous().unwrap(), theirs: Vec::new(), _files: None };
         let (connecting, listening) = errors(&program, &kind, &["--disable-ssl"]).await;
@@ -169,38 +169,38 @@ mod with_openssl {
     }
 
     #[tokio::test]
-    async fn version_1_certificates() {
+    async fn version_1_certificates_connect() {
         let program = reference_or_skip!();
         let theirs = || certificate("ca.pem", "v1.pem", "v1.key");
-        go_together(&program, mutual(&version3(), Backend::OpenSsl), theirs()).await;
-        go_together(&program, mutual(&version1(), Backend::Auto), theirs()).await;
-        go_together(&program, mutual(&legacy(), Backend::Auto), theirs()).await;
+        assert_connected(&program, mutual(&version3(), Backend::OpenSsl), theirs()).await;
+        assert_connected(&program, mutual(&version1(), Backend::Auto), theirs()).await;
+        assert_connected(&program, mutual(&legacy(), Backend::Auto), theirs()).await;
         // A version 1 CA.
         let ours =
             Credentials::from_files(fixture("v1-ca.pem"), fixture("ec-by-v1-ca.pem"), fixture("ec.sec1.key"));
         let theirs = certificate("v1-ca.pem", "ec-by-v1-ca.pem", "ec.sec1.key");
-        go_together(&program, mutual(&ours, Backend::Auto), theirs).await;
+        assert_connected(&program, mutual(&ours, Backend::Auto), theirs).await;
     }
 
     #[tokio::test]
-    async fn a_cas_own_certificate_as_everybodys() {
+    async fn the_certificate_of_the_ca_can_be_used_by_every_endpoint() {
         let program = reference_or_skip!();
         let folder = tempfile::tempdir().unwrap();
         let [file, key] = ["self.pem", "self.key"].map(|name| folder.path().join(name).display().to_string());
-        // As a site would that has read half of a manual.
+        // A self-signed certificate, which all endpoints share and trust.
         let made = std::process::Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "30", "-subj", "/CN=everybody"])
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "30", "-subj", "/CN=shared"])
             .args(["-out", &file, "-keyout", &key])
             .output()
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let theirs = ["--ssl-cafile", &file, "--ssl-certificate", &file, "--ssl-keyfile", &key];
         let ours = Credentials::from_files(&file, &file, &key);
-        go_together(&program, mutual(&ours, Backend::Auto), theirs.map(str::to_owned).to_vec()).await;
+        assert_connected(&program, mutual(&ours, Backend::Auto), theirs.map(str::to_owned).to_vec()).await;
     }
 
     #[tokio::test]
-    async fn mismatches_on_openssl() {
+    async fn mismatches_are_reported_with_openssl() {
         let program = reference_or_skip!();
         let kind = |credentials: Credentials| Kind {
             ours: mutual(&credentials, Backend::OpenSsl),

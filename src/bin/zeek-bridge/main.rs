@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         Command::Init(args) => commands::init::run(&args),
         Command::Certs(args) => commands::certs::run(&args),
         Command::Check(args) => commands::check::run(&args),
+        Command::ConfigSchema(_) => commands::config_schema::run(),
         Command::Node(args) => block_on(commands::node::run(args)),
         Command::Dispatch(args) => block_on(commands::dispatch::run(args)),
         Command::Tap(args) => block_on(commands::tap::run(args)),

@@ -35,8 +35,7 @@ impl LinkConfig {
 
     /// Loads the TLS of this link, as [`LinkTls::load`] does.
     ///
-    /// # Errors
-    /// As [`LinkTls::load`].
+    /// # Errors Returns the errors of [`LinkTls::load`].
     pub fn tls(&self) -> Result<Tls, Diagnostics> {
         self.tls.load(&self.name)
     }

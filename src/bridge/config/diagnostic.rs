@@ -69,7 +69,7 @@ impl Diagnostic {
         Diagnostic { hint: hint.into(), ..self }
     }
 
-    /// The order of a file.
+    /// Returns the sort key for the order of the file.
     pub(super) fn position(&self) -> (Option<usize>, Option<usize>) {
         (self.line, self.column)
     }
@@ -109,7 +109,7 @@ impl Diagnostics {
         self.list.is_empty()
     }
 
-    /// Returns the position of each key of the file that was read. Empty if the errors are not those of a file.
+    /// Returns the position of each key in the file. Empty if the errors do not come from a file.
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source

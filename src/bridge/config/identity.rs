@@ -91,7 +91,8 @@ impl FromStr for IdentityPattern {
         let is_glob = pattern.contains(['*', '?']);
         match kind {
             "subject" => Ok(IdentityPattern::Subject(Glob::new(pattern))),
-            // In the form in which a certificate's address is shown. Otherwise it would never match.
+            // Normalized to the form in which addresses of certificates are shown, because the pattern is compared with
+            // that form.
             "IP" if !is_glob => match pattern.parse::<IpAddr>() {
                 Ok(address) => Ok(IdentityPattern::San(Glob::new(&format!("IP:{address}")))),
                 Err(_) => Err(InvalidIdentity::InvalidAddress(pattern.to_owned())),

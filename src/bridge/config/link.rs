@@ -14,8 +14,10 @@ use crate::wire::{INITIAL_TTL, Limits};
 pub(super) struct LinkDraft<'r> {
     pub(super) config: LinkConfig,
     pub(super) entry: Entry<'r>,
-    /// The entry `connect` or `listen`, if it is valid or the only one.
+    /// The entry `connect` or `listen`, unless both are present.
     pub(super) address: Option<Entry<'r>>,
+    /// Whether the addresses are valid. If not, `config.address` is a placeholder.
+    pub(super) is_address_valid: bool,
     /// Whether `faces` is valid or absent.
     pub(super) is_faces_valid: bool,
     /// Whether the TLS keys are valid. If not, `config.tls` is a placeholder.
@@ -48,6 +50,7 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
         .as_ref()
         .and_then(|entry| entry.choice(&[("agents", PeerRole::Agents), ("nodes", PeerRole::Nodes)]));
     let (address_entry, address) = address(&mut table);
+    let is_address_valid = address.is_some();
     let before = entry.report.count();
     let tls = link_tls::read(&mut table);
     let is_tls_valid = tls.is_some() && entry.report.count() == before;
@@ -91,6 +94,7 @@ pub(super) fn read(entry: Entry<'_>) -> Option<LinkDraft<'_>> {
         is_faces_valid: faces.is_none() || faces_read.is_some(),
         is_tls_valid,
         address: address_entry,
+        is_address_valid,
         config,
         entry,
     })

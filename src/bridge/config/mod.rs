@@ -28,6 +28,7 @@
 
 mod address;
 mod build;
+mod certificate_match;
 mod cycles;
 mod diagnostic;
 mod identity;
@@ -146,7 +147,7 @@ impl BridgeConfig {
     /// Reads a file, as [`ConfigFile::read`] does.
     ///
     /// # Errors
-    /// As [`ConfigFile::read`].
+    /// Returns the errors of [`ConfigFile::read`].
     pub fn read(file: impl AsRef<Path>) -> Result<Self, Diagnostics> {
         ConfigFile::read(file).map(|file| file.config)
     }
@@ -154,7 +155,7 @@ impl BridgeConfig {
     /// Parses `text` as the content of `file`, as [`ConfigFile::parse`] does.
     ///
     /// # Errors
-    /// As [`ConfigFile::parse`].
+    /// Returns the errors of [`ConfigFile::parse`].
     pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, Diagnostics> {
         ConfigFile::parse(text, file).map(|file| file.config)
     }

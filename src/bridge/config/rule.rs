@@ -7,7 +7,7 @@ use super::reader::{Entry, Table};
 use super::schema::{Arguments, Glob, LinkConfig, PeerRole, RuleConfig};
 use super::values;
 use crate::data::Topic;
-use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NotifyNodeHello};
+use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 
 /// A rule, with the parts that could be read.
 pub(super) struct RuleDraft<'r> {
@@ -91,8 +91,7 @@ impl RuleDraft<'_> {
 fn check_conditions(config: &RuleConfig, nodes: Option<&Entry<'_>>, actions: Option<&Entry<'_>>) {
     let allows =
         |event: &str| config.events.is_empty() || config.events.iter().any(|glob| glob.matches(event));
-    let node_api = [NotifyNodeHello::NAME, DispatchRequest::NAME, DispatchResponse::NAME];
-    if let Some(entry) = nodes.filter(|_| !node_api.into_iter().any(allows)) {
+    if let Some(entry) = nodes.filter(|_| !NodeMessage::NAMES.iter().copied().any(allows)) {
         entry.error(
             "only the events of Management::Node::API name nodes, and this rule allows none of them",
             "remove nodes, or add these events",

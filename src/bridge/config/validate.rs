@@ -41,7 +41,7 @@ pub(super) fn read(mut document: Table<'_>) -> Draft {
     };
     let name = |link: &LinkDraft<'_>| link.config.name.clone();
     let valid_tls = links.iter().filter(|link| link.is_tls_valid);
-    let valid_addresses = links.iter().filter(|link| link.address.is_some());
+    let valid_addresses = links.iter().filter(|link| link.is_address_valid);
     let references = References {
         tls: valid_tls.map(|link| (name(link), link.config.tls.clone())).collect(),
         addresses: valid_addresses.map(|link| (name(link), link.config.address.clone())).collect(),

@@ -4,7 +4,7 @@ use super::registry::Answer;
 use crate::bridge::audience::Audience;
 use crate::bridge::link::Link;
 use crate::bridge::router::links::LinkSet;
-use crate::data::EndpointId;
+use crate::data::{EndpointId, excerpt};
 use crate::endpoint::Blocked;
 use crate::management::NODE_TOPIC;
 use crate::wire::Envelope;
@@ -15,21 +15,21 @@ pub(super) fn store_answers(links: &LinkSet, answers: Vec<Answer>) {
     messages(links, answers).for_each(|(link, to, envelope)| link.send_or_store(to, &envelope));
 }
 
-/// Sends answers to the agent that is being read from. Returns those for which its queue has no room, so that nothing more
-/// is read from it until they are sent.
+/// Sends answers to the agent whose message is being handled. Returns the answers for which its queue has no room. The
+/// connection reads nothing more from that agent until they are queued.
 pub(super) fn send_answers(links: &LinkSet, answers: Vec<Answer>) -> Vec<Blocked> {
     messages(links, answers)
         .flat_map(|(link, to, envelope)| link.send(&envelope, None, &Audience::PeerReliable(to)))
         .collect()
 }
 
-/// Returns each answer as an envelope, with the link and the peer that it goes to.
+/// Returns each answer as an envelope, with the link and the peer to send it to.
 fn messages(links: &LinkSet, answers: Vec<Answer>) -> impl Iterator<Item = (&Link, EndpointId, Envelope)> {
     answers.into_iter().filter_map(|Answer { to, response }| {
         let link = links.link(to.link)?;
         let (reqid, result) = (response.reqid(), response.result());
         tracing::debug!(
-            link = %link.config.name, agent = %to.peer, reqid, node = result.node(),
+            link = %link.config.name, agent = %to.peer, reqid = excerpt(reqid), node = result.node().map(excerpt),
             "answered for a node: {}", result.error().unwrap_or_default()
         );
         let value = zeek::Message::Event(response.into()).into_value();

@@ -1,4 +1,4 @@
-//! Failures for requests that rules keep from a node.
+//! Failures for requests that the rules deny to a node.
 //!
 //! Without an answer, the agent would wait until its timeout, report an outage of the node, and lose the responses of all
 //! other nodes to the request.
@@ -18,8 +18,8 @@ use crate::wire::{Envelope, EnvelopeType, Limits};
 use crate::zeek;
 
 impl Core {
-    /// Handles a message that no rule allows and that may be of the node API: answers a request for each live node that it
-    /// is for. Returns what has to wait for room in a queue.
+    /// Handles a message that no rule allows. If it is a request of the node API, sends a failure for each live node
+    /// that it is addressed to. Returns the messages for which a queue has no room.
     pub(in crate::bridge) fn node_event_denied(
         &self,
         message: &RoutedMessage<'_>,
@@ -27,8 +27,9 @@ impl Core {
         denial: Denial,
     ) -> Vec<Blocked> {
         let Some(here) = message.links.link(message.link) else { return Vec::new() };
-        // Rules for nodes apply where nodes are. A hello or response on a link whose rules allow no such events shows that
-        // the node is connected elsewhere. One that rules deny for its name or sender shows nothing.
+        // If no rule for this link allows hellos or responses, this is not a link to nodes, so the node is connected to
+        // something else. If a rule denies the event because of its name or sender, nothing is known about where the
+        // node is connected.
         if denial.reason == Reason::EventNotAllowed
             && let Some(node) = event.as_ref().and_then(NodeMessage::sender_node)
         {
@@ -40,7 +41,7 @@ impl Core {
         send_answers(message.links, self.failures_for_denied(message, &request, &denied))
     }
 
-    /// Returns the failures for live nodes that rules keep a request from.
+    /// Returns the failures for the live nodes to which rules deny a request.
     pub(super) fn failures_for_denied(
         &self,
         message: &RoutedMessage<'_>,
@@ -64,7 +65,8 @@ impl Core {
     }
 }
 
-/// Returns the failure for the agent; `None` if the request is invalid, so that a node would not answer it either.
+/// Returns the text of the failure for the agent. Returns `None` if the request is invalid, because a node would not
+/// answer it either.
 fn failure_text(links: &LinkSet, denial: Option<Denial>) -> Option<String> {
     match denial {
         Some(Denial { invalid: true, .. }) => None,
@@ -87,7 +89,8 @@ fn not_allowed(rule: Option<(&str, Reason)>) -> String {
 
 /// Returns the request in a denied message.
 ///
-/// A rule for other peers does not decode the payload, so `decoded` is `None` if all rules for the topic are such.
+/// A rule that does not apply to the sender does not decode the payload. If this is true of all rules for the topic,
+/// `decoded` is `None`, and the request is decoded here.
 fn denied_request(
     envelope: &Envelope,
     limits: &Limits,
@@ -108,5 +111,72 @@ fn denied_request(
     match event {
         Some(NodeMessage::Request(request)) if !denial.invalid => Some(request),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bridge::RuleId;
+    use crate::bridge::policy::Rules;
+    use crate::data::{EndpointId, Topic};
+    use crate::management::NotifyNodeHello;
+    use crate::zeek::Event;
+
+    fn denial(reason: Reason, rule: Option<RuleId>) -> Denial {
+        Denial { reason, rule, invalid: false }
+    }
+
+    #[test]
+    fn the_failure_names_the_rule_and_what_it_does_not_allow() {
+        let counts = vec![("requests".to_owned(), Arc::default())];
+        let links = LinkSet::new(Vec::new(), Rules::new([], &[]), counts);
+        let no_rule = "no rule allows requests to this node's link";
+        for (rule, reason, expected) in [
+            (0, Reason::ActionNotAllowed, "rule requests does not allow this action"),
+            (0, Reason::NodeNotAllowed, "rule requests does not allow a request to these nodes"),
+            (0, Reason::IdentityNotAllowed, "rule requests does not allow requests of this peer"),
+            (0, Reason::EventNotAllowed, no_rule),
+            (1, Reason::ActionNotAllowed, no_rule),
+        ] {
+            let text = failure_text(&links, Some(denial(reason, Some(RuleId(rule)))));
+            assert_eq!(text, Some(format!("not allowed by zeek-bridge: {expected}")), "{reason}");
+        }
+        assert_eq!(failure_text(&links, None), Some(format!("not allowed by zeek-bridge: {no_rule}")));
+        let without_rule = denial(Reason::NoRule, None);
+        assert_eq!(failure_text(&links, Some(without_rule)), failure_text(&links, None));
+        let invalid = Denial { invalid: true, ..denial(Reason::InvalidNodeApi, Some(RuleId(0))) };
+        assert_eq!(failure_text(&links, Some(invalid)), None);
+    }
+
+    fn envelope(topic: &Topic, event: impl Into<Event>) -> Envelope {
+        let value = zeek::Message::Event(event.into()).into_value();
+        Envelope::data(EndpointId::NIL, topic.clone(), &value).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_answered_if_a_rule_has_inspected_it_or_is_for_other_peers() {
+        let action = vec!["x".to_owned()];
+        let request = DispatchRequest { reqid: "1".to_owned(), action, nodes: ["w".to_owned()].into() };
+        let hello = NotifyNodeHello { node: "w".to_owned() };
+        let data = envelope(&NODE_TOPIC, request.clone());
+        let decoded = || Some(NodeMessage::Request(request.clone()));
+        let find = |envelope: &Envelope, decoded, denial| {
+            denied_request(envelope, &Limits::DEFAULT, decoded, denial)
+        };
+        let action = denial(Reason::ActionNotAllowed, None);
+        assert_eq!(find(&data, decoded(), action).as_ref(), Some(&request));
+        assert_eq!(find(&data, decoded(), Denial { invalid: true, ..action }), None);
+        assert_eq!(find(&data, Some(NodeMessage::Hello(hello.clone())), action), None);
+        assert_eq!(find(&data, None, action), None, "not inspected, because no rule is for such data");
+
+        let identity = denial(Reason::IdentityNotAllowed, None);
+        assert_eq!(find(&data, None, identity).as_ref(), Some(&request));
+        assert_eq!(find(&data, None, Denial { invalid: true, ..identity }), None);
+        assert_eq!(find(&envelope(&NODE_TOPIC, hello), None, identity), None);
+        assert_eq!(find(&envelope(&Topic::from_static("zeek/other"), request.clone()), None, identity), None);
+        assert_eq!(find(&Envelope { kind: EnvelopeType::Command, ..data }, None, identity), None);
     }
 }

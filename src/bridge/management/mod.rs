@@ -1,5 +1,5 @@
-//! The node API of the Management framework as it passes through a bridge: the registry of live nodes and of requests in
-//! flight, and the events that the bridge itself sends.
+//! Relaying of the Management framework's node API: the registry of live nodes and of requests in flight, and the
+//! events that the bridge itself sends.
 
 pub(in crate::bridge) mod answers;
 pub(in crate::bridge) mod denied;

@@ -1,5 +1,5 @@
-//! Messages of the bridge itself for peers whose queues have no room: the hellos of many nodes for an agent that reconnects,
-//! and failures in the name of a node that owed many responses.
+//! Stores messages of the bridge itself for peers whose queues have no room. Examples are the hellos of many nodes for
+//! an agent that reconnects, and the failures for a lost node with many pending responses.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::data::EndpointId;
 use crate::endpoint::Blocked;
 
-/// The memory that a pending message is counted with, in bytes, in addition to its own length.
+/// The memory that a pending message needs in addition to its own length, in bytes.
 const PENDING_COST: usize = 256;
 
 /// The pending messages of each peer. One task for each such peer pushes them into its queue.
@@ -24,7 +24,8 @@ struct Pending {
 }
 
 impl Pending {
-    /// Stores messages up to `max_bytes` in total. The others are dropped, and counted as dropped by the endpoint.
+    /// Stores messages up to `max_bytes` in total. Further messages are dropped, and the endpoint counts them as
+    /// dropped.
     fn extend(&mut self, messages: Vec<Blocked>, max_bytes: usize) {
         for message in messages {
             let bytes = self.bytes.saturating_add(cost(&message));

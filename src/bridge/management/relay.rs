@@ -16,7 +16,7 @@ use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessa
 use crate::wire::Envelope;
 
 impl Core {
-    /// Handles an event of the node API that the rules allow. Returns what has to wait for room in a queue.
+    /// Handles an event of the node API that the rules allow. Returns the messages for which a queue has no room.
     pub(in crate::bridge) fn node_event(
         &self,
         message: RoutedMessage<'_>,
@@ -51,7 +51,7 @@ impl Core {
             Ok(Accepted { mut answers, denied }) => {
                 answers.extend(self.failures_for_denied(&message, request, &denied));
                 let mut blocked = message.forward();
-                // An agent that requests more than it reads has to wait.
+                // An agent that sends requests faster than it reads answers has to wait.
                 let (own, others) = answers.into_iter().partition(|answer| answer.to == party.peering);
                 blocked.extend(send_answers(links, own));
                 store_answers(links, others);
@@ -115,7 +115,8 @@ impl Core {
         for (peer, filter) in &peers {
             self.peer_subscribed(links, link.id(), peer, filter);
         }
-        // A peer that disconnected meanwhile may have been recorded again after its `peer_gone`. Nothing else would remove it.
+        // A peer may disconnect during this loop, and then `subscribe` records it after its `peer_gone`. Remove it
+        // again here, because nothing else would.
         let remaining: HashSet<_> =
             link.endpoint.established_peers().into_iter().map(|(peer, _)| peer.peering).collect();
         for (peer, _) in peers.iter().filter(|(peer, _)| !remaining.contains(&peer.peering)) {

@@ -1,4 +1,4 @@
-//! Why a message is denied: a name for metrics and a line for logs.
+//! The reasons for denying a message: their names in metrics, and their description in logs.
 
 use std::fmt::{self, Write as _};
 
@@ -8,7 +8,7 @@ use crate::management::{NamedNodes, NodeMessage};
 use crate::wire::DecodeError;
 use crate::zeek::{EventError, MessageError};
 
-/// Why a message is denied. The later variants came closer to a rule that allows the message.
+/// The reason for denying a message. Variants are ordered: with a later one, more conditions of a rule matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub(crate) enum Reason {
@@ -16,19 +16,19 @@ pub(crate) enum Reason {
     LocalTopic,
     /// Its ttl is used up.
     Ttl,
-    /// No rule for its link has its topic.
+    /// No rule from its link has its topic.
     NoRule,
-    /// It is a data-store command, and the rules are for data.
+    /// It is a data-store command, and the rules for its topic allow only data.
     CommandNotAllowed,
-    /// It is data, and the rules are for data-store commands.
+    /// It is data, and the rules for its topic allow only data-store commands.
     DataNotAllowed,
-    /// The rules are for other certificates than that of its sender.
+    /// The rules apply only to senders with other certificates.
     IdentityNotAllowed,
-    /// The rules are for other events.
+    /// The rules allow only other events.
     EventNotAllowed,
     /// Its payload is invalid for its kind.
     Malformed,
-    /// The rules are for other nodes than those that it names.
+    /// The rules allow only events with other nodes.
     NodeNotAllowed,
     /// The rules do not allow its action or the arguments of the action.
     ActionNotAllowed,
@@ -93,7 +93,7 @@ pub(crate) struct Denial {
     pub(crate) invalid: bool,
 }
 
-/// Why a message is invalid.
+/// The fault of an invalid message.
 #[derive(Debug)]
 pub(super) enum Fault {
     Decode(DecodeError),

@@ -1,7 +1,7 @@
-//! Rules: which messages may pass from which link to which.
+//! Rules: decide which messages are forwarded from one link to another.
 //!
-//! A message passes only if a rule allows it. For each link that a message may go to, the first rule of the file that
-//! *matches* it decides. All of these conditions have to match, and are checked in this order:
+//! A message is forwarded only if a rule allows it. For each link that a message may go to, the first rule of the file
+//! that *matches* it decides. All of these conditions have to match, and are checked in this order:
 //!
 //! | of the rule | matches if |
 //! | --- | --- |
@@ -41,7 +41,6 @@
 //! decoded is denied even with `passthrough` if it contains the name of such an event.
 
 mod denial;
-mod identity;
 mod node_events;
 mod payload;
 mod peer_policy;

@@ -1,4 +1,4 @@
-//! Decoding of events of the node API, strictly and as leniently as any Zeek does.
+//! Decodes events of the node API twice: strictly, and as leniently as any version of Zeek does.
 
 use super::denial::Fault;
 use crate::data::Value;
@@ -27,9 +27,9 @@ pub(super) fn contains_name(bytes: &[u8]) -> bool {
 /// An event of the node API.
 #[derive(Debug)]
 pub(super) enum NodeApiEvent {
-    /// It is exactly as Zeek writes it.
+    /// The event is exactly as Zeek writes it.
     Valid(NodeMessage),
-    /// It is not, with the cause and the interpretation of a lenient receiver.
+    /// The event differs from what Zeek writes. Contains the cause, and how a lenient receiver interprets the event.
     Invalid(Fault, Interpretation),
 }
 

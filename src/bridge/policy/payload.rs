@@ -1,7 +1,7 @@
 //! Classification of data payloads, without decoding more than the rules need.
 //!
-//! Each payload is classified in two ways at once: as what any receiver could take it for, and as whether it is exactly what
-//! Zeek writes (no `flaw`).
+//! The classification answers two questions: which message could any receiver find in the payload, and is the payload
+//! exactly what Zeek writes (no `flaw`)?
 
 use super::denial::Fault;
 use super::node_events::{NodeApiEvent, is_node_api};

@@ -32,7 +32,7 @@ pub(crate) struct Decision<'a> {
     /// An invalid event, which only a rule with `passthrough` allows, is as Zeek would accept it; of a response's result, only
     /// the request id and the node are known. If a message is allowed and this is `None`, Zeek accepts no node name from it.
     pub(crate) node: Option<NodeMessage>,
-    /// Why no link receives the message, or why some do not because the message is invalid.
+    /// The denial, if no link receives the message, or if the message is invalid and some links do not receive it.
     pub(crate) denial: Option<Denial>,
     topic: &'a Topic,
     event: Option<&'a [u8]>,

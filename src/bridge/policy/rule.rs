@@ -23,7 +23,7 @@ pub(super) struct Rule {
 
 /// The verdict of a rule on a message.
 pub(super) enum Verdict {
-    /// The message may pass.
+    /// The rule allows the message.
     Allow,
     /// The rule does not match the message. The next rule is evaluated.
     NoMatch(Reason),

@@ -29,13 +29,13 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     same_topics: Vec<Topic>,
     /// The links that they are sent to.
     to: Vec<Target>,
-    /// For each element of `to`; there may be more, whose buffers were used before.
+    /// One for each element of `to`. Any further ones are unused; their buffers are kept for later batches.
     lanes: Vec<Lane>,
     /// The result of sending.
     pub(in crate::bridge) forwarded: Forwarded,
 }
 
-/// The way to one link.
+/// The sending state for one link.
 #[derive(Default)]
 struct Lane {
     route: Route,
@@ -155,9 +155,12 @@ impl<'a> OutgoingBatch<'a> {
                 standby: lane.standby.clone(),
                 bridges_only: target.bridges_only,
             });
+            let before = self.forwarded.recipients();
             link.send_batch(&self.batch, &mut lane.route, &audience, &mut self.forwarded);
-            // One link is enough for the sample.
-            self.batch.set_received(None);
+            // One link is enough for the sample of the latency, if a peer on it receives the batch.
+            if self.forwarded.recipients() > before {
+                self.batch.set_received(None);
+            }
         }
         self.batch.clear();
     }

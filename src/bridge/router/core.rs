@@ -28,7 +28,7 @@ pub(in crate::bridge) fn now() -> Instant {
 pub(in crate::bridge) struct Core {
     links: RwLock<Arc<LinkSet>>,
     nodes: Mutex<Timed>,
-    /// Notified when the timer has to fire earlier than it was set for.
+    /// Notified when something becomes due earlier than the time for which the timer is set.
     timer: Notify,
     pub(in crate::bridge) denials: Denials,
     /// True if the bridge answers requests that rules deny with a failure.
@@ -42,7 +42,7 @@ pub(in crate::bridge) struct Core {
 #[derive(Debug)]
 struct Timed {
     nodes: NodeRegistry,
-    /// The time that the timer is set for.
+    /// The time for which the timer is set.
     armed: Option<Instant>,
 }
 
@@ -129,7 +129,7 @@ impl Core {
         NodesGuard { timed: self.nodes.lock(), timer: &self.timer }
     }
 
-    /// Waits until the registry of nodes has something due, also if that time moves forward meanwhile.
+    /// Waits until the registry of nodes has something due. If that time becomes earlier, the wait becomes shorter.
     pub(in crate::bridge) async fn nodes_due(&self) {
         loop {
             let next = self.nodes().arm();

@@ -17,9 +17,10 @@ use crate::bridge::LinkId;
 use crate::bridge::router::origin::MessageId;
 use crate::wire::Envelope;
 
-/// Minimum number of pairs of a message and a link that are remembered; the maximum is twice that. A copy can be late by the
-/// messages that are buffered on its way: for each hop, a queue of 2048 messages and some megabytes in sockets. A hash table of
-/// this size has 131,072 slots of 41 bytes, so both tables take at most 11 MiB, and no memory without other bridges.
+/// Minimum number of pairs of a message and a link that are remembered; the maximum is twice that. A copy can arrive
+/// later than the first one by all messages buffered on its path: for each hop, a queue of 2048 messages and some
+/// megabytes in sockets. A hash table of this size has 131,072 slots of 41 bytes, so both tables take at most 11 MiB,
+/// and no memory without other bridges.
 const REMEMBERED: usize = 65_536;
 
 /// The recently forwarded messages.
@@ -123,8 +124,17 @@ mod tests {
         assert_eq!(delivered.record(forged, LinkId(1), 3), Need::All);
         let other = delivered.fingerprint(id, &Envelope { topic: Topic::from_static("/u"), ..envelope(1) });
         assert_eq!(delivered.record(other, LinkId(1), 3), Need::All);
+        let receiver = EndpointId::from_bytes([1; 16]);
+        let to_one = delivered.fingerprint(id, &Envelope { receiver, ..envelope(1) });
+        assert_eq!(delivered.record(to_one, LinkId(1), 3), Need::All);
         let message = delivered.fingerprint(id, &envelope(1));
         assert_eq!(delivered.record(message, LinkId(1), 3), Need::All);
+        // The same bytes, divided differently between topic and payload.
+        let [one, other] = [("/t", "/u"), ("/t/", "u")].map(|(topic, payload)| {
+            let (topic, payload) = (Topic::from_static(topic), payload.into());
+            delivered.fingerprint(id, &Envelope { topic, payload, ..envelope(1) })
+        });
+        assert_ne!(one, other);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::bridge::config::LinkConfig;
 use crate::bridge::link::{Link, LinkContext};
 use crate::bridge::policy::{Denial, PeerPolicy};
 use crate::bridge::{LinkId, RuleId};
-use crate::data::{EndpointId, Filter};
+use crate::data::{EndpointId, Filter, excerpt};
 use crate::endpoint::{Blocked, Peer, Relay};
 use crate::management::NodeMessage;
 use crate::net::{Batch, for_keeping};
@@ -68,7 +68,7 @@ impl LinkRelay {
         self.core.denials.count("returned");
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                topic = %envelope.topic,
+                topic = excerpt(&envelope.topic.to_str_lossy()),
                 "dropped a message that this bridge forwarded over another link and received again over this one (reported \
                  once for each link); if both links lead to the same bridges, put them in one group"
             );
@@ -88,7 +88,8 @@ struct Inbound<'a> {
     received: Option<Instant>,
     /// The targets of the current message; kept between messages to save allocations.
     to: Vec<Target>,
-    /// Locked until all messages are handed on, so that another peer that delivers copies of them cannot overtake.
+    /// Locked until all messages of this call are forwarded. Otherwise, another peer that sends copies of them could
+    /// overtake, and receivers would get the messages out of order.
     delivered: Option<MutexGuard<'a, Delivered>>,
     batch: OutgoingBatch<'a>,
 }
@@ -121,11 +122,12 @@ impl<'a> Inbound<'a> {
         let (event, denial) = (decision.node, decision.denial);
         if self.to.is_empty() {
             if let Some(denial) = denial {
-                self.answer_denied(envelope, id, event, denial);
+                self.on_denied(envelope, id, event, denial);
             }
             return;
         }
-        // A peer cannot choose the ttl: its messages could circle in a loop of other relays for long.
+        // The ttl is not taken from the peer: with a high ttl, its messages could circulate for a long time in a loop
+        // of other relays.
         let ttl = envelope.ttl.saturating_sub(1).min(self.here.config.ttl);
         let is_copy = match id {
             // The registry sends hellos and responses once to each agent. Which copy it forwards depends on the peering that
@@ -165,8 +167,8 @@ impl<'a> Inbound<'a> {
         is_copy
     }
 
-    /// Answers a message of the node API that no rule allows, if the bridge does that.
-    fn answer_denied(
+    /// Handles a message that no rule allows: see [`Core::node_event_denied`].
+    fn on_denied(
         &mut self,
         envelope: Envelope,
         id: Option<MessageId>,
@@ -241,7 +243,7 @@ impl Relay for LinkRelay {
             delivered: None,
             batch: OutgoingBatch::new(&self.core, &links, from, messages),
         };
-        // Nothing more is read while something waits for room.
+        // Stop at the first blocked message: the connection reads nothing more until there is room.
         while inbound.batch.forwarded.blocked.is_empty()
             && let Some(envelope) = messages.pop()
         {

@@ -16,7 +16,8 @@ use crate::endpoint::{Owner, Peer};
 /// Maximum number of pairs of links for which a logged warning is remembered. Beyond it, all are forgotten.
 const MAX_WARNED: usize = 1024;
 
-/// All peerings with bridges, and all on links with a group.
+/// The peerings for which parallel paths are detected: all peerings with bridges, and all peerings on links with a
+/// group.
 #[derive(Debug, Default)]
 pub(in crate::bridge) struct Sides(RwLock<State>);
 
@@ -31,8 +32,9 @@ struct State {
 
 /// The remote side of a peering.
 ///
-/// It includes the owner (the certificate, or without one the host): endpoint ids are not secret, and a peer that uses the id
-/// of another must not replace it. So links without certificates are recognized as parallel only if they lead to one host.
+/// It includes the owner: the certificate, or without one the host. Endpoint ids are not secret, so a peer that uses
+/// the id of another peer must not be able to replace it. As a consequence, links without certificates are recognized
+/// as parallel only if they lead to the same host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Side {
     endpoint: SideId,
@@ -177,5 +179,122 @@ impl State {
                 self.parallel.remove(group);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bridge::router::origin::Origin;
+
+    /// The links, each with its group.
+    struct Links([(Arc<str>, Option<Arc<str>>); 3]);
+
+    impl Links {
+        fn with(groups: [Option<&str>; 3]) -> Self {
+            let names = ["one", "two", "three"].map(Arc::from).into_iter();
+            let mut links = names.zip(groups.map(|group| group.map(Arc::from)));
+            Links(std::array::from_fn(|_| links.next().unwrap()))
+        }
+
+        fn at(&self, link: usize) -> At<'_> {
+            At { link: LinkId(link), name: &self.0[link].0, group: self.0[link].1.as_ref() }
+        }
+    }
+
+    fn peer(number: u64) -> Peer {
+        Peer::of_host(EndpointId::from_bytes([7; 16]), [127, 0, 0, 1], number)
+    }
+
+    fn topics(topics: &[&'static str]) -> Filter {
+        topics.iter().map(|topic| Topic::from_static(topic)).collect()
+    }
+
+    /// Returns whether the only peer of each link is on standby, for a message to these links.
+    fn standby(sides: &Sides, to: &[usize]) -> [bool; 3] {
+        [0, 1, 2].map(|link| {
+            let links = to.iter().map(|to| LinkId(*to));
+            let standby = sides.standby("g", LinkId(link), links, &Topic::from_static("/t/1"));
+            standby.is_some_and(|peers| {
+                assert_eq!(*peers, [peer(0).id]);
+                true
+            })
+        })
+    }
+
+    #[test]
+    fn the_longest_established_peering_of_a_group_that_receives_a_message_is_active() {
+        let (sides, links) = (Sides::default(), Links::with([Some("g"); 3]));
+        for (link, filter) in [topics(&["/t"]), topics(&["/u"]), topics(&["/"])].iter().enumerate() {
+            assert_eq!(sides.established(links.at(link), &peer(1)), None);
+            assert_eq!(standby(&sides, &[0, 1, 2]), [false; 3], "no peer has subscribed");
+            sides.subscribed(links.at(link), &peer(2), filter);
+        }
+        assert_eq!(standby(&sides, &[0, 1, 2]), [false; 3], "the subscriptions of other peerings");
+        for (link, filter) in [topics(&["/t"]), topics(&["/u"]), topics(&["/"])].iter().enumerate() {
+            sides.subscribed(links.at(link), &peer(1), filter);
+        }
+        assert_eq!(standby(&sides, &[0, 1, 2]), [false, false, true]);
+        assert_eq!(standby(&sides, &[1, 2]), [false; 3], "the message does not go to the first link");
+        sides.gone(links.at(0), &peer(2));
+        assert_eq!(standby(&sides, &[0, 1, 2]), [false, false, true], "another peering has ended");
+        sides.gone(links.at(0), &peer(1));
+        assert_eq!(standby(&sides, &[0, 1, 2]), [false; 3], "the first takes over");
+        sides.subscribed(links.at(1), &peer(1), &topics(&["/"]));
+        assert_eq!(standby(&sides, &[0, 1, 2]), [false, false, true]);
+        // It comes back, and is the last.
+        sides.established(links.at(0), &peer(3));
+        sides.subscribed(links.at(0), &peer(3), &topics(&["/"]));
+        assert_eq!(standby(&sides, &[0, 1, 2]), [true, false, true]);
+    }
+
+    #[test]
+    fn peerings_of_other_groups_and_other_remote_sides_are_not_on_standby() {
+        let other_host = Peer::of_host(peer(1).id, [127, 0, 0, 2], 1);
+        let other_id = Peer::of_host(EndpointId::from_bytes([8; 16]), [127, 0, 0, 1], 1);
+        for (groups, second) in [
+            ([Some("g"), None, None], peer(1)),
+            ([Some("g"), Some("h"), None], peer(1)),
+            ([Some("g"), Some("g"), None], other_host),
+            ([Some("g"), Some("g"), None], other_id),
+        ] {
+            let (sides, links) = (Sides::default(), Links::with(groups));
+            for (link, peer) in [peer(1), second].iter().enumerate() {
+                sides.established(links.at(link), peer);
+                sides.subscribed(links.at(link), peer, &topics(&["/"]));
+            }
+            assert_eq!(standby(&sides, &[0, 1, 2]), [false; 3], "{groups:?}");
+        }
+        let (sides, links) = (Sides::default(), Links::with([Some("g"), Some("h"), Some("g")]));
+        for link in 0..3 {
+            sides.established(links.at(link), &peer(1));
+            sides.subscribed(links.at(link), &peer(1), &topics(&["/"]));
+        }
+        assert_eq!(standby(&sides, &[0, 1, 2]), [false, false, true]);
+    }
+
+    #[test]
+    fn parallel_links_without_a_common_group_are_reported_once_for_each_pair() {
+        let origin = Origin::random().unwrap();
+        let bridge = |link, number| Peer::of_host(origin.link_id(LinkId(link)), [127, 0, 0, 1], number);
+        for (groups, [second, third]) in [
+            ([None; 3], [Some("one"), Some("one")]),
+            ([Some("g"), Some("h"), Some("g")], [Some("one"), Some("two")]),
+            ([Some("g"), Some("g"), Some("g")], [None, None]),
+            ([Some("g"), Some("g"), None], [None, Some("one")]),
+        ] {
+            let (sides, links) = (Sides::default(), Links::with(groups));
+            let established = |link| sides.established(links.at(link), &bridge(link, 1));
+            assert_eq!(established(0), None);
+            assert_eq!(established(0), None, "a second peering of the same link");
+            assert_eq!([established(1), established(2)], [second, third].map(|name| name.map(Arc::from)));
+            sides.gone(links.at(1), &bridge(1, 1));
+            if second.is_some() {
+                assert_eq!(established(1), None, "reported before");
+            }
+        }
+        // The remote side of an endpoint that is not a bridge matters in a group only.
+        let (sides, links) = (Sides::default(), Links::with([None; 3]));
+        assert_eq!([0, 1].map(|link| sides.established(links.at(link), &peer(1))), [None, None]);
     }
 }

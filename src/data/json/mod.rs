@@ -7,7 +7,7 @@ mod serde;
 mod tests;
 mod write;
 
-pub(crate) use write::Shown;
+pub(crate) use write::AsJson;
 
 use serde_json::{Deserializer, Value as Json};
 
@@ -20,7 +20,8 @@ pub enum JsonError {
     /// The text is not JSON. Contains the message of the parser, with line and column.
     #[error("not JSON: {0}")]
     Syntax(String),
-    /// Sets, tables and vectors are nested deeper than [`MAX_DEPTH`], or brackets are nested deep enough for that.
+    /// Sets, tables and vectors are nested deeper than [`MAX_DEPTH`], or there are more nested brackets than a value of
+    /// that depth needs.
     #[error("nested too deep: sets, tables and vectors may be nested at most {MAX_DEPTH} deep")]
     TooDeep,
     /// The JSON has another structure. Contains the location, what was expected and what was found.
@@ -48,7 +49,7 @@ pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
     parser.disable_recursion_limit();
     let mut values = parser.into_iter();
     let syntax = |message: &dyn ToString| JsonError::Syntax(message.to_string());
-    let first = values.next().ok_or_else(|| syntax(&"there is nothing"))?.map_err(|e| syntax(&e))?;
+    let first = values.next().ok_or_else(|| syntax(&"the text is empty"))?.map_err(|e| syntax(&e))?;
     match values.next() {
         None => Ok(first),
         Some(Ok(_)) => Err(syntax(&"more than one value")),
@@ -56,8 +57,8 @@ pub fn parse_json(text: impl AsRef<[u8]>) -> Result<Json, JsonError> {
     }
 }
 
-/// Returns the maximum number of brackets that are open at once. If the text is not JSON, the result is correct for the part
-/// before the error, which is all that a parser reads.
+/// Returns the maximum number of brackets that are open at once. If the text is not JSON, the result is correct for the
+/// part before the error. A parser reads no further than that.
 fn deepest(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0usize, 0);
     let mut bytes = text.iter();

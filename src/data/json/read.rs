@@ -15,7 +15,7 @@ pub(super) const TYPES: &str = "none, boolean, count, integer, real, string, add
 /// Converts a value nested in `depth` containers. Recurses at most [`MAX_DEPTH`] times.
 pub(super) fn value(json: &Json, depth: usize) -> Result<Value, JsonError> {
     let Some(object) = json.as_object() else {
-        return Err(wrong(r#"an object with "@data-type" and "data""#, json).into());
+        return Err(unexpected(r#"an object with "@data-type" and "data""#, json).into());
     };
     let data_type = member(object, "@data-type")?;
     let data = || member(object, "data");
@@ -23,14 +23,14 @@ pub(super) fn value(json: &Json, depth: usize) -> Result<Value, JsonError> {
         "none" => match object.get("data") {
             Some(Json::Object(content)) if content.is_empty() => Value::None,
             Some(Json::Null) | None => Value::None,
-            Some(other) => return Err(wrong(r#""data" of a none to be {}"#, other).into()),
+            Some(other) => return Err(unexpected(r#""data" of a none to be {}"#, other).into()),
         },
-        "boolean" => Value::Boolean(taken(data()?, "true or false", Json::as_bool)?),
-        "count" => Value::Count(taken(data()?, "count: a whole number from 0 to 2^64 - 1", Json::as_u64)?),
+        "boolean" => Value::Boolean(read_as(data()?, "true or false", Json::as_bool)?),
+        "count" => Value::Count(read_as(data()?, "count: a whole number from 0 to 2^64 - 1", Json::as_u64)?),
         "integer" => {
-            Value::Integer(taken(data()?, "integer: a whole number from -2^63 to 2^63 - 1", Json::as_i64)?)
+            Value::Integer(read_as(data()?, "integer: a whole number from -2^63 to 2^63 - 1", Json::as_i64)?)
         }
-        "real" => Value::Real(taken(data()?, r#"real: a number, "inf", "-inf" or "nan""#, real)?),
+        "real" => Value::Real(read_as(data()?, r#"real: a number, "inf", "-inf" or "nan""#, real)?),
         "string" => Value::String(bytes(object)?),
         "enum-value" => Value::EnumValue(bytes(object)?),
         "address" => Value::Address(address(data()?)?),
@@ -47,36 +47,36 @@ pub(super) fn value(json: &Json, depth: usize) -> Result<Value, JsonError> {
         "vector" => Value::Vector(elements(data()?, depth, Step::VectorElement)?),
         "set" => Value::Set(set(data()?, depth)?),
         "table" => Value::Table(table(data()?, depth)?),
-        _ => return Err(wrong(format!(r#""@data-type" to be one of {TYPES}"#), data_type).into()),
+        _ => return Err(unexpected(format!(r#""@data-type" to be one of {TYPES}"#), data_type).into()),
     })
 }
 
 pub(super) fn address(data: &Json) -> Result<Address, WrongType> {
-    taken(data, "an IPv4 or IPv6 address", parsed)
+    read_as(data, "an IPv4 or IPv6 address", parsed)
 }
 
 pub(super) fn subnet(data: &Json) -> Result<Subnet, WrongType> {
-    taken(data, "subnet: ADDRESS/LENGTH", parsed)
+    read_as(data, "subnet: ADDRESS/LENGTH", parsed)
 }
 
 pub(super) fn port(data: &Json) -> Result<Port, WrongType> {
-    taken(data, "port: NUMBER/PROTOCOL with tcp, udp, icmp or ?", parsed)
+    read_as(data, "port: NUMBER/PROTOCOL with tcp, udp, icmp or ?", parsed)
 }
 
 pub(super) fn timestamp_of_nanos(ns: &Json) -> Result<Timestamp, WrongType> {
-    taken(ns, "timestamp: whole nanoseconds since 1970", Json::as_i64).map(Timestamp::from_nanos)
+    read_as(ns, "timestamp: whole nanoseconds since 1970", Json::as_i64).map(Timestamp::from_nanos)
 }
 
 pub(super) fn timestamp_of_text(text: &Json) -> Result<Timestamp, WrongType> {
-    taken(text, "timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262", parsed)
+    read_as(text, "timestamp: ISO 8601 such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262", parsed)
 }
 
 pub(super) fn timespan_of_nanos(ns: &Json) -> Result<Timespan, WrongType> {
-    taken(ns, "timespan: whole nanoseconds", Json::as_i64).map(Timespan::from_nanos)
+    read_as(ns, "timespan: whole nanoseconds", Json::as_i64).map(Timespan::from_nanos)
 }
 
 pub(super) fn timespan_of_text(text: &Json) -> Result<Timespan, WrongType> {
-    taken(text, "timespan: a number with ns, us, ms, s, min, h or d", parsed)
+    read_as(text, "timespan: a number with ns, us, ms, s, min, h or d", parsed)
 }
 
 pub(super) fn set(data: &Json, depth: usize) -> Result<Set, JsonError> {
@@ -105,7 +105,8 @@ fn pairs(data: &Json, depth: usize) -> Result<Vec<(Value, Value)>, JsonError> {
         .enumerate()
         .map(|(i, pair)| {
             let part = |name, step: Step| {
-                let pair = pair.as_object().ok_or_else(|| wrong(r#"a pair: {"key": .., "value": ..}"#, pair));
+                let pair =
+                    pair.as_object().ok_or_else(|| unexpected(r#"a pair: {"key": .., "value": ..}"#, pair));
                 let part = pair.and_then(|pair| member(pair, name)).map_err(JsonError::from);
                 part.and_then(|part| value(part, depth)).map_err(|e| e.within(step))
             };
@@ -119,19 +120,19 @@ fn array(data: &Json, depth: usize) -> Result<(&Vec<Json>, usize), JsonError> {
     if depth >= MAX_DEPTH {
         return Err(JsonError::TooDeep);
     }
-    Ok((taken(data, "an array", Json::as_array)?, depth.saturating_add(1)))
+    Ok((read_as(data, "an array", Json::as_array)?, depth.saturating_add(1)))
 }
 
 fn bytes(object: &Map<String, Json>) -> Result<ByteString, WrongType> {
     match either(object, "data", "hex")? {
-        ("data", text) => taken(text, "text", Json::as_str).map(ByteString::from),
+        ("data", text) => read_as(text, "text", Json::as_str).map(ByteString::from),
         (_, digits) => hex(digits).map(ByteString::from),
     }
 }
 
 pub(super) fn hex(digits: &Json) -> Result<Vec<u8>, WrongType> {
     let decoded = |digits: &Json| HEXLOWER_PERMISSIVE.decode(digits.as_str()?.as_bytes()).ok();
-    taken(digits, "an even number of hexadecimal digits", decoded)
+    read_as(digits, "an even number of hexadecimal digits", decoded)
 }
 
 fn real(data: &Json) -> Option<f64> {
@@ -148,20 +149,20 @@ pub(super) fn parsed<T: FromStr>(data: &Json) -> Option<T> {
     data.as_str()?.parse().ok()
 }
 
-/// Returns what `take` extracts from the JSON, or an error that names `expected`.
-pub(super) fn taken<'a, T>(
+/// Returns the result of `take` on the JSON. If it is `None`, returns an error that names `expected`.
+pub(super) fn read_as<'a, T>(
     json: &'a Json,
     expected: &'static str,
     take: impl FnOnce(&'a Json) -> Option<T>,
 ) -> Result<T, WrongType> {
-    take(json).ok_or_else(|| wrong(expected, json))
+    take(json).ok_or_else(|| unexpected(expected, json))
 }
 
 pub(super) fn member<'a>(object: &'a Map<String, Json>, name: &str) -> Result<&'a Json, WrongType> {
     object.get(name).ok_or_else(|| WrongType::new(format!(r#"an object with "{name}""#), "none there"))
 }
 
-/// Returns the name and content of the only one of two members that is present.
+/// Returns the name and content of whichever of two members is present. It is an error if both or neither are.
 fn either<'a>(
     object: &'a Map<String, Json>,
     one: &'static str,
@@ -178,13 +179,13 @@ fn either<'a>(
 }
 
 /// The maximum number of characters of a text that an error quotes.
-const SHOWN: usize = 40;
+const MAX_QUOTED: usize = 40;
 
-pub(super) fn wrong(expected: impl Into<std::borrow::Cow<'static, str>>, found: &Json) -> WrongType {
+pub(super) fn unexpected(expected: impl Into<std::borrow::Cow<'static, str>>, found: &Json) -> WrongType {
     let found = match found {
         Json::Array(_) => "an array".to_owned(),
         Json::Object(_) => "an object".to_owned(),
-        Json::String(text) => match text.char_indices().nth(SHOWN) {
+        Json::String(text) => match text.char_indices().nth(MAX_QUOTED) {
             Some((end, _)) => format!("{:?} and more", text.get(..end).unwrap_or_default()),
             None => format!("{text:?}"),
         },

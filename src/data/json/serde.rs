@@ -4,21 +4,21 @@ use serde_core::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess,
 use serde_core::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value as Json};
 
-use super::read::{self, hex, member, parsed, taken, wrong};
-use super::{JsonError, MAX_BRACKETS, Shown, Value};
+use super::read::{self, hex, member, parsed, read_as, unexpected};
+use super::{AsJson, JsonError, MAX_BRACKETS, Value};
 use crate::data::{
     Address, ByteString, EndpointId, Filter, Port, Set, Step, Subnet, Table, Timespan, Timestamp, Topic,
     WrongType,
 };
 
-/// Implements `Serialize` and `Deserialize` for a type, by its [`Shown`] form and a function that reads it from JSON.
+/// Implements `Serialize` and `Deserialize` for a type, by its [`AsJson`] form and a function that reads it from JSON.
 macro_rules! serde {
     ($($(#[$doc:meta])* $type:ty: |$this:ident| $shown:expr, |$json:ident| $read:expr;)*) => {$(
         $(#[$doc])*
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 let $this = self;
-                Shown($shown).serialize(to)
+                AsJson($shown).serialize(to)
             }
         }
 
@@ -46,11 +46,11 @@ serde! {
     Subnet: |subnet| subnet, |json| read::subnet(json);
     /// Text: `80/tcp`.
     Port: |port| port, |json| read::port(json);
-    /// An integer of nanoseconds since 1970. Text is accepted as well, such as `2023-04-18T12:13:15.123Z`.
+    /// Text: `2023-04-18T12:13:15.123`, in UTC. An integer of nanoseconds since 1970 is accepted as well.
     Timestamp: |timestamp| timestamp, |json| {
         if json.is_string() { read::timestamp_of_text(json) } else { read::timestamp_of_nanos(json) }
     };
-    /// An integer of nanoseconds. Text is accepted as well, such as `1500ms`.
+    /// Text: `1500ms`. An integer of nanoseconds is accepted as well.
     Timespan: |timespan| timespan, |json| {
         if json.is_string() { read::timespan_of_text(json) } else { read::timespan_of_nanos(json) }
     };
@@ -65,14 +65,14 @@ serde! {
     /// An array of topics.
     Filter: |filter| filter, |json| filter(json);
     /// Text in the form of a UUID.
-    EndpointId: |id| id, |json| taken(json, "an endpoint id: xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", parsed);
+    EndpointId: |id| id, |json| read_as(json, "an endpoint id: xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", parsed);
 }
 
 fn bytes(json: &Json) -> Result<Vec<u8>, WrongType> {
     match json {
         Json::String(text) => Ok(text.as_bytes().to_vec()),
         Json::Object(object) => hex(member(object, "hex")?),
-        other => Err(wrong(r#"text or {"hex": ..}"#, other)),
+        other => Err(unexpected(r#"text or {"hex": ..}"#, other)),
     }
 }
 
@@ -84,12 +84,12 @@ fn topic(json: &Json) -> Result<Topic, WrongType> {
 }
 
 fn filter(json: &Json) -> Result<Filter, WrongType> {
-    let topics = taken(json, "an array of topics", Json::as_array)?.iter().enumerate();
+    let topics = read_as(json, "an array of topics", Json::as_array)?.iter().enumerate();
     topics.map(|(i, json)| topic(json).map_err(|error| error.within(Step::FilterTopic(i)))).collect()
 }
 
-/// Reads JSON in which brackets are nested at most this deep, so that no input can exhaust the stack. Allocates nothing for
-/// lengths that the format announces in advance.
+/// Reads JSON with at most this many nested brackets, so that no input can exhaust the stack. Does not allocate memory
+/// for lengths that the format announces in advance, because they may be false.
 struct Brackets(usize);
 
 impl Brackets {

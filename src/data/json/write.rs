@@ -23,20 +23,23 @@ impl Value {
     /// | `real` | `data`: a number with all its digits, or `"inf"`, `"-inf"`, `"nan"` |
     /// | `string`, `enum-value` | `data`: text; or, where the bytes are not UTF-8, `hex`: their hexadecimal digits |
     /// | `address`, `subnet`, `port` | `data`: text, such as `1.2.3.4`, `10.0.0.0/8`, `80/tcp` |
-    /// | `timestamp`, `timespan` | `ns`: whole nanoseconds |
+    /// | `timestamp` | `data`: UTC, such as `2023-04-18T12:13:15.123`, with three, six or nine digits after the point |
+    /// | `timespan` | `data`: a whole number with `s`, `ms`, `us` or `ns`, such as `-1500us` |
     /// | `set`, `vector` | `data`: an array of values |
     /// | `table` | `data`: an array of `{"key": value, "value": value}` |
     ///
-    /// [`Value::from_json`] also reads the text that Broker writes for times: a timestamp such as
-    /// `"data": "2023-04-18T12:13:15.123"` and a timespan such as `"data": "1500ms"`.
+    /// Broker itself writes timestamps with three digits, and loses the others. [`Value::from_json`] also reads timestamps with
+    /// another number of digits or a zone, timespans with `min`, `h` or `d` or a fraction, and `"ns": NANOSECONDS` in place of
+    /// `data` for both, which earlier versions wrote.
     #[must_use]
     pub fn to_json(&self) -> Json {
         // Cannot fail: serde_json fails only for keys that are not strings.
-        serde_json::to_value(Shown(self)).unwrap_or_default()
+        serde_json::to_value(AsJson(self)).unwrap_or_default()
     }
 
-    /// Writes the text of [`Value::to_json`], without spaces and without allocating. A value of one byte on the wire takes about
-    /// thirty bytes of JSON text, and many times that as a `serde_json::Value`. Recurses as deep as the value is nested.
+    /// Writes the text of [`Value::to_json`], without spaces and without allocating. A value of one byte on the wire
+    /// becomes about thirty bytes of JSON text. As a `serde_json::Value`, it would use many times that amount of
+    /// memory. Recurses as deep as the value is nested.
     ///
     /// ```
     /// use zeek_bridge::data::Value;
@@ -50,14 +53,14 @@ impl Value {
     /// # Errors
     /// Fails if the writer fails.
     pub fn write_json<W: Write + ?Sized>(&self, to: &mut W) -> io::Result<()> {
-        Ok(serde_json::to_writer(to, &Shown(self))?)
+        Ok(serde_json::to_writer(to, &AsJson(self))?)
     }
 }
 
-/// Serializes a value, or the content of its `data` or `ns` member.
-pub(crate) struct Shown<'a, T: ?Sized>(pub(crate) &'a T);
+/// Serializes a value, or the content of its `data` member.
+pub(crate) struct AsJson<'a, T: ?Sized>(pub(crate) &'a T);
 
-impl Serialize for Shown<'_, Value> {
+impl Serialize for AsJson<'_, Value> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut object = to.serialize_map(Some(2))?;
         object.serialize_entry("@data-type", self.0.type_name())?;
@@ -74,14 +77,14 @@ impl Serialize for Shown<'_, Value> {
                 Some(text) => object.serialize_entry("data", text),
                 None => object.serialize_entry("hex", &Hex(bytes.as_bytes())),
             },
-            Value::Address(address) => object.serialize_entry("data", &Shown(address)),
-            Value::Subnet(subnet) => object.serialize_entry("data", &Shown(subnet)),
-            Value::Port(port) => object.serialize_entry("data", &Shown(port)),
-            Value::Timestamp(timestamp) => object.serialize_entry("ns", &Shown(timestamp)),
-            Value::Timespan(timespan) => object.serialize_entry("ns", &Shown(timespan)),
-            Value::Set(set) => object.serialize_entry("data", &Shown(set)),
-            Value::Table(table) => object.serialize_entry("data", &Shown(table)),
-            Value::Vector(elements) => object.serialize_entry("data", &Shown(elements.as_slice())),
+            Value::Address(address) => object.serialize_entry("data", &AsJson(address)),
+            Value::Subnet(subnet) => object.serialize_entry("data", &AsJson(subnet)),
+            Value::Port(port) => object.serialize_entry("data", &AsJson(port)),
+            Value::Timestamp(timestamp) => object.serialize_entry("data", &AsJson(timestamp)),
+            Value::Timespan(timespan) => object.serialize_entry("data", &AsJson(timespan)),
+            Value::Set(set) => object.serialize_entry("data", &AsJson(set)),
+            Value::Table(table) => object.serialize_entry("data", &AsJson(table)),
+            Value::Vector(elements) => object.serialize_entry("data", &AsJson(elements.as_slice())),
         }?;
         object.end()
     }
@@ -90,7 +93,7 @@ impl Serialize for Shown<'_, Value> {
 /// Serializes types as text.
 macro_rules! text {
     ($($part:ty),*) => {$(
-        impl Serialize for Shown<'_, $part> {
+        impl Serialize for AsJson<'_, $part> {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 to.collect_str(self.0)
             }
@@ -100,48 +103,47 @@ macro_rules! text {
 
 text!(Address, Subnet, Port, EndpointId);
 
-/// Serializes types as integers of nanoseconds.
-macro_rules! nanos {
-    ($($part:ty),*) => {$(
-        impl Serialize for Shown<'_, $part> {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_i64(self.0.as_nanos())
-            }
-        }
-    )*};
-}
-
-nanos!(Timestamp, Timespan);
-
-impl Serialize for Shown<'_, [Value]> {
+impl Serialize for AsJson<'_, Timestamp> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.0.iter().map(Shown))
+        to.collect_str(&self.0.iso8601())
     }
 }
 
-impl Serialize for Shown<'_, Set> {
+impl Serialize for AsJson<'_, Timespan> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Shown(self.0.as_slice()).serialize(to)
+        to.collect_str(&self.0.with_unit())
     }
 }
 
-impl Serialize for Shown<'_, Table> {
+impl Serialize for AsJson<'_, [Value]> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.0.iter().map(Shown))
+        to.collect_seq(self.0.iter().map(AsJson))
     }
 }
 
-impl Serialize for Shown<'_, (Value, Value)> {
+impl Serialize for AsJson<'_, Set> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        AsJson(self.0.as_slice()).serialize(to)
+    }
+}
+
+impl Serialize for AsJson<'_, Table> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter().map(AsJson))
+    }
+}
+
+impl Serialize for AsJson<'_, (Value, Value)> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut pair = to.serialize_map(Some(2))?;
-        pair.serialize_entry("key", &Shown(&self.0.0))?;
-        pair.serialize_entry("value", &Shown(&self.0.1))?;
+        pair.serialize_entry("key", &AsJson(&self.0.0))?;
+        pair.serialize_entry("value", &AsJson(&self.0.1))?;
         pair.end()
     }
 }
 
 /// Bytes outside of a value: text, or the object `{"hex": ..}` if they are not UTF-8, so that no byte is lost.
-impl Serialize for Shown<'_, [u8]> {
+impl Serialize for AsJson<'_, [u8]> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(self.0) {
             Ok(text) => to.serialize_str(text),
@@ -151,9 +153,9 @@ impl Serialize for Shown<'_, [u8]> {
 }
 
 /// The topics of a filter.
-impl Serialize for Shown<'_, Filter> {
+impl Serialize for AsJson<'_, Filter> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.0.topics().iter().map(|topic| Shown(topic.as_bytes())))
+        to.collect_seq(self.0.topics().iter().map(|topic| AsJson(topic.as_bytes())))
     }
 }
 

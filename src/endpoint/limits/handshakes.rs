@@ -9,18 +9,20 @@ use tokio::time::Instant;
 use super::Owner;
 use super::shares::Shares;
 
-/// How long a handshake is not evicted, unless its host has more than its share. It normally takes milliseconds. An older one
-/// is evicted when a new connection needs a slot.
+/// The age from which a handshake is evicted when a connection waits for a slot. A handshake normally takes milliseconds. One of
+/// a host that has more than its share is evicted earlier.
 pub(in super::super) const GRACE: Duration = Duration::from_secs(1);
 
-/// How many accepted connections wait for a slot at most; each takes a socket. They are accepted although there is no
-/// slot for them, because those of other hosts are behind them in the operating system's queue.
+/// The maximum number of accepted connections that wait for a slot. Each needs a socket. They are accepted although there is no
+/// slot, because connections of other hosts may be queued after them in the operating system.
 const MAX_WAITING: usize = 256;
 
 /// All handshake slots of an endpoint.
 ///
-/// When all are taken, a connection of a host that has fewer than another gets a slot of that other, and further ones wait
-/// in the order of their hosts' shares. When too many wait, the newest of the host that has the most waiting is refused.
+/// When all are taken, a new connection waits. If the host with the most handshakes has at least two more than its own,
+/// one of those is evicted.
+/// A free slot is granted to a connection of the host with the fewest handshakes. When too many connections wait, the newest
+/// of the host with the most waiting connections is refused, or the new one if its host has about as many.
 #[derive(Debug)]
 pub(in super::super) struct Handshakes {
     limit: usize,

@@ -17,23 +17,23 @@ impl<S: Session> PeerConnection<S> {
     /// Handles a message and those that were read with it: counts them, delivers them to subscribers, and hands them to the
     /// relay as one batch.
     pub(super) fn receive(&mut self, first: Envelope) {
-        if self.unmeasured >= SAMPLE_INTERVAL {
-            self.unmeasured = 0;
-            self.inbox.set_received(Some(Instant::now()));
-        }
+        let mut sample = None;
         if self.context.relay.is_some() {
+            sample = (self.unmeasured >= SAMPLE_INTERVAL).then(Instant::now);
             self.inbox.reserve(self.connection.pending_events().saturating_add(1));
         }
         let routes = self.context.hub.routes.borrow().clone();
         let mut next = Some(first);
         while let Some(envelope) = next {
-            self.receive_one(&routes, envelope);
+            self.receive_one(&routes, envelope, &mut sample);
             next = self.connection.next_message();
         }
         self.hand_to_relay();
     }
 
-    fn receive_one(&mut self, routes: &Routes, envelope: Envelope) {
+    /// Handles one message. `sample` is taken by the first message for the relay: a batch without one is not measured, and
+    /// must not leave its time to the next.
+    fn receive_one(&mut self, routes: &Routes, envelope: Envelope, sample: &mut Option<Instant>) {
         let stats = &self.context.stats;
         stats.received.one();
         stats.received_bytes.add(envelope.frame_length());
@@ -42,23 +42,36 @@ impl<S: Session> PeerConnection<S> {
         }
         self.deliver(routes, &envelope);
         if self.context.relay.is_some() {
+            if let Some(received) = sample.take() {
+                self.unmeasured = 0;
+                self.inbox.set_received(Some(received));
+            }
             self.unmeasured = self.unmeasured.saturating_add(1);
             self.inbox.push(envelope);
         }
     }
 
-    /// Hands the received messages to the relay, until it blocks.
-    ///
-    /// Nothing more is read while something is blocked, so messages can only arrive then if the session has ended and its
-    /// remaining events are handled. Nobody waits for this peer any more; what is blocked is dropped first, so that the
-    /// order of messages is kept.
+    /// Hands the received messages to the relay, until it blocks. The rest stays in the inbox, so that order is preserved.
     pub(super) fn hand_to_relay(&mut self) {
-        let Some((relay, peer)) = self.context.relay.as_deref().zip(self.peer.as_ref()) else { return };
-        while !self.inbox.is_empty() && (self.blocked.is_empty() || self.connection.is_closed()) {
-            self.blocked.clear();
+        while self.blocked.is_empty() && !self.inbox.is_empty() {
+            let Some((relay, peer)) = self.context.relay.as_deref().zip(self.peer.as_ref()) else { return };
             self.blocked = relay.on_messages(peer, &mut self.inbox);
+            self.inbox.set_received(None);
         }
         self.inbox.shrink();
+    }
+
+    /// Hands everything that was received to the relay after the connection has ended, however it ended.
+    ///
+    /// The connection cannot wait for room any more. Blocked messages are retried once and then dropped, which counts them.
+    /// They are dropped before the messages after them are handed on, so that order is preserved.
+    pub(super) fn hand_on_rest(&mut self) {
+        Blocked::retry_all(&mut self.blocked, &self.room);
+        self.blocked.clear();
+        while !self.inbox.is_empty() && self.peer.is_some() && self.context.relay.is_some() {
+            self.hand_to_relay();
+            self.blocked.clear();
+        }
     }
 
     /// Delivers a message to the subscribers of its topic. It is checked first, so that subscribers never receive a message

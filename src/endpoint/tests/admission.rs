@@ -3,7 +3,8 @@
 use super::*;
 use crate::net::tls::{SubjectAltName, ephemeral_authority};
 
-fn only(name: &'static str) -> EndpointConfig {
+/// Returns a configuration that admits only peers whose certificate has this DNS name.
+fn config_that_admits(name: &'static str) -> EndpointConfig {
     let admits = Admits::new(move |identity| {
         identity.is_some_and(|identity| identity.sans.contains(&SubjectAltName::Dns(name.to_owned())))
     });
@@ -27,10 +28,10 @@ async fn connect(endpoint: &Endpoint, address: SocketAddr, tls: Tls) -> Result<E
 }
 
 #[tokio::test]
-async fn a_peer_that_is_not_admitted_is_refused_by_name_on_either_side() {
+async fn a_peer_whose_certificate_is_not_allowed_is_rejected_on_either_side() {
     let authority = ephemeral_authority().unwrap();
     let tls = |name| Tls::Mutual(authority.issue(name).unwrap());
-    let listening = Endpoint::with_config(only("good")).unwrap();
+    let listening = Endpoint::with_config(config_that_admits("good")).unwrap();
     let mut statuses = listening.status();
     let address = listening.listen("127.0.0.1:0", tls("listener")).await.unwrap().local_addr();
 
@@ -40,11 +41,8 @@ async fn a_peer_that_is_not_admitted_is_refused_by_name_on_either_side() {
     assert!(error.to_string().contains("not allowed to peer here"), "{error}");
     let error = failed(&mut statuses).await;
     assert_eq!(error.cause(), "not_allowed", "{error}");
-    let words = error.to_string();
-    assert!(
-        words.starts_with("CN=bad (DNS:bad)") && words.contains("is not allowed to peer here"),
-        "{words}"
-    );
+    let text = error.to_string();
+    assert!(text.starts_with("CN=bad (DNS:bad)") && text.contains("is not allowed to peer here"), "{text}");
     assert_eq!(listening.failures(), [("not_allowed", 1)].into());
     assert_eq!(bad.failures(), [("refused", 1)].into());
     assert!(listening.peers().is_empty());
@@ -52,17 +50,17 @@ async fn a_peer_that_is_not_admitted_is_refused_by_name_on_either_side() {
     let good = Endpoint::new().unwrap();
     assert_eq!(connect(&good, address, tls("good")).await.unwrap(), listening.id());
 
-    // The listener here is "listener", which the connector does not allow.
-    let picky = Endpoint::with_config(only("another")).unwrap();
-    let error = connect(&picky, address, tls("good")).await.unwrap_err();
+    // The connector only admits "another", and the certificate of the listener has the name "listener".
+    let connecting = Endpoint::with_config(config_that_admits("another")).unwrap();
+    let error = connect(&connecting, address, tls("good")).await.unwrap_err();
     assert!(matches!(error, ConnectError::NotAllowed(Some(_))), "{error}");
-    assert_eq!(picky.failures(), [("not_allowed", 1)].into());
+    assert_eq!(connecting.failures(), [("not_allowed", 1)].into());
     assert_eq!(failed(&mut statuses).await.cause(), "refused");
 }
 
 #[tokio::test]
 async fn a_peer_without_a_certificate_is_not_admitted() {
-    let listening = Endpoint::with_config(only("good")).unwrap();
+    let listening = Endpoint::with_config(config_that_admits("good")).unwrap();
     let mut statuses = listening.status();
     let address = listening.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr();
     connect(&Endpoint::new().unwrap(), address, Tls::Off).await.unwrap_err();
@@ -74,7 +72,7 @@ async fn a_peer_without_a_certificate_is_not_admitted() {
 async fn connections_are_accepted_at_the_configured_rate() {
     let config = EndpointConfig { connects_per_second: Some(2), ..EndpointConfig::default() };
     let relayed = Relayed::new(config, None).await;
-    // The paused clock advances whenever all tasks wait.
+    // While the clock is paused, tokio advances it to the next timer when all tasks are idle.
     tokio::time::pause();
     let start = tokio::time::Instant::now();
     let mut peers = Vec::new();

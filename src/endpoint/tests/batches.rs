@@ -1,4 +1,4 @@
-//! Batches have the same effect as their messages one by one, with each policy for full queues.
+//! Forwarding a batch has the same effect as forwarding its messages one by one, with each policy for full queues.
 
 use super::id::{ConnectionId, PeeringId};
 use super::limits::Owner;
@@ -38,7 +38,8 @@ impl SmallRoute {
         self.route.offer(frames, when_full, &self.stats, &mut self.forwarded);
     }
 
-    /// Pops at least `least` messages, if there are so many. Returns the number of popped messages.
+    /// Pops frames until `least` messages were popped or the queue is empty. Then retries blocked messages. Returns the number
+    /// of popped messages.
     fn pop(&mut self, least: usize) -> usize {
         let mut popped = 0;
         while popped < least
@@ -53,9 +54,9 @@ impl SmallRoute {
 
     /// Returns the fill of the queue, its end, the number of dropped messages, and the number of blocked ones.
     fn state(&self) -> (Fill, Option<End>, u64, usize, usize) {
-        let waiting = self.forwarded.blocked.iter().map(Blocked::messages).sum();
+        let blocked = self.forwarded.blocked.iter().map(Blocked::messages).sum();
         let (fill, ended) = (self.route.queue.fill(), self.route.queue.ended());
-        (fill, ended, self.stats.dropped_for_peers.get(), self.forwarded.dropped, waiting)
+        (fill, ended, self.stats.dropped_for_peers.get(), self.forwarded.dropped, blocked)
     }
 }
 
@@ -69,16 +70,16 @@ fn read(frames: Frames) -> Vec<Envelope> {
 }
 
 #[test]
-fn a_batch_has_the_same_effect_as_its_messages_one_by_one() {
+fn forwarding_a_batch_equals_forwarding_its_messages_one_by_one() {
     let policies =
         [WhenFull::Block, WhenFull::DropNewest, WhenFull::DropOldest, WhenFull::Disconnect].into_iter();
     for (seed, when_full) in (0..200).flat_map(|seed| policies.clone().map(move |policy| (seed, policy))) {
         let mut random = fastrand::Rng::with_seed(seed);
-        let [mut together, mut alone] = [SmallRoute::new(), SmallRoute::new()];
+        let [mut batched, mut single] = [SmallRoute::new(), SmallRoute::new()];
         let mut sent = 0;
         for _ in 0..50 {
-            // Nothing more is received while something is blocked.
-            if together.forwarded.blocked.is_empty() {
+            // As in a connection: no more messages are received while one is blocked.
+            if batched.forwarded.blocked.is_empty() {
                 let messages: Vec<_> = (0..random.usize(1..12))
                     .map(|n| {
                         let length = if random.u8(..20) == 0 { 400 } else { random.usize(..80) };
@@ -86,23 +87,23 @@ fn a_batch_has_the_same_effect_as_its_messages_one_by_one() {
                     })
                     .collect();
                 sent += messages.len();
-                together.offer(&messages, when_full);
-                messages.chunks(1).for_each(|one| alone.offer(one, when_full));
+                batched.offer(&messages, when_full);
+                messages.chunks(1).for_each(|one| single.offer(one, when_full));
             }
-            assert_eq!(together.state(), alone.state(), "{when_full:?} {seed}");
-            let popped = together.pop(random.usize(..6));
-            assert_eq!(alone.pop(popped), popped);
-            assert_eq!(together.state(), alone.state(), "{when_full:?} {seed}");
-            assert_eq!(together.popped, alone.popped);
+            assert_eq!(batched.state(), single.state(), "{when_full:?} {seed}");
+            let popped = batched.pop(random.usize(..6));
+            assert_eq!(single.pop(popped), popped);
+            assert_eq!(batched.state(), single.state(), "{when_full:?} {seed}");
+            assert_eq!(batched.popped, single.popped);
         }
-        while together.pop(1) > 0 {}
-        while alone.pop(1) > 0 {}
-        assert_eq!(together.popped, alone.popped);
-        let dropped = usize::try_from(together.stats.dropped_for_peers.get()).unwrap();
+        while batched.pop(1) > 0 {}
+        while single.pop(1) > 0 {}
+        assert_eq!(batched.popped, single.popped);
+        let dropped = usize::try_from(batched.stats.dropped_for_peers.get()).unwrap();
         match when_full {
-            WhenFull::Disconnect => assert!(dropped + together.popped.len() <= sent),
-            WhenFull::Block => assert_eq!((dropped, together.popped.len()), (0, sent)),
-            _ => assert_eq!(dropped + together.popped.len(), sent),
+            WhenFull::Disconnect => assert!(dropped + batched.popped.len() <= sent),
+            WhenFull::Block => assert_eq!((dropped, batched.popped.len()), (0, sent)),
+            _ => assert_eq!(dropped + batched.popped.len(), sent),
         }
     }
 }

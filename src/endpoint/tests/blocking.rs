@@ -4,13 +4,13 @@ use super::*;
 
 /// Returns two endpoints. The first forwards messages of its peers to the peers of the second, and blocks when their queues
 /// are full.
-async fn blocking() -> (Relayed, Relayed) {
-    let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
-    let left = Relayed::new(few_at_a_time(WhenFull::Block), Some(&right.endpoint)).await;
+async fn blocking_pair() -> (Relayed, Relayed) {
+    let right = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
+    let left = Relayed::new(config_with_small_queue(WhenFull::Block), Some(&right.endpoint)).await;
     (left, right)
 }
 
-/// Waits until `left` receives no more messages from `from`, which is blocked then. In the meantime, `sender` sends to
+/// Waits until `left` stops receiving messages from `from`, because that peer is blocked. In the meantime, `sender` sends to
 /// `receiver`. Returns the number of messages that `left` received from `from`.
 async fn until_blocked(
     left: &mut Relayed,
@@ -24,7 +24,7 @@ async fn until_blocked(
             sender.send(&message("/good", &n.to_string())).await;
             assert_eq!(receiver.next_text().await, n.to_string());
         }
-        match left.received_now(from) {
+        match left.take_received_count(from) {
             0 if received > 0 => return received,
             more => received += more,
         }
@@ -32,8 +32,8 @@ async fn until_blocked(
 }
 
 #[tokio::test]
-async fn only_the_sender_of_messages_for_a_full_queue_is_blocked_and_nothing_is_lost() {
-    let (mut left, right) = blocking().await;
+async fn only_the_sender_to_a_full_queue_is_blocked_and_no_message_is_lost() {
+    let (mut left, right) = blocking_pair().await;
     let mut slow = right.connect_peer(id(1), &["/slow"]).await;
     let mut receiver = right.connect_peer(id(2), &["/good"]).await;
     let mut sender = left.connect_peer(id(3), &[]).await;
@@ -51,7 +51,7 @@ async fn only_the_sender_of_messages_for_a_full_queue_is_blocked_and_nothing_is_
 #[tokio::test]
 async fn several_senders_wait_for_one_receiver_and_each_keeps_its_order() {
     const SENDERS: usize = 5;
-    let (left, right) = blocking().await;
+    let (left, right) = blocking_pair().await;
     let mut slow = right.connect_peer(id(1), &["/slow"]).await;
     let mut floods = Vec::new();
     for n in 0..SENDERS {
@@ -65,8 +65,8 @@ async fn several_senders_wait_for_one_receiver_and_each_keeps_its_order() {
     }
     let mut next = [0; SENDERS];
     for _ in 0..200 * SENDERS {
-        let got = slow.next_text().await;
-        let (sender, number) = got.split_once(' ').unwrap();
+        let received = slow.next_text().await;
+        let (sender, number) = received.split_once(' ').unwrap();
         let next = &mut next[sender.parse::<usize>().unwrap()];
         assert_eq!(number.trim().parse::<usize>().unwrap(), *next);
         *next += 1;
@@ -77,13 +77,13 @@ async fn several_senders_wait_for_one_receiver_and_each_keeps_its_order() {
     assert_eq!(right.endpoint.stats().dropped_for_peers, 0);
 }
 
-/// A blocked sender is not disconnected after the idle timeout, and messages for it are written. Silent peers are disconnected in
+/// A blocked sender is not disconnected after the idle timeout, and still receives messages. Silent peers are disconnected in
 /// the meantime, which shows that the idle timeout has passed.
 #[tokio::test]
 async fn a_blocked_sender_receives_messages_and_does_not_time_out() {
-    let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
+    let right = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
     let idle_timeout = Some(Duration::from_millis(50));
-    let config = EndpointConfig { idle_timeout, ..few_at_a_time(WhenFull::Block) };
+    let config = EndpointConfig { idle_timeout, ..config_with_small_queue(WhenFull::Block) };
     let mut left = Relayed::new(config, Some(&right.endpoint)).await;
     let mut slow = right.connect_peer(id(1), &["/slow"]).await;
     let peer = left.connect_peer(id(2), &["/back"]).await;
@@ -102,27 +102,27 @@ async fn a_blocked_sender_receives_messages_and_does_not_time_out() {
     }
     assert!(received < MANY, "the sender was not blocked");
     assert_eq!(forward(&left.endpoint, &Batch::of(message("/back", "hello"), None), |_| true).reached, 1);
-    let reads = tokio::spawn(async move {
+    let reading = tokio::spawn(async move {
         for n in 0..MANY {
             assert_eq!(number(&slow.next().await), n);
         }
         slow
     });
-    // The sender is still on the same connection.
+    // The sender is still connected: it receives the message over the connection on which it was blocked.
     let mut peer = within("the sender", flooding).await.unwrap();
     assert_eq!(peer.next_text().await, "hello");
-    within("the receiver", reads).await.unwrap();
+    within("the receiver", reading).await.unwrap();
 }
 
 #[tokio::test]
 async fn two_peers_that_block_each_other_continue_when_they_read() {
-    let mut hub = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
+    let mut hub = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
     let a = hub.connect_peer(id(1), &["/to-a"]).await;
     let b = hub.connect_peer(id(2), &["/to-b"]).await;
     let mut readers = Vec::new();
     let mut senders = Vec::new();
     for (mut peer, topic) in [(a, "/to-b"), (b, "/to-a")] {
-        // Each peer queues all its messages, and reads only when both are blocked.
+        // Each peer queues all its messages, and reading only when both are blocked.
         for n in 0..MANY {
             peer.connection.send(&numbered(topic, n)).unwrap();
         }
@@ -149,7 +149,7 @@ async fn two_peers_that_block_each_other_continue_when_they_read() {
             for n in 0..MANY {
                 assert_eq!(number(&peer.next().await), n);
             }
-            // The peer's own messages may not be written yet.
+            // Some of the peer's own messages may not be written yet.
             peer.written().await;
             peer
         }));
@@ -162,7 +162,7 @@ async fn two_peers_that_block_each_other_continue_when_they_read() {
 
 #[tokio::test]
 async fn senders_continue_when_the_receiver_disconnects() {
-    let (mut left, right) = blocking().await;
+    let (mut left, right) = blocking_pair().await;
     let slow = right.connect_peer(id(1), &["/slow"]).await;
     let mut receiver = right.connect_peer(id(2), &["/good"]).await;
     let mut sender = left.connect_peer(id(3), &[]).await;
@@ -170,17 +170,52 @@ async fn senders_continue_when_the_receiver_disconnects() {
     until_blocked(&mut left, id(4), &mut sender, &mut receiver).await;
     drop(slow);
     let mut sender = within("the sender", flooding).await.unwrap();
-    sender.send(&message("/good", "free")).await;
-    assert_eq!(receiver.next_text().await, "free");
+    sender.send(&message("/good", "no longer blocked")).await;
+    assert_eq!(receiver.next_text().await, "no longer blocked");
     // The blocked message was dropped and counted.
     assert_eq!(right.endpoint.stats().dropped_for_peers, 1);
 }
 
+/// All of its messages that were received are either forwarded or counted as dropped.
+#[tokio::test]
+async fn received_messages_behind_a_blocked_one_are_counted_whatever_ends_the_connection() {
+    const SENT: usize = 5;
+    let right = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
+    let mut left = Relayed::new(config_with_small_queue(WhenFull::Disconnect), Some(&right.endpoint)).await;
+    let _slow = right.connect_peer(id(1), &["/slow"]).await;
+    let mut receiver = right.connect_peer(id(2), &["/good"]).await;
+    let mut sender = left.connect_peer(id(3), &[]).await;
+    let flooding = flood(left.connect_peer(id(4), &[]).await, "/slow");
+    until_blocked(&mut left, id(4), &mut sender, &mut receiver).await;
+
+    let mut peer = left.connect_peer(id(5), &["/back"]).await;
+    let [received, dropped] = [left.endpoint.stats().received, right.endpoint.stats().dropped_for_peers];
+    for _ in 0..SENT {
+        peer.connection.send(&message("/slow", "")).unwrap();
+    }
+    peer.written().await;
+    left.received(id(5), 1).await;
+    let read = left.endpoint.stats().received - received;
+    // The queue for this peer overflows, which ends its connection without an event of the session.
+    while forward(&left.endpoint, &Batch::of(numbered("/back", 0), None), |_| true).reached > 0 {}
+    let mut handed_on = 1;
+    loop {
+        match left.call().await {
+            Call::Closed(closed) if closed == id(5) => break,
+            Call::Message(from, ..) if from == id(5) => handed_on += 1,
+            _ => {}
+        }
+    }
+    assert_eq!((read, handed_on), (u64::try_from(SENT).unwrap(), SENT), "all were read at once");
+    assert_eq!(right.endpoint.stats().dropped_for_peers - dropped, read);
+    flooding.abort();
+}
+
 #[tokio::test]
 async fn a_blocked_sender_can_be_disconnected() {
-    let right = Relayed::new(few_at_a_time(WhenFull::Block), None).await;
+    let right = Relayed::new(config_with_small_queue(WhenFull::Block), None).await;
     let leave_timeout = Duration::from_millis(100);
-    let config = EndpointConfig { leave_timeout, ..few_at_a_time(WhenFull::Block) };
+    let config = EndpointConfig { leave_timeout, ..config_with_small_queue(WhenFull::Block) };
     let mut left = Relayed::new(config, Some(&right.endpoint)).await;
     let _slow = right.connect_peer(id(1), &["/slow"]).await;
     let mut receiver = right.connect_peer(id(2), &["/good"]).await;
@@ -191,6 +226,6 @@ async fn a_blocked_sender_can_be_disconnected() {
     while left.call().await != Call::Closed(id(4)) {}
     assert!(right.endpoint.stats().dropped_for_peers > 0);
     flooding.abort();
-    sender.send(&message("/good", "free")).await;
-    assert_eq!(receiver.next_text().await, "free");
+    sender.send(&message("/good", "no longer blocked")).await;
+    assert_eq!(receiver.next_text().await, "no longer blocked");
 }

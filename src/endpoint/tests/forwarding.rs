@@ -7,22 +7,25 @@ async fn messages_are_forwarded_to_subscribed_peers_and_delivered_to_subscribers
     let right = Relayed::new(EndpointConfig::default(), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut subscriber = left.endpoint.subscribe([Topic::from_static("/a")]).await;
-    let mut wants = right.connect_peer(id(1), &["/a"]).await;
+    let mut subscribed = right.connect_peer(id(1), &["/a"]).await;
     let mut other = right.connect_peer(id(2), &["/b"]).await;
     let mut sender = left.connect_peer(id(3), &[]).await;
     sender.send(&message("/a", "for all")).await;
-    let got = wants.next().await;
-    assert_eq!((text(&got).as_str(), got.sender, got.ttl), ("for all", right.endpoint.id(), 16));
+    let received = subscribed.next().await;
+    assert_eq!(
+        (text(&received).as_str(), received.sender, received.ttl),
+        ("for all", right.endpoint.id(), 16)
+    );
     assert_eq!(subscriber.recv().await.unwrap().peer(), id(3));
-    // An addressed message is sent to its receiver only, which need not subscribe to it.
+    // A message with a receiver is sent only to that peer, even if the peer is not subscribed to its topic.
     sender.send(&Envelope { receiver: id(2), ..message("/a", "for one") }).await;
-    sender.send(&Envelope { kind: EnvelopeType::Command, ..message("/a", "no command") }).await;
+    sender.send(&Envelope { kind: EnvelopeType::Command, ..message("/a", "a command") }).await;
     sender.send(&message("<$>/local/a", "for nobody")).await;
     sender.send(&message("/b", "end")).await;
     assert_eq!(other.next_text().await, "for one");
     assert_eq!(other.next_text().await, "end");
-    let command = wants.next().await;
-    assert_eq!((command.kind, text(&command).as_str()), (EnvelopeType::Command, "no command"));
+    let command = subscribed.next().await;
+    assert_eq!((command.kind, text(&command).as_str()), (EnvelopeType::Command, "a command"));
     left.received(id(3), 4).await;
     left.calls.try_recv().unwrap_err();
 
@@ -35,7 +38,7 @@ async fn messages_are_forwarded_to_subscribed_peers_and_delivered_to_subscribers
 }
 
 #[tokio::test]
-async fn the_relays_filter_is_announced_together_with_that_of_subscribers() {
+async fn the_filters_of_the_relay_and_of_subscribers_are_announced_together() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut old = relayed.connect_peer(id(1), &[]).await;
     relayed.endpoint.announce(filter(&["/a", "/b"])).await;
@@ -61,7 +64,7 @@ async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_its_en
     assert!(state.address.starts_with("127.0.0.1:") && state.identity.is_none() && state.dropped == 0);
     peer.connection.peering().set_filter(filter(&["/b"])).unwrap();
     peer.send(&message("/x", "")).await;
-    // One call is made by the hub, the other by the connection.
+    // Their order varies: one call is made by the hub task, the other by the connection task.
     let calls = [relayed.call().await, relayed.call().await];
     assert!(calls.contains(&Call::Filter(id(1), filter(&["/b"]))), "{calls:?}");
     assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 1);
@@ -80,10 +83,10 @@ async fn forwarding_does_not_allocate_except_for_the_growth_of_a_queue() {
         batch.push(message.clone());
     }
     let (routes, mut encoder) = (relayed.endpoint.routes(), Encoder::default());
-    // So many that one buffer of the thread is enough for all.
+    // Reserves space for all messages, so that the encoder allocates its buffer once.
     batch.set_following(3 * 125);
     let mut forward = |count| {
-        // No other task runs meanwhile, so that the messages stay in the queues.
+        // There is no `.await`, so no other task runs and the messages stay in the queues.
         for _ in 0..count {
             let mut forwarded = Forwarded::default();
             let sender = |_: &Envelope| relayed.endpoint.id();
@@ -107,7 +110,7 @@ async fn the_latency_of_one_message_in_64_is_measured_until_it_is_written() {
         sender.send(&message("/a", "")).await;
         receiver.next().await;
     }
-    // A message is counted after it is written, and may be received before.
+    // A message is counted after it is written, so the peer may receive it before. The shutdown waits for both.
     right.endpoint.shutdown().await;
     let latency = right.endpoint.latency();
     assert_eq!(latency.counts.iter().sum::<u64>(), 2);
@@ -115,41 +118,42 @@ async fn the_latency_of_one_message_in_64_is_measured_until_it_is_written() {
     assert_eq!(left.endpoint.latency().counts.iter().sum::<u64>(), 0);
 }
 
-/// Sends to a receiver that reads nothing until everything is sent. Returns the numbers of the messages that it reads then.
+/// Sends [`MANY`] messages to a receiver that reads only after the last was sent. Returns the numbers of the messages that
+/// it receives.
 async fn overrun(when_full: WhenFull) -> (Relayed, Vec<usize>) {
-    let right = Relayed::new(few_at_a_time(when_full), None).await;
+    let right = Relayed::new(config_with_small_queue(when_full), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
-    let mut stuck = right.connect_peer(id(1), &["/a"]).await;
+    let mut stalled = right.connect_peer(id(1), &["/a"]).await;
     let sender = left.connect_peer(id(2), &[]).await;
     let sender = flood(sender, "/a");
     left.received(id(2), MANY).await;
     let dropped = usize::try_from(right.endpoint.stats().dropped_for_peers).unwrap();
     assert!(dropped > 0, "the system buffered everything");
     assert_eq!(right.endpoint.peer_states().pop().unwrap().dropped, u64::try_from(dropped).unwrap());
-    let mut got = Vec::new();
-    while got.len() < MANY - dropped {
-        got.push(number(&stuck.next().await));
+    let mut numbers = Vec::new();
+    while numbers.len() < MANY - dropped {
+        numbers.push(number(&stalled.next().await));
     }
-    assert!(got.is_sorted_by(|a, b| a < b), "{got:?}");
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
     within("the sender", sender).await.unwrap();
-    (right, got)
+    (right, numbers)
 }
 
 #[tokio::test]
-async fn the_newest_messages_are_dropped() {
-    let (_right, got) = overrun(WhenFull::DropNewest).await;
-    assert!(got[..8].iter().copied().eq(0..8), "{got:?}");
+async fn drop_newest_keeps_the_oldest_messages() {
+    let (_right, numbers) = overrun(WhenFull::DropNewest).await;
+    assert!(numbers[..8].iter().copied().eq(0..8), "{numbers:?}");
 }
 
 #[tokio::test]
-async fn the_oldest_messages_are_dropped() {
-    let (_right, got) = overrun(WhenFull::DropOldest).await;
-    assert!(got[got.len() - 8..].iter().copied().eq(MANY - 8..MANY), "{got:?}");
+async fn drop_oldest_keeps_the_newest_messages() {
+    let (_right, numbers) = overrun(WhenFull::DropOldest).await;
+    assert!(numbers[numbers.len() - 8..].iter().copied().eq(MANY - 8..MANY), "{numbers:?}");
 }
 
 #[tokio::test]
-async fn only_the_slow_peer_is_disconnected() {
-    let mut right = Relayed::new(few_at_a_time(WhenFull::Disconnect), None).await;
+async fn disconnect_closes_only_the_slow_peer() {
+    let mut right = Relayed::new(config_with_small_queue(WhenFull::Disconnect), None).await;
     let left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut statuses = right.endpoint.status();
     let _stuck = right.connect_peer(id(1), &["/a"]).await;

@@ -5,6 +5,7 @@ mod admission;
 mod batches;
 mod blocking;
 mod forwarding;
+mod sampling;
 mod second_protocol;
 
 use std::collections::VecDeque;
@@ -46,7 +47,7 @@ fn text(envelope: &Envelope) -> String {
     }
 }
 
-/// A call of the relay.
+/// A recorded call of a method of the relay.
 #[derive(Debug, PartialEq)]
 enum Call {
     Established(EndpointId),
@@ -56,20 +57,21 @@ enum Call {
     Message(EndpointId, usize, usize),
 }
 
-/// Forwards all messages to the other peers of one endpoint.
+/// A relay that forwards each message to all other peers of one endpoint, and records its calls.
 #[derive(Debug)]
-struct PassOn {
+struct ForwardingRelay {
+    /// The endpoint to whose peers messages are forwarded.
     to: OnceLock<Endpoint>,
     calls: mpsc::UnboundedSender<Call>,
 }
 
-impl PassOn {
+impl ForwardingRelay {
     fn record(&self, call: Call) {
         let _ = self.calls.send(call);
     }
 }
 
-impl PassOn {
+impl ForwardingRelay {
     fn forward(&self, from: &Peer, envelope: Envelope, received: Option<Instant>) -> Vec<Blocked> {
         let length = envelope.payload.len();
         let batch = Batch::of(envelope, received);
@@ -87,8 +89,8 @@ fn forward(endpoint: &Endpoint, batch: &Batch, choose: impl Fn(&Peer) -> bool) -
     forwarded
 }
 
-impl Relay for PassOn {
-    /// Forwards one message after another, until one is blocked.
+impl Relay for ForwardingRelay {
+    /// Forwards the messages one by one, up to the first that is blocked.
     fn on_messages(&self, from: &Peer, batch: &mut Batch) -> Vec<Blocked> {
         while let Some(envelope) = batch.pop() {
             let blocked = self.forward(from, envelope, batch.received());
@@ -96,7 +98,6 @@ impl Relay for PassOn {
                 return blocked;
             }
         }
-        batch.set_received(None);
         Vec::new()
     }
 
@@ -121,10 +122,10 @@ struct Relayed {
 }
 
 impl Relayed {
-    /// Forwards messages to the peers of `to`; `None`: to its own peers.
+    /// Creates an endpoint that forwards messages to the peers of `to`, or to its own peers if `to` is `None`.
     async fn new(config: EndpointConfig, to: Option<&Endpoint>) -> Self {
         let (sender, calls) = mpsc::unbounded_channel();
-        let relay = Arc::new(PassOn { to: OnceLock::new(), calls: sender });
+        let relay = Arc::new(ForwardingRelay { to: OnceLock::new(), calls: sender });
         let endpoint = Endpoint::with_relay(config, relay.clone()).unwrap();
         relay.to.set(to.unwrap_or(&endpoint).clone()).unwrap();
         endpoint.announce(filter(&["/"])).await;
@@ -132,15 +133,15 @@ impl Relayed {
         Relayed { endpoint, address, calls }
     }
 
-    /// Connects a peer, and waits until the endpoint knows it.
+    /// Connects a peer, and waits until the endpoint has it as a peer.
     async fn connect_peer(&self, id: EndpointId, topics: &[&'static str]) -> ManualPeer {
         let peer = ManualPeer::connect(id, self.address, topics).await;
-        self.is_peer(id).await;
+        self.wait_for_peer(id).await;
         peer
     }
 
-    /// Waits until this is a peer.
-    async fn is_peer(&self, id: EndpointId) {
+    /// Waits until the endpoint has a peer with this id.
+    async fn wait_for_peer(&self, id: EndpointId) {
         static ANY: Topic = Topic::from_static("");
         let mut peers = self.endpoint.watch_interest(&ANY);
         while !peers.peers().iter().any(|(_, peer)| *peer == id) {
@@ -161,15 +162,14 @@ impl Relayed {
         }
     }
 
-    /// Returns how many messages of this peer the relay has received since the last call. Other calls of the relay are
-    /// discarded.
-    fn received_now(&mut self, from: EndpointId) -> usize {
+    /// Removes all recorded calls. Returns how many of them are messages of this peer.
+    fn take_received_count(&mut self, from: EndpointId) -> usize {
         let calls = std::iter::from_fn(|| self.calls.try_recv().ok());
         calls.filter(|call| matches!(call, Call::Message(id, ..) if *id == from)).count()
     }
 }
 
-/// A peer that reads and writes only when a test calls it.
+/// A peer whose connection makes progress only while a test calls one of its methods.
 struct ManualPeer {
     id: EndpointId,
     connection: Connection,
@@ -178,7 +178,7 @@ struct ManualPeer {
 
 impl ManualPeer {
     async fn connect(id: EndpointId, address: SocketAddr, topics: &[&'static str]) -> Self {
-        // Otherwise, the system may buffer tens of megabytes for a peer that does not read.
+        // A small buffer, because the system may otherwise buffer tens of megabytes for a peer that does not read.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(64 * 1024).unwrap();
         let stream = socket.connect(address).await.unwrap();
@@ -201,6 +201,7 @@ impl ManualPeer {
         peer
     }
 
+    /// Waits until all queued bytes are written.
     async fn written(&mut self) {
         while !self.connection.is_written() {
             within("room to write", self.step()).await;
@@ -243,9 +244,9 @@ impl ManualPeer {
     }
 }
 
-/// The length of a message of which the system buffers only a few for a connection.
+/// The length of a large message. The system buffers only a few of these for a connection.
 const LARGE: usize = 50_000;
-/// Many more messages than the system buffers.
+/// A number of large messages that exceeds what the system buffers.
 const MANY: usize = 600;
 
 fn numbered(topic: &'static str, number: usize) -> Envelope {
@@ -256,7 +257,7 @@ fn number(envelope: &Envelope) -> usize {
     text(envelope).trim().parse().unwrap()
 }
 
-/// Sends many large messages without reading, and then returns the peer.
+/// Sends [`MANY`] large messages in a task that does not read in the meantime. The task returns the peer.
 fn flood(mut peer: ManualPeer, topic: &'static str) -> tokio::task::JoinHandle<ManualPeer> {
     peer.connection.pause(true);
     tokio::spawn(async move {
@@ -268,7 +269,7 @@ fn flood(mut peer: ManualPeer, topic: &'static str) -> tokio::task::JoinHandle<M
     })
 }
 
-fn few_at_a_time(when_full: WhenFull) -> EndpointConfig {
+fn config_with_small_queue(when_full: WhenFull) -> EndpointConfig {
     let peer_queue = QueueLimits { messages: 8, bytes: 1_000_000 };
     EndpointConfig { peer_queue, when_full, idle_timeout: None, ..EndpointConfig::default() }
 }

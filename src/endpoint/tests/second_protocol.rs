@@ -1,4 +1,4 @@
-//! A second protocol below the endpoint: a peer that uses it is routed, filtered, queued and counted like a Broker peer.
+//! An endpoint with a second protocol. Its peers are routed, filtered, queued and counted like Broker peers.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,14 +8,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::peer_connection::{self, NewConnection};
 use super::*;
-use crate::net::{Format, Session};
+use crate::net::{Format, Session, sealed};
 use crate::peering::{CloseReason, Role, SendError};
 
-/// The protocol: `hello NUMBER TOPIC..`, `topics TOPIC..` and `send TOPIC TEXT` from the peer, `TOPIC TEXT` to the peer.
+/// A session of a line-based protocol. The peer sends `hello NUMBER TOPIC..`, `topics TOPIC..` and `send TOPIC TEXT`; it
+/// receives `TOPIC TEXT`.
 #[derive(Debug)]
 struct LineSession {
     id: EndpointId,
-    /// The peer's filter, until it is admitted.
+    /// The peer's id and filter, until the peer is admitted.
     hello: Option<(EndpointId, Filter)>,
     established: bool,
     closed: bool,
@@ -25,12 +26,15 @@ struct LineSession {
 
 static LINES: Format = Format { overhead: 0, encode, first_length };
 
-/// How many messages were encoded under the topic `/counted`.
+/// The number of messages with the topic `/counted` that were encoded.
 static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
 fn encode(envelope: &Envelope, _: EndpointId, out: &mut BytesMut) -> Result<Option<Bytes>, EncodeError> {
     if envelope.topic == Topic::from_static("/counted") {
         ENCODED.fetch_add(1, Ordering::Relaxed);
+    }
+    if envelope.topic == Topic::from_static("/too_long") {
+        return Err(EncodeError::TooLong { what: "a line", length: 2, max: 1 });
     }
     out.put_slice(format!("{} {}\n", envelope.topic, text(envelope)).as_bytes());
     Ok(None)
@@ -76,6 +80,8 @@ impl LineSession {
         }
     }
 }
+
+impl sealed::Sealed for LineSession {}
 
 impl Session for LineSession {
     const COPIED: usize = 0;
@@ -177,11 +183,11 @@ impl Session for LineSession {
     fn shrink_buffers(&mut self) {}
 }
 
-/// A peer that uses lines.
+/// A peer with the line-based protocol.
 struct LinePeer(BufReader<TcpStream>);
 
 impl LinePeer {
-    /// Connects a peer to an endpoint, and waits until it is a peer.
+    /// Connects a peer, and waits until the endpoint has it as a peer.
     async fn connect(relayed: &Relayed, number: u8, topics: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpSocket::new_v4().unwrap();
@@ -199,7 +205,7 @@ impl LinePeer {
         tokio::spawn(peer_connection::run(context, new, |config, _| LineSession::new(&config), |_| {}));
         let mut peer = LinePeer(BufReader::new(peer));
         peer.write(&format!("hello {number} {topics}")).await;
-        relayed.is_peer(id(number)).await;
+        relayed.wait_for_peer(id(number)).await;
         peer
     }
 
@@ -215,7 +221,7 @@ impl LinePeer {
 }
 
 #[tokio::test]
-async fn its_peer_is_routed_filtered_and_counted() {
+async fn a_peer_of_the_second_protocol_is_routed_filtered_and_counted() {
     let mut relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut statuses = relayed.endpoint.status();
     let mut subscriber = relayed.endpoint.subscribe([Topic::from_static("/a")]).await;
@@ -233,7 +239,7 @@ async fn its_peer_is_routed_filtered_and_counted() {
     broker.send(&message("/a", "not subscribed")).await;
     broker.send(&message("/b", "subscribed")).await;
     assert_eq!(line.read().await, "/b subscribed");
-    // The receiver of a message gets it without a subscription.
+    // A message with a receiver reaches that peer without a subscription.
     broker.send(&Envelope { receiver: id(2), ..message("/c", "addressed") }).await;
     assert_eq!(line.read().await, "/c addressed");
 
@@ -252,8 +258,8 @@ async fn its_peer_is_routed_filtered_and_counted() {
 }
 
 #[tokio::test]
-async fn its_queue_is_bounded_and_drops_are_counted() {
-    let right = Relayed::new(few_at_a_time(WhenFull::DropNewest), None).await;
+async fn the_queue_of_such_a_peer_is_bounded_and_drops_are_counted() {
+    let right = Relayed::new(config_with_small_queue(WhenFull::DropNewest), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut slow = LinePeer::connect(&right, 1, "/a").await;
     let sender = flood(left.connect_peer(id(2), &[]).await, "/a");
@@ -268,7 +274,7 @@ async fn its_queue_is_bounded_and_drops_are_counted() {
 }
 
 #[tokio::test]
-async fn a_message_is_encoded_once_for_all_its_peers() {
+async fn a_message_is_encoded_once_for_all_peers_of_a_protocol() {
     let relayed = Relayed::new(EndpointConfig::default(), None).await;
     let mut sender = relayed.connect_peer(id(1), &[]).await;
     let mut broker = relayed.connect_peer(id(2), &["/counted"]).await;
@@ -278,4 +284,20 @@ async fn a_message_is_encoded_once_for_all_its_peers() {
     assert_eq!(broker.next_text().await, "once");
     assert_eq!([first.read().await, second.read().await], ["/counted once", "/counted once"]);
     assert_eq!(ENCODED.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_it_cannot_carry_is_published_to_the_other_peers() {
+    let publish = async |relayed: &Relayed| {
+        relayed.endpoint.publish(Topic::from_static("/too_long"), &Value::String("text".into())).await
+    };
+    let relayed = Relayed::new(EndpointConfig::default(), None).await;
+    let _lines = [
+        LinePeer::connect(&relayed, 1, "/too_long").await,
+        LinePeer::connect(&relayed, 3, "/too_long").await,
+    ];
+    assert!(matches!(publish(&relayed).await, Err(PublishError::Encode(EncodeError::TooLong { .. }))));
+    let mut broker = relayed.connect_peer(id(2), &["/too_long"]).await;
+    assert_eq!(publish(&relayed).await, Ok(1));
+    assert_eq!(broker.next_text().await, "text");
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 /// `TLS_ECDH_anon_WITH_AES_256_CBC_SHA`, OpenSSL's `AECDH-AES256-SHA`: the only cipher suite of an anonymous Zeek.
 const ANONYMOUS: [u8; 2] = [0xc0, 0x19];
 
-/// Returns the first message of a client that offers no other cipher suite (RFC 5246, section 7.4.1.2), after its record header:
+/// Returns a TLS record with a `ClientHello` that offers only this cipher suite (RFC 5246, section 7.4.1.2):
 ///
 /// ```text
 /// 16 0301 length u16 | 01 length u24 | version 0303 | random 32 bytes | session id: none | cipher suites |
@@ -19,7 +19,7 @@ pub(super) fn client_hello() -> io::Result<Vec<u8>> {
     getrandom::fill(&mut random)?;
     let head = [0x16, 3, 1, 0, 67, 1, 0, 0, 63, 3, 3];
     let no_session = [0];
-    // The second announces secure renegotiation (RFC 5746), which OpenSSL requires.
+    // The second value is not a cipher suite: it announces secure renegotiation (RFC 5746), which OpenSSL requires.
     let ciphers = [0, 4, ANONYMOUS[0], ANONYMOUS[1], 0, 0xff];
     let compression = [1, 0];
     let extensions = [0, 18, 0, 10, 0, 4, 0, 2, 0, 24, 0, 11, 0, 2, 1, 0, 0, 23, 0, 0];
@@ -27,9 +27,10 @@ pub(super) fn client_hello() -> io::Result<Vec<u8>> {
     Ok(parts.concat())
 }
 
-/// Sends this hello, and returns whether the listener selects its cipher suite.
+/// Sends the `ClientHello`, and returns whether the listener selects the anonymous cipher suite.
 pub(super) async fn is_accepted(mut tcp: TcpStream, hello: &[u8]) -> bool {
-    // From the record header to the cipher suite, with the longest session id.
+    // The bytes of a `ServerHello` up to its cipher suite: record header 5, message header 4, version 2, random 32,
+    // length of the session id 1, session id at most 32, cipher suite 2.
     const MAX_LENGTH: usize = 5 + 4 + 2 + 32 + 1 + 32 + 2;
     if tcp.write_all(hello).await.is_err() {
         return false;
@@ -44,7 +45,7 @@ pub(super) async fn is_accepted(mut tcp: TcpStream, hello: &[u8]) -> bool {
     selects_anonymous(&answer)
 }
 
-/// Returns whether these bytes begin with a `ServerHello` of TLS 1.2 that selects our cipher suite.
+/// Returns whether these bytes begin with a `ServerHello` of TLS 1.2 that selects the anonymous cipher suite.
 fn selects_anonymous(answer: &[u8]) -> bool {
     let chosen = || {
         let [0x16, 3, _, _, _, 2, _, _, _, 3, 3, rest @ ..] = answer else { return None };

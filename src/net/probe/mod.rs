@@ -1,7 +1,7 @@
 //! Identifies the service at an address: none, a Broker endpoint with or without TLS, or another protocol.
 //!
-//! A probe goes through Broker's handshake until it knows the other side's filter, and then refuses, so that no peering is
-//! established. Each attempt has a TCP connection of its own.
+//! A probe performs Broker's handshake until it knows the other side's filter. Then it refuses the peer, so that no peering
+//! is established. Each attempt uses a new TCP connection.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -29,6 +29,7 @@ use tokio::time::{Instant, timeout_at};
 pub use talk::{Answer, BrokerInfo, OtherProtocol};
 
 use super::dial::{DialError, dial_with_address};
+use super::timer::after;
 use super::tls::{self, MutualTls, PeerIdentity, Tls, TlsError};
 use crate::data::EndpointId;
 
@@ -50,14 +51,14 @@ pub struct ProbeReport {
 pub enum Found {
     /// No service: no TCP connection could be established.
     Nothing(DialError),
-    /// A Broker endpoint without TLS: Zeek's `Broker::disable_ssl=T`.
+    /// A Broker endpoint without TLS, as with Zeek's `Broker::disable_ssl=T`.
     Plain(BrokerInfo),
-    /// Anonymous TLS, which only a Zeek without certificate options uses, and the answer over it. `None` if this build does not
-    /// support it (feature `openssl`).
+    /// Anonymous TLS, which only a Zeek without certificate options uses. Contains the answer over that TLS, or `None` if this
+    /// build does not support it (feature `openssl`).
     Anonymous(Option<Answer>),
     /// TLS with a certificate.
     Certificate(Box<CertificateTls>),
-    /// TLS that Broker does not use, and why it failed.
+    /// TLS that is incompatible with Broker's. Contains the reason of the failure.
     OtherTls(String),
     /// Another protocol.
     Other(OtherProtocol),
@@ -75,7 +76,8 @@ pub struct CertificateTls {
     pub issuer: String,
     /// Whether only OpenSSL accepts its certificate, because it is an X.509 version 1 certificate or a CA certificate.
     pub needs_openssl: bool,
-    /// The CAs that it names when it requests a certificate; `None` if it requests none. Zeek requests one, and names no CA.
+    /// The CAs that it lists when it requests a client certificate. `None` if it requests no certificate. Zeek requests one and
+    /// lists no CA.
     pub asks_for: Option<Vec<String>>,
     /// The answer to a client without a certificate.
     pub without: Answer,
@@ -83,14 +85,13 @@ pub struct CertificateTls {
     pub with_ours: Option<Answer>,
 }
 
-/// Identifies the service at `target` (`host:port`). `ours` is presented if the service requests a certificate. Makes at most
-/// five attempts, one after the other, each of which takes at most `timeout`. A Broker endpoint usually answers in a
-/// fraction of that.
+/// Identifies the service at `target` (`host:port`). Presents `ours` if the service requests a certificate. Makes at most
+/// five attempts one after the other, each with the deadline `timeout`. A Broker endpoint usually answers much sooner.
 ///
 /// To a Broker endpoint, the probe looks like a peer that refuses in the middle of the handshake. No peering is established.
 ///
 /// # Errors
-/// Fails if the operating system returns no random bytes.
+/// Returns an error if the operating system provides no random bytes.
 pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) -> io::Result<ProbeReport> {
     let id = small_random_id()?;
     let (address, found) = match dial_with_address(target, timeout).await {
@@ -103,8 +104,8 @@ pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) ->
     Ok(ProbeReport { target: target.to_owned(), address, found })
 }
 
-/// Returns a random id that is smaller than practically any other. A peer with a larger id sends `hello` before it sends its
-/// filter, and `hello` contains its protocol versions. The id is a valid UUID, because some programs log only valid UUIDs.
+/// Returns a random id that is smaller than nearly all random ids. Then the peer has the larger id and sends `hello` before
+/// its filter, and `hello` contains its protocol versions. The id is a valid UUID, because some programs log only these.
 fn small_random_id() -> io::Result<EndpointId> {
     let mut bytes = [0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
     let random = getrandom::u64()?.to_be_bytes();
@@ -112,11 +113,6 @@ fn small_random_id() -> io::Result<EndpointId> {
         *byte = random;
     }
     Ok(EndpointId::from_bytes(bytes))
-}
-
-fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or(now)
 }
 
 struct Prober {

@@ -1,9 +1,9 @@
-//! Probes one stream: Broker's handshake until the peer's filter is known, or the name of another protocol.
+//! Probes one stream: performs Broker's handshake until the peer's filter is known, or recognizes another protocol.
 
 use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,11 +13,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::data::{EndpointId, Filter};
 use crate::net::tls::TlsError;
 use crate::net::{Connection, ConnectionFault, Progress, Stream};
-use crate::peering::{CloseReason, Config, Event, Peering, PeeringError, Side};
+use crate::peering::{
+    CloseReason, Config, Event, FIRST_BYTES, Peering, PeeringError, Side, is_incomplete_line,
+};
 use crate::wire::{ForeignProtocol, PROTOCOL_VERSION};
-
-/// The number of bytes of another protocol that are shown: the first line of a banner.
-const FIRST_BYTES: usize = 80;
 
 /// The answer of a peer to Broker's handshake.
 #[derive(Clone, Debug)]
@@ -27,21 +26,21 @@ pub enum Answer {
     Broker(BrokerInfo),
     /// The peer speaks another protocol, or sends nothing.
     Other(OtherProtocol),
-    /// TLS failed, so that the handshake did not begin.
+    /// TLS failed before the peer sent a message of Broker's handshake.
     Tls(TlsError),
 }
 
-/// What a Broker endpoint reveals in the handshake.
+/// The information that a Broker endpoint sends in the handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
-    /// Its endpoint id, new with each start of its process.
+    /// Its endpoint id. An endpoint usually has a new one after each start of its process.
     pub id: Option<EndpointId>,
     /// The protocol versions that it supports.
     pub versions: Option<RangeInclusive<u8>>,
     /// The topics that it subscribes to.
     pub filter: Option<Filter>,
-    /// Why the handshake ended before the filter was received; `None` if it was.
+    /// Why the handshake ended before the filter was received. `None` if the filter was received.
     pub cut_short: Option<String>,
 }
 
@@ -49,17 +48,17 @@ pub struct BrokerInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherProtocol {
-    /// It answers plain bytes with TLS.
+    /// It answers unencrypted bytes with TLS.
     Tls,
-    /// A web server; the first line of its answer.
+    /// A web server. Contains the first line of its answer.
     Http(String),
-    /// An SSH server; its first line.
+    /// An SSH server. Contains its first line.
     Ssh(String),
     /// ZeroMQ, as Zeek's ZeroMQ cluster back end speaks it.
     ZeroMq,
     /// An echo server: it returned the `hello` of this side.
     Echo,
-    /// An unknown protocol; the first bytes of its first line, printable.
+    /// An unknown protocol. Contains the first 80 bytes of its first line, with escapes for bytes that are not printable.
     Unknown(String),
     /// It accepts connections and sends nothing.
     Silent,
@@ -120,17 +119,14 @@ pub(super) async fn ask(mut tcp: TcpStream, request: &[u8], deadline: Instant) -
     }
 }
 
-fn is_incomplete_line(bytes: &[u8]) -> bool {
-    bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
-}
-
-/// Goes through the handshake until the peer's filter is known, and refuses the peer. Waits at most until the deadline, and
-/// one second more for the peer to read the refusal.
+/// Performs the handshake until the peer's filter is known, and then refuses the peer. Waits until the deadline at most, and
+/// then up to one second for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
-    let config = Config::new(id, Side::Connector);
+    // Only `deadline` limits the handshake. The peering would end a silent one with an error, as if the peer had closed it.
+    let config = Config { handshake_timeout: Duration::MAX, ..Config::new(id, Side::Connector) };
     let limit = config.limits.max_handshake_frame;
     let mut connection = Connection::new(stream, Peering::probe(config, StdInstant::now()), limit);
-    // `None` after the deadline. That of the peering itself may be earlier, if the caller has a long one.
+    // `None` after the deadline.
     let reason = timeout_at(deadline, until_closed(&mut connection)).await.ok();
     let fault = connection.fault().cloned();
     let info = connection.peering().peer_info().cloned().unwrap_or_default();
@@ -160,13 +156,11 @@ async fn until_closed(connection: &mut Connection) -> CloseReason {
     }
 }
 
-/// Returns why a handshake ended without the peer's filter. The subject of the sentence is the peer.
+/// Returns why a handshake ended without the peer's filter. In the returned sentence, "it" is the peer.
 fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
     match (reason, fault) {
         (_, Some(ConnectionFault::Tls(error))) => error.to_string(),
-        (None | Some(CloseReason::Failed(PeeringError::HandshakeTimeout { .. })), _) => {
-            "it fell silent in the middle of the handshake".to_owned()
-        }
+        (None, _) => "it fell silent in the middle of the handshake".to_owned(),
         (Some(CloseReason::Redundant { .. }), _) => {
             "it refuses: it regards the connection as redundant".to_owned()
         }

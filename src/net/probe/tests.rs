@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::data::{Filter, Topic};
+use crate::peering::Config;
 use crate::wire::{ErrorCode, Handshake, Limits, PROTOCOL_VERSION, cut_frame};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -14,7 +15,7 @@ fn id(byte: u8) -> EndpointId {
     EndpointId::from_bytes([byte; 16])
 }
 
-/// An id that is smaller than that of a probe.
+/// An id that is smaller than that of any probe.
 const SMALLEST: EndpointId = EndpointId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 fn frames(messages: &[Handshake]) -> BytesMut {
@@ -146,6 +147,17 @@ async fn the_timeout_limits_the_wait_for_a_silent_endpoint() {
     assert_eq!((broker.id, broker.versions), (Some(id(9)), Some(1..=1)));
     assert!(broker.cut_short.unwrap().contains("fell silent"));
     assert_refused(&received);
+}
+
+/// Also if the caller's timeout is longer than the default handshake timeout of a peering.
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_reported_as_silent_after_a_long_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let _silent = listener.accept().await.unwrap();
+    let timeout = Config::HANDSHAKE_TIMEOUT * 6;
+    let answer = talk::talk(stream.into(), id(1), after(timeout)).await;
+    assert!(matches!(answer, Answer::Other(OtherProtocol::Silent)), "{answer:?}");
 }
 
 #[tokio::test]

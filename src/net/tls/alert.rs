@@ -1,8 +1,8 @@
-//! TLS alerts: the reasons that a peer gives for refusing us.
+//! TLS alerts, with which a peer tells why it refuses us.
 
 use std::fmt;
 
-/// The end of a text about a Zeek without certificate options: how to change its TLS or ours.
+/// A hint for errors with a Zeek that has no certificate options: change its TLS configuration or ours.
 pub(super) const ANONYMOUS_HINT: &str = if cfg!(feature = "openssl") {
     "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
      too"
@@ -46,7 +46,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the meaning of a TLS alert's number.
+    /// Returns the refusal for the number of a TLS alert.
     #[must_use]
     pub fn from_alert(number: u8) -> Self {
         match number {
@@ -96,15 +96,15 @@ impl fmt::Display for Refusal {
             Refusal::HandshakeFailure => {
                 return write!(
                     f,
-                    "no TLS in common (handshake_failure): likely a Zeek with no certificate options, which \
+                    "no TLS settings in common (handshake_failure): likely a Zeek with no certificate options, which \
                      speaks anonymous TLS, or a peer that does not support the signature algorithm of our certificate; \
                      in the first case {ANONYMOUS_HINT}; in the second reissue our certificate with ECDSA on P-256 or RSA of \
                      2048 bits"
                 );
             }
             Refusal::BadCertificate => {
-                "it cannot use our certificate (bad_certificate): by its clock the certificate may not be valid yet, or it \
-                 may not have the name that the peer verifies; see its log"
+                "it cannot use our certificate (bad_certificate): the certificate may not be valid yet by the peer's clock, or \
+                 may lack the name that the peer verifies; see its log"
             }
             Refusal::UnsupportedCertificate => {
                 "our certificate is not meant for this side of a connection (unsupported_certificate): reissue it \
@@ -115,8 +115,8 @@ impl fmt::Display for Refusal {
                 "our certificate was revoked (certificate_revoked): reissue it"
             }
             Refusal::CertificateExpired => {
-                "by its clock our certificate, or one it is signed with, has expired or is not valid yet \
-                 (certificate_expired): renew it, or set the clocks right"
+                "by its clock, our certificate or a CA certificate above it has expired or is not valid yet \
+                 (certificate_expired): renew the certificate, or correct the clocks"
             }
             Refusal::CertificateUnknown => {
                 "it cannot use our certificate (certificate_unknown); see its log"
@@ -125,7 +125,7 @@ impl fmt::Display for Refusal {
                 "it does not trust the CA that signed our certificate (unknown_ca): give both sides certificates of \
                  one CA, put our CA into the peer's cafile, or send the intermediate certificates with our own"
             }
-            Refusal::AccessDenied => "it accepts our certificate, but denies access (access_denied); see its log",
+            Refusal::AccessDenied => "it accepts our certificate but denies access (access_denied); see its log",
             Refusal::DecodeError => {
                 "it could not decode our message (decode_error); update the TLS libraries of both sides"
             }

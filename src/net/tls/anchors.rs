@@ -1,4 +1,4 @@
-//! Trust anchors for rustls: the certificates to which a chain must lead.
+//! Trust anchors for rustls: the trusted certificates, one of which must be at the end of a peer's chain.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::inspect;
 #[derive(Debug)]
 pub(super) struct Anchors {
     all: Store,
-    /// The validity period of each. rustls ignores that of a trusted certificate, OpenSSL does not.
+    /// The validity period of each trusted certificate. rustls ignores it and OpenSSL does not, so [`Anchors::check`] checks it.
     times: Vec<(UnixTime, UnixTime)>,
     provider: Arc<CryptoProvider>,
 }
@@ -36,7 +36,7 @@ impl Store {
 }
 
 impl Anchors {
-    /// Returns the certificates that rustls accepts; `None` if there are none.
+    /// Trusts those of the certificates that rustls accepts. Returns `None` if it accepts none.
     pub(super) fn new(
         ders: &[CertificateDer<'static>],
         provider: &Arc<CryptoProvider>,
@@ -53,23 +53,23 @@ impl Anchors {
         Ok(Some(Anchors { all: Store::new(roots, provider)?, times, provider: provider.clone() }))
     }
 
-    /// Returns the subjects.
+    /// Returns the subjects of the trusted certificates.
     pub(super) fn names(&self) -> &[DistinguishedName] {
         self.all.clients.root_hint_subjects()
     }
 
-    /// Verifies that the chain leads to one of these certificates, and that this one is within its validity period.
+    /// Verifies that the chain leads to a trusted certificate which is within its validity period.
     pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Error> {
         self.leads_to(&self.all, chain)?;
-        if self.times.iter().all(|times| out_of(times, chain.now).is_none()) {
+        if self.times.iter().all(|times| validity_error(times, chain.now).is_none()) {
             return Ok(());
         }
-        // Try each on its own, because rustls does not report to which one the chain leads.
+        // Try each trusted certificate alone, because rustls does not report to which one the chain leads.
         let mut found = Error::from(CertificateError::UnknownIssuer);
         for (root, times) in self.all.roots.roots.iter().zip(&self.times) {
-            let only = RootCertStore { roots: vec![root.clone()] };
-            let Ok(only) = Store::new(only, &self.provider) else { continue };
-            match (self.leads_to(&only, chain), out_of(times, chain.now)) {
+            let single = RootCertStore { roots: vec![root.clone()] };
+            let Ok(single) = Store::new(single, &self.provider) else { continue };
+            match (self.leads_to(&single, chain), validity_error(times, chain.now)) {
                 (Ok(()), None) => return Ok(()),
                 (Ok(()), Some(error)) => found = error.into(),
                 (Err(_), _) => {}
@@ -96,7 +96,10 @@ impl Anchors {
 }
 
 /// Returns the error if the time is outside of the validity period.
-fn out_of(&(not_before, not_after): &(UnixTime, UnixTime), time: UnixTime) -> Option<CertificateError> {
+fn validity_error(
+    &(not_before, not_after): &(UnixTime, UnixTime),
+    time: UnixTime,
+) -> Option<CertificateError> {
     if time < not_before {
         Some(CertificateError::NotValidYetContext { time, not_before })
     } else if time > not_after {

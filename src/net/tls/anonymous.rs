@@ -1,4 +1,4 @@
-//! TLS without certificates, as a Zeek without certificate options uses it.
+//! Anonymous TLS, which a Zeek without certificate options uses.
 
 use tokio::net::TcpStream;
 
@@ -26,16 +26,16 @@ impl AnonymousTls {
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        self.0.connect(tcp).await.map_err(with_certificates)
+        self.0.connect(tcp).await.map_err(as_peer_with_certificates)
     }
 
     pub(super) async fn accept(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
-        self.0.accept(tcp).await.map_err(with_certificates)
+        self.0.accept(tcp).await.map_err(as_peer_with_certificates)
     }
 }
 
-/// Replaces errors that blame an anonymous peer: here, the peer probably requires certificates.
-fn with_certificates(error: TlsError) -> TlsError {
+/// Replaces errors that suggest an anonymous peer: as this side is anonymous, the peer probably requires certificates.
+fn as_peer_with_certificates(error: TlsError) -> TlsError {
     match error {
         TlsError::NoCommonCipher(fault)
         | TlsError::NoCommonVersion(fault)

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::inspect::{self, EXPLICIT_PARAMETERS};
 
-/// The maximum length of the subject and issuer of a refused certificate, in characters. They are not verified, are logged, and
-/// may be as long as a TLS handshake message.
+/// The maximum length of the subject and issuer of a refused certificate, in characters. They are logged, come from an
+/// unverified peer, and may be as long as a TLS handshake message.
 const MAX_NAME_LENGTH: usize = 200;
 
-/// How to accept a certificate that only OpenSSL accepts.
+/// A hint for a certificate that only OpenSSL accepts.
 const OPENSSL_HINT: &str = if cfg!(feature = "openssl") {
     "use OpenSSL as the TLS back end"
 } else {
@@ -34,7 +34,7 @@ pub enum CertificateFault {
     Foreign,
     /// It is an X.509 version 1 certificate, which rustls cannot use.
     Version1,
-    /// It is the certificate of a CA, which rustls does not accept as an end entity's.
+    /// It is a CA certificate, which rustls does not accept as a peer's own certificate.
     IsCa,
     /// Its extendedKeyUsage, keyUsage or nsCertType excludes this use.
     WrongPurpose(String),
@@ -69,7 +69,7 @@ impl CertificateFault {
         }
     }
 
-    /// Returns whether OpenSSL as the TLS back end may accept the certificate.
+    /// Returns whether the certificate may be accepted if OpenSSL is the TLS back end.
     #[must_use]
     pub fn may_be_for_openssl(&self) -> bool {
         matches!(
@@ -81,11 +81,11 @@ impl CertificateFault {
         )
     }
 
-    /// Returns how to fix it.
+    /// Returns a hint on how to fix the certificate.
     fn hint(&self) -> String {
         match self {
-            CertificateFault::Expired { .. } => "renew it, or set the clocks right".to_owned(),
-            CertificateFault::NotYetValid { .. } => "set the clocks right".to_owned(),
+            CertificateFault::Expired { .. } => "renew it, or correct the clocks".to_owned(),
+            CertificateFault::NotYetValid { .. } => "correct the clocks".to_owned(),
             CertificateFault::Foreign => {
                 "give both sides certificates of one CA, put the peer's CA into our cafile, or have the peer send the \
                  intermediate certificates with its own"
@@ -96,7 +96,7 @@ impl CertificateFault {
                  `basicConstraints=CA:FALSE`, or {OPENSSL_HINT}"
             ),
             CertificateFault::IsCa => {
-                format!("sign one for the peer with it, with `basicConstraints=CA:FALSE`, or {OPENSSL_HINT}")
+                format!("use it to sign a certificate with `basicConstraints=CA:FALSE` for the peer, or {OPENSSL_HINT}")
             }
             CertificateFault::WrongPurpose(_) => {
                 "reissue it with `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without \
@@ -127,23 +127,23 @@ impl CertificateFault {
     }
 }
 
-/// The predicate of a sentence whose subject is the certificate.
+/// Writes the end of a sentence that begins with "the certificate".
 impl fmt::Display for CertificateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CertificateFault::Expired { ago } => {
-                write!(f, "(or one it is signed with) expired {} ago", Ago(*ago))
+                write!(f, "(or a CA certificate above it) expired {} ago", Ago(*ago))
             }
             CertificateFault::NotYetValid { ahead } => {
-                write!(f, "(or one it is signed with) becomes valid only in {}", Ago(*ahead))
+                write!(f, "(or a CA certificate above it) becomes valid only in {}", Ago(*ahead))
             }
             CertificateFault::Foreign => f.write_str("is not signed by a CA in our cafile"),
             CertificateFault::Version1 => {
                 f.write_str("is X.509 version 1, which this TLS back end cannot use")
             }
-            CertificateFault::IsCa => {
-                f.write_str("is that of a CA, which this TLS back end does not accept as a peer's own")
-            }
+            CertificateFault::IsCa => f.write_str(
+                "is a CA certificate, which this TLS back end does not accept as a peer's own certificate",
+            ),
             CertificateFault::WrongPurpose(reason) => write!(f, "does not permit this use ({reason})"),
             CertificateFault::WrongName(reason) => {
                 write!(f, "does not have the name to verify ({reason})")
@@ -176,7 +176,7 @@ pub struct RefusedCertificate {
 }
 
 impl RefusedCertificate {
-    /// `certificate` (DER) is the one that failed.
+    /// Returns the refusal of this certificate (DER).
     pub(super) fn new(fault: CertificateFault, certificate: &[u8]) -> Self {
         let [subject, issuer] = inspect::subject_and_issuer(certificate).map(shortened);
         RefusedCertificate { fault, subject, issuer }
@@ -210,7 +210,7 @@ fn or_empty(name: &str) -> &str {
     if name.is_empty() { "(empty)" } else { name }
 }
 
-/// A duration in its largest unit.
+/// Displays a duration in the largest unit that is at most the duration.
 pub(super) struct Ago(pub(super) Duration);
 
 impl fmt::Display for Ago {

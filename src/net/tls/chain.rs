@@ -1,4 +1,4 @@
-//! A chain of certificates as one side of a connection presents it.
+//! A chain of certificates that one side of a connection presents.
 
 use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
 
@@ -20,7 +20,7 @@ pub(super) struct Chain<'a> {
 }
 
 impl<'a> Chain<'a> {
-    /// The leaf, then the intermediate certificates in the order sent.
+    /// Returns the leaf, and then the intermediate certificates in the order in which they were sent.
     pub(super) fn certificates(&self) -> impl Iterator<Item = &'a CertificateDer<'a>> + use<'a> {
         std::iter::once(self.leaf).chain(self.intermediates)
     }

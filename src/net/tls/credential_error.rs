@@ -3,8 +3,9 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// The end of a hint: how to use credentials that only OpenSSL accepts.
+/// The end of a hint for credentials that only OpenSSL accepts.
 pub(super) const OR_OPENSSL: &str = if cfg!(feature = "openssl") {
     "or use it as it is, with OpenSSL as the TLS back end"
 } else {
@@ -57,8 +58,8 @@ pub struct CredentialError {
     pub fault: CredentialFault,
 }
 
-/// A setting that lets credentials be used as they are. The hint of the error names it in words; how it is set depends on the
-/// program.
+/// A setting with which these credentials can be used unchanged. The hint of the error describes the setting; how to make it
+/// depends on the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
@@ -72,7 +73,8 @@ pub enum Remedy {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialFault {
-    /// The file does not exist, or its permissions do not allow reading it.
+    /// The file does not exist, or its permissions do not allow reading it. The source is the `Arc`; to get the [`io::Error`],
+    /// match this variant.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
     /// The path is that of a directory.
@@ -84,6 +86,12 @@ pub enum CredentialFault {
     /// A named pipe has had no writer for 5 seconds.
     #[error("it is a pipe to which no process writes")]
     NoWriter,
+    /// A pipe or a device was not read to its end in time, because its writer did not close it.
+    #[error("reading it did not end within {:.0} s, because its writer did not close it", .waited.as_secs_f64())]
+    Unfinished {
+        /// How long it was read.
+        waited: Duration,
+    },
     /// The file is larger than any file of its kind.
     #[error("it is larger than {limit} bytes")]
     TooLarge {
@@ -103,7 +111,7 @@ pub enum CredentialFault {
     #[error("it is a PKCS#12 container, not PEM")]
     Pkcs12,
     /// A PEM block is malformed.
-    #[error("its PEM is broken: {0}")]
+    #[error("its PEM is malformed: {0}")]
     BrokenPem(String),
     /// The file contains no certificate.
     #[error("there is no certificate in it, only: {0}")]
@@ -112,7 +120,7 @@ pub enum CredentialFault {
     #[error("there is no private key in it, only: {0}")]
     NoKey(String),
     /// The directory contains no file with a certificate.
-    #[error("no file in this directory holds a certificate in PEM")]
+    #[error("no file in this directory contains a certificate in PEM")]
     EmptyDirectory,
     /// There are no CA certificates.
     #[error("there is neither a cafile nor a capath, so no peer can be trusted")]
@@ -120,7 +128,7 @@ pub enum CredentialFault {
     /// The key is encrypted, and there is no passphrase.
     #[error("the key is encrypted, and there is no passphrase")]
     Encrypted,
-    /// The key has the encryption of OpenSSL before 1.0, which this TLS back end does not support.
+    /// The key has the encryption format of OpenSSL before 1.0, which this TLS back end does not support.
     #[error(
         "the key has OpenSSL's old encryption (`Proc-Type: 4,ENCRYPTED`), which this TLS back end does not support"
     )]
@@ -129,7 +137,7 @@ pub enum CredentialFault {
     #[error("the key has an encryption that this TLS back end does not support ({0})")]
     UnsupportedEncryption(String),
     /// The passphrase does not decrypt the key.
-    #[error("the passphrase does not open it")]
+    #[error("the passphrase does not decrypt the key")]
     WrongPassphrase,
     /// The passphrase is empty.
     #[error("it is empty")]
@@ -159,15 +167,15 @@ pub enum CredentialFault {
     #[error("it is neither a DNS name nor an IP address")]
     BadName,
     /// This program was built without OpenSSL.
-    #[error("this build has no OpenSSL in it")]
+    #[error("this build does not include OpenSSL")]
     NoOpenSsl,
-    /// OpenSSL failed for a reason that has nothing to do with the credentials.
+    /// OpenSSL failed for a reason unrelated to the credentials.
     #[error("OpenSSL failed: {0}")]
     OpenSsl(String),
 }
 
 impl CredentialFault {
-    /// Returns whether rustls reports this fault of credentials that OpenSSL may accept.
+    /// Returns whether OpenSSL may accept the credentials for which rustls reports this fault.
     pub(super) fn may_be_for_openssl(&self) -> bool {
         matches!(
             self,
@@ -183,7 +191,7 @@ impl CredentialFault {
 }
 
 impl CredentialError {
-    /// Returns the setting that the hint names, if it names one.
+    /// Returns the setting that the hint describes, if it describes one.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
         match self.fault {
@@ -201,7 +209,7 @@ impl CredentialError {
         }
     }
 
-    /// Returns how to fix it.
+    /// Returns a hint on how to fix the credentials.
     #[must_use]
     pub fn hint(&self) -> String {
         let CredentialError { kind, source, fault } = self;
@@ -214,6 +222,9 @@ impl CredentialError {
             (CredentialFault::NotAFile, _) => "replace it with a regular file",
             (CredentialFault::NoWriter, _) => {
                 "start the program that writes to it first, or use a regular file"
+            }
+            (CredentialFault::Unfinished { .. }, _) => {
+                "check the program that writes to it, or use a regular file"
             }
             (CredentialFault::TooLarge { .. } | CredentialFault::NotPem, _) => {
                 "check that it is the right file"

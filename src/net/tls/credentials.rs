@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
-use super::files::{MAX_PEM_SIZE, is_read_once, read_file, read_pipe};
+use super::files::{MAX_PEM_SIZE, PipeTimeouts, is_read_once, read_file, read_pipe};
 use super::passphrase::Passphrase;
 
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
 /// `ssl_passphrase`), the name to verify, and the library to use.
 ///
-/// Contains the sources only. [`Credentials::load`] reads them, and [`MutualTls::reload`](super::MutualTls::reload) reads them again.
+/// Contains only the sources. [`Credentials::load`] reads them, and [`MutualTls::reload`](super::MutualTls::reload) reads them again.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     /// The certificates of the CAs that sign the peers' certificates. This or [`Credentials::capath`] is required; if both are
-    /// set, both are trusted. A self-signed certificate that is not that of a CA is trusted only for itself.
+    /// set, both are trusted. A self-signed certificate that is not a CA certificate is trusted only for itself.
     pub cafile: Option<PemSource>,
     /// A directory of such certificates. Every file with certificates in PEM is used, regardless of its name. The hashed names
     /// (`openssl rehash`) that Zeek requires are accepted, but not required.
@@ -27,8 +27,8 @@ pub struct Credentials {
     pub keyfile: PemSource,
     /// The passphrase of the key, if it is encrypted.
     pub passphrase: Option<Passphrase>,
-    /// A DNS name or IP address that the peer's certificate must contain (as subjectAltName), on both sides of a connection. `None`,
-    /// as in Broker: every certificate of our CA is accepted.
+    /// A DNS name or IP address that the peer's certificate must contain as subjectAltName. Checked both when we connect and when
+    /// we listen. With `None`, every certificate of our CA is accepted, as in Broker.
     pub verify_name: Option<String>,
     /// The TLS library.
     pub backend: Backend,
@@ -38,17 +38,21 @@ pub struct Credentials {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// rustls, or OpenSSL if our own credentials require it. The choice is made by [`Credentials::load`], and again
-    /// when renewed files are read, never because of a peer: OpenSSL is chosen if it accepts our own certificate and
-    /// its chain, and rustls does not (X.509 version 1, the certificate of a CA as a leaf, more than six intermediate
-    /// certificates, a key with an old encryption), or if our chain leads to an X.509 version 1 CA, because its peers probably have
-    /// version 1 certificates, too. Without the feature `openssl`, the same as [`Backend::Rustls`].
+    /// Selects rustls, or OpenSSL if our own credentials require it. [`Credentials::load`] selects the library, and again when
+    /// renewed files are read. A peer has no influence on the selection.
+    ///
+    /// OpenSSL is selected in two cases:
+    /// - It accepts our own certificate and its chain, and rustls does not. Examples are X.509 version 1, a CA certificate used as
+    ///   a leaf, more than six intermediate certificates, and a key with an old encryption.
+    /// - Our chain leads to an X.509 version 1 CA. Its other certificates are probably version 1, too.
+    ///
+    /// Without the feature `openssl`, the same as [`Backend::Rustls`].
     #[default]
     Auto,
     /// rustls, which is memory-safe and strict.
     Rustls,
-    /// OpenSSL, which accepts the same credentials as Zeek: X.509 version 1 certificates, the certificate of a CA as a leaf, keys with
-    /// an old encryption. Requires the feature `openssl`.
+    /// OpenSSL, which accepts the same credentials as Zeek. Unlike rustls, it accepts X.509 version 1 certificates, CA certificates
+    /// used as leaves, and keys with an old encryption. Requires the feature `openssl`.
     OpenSsl,
 }
 
@@ -62,7 +66,7 @@ impl Credentials {
     ) -> Self {
         let [cafile, certificate, keyfile] =
             [cafile.into(), certificate.into(), keyfile.into()].map(PemSource::File);
-        Credentials { cafile: Some(cafile), ..Self::untrusting(certificate, keyfile) }
+        Credentials { cafile: Some(cafile), ..Self::without_cas(certificate, keyfile) }
     }
 
     /// Returns credentials in two files, and a directory of CA certificates.
@@ -73,7 +77,7 @@ impl Credentials {
         keyfile: impl Into<PathBuf>,
     ) -> Self {
         let [certificate, keyfile] = [certificate.into(), keyfile.into()].map(PemSource::File);
-        Self::untrusting(certificate, keyfile).capath(capath)
+        Self::without_cas(certificate, keyfile).capath(capath)
     }
 
     /// Returns credentials in memory, in the format of the files.
@@ -85,10 +89,10 @@ impl Credentials {
     ) -> Self {
         let [cafile, certificate, keyfile] =
             [cafile.into(), certificate.into(), keyfile.into()].map(PemSource::Memory);
-        Credentials { cafile: Some(cafile), ..Self::untrusting(certificate, keyfile) }
+        Credentials { cafile: Some(cafile), ..Self::without_cas(certificate, keyfile) }
     }
 
-    fn untrusting(certificate: PemSource, keyfile: PemSource) -> Self {
+    fn without_cas(certificate: PemSource, keyfile: PemSource) -> Self {
         Credentials {
             cafile: None,
             capath: None,
@@ -124,8 +128,8 @@ impl Credentials {
         Credentials { backend, ..self }
     }
 
-    /// Replaces pipes and devices by their content, because they can be read only once. A part that cannot be read stays as it
-    /// is, and its error is returned beside the others.
+    /// Replaces pipes and devices by their content, because they can be read only once. If that fails for a part, the part stays
+    /// unchanged and its error is returned.
     pub(super) fn settled(&self) -> (Self, Vec<CredentialError>) {
         let mut errors = Vec::new();
         let mut part = |kind, source: &PemSource| {
@@ -183,7 +187,8 @@ impl Credentials {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PemSource {
-    /// A file, read at each load. A pipe is read only once, by [`Credentials::load`], which waits for its data.
+    /// A file, read at each load. A pipe is read only once, by [`Credentials::load`], which waits for its data for at most
+    /// 120 seconds.
     File(PathBuf),
     /// The content of such a file.
     Memory(Vec<u8>),
@@ -209,7 +214,7 @@ impl PemSource {
     fn settled(&self) -> Result<Self, CredentialFault> {
         match self {
             PemSource::File(path) if is_read_once(path) => {
-                Ok(PemSource::Memory(read_pipe(path, MAX_PEM_SIZE)?))
+                Ok(PemSource::Memory(read_pipe(path, MAX_PEM_SIZE, PipeTimeouts::DEFAULT)?))
             }
             other => Ok(other.clone()),
         }

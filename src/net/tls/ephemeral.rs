@@ -12,7 +12,7 @@ pub struct EphemeralAuthority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-/// Does not show the key.
+/// Omits the key.
 impl std::fmt::Debug for EphemeralAuthority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EphemeralAuthority").finish_non_exhaustive()
@@ -31,7 +31,7 @@ pub enum EphemeralError {
     Use(#[from] CredentialError),
 }
 
-/// Creates a CA.
+/// Creates a CA with a new key.
 ///
 /// # Errors
 /// Fails if the source of random numbers fails.

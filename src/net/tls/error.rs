@@ -38,8 +38,8 @@ pub enum TlsError {
 
     /// The peer's bytes are not TLS.
     #[error(
-        "the peer does not speak TLS: likely a plain Broker endpoint (Broker::disable_ssl=T), or not a Broker, such as \
-         Zeek's ZeroMQ cluster back end; turn TLS off here, or on there"
+        "the peer does not speak TLS: likely a plain Broker endpoint (Broker::disable_ssl=T), or another service, such as \
+         Zeek's ZeroMQ cluster back end; disable TLS here, or enable it there"
     )]
     NotTls,
 
@@ -48,24 +48,24 @@ pub enum TlsError {
         "the peer speaks TLS, but shares no cipher suite with us ({0}): likely a Zeek with no certificate options, \
          which speaks anonymous TLS; {ANONYMOUS_HINT}"
     )]
-    NoCommonCipher(TlsFault),
+    NoCommonCipher(#[source] TlsFault),
 
     /// There is no version of TLS in common.
     #[error("the peer supports neither TLS 1.2 nor TLS 1.3 ({0}); update its TLS library")]
-    NoCommonVersion(TlsFault),
+    NoCommonVersion(#[source] TlsFault),
 
-    /// The peer speaks TLS without something else that we require.
+    /// The peer's TLS lacks another feature that we require.
     #[error(
         "the peer's TLS is incompatible with ours ({0}); compare the TLS settings of both sides, or update its TLS library"
     )]
-    Incompatible(TlsFault),
+    Incompatible(#[source] TlsFault),
 
     /// The peer speaks TLS, but not anonymous TLS.
     #[error(
         "the peer speaks TLS, but not anonymous TLS ({0}): likely it has certificate options set \
          (Broker::ssl_certificate); speak mutual TLS with it, with a certificate of its CA"
     )]
-    NotAnonymous(TlsFault),
+    NotAnonymous(#[source] TlsFault),
 
     /// The connection was closed during the TLS handshake.
     #[error(
@@ -74,16 +74,16 @@ pub enum TlsError {
     )]
     Closed,
 
-    /// The peer violated TLS.
+    /// The peer violated the TLS protocol.
     #[error("TLS failed: {0}")]
-    Protocol(TlsFault),
+    Protocol(#[source] TlsFault),
 
-    /// The connection failed.
+    /// The connection failed. The source is the `Arc`; to get the [`io::Error`], match this variant.
     #[error("the connection failed during the TLS handshake: {0}")]
     Io(#[source] Arc<io::Error>),
 }
 
-/// The reason that a TLS library gave, in words, and its error as [`Error::source`].
+/// A failure that a TLS library reported: a description, and the error of the library as [`Error::source`].
 #[derive(Debug, Clone)]
 pub struct TlsFault {
     reason: String,
@@ -118,6 +118,9 @@ impl TlsError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             TlsError::Certificate(_) | TlsError::NoPeerCertificate => ErrorKind::Denied,
+            TlsError::Refused(
+                Refusal::HandshakeFailure | Refusal::ProtocolVersion | Refusal::InsufficientSecurity,
+            ) => ErrorKind::Incompatible,
             TlsError::Refused(_) => ErrorKind::Refused,
             TlsError::NotTls
             | TlsError::NoSignatureAlgorithm
@@ -165,15 +168,38 @@ impl TlsError {
 pub enum AnonymousUnavailable {
     /// This build has no OpenSSL. rustls does not support anonymous TLS.
     #[error(
-        "anonymous TLS requires OpenSSL, which this build does not have in it: build it with \
+        "anonymous TLS requires OpenSSL, which this build does not include: build with \
          `cargo build --features openssl`, or set Broker::ssl_cafile, Broker::ssl_certificate and \
          Broker::ssl_keyfile in Zeek and speak mutual TLS"
     )]
     NoOpenSsl,
-    /// This OpenSSL does not support it, by its build or its configuration.
+    /// The build or the configuration of this OpenSSL does not support it.
     #[error(
-        "this OpenSSL does not support anonymous TLS ({0}): use another, or build with `--features openssl-vendored`, \
-         which brings its own"
+        "this OpenSSL does not support anonymous TLS ({0}): use another OpenSSL, or build with \
+         `--features openssl-vendored`, which includes one"
     )]
-    Refused(TlsFault),
+    Refused(#[source] TlsFault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_the_library_is_in_the_chain_of_sources() {
+        let library = || io::Error::other("an error of the library");
+        let fault = || TlsFault::new("a fault").with_source(library());
+        for error in [
+            TlsError::NoCommonCipher(fault()),
+            TlsError::NoCommonVersion(fault()),
+            TlsError::Incompatible(fault()),
+            TlsError::NotAnonymous(fault()),
+            TlsError::Protocol(fault()),
+        ] {
+            let source = error.source().unwrap().source().unwrap();
+            assert!(source.downcast_ref::<io::Error>().is_some(), "{error}");
+        }
+        let unavailable = AnonymousUnavailable::Refused(fault());
+        assert!(unavailable.source().unwrap().source().is_some());
+    }
 }

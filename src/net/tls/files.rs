@@ -8,16 +8,29 @@ use std::time::{Duration, Instant};
 
 use super::credential_error::CredentialFault;
 
-/// The maximum size of a file with certificates or a key, in bytes. The bundle of all public CAs has a quarter of a MiB, and four
-/// times that with the text of each certificate. Without a limit, a device such as /dev/zero would fill the memory.
+/// The maximum size of a file with certificates or a key, in bytes. The bundle of all public CAs has 0.25 MiB, or 1 MiB if it also
+/// contains the text of each certificate. Without a limit, a device such as /dev/zero would fill the memory.
 pub(super) const MAX_PEM_SIZE: u64 = 4 * 1024 * 1024;
 
 /// The maximum size of a file with a passphrase, in bytes. OpenSSL's prompt accepts 1,024.
 pub(super) const MAX_PASSPHRASE_SIZE: u64 = 4096;
 
-/// How long a named pipe may have no writer. A shell starts the command that writes to the pipe (`<(command)`) before or just
-/// after this process. If the pipe has no writer later, no command is going to write to it.
-const WRITER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for a pipe or a device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PipeTimeouts {
+    /// The time without a writer.
+    pub(super) writer: Duration,
+    /// The time until all data was read.
+    pub(super) data: Duration,
+}
+
+impl PipeTimeouts {
+    /// A shell starts the command that writes to the pipe (`<(command)`) before or just after this process. If the pipe has no
+    /// writer after five seconds, no command is going to write to it. The command may ask a person for a passphrase, for which
+    /// `systemd-ask-password` waits 90 seconds.
+    pub(super) const DEFAULT: PipeTimeouts =
+        PipeTimeouts { writer: Duration::from_secs(5), data: Duration::from_secs(120) };
+}
 
 /// The interval at which a pipe without data is read again.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -38,8 +51,8 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFa
     within(limit, content)
 }
 
-/// Reads a pipe or a device to its end. Waits for the data of a pipe that has a writer.
-pub(super) fn read_pipe(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFault> {
+/// Reads a pipe or a device to its end. Waits for its data, at most for these timeouts.
+pub(super) fn read_pipe(path: &Path, limit: u64, timeouts: PipeTimeouts) -> Result<Vec<u8>, CredentialFault> {
     tracing::info!("{} is not a regular file: it is read to its end, once", path.display());
     let file = open(path)?;
     let is_pipe = is_fifo(&file);
@@ -49,18 +62,40 @@ pub(super) fn read_pipe(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFa
         let room = limit.saturating_add(1).saturating_sub(u64::try_from(content.len()).unwrap_or(u64::MAX));
         match (&file).take(room).read_to_end(&mut content) {
             // A read from a pipe without a writer does not block, but returns the end of the file.
-            Ok(_) if is_pipe && content.is_empty() => {
-                if start.elapsed() >= WRITER_TIMEOUT {
+            Ok(_) if is_pipe && content.is_empty() && !had_writer(&file) => {
+                if start.elapsed() >= timeouts.writer {
                     return Err(CredentialFault::NoWriter);
                 }
             }
             Ok(_) => return within(limit, content),
             // The pipe has a writer, but no data. What was read before is in `content`.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if start.elapsed() >= timeouts.data {
+                    return Err(CredentialFault::Unfinished { waited: timeouts.data });
+                }
+            }
             Err(error) => return Err(unreadable(error)),
         }
         std::thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// Returns whether a pipe without data had a writer since it was opened, and has none any more.
+///
+/// Linux reports a hangup only if there was a writer. Elsewhere, it may report one also before the first writer, so an empty
+/// pipe is not distinguished from one without a writer.
+#[cfg(target_os = "linux")]
+fn had_writer(pipe: &File) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(pipe, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // Data may have been written since the last read.
+    poll(&mut fds, Some(&now)).is_ok() && fds.iter().all(|fd| fd.revents() == PollFlags::HUP)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn had_writer(_: &File) -> bool {
+    false
 }
 
 fn within(limit: u64, content: Vec<u8>) -> Result<Vec<u8>, CredentialFault> {
@@ -83,7 +118,8 @@ fn open(path: &Path) -> Result<File, CredentialFault> {
 #[cfg(unix)]
 fn open_nonblocking(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
-    // NONBLOCK belongs to the open file, which is a new one also for /dev/stdin. It has no effect on a regular file.
+    // It has no effect on a regular file. On Linux, opening /dev/stdin creates a new open file description, so that the flag is
+    // not set for other processes that use the same pipe.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }

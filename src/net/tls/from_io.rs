@@ -10,8 +10,8 @@ use super::via_openssl;
 impl TlsError {
     /// Returns the TLS error in an error from reading or writing a [`Stream`](crate::net::Stream); `None` if TLS did not fail.
     ///
-    /// In TLS 1.3, the side that connects learns only in this way that its certificate was refused. If a write fails, read before
-    /// closing the stream: the reason may be unread.
+    /// In TLS 1.3, the side that connects receives the refusal of its certificate only as such an error. If a write fails, read
+    /// from the stream before closing it, because the received reason may still be unread.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref()?;

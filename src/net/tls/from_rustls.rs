@@ -1,4 +1,4 @@
-//! Translates the errors of rustls: without the names of its types, and without object identifiers.
+//! Converts errors of rustls. The texts contain no names of Rust types and no object identifiers.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::error::{TlsError, TlsFault};
 use super::identity::PeerIdentity;
 use super::inspect;
 
-/// The maximum number of names that are shown of a certificate that does not have the verified name.
+/// If a certificate does not have the name to verify: the maximum number of its names in the error.
 const SHOWN_NAMES: usize = 8;
 
 impl TlsError {
@@ -37,7 +37,7 @@ impl TlsError {
                 PeerIncompatible::NoSignatureSchemesInCommon
                 | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
             ) => TlsError::NoSignatureAlgorithm,
-            // A client that offers anonymous cipher suites only may send no signature algorithms.
+            // A client that offers only anonymous cipher suites may omit the list of signature algorithms.
             Error::PeerIncompatible(
                 what @ (PeerIncompatible::NoCipherSuitesInCommon
                 | PeerIncompatible::SignatureAlgorithmsExtensionRequired),
@@ -62,7 +62,7 @@ impl TlsError {
     }
 }
 
-/// Returns the fault, and the certificate of this chain that it is about.
+/// Returns the fault with the certificate of the chain that caused it.
 pub(super) fn refused(error: &Error, chain: &Chain<'_>) -> RefusedCertificate {
     let Error::InvalidCertificate(error) = error else {
         return RefusedCertificate::new(CertificateFault::Unusable(error.to_string()), chain.leaf);
@@ -71,7 +71,7 @@ pub(super) fn refused(error: &Error, chain: &Chain<'_>) -> RefusedCertificate {
     RefusedCertificate::new(certificate_fault(error, certificate), certificate)
 }
 
-/// Finds the certificate that failed by the details of the error, because rustls does not name it.
+/// Finds the certificate that caused the error by details of the error, because rustls does not name the certificate.
 fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a CertificateDer<'a> {
     let find = |is_it: &dyn Fn(&CertificateDer<'a>) -> bool| chain.certificates().find(|der| is_it(der));
     let is_signed_with = |algorithm: &[u8], der: &CertificateDer<'a>| {
@@ -79,7 +79,7 @@ fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a Ce
             .is_some_and(|oid| algorithm.windows(oid.len()).any(|part| part == oid))
     };
     match error {
-        // The trusted CA is not in the chain. Then report the certificate that it signed.
+        // If none matches, the trusted CA has failed, which is not in the chain. Report the certificate that it signed.
         CertificateError::ExpiredContext { not_after, .. } => {
             find(&|der| inspect::validity_period(der).1 == *not_after).unwrap_or_else(|| topmost(chain))
         }
@@ -98,8 +98,8 @@ fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a Ce
     }
 }
 
-/// Returns the last certificate that can be reached from the leaf by the names of issuers. Each step removes a certificate of the
-/// chain, so a cycle ends.
+/// Follows the names of the issuers from the leaf, and returns the last certificate of the chain on this path. Each step removes a
+/// certificate from the candidates, so that a cycle of issuers does not loop forever.
 fn topmost<'a>(chain: &Chain<'a>) -> &'a CertificateDer<'a> {
     let mut top = chain.leaf;
     let mut rest: Vec<_> = chain.intermediates.iter().collect();
@@ -114,7 +114,7 @@ fn topmost<'a>(chain: &Chain<'a>) -> &'a CertificateDer<'a> {
     top
 }
 
-/// Translates a fault. `certificate` is the one that failed, or empty.
+/// Converts a fault. `certificate` is the certificate that failed, or empty if it is unknown.
 pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) -> CertificateFault {
     match error {
         CertificateError::ExpiredContext { time, not_after } => CertificateFault::Expired {
@@ -153,24 +153,26 @@ pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) ->
         {
             CertificateFault::ChainTooLong
         }
-        // The verifier replaces a wrong signature in the chain, so this is the signature of the handshake.
+        // The verifier replaces this error for signatures within the chain, so here it is the signature of the handshake.
         CertificateError::BadSignature => CertificateFault::Unusable(
             "the peer does not hold its key, or the key is RSA under 2048 bits".to_owned(),
         ),
-        CertificateError::Expired => CertificateFault::Unusable("it ends before it begins".to_owned()),
+        CertificateError::Expired => {
+            CertificateFault::Unusable("its validity ends before it begins".to_owned())
+        }
         CertificateError::BadEncoding => CertificateFault::Unusable("it is malformed".to_owned()),
         CertificateError::Other(other) => CertificateFault::Unusable(variant_name(&other.0)),
         other => CertificateFault::Unusable(variant_name(other)),
     }
 }
 
-/// Returns whether the error is webpki's variant of that name. rustls forwards the variants that it does not have itself as errors
-/// whose text is the name.
+/// Returns whether the error is the variant of webpki's error with this name. rustls forwards variants that its own type lacks as
+/// errors whose text is the name.
 pub(super) fn is_webpki(error: &CertificateError, variant: &str) -> bool {
     matches!(error, CertificateError::Other(other) if other.to_string() == variant)
 }
 
-/// Splits the name of an enum's variant into words: `NoCipherSuitesInCommon` is "no cipher suites in common".
+/// Splits the name of an enum variant into words: `NoCipherSuitesInCommon` becomes "no cipher suites in common".
 fn variant_name(variant: &impl fmt::Debug) -> String {
     let name = format!("{variant:?}");
     let mut words = String::new();

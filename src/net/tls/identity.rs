@@ -13,7 +13,7 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::data::steers_terminal;
 
-/// The names and the hash of a peer's own certificate. In mutual TLS, its CA was verified, which vouches for the names.
+/// The names and the hash of a peer's own certificate. In mutual TLS, a trusted CA has signed the names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerIdentity {
@@ -43,7 +43,7 @@ pub enum SubjectAltName {
 }
 
 impl PeerIdentity {
-    /// The maximum number of names. Further ones are left out.
+    /// The maximum number of names. Further names are omitted.
     pub const MOST_NAMES: usize = 1024;
 
     /// Returns the identity of this certificate (DER). A malformed certificate has only its hash.
@@ -69,7 +69,7 @@ impl PeerIdentity {
     }
 }
 
-/// The subject, the other names in parentheses, and the hash.
+/// Writes the subject, the other names in parentheses, and the hash.
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.subject)?;
@@ -80,7 +80,7 @@ impl fmt::Display for PeerIdentity {
     }
 }
 
-/// In the notation of OpenSSL: `DNS:node.example`. Control characters are escaped.
+/// Writes the name in the notation of OpenSSL: `DNS:node.example`. Control characters are escaped.
 impl fmt::Display for SubjectAltName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, name) = match self {

@@ -14,21 +14,21 @@ use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 use super::chain::Presenter;
 use super::identity::rfc4514;
 
-/// The certificates that a trusted certificate can vouch for.
+/// The certificates that are trusted because a given certificate is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum VouchesFor {
-    /// It is a CA certificate: it vouches for the certificates that the CA has signed.
-    Others,
-    /// It is self-signed, and not a CA certificate.
+pub(super) enum TrustScope {
+    /// The certificates that it has signed: it is a CA certificate.
+    Signed,
+    /// Only itself: it is self-signed, and not a CA certificate.
     Itself,
-    /// It is neither self-signed nor a CA certificate.
-    Nobody,
+    /// Nothing, not even itself: it is neither self-signed nor a CA certificate.
+    Nothing,
 }
 
-/// Returns the certificates that this one can vouch for, by the rules of OpenSSL. A certificate that cannot be parsed is not
+/// Returns which certificates are trusted if this one is, by the rules of OpenSSL. A certificate that cannot be parsed is not
 /// rejected here: the TLS library rejects it.
-pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return VouchesFor::Others };
+pub(super) fn trust_scope(der: &[u8]) -> TrustScope {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return TrustScope::Signed };
     let signed_itself = certificate.subject().as_raw() == certificate.issuer().as_raw();
     let is_ca = match (certificate.basic_constraints(), certificate.key_usage()) {
         (_, Ok(Some(usage))) if !usage.value.key_cert_sign() => false,
@@ -39,9 +39,9 @@ pub(super) fn vouches_for(der: &[u8]) -> VouchesFor {
         _ => signed_itself && certificate.version() == X509Version::V1,
     };
     match (is_ca, signed_itself) {
-        (true, _) => VouchesFor::Others,
-        (false, true) => VouchesFor::Itself,
-        (false, false) => VouchesFor::Nobody,
+        (true, _) => TrustScope::Signed,
+        (false, true) => TrustScope::Itself,
+        (false, false) => TrustScope::Nothing,
     }
 }
 
@@ -53,7 +53,7 @@ pub(in crate::net) fn needs_openssl(der: &[u8]) -> bool {
     })
 }
 
-/// Returns whether it is a CA certificate, by its basicConstraints.
+/// Returns whether the basicConstraints of this certificate mark it as a CA.
 pub(super) fn is_ca(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| has_ca_constraint(&certificate))
 }
@@ -62,7 +62,7 @@ fn has_ca_constraint(certificate: &X509Certificate<'_>) -> bool {
     matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
 }
 
-/// Returns whether it is an X.509 version 1 certificate.
+/// Returns whether this is an X.509 version 1 certificate.
 pub(super) fn is_version1(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1)
 }
@@ -78,7 +78,7 @@ pub(super) fn validity_period(der: &[u8]) -> (UnixTime, UnixTime) {
         .into()
 }
 
-/// Returns whether its keyUsage permits it to sign certificates. rustls ignores keyUsage, OpenSSL does not.
+/// Returns whether the keyUsage of this certificate permits signing certificates. rustls ignores keyUsage, OpenSSL does not.
 pub(super) fn may_sign(der: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return true };
     match certificate.key_usage() {
@@ -88,7 +88,7 @@ pub(super) fn may_sign(der: &[u8]) -> bool {
     }
 }
 
-/// Returns a description of the extension that forbids a peer to present this certificate on `side`, if there is one.
+/// If an extension forbids a peer to present this certificate on `side`, returns a description of the extension.
 ///
 /// Checks keyUsage and nsCertType, which rustls ignores, by the rules of OpenSSL (`X509_PURPOSE_SSL_CLIENT`,
 /// `X509_PURPOSE_SSL_SERVER`). A certificate that cannot be parsed is not rejected here: the TLS library rejects it.
@@ -100,7 +100,7 @@ pub(super) fn forbidden_use(der: &[u8], side: Presenter) -> Option<String> {
     };
     certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
         ParsedExtension::KeyUsage(usage) => {
-            // A server needs no signatures in the RSA key exchange of TLS 1.2, which OpenSSL supports.
+            // In the RSA key exchange of TLS 1.2, which OpenSSL supports, the server does not sign.
             let is_permitted = usage.digital_signature()
                 || usage.key_agreement()
                 || (side == Presenter::Server && usage.key_encipherment());
@@ -117,7 +117,7 @@ pub(super) fn forbidden_use(der: &[u8], side: Presenter) -> Option<String> {
     })
 }
 
-/// Returns whether its extendedKeyUsage excludes its use on `side`.
+/// Returns whether the extendedKeyUsage of this certificate excludes its use on `side`.
 pub(super) fn lacks_extended_usage(der: &[u8], side: Presenter) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     matches!(certificate.extended_key_usage(), Ok(Some(usage)) if !match side {
@@ -255,7 +255,7 @@ pub(super) fn is_tls_curve(oid: &Oid<'_>) -> bool {
 
 /// Returns the name of an algorithm or curve. If it has no known name, the text contains its object identifier.
 pub(super) fn algorithm_name(oid: &Oid<'_>) -> String {
-    // Names that the registry of the parser does not have.
+    // Names that are missing in the registry of `x509_parser`.
     const MORE: [(&str, &str); 13] = [
         ("1.2.840.10045.4.1", "ecdsa-with-SHA1"),
         ("1.2.840.10040.4.3", "dsa-with-SHA1"),

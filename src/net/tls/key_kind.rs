@@ -1,4 +1,4 @@
-//! The kind of a private key, which the TLS libraries do not name in their errors.
+//! Determines the kind of a private key, because the errors of TLS libraries do not name it.
 
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use x509_parser::der_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag};

@@ -1,4 +1,4 @@
-//! Inspects a TLS listener without a certificate: its own certificate, and the CAs that it names.
+//! Inspects a TLS listener without presenting a certificate: reads its certificate, and the CAs that it asks for.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +51,7 @@ async fn connect(recorder: &Arc<Recorder>, tcp: TcpStream) -> Result<Stream, Tls
     tls.map(Stream::from_rustls).map_err(TlsError::from_handshake)
 }
 
-/// Records what the listener sends. Accepts every certificate, and has none.
+/// Records what the listener sends. Accepts every certificate, and presents none.
 #[derive(Debug, Default)]
 struct Recorder(Mutex<ListenerTls>);
 
@@ -94,7 +94,7 @@ impl ServerCertVerifier for Recorder {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    /// All schemes: no signature is verified, and a listener with an unusual key should present its certificate.
+    /// Returns all schemes, so that a listener with an unusual key presents its certificate. No signature is verified.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         vec![
             SignatureScheme::ECDSA_NISTP256_SHA256,

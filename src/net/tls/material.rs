@@ -1,4 +1,4 @@
-//! The content of all parts of the credentials, read once, so that all parts are of the same time.
+//! The content of all parts of the credentials. Each file is read once per load, so that all checks see the same content.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Credentials, PemSource};
 use super::files::{MAX_PEM_SIZE, is_exposed, read_file};
-use super::inspect::{self, BinaryFormat, VouchesFor};
+use super::inspect::{self, BinaryFormat, TrustScope};
 use super::passphrase::Passphrase;
 use super::pem::{Block, Pem};
 use super::warning::CredentialWarning;
@@ -35,14 +35,14 @@ pub(super) struct Material {
     pub(super) cas: Vec<Ca>,
     /// Our own certificate, then the intermediate certificates.
     pub(super) chain: Vec<CertificateDer<'static>>,
-    /// Without duplicates, in the order in which they were found.
+    /// The warnings without duplicates, in the order in which they were found.
     pub(super) warnings: Vec<CredentialWarning>,
 }
 
-/// A trusted certificate: that of a CA, or one that vouches only for itself.
+/// A trusted certificate: a CA certificate, or a self-signed one that is trusted only for itself.
 pub(super) struct Ca {
     pub(super) der: CertificateDer<'static>,
-    pub(super) vouches_for: VouchesFor,
+    pub(super) trust_scope: TrustScope,
     kind: CredentialKind,
     file: String,
     number: usize,
@@ -61,7 +61,7 @@ impl Raw {
         Ok(Raw {
             cafile: cafile.transpose()?,
             capath: capath.transpose()?.unwrap_or_default(),
-            // The key is first: if one file contains both, an error of the key is clearer.
+            // The key is read first: if one file contains key and certificate, an error about the key is clearer.
             keyfile: part(CredentialKind::Keyfile, &credentials.keyfile)?,
             certificate: part(CredentialKind::Certificate, &credentials.certificate)?,
             passphrase: passphrase.transpose()?,
@@ -109,7 +109,7 @@ pub(super) fn read_directory(path: &Path) -> Result<Vec<CaFile>, CredentialFault
     Ok(files)
 }
 
-/// Tests a file of CA certificates.
+/// Checks that a file contains a CA certificate in valid PEM.
 pub(super) fn check_cas(pem: &[u8]) -> Result<(), CredentialFault> {
     certificates(pem)?.required().map(drop)
 }
@@ -135,7 +135,7 @@ impl Material {
     pub(super) fn new(credentials: &Credentials, raw: &Raw) -> Result<Self, CredentialError> {
         let mut warnings = Vec::new();
         let cas = cas(credentials, raw, &mut warnings)?;
-        // The key is first here, too.
+        // As in `Raw::read`, errors of the key are reported first.
         key_section(&raw.keyfile).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let error = |fault| credentials.error(CredentialKind::Certificate, fault);
         let found = certificates(&raw.certificate).map_err(error)?;
@@ -195,8 +195,8 @@ impl Material {
     }
 }
 
-/// Returns the certificates to trust: those of CAs, and those that vouch only for themselves. A peer whose own certificate is among
-/// them must not become a CA.
+/// Returns the certificates to trust: CA certificates, and self-signed ones that are trusted only for themselves. Others are left
+/// out: if the certificate of a peer is in the file, the peer must not be able to sign certificates like a CA.
 fn cas(
     credentials: &Credentials,
     raw: &Raw,
@@ -205,12 +205,12 @@ fn cas(
     let mut found: Vec<Ca> = Vec::new();
     let mut add = |kind, file: &str, ders: Vec<CertificateDer<'static>>| {
         for (number, der) in (1..).zip(ders) {
-            let vouches_for = inspect::vouches_for(&der);
-            if vouches_for == VouchesFor::Nobody {
+            let trust_scope = inspect::trust_scope(&der);
+            if trust_scope == TrustScope::Nothing {
                 let reason = "it is not the certificate of a CA".to_owned();
                 warnings.push(CredentialWarning::CaLeftOut { file: file.to_owned(), number, reason });
             } else if !found.iter().any(|known| known.der == der) {
-                found.push(Ca { der, vouches_for, kind, file: file.to_owned(), number });
+                found.push(Ca { der, trust_scope, kind, file: file.to_owned(), number });
             }
         }
     };
@@ -318,7 +318,7 @@ fn certificates(pem: &[u8]) -> Result<Certificates, CredentialFault> {
     Ok(found)
 }
 
-/// Turns the notices about a file into warnings. If the file is the keyfile as well, its key is not ignored.
+/// Converts the notices about a file to warnings. If the file is also the keyfile, there is no warning about its key.
 fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<CredentialWarning>) {
     for Notice { line, label, is_key, what } in notices {
         let (file, line, label) = (file.to_owned(), *line, label.clone());
@@ -333,7 +333,8 @@ fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<C
     }
 }
 
-/// Reports the blocks of the keyfile that are not used: all except its first key, and the certificates if it is their file too.
+/// Warns about unused blocks of the keyfile. Its first key is used, and so are certificates if the file is also the cafile or the
+/// file of our certificate.
 fn report_keyfile(credentials: &Credentials, raw: &Raw, warnings: &mut Vec<CredentialWarning>) {
     let source = &credentials.keyfile;
     let is_shared = [Some(&credentials.certificate), credentials.cafile.as_ref()]
@@ -375,9 +376,9 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block>, CredentialFault> {
 pub(super) enum KeySection {
     /// Not encrypted.
     Open(PrivateKeyDer<'static>),
-    /// Encrypted as PKCS#8, as DER.
+    /// Encrypted PKCS#8, in DER.
     Pkcs8(Vec<u8>),
-    /// With OpenSSL's old encryption, whose parameters are PEM headers: the text of the block.
+    /// With OpenSSL's old encryption, whose parameters are PEM headers. Contains the text of the block.
     Legacy(#[cfg_attr(not(feature = "openssl"), expect(dead_code, reason = "only OpenSSL reads it"))] String),
 }
 

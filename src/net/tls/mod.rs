@@ -1,9 +1,10 @@
-//! TLS as Broker speaks it (protocol section 3): off, anonymous, or mutual.
+//! The TLS modes of Broker (protocol section 3): off, anonymous, or mutual.
 //!
 //! In mutual TLS, both sides present a certificate, and each verifies the other's with its CA certificates. Names are not
-//! verified by default, and none is sent (no SNI). Mutual TLS uses TLS 1.2 and 1.3, on rustls or OpenSSL ([`Backend`]).
+//! verified by default, and no server name (SNI) is sent. Mutual TLS uses TLS 1.2 and 1.3, on rustls or OpenSSL ([`Backend`]).
 //! Anonymous TLS is that of a Zeek without certificate options; only OpenSSL supports it (feature `openssl`). Mutual TLS,
-//! anonymous TLS and plain TCP are incompatible with each other. [`TlsError`] distinguishes them as far as possible.
+//! anonymous TLS and plain TCP are incompatible with each other. If the two sides differ, [`TlsError`] names the
+//! peer's mode as far as possible.
 //!
 //! ```no_run
 //! # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
@@ -76,7 +77,7 @@ use super::Stream;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Tls {
-    /// Plain TCP: Zeek's `Broker::disable_ssl=T`.
+    /// Plain TCP, as with Zeek's `Broker::disable_ssl=T`.
     Off,
     /// Encryption without certificates, for a Zeek without certificate options. [`Tls::anonymous`] returns it.
     Anonymous(AnonymousTls),
@@ -93,11 +94,11 @@ impl Tls {
         AnonymousTls::new().map(Tls::Anonymous)
     }
 
-    /// Performs the TLS handshake on a TCP connection that this side opened. Has no timeout: it waits for a silent peer until the
-    /// future is dropped, which closes the connection.
+    /// Performs the TLS handshake on a TCP connection that this side opened. There is no timeout: if the peer is silent, the future
+    /// stays pending. Dropping it closes the connection.
     ///
-    /// In TLS 1.3, the handshake of this side ends before the peer has verified its certificate. A refusal is then the error of a
-    /// later read, which [`TlsError::from_io`] translates.
+    /// In TLS 1.3, the handshake of this side ends before the peer has verified our certificate. If the peer refuses it, a later read
+    /// returns an error, which [`TlsError::from_io`] converts.
     ///
     /// # Errors
     /// Fails if the TLS handshake fails.
@@ -109,8 +110,8 @@ impl Tls {
         }
     }
 
-    /// Performs the TLS handshake on a TCP connection that this side accepted. Has no timeout: it waits for a silent peer until the
-    /// future is dropped, which closes the connection.
+    /// Performs the TLS handshake on a TCP connection that this side accepted. There is no timeout: if the peer is silent, the future
+    /// stays pending. Dropping it closes the connection.
     ///
     /// # Errors
     /// Fails if the TLS handshake fails.
@@ -123,8 +124,8 @@ impl Tls {
     }
 }
 
-/// Returns whether these first bytes of a peer begin a TLS handshake, as a plain listener receives them from a peer with TLS. Three
-/// bytes are enough. As the length of a frame, they would announce at least 369 million bytes.
+/// Returns whether the first bytes from a peer are the beginning of a TLS handshake. Three bytes are enough. A Broker frame cannot
+/// begin with them: as its length, they would announce at least 369 million bytes.
 #[must_use]
 pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
     // A record: type 22 (handshake), version 3.0 to 3.4.

@@ -1,4 +1,4 @@
-//! Mutual TLS on either library, and the renewal of certificates.
+//! Mutual TLS with either library, and the renewal of certificates.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -31,7 +31,7 @@ struct Shared {
     loaded: RwLock<Arc<Loaded>>,
 }
 
-/// The credentials of one moment.
+/// The credentials of one load.
 struct Loaded {
     engine: Engine,
     warnings: Arc<[CredentialWarning]>,
@@ -48,7 +48,7 @@ impl Credentials {
     /// logged as warnings, and kept in [`MutualTls::warnings`].
     ///
     /// It reads files, and decrypting a key is slow by design, so call it from a blocking thread. A file has at most 4 MiB, a
-    /// passphrase 4 KiB. A pipe is read to its end if it has a writer within 5 seconds.
+    /// passphrase 4 KiB. A pipe must have a writer within 5 seconds, and is read for at most 120 seconds.
     ///
     /// # Errors
     /// Returns the first part that cannot be read or used, or a key that does not match the certificate.
@@ -64,7 +64,7 @@ impl Credentials {
     pub fn load_or_diagnose(&self) -> Result<MutualTls, Vec<CredentialError>> {
         let (settled, mut errors) = self.settled();
         if errors.is_empty() {
-            match MutualTls::of_settled(settled.clone(), VERSIONS) {
+            match MutualTls::load_settled(settled.clone(), VERSIONS) {
                 Ok(mutual) => return Ok(mutual),
                 Err(error) => errors.push(error),
             }
@@ -87,11 +87,11 @@ impl MutualTls {
         let (credentials, errors) = credentials.settled();
         match errors.into_iter().next() {
             Some(error) => Err(error),
-            None => Self::of_settled(credentials, versions),
+            None => Self::load_settled(credentials, versions),
         }
     }
 
-    fn of_settled(
+    fn load_settled(
         credentials: Credentials,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
@@ -109,7 +109,7 @@ impl MutualTls {
         self.0.loaded().warnings.clone()
     }
 
-    /// Returns the library in use; never [`Backend::Auto`].
+    /// Returns the library in use. This is never [`Backend::Auto`].
     #[must_use]
     pub fn backend(&self) -> Backend {
         match &self.0.loaded().engine {
@@ -118,19 +118,19 @@ impl MutualTls {
         }
     }
 
-    /// Reads all files again, and uses valid credentials for later connections. Returns whether anything has changed. Call it from a
-    /// blocking thread, as [`Credentials::load`].
+    /// Reads all files again, and uses the new credentials for later connections if they are valid. Returns whether anything has
+    /// changed. Call this from a blocking thread, as [`Credentials::load`].
     ///
     /// # Errors
-    /// As [`Credentials::load`]. The previous credentials stay in use.
+    /// Returns the errors of [`Credentials::load`]. On an error, the previous credentials stay in use.
     pub fn reload(&self) -> Result<bool, CredentialError> {
         let raw = Raw::read(&self.0.credentials)?;
         self.0.replace(&raw)
     }
 
     /// Reads the files at this interval, and reloads them when their content has changed. Invalid credentials are logged once, and
-    /// the previous ones stay in use: a certificate may be renewed a moment before its key. Spawn the future; it ends when all clones
-    /// are dropped.
+    /// the previous ones stay in use, because a certificate may be renewed shortly before its key. Spawn the returned future. It ends
+    /// when all clones are dropped.
     pub fn watch_files(&self, interval: Duration) -> impl Future<Output = ()> + Send + use<> {
         watch_files(Arc::downgrade(&self.0), interval)
     }
@@ -169,7 +169,7 @@ impl Shared {
 }
 
 async fn watch_files(shared: Weak<Shared>, interval: Duration) {
-    // The last error with the content that caused it, so that it is logged once.
+    // The last error, and the digest of the content that caused it, so that the error is logged once.
     let mut reported: Option<(Option<Digest>, String)> = None;
     loop {
         tokio::time::sleep(interval).await;
@@ -234,7 +234,7 @@ fn auto(
     let reason = match (&rustls, &openssl) {
         (Ok(_), Err(_)) => None,
         (Err(error), Ok(_)) => Some(format!("{} {}: {}", error.kind, error.source, error.fault)),
-        // If rustls lacks a feature that OpenSSL has, the error of OpenSSL is the real one.
+        // OpenSSL supports what rustls lacked, so the error of OpenSSL is the one that the user must fix.
         (Err(error), Err(_)) if cfg!(feature = "openssl") && error.fault.may_be_for_openssl() => {
             return openssl.map(|openssl| (Engine::OpenSsl(openssl), Vec::new()));
         }
@@ -250,7 +250,7 @@ fn auto(
     };
     match (reason, openssl) {
         (Some(reason), Ok(openssl)) => {
-            tracing::warn!("TLS with OpenSSL instead of rustls: {reason}");
+            tracing::warn!("using OpenSSL instead of rustls for TLS: {reason}");
             let warnings = openssl.warnings().to_vec();
             Ok((Engine::OpenSsl(openssl), warnings))
         }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::credential_error::CredentialFault;
-use super::files::{MAX_PASSPHRASE_SIZE, is_read_once, read_file, read_pipe};
+use super::files::{MAX_PASSPHRASE_SIZE, PipeTimeouts, is_read_once, read_file, read_pipe};
 
-/// The passphrase of an encrypted private key: Zeek's `Broker::ssl_passphrase`. Neither `Display` nor `Debug` shows it.
+/// The passphrase of an encrypted private key, as Zeek's `Broker::ssl_passphrase`. `Display` and `Debug` omit it.
 #[derive(Clone)]
 pub struct Passphrase(Source);
 
@@ -24,8 +24,8 @@ impl Passphrase {
         Passphrase(Source::Memory(passphrase.as_ref().into()))
     }
 
-    /// Returns the passphrase in this file, without a line break at its end. The file is read at each load (a pipe only at the
-    /// first), and has at most 4 KiB.
+    /// Returns the passphrase in this file, without a line break at its end. The file is read at each load, a pipe only at the
+    /// first. The limit is 4 KiB.
     #[must_use]
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Passphrase(Source::File(path.into()))
@@ -42,9 +42,11 @@ impl Passphrase {
     /// Replaces a pipe or device by its content.
     pub(super) fn settled(&self) -> Result<Self, CredentialFault> {
         match &self.0 {
-            Source::File(path) if is_read_once(path) => {
-                Ok(Passphrase::new(without_line_break(read_pipe(path, MAX_PASSPHRASE_SIZE)?)))
-            }
+            Source::File(path) if is_read_once(path) => Ok(Passphrase::new(without_line_break(read_pipe(
+                path,
+                MAX_PASSPHRASE_SIZE,
+                PipeTimeouts::DEFAULT,
+            )?))),
             _ => Ok(self.clone()),
         }
     }
@@ -67,7 +69,7 @@ fn without_line_break(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// The name of the file; never the passphrase.
+/// Writes the name of the file, and never the passphrase.
 impl fmt::Display for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

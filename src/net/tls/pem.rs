@@ -20,7 +20,7 @@ pub(super) struct Block {
     pub(super) line: usize,
     /// The label in the BEGIN line, such as `CERTIFICATE`.
     pub(super) label: String,
-    /// Whether BEGIN is on the END line of the block before. OpenSSL refuses such a file.
+    /// Whether BEGIN is on the same line as the END of the previous block. OpenSSL rejects such a file.
     pub(super) is_joined: bool,
     body: String,
     fault: Option<String>,
@@ -28,7 +28,7 @@ pub(super) struct Block {
 
 impl Pem {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        // Text between the blocks may be in any encoding; the blocks are ASCII.
+        // Only text between the blocks can have another encoding: the blocks are ASCII.
         Pem(String::from_utf8_lossy(bytes).into_owned())
     }
 
@@ -81,7 +81,7 @@ fn marker(text: &str) -> (String, &str, bool) {
         Some((label, rest)) => (label, rest, true),
         None => (text.trim_end_matches(['-', ' ']), "", false),
     };
-    // The label is logged.
+    // The label is logged, so it must not contain control characters.
     (label.escape_debug().collect(), rest, is_complete)
 }
 
@@ -90,17 +90,17 @@ impl Block {
         Block { fault: Some(fault.to_owned()), ..self }
     }
 
-    /// Returns whether it is a private key in any format.
+    /// Returns whether the block is a private key in any format.
     pub(super) fn is_key(&self) -> bool {
         self.label.ends_with("PRIVATE KEY")
     }
 
-    /// Returns whether it has OpenSSL's old encryption, with headers inside the block (RFC 1421).
+    /// Returns whether the block has OpenSSL's old encryption, with headers inside the block (RFC 1421).
     pub(super) fn has_legacy_encryption(&self) -> bool {
         self.body.contains("Proc-Type: 4,ENCRYPTED")
     }
 
-    /// Returns the content.
+    /// Returns the decoded content.
     ///
     /// # Errors
     /// Returns the line, the label and the defect of the block.
@@ -111,7 +111,7 @@ impl Block {
         }
         let lines = self.body.lines().filter(|line| !line.contains(':'));
         let digits: String = lines.flat_map(str::split_ascii_whitespace).collect();
-        // rustls-pemfile skips blocks with an unknown label. With the label of a certificate, it decodes the base64 of any block.
+        // rustls-pemfile skips blocks with an unknown label. Therefore, pass it the block with the label of a certificate.
         let section = format!("{BEGIN}{LABEL}{DASHES}\n{digits}\n{END}{LABEL}{DASHES}\n");
         match rustls_pemfile::certs(&mut section.as_bytes()).next() {
             Some(Ok(der)) => Ok(der.to_vec()),
@@ -119,7 +119,7 @@ impl Block {
         }
     }
 
-    /// Returns the text of this block alone, in the form that OpenSSL reads.
+    /// Returns the text of this block as a PEM file that OpenSSL can read.
     pub(super) fn to_pem(&self) -> String {
         format!("{BEGIN}{label}-----\n{}\n{END}{label}-----\n", self.body.trim(), label = self.label)
     }
@@ -129,7 +129,7 @@ impl Block {
 mod tests {
     use super::*;
 
-    /// Line, label, whether it is joined, content.
+    /// The line, the label, whether the block is joined, and the content.
     type Seen = (usize, String, bool, Result<Vec<u8>, String>);
 
     fn seen(text: &str) -> Vec<Seen> {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_defect_is_named_with_its_line() {
+    fn an_error_names_the_line_of_the_block() {
         for (text, fault) in [
             ("\n-----BEGIN A-----\nAQ==\n", "line 2, A: it has no END line"),
             ("-----BEGIN A-----\n-----BEGIN B-----\nAg==\n-----END B-----", "line 1, A: it has no END line"),
@@ -173,9 +173,9 @@ mod tests {
         }
     }
 
-    /// Files that OpenSSL would read are copied as they are, so this is for single blocks.
+    /// `to_pem` returns the text of a block unchanged.
     #[test]
-    fn a_block_alone_is_a_file_again() {
+    fn the_text_of_a_block_is_a_valid_pem_file() {
         let text = "-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAQ==\n-----END A-----\n";
         let [block] = &Pem::new(["text\n\u{feff}", text].concat().as_bytes()).blocks()[..] else { panic!() };
         assert!(block.has_legacy_encryption());

@@ -1,4 +1,4 @@
-//! Verifies our own certificate as a peer with the same CA would.
+//! Verifies our own certificate in the same way as a peer with the same CA does.
 
 use super::certificate_fault::CertificateFault;
 use super::chain::Presenter;
@@ -7,7 +7,7 @@ use super::inspect;
 use super::material::Material;
 use super::warning::CredentialWarning;
 
-/// The sides of a connection, with the name of our action there.
+/// The sides of a connection, with the verb for what we do on that side.
 const SIDES: [(&str, Presenter); 2] = [("listen", Presenter::Server), ("connect", Presenter::Client)];
 
 /// The faults for which a peer would reject our own certificate, on each side of a connection.
@@ -24,7 +24,7 @@ impl SelfCheck {
     pub(super) fn warn(&self, credentials: &Credentials, material: &mut Material) {
         for ((side, _), fault) in SIDES.iter().zip(&self.0) {
             let Some(fault) = fault else { continue };
-            // If our own certificate is that of a CA, this is the cause of the other faults.
+            // If our own certificate is a CA certificate, that is the cause of the other faults.
             let fault = match (fault, material.chain.first()) {
                 (CertificateFault::WrongPurpose(_), Some(leaf)) if inspect::is_ca(leaf) => {
                     &CertificateFault::IsCa

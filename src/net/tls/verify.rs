@@ -1,4 +1,4 @@
-//! The verification of a peer's certificate for rustls, the same for both sides of a connection.
+//! Verification of a peer's certificate for rustls, for both sides of a connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,11 +21,11 @@ use super::error::TlsError;
 use super::from_rustls::{certificate_fault, is_webpki, refused};
 use super::inspect;
 
-/// Verifies the chain of a certificate, and its name if one is set.
+/// Verifies the chain of a peer's certificate, and its name if a name to verify is set.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     cas: Option<Anchors>,
-    /// Certificates that vouch only for themselves. rustls would treat each as a CA.
+    /// Certificates that are trusted only for themselves. rustls would treat each as a CA, so they are kept apart.
     alone: Vec<(CertificateDer<'static>, Anchors)>,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -39,7 +39,7 @@ pub(super) struct Refused {
 }
 
 impl PeerVerifier {
-    /// `cas` are trusted for the certificates that they sign, each of `alone` only for itself.
+    /// Trusts the certificates signed by `cas`. Trusts each of `alone`, but no certificate signed by it.
     pub(super) fn new(
         cas: &[CertificateDer<'static>],
         alone: &[CertificateDer<'static>],
@@ -66,7 +66,7 @@ impl PeerVerifier {
         let result =
             self.leads_to_anchor(&usable).map_err(|error| self.correct_unknown_issuer(error, &usable));
         let is_foreign = matches!(result, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));
-        // An unknown issuer is the fault to report. Otherwise report a forbidden use, which no back end accepts.
+        // If the issuer is unknown, report that. Otherwise prefer a forbidden use over the other faults: no back end accepts it.
         if !is_foreign && let Some(why) = inspect::forbidden_use(chain.leaf, chain.side) {
             let fault = CertificateFault::WrongPurpose(why);
             return Err(Refused {
@@ -87,9 +87,9 @@ impl PeerVerifier {
     /// Corrects the error that webpki reports for a chain without a trusted CA, so that the peer receives the alert `unknown_ca`.
     /// webpki tries the certificates by their names, and stops at the first fault:
     ///
-    /// - A wrong signature is usually that of another CA of the same name, such as a CA that was created again.
+    /// - A wrong signature usually means that another CA has the same name, such as a CA that was created again.
     /// - A version 1 certificate above the leaf can only be a CA that we do not trust.
-    /// - A leaf of version 1, or that of a CA, is refused before its issuer is looked for.
+    /// - A leaf that has version 1 or is a CA certificate is refused before webpki looks for its issuer.
     fn correct_unknown_issuer(&self, error: Error, chain: &Chain<'_>) -> Error {
         let Error::InvalidCertificate(fault) = &error else { return error };
         let is_version1 = is_webpki(fault, "UnsupportedCertVersion");
@@ -127,7 +127,7 @@ impl PeerVerifier {
 fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
     let certificate = match &error {
         Error::InvalidCertificate(fault) => RefusedCertificate::new(certificate_fault(fault, leaf), leaf),
-        // The certificate is not at fault.
+        // The fault is in the handshake and not in the certificate.
         other => RefusedCertificate::new(
             CertificateFault::Unusable(TlsError::from_rustls(other).to_string()),
             leaf,
@@ -136,7 +136,7 @@ fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
     Refused { error, certificate: Box::new(certificate) }
 }
 
-/// The verifier of one connection. It keeps the certificate that it refused, because rustls does not name it in the error.
+/// The verifier of one connection. It stores the certificate that it refused, because the error of rustls does not contain it.
 #[derive(Debug)]
 pub(super) struct ConnectionVerifier {
     shared: Arc<PeerVerifier>,
@@ -190,7 +190,7 @@ impl ServerCertVerifier for ConnectionVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        // The name in the address of the connection, which is not verified.
+        // The host name of the connection, which is not verified.
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,

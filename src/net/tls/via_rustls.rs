@@ -8,7 +8,7 @@ use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate};
-use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use tokio_rustls::rustls::{
     ClientConfig, CommonState, Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
@@ -20,7 +20,7 @@ use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::Credentials;
 use super::error::TlsError;
 use super::from_rustls::certificate_fault;
-use super::inspect::{self, VouchesFor};
+use super::inspect::{self, TrustScope};
 use super::key_kind::{KeyKind, key_kind};
 use super::material::{KeySection, Material, Raw, key_section};
 use super::self_check::SelfCheck;
@@ -47,7 +47,7 @@ impl RustlsMutual {
         let (mut cas, mut alone) = (Vec::new(), Vec::new());
         material.trust(credentials, |ca| {
             RootCertStore::empty().add(ca.der.clone()).map_err(|error| fault(&error, &ca.der).to_string())?;
-            let trusted = if ca.vouches_for == VouchesFor::Itself { &mut alone } else { &mut cas };
+            let trusted = if ca.trust_scope == TrustScope::Itself { &mut alone } else { &mut cas };
             trusted.push(ca.der.clone());
             Ok::<_, String>(())
         })?;
@@ -58,14 +58,11 @@ impl RustlsMutual {
         })?;
         let wrong = |kind| move |error| credentials.error(kind, fault(&error, leaf));
         check_certificate(leaf).map_err(|fault| credentials.error(CredentialKind::Certificate, fault))?;
-        let kind = key_kind(&key);
-        let key = provider
-            .key_provider
-            .load_private_key(key)
-            .map_err(|error| credentials.error(CredentialKind::Keyfile, key_fault(&error, kind)))?;
+        let key =
+            load_key(&provider, key).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let key = CertifiedKey::new(material.chain.clone(), key);
         match key.keys_match() {
-            // The key has no public part to compare, so the peer is going to notice a mismatch.
+            // The public key is not available for the comparison. If the keys do not match, the peer rejects the handshake.
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(error) => return Err(wrong(CredentialKind::Keyfile)(error)),
         }
@@ -87,8 +84,8 @@ impl RustlsMutual {
         &self.self_check
     }
 
-    /// Returns the configuration of one connection. It has its own verifier, which keeps the certificate that it refuses. Compared
-    /// with the handshake, creating it costs little.
+    /// Returns the configuration of one connection. It has its own verifier, which stores the certificate that it refuses. Creating
+    /// it takes little time compared with the handshake.
     fn client(&self, verifier: Arc<ConnectionVerifier>) -> Result<ClientConfig, Error> {
         let mut client = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?
@@ -116,8 +113,8 @@ impl RustlsMutual {
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {
         let verifier = ConnectionVerifier::new(self.verifier.clone());
         let client = self.client(verifier.clone()).map_err(|error| TlsError::from_rustls(&error))?;
-        // rustls requires a name of the peer, but SNI is off and the verifier ignores it. The peer's address would not be better:
-        // reading it fails on a connection that was just reset.
+        // rustls requires a server name, but SNI is off and the verifier ignores the name, so any value works. The peer's address
+        // is not used, because reading it fails on a connection that was just reset.
         let name = IpAddr::V4(Ipv4Addr::UNSPECIFIED).into();
         let connected = TlsConnector::from(Arc::new(client)).connect(name, tcp).await;
         let tls = connected.map_err(|error| failed(error, &verifier))?;
@@ -153,10 +150,15 @@ fn log(session: &CommonState) {
 
 /// Decrypts and parses the key.
 pub(super) fn check_key(raw: &Raw) -> Result<(), CredentialFault> {
-    let key = private_key(raw)?;
+    load_key(&aws_lc_rs::default_provider(), private_key(raw)?).map(drop)
+}
+
+fn load_key(
+    provider: &CryptoProvider,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<dyn SigningKey>, CredentialFault> {
     let kind = key_kind(&key);
-    let loaded = aws_lc_rs::default_provider().key_provider.load_private_key(key);
-    loaded.map(drop).map_err(|error| key_fault(&error, kind))
+    provider.key_provider.load_private_key(key).map_err(|error| key_fault(&error, kind))
 }
 
 /// Returns the fault of a key that rustls does not accept.
@@ -174,7 +176,7 @@ fn key_fault(error: &Error, kind: Option<KeyKind>) -> CredentialFault {
 /// Parses our certificate.
 pub(super) fn check_certificate(der: &CertificateDer<'_>) -> Result<(), CredentialFault> {
     ParsedCertificate::try_from(der).map_err(|error| fault(&error, der))?;
-    // rustls parses it, and reports later that the key does not match.
+    // Whether the key matches is checked later: here, only parsing must succeed.
     if inspect::has_explicit_curve(der) { Err(CredentialFault::ExplicitCurve) } else { Ok(()) }
 }
 
@@ -195,12 +197,12 @@ fn private_key(raw: &Raw) -> Result<PrivateKeyDer<'static>, CredentialFault> {
         Err(pkcs8::Error::EncryptedPrivateKey(
             error @ (AlgorithmParametersInvalid { .. } | NoPbes1CryptSupport | UnsupportedAlgorithm { .. }),
         )) => Err(unknown(error.to_string())),
-        // The result of a wrong passphrase may by chance have valid padding, and not be a key.
+        // With a wrong passphrase, the decrypted bytes may have valid padding by chance, but are not a key.
         Err(_) => Err(CredentialFault::WrongPassphrase),
     }
 }
 
-/// Translates an error about our own credentials.
+/// Converts an error of rustls about our own credentials.
 fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
     match error {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CredentialFault::KeyMismatch,
@@ -216,7 +218,7 @@ fn fault(error: &Error, certificate: &[u8]) -> CredentialFault {
     }
 }
 
-/// Verifies our certificate as a peer with the same CA does, for both sides.
+/// Verifies our certificate for both sides of a connection, as a peer with the same CA does.
 fn self_check(verifier: &PeerVerifier, material: &Material) -> SelfCheck {
     let Some((leaf, intermediates)) = material.chain.split_first() else { return SelfCheck::new(|_| None) };
     let now = UnixTime::now();

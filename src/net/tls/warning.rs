@@ -10,7 +10,7 @@ use super::certificate_fault::{Ago, CertificateFault};
 pub enum CredentialWarning {
     /// Our certificate, or one in its chain, has expired.
     #[error(
-        "certificate {certificate}: it (or one it is signed with) expired {} ago, so peers will refuse it; renew it",
+        "certificate {certificate}: it (or a CA certificate above it) expired {} ago, so peers will refuse it; renew it",
         Ago(*ago)
     )]
     Expired {
@@ -21,7 +21,7 @@ pub enum CredentialWarning {
     },
     /// Our certificate, or one in its chain, is not valid yet.
     #[error(
-        "certificate {certificate}: it (or one it is signed with) becomes valid only in {}, so peers will refuse it; \
+        "certificate {certificate}: it (or a CA certificate above it) becomes valid only in {}, so peers will refuse it; \
          correct the clocks",
         Ago(*ahead)
     )]
@@ -42,9 +42,9 @@ pub enum CredentialWarning {
         /// The file or the directory of the CA certificates, or both.
         cas: String,
     },
-    /// Our certificate is that of a CA.
+    /// Our certificate is a CA certificate.
     #[error(
-        "certificate {certificate}: it is that of a CA, which not every peer accepts as a peer's own; sign another with it: \
+        "certificate {certificate}: it is a CA certificate, and some peers reject this; use it to sign another certificate: \
          `echo basicConstraints=CA:FALSE > v3.ext; openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc \
          -subj /CN=NAME -keyout node.key | openssl x509 -req -CA {certificate} -CAkey KEYFILE -CAcreateserial \
          -days 365 -extfile v3.ext -out node.pem`"
@@ -55,7 +55,7 @@ pub enum CredentialWarning {
     },
     /// Our certificate does not permit the use on one side of a connection.
     #[error(
-        "certificate {certificate}: it does not permit the use on the side that {side}s, where peers will refuse it; \
+        "certificate {certificate}: it does not permit the use on the side that {side}s, so peers will refuse it there; \
          reissue it with `extendedKeyUsage=serverAuth,clientAuth` and `keyUsage=digitalSignature`, or without these \
          extensions"
     )]
@@ -107,26 +107,26 @@ pub enum CredentialWarning {
         label: String,
     },
     /// Users other than the owner can read our key.
-    #[error("keyfile {keyfile}: others can read it; remove their permission: `chmod go-rwx {keyfile}`")]
+    #[error("keyfile {keyfile}: other users can read it; remove their permission: `chmod go-rwx {keyfile}`")]
     KeyExposed {
         /// Its file.
         keyfile: String,
     },
     /// Users other than the owner can read the passphrase of our key.
-    #[error("passphrase {file}: others can read it; remove their permission: `chmod go-rwx {file}`")]
+    #[error("passphrase {file}: other users can read it; remove their permission: `chmod go-rwx {file}`")]
     PassphraseExposed {
         /// Its file.
         file: String,
     },
 }
 
-/// Returns a hint for blocks that seem to have an effect.
+/// Returns a hint for ignored blocks that the user probably expects to have an effect.
 fn ignored_hint(label: &str) -> &'static str {
     if label == "X509 CRL" { "; revocation lists are not checked" } else { "" }
 }
 
 impl CredentialWarning {
-    /// Returns the warning for a fault that a peer finds in our own certificate. `side` is our side of the connection.
+    /// Returns the warning for a fault for which a peer would reject our own certificate. `side` is our side of the connection.
     pub(super) fn from_verdict(
         verdict: CertificateFault,
         certificate: String,

@@ -1,4 +1,4 @@
-//! Uninhabited stand-ins for the OpenSSL back end, for a build without it.
+//! Placeholders for the OpenSSL back end in a build without OpenSSL. No value of these types can exist.
 
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::SupportedProtocolVersion;

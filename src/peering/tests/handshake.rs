@@ -3,7 +3,7 @@
 use super::*;
 use crate::wire::FrameError;
 
-/// Tries every order in which frames can arrive and the caller can answer, and counts the orders.
+/// Tries every possible order in which frames arrive and the caller admits peers. Counts the orders.
 fn explore(now: Instant, mut ends: [End; 2], orders: &mut usize) {
     exchange(&mut ends);
     let mut moved = false;
@@ -36,7 +36,7 @@ fn explore(now: Instant, mut ends: [End; 2], orders: &mut usize) {
 fn the_handshake_succeeds_in_every_order_of_arrival() {
     let now = Instant::now();
     for (small, large) in [(Side::Connector, Side::Listener), (Side::Listener, Side::Connector)] {
-        let ends = [End::new(machine(SMALL, small, now)), End::new(machine(LARGE, large, now))];
+        let ends = [End::new(peering(SMALL, small, now)), End::new(peering(LARGE, large, now))];
         let mut orders = 0;
         explore(now, ends, &mut orders);
         assert!(orders > 3, "{small:?}: {orders}");
@@ -57,7 +57,7 @@ fn messages_out_of_order_are_refused_with_a_drop_conn() {
         Handshake::OriginatorAck,
     ];
     let mut refused = 0;
-    for (end, expected) in points(now) {
+    for (end, expected) in handshake_steps(now) {
         for message in &messages {
             let right = expected.contains(message.name())
                 || (matches!(message, Handshake::Probe)
@@ -69,8 +69,10 @@ fn messages_out_of_order_are_refused_with_a_drop_conn() {
             end.arrive(now, &bytes(message));
             let received = message.name();
             assert_eq!(end.closed(), Some(&PeeringError::Unexpected { expected, received }.into()));
-            let said = end.said();
-            let [Handshake::DropConn { code, .. }] = said.as_slice() else { panic!("{said:?}") };
+            let sent_handshakes = end.sent_handshakes();
+            let [Handshake::DropConn { code, .. }] = sent_handshakes.as_slice() else {
+                panic!("{sent_handshakes:?}")
+            };
             assert_eq!(*code, ErrorCode::UNEXPECTED_HANDSHAKE_MESSAGE);
             refused += 1;
         }
@@ -81,25 +83,28 @@ fn messages_out_of_order_are_refused_with_a_drop_conn() {
 #[test]
 fn the_handshake_times_out_at_every_step() {
     let now = Instant::now();
-    for (mut end, expected) in points(now) {
+    for (mut end, expected) in handshake_steps(now) {
         let deadline = end.peering.poll_timeout().unwrap();
         assert_eq!(deadline, now + Config::HANDSHAKE_TIMEOUT);
         end.peering.handle_timeout(deadline - Duration::from_nanos(1));
-        end.note();
+        end.poll_events();
         assert_eq!(end.closed(), None);
         end.peering.handle_timeout(deadline);
-        end.note();
+        end.poll_events();
         assert_eq!(end.closed(), Some(&PeeringError::HandshakeTimeout { expected, tls: false }.into()));
-        assert!(matches!(end.said().as_slice(), [Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }]));
+        assert!(matches!(
+            end.sent_handshakes().as_slice(),
+            [Handshake::DropConn { code: ErrorCode::PEER_TIMEOUT, .. }]
+        ));
         assert_eq!(end.peering.poll_timeout(), None);
     }
 }
 
 #[test]
 fn eof_during_the_handshake_reports_the_expected_message() {
-    for (mut end, expected) in points(Instant::now()) {
+    for (mut end, expected) in handshake_steps(Instant::now()) {
         end.peering.handle_eof();
-        end.note();
+        end.poll_events();
         assert_eq!(end.closed(), Some(&PeeringError::ClosedInHandshake { expected, tls: false }.into()));
         assert!(end.frames().is_empty());
     }
@@ -108,7 +113,7 @@ fn eof_during_the_handshake_reports_the_expected_message() {
 #[test]
 fn a_refusal_by_the_peer_is_reported_at_every_point_of_the_handshake() {
     let now = Instant::now();
-    for (end, _) in points(now) {
+    for (end, _) in handshake_steps(now) {
         for code in [ErrorCode::PEER_INCOMPATIBLE, ErrorCode::REDUNDANT_CONNECTION] {
             let mut end = end.clone();
             let peer = if end.peering.config.id == SMALL { LARGE } else { SMALL };
@@ -126,25 +131,25 @@ fn a_refusal_by_the_peer_is_reported_at_every_point_of_the_handshake() {
 
 #[test]
 fn a_drop_conn_with_our_own_id_is_a_self_connection() {
-    let mut end = End::new(machine(SMALL, Side::Connector, Instant::now()));
+    let mut end = End::new(peering(SMALL, Side::Connector, Instant::now()));
     end.frames();
     let (code, description) = (ErrorCode::PEER_INVALID, "connected to itself".into());
     end.arrive(Instant::now(), &bytes(&Handshake::DropConn { sender: SMALL, code, description }));
     assert_eq!(end.closed(), Some(&PeeringError::SelfConnection(SMALL).into()));
-    assert!(end.frames().is_empty(), "the last word was said");
+    assert!(end.frames().is_empty(), "nothing is sent after the refusal");
 }
 
 #[test]
 fn a_peer_s_description_is_limited_to_one_line() {
     let now = Instant::now();
-    for (said, kept) in [
+    for (sent_handshakes, kept) in [
         ("a\nb\u{1b}[31m".to_owned(), "a\u{fffd}b\u{fffd}[31m".to_owned()),
         ("a\u{202e}b\u{200b}c".to_owned(), "a\u{fffd}b\u{fffd}c".to_owned()),
         ("ä".repeat(256), "ä".repeat(256)),
         ("ä".repeat(257), "ä".repeat(256) + "…"),
     ] {
-        let mut end = End::new(machine(SMALL, Side::Connector, now));
-        let (code, description) = (ErrorCode::PEER_INVALID, said.as_str().into());
+        let mut end = End::new(peering(SMALL, Side::Connector, now));
+        let (code, description) = (ErrorCode::PEER_INVALID, sent_handshakes.as_str().into());
         end.arrive(now, &bytes(&Handshake::DropConn { sender: LARGE, code, description }));
         let expected = PeeringError::Refused { peer: LARGE, code, description: kept };
         assert_eq!(end.closed(), Some(&expected.into()));
@@ -164,14 +169,17 @@ fn unacceptable_peers_are_refused() {
         (select(LARGE, 2), PeeringError::Incompatible { min: 2, max: 2 }, ErrorCode::PEER_INCOMPATIBLE),
         (select(SMALL, 1), PeeringError::SelfConnection(SMALL), ErrorCode::PEER_INVALID),
     ] {
-        let mut end = End::new(machine(SMALL, Side::Connector, now));
+        let mut end = End::new(peering(SMALL, Side::Connector, now));
         end.frames();
         end.arrive(now, &bytes(&message));
         assert_eq!(end.closed(), Some(&error.into()));
-        let said = end.said();
-        assert!(matches!(said.as_slice(), [Handshake::DropConn { code: c, .. }] if *c == code), "{said:?}");
+        let sent_handshakes = end.sent_handshakes();
+        assert!(
+            matches!(sent_handshakes.as_slice(), [Handshake::DropConn { code: c, .. }] if *c == code),
+            "{sent_handshakes:?}"
+        );
     }
-    let mut end = End::new(machine(LARGE, Side::Listener, now));
+    let mut end = End::new(peering(LARGE, Side::Listener, now));
     end.arrive(now, &bytes(&hello_from(SMALL)));
     let other = EndpointId::from_bytes([0x11; 16]);
     end.arrive(now, &bytes(&select(other, 1)));
@@ -188,12 +196,14 @@ fn malformed_input_ends_the_handshake() {
         (&[0, 0, 0, 1, 99], ErrorCode::INVALID_MESSAGE),
     ];
     for (input, code) in garbage {
-        let mut end = End::new(machine(SMALL, Side::Listener, now));
+        let mut end = End::new(peering(SMALL, Side::Listener, now));
         end.frames();
         end.arrive(now, input);
         assert!(matches!(end.closed(), Some(CloseReason::Failed(_))), "{input:?}");
-        assert!(end.input.is_empty(), "nothing is kept of it");
-        assert!(matches!(end.said().as_slice(), [Handshake::DropConn { code: c, .. }] if *c == code));
+        assert!(end.input.is_empty(), "the malformed input is discarded");
+        assert!(
+            matches!(end.sent_handshakes().as_slice(), [Handshake::DropConn { code: c, .. }] if *c == code)
+        );
     }
 }
 
@@ -201,13 +211,13 @@ fn malformed_input_ends_the_handshake() {
 fn the_frame_limit_is_larger_after_the_handshake() {
     let now = Instant::now();
     let large = u32::try_from(Limits::DEFAULT.max_handshake_frame + 1).unwrap().to_be_bytes();
-    let mut end = End::new(machine(SMALL, Side::Listener, now));
+    let mut end = End::new(peering(SMALL, Side::Listener, now));
     end.arrive(now, &large);
     assert!(matches!(
         end.closed(),
         Some(CloseReason::Failed(PeeringError::Framing(FrameError::TooLarge { .. })))
     ));
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     end.arrive(now, &large);
     assert_eq!(end.closed(), None);
 }
@@ -215,10 +225,10 @@ fn the_frame_limit_is_larger_after_the_handshake() {
 #[test]
 fn a_redundant_connection_is_refused_with_the_code_of_the_role() {
     let now = Instant::now();
-    let mut originator = End::new(machine(SMALL, Side::Listener, now));
+    let mut originator = End::new(peering(SMALL, Side::Listener, now));
     originator.frames();
     originator.arrive(now, &bytes(&hello_from(LARGE)));
-    let mut responder = End::new(machine(LARGE, Side::Connector, now));
+    let mut responder = End::new(peering(LARGE, Side::Connector, now));
     responder.frames();
     responder.arrive(now, &bytes(&Handshake::VersionSelect { sender: SMALL, version: 1 }));
     for (mut end, peer, role, expected) in [
@@ -227,24 +237,26 @@ fn a_redundant_connection_is_refused_with_the_code_of_the_role() {
     ] {
         assert_eq!(end.seen, [Event::Introduced { peer, role }]);
         end.peering.refuse_redundant();
-        end.note();
+        end.poll_events();
         assert_eq!(end.closed(), Some(&CloseReason::Redundant { peer }));
-        assert!(matches!(end.said().as_slice(), [Handshake::DropConn { code, .. }] if *code == expected));
+        assert!(
+            matches!(end.sent_handshakes().as_slice(), [Handshake::DropConn { code, .. }] if *code == expected)
+        );
     }
 }
 
 #[test]
 fn no_input_is_consumed_between_introduction_and_answer() {
     let now = Instant::now();
-    let mut end = End::new(machine(LARGE, Side::Connector, now));
+    let mut end = End::new(peering(LARGE, Side::Connector, now));
     let mut input = bytes(&Handshake::VersionSelect { sender: SMALL, version: 1 });
     input.extend(bytes(&Handshake::OriginatorSyn(filter("/x"))));
     end.arrive(now, &input);
     end.frames();
-    assert_eq!(end.input.len(), 4 + 5, "the syn waits");
+    assert_eq!(end.input.len(), 4 + 5, "the originator_syn stays in the input");
     assert!(!end.peering.takes_input());
     end.peering.admit();
     assert!(end.peering.takes_input());
     end.arrive(now, &[]);
-    assert!(matches!(end.said().as_slice(), [Handshake::ResponderSynAck(_)]));
+    assert!(matches!(end.sent_handshakes().as_slice(), [Handshake::ResponderSynAck(_)]));
 }

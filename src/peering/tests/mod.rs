@@ -1,10 +1,11 @@
-//! Two peerings connected in memory, and one with a hostile peer, on a simulated clock.
+//! Tests with two peerings that are connected in memory, and with a hostile peer. The clock is simulated.
 
 mod handshake;
 mod peered;
 
 use super::*;
 use crate::data::Topic;
+use crate::wire::{ErrorCode, Limits};
 
 const SMALL: EndpointId = EndpointId::from_bytes([1; 16]);
 const LARGE: EndpointId = EndpointId::from_bytes([2; 16]);
@@ -13,12 +14,12 @@ fn filter(topic: &'static str) -> Filter {
     [Topic::from_static(topic)].into_iter().collect()
 }
 
-fn machine(id: EndpointId, side: Side, now: Instant) -> Peering {
+fn peering(id: EndpointId, side: Side, now: Instant) -> Peering {
     let topic = if id == SMALL { "/small" } else { "/large" };
     Peering::new(Config { filter: filter(topic), ..Config::new(id, side) }, now)
 }
 
-/// A peering with the bytes in transit to it.
+/// A peering, with the bytes in transit to it and its past events.
 #[derive(Clone)]
 struct End {
     peering: Peering,
@@ -36,10 +37,10 @@ impl End {
     fn arrive(&mut self, now: Instant, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         self.peering.handle_input(now, &mut self.input);
-        self.note();
+        self.poll_events();
     }
 
-    fn note(&mut self) {
+    fn poll_events(&mut self) {
         while let Some(event) = self.peering.poll_event() {
             self.seen.push(event);
         }
@@ -56,15 +57,15 @@ impl End {
             let length = u32::from_be_bytes(bytes[..4].try_into().unwrap());
             frames.push(bytes.split_to(4 + usize::try_from(length).unwrap()).to_vec());
         }
-        assert!(bytes.is_empty(), "only whole frames are written");
+        assert!(bytes.is_empty(), "only complete frames are sent");
         frames
     }
 
-    fn said(&mut self) -> Vec<Handshake> {
+    fn sent_handshakes(&mut self) -> Vec<Handshake> {
         self.frames().iter().map(|f| Handshake::decode(&f[4..], &Limits::DEFAULT).unwrap()).collect()
     }
 
-    fn said_envelopes(&mut self) -> Vec<Envelope> {
+    fn sent_envelopes(&mut self) -> Vec<Envelope> {
         self.frames().iter().map(|f| Envelope::decode(&Bytes::copy_from_slice(&f[4..])).unwrap()).collect()
     }
 
@@ -102,17 +103,17 @@ fn exchange(ends: &mut [End; 2]) {
     a.wire.extend(b.frames());
 }
 
-fn standing(now: Instant) -> [End; 2] {
+fn established_pair(now: Instant) -> [End; 2] {
     let mut ends =
-        [End::new(machine(SMALL, Side::Connector, now)), End::new(machine(LARGE, Side::Listener, now))];
-    settle(now, &mut ends);
+        [End::new(peering(SMALL, Side::Connector, now)), End::new(peering(LARGE, Side::Listener, now))];
+    deliver_all(now, &mut ends);
     assert!(ends.iter().all(|end| end.established().is_some()));
     ends.iter_mut().for_each(|end| end.seen.clear());
     ends
 }
 
 /// Delivers everything in transit, byte by byte.
-fn settle(now: Instant, ends: &mut [End; 2]) {
+fn deliver_all(now: Instant, ends: &mut [End; 2]) {
     loop {
         exchange(ends);
         if ends.iter().all(|end| end.wire.is_empty()) {
@@ -135,28 +136,28 @@ fn hello_from(sender: EndpointId) -> Handshake {
 }
 
 /// Returns a peering at each step of the handshake, with the message it expects.
-fn points(now: Instant) -> Vec<(End, &'static str)> {
+fn handshake_steps(now: Instant) -> Vec<(End, &'static str)> {
     let select = |sender| bytes(&Handshake::VersionSelect { sender, version: 1 });
     let syn = bytes(&Handshake::OriginatorSyn(Filter::new()));
-    let small = |side| End::new(machine(SMALL, side, now));
-    let large = |side| End::new(machine(LARGE, side, now));
-    let mut points =
+    let small = |side| End::new(peering(SMALL, side, now));
+    let large = |side| End::new(peering(LARGE, side, now));
+    let mut handshake_steps =
         vec![(small(Side::Connector), "hello or version_select"), (small(Side::Listener), "hello")];
     let mut end = large(Side::Listener);
     end.arrive(now, &bytes(&hello_from(SMALL)));
-    points.push((end.clone(), "version_select"));
+    handshake_steps.push((end.clone(), "version_select"));
     end.arrive(now, &select(SMALL));
     end.peering.admit();
-    points.push((end.clone(), "originator_syn"));
+    handshake_steps.push((end.clone(), "originator_syn"));
     end.arrive(now, &syn);
-    points.push((end, "originator_ack"));
+    handshake_steps.push((end, "originator_ack"));
     let mut end = small(Side::Listener);
     end.arrive(now, &bytes(&hello_from(LARGE)));
     end.peering.admit();
-    points.push((end, "responder_syn_ack"));
-    for (end, _) in &mut points {
+    handshake_steps.push((end, "responder_syn_ack"));
+    for (end, _) in &mut handshake_steps {
         end.frames();
         end.seen.clear();
     }
-    points
+    handshake_steps
 }

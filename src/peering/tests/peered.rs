@@ -6,7 +6,7 @@ use crate::data::Value;
 #[test]
 fn messages_are_delivered_with_their_payload() {
     let now = Instant::now();
-    let mut ends = standing(now);
+    let mut ends = established_pair(now);
     let value = |text: String| Value::String(text.into());
     let texts = ["short".to_owned(), "long".repeat(5000), "short again".to_owned()];
     for text in &texts {
@@ -15,7 +15,7 @@ fn messages_are_delivered_with_their_payload() {
             end.peering.send(&envelope).unwrap();
         }
     }
-    settle(now, &mut ends);
+    deliver_all(now, &mut ends);
     for (end, peer) in ends.iter().zip([LARGE, SMALL]) {
         let received: Vec<_> = end
             .seen
@@ -36,11 +36,11 @@ fn messages_are_delivered_with_their_payload() {
 fn send_fails_before_established_and_after_bye() {
     let now = Instant::now();
     let envelope = Envelope::data(SMALL, Topic::from_static("/t"), &Value::None).unwrap();
-    for (mut end, _) in points(now) {
+    for (mut end, _) in handshake_steps(now) {
         assert_eq!(end.peering.send(&envelope), Err(SendError::NotEstablished));
         assert!(end.frames().is_empty());
     }
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     end.peering.leave(now);
     assert_eq!(end.peering.send(&envelope), Err(SendError::NotEstablished));
 }
@@ -48,11 +48,11 @@ fn send_fails_before_established_and_after_bye() {
 #[test]
 fn pings_are_echoed_to_their_sender() {
     let now = Instant::now();
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     let other = EndpointId::from_bytes([9; 16]);
     for (receiver, echoed) in [(SMALL, true), (EndpointId::NIL, true), (other, false)] {
         end.arrive(now, &framed(&Envelope::ping(LARGE, receiver, Bytes::from_static(b"\0any"))));
-        let answer = end.said_envelopes();
+        let answer = end.sent_envelopes();
         let expected = Envelope::pong(SMALL, LARGE, Bytes::from_static(b"\0any"));
         assert_eq!(answer, if echoed { vec![expected] } else { vec![] });
     }
@@ -62,16 +62,16 @@ fn pings_are_echoed_to_their_sender() {
 #[test]
 fn filters_change_while_connected() {
     let now = Instant::now();
-    let mut ends = standing(now);
+    let mut ends = established_pair(now);
     ends[0].peering.set_filter(filter("/new")).unwrap();
-    settle(now, &mut ends);
+    deliver_all(now, &mut ends);
     assert_eq!(ends[1].seen, [Event::FilterChanged(filter("/new"))]);
 }
 
 #[test]
 fn a_filter_changed_during_the_handshake_reaches_the_peer() {
     let now = Instant::now();
-    for (mut end, _) in points(now) {
+    for (mut end, _) in handshake_steps(now) {
         end.peering.set_filter(filter("/new")).unwrap();
         let (id, side) = if end.peering.config.id == SMALL { (LARGE, SMALL) } else { (SMALL, LARGE) };
         // Complete the handshake on the other side.
@@ -106,121 +106,133 @@ fn a_filter_changed_during_the_handshake_reaches_the_peer() {
 #[test]
 fn leaving_ends_when_the_peer_confirms() {
     let now = Instant::now();
-    let mut ends = standing(now);
+    let mut ends = established_pair(now);
     ends[0].peering.leave(now);
-    settle(now, &mut ends);
+    deliver_all(now, &mut ends);
     assert_eq!(ends[0].closed(), Some(&CloseReason::Left));
     assert_eq!(ends[1].seen, [Event::PeerLeaving]);
     ends[1].peering.handle_eof();
-    ends[1].note();
+    ends[1].poll_events();
     assert_eq!(ends[1].closed(), Some(&CloseReason::PeerLeft));
 }
 
 #[test]
 fn leaving_times_out_without_a_confirmation() {
     let now = Instant::now();
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     end.peering.leave(now);
-    let said = end.said_envelopes();
-    assert!(said.len() == 1 && said[0].payload.starts_with(b"BYE") && said[0].payload.len() == 11);
+    let sent_handshakes = end.sent_envelopes();
+    assert!(
+        sent_handshakes.len() == 1
+            && sent_handshakes[0].payload.starts_with(b"BYE")
+            && sent_handshakes[0].payload.len() == 11
+    );
     let foreign = Envelope::pong(LARGE, SMALL, Bytes::from_static(b"BYE12345678"));
     end.arrive(now, &framed(&foreign));
     assert_eq!(end.closed(), None, "not our BYE");
     let mut cut_off = end.clone();
     cut_off.peering.handle_eof();
-    cut_off.note();
+    cut_off.poll_events();
     assert_eq!(cut_off.closed(), Some(&CloseReason::LeftUnconfirmed));
     let deadline = end.peering.poll_timeout().unwrap();
     assert_eq!(deadline, now + Config::LEAVE_TIMEOUT);
     end.peering.handle_timeout(deadline);
-    end.note();
+    end.poll_events();
     assert_eq!(end.closed(), Some(&CloseReason::LeftUnconfirmed));
 }
 
 #[test]
 fn leaving_during_the_handshake_sends_drop_conn() {
     let now = Instant::now();
-    // A peer whose last handshake message is on its way is left with BYE: see below.
-    for (mut end, _) in points(now).into_iter().filter(|(_, expected)| *expected != "originator_ack") {
+    // If the peer's last handshake message is in transit, this side leaves with a BYE. The next test covers that case.
+    for (mut end, _) in handshake_steps(now).into_iter().filter(|(_, expected)| *expected != "originator_ack")
+    {
         end.peering.leave(now);
-        end.note();
+        end.poll_events();
         assert_eq!(end.closed(), Some(&CloseReason::Left));
         assert!(matches!(
-            end.said().as_slice(),
+            end.sent_handshakes().as_slice(),
             [Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }]
         ));
     }
 }
 
-/// The originator regards the peering as established once it has sent originator_ack, and reads no drop_conn then.
+/// After sending originator_ack, the originator considers the peering established and can no longer read a drop_conn.
 #[test]
-fn a_responder_leaves_with_bye_while_the_last_handshake_message_is_on_its_way() {
+fn a_responder_leaves_with_bye_while_the_last_handshake_message_is_in_transit() {
     let now = Instant::now();
-    let responder = || points(now).into_iter().find(|(_, expected)| *expected == "originator_ack").unwrap().0;
+    let responder =
+        || handshake_steps(now).into_iter().find(|(_, expected)| *expected == "originator_ack").unwrap().0;
 
     let mut end = responder();
     end.peering.leave(now);
-    end.note();
+    end.poll_events();
     assert_eq!((end.frames().len(), end.closed()), (0, None), "it waits");
-    // Called again and again, as a caller may, it waits no longer.
+    // Repeated calls do not extend the deadline.
     end.peering.leave(now + Duration::from_secs(1));
     assert_eq!(end.peering.poll_timeout(), Some(now + Config::LEAVE_TIMEOUT));
     end.arrive(now, &bytes(&Handshake::OriginatorAck));
     assert!(matches!(end.seen.as_slice(), [Event::Established { peer: SMALL, .. }]), "{:?}", end.seen);
-    let said = end.said_envelopes();
-    assert!(said.len() == 1 && said[0].payload.starts_with(b"BYE"), "{said:?}");
-    end.arrive(now, &framed(&Envelope::pong(SMALL, LARGE, said[0].payload.clone())));
+    let sent_handshakes = end.sent_envelopes();
+    assert!(
+        sent_handshakes.len() == 1 && sent_handshakes[0].payload.starts_with(b"BYE"),
+        "{sent_handshakes:?}"
+    );
+    end.arrive(now, &framed(&Envelope::pong(SMALL, LARGE, sent_handshakes[0].payload.clone())));
     assert_eq!(end.closed(), Some(&CloseReason::Left));
 
     let mut silent = responder();
     silent.peering.leave(now);
     silent.peering.handle_timeout(now + Config::LEAVE_TIMEOUT);
-    silent.note();
+    silent.poll_events();
     assert_eq!(silent.closed(), Some(&CloseReason::Left));
-    assert!(matches!(silent.said().as_slice(), [Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }]));
+    assert!(matches!(
+        silent.sent_handshakes().as_slice(),
+        [Handshake::DropConn { code: ErrorCode::SHUTTING_DOWN, .. }]
+    ));
 
     let mut gone = responder();
     gone.peering.leave(now);
     gone.peering.handle_eof();
-    gone.note();
+    gone.poll_events();
     assert_eq!(gone.closed(), Some(&CloseReason::Left));
 }
 
 #[test]
 fn eof_without_bye_is_reported_as_lost() {
-    let [mut end, _] = standing(Instant::now());
+    let [mut end, _] = established_pair(Instant::now());
     end.peering.handle_eof();
-    end.note();
+    end.poll_events();
     assert_eq!(end.closed(), Some(&CloseReason::Lost));
 }
 
 #[test]
 fn a_silent_peer_is_pinged_and_then_closed() {
     let start = Instant::now();
-    let mut ends = standing(start);
+    let mut ends = established_pair(start);
     let idle = Config::IDLE_TIMEOUT;
     // The peer answers the ping, which restarts the idle timeout.
     let asked = ends[0].peering.poll_timeout().unwrap();
     assert_eq!(asked, start + idle);
     ends[0].peering.handle_timeout(asked);
-    settle(asked, &mut ends);
+    deliver_all(asked, &mut ends);
     assert_eq!(ends[0].peering.poll_timeout(), Some(asked + idle));
     // The peer does not answer the second ping.
     let [mut end, _] = ends;
     end.peering.handle_timeout(asked + idle);
-    assert_eq!(end.said_envelopes().len(), 1);
+    assert_eq!(end.sent_envelopes().len(), 1);
     let given_up = end.peering.poll_timeout().unwrap();
     assert_eq!(given_up, asked + idle + idle);
     end.peering.handle_timeout(given_up);
-    end.note();
+    end.poll_events();
     assert_eq!(end.closed(), Some(&PeeringError::Silent.into()));
-    assert!(end.frames().is_empty(), "a drop_conn would not be understood");
+    assert!(end.frames().is_empty(), "no drop_conn is sent in an established peering");
 }
 
 #[test]
 fn a_paused_peer_is_pinged_and_not_closed() {
     let start = Instant::now();
-    let mut ends = standing(start);
+    let mut ends = established_pair(start);
     let idle = Config::IDLE_TIMEOUT;
     // This holds even if a ping was sent before.
     let mut now = start + idle;
@@ -239,7 +251,11 @@ fn a_paused_peer_is_pinged_and_not_closed() {
         reader.peering.handle_timeout(now);
         let told = ends[0].frames().concat();
         ends[1].arrive(now, &told);
-        assert_eq!(ends[1].said_envelopes().len(), 1, "the answer, which will not be heard");
+        assert_eq!(
+            ends[1].sent_envelopes().len(),
+            1,
+            "the answer, which this side does not read while paused"
+        );
         assert!(ends.iter().all(|end| end.closed().is_none()));
     }
     // After the pause, the idle timeout applies again.
@@ -248,33 +264,33 @@ fn a_paused_peer_is_pinged_and_not_closed() {
     assert_eq!(end.peering.poll_timeout(), Some(now + idle));
     end.peering.handle_timeout(now + idle);
     end.peering.handle_timeout(now + idle + idle);
-    end.note();
+    end.poll_events();
     assert_eq!(end.closed(), Some(&PeeringError::Silent.into()));
 }
 
 #[test]
 fn the_leave_timeout_applies_while_paused() {
     let now = Instant::now();
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     end.peering.pause(now, true);
     end.peering.leave(now);
     let deadline = end.peering.poll_timeout().unwrap();
     assert_eq!(deadline, now + Config::LEAVE_TIMEOUT);
     end.peering.handle_timeout(deadline);
-    end.note();
+    end.poll_events();
     assert_eq!(end.closed(), Some(&CloseReason::LeftUnconfirmed));
 }
 
 #[test]
 fn a_partial_frame_resets_the_idle_timeout() {
     let start = Instant::now();
-    let [mut end, _] = standing(start);
+    let [mut end, _] = established_pair(start);
     end.arrive(start, &1_000_000u32.to_be_bytes());
     let mut now = start;
     for _ in 0..10 {
         now = end.peering.poll_timeout().unwrap();
         end.peering.handle_timeout(now);
-        assert_eq!(end.said_envelopes().len(), 1, "asked");
+        assert_eq!(end.sent_envelopes().len(), 1, "asked");
         end.arrive(now, &[0]);
     }
     assert_eq!(end.closed(), None);
@@ -284,7 +300,7 @@ fn a_partial_frame_resets_the_idle_timeout() {
 #[test]
 fn malformed_envelopes_are_dropped_and_the_peering_continues() {
     let now = Instant::now();
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     let good = Envelope::data(LARGE, Topic::from_static("/t"), &Value::None).unwrap();
     let mut unknown_type = framed(&good);
     unknown_type[4 + 32] = 77;
@@ -302,9 +318,9 @@ fn malformed_envelopes_are_dropped_and_the_peering_continues() {
 #[test]
 fn nothing_changes_after_closed() {
     let now = Instant::now();
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     end.peering.handle_eof();
-    end.note();
+    end.poll_events();
     end.seen.clear();
     end.arrive(now, &bytes(&hello_from(LARGE)));
     end.peering.handle_eof();
@@ -312,14 +328,14 @@ fn nothing_changes_after_closed() {
     end.peering.admit();
     end.peering.refuse_redundant();
     end.peering.handle_timeout(now + Duration::from_secs(1000));
-    end.note();
+    end.poll_events();
     assert!(end.seen.is_empty() && end.frames().is_empty() && end.peering.is_closed());
 }
 
 #[test]
 fn input_stops_while_many_events_are_queued() {
     let now = Instant::now();
-    let [mut end, _] = standing(now);
+    let [mut end, _] = established_pair(now);
     let frame = [0, 0, 0, 1, 0xff];
     let mut input = BytesMut::from(&*frame.repeat(5_000));
     let (mut turns, mut told) = (0, 0);
@@ -337,5 +353,18 @@ fn input_stops_while_many_events_are_queued() {
         }
     }
     assert_eq!((turns, told, input.len()), (5, 5_000, 0));
+    assert!(end.peering.events.capacity() <= MAX_IDLE_EVENTS, "the memory is freed");
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn reading_all_messages_frees_the_event_queue() {
+    let now = Instant::now();
+    let [mut end, _] = established_pair(now);
+    let message = framed(&Envelope::data(LARGE, Topic::from_static("/t"), &Value::None).unwrap());
+    end.input.extend_from_slice(&message.repeat(100));
+    end.peering.handle_input(now, &mut end.input);
+    assert!(end.peering.events.capacity() >= 100);
+    assert_eq!(std::iter::from_fn(|| end.peering.poll_message()).count(), 100);
     assert!(end.peering.events.capacity() <= MAX_IDLE_EVENTS, "the memory is freed");
 }

@@ -58,7 +58,7 @@ impl Display for CommandContent {
     }
 }
 
-/// Writes `null`, or `*` and the span in the largest unit of which it is at least one.
+/// Writes `null`, or `*` and the span in its largest unit: the span is at least 1 of that unit.
 struct Expiry(Option<Timespan>);
 
 impl Display for Expiry {

@@ -213,7 +213,8 @@ fn expiry(input: &[u8]) -> Parsed<'_, Option<Timespan>> {
     Ok((input, Some(Timespan::from_nanos(nanos.cast_signed()))))
 }
 
-/// Reads a varbyte count and a u64 for each. The vector grows as bytes are read, not by the count.
+/// Reads a varbyte count, and then that many u64. The vector grows as bytes are read and is not allocated by the count,
+/// which may be false.
 fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
     let (mut input, count) = varbyte(input)?;
     let mut sequences = Vec::new();
@@ -225,7 +226,8 @@ fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
     Ok((input, CommandContent::Nack { sequences }))
 }
 
-/// Reads a varbyte count, then a key and a value for each, in any order: Broker's C++ implementation does not sort them.
+/// Reads a varbyte count, and then that many pairs of a key and a value. They may be in any order, because Broker's C++
+/// implementation does not sort them.
 fn snapshot<'a>(start: &'a [u8], budget: &mut Budget) -> Parsed<'a, Vec<(Value, Value)>> {
     let (mut input, count) = varbyte(start)?;
     let mut pairs = Vec::new();

@@ -31,7 +31,7 @@ fn all_fourteen() -> [C; 14] {
         C::Keepalive { sequence: 3 },
         C::CumulativeAck { sequence: 4 },
         C::Nack { sequences: (0..200).collect() },
-        // Not in the order of the keys: a snapshot keeps the order in which it was received.
+        // The keys are not sorted: a snapshot keeps the order in which it was received.
         C::AckClone { offset: 5, heartbeat_interval: 6, snapshot: vec![pair(2), pair(1)] },
         C::RetransmitFailed { sequence: 7 },
     ]
@@ -66,9 +66,9 @@ fn all_commands_round_trip_and_truncated_ones_are_errors() {
     }
 }
 
-/// The only command that is in no captured peering.
+/// Tests the only command that occurs in no captured peering.
 #[test]
-fn a_failed_retransmission_is_a_number_behind_variant_13() {
+fn a_failed_retransmission_is_encoded_as_variant_13_and_a_number() {
     let mut bytes = encoded(&command(C::Keepalive { sequence: 258 }));
     assert_eq!(bytes[VARIANT..], [9, 0, 0, 0, 0, 0, 0, 1, 2]);
     bytes[VARIANT] = 13;
@@ -155,7 +155,7 @@ fn only_the_entity_of_all_zeros_is_none() {
 }
 
 #[test]
-fn any_flag_but_0_says_yes() {
+fn any_flag_except_0_is_true() {
     let expiring = |expiry| command(C::Put { key: Value::None, value: Value::None, expiry, publisher: WHO });
     let with = expiring(Some(Timespan::from_nanos(5)));
     let mut bytes = encoded(&with);

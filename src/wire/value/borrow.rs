@@ -156,17 +156,18 @@ fn first(bytes: &[u8]) -> Option<(ValueRef<'_>, &[u8])> {
     }
     let rest = skip(bytes)?;
     let inside = inside.get(..inside.len().checked_sub(rest.len())?)?;
-    Some((whole(head, inside), rest))
+    Some((with_elements(head, inside), rest))
 }
 
-/// Returns the only value in checked bytes. A container need not be skipped to find its end: it extends to the end.
+/// Returns the only value in checked bytes. The end of a container need not be searched, because it is the end of the
+/// bytes.
 fn last(bytes: &[u8]) -> Option<ValueRef<'_>> {
     let (inside, head) = head(bytes).ok()?;
-    Some(whole(head, inside))
+    Some(with_elements(head, inside))
 }
 
 /// Returns the value of a head and the bytes of its elements.
-fn whole<'a>(head: Head<'a>, bytes: &'a [u8]) -> ValueRef<'a> {
+fn with_elements<'a>(head: Head<'a>, bytes: &'a [u8]) -> ValueRef<'a> {
     match head {
         Head::Scalar(scalar) => scalar,
         Head::Container(Container::Set, left) => ValueRef::Set(Elements { bytes, left }),

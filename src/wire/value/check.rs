@@ -10,9 +10,9 @@ use super::{ValueRef, decode_value};
 
 /// Checks that `bytes` are exactly one value.
 ///
-/// Nothing is allocated if all sets and tables are in order, as Broker's C++ implementation always writes them. A set out
-/// of order must be sorted to find duplicates; such a message is decoded with [`decode_value`], within the same limits. So
-/// is malformed input, to produce the error.
+/// Nothing is allocated if all sets and tables are in order, as Broker's C++ implementation always writes them. A set
+/// that is out of order must be sorted to find duplicates. Such a message is decoded with [`decode_value`], within the
+/// same limits. Malformed input is decoded as well, to produce the error.
 ///
 /// # Errors
 /// The same as [`decode_value`]: both accept the same bytes.
@@ -86,7 +86,8 @@ impl Walk {
 /// Compares the first values of two checked inputs in the order of [`crate::data::Value`], and advances past both if they
 /// are equal. Sets and tables in them must be in order.
 ///
-/// The recursion is as deep as the values are nested, which was bounded by the check. Reads up to the first difference.
+/// Reads up to the first difference. The recursion is as deep as the values are nested, and the check has bounded that
+/// depth.
 fn compare(a: &mut &[u8], b: &mut &[u8]) -> Ordering {
     match a.first().cmp(&b.first()) {
         Ordering::Equal => {}

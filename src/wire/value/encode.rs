@@ -38,7 +38,7 @@ const STAGE: usize = 512;
 /// The size of the longest varbyte of 32 bits.
 const MAX_VARBYTE: usize = 5;
 
-/// Collects small writes, because a call of the output for each would take longer than the write itself.
+/// Collects small writes. Otherwise, calling the output for each write would take longer than the write itself.
 ///
 /// The number of used bytes is passed from call to call instead of stored here, so that it stays in a register. So does the
 /// result of each call, which is `None` after an error.
@@ -122,12 +122,12 @@ impl<B: BufMut> Stage<'_, B> {
                 room.copy_from_slice(piece);
                 end
             }
-            None => self.put_beyond(used, piece),
+            None => self.put_long(used, piece),
         }
     }
 
     #[inline(never)]
-    fn put_beyond(&mut self, used: usize, piece: &[u8]) -> usize {
+    fn put_long(&mut self, used: usize, piece: &[u8]) -> usize {
         self.flush(used);
         self.out.put_slice(piece);
         0
@@ -148,7 +148,7 @@ impl<B: BufMut> Stage<'_, B> {
             (*tag_room, *body_room) = (tag, body);
             return used.saturating_add(N).saturating_add(1);
         }
-        let used = self.put_beyond(used, &[tag]);
+        let used = self.put_long(used, &[tag]);
         self.put(used, &body)
     }
 

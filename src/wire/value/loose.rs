@@ -8,7 +8,7 @@ use crate::wire::encode_value;
 
 pub(super) struct Loose {
     random: u64,
-    /// The index, among the sets and tables that are not empty, of the one that gets a duplicate element or key.
+    /// The set or table that gets a duplicate element or key: its index among all that are not empty.
     duplicate_in: Option<usize>,
     out: Vec<u8>,
 }

@@ -9,7 +9,7 @@ use crate::data::{Set, Step, Table, Value};
 
 /// The number of elements to allocate before any has been read. The count from the wire is not trusted, and containers
 /// can be nested.
-const FIRST_PLACES: usize = 64;
+const INITIAL_CAPACITY: usize = 64;
 
 /// Decodes `bytes`, which must be exactly one value.
 ///
@@ -108,14 +108,15 @@ fn pairs<'a>(
     Ok((input, ()))
 }
 
-/// Allocates the next elements of a container of `count`: as many again as there are, and never more than `count` in all,
-/// so that a complete container has no spare capacity. Returns `None` when all elements exist.
+/// Allocates space for the next elements of a container with `count` elements. Doubles the number of elements each
+/// time, but never exceeds `count`, so that a complete container has no spare capacity. Returns `None` when all
+/// elements exist.
 #[inline(always)]
 fn places<T: Default>(elements: &mut Vec<T>, count: usize) -> Option<impl Iterator<Item = (usize, &mut T)>> {
     let filled = elements.len();
     let left = count.checked_sub(filled).filter(|left| *left > 0)?;
     if filled == 0 {
-        *elements = (0..FIRST_PLACES.min(left)).map(|_| T::default()).collect();
+        *elements = (0..INITIAL_CAPACITY.min(left)).map(|_| T::default()).collect();
     } else {
         let more = filled.min(left);
         elements.reserve_exact(more);

@@ -177,7 +177,7 @@ fn deep_nesting_does_not_exhaust_the_stack() {
 
 #[test]
 fn nested_values_count_toward_the_element_limit() {
-    // Seven values: the outer vector, its four elements, and the key and value of the table.
+    // There are seven values: the outer vector, its four elements, and the key and value of the table.
     let value = Value::Vector(vec![
         Value::None,
         Value::Table([(Value::Count(1), Value::Count(2))].into_iter().collect::<Table>()),

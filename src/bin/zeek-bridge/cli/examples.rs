@@ -98,8 +98,10 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["publish"],
         r#"
-  # One event with a count as argument
-  echo '{"event": "ping", "args": [{"@data-type": "count", "data": 7}]}' |
+  # One event
+  zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/ping ping string:hi count:7
+  # The same from stdin
+  echo '{"event": "ping", "args": ["hi", {"@data-type": "count", "data": 7}]}' |
     zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/ping
   # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
   zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/again --wait 10s < tap.jsonl"#,

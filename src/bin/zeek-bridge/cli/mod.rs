@@ -12,6 +12,7 @@ use crate::args::tls::TLS_OPTIONS;
 use crate::commands::bench::BenchArgs;
 use crate::commands::certs::CertsArgs;
 use crate::commands::check::CheckArgs;
+use crate::commands::config_schema::ConfigSchemaArgs;
 use crate::commands::decode::DecodeArgs;
 use crate::commands::dispatch::DispatchArgs;
 use crate::commands::encode::EncodeArgs;
@@ -75,6 +76,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     Certs(CertsArgs),
     Check(CheckArgs),
+    ConfigSchema(ConfigSchemaArgs),
     Node(NodeArgs),
     Dispatch(DispatchArgs),
     Tap(TapArgs),

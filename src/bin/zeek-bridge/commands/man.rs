@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
+use super::config_schema;
 use crate::output::{Failure, Output, stderr};
 
 const NAME: &str = "zeek-bridge";
@@ -21,10 +22,11 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Write the manual pages of the program and its commands
+/// Write the manual pages of the program, its commands and its configuration
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The directory for the pages, such as ~/.local/share/man/man1; created if it does not exist
+    /// The directory for the pages, such as ~/.local/share/man/man1; created if it does not exist. If it is called man1, the page
+    /// of the configuration is written to man5 beside it
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
@@ -71,6 +73,11 @@ pub(crate) fn man(args: &ManArgs, command: Command, manual: &Manual) -> Result<(
         fs::write(&path, text(&page, &command, manual)).map_err(|error| failed(&path, error))?;
         count = count.saturating_add(1);
     }
+    let folder = if out.ends_with("man1") { out.with_file_name("man5") } else { out.clone() };
+    fs::create_dir_all(&folder).map_err(|error| failed(&folder, error))?;
+    let path = folder.join("zeek-bridge.toml.5");
+    fs::write(&path, config_schema::page(&source)).map_err(|error| failed(&path, error))?;
+    count = count.saturating_add(1);
     stderr::print_line(format_args!(
         "wrote {count} pages to {}; start with `man zeek-bridge`",
         out.display()

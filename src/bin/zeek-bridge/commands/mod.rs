@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod capture;
 pub(crate) mod certs;
 pub(crate) mod check;
+pub(crate) mod config_schema;
 pub(crate) mod decode;
 pub(crate) mod demo;
 pub(crate) mod dispatch;

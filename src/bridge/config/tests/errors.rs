@@ -26,7 +26,7 @@ const RULE: &str = "[[rule]]\nname = \"r\"\nfrom = \"nodes\"\nto = \"agents\"\nt
 
 /// Asserts that there is exactly one error, at this line and key, that contains the expected text.
 #[track_caller]
-fn reports(text: &str, start: &str, expected: &str) {
+fn assert_reports(text: &str, start: &str, expected: &str) {
     let errors = errors(text);
     let [error] = errors.as_slice() else { panic!("{start}: {expected}: {errors:#?}") };
     assert!(
@@ -49,7 +49,11 @@ fn errors_in_the_bridge_table() {
         ("metrics = \"localhost:1\"", "metrics", "use an IP address with a port"),
         ("metrics = 9747", "metrics", "found a number"),
         ("metrics = \"\"", "metrics", "the value is empty"),
-        ("drain = 10", "drain", "expected a duration with its unit, such as \"10s\""),
+        (
+            "drain = 10",
+            "drain",
+            "expected a duration with its unit, such as \"10s\" or \"50ms\", from 0s to 1h, found a number",
+        ),
         ("drain = \"10\"", "drain", "invalid duration \"10\""),
         ("drain = \"2h\"", "drain", "out of range"),
         (
@@ -57,7 +61,7 @@ fn errors_in_the_bridge_table() {
             "answer_in_flight",
             "expected true or false (without quotes), found a string",
         ),
-        ("status = \"C:\\run\"", "status", "control character in \"C:\\run\""),
+        ("status = \"C:\\run\"", "status", "status: control character in \"C:\\run\""),
         ("metric = \"off\"", "metric", "unknown key; did you mean `metrics`?"),
         (
             "color = \"red\"",
@@ -67,13 +71,13 @@ fn errors_in_the_bridge_table() {
         ("answer_denied = 1", "answer_denied", "expected true or false (without quotes), found a number"),
         ("\"a\\nb\" = 1", "\"a\\nb\"", "unknown key"),
     ] {
-        reports(&format!("[bridge]\n{line}\n{rest}"), &format!("2: bridge.{key}"), expected);
+        assert_reports(&format!("[bridge]\n{line}\n{rest}"), &format!("2: bridge.{key}"), expected);
     }
     let long = format!("[bridge]\nstatus = \"/{}\"\n{rest}", "x".repeat(92));
-    reports(&long, "2: bridge.status", "the path has 93 bytes, more than the 92");
-    reports(&format!("bridge = 1\n{rest}"), "1: bridge", "write [bridge]");
-    reports(&format!("[brige]\n{rest}"), "1: brige", "did you mean `bridge`?");
-    reports(
+    assert_reports(&long, "2: bridge.status", "the path has 93 bytes, more than the 92");
+    assert_reports(&format!("bridge = 1\n{rest}"), "1: bridge", "write [bridge]");
+    assert_reports(&format!("[brige]\n{rest}"), "1: brige", "did you mean `bridge`?");
+    assert_reports(
         &format!("[bridge]\nmetrics = \"127.0.0.1:2152\"\n{rest}"),
         "2: bridge.metrics",
         "conflicts with 127.0.0.1:2152, on which nodes listens; use another port, or \"off\"",
@@ -120,7 +124,7 @@ fn errors_in_links() {
         ("allow = \"DNS:*\"", "allow", "peers present certificates only in mutual TLS"),
     ] {
         let text = LINKS.replacen("tls = \"off\"", &format!("tls = \"off\"\n{line}"), 1);
-        reports(&format!("{text}{RULE}"), &format!("5: link.agents.{key}"), expected);
+        assert_reports(&format!("{text}{RULE}"), &format!("5: link.agents.{key}"), expected);
     }
 }
 
@@ -137,25 +141,37 @@ fn errors_in_the_addresses_of_a_link() {
         ("connect = [\"agent:1\", \"agent:2\"]\nlimits.peers = 1", "2 addresses, but limits.peers is 1"),
     ] {
         let text = LINKS.replacen("connect = \"127.0.0.1:2151\"", line, 1);
-        reports(&format!("{text}{RULE}"), "3: link.agents.connect", expected);
+        assert_reports(&format!("{text}{RULE}"), "3: link.agents.connect", expected);
     }
     let nowhere = LINKS.replacen("connect = \"127.0.0.1:2151\"\n", "", 1);
-    reports(&format!("{nowhere}{RULE}"), "2: link.agents.connect", "neither connect nor listen");
+    assert_reports(
+        &format!("{nowhere}{RULE}"),
+        "2: link.agents.connect",
+        "the link has neither connect nor listen; set",
+    );
     for (address, expected) in [
         ("127.0.0.1:2152", "127.0.0.1:2152 conflicts with 127.0.0.1:2152, on which agents listens"),
-        ("0.0.0.0:2152", "conflicts with 0.0.0.0:2152, on which agents listens"),
+        ("0.0.0.0:2152", "127.0.0.1:2152 conflicts with 0.0.0.0:2152, on which agents listens"),
     ] {
         let text = LINKS.replacen("connect = \"127.0.0.1:2151\"", &format!("listen = \"{address}\""), 1);
-        reports(&format!("{text}{RULE}"), "6: link.nodes.listen", expected);
+        assert_reports(&format!("{text}{RULE}"), "6: link.nodes.listen", expected);
     }
     // The address of the metrics is the default, so the error is reported at the link.
     let metrics = LINKS.replacen("127.0.0.1:2152", "0.0.0.0:9747", 1);
-    reports(&format!("{metrics}{RULE}"), "6: link.nodes.listen", "use another port here, or for metrics");
+    assert_reports(
+        &format!("{metrics}{RULE}"),
+        "6: link.nodes.listen",
+        "use another port here, or for metrics",
+    );
     let twice = LINKS.replacen("\"127.0.0.1:2152\"", "[\"127.0.0.1:2152\", \"0.0.0.0:2152\"]", 1);
-    reports(&format!("{twice}{RULE}"), "6: link.nodes.listen", "on which this link listens");
+    assert_reports(
+        &format!("{twice}{RULE}"),
+        "6: link.nodes.listen",
+        "conflicts with 127.0.0.1:2152, on which this link listens",
+    );
     // An error in a list has the line of the element.
     let lines = LINKS.replacen("\"127.0.0.1:2151\"", "[\n\"a:1\",\n\"b\"\n]", 1);
-    reports(&format!("{lines}{RULE}"), "5: link.agents.connect", "there is no port");
+    assert_reports(&format!("{lines}{RULE}"), "5: link.agents.connect", "there is no port");
 }
 
 #[test]
@@ -194,7 +210,11 @@ fn errors_in_tls() {
             "the key is missing; mutual TLS requires",
         ),
         ("certificate = \"a\"\nkeyfile = \"b\"", "2: link.agents.cafile", "cafile (or capath)"),
-        ("capath = \"a\"\nkeyfile = \"b\"", "2: link.agents.certificate", "the key is missing"),
+        (
+            "capath = \"a\"\nkeyfile = \"b\"",
+            "2: link.agents.certificate",
+            "the key is missing; mutual TLS requires",
+        ),
         (
             "cafile = \"\"\ncertificate = \"b\"\nkeyfile = \"c\"",
             "4: link.agents.cafile",
@@ -212,7 +232,7 @@ fn errors_in_tls() {
             "is empty",
         ),
     ] {
-        reports(&tls(keys), start, expected);
+        assert_reports(&tls(keys), start, expected);
     }
     assert_eq!(errors(&tls("tls = \"mutual\"")).len(), 3);
 }
@@ -232,9 +252,11 @@ fn errors_in_rules() {
         ("actions = { x = [\"a\", \"a\"] }", "actions.x", "duplicate element"),
         ("actions = { x = [[\"a\"], \"a\"] }", "actions.x", "duplicate element"),
         ("actions = { x = [[\"...\", \"a\"]] }", "actions.x", "move it to the end of its list"),
-        ("actions = { x = [[\"a\", 1]] }", "actions.x", "found a number"),
-        ("actions = { x = [[[\"a\"]]] }", "actions.x", "found a list"),
-        ("actions = { x = [[\"a b\"]] }", "actions.x", "white space in"),
+        ("actions = { x = [[\"a\", 1]] }", "actions.x", "expected a pattern for the only argument, such as"),
+        ("actions = { x = [[\"a\", 1]] }", "actions.x", "allows any further ones, found a number"),
+        ("actions = { x = [[[\"a\"]]] }", "actions.x", "expected a pattern for the only argument, such as"),
+        ("actions = { x = [[[\"a\"]]] }", "actions.x", "allows any further ones, found a list"),
+        ("actions = { x = [[\"a b\"]] }", "actions.x", "white space in \"a b\""),
         ("actions = { x = 1 }", "actions.x", "expected a pattern for the only argument"),
         (
             "actions = { get_id_value = \"*\" }\nevents = \"*hello\"",
@@ -246,7 +268,7 @@ fn errors_in_rules() {
         ("events = \"*\"\ncommands = true", "events", "data-store commands (commands = true) have no events"),
         ("passthru = true", "passthru", "did you mean `passthrough`?"),
     ] {
-        reports(&rule(line), &format!("13: rule.r.{key}"), expected);
+        assert_reports(&rule(line), &format!("13: rule.r.{key}"), expected);
     }
     for (from, with, start, expected) in [
         ("name = \"r\"\n", "", "8: rule.1.name", "the rule has no name"),
@@ -260,7 +282,7 @@ fn errors_in_rules() {
         ("from = \"nodes\"\n", "", "8: rule.r.from", "the rule has no from"),
         ("to = \"agents\"\n", "", "8: rule.r.to", "the rule has no to"),
         ("topics = \"t\"\n", "", "8: rule.r.topics", "the rule has no topics"),
-        ("topics = \"t\"", "topics = []", "12: rule.r.topics", "list is empty"),
+        ("topics = \"t\"", "topics = []", "12: rule.r.topics", "the list is empty"),
         ("topics = \"t\"", "topics = \"<$>/local/a\"", "12: rule.r.topics", "never leave an endpoint"),
         ("from = \"nodes\"", "from = \"node\"", "10: rule.r.from", "no link \"node\"; did you mean `nodes`?"),
         ("to = \"agents\"", "to = [\"zeek\"]", "11: rule.r.to", "use `agents` or `nodes`"),
@@ -273,17 +295,17 @@ fn errors_in_rules() {
         ),
         ("[[rule]]", "[rule]", "8: rule", "write [[rule]], in double brackets"),
     ] {
-        reports(&format!("{LINKS}{}", RULE.replacen(from, with, 1)), start, expected);
+        assert_reports(&format!("{LINKS}{}", RULE.replacen(from, with, 1)), start, expected);
     }
-    reports(&format!("{LINKS}{RULE}{RULE}"), "14: rule.2.name", "an earlier rule has the same name");
+    assert_reports(&format!("{LINKS}{RULE}{RULE}"), "14: rule.2.name", "an earlier rule has the same name");
     let topic = "t".repeat(65_536);
-    reports(
+    assert_reports(
         &format!("{LINKS}{}", RULE.replacen("\"t\"", &format!("{topic:?}"), 1)),
         "12: rule.r.topics",
         "65535",
     );
-    reports(&format!("rule = []\n{LINKS}"), "1: rule", "the list is empty");
-    reports(&format!("rule = [1]\n{LINKS}"), "1: rule", "write [[rule]]");
+    assert_reports(&format!("rule = []\n{LINKS}"), "1: rule", "the list is empty");
+    assert_reports(&format!("rule = [1]\n{LINKS}"), "1: rule", "write [[rule]]");
 }
 
 #[test]
@@ -312,16 +334,16 @@ fn the_default_rules_require_links_to_agents_and_nodes() {
 
 #[test]
 fn a_file_without_links_has_one_error() {
-    reports("", "1: link", "there is no link");
-    reports("[link]", "1: link.NAME", "there is no link");
-    reports("link = 3", "1: link", "write [link.NAME]");
-    reports("[[link]]\n", "1: link", "write [link.NAME]");
-    reports(
+    assert_reports("", "1: link", "there is no link");
+    assert_reports("[link]", "1: link.NAME", "there is no link");
+    assert_reports("link = 3", "1: link", "write [link.NAME]");
+    assert_reports("[[link]]\n", "1: link", "write [link.NAME]");
+    assert_reports(
         &format!("{LINKS}{RULE}[link]\na = 1\n")
             .replace("[link]", "[link.\"x y\"]")
             .replace("a = 1\n", "listen = \"[::1]:5\"\ntls = \"off\"\n"),
         "13: link.\"x y\"",
-        "invalid name",
+        "invalid name; use 1 to 64 letters, digits, `-` and `_`",
     );
 }
 
@@ -399,12 +421,12 @@ from = "nobody"
 #[test]
 fn two_links_of_one_name_are_a_syntax_error() {
     let text = format!("{LINKS}{RULE}[link.nodes]\nhub = true\n");
-    reports(&text, "13:7", "duplicate key `nodes`; remove one of them, or rename it");
+    assert_reports(&text, "13:7", "duplicate key `nodes`; remove one of them, or rename it");
 }
 
 #[test]
 fn columns_are_counted_in_characters() {
-    reports("x = 'ää' b\n", "1:10", "invalid TOML");
+    assert_reports("x = 'ää' b\n", "1:10", "invalid TOML");
 }
 
 #[test]
@@ -413,16 +435,16 @@ fn errors_in_groups_and_ttl() {
         let links = LINKS.replace("[link.agents]\n", &format!("[link.agents]\n{agents}"));
         links.replace("[link.nodes]\n", &format!("[link.nodes]\n{nodes}")) + rule
     };
-    reports(&with("ttl = 0\n", "", RULE), "3: link.agents.ttl", "use an integer from 1 to 15");
-    reports(&with("ttl = 16\n", "", RULE), "3: link.agents.ttl", "use an integer from 1 to 15");
-    reports(&with("group = \"a b\"\n", "", RULE), "3: link.agents.group", "1 to 64 letters, digits");
-    reports(
+    assert_reports(&with("ttl = 0\n", "", RULE), "3: link.agents.ttl", "use an integer from 1 to 15");
+    assert_reports(&with("ttl = 16\n", "", RULE), "3: link.agents.ttl", "use an integer from 1 to 15");
+    assert_reports(&with("group = \"a b\"\n", "", RULE), "3: link.agents.group", "1 to 64 letters, digits");
+    assert_reports(
         &with("hub = true\ngroup = \"a\"\n", "", RULE),
         "2: link.agents",
         "hub and group contradict each other",
     );
     let both = with("group = \"a\"\n", "group = \"a\"\n", RULE);
-    reports(
+    assert_reports(
         &both,
         "10: rule.r",
         "nodes and agents are in group a, whose links forward nothing to each other",

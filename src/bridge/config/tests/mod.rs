@@ -209,8 +209,8 @@ commands = true
     assert_eq!((endpoint.limits.max_frame, endpoint.limits.max_depth), (1024 * 1024, 16));
 }
 
-/// Two links of which the default rules can be made.
-const MISSION: &str = r#"
+/// Two links that suffice for the default rules.
+const LINKS_FOR_DEFAULT_RULES: &str = r#"
 [link.z-nodes]
 faces = "nodes"
 listen = "127.0.0.1:2151"
@@ -229,8 +229,8 @@ tls = "off"
 "#;
 
 #[test]
-fn without_rules_the_default_rules_are_the_mission() {
-    let config = good(MISSION);
+fn a_file_without_rules_has_the_default_rules() {
+    let config = good(LINKS_FOR_DEFAULT_RULES);
     let shown: Vec<String> = config.rules.iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,
@@ -251,7 +251,7 @@ fn without_rules_the_default_rules_are_the_mission() {
 
 #[test]
 fn links_keep_the_order_of_the_file_and_have_the_defaults() {
-    let config = good(MISSION);
+    let config = good(LINKS_FOR_DEFAULT_RULES);
     let names: Vec<&str> = config.links.iter().map(|link| link.name.as_str()).collect();
     assert_eq!(names, ["z-nodes", "agents", "more-nodes", "other"]);
     assert_eq!(config.operation, Operation::default());
@@ -265,7 +265,7 @@ fn links_keep_the_order_of_the_file_and_have_the_defaults() {
 #[test]
 fn settings_that_are_off_are_none() {
     let off = good(&format!(
-        "[bridge]\nmetrics = \"off\"\nstatus = \"off\"\n{MISSION}\n[link.agents.chaos]\ndrop = 0\n"
+        "[bridge]\nmetrics = \"off\"\nstatus = \"off\"\n{LINKS_FOR_DEFAULT_RULES}\n[link.agents.chaos]\ndrop = 0\n"
     ));
     assert_eq!((off.operation.metrics, off.operation.status_socket), (None, None));
     assert_eq!(off.links[1].chaos, None);
@@ -274,7 +274,9 @@ fn settings_that_are_off_are_none() {
 #[test]
 fn a_long_first_wait_raises_the_maximum() {
     let retry = |retry: &str| {
-        good(&MISSION.replace("[link.agents]", &format!("[link.agents]\nretry = {retry}"))).links[1].retry
+        good(&LINKS_FOR_DEFAULT_RULES.replace("[link.agents]", &format!("[link.agents]\nretry = {retry}")))
+            .links[1]
+            .retry
     };
     let seconds = Duration::from_secs;
     assert_eq!(retry("{}"), Retry::default());
@@ -284,14 +286,14 @@ fn a_long_first_wait_raises_the_maximum() {
 
 #[test]
 fn a_small_frame_limit_applies_to_the_handshake() {
-    let config = good(&format!("{MISSION}\n[link.agents.limits]\nframe = \"2KiB\"\n"));
+    let config = good(&format!("{LINKS_FOR_DEFAULT_RULES}\n[link.agents.limits]\nframe = \"2KiB\"\n"));
     let limits = config.links[1].endpoint_config().limits;
     assert_eq!((limits.max_frame, limits.max_handshake_frame), (2048, 2048));
 }
 
 #[test]
 fn unreadable_files_are_reported_all_at_once_with_their_lines() {
-    let text = MISSION.replace(
+    let text = LINKS_FOR_DEFAULT_RULES.replace(
         "connect = \"127.0.0.1:2152\"\ntls = \"off\"",
         "connect = \"127.0.0.1:2152\"\ncafile = \"no-ca\"\ncertificate = \"no-cert\"\nkeyfile = \"/\"",
     );
@@ -331,12 +333,12 @@ fn an_unreadable_file_is_an_error() {
         let errors = BridgeConfig::read(&file).unwrap_err();
         assert!(errors.to_string().contains(expected), "{errors}");
     }
-    std::fs::write(&file, MISSION).unwrap();
-    assert_eq!(BridgeConfig::read(&file).unwrap(), good(MISSION));
+    std::fs::write(&file, LINKS_FOR_DEFAULT_RULES).unwrap();
+    assert_eq!(BridgeConfig::read(&file).unwrap(), good(LINKS_FOR_DEFAULT_RULES));
 }
 
 #[test]
-fn very_deep_nesting_is_an_error_and_no_crash() {
+fn very_deep_nesting_is_an_error_and_not_a_crash() {
     for text in [
         format!("x = {}", "[".repeat(300_000)),
         format!("x = {}", "{a=".repeat(300_000)),
@@ -439,15 +441,15 @@ proptest! {
     }
 
     #[test]
-    fn no_changed_character_causes_a_panic(at in any::<prop::sample::Index>(), with in any::<char>()) {
-        let mut text: Vec<char> = format!("{MISSION}{}", errors::RULES).chars().collect();
+    fn a_changed_character_causes_no_panic(at in any::<prop::sample::Index>(), with in any::<char>()) {
+        let mut text: Vec<char> = format!("{LINKS_FOR_DEFAULT_RULES}{}", errors::RULES).chars().collect();
         let at = at.index(text.len());
         text[at] = with;
         check_diagnostics(&text.into_iter().collect::<String>());
     }
 }
 
-/// Every error and warning is one line, and is about a line of the text.
+/// Asserts that each error and warning is a single line and refers to a line of the text.
 fn check_diagnostics(text: &str) {
     let lines = text.split('\n').count();
     let good = |diagnostics: &mut dyn Iterator<Item = &Diagnostic>| {
@@ -473,16 +475,21 @@ fn check_diagnostics(text: &str) {
     }
 }
 
-/// In particular, no TLS that is off because its key is invalid.
+/// In particular, a link with an invalid key `tls` must not be listed as a link without TLS.
 #[test]
-fn an_invalid_file_has_only_the_references_that_are_valid() {
-    let text = MISSION.replace("tls = \"off\"", "tls = \"of\"");
+fn an_invalid_file_lists_only_its_valid_references() {
+    let text = LINKS_FOR_DEFAULT_RULES.replace("tls = \"off\"", "tls = \"of\"");
     let errors = ConfigFile::parse(&text, FILE).unwrap_err();
     assert!(errors.iter().all(|error| error.key.ends_with(".tls")), "{errors}");
     assert_eq!(errors.references().tls, []);
-    let good = ConfigFile::parse(MISSION, FILE).unwrap().references();
+    let good = ConfigFile::parse(LINKS_FOR_DEFAULT_RULES, FILE).unwrap().references();
     assert_eq!(good.tls.len(), good.addresses.len());
     assert_eq!(good.addresses, errors.references().addresses);
+    let text = LINKS_FOR_DEFAULT_RULES.replacen("127.0.0.1:2151", "127.0.0.1", 1);
+    assert_ne!(text, LINKS_FOR_DEFAULT_RULES);
+    let names = ConfigFile::parse(&text, FILE).unwrap_err().references().addresses.clone();
+    assert_eq!(names.len(), good.addresses.len() - 1);
+    assert!(names.iter().all(|address| good.addresses.contains(address)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Tests of the warnings.
 
-use super::{ConfigFile, FILE, MISSION};
+use super::{ConfigFile, FILE, LINKS_FOR_DEFAULT_RULES};
 
 fn warnings(text: &str) -> Vec<String> {
     let file = ConfigFile::parse(text, FILE).unwrap();
@@ -28,7 +28,7 @@ topics = ["t", "u"]
 "#;
 
 #[track_caller]
-fn warns(text: &str, start: &str, expected: &str) {
+fn assert_warns(text: &str, start: &str, expected: &str) {
     let warnings = warnings(text);
     let [warning] = warnings.as_slice() else { panic!("{start}: {expected}: {warnings:#?}") };
     assert!(
@@ -94,9 +94,9 @@ fn dangerous_settings_cause_a_warning() {
             "the peers of b present no certificate",
         ),
     ] {
-        warns(&text, start, expected);
+        assert_warns(&text, start, expected);
     }
-    warns(MISSION, "15: link.other.connect", "no rule uses this link");
+    assert_warns(LINKS_FOR_DEFAULT_RULES, "15: link.other.connect", "no rule uses this link");
 }
 
 #[test]
@@ -136,14 +136,14 @@ fn add_to(text: &str, links: &[&str], line: &str) -> String {
 
 #[test]
 fn a_topic_that_can_return_is_reported_with_its_path() {
-    warns(
+    assert_warns(
         CYCLE,
         "14: rule.all.to",
         "a message on topic /t from local is sent to x; if the other side of x is connected to that of y, it returns over y \
          and is sent to local by this rule: local -> x -> y -> local;",
     );
     let events = format!("{CYCLE}events = [\"A::*\", \"B::c\"]");
-    warns(&events, "14: rule.all.to", "event A::* on topic /t from local is sent to x");
+    assert_warns(&events, "14: rule.all.to", "event A::* on topic /t from local is sent to x");
     let two_rules = CYCLE
         .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
         .replace("from = [\"local\", \"x\", \"y\"]", "from = \"local\"")
@@ -177,5 +177,5 @@ fn a_topic_that_cannot_return_causes_no_warning() {
 #[test]
 fn a_group_of_one_connecting_link_causes_a_warning() {
     let text = add_to(QUIET, &["a"], "group = \"pear\"");
-    warns(&text, "3: link.a.group", "no other link is in group pear");
+    assert_warns(&text, "3: link.a.group", "no other link is in group pear");
 }

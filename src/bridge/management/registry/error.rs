@@ -1,4 +1,4 @@
-//! Why the registry rejects an event.
+//! Errors of the registry.
 
 use thiserror::Error;
 
@@ -6,7 +6,7 @@ use super::limits::{MAX_HELLO, MAX_NAMES, MAX_NAMES_PER_OWNER, MAX_NAMES_PER_PEE
 use super::types::PeeringKey;
 use crate::management::MAX_NODE_NAME;
 
-/// Why a hello is rejected.
+/// The reason for rejecting a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum HelloError {
     /// The name is live on a peering of another [`Owner`](crate::endpoint::Owner).
@@ -59,7 +59,7 @@ impl HelloError {
     }
 }
 
-/// Why a request is rejected. It must not be forwarded.
+/// The reason for rejecting a request, which must not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum RequestError {
     /// The same peering sent a request with this id recently. Responses to the two could not be distinguished.
@@ -80,7 +80,7 @@ impl RequestError {
     }
 }
 
-/// Why a response is rejected. It must not be forwarded.
+/// The reason for rejecting a response, which must not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(in crate::bridge) enum ResponseError {
     /// The response does not name its node.
@@ -89,13 +89,13 @@ pub(in crate::bridge) enum ResponseError {
     /// No live node has this name.
     #[error("no node of this name is connected; a node has to send a hello before it responds")]
     UnknownName,
-    /// Another peering holds the name.
+    /// The name belongs to another peering.
     #[error("the name is held by peer {}; only that peer can respond under it", holder.peer)]
     NotItsName { holder: PeeringKey },
     /// The request is not known: it was never received, is too old, or its agent has disconnected.
     #[error("no recent request has this id")]
     UnknownRequest,
-    /// The request was not addressed to the node, or rules kept it from the node.
+    /// The request was not addressed to the node, or rules denied it to the node.
     #[error("the request was not sent to this node")]
     NotAsked,
     /// The node has responded to this request before.

@@ -18,13 +18,13 @@ type RequestId = u64;
 
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    /// True if the bridge sends failures in the name of nodes that do not respond.
+    /// Whether the bridge sends failures in the name of nodes that do not respond.
     answers: bool,
     /// The requests with pending responses.
     open: BTreeMap<RequestId, Request>,
-    /// Requests without pending responses, kept for a while so that none is answered twice.
+    /// Settled requests: they have no pending responses, and are kept for a while so that none is answered twice.
     settled: BTreeMap<RequestId, Request>,
-    /// The open and the settled requests of each id, which several agents may use.
+    /// The open and the settled requests by request id. Several agents may use the same id.
     by_reqid: HashMap<Arc<str>, Vec<RequestId>>,
     /// The open requests with a pending response of each node.
     by_name: HashMap<Arc<str>, BTreeSet<RequestId>>,
@@ -33,7 +33,7 @@ pub(super) struct InFlight {
     /// The memory of the requests of each owner.
     shares: HashMap<Owner, Share>,
     next: RequestId,
-    /// The failures that the bridge sends for requests before this one have been sent.
+    /// For requests with a smaller number, [`InFlight::due`] has already returned the failures.
     not_due: RequestId,
     /// The number of pending responses.
     pub(super) owed: usize,
@@ -158,7 +158,7 @@ impl InFlight {
         self.forget(id, &request);
         for (name, state) in request.nodes.iter().filter(|(_, state)| state.is_pending()) {
             self.forgotten = self.forgotten.saturating_add(1);
-            // A node that is gone may still respond in another way.
+            // A node that is gone may still respond over another path.
             if self.answers && *state == State::Waiting {
                 answers.push(self.answer(request.agent, &request.reqid, name, TOO_MANY));
             }
@@ -171,11 +171,13 @@ impl InFlight {
         Answer { to, response: DispatchResponse::from(ManagementResult::failure(reqid, node, error)) }
     }
 
-    /// Records a response of a peering that has held the name since the request `since`, to a request before `until`.
-    /// Returns the agent that sent the request: the first one, if several agents used the same id.
+    /// Records a response from a peering that holds the name for requests from number `since` up to, but not including,
+    /// `until`. Returns the agent that sent the request. If several agents used the same id, this is the one whose
+    /// request was received first.
     ///
-    /// A state of a request either accepts the response or yields an error. If no request accepts it, the first error other
-    /// than `NotAsked` is returned, because that is the one of the request that the node meant.
+    /// Each request with this id either accepts the response or yields an error. If none accepts it, the first error
+    /// other than `NotAsked` is returned: that request was addressed to the node, so the response was probably meant
+    /// for it.
     pub(super) fn response(
         &mut self,
         name: &Arc<str>,
@@ -239,8 +241,8 @@ impl InFlight {
         true
     }
 
-    /// Returns the failures for requests to a node whose last peering has ended: no connection is left over which it could
-    /// respond.
+    /// Returns the failures for requests to a node whose last peering has ended. No connection is left over which the
+    /// node could respond.
     pub(super) fn lost(&mut self, name: &Arc<str>, links: &[LinkId]) -> Vec<Answer> {
         let mut answers = Vec::new();
         if !self.answers {
@@ -258,7 +260,8 @@ impl InFlight {
         answers
     }
 
-    /// Records that a gone node was seen elsewhere: the bridge sends no failures in its name.
+    /// Records that a gone node was seen on another link or bridge. From then on, the bridge sends no failures in its
+    /// name.
     pub(super) fn elsewhere(&mut self, name: &str) {
         let Some((name, ids)) = self.by_name.get_key_value(name) else { return };
         let (name, ids) = (name.clone(), ids.clone());
@@ -327,7 +330,8 @@ impl InFlight {
         Some(answered)
     }
 
-    /// Removes a request from the open ones, even if responses are pending. The caller then keeps or forgets it.
+    /// Removes a request from the open ones, even if responses are pending. Afterwards, the caller must call `keep` or
+    /// `forget`.
     fn close(&mut self, id: RequestId) -> Option<Request> {
         let request = self.open.remove(&id)?;
         for (name, _) in request.nodes.iter().filter(|(_, state)| state.is_pending()) {

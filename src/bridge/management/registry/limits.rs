@@ -26,8 +26,8 @@ pub(super) const HELLOS_AT_ONCE: usize = 1024;
 /// Maximum number of live names; the same as for an [`Agent`](crate::management::Agent).
 pub(super) const MAX_NAMES: usize = MAX_NODES;
 
-/// Maximum number of live names of one peering. A node has one; a bridge has one for each node connected to it. A peer that
-/// rules allow any name must not use up the names of all others.
+/// Maximum number of live names of one peering. A node has one; a bridge has one for each node connected to it. If
+/// rules allow a peer any name, it must not be able to use up the names of all other peers.
 pub(super) const MAX_NAMES_PER_PEERING: usize = 1024;
 
 /// Maximum number of live names of one [`Owner`](crate::endpoint::Owner), over any number of peerings, for the same reason.
@@ -43,8 +43,8 @@ pub(super) const MAX_REQID: usize = 256;
 /// Maximum of [`Party::share`](super::types::Party::share), in bytes: enough for 10,000 requests in flight to a dozen nodes.
 pub(in crate::bridge) const MAX_SHARE: usize = 16 * 1024 * 1024;
 
-/// Maximum number of gone names that are remembered: those of a large cluster. A request to all nodes is answered for each of
-/// them, so a peer that invents names must not make it an arbitrary number.
+/// Maximum number of gone names that are remembered. It is enough for a large cluster. A request to all nodes is
+/// answered once for each gone name, so a peer that invents names must not be able to multiply these answers.
 pub(super) const MAX_GONE: usize = 1024;
 
 /// Maximum memory of gone names, in bytes: [`MAX_GONE`] names of usual length.
@@ -57,14 +57,15 @@ pub(super) const GONE_FOR: Duration = Duration::from_secs(300);
 /// The memory of a live name without its name and hello, in bytes, as measured: table entries and allocations.
 pub(super) const NAME_COST: usize = 768;
 
-/// The memory that an agent needs for each live name, in bytes: whether it received the hello, and sent the node a request.
+/// The memory that each agent needs for each live name, in bytes. It records whether the agent received the hello, and
+/// whether it sent the node a request.
 #[cfg(test)]
 pub(super) const HELLO_STATE_COST: usize = 64;
 
 /// The time for which a request is remembered after its agent gave up, so that late responses are recognized as such.
 pub(super) const KEPT: Duration = REQUEST_TIMEOUT;
 
-/// The limits that tests set to other values than [`Bounds::DEFAULT`].
+/// The limits that tests can change from [`Bounds::DEFAULT`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) names: usize,

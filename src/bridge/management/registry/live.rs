@@ -18,7 +18,7 @@ use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, MAX_NODE_NAME, NODE_TOPIC};
 use crate::wire::Envelope;
 
-/// The number of the first hello with one name over one peering. The peering may or may not hold the name.
+/// A number for each pair of a name and a peering that sent a hello for it, whether that peering holds the name or not.
 type HelloId = u64;
 
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ pub(super) struct Node {
     owner: Owner,
     /// The links that rules allow its hello to reach.
     pub(super) links: Vec<LinkId>,
-    /// The connections of its owner that held the name before and still exist. When the current one ends, the name returns to
-    /// the last of them.
+    /// Earlier holders whose connections still exist, all of the same owner. When the current connection ends, the last
+    /// of them holds the name again.
     before: Vec<Holder>,
     current: Holder,
 }
@@ -68,7 +68,7 @@ struct Agent {
     subscribes: bool,
     /// The hellos that it received.
     received: HashSet<HelloId>,
-    /// Those of them whose node it has sent no request.
+    /// The hellos of nodes to which it has not sent a request yet.
     unasked: BTreeSet<HelloId>,
     /// When hellos are repeated; also in [`Live::repeats`].
     repeat_at: Option<Instant>,
@@ -195,14 +195,14 @@ impl Live {
                 let (owner, links, before) = (from.owner.clone(), Vec::new(), Vec::new());
                 vacant.insert(Node { owner, links, before, current: holder() });
             }
-            // Another path to the bridge that relays the node. The name stays with the first path.
+            // The peering is another path to the bridge that relays the node. The first path keeps the name.
             Entry::Occupied(mut node) if new && is_other_path(node.get().current.peering, from.peering) => {
                 let node = node.get_mut();
                 node.before.reserve_exact(1);
                 node.before.push(holder());
             }
-            // Only a first hello takes the name over. Nodes repeat their hellos, so otherwise two connections of one owner
-            // would take the name from each other repeatedly.
+            // Only the first hello of a connection takes over the name. Nodes repeat their hellos, so otherwise two
+            // connections of one owner would repeatedly take the name from each other.
             Entry::Occupied(mut node) if new => {
                 let node = node.get_mut();
                 let former = std::mem::replace(&mut node.current, holder());
@@ -256,7 +256,7 @@ impl Live {
         }
     }
 
-    /// Records that an agent knows the nodes that it sends a request to.
+    /// Records that an agent knows the nodes to which it sends a request.
     pub(super) fn asked(&mut self, agent: PeeringKey, request: &DispatchRequest) {
         let Some(state) = self.agents.get_mut(&agent) else { return };
         if request.nodes.is_empty() {
@@ -278,8 +278,8 @@ impl Live {
             self.repeats.pop_first();
             let Some(state) = self.agents.get_mut(&agent) else { continue };
             state.repeat_at = None;
-            // A peer that sends hellos is a node, or a bridge with nodes, and not an agent that needs repetitions. (If rules
-            // allow hellos between nodes, each node would receive the hellos of all others forever.)
+            // A peer that sends hellos is a node, or a bridge with nodes, and not an agent. Without this check, if
+            // rules allow hellos between nodes, each node would receive repeated hellos of all others forever.
             if !state.subscribes || self.names_of.contains_key(&agent) {
                 continue;
             }
@@ -304,8 +304,8 @@ impl Live {
         self.repeats.first().map(|(at, _)| *at)
     }
 
-    /// Records the end of a peering. Returns the names that are not live any more, with the links that rules allowed their hellos
-    /// to reach.
+    /// Records the end of a peering. Returns the names that are no longer live, with the links that rules allowed their
+    /// hellos to reach.
     pub(super) fn gone(&mut self, peering: PeeringKey, now: Instant) -> Vec<(Arc<str>, Vec<LinkId>)> {
         if let Some(Agent { repeat_at: Some(at), .. }) = self.agents.remove(&peering) {
             self.repeats.remove(&(at, peering));
@@ -335,7 +335,7 @@ impl Live {
         } else if node.current.peering != peering {
             return None;
         } else if let Some(back) = node.before.pop() {
-            // Agents that received the hello of the last holder do not need that of the new one at once.
+            // Agents that received the hello of the last holder need not receive that of the new holder immediately.
             for state in self.agents.values_mut().filter(|state| state.received.contains(&node.current.id)) {
                 if state.received.insert(back.id) {
                     state.unasked.insert(back.id);
@@ -404,7 +404,7 @@ pub(super) fn is_other_path(one: PeeringKey, other: PeeringKey) -> bool {
     one.link != other.link && same_bridge(one.peer, other.peer)
 }
 
-/// Copies a hello into memory of its own. A slice would keep the complete buffer that it was read into.
+/// Copies a hello into its own allocation. A slice would keep the complete receive buffer in memory.
 fn detached(hello: &Envelope) -> Envelope {
     let topic = if hello.topic == NODE_TOPIC {
         NODE_TOPIC.clone()

@@ -1,7 +1,8 @@
 //! The live nodes of a bridge, and the requests in flight to them.
 //!
-//! [`NodeRegistry`] does no I/O and has no clock. Its owner reports what peers sent and which peerings ended, and receives
-//! what to forward, to repeat, to reject, or to answer in a node's name. Its owner also evaluates the rules.
+//! [`NodeRegistry`] does no I/O and has no clock. The caller reports received events and ended peerings. The registry
+//! returns which messages to forward, to repeat or to reject, and which requests to answer in a node's name. The caller
+//! also evaluates the rules.
 //!
 //! - A hello is forwarded to each agent once per peering, as it would be without a bridge. It is then repeated every
 //!   [`HELLO_EVERY`](limits::HELLO_EVERY) until that agent sends a request to that node.
@@ -10,18 +11,18 @@
 //!
 //! # Failures that the bridge sends
 //!
-//! A node that left the bridge may have reached the agent in another way: directly, or through a second bridge. So the
-//! bridge does not know that a node is gone; it only knows that it is not here.
+//! A node that disconnected from the bridge may be connected to the agent over another path: directly, or through a
+//! second bridge. So the bridge knows only that the node is not connected to it, and not that the node is gone.
 //!
-//! - A request for a node that is not here, or does not respond, is answered with a failure [`ANSWER_AFTER`](limits::ANSWER_AFTER) after the
-//!   request, and only if the bridge has seen no response until then. The agent ignores a failure for a node whose
-//!   response it has already.
+//! - A request for a node that is not connected, or does not respond, is answered with a failure
+//!   [`ANSWER_AFTER`](limits::ANSWER_AFTER) after the request, and only if the bridge has seen no response until then.
+//!   The agent ignores a failure for a node whose response it has already.
 //! - A request that was forwarded to a node whose last peering then breaks is answered at once. The node received the
-//!   request over this peering, and a response can only return over it: a node that reconnects to the agent in
-//!   another way does not receive the old request again. Without the failure, the agent would wait until its timeout. (A node
-//!   that is connected to the agent twice, through the bridge and directly, receives the request twice and has normally
-//!   responded by then.)
-//! - A takeover of a name by a second connection of its owner ends nothing: the first connection may still respond.
+//!   request over this peering, and a response can only return over it: a node that reconnects to the agent over
+//!   another path does not receive the old request again. Without the failure, the agent would wait until its timeout.
+//!   (A node that is connected to the agent twice, through the bridge and directly, receives the request twice and has
+//!   normally responded by then.)
+//! - If a second connection of its owner takes over a name, no failure is sent: the first connection may still respond.
 //! - The bridge answers only for names whose hello a rule allowed to reach the link of the agent that sent the request, and
 //!   stops when it sees a hello or a response of the node on any link.
 //!
@@ -67,7 +68,7 @@ use crate::wire::Envelope;
 /// For each peering, call the methods in arrival order and [`gone`](NodeRegistry::gone) last: any later call leaks an entry.
 /// Call [`due`](NodeRegistry::due) at [`next_due`](NodeRegistry::next_due), whether there is traffic or not.
 ///
-/// The caller passes the time. A time before that of an earlier call counts as that one.
+/// The caller passes the time. If a time is earlier than in a previous call, the previous time is used.
 #[derive(Debug)]
 pub(in crate::bridge) struct NodeRegistry {
     answer_in_flight: bool,
@@ -82,8 +83,8 @@ impl NodeRegistry {
     /// Returns a registry without nodes.
     ///
     /// With `answer_in_flight`, the bridge answers a request with a failure for a node that is gone or does not respond
-    /// in time; a later response of such a node is rejected. Without it, the agent runs into its own timeout, no
-    /// [`Answer`] is returned except for denied requests, and the response of a node that returns in time is forwarded.
+    /// in time; a later response of such a node is rejected. Without it, the agent waits for its own timeout, an
+    /// [`Answer`] is returned only for denied requests, and the response of a node that returns in time is forwarded.
     pub(in crate::bridge) fn new(answer_in_flight: bool) -> Self {
         Self::with_bounds(answer_in_flight, Bounds::DEFAULT)
     }
@@ -105,7 +106,8 @@ impl NodeRegistry {
         }
     }
 
-    /// Records the hello of a node, so that its peering holds the name. `links` are those that rules allow it to reach.
+    /// Records the hello of a node. The name then belongs to its peering. `links` are the links that rules allow the
+    /// hello to reach.
     ///
     /// Returns the agents to forward it to, and records that they received it. A repeated hello over the same peering is
     /// forwarded only to agents that rules did not allow it to reach before.
@@ -176,7 +178,7 @@ impl NodeRegistry {
         Ok(Accepted { answers, denied })
     }
 
-    /// Returns the live nodes that a request is addressed to, for a request that rules allow nowhere. The request is not
+    /// For a request that rules allow on no link, returns the live nodes to which it is addressed. The request is not
     /// recorded.
     pub(in crate::bridge) fn denied(
         &mut self,
@@ -186,7 +188,7 @@ impl NodeRegistry {
         self.addressed(agent, request, |_| false).1
     }
 
-    /// Counts and returns a failure for a request that rules keep from a node.
+    /// Counts and returns a failure for a request that rules deny to a node.
     pub(in crate::bridge) fn answer_denied(
         &mut self,
         agent: PeeringKey,
@@ -225,7 +227,7 @@ impl NodeRegistry {
             let named = request.nodes.iter().filter_map(|name| self.live.get(name));
             named.for_each(|(name, node)| add(name, node));
         }
-        // As for a live node: the bridge does not answer requests that rules keep from the node.
+        // As for a live node, the bridge does not answer requests that rules deny to the node.
         let answers_for = |link: LinkId, links: &[LinkId]| reached(link) && links.contains(&agent.link);
         if !self.answer_in_flight {
             to.unknown |= request.nodes.iter().any(|name| self.live.get(name).is_none());
@@ -236,7 +238,7 @@ impl NodeRegistry {
             for name in request.nodes.iter().filter(|name| self.live.get(name).is_none()) {
                 match self.gone.get(name) {
                     Some((name, link, links)) if answers_for(link, links) => to.gone.push(name.clone()),
-                    // Rules keep the request from the node.
+                    // Rules deny the request to the node.
                     Some((_, link, _)) if !reached(link) => {}
                     _ => to.unknown = true,
                 }
@@ -270,7 +272,8 @@ impl NodeRegistry {
         let (holder, current) = (node.holder(from), node.current());
         let not_its_name = ResponseError::NotItsName { holder: current.peering };
         let since = holder.ok_or(not_its_name)?.since;
-        // A bridge responds over the path on which it received the request first, which may not be the path of the hello.
+        // A bridge responds over the path on which it received the request first. That may be a different path than
+        // that of the hello.
         if from == current.peering || is_bridge(from.peer) {
             self.in_flight.response(name, since, u64::MAX, response.reqid(), now)
         } else {
@@ -353,7 +356,7 @@ impl NodeRegistry {
         self.in_flight.answered_for
     }
 
-    /// Returns the number of responses that did not arrive in time, and in whose place the bridge sent no failure.
+    /// Returns the number of responses that did not arrive in time and for which the bridge sent no failure.
     pub(in crate::bridge) fn expired(&self) -> u64 {
         self.in_flight.expired
     }

@@ -23,8 +23,8 @@ pub(super) struct Request {
     pub(super) nodes: Vec<(Arc<str>, State)>,
     /// The number of nodes with a pending response.
     pub(super) pending: usize,
-    /// True if it is also addressed to nodes that were not known. Such a node may have received it over a peering that was
-    /// established before its hello was received here.
+    /// Whether it is also addressed to nodes that were not known. Such a node may have received the request before its
+    /// hello was received here, if its peering was already established.
     pub(super) unknown_nodes: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Request {
 pub(super) enum State {
     /// Pending: the node was connected, and the request was forwarded to it.
     Waiting,
-    /// Pending: the node was gone. It may respond in another way, and has time to do so.
+    /// Pending: the node was gone. It has some time to respond over another path.
     Absent,
     /// The node was gone, and was then seen on another link or bridge. It may return and respond.
     Elsewhere,
@@ -56,7 +56,7 @@ pub(super) struct Addressed {
     pub(super) live: Vec<Arc<str>>,
     /// Gone nodes that the bridge may send failures for.
     pub(super) gone: Vec<Arc<str>>,
-    /// True if there are other nodes.
+    /// Whether it is also addressed to nodes that are neither live nor gone.
     pub(super) unknown: bool,
 }
 

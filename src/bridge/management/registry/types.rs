@@ -21,8 +21,8 @@ pub(in crate::bridge) struct PeeringKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::bridge) struct Party {
     pub(in crate::bridge) peering: PeeringKey,
-    /// The owner of its names and requests. Only the owner of a live name can take it over, because its old connection may
-    /// not be known to be dead yet.
+    /// The owner of its names and requests. A live name can be taken over by the same owner, because the bridge may not
+    /// have detected yet that the old connection is dead. Other owners cannot take it over.
     pub(in crate::bridge) owner: Owner,
     /// The maximum memory of the owner's names, and of its requests, in bytes. One owner cannot use the share of another.
     pub(in crate::bridge) share: usize,
@@ -43,11 +43,11 @@ pub(in crate::bridge) struct Answer {
 pub(in crate::bridge) struct Accepted {
     /// Failures for the oldest requests of the same owner, which were forgotten to make room.
     pub(in crate::bridge) answers: Vec<Answer>,
-    /// The live nodes that the request is addressed to and does not reach.
+    /// The live nodes to which the request is addressed but is denied by rules.
     pub(in crate::bridge) denied: Vec<DeniedNode>,
 }
 
-/// A live node that rules keep a request from.
+/// A live node to which rules deny a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::bridge) struct DeniedNode {
     pub(in crate::bridge) node: Arc<str>,

@@ -37,7 +37,7 @@ fn the_default_rules_allow_exactly_the_node_api_messages_of_captured_zeeks() {
                 NodeMessage::Request(_) => requests += 1,
                 NodeMessage::Response(_) => responses += 1,
             }
-            // In the other direction, it is denied.
+            // In the other direction, the message is denied.
             let back = Incoming { link: 1 - incoming.link, ..incoming };
             assert_eq!(back.outcome(&rules), Err(Reason::EventNotAllowed), "{at}");
         }
@@ -73,7 +73,7 @@ fn a_rule_for_everything_allows_all_captured_messages() {
 }
 
 #[test]
-fn a_hello_with_one_changed_byte_is_evaluated_as_its_new_content() {
+fn a_hello_with_one_changed_byte_is_evaluated_by_its_new_content() {
     let rules = default_rules();
     let fixture = Fixture::load("node-worker");
     let (_, hello) = frames(&fixture)
@@ -99,7 +99,7 @@ fn a_hello_with_one_changed_byte_is_evaluated_as_its_new_content() {
             }
         }
     }
-    // Only changes to letters of the node's name that keep it UTF-8.
+    // Allowed are only changes within the node's name that keep it valid UTF-8.
     let Some(NodeMessage::Hello(hello)) = hello.node(&rules) else { panic!() };
     assert_eq!(passed, 127 * hello.node.len());
 }

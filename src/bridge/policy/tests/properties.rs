@@ -1,5 +1,5 @@
-//! Properties of the rules for any payload, compared with a second decoder: the owned one, which works as Broker's C++
-//! implementation does.
+//! Properties of the rules for any payload. The expected results come from a second decoder, the owned one, which works
+//! like Broker's C++ implementation.
 
 use crate::bridge::policy::Rules;
 use crate::data::{Timestamp, Value};
@@ -29,14 +29,16 @@ fn valid_message(payload: &[u8]) -> Option<NodeMessage> {
 }
 
 /// Returns the names of all events that the most lenient Zeek finds in a value.
-fn seen_by_zeek(value: &Value) -> Vec<Vec<u8>> {
+fn event_names_seen_by_zeek(value: &Value) -> Vec<Vec<u8>> {
     let Value::Vector(outer) = value else { return vec![] };
     match outer.as_slice() {
         [_, Value::Count(1), Value::Vector(event), ..] => match event.as_slice() {
             [Value::String(name), Value::Vector(_), ..] => vec![name.as_bytes().to_vec()],
             _ => vec![],
         },
-        [_, Value::Count(5), Value::Vector(batch), ..] => batch.iter().flat_map(seen_by_zeek).collect(),
+        [_, Value::Count(5), Value::Vector(batch), ..] => {
+            batch.iter().flat_map(event_names_seen_by_zeek).collect()
+        }
         _ => vec![],
     }
 }
@@ -110,7 +112,7 @@ fn name_for(args: &Value) -> Value {
 }
 
 /// Generates a vector of `elements`, sometimes with more or fewer.
-fn shape(elements: Vec<Value>) -> BoxedStrategy<Value> {
+fn vector_of_about(elements: Vec<Value>) -> BoxedStrategy<Value> {
     (vec(scalar(), 1..3), 0..elements.len(), 0..12)
         .prop_map(move |(more, fewer, choice)| match choice {
             0 => vector([elements.clone(), more].concat()),
@@ -135,15 +137,17 @@ fn message() -> BoxedStrategy<Value> {
     ];
     let named = (args(), prop::option::weighted(0.3, name()))
         .prop_map(|(args, name)| (name.unwrap_or_else(|| name_for(&args)), args));
-    let event = (named, metadata)
-        .prop_flat_map(|((name, args), metadata)| shape([name, args].into_iter().chain(metadata).collect()));
+    let event = (named, metadata).prop_flat_map(|((name, args), metadata)| {
+        vector_of_about([name, args].into_iter().chain(metadata).collect())
+    });
     let kind = prop_oneof![12 => Just(Value::Count(1)), 1 => Just(Value::Integer(1)), 1 => scalar()];
     let event = (version(), kind, event)
-        .prop_flat_map(|(version, kind, content)| shape(vec![version, kind, content]))
+        .prop_flat_map(|(version, kind, content)| vector_of_about(vec![version, kind, content]))
         .boxed();
     let element = prop_oneof![5 => event.clone(), 1 => scalar()];
-    let batch = (version(), vec(element, 0..3))
-        .prop_flat_map(|(version, elements)| shape(vec![version, Value::Count(5), vector(elements)]));
+    let batch = (version(), vec(element, 0..3)).prop_flat_map(|(version, elements)| {
+        vector_of_about(vec![version, Value::Count(5), vector(elements)])
+    });
     let nested = (batch, prop_oneof![3 => Just(0), 1 => 1..10usize]).prop_map(|(batch, depth)| {
         (0..depth).fold(batch, |inner, _| vector([1u64.into(), 5u64.into(), vector([inner])]))
     });
@@ -194,7 +198,7 @@ proptest! {
 
     #[test]
     fn every_allowed_node_api_event_is_recognized(payload in payload()) {
-        let seen = decode_value(&payload, &Limits::DEFAULT).map_or(vec![], |value| seen_by_zeek(&value));
+        let seen = decode_value(&payload, &Limits::DEFAULT).map_or(vec![], |value| event_names_seen_by_zeek(&value));
         let has_api = seen.iter().any(|name| is_api(name));
         for passthrough in [false, true] {
             for events in [&[][..], &["*"]] {
@@ -207,7 +211,7 @@ proptest! {
                 }
                 prop_assert_eq!(seen.len(), 1, "not in a batch");
                 if passthrough {
-                    // A valid message is known.
+                    // A valid event is also in the decision.
                     if let Some(message) = valid_message(&payload) {
                         prop_assert_eq!(incoming.node(&rules), Some(message));
                     }
@@ -248,7 +252,7 @@ fn the_generated_payloads_cover_all_kinds() {
             Some(NodeMessage::Response(_)) => valid[2] += 1,
             None => {
                 let value = decode_value(&payload, &Limits::DEFAULT).unwrap_or_default();
-                let has_api = seen_by_zeek(&value).iter().any(|name| is_api(name));
+                let has_api = event_names_seen_by_zeek(&value).iter().any(|name| is_api(name));
                 let is_batch =
                     matches!(&value, Value::Vector(outer) if outer.get(1) == Some(&Value::Count(5)));
                 in_batches += usize::from(has_api && is_batch);
@@ -259,5 +263,5 @@ fn the_generated_payloads_cover_all_kinds() {
     println!("{valid:?} valid, {in_batches} in batches, {odd} odd");
     assert!(valid.iter().all(|count| *count > 20) && in_batches > 50 && odd > 50);
     let hello = Event::new(HELLO, ["w"]);
-    assert_eq!(seen_by_zeek(&Message::from(hello).into_value()), [HELLO.as_bytes()]);
+    assert_eq!(event_names_seen_by_zeek(&Message::from(hello).into_value()), [HELLO.as_bytes()]);
 }

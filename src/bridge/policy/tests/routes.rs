@@ -2,8 +2,9 @@
 
 use crate::bridge::LinkId;
 use crate::bridge::RuleId;
-use crate::bridge::policy::{Denial, Reason, Rules};
+use crate::bridge::policy::{Denial, Reason, RuleLink, Rules};
 use crate::data::{Filter, Topic};
+use crate::wire::Limits;
 
 use super::support::*;
 
@@ -37,7 +38,7 @@ fn an_invalid_message_denied_by_a_rule_is_allowed_by_no_later_rule() {
     assert_eq!(links(&rules), (vec![], denial(0)));
     let rules = Rules::new(LINKS, &[loose(&["b"]), strict(&["b"])]);
     assert_eq!(links(&rules), (vec![(1, 0)], None));
-    // It is allowed to one link and denied for the other, which is reported.
+    // The message is allowed to one link and denied for the other. The denial is reported.
     let rules = Rules::new(LINKS, &[strict(&["b"]), loose(&["b", "c"])]);
     assert_eq!(links(&rules), (vec![(2, 1)], denial(0)));
 }
@@ -72,6 +73,24 @@ fn the_reason_is_that_of_the_closest_rule() {
     ] {
         assert_eq!(denial(incoming), Denial { reason, rule, invalid: false });
     }
+}
+
+#[test]
+fn the_denials_are_those_of_the_links_that_a_message_does_not_reach() {
+    let rules = Rules::new(
+        LINKS,
+        &[
+            rule(|rule| rule.events = globs(&["e"])),
+            rule(|rule| rule.to = names(&["c"])),
+            rule(|rule| (rule.to, rule.topics) = (names(&["hub"]), vec![Topic::from_static("other")])),
+        ],
+    );
+    let policy = rules.for_peer(LinkId(0), None);
+    let denials = |incoming: Incoming| policy.denials(&incoming.envelope, &Limits::DEFAULT);
+    let event_not_allowed = Denial { reason: Reason::EventNotAllowed, rule: Some(RuleId(0)), invalid: false };
+    assert_eq!(denials(event("f")), [(LinkId(1), Some(event_not_allowed)), (LinkId(3), None)]);
+    assert_eq!(denials(event("e")), [(LinkId(3), None)]);
+    assert_eq!(denials(event("e").on("other")), [(LinkId(1), None), (LinkId(2), None)]);
 }
 
 #[test]
@@ -113,6 +132,52 @@ fn the_filter_of_a_link_has_the_topics_of_its_usable_rules() {
     let filter = |topics: &[&'static str]| topics.iter().map(|topic| Topic::from_static(topic)).collect();
     let announced: Vec<Filter> = (0..5).map(|link| rules.filter(LinkId(link))).collect();
     assert_eq!(announced, [filter(&["x/"]), filter(&["x/y"]), filter(&[]), filter(&["h"]), filter(&[])]);
+}
+
+#[test]
+fn an_event_may_reach_a_link_if_a_rule_to_it_has_its_topic_and_name() {
+    let rules = Rules::new(
+        LINKS,
+        &[
+            rule(|rule| rule.events = globs(&["x", "*hello"])),
+            rule(|rule| (rule.to, rule.commands) = (names(&["c"]), true)),
+            rule(|rule| (rule.from, rule.to) = (names(&["c"]), names(&["hub"]))),
+        ],
+    );
+    for (link, topic, event, expected) in [
+        (1, NODE, HELLO, true),
+        (1, NODE, REQUEST, false),
+        (1, "zeek/management", HELLO, false),
+        (0, NODE, HELLO, false),
+        // Commands are not events.
+        (2, NODE, HELLO, false),
+        // A rule without events, from another link.
+        (3, NODE, REQUEST, true),
+        (4, NODE, HELLO, false),
+    ] {
+        let found = rules.may_reach(LinkId(link), &Topic::from_static(topic), event);
+        assert_eq!(found, expected, "{link} {topic} {event}");
+    }
+}
+
+#[test]
+fn a_message_is_not_forwarded_within_a_group() {
+    let all = names(&["a", "b", "c", "d", "hub"]);
+    let links = [("a", "g"), ("b", "g"), ("c", "h"), ("d", ""), ("hub", "")];
+    let links = links.map(|(name, group)| RuleLink {
+        name,
+        hub: name == "hub",
+        group: Some(group).filter(|group| !group.is_empty()),
+    });
+    let rules =
+        Rules::of_links(links.into_iter(), &[rule(|rule| (rule.from, rule.to) = (all.clone(), all.clone()))]);
+    for (link, expected) in
+        [&[2, 3, 4][..], &[2, 3, 4], &[0, 1, 3, 4], &[0, 1, 2, 4], &[0, 1, 2, 3, 4]].iter().enumerate()
+    {
+        let incoming = Incoming { link, ..event("e") };
+        let expected = expected.iter().map(|to| (*to, 0)).collect();
+        assert_eq!(incoming.outcome(&rules), Ok(expected), "{link}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Attempts to smuggle an event of the node API past the rules.
+//! Attempts to hide an event of the node API from the rules, in forms that some receivers still accept.
 
 use crate::bridge::RuleId;
 use crate::bridge::config::RuleConfig;
@@ -62,7 +62,10 @@ fn no_rule_allows_a_node_api_event_in_a_batch() {
         ("in a batch in a batch", batch([other(), batch([other(), batch([hello_value()])])])),
         ("in another version", batch([outer(2u64, 1u64, content(HELLO))])),
         ("in a batch of another version", outer("x", 5u64, vector([hello_value()]))),
-        ("in a batch and more", vector([1u64.into(), 5u64.into(), vector([hello_value()]), Value::None])),
+        (
+            "in a batch with more elements",
+            vector([1u64.into(), 5u64.into(), vector([hello_value()]), Value::None]),
+        ),
         ("with more elements", batch([outer(1u64, 1u64, vector([HELLO.into(), vector([]), 1u64.into()]))])),
     ] {
         for (name, rule) in rules() {
@@ -124,7 +127,7 @@ fn an_event_that_any_zeek_accepts_for_the_node_api_is_treated_as_one() {
                 // Globs compare the complete string, including the NUL.
                 _ if what.contains("NUL") && kind == "hellos" => Reason::EventNotAllowed,
                 _ if what.starts_with("not UTF-8") && kind == "all events" => Reason::EventNotAllowed,
-                // The hello of w is recognized in its unusual form.
+                // The rule for the node `w` recognizes its hello in the unusual form.
                 "other nodes" if reason == Reason::NodeNotAllowed => Reason::NodeNotAllowed,
                 _ => Reason::InvalidNodeApi,
             };
@@ -267,7 +270,7 @@ fn responses_that_break_zeeks_agent_are_denied() {
     ] {
         assert_eq!(to_nodes(args).outcome(&rules), Err(Reason::InvalidNodeApi));
     }
-    // Unusual, but harmless.
+    // Unusual forms that do no harm are allowed.
     for incoming in [with(2, "agent".into()), with(3, "not JSON".into()), with(4, "why".into())] {
         assert_eq!(incoming.outcome(&rules), Ok(vec![(1, 0)]));
     }

@@ -84,9 +84,9 @@ pub(super) fn identity(pattern: &str) -> IdentityPattern {
     }
 }
 
-/// A certificate of `CN=worker-1,O=Example` with the names `worker-1.example` and 192.0.2.1.
+/// A certificate with the subject `CN=worker-1,O=Example` and the subjectAltNames `worker-1.example` and 192.0.2.1.
 pub(super) static WORKER: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-1", true));
-/// `CN=worker-2,O=Example`, without names.
+/// A certificate with the subject `CN=worker-2,O=Example` and no subjectAltName.
 pub(super) static NAMELESS: LazyLock<PeerIdentity> = LazyLock::new(|| certificate("worker-2", false));
 
 fn certificate(name: &str, sans: bool) -> PeerIdentity {
@@ -162,7 +162,8 @@ impl Incoming {
         then(passes, decision)
     }
 
-    /// Returns the links that it may reach, each with the rule, or the reason why it may reach none.
+    /// Returns the links that the message may reach, each with the rule that allows it. If there is none, returns the
+    /// reason.
     pub(super) fn outcome(&self, rules: &Rules) -> Result<Vec<(usize, usize)>, Reason> {
         self.decision(rules, |passes, decision| match decision.denial {
             Some(denial) if passes.is_empty() => Err(denial.reason),
@@ -170,7 +171,7 @@ impl Incoming {
         })
     }
 
-    /// Returns its event of the node API.
+    /// Returns the decoded event of the node API in the message.
     pub(super) fn node(&self, rules: &Rules) -> Option<NodeMessage> {
         self.decision(rules, |_, decision| decision.node)
     }

@@ -1,4 +1,4 @@
-//! Keys, signatures and extensions of certificates: both back ends accept and refuse the same ones as OpenSSL.
+//! Keys, signatures and extensions of certificates. Both back ends accept and reject the same ones as OpenSSL.
 
 use rcgen::{CustomExtension, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
 
@@ -13,7 +13,7 @@ use crate::net::tls::{CredentialWarning, Refusal};
 #[cfg(feature = "openssl")]
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-/// nsCertType, of which a bit is set.
+/// Returns an nsCertType extension with these bits set.
 fn ns_cert_type(bits: u8) -> CustomExtension {
     // 2.16.840.1.113730.1.1, a BIT STRING.
     CustomExtension::from_oid_content(&[2, 16, 840, 1, 113_730, 1, 1], vec![3, 2, 0, bits])
@@ -45,8 +45,8 @@ async fn ecdsa_on_every_curve_with_every_hash() {
             assert_accepted(credentials, credentials, &format!("{algorithm:?}")).await;
             continue;
         }
-        // As an OpenSSL that listens has it, a client of TLS 1.2 has to offer a key exchange on the curve of the
-        // certificate, and rustls has none on P-521. In TLS 1.3 one is not tied to the other.
+        // In TLS 1.2, an OpenSSL server requires that the client supports key exchange on the curve of the certificate.
+        // rustls does not for P-521. TLS 1.3 has no such requirement, so both versions are offered here.
         for (one, other) in BACKENDS.iter().flat_map(|one| BACKENDS.iter().map(move |other| (*one, *other))) {
             let [a, b] =
                 [one, other].map(|it| End::load(&credentials.clone().backend(it), &[&TLS12, &TLS13]));
@@ -55,7 +55,7 @@ async fn ecdsa_on_every_curve_with_every_hash() {
             assert_eq!((short(&connector), short(&listener)), ("ok".into(), "ok".into()), "{what}");
         }
     }
-    // A CA on P-521 does for leaves on P-256, in every version.
+    // A CA with a P-521 key can sign leaves with P-256 keys, in both TLS versions.
     let ca = Ca::with_key("ca", KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap());
     assert_accepted(&ca.credentials(), &ca.credentials(), "a CA on P-521").await;
     let p521 =
@@ -63,7 +63,7 @@ async fn ecdsa_on_every_curve_with_every_hash() {
     assert_eq!(p521.load().unwrap().backend(), Backend::Rustls);
 }
 
-/// A certificate on P-256 that the `openssl` program signs with SHA-512, as `default_md = sha512` makes it.
+/// A certificate with a P-256 key, signed by the `openssl` program with SHA-512 (as with `default_md = sha512`).
 #[tokio::test]
 async fn ecdsa_on_p256_with_sha512() {
     let dir = tempfile::tempdir().unwrap();
@@ -91,9 +91,9 @@ async fn ecdsa_on_p256_with_sha512() {
     assert_accepted(&credentials, &credentials, "P-256 with SHA-512").await;
 }
 
-/// What the one that presents it may not do with it, on each side.
+/// For each extension value: whether a peer with this certificate may connect, and whether it may listen.
 #[tokio::test]
-async fn key_usage_and_ns_cert_type_are_those_of_openssl() {
+async fn key_usage_and_ns_cert_type_restrict_a_certificate_as_in_openssl() {
     let ca = Ca::new("ca");
     let usages = |usages: Vec<KeyUsagePurpose>| ca.leaf(|params| params.key_usages = usages);
     let types = |bits| ca.leaf(|params| params.custom_extensions = vec![ns_cert_type(bits)]);
@@ -150,12 +150,12 @@ async fn an_intermediate_certificate_that_may_not_sign_is_ignored() {
     let theirs = End::bare(Some(between.leaf(|_| ()).certified_key()), &VERSIONS);
     for backend in BACKENDS {
         let good = End::load(&root.credentials().backend(*backend), &VERSIONS);
-        let met = connect_ends(&good, &theirs).await.0;
-        assert!(matches!(short(&met).as_str(), "PeerForeign" | "PeerUnusable"), "{backend:?}: {met:?}");
+        let result = connect_ends(&good, &theirs).await.0;
+        assert!(matches!(short(&result).as_str(), "PeerForeign" | "PeerUnusable"), "{backend:?}: {result:?}");
     }
 }
 
-/// The error names the certificate that failed: the peer's, or one between it and the CA.
+/// The error names the certificate that failed: the peer's own, or an intermediate.
 #[tokio::test]
 async fn the_certificate_that_failed_is_named() {
     let root = Ca::new("root");
@@ -191,7 +191,7 @@ async fn the_certificate_that_failed_is_named() {
 }
 
 #[test]
-fn a_missing_certificate_has_two_causes() {
+fn the_error_for_a_missing_certificate_lists_the_causes() {
     let text = TlsError::NoPeerCertificate.to_string();
     for words in ["it has none", "anonymous TLS", "a signature algorithm that we did not offer"] {
         assert!(text.contains(words), "{text}");
@@ -200,7 +200,7 @@ fn a_missing_certificate_has_two_causes() {
     assert!(text.contains("signature algorithm"), "{text}");
 }
 
-/// Creates a key with these options of `openssl genpkey`, and a certificate for it. `None` without the `openssl` program.
+/// Creates a key with these options of `openssl genpkey`, and a certificate for it. Returns `None` without the `openssl` program.
 #[cfg(feature = "openssl")]
 fn self_signed(directory: &std::path::Path, options: &[&str], digest: &str) -> Option<Credentials> {
     let [key, certificate] =
@@ -233,7 +233,7 @@ async fn a_key_algorithm_that_rustls_does_not_support_is_named() {
 
 #[cfg(feature = "openssl")]
 #[test]
-fn a_key_on_a_curve_without_tls_is_refused_by_both_back_ends() {
+fn a_key_on_a_curve_that_tls_does_not_support_is_rejected() {
     for curve in ["secp256k1", "brainpoolP256r1"] {
         let dir = tempfile::tempdir().unwrap();
         let option = format!("ec_paramgen_curve:{curve}");
@@ -254,7 +254,7 @@ fn a_key_on_a_curve_without_tls_is_refused_by_both_back_ends() {
 
 #[cfg(feature = "openssl")]
 #[test]
-fn a_key_with_explicit_parameters_is_named_with_its_conversion() {
+fn the_error_for_explicit_curve_parameters_shows_the_conversion() {
     let dir = tempfile::tempdir().unwrap();
     let options =
         ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"];
@@ -283,7 +283,7 @@ fn a_key_with_explicit_parameters_is_named_with_its_conversion() {
 
 #[cfg(feature = "openssl")]
 #[test]
-fn a_signature_with_sha1_is_named_without_the_hint_to_openssl() {
+fn the_error_for_a_sha1_signature_does_not_suggest_openssl() {
     let dir = tempfile::tempdir().unwrap();
     let options = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
     if self_signed(dir.path(), &options, "-sha1").is_none() {

@@ -1,5 +1,5 @@
-//! Features that require OpenSSL: anonymous TLS, and certificates and keys that rustls refuses; and the errors of a build without
-//! it.
+//! Features that require OpenSSL: anonymous TLS, and certificates and keys that rustls rejects. Also tests the errors of a
+//! build without it.
 
 use rcgen::{BasicConstraints, IsCa, KeyUsagePurpose};
 
@@ -19,14 +19,14 @@ fn version3() -> Credentials {
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), private_copy("rsa.pkcs8.key"))
 }
 
-/// A leaf whose key is encrypted in the old way.
+/// A leaf whose key has OpenSSL's old encryption, from before PKCS#8.
 fn legacy() -> Credentials {
     let key = private_copy("rsa.encrypted-legacy.key");
     Credentials::from_files(fixture_path("ca.pem"), fixture_path("rsa.pem"), key)
         .passphrase(Passphrase::new("secret"))
 }
 
-/// The certificate of a CA, without keyUsage, as a leaf: as `openssl req -x509` makes it.
+/// A CA's own certificate, used as a leaf. It has no keyUsage, as when `openssl req -x509` creates it.
 fn ca_as_leaf() -> (Ca, Credentials) {
     let ca = Ca::new("ca");
     let leaf = ca.leaf(|params| {
@@ -57,7 +57,7 @@ mod without {
     }
 
     #[test]
-    fn credentials_that_rustls_refuses_have_a_hint() {
+    fn the_error_for_credentials_that_rustls_rejects_suggests_openssl() {
         let cases = [
             (version1(), "v1.pem: it is an X.509 version 1"),
             (legacy(), "legacy.key: the key has OpenSSL's old encryption"),
@@ -86,11 +86,12 @@ mod with {
         End::load(&credentials.clone().backend(backend), &[&TLS12, &TLS13])
     }
 
-    async fn both_ways(a: &End, b: &End) -> [(String, String); 2] {
+    /// Returns the outcomes for `a` and `b`, first if `a` connects, then if `b` does.
+    async fn both_directions(a: &End, b: &End) -> [(String, String); 2] {
         let (connector, listener) = connect_ends(a, b).await;
-        let there = (short(&connector), short(&listener));
+        let a_connects = (short(&connector), short(&listener));
         let (connector, listener) = connect_ends(b, a).await;
-        [there, (short(&listener), short(&connector))]
+        [a_connects, (short(&listener), short(&connector))]
     }
 
     fn ok() -> (String, String) {
@@ -108,7 +109,7 @@ mod with {
     }
 
     #[tokio::test]
-    async fn anonymous_and_mutual_ends_name_each_other() {
+    async fn anonymous_and_mutual_ends_report_the_mismatch() {
         let ca = Ca::new("ca");
         for backend in BACKENDS {
             for version in [&[&TLS12][..], &[&TLS13], &[&TLS12, &TLS13]] {
@@ -132,26 +133,29 @@ mod with {
     }
 
     #[tokio::test]
-    async fn openssl_accepts_certificates_that_rustls_refuses() {
+    async fn openssl_accepts_certificates_that_rustls_rejects() {
         let version1 = mutual(&version1(), Backend::OpenSsl);
-        assert_eq!(both_ways(&version1, &mutual(&version3(), Backend::OpenSsl)).await, [ok(), ok()]);
-        assert_eq!(both_ways(&version1, &version1).await, [ok(), ok()]);
+        assert_eq!(both_directions(&version1, &mutual(&version3(), Backend::OpenSsl)).await, [ok(), ok()]);
+        assert_eq!(both_directions(&version1, &version1).await, [ok(), ok()]);
         let legacy = mutual(&legacy(), Backend::OpenSsl);
-        assert_eq!(both_ways(&legacy, &version1).await, [ok(), ok()]);
+        assert_eq!(both_directions(&legacy, &version1).await, [ok(), ok()]);
         let (ca, as_leaf) = ca_as_leaf();
         let as_leaf = mutual(&as_leaf, Backend::OpenSsl);
-        assert_eq!(both_ways(&as_leaf, &mutual(&ca.credentials(), Backend::OpenSsl)).await, [ok(), ok()]);
+        assert_eq!(
+            both_directions(&as_leaf, &mutual(&ca.credentials(), Backend::OpenSsl)).await,
+            [ok(), ok()]
+        );
         // A certificate that is its own CA, on both sides.
         let own = ca.leaf(|_| ());
         let itself = Credentials::from_pem(ca.pem(), own.chain, own.key);
         assert_eq!(
-            both_ways(&mutual(&itself, Backend::OpenSsl), &mutual(&itself, Backend::Rustls)).await,
+            both_directions(&mutual(&itself, Backend::OpenSsl), &mutual(&itself, Backend::Rustls)).await,
             [ok(), ok()]
         );
     }
 
     #[test]
-    fn openssl_is_chosen_for_credentials_that_rustls_refuses() {
+    fn openssl_is_selected_for_credentials_that_rustls_rejects() {
         let (_, as_leaf) = ca_as_leaf();
         let version1_ca = Credentials::from_files(
             fixture_path("v1-ca.pem"),
@@ -170,13 +174,13 @@ mod with {
             assert_eq!(credentials.load().unwrap().backend(), Backend::Rustls, "{credentials:?}");
             assert_eq!(credentials.backend(Backend::OpenSsl).load().unwrap().backend(), Backend::OpenSsl);
         }
-        // If neither can use them, the error is that of the back end that got further.
+        // If both back ends fail, the returned error is that of the one that got further.
         let error = legacy().passphrase(Passphrase::new("wrong")).load().unwrap_err();
         assert!(matches!(error.fault, CredentialFault::WrongPassphrase), "{error}");
     }
 
     #[tokio::test]
-    async fn no_certificate_of_a_peer_changes_the_back_end() {
+    async fn a_peer_certificate_does_not_change_the_back_end() {
         let (ca, as_leaf) = ca_as_leaf();
         let deep = Ca::new("root");
         let below = (1..=8).fold(deep.intermediate("0"), |ca, n| ca.intermediate(&n.to_string()));
@@ -190,15 +194,15 @@ mod with {
             for we_connect in [true, false] {
                 let tls = ours.load().unwrap();
                 let ours = End::Ours(Tls::Mutual(tls.clone()));
-                // The second time is as the first.
+                // A second connection fails in the same way.
                 for _ in 0..2 {
-                    let met = if we_connect {
+                    let result = if we_connect {
                         connect_ends(&ours, &theirs).await.0
                     } else {
                         connect_ends(&theirs, &ours).await.1
                     };
-                    assert_eq!(short(&met), fault);
-                    let text = met.unwrap_err().to_string();
+                    assert_eq!(short(&result), fault);
+                    let text = result.unwrap_err().to_string();
                     assert!(
                         text.contains("OpenSSL as the TLS back end") && text.contains("(subject CN="),
                         "{text}"
@@ -206,22 +210,18 @@ mod with {
                     assert_eq!(tls.backend(), Backend::Rustls);
                 }
             }
-            // With the option that the error names, they understand each other.
-            let ours = mutual(&ours_with(&ours, Backend::OpenSsl), Backend::OpenSsl);
-            assert_eq!(both_ways(&ours, &theirs).await, [ok(), ok()], "{fault}");
+            // With the option that the error suggests, they connect.
+            let ours = mutual(&ours, Backend::OpenSsl);
+            assert_eq!(both_directions(&ours, &theirs).await, [ok(), ok()], "{fault}");
         }
     }
 
-    fn ours_with(credentials: &Credentials, backend: Backend) -> Credentials {
-        credentials.clone().backend(backend)
-    }
-
-    fn ours_again(tls: &MutualTls) -> End {
+    fn end_of(tls: &MutualTls) -> End {
         End::Ours(Tls::Mutual(tls.clone()))
     }
 
     #[test]
-    fn openssl_is_chosen_for_our_own_long_chain() {
+    fn openssl_is_selected_for_our_own_long_chain() {
         let root = Ca::new("root");
         let below = (1..=8).fold(root.intermediate("0"), |ca, n| ca.intermediate(&n.to_string()));
         let loaded = below.leaf(|_| ()).trusting(&root).load().unwrap();
@@ -229,7 +229,7 @@ mod with {
     }
 
     #[test]
-    fn a_version_1_ca_of_others_does_not_choose_openssl() {
+    fn a_version_1_ca_of_other_certificates_does_not_select_openssl() {
         let ca = Ca::new("ca");
         let own = ca.leaf(|_| ());
         let both = [ca.pem().as_bytes(), &fixture("v1-ca.pem")].concat();
@@ -242,13 +242,13 @@ mod with {
         let shows = super::super::pki::certified_key(&fixture("v1.pem"), &fixture("v1.key"));
         let foreign = End::bare(Some(shows), &VERSIONS);
         let tls = Ca::new("ca").credentials().load().unwrap();
-        let [(connecting, _), (listening, received)] = both_ways(&ours_again(&tls), &foreign).await;
+        let [(connecting, _), (listening, received)] = both_directions(&end_of(&tls), &foreign).await;
         assert_eq!((connecting.as_str(), listening.as_str()), ("PeerForeign", "PeerForeign"));
         assert_eq!(received, format!("refused: {:?}", Refusal::UnknownCa));
     }
 
     #[tokio::test]
-    async fn the_hint_omits_openssl_if_it_refuses_the_certificate_too() {
+    async fn openssl_is_not_suggested_if_it_rejects_the_certificate_too() {
         let ca = Ca::new("ca");
         let signs_only = ca.leaf(|params| {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -256,12 +256,12 @@ mod with {
         });
         let tls = ca.credentials().load().unwrap();
         let theirs = End::bare(Some(signs_only.certified_key()), &VERSIONS);
-        let [(connecting, _), (listening, _)] = both_ways(&ours_again(&tls), &theirs).await;
+        let [(connecting, _), (listening, _)] = both_directions(&end_of(&tls), &theirs).await;
         assert_eq!((connecting.as_str(), listening.as_str()), ("PeerWrongPurpose", "PeerWrongPurpose"));
     }
 
     #[tokio::test]
-    async fn rustls_alone_names_openssl_as_the_hint() {
+    async fn the_error_of_rustls_suggests_openssl() {
         let (_, error) =
             connect_ends(&mutual(&version1(), Backend::OpenSsl), &mutual(&version3(), Backend::Rustls)).await;
         let error = error.unwrap_err();
@@ -280,15 +280,15 @@ mod with {
         let good = mutual(&ca.credentials(), Backend::OpenSsl);
         for version in VERSIONS {
             let garbage = End::bare(Some(key.clone()), &[version]);
-            let [(there, _), (back, _)] = both_ways(&good, &garbage).await;
-            assert_eq!((there.as_str(), back.as_str()), ("PeerUnusable", "PeerUnusable"));
+            let [(connecting, _), (listening, _)] = both_directions(&good, &garbage).await;
+            assert_eq!((connecting.as_str(), listening.as_str()), ("PeerUnusable", "PeerUnusable"));
             let (_, listener) = connect_ends(&End::bare(None, &[version]), &good).await;
             assert_eq!(short(&listener), "NoPeerCertificate");
         }
     }
 
     #[test]
-    fn credentials_that_openssl_cannot_use_are_named_alike() {
+    fn openssl_reports_the_same_credential_faults_as_rustls() {
         let openssl = |credentials: Credentials| credentials.backend(Backend::OpenSsl).load().unwrap_err();
         let mismatch = Credentials::from_files(
             fixture_path("ca.pem"),
@@ -322,7 +322,7 @@ mod with {
     }
 
     #[test]
-    fn openssl_has_the_same_doubts() {
+    fn openssl_causes_the_same_warnings_as_rustls() {
         let ca = Ca::new("ca");
         let cases = [
             ca.leaf(|params| params.not_after = rcgen::date_time_ymd(2020, 1, 1)).trusting(&ca),
@@ -337,7 +337,6 @@ mod with {
             let [rustls, openssl] = [Backend::Rustls, Backend::OpenSsl].map(|backend| {
                 let loaded = credentials.clone().backend(backend).load().unwrap();
                 let [warning] = &*loaded.warnings() else { panic!("{loaded:?}") };
-                // The clock may have gone on by a second.
                 warning.to_string()
             });
             assert_eq!(rustls, openssl);

@@ -4,19 +4,20 @@ use super::pki::Ca;
 use super::*;
 use crate::net::tls::{Refusal, looks_like_tls};
 
-/// The first bytes of a plain Broker endpoint: those of a listener, and the beginning of those of a connector.
+/// The first frame that a plain Broker listener sends.
 const PROBE: &[u8] = &[0, 0, 0, 5, 7, 0x5a, 0x45, 0x45, 0x4b];
+/// The beginning of the first frame that a plain Broker connector sends.
 const HELLO: &[u8] = b"\0\0\0\x17\x06ZEEK0123456789abcdef\x01\x01";
 
-/// Every kind of end that we have.
+/// Returns each local TLS configuration: mutual TLS with each back end, and anonymous TLS if it is available.
 fn ours() -> Vec<Tls> {
     let credentials = Ca::new("ca").credentials();
     let mutual = |backend: &Backend| Tls::Mutual(credentials.clone().backend(*backend).load().unwrap());
     BACKENDS.iter().map(mutual).chain(Tls::anonymous().ok()).collect()
 }
 
-/// Returns the errors of our connector and our listener if the peer sends these bytes, and then waits.
-async fn answered(ours: &Tls, bytes: &[u8]) -> [TlsError; 2] {
+/// Returns the errors of our connector and our listener if the peer sends these bytes and leaves the connection open.
+async fn errors_after(ours: &Tls, bytes: &[u8]) -> [TlsError; 2] {
     let (a, mut b) = tcp_pair().await;
     b.write_all(bytes).await.unwrap();
     let connecting = ours.connect(a).await.unwrap_err();
@@ -30,7 +31,7 @@ async fn answered(ours: &Tls, bytes: &[u8]) -> [TlsError; 2] {
 async fn a_plain_broker_is_recognized_on_either_side() {
     for ours in ours() {
         for bytes in [PROBE, HELLO] {
-            for error in answered(&ours, bytes).await {
+            for error in errors_after(&ours, bytes).await {
                 assert!(matches!(error, TlsError::NotTls), "{ours:?}: {error:?}");
                 assert!(error.to_string().contains("Broker::disable_ssl=T"), "{error}");
             }
@@ -40,11 +41,11 @@ async fn a_plain_broker_is_recognized_on_either_side() {
 
 #[tokio::test]
 async fn other_protocols_are_not_tls_either() {
-    let words: [&[u8]; 3] =
+    let greetings: [&[u8]; 3] =
         [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.6\r\n"];
     for ours in ours() {
-        for bytes in words {
-            for error in answered(&ours, bytes).await {
+        for bytes in greetings {
+            for error in errors_after(&ours, bytes).await {
                 assert!(matches!(error, TlsError::NotTls), "{ours:?}: {error:?}");
             }
         }
@@ -52,7 +53,7 @@ async fn other_protocols_are_not_tls_either() {
 }
 
 #[tokio::test]
-async fn a_plain_listener_can_tell_our_client_hello() {
+async fn a_plain_listener_recognizes_our_client_hello() {
     for ours in ours() {
         let (a, mut b) = tcp_pair().await;
         let mut first = [0; 9];
@@ -75,7 +76,7 @@ fn broker_frames_do_not_look_like_tls() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_during_the_handshake() {
+async fn a_connection_closed_during_the_handshake_is_reported() {
     for ours in ours() {
         let (a, b) = tcp_pair().await;
         drop(b);
@@ -84,7 +85,7 @@ async fn a_connection_that_ends_during_the_handshake() {
         drop(a);
         assert!(matches!(ours.accept(b).await.unwrap_err(), TlsError::Closed));
 
-        // In the middle of a record, and by a reset.
+        // The connection ends in the middle of a record, and with a reset.
         let (mut a, b) = tcp_pair().await;
         a.write_all(&[22, 3, 1, 2, 0, 1]).await.unwrap();
         drop(a);
@@ -97,9 +98,9 @@ async fn a_connection_that_ends_during_the_handshake() {
 }
 
 #[tokio::test]
-async fn an_anonymous_client_hello_is_named() {
+async fn an_anonymous_client_hello_is_reported_with_a_hint() {
     for ours in ours().into_iter().filter(|ours| matches!(ours, Tls::Mutual(_))) {
-        let [_, listening] = answered(&ours, &fixture("anonymous-client-hello-tls12.bin")).await;
+        let [_, listening] = errors_after(&ours, &fixture("anonymous-client-hello-tls12.bin")).await;
         assert!(matches!(listening, TlsError::NoCommonCipher(_)), "{ours:?}: {listening:?}");
         assert!(listening.to_string().contains("Broker::ssl_certificate"), "{listening}");
         assert!(listening.to_string().contains("speak anonymous TLS here too"), "{listening}");
@@ -107,7 +108,7 @@ async fn an_anonymous_client_hello_is_named() {
 }
 
 #[tokio::test]
-async fn alerts_in_the_place_of_an_answer_are_understood() {
+async fn alerts_in_reply_to_the_client_hello_are_reported() {
     let refusals = [
         (40, Refusal::HandshakeFailure),
         (42, Refusal::BadCertificate),
@@ -127,9 +128,9 @@ async fn alerts_in_the_place_of_an_answer_are_understood() {
     ];
     for ours in ours() {
         for (number, refusal) in refusals {
-            let [connecting, _] = answered(&ours, &[21, 3, 3, 0, 2, 2, number]).await;
+            let [connecting, _] = errors_after(&ours, &[21, 3, 3, 0, 2, 2, number]).await;
             match (&ours, number) {
-                // No TLS in common: to an anonymous end that means something else.
+                // An anonymous end reports these alerts as a peer that requires certificates.
                 (Tls::Anonymous(_), 40 | 70 | 71) => {
                     assert!(matches!(connecting, TlsError::NotAnonymous(_)), "{connecting:?}");
                 }

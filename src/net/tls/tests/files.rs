@@ -1,9 +1,11 @@
 //! Files that block, never end, or are invalid in several parts.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::pki::Ca;
+use crate::net::tls::files::{PipeTimeouts, read_pipe};
 use crate::net::tls::{CredentialFault, CredentialKind, Credentials, Passphrase};
 
 fn fifo(path: &Path) {
@@ -36,6 +38,49 @@ fn a_pipe_without_a_writer_is_an_error_and_does_not_block() {
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_whose_writer_closes_it_without_data_is_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let credentials = write(directory.path());
+    for part in ["passphrase", "key"] {
+        let pipe = directory.path().join(part);
+        let _ = std::fs::remove_file(&pipe);
+        fifo(&pipe);
+        let mut credentials = credentials.clone();
+        if part == "passphrase" {
+            credentials = credentials.passphrase(Passphrase::from_file(&pipe));
+        }
+        // Opening the pipe waits for the reader.
+        let writing = std::thread::spawn(move || drop(std::fs::OpenOptions::new().write(true).open(pipe)));
+        let error = credentials.load().unwrap_err();
+        assert!(
+            matches!(
+                (part, &error.fault),
+                ("passphrase", CredentialFault::EmptyPassphrase) | ("key", CredentialFault::Empty)
+            ),
+            "{error}"
+        );
+        writing.join().unwrap();
+    }
+}
+
+#[test]
+fn a_pipe_whose_writer_does_not_finish_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    fifo(&pipe);
+    // Opening a pipe for reading and writing does not wait.
+    let mut writer = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let waited = Duration::from_millis(20);
+    let timeouts = PipeTimeouts { data: waited, ..PipeTimeouts::DEFAULT };
+    for content in ["", "begin"] {
+        writer.write_all(content.as_bytes()).unwrap();
+        let fault = read_pipe(&pipe, 100, timeouts).unwrap_err();
+        assert!(matches!(fault, CredentialFault::Unfinished { waited: after } if after == waited), "{fault}");
+    }
+}
+
 #[test]
 fn a_pipe_with_a_slow_writer_is_read_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
@@ -45,8 +90,7 @@ fn a_pipe_with_a_slow_writer_is_read_to_its_end() {
     std::fs::remove_file(&key).unwrap();
     fifo(&key);
     let writing = std::thread::spawn(move || {
-        use std::io::Write;
-        // The writer comes after the reader, and pauses.
+        // The writer opens the pipe after the reader, and pauses between two writes.
         std::thread::sleep(Duration::from_millis(100));
         let mut pipe = std::fs::OpenOptions::new().write(true).open(key).unwrap();
         let (first, second) = content.split_at(20);
@@ -59,7 +103,7 @@ fn a_pipe_with_a_slow_writer_is_read_to_its_end() {
 }
 
 #[test]
-fn a_file_without_an_end_is_too_large() {
+fn endless_and_huge_files_are_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let credentials = write(directory.path());
     let large = directory.path().join("large");

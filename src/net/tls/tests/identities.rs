@@ -1,4 +1,4 @@
-//! Who a peer is by its certificate, which need not mean well.
+//! The identity in a peer's certificate, which may be malformed or hostile.
 
 use std::net::IpAddr;
 
@@ -11,14 +11,14 @@ use super::pki::Ca;
 use super::*;
 use crate::net::tls::{PeerIdentity, SubjectAltName};
 
-fn of(change: impl FnOnce(&mut CertificateParams)) -> (PeerIdentity, Vec<u8>) {
+fn identity_of(change: impl FnOnce(&mut CertificateParams)) -> (PeerIdentity, Vec<u8>) {
     let der = Ca::new("ca").leaf(change).der;
     (PeerIdentity::of(&der), der)
 }
 
-/// With this subject.
+/// Returns the formatted subject of a certificate with these parts, and the certificate.
 fn subject(parts: &[(DnType, DnValue)]) -> (String, Vec<u8>) {
-    let (identity, der) = of(|params| {
+    let (identity, der) = identity_of(|params| {
         params.distinguished_name = rcgen::DistinguishedName::new();
         for (kind, value) in parts {
             params.distinguished_name.push(kind.clone(), value.clone());
@@ -32,7 +32,7 @@ fn utf8(text: &str) -> DnValue {
 }
 
 #[test]
-fn a_subject_is_read_as_openssl_and_zeek_write_it() {
+fn a_subject_is_formatted_as_by_openssl_and_zeek() {
     let cases: &[(&[(DnType, DnValue)], &str)] = &[
         (
             &[
@@ -75,16 +75,16 @@ fn a_subject_is_read_as_openssl_and_zeek_write_it() {
             );
         }
     }
-    // The words of the world stay readable.
+    // Letters outside of ASCII are not escaped.
     assert_eq!(subject(&[(DnType::CommonName, utf8("Müller"))]).0, "CN=Müller");
     let bmp = DnValue::BmpString(rcgen::string::BmpString::try_from("Müller").unwrap());
     assert_eq!(subject(&[(DnType::CommonName, bmp)]).0, "CN=Müller");
 }
 
 #[test]
-fn other_names_are_all_there_in_their_order() {
+fn all_subject_alt_names_are_listed_in_order() {
     let addresses: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-    let (identity, der) = of(|params| {
+    let (identity, der) = identity_of(|params| {
         params.subject_alt_names = vec![
             SanType::DnsName("node.example".try_into().unwrap()),
             SanType::IpAddress(addresses[0]),
@@ -118,8 +118,8 @@ fn other_names_are_all_there_in_their_order() {
 }
 
 #[test]
-fn many_names_are_cut_off() {
-    let (identity, _) = of(|params| {
+fn the_number_of_names_is_limited() {
+    let (identity, _) = identity_of(|params| {
         params.subject_alt_names =
             (0..3000).map(|n| SanType::DnsName(format!("n{n}.example").try_into().unwrap())).collect();
     });
@@ -135,7 +135,7 @@ fn a_version_1_certificate_has_an_identity() {
 
 #[test]
 fn malformed_certificates_have_only_a_hash() {
-    let (whole, der) = of(|_| ());
+    let (whole, der) = identity_of(|_| ());
     let mut hashes = std::collections::BTreeSet::from([whole.sha256]);
     for end in 0..der.len() {
         let part = PeerIdentity::of(&der[..end]);

@@ -71,15 +71,15 @@ impl End {
         End::Ours(Tls::Mutual(MutualTls::new(credentials, versions).unwrap()))
     }
 
-    fn bare(shows: Option<CertifiedKey>, versions: &[Version]) -> End {
+    fn bare(certificate: Option<CertifiedKey>, versions: &[Version]) -> End {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let shows = shows.map(|key| Arc::new(SingleCertAndKey::from(key)));
+        let certificate = certificate.map(|key| Arc::new(SingleCertAndKey::from(key)));
         let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .unwrap()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(pki::AcceptAnyCertificate));
-        let client = match &shows {
+        let client = match &certificate {
             Some(key) => client.with_client_cert_resolver(key.clone()),
             None => client.with_no_client_auth(),
         };
@@ -88,7 +88,7 @@ impl End {
             .unwrap()
             .with_client_cert_verifier(Arc::new(pki::AcceptAnyCertificate));
         // Without a certificate, only the connector can complete handshakes; the builder requires a resolver anyway.
-        let server = match shows {
+        let server = match certificate {
             Some(key) => server.with_cert_resolver(key),
             None => server.with_cert_resolver(Arc::new(pki::NoCertificate)),
         };
@@ -128,11 +128,11 @@ async fn greet(stream: Result<Stream, TlsError>) -> Result<Stream, TlsError> {
     let mut stream = stream?;
     // If the peer has refused us, the write may fail, and the read returns the reason.
     let _ = stream.write_all(b"hello").await;
-    let mut word = [0; 5];
-    match stream.read(&mut word).await {
+    let mut greeting = [0; 5];
+    match stream.read(&mut greeting).await {
         Ok(0) => Err(TlsError::Closed),
         Ok(n) => {
-            assert_eq!(&word[..n], &b"hello"[..n]);
+            assert_eq!(&greeting[..n], &b"hello"[..n]);
             Ok(stream)
         }
         Err(error) => Err(TlsError::from_io(&error).unwrap_or_else(|| TlsError::from_handshake(error))),

@@ -217,27 +217,23 @@ async fn certificates_of_another_ca_are_rejected() {
     .await;
 
     // OpenSSL sends the CA's certificate after its own. This CA's certificate has version 1, which is irrelevant here.
-    let chain = [fixture("ec-by-v1-ca.pem"), fixture("v1-ca.pem")].concat();
-    let with_ca = Credentials::from_pem(ca.pem(), chain, fixture("ec.sec1.key"));
-    assert_credentials_rejected(
-        "another CA, sent along",
-        &good,
-        &with_ca,
-        "PeerForeign",
-        [Refusal::UnknownCa; 2],
-    )
-    .await;
+    let version1 = [fixture("ec-by-v1-ca.pem"), fixture("v1-ca.pem")].concat();
     let another = Ca::new("another");
     let leaf = another.leaf(|_| ());
-    let with_ca = Credentials::from_pem(ca.pem(), format!("{}{}", leaf.chain, another.pem()), leaf.key);
-    assert_credentials_rejected(
-        "another CA, sent along",
-        &good,
-        &with_ca,
-        "PeerForeign",
-        [Refusal::UnknownCa; 2],
-    )
-    .await;
+    let chain = format!("{}{}", leaf.chain, another.pem());
+    for with_ca in [
+        Credentials::from_pem(ca.pem(), version1, fixture("ec.sec1.key")),
+        Credentials::from_pem(ca.pem(), chain, leaf.key),
+    ] {
+        assert_credentials_rejected(
+            "another CA, sent along",
+            &good,
+            &with_ca,
+            "PeerForeign",
+            [Refusal::UnknownCa; 2],
+        )
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Certificates that are renewed while connections stand.
+//! Renewal of certificates while connections are established.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use super::pki::Ca;
 use super::*;
 use crate::net::tls::{CredentialFault, CredentialKind, Passphrase, Refusal};
 
-/// Writes the three files that `in_files` reads.
+/// Writes the three files that `credentials_in` reads.
 fn write(dir: &Path, ca: &str, certificate: &str, key: &str) {
     for (name, content) in [("ca.pem", ca), ("node.pem", certificate), ("node.key", key)] {
         write_one(dir, name, content);
     }
 }
 
-/// In one step, as tools that renew certificates do.
+/// Replaces a file atomically, as tools that renew certificates do.
 fn write_one(dir: &Path, name: &str, content: &str) {
     use std::os::unix::fs::PermissionsExt;
     let new = dir.join("new");
@@ -23,12 +23,12 @@ fn write_one(dir: &Path, name: &str, content: &str) {
     std::fs::rename(new, dir.join(name)).unwrap();
 }
 
-fn in_files(dir: &Path, backend: Backend) -> Credentials {
+fn credentials_in(dir: &Path, backend: Backend) -> Credentials {
     Credentials::from_files(dir.join("ca.pem"), dir.join("node.pem"), dir.join("node.key")).backend(backend)
 }
 
-/// Returns the certificate that is presented to a peer of this CA.
-async fn shown(tls: &MutualTls, peer: &Credentials) -> Result<Vec<u8>, TlsError> {
+/// Returns the certificate that `tls` presents to this peer.
+async fn presented(tls: &MutualTls, peer: &Credentials) -> Result<Vec<u8>, TlsError> {
     let peer = End::load(peer, &[&TLS12, &TLS13]);
     let (at_peer, ours) = connect_ends(&peer, &End::Ours(Tls::Mutual(tls.clone()))).await;
     ours?;
@@ -53,19 +53,19 @@ async fn a_reload_affects_new_connections_only() {
         let (old, new) = (Ca::new("old"), Ca::new("new"));
         let (first, second) = (old.leaf(|_| ()), new.leaf(|_| ()));
         write(dir.path(), old.pem(), &first.chain, &first.key);
-        let tls = in_files(dir.path(), *backend).load().unwrap();
+        let tls = credentials_in(dir.path(), *backend).load().unwrap();
         let other_handle = tls.clone();
         let (a, b) =
             connect_ends(&End::Ours(Tls::Mutual(tls.clone())), &End::Ours(Tls::Mutual(tls.clone()))).await;
         let (mut a, mut b) = (a.unwrap(), b.unwrap());
-        assert_eq!(shown(&tls, &old.credentials()).await.unwrap(), first.der);
+        assert_eq!(presented(&tls, &old.credentials()).await.unwrap(), first.der);
 
         assert!(!tls.reload().unwrap(), "nothing has changed");
         write(dir.path(), new.pem(), &second.chain, &second.key);
-        assert_eq!(shown(&tls, &old.credentials()).await.unwrap(), first.der, "not before the reload");
+        assert_eq!(presented(&tls, &old.credentials()).await.unwrap(), first.der, "not before the reload");
         assert!(tls.reload().unwrap());
-        assert_eq!(shown(&other_handle, &new.credentials()).await.unwrap(), second.der);
-        let error = shown(&tls, &old.credentials()).await.unwrap_err();
+        assert_eq!(presented(&other_handle, &new.credentials()).await.unwrap(), second.der);
+        let error = presented(&tls, &old.credentials()).await.unwrap_err();
         assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{error:?}");
         assert_open(&mut a, &mut b).await;
     }
@@ -78,30 +78,30 @@ async fn a_reload_that_fails_names_the_file_and_changes_nothing() {
         let ca = Ca::new("ca");
         let (first, second) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
         write(dir.path(), ca.pem(), &first.chain, &first.key);
-        let tls = in_files(dir.path(), *backend).load().unwrap();
+        let tls = credentials_in(dir.path(), *backend).load().unwrap();
 
-        // The certificate is there before its key.
+        // The new certificate is written before its key.
         write(dir.path(), ca.pem(), &second.chain, &first.key);
         let error = tls.reload().unwrap_err();
         assert!(matches!(error.fault, CredentialFault::KeyMismatch), "{error}");
         assert_eq!(error.source, dir.path().join("node.key").display().to_string());
-        assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+        assert_eq!(presented(&tls, &ca.credentials()).await.unwrap(), first.der);
         for (name, kind) in [
             ("ca.pem", CredentialKind::Cafile),
             ("node.pem", CredentialKind::Certificate),
             ("node.key", CredentialKind::Keyfile),
         ] {
             write(dir.path(), ca.pem(), &second.chain, &second.key);
-            write_one(dir.path(), name, "half a fi");
+            write_one(dir.path(), name, "incompl");
             let error = tls.reload().unwrap_err();
             assert_eq!((error.kind, error.source), (kind, dir.path().join(name).display().to_string()));
-            assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+            assert_eq!(presented(&tls, &ca.credentials()).await.unwrap(), first.der);
             std::fs::remove_file(dir.path().join(name)).unwrap();
             assert!(matches!(tls.reload().unwrap_err().fault, CredentialFault::Unreadable(_)));
         }
         write(dir.path(), ca.pem(), &second.chain, &second.key);
         assert!(tls.reload().unwrap());
-        assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), second.der);
+        assert_eq!(presented(&tls, &ca.credentials()).await.unwrap(), second.der);
     }
 }
 
@@ -113,7 +113,7 @@ fn a_pipe_that_replaces_a_file_does_not_block_a_reload() {
     let passphrase = dir.path().join("passphrase");
     std::fs::write(&passphrase, "not needed").unwrap();
     write(dir.path(), ca.pem(), &leaf.chain, &leaf.key);
-    let credentials = in_files(dir.path(), Backend::Rustls);
+    let credentials = credentials_in(dir.path(), Backend::Rustls);
     let tls = credentials.passphrase(Passphrase::from_file(&passphrase)).load().unwrap();
     for name in ["ca.pem", "node.pem", "node.key", "passphrase"] {
         let file = dir.path().join(name);
@@ -131,8 +131,8 @@ fn a_pipe_that_replaces_a_file_does_not_block_a_reload() {
 }
 
 /// Waits until this certificate is presented.
-async fn until_shown(tls: &MutualTls, peer: &Credentials, der: &[u8]) {
-    while shown(tls, peer).await.unwrap() != der {
+async fn until_presented(tls: &MutualTls, peer: &Credentials, der: &[u8]) {
+    while presented(tls, peer).await.unwrap() != der {
         tokio::task::yield_now().await;
     }
 }
@@ -146,25 +146,25 @@ async fn changed_files_are_reloaded_and_invalid_ones_are_not() {
     let (first, second) = (ca.leaf(|_| ()), ca.leaf(|_| ()));
     write(dir.path(), ca.pem(), &first.chain, &first.key);
     let credentials =
-        Credentials { cafile: None, ..in_files(dir.path(), Backend::Rustls) }.capath(cas.path());
+        Credentials { cafile: None, ..credentials_in(dir.path(), Backend::Rustls) }.capath(cas.path());
     let tls = credentials.load().unwrap();
     let watching = tokio::spawn(tls.watch_files(Duration::from_millis(1)));
-    assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+    assert_eq!(presented(&tls, &ca.credentials()).await.unwrap(), first.der);
 
-    // The certificate first, and then its key: between the two, the old ones stay.
+    // The certificate is replaced before its key. Until then, the old pair is used.
     write_one(dir.path(), "node.pem", &second.chain);
-    assert_eq!(shown(&tls, &ca.credentials()).await.unwrap(), first.der);
+    assert_eq!(presented(&tls, &ca.credentials()).await.unwrap(), first.der);
     write_one(dir.path(), "node.key", &second.key);
-    until_shown(&tls, &ca.credentials(), &second.der).await;
+    until_presented(&tls, &ca.credentials(), &second.der).await;
 
     // A CA is added to the directory.
     let leaf = other.leaf(|_| ());
     let of_other = Credentials::from_pem(ca.pem(), leaf.chain, leaf.key);
     assert!(
-        matches!(shown(&tls, &of_other).await.unwrap_err(), TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Foreign)
+        matches!(presented(&tls, &of_other).await.unwrap_err(), TlsError::Certificate(ref refused) if refused.fault == CertificateFault::Foreign)
     );
     std::fs::write(cas.path().join("other.pem"), other.pem()).unwrap();
-    while shown(&tls, &of_other).await.is_err() {
+    while presented(&tls, &of_other).await.is_err() {
         tokio::task::yield_now().await;
     }
 

@@ -7,7 +7,7 @@ use tokio::io::AsyncWrite;
 use super::pki::Ca;
 use super::*;
 
-/// Each library on either side.
+/// Returns an established connection for each pair of back ends.
 async fn established(version: Version) -> Vec<(Stream, Stream)> {
     let ca = Ca::new("ca");
     let end = |backend: Backend| End::load(&ca.credentials().backend(backend), &[version]);
@@ -31,34 +31,34 @@ async fn plain() -> (Stream, Stream) {
     (Tls::Off.connect(a).await.unwrap(), Tls::Off.accept(b).await.unwrap())
 }
 
-/// Drops `from` after some words and without a `close_notify` (neither rustls nor we send one on drop).
-async fn ends_at(mut from: Stream, mut to: Stream) {
+/// Writes to `from` and drops it without a `close_notify` (neither rustls nor this crate sends one on drop).
+async fn assert_read_to_end(mut from: Stream, mut to: Stream) {
     from.write_all(b"last words").await.unwrap();
     from.flush().await.unwrap();
     drop(from);
     let mut all = Vec::new();
     to.read_to_end(&mut all).await.unwrap();
     assert_eq!(all, b"last words");
-    // And it stays at its end.
+    // Further reads return the end of the stream again.
     assert_eq!(to.read(&mut [0; 8]).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn an_end_without_close_notify_reads_as_an_end() {
+async fn a_connection_closed_without_close_notify_reads_as_end_of_stream() {
     for version in VERSIONS {
         for (a, b) in established(version).await {
-            ends_at(a, b).await;
+            assert_read_to_end(a, b).await;
         }
         for (a, b) in established(version).await {
-            ends_at(b, a).await;
+            assert_read_to_end(b, a).await;
         }
     }
     let (a, b) = plain().await;
-    ends_at(a, b).await;
+    assert_read_to_end(a, b).await;
 }
 
 #[tokio::test]
-async fn an_end_with_close_notify_reads_as_an_end_and_leaves_the_other_way_open() {
+async fn close_notify_ends_one_direction_and_leaves_the_other_open() {
     for version in VERSIONS {
         for (mut a, mut b) in established(version).await {
             a.shutdown().await.unwrap();
@@ -72,7 +72,7 @@ async fn an_end_with_close_notify_reads_as_an_end_and_leaves_the_other_way_open(
     }
 }
 
-async fn megabytes(mut a: Stream, mut b: Stream) {
+async fn assert_transferred(mut a: Stream, mut b: Stream) {
     let sent: Vec<u8> = (0..1_000_000u32).flat_map(u32::to_le_bytes).collect();
     let (head, tail) = sent.split_at(1_000_000);
     let send = async {
@@ -82,21 +82,21 @@ async fn megabytes(mut a: Stream, mut b: Stream) {
         a.write_all(&sent[written..]).await.unwrap();
         a.shutdown().await.unwrap();
     };
-    let mut got = Vec::new();
-    let ((), n) = tokio::join!(send, b.read_to_end(&mut got));
+    let mut received = Vec::new();
+    let ((), n) = tokio::join!(send, b.read_to_end(&mut received));
     assert_eq!(n.unwrap(), sent.len());
-    assert!(got == sent);
+    assert!(received == sent);
 }
 
 #[tokio::test]
 async fn large_data_arrives_complete_and_in_order() {
     for version in VERSIONS {
         for (a, b) in established(version).await {
-            megabytes(a, b).await;
+            assert_transferred(a, b).await;
         }
     }
     let (a, b) = plain().await;
-    megabytes(a, b).await;
+    assert_transferred(a, b).await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn bytes_that_are_not_tls_are_an_error_and_not_the_end_of_the_stream() {
         };
         let (ours, theirs) = tokio::join!(ours.connect(a), acceptor.accept(&mut b));
         drop(theirs.unwrap());
-        // A record of application data that no key fits.
+        // A record of application data that is not encrypted with the session key.
         b.write_all(&[23, 3, 3, 0, 32]).await.unwrap();
         b.write_all(&[7; 32]).await.unwrap();
         let error = ours.unwrap().read(&mut [0; 8]).await.unwrap_err();
@@ -128,7 +128,7 @@ async fn bytes_that_are_not_tls_are_an_error_and_not_the_end_of_the_stream() {
 }
 
 #[test]
-fn errors_that_are_not_of_tls_are_left_alone() {
+fn io_errors_without_a_tls_cause_are_not_converted() {
     assert!(TlsError::from_io(&std::io::ErrorKind::ConnectionReset.into()).is_none());
     assert!(TlsError::from_io(&std::io::Error::other("something else")).is_none());
 }

@@ -1,4 +1,4 @@
-//! Translates the errors of OpenSSL.
+//! Converts the errors of OpenSSL.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ mod number {
     pub(super) const LIB_ASN1: i32 = 13;
     pub(super) const LIB_SSL: i32 = 20;
 
-    /// An alert from the peer has its own number added to this.
+    /// The reason code for an alert from the peer is this number plus the number of the alert.
     pub(super) const ALERT: i32 = 1000;
     pub(super) const NO_SUITABLE_KEY_SHARE: i32 = 101;
     pub(super) const NO_SUITABLE_SIGNATURE_ALGORITHM: i32 = 118;
@@ -92,7 +92,7 @@ enum Cause {
 pub(super) fn text(stack: Option<&ErrorStack>) -> String {
     let errors = stack.map(ErrorStack::errors).unwrap_or_default();
     let reasons: Vec<&str> = errors.iter().filter_map(Error::reason).collect();
-    if reasons.is_empty() { "an error that OpenSSL does not name".into() } else { reasons.join(", ") }
+    if reasons.is_empty() { "an error without a description by OpenSSL".into() } else { reasons.join(", ") }
 }
 
 /// Returns the reasons of an error, with the error as their source.
@@ -188,7 +188,7 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
         | verify_error::UNTRUSTED
         | verify_error::AKID_SKID_MISMATCH
         | verify_error::KEYUSAGE_NO_CERTSIGN
-        // Usually the signature of another CA of the same name, such as a CA that was created again.
+        // Usually another CA has the same name, such as a CA that was created again.
         | verify_error::SIGNATURE_FAILURE => CertificateFault::Foreign,
         verify_error::INVALID_PURPOSE => CertificateFault::WrongPurpose(reason),
         verify_error::HOSTNAME_MISMATCH | verify_error::IP_ADDRESS_MISMATCH => CertificateFault::WrongName(reason),

@@ -1,4 +1,4 @@
-//! TLS on OpenSSL: anonymous TLS, and mutual TLS with certificates and keys that rustls does not accept.
+//! TLS with OpenSSL: anonymous TLS, and mutual TLS with certificates and keys that rustls does not accept.
 
 mod error;
 mod mutual;

@@ -97,7 +97,7 @@ impl OpenSslMutual {
             param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
             match name.parse::<IpAddr>() {
                 Ok(ip) => param.set_ip(ip),
-                // A name may end in the dot of the root, which certificates do not contain.
+                // Remove the final dot of an absolute DNS name: certificates do not contain it.
                 Err(_) => param.set_host(name.strip_suffix('.').unwrap_or(name)),
             }
             .map_err(fail(CredentialKind::VerifyName))?;
@@ -151,7 +151,7 @@ pub(in super::super) fn check_certificate(der: &[u8]) -> Result<(), CredentialFa
         .map_err(|error| CredentialFault::UnusableCertificate(error::text(Some(&error))))
 }
 
-/// Returns our key, decrypted if necessary. Without a passphrase OpenSSL is not called, because it would ask for one at the
+/// Returns our key, decrypted if necessary. Does not call OpenSSL if there is no passphrase, because OpenSSL would ask for one at the
 /// terminal.
 fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
     let decryption_error = |error: ErrorStack| {
@@ -182,7 +182,7 @@ fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
     }
 }
 
-/// The trusted CAs, for verifications outside of a handshake.
+/// The trusted CAs, for verification without a handshake.
 struct Trust {
     servers: X509Store,
     clients: X509Store,

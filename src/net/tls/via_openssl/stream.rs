@@ -17,8 +17,8 @@ const MAX_RECORD: usize = 16 * 1024;
 
 /// TLS on OpenSSL.
 ///
-/// Writes go to a buffer first. Small pieces become one record, and a write that OpenSSL could not finish is repeated with the same
-/// bytes, as OpenSSL requires, even if the caller drops its write.
+/// Writes go to a buffer first, for two reasons. Small pieces become one record. And if OpenSSL cannot finish a write, it requires that
+/// the write is repeated with the same bytes, also if the caller has dropped its write.
 #[derive(Debug)]
 pub(in crate::net) struct OpenSslStream {
     tls: SslStream<TcpStream>,
@@ -27,7 +27,7 @@ pub(in crate::net) struct OpenSslStream {
 }
 
 impl OpenSslStream {
-    /// Returns a stream after its handshake.
+    /// Wraps a stream after its handshake.
     pub(super) fn new(tls: SslStream<TcpStream>) -> Self {
         let peer = tls.ssl().peer_certificate().and_then(|certificate| certificate.to_der().ok());
         OpenSslStream { tls, unwritten: BytesMut::new(), peer }
@@ -50,7 +50,7 @@ impl OpenSslStream {
             }
             self.unwritten.advance(written);
         }
-        // An idle peer keeps no buffer.
+        // Free the buffer, so that idle peers use no memory for it.
         self.unwritten = BytesMut::new();
         Poll::Ready(Ok(()))
     }

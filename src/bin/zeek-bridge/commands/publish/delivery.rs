@@ -14,9 +14,19 @@ use zeek_bridge::peering::CloseReason;
 /// Maximum time for the status of the last peer to arrive after a shutdown.
 const LAST_STATUS: Duration = Duration::from_secs(1);
 
+/// The source of the published messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Lines of stdin.
+    Lines,
+    /// One event on the command line, which counts as line 1.
+    Event,
+}
+
 /// The progress of publishing, in line numbers of the input.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Progress {
+    input: Input,
     /// The last line that publishing was started for.
     attempted: AtomicU64,
     /// The last line that was queued for at least one peer.
@@ -26,6 +36,19 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    pub(super) fn new(input: Input) -> Self {
+        Progress {
+            input,
+            attempted: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            publishing: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn input(&self) -> Input {
+        self.input
+    }
+
     pub(super) fn start_line(&self, number: u64) {
         self.attempted.store(number, Ordering::SeqCst);
     }
@@ -85,7 +108,7 @@ impl Delivery {
     pub(super) async fn lost(mut self) -> Option<String> {
         let _ = tokio::time::timeout(LAST_STATUS, self.ends.wait_for(|ends| ends.established == 0)).await;
         let attempted = self.progress.attempted.load(Ordering::SeqCst);
-        self.ends.borrow().describe(attempted, self.progress.published())
+        self.ends.borrow().describe(self.progress.input(), attempted, self.progress.published())
     }
 }
 
@@ -115,8 +138,9 @@ impl Ends {
         self.established = self.established.saturating_sub(1);
     }
 
-    fn describe(&self, attempted: u64, published: u64) -> Option<String> {
+    fn describe(&self, input: Input, attempted: u64, published: u64) -> Option<String> {
         let unconfirmed = |until: u64| match until {
+            _ if input == Input::Event => "delivery of the event is unconfirmed".to_owned(),
             1 => "delivery of line 1 is unconfirmed".to_owned(),
             until => format!("delivery of lines 1 to {until} is unconfirmed"),
         };
@@ -162,7 +186,7 @@ mod tests {
     fn described(statuses: &[(Status, u64)], attempted: u64) -> Option<String> {
         let mut ends = Ends::default();
         statuses.iter().for_each(|(status, line)| ends.update(status, *line, *line));
-        ends.describe(attempted, attempted)
+        ends.describe(Input::Lines, attempted, attempted)
     }
 
     #[test]
@@ -183,11 +207,21 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_the_command_line_has_no_line_number() {
+        let mut ends = Ends::default();
+        for status in [added(), lost(CloseReason::Lost)] {
+            ends.update(&status, 1, 1);
+        }
+        let text = ends.describe(Input::Event, 1, 1).unwrap();
+        assert!(text.ends_with("; delivery of the event is unconfirmed"), "{text}");
+    }
+
+    #[test]
     fn nothing_is_lost_if_nothing_was_published() {
         let mut ends = Ends::default();
         ends.update(&added(), 0, 0);
         ends.update(&lost(CloseReason::Lost), 1, 0);
-        assert_eq!(ends.describe(1, 0), None);
+        assert_eq!(ends.describe(Input::Lines, 1, 0), None);
     }
 
     #[test]
@@ -208,7 +242,7 @@ mod tests {
     async fn a_peer_that_leaves_after_the_last_line_is_evaluated_after_the_line_is_published() {
         let (publisher, tap) = (Endpoint::new().unwrap(), Endpoint::new().unwrap());
         let address = tap.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::new(Input::Lines));
         let mut seen = publisher.status();
         let delivery = Delivery::watch(&publisher, progress.clone());
         publisher.connect(&address, Tls::Off, None).first_attempt().await.unwrap();

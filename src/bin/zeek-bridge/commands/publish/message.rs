@@ -18,6 +18,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
         return value(&Json::Object(object));
     }
     // Members that `tap` adds.
+    object.remove("time");
     object.remove("peer");
     object.remove("identity");
     object.remove("topic");
@@ -54,8 +55,17 @@ fn metadata(entry: &Json) -> Result<(u64, Value), String> {
     Ok((id, value(content)?))
 }
 
+/// Converts a value in the format of Broker's JSON. A string or boolean without `@data-type` is converted, too: unlike a number,
+/// it has only one type.
 fn value(json: &Json) -> Result<Value, String> {
-    Value::from_json(json).map_err(|error| error.to_string())
+    match json {
+        Json::String(text) => Ok(Value::from(text.as_str())),
+        Json::Bool(boolean) => Ok(Value::Boolean(*boolean)),
+        Json::Number(number) => Err(format!(
+            "{number} has no type; use {{\"@data-type\": \"count\", \"data\": {number}}}, or integer or real instead of count"
+        )),
+        json => Value::from_json(json).map_err(|error| error.to_string()),
+    }
 }
 
 /// Parses all items. Errors contain the kind and number of the item.
@@ -93,9 +103,15 @@ mod tests {
         assert_eq!(event_of(r#"{"event":"e"}"#), Event::new("e", ()));
         let text = r#"{"event":"e","args":[{"@data-type":"count","data":7}],"metadata":null}"#;
         assert_eq!(event_of(text), Event::new("e", (7u64,)));
-        let text = r#"{"peer":"p","topic":"t","event":"e","args":[],
+        let text = r#"{"time":"t","peer":"p","topic":"t","event":"e","args":[],
                        "metadata":[{"id":1,"value":{"@data-type":"timestamp","ns":5}}]}"#;
         assert_eq!(event_of(text), Event::new("e", ()).with_network_timestamp(Timestamp::from_nanos(5)));
+    }
+
+    #[test]
+    fn strings_and_booleans_need_no_type() {
+        let text = r#"{"event":"e","args":["a \u00e9",true]}"#;
+        assert_eq!(event_of(text), Event::new("e", ("a \u{e9}", true)));
     }
 
     #[test]
@@ -133,6 +149,7 @@ mod tests {
     fn invalid_lines_are_reported() {
         for (text, message) in [
             ("", "not JSON"),
+            (r#"{"event":"e","args":["a",7]}"#, "argument 2: 7 has no type"),
             ("{", "not JSON"),
             ("\u{0}", "not JSON"),
             ("7", "not an object"),

@@ -1,5 +1,6 @@
-//! `publish`: publishes messages from stdin.
+//! `publish`: publishes an event from the command line, or messages from stdin.
 
+mod argument;
 mod delivery;
 mod message;
 
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use delivery::{Delivery, Progress};
+use clap::builder::NonEmptyStringValueParser;
+use delivery::{Delivery, Input, Progress};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use zeek_bridge::data::Topic;
+use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 
 use crate::args::{DurationArg, NetworkArgs, TopicArg};
@@ -26,11 +28,16 @@ use crate::signals::Signals;
 /// The time during which a lost peering is retried; longer with a longer --wait. A restart of Zeek takes less.
 const LOST: Duration = Duration::from_secs(30);
 
-/// Publish messages from stdin
+/// Publish an event, or messages from stdin
 ///
-/// Each line is a JSON document: {"event": NAME, "args": [VALUE..]}, optionally with "metadata"; or a bare VALUE,
-/// {"@data-type": .., "data": ..}. The output of `tap` is accepted as well; its "peer", "identity" and "topic" are
-/// ignored.
+/// With EVENT, one event with these arguments is published: `ping string:hi count:7 'set[port]:80/tcp,443/tcp'`. A TYPE is
+/// bool, int, count, real, string, addr, subnet, port, time, interval, enum or none, as in Zeek; set[T], vector[T],
+/// record[T,T,..] or table[K=T] of these; or json, with a VALUE as in JSON. In a container, a backslash precedes a comma or = that
+/// is part of an element.
+///
+/// Without EVENT, each line of stdin is a JSON document: {"event": NAME, "args": [VALUE..]}, optionally with "metadata"; or a
+/// bare VALUE, {"@data-type": .., "data": ..}. An argument that is a string or boolean needs no "@data-type". The JSON output
+/// of `tap` is accepted as well; its "time", "peer", "identity" and "topic" are ignored.
 ///
 /// Each message waits until a peer subscribes to the topic. An invalid line is reported and skipped. At the end of stdin,
 /// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
@@ -40,6 +47,12 @@ const LOST: Duration = Duration::from_secs(30);
 /// if that is longer; then the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
+    /// The name of an event to publish instead of reading stdin
+    #[arg(value_name = "EVENT", value_parser = NonEmptyStringValueParser::new())]
+    event: Option<String>,
+    /// The arguments of the event
+    #[arg(value_name = "TYPE:VALUE", requires = "event")]
+    arguments: Vec<String>,
     /// The topic to publish under
     #[arg(short, long, value_name = "T")]
     topic: TopicArg,
@@ -55,10 +68,13 @@ pub(crate) struct PublishArgs {
 
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
+    let event = args.event.as_ref().map(|name| argument::event(name, &args.arguments));
+    let event = event.transpose().map_err(Failure::usage)?;
     let mut signals = Signals::new()?;
     let network = Network::new(args.network)?;
     let endpoint = network::endpoint()?;
-    let progress = Arc::new(Progress::default());
+    let input = if event.is_some() { Input::Event } else { Input::Lines };
+    let progress = Arc::new(Progress::new(input));
     let delivery = Delivery::watch(&endpoint, progress.clone());
     let lost = RefCell::default();
     let publisher = Publisher {
@@ -74,6 +90,9 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         within(publisher.wait, start)
             .await
             .unwrap_or_else(|| Err(Failure::timeout("timeout: no peering yet; nothing was published")))?;
+        if let Some(event) = &event {
+            return publisher.message(1, event).await?.map_err(Failure::failed);
+        }
         match publisher.publish(input::open(None)?.lines().in_background()).await? {
             0 => Ok(()),
             invalid => Err(Failure::failed(format!("skipped invalid lines: {invalid}"))),
@@ -102,6 +121,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
 fn reached(progress: &Progress) -> String {
     match progress.published() {
         0 => "nothing was published".to_owned(),
+        _ if progress.input() == Input::Event => "the event was published".to_owned(),
         line => format!("stopped after line {line}; the remaining lines were not published"),
     }
 }
@@ -233,15 +253,19 @@ impl Publisher<'_> {
 
     /// Publishes one line. The inner error is that of an invalid line.
     async fn line(&self, number: u64, text: &[u8]) -> Result<Result<(), String>, Failure> {
-        let value = match message::parse(text) {
-            Ok(value) => value,
-            Err(error) => return Ok(Err(error)),
-        };
+        match message::parse(text) {
+            Ok(value) => self.message(number, &value).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Publishes the message of a line. The inner error is that of a message that cannot be encoded.
+    async fn message(&self, number: u64, value: &Value) -> Result<Result<(), String>, Failure> {
         self.progress.start_line(number);
         loop {
             {
                 let _publishing = self.progress.publishing().await;
-                match self.endpoint.publish(self.topic.clone(), &value).await {
+                match self.endpoint.publish(self.topic.clone(), value).await {
                     // There is no subscriber yet, or the last one is gone.
                     Ok(0) => {}
                     Ok(_) => {

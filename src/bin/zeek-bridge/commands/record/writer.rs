@@ -152,7 +152,6 @@ impl<N: FnMut(Notice<'_>)> Session<'_, N> {
         for part in bytes.chunks(PART) {
             self.recording.input(piece.from, piece.t_us, part)?;
             if self.recording.size() >= most && self.recording.can_be_split() {
-                self.recording.flush()?;
                 let next = self.recordings.split(&mut self.recording)?;
                 (self.notify)(Notice::Ended(&self.recording, None));
                 self.recording = next;

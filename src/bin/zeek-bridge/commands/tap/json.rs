@@ -1,5 +1,7 @@
 //! Messages as lines of JSON.
 
+use std::time::SystemTime;
+
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::Message;
 use zeek_bridge::wire::DecodeError;
@@ -10,16 +12,23 @@ use crate::output::{Object, identity_json, text};
 
 /// Returns a message as an object: a Zeek event with its parts, anything else as a value.
 pub(super) fn object(message: &Message, content: &Content, identity: bool) -> Result<Object, DecodeError> {
-    let mut object = Object::new().with("peer", message.peer().to_string());
-    if identity {
-        object = object.with("identity", message.identity().map(identity_json));
-    }
-    let object = object.with("topic", text(message.topic().as_bytes()));
+    let object = header(message, identity);
     Ok(match content {
         Content::Value(value) => object.with_value("value", value),
         Content::Zeek(zeek::Message::Event(event)) => parts(object, event),
         Content::Zeek(_) => object.with_value("value", &message.value()?),
     })
+}
+
+/// Returns an object with the time of the message, its peer, the peer's identity if requested, and its topic.
+pub(super) fn header(message: &Message, identity: bool) -> Object {
+    let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let object = Object::new().with("time", time).with("peer", message.peer().to_string());
+    let object = match identity {
+        true => object.with("identity", message.identity().map(identity_json)),
+        false => object,
+    };
+    object.with("topic", text(message.topic().as_bytes()))
 }
 
 fn parts(object: Object, event: &Event) -> Object {

@@ -5,6 +5,7 @@ mod json;
 mod line;
 mod message;
 mod options;
+mod plain;
 mod show;
 mod stats;
 mod terminal;

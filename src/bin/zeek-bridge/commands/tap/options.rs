@@ -61,8 +61,8 @@ pub(crate) struct TapArgs {
     /// Print the identity in the peer's certificate with each message
     #[arg(long, conflicts_with = "stats")]
     pub(super) identity: bool,
-    /// The format; auto is text on a terminal and JSON otherwise. The time in a line of text is that of reading the message from
-    /// the queue
+    /// The format; auto is text on a terminal and json otherwise; plain is JSON without types, for jq and log pipelines. The time
+    /// of a line is that of reading the message from the queue
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(super) format: Format,
     /// Colors in text; auto uses them on a terminal
@@ -81,6 +81,7 @@ pub(super) enum Format {
     Auto,
     Text,
     Json,
+    Plain,
 }
 
 impl Format {
@@ -88,7 +89,7 @@ impl Format {
         match self {
             Format::Auto => io::stdout().is_terminal(),
             Format::Text => true,
-            Format::Json => false,
+            Format::Json | Format::Plain => false,
         }
     }
 }

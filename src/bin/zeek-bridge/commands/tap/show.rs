@@ -7,8 +7,9 @@ use zeek_bridge::wire::DecodeError;
 
 use super::filter::Filter;
 use super::json;
-use super::message::{Content, Part};
-use super::options::TapArgs;
+use super::message::Content;
+use super::options::{Format, TapArgs};
+use super::plain;
 use super::stats::{Stats, Turn};
 use super::terminal;
 use super::text::{Origin, Text};
@@ -31,6 +32,7 @@ pub(super) struct Show {
 #[derive(Debug)]
 enum Output {
     Json,
+    Plain,
     Text(Text),
     Stats(Box<Stats>),
 }
@@ -41,6 +43,7 @@ impl Show {
         let output = match (args.stats, text) {
             (true, _) => Output::Stats(Box::new(Stats::new(args.interval.0, text, color, args.wide))),
             (false, true) => Output::Text(Text::new(color)),
+            (false, false) if args.format == Format::Plain => Output::Plain,
             (false, false) => Output::Json,
         };
         let filter = Filter::new(&args.events, args.nodes.clone());
@@ -73,6 +76,14 @@ impl Show {
         }
         match &mut self.output {
             Output::Json => output.line(json::object(message, &content, self.identity)?).await,
+            Output::Plain => {
+                let lines = parts.iter().map(|part| {
+                    let mut line = plain::object(message, *part, self.identity).into_line();
+                    line.push(b'\n');
+                    line
+                });
+                print(lines, output).await;
+            }
             Output::Text(text) => {
                 let limit = if self.wide { None } else { terminal::columns() };
                 let identity = self.identity.then(|| {
@@ -80,7 +91,12 @@ impl Show {
                 });
                 let peer = message.peer().to_string();
                 let origin = Origin::new(SystemTime::now(), peer, identity, message.topic());
-                print(text, &origin, &parts, limit, output).await;
+                let lines = parts.iter().map(|part| {
+                    let mut line = String::new();
+                    text.line(&mut line, &origin, *part, limit);
+                    line.into_bytes()
+                });
+                print(lines, output).await;
             }
             Output::Stats(stats) => {
                 stats.count(message.topic(), &parts, of, message.envelope().payload.len())
@@ -93,7 +109,7 @@ impl Show {
     pub(super) async fn turn(&mut self) -> Turn {
         match &mut self.output {
             Output::Stats(stats) if !self.over => stats.turn().await,
-            Output::Stats(_) | Output::Json | Output::Text(_) => std::future::pending().await,
+            Output::Stats(_) | Output::Json | Output::Plain | Output::Text(_) => std::future::pending().await,
         }
     }
 
@@ -106,7 +122,7 @@ impl Show {
     ) -> bool {
         match &mut self.output {
             Output::Stats(stats) => stats.handle(turn, output, endpoint.peers().len()).await,
-            Output::Json | Output::Text(_) => true,
+            Output::Json | Output::Plain | Output::Text(_) => true,
         }
     }
 
@@ -126,21 +142,15 @@ impl Show {
     }
 }
 
-/// Prints the parts of a message. A batch may be long.
-async fn print(
-    text: &mut Text,
-    origin: &Origin<'_>,
-    parts: &[Part<'_>],
-    limit: Option<usize>,
-    output: &BackgroundOutput,
-) {
-    let mut lines = String::new();
+/// Prints the lines of the parts of a message, of which a batch may have many.
+async fn print(parts: impl Iterator<Item = Vec<u8>>, output: &BackgroundOutput) {
+    let mut lines = Vec::new();
     for part in parts {
         if lines.len() > CHUNK {
-            output.text(lines.as_bytes(), 0).await;
+            output.text(&lines, 0).await;
             lines.clear();
         }
-        text.line(&mut lines, origin, *part, limit);
+        lines.extend(part);
     }
-    output.text(lines.as_bytes(), 1).await;
+    output.text(&lines, 1).await;
 }

@@ -16,7 +16,7 @@ use allocation_counter::measure;
 /// The maximum size of a queue of the link, in bytes.
 const SHARE: usize = 16 * 1024;
 
-/// An empty map retains some memory, and a growing table coexists with the old one.
+/// Allowed in addition: an empty map keeps some memory, and while a table grows, the old one still exists.
 const SPARE: usize = 16 * 1024;
 
 fn party(number: u8, owner: u8, share: usize) -> Party {

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn not_here(agent: u8, reqid: &str, node: &str) -> (PeeringKey, String, String, String) {
+fn absent_error(agent: u8, reqid: &str, node: &str) -> (PeeringKey, String, String, String) {
     failure(agent, reqid, node, &absent(node))
 }
 
-/// The node may have reached the agent in another way, and respond there.
+/// The node may be connected to the agent over another path, and respond there.
 #[test]
 fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
@@ -20,7 +20,7 @@ fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     world.wait(3999);
     assert_eq!(world.due(), []);
     world.wait(1);
-    assert_eq!(world.due(), [not_here(A, "all", "worker-1"), not_here(A, "r", "worker-1")]);
+    assert_eq!(world.due(), [absent_error(A, "all", "worker-1"), absent_error(A, "r", "worker-1")]);
     assert_eq!(world.due(), []);
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (0, 2));
     let _ = world.hello(5, "h", "worker-1").unwrap();
@@ -78,7 +78,7 @@ fn the_bridge_does_not_answer_for_a_node_seen_elsewhere() {
 }
 
 #[test]
-fn a_live_node_is_not_considered_elsewhere() {
+fn an_event_elsewhere_does_not_affect_a_live_node() {
     let mut world = World::new().with(&["worker-1"]);
     world.asked(A, "r", &["worker-1"]);
     world.nodes.seen_elsewhere("worker-1");
@@ -131,7 +131,7 @@ fn gone_names_are_limited_in_time_and_number() {
     world.wait(1);
     world.asked(A, "s", &["worker-1"]);
     world.wait(4000);
-    assert_eq!(world.due(), [not_here(A, "r", "worker-1")]);
+    assert_eq!(world.due(), [absent_error(A, "r", "worker-1")]);
 
     let mut world = World::small(true).with(&["a", "b", "c"]);
     for number in 0..3 {
@@ -139,7 +139,7 @@ fn gone_names_are_limited_in_time_and_number() {
     }
     world.asked(A, "r", &["a", "b", "c"]);
     world.wait(4000);
-    assert_eq!(world.due(), [not_here(A, "r", "b"), not_here(A, "r", "c")]);
+    assert_eq!(world.due(), [absent_error(A, "r", "b"), absent_error(A, "r", "c")]);
 }
 
 #[test]

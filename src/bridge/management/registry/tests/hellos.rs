@@ -1,7 +1,7 @@
 use super::*;
 use crate::management::MAX_NODE_NAME;
 
-fn again(number: u8) -> PeeringKey {
+fn repeated_by(number: u8) -> PeeringKey {
     PeeringKey { peering: 2, ..peering(number) }
 }
 
@@ -22,7 +22,7 @@ fn a_new_agent_receives_each_hello_once_per_peering() {
     assert_eq!(world.subscribe(A), [""; 0]);
     assert_eq!(world.subscribe(B), ["manager", "worker-1"]);
     world.gone(A);
-    let hellos = world.nodes.subscribe(again(A), |_, _| true, world.now);
+    let hellos = world.nodes.subscribe(repeated_by(A), |_, _| true, world.now);
     assert_eq!(hellos.len(), 2);
 }
 
@@ -64,8 +64,8 @@ fn the_hello_of_a_returning_node_is_sent_to_agents_again() {
     assert_eq!(world.subscribe(A), ["worker-1"]);
     world.gone(0);
     assert_eq!(world.nodes.live(), []);
-    assert_eq!(world.hello_over(again(0), "elsewhere", "worker-1").unwrap(), [peering(A)]);
-    assert_eq!(world.nodes.live(), [LiveNode { name: "worker-1", peering: again(0) }]);
+    assert_eq!(world.hello_over(repeated_by(0), "elsewhere", "worker-1").unwrap(), [peering(A)]);
+    assert_eq!(world.nodes.live(), [LiveNode { name: "worker-1", peering: repeated_by(0) }]);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn gone_nodes_leave_no_state_in_connected_agents() {
 }
 
 #[test]
-fn rules_keep_a_hello_from_an_agent_until_they_change() {
+fn a_denied_hello_is_sent_to_an_agent_after_the_rules_change() {
     let mut world = World::new();
     assert_eq!(world.subscribe(A), [""; 0]);
     assert_eq!(world.subscribe(B), [""; 0]);
@@ -124,27 +124,27 @@ fn after_a_takeover_the_old_peering_cannot_respond_to_new_requests() {
     let mut world = World::new();
     assert_eq!(world.subscribe(A), [""; 0]);
     let _ = world.hello(1, "h", "worker-1").unwrap();
-    assert_eq!(world.hello_over(again(1), "h", "worker-1").unwrap(), [peering(A)]);
+    assert_eq!(world.hello_over(repeated_by(1), "h", "worker-1").unwrap(), [peering(A)]);
     world.asked(A, "r2", &["worker-1"]);
-    let error = Err(ResponseError::NotItsName { holder: again(1) });
+    let error = Err(ResponseError::NotItsName { holder: repeated_by(1) });
     assert_eq!(world.answer(1, "r2", "worker-1"), error);
     assert_eq!(world.gone(1), []);
-    assert_eq!(world.nodes.holder("worker-1"), Some(again(1)));
-    assert_eq!(world.nodes.response(again(1), &success("r2", "worker-1"), world.now), Ok(peering(A)));
+    assert_eq!(world.nodes.holder("worker-1"), Some(repeated_by(1)));
+    assert_eq!(world.nodes.response(repeated_by(1), &success("r2", "worker-1"), world.now), Ok(peering(A)));
 }
 
 /// The old peering may be alive, so that a failure would be wrong.
 #[test]
 fn after_a_takeover_the_old_peering_may_respond_to_earlier_requests() {
-    for by in [peering(1), again(1)] {
+    for by in [peering(1), repeated_by(1)] {
         let mut world = World::new();
         let _ = world.hello(1, "h", "worker-1").unwrap();
         world.asked(A, "r1", &["worker-1"]);
-        let _ = world.hello_over(again(1), "h", "worker-1").unwrap();
+        let _ = world.hello_over(repeated_by(1), "h", "worker-1").unwrap();
         assert_eq!((world.due(), world.nodes.in_flight()), (vec![], 1));
         assert_eq!(world.nodes.response(by, &success("r1", "worker-1"), world.now), Ok(peering(A)));
         assert!(world.nodes.response(peering(1), &success("r1", "worker-1"), world.now).is_err());
-        assert!(world.nodes.response(again(1), &success("r1", "worker-1"), world.now).is_err());
+        assert!(world.nodes.response(repeated_by(1), &success("r1", "worker-1"), world.now).is_err());
     }
 }
 
@@ -156,7 +156,7 @@ fn a_name_returns_to_the_connection_that_held_it_before() {
     let _ = world.hello(2, "h", "worker-1").unwrap();
     let _ = world.hello(3, "h", "worker-1").unwrap();
     world.asked(A, "r", &["worker-1"]);
-    // The request is not lost: the other connections have received it, too.
+    // No failure is sent: the other connections have received the request, too.
     assert_eq!(world.gone(3), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(peering(2)));
     assert_eq!(world.gone(2), []);
@@ -166,7 +166,7 @@ fn a_name_returns_to_the_connection_that_held_it_before() {
     for reqid in ["r", "s"] {
         assert_eq!(world.answer(1, reqid, "worker-1"), Ok(peering(A)));
     }
-    // It does not return to a connection that ended meanwhile.
+    // The name does not return to a connection that has ended in the meantime.
     let _ = world.hello(2, "h", "worker-1").unwrap();
     assert_eq!(world.gone(1), []);
     assert_eq!(world.gone(2), []);
@@ -225,7 +225,7 @@ fn the_names_of_one_owner_are_limited_over_all_its_peerings() {
     let _ = world.hello(1, "greedy", "a").unwrap();
     let _ = world.hello(2, "greedy", "b").unwrap();
     assert_eq!(world.hello(3, "greedy", "c"), Err(HelloError::TooManyOfOwner));
-    // A takeover of its own name needs no further name, and other owners have names of their own.
+    // A takeover of an own name does not count as a new name, and the limit applies to each owner separately.
     assert!(world.hello(3, "greedy", "a").is_ok());
     let _ = world.hello(4, "other", "c").unwrap();
     world.gone(1);

@@ -1,4 +1,5 @@
-//! A model of the registry, as simple as possible: linear searches in lists, and no limits.
+//! A second implementation of the registry for comparison, as simple as possible: linear searches in lists, and no
+//! limits.
 
 use super::*;
 
@@ -30,7 +31,7 @@ struct Node {
     name: String,
     owner: Owner,
     links: Vec<LinkId>,
-    /// Each with the number of requests before its hello. The last one holds the name.
+    /// The holders, each with the number of requests before its hello. The last holder is the current one.
     holders: Vec<(PeeringKey, usize)>,
 }
 

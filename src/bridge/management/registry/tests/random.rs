@@ -1,4 +1,4 @@
-//! Random sequences of events.
+//! Random sequences of events, compared with the model and checked for invariants.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Enough for two names, or four requests.
+/// A share that is enough for two names or four requests.
 const SMALL_SHARE: usize = 3000;
 
 /// Returns whether the rules allow messages from one link to another.
@@ -256,7 +256,7 @@ impl Run {
 
 proptest! {
     #[test]
-    fn the_registry_behaves_as_the_model_and_settles_every_response_once(
+    fn the_registry_matches_the_model_and_settles_each_response_once(
         steps in proptest::collection::vec(step(), 1..200),
         answer_in_flight: bool,
     ) {
@@ -271,7 +271,7 @@ proptest! {
         assert!(answer_in_flight || run.nodes.answered_for() == 0);
     }
 
-    /// Forgotten requests are answered, unless the node may respond in another way.
+    /// Forgotten requests are answered, unless the node may respond over another path.
     #[test]
     fn no_request_is_answered_twice_under_tight_limits(
         steps in proptest::collection::vec(step(), 1..200),

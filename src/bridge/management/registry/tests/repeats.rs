@@ -31,7 +31,7 @@ fn a_hello_is_repeated_until_the_agent_sends_the_node_a_request() {
     let _ = world.nodes.denied(peering(A), &request("s", &["worker-1"]));
     world.wait(4000);
     assert_eq!(world.repeats(), []);
-    // The repetition starts again with a new connection of an agent or a node.
+    // A new connection of an agent or a node starts the repetition again.
     world.gone(1);
     let _ = world.hello(1, "h", "worker-1").unwrap();
     world.wait(4000);
@@ -75,7 +75,7 @@ fn hellos_beyond_the_limit_take_turns() {
     assert_eq!(seen, to(A, &["a", "a", "b", "b", "c", "c"]));
 }
 
-/// If rules allow hellos between nodes, each node would receive those of all others forever.
+/// Otherwise, if rules allow hellos between nodes, each node would receive the hellos of all other nodes forever.
 #[test]
 fn no_hello_is_repeated_to_a_peer_that_sends_hellos() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);

@@ -24,7 +24,7 @@ fn a_request_without_names_is_addressed_to_all_reached_nodes() {
 }
 
 #[test]
-fn a_node_owes_no_response_to_a_denied_request() {
+fn no_response_is_pending_for_a_denied_request() {
     let mut world = World::new().with(&["worker-1"]);
     assert_eq!(world.ask_where(A, "r", &["worker-1"], |_| false), Ok(vec![]));
     assert_eq!(world.nodes.in_flight(), 0);
@@ -103,7 +103,7 @@ fn a_node_whose_hello_follows_the_request_may_respond_once() {
 }
 
 #[test]
-fn a_response_after_the_timeout_is_late_and_later_unknown() {
+fn a_response_after_the_timeout_is_rejected_as_late_and_later_as_unknown() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     world.asked(A, "r", &[]);
     assert_eq!(world.nodes.next_due(), Some(after(world.now, ANSWER_AFTER)));

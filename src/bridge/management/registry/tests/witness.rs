@@ -22,8 +22,8 @@ pub(super) struct Witness {
     latest: HashMap<(PeeringKey, String), usize>,
     hellos: HashSet<(PeeringKey, PeeringKey, String)>,
     gone: HashSet<PeeringKey>,
-    /// The number of owed responses that were forwarded, answered by the bridge, made void because the node was elsewhere,
-    /// expired, or made void because the agent was gone.
+    /// The number of pending responses that ended in each way: forwarded, answered by the bridge, canceled because the
+    /// node was elsewhere, expired, or canceled because the agent was gone.
     passed: u64,
     answered_for: u64,
     elsewhere: u64,
@@ -97,7 +97,7 @@ impl Witness {
     pub(super) fn answered_for(&mut self, answers: &[Answer]) {
         for (agent, reqid, node, _) in super::sorted(answers) {
             let (_, owed) = self.answered(agent, &reqid, &node);
-            assert!(owed, "answered for {node}, which owed nothing");
+            assert!(owed, "answered for {node}, which has no pending response");
             self.answered_for += 1;
         }
     }
@@ -118,12 +118,12 @@ impl Witness {
         }
     }
 
-    /// Returns the number of responses that are owed.
+    /// Returns the number of pending responses.
     pub(super) fn in_flight(&self) -> usize {
         self.asks.iter().map(|ask| ask.owed.len()).sum()
     }
 
-    /// Checks that every owed response has ended in exactly one way, and that the registry has counted the same.
+    /// Asserts that every pending response has ended in exactly one way, and that the registry has the same counts.
     pub(super) fn conclude(&self, nodes: &NodeRegistry) {
         assert_eq!(self.in_flight(), 0);
         let ended = self.passed + self.answered_for + self.elsewhere + self.expired + self.agent_gone;

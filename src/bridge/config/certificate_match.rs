@@ -1,6 +1,6 @@
-//! Matching of certificates.
+//! Matching of certificates with patterns.
 
-use crate::bridge::config::IdentityPattern;
+use super::schema::IdentityPattern;
 use crate::net::tls::{PeerIdentity, SubjectAltName};
 
 impl IdentityPattern {

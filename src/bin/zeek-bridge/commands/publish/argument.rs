@@ -1,0 +1,291 @@
+//! The arguments of an event on the command line: `TYPE:VALUE`, with the names of Zeek's types.
+
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use zeek_bridge::data::{Set, Table, Timespan, Timestamp, Value};
+use zeek_bridge::zeek::{self, Event};
+
+/// The types of arguments, for the help and for errors.
+const TYPES: &str = "bool, int, count, real, string, addr, subnet, port, time, interval, enum, none, set[T], \
+                                vector[T], record[T,T,..], table[K=T], json";
+
+/// Returns the payload of an event with this name and these arguments.
+pub(super) fn event(name: &str, arguments: &[String]) -> Result<Value, String> {
+    let numbered = (1u64..).zip(arguments);
+    let args = numbered.map(|(n, text)| parse(text).map_err(|error| format!("argument {n}: {error}")));
+    let args = args.collect::<Result<_, _>>()?;
+    Ok(zeek::Message::from(Event { name: name.to_owned(), args, metadata: None }).into_value())
+}
+
+/// Parses an argument, such as `count:7`, `set[port]:80/tcp,443/tcp` or `table[string=count]:a=1,b=2`.
+///
+/// The elements of a container are separated by commas; a backslash before a character removes its special meaning. A `json`
+/// argument is a value in the format of Broker's JSON, which can express every value.
+fn parse(argument: &str) -> Result<Value, String> {
+    let (kind, text) = split_type(argument)?;
+    if let Some((container, inner)) = kind.strip_suffix(']').and_then(|kind| kind.split_once('[')) {
+        return parse_container(container, inner, text);
+    }
+    match kind {
+        "json" => Value::from_json_text(text).map_err(|error| error.to_string()),
+        scalar => parse_scalar(scalar, text),
+    }
+}
+
+/// Splits an argument at the colon after its type.
+fn split_type(argument: &str) -> Result<(&str, &str), String> {
+    match argument.split_once(':') {
+        Some((kind, text)) if is_type(kind) => Ok((kind, text)),
+        Some((kind, _)) if !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase()) => {
+            Err(format!("{argument:?} has the unknown type {kind:?}; the types are {TYPES}"))
+        }
+        _ => Err(format!("{argument:?} has no type; use string:TEXT, count:NUMBER, .. (types: {TYPES})")),
+    }
+}
+
+/// Returns whether the text is the name of a type. The types in brackets are checked later.
+fn is_type(kind: &str) -> bool {
+    let (name, is_container) = match kind.split_once('[') {
+        Some((name, inner)) => (name, inner.ends_with(']')),
+        None => (kind, false),
+    };
+    let containers = ["set", "vector", "record", "table"];
+    let scalars = [
+        "bool", "int", "count", "real", "string", "addr", "subnet", "port", "time", "interval", "enum",
+        "none", "json",
+    ];
+    if is_container { containers.contains(&name) } else { name == kind && scalars.contains(&name) }
+}
+
+fn parse_container(container: &str, inner: &str, text: &str) -> Result<Value, String> {
+    let elements = if text.is_empty() { Vec::new() } else { split(text, ',') };
+    match container {
+        "vector" => parse_elements(inner, &elements).map(Value::Vector),
+        "set" => {
+            let set: Set = parse_elements(inner, &elements)?.into_iter().collect();
+            if set.len() == elements.len() {
+                Ok(Value::Set(set))
+            } else {
+                Err("two elements of the set are equal".into())
+            }
+        }
+        "record" => {
+            let types: Vec<&str> = inner.split(',').map(str::trim).collect();
+            if types.len() != elements.len() {
+                let (fields, values) = (types.len(), elements.len());
+                return Err(format!("the record has {fields} types and {values} values"));
+            }
+            let fields = types.iter().zip(&elements).map(|(kind, text)| parse_element(kind, text));
+            fields.collect::<Result<_, _>>().map(Value::Vector)
+        }
+        _ => {
+            let (key, value) = inner
+                .split_once('=')
+                .ok_or("a table needs the types of its keys and values: table[string=count]:a=1,b=2")?;
+            let pairs = elements.iter().map(|pair| match split(pair, '=').as_slice() {
+                [one, other] => Ok((parse_element(key, one)?, parse_element(value, other)?)),
+                _ => Err(format!("{pair:?} is not KEY=VALUE; write \\= for an = in a key or value")),
+            });
+            let table: Table = pairs.collect::<Result<_, String>>()?;
+            if table.len() == elements.len() {
+                Ok(Value::Table(table))
+            } else {
+                Err("two keys of the table are equal".into())
+            }
+        }
+    }
+}
+
+fn parse_elements(kind: &str, elements: &[String]) -> Result<Vec<Value>, String> {
+    elements.iter().map(|text| parse_element(kind, text)).collect()
+}
+
+/// Parses an element of a container.
+fn parse_element(kind: &str, text: &str) -> Result<Value, String> {
+    let kind = kind.trim();
+    if kind.contains('[') || kind == "json" {
+        return Err(format!("{kind} in a container is not supported; write the argument as json:VALUE"));
+    }
+    parse_scalar(kind, &unescaped(text))
+}
+
+fn parse_scalar(kind: &str, text: &str) -> Result<Value, String> {
+    match kind {
+        "bool" => match text {
+            "T" | "true" => Ok(Value::Boolean(true)),
+            "F" | "false" => Ok(Value::Boolean(false)),
+            _ => Err(invalid(kind, text, "T or F")),
+        },
+        "int" => parsed(kind, text, "a whole number from -2^63 to 2^63 - 1").map(Value::Integer),
+        "count" => parsed(kind, text, "a whole number from 0 to 2^64 - 1").map(Value::Count),
+        "real" => parsed(kind, text, "a number").map(Value::Real),
+        "string" => Ok(Value::from(text)),
+        "addr" => parsed(kind, text, "an IPv4 or IPv6 address without brackets").map(Value::Address),
+        "subnet" => parsed(kind, text, "ADDRESS/LENGTH").map(Value::Subnet),
+        "port" => parsed(kind, text, "NUMBER/tcp, NUMBER/udp, NUMBER/icmp or NUMBER/?").map(Value::Port),
+        "time" => parse_time(text).map(Value::Timestamp),
+        "interval" => parse_interval(text)
+            .map(Value::Timespan)
+            .ok_or_else(|| invalid(kind, text, "seconds, or a number with ns, us, ms, s, min, h or d")),
+        "enum" if !text.is_empty() => Ok(Value::EnumValue(text.into())),
+        "enum" => Err(invalid(kind, text, "a name, such as Notice::ACTION_LOG")),
+        "none" if text.is_empty() => Ok(Value::None),
+        "none" => Err("none: has no value; leave out the text after the colon".into()),
+        _ => Err(format!("unknown type {kind:?}; the types are {TYPES}")),
+    }
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, String> {
+    let time = match text {
+        "now" => Timestamp::try_from(SystemTime::now()).ok(),
+        _ => text.parse().ok().or_else(|| {
+            // Zeek writes times as seconds since 1970.
+            parse_seconds(text).map(|since| Timestamp::from_nanos(since.as_nanos()))
+        }),
+    };
+    time.ok_or_else(|| invalid("time", text, "2026-11-29T12:00:00Z, seconds since 1970, or now"))
+}
+
+fn parse_interval(text: &str) -> Option<Timespan> {
+    parse_seconds(text).or_else(|| text.parse().ok())
+}
+
+/// Parses a number without a unit as seconds.
+fn parse_seconds(text: &str) -> Option<Timespan> {
+    if text.ends_with(|last: char| last.is_ascii_digit()) { format!("{text}s").parse().ok() } else { None }
+}
+
+fn parsed<T: FromStr>(kind: &str, text: &str, expected: &str) -> Result<T, String> {
+    text.parse().map_err(|_| invalid(kind, text, expected))
+}
+
+fn invalid(kind: &str, text: &str, expected: &str) -> String {
+    format!("{text:?} is not a {kind}; expected {expected}")
+}
+
+/// Splits at each separator that has no backslash before it. The backslashes stay.
+fn split(text: &str, separator: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        if char == separator {
+            parts.push(String::new());
+        } else if let Some(part) = parts.last_mut() {
+            part.push(char);
+            if char == '\\' {
+                part.extend(chars.next());
+            }
+        }
+    }
+    parts
+}
+
+/// Removes the backslashes that [`split`] leaves.
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            // A backslash at the end has nothing to escape.
+            '\\' => plain.push(chars.next().unwrap_or('\\')),
+            char => plain.push(char),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_type_of_zeek_has_a_notation() {
+        for (argument, json) in [
+            ("bool:T", r#"{"@data-type":"boolean","data":true}"#),
+            ("bool:false", r#"{"@data-type":"boolean","data":false}"#),
+            ("int:-5", r#"{"@data-type":"integer","data":-5}"#),
+            ("count:18446744073709551615", r#"{"@data-type":"count","data":18446744073709551615}"#),
+            ("real:1.5", r#"{"@data-type":"real","data":1.5}"#),
+            ("real:-inf", r#"{"@data-type":"real","data":"-inf"}"#),
+            ("string:", r#"{"@data-type":"string","data":""}"#),
+            ("string:a:b,c\\", r#"{"@data-type":"string","data":"a:b,c\\"}"#),
+            ("addr:2001:db8::1", r#"{"@data-type":"address","data":"2001:db8::1"}"#),
+            ("subnet:10.0.0.0/8", r#"{"@data-type":"subnet","data":"10.0.0.0/8"}"#),
+            ("port:80/tcp", r#"{"@data-type":"port","data":"80/tcp"}"#),
+            ("time:2023-04-18T12:13:15.5Z", r#"{"@data-type":"timestamp","data":"2023-04-18T12:13:15.5"}"#),
+            ("time:1681819995.5", r#"{"@data-type":"timestamp","data":"2023-04-18T12:13:15.5"}"#),
+            ("interval:1.5", r#"{"@data-type":"timespan","data":"1500ms"}"#),
+            ("interval:2min", r#"{"@data-type":"timespan","data":"120s"}"#),
+            ("enum:Notice::ACTION_LOG", r#"{"@data-type":"enum-value","data":"Notice::ACTION_LOG"}"#),
+            ("none:", r#"{"@data-type":"none"}"#),
+            (
+                "set[port]:80/tcp,443/tcp",
+                r#"{"@data-type":"set","data":[{"@data-type":"port","data":"80/tcp"},{"@data-type":"port","data":"443/tcp"}]}"#,
+            ),
+            ("set[port]:", r#"{"@data-type":"set","data":[]}"#),
+            (
+                r"vector[string]:a\,b,c\\,",
+                r#"{"@data-type":"vector","data":[{"@data-type":"string","data":"a,b"},{"@data-type":"string","data":"c\\"},{"@data-type":"string","data":""}]}"#,
+            ),
+            (
+                "record[string, count]:a,7",
+                r#"{"@data-type":"vector","data":[{"@data-type":"string","data":"a"},{"@data-type":"count","data":7}]}"#,
+            ),
+            (
+                r"table[string=count]:a\=b=1",
+                r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"a=b"},"value":{"@data-type":"count","data":1}}]}"#,
+            ),
+            (
+                r#"json:{"@data-type":"vector","data":[{"@data-type":"set","data":[]}]}"#,
+                r#"{"@data-type":"vector","data":[{"@data-type":"set","data":[]}]}"#,
+            ),
+        ] {
+            assert_eq!(parse(argument), Ok(Value::from_json_text(json).unwrap()), "{argument}");
+        }
+    }
+
+    #[test]
+    fn time_now_is_the_current_time() {
+        let before = Timestamp::try_from(SystemTime::now()).unwrap();
+        let Ok(Value::Timestamp(now)) = parse("time:now") else { panic!("not a time") };
+        assert!(before <= now && now <= Timestamp::try_from(SystemTime::now()).unwrap());
+    }
+
+    #[test]
+    fn an_invalid_argument_is_explained() {
+        for (argument, message) in [
+            ("7", "no type"),
+            ("", "no type"),
+            ("http://a", "unknown type \"http\""),
+            ("strng:a", "unknown type \"strng\""),
+            ("set:a", "unknown type \"set\""),
+            ("bool[T]:a", "no type"),
+            ("bool:yes", "expected T or F"),
+            ("count:-1", "from 0 to"),
+            ("count: 1", "from 0 to"),
+            ("int:1.5", "from -2^63"),
+            ("real:", "a number"),
+            ("addr:[::1]", "without brackets"),
+            ("subnet:10.0.0.0", "ADDRESS/LENGTH"),
+            ("port:80", "NUMBER/tcp"),
+            ("time:yesterday", "or now"),
+            ("interval:1x", "ns, us"),
+            ("enum:", "a name"),
+            ("none:x", "leave out"),
+            ("set[count]:1,1", "are equal"),
+            ("set[count]:1,x", "\"x\" is not a count"),
+            ("set[number]:1", "unknown type \"number\""),
+            ("vector[set[count]]:1", "json:VALUE"),
+            ("record[count]:1,2", "1 types and 2 values"),
+            ("table[count]:1", "table[string=count]"),
+            ("table[count=count]:1", "not KEY=VALUE"),
+            ("table[count=count]:1=2,1=3", "two keys"),
+            ("json:7", "@data-type"),
+            ("json:{", "not JSON"),
+        ] {
+            let error = parse(argument).unwrap_err();
+            assert!(error.contains(message), "{argument}: {error}");
+        }
+    }
+}

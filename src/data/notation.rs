@@ -1,0 +1,452 @@
+//! Times as text, in the notation of Broker's JSON (protocol section 5).
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Timespan, Timestamp};
+
+impl Timestamp {
+    /// Returns the time for printing in the notation of Broker's JSON, which is ISO 8601: UTC without a zone, such as
+    /// `2023-04-18T14:13:14.123`. The fraction has three digits, or six or nine if it needs them; Broker itself always writes
+    /// three.
+    pub fn iso8601(self) -> impl fmt::Display {
+        Iso8601(self)
+    }
+}
+
+impl Timespan {
+    /// Returns the span for printing in the notation of Broker's JSON: an integer with the largest of the units s, ms, us and
+    /// ns that needs no fraction, such as `-1500us`.
+    pub fn with_unit(self) -> impl fmt::Display {
+        WithUnit(self)
+    }
+}
+
+/// The result of [`Timestamp::iso8601`].
+struct Iso8601(Timestamp);
+
+impl fmt::Display for Iso8601 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        let (seconds, fraction) = (nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000));
+        let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Every time has a date of the years 1677 to 2262.
+        let (year, month, day) = date(day).ok_or(fmt::Error)?;
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.")?;
+        match fraction {
+            _ if fraction % 1_000_000 == 0 => write!(f, "{:03}", fraction / 1_000_000),
+            _ if fraction % 1_000 == 0 => write!(f, "{:06}", fraction / 1_000),
+            _ => write!(f, "{fraction:09}"),
+        }
+    }
+}
+
+/// The result of [`Timespan::with_unit`].
+struct WithUnit(Timespan);
+
+impl fmt::Display for WithUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_nanos() {
+            nanos if nanos % 1_000_000_000 == 0 => write!(f, "{}s", nanos / 1_000_000_000),
+            nanos if nanos % 1_000_000 == 0 => write!(f, "{}ms", nanos / 1_000_000),
+            nanos if nanos % 1_000 == 0 => write!(f, "{}us", nanos / 1_000),
+            nanos => write!(f, "{nanos}ns"),
+        }
+    }
+}
+
+/// Returns the year, month and day of the Gregorian calendar, for the number of days since 1970.
+fn date(day: i64) -> Option<(i64, i64, i64)> {
+    // 400 years have 146,097 days. The estimate is off by at most one year.
+    let estimate = day.checked_mul(400)?.div_euclid(146_097).checked_add(1970)?;
+    let has_begun = |first: Option<i64>| first.is_some_and(|first| first <= day);
+    let years = estimate.checked_sub(1)?..=estimate.checked_add(1)?;
+    let year = years.rev().find(|year| has_begun(days(*year, 1, 1)))?;
+    let month = (1..=12).rev().find(|month| has_begun(days(year, *month, 1)))?;
+    let in_month = day.checked_sub(days(year, month, 1)?)?.checked_add(1)?;
+    Some((year, month, in_month))
+}
+
+/// A text that is not a timespan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a timespan: expected a number with ns, us, ms, s, min, h or d, such as -1.5ms, of at most 292 years"
+)]
+pub struct InvalidTimespan;
+
+/// Reads the notation of Broker's JSON, such as `1500ms`, `-0.5h` or `1e3s`, and what [`Display`](fmt::Display) writes.
+///
+/// Fractions of a nanosecond are truncated. Broker calculates with a double, which has no exact value for long times;
+/// this implementation calculates exactly.
+impl FromStr for Timespan {
+    type Err = InvalidTimespan;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimespan> {
+        let (negative, text) = match text.as_bytes().first() {
+            Some(b'-') => (true, text.get(1..).unwrap_or_default()),
+            Some(b'+') => (false, text.get(1..).unwrap_or_default()),
+            _ => (false, text),
+        };
+        let (whole, text) = digits(text);
+        let (fraction, text) = match text.strip_prefix('.') {
+            Some(text) => digits(text),
+            None => ("", text),
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return Err(InvalidTimespan);
+        }
+        // No unit begins with an e.
+        let (exponent, unit) = match text.strip_prefix(['e', 'E']) {
+            Some(text) => exponent(text).ok_or(InvalidTimespan)?,
+            None => (0, text),
+        };
+        let unit: u128 = match unit {
+            "ns" => 1,
+            "us" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "min" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            "d" => 86_400_000_000_000,
+            _ => return Err(InvalidTimespan),
+        };
+        let nanos = scaled(whole, fraction, exponent, unit).and_then(|nanos| i128::try_from(nanos).ok());
+        let nanos = nanos.and_then(|nanos| if negative { nanos.checked_neg() } else { Some(nanos) });
+        nanos.and_then(|nanos| i64::try_from(nanos).ok()).map(Timespan::from_nanos).ok_or(InvalidTimespan)
+    }
+}
+
+/// Splits off the decimal digits at the beginning of a text.
+fn digits(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, ""))
+}
+
+/// Reads a signed exponent, and returns it with the rest of the text. An exponent beyond 32 bits is replaced by the
+/// nearest 32-bit number.
+fn exponent(text: &str) -> Option<(i32, &str)> {
+    let (negative, text) = match text.strip_prefix('-') {
+        Some(text) => (true, text),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (digits, rest) = digits(text);
+    if digits.is_empty() {
+        return None;
+    }
+    let size = digits.parse().unwrap_or(i32::MAX);
+    Some((if negative { size.saturating_neg() } else { size }, rest))
+}
+
+/// Returns the product of a decimal number and a unit, truncated to an integer, or `None` if it exceeds 128 bits.
+fn scaled(whole: &str, fraction: &str, exponent: i32, unit: u128) -> Option<u128> {
+    // The largest number of digits of which the product with the largest unit (14 digits) fits 128 bits. An i64 has
+    // at most 19, so that none of those beyond can matter by a nanosecond.
+    const SIGNIFICANT: usize = 24;
+    let all = || whole.bytes().chain(fraction.bytes());
+    let leading_zeros = all().take_while(|digit| *digit == b'0').count();
+    let significant = all().skip(leading_zeros).take(SIGNIFICANT);
+    let (mut number, mut read) = (0_u128, leading_zeros);
+    for digit in significant {
+        number = number.checked_mul(10)?.checked_add(digit.saturating_sub(b'0').into())?;
+        read = read.saturating_add(1);
+    }
+    if number == 0 {
+        return Some(0);
+    }
+    // The position of the point, counted from the last digit that was read.
+    let point = i64::try_from(whole.len()).ok()?.checked_sub(i64::try_from(read).ok()?)?;
+    let shift = point.checked_add(exponent.into())?;
+    let power = u32::try_from(shift.unsigned_abs()).ok().and_then(|power| 10_u128.checked_pow(power));
+    let product = number.checked_mul(unit)?;
+    match power {
+        Some(power) if shift >= 0 => product.checked_mul(power),
+        Some(power) => product.checked_div(power),
+        None if shift >= 0 => None,
+        None => Some(0),
+    }
+}
+
+/// A text that is not a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a timestamp: expected ISO 8601, such as 2023-04-18T12:13:15.123Z, of the years 1678 to 2262")]
+pub struct InvalidTimestamp;
+
+/// Reads the notation of Broker's JSON, which is ISO 8601: `2023-04-18T12:13:15.123`. Without an offset, such as `Z` or
+/// `+02:00`, it is UTC, and a fraction of a second may have any number of digits, of which nine count.
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        timestamp(text).map(Timestamp::from_nanos).ok_or(InvalidTimestamp)
+    }
+}
+
+fn timestamp(text: &str) -> Option<i64> {
+    let mut text = text;
+    let year = number(&mut text, 4)?;
+    text = text.strip_prefix('-')?;
+    let month = number(&mut text, 2)?;
+    text = text.strip_prefix('-')?;
+    let day = number(&mut text, 2)?;
+    text = text.strip_prefix(['T', 't', ' '])?;
+    let hour = number(&mut text, 2)?;
+    text = text.strip_prefix(':')?;
+    let minute = number(&mut text, 2)?;
+    text = text.strip_prefix(':')?;
+    let second = number(&mut text, 2)?;
+    let mut fraction = "";
+    if let Some(rest) = text.strip_prefix('.') {
+        (fraction, text) = digits(rest);
+    }
+    let offset = offset(text)?;
+    // A leap second is read as the second after it, as in POSIX.
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let nine = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let nanos = nine.fold(0_i64, |nanos, digit| {
+        nanos.saturating_mul(10).saturating_add(digit.saturating_sub(b'0').into())
+    });
+    // Calculated in 128 bits, so that the first and the last nanosecond within 64 bits can be read.
+    let minutes = days(year, month, day)?.checked_mul(24)?.checked_add(hour)?.checked_mul(60)?;
+    let minutes = minutes.checked_add(minute)?.checked_sub(offset)?;
+    let seconds = minutes.checked_mul(60)?.checked_add(second)?;
+    let total = i128::from(seconds).checked_mul(1_000_000_000)?.checked_add(nanos.into())?;
+    i64::try_from(total).ok()
+}
+
+/// Removes a number of exactly `length` digits from the start of the text.
+fn number(text: &mut &str, length: usize) -> Option<i64> {
+    let (number, rest) = text.split_at_checked(length)?;
+    *text = rest;
+    // `parse` would also accept a sign.
+    if number.bytes().all(|byte| byte.is_ascii_digit()) { number.parse().ok() } else { None }
+}
+
+/// An offset from UTC in minutes: nothing, `Z`, `+hh:mm`, `+hhmm` or `+hh`.
+fn offset(text: &str) -> Option<i64> {
+    let (negative, mut text) = match text.split_at_checked(1) {
+        None => return text.is_empty().then_some(0),
+        Some(("Z" | "z", rest)) => return rest.is_empty().then_some(0),
+        Some(("+", rest)) => (false, rest),
+        Some(("-", rest)) => (true, rest),
+        Some(_) => return None,
+    };
+    let hours = number(&mut text, 2)?;
+    let mut minutes = 0;
+    if !text.is_empty() {
+        text = text.strip_prefix(':').unwrap_or(text);
+        minutes = number(&mut text, 2)?;
+    }
+    if !text.is_empty() || hours > 23 || minutes > 59 {
+        return None;
+    }
+    let offset = hours.checked_mul(60)?.checked_add(minutes)?;
+    Some(if negative { offset.checked_neg()? } else { offset })
+}
+
+/// The days from 1970 to a date of the Gregorian calendar; `None` for a date that does not exist.
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let is_leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let lengths = [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let index = usize::try_from(month.checked_sub(1)?).ok()?;
+    if !(1..=*lengths.get(index)?).contains(&day) {
+        return None;
+    }
+    // The number of leap days from 1970 to the start of this year. There were 477 before 1970.
+    let before = year.checked_sub(1)?;
+    let leap_days = before.div_euclid(4).checked_sub(before.div_euclid(100))?;
+    let leap_days = leap_days.checked_add(before.div_euclid(400))?.checked_sub(477)?;
+    let in_year = lengths.iter().take(index).sum::<i64>().checked_add(day)?.checked_sub(1)?;
+    year.checked_sub(1970)?.checked_mul(365)?.checked_add(leap_days)?.checked_add(in_year)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timespans_are_read_in_every_unit() {
+        for (text, nanos) in [
+            ("10ns", 10),
+            ("5us", 5_000),
+            ("1500ms", 1_500_000_000),
+            ("-1500ms", -1_500_000_000),
+            ("0s", 0),
+            ("90s", 90_000_000_000),
+            ("2min", 120_000_000_000),
+            ("1h", 3_600_000_000_000),
+            ("1d", 86_400_000_000_000),
+            ("9223372036854775807ns", i64::MAX),
+            ("-9223372036854775808ns", i64::MIN),
+            ("-1500us", -1_500_000),
+            ("+5s", 5_000_000_000),
+            ("1.5s", 1_500_000_000),
+            ("1.5ms", 1_500_000),
+            ("-0.5h", -1_800_000_000_000),
+            (".5s", 500_000_000),
+            ("5.s", 5_000_000_000),
+            ("1e3s", 1_000_000_000_000),
+            ("1E+3s", 1_000_000_000_000),
+            ("25e-1us", 2_500),
+            ("0.0000000001s", 0),
+            ("-1.9ns", -1),
+            ("0.1s", 100_000_000),
+            ("1.000000001s", 1_000_000_001),
+            ("9223372036.854775807s", i64::MAX),
+            ("0.000000000000000000000000000001e30ns", 1),
+            ("1000000000000000000000000000000e-30s", 1_000_000_000),
+            ("0e99999999999999999999d", 0),
+            ("1e-99999999999999999999d", 0),
+            ("00000000000000000000000000000000000000000001s", 1_000_000_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Timespan::from_nanos(nanos)), "{text}");
+            assert_eq!(
+                Timespan::from_nanos(nanos).to_string().parse(),
+                Ok(Timespan::from_nanos(nanos)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_timespans() {
+        for text in [
+            "",
+            "5",
+            "s",
+            "1.5.5s",
+            "1 s",
+            "5m",
+            "5S",
+            "5sec",
+            "1s5ms",
+            "9223372036855ms",
+            "--1s",
+            "1µs",
+            "é",
+            ".s",
+            "-s",
+            "1es",
+            "1e",
+            "1e1",
+            "1e+s",
+            "1d5",
+            "9223372036854775808ns",
+            "-9223372036854775809ns",
+            "1e999s",
+            "1e99999999999999999999ns",
+            "99999999999999999999999999999999999999999d",
+            "+-1s",
+            "0x1s",
+            "infs",
+        ] {
+            assert_eq!(text.parse::<Timespan>(), Err(InvalidTimespan), "{text}");
+        }
+    }
+
+    /// The first eleven are what Broker's own library reads, with what it reads them as.
+    #[test]
+    fn timestamps_are_read_in_every_form_of_iso_8601() {
+        for (text, nanos) in [
+            ("2023-04-18T14:13:14", 1_681_827_194_000_000_000),
+            ("2023-04-18T14:13:14.5", 1_681_827_194_500_000_000),
+            ("2023-04-18T14:13:14.123456789", 1_681_827_194_123_456_789),
+            ("2023-04-18T14:13:14Z", 1_681_827_194_000_000_000),
+            ("2023-04-18T14:13:14.5+02:00", 1_681_819_994_500_000_000),
+            ("2023-04-18T14:13:14-0130", 1_681_832_594_000_000_000),
+            ("1969-12-31T23:59:58.500", -1_500_000_000),
+            ("2024-02-29T23:59:59.999", 1_709_251_199_999_000_000),
+            ("1970-01-01T00:00:00.000", 0),
+            ("2022-04-10T07:00:00.123", 1_649_574_000_123_000_000),
+            ("1969-12-31T23:59:59.000", -1_000_000_000),
+            ("2023-04-18T14:13:14.1234567899", 1_681_827_194_123_456_789),
+            ("2023-04-18t14:13:14.z", 1_681_827_194_000_000_000),
+            ("2023-04-18 14:13:14+02", 1_681_819_994_000_000_000),
+            ("2016-12-31T23:59:60Z", 1_483_228_800_000_000_000),
+            ("2000-02-29T00:00:00", 951_782_400_000_000_000),
+            ("1904-02-29T00:00:00", -2_077_747_200_000_000_000),
+            ("2262-04-11T23:47:16.854775807Z", i64::MAX),
+            ("1677-09-21T00:12:43.145224192Z", i64::MIN),
+        ] {
+            assert_eq!(text.parse(), Ok(Timestamp::from_nanos(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_timestamps() {
+        for text in [
+            "",
+            "yesterday",
+            "1681827194",
+            "2023-04-18",
+            "2023-04-18T14:13",
+            "2023-02-30T00:00:00",
+            "2023-02-29T00:00:00",
+            "1900-02-29T00:00:00",
+            "2023-13-01T00:00:00",
+            "2023-00-01T00:00:00",
+            "2023-01-00T00:00:00",
+            "2023-04-18T24:00:00",
+            "2023-04-18T23:60:00",
+            "2023-04-18T23:00:61",
+            "2023-04-18T14:13:14+2",
+            "2023-04-18T14:13:14+02:0",
+            "2023-04-18T14:13:14+24:00",
+            "2023-04-18T14:13:14ZZ",
+            "2023-04-18T14:13:14 Z",
+            "2023-04-18T14:13:14.5x",
+            "+023-04-18T14:13:14",
+            "2023-04-18T14:13:1é",
+            "2262-04-11T23:47:16.854775808Z",
+            "1677-09-21T00:12:43.145224191Z",
+            "2300-01-01T00:00:00",
+            "0000-01-01T00:00:00",
+            "9999-12-31T23:59:59",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
+    }
+
+    #[test]
+    fn timestamps_are_written_without_loss_in_three_six_or_nine_digits() {
+        for (nanos, text) in [
+            (0, "1970-01-01T00:00:00.000"),
+            (1_681_827_194_123_000_000, "2023-04-18T14:13:14.123"),
+            (1_681_827_194_000_001_000, "2023-04-18T14:13:14.000001"),
+            (1_681_827_194_000_000_001, "2023-04-18T14:13:14.000000001"),
+            (-1_500_000_000, "1969-12-31T23:59:58.500"),
+            (951_782_400_000_000_000, "2000-02-29T00:00:00.000"),
+            (951_782_399_999_000_000, "2000-02-28T23:59:59.999"),
+            (946_684_799_000_000_000, "1999-12-31T23:59:59.000"),
+            (i64::MAX, "2262-04-11T23:47:16.854775807"),
+            (i64::MIN, "1677-09-21T00:12:43.145224192"),
+        ] {
+            assert_eq!(Timestamp::from_nanos(nanos).iso8601().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn timespans_are_written_with_the_largest_unit_that_needs_no_fraction() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (-42_000_000_000, "-42s"),
+            (1_500_000_000, "1500ms"),
+            (-1_500_000, "-1500us"),
+            (1, "1ns"),
+            (i64::MIN, "-9223372036854775808ns"),
+        ] {
+            assert_eq!(Timespan::from_nanos(nanos).with_unit().to_string(), text);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_time_is_read_as_it_was_written(nanos: i64) {
+            let (time, span) = (Timestamp::from_nanos(nanos), Timespan::from_nanos(nanos));
+            assert_eq!(time.iso8601().to_string().parse(), Ok(time));
+            assert_eq!(span.with_unit().to_string().parse(), Ok(span));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Errors of a connection.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::net::tls::{PeerIdentity, TlsError};
+use crate::net::{ConnectionFault, DialError};
+use crate::peering::{CloseReason, ErrorKind, PeeringError};
+
+/// Why a connection did not become a peering, or why a peering ended.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The TCP connection failed.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// TLS failed.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The TLS handshake was not completed in time.
+    #[error(
+        "TLS handshake timed out after {:.0} s; the peer may be a plain TCP endpoint (Broker::disable_ssl=T): disable \
+         TLS here or enable it there",
+        .0.as_secs_f64()
+    )]
+    TlsTimeout(Duration),
+    /// The peering failed because of an error of Broker's protocol.
+    #[error(transparent)]
+    Peering(#[from] PeeringError),
+    /// The peering ended without an error.
+    #[error("{0}")]
+    Closed(CloseReason),
+    /// The stream failed.
+    #[error(transparent)]
+    Stream(ConnectionFault),
+    /// The peer did not read fast enough, and its queue was full.
+    #[error("the peer did not read fast enough, and {dropped} messages for it were dropped")]
+    Overflow {
+        /// The number of messages that were dropped.
+        dropped: usize,
+    },
+    /// The handshake was not complete when another connection needed its slot: see
+    /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
+    #[error("the handshake was not finished when others needed its slot")]
+    GaveWay,
+    /// The handshake was not complete within a second, and another connection of the same endpoint replaced it.
+    #[error(
+        "the handshake was not finished within 1 s, and another connection with the same endpoint id took its place"
+    )]
+    Superseded,
+    /// The peer's endpoint id belongs to the owner of another certificate or, without certificates, to another host.
+    #[error(
+        "{} shows an endpoint id that belongs to {owner}; two endpoints never have the same id, so check who copied it",
+        Subject(identity.as_deref())
+    )]
+    IdConflict {
+        /// The identity in the certificate of the refused peer.
+        identity: Option<Arc<PeerIdentity>>,
+        /// The address of the peer that the id belongs to, and its certificate identity if it has one.
+        owner: Arc<str>,
+    },
+    /// The slot of the peer was given to a peer of another certificate or, without certificates, of another host, which had
+    /// fewer peers.
+    #[error("all {0} peer slots are taken, and this certificate or host had the most; others need one")]
+    Evicted(usize),
+    /// The peer is not admitted: see [`EndpointConfig::admits`](super::EndpointConfig::admits).
+    #[error("{} is not allowed to peer here: no allowed identity matches it", Subject(.0.as_deref()))]
+    NotAllowed(
+        /// The identity in the peer's certificate.
+        Option<Arc<PeerIdentity>>,
+    ),
+    /// All peer slots are taken.
+    #[error("there are {0} peers already, as many as allowed")]
+    TooManyPeers(usize),
+    /// The endpoint is shutting down.
+    #[error("this endpoint is shutting down")]
+    ShuttingDown,
+}
+
+struct Subject<'a>(Option<&'a PeerIdentity>);
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(identity) => identity.fmt(f),
+            None => f.write_str("a peer without a certificate"),
+        }
+    }
+}
+
+impl ConnectError {
+    /// As [`ConnectError::cause`], with a word for each kind of TLS error. Log lines are limited separately for each.
+    pub(super) fn log_cause(&self) -> &'static str {
+        match self {
+            ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => error.cause(),
+            other => other.cause(),
+        }
+    }
+
+    /// Returns the kind of error as one word out of a fixed set, such as the label of a counter.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            ConnectError::Dial(error) => error.cause(),
+            ConnectError::Tls(_) | ConnectError::Stream(ConnectionFault::Tls(_)) => "tls",
+            ConnectError::TlsTimeout(_) => "tls_timeout",
+            ConnectError::Peering(error) | ConnectError::Closed(CloseReason::Failed(error)) => match error {
+                PeeringError::HandshakeTimeout { .. } => "timeout",
+                PeeringError::Refused { .. } => "refused",
+                PeeringError::ClosedInHandshake { .. } => "closed",
+                PeeringError::Incompatible { .. } => "incompatible",
+                PeeringError::SelfConnection(_) => "self",
+                PeeringError::Silent => "silent",
+                // The peer violated Broker's protocol.
+                PeeringError::Framing(_)
+                | PeeringError::Malformed(_)
+                | PeeringError::Unexpected { .. }
+                | PeeringError::NilPeer
+                | PeeringError::IdChanged { .. }
+                | PeeringError::FilterTooLarge => "handshake",
+            },
+            ConnectError::Closed(CloseReason::Left | CloseReason::LeftUnconfirmed) => "left",
+            ConnectError::Closed(CloseReason::PeerLeft) => "peer_left",
+            ConnectError::Closed(CloseReason::Redundant { .. }) => "redundant",
+            ConnectError::Closed(CloseReason::Lost) | ConnectError::Stream(ConnectionFault::Io(_)) => "lost",
+            ConnectError::Stream(ConnectionFault::DoesNotRead) => "does_not_read",
+            ConnectError::Overflow { .. } => "overflow",
+            ConnectError::GaveWay => "gave_way",
+            ConnectError::Superseded => "superseded",
+            ConnectError::IdConflict { .. } => "id_conflict",
+            ConnectError::Evicted(_) => "evicted",
+            ConnectError::NotAllowed(_) => "not_allowed",
+            ConnectError::TooManyPeers(_) => "too_many_peers",
+            ConnectError::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// Returns the category of the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            ConnectError::Dial(error) => error.kind(),
+            ConnectError::Tls(error) => error.kind(),
+            ConnectError::TlsTimeout(_) => ErrorKind::TimedOut,
+            ConnectError::Peering(error) => error.kind(),
+            ConnectError::Closed(reason) => reason.kind(),
+            ConnectError::Stream(fault) => fault.kind(),
+            ConnectError::IdConflict { .. } | ConnectError::NotAllowed(_) => ErrorKind::Denied,
+            ConnectError::Overflow { .. }
+            | ConnectError::GaveWay
+            | ConnectError::Evicted(_)
+            | ConnectError::TooManyPeers(_) => ErrorKind::Limit,
+            ConnectError::Superseded | ConnectError::ShuttingDown => ErrorKind::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::data::EndpointId;
+    use crate::net::tls::Refusal;
+    use crate::net::{AddressError, ResolveError};
+
+    /// An error has the same cause in all variants that contain it.
+    #[test]
+    fn an_error_has_one_cause_in_all_variants() {
+        let silent = || PeeringError::HandshakeTimeout { expected: "hello", tls: false };
+        let broken = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
+        for (error, cause) in [
+            (ConnectError::Dial(DialError::ResolveTimeout(Duration::ZERO)), "resolve"),
+            (ConnectError::Dial(AddressError::NoPort.into()), "address"),
+            (ConnectError::Tls(TlsError::NotTls), "tls"),
+            (ConnectError::Stream(ConnectionFault::Tls(TlsError::NotTls)), "tls"),
+            (ConnectError::Stream(ConnectionFault::Io(broken())), "lost"),
+            (ConnectError::Peering(silent()), "timeout"),
+            (ConnectError::Closed(CloseReason::Failed(silent())), "timeout"),
+            (ConnectError::Peering(PeeringError::NilPeer), "handshake"),
+            (ConnectError::NotAllowed(None), "not_allowed"),
+        ] {
+            assert_eq!(error.cause(), cause, "{error}");
+        }
+    }
+
+    #[test]
+    fn every_error_has_a_category() {
+        let io = || Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
+        let wait = Duration::from_secs(1);
+        let peer = EndpointId::from_bytes([1; 16]);
+        let refused = |refusal| ConnectError::Tls(TlsError::Refused(refusal));
+        for (error, kind) in [
+            (ConnectError::Dial(AddressError::NoPort.into()), ErrorKind::Local),
+            (ConnectError::Dial(ResolveError::Zone("eth9".into()).into()), ErrorKind::Local),
+            (ConnectError::Dial(ResolveError::Name(io()).into()), ErrorKind::Io),
+            (ConnectError::Dial(DialError::ResolveTimeout(wait)), ErrorKind::TimedOut),
+            (ConnectError::Tls(TlsError::NotTls), ErrorKind::Incompatible),
+            (ConnectError::Tls(TlsError::NoPeerCertificate), ErrorKind::Denied),
+            (ConnectError::Tls(TlsError::Closed), ErrorKind::Closed),
+            (refused(Refusal::HandshakeFailure), ErrorKind::Incompatible),
+            (refused(Refusal::ProtocolVersion), ErrorKind::Incompatible),
+            (refused(Refusal::InsufficientSecurity), ErrorKind::Incompatible),
+            (refused(Refusal::UnknownCa), ErrorKind::Refused),
+            (refused(Refusal::CertificateRequired), ErrorKind::Refused),
+            (ConnectError::TlsTimeout(wait), ErrorKind::TimedOut),
+            (ConnectError::Peering(PeeringError::NilPeer), ErrorKind::Misbehaved),
+            (ConnectError::Peering(PeeringError::Incompatible { min: 2, max: 3 }), ErrorKind::Incompatible),
+            (ConnectError::Peering(PeeringError::Silent), ErrorKind::TimedOut),
+            (ConnectError::Peering(PeeringError::FilterTooLarge), ErrorKind::Local),
+            (ConnectError::Closed(CloseReason::PeerLeft), ErrorKind::Closed),
+            (ConnectError::Closed(CloseReason::Lost), ErrorKind::Closed),
+            (ConnectError::Closed(CloseReason::Redundant { peer }), ErrorKind::Closed),
+            (ConnectError::Superseded, ErrorKind::Closed),
+            (ConnectError::ShuttingDown, ErrorKind::Closed),
+            (ConnectError::Stream(ConnectionFault::Io(io())), ErrorKind::Io),
+            (ConnectError::Stream(ConnectionFault::DoesNotRead), ErrorKind::Misbehaved),
+            (ConnectError::NotAllowed(None), ErrorKind::Denied),
+            (ConnectError::IdConflict { identity: None, owner: "a host".into() }, ErrorKind::Denied),
+            (ConnectError::Overflow { dropped: 1 }, ErrorKind::Limit),
+            (ConnectError::GaveWay, ErrorKind::Limit),
+            (ConnectError::Evicted(1), ErrorKind::Limit),
+            (ConnectError::TooManyPeers(1), ErrorKind::Limit),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+    }
+}

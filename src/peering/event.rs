@@ -1,0 +1,54 @@
+//! What a peering reports to its caller.
+
+#[cfg(doc)]
+use super::Peering;
+use super::error::CloseReason;
+use super::side::Role;
+use crate::data::{EndpointId, Filter};
+use crate::wire::{DecodeError, EncodeError, Envelope};
+
+/// An event of a peering, returned by [`Peering::poll_event`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The peer has sent its id. The handshake continues when [`Peering::admit`] or [`Peering::refuse_redundant`] is called.
+    /// The handshake timeout keeps running.
+    Introduced {
+        /// The peer's endpoint id.
+        peer: EndpointId,
+        /// This endpoint's role. An originator that finds the connection redundant while another handshake with the same
+        /// peer is in progress should delay its refusal until that handshake is complete. Otherwise the peer may read the
+        /// refusal first.
+        role: Role,
+    },
+    /// The peering is established.
+    Established {
+        /// The peer's endpoint id.
+        peer: EndpointId,
+        /// The topics that the peer subscribes to.
+        filter: Filter,
+    },
+    /// A data or command message was received. Its payload has not been checked.
+    Message(Envelope),
+    /// The peer has replaced its filter.
+    FilterChanged(Filter),
+    /// A malformed envelope was dropped. The peering continues, as in Broker's C++ implementation.
+    Malformed(DecodeError),
+    /// The peer has sent BYE and will close the connection.
+    PeerLeaving,
+    /// The peering has ended. This is always the last event. Write what [`Peering::poll_transmit`] returns before closing
+    /// the connection.
+    Closed(CloseReason),
+}
+
+/// Why a message cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The peering is not established, or this endpoint is leaving.
+    #[error("the peering is not established")]
+    NotEstablished,
+    /// The message cannot be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
