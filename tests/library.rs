@@ -40,7 +40,7 @@ fn the_core_goes_between_threads() {
     shared::<(data::Value, data::JsonError, data::WrongType)>();
     shared::<(wire::Envelope, wire::Handshake, wire::Command, wire::ValueRef<'static>)>();
     shared::<(wire::DecodeError, wire::EncodeError, wire::FrameError)>();
-    shared::<(zeek::Message, zeek::MessageError, zeek::EventError)>();
+    shared::<(zeek::ZeekMessage, zeek::MessageError, zeek::EventError)>();
     shared::<(peering::Peering, peering::Config, peering::Event, peering::PeeringError)>();
     shared::<(management::NodeMessage, management::ManagementResult, management::Values)>();
 }

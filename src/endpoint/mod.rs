@@ -11,7 +11,7 @@
 //! use zeek_bridge::data::Topic;
 //! use zeek_bridge::endpoint::Endpoint;
 //! use zeek_bridge::net::tls::Tls;
-//! use zeek_bridge::zeek::Message;
+//! use zeek_bridge::zeek::ZeekMessage;
 //! use zeek_bridge::zeek_event;
 //!
 //! zeek_event! {
@@ -33,14 +33,14 @@
 //! let publishing = Endpoint::new()?;
 //! publishing.connect(&address.to_string(), Tls::Off, None).first_attempt().await?;
 //! let ping = Ping { text: "hello".to_owned(), times: 3 };
-//! let value = Message::from(ping.clone()).into_value();
+//! let value = ZeekMessage::from(ping.clone()).into_value();
 //! let peers = publishing.publish(Topic::from_static("/example/ping"), &value).await?;
 //! assert_eq!(peers, 1);
 //!
 //! if let Some(message) = subscriber.recv().await {
 //!     assert_eq!(message.peer(), publishing.id());
-//!     match Message::from_value(message.value()?)? {
-//!         Message::Event(event) => assert_eq!(Ping::try_from(event)?, ping),
+//!     match ZeekMessage::from_value(message.value()?)? {
+//!         ZeekMessage::Event(event) => assert_eq!(Ping::try_from(event)?, ping),
 //!         other => println!("{}: {other:?}", message.topic()),
 //!     }
 //! }

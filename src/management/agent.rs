@@ -154,7 +154,7 @@ impl Agent {
         let _guard = PendingGuard { state: &self.state, reqid: &reqid };
         self.state.pending.lock().insert(reqid.clone(), Pending { expected, answers: sender });
         let request = Event::from(DispatchRequest { reqid: reqid.clone(), action, nodes });
-        let value = zeek::Message::from(request).into_value();
+        let value = zeek::ZeekMessage::from(request).into_value();
         if self.endpoint.publish(NODE_TOPIC.clone(), &value).await? == 0 {
             return Ok(outcome);
         }

@@ -363,7 +363,7 @@ impl<H: Handler> Shared<H> {
     }
 
     async fn send(&self, peer: EndpointId, event: Event) -> bool {
-        let value = zeek::Message::from(event).into_value();
+        let value = zeek::ZeekMessage::from(event).into_value();
         match self.endpoint.publish_via(peer, NODE_TOPIC.clone(), &value).await {
             Ok(sent) => sent,
             Err(error) => {
@@ -413,7 +413,7 @@ impl RequestOfBytes {
 /// Returns the events in a message, including those in batches.
 pub(super) fn events(message: &Message) -> Vec<Event> {
     let decoded = message.value().map_err(|e| e.to_string());
-    match decoded.and_then(|value| zeek::Message::from_value(value).map_err(|e| e.to_string())) {
+    match decoded.and_then(|value| zeek::ZeekMessage::from_value(value).map_err(|e| e.to_string())) {
         Ok(message) => flatten(message),
         Err(error) => {
             tracing::debug!(peer = %message.peer(), "ignored a message that is not a Zeek message: {error}");
@@ -423,10 +423,10 @@ pub(super) fn events(message: &Message) -> Vec<Event> {
 }
 
 /// Recurses at most [`zeek::MAX_BATCH_DEPTH`] levels, which decoding checks.
-fn flatten(message: zeek::Message) -> Vec<Event> {
+fn flatten(message: zeek::ZeekMessage) -> Vec<Event> {
     match message {
-        zeek::Message::Event(event) => vec![event],
-        zeek::Message::Batch(messages) => messages.into_iter().flat_map(flatten).collect(),
+        zeek::ZeekMessage::Event(event) => vec![event],
+        zeek::ZeekMessage::Batch(messages) => messages.into_iter().flat_map(flatten).collect(),
         _ => Vec::new(),
     }
 }

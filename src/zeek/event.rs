@@ -183,7 +183,7 @@ pub enum EventError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zeek::Message;
+    use crate::zeek::ZeekMessage;
 
     fn elements(event: Event) -> usize {
         match event.into_content() {
@@ -218,8 +218,8 @@ mod tests {
     fn the_first_of_two_network_timestamps_is_used_and_both_are_kept() {
         let stamp = |n| (METADATA_NETWORK_TIMESTAMP, Value::Timestamp(Timestamp::from_nanos(n)));
         let event = Event::new("e", ()).with_metadata([stamp(1), stamp(2)]);
-        let value = Message::from(event.clone()).into_value();
-        assert_eq!(Message::from_value(value), Ok(Message::Event(event.clone())));
+        let value = ZeekMessage::from(event.clone()).into_value();
+        assert_eq!(ZeekMessage::from_value(value), Ok(ZeekMessage::Event(event.clone())));
         assert_eq!(event.network_timestamp(), Some(Timestamp::from_nanos(1)));
     }
 

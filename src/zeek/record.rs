@@ -108,7 +108,7 @@ macro_rules! zeek_record {
 
 /// Declares a Zeek event as a struct with the name of the event in Zeek and one field for each argument.
 ///
-/// `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`Message`](crate::zeek::Message); `try_from` converts
+/// `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`ZeekMessage`](crate::zeek::ZeekMessage); `try_from` converts
 /// an event, or a reference to one, to the struct. The constant `NAME` is the event's name. Field types are as for
 /// [`zeek_record!`](crate::zeek_record). The event must have this name and exactly as many arguments; errors name the
 /// invalid argument. Metadata is not converted; read it from the event.
@@ -184,9 +184,9 @@ macro_rules! zeek_event {
             }
         }
 
-        impl ::core::convert::From<$name> for $crate::zeek::Message {
+        impl ::core::convert::From<$name> for $crate::zeek::ZeekMessage {
             fn from(event: $name) -> Self {
-                $crate::zeek::Message::Event(event.into())
+                $crate::zeek::ZeekMessage::Event(event.into())
             }
         }
 
@@ -215,7 +215,7 @@ macro_rules! zeek_event {
 #[cfg(test)]
 mod tests {
     use crate::data::{FromValue, Value};
-    use crate::zeek::{Event, EventError, Message};
+    use crate::zeek::{Event, EventError, ZeekMessage};
 
     crate::zeek_record! {
         #[derive(Debug, Clone, PartialEq)]
@@ -297,7 +297,7 @@ mod tests {
         let event = Event::from(sent.clone());
         assert_eq!((event.name.as_str(), event.args.len()), (Sent::NAME, 2));
         assert_eq!(Sent::try_from(&event), Ok(sent.clone()));
-        assert_eq!(Message::from(sent.clone()), Message::Event(event.clone()));
+        assert_eq!(ZeekMessage::from(sent.clone()), ZeekMessage::Event(event.clone()));
         assert_eq!(Sent::try_from(event), Ok(sent));
         assert_eq!(Done::try_from(Event::from(Done {})), Ok(Done {}));
     }

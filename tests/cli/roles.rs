@@ -11,7 +11,7 @@ use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
 use zeek_bridge::management::{DispatchError, DispatchRequest, JsonText, NODE_TOPIC, Node, NodeMessage};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::peering::CloseReason;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 fn values(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -260,11 +260,11 @@ async fn requests_that_are_not_utf_8_are_not_passed_to_programs() {
         endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
         let action = Value::Vector(vec![Value::String(vec![0xff].into())]);
         let request = Event::new(DispatchRequest::NAME, ("r", action, Value::Set(Default::default())));
-        endpoint.publish(NODE_TOPIC.clone(), &Message::from(request).into_value()).await.unwrap();
+        endpoint.publish(NODE_TOPIC.clone(), &ZeekMessage::from(request).into_value()).await.unwrap();
         loop {
             let message = tokio::time::timeout(LONG, answers.recv()).await.unwrap().unwrap();
             let value = message.value().unwrap();
-            let Ok(Message::Event(event)) = Message::from_value(value) else { panic!() };
+            let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_value(value) else { panic!() };
             if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {
                 let expected = DispatchError::NotUtf8.to_string();
                 assert_eq!(response.result().error().as_deref(), Some(&*expected), "{options}");

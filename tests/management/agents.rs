@@ -7,7 +7,7 @@ use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{Endpoint, Subscriber};
 use zeek_bridge::management::{Agent, MAX_NODE_NAME, NODE_TOPIC, NodeEvent, NotifyNodeHello};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use crate::support::*;
 
@@ -98,7 +98,7 @@ async fn a_hello_with_too_long_a_name_is_ignored() {
     let rogue = connected(&address).await;
     rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
     for node in ["x".repeat(MAX_NODE_NAME + 1), "y".repeat(MAX_NODE_NAME), "worker-1".to_owned()] {
-        let hello = Message::from(Event::from(NotifyNodeHello { node })).into_value();
+        let hello = ZeekMessage::from(Event::from(NotifyNodeHello { node })).into_value();
         rogue.publish(NODE_TOPIC.clone(), &hello).await.unwrap();
     }
     let nodes = agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;

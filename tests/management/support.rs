@@ -9,7 +9,7 @@ use zeek_bridge::management::{
     NotifyNodeHello, Values,
 };
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 /// Longer than any test takes. Only a failing test waits that long.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ pub(crate) async fn cluster(nodes: &[&str]) -> (Agent, Vec<Node>) {
 }
 
 pub(crate) async fn publish(endpoint: &Endpoint, event: impl Into<Event>) {
-    endpoint.publish(NODE_TOPIC.clone(), &Message::from(event.into()).into_value()).await.unwrap();
+    endpoint.publish(NODE_TOPIC.clone(), &ZeekMessage::from(event.into()).into_value()).await.unwrap();
 }
 
 pub(crate) fn hello(node: &str) -> NotifyNodeHello {
@@ -66,7 +66,9 @@ pub(crate) fn answer(reqid: &str, node: &str, data: &str) -> DispatchResponse {
 /// Receives the next event of the node API.
 pub(crate) async fn next_event(subscriber: &mut Subscriber) -> NodeMessage {
     let message = tokio::time::timeout(LONG, subscriber.recv()).await.unwrap().unwrap();
-    let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
+    let ZeekMessage::Event(event) = ZeekMessage::from_value(message.value().unwrap()).unwrap() else {
+        panic!()
+    };
     NodeMessage::parse(&event).unwrap().unwrap()
 }
 

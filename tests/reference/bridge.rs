@@ -3,7 +3,7 @@
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::Endpoint;
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use crate::cluster::{BridgeProcess, Certificates};
 use crate::driver::*;
@@ -76,7 +76,7 @@ fn port(address: &str) -> &str {
 }
 
 fn event(name: &str, text: &str) -> Value {
-    Message::Event(Event::new(name, (text.to_owned(),))).into_value()
+    ZeekMessage::Event(Event::new(name, (text.to_owned(),))).into_value()
 }
 
 /// Waits until the reference has received the subscriptions of this side.

@@ -99,8 +99,8 @@ fn denied_request(
         && envelope.topic.as_bytes().starts_with(NODE_TOPIC.as_bytes());
     let event = match decoded {
         None if is_undecoded => {
-            let message = zeek::Message::from_value(envelope.value(limits).ok()?).ok()?;
-            let zeek::Message::Event(event) = message else { return None };
+            let message = zeek::ZeekMessage::from_value(envelope.value(limits).ok()?).ok()?;
+            let zeek::ZeekMessage::Event(event) = message else { return None };
             NodeMessage::parse(&event).ok()?
         }
         decoded => decoded,

@@ -4,7 +4,7 @@ use crate::bridge::config::{IdentityPattern, RuleConfig};
 use crate::bridge::policy::{MAX_NAME, Reason, Rules};
 use crate::data::Value;
 use crate::wire::EnvelopeType;
-use crate::zeek::{Event, IdentifierUpdate, Message};
+use crate::zeek::{Event, IdentifierUpdate, ZeekMessage};
 
 use super::support::*;
 
@@ -28,8 +28,9 @@ fn rows() -> Vec<Row> {
     use Reason as R;
     let log = || Incoming::value(&Value::Vector(vec![1u64.into(), 3u64.into(), Value::Vector(vec![])]));
     let update = || Incoming::message(IdentifierUpdate { id: "x".into(), value: Value::None });
-    let batch =
-        |events: Vec<Event>| Incoming::message(Message::Batch(events.into_iter().map(Into::into).collect()));
+    let batch = |events: Vec<Event>| {
+        Incoming::message(ZeekMessage::Batch(events.into_iter().map(Into::into).collect()))
+    };
     let long = || "w".repeat(MAX_NAME + 1);
     vec![
         row(

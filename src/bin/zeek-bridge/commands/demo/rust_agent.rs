@@ -131,8 +131,8 @@ impl<'a> Live<'a> {
 
 async fn event(received: &mut Subscriber) -> Result<Event, Failure> {
     let message: Message = received.recv().await.ok_or_else(|| failed("the endpoint has ended"))?;
-    match zeek::Message::from_value(message.value().map_err(failed)?).map_err(failed)? {
-        zeek::Message::Event(event) => Ok(event),
+    match zeek::ZeekMessage::from_value(message.value().map_err(failed)?).map_err(failed)? {
+        zeek::ZeekMessage::Event(event) => Ok(event),
         other => Err(failed(format!("{other:?} is not an event"))),
     }
 }

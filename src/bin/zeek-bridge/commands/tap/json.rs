@@ -17,7 +17,7 @@ pub(super) fn object(message: &Message, content: &Content, identity: bool) -> Re
     let object = object.with("topic", text(message.topic().as_bytes()));
     Ok(match content {
         Content::Value(value) => object.with_value("value", value),
-        Content::Zeek(zeek::Message::Event(event)) => parts(object, event),
+        Content::Zeek(zeek::ZeekMessage::Event(event)) => parts(object, event),
         Content::Zeek(_) => object.with_value("value", &message.value()?),
     })
 }

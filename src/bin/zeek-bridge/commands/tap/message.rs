@@ -9,7 +9,7 @@ use zeek_bridge::zeek::{self, Event, IdentifierUpdate, LogCreate, LogWrite};
 
 /// The decoded content of a message.
 pub(super) enum Content {
-    Zeek(zeek::Message),
+    Zeek(zeek::ZeekMessage),
     Value(Value),
 }
 
@@ -31,7 +31,7 @@ impl Content {
         if !matches!(value, Value::Vector(_)) {
             return Ok(Content::Value(value));
         }
-        Ok(match zeek::Message::from_value(value) {
+        Ok(match zeek::ZeekMessage::from_value(value) {
             Ok(message) => Content::Zeek(message),
             // Decoding again is cheaper than a copy of every event.
             Err(_) => Content::Value(message.value()?),
@@ -53,13 +53,13 @@ impl Content {
 }
 
 /// The recursion is bounded: batches are not deeper than [`zeek::MAX_BATCH_DEPTH`].
-fn add<'a>(message: &'a zeek::Message, to: &mut Vec<Part<'a>>) {
+fn add<'a>(message: &'a zeek::ZeekMessage, to: &mut Vec<Part<'a>>) {
     match message {
-        zeek::Message::Event(event) => to.push(Part::Event(event)),
-        zeek::Message::LogCreate(create) => to.push(Part::LogCreate(create)),
-        zeek::Message::LogWrite(write) => to.push(Part::LogWrite(write)),
-        zeek::Message::IdentifierUpdate(update) => to.push(Part::Identifier(update)),
-        zeek::Message::Batch(messages) => messages.iter().for_each(|message| add(message, to)),
+        zeek::ZeekMessage::Event(event) => to.push(Part::Event(event)),
+        zeek::ZeekMessage::LogCreate(create) => to.push(Part::LogCreate(create)),
+        zeek::ZeekMessage::LogWrite(write) => to.push(Part::LogWrite(write)),
+        zeek::ZeekMessage::IdentifierUpdate(update) => to.push(Part::Identifier(update)),
+        zeek::ZeekMessage::Batch(messages) => messages.iter().for_each(|message| add(message, to)),
     }
 }
 
@@ -107,14 +107,14 @@ pub(super) mod tests {
 
     #[test]
     fn the_parts_of_a_batch_are_its_messages() {
-        let event = |name: &str| zeek::Message::Event(Event::new(name, ()));
-        let inner = zeek::Message::Batch(vec![event("b"), log_write().into()]);
-        let content = Content::Zeek(zeek::Message::Batch(vec![event("a"), inner, event("( c)")]));
+        let event = |name: &str| zeek::ZeekMessage::Event(Event::new(name, ()));
+        let inner = zeek::ZeekMessage::Batch(vec![event("b"), log_write().into()]);
+        let content = Content::Zeek(zeek::ZeekMessage::Batch(vec![event("a"), inner, event("( c)")]));
         let names: Vec<_> = content.parts().into_iter().map(Part::name).collect();
         assert_eq!(names, ["a", "b", "(log write Conn::LOG)", r"(\u{20}c)"]);
         let (event, of_backslash) = (Event::new(r"\u{20}", ()), r"\\u{20}");
         assert_eq!(Part::Event(&event).name(), of_backslash);
-        let empty = Content::Zeek(zeek::Message::Batch(vec![zeek::Message::Batch(Vec::new())]));
+        let empty = Content::Zeek(zeek::ZeekMessage::Batch(vec![zeek::ZeekMessage::Batch(Vec::new())]));
         assert!(matches!(empty.parts()[..], [Part::Nothing]));
         let value = Content::Value(Value::Count(1));
         assert!(matches!(value.parts()[..], [Part::Value(Value::Count(1))]));
