@@ -1,6 +1,6 @@
 //! Events: `[name string, args vector]` or `[name, args, metadata]`.
 
-use std::fmt;
+use std::convert::Infallible;
 
 use super::{ArgsError, FromArgs, IntoArgs, MessageError, extract};
 use crate::data::{Timestamp, Value};
@@ -40,18 +40,6 @@ pub struct Event {
     /// Pairs of id and value, in the order of the message. `None` is the two-element form of an event, an empty list the
     /// three-element form without metadata. Zeek treats them alike.
     pub metadata: Option<Vec<(u64, Value)>>,
-}
-
-/// Writes `name(argument, argument)` in Zeek's notation, without metadata. The sender of an event chooses its name and
-/// arguments: escape them ([`steers_terminal`](crate::data::steers_terminal)) before they are printed to a terminal.
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.name)?;
-        for (index, argument) in self.args.iter().enumerate() {
-            write!(f, "{}{argument}", if index == 0 { "" } else { ", " })?;
-        }
-        f.write_str(")")
-    }
 }
 
 impl Event {
@@ -158,10 +146,18 @@ fn metadata_from_value(value: Value) -> Result<Vec<(u64, Value)>, MessageError> 
     extract::vector("event metadata", value)?.into_iter().map(entry).collect()
 }
 
-/// Why an event cannot be converted to the requested type.
+/// Why a message cannot be converted to an event of the requested type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
+    /// The value is not a Zeek message.
+    #[error("not a Zeek message: {0}")]
+    Message(#[from] MessageError),
+    /// The message is of another kind, such as a log write. Of a batch, use [`ZeekMessage::into_events`].
+    ///
+    /// [`ZeekMessage::into_events`]: super::ZeekMessage::into_events
+    #[error("expected an event, found a {0}")]
+    NotAnEvent(&'static str),
     /// The event has another name.
     #[error("expected event {expected}, found {found}")]
     WrongName {
@@ -178,6 +174,13 @@ pub enum EventError {
         /// The error of the arguments.
         error: ArgsError,
     },
+}
+
+/// For [`Event`] itself as the requested type.
+impl From<Infallible> for EventError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The format of every data payload from Zeek: `[count 1, count kind, content]` (`PROTOCOL.md`, section 6).
 
-use super::{Event, IdentifierUpdate, LogCreate, LogWrite, extract};
+use super::{Event, EventError, IdentifierUpdate, LogCreate, LogWrite, extract};
 use crate::data::Value;
 
 /// Maximum nesting depth of batches. Zeek never nests them; the limit bounds the recursion for input from a peer.
@@ -121,6 +121,31 @@ impl ZeekMessage {
         self.clone().into_value()
     }
 
+    /// Converts the message to its event.
+    ///
+    /// # Errors
+    /// Fails if the message is of another kind.
+    pub fn into_event(self) -> Result<Event, EventError> {
+        match self {
+            ZeekMessage::Event(event) => Ok(event),
+            ZeekMessage::LogCreate(_) => Err(EventError::NotAnEvent("log create")),
+            ZeekMessage::LogWrite(_) => Err(EventError::NotAnEvent("log write")),
+            ZeekMessage::IdentifierUpdate(_) => Err(EventError::NotAnEvent("identifier update")),
+            ZeekMessage::Batch(_) => Err(EventError::NotAnEvent("batch")),
+        }
+    }
+
+    /// Converts the message to its events: one for an event, those in a batch in order, none for other kinds.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Event> {
+        match self {
+            ZeekMessage::Event(event) => vec![event],
+            // Decoding limits the depth of this recursion.
+            ZeekMessage::Batch(messages) => messages.into_iter().flat_map(Self::into_events).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn decode(value: Value, depth: usize) -> Result<Self, MessageError> {
         let [version, kind, content] = extract::elements("message", value)?;
         let version = extract::count("message version", &version)?;
@@ -237,6 +262,20 @@ mod tests {
             assert_eq!(read.to_value(), value);
             assert_eq!(Value::from(read), value);
         }
+    }
+
+    #[test]
+    fn events_are_extracted_from_messages_and_batches() {
+        let event = |n: u64| Event::new("e", (n,));
+        let write = || LogWrite { stream: "L".into(), writer: "W".into(), path: "p".into(), rows: "".into() };
+        assert_eq!(ZeekMessage::from(event(1)).into_event(), Ok(event(1)));
+        let error = ZeekMessage::from(write()).into_event().unwrap_err();
+        assert_eq!(error.to_string(), "expected an event, found a log write");
+        let inner = ZeekMessage::Batch(vec![event(2).into(), write().into()]);
+        let batch = ZeekMessage::Batch(vec![event(1).into(), inner, event(3).into()]);
+        assert_eq!(batch.clone().into_event(), Err(EventError::NotAnEvent("batch")));
+        assert_eq!(batch.into_events(), [event(1), event(2), event(3)]);
+        assert_eq!(ZeekMessage::from(write()).into_events(), []);
     }
 
     #[test]

@@ -47,12 +47,13 @@
 //! ```
 
 mod args;
+mod display;
 mod event;
 mod extract;
 mod fields;
 mod log;
 mod message;
-
+mod payload;
 mod record;
 
 pub use args::{ArgsError, FromArgs, IntoArgs};
@@ -61,3 +62,4 @@ pub use event::{Event, EventError, METADATA_NETWORK_TIMESTAMP, METADATA_USER_STA
 pub use fields::Fields;
 pub use log::{IdentifierUpdate, LogCreate, LogWrite};
 pub use message::{MAX_BATCH_DEPTH, MessageError, ZeekMessage};
+pub use payload::IntoPayload;
