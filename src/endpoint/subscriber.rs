@@ -49,18 +49,18 @@ impl Subscriber {
     }
 
     /// Subscribes to a further prefix, and announces it to the peers.
-    pub async fn subscribe(&mut self, topic: Topic) {
+    pub async fn subscribe(&mut self, topic: impl Into<Topic>) {
         let mut topics = self.topics.clone();
-        if topics.insert(topic) {
+        if topics.insert(topic.into()) {
             self.resubscribe(topics).await;
         }
     }
 
     /// Unsubscribes from a prefix, and announces that to the peers. Messages that another prefix matches are still received.
     /// Only a prefix that was subscribed can be removed: there are no exceptions to a prefix.
-    pub async fn unsubscribe(&mut self, topic: &Topic) {
+    pub async fn unsubscribe(&mut self, topic: impl Into<Topic>) {
         let mut topics = self.topics.clone();
-        if topics.remove(topic) {
+        if topics.remove(&topic.into()) {
             self.resubscribe(topics).await;
         }
     }

@@ -14,6 +14,7 @@ pub mod probe;
 mod session;
 mod stream;
 pub mod tls;
+mod to_address;
 
 pub use address::{AddressError, HostPort, ResolveError};
 pub(crate) use batch::Batch;
@@ -26,3 +27,4 @@ pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
 pub use session::{Format, Session};
 pub use stream::Stream;
+pub use to_address::ToAddress;

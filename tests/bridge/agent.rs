@@ -157,7 +157,7 @@ async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, over: A
 async fn twice(mut messages: Subscriber) -> Vec<String> {
     let mut answers: HashMap<(String, String), u32> = HashMap::new();
     while let Some(message) = messages.recv().await {
-        let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_value(message.value().unwrap()) else {
+        let Ok(ZeekMessage::Event(event)) = message.zeek_message() else {
             continue;
         };
         if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {

@@ -39,7 +39,7 @@ pub(crate) async fn connected(endpoint: Endpoint, address: &str) -> Endpoint {
 }
 
 pub(crate) async fn connected_with(endpoint: Endpoint, address: &str, tls: Tls) -> Endpoint {
-    endpoint.connect(address, tls, None).first_attempt().await.unwrap();
+    endpoint.connect(address, tls).await.unwrap();
     endpoint
 }
 
@@ -63,8 +63,6 @@ pub(crate) async fn publish(endpoint: &Endpoint, message: impl Into<Event>) {
 /// Receives the next event of the node API.
 pub(crate) async fn next_of_node_api(received: &mut Subscriber) -> NodeMessage {
     let message = soon("a message", received.recv()).await.unwrap();
-    let ZeekMessage::Event(event) = ZeekMessage::from_value(message.value().unwrap()).unwrap() else {
-        panic!()
-    };
+    let ZeekMessage::Event(event) = message.zeek_message().unwrap() else { panic!() };
     NodeMessage::parse(&event).unwrap().unwrap()
 }

@@ -133,7 +133,7 @@ async fn a_node_without_response_is_exit_code_5_and_other_answers_are_printed() 
         Program::start("dispatch --tls off --listen 127.0.0.1:0 --expect 2 --timeout 3 get_id_value x");
     let address = dispatch.address();
     let _other = Program::start(&format!("node --name other --tls off --connect {address}"));
-    endpoint.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
+    endpoint.connect(&address, Tls::Off).await.unwrap();
     let end = tokio::task::spawn_blocking(|| dispatch.end()).await.unwrap();
     assert_eq!((end.code, end.json()), (Some(5), vec![failed("other", "unknown id")]), "{end:?}");
     end.has_said(&["no answer from silent"]);
@@ -263,7 +263,7 @@ async fn requests_that_are_not_utf_8_are_not_passed_to_programs() {
         endpoint.publish(NODE_TOPIC.clone(), &ZeekMessage::from(request).into_value()).await.unwrap();
         loop {
             let message = tokio::time::timeout(LONG, answers.recv()).await.unwrap().unwrap();
-            let value = message.value().unwrap();
+            let value = message.value();
             let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_value(value) else { panic!() };
             if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {
                 let expected = DispatchError::NotUtf8.to_string();

@@ -278,7 +278,7 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
     let shown = terminal.shows(ENTER);
     let address = shown.lines().next().unwrap().strip_prefix("listening on ").unwrap();
     let endpoint = Endpoint::new().unwrap();
-    endpoint.connect(address, Tls::Off, None).first_attempt().await.unwrap();
+    endpoint.connect(address, Tls::Off).await.unwrap();
     publish(&endpoint, "/t/x", (0..20).map(|n| event(&format!("event{n:02}"), []))).await;
     // Messages to stderr are below the table.
     terminal.screen_shows("event00");

@@ -109,7 +109,7 @@ async fn a_hello_with_too_long_a_name_is_ignored() {
 async fn manual_peer(address: &str, tls: Tls) -> (Endpoint, Subscriber) {
     let endpoint = Endpoint::new().unwrap();
     let requests = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-    endpoint.connect(address, tls, None).first_attempt().await.unwrap();
+    endpoint.connect(address, tls).await.unwrap();
     endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     (endpoint, requests)
 }

@@ -113,9 +113,7 @@ async fn a_late_response_is_not_sent() {
     let mut received = Vec::new();
     endpoint.shutdown().await;
     while let Some(message) = subscriber.recv().await {
-        let ZeekMessage::Event(event) = ZeekMessage::from_value(message.value().unwrap()).unwrap() else {
-            panic!()
-        };
+        let ZeekMessage::Event(event) = message.zeek_message().unwrap() else { panic!() };
         received.push(NodeMessage::parse(&event).unwrap().unwrap());
     }
     let [NodeMessage::Hello(_), NodeMessage::Response(response)] = received.as_slice() else {
@@ -169,7 +167,7 @@ async fn requests_in_batches_are_answered_and_other_messages_ignored() {
         endpoint.publish(NODE_TOPIC.clone(), &value).await.unwrap();
     }
     loop {
-        let value = answers.recv().await.unwrap().value().unwrap();
+        let value = answers.recv().await.unwrap().value();
         let ZeekMessage::Event(event) = ZeekMessage::from_value(value).unwrap() else { panic!() };
         if let Some(NodeMessage::Response(response)) = NodeMessage::parse(&event).unwrap() {
             assert_eq!(response.reqid(), "r");
@@ -185,7 +183,7 @@ async fn a_response_too_large_for_a_frame_affects_no_other_request() {
     let mut config = EndpointConfig::default();
     config.limits.max_frame = 1000;
     let small = Endpoint::with_config(config).unwrap();
-    small.connect(&address, Tls::Off, Some(SOON)).first_attempt().await.unwrap();
+    small.connect_with_retry(&address, Tls::Off, SOON).await.unwrap();
     let handler = async |action: String, _args: Vec<String>| {
         Ok(Some(JsonText::from(serde_json::json!(action.repeat(if action == "big" { 1000 } else { 1 })))))
     };
