@@ -67,7 +67,7 @@ fn endpoints_and_roles_go_between_threads() {
 fn what_is_awaited_can_be_spawned() {
     use zeek_bridge::data::{Topic, Value};
     use zeek_bridge::endpoint::{Connector, Endpoint, StatusReceiver, Subscriber};
-    use zeek_bridge::management::{Agent, Node, NodeEvents, Values};
+    use zeek_bridge::management::{ALL_NODES, Agent, Node, NodeEvents, Values};
     use zeek_bridge::net::Connection;
     use zeek_bridge::net::tls::Tls;
 
@@ -86,7 +86,7 @@ fn what_is_awaited_can_be_spawned() {
         Node::start(endpoint, "node", Values::default()).await.stop().await;
         events.recv().await;
         agent.wait_for_nodes(BTreeSet::is_empty).await;
-        let _ = agent.dispatch(Vec::new(), BTreeSet::new(), std::time::Duration::ZERO).await;
+        let _ = agent.dispatch(["x"], ALL_NODES, std::time::Duration::ZERO).await;
     }
     async fn connection(mut connection: Connection) {
         connection.progress().await;
