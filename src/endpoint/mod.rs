@@ -67,6 +67,8 @@ mod queue;
 mod relay;
 mod routing;
 mod status;
+#[cfg(feature = "stream")]
+mod stream;
 mod subscriber;
 #[cfg(test)]
 #[cfg(feature = "bridge")]

@@ -117,3 +117,47 @@ async fn each_form_of_content_is_published_and_read() {
     assert_eq!(b.publish_via(a.id(), &Topic::from("/t"), event.clone()).await, Ok(true));
     assert_eq!(within("a message", messages.recv()).await.unwrap().event(), Ok(event));
 }
+
+#[cfg(feature = "stream")]
+#[tokio::test]
+async fn a_subscription_is_a_stream_that_ends_with_the_endpoint() {
+    use tokio_stream::StreamExt as _;
+
+    let (a, b) = pair().await;
+    let mut messages = a.subscribe("/t").await;
+    subscribers(&b, "/t", 1).await;
+    for n in 0..3 {
+        b.publish("/t", text(n.to_string())).await.unwrap();
+    }
+    for n in 0..3 {
+        let message = within("a message", messages.next()).await.unwrap();
+        assert_eq!(message.value(), text(n.to_string()));
+    }
+    // A stream that is polled and then left must not receive the wake-up for the next message in place of `recv`.
+    assert!(is_pending(&mut messages).await);
+    let received = tokio::spawn(async move {
+        let message = within("a message", messages.recv()).await.unwrap();
+        (message, messages)
+    });
+    b.publish("/t", text("after")).await.unwrap();
+    let (message, mut messages) = received.await.unwrap();
+    assert_eq!(message.value(), text("after"));
+    // A stream that waits is woken by the next message.
+    assert!(is_pending(&mut messages).await);
+    let (next, _) = tokio::join!(within("a message", messages.next()), b.publish("/t", text("woken")));
+    assert_eq!(next.unwrap().value(), text("woken"));
+    a.shutdown().await;
+    assert!(within("the end", messages.next()).await.is_none());
+    assert!(within("the end", messages.next()).await.is_none());
+}
+
+/// Polls the stream once. Returns whether it has no message yet.
+#[cfg(feature = "stream")]
+async fn is_pending(messages: &mut Subscriber) -> bool {
+    use std::task::Poll;
+
+    use tokio_stream::Stream;
+
+    let mut messages = std::pin::Pin::new(messages);
+    std::future::poll_fn(|context| Poll::Ready(messages.as_mut().poll_next(context).is_pending())).await
+}
