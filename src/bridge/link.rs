@@ -93,7 +93,7 @@ impl Link {
     pub(super) fn connect(&self) {
         let LinkAddress::Connect(targets) = &self.config.address else { return };
         for target in targets {
-            self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
+            self.endpoint.connect_with_retry(target, self.tls.clone(), self.config.retry);
         }
     }
 

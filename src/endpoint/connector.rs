@@ -1,5 +1,7 @@
 //! Connects to a peer, again and again.
 
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,8 @@ use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
 ///
-/// Dropping it has no effect: the endpoint continues to connect until [`Connector::stop`] or its shutdown.
+/// To await it is to await [`Connector::first_attempt`]. Dropping it has no effect: the endpoint continues to connect until
+/// [`Connector::stop`] or its shutdown.
 #[derive(Debug)]
 pub struct Connector {
     first: oneshot::Receiver<Result<EndpointId, ConnectError>>,
@@ -45,6 +48,16 @@ impl Connector {
     /// Stops further attempts. An established peering continues; see [`super::Endpoint::unpeer`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+}
+
+/// Waits for the first attempt: see [`Connector::first_attempt`].
+impl IntoFuture for Connector {
+    type Output = Result<EndpointId, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move { self.first_attempt().await })
     }
 }
 

@@ -18,6 +18,7 @@ mod session;
 mod stream;
 mod timer;
 pub mod tls;
+mod to_address;
 
 pub use address::{AddressError, HostPort, ResolveError};
 pub(crate) use batch::Batch;
@@ -35,3 +36,4 @@ pub(crate) use session::sealed;
 pub use session::{Format, Session};
 pub use stream::Stream;
 pub(crate) use timer::{after, sleep_until};
+pub use to_address::ToAddress;

@@ -234,7 +234,7 @@ async fn a_node_with_the_same_values_matches_the_captured_one() {
         );
         let endpoint = Endpoint::new().unwrap();
         let node = Node::start(endpoint.clone(), "worker-01", values).await;
-        endpoint.connect(&listener.address(), Tls::Off, None).first_attempt().await.unwrap();
+        endpoint.connect(listener.address(), Tls::Off).await.unwrap();
         let end = tokio::task::spawn_blocking(|| listener.end()).await.unwrap();
         if other {
             assert!(end.stdout[0].contains(r#"recorded "8192", received "1""#), "{end:?}");

@@ -301,7 +301,7 @@ async fn renewed_certificates_are_reloaded_without_closing_peerings() {
         let address = program.address();
         let connect = async |endpoint: &Endpoint, tls: Tls| {
             let mut statuses = endpoint.status();
-            endpoint.connect(&address, tls, None).first_attempt().await.unwrap();
+            endpoint.connect(&address, tls).await.unwrap();
             added(&mut statuses).await.subject
         };
         let (established, tls) = ours();

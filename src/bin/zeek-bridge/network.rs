@@ -83,12 +83,12 @@ impl Network {
                 stderr::print_line(format_args!("listening on {}", listener.local_addr()));
             }
             Address::Connect(target) if persistence == Persistence::Persistent => {
-                endpoint.connect(target, tls.clone(), Some(self.retry));
+                endpoint.connect_with_retry(target, tls.clone(), self.retry);
             }
             Address::Connect(target) => {
                 let status = endpoint.status();
-                let mut connector = endpoint.connect(target, tls.clone(), None);
-                connector.first_attempt().await.map_err(|error| Failure::connect(target, &error))?;
+                let connector = endpoint.connect(target, tls.clone());
+                connector.await.map_err(|error| Failure::connect(target, &error))?;
                 tokio::spawn(reconnect(endpoint.clone(), status, target.clone(), tls, self.retry));
             }
         }
@@ -113,7 +113,7 @@ async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: Strin
             // The usual delay before reconnecting. Without it, the peer is likely not back yet, and this command may be
             // about to end as well.
             tokio::time::sleep(retry.first).await;
-            endpoint.connect(&target, tls, Some(retry));
+            endpoint.connect_with_retry(&target, tls, retry);
             return;
         }
     }

@@ -102,8 +102,8 @@ fn denied_request(
         && envelope.topic.as_bytes().starts_with(NODE_TOPIC.as_bytes());
     let event = match decoded {
         None if is_undecoded => {
-            let message = zeek::Message::from_value(envelope.value(limits).ok()?).ok()?;
-            let zeek::Message::Event(event) = message else { return None };
+            let message = zeek::ZeekMessage::from_value(envelope.value(limits).ok()?).ok()?;
+            let zeek::ZeekMessage::Event(event) = message else { return None };
             NodeMessage::parse(&event).ok()?
         }
         decoded => decoded,
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn envelope(topic: &Topic, event: impl Into<Event>) -> Envelope {
-        let value = zeek::Message::Event(event.into()).into_value();
+        let value = zeek::ZeekMessage::Event(event.into()).into_value();
         Envelope::data(EndpointId::NIL, topic.clone(), &value).unwrap()
     }
 

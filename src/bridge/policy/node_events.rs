@@ -3,7 +3,7 @@
 use super::denial::Fault;
 use crate::data::Value;
 use crate::management::{DispatchRequest, DispatchResponse, NamedNodes, NodeMessage, NotifyNodeHello};
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 
 /// The number of elements of a `Management::Result`.
 const RESULT_FIELDS: usize = 6;
@@ -77,7 +77,7 @@ impl NodeApiEvent {
 }
 
 fn decode_strictly(payload: Value) -> Result<NodeMessage, Fault> {
-    let Message::Event(event) = Message::from_value(payload).map_err(Fault::Message)? else {
+    let ZeekMessage::Event(event) = ZeekMessage::from_value(payload).map_err(Fault::Message)? else {
         return Err(Fault::Text("not an event"));
     };
     let message = NodeMessage::parse(&event).map_err(Fault::Event)?;

@@ -13,7 +13,7 @@ impl FromStr for TopicArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let topic = Topic::try_from(text).map_err(|error| error.to_string())?;
+        let topic = Topic::new(text.to_owned()).map_err(|error| error.to_string())?;
         if topic.is_local() {
             let prefix = Topic::LOCAL_PREFIX;
             return Err(format!(

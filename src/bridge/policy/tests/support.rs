@@ -12,7 +12,7 @@ use crate::net::tls::PeerIdentity;
 use crate::wire::{
     Command, CommandContent, EntityId, Envelope, EnvelopeType, INITIAL_TTL, Limits, encode_value,
 };
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 use bytes::{Bytes, BytesMut};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
@@ -130,7 +130,7 @@ impl Incoming {
         Self::bytes(NODE, EnvelopeType::Data, payload.freeze())
     }
 
-    pub(super) fn message(message: impl Into<Message>) -> Self {
+    pub(super) fn message(message: impl Into<ZeekMessage>) -> Self {
         Self::value(&message.into().into_value())
     }
 

@@ -125,7 +125,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("bridge.toml");
             mutual(folder.path()).unwrap();
-            let topic = Topic::try_from(topic).unwrap();
+            let topic = Topic::from(topic);
             for mode in [TlsMode::Off, TlsMode::Mutual] {
                 std::fs::write(&path, configuration(mode, &topic)).unwrap();
                 let file = ConfigFile::read(&path).unwrap();

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
+use zeek_bridge::data::Topic;
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, QueueLimits, Status, Subscriber};
 
 pub(crate) use self::options::TapArgs;
@@ -49,7 +50,8 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let config = EndpointConfig { subscriber_queue: QUEUE, ..EndpointConfig::default() };
     let endpoint = network::endpoint_with(config)?;
     let had_peer = had_peer(&endpoint);
-    let mut messages = endpoint.subscribe(args.topics.into_iter().map(|topic| topic.0)).await;
+    let topics: Vec<Topic> = args.topics.into_iter().map(|topic| topic.0).collect();
+    let mut messages = endpoint.subscribe(topics).await;
     let output = BackgroundOutput::start();
     let mut progress = Progress::default();
     let tap = async {
@@ -200,10 +202,7 @@ async fn print(
         };
         let Some(message) = message else { return true };
         progress.received = progress.received.saturating_add(1);
-        let matched = show.message(&message, output).await.unwrap_or_else(|error| {
-            tracing::error!("cannot read a message: {error}");
-            true
-        });
+        let matched = show.message(&message, output).await;
         progress.handled = progress.handled.saturating_add(1);
         progress.printed = progress.printed.saturating_add(matched.into());
     }

@@ -18,7 +18,7 @@ use crate::data::EndpointId;
 use crate::endpoint::Owner;
 use crate::management::REQUEST_TIMEOUT;
 use crate::management::{ManagementResult, NODE_TOPIC, NotifyNodeHello};
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 
 const SMALL: Bounds = Bounds {
     names: 4,
@@ -53,7 +53,7 @@ fn everywhere() -> Vec<LinkId> {
 fn hello_of(name: &str) -> Envelope {
     let event = Event::from(NotifyNodeHello { node: name.to_owned() });
     let sender = EndpointId::from_bytes([9; 16]);
-    Envelope::data(sender, NODE_TOPIC.clone(), &Message::from(event).into_value()).unwrap()
+    Envelope::data(sender, NODE_TOPIC.clone(), &ZeekMessage::from(event).into_value()).unwrap()
 }
 
 fn request(reqid: &str, nodes: &[&str]) -> DispatchRequest {
