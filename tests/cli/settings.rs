@@ -229,6 +229,17 @@ fn an_invalid_profile_is_reported_with_file_line_and_fix() {
 }
 
 #[test]
+fn the_profiles_in_the_guide_are_valid() {
+    let guide = include_str!("../../src/guide/debugging.md");
+    let block = guide.split("```").find(|block| block.starts_with("text\n[profile.default]")).unwrap();
+    let config = Config::new(block.strip_prefix("text\n").unwrap());
+    config
+        .with(&[], "tap --profile prod")
+        .fails(4, &["profile prod in ", "zeek-bridge/pki/ca.pem", "cannot be read"]);
+    config.with(&[], "tap --tls off -l 127.0.0.1:0 --profile other").fails(2, &["use one of: default, prod"]);
+}
+
+#[test]
 fn auto_finds_the_tls_of_a_peer_without_certificates() {
     let mut modes = vec![("off", "no TLS")];
     if OPENSSL {

@@ -53,6 +53,8 @@ const NOT_RUN: &[(&str, &str)] = &[
 const NOT_CHECKED: &[(&str, &str)] = &[
     ("README.md", "Zeek agents, managers, scripts"),
     ("src/guide/bridge.md", "Zeek agent  <--"),
+    // The tests of the program read these profiles.
+    ("src/guide/debugging.md", "[profile.default]"),
     ("src/guide/library.md", "bridge              links"),
     ("src/guide/service.md", "peers x (2 x frame"),
 ];

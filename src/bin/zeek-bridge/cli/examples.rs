@@ -55,6 +55,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge check bridge.toml",
     ),
     (
+        &["config-schema"],
+        "
+  zeek-bridge config-schema > bridge.schema.json",
+    ),
+    (
         &["node"],
         r#"
   # Connect to an agent on this host, with these variables
