@@ -13,10 +13,10 @@ use crate::wire::Limits;
 /// The settings of an [`super::Endpoint`]. The defaults suit a node or agent.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// This endpoint's id. `None`: a new random one, which is right for every start of a process.
+    /// This endpoint's id. With `None`, a new random id, which is the right choice for each start of a process.
     ///
-    /// It should be a valid UUID. Broker's C++ implementation reports no status of a peer with another id, so that a Zeek
-    /// node sees no `Broker::peer_added`.
+    /// It should be a valid UUID. For a peer with another id, Broker's C++ implementation reports no status, so a Zeek
+    /// node does not receive `Broker::peer_added`.
     pub id: Option<EndpointId>,
     /// The name of this endpoint in log lines about its peers (their field `link`), where there are several endpoints.
     pub label: Option<Arc<str>>,
@@ -46,19 +46,22 @@ pub struct EndpointConfig {
     pub when_full: WhenFull,
     /// The maximum number of concurrent handshakes on all listeners. Further connections wait.
     ///
-    /// While connections wait, handshakes older than a second are ended in their favor, and at once those of a host that has
-    /// more than a host that waits. When 256 connections wait, the newest of the host with the most of them is closed.
+    /// While connections wait, handshakes older than a second are ended to free their slots. If a host has more
+    /// handshakes than a waiting host, one of its handshakes is ended immediately. If 256 connections wait, the newest
+    /// waiting connection of the host with the most is closed.
     pub max_handshakes: usize,
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.
     ///
-    /// When all slots are taken, they are shared: a new peer whose certificate (without one: whose host) has fewer peers than
-    /// another gets a slot of that other one, whose newest peering is closed. Otherwise the new peer is refused.
+    /// When all slots are taken, they are shared between certificates or, without one, hosts. A new peer gets a slot of
+    /// another certificate or host that has more peers, whose newest peering is then closed. If there is none, the new
+    /// peer is refused.
     pub max_peers: usize,
-    /// How many connections per second are accepted on all listeners together. As many are accepted at once at first and
-    /// after a second without connections; the others wait in the operating system's queue. `None`: no limit; 0: none.
+    /// The maximum number of connections per second that are accepted on all listeners together. After a second without
+    /// connections, that number can be accepted at once. Further connections wait in the operating system's queue.
+    /// `None`: no limit. 0: no connection is accepted.
     pub connects_per_second: Option<u32>,
-    /// Decides which peers are admitted, whichever side connected. `None`: all that TLS accepts.
+    /// Decides which peers are admitted, regardless of the side that connected. `None`: all peers that TLS accepts.
     pub admits: Option<Admits>,
 }
 
@@ -73,7 +76,7 @@ pub enum WhenFull {
     /// The peer is disconnected, as by Broker's C++ implementation.
     #[default]
     Disconnect,
-    /// Nothing is read from its sender until there is room.
+    /// Reading from the sender stops until there is room.
     Block,
 }
 

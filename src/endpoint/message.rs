@@ -11,7 +11,7 @@ use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
 pub struct Message {
     pub(super) envelope: Envelope,
     pub(super) limits: Limits,
-    /// The peer that it was received from.
+    /// The peer from which it was received.
     pub(super) from: Option<Peer>,
 }
 

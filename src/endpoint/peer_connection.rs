@@ -37,7 +37,7 @@ pub(super) struct NewConnection {
     pub(super) side: Side,
     /// The peer's address: `host:port`.
     pub(super) address: Arc<str>,
-    /// The end of the time for the handshake.
+    /// The deadline of the handshake.
     pub(super) deadline: Instant,
     /// Ends the handshake before its deadline.
     pub(super) evicted: Option<oneshot::Receiver<()>>,
@@ -53,7 +53,7 @@ struct PeerConnection<S> {
     address: Arc<str>,
     /// The identity in the peer's certificate.
     identity: Option<Arc<PeerIdentity>>,
-    /// The party that the connection is accounted to.
+    /// The party to which the connection is accounted.
     owner: Owner,
     /// The peer, once the peering is established.
     peer: Option<Peer>,
@@ -72,16 +72,16 @@ struct PeerConnection<S> {
     unmeasured: usize,
     /// The messages that were received and not handed to the relay yet.
     inbox: Batch,
-    /// The messages of the peer that found no room in a queue. Nothing is read from the peer until they have.
+    /// The messages of the peer for which a queue had no room. Reading from the peer stops until they are queued.
     blocked: Vec<Blocked>,
-    /// Notified when there may be room for some of them.
+    /// Notified when a queue may have room for some of them.
     room: Arc<Notify>,
 }
 
 /// Returns the span of a connection's task. The peer is recorded when the peering is established.
 ///
-/// Its level is that of errors, so that its fields are logged whatever level is enabled. It has no parent: that of a listener
-/// would repeat the link.
+/// Its level is error, so that its fields are logged at every enabled level. It has no parent, because the span of a
+/// listener would repeat the field `link`.
 pub(super) fn span(context: &Context, address: &str) -> tracing::Span {
     let link = context.config.label.as_deref();
     tracing::error_span!(parent: None, "connection", link, address = %address, peer = tracing::field::Empty)
@@ -146,7 +146,7 @@ pub(super) async fn run<S: Session>(
         room: Arc::default(),
     };
     let end = running.drive(filter, evicted, established).await;
-    // What finds no room even now is lost, and must be counted before the end is reported.
+    // Messages for which there is still no room are lost. They must be counted before the end is reported.
     Blocked::retry_all(&mut running.blocked, &running.room);
     running.blocked.clear();
     let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
@@ -178,7 +178,7 @@ impl<S: Session> PeerConnection<S> {
         let mut phase = self.context.phase.clone();
         let mut drained_by = None;
         loop {
-            // Events use the task budget as reads do, so that a peer with many messages does not starve other tasks.
+            // Events consume the task budget like reads, so that a peer with many messages does not starve other tasks.
             tokio::task::consume_budget().await;
             self.connection.take_latencies().for_each(|latency| self.context.stats.latency.record(latency));
             if !self.blocked.is_empty() {
@@ -213,7 +213,7 @@ impl<S: Session> PeerConnection<S> {
                         self.introduced(peer, role).await;
                     }
                     Progress::Event(Event::Closed(reason)) => {
-                        // Messages that were received before the end while something was blocked.
+                        // Handle messages that were received before the end, while another message was blocked.
                         self.hand_to_relay();
                         return self.closed(reason);
                     }
@@ -242,7 +242,7 @@ impl<S: Session> PeerConnection<S> {
                         }
                     }
                 }
-                // Also while backlogged: an overflow of the queue is notified in the same way.
+                // Also polled while backlogged, because an overflow of the queue is notified in the same way.
                 () = filled(queue.as_deref()), if !self.leaving => {}
                 () = self.room.notified(), if !self.blocked.is_empty() => {}
                 Ok(()) = filter.changed() => {
@@ -302,7 +302,7 @@ impl<S: Session> PeerConnection<S> {
         self.connection.leave();
     }
 
-    /// Takes a slot for this peer. Returns `false` if there is none. Peers that this side connects to need none.
+    /// Takes a slot for this peer. Returns `false` if there is none. No slot is needed if this side has connected.
     fn take_slot(&mut self) -> bool {
         if self.side == Side::Listener && self.slot.is_none() {
             self.slot = self.context.peer_slots.take(&self.owner);
@@ -426,7 +426,7 @@ async fn filled(queue: Option<&Queue>) {
     }
 }
 
-/// Resolves when the peer's slot was given to another owner, if ever.
+/// Resolves when the peer's slot was given to another owner. May never resolve.
 async fn slot_evicted(slot: &mut Option<PeerSlot>) {
     match slot {
         Some(slot) => slot.evicted().await,
@@ -434,7 +434,7 @@ async fn slot_evicted(slot: &mut Option<PeerSlot>) {
     }
 }
 
-/// Resolves when this handshake has to end, if ever.
+/// Resolves when this handshake has to end. May never resolve.
 async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
     if let Some(asked) = given_up
         && asked.await.is_ok()

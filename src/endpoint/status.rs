@@ -178,7 +178,8 @@ impl fmt::Display for Subject<'_> {
 }
 
 impl ConnectError {
-    /// As [`ConnectError::cause`], with a word for each kind of TLS error. Log lines are limited separately for each.
+    /// Like [`ConnectError::cause`], but with a separate word for each kind of TLS error. Log lines are limited
+    /// separately for each word.
     pub(super) fn log_cause(&self) -> &'static str {
         match self {
             ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => error.cause(),

@@ -1,4 +1,4 @@
-//! Slots for connections in their handshake.
+//! Slots for connections during their handshake.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,18 +9,20 @@ use tokio::time::Instant;
 use super::Owner;
 use super::shares::Shares;
 
-/// How long a handshake is not evicted, unless its host has more than its share. It normally takes milliseconds. An older one
-/// is evicted when a new connection needs a slot.
+/// The time for which a handshake is safe from eviction, unless its host has more than its share of slots. A handshake
+/// normally takes milliseconds. An older one is evicted when a new connection needs a slot.
 pub(in super::super) const GRACE: Duration = Duration::from_secs(1);
 
-/// How many accepted connections wait for a slot at most; each takes a socket. They are accepted although there is no
-/// slot for them, because those of other hosts are behind them in the operating system's queue.
+/// The maximum number of accepted connections that wait for a slot, each with a socket. They are accepted although
+/// there is no slot, because otherwise connections of other hosts would be stuck after them in the operating system's
+/// queue.
 const MAX_WAITING: usize = 256;
 
 /// All handshake slots of an endpoint.
 ///
-/// When all are taken, a connection of a host that has fewer than another gets a slot of that other, and further ones wait
-/// in the order of their hosts' shares. When too many wait, the newest of the host that has the most waiting is refused.
+/// When all slots are taken, a connection gets a slot of another host that has more slots than its own host. Otherwise
+/// it waits, and hosts with fewer slots are served first. When too many connections wait, the newest of the host with
+/// the most waiting connections is refused.
 #[derive(Debug)]
 pub(in super::super) struct Handshakes {
     limit: usize,
@@ -36,18 +38,18 @@ struct State {
 #[derive(Debug)]
 struct Running {
     since: Instant,
-    /// Ends the handshake; `None` when that was done, and the slot is about to be released.
+    /// Ends the handshake. `None` after it was used, when the slot is about to be released.
     evict: Option<oneshot::Sender<()>>,
 }
 
-/// A granted slot that is not a [`Slot`] yet.
+/// A slot that was granted, but is not a [`Slot`] yet.
 #[derive(Debug)]
 struct Granted {
     id: u64,
     evicted: oneshot::Receiver<()>,
 }
 
-/// A claim to a slot: it is granted already, or will be.
+/// A claim to a slot, which is granted now or later.
 #[derive(Debug)]
 pub(in super::super) struct Ticket {
     owner: Owner,
@@ -74,7 +76,7 @@ impl Handshakes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A ticket for a connection of this host, or none if too many wait.
+    /// Returns a ticket for a connection of this host, or `None` if too many wait.
     pub(in super::super) fn ticket(self: &Arc<Self>, owner: &Owner) -> Option<Ticket> {
         let mut state = self.state();
         let ticket =
@@ -99,7 +101,7 @@ impl Handshakes {
         Some(ticket(None, Some((id, receiver))))
     }
 
-    /// Evicts the oldest handshake if it has had its time. Returns how long to wait until the next may be evicted.
+    /// Evicts the oldest handshake if it is old enough. Returns the time until the next one may be evicted.
     fn evict_old(&self, now: Instant) -> Duration {
         let mut state = self.state();
         let owners: Vec<Owner> = state.running.owners().cloned().collect();
@@ -123,7 +125,7 @@ impl Handshakes {
         GRACE
     }
 
-    /// Gives a slot up, and grants it to the next that waits.
+    /// Releases a slot, and grants it to the next waiting connection.
     fn release(&self, owner: &Owner, id: u64) {
         let mut state = self.state();
         state.running.remove(owner, id);
@@ -132,7 +134,7 @@ impl Handshakes {
             let Some(next) = state.waiting.owners().min_by_key(count).cloned() else { return };
             let Some((_, waiting)) = state.waiting.pop_oldest(&next) else { return };
             let granted = state.grant(&next);
-            // The connection that waited may have ended.
+            // The waiting connection may have ended.
             if let Err(granted) = waiting.send(granted) {
                 state.running.remove(&next, granted.id);
             }
@@ -149,7 +151,8 @@ impl State {
 }
 
 impl Ticket {
-    /// Waits for the slot. Returns it with the signal that it has to be given up, or `None` if it is refused after all.
+    /// Waits for the slot. Returns the slot and a signal that resolves when it must be released, or `None` if the
+    /// connection is refused.
     pub(in super::super) async fn slot(mut self) -> Option<(Slot, oneshot::Receiver<()>)> {
         while let Some((_, granted)) = &mut self.waits {
             let wait = self.handshakes.evict_old(Instant::now());
@@ -200,7 +203,7 @@ mod tests {
         let start = Instant::now();
         let third = tokio::spawn(handshakes.ticket(&host(1)).unwrap().slot());
         first_evicted.await.unwrap();
-        assert!(start.elapsed() >= GRACE, "the oldest, and not before its time");
+        assert!(start.elapsed() >= GRACE, "the oldest one, and only after its grace period");
         assert!(second_evicted.try_recv().is_err());
         drop(first);
         let third = third.await.unwrap().unwrap();
@@ -222,7 +225,7 @@ mod tests {
         evicted.await.unwrap();
         drop(oldest);
         let start = Instant::now();
-        // Although ten others wait for longer.
+        // The slot is granted although ten other connections have waited longer.
         let (_slot, _) = other.slot().await.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
         drop(waiting);

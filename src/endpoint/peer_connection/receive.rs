@@ -49,9 +49,9 @@ impl<S: Session> PeerConnection<S> {
 
     /// Hands the received messages to the relay, until it blocks.
     ///
-    /// Nothing more is read while something is blocked, so messages can only arrive then if the session has ended and its
-    /// remaining events are handled. Nobody waits for this peer any more; what is blocked is dropped first, so that the
-    /// order of messages is kept.
+    /// Nothing more is read while something is blocked, so messages can only arrive then if the session has ended and
+    /// its remaining events are handled. In that case, the blocked messages are dropped first, so that the order of
+    /// messages is kept.
     pub(super) fn hand_to_relay(&mut self) {
         let Some((relay, peer)) = self.context.relay.as_deref().zip(self.peer.as_ref()) else { return };
         while !self.inbox.is_empty() && (self.blocked.is_empty() || self.connection.is_closed()) {
@@ -110,7 +110,7 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Retries what is blocked and, once that is pushed, hands on the messages that were received before.
+    /// Retries the blocked messages. When all of them are queued, hands the other received messages to the relay.
     ///
     /// `retry_all` registers `room` with the full queues. It must therefore run after each time that the relay has returned
     /// blocked messages, or nothing would wake this connection.
