@@ -9,7 +9,8 @@ use crate::data::{EndpointId, Filter};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 
-/// The protocol on one connection, without I/O and without a clock: bytes and the time go in, bytes and events come out.
+/// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
+/// bytes and events.
 ///
 /// [`Peering`](crate::peering::Peering) is the model and documents the order of calls. Everything above the connection
 /// (routing, queues, limits, counters) handles envelopes, filters and endpoint ids only, and is the same for every session.
@@ -19,7 +20,8 @@ use crate::wire::{EncodeError, Envelope};
 /// changes of the filter, and [`Event::Closed`] last. A protocol without endpoint ids assigns one to each peer, with
 /// [`Role::Responder`](crate::peering::Role::Responder).
 ///
-/// A message that the protocol cannot carry is an encoding error of its [`Format`]: it is logged at debug level, and not sent.
+/// If the protocol cannot represent a message, its [`Format`] returns an encoding error. The message is logged at debug
+/// level and not sent.
 pub trait Session: fmt::Debug + Send {
     /// Encoded messages up to this length in bytes are copied into the session's own buffer. Longer ones are queued without
     /// a copy.
@@ -77,10 +79,11 @@ pub trait Session: fmt::Debug + Send {
     /// Refuses the peer before anything was received from it.
     fn refuse(&mut self);
 
-    /// Leaves after everything that is queued.
+    /// Leaves after everything queued is sent.
     fn leave(&mut self, now: Instant);
 
-    /// Records that the caller stops or resumes reading from the peer, whose silence means nothing in the meantime.
+    /// Records that the caller stops or resumes reading from the peer. While reading is stopped, the peer's silence has
+    /// no meaning.
     fn pause(&mut self, now: Instant, paused: bool);
 
     /// Returns whether [`Session::handle_input`] consumes input.

@@ -32,12 +32,14 @@ impl Pem {
         Pem(String::from_utf8_lossy(bytes).into_owned())
     }
 
+    /// Splits the text into blocks. A malformed block has a fault, and the blocks after it are still found.
     pub(super) fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut open: Option<Block> = None;
         for (number, line) in (1..).zip(self.0.lines()) {
             let mut rest = line.trim_start_matches('\u{feff}').trim();
             let mut is_joined = false;
+            // One line may contain the END of a block and the BEGIN of the next.
             loop {
                 if let Some(label) = rest.strip_prefix(BEGIN) {
                     if let Some(block) = open.take() {
