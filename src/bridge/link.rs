@@ -58,7 +58,8 @@ pub(super) struct LinkContext {
 impl Link {
     /// Creates a link that does not listen or connect yet.
     ///
-    /// # Errors Returns an error if the operating system provides no random bytes for an endpoint id.
+    /// # Errors
+    /// Returns an error if the operating system provides no random bytes for an endpoint id.
     pub(super) fn new(
         config: LinkConfig,
         tls: Tls,

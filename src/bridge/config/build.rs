@@ -35,7 +35,8 @@ impl LinkConfig {
 
     /// Loads the TLS of this link, as [`LinkTls::load`] does.
     ///
-    /// # Errors Returns the errors of [`LinkTls::load`].
+    /// # Errors
+    /// Returns the errors of [`LinkTls::load`].
     pub fn tls(&self) -> Result<Tls, Diagnostics> {
         self.tls.load(&self.name)
     }

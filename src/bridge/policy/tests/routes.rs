@@ -52,7 +52,7 @@ fn a_message_allowed_to_one_link_has_no_denial_for_another() {
 }
 
 #[test]
-fn the_reason_is_that_of_the_closest_rule() {
+fn the_denial_is_that_of_the_rule_that_came_closest() {
     let rules = Rules::new(
         LINKS,
         &[
@@ -123,7 +123,7 @@ fn an_unknown_link_has_no_rules() {
 }
 
 #[test]
-fn every_reason_has_a_name_of_its_own() {
+fn each_reason_has_a_different_name() {
     let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(names.len(), Reason::ALL.len());
     assert!(Reason::ALL.is_sorted());
