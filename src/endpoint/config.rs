@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_a_node_is_back_within_an_agent_s_deploy_limit() {
+    fn by_default_a_node_reconnects_within_the_time_limit_of_a_deployment() {
         let longest = (1..100).map(|failures| Retry::default().delay(failures, 255)).max().unwrap();
         assert!(longest <= Duration::from_millis(1250), "{longest:?}");
     }

@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handshake_reserves_nothing_against_other_owners() {
+    async fn a_handshake_does_not_reserve_an_id() {
         for role in [Role::Originator, Role::Responder] {
             let mut ids = IdRegistry::default();
             let (mut half_open, _end) = introduce(&mut ids, 1, role, 1);
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handshake_delays_another_of_its_owner_by_a_second_at_most() {
+    async fn a_handshake_delays_another_one_of_its_owner_for_at_most_a_second() {
         let mut ids = IdRegistry::default();
         let (mut first, mut end) = introduce(&mut ids, 1, Role::Originator, 1);
         let (mut second, _end) = introduce(&mut ids, 2, Role::Originator, 1);

@@ -187,7 +187,7 @@ mod tests {
         /// Adds, removes and changes peers. The table must always equal a plain list of them, and an earlier copy of
         /// the table must not change.
         #[test]
-        fn it_is_equivalent_to_a_list_of_peers(steps in prop::collection::vec((0u16..200, 0usize..4, any::<bool>()), 1..600)) {
+        fn the_routing_table_is_equivalent_to_a_list_of_peers(steps in prop::collection::vec((0u16..200, 0usize..4, any::<bool>()), 1..600)) {
             let (mut peers, mut plain) = (Peers::default(), BTreeMap::new());
             let mut before = (peers.clone(), Vec::new());
             for (n, wants, stays) in steps {

@@ -360,14 +360,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_fails_makes_room_for_the_next_at_once() {
+    async fn a_failed_attempt_starts_the_next_one_immediately() {
         let raced = raced(&[("192.0.2.1:1", Does::Refuse(3)), ("192.0.2.2:1", Does::Connect(5))]).await;
         assert_eq!(raced.outcome.unwrap().0, "192.0.2.2:1".parse().unwrap());
         assert!(raced.took <= 20, "{}", raced.took);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_address_may_still_win() {
+    async fn a_slow_first_attempt_can_still_succeed() {
         let raced = raced(&[("192.0.2.1:1", Does::Connect(400)), ("192.0.2.2:1", Does::Nothing)]).await;
         assert_eq!(raced.outcome.unwrap().0, "192.0.2.1:1".parse().unwrap());
         assert_eq!(raced.started.len(), 2);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_many_silent_addresses_each_gets_half_of_the_time() {
+    async fn many_silent_addresses_are_all_tried_in_half_of_the_time() {
         let texts: Vec<String> = (0..MAX_ADDRESSES).map(|n| format!("192.0.2.{n}:1")).collect();
         let silent: Vec<_> = texts.iter().map(|text| (text.as_str(), Does::Nothing)).collect();
         let raced = raced(&silent).await;

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_memory_of_a_frame_is_not_kept_whatever_its_length() {
+    async fn no_memory_is_kept_after_a_frame_of_any_length() {
         let (mut peer, mut reader) = connected().await;
         let mut input = Input::default();
         let lengths =

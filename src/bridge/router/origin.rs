@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn message_ids_survive_the_wire() {
+    fn message_ids_round_trip_through_the_sender_field() {
         let origin = Origin::random().unwrap();
         let (first, second) = (origin.next_id(), origin.next_id());
         assert_ne!(first, second);

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_with_all_slots_gives_one_to_another_host_at_once() {
+    async fn a_host_with_all_slots_loses_one_to_another_host_immediately() {
         let handshakes = Handshakes::new(4);
         let mut flood = Vec::new();
         for _ in 0..4 {

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_burst_one_line_in_ten_seconds_passes_and_counts_the_others() {
+    async fn after_a_burst_one_line_per_ten_seconds_is_logged_with_the_suppressed_count() {
         let limiter = LogLimiter::default();
         let mut lines = 0;
         let mut counted = 0;
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_owner_leaves_the_lines_of_others_and_the_number_of_owners_is_bounded() {
+    async fn one_owner_does_not_suppress_lines_of_others_and_owners_are_bounded() {
         let limiter = LogLimiter::default();
         (0..1000).for_each(|_| _ = limiter.pass("kind", &host(1)));
         assert_eq!(limiter.pass("kind", &host(2)), Some(None));

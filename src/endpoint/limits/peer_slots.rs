@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn without_slots_there_are_no_peers() {
+    fn with_zero_slots_no_peer_is_admitted() {
         let slots = PeerSlots::new(0);
         assert!(slots.take(&owner(1)).is_none() && !slots.may_take(None));
     }

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn every_owner_comes_to_an_equal_share() {
+    fn every_owner_reaches_an_equal_share() {
         let mut shares = Shares::default();
         // The first owner has all entries.
         (0..9).for_each(|n| _ = shares.insert(&owner(1), n));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_an_owner_without_entries() {
+    fn an_owner_without_entries_is_removed() {
         let mut shares = Shares::default();
         let id = shares.insert(&owner(1), "a");
         shares.insert(&owner(1), "b");

@@ -28,7 +28,7 @@ pub(super) struct Block {
 
 impl Pem {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        // Only text between the blocks can have another encoding: the blocks are ASCII.
+        // A lossy conversion is enough: the blocks are ASCII, and text between them is ignored.
         Pem(String::from_utf8_lossy(bytes).into_owned())
     }
 
@@ -175,9 +175,8 @@ mod tests {
         }
     }
 
-    /// `to_pem` returns the text of a block unchanged.
     #[test]
-    fn the_text_of_a_block_is_a_valid_pem_file() {
+    fn to_pem_returns_the_text_of_a_block_unchanged() {
         let text = "-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAQ==\n-----END A-----\n";
         let [block] = &Pem::new(["text\n\u{feff}", text].concat().as_bytes()).blocks()[..] else { panic!() };
         assert!(block.has_legacy_encryption());

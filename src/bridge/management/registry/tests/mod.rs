@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Sends a request that the bridge does not answer at once.
-    fn asked(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
+    fn ask_pending(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
         assert_eq!(self.ask(agent, reqid, nodes), Ok(vec![]));
     }
 
