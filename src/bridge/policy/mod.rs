@@ -5,7 +5,7 @@
 //!
 //! | key of the rule | matches if |
 //! | --- | --- |
-//! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`; two links of one group, or the same link if it is not a hub, do not match |
+//! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`. Never if both are in one group, or if both are the same link and it is not a hub |
 //! | `topics` | one of the topics is a string prefix of the message's topic |
 //! | `commands` | if set, the message is a data-store command; otherwise, it is data |
 //! | `identities` | the key is absent, or one of the identities matches the peer's certificate |
@@ -65,8 +65,8 @@ use crate::data::{Filter, Topic};
 use crate::net::tls::PeerIdentity;
 use rule::Rule;
 
-/// Maximum length of a name that globs match, in bytes. It bounds the time that a peer's names can cost; Zeek's names are far
-/// shorter.
+/// Maximum length in bytes of a name that a glob can match. With a limit, a peer cannot keep the bridge busy by sending long
+/// names. Zeek's names are far shorter.
 pub(crate) const MAX_NAME: usize = 1024;
 
 /// The rules of a bridge. Clones share them.
@@ -76,7 +76,7 @@ pub(crate) struct Rules(Arc<Compiled>);
 #[derive(Debug)]
 struct Compiled {
     rules: Vec<Rule>,
-    /// By the [`LinkId`] of the link that a message was received over.
+    /// The possible routes of a message. The index is the [`LinkId`] of the link that it was received over.
     links: Vec<Vec<Route>>,
 }
 
@@ -104,8 +104,8 @@ impl RuleLink<'_> {
 }
 
 impl Rules {
-    /// Compiles rules for links without groups, given as name and whether the link is a hub. Names in rules that no link has
-    /// are ignored.
+    /// Compiles rules for links without groups. Each link is given by its name and by whether it is a hub. If a rule names a
+    /// link that does not exist, the name is ignored.
     pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
         Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
     }

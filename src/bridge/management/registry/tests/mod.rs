@@ -29,7 +29,7 @@ const SMALL: Bounds = Bounds {
     hellos_at_once: 2,
 };
 
-/// Returns the peering with a number; each is on a link of its own.
+/// Returns the key of a peering. Its link has the same number, so no two peerings share a link.
 fn peering(number: u8) -> PeeringKey {
     PeeringKey { link: LinkId(usize::from(number)), peer: EndpointId::from_bytes([number; 16]), peering: 1 }
 }
