@@ -209,7 +209,7 @@ fn names_are_limited_and_a_rejected_hello_changes_nothing() {
     let _ = world.hello(2, "h", "d").unwrap();
     assert_eq!(world.hello(2, "h", "e"), Err(HelloError::TooMany));
     assert!(world.hello(2, "h", "a").is_ok());
-    // A name that another peering took over still counts for the first.
+    // Peering 2 has taken over the name "a", but it still counts toward the limit of peering 1, which had it before.
     assert_eq!(world.hello(1, "h", "d"), Err(HelloError::TooManyOfPeering));
     let before = world.nodes.remembered();
     assert_eq!(world.hello(3, "h", "e"), Err(HelloError::TooMany));
@@ -225,7 +225,7 @@ fn the_names_of_one_owner_are_limited_over_all_its_peerings() {
     let _ = world.hello(1, "greedy", "a").unwrap();
     let _ = world.hello(2, "greedy", "b").unwrap();
     assert_eq!(world.hello(3, "greedy", "c"), Err(HelloError::TooManyOfOwner));
-    // A takeover of an own name does not count as a new name, and the limit applies to each owner separately.
+    // If an owner takes over its own name, it does not count as a new name. The limit applies to each owner separately.
     assert!(world.hello(3, "greedy", "a").is_ok());
     let _ = world.hello(4, "other", "c").unwrap();
     world.gone(1);
