@@ -157,8 +157,8 @@ impl Link {
         &self.limits
     }
 
-    /// Returns the peers of this link that are on [standby](Sides::standby), for a message that may be forwarded to the links in
-    /// `to`. They get no copy, because another peering of the link's group carries the message.
+    /// Returns the peers of this link that get no copy of a message that may be forwarded to the links in `to`. They are on
+    /// [standby](Sides::standby): another peering of the link's group carries the message.
     pub(super) fn standby(
         &self,
         to: impl Iterator<Item = LinkId> + Clone,

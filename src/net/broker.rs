@@ -28,7 +28,7 @@ fn first_length(frames: &[u8]) -> Option<usize> {
     Some(length.saturating_add(LENGTH_FIELD))
 }
 
-/// Each method calls the one of the same name.
+/// Each method calls the method of [`Peering`] with the same name.
 impl Session for Peering {
     const COPIED: usize = COPIED;
 

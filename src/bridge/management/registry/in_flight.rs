@@ -221,7 +221,7 @@ impl InFlight {
     }
 
     /// Records the response of a node that was not known at the time of the request, so that it can respond only once. Returns
-    /// `false` if there is no room for that: only settled requests are forgotten for it.
+    /// `false` if there is no room. To make room, settled requests are forgotten, but open ones are not.
     fn record_unexpected(&mut self, id: RequestId, agent: PeeringKey, name: &Arc<str>) -> bool {
         let known = self.get(id).is_some_and(|request| request.state(name).is_some());
         let cost = if known { 0 } else { ASKED_COST };
@@ -354,7 +354,7 @@ impl InFlight {
         }
     }
 
-    /// Adds a request that was open to the settled ones.
+    /// Turns an open request into a settled one.
     fn keep(&mut self, id: RequestId, request: Request) {
         if let Some(asked) = self.by_agent.get_mut(&request.agent) {
             asked.open.remove(&id);
