@@ -52,7 +52,7 @@ fn a_message_allowed_to_one_link_has_no_denial_for_another() {
 }
 
 #[test]
-fn the_denial_is_that_of_the_rule_that_came_closest() {
+fn the_denial_names_the_rule_that_matched_the_most_conditions() {
     let rules = Rules::new(
         LINKS,
         &[
@@ -75,7 +75,7 @@ fn the_denial_is_that_of_the_rule_that_came_closest() {
 }
 
 #[test]
-fn rules_apply_by_certificate_identity() {
+fn a_rule_with_an_identity_applies_only_to_peers_with_that_certificate() {
     // A peer can respond only for its own node.
     let own = |name: &str| {
         rule(|rule| {
