@@ -102,7 +102,7 @@ impl Writer {
             }
         }
         if self.buffer.len() > room {
-            // The format needs more bytes than Broker frames, so the buffer was reallocated.
+            // This format needs more bytes than Broker's, for which the capacity was computed, so the buffer was reallocated.
             self.allocation = (self.buffer.as_ptr().addr(), self.buffer.capacity());
         }
         frames.bytes = self.buffer.split().freeze();

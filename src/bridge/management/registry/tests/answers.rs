@@ -78,7 +78,7 @@ fn the_bridge_does_not_answer_for_a_node_seen_elsewhere() {
 }
 
 #[test]
-fn an_event_elsewhere_does_not_affect_a_live_node() {
+fn a_live_node_that_is_also_seen_elsewhere_is_still_answered_for() {
     let mut world = World::new().with(&["worker-1"]);
     world.ask_pending(A, "r", &["worker-1"]);
     world.nodes.seen_elsewhere("worker-1");
@@ -220,7 +220,7 @@ fn a_bridge_may_respond_over_another_path_than_that_of_the_hello() {
 }
 
 #[test]
-fn a_hello_over_a_second_path_to_the_same_bridge_is_sent_to_no_agent_again() {
+fn agents_receive_a_hello_once_if_it_arrives_over_two_paths_to_one_bridge() {
     let mut world = World::new();
     assert_eq!(world.subscribe(A), [""; 0]);
     assert_eq!(world.hello_over(bridge(1, 1), "h", "worker-1").unwrap(), [peering(A)]);
