@@ -48,8 +48,8 @@ impl LinkTls {
     ///
     /// # Errors
     /// Returns every file or directory that cannot be read or used; then the errors that concern several of them, such as a key
-    /// that does not match the certificate. The errors have the keys concerned, such as `link.agents.keyfile`;
-    /// [`Source::locate`](super::Source::locate) adds their lines.
+    /// that does not match the certificate. Each error has the key that it is about, such as
+    /// `link.agents.keyfile`. [`Source::locate`](super::Source::locate) adds its line.
     pub fn load(&self, link: &str) -> Result<Tls, Diagnostics> {
         let error = |key: &str, message: String| Diagnostic::new(format!("link.{link}.{key}"), message);
         match self {
