@@ -28,8 +28,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, further attempts follow in any
-    /// case. Cancel-safe.
+    /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, the endpoint continues to
+    /// connect after an error. Cancel-safe.
     ///
     /// # Errors
     /// Fails if the first attempt failed.

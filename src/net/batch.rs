@@ -30,7 +30,8 @@ impl Batch {
         batch
     }
 
-    /// Returns whether a message can be added: a batch is encoded into one buffer, and a large payload must be its end.
+    /// Returns whether a message can be added. A batch is encoded into one buffer, so its size is limited. Nothing can be added
+    /// after a message with a large payload.
     #[cfg(feature = "bridge")]
     pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
         let Some(last) = self.messages.back() else { return true };
