@@ -1,4 +1,4 @@
-//! Connects to a peer, again and again.
+//! Connects to a peer, and reconnects.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -32,8 +32,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, further attempts follow in any
-    /// case. Cancel-safe.
+    /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, the endpoint continues to
+    /// connect after an error. Cancel-safe.
     ///
     /// # Errors
     /// Fails if the first attempt failed.
@@ -111,7 +111,7 @@ impl Task {
         *self.stopped.borrow() || *phase.borrow() != Phase::Running || phase.has_changed().is_err()
     }
 
-    /// Waits, unless there will be no further attempt.
+    /// Waits until the next attempt. Returns at once if there is none.
     async fn pause(&mut self, wait: Duration) {
         let mut phase = self.context.phase.clone();
         tokio::select! {
@@ -141,8 +141,8 @@ impl Task {
         .await
     }
 
-    /// Waits for the end of the peering that made a connection redundant. Returns `false` if there is none, although the
-    /// peer refused the connection for that reason.
+    /// Waits for the end of the peering that made a connection redundant. Returns `false` if the peer refused the
+    /// connection as redundant although there is no such peering.
     async fn until_gone(&mut self, peer: EndpointId) -> bool {
         let (answer, gone) = oneshot::channel();
         self.context.hub.send(Command::WhenGone { peer, answer }).await;

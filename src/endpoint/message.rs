@@ -17,7 +17,7 @@ use crate::zeek::{Event, EventError, MessageError, ZeekMessage};
 pub struct Message {
     pub(super) envelope: Envelope,
     pub(super) limits: Limits,
-    /// The peer that it was received from.
+    /// The peer from which it was received.
     pub(super) from: Option<Peer>,
 }
 

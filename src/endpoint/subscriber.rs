@@ -81,7 +81,7 @@ impl Subscriber {
         }
     }
 
-    /// If this is cancelled, `topics` is unchanged, and the call can be repeated.
+    /// If the call is cancelled, `topics` is unchanged, and the call can be repeated.
     async fn resubscribe(&mut self, topics: BTreeSet<Topic>) {
         let (answer, done) = oneshot::channel();
         let filter: Filter = topics.iter().cloned().collect();

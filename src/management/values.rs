@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_have_the_texts_of_zeek() {
+    fn failures_have_the_same_texts_as_in_zeek() {
         let mut values = Values::from_json_text(r#"{"a": {"b":  1.0e2}}"#).unwrap();
         values.insert_without_value("count");
         let ask = |action: &str, args: &[&str]| {

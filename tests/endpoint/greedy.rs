@@ -68,7 +68,7 @@ async fn new_connections_evict_silent_handshakes() {
 
 /// The peer refuses the connection as redundant although there is no other peering.
 #[tokio::test]
-async fn a_false_refusal_as_redundant_is_a_failure() {
+async fn a_refusal_as_redundant_without_another_peering_is_a_failure() {
     let endpoint = endpoint();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

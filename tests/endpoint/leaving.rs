@@ -232,7 +232,7 @@ async fn an_unconfirmed_bye_is_reported() {
 }
 
 #[tokio::test]
-async fn a_peer_s_bye_is_confirmed_after_its_messages_are_delivered() {
+async fn the_bye_of_a_peer_is_confirmed_after_its_messages_are_delivered() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let mut subscriber = subscribe(&endpoint, "/t").await;

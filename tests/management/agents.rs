@@ -196,21 +196,21 @@ async fn only_the_peer_that_sent_the_hello_can_respond_under_its_name() {
     let endpoint = Endpoint::new().unwrap();
     let address = endpoint.listen("127.0.0.1:0", tls("agent")).await.unwrap().local_addr().to_string();
     let agent = Agent::start(endpoint).await;
-    let (owner, mut owners) = manual_peer(&address, tls("worker-1")).await;
+    let (owner, mut owner_requests) = manual_peer(&address, tls("worker-1")).await;
     publish(&owner, hello("worker-1")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
 
-    let (thief, mut thiefs) = manual_peer(&address, tls("worker-2")).await;
+    let (thief, mut thief_requests) = manual_peer(&address, tls("worker-2")).await;
     publish(&thief, hello("worker-1")).await;
     // The events of a peer are handled in order. When this event has an effect, the earlier ones have been handled.
     publish(&thief, hello("worker-2")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
     let data = dispatch(&agent, "worker-1", async || {
-        let reqid = next_request(&mut thiefs).await.reqid;
+        let reqid = next_request(&mut thief_requests).await.reqid;
         publish(&thief, answer(&reqid, "worker-1", "stolen")).await;
         publish(&thief, hello("worker-3")).await;
         agent.wait_for_nodes(|nodes| nodes.contains("worker-3")).await;
-        publish(&owner, answer(&next_request(&mut owners).await.reqid, "worker-1", "own")).await;
+        publish(&owner, answer(&next_request(&mut owner_requests).await.reqid, "worker-1", "own")).await;
     })
     .await;
     assert_eq!(data, "\"own\"");
@@ -226,20 +226,20 @@ async fn only_the_peer_that_sent_the_hello_can_respond_under_its_name() {
 async fn a_name_moves_to_the_last_peer_of_the_same_host_and_back_when_it_disconnects() {
     let (endpoint, address) = listening().await;
     let agent = Agent::start(endpoint).await;
-    let (first, mut firsts) = manual_peer(&address, Tls::Off).await;
+    let (first, mut first_requests) = manual_peer(&address, Tls::Off).await;
     publish(&first, hello("worker-1")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
-    let (second, mut seconds) = manual_peer(&address, Tls::Off).await;
+    let (second, mut second_requests) = manual_peer(&address, Tls::Off).await;
     publish(&second, hello("worker-1")).await;
     publish(&second, hello("worker-2")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
     // A repeated hello of the first peer changes nothing.
     publish(&first, hello("worker-1")).await;
     let data = dispatch(&agent, "worker-1", async || {
-        publish(&first, answer(&next_request(&mut firsts).await.reqid, "worker-1", "first")).await;
+        publish(&first, answer(&next_request(&mut first_requests).await.reqid, "worker-1", "first")).await;
         publish(&first, hello("worker-3")).await;
         agent.wait_for_nodes(|nodes| nodes.contains("worker-3")).await;
-        publish(&second, answer(&next_request(&mut seconds).await.reqid, "worker-1", "second")).await;
+        publish(&second, answer(&next_request(&mut second_requests).await.reqid, "worker-1", "second")).await;
     })
     .await;
     assert_eq!(data, "\"second\"");
@@ -247,7 +247,8 @@ async fn a_name_moves_to_the_last_peer_of_the_same_host_and_back_when_it_disconn
     let left = agent.wait_for_nodes(|nodes| !nodes.contains("worker-2")).await;
     assert_eq!(left, names(&["worker-1", "worker-3"]));
     let data = dispatch(&agent, "worker-1", async || {
-        publish(&first, answer(&next_request(&mut firsts).await.reqid, "worker-1", "first again")).await;
+        publish(&first, answer(&next_request(&mut first_requests).await.reqid, "worker-1", "first again"))
+            .await;
     })
     .await;
     assert_eq!(data, "\"first again\"");

@@ -9,8 +9,9 @@ use crate::common;
 use crate::driver::*;
 use crate::support::*;
 
+/// With TLS and without it, with either side as the connector, and with either side having the smaller id.
 #[tokio::test]
-async fn events_arrive_for_each_connector_tls_and_order_of_ids() {
+async fn events_arrive_in_both_directions() {
     let program = reference_or_skip!();
     for kind in Kind::both() {
         for connector in [Connector::Ours, Connector::Theirs] {

@@ -27,9 +27,9 @@ impl Core {
         denial: Denial,
     ) -> Vec<Blocked> {
         let Some(here) = message.links.link(message.link) else { return Vec::new() };
-        // If no rule for this link allows hellos or responses, this is not a link to nodes, so the node is connected to
-        // something else. If a rule denies the event because of its name or sender, nothing is known about where the
-        // node is connected.
+        // If no rule for this link allows hellos or responses, the link does not lead to nodes. So the node is
+        // connected to another endpoint. If a rule denies the event for its node name or its sender, this conclusion is
+        // not possible.
         if denial.reason == Reason::EventNotAllowed
             && let Some(node) = event.as_ref().and_then(NodeMessage::sender_node)
         {

@@ -36,7 +36,7 @@ pub(super) enum NodeApiEvent {
 /// The interpretation of an invalid event by Zeek, as far as it concerns the nodes that the event names.
 #[derive(Debug)]
 pub(super) enum Interpretation {
-    /// Zeek accepts it as this message. Of a response's result, it has the request id and the node only.
+    /// Zeek accepts it as this message. If it is a response, only the request id and the node of its result are set.
     Accepted(NodeMessage),
     /// Zeek drops it.
     Dropped,

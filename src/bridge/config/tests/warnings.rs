@@ -164,7 +164,7 @@ fn a_topic_that_cannot_return_causes_no_warning() {
         CYCLE
             .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
             .replace("\"local\", \"x\", \"y\"]", "\"local\"]"),
-        // The event that is sent differs from the one that returns.
+        // No event matches both rules.
         CYCLE
             .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
             .replace("\"local\", \"x\", \"y\"]", "\"local\"]")
@@ -175,7 +175,7 @@ fn a_topic_that_cannot_return_causes_no_warning() {
 }
 
 #[test]
-fn a_group_of_one_connecting_link_causes_a_warning() {
+fn a_group_with_a_single_link_that_connects_causes_a_warning() {
     let text = add_to(QUIET, &["a"], "group = \"pear\"");
     assert_warns(&text, "3: link.a.group", "no other link is in group pear");
 }

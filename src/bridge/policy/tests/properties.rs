@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn every_allowed_node_api_event_is_recognized(payload in payload()) {
+    fn every_node_api_event_that_a_rule_allows_is_recognized(payload in payload()) {
         let seen = decode_value(&payload, &Limits::DEFAULT).map_or(vec![], |value| event_names_seen_by_zeek(&value));
         let has_api = seen.iter().any(|name| is_api(name));
         for passthrough in [false, true] {

@@ -79,7 +79,7 @@ fn no_rule_allows_a_node_api_event_in_a_batch() {
 }
 
 #[test]
-fn a_batch_that_is_too_deep_needs_passthrough_and_no_node_api_name() {
+fn a_batch_nested_too_deep_needs_passthrough_and_no_node_api_name() {
     let nested = |inner: Value, depth| (0..depth).fold(inner, |inner, _| batch([inner]));
     let harmless = ZeekMessage::from(Event::new("My::event", ())).into_value();
     for (name, rule) in rules() {
@@ -95,7 +95,7 @@ fn a_batch_that_is_too_deep_needs_passthrough_and_no_node_api_name() {
 }
 
 #[test]
-fn an_event_that_any_zeek_accepts_for_the_node_api_is_treated_as_one() {
+fn an_event_that_any_zeek_accepts_as_a_node_api_event_is_treated_as_one() {
     let name = |bytes: &[u8]| Value::String(bytes.to_vec().into());
     let stamp = |value: Value| vector([vector([1u64.into(), value])]);
     let args = || vector(["w".into()]);
@@ -137,7 +137,7 @@ fn an_event_that_any_zeek_accepts_for_the_node_api_is_treated_as_one() {
 }
 
 #[test]
-fn an_event_in_another_form_than_zeeks_matches_no_name() {
+fn an_event_in_a_form_that_zeek_does_not_write_matches_no_name() {
     let (args, none) = (|| vector([]), || Value::None);
     let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
     let metadata = |metadata: Value| event(vec!["My::event".into(), args(), metadata]);

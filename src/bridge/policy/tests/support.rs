@@ -24,7 +24,7 @@ pub(super) const RESPONSE: &str = DispatchResponse::NAME;
 /// The links of all tests. `hub` is the only hub.
 pub(super) const LINKS: [(&str, bool); 4] = [("a", false), ("b", false), ("c", false), ("hub", true)];
 
-/// Returns a rule from `a` to `b` for the topic of the node API, with changes.
+/// Returns a rule from `a` to `b` for the topic of the node API, after `change` has changed it.
 pub(super) fn rule(change: impl FnOnce(&mut RuleConfig)) -> RuleConfig {
     let mut rule = RuleConfig {
         name: "rule".into(),

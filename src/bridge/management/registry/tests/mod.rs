@@ -29,7 +29,7 @@ const SMALL: Bounds = Bounds {
     hellos_at_once: 2,
 };
 
-/// Returns the peering with a number; each is on a link of its own.
+/// Returns the key of a peering. Its link has the same number, so no two peerings share a link.
 fn peering(number: u8) -> PeeringKey {
     PeeringKey { link: LinkId(usize::from(number)), peer: EndpointId::from_bytes([number; 16]), peering: 1 }
 }
@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Sends a request that the bridge does not answer at once.
-    fn asked(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
+    fn ask_pending(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
         assert_eq!(self.ask(agent, reqid, nodes), Ok(vec![]));
     }
 
