@@ -24,8 +24,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;
 
 /// Show the state of a running bridge: links, peers, nodes and rules
-///
-/// Exit code 3: no bridge is running there.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// The status socket of the bridge; by default $XDG_RUNTIME_DIR/zeek-bridge.sock or /run/zeek-bridge/status.sock,
