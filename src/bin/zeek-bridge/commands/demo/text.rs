@@ -148,7 +148,10 @@ fn described(event: &Event) -> String {
         Ok(Some(NodeMessage::Response(response))) => {
             let result = response.result();
             match (result.is_success(), result.error()) {
-                (true, _) => format!("success {}", result.data().unwrap_or_default()),
+                (true, _) => match result.data() {
+                    Some(data) => format!("success {}", data.to_str_lossy()),
+                    None => "success".to_owned(),
+                },
                 (false, error) => format!("failure: {}", error.unwrap_or_default()),
             }
         }
@@ -162,7 +165,7 @@ fn request(request: &DispatchRequest) -> String {
     if request.nodes.is_empty() {
         return action;
     }
-    let nodes = request.nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>().join(", ");
+    let nodes = request.nodes.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     format!("{action} (to {nodes})")
 }
 
