@@ -35,6 +35,7 @@ mod output;
 mod runtime;
 mod scalars;
 mod signals;
+mod terminal;
 
 use std::process::ExitCode;
 

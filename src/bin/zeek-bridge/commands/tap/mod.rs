@@ -2,13 +2,11 @@
 
 mod filter;
 mod json;
-mod line;
 mod message;
 mod options;
 mod plain;
 mod show;
 mod stats;
-mod terminal;
 mod text;
 
 use std::sync::Arc;

@@ -7,8 +7,8 @@ use anstyle::{AnsiColor, Style};
 use zeek_bridge::data::Topic;
 use zeek_bridge::zeek::Event;
 
-use super::line::{Line, PaddedColumn};
 use super::message::Part;
+use crate::output::{Line, PaddedColumn};
 
 /// Maximum width of topics and of the subjects of certificates.
 const MAX_WIDTH: usize = 40;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::terminal::Order;
+
 /// Maximum number of rows. A peer can invent any number of topics and events.
 const MAX_ROWS: usize = 1000;
 
@@ -58,7 +60,7 @@ pub(super) struct Span {
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Column {
+pub(super) enum Column {
     Count,
     Rate,
     Bytes,
@@ -68,35 +70,29 @@ pub(in super::super) enum Column {
     Event,
 }
 
-/// The order of the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Order {
-    pub(super) column: Column,
-    /// Smallest number first, or names from Z to A.
-    reversed: bool,
+impl Column {
+    /// Returns the column that this key sorts by.
+    pub(super) fn of_key(key: char) -> Option<Self> {
+        Some(match key {
+            'c' => Column::Count,
+            'r' => Column::Rate,
+            'b' => Column::Bytes,
+            'l' => Column::Last,
+            't' => Column::Topic,
+            'e' => Column::Event,
+            _ => return None,
+        })
+    }
+
+    /// Returns whether the column contains names.
+    pub(super) fn is_name(self) -> bool {
+        matches!(self, Column::Topic | Column::Event)
+    }
 }
 
-impl Default for Order {
+impl Default for Order<Column> {
     fn default() -> Self {
         Order::by(Column::Rate)
-    }
-}
-
-impl Order {
-    pub(super) const fn by(column: Column) -> Self {
-        Order { column, reversed: false }
-    }
-
-    /// Sorts by a column, or the other way round if it is the current one.
-    pub(super) fn select(&mut self, column: Column) {
-        let reversed = self.column == column && !self.reversed;
-        *self = Order { column, reversed };
-    }
-
-    /// Returns the mark of the sorted column: ▲ from small to large, ▼ from large to small.
-    pub(super) fn mark(self) -> char {
-        let is_name = matches!(self.column, Column::Topic | Column::Event);
-        if is_name == self.reversed { '▼' } else { '▲' }
     }
 }
 
@@ -158,7 +154,7 @@ impl Rates {
     }
 
     /// Returns the rows in this order; equal ones by total, topic and event.
-    pub(super) fn rows(&self, order: Order) -> Vec<&Row> {
+    pub(super) fn rows(&self, order: Order<Column>) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.values().collect();
         rows.sort_by(|a, b| {
             let [(a_tally, b_tally), (a_recent, b_recent)] =

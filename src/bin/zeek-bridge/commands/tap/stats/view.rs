@@ -8,15 +8,15 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value as Json, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::super::line::Line;
 use super::super::text::rfc3339;
-use super::rates::{Amount, Column, Order, Rates, Row, Span, Tally, per_mille};
-use crate::output::Object;
+use super::rates::{Amount, Column, Rates, Row, Span, Tally, per_mille};
+use crate::output::{Line, Object};
+use crate::terminal::Order;
 
 /// Maximum width of a topic.
 const MAX_TOPIC: usize = 40;
 
-/// With fewer columns, bytes and shares are left out, so that there is room for names.
+/// With fewer columns, bytes and shares are left out unless the table is sorted by them, so that there is room for names.
 const NARROW: usize = 100;
 
 /// Maximum number of rows of a table of text.
@@ -50,7 +50,7 @@ pub(super) enum About {
 pub(super) struct View<'a> {
     pub(super) rates: &'a Rates,
     pub(super) about: About,
-    pub(super) order: Order,
+    pub(super) order: Order<Column>,
     pub(super) peers: usize,
     pub(super) now: Instant,
 }
@@ -73,12 +73,13 @@ impl Rows {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns {
     width: Option<usize>,
+    sorted: Column,
 }
 
 impl Columns {
-    /// Returns the columns for a line of this width; `None` if it is not limited.
-    pub(super) fn for_width(width: Option<usize>) -> Self {
-        Columns { width }
+    /// Returns the columns for a line of this width; `None` if it is not limited. The sorted column is always one of them.
+    pub(super) fn for_width(width: Option<usize>, sorted: Column) -> Self {
+        Columns { width, sorted }
     }
 
     pub(super) fn select(self, cells: &Cells) -> Vec<(Column, String)> {
@@ -110,7 +111,8 @@ impl Columns {
     fn shown(self) -> impl Iterator<Item = Option<(Column, &'static str, u16)>> {
         let is_narrow = self.width.is_some_and(|width| width < NARROW);
         COLUMNS.into_iter().map(move |column| {
-            let is_hidden = is_narrow && matches!(column.0, Column::Bytes | Column::Share);
+            let is_optional = matches!(column.0, Column::Bytes | Column::Share);
+            let is_hidden = is_narrow && is_optional && column.0 != self.sorted;
             (!is_hidden).then_some(column)
         })
     }
@@ -155,7 +157,7 @@ impl<'a> View<'a> {
     pub(super) fn headings(&self) -> Cells {
         COLUMNS.map(|(column, heading, _)| {
             if column == self.order.column {
-                format!("{heading}{}", self.order.mark())
+                format!("{heading}{}", self.order.mark(column.is_name()))
             } else {
                 heading.to_owned()
             }
@@ -199,7 +201,7 @@ impl<'a> View<'a> {
     /// Returns the table as lines of text, which are cut at this number of columns.
     pub(super) fn text(&self, columns: Option<usize>) -> String {
         let rows = self.rows_within(MAX_ROWS);
-        let selection = Columns::for_width(columns);
+        let selection = Columns::for_width(columns, self.order.column);
         let texts = |cells: &Cells| selection.select(cells).into_iter().map(|(_, text)| text);
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_header(texts(&COLUMNS.map(|(_, name, _)| name.to_owned())));

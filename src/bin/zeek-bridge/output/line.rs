@@ -5,13 +5,13 @@ use std::fmt::{self, Display, Write};
 use anstyle::{Reset, Style};
 use unicode_width::UnicodeWidthChar;
 
-use crate::output::steers;
+use super::escape::steers;
 
 /// Maximum number of combining characters, such as accents, on one character.
 const MAX_MARKS: usize = 4;
 
 /// A line of untrusted text. Once it is full, writing fails, so that `Display` stops to format text that is not visible.
-pub(super) struct Line<'a> {
+pub(crate) struct Line<'a> {
     to: &'a mut String,
     /// Maximum number of columns; `None` if it is not limited.
     limit: Option<usize>,
@@ -29,32 +29,32 @@ pub(super) struct Line<'a> {
 
 impl<'a> Line<'a> {
     /// Appends a line to `to`.
-    pub(super) fn new(to: &'a mut String, limit: Option<usize>, color: bool) -> Self {
+    pub(crate) fn new(to: &'a mut String, limit: Option<usize>, color: bool) -> Self {
         let last = to.len();
         Line { to, limit, used: 0, marks: 0, last, full: false, color, word: false, escaped: false }
     }
 
     /// Appends text in this style.
-    pub(super) fn put(&mut self, style: Style, what: impl Display) {
+    pub(crate) fn put(&mut self, style: Style, what: impl Display) {
         self.styled(style, |line| write!(line, "{what}"));
     }
 
     /// Like [`Line::put`], but escapes white space, so that the end of the word is visible.
-    pub(super) fn put_word(&mut self, style: Style, what: impl Display) {
+    pub(crate) fn put_word(&mut self, style: Style, what: impl Display) {
         self.word = true;
         self.put(style, what);
         self.word = false;
     }
 
     /// Like [`Line::put`], for text that is already escaped with backslashes.
-    pub(super) fn put_escaped(&mut self, style: Style, what: impl Display) {
+    pub(crate) fn put_escaped(&mut self, style: Style, what: impl Display) {
         self.escaped = true;
         self.put(style, what);
         self.escaped = false;
     }
 
     /// Appends spaces up to this column.
-    pub(super) fn fill(&mut self, columns: usize) {
+    pub(crate) fn fill(&mut self, columns: usize) {
         while self.used < columns && self.letter(' ').is_ok() {}
     }
 
@@ -119,7 +119,7 @@ impl Write for Line<'_> {
 
 /// A column that is as wide as its widest cell so far, up to a limit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PaddedColumn {
+pub(crate) struct PaddedColumn {
     width: usize,
     most: usize,
     words: bool,
@@ -128,17 +128,17 @@ pub(super) struct PaddedColumn {
 
 impl PaddedColumn {
     /// Returns a column of words with this maximum width.
-    pub(super) fn of_words(most: usize) -> Self {
+    pub(crate) fn of_words(most: usize) -> Self {
         PaddedColumn { width: 0, most, words: true, escaped: false }
     }
 
     /// Returns a column of text that may contain spaces and is already escaped with backslashes.
-    pub(super) fn of_escaped_text(most: usize) -> Self {
+    pub(crate) fn of_escaped_text(most: usize) -> Self {
         PaddedColumn { width: 0, most, words: false, escaped: true }
     }
 
     /// Appends a cell and two spaces. A cell has at most a third of the line.
-    pub(super) fn put(&mut self, line: &mut Line<'_>, style: Style, what: impl Display) {
+    pub(crate) fn put(&mut self, line: &mut Line<'_>, style: Style, what: impl Display) {
         let most = line.limit.map_or(self.most, |limit| self.most.min(limit / 3));
         let (cell, used) = self.cell(most, what);
         self.width = self.width.max(used);
