@@ -29,6 +29,7 @@ mod replay;
 mod roles;
 mod run;
 mod shell;
+mod status;
 mod tap;
 mod tap_end;
 mod tls;

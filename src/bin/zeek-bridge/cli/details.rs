@@ -5,6 +5,7 @@ pub(crate) const DETAILS: &[(&str, &str)] = &[
     ("tap", include_str!("details/tap.txt")),
     ("record", include_str!("details/record.txt")),
     ("replay", include_str!("details/replay.txt")),
+    ("status", include_str!("details/status.txt")),
     ("decode", include_str!("details/decode.txt")),
 ];
 
