@@ -2,15 +2,22 @@
 
 mod latency;
 mod query;
+mod rates;
+mod screen;
 mod table;
 mod text;
+mod view;
+mod watch;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use zeek_bridge::bridge::config::default_status_socket;
 
 pub(super) use self::query::snapshot;
+use self::watch::Report;
+use crate::args::Seconds;
 use crate::commands::run;
 use crate::output::{Failure, Output, harmless};
 use crate::terminal;
@@ -28,12 +35,24 @@ pub(crate) struct StatusArgs {
     /// Use the status socket in this configuration
     #[arg(long, value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
+    /// Show rates and the state at this interval, from 0.1 to 86400, until interrupted: on a terminal as a live screen, otherwise as
+    /// tables or lines of JSON
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = interval)]
+    watch: Option<Duration>,
     /// Print the JSON document of the bridge on one line instead of tables
     #[arg(long)]
     json: bool,
     /// Do not limit tables to the width of the terminal, or to 80 columns elsewhere
     #[arg(long, conflicts_with = "json")]
     wide: bool,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(100)..=Duration::from_secs(86400);
+    let interval = text.parse::<Seconds>().ok().map(|seconds| seconds.0);
+    interval
+        .filter(|interval| range.contains(interval))
+        .ok_or_else(|| "use a number of seconds from 0.1 to 86400, such as 5 or 0.5".into())
 }
 
 /// Returns the status socket of a bridge that runs as a system service.
@@ -44,8 +63,11 @@ fn service_socket() -> PathBuf {
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let socket = socket(&args)?;
     let width = if args.wide { usize::MAX } else { terminal::columns().unwrap_or(COLUMNS) };
+    if let Some(interval) = args.watch {
+        return watch::run(socket, interval, Report::new(args.json, width)).await;
+    }
     let document = query::query(&socket).await?;
-    let snapshot = query::read(&document)?;
+    let snapshot = query::read(&document)?.snapshot;
     let mut output = Output::new();
     if args.json {
         output.line(&harmless(document.trim_ascii().to_vec()))?;
@@ -70,4 +92,23 @@ fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
     let default = default_status_socket();
     // A logged-in user has a runtime directory, but may use the socket of the system service as well.
     Ok(if default.exists() || !service_socket().exists() { default } else { service_socket() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_neither_too_short_nor_endless() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "0.09", "-1", "86401", "nan", ""] {
+            assert!(interval(bad).unwrap_err().contains("0.1 to 86400"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_manual_page_lists_every_key() {
+        let manual = include_str!("../../cli/details/status.txt");
+        terminal::assert_all_listed(manual, |key| view::Column::of_key(key).is_some());
+    }
 }

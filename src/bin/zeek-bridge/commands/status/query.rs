@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 use zeek_bridge::bridge::Snapshot;
 
+use crate::commands::run::Document;
 use crate::output::{Exit, Failure};
 
 /// Maximum time for the response of the bridge.
@@ -19,11 +20,16 @@ const MAX_DOCUMENT: u64 = 256 * 1024 * 1024;
 
 /// Returns the state of the bridge with this status socket.
 pub(in crate::commands) async fn snapshot(socket: &Path) -> Result<Snapshot, Failure> {
+    Ok(document(socket).await?.snapshot)
+}
+
+/// Returns the document of the bridge with this status socket.
+pub(super) async fn document(socket: &Path) -> Result<Document, Failure> {
     read(&query(socket).await?)
 }
 
 /// Decodes the document of a bridge.
-pub(super) fn read(document: &[u8]) -> Result<Snapshot, Failure> {
+pub(super) fn read(document: &[u8]) -> Result<Document, Failure> {
     serde_json::from_slice(document).map_err(|error| {
         let message = format!(
             "not the status of a bridge: {error}; does the bridge have the same version as this program?"

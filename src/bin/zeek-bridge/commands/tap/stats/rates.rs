@@ -196,20 +196,6 @@ impl Tally {
     }
 }
 
-impl Span {
-    /// Returns the number per ten seconds, if there were `count` in this period.
-    pub(super) fn per_ten_seconds(self, count: u64) -> u64 {
-        let nanos = self.length.as_nanos().max(1);
-        let scaled = u128::from(count).saturating_mul(10 * 1_000_000_000);
-        u64::try_from(scaled.checked_div(nanos).unwrap_or(0)).unwrap_or(u64::MAX)
-    }
-
-    /// Returns the number per second, if there were `count` in this period.
-    pub(super) fn per_second(self, count: u64) -> u64 {
-        self.per_ten_seconds(count) / 10
-    }
-}
-
 /// Returns a part in thousandths.
 pub(super) fn per_mille(part: u64, whole: u64) -> u16 {
     let share = u128::from(part).saturating_mul(1000).checked_div(whole.into());
@@ -225,6 +211,7 @@ fn shortened(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{per_second, rate};
 
     fn names(rows: &[&Row]) -> Vec<(String, String, u64)> {
         rows.iter().map(|row| (row.topic.clone(), row.event.clone(), row.tally.total.messages)).collect()
@@ -245,27 +232,24 @@ mod tests {
         // Counts are reported when the interval ends.
         assert_eq!(rates.all().recent.messages, 0);
         rates.end_interval(at(2000));
-        let rate = |rates: &Rates| {
+        let recent = |rates: &Rates| {
             let recent = rates.rows(Order::default())[0].tally.recent;
             let interval = rates.interval();
-            (interval.per_ten_seconds(recent.messages), interval.per_second(recent.bytes))
+            (rate(recent.messages, interval.length), per_second(recent.bytes, interval.length))
         };
-        assert_eq!(rate(&rates), (150, 1500));
+        assert_eq!(recent(&rates), ("15.0".into(), 1500));
         rates.count("/a", "e", 7, at(2100));
         rates.end_interval(at(2500));
-        assert_eq!(rate(&rates), (20, 14));
+        assert_eq!(recent(&rates), ("2.0".into(), 14));
         rates.end_interval(at(3500));
-        assert_eq!(rate(&rates), (0, 0));
+        assert_eq!(recent(&rates), ("0.0".into(), 0));
         assert_eq!(rates.all().total, Amount { messages: 31, bytes: 3007 });
         assert_eq!(rates.all().last, Some(at(2100)));
-        assert_eq!(rates.total_span(at(31_000)).per_ten_seconds(31), 10);
+        assert_eq!(rate(31, rates.total_span(at(31_000)).length), "1.0");
     }
 
     #[test]
-    fn an_empty_period_does_not_divide_by_zero() {
-        let span = Span { end: Instant::now(), length: Duration::ZERO };
-        assert_eq!(span.per_second(0), 0);
-        assert_eq!(span.per_ten_seconds(u64::MAX), u64::MAX);
+    fn shares_are_rounded_and_do_not_divide_by_zero() {
         assert_eq!((per_mille(1, 3), per_mille(5, 0), per_mille(u64::MAX, u64::MAX)), (333, 0, 1000));
     }
 

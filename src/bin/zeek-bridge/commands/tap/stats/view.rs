@@ -8,9 +8,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value as Json, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::super::text::rfc3339;
 use super::rates::{Amount, Column, Rates, Row, Span, Tally, per_mille};
-use crate::output::{Line, Object};
+use crate::output::{Line, Object, json_rate, per_second, rate, rfc3339};
 use crate::terminal::Order;
 
 /// Maximum width of a topic.
@@ -147,7 +146,7 @@ impl<'a> View<'a> {
             "{} messages in {}, {}/s, {}/s; peers: {}",
             all.total.messages,
             humantime::format_duration(up),
-            rate(span, amount),
+            rate(amount.messages, span.length),
             bytes(span, amount),
             self.peers
         )
@@ -189,7 +188,7 @@ impl<'a> View<'a> {
         let last = tally.last.map(|last| self.now.saturating_duration_since(last));
         [
             tally.total.messages.to_string(),
-            rate(span, amount),
+            rate(amount.messages, span.length),
             bytes(span, amount),
             share(tally, self.rates.all()),
             last.map_or_else(|| "-".into(), ago),
@@ -229,13 +228,12 @@ impl<'a> View<'a> {
     pub(super) fn json(&self, time: SystemTime) -> Object {
         let about = |tally: &Tally| {
             let (amount, span) = (self.amount(tally), self.span());
-            let rate = u32::try_from(span.per_ten_seconds(amount.messages)).unwrap_or(u32::MAX);
             let last = tally.last.and_then(|last| time.checked_sub(self.now.saturating_duration_since(last)));
             json!({
                 "count": tally.total.messages,
                 "bytes": tally.total.bytes,
-                "rate": f64::from(rate) / 10.0,
-                "bytes_per_second": span.per_second(amount.bytes),
+                "rate": json_rate(amount.messages, span.length),
+                "bytes_per_second": per_second(amount.bytes, span.length),
                 "share": f64::from(per_mille(tally.total.messages, self.rates.all().total.messages)) / 1000.0,
                 "last": last.and_then(rfc3339),
             })
@@ -260,14 +258,8 @@ impl<'a> View<'a> {
     }
 }
 
-fn rate(span: Span, amount: Amount) -> String {
-    let tenths = span.per_ten_seconds(amount.messages);
-    // High rates need no fraction.
-    if tenths >= 1000 { (tenths / 10).to_string() } else { format!("{}.{}", tenths / 10, tenths % 10) }
-}
-
 fn bytes(span: Span, amount: Amount) -> String {
-    ByteSize::b(span.per_second(amount.bytes)).display().iec().to_string()
+    ByteSize::b(per_second(amount.bytes, span.length)).display().iec().to_string()
 }
 
 fn share(tally: &Tally, all: &Tally) -> String {
@@ -394,10 +386,7 @@ COUNT  RATE/S  LAST  TOPIC            EV…
     }
 
     #[test]
-    fn numbers_are_rounded() {
-        let second = Span { end: Instant::now(), length: Duration::from_secs(1) };
-        let amount = |messages| Amount { messages, bytes: 0 };
-        assert_eq!([0, 99, 100, 12_345].map(|n| rate(second, amount(n))), ["0.0", "99.0", "100", "12345"]);
+    fn times_have_a_suitable_unit() {
         let ago = [0, 1, 99, 100, 5999, 6000].map(|n| ago(Duration::from_secs(n)));
         assert_eq!(ago, ["now", "1s", "99s", "1m", "99m", "1h"]);
     }
