@@ -7,16 +7,14 @@
 //!
 #![cfg_attr(feature = "net", doc = "```")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
-//! use zeek_bridge::endpoint::{Endpoint, Retry};
-//! use zeek_bridge::management::{DispatchError, Node};
-//! use zeek_bridge::net::tls::Tls;
+//! use zeek_bridge::prelude::*;
 //!
-//! # use zeek_bridge::management::{Agent, NodeEvent, REQUEST_TIMEOUT};
+//! # use zeek_bridge::management::{ALL_NODES, REQUEST_TIMEOUT};
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let agent = "127.0.0.1:2151";
 //!     # let there = Endpoint::new()?;
-//!     # let agent = &there.listen("127.0.0.1:0", Tls::Off).await?.local_addr().to_string();
+//!     # let agent = there.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
 //!     let endpoint = Endpoint::new()?;
 //!     let node = Node::start(endpoint.clone(), "worker-01", async |action: String, args: Vec<String>| {
 //!         match action.as_str() {
@@ -26,12 +24,11 @@
 //!     })
 //!     .await;
 //!     let mut events = node.events();
-//!     endpoint.connect(agent, Tls::Off, Some(Retry::default()));
+//!     endpoint.connect_with_retry(agent, Tls::Off, Retry::default());
 //!     # let asked = tokio::spawn(async move {
 //!     #     let agent = Agent::start(there).await;
 //!     #     agent.wait_for_nodes(|nodes| !nodes.is_empty()).await;
-//!     #     let action = vec!["echo".to_owned(), "hello".to_owned()];
-//!     #     agent.dispatch(action, ["worker-01".to_owned()].into(), REQUEST_TIMEOUT).await
+//!     #     agent.dispatch(["echo", "hello"], ALL_NODES, REQUEST_TIMEOUT).await
 //!     # });
 //!     while let Some(event) = events.recv().await {
 //!         println!("{event:?}");
@@ -44,6 +41,8 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! `src/guide/library.md` is a first guide, and `examples` has complete programs. The [`prelude`] has what they need.
 //!
 //! Further examples: [an agent][agent]; [types for your own events and records](zeek); [publishing and
 //! subscribing][endpoint]; [a peering without sockets or tokio](peering::Peering); [a bridge][bridge].
@@ -79,6 +78,7 @@
 //! | `openssl-vendored` | `openssl`, with an OpenSSL that is built from source; needs a C compiler, make and perl |
 //! | `bridge` | [`bridge`][bridge]; includes `net` |
 //! | `cli` | the program `zeek-bridge`, and nothing in the library; includes `bridge`. **On by default**: disable it when you use the library |
+//! | `stream` | `Stream` of futures-core for subscriptions, see [`endpoint`][endpoint]; includes `net` |
 //! | `serde` | `Serialize` and `Deserialize` for [`data::Value`] and its parts, in the format of [`data::Value::to_json`] |
 //! | `fuzzing` | the bodies of the fuzz targets; not part of the public interface |
 //!
@@ -135,6 +135,7 @@ pub mod management;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod peering;
+pub mod prelude;
 pub mod trace;
 pub mod wire;
 pub mod zeek;

@@ -40,7 +40,7 @@ fn the_core_types_are_send_and_sync() {
     assert_shareable::<(data::Value, data::JsonError, data::WrongType)>();
     assert_shareable::<(wire::Envelope, wire::Handshake, wire::Command, wire::ValueRef<'static>)>();
     assert_shareable::<(wire::DecodeError, wire::EncodeError, wire::FrameError)>();
-    assert_shareable::<(zeek::Message, zeek::MessageError, zeek::EventError)>();
+    assert_shareable::<(zeek::ZeekMessage, zeek::MessageError, zeek::EventError)>();
     assert_shareable::<(peering::Peering, peering::Config, peering::Event, peering::PeeringError)>();
     assert_shareable::<(management::NodeMessage, management::ManagementResult, management::Values)>();
 }
@@ -67,7 +67,7 @@ fn endpoints_and_roles_are_send_and_sync() {
 fn futures_of_the_library_can_be_spawned() {
     use zeek_bridge::data::{Topic, Value};
     use zeek_bridge::endpoint::{Connector, Endpoint, StatusReceiver, Subscriber};
-    use zeek_bridge::management::{Agent, Node, NodeEvents, Values};
+    use zeek_bridge::management::{ALL_NODES, Agent, Node, NodeEvents, Values};
     use zeek_bridge::net::Connection;
     use zeek_bridge::net::tls::Tls;
 
@@ -86,7 +86,7 @@ fn futures_of_the_library_can_be_spawned() {
         Node::start(endpoint, "node", Values::default()).await.stop().await;
         events.recv().await;
         agent.wait_for_nodes(BTreeSet::is_empty).await;
-        let _ = agent.dispatch(Vec::new(), BTreeSet::new(), std::time::Duration::ZERO).await;
+        let _ = agent.dispatch(["x"], ALL_NODES, std::time::Duration::ZERO).await;
     }
     async fn connection(mut connection: Connection) {
         connection.progress().await;

@@ -89,6 +89,7 @@ impl FaultInjector {
     ) {
         let Injector { inner, chaos, delay, dropped } = &*self.0;
         let fault = chaos.fault(random);
+        // A delayed message must not keep the complete receive buffer allocated.
         let mut envelope = for_keeping(envelope.clone());
         if fault.corrupt {
             corrupt(&mut envelope, random);

@@ -58,7 +58,8 @@ pub(super) struct LinkContext {
 impl Link {
     /// Creates a link that does not listen or connect yet.
     ///
-    /// # Errors Returns an error if the operating system provides no random bytes for an endpoint id.
+    /// # Errors
+    /// Returns an error if the operating system provides no random bytes for an endpoint id.
     pub(super) fn new(
         config: LinkConfig,
         tls: Tls,
@@ -93,7 +94,7 @@ impl Link {
     pub(super) fn connect(&self) {
         let LinkAddress::Connect(targets) = &self.config.address else { return };
         for target in targets {
-            self.endpoint.connect(target, self.tls.clone(), Some(self.config.retry));
+            self.endpoint.connect_with_retry(target, self.tls.clone(), self.config.retry);
         }
     }
 
@@ -156,8 +157,8 @@ impl Link {
         &self.limits
     }
 
-    /// Returns the peers of this link that are on [standby](Sides::standby), for a message that may be forwarded to the links in
-    /// `to`. They get no copy, because another peering of the link's group carries the message.
+    /// Returns the peers of this link that get no copy of a message that may be forwarded to the links in `to`. They are on
+    /// [standby](Sides::standby): another peering of the link's group carries the message.
     pub(super) fn standby(
         &self,
         to: impl Iterator<Item = LinkId> + Clone,

@@ -22,9 +22,9 @@ pub(super) trait Outlet: Send + Sync + fmt::Debug {
 #[derive(Debug, Default)]
 pub(super) struct Route {
     pub(super) routes: Arc<Routes>,
-    /// Whether there are peers that are other bridges, and peers that are not.
+    /// First: whether some of the peers are bridges. Second: whether some are not.
     pub(super) has_peers: [bool; 2],
-    /// One encoder for other bridges and one for all other peers, because these receive messages with different
+    /// One encoder for other bridges and one for all other peers, because the two kinds receive messages with different
     /// senders.
     pub(super) encoders: [Encoder; 2],
 }

@@ -63,7 +63,8 @@ struct Plan {
 impl Bridge {
     /// Starts all links. Links that connect keep trying in the background.
     ///
-    /// # Errors Returns an error if certificates cannot be used, or if the bridge cannot listen on an address. The
+    /// # Errors
+    /// Returns an error if certificates cannot be used, or if the bridge cannot listen on an address. The
     /// error lists all problems, and no link is left running.
     pub async fn start(config: BridgeConfig) -> Result<Bridge, Diagnostics> {
         let empty = BridgeConfig { links: Vec::new(), rules: Vec::new(), ..config.clone() };
@@ -85,7 +86,8 @@ impl Bridge {
     ///
     /// Not cancel-safe: if the future is dropped, the bridge may be left with only some of the links.
     ///
-    /// # Errors Returns an error if, for example, certificates cannot be used. The error lists all problems, and the
+    /// # Errors
+    /// Returns an error if, for example, certificates cannot be used. The error lists all problems, and the
     /// bridge is unchanged.
     pub async fn reload(&self, config: BridgeConfig) -> Result<Reloaded, Diagnostics> {
         let mut running = self.config.lock().await;

@@ -101,7 +101,7 @@ mod tests {
     use crate::data::{ByteString, Protocol};
 
     #[test]
-    fn each_accessor_returns_a_value_for_one_type_only() {
+    fn each_accessor_returns_a_value_only_for_its_type() {
         let address: Address = "1.2.3.4".parse().unwrap();
         let subnet: Subnet = "10.0.0.0/8".parse().unwrap();
         let port = Port::new(80, Protocol::Tcp);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_that_are_not_utf8_have_no_str() {
+    fn as_str_is_none_for_strings_that_are_not_utf8() {
         let string = Value::String(ByteString::from(&b"\xff"[..]));
         assert_eq!((string.as_str(), string.as_bytes()), (None, Some(&b"\xff"[..])));
         assert_eq!(Value::enum_value(&b"\xff"[..]).as_enum_value(), None);

@@ -84,7 +84,7 @@ impl FromValue for Value {
     }
 }
 
-/// Implements the conversions of a Rust type that is the content of a variant.
+/// Implements the conversions of a Rust type that a variant of [`Value`] contains as it is.
 macro_rules! content {
     ($($variant:ident($content:ty), $name:literal;)*) => {$(
         impl From<$content> for Value {

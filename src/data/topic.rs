@@ -9,6 +9,16 @@ use bytes::Bytes;
 ///
 /// The bytes are reference-counted, so decoding a topic from a frame copies nothing. Topics are usually text, but a peer may
 /// send any bytes.
+///
+/// [`Topic::new`] checks the length. The other constructors do not; publishing to a longer topic fails, and a subscription to a
+/// longer prefix matches nothing.
+///
+/// ```
+/// use zeek_bridge::data::Topic;
+///
+/// assert_eq!(Topic::from("zeek/"), Topic::from_static("zeek/"));
+/// assert!(Topic::from("zeek/").is_prefix_of(&Topic::from(format!("zeek/{}", "events"))));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Topic(Bytes);
 
@@ -63,6 +73,10 @@ impl Topic {
         topic.0.starts_with(&self.0)
     }
 
+    fn is_too_long(&self) -> bool {
+        self.0.len() > Self::MAX_LEN
+    }
+
     /// Returns whether messages with this topic are never sent to a peer.
     #[must_use]
     pub fn is_local(&self) -> bool {
@@ -70,19 +84,31 @@ impl Topic {
     }
 }
 
-impl TryFrom<&str> for Topic {
-    type Error = InvalidTopic;
-
-    fn try_from(text: &str) -> Result<Self, InvalidTopic> {
-        Topic::new(Bytes::copy_from_slice(text.as_bytes()))
+/// Copies the text, and does not check its length.
+impl From<&str> for Topic {
+    fn from(text: &str) -> Self {
+        Topic(Bytes::copy_from_slice(text.as_bytes()))
     }
 }
 
-impl TryFrom<String> for Topic {
-    type Error = InvalidTopic;
+/// Does not check the length.
+impl From<String> for Topic {
+    fn from(text: String) -> Self {
+        Topic(text.into())
+    }
+}
 
-    fn try_from(text: String) -> Result<Self, InvalidTopic> {
-        Topic::new(text)
+/// Copies the text, and does not check its length.
+impl From<&String> for Topic {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+/// A reference to the same bytes.
+impl From<&Topic> for Topic {
+    fn from(topic: &Topic) -> Self {
+        topic.clone()
     }
 }
 
@@ -100,7 +126,8 @@ impl fmt::Debug for Topic {
 
 /// The subscriptions of an endpoint: topic prefixes, sorted and minimal.
 ///
-/// If an entry is a prefix of another entry, the longer one is left out, as in Broker's C++ implementation.
+/// If an entry is a prefix of another entry, the longer one is left out, as in Broker's C++ implementation. An entry of more than
+/// [`Topic::MAX_LEN`] bytes is left out, too: it is not a prefix of any topic.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Filter(Vec<Topic>);
 
@@ -111,9 +138,9 @@ impl Filter {
         Self::default()
     }
 
-    /// Adds an entry. Returns `false` if an existing entry covers it.
+    /// Adds an entry. Returns `false` if an existing entry covers it, or if it is longer than a topic can be.
     pub fn insert(&mut self, topic: Topic) -> bool {
-        if self.matches(&topic) {
+        if self.matches(&topic) || topic.is_too_long() {
             return false;
         }
         self.0.retain(|entry| !topic.is_prefix_of(entry));
@@ -146,7 +173,7 @@ impl Filter {
 
 impl FromIterator<Topic> for Filter {
     fn from_iter<I: IntoIterator<Item = Topic>>(iter: I) -> Self {
-        let mut topics: Vec<Topic> = iter.into_iter().collect();
+        let mut topics: Vec<Topic> = iter.into_iter().filter(|topic| !topic.is_too_long()).collect();
         topics.sort_unstable();
         // After sorting, each topic is directly followed by all topics of which it is a prefix.
         topics.dedup_by(|later, earlier| earlier.is_prefix_of(later));
@@ -185,6 +212,11 @@ mod tests {
     fn filters_are_always_minimal_and_sorted() {
         let expected = filter(&["/a", "/b"]);
         assert_eq!(filter(&["/b", "/a/x", "/a", "/a", "/b/c/d"]), expected);
+        let longest = "x".repeat(Topic::MAX_LEN);
+        let (longest, too_long) = (Topic::from(&longest), Topic::from(format!("{longest}x")));
+        let kept: Filter = [longest.clone(), too_long.clone()].into_iter().collect();
+        assert_eq!(kept.topics(), [longest]);
+        assert!(!Filter::new().insert(too_long));
         let mut grown = Filter::new();
         for (topic, new) in [("/a/x", true), ("/a/y", true), ("/b", true), ("/a", true), ("/a/z", false)] {
             assert_eq!(grown.insert(Topic::from_static(topic)), new, "{topic}");

@@ -1,4 +1,4 @@
-//! Messages that found no room in a peer's queue.
+//! Messages for which a peer's queue had no room.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use super::counters::Counters;
 use super::queue::{Queue, Refused};
 use crate::net::Frames;
 
-/// Messages that wait for room in a peer's queue. If this is dropped before they are in the queue, they are counted as
-/// dropped messages.
+/// Messages that wait for room in a peer's queue. If this value is dropped before all of them are queued, the remaining
+/// ones are counted as dropped.
 #[derive(Debug)]
 pub(crate) struct Blocked {
     pub(super) queue: Arc<Queue>,
@@ -43,10 +43,11 @@ impl Blocked {
         self.frames.messages()
     }
 
-    /// Pushes what there is room for, and keeps the others in `all`. `room` is notified when to retry them.
+    /// Pushes as many messages as there is room for, and keeps the others in `all`. `room` is notified when they should
+    /// be retried.
     pub(super) fn retry_all(all: &mut Vec<Blocked>, room: &Arc<Notify>) {
-        // Messages for one queue keep their order: after one was refused, the others are not tried, although there may be
-        // room by then.
+        // Messages for one queue must keep their order. After one was refused, the later ones are not tried, even if
+        // there is room in the meantime.
         let mut refused = HashSet::new();
         all.retain_mut(|blocked| {
             let queue = Arc::as_ptr(&blocked.queue).addr();
@@ -58,8 +59,8 @@ impl Blocked {
         });
     }
 
-    /// Returns whether nothing waits any more: all messages are in the queue, or the queue has ended. Otherwise, `room` is
-    /// notified when to retry.
+    /// Returns whether this is finished: all messages are queued, or the queue has ended. Otherwise, `room` is notified
+    /// when to retry.
     fn retry(&mut self, room: &Arc<Notify>) -> bool {
         self.queue.try_push_or_wait(&mut self.frames, self.sparing, room) != Err(Refused::Full)
     }

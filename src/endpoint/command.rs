@@ -28,8 +28,8 @@ pub(super) enum Command {
         format: &'static Format,
         answer: oneshot::Sender<Result<Arc<Queue>, Admission>>,
     },
-    /// A peer has changed its filter. Answered when the routes are changed. Nothing more is read from the peer before that:
-    /// otherwise one peer could fill the command queue with filters.
+    /// A peer has changed its filter. Answered when the routes are changed. Until the answer, nothing more is read from
+    /// the peer, so that it cannot fill the command queue with filters.
     FilterChanged { connection: ConnectionId, filter: Filter, answer: oneshot::Sender<()> },
     /// A connection has ended. The status is reported when the routes are changed.
     Closed { connection: ConnectionId, owner: Owner, status: Option<Status> },

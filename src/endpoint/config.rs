@@ -13,10 +13,10 @@ use crate::wire::Limits;
 /// The settings of an [`super::Endpoint`]. The defaults suit a node or agent.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// This endpoint's id. `None`: a new random one, which is right for every start of a process.
+    /// This endpoint's id. With `None`, a new random id, which is the right choice for each start of a process.
     ///
-    /// It should be a valid UUID. Broker's C++ implementation reports no status of a peer with another id, so that a Zeek
-    /// node sees no `Broker::peer_added`.
+    /// It should be a valid UUID. For a peer with another id, Broker's C++ implementation reports no status, so a Zeek
+    /// node does not receive `Broker::peer_added`.
     pub id: Option<EndpointId>,
     /// The name of this endpoint in log lines about its peers (their field `link`), where there are several endpoints.
     pub label: Option<Arc<str>>,
@@ -55,13 +55,15 @@ pub struct EndpointConfig {
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.
     ///
-    /// When all slots are taken, they are shared: a new peer whose certificate (without one: whose host) has fewer peers than
-    /// another gets a slot of that other one, whose newest peering is closed. Otherwise the new peer is refused.
+    /// When all slots are taken, they are shared between certificates or, without one, hosts. A new peer gets a slot of
+    /// another certificate or host that has more peers, whose newest peering is then closed. If there is none, the new
+    /// peer is refused.
     pub max_peers: usize,
-    /// How many connections per second are accepted on all listeners together. As many are accepted at once at first and
-    /// after a second without connections; the others wait in the operating system's queue. `None`: no limit; 0: none.
+    /// The maximum number of connections per second that are accepted on all listeners together. After a second without
+    /// connections, that number can be accepted at once. Further connections wait in the operating system's queue.
+    /// `None`: no limit. 0: no connection is accepted.
     pub connects_per_second: Option<u32>,
-    /// Decides which peers are admitted, whichever side connected. `None`: all that TLS accepts.
+    /// Decides which peers are admitted, regardless of the side that connected. `None`: all peers that TLS accepts.
     pub admits: Option<Admits>,
 }
 
@@ -76,7 +78,7 @@ pub enum WhenFull {
     /// The peer is disconnected, as by Broker's C++ implementation.
     #[default]
     Disconnect,
-    /// Nothing is read from its sender until there is room.
+    /// Reading from the sender stops until there is room.
     Block,
 }
 
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_a_node_is_back_within_an_agent_s_deploy_limit() {
+    fn by_default_a_node_reconnects_within_the_time_limit_of_a_deployment() {
         let longest = (1..100).map(|failures| Retry::default().delay(failures, 255)).max().unwrap();
         assert!(longest <= Duration::from_millis(1250), "{longest:?}");
     }

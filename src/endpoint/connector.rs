@@ -1,5 +1,7 @@
-//! Connects to a peer, again and again.
+//! Connects to a peer, and reconnects.
 
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,8 @@ use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
 ///
-/// Dropping it has no effect: the endpoint continues to connect until [`Connector::stop`] or its shutdown.
+/// To await it is to await [`Connector::first_attempt`]. Dropping it has no effect: the endpoint continues to connect until
+/// [`Connector::stop`] or its shutdown.
 #[derive(Debug)]
 pub struct Connector {
     first: oneshot::Receiver<Result<EndpointId, ConnectError>>,
@@ -29,8 +32,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, further attempts follow in any
-    /// case. Cancel-safe.
+    /// Waits for the outcome of the first attempt, and returns the peer's id. With a retry, the endpoint continues to
+    /// connect after an error. Cancel-safe.
     ///
     /// # Errors
     /// Fails if the first attempt failed.
@@ -45,6 +48,16 @@ impl Connector {
     /// Stops further attempts. An established peering continues; see [`super::Endpoint::unpeer`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+}
+
+/// Waits for the first attempt: see [`Connector::first_attempt`].
+impl IntoFuture for Connector {
+    type Output = Result<EndpointId, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(mut self) -> Self::IntoFuture {
+        Box::pin(async move { self.first_attempt().await })
     }
 }
 
@@ -98,7 +111,7 @@ impl Task {
         *self.stopped.borrow() || *phase.borrow() != Phase::Running || phase.has_changed().is_err()
     }
 
-    /// Waits, unless there will be no further attempt.
+    /// Waits until the next attempt. Returns at once if there is none.
     async fn pause(&mut self, wait: Duration) {
         let mut phase = self.context.phase.clone();
         tokio::select! {
@@ -128,8 +141,8 @@ impl Task {
         .await
     }
 
-    /// Waits for the end of the peering that made a connection redundant. Returns `false` if there is none, although the
-    /// peer refused the connection for that reason.
+    /// Waits for the end of the peering that made a connection redundant. Returns `false` if the peer refused the
+    /// connection as redundant although there is no such peering.
     async fn until_gone(&mut self, peer: EndpointId) -> bool {
         let (answer, gone) = oneshot::channel();
         self.context.hub.send(Command::WhenGone { peer, answer }).await;

@@ -25,8 +25,8 @@ use crate::wire::Envelope;
 pub(crate) struct Forwarded {
     /// The number of peers that have all messages in their queues.
     pub(crate) reached: usize,
-    /// The number of messages that were dropped because a queue was full: forwarded ones, older ones in their favor, or all
-    /// in the queue of a peer that was disconnected.
+    /// The number of messages that were dropped because a queue was full. Depending on the policy, these are the forwarded
+    /// messages, older messages that made room for them, or the whole queue of a peer that was disconnected.
     pub(crate) dropped: usize,
     /// The messages that wait for room.
     pub(crate) blocked: Vec<Blocked>,
@@ -39,7 +39,7 @@ impl Forwarded {
     }
 }
 
-/// A peer at one time.
+/// The state of a peer when it was asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerState {
     pub(crate) id: EndpointId,

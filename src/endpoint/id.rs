@@ -1,4 +1,4 @@
-//! Numbers that tell connections and subscribers of one endpoint apart. None is used twice.
+//! Numbers that identify connections and subscribers within one endpoint. No number is used twice.
 
 /// A connection, from its first byte on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

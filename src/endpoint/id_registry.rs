@@ -1,9 +1,10 @@
 //! Decides which connection has an endpoint id.
 //!
-//! An id belongs to the [owner](Owner) that has a peering with it, and for some time after the end of the peering, so that no
-//! other owner gets the id while its owner reconnects. A handshake in progress reserves nothing: handshakes of other owners
-//! run concurrently, and the first that is complete gets the id. Among connections of one owner, such as of two endpoints that
-//! connect to each other at the same time, the roles in the handshake decide which one remains (`PROTOCOL.md`, section 2).
+//! An id belongs to the [owner](Owner) that has a peering with it, and for some time after the end of the peering, so
+//! that no other owner gets the id while its owner reconnects. A handshake in progress does not reserve the id.
+//! Handshakes of different owners run concurrently, and the first that is completed gets the id. Among connections of
+//! one owner, such as of two endpoints that connect to each other at the same time, the roles in the handshake decide
+//! which one remains (`PROTOCOL.md`, section 2).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -30,7 +31,8 @@ const CLAIM: Duration = Duration::from_secs(60);
 /// The maximum number of claimed ids, of about 400 bytes each.
 const MAX_CLAIMS: usize = 4096;
 
-/// The maximum number of claims of one owner. Without it, an owner could displace all others by connecting with new ids.
+/// The maximum number of claims of one owner. Without this limit, an owner could displace all other claims by
+/// connecting with new ids.
 const MAX_CLAIMS_PER_OWNER: usize = 256;
 
 /// The maximum length of a party's description in a claim, in characters: a certificate may have a thousand names.
@@ -102,7 +104,7 @@ struct Handshake {
 }
 
 impl IdRegistry {
-    /// A peer has shown its id. Answers now, or holds the connection back until another handshake is over.
+    /// Handles a peer's id. Answers immediately, or delays the answer until another handshake has ended.
     pub(super) fn introduce(
         &mut self,
         connection: ConnectionId,
@@ -139,7 +141,7 @@ impl IdRegistry {
         let Some(known) = self.known.get_mut(&peer) else { return Admission::Redundant };
         let Some(at) = known.handshakes.iter().position(|handshake| handshake.connection == connection)
         else {
-            // It was superseded in the meantime.
+            // The handshake was superseded in the meantime.
             return Admission::Redundant;
         };
         let Handshake { party, .. } = known.handshakes.swap_remove(at);
@@ -251,7 +253,7 @@ impl Known {
         admitted
     }
 
-    /// Admits held connections that no handshake delays any more, one of each owner.
+    /// Admits held connections that are no longer delayed by a handshake, one for each owner.
     fn admit_held(&mut self, connections: &mut HashMap<ConnectionId, EndpointId>, now: Instant) {
         let mut at = 0;
         while let Some((_, party, _)) = self.held.get(at) {
@@ -382,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handshake_reserves_nothing_against_other_owners() {
+    async fn a_handshake_does_not_reserve_an_id() {
         for role in [Role::Originator, Role::Responder] {
             let mut ids = IdRegistry::default();
             let (mut half_open, _end) = introduce(&mut ids, 1, role, 1);
@@ -401,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handshake_delays_another_of_its_owner_by_a_second_at_most() {
+    async fn a_handshake_delays_another_one_of_its_owner_for_at_most_a_second() {
         let mut ids = IdRegistry::default();
         let (mut first, mut end) = introduce(&mut ids, 1, Role::Originator, 1);
         let (mut second, _end) = introduce(&mut ids, 2, Role::Originator, 1);

@@ -12,7 +12,7 @@ const BOUNDS: [u64; 19] = [
 /// A histogram that is shared between tasks.
 #[derive(Debug)]
 pub(super) struct Histogram {
-    /// One more than there are bounds: the last bucket has no upper bound.
+    /// There is one bucket more than bounds: the last bucket has no upper bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// In nanoseconds.
     sum: AtomicU64,

@@ -52,6 +52,7 @@ pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Resu
     Ok(Listener { address, stop })
 }
 
+/// Accepts connections until the listener or the endpoint is stopped. Each connection is served by a task of its own.
 async fn run(
     context: Context,
     listener: TcpListener,
@@ -61,6 +62,7 @@ async fn run(
 ) {
     let mut phase = context.phase.clone();
     let accepting = async {
+        // One token is taken for each connection. If `accept` fails, the token is kept for the next attempt.
         let mut token = false;
         loop {
             if let Some(connects) = &context.connects
@@ -73,6 +75,7 @@ async fn run(
                 Ok((tcp, address)) => {
                     token = false;
                     let host = Owner::of(None, address);
+                    // Taken before a task is spawned, so that the number of waiting tasks is bounded.
                     let ticket = context.handshakes.ticket(&host);
                     let accepted =
                         Accepted { context: context.clone(), address: address.to_string().into(), host };
@@ -111,7 +114,7 @@ async fn until_stopped(stop: &mut watch::Receiver<bool>) {
 struct Accepted {
     context: Context,
     address: Arc<str>,
-    /// The owner as far as it is known before TLS.
+    /// The owner by the address only, because the certificate is unknown before TLS.
     host: Owner,
 }
 
@@ -128,7 +131,8 @@ impl Accepted {
             _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
         };
         let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
-        // A peer slot is taken once the peer is known. If there is none for it now, there is no need to begin.
+        // A peer slot is taken after the peer is identified. If none is free for it now, the connection is closed
+        // before TLS.
         let owner = if matches!(tls, Tls::Mutual(_)) { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {
             return self.fail(ConnectError::TooManyPeers(context.config.max_peers));

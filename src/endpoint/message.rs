@@ -1,17 +1,23 @@
 //! A message as subscribers receive it.
 
+use std::fmt;
+
 use super::peer::Peer;
 use super::queue::Item;
 use crate::data::{EndpointId, Topic, Value};
 use crate::net::tls::PeerIdentity;
 use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
+use crate::zeek::{Event, EventError, MessageError, ZeekMessage};
 
-/// A data message from a peer. It has been checked: decoding its value does not fail.
+/// A data message from a peer: a topic and a value, which is normally an event.
+///
+/// Its value was decoded once, to check it, before the message was queued. A message that cannot be decoded never reaches a
+/// subscriber.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub(super) envelope: Envelope,
     pub(super) limits: Limits,
-    /// The peer that it was received from.
+    /// The peer from which it was received.
     pub(super) from: Option<Peer>,
 }
 
@@ -22,6 +28,19 @@ impl Item for Message {
 
     fn bytes(&self) -> usize {
         self.envelope.topic.as_bytes().len().saturating_add(self.envelope.payload.len())
+    }
+}
+
+/// Writes the topic and the content, such as `/demo/ping: Example::ping(hello, 7)`. The peer chooses the text: escape it
+/// ([`steers_terminal`](crate::data::steers_terminal)) before it is printed to a terminal.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.topic())?;
+        match self.zeek_message() {
+            Ok(message) => write!(f, "{message}"),
+            // Decoding again is cheaper than a copy of every event.
+            Err(_) => write!(f, "{}", self.value()),
+        }
     }
 }
 
@@ -50,20 +69,67 @@ impl Message {
         &self.envelope.topic
     }
 
-    /// Decodes the value.
+    /// Converts the message to an event: an [`Event`], or a type that [`zeek_event!`](crate::zeek_event) declares.
+    ///
+    /// ```no_run
+    /// # async fn example(mut messages: zeek_bridge::endpoint::Subscriber) {
+    /// use zeek_bridge::zeek_event;
+    ///
+    /// zeek_event! {
+    ///     pub struct Ping("Example::ping") { pub text: String, pub times: u64 }
+    /// }
+    ///
+    /// while let Some(message) = messages.recv().await {
+    ///     match message.event::<Ping>() {
+    ///         Ok(ping) => println!("{} times {}", ping.times, ping.text),
+    ///         Err(error) => eprintln!("{}: {error}", message.topic()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// Does not fail: see [`Message`].
-    pub fn value(&self) -> Result<Value, DecodeError> {
-        self.envelope.value(&self.limits)
+    /// Fails if the message is not an event, or if its name or an argument is not that of the type. For a batch, which Zeek sends
+    /// for logs, use [`Message::events`].
+    pub fn event<E>(&self) -> Result<E, EventError>
+    where
+        E: TryFrom<Event>,
+        EventError: From<E::Error>,
+    {
+        Ok(self.zeek_message()?.into_event()?.try_into()?)
+    }
+
+    /// Returns the events of the message: one, those of a batch in order, or none if it contains none.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.zeek_message().map(ZeekMessage::into_events).unwrap_or_default()
+    }
+
+    /// Converts the message to a Zeek message: an event, a log write and others.
+    ///
+    /// # Errors
+    /// Fails if the value does not have the format of Zeek's messages.
+    pub fn zeek_message(&self) -> Result<ZeekMessage, MessageError> {
+        ZeekMessage::from_value(self.value())
+    }
+
+    /// Decodes the value.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        self.envelope.value(&self.limits).unwrap_or_else(|error| self.unreadable(&error))
     }
 
     /// Decodes the value without copying its strings.
-    ///
-    /// # Errors
-    /// Does not fail: see [`Message`].
-    pub fn value_ref(&self) -> Result<ValueRef<'_>, DecodeError> {
-        ValueRef::decode(&self.envelope.payload, &self.limits)
+    #[must_use]
+    pub fn value_ref(&self) -> ValueRef<'_> {
+        ValueRef::decode(&self.envelope.payload, &self.limits).unwrap_or_else(|error| self.unreadable(&error))
+    }
+
+    /// Unreachable: the value was checked with the same limits before the message was queued.
+    fn unreadable<V: Default>(&self, error: &DecodeError) -> V {
+        debug_assert!(false, "{}: a message was delivered unchecked: {error}", self.topic());
+        tracing::error!(topic = %self.topic(), "a checked message cannot be decoded: {error}");
+        V::default()
     }
 
     /// Returns the complete message as it was received.

@@ -8,10 +8,8 @@
 //! and only the connection encodes messages: once for each format, however many peers there are.
 //!
 //! ```
-//! use zeek_bridge::data::Topic;
 //! use zeek_bridge::endpoint::Endpoint;
 //! use zeek_bridge::net::tls::Tls;
-//! use zeek_bridge::zeek::Message;
 //! use zeek_bridge::zeek_event;
 //!
 //! zeek_event! {
@@ -26,23 +24,20 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // In Zeek: `Broker::subscribe("/example/"); Broker::listen();`
 //! let listening = Endpoint::new()?;
-//! let mut subscriber = listening.subscribe([Topic::from_static("/example/")]).await;
+//! let mut subscriber = listening.subscribe("/example/").await;
 //! let address = listening.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
 //!
 //! // In Zeek: `Broker::peer(..); Broker::publish("/example/ping", Example::ping, "hello", 3);`
 //! let publishing = Endpoint::new()?;
-//! publishing.connect(&address.to_string(), Tls::Off, None).first_attempt().await?;
+//! publishing.connect(address, Tls::Off).await?;
 //! let ping = Ping { text: "hello".to_owned(), times: 3 };
-//! let value = Message::from(ping.clone()).into_value();
-//! let peers = publishing.publish(Topic::from_static("/example/ping"), &value).await?;
+//! let peers = publishing.publish("/example/ping", ping.clone()).await?;
 //! assert_eq!(peers, 1);
 //!
 //! if let Some(message) = subscriber.recv().await {
 //!     assert_eq!(message.peer(), publishing.id());
-//!     match Message::from_value(message.value()?)? {
-//!         Message::Event(event) => assert_eq!(Ping::try_from(event)?, ping),
-//!         other => println!("{}: {other:?}", message.topic()),
-//!     }
+//!     assert_eq!(message.to_string(), "/example/ping: Example::ping(hello, 3)");
+//!     assert_eq!(message.event::<Ping>()?, ping);
 //! }
 //! publishing.shutdown().await;
 //! # Ok(())
@@ -72,11 +67,14 @@ mod queue;
 mod relay;
 mod routing;
 mod status;
+#[cfg(feature = "stream")]
+mod stream;
 mod subscriber;
 #[cfg(test)]
 #[cfg(feature = "bridge")]
 #[allow(clippy::arithmetic_side_effects)]
 mod tests;
+mod topics;
 
 pub use config::{Admits, EndpointConfig, Retry, WhenFull};
 pub use connect_error::ConnectError;
@@ -92,6 +90,7 @@ pub use queue::QueueLimits;
 pub(crate) use relay::Relay;
 pub use status::{Status, StatusReceiver};
 pub use subscriber::Subscriber;
+pub use topics::IntoTopics;
 #[cfg(feature = "bridge")]
 pub(crate) use {
     blocked::Blocked,
@@ -100,6 +99,7 @@ pub(crate) use {
     routing::Routes,
 };
 
+use std::borrow::Borrow as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,8 +109,9 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use crate::data::{EndpointId, Filter, Topic, Value};
 use crate::net::tls::{PeerIdentity, Tls};
-use crate::net::{self, Batch, Encoder};
+use crate::net::{self, Batch, Encoder, ToAddress};
 use crate::wire::{EncodeError, Envelope, LENGTH_FIELD};
+use crate::zeek::IntoPayload;
 use command::{Command, HubHandle};
 use counters::Counters;
 use id::SubscriberId;
@@ -248,19 +249,33 @@ impl Endpoint {
         self.0.context.id
     }
 
-    /// Listens for peers on `address` (see [`net::HostPort`](crate::net::HostPort)). The operating system chooses a port in
-    /// place of port 0.
+    /// Listens for peers on `address`: text as [`net::HostPort`](crate::net::HostPort) reads it, a pair of host and port, or a
+    /// socket address. The operating system chooses a port in place of port 0.
     ///
     /// # Errors
     /// Fails if the address cannot be resolved or bound.
-    pub async fn listen(&self, address: &str, tls: Tls) -> io::Result<Listener> {
-        listener::start(self.task_context(), address, tls).await
+    pub async fn listen(&self, address: impl ToAddress, tls: Tls) -> io::Result<Listener> {
+        listener::start(self.task_context(), &address.to_address(), tls).await
     }
 
-    /// Connects to a peer at `target` (see [`net::dial`](crate::net::dial())). With `retry`, connects again whenever that fails
-    /// or the peering ends.
-    pub fn connect(&self, target: &str, tls: Tls, retry: Option<Retry>) -> Connector {
-        connector::start(self.task_context(), target, tls, retry)
+    /// Connects to a peer at `address` (see [`net::dial`](crate::net::dial())) once. The connection is opened in the
+    /// background: await the result to wait until the peering is established, and to receive the error if it is not.
+    ///
+    /// ```no_run
+    /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use zeek_bridge::net::tls::Tls;
+    /// let peer = endpoint.connect("127.0.0.1:9999", Tls::Off).await?;
+    /// println!("connected to {peer}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect(&self, address: impl ToAddress, tls: Tls) -> Connector {
+        connector::start(self.task_context(), &address.to_address(), tls, None)
+    }
+
+    /// As [`Endpoint::connect`], and connects again whenever that fails or the peering ends.
+    pub fn connect_with_retry(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
+        connector::start(self.task_context(), &address.to_address(), tls, Some(retry))
     }
 
     /// Leaves the peering with this endpoint after everything that is published so far is sent. Returns `false` if there is
@@ -273,24 +288,30 @@ impl Endpoint {
 
     /// Subscribes to all topics that one of these prefixes matches, and announces that to the peers. When this returns,
     /// received messages are delivered; peers may not send them yet.
-    pub async fn subscribe(&self, topics: impl IntoIterator<Item = Topic>) -> Subscriber {
-        let topics = topics.into_iter().collect();
+    ///
+    /// The topics are one or several: see [`IntoTopics`]. The prefix `""` matches all topics.
+    pub async fn subscribe(&self, topics: impl IntoTopics) -> Subscriber {
+        let topics = topics.into_topics().into_iter().collect();
         let context = &self.0.context;
         let queue = context.config.subscriber_queue;
         Subscriber::new(SubscriberId(context.next_id()), topics, context.hub.clone(), queue).await
     }
 
-    /// Publishes a value to all peers that subscribe to the topic, and returns their number. When this returns, the message
-    /// is in their queues; [`Endpoint::shutdown`] waits until it is sent. It is not delivered to this endpoint's own
-    /// subscribers, as in Zeek.
+    /// Publishes an event, or other content (see [`IntoPayload`]), to all peers that subscribe to the topic, and returns their
+    /// number. When this returns, the message is in their queues; [`Endpoint::shutdown`] waits until it is sent. It is not
+    /// delivered to this endpoint's own subscribers, as in Zeek.
     ///
     /// A peer whose queue is full for longer than [`EndpointConfig::patience`] is disconnected. If the call is cancelled, some
     /// peers may have the message in their queues.
     ///
     /// # Errors
-    /// Fails if the value cannot be encoded or is too large.
-    pub async fn publish(&self, topic: Topic, value: &Value) -> Result<usize, PublishError> {
-        self.publish_to(EndpointId::NIL, topic, value).await
+    /// Fails if the value or the topic cannot be encoded or is too large.
+    pub async fn publish(
+        &self,
+        topic: impl Into<Topic>,
+        content: impl IntoPayload,
+    ) -> Result<usize, PublishError> {
+        self.publish_to(EndpointId::NIL, topic, content).await
     }
 
     /// As [`Endpoint::publish`], for one peer only, which need not subscribe to the topic.
@@ -300,10 +321,10 @@ impl Endpoint {
     pub async fn publish_to(
         &self,
         receiver: EndpointId,
-        topic: Topic,
-        value: &Value,
+        topic: impl Into<Topic>,
+        content: impl IntoPayload,
     ) -> Result<usize, PublishError> {
-        let envelope = self.envelope(receiver, topic, value)?;
+        let envelope = self.envelope(receiver, topic.into(), content.into_payload().borrow())?;
         Ok(self.push(envelope, |_| true).await?)
     }
 
@@ -315,10 +336,10 @@ impl Endpoint {
     pub async fn publish_via(
         &self,
         peer: EndpointId,
-        topic: Topic,
-        value: &Value,
+        topic: impl Into<Topic>,
+        content: impl IntoPayload,
     ) -> Result<bool, PublishError> {
-        let envelope = self.envelope(EndpointId::NIL, topic, value)?;
+        let envelope = self.envelope(EndpointId::NIL, topic.into(), content.into_payload().borrow())?;
         Ok(self.push(envelope, |route| route.peer.id == peer).await? > 0)
     }
 
@@ -384,12 +405,14 @@ impl Endpoint {
     }
 
     /// Waits until at least `count` peers subscribe to this topic, and returns their ids. Cancel-safe.
-    pub async fn wait_for_subscribers(&self, topic: &Topic, count: usize) -> Vec<EndpointId> {
+    pub async fn wait_for_subscribers(&self, topic: impl Into<Topic>, count: usize) -> Vec<EndpointId> {
+        let topic = topic.into();
         let mut routes = self.0.context.hub.routes.clone();
         loop {
             let now = routes.borrow_and_update().clone();
             // A queue that has ended belongs to a peer that is being left.
-            let subscribers = now.peers(EndpointId::NIL, topic).filter(|route| route.queue.ended().is_none());
+            let subscribers =
+                now.peers(EndpointId::NIL, &topic).filter(|route| route.queue.ended().is_none());
             let peers: Vec<EndpointId> = subscribers.map(|route| route.peer.id).collect();
             if peers.len() >= count || routes.changed().await.is_err() {
                 return peers;

@@ -17,7 +17,7 @@ pub(crate) struct Peer {
     pub(crate) address: Arc<str>,
     /// The identity in the peer's certificate, if it presented one.
     pub(crate) identity: Option<Arc<PeerIdentity>>,
-    /// The party that the peering is accounted to.
+    /// The party to which the peering is accounted.
     pub(crate) owner: Owner,
     pub(crate) peering: PeeringId,
 }

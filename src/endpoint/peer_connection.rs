@@ -38,7 +38,7 @@ pub(super) struct NewConnection {
     pub(super) side: Side,
     /// The peer's address: `host:port`.
     pub(super) address: Arc<str>,
-    /// The end of the time for the handshake.
+    /// The deadline of the handshake.
     pub(super) deadline: Instant,
     /// Ends the handshake before its deadline.
     pub(super) evicted: Option<oneshot::Receiver<()>>,
@@ -54,7 +54,7 @@ struct PeerConnection<S> {
     address: Arc<str>,
     /// The identity in the peer's certificate.
     identity: Option<Arc<PeerIdentity>>,
-    /// The party that the connection is accounted to.
+    /// The party to which the connection is accounted.
     owner: Owner,
     /// The peer, once the peering is established.
     peer: Option<Peer>,
@@ -179,7 +179,7 @@ impl<S: Session> PeerConnection<S> {
         let mut phase = self.context.phase.clone();
         let mut drained_by = None;
         loop {
-            // Events use the task budget as reads do, so that a peer with many messages does not starve other tasks.
+            // Events consume the task budget like reads, so that a peer with many messages does not starve other tasks.
             tokio::task::consume_budget().await;
             self.connection.take_latencies().for_each(|latency| self.context.stats.latency.record(latency));
             if !self.blocked.is_empty() {
@@ -239,7 +239,7 @@ impl<S: Session> PeerConnection<S> {
                         }
                     }
                 }
-                // Also while backlogged: an overflow of the queue is notified in the same way.
+                // Also polled while backlogged, because an overflow of the queue is notified in the same way.
                 () = filled(queue.as_deref()), if !self.leaving => {}
                 () = self.room.notified(), if !self.blocked.is_empty() => {}
                 Ok(()) = filter.changed() => {
@@ -299,7 +299,7 @@ impl<S: Session> PeerConnection<S> {
         self.connection.leave();
     }
 
-    /// Takes a slot for this peer. Returns `false` if there is none. Peers that this side connects to need none.
+    /// Takes a slot for this peer. Returns `false` if there is none. No slot is needed if this side has connected.
     fn take_slot(&mut self) -> bool {
         if self.side == Side::Listener && self.slot.is_none() {
             self.slot = self.context.peer_slots.take(&self.owner);
@@ -411,7 +411,7 @@ async fn filled(queue: Option<&Queue>) {
     }
 }
 
-/// Resolves when the peer's slot was given to another owner, if ever.
+/// Resolves when the peer's slot was given to another owner. May never resolve.
 async fn slot_evicted(slot: &mut Option<PeerSlot>) {
     match slot {
         Some(slot) => slot.evicted().await,
@@ -419,7 +419,7 @@ async fn slot_evicted(slot: &mut Option<PeerSlot>) {
     }
 }
 
-/// Resolves when this handshake has to end, if ever.
+/// Resolves when this handshake has to end. May never resolve.
 async fn asked(given_up: &mut Option<oneshot::Receiver<()>>) {
     if let Some(asked) = given_up
         && asked.await.is_ok()

@@ -80,7 +80,7 @@ struct State<T> {
     dropped: u64,
     /// The number of blocked batches that wait for room. Further ones must not overtake them.
     waiting: usize,
-    /// The connections that are not read from until there is room here.
+    /// The connections on which reading is stopped until this queue has room.
     blocked: Vec<Arc<Notify>>,
     end: Option<End>,
 }
@@ -91,7 +91,7 @@ impl<T: Item> State<T> {
         self.items.is_empty() || (item.messages() <= messages && item.bytes() <= bytes)
     }
 
-    /// Returns how many more messages and bytes there is room for.
+    /// Returns the free capacity in messages and in bytes.
     fn room(&self, limits: &QueueLimits) -> (usize, usize) {
         (limits.messages.saturating_sub(self.messages), limits.bytes.saturating_sub(self.bytes))
     }
@@ -185,7 +185,7 @@ fn sparing(limits: QueueLimits) -> QueueLimits {
     QueueLimits { messages: most(limits.messages), bytes: most(limits.bytes) }
 }
 
-/// Why a queue accepts nothing more.
+/// Why a queue accepts no more messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// The queue was closed. Its messages are still to be popped.
@@ -274,7 +274,7 @@ impl<T: Item> Queue<T> {
     pub(super) async fn push(&self, message: &T, deadline: Instant) -> Result<(), Refused> {
         let wait = async {
             loop {
-                // Registered before the attempt, so that no notification is missed in between.
+                // Registered before the attempt, so that no notification between the attempt and the wait is missed.
                 let emptied = self.emptied.notified();
                 tokio::pin!(emptied);
                 emptied.as_mut().enable();
@@ -371,8 +371,9 @@ impl Queue<Frames> {
         )
     }
 
-    /// As [`Queue::try_push_some`], but pushes nothing while others wait for room: they could starve, or be from the same
-    /// peer. What is refused is counted as waiting until [`Queue::cancel_wait`].
+    /// Like [`Queue::try_push_some`], but pushes nothing while other batches wait for room, because those could starve,
+    /// or their order could change if they are from the same peer. A refused batch counts as waiting until
+    /// [`Queue::cancel_wait`].
     pub(super) fn push_fair(&self, frames: &mut Frames) -> Result<(), Refused> {
         self.with_state(|state| {
             let all = state.waiting == 0 && !state.push_some(frames, &self.limits);
@@ -380,7 +381,7 @@ impl Queue<Frames> {
         })
     }
 
-    /// As [`Queue::try_push`], but leaves a quarter of the queue free. What is refused is counted as waiting, as above.
+    /// Like [`Queue::try_push`], but leaves a quarter of the queue free. A refused batch also counts as waiting.
     pub(super) fn try_push_sparingly(&self, message: &Frames) -> Result<(), Refused> {
         self.with_state(|state| {
             let all = state.has_room(message, &sparing(self.limits));

@@ -7,19 +7,19 @@ use super::peer::Peer;
 use crate::data::Filter;
 use crate::net::Batch;
 
-/// Receives the messages of an endpoint's peers, and learns which peers there are. No method may block.
+/// Receives the messages of an endpoint's peers, and is notified of new, changed and lost peers. No method may block.
 ///
 /// An endpoint keeps its relay alive. If the relay keeps the endpoint alive too, one of them must drop the other.
 pub(crate) trait Relay: Send + Sync + fmt::Debug {
-    /// Data and command messages were received from a peer, whatever their receiver is. Called in the task of the peer's
-    /// connection: in order for one peer, concurrently for several. The payloads are not checked. Messages under
-    /// `<$>/local/` are not passed on.
+    /// Data and command messages were received from a peer, regardless of their receiver. Called in the task of the
+    /// peer's connection: in order for one peer, concurrently for several. The payloads are not checked. Messages under
+    /// `<$>/local/` are not passed to the relay.
     ///
     /// Must remove at least one message from the batch. What it leaves there is passed again later. The messages refer to the
     /// memory that they were read into: see [`for_keeping`](crate::net::for_keeping). [`Batch::received`] is set for a sample
     /// of the batches; pass it on with the messages. The connection clears it after the call.
     ///
-    /// The peer is not read from until everything that is returned here was pushed to its queue.
+    /// Reading from the peer stops until all returned messages are in their queues.
     fn on_messages(&self, from: &Peer, batch: &mut Batch) -> Vec<Blocked>;
 
     /// A peering is established. Called before any message is received from or sent to the peer. Calls of this method and of

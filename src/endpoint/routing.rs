@@ -1,4 +1,4 @@
-//! The routing table: which peers and subscribers a message is for.
+//! The routing table: selects the peers and subscribers of a message.
 //!
 //! The table is immutable. Each change publishes a new one, which shares the unchanged parts with the table before: there
 //! may be ten thousand peers. Peers are grouped by their filter, so that a topic is matched once for each filter and not for
@@ -38,7 +38,8 @@ pub(super) struct SubscriberRoute {
 }
 
 impl Routes {
-    /// Returns the peers that a message is for: its receiver or, if it has none, all that subscribe to its topic.
+    /// Returns the peers to which a message is sent: its receiver or, if it has none, all peers that subscribe to its
+    /// topic.
     pub(super) fn peers<'a>(
         &'a self,
         receiver: EndpointId,
@@ -183,10 +184,10 @@ mod tests {
     }
 
     proptest! {
-        /// Peers are added, removed and changed. The table must equal a plain list of them, and a copy of the table must not
-        /// change with it.
+        /// Adds, removes and changes peers. The table must always equal a plain list of them, and an earlier copy of
+        /// the table must not change.
         #[test]
-        fn it_is_equivalent_to_a_list_of_peers(steps in prop::collection::vec((0u16..200, 0usize..4, any::<bool>()), 1..600)) {
+        fn the_routing_table_is_equivalent_to_a_list_of_peers(steps in prop::collection::vec((0u16..200, 0usize..4, any::<bool>()), 1..600)) {
             let (mut peers, mut plain) = (Peers::default(), BTreeMap::new());
             let mut before = (peers.clone(), Vec::new());
             for (n, wants, stays) in steps {

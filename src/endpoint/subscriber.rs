@@ -12,12 +12,16 @@ use super::queue::{Queue, QueueLimits};
 use crate::data::{Filter, Topic};
 
 /// Receives all data messages from peers whose topic matches one of its prefixes. Dropping it unsubscribes.
+///
+/// With the feature `stream`, it is a `futures_core::Stream` of messages.
 #[derive(Debug)]
 pub struct Subscriber {
     id: SubscriberId,
     topics: BTreeSet<Topic>,
-    queue: Arc<Queue<Message>>,
+    pub(super) queue: Arc<Queue<Message>>,
     hub: HubHandle,
+    #[cfg(feature = "stream")]
+    pub(super) wait: Option<super::stream::Wait>,
 }
 
 impl Subscriber {
@@ -32,13 +36,25 @@ impl Subscriber {
         let filter = topics.iter().cloned().collect();
         hub.send(Command::Subscribe { id, filter, queue: queue.clone(), answer }).await;
         let _ = done.await;
-        Subscriber { id, topics, queue, hub }
+        Subscriber {
+            id,
+            topics,
+            queue,
+            hub,
+            #[cfg(feature = "stream")]
+            wait: None,
+        }
     }
 
     /// Waits for the next message. Returns `None` when the endpoint has shut down and all messages were received.
     ///
     /// Cancel-safe: no message is lost if it is dropped while it waits.
     pub async fn recv(&mut self) -> Option<Message> {
+        // Ends the wait of a stream, which would otherwise receive the notification of the next message.
+        #[cfg(feature = "stream")]
+        {
+            self.wait = None;
+        }
         self.queue.pop().await
     }
 
@@ -49,23 +65,23 @@ impl Subscriber {
     }
 
     /// Subscribes to a further prefix, and announces it to the peers.
-    pub async fn subscribe(&mut self, topic: Topic) {
+    pub async fn subscribe(&mut self, topic: impl Into<Topic>) {
         let mut topics = self.topics.clone();
-        if topics.insert(topic) {
+        if topics.insert(topic.into()) {
             self.resubscribe(topics).await;
         }
     }
 
     /// Unsubscribes from a prefix, and announces that to the peers. Messages that another prefix matches are still received.
     /// Only a prefix that was subscribed can be removed: there are no exceptions to a prefix.
-    pub async fn unsubscribe(&mut self, topic: &Topic) {
+    pub async fn unsubscribe(&mut self, topic: impl Into<Topic>) {
         let mut topics = self.topics.clone();
-        if topics.remove(topic) {
+        if topics.remove(&topic.into()) {
             self.resubscribe(topics).await;
         }
     }
 
-    /// If this is cancelled, `topics` is unchanged, and the call can be repeated.
+    /// If the call is cancelled, `topics` is unchanged, and the call can be repeated.
     async fn resubscribe(&mut self, topics: BTreeSet<Topic>) {
         let (answer, done) = oneshot::channel();
         let filter: Filter = topics.iter().cloned().collect();

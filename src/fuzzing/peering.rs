@@ -119,7 +119,7 @@ impl<'a> Operations<'a> {
                 self.now += Duration::from_secs(seconds.into());
                 self.disturbed = true;
                 for end in &mut self.ends {
-                    end.time(self.now);
+                    end.handle_timeout(self.now);
                 }
             }
             8 => {
@@ -141,7 +141,7 @@ impl<'a> Operations<'a> {
                 self.disturbed = true;
             }
             12 => self.ping(n),
-            _ => self.ends[n].time(now),
+            _ => self.ends[n].handle_timeout(now),
         }
     }
 
@@ -285,7 +285,7 @@ impl End {
         }
     }
 
-    fn time(&mut self, now: Instant) {
+    fn handle_timeout(&mut self, now: Instant) {
         self.peering.handle_timeout(now);
         let next = self.peering.poll_timeout();
         assert!(next.is_none_or(|next| next > now), "an expired timeout has been handled");

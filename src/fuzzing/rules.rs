@@ -10,7 +10,7 @@ use crate::bridge::policy::{Decision, PeerPolicy, Rules};
 use crate::data::{EndpointId, Value};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
-use crate::zeek::Message;
+use crate::zeek::ZeekMessage;
 
 const FROM_NODES: [&str; 2] = [NotifyNodeHello::NAME, DispatchResponse::NAME];
 
@@ -85,7 +85,7 @@ fn evaluate<'a>(policy: &'a PeerPolicy, envelope: &'a Envelope) -> (bool, Decisi
 
 /// Returns the message of the node API in a value, if it is valid.
 fn valid(value: Value) -> Option<NodeMessage> {
-    let Message::Event(event) = Message::from_value(value).ok()? else { return None };
+    let ZeekMessage::Event(event) = ZeekMessage::from_value(value).ok()? else { return None };
     let message = NodeMessage::parse(&event).ok()??;
     if let NodeMessage::Response(response) = &message {
         let result = response.result();

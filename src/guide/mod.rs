@@ -18,7 +18,12 @@ pub mod service {}
 #[doc = include_str!("debugging.md")]
 pub mod debugging {}
 
-#[doc = include_str!("library.md")]
+// Its examples use these features.
+#[cfg_attr(all(feature = "bridge", feature = "stream"), doc = include_str!("library.md"))]
+#[cfg_attr(
+    not(all(feature = "bridge", feature = "stream")),
+    doc = "This guide is in `src/guide/library.md`, and here if the features `bridge` and `stream` are on."
+)]
 pub mod library {}
 
 #[doc = include_str!("benchmarks.md")]

@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_core::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::claims::Claims;
 use super::node::events;
-use super::{DispatchRequest, ManagementResult, NODE_TOPIC, NodeMessage};
+use super::{
+    ALL_NODES, AnswerError, DispatchRequest, GET_ID_VALUE, ManagementResult, NODE_TOPIC, NodeMessage,
+    Outcome, REQUEST_TIMEOUT,
+};
 use crate::data::{EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Peer, PublishError, Subscriber, Throttle, TopicInterest};
-use crate::zeek::{self, Event};
 
 /// Maximum number of hellos that an agent stores, one for each name and peering. Further hellos are ignored, so a peer that
 /// sends hellos with ever new names cannot use more memory.
@@ -22,16 +25,6 @@ pub const MAX_NODES: usize = 16_384;
 
 /// Maximum length of a node's name, in bytes. Hellos with longer names are ignored.
 pub const MAX_NODE_NAME: usize = 1024;
-
-/// The outcome of a dispatch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Outcome {
-    /// The results of the nodes, by name.
-    pub answers: BTreeMap<String, ManagementResult>,
-    /// The nodes that did not respond in time.
-    pub missing: BTreeSet<String>,
-}
 
 /// An agent on an endpoint. It stops when it is dropped. The endpoint keeps running.
 ///
@@ -41,7 +34,7 @@ pub struct Outcome {
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
-/// use zeek_bridge::management::{Agent, GET_ID_VALUE, REQUEST_TIMEOUT};
+/// use zeek_bridge::management::{Agent, REQUEST_TIMEOUT};
 /// use zeek_bridge::net::tls::Tls;
 /// # use zeek_bridge::management::{Node, Values};
 ///
@@ -54,17 +47,20 @@ pub struct Outcome {
 /// # let values = Values::from_json_text(r#"{"Cluster::node": "worker-01"}"#)?;
 /// # let there = Endpoint::new()?;
 /// # let node = Node::start(there.clone(), "worker-01", values).await;
-/// # there.connect(&address.to_string(), Tls::Off, None);
+/// # there.connect(address, Tls::Off);
 /// agent.wait_for_nodes(|nodes| nodes.contains("worker-01")).await;
-/// let action = vec![GET_ID_VALUE.to_owned(), "Cluster::node".to_owned()];
-/// let outcome = agent.dispatch(action, ["worker-01".to_owned()].into(), REQUEST_TIMEOUT).await?;
-/// for (node, result) in &outcome.answers {
-///     match result.error() {
-///         None => println!("{node}: {:?}", result.json()),
-///         Some(error) => println!("{node} failed: {error}"),
+///
+/// // The value of a global variable of each connected node:
+/// for (node, value) in agent.get_id_value::<String>("Cluster::node").await? {
+///     match value {
+///         Ok(name) => println!("{node} is {name}"),
+///         Err(error) => println!("{node} failed: {error}"),
 ///     }
 /// }
-/// assert_eq!(outcome.answers["worker-01"].json(), Some(Ok("worker-01".into())));
+///
+/// // Any action, to some nodes:
+/// let outcome = agent.dispatch(["get_id_value", "Cluster::node"], ["worker-01"], REQUEST_TIMEOUT).await?;
+/// assert_eq!(outcome.answers["worker-01"].value(), Ok("worker-01".to_owned()));
 /// assert!(outcome.missing.is_empty());
 /// # Ok(())
 /// # }
@@ -101,7 +97,7 @@ struct Pending {
 impl Agent {
     /// Starts an agent. Peers of the endpoint may connect before or after this.
     pub async fn start(endpoint: Endpoint) -> Agent {
-        let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let subscriber = endpoint.subscribe(&NODE_TOPIC).await;
         let interest = endpoint.watch_interest(&NODE_TOPIC);
         let state = Arc::new(State {
             nodes: watch::Sender::default(),
@@ -135,14 +131,38 @@ impl Agent {
         }
     }
 
-    /// Sends these nodes a request, and waits for their responses for at most `timeout`; Zeek's agent waits for
-    /// [`super::REQUEST_TIMEOUT`]. An empty set is a request to all connected nodes.
+    /// Asks all connected nodes for the value of a global variable, and returns their answers by node, converted from JSON to a
+    /// `T`. [`serde_json::Value`] is any value. Waits for at most [`REQUEST_TIMEOUT`].
+    ///
+    /// # Errors
+    /// Fails if the request is too large for a frame.
+    pub async fn get_id_value<T: DeserializeOwned>(
+        &self,
+        id: impl Into<String>,
+    ) -> Result<BTreeMap<String, Result<T, AnswerError>>, PublishError> {
+        let outcome = self.dispatch([GET_ID_VALUE.to_owned(), id.into()], ALL_NODES, REQUEST_TIMEOUT).await?;
+        Ok(outcome.into_values())
+    }
+
+    /// Sends these nodes an action and its arguments, and waits for their responses for at most `timeout`; Zeek's agent waits for
+    /// [`REQUEST_TIMEOUT`]. No nodes ([`ALL_NODES`]) is a request to all connected nodes.
     ///
     /// If the future is dropped, later responses are ignored.
     ///
     /// # Errors
     /// Fails if the request is too large for a frame.
     pub async fn dispatch(
+        &self,
+        action: impl IntoIterator<Item = impl Into<String>>,
+        nodes: impl IntoIterator<Item = impl Into<String>>,
+        timeout: Duration,
+    ) -> Result<Outcome, PublishError> {
+        let action = action.into_iter().map(Into::into).collect();
+        let nodes = nodes.into_iter().map(Into::into).collect();
+        self.send_request(action, nodes, timeout).await
+    }
+
+    async fn send_request(
         &self,
         action: Vec<String>,
         nodes: BTreeSet<String>,
@@ -154,9 +174,8 @@ impl Agent {
         let (sender, mut answers) = mpsc::unbounded_channel();
         let _guard = PendingGuard { state: &self.state, reqid: &reqid };
         self.state.pending.lock().insert(reqid.clone(), Pending { expected, answers: sender });
-        let request = Event::from(DispatchRequest { reqid: reqid.clone(), action, nodes });
-        let value = zeek::Message::from(request).into_value();
-        if self.endpoint.publish(NODE_TOPIC.clone(), &value).await? == 0 {
+        let request = DispatchRequest { reqid: reqid.clone(), action, nodes };
+        if self.endpoint.publish(&NODE_TOPIC, request).await? == 0 {
             return Ok(outcome);
         }
         // The sender is dropped once all nodes have responded.

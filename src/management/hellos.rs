@@ -103,7 +103,7 @@ mod tests {
         let address = here.listen("127.0.0.1:0", Tls::Off).await.unwrap().local_addr().to_string();
         let there = [(); 2].map(|()| Endpoint::new().unwrap());
         for endpoint in &there {
-            endpoint.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
+            endpoint.connect(&address, Tls::Off).await.unwrap();
         }
         let mut peers = here.watch_interest(&TOPIC);
         loop {

@@ -17,7 +17,7 @@ use super::{
 use crate::data::{ByteString, EndpointId, excerpt};
 use crate::endpoint::{Endpoint, Message, Subscriber, Throttle, TopicInterest};
 use crate::net::sleep_until;
-use crate::zeek::{self, Event};
+use crate::zeek::{Event, ZeekMessage};
 
 /// Maximum number of dispatches that a node runs at once. It responds to further ones with a failure.
 pub const MAX_DISPATCHES: usize = 1024;
@@ -136,7 +136,7 @@ impl NodeEvents {
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;
 /// use zeek_bridge::management::{Node, Values};
-/// # use zeek_bridge::management::{Agent, GET_ID_VALUE, REQUEST_TIMEOUT};
+/// # use zeek_bridge::management::Agent;
 /// # use zeek_bridge::net::tls::Tls;
 ///
 /// # #[tokio::main]
@@ -147,11 +147,9 @@ impl NodeEvents {
 /// # let there = Endpoint::new()?;
 /// # let agent = Agent::start(there.clone()).await;
 /// # let address = there.listen("127.0.0.1:0", Tls::Off).await?.local_addr();
-/// # endpoint.connect(&address.to_string(), Tls::Off, None).first_attempt().await?;
+/// # endpoint.connect(address, Tls::Off).await?;
 /// # agent.wait_for_nodes(|nodes| nodes.contains("worker-01")).await;
-/// # let action = vec![GET_ID_VALUE.to_owned(), "Cluster::node".to_owned()];
-/// # let outcome = agent.dispatch(action, Default::default(), REQUEST_TIMEOUT).await?;
-/// # assert_eq!(outcome.answers["worker-01"].json(), Some(Ok("worker-01".into())));
+/// # assert_eq!(agent.get_id_value::<String>("Cluster::node").await?["worker-01"], Ok("worker-01".into()));
 /// node.stop().await;
 /// # Ok(())
 /// # }
@@ -189,7 +187,7 @@ impl Node {
     ) -> Node {
         let (events, _) = broadcast::channel(1024);
         let (stop, stopped) = watch::channel(false);
-        let subscriber = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let subscriber = endpoint.subscribe(&NODE_TOPIC).await;
         let interest = endpoint.watch_interest(&NODE_TOPIC);
         let shared = Shared {
             endpoint,
@@ -368,8 +366,7 @@ impl<H: Handler> Shared<H> {
     }
 
     async fn send(&self, peer: EndpointId, event: Event) -> bool {
-        let value = zeek::Message::from(event).into_value();
-        match self.endpoint.publish_via(peer, NODE_TOPIC.clone(), &value).await {
+        match self.endpoint.publish_via(peer, &NODE_TOPIC, event).await {
             Ok(sent) => sent,
             Err(error) => {
                 tracing::error!(node = self.name, "cannot send an event: {error}");
@@ -418,21 +415,8 @@ impl RequestOfBytes {
 
 /// Returns the events in a message, including those in batches.
 pub(super) fn events(message: &Message) -> Vec<Event> {
-    let decoded = message.value().map_err(|e| e.to_string());
-    match decoded.and_then(|value| zeek::Message::from_value(value).map_err(|e| e.to_string())) {
-        Ok(message) => flatten(message),
-        Err(error) => {
-            tracing::debug!(peer = %message.peer(), "ignored a message that is not a Zeek message: {error}");
-            Vec::new()
-        }
-    }
-}
-
-/// Recurses at most [`zeek::MAX_BATCH_DEPTH`] levels, which decoding checks.
-fn flatten(message: zeek::Message) -> Vec<Event> {
-    match message {
-        zeek::Message::Event(event) => vec![event],
-        zeek::Message::Batch(messages) => messages.into_iter().flat_map(flatten).collect(),
-        _ => Vec::new(),
-    }
+    message.zeek_message().map(ZeekMessage::into_events).unwrap_or_else(|error| {
+        tracing::debug!(peer = %message.peer(), "ignored a message that is not a Zeek message: {error}");
+        Vec::new()
+    })
 }

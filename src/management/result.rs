@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{InvalidJson, JsonText, json_text};
+use serde_core::de::DeserializeOwned;
+
+use super::{AnswerError, InvalidJson, JsonText, json_text};
 use crate::data::ByteString;
 
 crate::zeek_record! {
@@ -88,6 +90,30 @@ impl ManagementResult {
     #[must_use]
     pub fn json(&self) -> Option<Result<serde_json::Value, InvalidJson>> {
         self.data.as_ref().map(|data| json_text::parse(data.as_bytes()))
+    }
+
+    /// Returns the data as a value of a type that serde can read from JSON.
+    ///
+    /// ```
+    /// use zeek_bridge::management::{AnswerError, DispatchError, ManagementResult};
+    ///
+    /// let good = ManagementResult::success("KuPKPwTnXg6", "worker-01", Some("8192".parse()?));
+    /// assert_eq!(good.value::<u32>(), Ok(8192));
+    /// assert!(matches!(good.value::<String>(), Err(AnswerError::Data(_))));
+    ///
+    /// let bad = ManagementResult::failure("jK19REdngc", "worker-01", DispatchError::UnknownId);
+    /// assert_eq!(bad.value::<u32>(), Err(AnswerError::Failed("unknown id".to_owned())));
+    /// # Ok::<(), zeek_bridge::management::InvalidJson>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the node could not run the action, or if the data is not of this type.
+    pub fn value<T: DeserializeOwned>(&self) -> Result<T, AnswerError> {
+        if !self.success {
+            return Err(AnswerError::Failed(self.error().unwrap_or_default().into_owned()));
+        }
+        let data = self.data.as_ref().ok_or(AnswerError::NoData)?;
+        serde_json::from_slice(data.as_bytes()).map_err(|error| AnswerError::Data(error.to_string()))
     }
 
     /// Returns the text of a failure, with U+FFFD in place of bytes that are not UTF-8.

@@ -12,9 +12,8 @@ use super::{DispatchError, GET_ID_VALUE, InvalidJson, JsonText, json_text};
 /// use zeek_bridge::management::{DispatchError, Values};
 ///
 /// let values = Values::from_json_text(r#"{"Cluster::node": "worker-01"}"#)?;
-/// let dispatch = |args: &[&str]| values.dispatch("get_id_value", &args.iter().map(|a| a.to_string()).collect::<Vec<_>>());
-/// assert_eq!(dispatch(&["Cluster::node"]).unwrap().unwrap().as_str(), "\"worker-01\"");
-/// assert_eq!(dispatch(&["no_such_thing"]), Err(DispatchError::UnknownId));
+/// assert_eq!(values.dispatch("get_id_value", &["Cluster::node"]), Ok(Some("\"worker-01\"".parse().unwrap())));
+/// assert_eq!(values.dispatch("get_id_value", &["no_such_thing"]), Err(DispatchError::UnknownId));
 /// # Ok::<(), zeek_bridge::management::InvalidValues>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -57,11 +56,15 @@ impl Values {
     ///
     /// # Errors
     /// Fails as a Zeek node does, if the action is unknown or the identifier has no value.
-    pub fn dispatch(&self, action: &str, args: &[String]) -> Result<Option<JsonText>, DispatchError> {
+    pub fn dispatch(
+        &self,
+        action: &str,
+        args: &[impl AsRef<str>],
+    ) -> Result<Option<JsonText>, DispatchError> {
         if action != GET_ID_VALUE {
             return Err(DispatchError::UnknownAction(action.to_owned()));
         }
-        match self.0.get(args.first().ok_or(DispatchError::NoName)?) {
+        match self.0.get(args.first().ok_or(DispatchError::NoName)?.as_ref()) {
             Some(Some(value)) => Ok(Some(value.clone())),
             Some(None) => Err(DispatchError::NoValue),
             None => Err(DispatchError::UnknownId),
@@ -74,12 +77,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_have_the_texts_of_zeek() {
+    fn failures_have_the_same_texts_as_in_zeek() {
         let mut values = Values::from_json_text(r#"{"a": {"b":  1.0e2}}"#).unwrap();
         values.insert_without_value("count");
         let ask = |action: &str, args: &[&str]| {
-            let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
-            let data = values.dispatch(action, &args).map_err(|error| error.to_string())?;
+            let data = values.dispatch(action, args).map_err(|error| error.to_string())?;
             Ok::<_, String>(data.unwrap().into_string())
         };
         assert_eq!(ask("get_id_value", &["a"]), Ok(r#"{"b":  1.0e2}"#.into()), "kept as it was written");

@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_known_by_name_and_by_number() {
+    fn loopback_names_and_addresses_are_recognized() {
         let is_loopback = |text| parse(text).unwrap().is_loopback();
         for yes in ["localhost:1", "LOCALHOST.:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(is_loopback(yes), "{yes}");

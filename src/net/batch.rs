@@ -1,4 +1,4 @@
-//! Messages that are handed over together, from one layer to the next.
+//! Batches of messages, which are passed from one layer to the next.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,13 +10,13 @@ use crate::wire::Envelope;
 
 /// Messages in their order.
 ///
-/// A connection hands up what it has read as one batch, and is handed batches that it encodes and writes.
+/// A connection returns the messages of one read as one batch, and accepts batches to encode and write.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     messages: VecDeque<Envelope>,
     /// The bytes that are copied when the messages are encoded, as Broker frames. Other formats need about as many.
     copied: usize,
-    /// About how many messages of this size follow in further batches.
+    /// The approximate number of messages of this size that follow in further batches.
     following: usize,
     /// When the messages were received, if their latency is measured. It accompanies them to the connection that writes them.
     received: Option<Instant>,
@@ -30,7 +30,8 @@ impl Batch {
         batch
     }
 
-    /// Returns whether a message can be added: a batch is encoded into one buffer, and a large payload must be its end.
+    /// Returns whether a message can be added. A batch is encoded into one buffer, so its size is limited. Nothing can be added
+    /// after a message with a large payload.
     #[cfg(feature = "bridge")]
     pub(crate) fn has_room(&self, envelope: &Envelope) -> bool {
         let Some(last) = self.messages.back() else { return true };

@@ -30,7 +30,7 @@ fn first_length(frames: &[u8]) -> Option<usize> {
 
 impl sealed::Sealed for Peering {}
 
-/// Each method calls the one of the same name.
+/// Each method calls the method of [`Peering`] with the same name.
 impl Session for Peering {
     const COPIED: usize = COPIED;
 

@@ -1,7 +1,8 @@
-//! Connects to and listens on an address as a user writes it. All connections and listeners of the crate use this module.
+//! Connects to, and listens on, an address in the form that users write. All connections and listeners of the crate use
+//! this module.
 //!
 //! A name may have several addresses, some of which may be silent: behind a firewall that drops packets, or of a family
-//! that this network does not route. [`dial`] races them as RFC 8305 ("Happy Eyeballs") describes.
+//! that this network does not route. [`dial`] tries them in parallel, as described in RFC 8305 ("Happy Eyeballs").
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -152,10 +153,10 @@ impl fmt::Display for Unreachable<'_> {
 /// Connects to `target` (`host:port`) within `timeout`, which includes looking up the name. Nagle's algorithm is off on the
 /// stream that is returned.
 ///
-/// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. Each attempt has a
-/// head start of 250 ms, or less if there are so many addresses that the last would not get half of `timeout`; an attempt
-/// that fails starts the next at once. The first connection is returned and the other attempts are cancelled. At most 16
-/// addresses are tried.
+/// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. An attempt starts
+/// 250 ms after the one before, or earlier if that attempt fails. The delay is shorter if there are so many addresses
+/// that the last attempt would have less than half of `timeout`. The first connection is returned and the other
+/// attempts are cancelled. At most 16 addresses are tried.
 ///
 /// # Errors
 /// Fails if `target` is not an address, or cannot be resolved or connected to. The error contains every address that was tried.
@@ -198,7 +199,8 @@ pub async fn bind(address: &str) -> io::Result<TcpListener> {
     Err(first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
 }
 
-/// Alternates between the families (RFC 8305, section 4), beginning with that of the first address.
+/// Sorts the addresses so that the families alternate (RFC 8305, section 4), beginning with the family of the first
+/// address.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_ipv4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (VecDeque<_>, VecDeque<_>) =
@@ -212,7 +214,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     order
 }
 
-/// Tries the addresses one after the other, each a delay after the one before, until one succeeds.
+/// Starts an attempt for each address, with a delay between the starts, until one attempt succeeds.
 async fn race<S, C>(
     addresses: Vec<SocketAddr>,
     timeout: Duration,
@@ -276,7 +278,7 @@ mod tests {
         texts.map(|text| text.parse().unwrap()).to_vec()
     }
 
-    /// What an address does in a test, after some milliseconds.
+    /// The behavior of an address in a test, after some milliseconds.
     #[derive(Clone, Copy)]
     enum Does {
         Connect(u64),
@@ -305,7 +307,7 @@ mod tests {
 
     struct Raced {
         outcome: Result<(SocketAddr, ()), Vec<FailedAttempt>>,
-        /// Milliseconds from the start to the outcome.
+        /// The time from the start to the outcome, in milliseconds.
         took: u128,
         started: Vec<(SocketAddr, u128)>,
         cancelled: Vec<SocketAddr>,
@@ -350,18 +352,18 @@ mod tests {
         let raced = raced(&[("192.0.2.1:1", Does::Nothing), ("192.0.2.2:1", Does::Connect(5))]).await;
         assert_eq!(raced.outcome.unwrap().0, "192.0.2.2:1".parse().unwrap());
         assert!((255..=260).contains(&raced.took), "{}", raced.took);
-        assert_eq!(raced.cancelled, addresses(["192.0.2.1:1"]), "the loser is cancelled");
+        assert_eq!(raced.cancelled, addresses(["192.0.2.1:1"]), "the other attempt is cancelled");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_that_fails_makes_room_for_the_next_at_once() {
+    async fn a_failed_attempt_starts_the_next_one_immediately() {
         let raced = raced(&[("192.0.2.1:1", Does::Refuse(3)), ("192.0.2.2:1", Does::Connect(5))]).await;
         assert_eq!(raced.outcome.unwrap().0, "192.0.2.2:1".parse().unwrap());
         assert!(raced.took <= 20, "{}", raced.took);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_address_may_still_win() {
+    async fn a_slow_first_attempt_can_still_succeed() {
         let raced = raced(&[("192.0.2.1:1", Does::Connect(400)), ("192.0.2.2:1", Does::Nothing)]).await;
         assert_eq!(raced.outcome.unwrap().0, "192.0.2.1:1".parse().unwrap());
         assert_eq!(raced.started.len(), 2);
@@ -386,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_many_silent_addresses_each_gets_half_of_the_time() {
+    async fn many_silent_addresses_are_all_tried_in_half_of_the_time() {
         let texts: Vec<String> = (0..MAX_ADDRESSES).map(|n| format!("192.0.2.{n}:1")).collect();
         let silent: Vec<_> = texts.iter().map(|text| (text.as_str(), Does::Nothing)).collect();
         let raced = raced(&silent).await;
@@ -419,7 +421,7 @@ mod tests {
         assert!(error.to_string().contains("no port"), "{error}");
     }
 
-    /// Every command listens and connects with these two.
+    /// Every command uses these two functions to listen and to connect.
     #[tokio::test]
     async fn an_address_with_a_zone_can_be_listened_on_and_connected_to() {
         let Ok(listener) = bind("[::1%lo]:0").await else {

@@ -9,7 +9,7 @@ use super::session::Format;
 use crate::data::EndpointId;
 use crate::wire::{EncodeError, Envelope};
 
-/// Encodes one batch after another. Batches that follow each other share buffers.
+/// Encodes one batch after the other. Consecutive batches share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     /// The first format that was used, and nearly always the only one. Stored inline to avoid an allocation.
@@ -22,7 +22,7 @@ pub(crate) struct Encoder {
 struct Encoding {
     format: &'static Format,
     writer: Writer,
-    /// The current batch, once it is encoded.
+    /// The encoded current batch. `None` until it is encoded.
     frames: Option<Result<Frames, EncodeError>>,
 }
 
@@ -117,8 +117,8 @@ impl Writer {
         }
     }
 
-    /// Reserves capacity for a batch and, if possible, for the messages that follow it. If that is [`SHARED_BUFFER`] or more,
-    /// uses a buffer of the thread.
+    /// Reserves capacity for a batch and, if possible, for the messages after it. If the capacity is [`SHARED_BUFFER`]
+    /// or more, uses a buffer of the thread.
     fn make_room(&mut self, batch: &Batch) {
         let needed = batch.copied();
         if self.buffer.capacity().saturating_sub(self.buffer.len()) >= needed {

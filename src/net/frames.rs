@@ -9,7 +9,7 @@ use super::session::Format;
 /// Several encoded messages from one sender, in one format.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frames {
-    /// `None` only if there are no messages.
+    /// The format. `None` only if there are no messages.
     pub(super) format: Option<&'static Format>,
     /// Complete messages, except for the payload of the last one, which may be separate.
     pub(super) bytes: Bytes,
@@ -64,6 +64,7 @@ impl Frames {
             0 => None,
             all if all == self.messages => Some(std::mem::take(self)),
             messages => {
+                // `payload` belongs to the last message, which stays in `self`.
                 self.messages = self.messages.saturating_sub(messages);
                 let bytes = self.bytes.split_to(at.min(self.bytes.len()));
                 Some(Frames {

@@ -93,7 +93,7 @@ impl Input {
         }
     }
 
-    /// Continues in other memory.
+    /// Moves the bytes to other memory, and continues there.
     fn move_to(&mut self, mut memory: BytesMut, storage: Storage) {
         memory.put_slice(&self.bytes);
         let before = std::mem::replace(&mut self.bytes, memory);
@@ -119,7 +119,7 @@ mod tests {
         (peer, tokio::io::split(stream).0)
     }
 
-    /// Reads while there is nothing to read.
+    /// Calls `read` when the stream has no data.
     async fn read_nothing(input: &mut Input, reader: &mut ReadHalf<Stream>) {
         tokio::select! {
             biased;
@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_memory_of_a_frame_is_not_kept_whatever_its_length() {
+    async fn no_memory_is_kept_after_a_frame_of_any_length() {
         let (mut peer, mut reader) = connected().await;
         let mut input = Input::default();
         let lengths =
             [1, COPIED, COPIED + 1, 3 * COPIED, PIECE - 1, PIECE, 2 * PIECE, 2 * PIECE + 1, 20 * PIECE];
         for length in lengths {
             let frame: Vec<u8> = (0..=250).cycle().take(length).collect();
-            // Followed by a part of the next frame.
+            // A part of the next frame follows.
             let (sent, ()) =
                 tokio::join!(peer.write_all(&frame), read_until(&mut input, &mut reader, length));
             sent.unwrap();

@@ -1,7 +1,8 @@
-//! Buffers that a thread reads into and encodes into, again and again, and rules for what may keep them.
+//! Reusable buffers of a thread, for reading and encoding, and the rules for how long data may keep them allocated.
 //!
-//! A buffer belongs to the thread and not to a connection, so that an idle peer keeps none of it, however busy it was
-//! before. The allocator would return the memory to the system, and fetch it again for the next read.
+//! A buffer belongs to the thread and not to a connection, so an idle peer keeps no buffer, even if it was busy before.
+//! Without reuse, the allocator would return the memory to the system after each read, and request it again for the
+//! next one.
 
 use std::cell::RefCell;
 
@@ -12,20 +13,20 @@ use crate::wire::Envelope;
 /// The size of one buffer in bytes.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// The length in bytes up to which a frame is copied, and up to which frames share one buffer. It is the maximum of one read:
-/// a longer frame occupies a good part of the memory that it was read into ([`Input`](super::input::Input) begins a new buffer
-/// after it), and its payload is not copied.
+/// The length in bytes up to which a frame is copied, and up to which frames share one buffer. It is the maximum length
+/// of one read. A longer frame occupies a large part of the memory that it was read into
+/// ([`Input`](super::input::Input) begins a new buffer after it), so its payload is not copied.
 pub(super) const SHARED_BUFFER: usize = PIECE;
 
-/// How many buffers a thread keeps: about as many as the queue and the connection of one peer hold when they are full of small
-/// messages.
+/// The maximum number of buffers that a thread keeps. It is about the number that one peer needs when its queue and its
+/// connection are full of small messages.
 const MAX_KEPT: usize = 12;
 
 thread_local! {
     static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Returns an empty buffer of [`PIECE`] bytes: one that was used before and that nothing refers to any more, or a new one.
+/// Returns an empty buffer of [`PIECE`] bytes: a used one to which there is no reference any more, or a new one.
 pub(super) fn take() -> BytesMut {
     // Fails while the thread ends.
     let kept = KEPT.try_with(|kept| {
@@ -35,7 +36,7 @@ pub(super) fn take() -> BytesMut {
     kept.ok().flatten().unwrap_or_else(|| BytesMut::with_capacity(PIECE))
 }
 
-/// Makes a buffer available to [`take`], once nothing refers to its content any more.
+/// Makes a buffer available to [`take`] as soon as there is no reference to its content.
 pub(super) fn give_back(mut buffer: BytesMut) {
     buffer.clear();
     let _ = KEPT.try_with(|kept| {
@@ -46,17 +47,19 @@ pub(super) fn give_back(mut buffer: BytesMut) {
     });
 }
 
-/// Returns how many bytes of a message's frame are copied when it is encoded: all, or those before a large payload.
+/// Returns the number of bytes that are copied when a message is encoded: its complete frame, or only the part before a
+/// large payload.
 pub(super) fn copied(envelope: &Envelope) -> usize {
     let length = envelope.frame_length();
     if length > SHARED_BUFFER { length.saturating_sub(envelope.payload.len()) } else { length }
 }
 
-/// Returns the same message in a form that may be kept: it keeps at most a few times its own length allocated.
+/// Returns the same message in a form that may be stored: it keeps at most a few times its own length allocated.
 ///
-/// The frames of one read share one buffer of up to 64 KiB, so that one small message could keep a thousand times its length
-/// allocated. Small messages are therefore copied, which takes less time than reading them did. A frame as long as a full
-/// read occupies a good part of its memory ([`Input`](super::input::Input) begins a new buffer after it), and is not copied.
+/// The frames of one read share one buffer of up to 64 KiB, so that one small message could keep a thousand times its
+/// length allocated. Small messages are therefore copied, which takes less time than reading them did. A frame that is
+/// as long as a full read occupies a large part of its memory ([`Input`](super::input::Input) begins a new buffer after
+/// it), and is not copied.
 pub(crate) fn for_keeping(envelope: Envelope) -> Envelope {
     if envelope.frame_length() < SHARED_BUFFER { envelope.detached() } else { envelope }
 }

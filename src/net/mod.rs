@@ -8,6 +8,7 @@ mod connection;
 mod connection_fault;
 mod dial;
 mod encoder;
+mod exposure;
 mod frames;
 mod input;
 mod memory;
@@ -17,6 +18,7 @@ mod session;
 mod stream;
 mod timer;
 pub mod tls;
+mod to_address;
 
 pub use address::{AddressError, HostPort, ResolveError};
 pub(crate) use batch::Batch;
@@ -26,6 +28,7 @@ pub use connection::{Connection, Progress};
 pub use connection_fault::ConnectionFault;
 pub use dial::{AttemptError, DialError, FailedAttempt, bind, dial};
 pub(crate) use encoder::Encoder;
+pub use exposure::Exposure;
 pub(crate) use frames::Frames;
 pub(crate) use memory::for_keeping;
 #[cfg(all(test, feature = "bridge"))]
@@ -33,3 +36,4 @@ pub(crate) use session::sealed;
 pub use session::{Format, Session};
 pub use stream::Stream;
 pub(crate) use timer::{after, sleep_until};
+pub use to_address::ToAddress;

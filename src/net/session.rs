@@ -9,7 +9,8 @@ use crate::data::{EndpointId, Filter};
 use crate::peering::{Event, SendError};
 use crate::wire::{EncodeError, Envelope};
 
-/// The protocol on one connection, without I/O and without a clock: bytes and the time go in, bytes and events come out.
+/// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
+/// bytes and events.
 ///
 /// [`Peering`](crate::peering::Peering) is the model and documents the order of calls. Everything above the connection
 /// (routing, queues, limits, counters) handles envelopes, filters and endpoint ids only, and is the same for every session.
@@ -80,10 +81,10 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Refuses the peer before anything was received from it.
     fn refuse(&mut self);
 
-    /// Leaves. Messages that were queued before are still sent.
+    /// Leaves after everything queued is sent.
     fn leave(&mut self, now: Instant);
 
-    /// Records that the caller stops or resumes reading from the peer. The peer is not considered dead while nothing is read.
+    /// Records that the caller stops or resumes reading from the peer. Meanwhile its silence is not an error.
     fn pause(&mut self, now: Instant, paused: bool);
 
     /// Returns whether [`Session::handle_input`] consumes input.

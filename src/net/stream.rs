@@ -14,15 +14,15 @@ use super::tls::PeerIdentity;
 
 /// A connected byte stream: plain TCP or TLS, on either side.
 ///
-/// Broker closes TLS without a `close_notify`, so the end of the TCP stream is an ordinary end of this stream, too. Only the
-/// frame layer notices if the stream ended in the middle of a frame.
+/// Broker closes TLS without a `close_notify`, so the end of the TCP stream also counts as a regular end of this
+/// stream. Only the frame layer detects that a stream has ended inside a frame.
 #[derive(Debug)]
 pub struct Stream(Kind);
 
 #[derive(Debug)]
 enum Kind {
     Plain(TcpStream),
-    /// Boxed, because it is larger than a kilobyte, which plain connections do not need.
+    /// Boxed, because it is larger than a kilobyte, and plain connections do not need that memory.
     Rustls(Box<TlsStream<TcpStream>>),
     #[cfg(feature = "openssl")]
     OpenSsl(OpenSslStream),

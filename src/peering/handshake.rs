@@ -98,9 +98,11 @@ impl Peering {
                 if !(min_version..=max_version).contains(&PROTOCOL_VERSION) {
                     return Err(PeeringError::Incompatible { min: min_version, max: max_version }.into());
                 }
+                // The side with the smaller id is the originator.
                 if self.config.id < peer {
                     Ok(self.introduced(peer, Role::Originator, deadline))
                 } else {
+                    // From this `hello`, the peer learns that it is the originator.
                     self.send_handshake(&hello(self.config.id))?;
                     Ok(State::Handshake { wait: WaitFor::VersionSelect(peer), deadline })
                 }

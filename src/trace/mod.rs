@@ -4,13 +4,13 @@
 //!
 //! | File | Content |
 //! | --- | --- |
-//! | `connector.bin` | all bytes that the side sent which opened the connection |
-//! | `listener.bin` | all bytes that the other side sent |
+//! | `connector.bin` | all bytes from the side that opened the connection |
+//! | `listener.bin` | all bytes from the other side |
 //! | `frames.jsonl` | one JSON object per frame of either side, in the order of their completion |
 //! | `meta.json` | start time, TLS, and whether the recording is complete |
 //!
 //! [`Writer`] writes such a folder, [`Reader`] reads it. Both use a [`Conversation`], which divides the bytes of the two
-//! sides into frames, also if some are missing, as in a packet capture. A [`FrameReader`] does this for one side.
+//! sides into frames, even if some bytes are missing, as in a packet capture. A [`FrameReader`] does this for one side.
 //!
 //! ```
 //! use zeek_bridge::trace::{Content, Conversation, Side};

@@ -113,6 +113,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Returns the next entry, or `None` at the end. In each state, the entries in the bytes that were passed to the
+    /// conversation are returned before further bytes are read, so that at most one frame of each side is buffered.
     fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
         loop {
             match self.state {

@@ -133,8 +133,9 @@ impl Envelope {
     /// Returns a new data message for all subscribers of `topic`.
     ///
     /// # Errors
-    /// Fails if the value cannot be encoded; see [`EncodeError`].
+    /// Fails if the value or the topic cannot be encoded; see [`EncodeError`].
     pub fn data(sender: EndpointId, topic: Topic, value: &Value) -> Result<Self, EncodeError> {
+        topic_length(&topic)?;
         let mut payload = BytesMut::new();
         encode_value(value, &mut payload)?;
         Ok(Envelope {
@@ -227,16 +228,13 @@ impl Envelope {
     }
 
     fn put_header(&self, sender: EndpointId, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let topic = self.topic.as_bytes();
-        let Ok(topic_length) = u16::try_from(topic.len()) else {
-            return Err(EncodeError::TooLong { what: "topic", length: topic.len(), max: Topic::MAX_LEN });
-        };
+        let topic_length = topic_length(&self.topic)?;
         out.put_slice(sender.as_bytes());
         out.put_slice(self.receiver.as_bytes());
         out.put_u8(self.kind.to_wire());
         out.put_u16(self.ttl);
         out.put_u16(topic_length);
-        out.put_slice(topic);
+        out.put_slice(self.topic.as_bytes());
         Ok(())
     }
 
@@ -304,6 +302,12 @@ impl Envelope {
     }
 }
 
+/// Returns the length of a topic as its field in the header.
+fn topic_length(topic: &Topic) -> Result<u16, EncodeError> {
+    let length = topic.as_bytes().len();
+    u16::try_from(length).map_err(|_| EncodeError::TooLong { what: "topic", length, max: Topic::MAX_LEN })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,6 +353,9 @@ mod tests {
             envelope.encode(&mut out).unwrap();
             assert_eq!(Envelope::decode(&out.freeze().slice(LENGTH_FIELD..)), Ok(envelope));
         }
+        let (length, max) = (Topic::MAX_LEN + 1, Topic::MAX_LEN);
+        let too_long = Envelope::data(EndpointId::NIL, "x".repeat(length).into(), &Value::None);
+        assert_eq!(too_long, Err(EncodeError::TooLong { what: "topic", length, max }));
     }
 
     #[test]

@@ -69,9 +69,9 @@ impl ErrorCode {
     pub const UNEXPECTED_HANDSHAKE_MESSAGE: ErrorCode = ErrorCode(31);
     /// The magic number is wrong: the peer speaks another protocol.
     pub const WRONG_MAGIC_NUMBER: ErrorCode = ErrorCode(38);
-    /// The endpoints already have a peering. Sent by the originator.
+    /// From an originator: the endpoints already have a peering.
     pub const REDUNDANT_CONNECTION: ErrorCode = ErrorCode(39);
-    /// The endpoints already have a peering, if sent by the responder. Broker uses it for other errors, too.
+    /// From a responder: the endpoints already have a peering. Broker uses this code for other errors, too.
     pub const LOGIC_ERROR: ErrorCode = ErrorCode(40);
 
     /// Returns Broker's name of the code, or `None` for an unknown code.

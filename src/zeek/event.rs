@@ -1,6 +1,6 @@
 //! Events: `[name string, args vector]` or `[name, args, metadata]`.
 
-use std::fmt;
+use std::convert::Infallible;
 
 use super::{ArgsError, FromArgs, IntoArgs, MessageError, extract};
 use crate::data::{Timestamp, Value};
@@ -40,18 +40,6 @@ pub struct Event {
     /// Pairs of id and value, in the order of the message. `None` stands for an event of two elements, and an empty
     /// list for one of three elements without metadata. Zeek treats both in the same way.
     pub metadata: Option<Vec<(u64, Value)>>,
-}
-
-/// Writes `name(argument, argument)` in Zeek's notation, without metadata. The sender of an event chooses its name and
-/// arguments: escape them ([`steers_terminal`](crate::data::steers_terminal)) before they are printed to a terminal.
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}(", self.name)?;
-        for (index, argument) in self.args.iter().enumerate() {
-            write!(f, "{}{argument}", if index == 0 { "" } else { ", " })?;
-        }
-        f.write_str(")")
-    }
 }
 
 impl Event {
@@ -158,10 +146,18 @@ fn metadata_from_value(value: Value) -> Result<Vec<(u64, Value)>, MessageError> 
     extract::vector("event metadata", value)?.into_iter().map(entry).collect()
 }
 
-/// Why an event cannot be converted to the requested type.
+/// Why a message cannot be converted to an event of the requested type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventError {
+    /// The value is not a Zeek message.
+    #[error("not a Zeek message: {0}")]
+    Message(#[from] MessageError),
+    /// The message is of another kind, such as a log write. Of a batch, use [`ZeekMessage::into_events`].
+    ///
+    /// [`ZeekMessage::into_events`]: super::ZeekMessage::into_events
+    #[error("expected an event, found a {0}")]
+    NotAnEvent(&'static str),
     /// The event has another name.
     #[error("expected event {expected}, found {found}")]
     WrongName {
@@ -180,10 +176,17 @@ pub enum EventError {
     },
 }
 
+/// For [`Event`] itself as the requested type.
+impl From<Infallible> for EventError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zeek::Message;
+    use crate::zeek::ZeekMessage;
 
     fn elements(event: Event) -> usize {
         match event.into_content() {
@@ -218,8 +221,8 @@ mod tests {
     fn the_first_of_two_network_timestamps_is_used_and_both_are_kept() {
         let stamp = |n| (METADATA_NETWORK_TIMESTAMP, Value::Timestamp(Timestamp::from_nanos(n)));
         let event = Event::new("e", ()).with_metadata([stamp(1), stamp(2)]);
-        let value = Message::from(event.clone()).into_value();
-        assert_eq!(Message::from_value(value), Ok(Message::Event(event.clone())));
+        let value = ZeekMessage::from(event.clone()).into_value();
+        assert_eq!(ZeekMessage::from_value(value), Ok(ZeekMessage::Event(event.clone())));
         assert_eq!(event.network_timestamp(), Some(Timestamp::from_nanos(1)));
     }
 

@@ -60,6 +60,11 @@ impl Fields {
         value.map_err(|error| error.within(Step::Field(name.unwrap_or_default())))
     }
 
+    /// Returns the fields after the declared ones.
+    pub fn rest(self) -> Vec<Value> {
+        self.values.collect()
+    }
+
     pub fn argument<T: FromValue>(&mut self) -> Result<T, ArgsError> {
         let (name, value) = self.next();
         value.map_err(|error| ArgsError::WrongArgument { position: self.position, name, error })

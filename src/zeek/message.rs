@@ -1,6 +1,6 @@
 //! The format of every data payload from Zeek: `[count 1, count kind, content]` (`PROTOCOL.md`, section 6).
 
-use super::{Event, IdentifierUpdate, LogCreate, LogWrite, extract};
+use super::{Event, EventError, IdentifierUpdate, LogCreate, LogWrite, extract};
 use crate::data::Value;
 
 /// Maximum nesting depth of batches. Zeek never nests them; the limit bounds the recursion for input from a peer.
@@ -17,19 +17,19 @@ const BATCH: u64 = 5;
 
 /// A Zeek message: the decoded meaning of a data payload.
 ///
-/// [`Message::into_value`] returns the same value that [`Message::from_value`] accepted. Unlike Broker's C++
+/// [`ZeekMessage::into_value`] returns the same value that [`ZeekMessage::from_value`] accepted. Unlike Broker's C++
 /// implementation, which ignores additional elements, this type rejects them.
 ///
 /// ```
 /// use zeek_bridge::data::Value;
-/// use zeek_bridge::zeek::{Event, Message};
+/// use zeek_bridge::zeek::{Event, ZeekMessage};
 ///
-/// let message = Message::from(Event::new("ping", [Value::Count(1)]));
+/// let message = ZeekMessage::from(Event::new("ping", [Value::Count(1)]));
 /// let value = message.clone().into_value();
-/// assert_eq!(Message::from_value(value), Ok(message));
+/// assert_eq!(ZeekMessage::from_value(value), Ok(message));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Message {
+pub enum ZeekMessage {
     /// Kind 1: an event.
     Event(Event),
     /// Kind 2: announces a log stream.
@@ -39,7 +39,7 @@ pub enum Message {
     /// Kind 4: announces the new value of a global variable.
     IdentifierUpdate(IdentifierUpdate),
     /// Kind 5: several messages. Batches may be nested up to [`MAX_BATCH_DEPTH`] levels.
-    Batch(Vec<Message>),
+    Batch(Vec<ZeekMessage>),
 }
 
 /// Why a value is not a Zeek message.
@@ -91,7 +91,7 @@ pub enum MessageError {
     },
 }
 
-impl Message {
+impl ZeekMessage {
     /// Converts the value of a data payload to a message.
     ///
     /// # Errors
@@ -104,12 +104,12 @@ impl Message {
     #[must_use]
     pub fn into_value(self) -> Value {
         let (kind, content) = match self {
-            Message::Event(event) => (EVENT, event.into_content()),
-            Message::LogCreate(create) => (LOG_CREATE, create.into_content()),
-            Message::LogWrite(write) => (LOG_WRITE, write.into_content()),
-            Message::IdentifierUpdate(update) => (IDENTIFIER_UPDATE, update.into_content()),
-            Message::Batch(messages) => {
-                (BATCH, Value::Vector(messages.into_iter().map(Message::into_value).collect()))
+            ZeekMessage::Event(event) => (EVENT, event.into_content()),
+            ZeekMessage::LogCreate(create) => (LOG_CREATE, create.into_content()),
+            ZeekMessage::LogWrite(write) => (LOG_WRITE, write.into_content()),
+            ZeekMessage::IdentifierUpdate(update) => (IDENTIFIER_UPDATE, update.into_content()),
+            ZeekMessage::Batch(messages) => {
+                (BATCH, Value::Vector(messages.into_iter().map(ZeekMessage::into_value).collect()))
             }
         };
         Value::Vector(vec![Value::Count(FORMAT_VERSION), Value::Count(kind), content])
@@ -121,6 +121,31 @@ impl Message {
         self.clone().into_value()
     }
 
+    /// Converts the message to its event.
+    ///
+    /// # Errors
+    /// Fails if the message is of another kind.
+    pub fn into_event(self) -> Result<Event, EventError> {
+        match self {
+            ZeekMessage::Event(event) => Ok(event),
+            ZeekMessage::LogCreate(_) => Err(EventError::NotAnEvent("log create")),
+            ZeekMessage::LogWrite(_) => Err(EventError::NotAnEvent("log write")),
+            ZeekMessage::IdentifierUpdate(_) => Err(EventError::NotAnEvent("identifier update")),
+            ZeekMessage::Batch(_) => Err(EventError::NotAnEvent("batch")),
+        }
+    }
+
+    /// Converts the message to its events: one for an event, those in a batch in order, none for other kinds.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Event> {
+        match self {
+            ZeekMessage::Event(event) => vec![event],
+            // Decoding limits the depth of this recursion.
+            ZeekMessage::Batch(messages) => messages.into_iter().flat_map(Self::into_events).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn decode(value: Value, depth: usize) -> Result<Self, MessageError> {
         let [version, kind, content] = extract::elements("message", value)?;
         let version = extract::count("message version", &version)?;
@@ -128,10 +153,10 @@ impl Message {
             return Err(MessageError::UnknownVersion(version));
         }
         match extract::count("message kind", &kind)? {
-            EVENT => Event::from_content(content).map(Message::Event),
-            LOG_CREATE => LogCreate::from_content(content).map(Message::LogCreate),
-            LOG_WRITE => LogWrite::from_content(content).map(Message::LogWrite),
-            IDENTIFIER_UPDATE => IdentifierUpdate::from_content(content).map(Message::IdentifierUpdate),
+            EVENT => Event::from_content(content).map(ZeekMessage::Event),
+            LOG_CREATE => LogCreate::from_content(content).map(ZeekMessage::LogCreate),
+            LOG_WRITE => LogWrite::from_content(content).map(ZeekMessage::LogWrite),
+            IDENTIFIER_UPDATE => IdentifierUpdate::from_content(content).map(ZeekMessage::IdentifierUpdate),
             BATCH => {
                 let depth = depth.checked_sub(1).ok_or(MessageError::BatchTooDeep)?;
                 let messages = extract::vector("batch", content)?.into_iter().enumerate();
@@ -141,48 +166,48 @@ impl Message {
                             .map_err(|error| MessageError::InBatch { index, error: Box::new(error) })
                     })
                     .collect::<Result<_, _>>()
-                    .map(Message::Batch)
+                    .map(ZeekMessage::Batch)
             }
             unknown => Err(MessageError::UnknownKind(unknown)),
         }
     }
 }
 
-impl From<Message> for Value {
-    fn from(message: Message) -> Self {
+impl From<ZeekMessage> for Value {
+    fn from(message: ZeekMessage) -> Self {
         message.into_value()
     }
 }
 
-impl TryFrom<Value> for Message {
+impl TryFrom<Value> for ZeekMessage {
     type Error = MessageError;
 
     fn try_from(value: Value) -> Result<Self, MessageError> {
-        Message::from_value(value)
+        ZeekMessage::from_value(value)
     }
 }
 
-impl From<Event> for Message {
+impl From<Event> for ZeekMessage {
     fn from(event: Event) -> Self {
-        Message::Event(event)
+        ZeekMessage::Event(event)
     }
 }
 
-impl From<LogCreate> for Message {
+impl From<LogCreate> for ZeekMessage {
     fn from(create: LogCreate) -> Self {
-        Message::LogCreate(create)
+        ZeekMessage::LogCreate(create)
     }
 }
 
-impl From<LogWrite> for Message {
+impl From<LogWrite> for ZeekMessage {
     fn from(write: LogWrite) -> Self {
-        Message::LogWrite(write)
+        ZeekMessage::LogWrite(write)
     }
 }
 
-impl From<IdentifierUpdate> for Message {
+impl From<IdentifierUpdate> for ZeekMessage {
     fn from(update: IdentifierUpdate) -> Self {
-        Message::IdentifierUpdate(update)
+        ZeekMessage::IdentifierUpdate(update)
     }
 }
 
@@ -209,7 +234,7 @@ mod tests {
     }
 
     fn error(value: Value) -> String {
-        Message::from_value(value).unwrap_err().to_string()
+        ZeekMessage::from_value(value).unwrap_err().to_string()
     }
 
     #[test]
@@ -233,10 +258,24 @@ mod tests {
                 vector([ping(), message(5, vector([ping()])), message(4, vector([binary(), V::None]))]),
             ),
         ] {
-            let read = Message::from_value(value.clone()).unwrap();
+            let read = ZeekMessage::from_value(value.clone()).unwrap();
             assert_eq!(read.to_value(), value);
             assert_eq!(Value::from(read), value);
         }
+    }
+
+    #[test]
+    fn events_are_extracted_from_messages_and_batches() {
+        let event = |n: u64| Event::new("e", (n,));
+        let write = || LogWrite { stream: "L".into(), writer: "W".into(), path: "p".into(), rows: "".into() };
+        assert_eq!(ZeekMessage::from(event(1)).into_event(), Ok(event(1)));
+        let error = ZeekMessage::from(write()).into_event().unwrap_err();
+        assert_eq!(error.to_string(), "expected an event, found a log write");
+        let inner = ZeekMessage::Batch(vec![event(2).into(), write().into()]);
+        let batch = ZeekMessage::Batch(vec![event(1).into(), inner, event(3).into()]);
+        assert_eq!(batch.clone().into_event(), Err(EventError::NotAnEvent("batch")));
+        assert_eq!(batch.into_events(), [event(1), event(2), event(3)]);
+        assert_eq!(ZeekMessage::from(write()).into_events(), []);
     }
 
     #[test]
@@ -308,17 +347,17 @@ mod tests {
     #[test]
     fn unknown_versions_and_kinds_have_their_own_errors() {
         let version = vector([V::Count(2), V::Count(1), V::None]);
-        assert_eq!(Message::from_value(version), Err(MessageError::UnknownVersion(2)));
+        assert_eq!(ZeekMessage::from_value(version), Err(MessageError::UnknownVersion(2)));
         for kind in [0, 6, u64::MAX] {
-            assert_eq!(Message::from_value(message(kind, V::None)), Err(MessageError::UnknownKind(kind)));
+            assert_eq!(ZeekMessage::from_value(message(kind, V::None)), Err(MessageError::UnknownKind(kind)));
         }
     }
 
     #[test]
     fn batches_may_be_nested_up_to_the_limit() {
         let nested = |depth: usize| (0..depth).fold(ping(), |inner, _| message(5, vector([inner])));
-        assert!(Message::from_value(nested(MAX_BATCH_DEPTH)).is_ok());
-        let mut error = Message::from_value(nested(MAX_BATCH_DEPTH + 1)).unwrap_err();
+        assert!(ZeekMessage::from_value(nested(MAX_BATCH_DEPTH)).is_ok());
+        let mut error = ZeekMessage::from_value(nested(MAX_BATCH_DEPTH + 1)).unwrap_err();
         for _ in 0..MAX_BATCH_DEPTH {
             let MessageError::InBatch { index: 0, error: inner } = error else { panic!("{error}") };
             error = *inner;
@@ -346,13 +385,13 @@ mod tests {
             let event = Event::new("e", [V::Count(1)]).with_network_timestamp(Timestamp::from_nanos(1));
             let (label, text) = (|| V::enum_value("Conn::LOG"), || string("conn"));
             let mut value = message(5, vector([
-                message(5, vector([Message::from(event).into_value()])),
+                message(5, vector([ZeekMessage::from(event).into_value()])),
                 message(2, vector([label(), label(), V::None, V::None])),
                 message(3, vector([label(), label(), text(), text()])),
                 message(4, vector([text(), V::None])),
             ]));
             damage(&mut value, &choices, wrong);
-            if let Ok(message) = Message::from_value(value.clone()) {
+            if let Ok(message) = ZeekMessage::from_value(value.clone()) {
                 proptest::prop_assert_eq!(message.into_value(), value);
             }
         }

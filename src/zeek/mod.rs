@@ -1,6 +1,6 @@
 //! Zeek's messages: events, log records and batches (`PROTOCOL.md`, section 6).
 //!
-//! A data payload from Zeek is a [`Value`](crate::data::Value) in a fixed format, which [`Message`] represents. Arguments of
+//! A data payload from Zeek is a [`Value`](crate::data::Value) in a fixed format, which [`ZeekMessage`] represents. Arguments of
 //! events are `Value`s, or Rust types through [`IntoArgs`] and [`FromArgs`]. Declare Zeek's records and events with
 //! [`zeek_record!`](crate::zeek_record) and [`zeek_event!`](crate::zeek_event):
 //!
@@ -8,7 +8,7 @@
 //! use std::collections::BTreeSet;
 //! use zeek_bridge::data::{Address, Port};
 //! use zeek_bridge::wire::{Limits, decode_value, encode_value};
-//! use zeek_bridge::zeek::Message;
+//! use zeek_bridge::zeek::ZeekMessage;
 //! use zeek_bridge::{zeek_event, zeek_record};
 //!
 //! zeek_record! {
@@ -34,25 +34,26 @@
 //! let seen = HostSeen { host: Host { addr: "10.0.0.7".parse()?, services, note: None }, times: 3 };
 //!
 //! // Encode a message for publishing:
-//! let value = Message::from(seen.clone()).into_value();
+//! let value = ZeekMessage::from(seen.clone()).into_value();
 //! let mut bytes = Vec::new();
 //! encode_value(&value, &mut bytes)?;
 //!
 //! // Decode a received message:
-//! match Message::from_value(decode_value(&bytes, &Limits::DEFAULT)?)? {
-//!     Message::Event(event) => assert_eq!(HostSeen::try_from(event)?, seen),
+//! match ZeekMessage::from_value(decode_value(&bytes, &Limits::DEFAULT)?)? {
+//!     ZeekMessage::Event(event) => assert_eq!(HostSeen::try_from(event)?, seen),
 //!     other => panic!("{other:?}"),
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod args;
+mod display;
 mod event;
 mod extract;
 mod fields;
 mod log;
 mod message;
-
+mod payload;
 mod record;
 
 pub use args::{ArgsError, FromArgs, IntoArgs};
@@ -60,4 +61,5 @@ pub use event::{Event, EventError, METADATA_NETWORK_TIMESTAMP, METADATA_USER_STA
 #[doc(hidden)]
 pub use fields::Fields;
 pub use log::{IdentifierUpdate, LogCreate, LogWrite};
-pub use message::{MAX_BATCH_DEPTH, Message, MessageError};
+pub use message::{MAX_BATCH_DEPTH, MessageError, ZeekMessage};
+pub use payload::IntoPayload;

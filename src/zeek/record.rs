@@ -7,8 +7,10 @@
 /// The struct implements both traits, so records can be nested in records, containers and events. Errors name the invalid
 /// field. Attributes and visibilities are kept; add a `derive` for `Debug` and other traits.
 ///
-/// A vector with another number of elements is rejected, unless the last field is followed by `..`: then further elements are
-/// ignored, and missing ones are unset. Use this for records that sites extend with `redef record`.
+/// A vector with another number of elements is rejected, unless the struct ends with `..`, for records that sites extend with
+/// `redef record`: then missing elements are unset, and further ones are ignored. `..` with the declaration of a field of type
+/// `Vec<Value>` keeps further elements there, and the value of the struct ends with them. Zeek needs that: it rejects a record
+/// with too few fields.
 ///
 /// ```
 /// use zeek_bridge::data::{FromValue, Value};
@@ -44,6 +46,15 @@
 /// assert_eq!(Site::from_value(extended)?.owner.as_deref(), Some("b"));
 /// let old = Value::Vector(vec!["a".into()]);
 /// assert_eq!(Site::from_value(old)?.owner, None);
+///
+/// zeek_record! {
+///     pub struct Kept { pub name: String, ..pub more: Vec<Value> }
+/// }
+///
+/// let extended = Value::Vector(vec!["a".into(), "b".into(), 5u64.into()]);
+/// let kept = Kept::from_value(extended.clone())?;
+/// assert_eq!(kept.more, ["b".into(), 5u64.into()]);
+/// assert_eq!(Value::from(kept), extended);
 /// # Ok::<(), zeek_bridge::data::WrongType>(())
 /// ```
 #[macro_export]
@@ -58,6 +69,20 @@ macro_rules! zeek_record {
             @define extended_record
             $(#[$meta])*
             $vis struct $name { $( $(#[$field_meta])* $field_vis $field: $type, )* }
+        }
+    };
+    (
+        $(#[$meta:meta])*
+        $vis:vis struct $name:ident {
+            $( $(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty, )*
+            .. $(#[$rest_meta:meta])* $rest_vis:vis $rest:ident : $rest_type:ty $(,)?
+        }
+    ) => {
+        $crate::zeek_record! {
+            @define extended_record
+            $(#[$meta])*
+            $vis struct $name { $( $(#[$field_meta])* $field_vis $field: $type, )* }
+            rest { $(#[$rest_meta])* $rest_vis $rest: $rest_type }
         }
     };
     (
@@ -78,18 +103,23 @@ macro_rules! zeek_record {
         $vis:vis struct $name:ident {
             $( $(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty, )*
         }
+        $( rest { $(#[$rest_meta:meta])* $rest_vis:vis $rest:ident : $rest_type:ty } )?
     ) => {
         $(#[$meta])*
         $vis struct $name {
             $( $(#[$field_meta])* $field_vis $field: $type, )*
+            $( $(#[$rest_meta])* $rest_vis $rest: $rest_type, )?
         }
 
         impl ::core::convert::From<$name> for $crate::data::Value {
             fn from(record: $name) -> Self {
-                let $name { $($field),* } = record;
-                $crate::data::Value::Vector(::std::vec![
+                let $name { $($field,)* $($rest,)? } = record;
+                #[allow(unused_mut)]
+                let mut values: ::std::vec::Vec<$crate::data::Value> = ::std::vec![
                     $( ::core::convert::Into::<$crate::data::Value>::into($field) ),*
-                ])
+                ];
+                $( values.extend($rest); )?
+                $crate::data::Value::Vector(values)
             }
         }
 
@@ -100,7 +130,10 @@ macro_rules! zeek_record {
                 const NAMES: &[&str] = &[$(::core::stringify!($field)),*];
                 #[allow(unused_mut, unused_variables)]
                 let mut fields = $crate::zeek::Fields::$fields(value, NAMES)?;
-                ::core::result::Result::Ok($name { $( $field: fields.field::<$type>()? ),* })
+                ::core::result::Result::Ok($name {
+                    $( $field: fields.field::<$type>()?, )*
+                    $( $rest: fields.rest(), )?
+                })
             }
         }
     };
@@ -108,7 +141,7 @@ macro_rules! zeek_record {
 
 /// Declares a Zeek event as a struct with the name of the event in Zeek and one field for each argument.
 ///
-/// `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`Message`](crate::zeek::Message); `try_from` converts
+/// `into` converts the struct to an [`Event`](crate::zeek::Event) or a [`ZeekMessage`](crate::zeek::ZeekMessage); `try_from` converts
 /// an event, or a reference to one, to the struct. The constant `NAME` is the event's name. Field types are as for
 /// [`zeek_record!`](crate::zeek_record). The event must have this name and exactly as many arguments; errors name the
 /// invalid argument. Metadata is not converted; read it from the event.
@@ -184,9 +217,9 @@ macro_rules! zeek_event {
             }
         }
 
-        impl ::core::convert::From<$name> for $crate::zeek::Message {
+        impl ::core::convert::From<$name> for $crate::zeek::ZeekMessage {
             fn from(event: $name) -> Self {
-                $crate::zeek::Message::Event(event.into())
+                $crate::zeek::ZeekMessage::Event(event.into())
             }
         }
 
@@ -215,7 +248,7 @@ macro_rules! zeek_event {
 #[cfg(test)]
 mod tests {
     use crate::data::{FromValue, Value};
-    use crate::zeek::{Event, EventError, Message};
+    use crate::zeek::{Event, EventError, ZeekMessage};
 
     crate::zeek_record! {
         #[derive(Debug, Clone, PartialEq)]
@@ -235,6 +268,28 @@ mod tests {
     crate::zeek_record! {
         #[derive(Debug, PartialEq)]
         struct Empty {}
+    }
+
+    crate::zeek_record! {
+        #[derive(Debug, Clone, PartialEq)]
+        struct Ignoring { name: String, owner: Option<String>, .. }
+    }
+
+    crate::zeek_record! {
+        /// Attributes and a visibility are kept.
+        #[derive(Debug, Clone, PartialEq)]
+        struct Keeping {
+            name: String,
+            owner: Option<Ignoring>,
+            ..
+            /// Fields of the site.
+            pub(crate) more: Vec<Value>,
+        }
+    }
+
+    crate::zeek_event! {
+        #[derive(Debug, PartialEq)]
+        struct Extended("Example::extended") { ignoring: Ignoring, keeping: Keeping }
     }
 
     crate::zeek_event! {
@@ -292,12 +347,47 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_two_dots_ignores_fields_of_the_site_and_leaves_missing_ones_unset() {
+        let read = |fields: &[Value]| Ignoring::from_value(Value::Vector(fields.to_vec()));
+        let (name, owner, extra) = (Value::from("n"), Value::from("o"), Value::Count(1));
+        let site = |owner: Option<&str>| Ok(Ignoring { name: "n".into(), owner: owner.map(Into::into) });
+        assert_eq!(read(&[name.clone(), owner.clone(), extra.clone(), Value::None]), site(Some("o")));
+        assert_eq!(read(&[name.clone(), Value::None]), site(None));
+        assert_eq!(read(std::slice::from_ref(&name)), site(None));
+        assert_eq!(Value::from(site(None).unwrap()), vector([name.clone(), Value::None]));
+        let error = |fields: &[Value]| read(fields).unwrap_err().to_string();
+        assert_eq!(
+            error(&[]),
+            "field name: expected string, found none",
+            "only optional fields can be missing"
+        );
+        assert_eq!(error(&[name, extra]), "field owner: expected string, found count");
+    }
+
+    #[test]
+    fn a_record_with_a_field_after_two_dots_keeps_fields_of_the_site() {
+        let owner = vector(["n".into(), Value::None]);
+        let extended = vector(["a".into(), owner.clone(), Value::Count(1), Value::None]);
+        let kept = Keeping::from_value(extended.clone()).unwrap();
+        assert_eq!(kept.more, [Value::Count(1), Value::None]);
+        assert_eq!(Value::from(kept), extended);
+        let old = Keeping::from_value(vector(["a".into()])).unwrap();
+        assert_eq!((old.owner.clone(), old.more.len()), (None, 0));
+        assert_eq!(Value::from(old), vector(["a".into(), Value::None]));
+        // In an event, and nested.
+        let event = Event::new(Extended::NAME, (owner.clone(), extended));
+        let typed = Extended::try_from(&event).unwrap();
+        assert_eq!((typed.ignoring.owner.as_deref(), typed.keeping.more.len()), (None, 2));
+        assert_eq!(Event::from(typed), event);
+    }
+
+    #[test]
     fn typed_events_round_trip() {
         let sent = Sent { r#in: true, outer: outer() };
         let event = Event::from(sent.clone());
         assert_eq!((event.name.as_str(), event.args.len()), (Sent::NAME, 2));
         assert_eq!(Sent::try_from(&event), Ok(sent.clone()));
-        assert_eq!(Message::from(sent.clone()), Message::Event(event.clone()));
+        assert_eq!(ZeekMessage::from(sent.clone()), ZeekMessage::Event(event.clone()));
         assert_eq!(Sent::try_from(event), Ok(sent));
         assert_eq!(Done::try_from(Event::from(Done {})), Ok(Done {}));
     }

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use zeek_bridge::endpoint::{Endpoint, Subscriber};
 use zeek_bridge::management::{Agent, GET_ID_VALUE, NODE_TOPIC, NodeMessage, REQUEST_TIMEOUT};
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::Message;
+use zeek_bridge::zeek::ZeekMessage;
 
 use crate::program::{Program, command_of};
 
@@ -159,7 +159,9 @@ async fn work(number: usize, agent: Arc<Agent>, nodes: BTreeSet<String>, stop: A
 async fn duplicate_responses(mut messages: Subscriber) -> Vec<String> {
     let mut answers: HashMap<(String, String), u32> = HashMap::new();
     while let Some(message) = messages.recv().await {
-        let Ok(Message::Event(event)) = Message::from_value(message.value().unwrap()) else { continue };
+        let Ok(ZeekMessage::Event(event)) = message.zeek_message() else {
+            continue;
+        };
         if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {
             let node = response.result().node().unwrap_or_default().to_owned();
             *answers.entry((response.reqid().to_owned(), node)).or_default() += 1;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use zeek_bridge::data::EndpointId;
 use zeek_bridge::management::{DispatchRequest, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use zeek_bridge::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use crate::cluster::BridgeProcess;
 use crate::raw::Raw;
@@ -55,7 +55,7 @@ async fn connect(bridge: &BridgeProcess, link: &str, id: u8) -> Raw {
 }
 
 fn envelope(event: impl Into<Event>) -> Envelope {
-    let value = Message::Event(event.into()).into_value();
+    let value = ZeekMessage::Event(event.into()).into_value();
     Envelope::data(EndpointId::from_bytes([0x77; 16]), NODE_TOPIC.clone(), &value).unwrap()
 }
 
@@ -84,7 +84,7 @@ async fn send(raw: &mut Raw, envelopes: impl IntoIterator<Item = Envelope>) {
 async fn node_message(raw: &mut Raw) -> NodeMessage {
     let envelope = raw.envelope_of(EnvelopeType::Data).await;
     let value = envelope.value(&Limits::DEFAULT).unwrap();
-    let Ok(Message::Event(event)) = Message::from_value(value) else { panic!("{envelope:?}") };
+    let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_value(value) else { panic!("{envelope:?}") };
     NodeMessage::parse(&event).unwrap().unwrap()
 }
 

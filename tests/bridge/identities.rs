@@ -176,7 +176,7 @@ async fn a_certificate_that_the_link_does_not_allow_is_rejected() {
     let address = bridge.address("nodes");
     let refused = peer();
     let tls = certificates.tls("proxy-1");
-    let error = refused.connect(&address, tls, None).first_attempt().await.unwrap_err();
+    let error = refused.connect(&address, tls).await.unwrap_err();
     assert_eq!(error.cause(), "refused", "{error}");
     let line = bridge.program.says("is not allowed to peer here");
     assert!(line.contains("CN=proxy-1"), "{line}");

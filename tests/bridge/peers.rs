@@ -7,7 +7,7 @@ use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Subscriber};
 use zeek_bridge::management::{NODE_TOPIC, NodeMessage};
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use crate::program::child::soon;
 use crate::raw::Raw;
@@ -39,7 +39,7 @@ pub(crate) async fn connected(endpoint: Endpoint, address: &str) -> Endpoint {
 }
 
 pub(crate) async fn connected_with(endpoint: Endpoint, address: &str, tls: Tls) -> Endpoint {
-    endpoint.connect(address, tls, None).first_attempt().await.unwrap();
+    endpoint.connect(address, tls).await.unwrap();
     endpoint
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn raw(id: u8, address: &str, topics: &[&'static str]) -> Raw {
 
 /// Returns an event as the value of a data payload.
 pub(crate) fn event(event: impl Into<Event>) -> Value {
-    Message::Event(event.into()).into_value()
+    ZeekMessage::Event(event.into()).into_value()
 }
 
 /// Publishes an event of the node API, once the bridge subscribes to it.
@@ -63,6 +63,6 @@ pub(crate) async fn publish(endpoint: &Endpoint, message: impl Into<Event>) {
 /// Receives the next event of the node API.
 pub(crate) async fn next_of_node_api(received: &mut Subscriber) -> NodeMessage {
     let message = soon("a message", received.recv()).await.unwrap();
-    let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
+    let ZeekMessage::Event(event) = message.zeek_message().unwrap() else { panic!() };
     NodeMessage::parse(&event).unwrap().unwrap()
 }

@@ -54,7 +54,7 @@ async fn soak(messages: u64, time: Option<Duration>) {
     let slow = tokio::spawn(slow(Raw::connect(slow_id, stalled, &["/load"]).await));
     let over = Arc::new(AtomicBool::new(false));
     let garbage = tokio::spawn(garbage(address("in").parse().unwrap(), over.clone()));
-    publisher.connect(&address("in"), PLAIN, None).first_attempt().await.unwrap();
+    publisher.connect(address("in"), PLAIN).await.unwrap();
     let publishing = tokio::spawn({
         let (publisher, over) = (publisher.clone(), over.clone());
         async move {

@@ -28,6 +28,7 @@ mod record;
 mod replay;
 mod roles;
 mod run;
+mod settings;
 mod shell;
 mod status;
 mod tap;

@@ -214,7 +214,7 @@ fn programs_that_cannot_run_are_reported_at_the_start() {
         ("-- x", 2, "--exec"),
         ("--jobs 2", 2, "--exec"),
         ("--exec sh --jobs 0", 2, "0 is not in"),
-        ("--exec sh --answer-timeout 6", 2, "agents wait for at most 5 seconds"),
+        ("--exec sh --answer-timeout 6", 2, "agents wait for at most 5s"),
         ("--exec sh --answer-limit much", 2, "answer-limit"),
     ] {
         let end = Program::run(&format!("node --name n --tls off --listen 127.0.0.1:0 {options}"), "");

@@ -96,13 +96,14 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_wi
             format!("  endpoint id  {id}"),
             "  versions     1".to_owned(),
             "  filter       '/a b' zeek/x".to_owned(),
-            format!("  reach it by  --connect {address} --tls off"),
             "  Zeek there   redef Broker::disable_ssl = T;".to_owned(),
+            format!("  connect with zeek-bridge tap -c {address} --tls off"),
         ];
         assert_eq!(end.stdout, expected);
         let expected = json!({
             "target": address, "address": address, "found": "plain", "summary": "a Broker without TLS",
             "tls": null, "broker": broker_json(id), "options": ["--connect", address, "--tls", "off"],
+            "command": format!("zeek-bridge tap -c {address} --tls off"),
             "zeek": ["redef Broker::disable_ssl = T;"], "notes": [],
         });
         assert_eq!(json, expected);
@@ -432,7 +433,7 @@ fn an_echo_server_is_no_broker() {
 #[test]
 fn a_silent_server_does_not_block_the_probe() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (end, json) = probe(&format!("probe {} --timeout 0.2", silent.local_addr().unwrap()));
+    let (end, json) = probe(&format!("probe {} --wait 0.2", silent.local_addr().unwrap()));
     assert_eq!(end.code, Some(5), "{end:?}");
     assert_eq!(json["summary"], "no Broker: it accepts connections, and sends nothing");
     // A server that waits for a complete line, as web servers do.
@@ -446,7 +447,7 @@ fn a_silent_server_does_not_block_the_probe() {
         }
     });
     // Broker's hello contains no line break, that of TLS may contain one.
-    let (end, json) = probe(&format!("probe {web} --timeout 0.2"));
+    let (end, json) = probe(&format!("probe {web} --wait 0.2"));
     assert_eq!(
         (end.code, &json["summary"]),
         (Some(6), &json!("no Broker: a web server (HTTP): HTTP/1.0 200 OK"))
@@ -460,6 +461,7 @@ fn wrong_usage_is_exit_code_2() {
     run("probe").fails(2, &["HOST:PORT"]);
     run("probe localhost").fails(2, &["no port"]);
     run("probe a:1 --timeout 0").fails(2, &["--timeout"]);
+    run("probe a:1 --wait 0").fails(2, &["--wait"]);
     run("probe a:1 --cafile x").fails(2, &["--certificate and --keyfile are missing"]);
     run("probe a:1 --cafile /nowhere --certificate /nowhere --keyfile /nowhere")
         .fails(4, &["cannot be read"]);

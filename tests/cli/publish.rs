@@ -208,7 +208,7 @@ async fn a_lost_peering_is_reported_as_the_cause_with_the_lines_that_were_not_pu
     for (signal, lost) in [("KILL", "lost peerings: 1"), ("TERM", "a peer left before everything")] {
         let mut tap = Program::start("tap --topic /t --tls off --listen 127.0.0.1:0");
         let address = tap.address();
-        let mut publish = Program::start(&format!("{PUBLISH} {address} --timeout 0.5 -v"));
+        let mut publish = Program::start(&format!("{PUBLISH} {address} --wait 0.5 -v"));
         publish.give("{\"event\":\"one\"}");
         publish.give("{\"event\":\"two\"}");
         assert_eq!((tap.line()["event"].as_str(), tap.line()["event"].as_str()), (Some("one"), Some("two")));
@@ -234,7 +234,7 @@ async fn a_lost_peering_is_reported_as_the_cause_with_the_lines_that_were_not_pu
 fn a_peering_that_is_lost_before_the_first_message_is_exit_code_3() {
     let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
     let address = tap.address();
-    let mut publish = Program::start(&format!("{PUBLISH} {address} --timeout 3 --retry 0.1 -v"));
+    let mut publish = Program::start(&format!("{PUBLISH} {address} --wait 3 --retry 0.1 -v"));
     publish.says("peer added");
     publish.give("{\"event\":\"e\"}");
     tap.signal("KILL");

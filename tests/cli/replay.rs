@@ -234,7 +234,7 @@ async fn a_node_with_the_same_values_matches_the_captured_one() {
         );
         let endpoint = Endpoint::new().unwrap();
         let node = Node::start(endpoint.clone(), "worker-01", values).await;
-        endpoint.connect(&listener.address(), Tls::Off, None).first_attempt().await.unwrap();
+        endpoint.connect(listener.address(), Tls::Off).await.unwrap();
         let end = tokio::task::spawn_blocking(|| listener.end()).await.unwrap();
         if other {
             assert!(end.stdout[0].contains(r#"recorded "8192", received "1""#), "{end:?}");
@@ -309,7 +309,7 @@ fn wrong_input_is_reported() {
     run(&plain, "--as connector --listen 127.0.0.1:0")
         .fails(2, &["--as connector cannot be used with --listen"]);
     run(&plain, "--as nobody --connect 127.0.0.1:1").fails(2, &["nobody", "listener"]);
-    run(&plain, "--connect 127.0.0.1:1 --timeout 0").fails(2, &["--timeout"]);
+    run(&plain, "--connect 127.0.0.1:1 --wait 0").fails(2, &["--wait"]);
     replay(&plain, "--connect 127.0.0.1:1").end().fails(2, &["--tls off"]);
     // The port is bound here, so no other process can listen on it.
     let bound = tokio::net::TcpSocket::new_v4().unwrap();
@@ -317,7 +317,7 @@ fn wrong_input_is_reported() {
     let address = bound.local_addr().unwrap().to_string();
     run(&plain, &format!("--connect {address}")).fails(3, &["cannot connect: ", &address]);
     run(&plain, "--listen 192.0.2.1:1").fails(3, &["cannot listen on"]);
-    run(&plain, "--listen 127.0.0.1:0 --timeout 0.5").fails(5, &["no connection within", "--timeout"]);
+    run(&plain, "--listen 127.0.0.1:0 --timeout 0.5").fails(5, &["no connection within", "--wait"]);
     run(&fixture(""), "--connect 127.0.0.1:1")
         .fails(1, &["is not a recording but contains ", "name one of them, such as"]);
     for folder in [Path::new("/nowhere"), &fixture("captures"), &fixture("captures/http.pcap")] {

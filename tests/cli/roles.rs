@@ -11,7 +11,7 @@ use zeek_bridge::endpoint::{ConnectError, Endpoint, Status, StatusReceiver};
 use zeek_bridge::management::{DispatchError, DispatchRequest, JsonText, NODE_TOPIC, Node, NodeMessage};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
 use zeek_bridge::peering::CloseReason;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 fn values(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -133,7 +133,7 @@ async fn a_node_without_response_is_exit_code_5_and_other_answers_are_printed() 
         Program::start("dispatch --tls off --listen 127.0.0.1:0 --expect 2 --timeout 3 get_id_value x");
     let address = dispatch.address();
     let _other = Program::start(&format!("node --name other --tls off --connect {address}"));
-    endpoint.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
+    endpoint.connect(&address, Tls::Off).await.unwrap();
     let end = tokio::task::spawn_blocking(|| dispatch.end()).await.unwrap();
     assert_eq!((end.code, end.json()), (Some(5), vec![failed("other", "unknown id")]), "{end:?}");
     end.has_said(&["no answer from silent"]);
@@ -153,7 +153,7 @@ async fn the_name_of_a_node_cannot_steer_the_terminal() {
         let args = format!("dispatch --tls off --listen 127.0.0.1:0 --timeout 2 {options} get_id_value x");
         let mut dispatch = Program::start(&args);
         let address = dispatch.address();
-        endpoint.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
+        endpoint.connect(&address, Tls::Off).await.unwrap();
         let end = tokio::task::spawn_blocking(|| dispatch.end()).await.unwrap();
         end.fails(5, &[&expected]);
     }
@@ -280,11 +280,11 @@ async fn requests_that_are_not_utf_8_are_not_passed_to_programs() {
         endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
         let action = Value::Vector(vec![Value::String(vec![0xff].into())]);
         let request = Event::new(DispatchRequest::NAME, ("r", action, Value::Set(Default::default())));
-        endpoint.publish(NODE_TOPIC.clone(), &Message::from(request).into_value()).await.unwrap();
+        endpoint.publish(NODE_TOPIC.clone(), &ZeekMessage::from(request).into_value()).await.unwrap();
         loop {
             let message = tokio::time::timeout(LONG, answers.recv()).await.unwrap().unwrap();
-            let value = message.value().unwrap();
-            let Ok(Message::Event(event)) = Message::from_value(value) else { panic!() };
+            let value = message.value();
+            let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_value(value) else { panic!() };
             if let Ok(Some(NodeMessage::Response(response))) = NodeMessage::parse(&event) {
                 let expected = DispatchError::NotUtf8.to_string();
                 assert_eq!(response.result().error().as_deref(), Some(&*expected), "{options}");

@@ -64,7 +64,10 @@ fn bash_completes() {
         tab zeek-bridge nothing
     "#;
     let completed = in_shell("bash", &["--norc"], complete);
-    assert_eq!(completed, ["record replay", "--name", "off anonymous mutual", "--round-trips", "fish", ""]);
+    assert_eq!(
+        completed,
+        ["record replay", "--name", "off anonymous mutual auto", "--round-trips", "fish", ""]
+    );
 }
 
 #[test]
@@ -136,6 +139,9 @@ fn each_command_has_a_well_formed_manual_page() {
         assert!(text.contains(&format!("\n.TH {name} 1 ")), "{page}: {text}");
         for heading in [".SH NAME\n", ".SH SYNOPSIS\n", ".SH \"EXIT STATUS\"\n"] {
             assert!(text.contains(heading), "{page} has no {heading}");
+        }
+        for code in 0..=6 {
+            assert!(text.contains(&format!("\n{code}  ")), "{page} has no exit code {code}");
         }
     }
     let node = fs::read_to_string(out.join("zeek-bridge-node.1")).unwrap();

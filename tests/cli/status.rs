@@ -44,7 +44,7 @@ fn tables_fit_80_columns_without_a_terminal_unless_they_are_to_be_wide() {
     let end = Program::run(&format!("status --wide --config {config}"), "");
     assert!(end.stdout.iter().any(|line| line.starts_with(&name)), "{end:?}");
     Program::run(&format!("status --wide --json --config {config}"), "").fails(2, &["--wide", "--json"]);
-    Program::run(&format!("status --watch 0 --config {config}"), "").fails(2, &["--watch", "0.1 to 86400"]);
+    Program::run(&format!("status --watch 0 --config {config}"), "").fails(2, &["--watch", "100ms to 1day"]);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn lines_of_json_report_rates_and_the_end_and_restart_of_the_bridge() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "agents");
     let bridge = start(&config);
-    let mut watch = Program::start(&format!("status --watch 0.1 --json --config {config}"));
+    let mut watch = Program::start(&format!("status --watch 100ms --json --config {config}"));
     let first = watch.line();
     assert_eq!((&first["rates"], &first["error"]), (&json!(null), &json!(null)), "{first}");
     assert_eq!(first["status"]["links"][0]["name"], "agents", "{first}");
@@ -107,7 +107,7 @@ fn without_a_terminal_a_table_is_printed_for_each_interval() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "agents");
     let bridge = start(&config);
-    let mut watch = Program::start(&format!("status --watch 0.1 --config {config}"));
+    let mut watch = Program::start(&format!("status --watch 100ms --config {config}"));
     for _ in 0..3 {
         while !watch.text().starts_with("LINK    READY  PEERS") {}
         assert!(watch.text().starts_with("agents    yes      0"));
@@ -129,7 +129,7 @@ fn the_live_screen_is_sorted_by_keys_survives_a_restart_and_is_left_at_q() {
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path(), "agents");
     let bridge = start(&config);
-    let mut status = command(["status", "--watch", "0.1", "--config", &config]);
+    let mut status = command(["status", "--watch", "100ms", "--config", &config]);
     status.env("TERM", "xterm");
     let mut terminal = OnTerminal::with_keys(status, 80, 24);
     let screen = terminal.screen_shows("links ready: 2 of 2; peers: 0; nodes: 0");

@@ -10,7 +10,7 @@ use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::Endpoint;
 use zeek_bridge::management::{DispatchRequest, NotifyNodeHello};
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::{Event, LogWrite, Message};
+use zeek_bridge::zeek::{Event, LogWrite, ZeekMessage};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -22,7 +22,7 @@ async fn listening() -> (Endpoint, String) {
     (endpoint, address)
 }
 
-async fn publish(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIterator<Item = Message>) {
+async fn publish(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIterator<Item = ZeekMessage>) {
     let topic = Topic::from_static(topic);
     // The limit only prevents a hang.
     tokio::time::timeout(LIMIT, endpoint.wait_for_subscribers(&topic, 1)).await.expect("no subscriber");
@@ -32,18 +32,18 @@ async fn publish(endpoint: &Endpoint, topic: &'static str, messages: impl IntoIt
 }
 
 /// Returns the output of a tap with these options that received these messages.
-async fn tapped(options: &str, messages: Vec<Message>) -> End {
+async fn tapped(options: &str, messages: Vec<ZeekMessage>) -> End {
     let (endpoint, address) = listening().await;
     let tap = Program::start(&format!("tap --topic /t --tls off --connect {address} {options}"));
     publish(&endpoint, "/t/x", messages).await;
     tokio::task::spawn_blocking(|| tap.end()).await.unwrap()
 }
 
-fn event(name: &str, args: impl IntoIterator<Item = Value>) -> Message {
+fn event(name: &str, args: impl IntoIterator<Item = Value>) -> ZeekMessage {
     Event::new(name, args.into_iter().collect::<Vec<_>>()).into()
 }
 
-fn log_write() -> Message {
+fn log_write() -> ZeekMessage {
     LogWrite {
         stream: "Conn::LOG".into(),
         writer: "Log::WRITER_ASCII".into(),
@@ -70,7 +70,7 @@ fn without_peer(end: &End) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_is_a_line_for_each_message_with_control_characters_escaped() {
-    let batch = Message::Batch(vec![log_write(), event("in_batch", [])]);
+    let batch = ZeekMessage::Batch(vec![log_write(), event("in_batch", [])]);
     let evil = event("evil", ["\u{1b}[2J\n\u{202e}".into()]);
     let value = event("ping", ["a".into(), Value::Count(5)]);
     let end = tapped("--format text --count 3", vec![value, batch, evil]).await;
@@ -104,7 +104,7 @@ async fn without_a_terminal_the_output_is_json() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn filters_apply_to_text_json_and_counts() {
-    let node = |name: &str| -> Vec<Message> {
+    let node = |name: &str| -> Vec<ZeekMessage> {
         let hello: Event = NotifyNodeHello { node: name.into() }.into();
         let request =
             DispatchRequest { reqid: "r".into(), action: vec!["a".into()], nodes: [name.to_owned()].into() };
@@ -132,8 +132,8 @@ async fn filters_apply_to_text_json_and_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn text_shows_the_matching_parts_of_a_batch_and_json_the_complete_batch() {
     let batches = || {
-        let fits = Message::Batch(vec![event("a", []), event("b", []), log_write()]);
-        vec![Message::Batch(vec![event("c", [])]), fits, event("b", ["alone".into()])]
+        let fits = ZeekMessage::Batch(vec![event("a", []), event("b", []), log_write()]);
+        vec![ZeekMessage::Batch(vec![event("c", [])]), fits, event("b", ["alone".into()])]
     };
     let end = tapped("--event b --count 2 --format text", batches()).await;
     assert_eq!(without_peer(&end), ["/t/x  b()", "/t/x  b(alone)"]);
@@ -147,8 +147,8 @@ fn wrong_options_are_reported() {
     let run = |options: &str| Program::run(&format!("tap --topic x --tls off --connect a:1 {options}"), "");
     run("--format xml").fails(2, &["--format", "auto, text, json"]);
     run("--color blue").fails(2, &["--color", "auto, always, never"]);
-    run("--stats --interval 0").fails(2, &["--interval", "0.1 to 86400"]);
-    run("--stats --interval -1").fails(2, &["--interval", "0.1 to 86400"]);
+    run("--stats --interval 0").fails(2, &["--interval", "100ms to 1day"]);
+    run("--stats --interval -1").fails(2, &["--interval", "100ms to 1day"]);
     run("--interval 2").fails(2, &["--stats"]);
     run("--stats --identity").fails(2, &["--identity", "--stats"]);
     run("--event=").fails(2, &["--event", "Management::*"]);
@@ -206,7 +206,7 @@ fn follow_without_any_peer_is_a_timeout() {
 async fn stats_are_json_lines_and_the_last_one_is_the_total() {
     let messages = vec![
         event("a", []),
-        Message::Batch(vec![event("a", []), event("b", []), log_write()]),
+        ZeekMessage::Batch(vec![event("a", []), event("b", []), log_write()]),
         event("a", ["not counted".into()]),
     ];
     let end = tapped("--stats --interval 86400 --event ? --count 2", messages).await;
@@ -278,7 +278,7 @@ async fn the_terminal_is_restored_when_stats_are_suspended_or_end() {
     let shown = terminal.shows(ENTER);
     let address = shown.lines().next().unwrap().strip_prefix("listening on ").unwrap();
     let endpoint = Endpoint::new().unwrap();
-    endpoint.connect(address, Tls::Off, None).first_attempt().await.unwrap();
+    endpoint.connect(address, Tls::Off).await.unwrap();
     publish(&endpoint, "/t/x", (0..20).map(|n| event(&format!("event{n:02}"), []))).await;
     // Messages to stderr are below the table.
     terminal.screen_shows("event00");

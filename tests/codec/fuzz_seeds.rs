@@ -8,7 +8,7 @@ use crate::common::{Fixture, Phase, Side, golden_values};
 use serde_json::Value as Json;
 use zeek_bridge::management::NODE_TOPIC;
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 /// Maximum size of a seed. Fuzzers work best with small inputs.
 const MAX_SEED: usize = 1024;
@@ -64,17 +64,17 @@ fn payloads() -> BTreeMap<String, Vec<u8>> {
             }
             let mut name = kind(&frame.json);
             let is_api = envelope.topic == NODE_TOPIC;
-            let message = envelope.value(&Limits::DEFAULT).ok().and_then(|v| Message::from_value(v).ok());
-            if let (true, Some(Message::Event(event))) = (is_api, &message) {
+            let message = envelope.value(&Limits::DEFAULT).ok().and_then(|v| ZeekMessage::from_value(v).ok());
+            if let (true, Some(ZeekMessage::Event(event))) = (is_api, &message) {
                 name = event.name.rsplit("::").next().unwrap().to_owned();
-                let batch = Message::Batch(vec![event.clone().into()]);
-                let batch = Message::Batch(vec![Event::new("e", ()).into(), batch]).into_value();
+                let batch = ZeekMessage::Batch(vec![event.clone().into()]);
+                let batch = ZeekMessage::Batch(vec![Event::new("e", ()).into(), batch]).into_value();
                 let mut payload = Vec::new();
                 encode_value(&batch, &mut payload).unwrap();
                 shortest(&mut seeds, format!("{name}-in-batch"), payload);
                 let nul = Event { name: format!("{}\0", event.name), ..event.clone() };
                 let mut payload = Vec::new();
-                encode_value(&Message::from(nul).into_value(), &mut payload).unwrap();
+                encode_value(&ZeekMessage::from(nul).into_value(), &mut payload).unwrap();
                 shortest(&mut seeds, format!("{name}-nul"), payload);
             }
             shortest(&mut seeds, name, envelope.payload.to_vec());

@@ -60,10 +60,10 @@ impl Replayed {
     fn new(id: EndpointId, side: Side, filter: Filter) -> Self {
         let now = Instant::now();
         let peering = Peering::new(Config { filter, ..Config::new(id, side) }, now);
-        let mut played =
+        let mut replayed =
             Replayed { peering, input: BytesMut::new(), outcome: Outcome::default(), refuse: false, now };
-        played.note();
-        played
+        replayed.poll_all();
+        replayed
     }
 
     /// Returns a peering for this side of a fixture.
@@ -72,13 +72,13 @@ impl Replayed {
         Self::new(id, side, filter(fixture.initial_filter(side).unwrap_or_default()))
     }
 
-    fn arrive(&mut self, bytes: &[u8]) {
+    fn receive(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         self.peering.handle_input(self.now, &mut self.input);
-        self.note();
+        self.poll_all();
     }
 
-    fn note(&mut self) {
+    fn poll_all(&mut self) {
         while let Some(event) = self.peering.poll_event() {
             if let Event::Introduced { .. } = event {
                 if self.refuse {
@@ -146,87 +146,87 @@ fn is_bye(frame: &Frame) -> bool {
 
 /// Replays an established peering on this side.
 fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
-    let here = format!("{} as {side:?}, {arrival:?}", fixture.name);
-    let mut played = Replayed::of(fixture, side);
+    let context = format!("{} as {side:?}, {arrival:?}", fixture.name);
+    let mut replayed = Replayed::of(fixture, side);
     let bye = fixture.from(side).find(|frame| is_bye(frame)).cloned();
     let mut waiting = BytesMut::new();
-    let arrive = |played: &mut Replayed, waiting: &mut BytesMut| match arrival {
-        Arrival::Bytes => waiting.split().iter().for_each(|byte| played.arrive(&[*byte])),
-        Arrival::Chunks(size) => waiting.split().chunks(size).for_each(|chunk| played.arrive(chunk)),
-        Arrival::Frames | Arrival::AtOnce => played.arrive(&waiting.split()),
+    let receive = |replayed: &mut Replayed, waiting: &mut BytesMut| match arrival {
+        Arrival::Bytes => waiting.split().iter().for_each(|byte| replayed.receive(&[*byte])),
+        Arrival::Chunks(size) => waiting.split().chunks(size).for_each(|chunk| replayed.receive(chunk)),
+        Arrival::Frames | Arrival::AtOnce => replayed.receive(&waiting.split()),
     };
-    // The answer to this side's BYE must not arrive before this side has sent the BYE.
+    // The answer to this side's BYE must not receive before this side has sent the BYE.
     let after_bye = |frame: &Frame| bye.as_ref().is_some_and(|bye| frame.index > bye.index);
     if matches!(arrival, Arrival::AtOnce) {
         let before = fixture.from(side.other()).filter(|frame| !after_bye(frame));
         before.for_each(|frame| waiting.extend_from_slice(&frame.bytes));
-        arrive(&mut played, &mut waiting);
+        receive(&mut replayed, &mut waiting);
     }
     for frame in &fixture.frames {
         if frame.from != side {
             if kind(frame) == "pong" && after_bye(frame) {
                 // The recorded answer repeats the recorded BYE. Here it must repeat the BYE of the replay.
-                let ours = played.outcome.frames.last().unwrap();
-                assert_eq!(&frame.bytes[PAYLOAD..], &bye.as_ref().unwrap().bytes[PAYLOAD..], "{here}");
+                let ours = replayed.outcome.frames.last().unwrap();
+                assert_eq!(&frame.bytes[PAYLOAD..], &bye.as_ref().unwrap().bytes[PAYLOAD..], "{context}");
                 waiting.extend_from_slice(&frame.bytes[..PAYLOAD]);
                 waiting.extend_from_slice(&ours[PAYLOAD..]);
             } else if !matches!(arrival, Arrival::AtOnce) {
                 waiting.extend_from_slice(&frame.bytes);
             }
             if !matches!(arrival, Arrival::Chunks(_)) {
-                arrive(&mut played, &mut waiting);
+                receive(&mut replayed, &mut waiting);
             }
             continue;
         }
-        arrive(&mut played, &mut waiting);
+        receive(&mut replayed, &mut waiting);
         if frame.phase == Phase::Handshake {
             continue;
         }
         match kind(frame) {
             "data" | "command" => {
                 let envelope = Envelope::decode(&frame.body()).unwrap();
-                played.peering.send(&envelope).unwrap_or_else(|e| panic!("{here}: {e}"));
+                replayed.peering.send(&envelope).unwrap_or_else(|e| panic!("{context}: {e}"));
             }
-            "routing_update" => played.peering.set_filter(json_filter(&frame.json)).unwrap(),
-            "ping" if is_bye(frame) => played.peering.leave(played.now),
+            "routing_update" => replayed.peering.set_filter(json_filter(&frame.json)).unwrap(),
+            "ping" if is_bye(frame) => replayed.peering.leave(replayed.now),
             // The peering sends these without a request.
             "pong" => {}
-            other => panic!("{here}: {other}"),
+            other => panic!("{context}: {other}"),
         }
-        played.note();
+        replayed.poll_all();
     }
-    arrive(&mut played, &mut waiting);
-    played.peering.handle_eof();
-    played.note();
+    receive(&mut replayed, &mut waiting);
+    replayed.peering.handle_eof();
+    replayed.poll_all();
 
     // The sent frames.
     let recorded: Vec<&Frame> = fixture.from(side).collect();
-    assert!(recorded.iter().any(|frame| frame.phase == Phase::Handshake), "{here}");
+    assert!(recorded.iter().any(|frame| frame.phase == Phase::Handshake), "{context}");
     if matches!(arrival, Arrival::AtOnce) {
-        // In this mode, all pings arrive first, so the pongs are sent earlier than in the recording.
+        // In this mode, all pings receive first, so the pongs are sent earlier than in the recording.
         let pong = |bytes: &&[u8]| bytes.get(4 + 32) == Some(&EnvelopeType::Pong.to_wire());
-        let ours: Vec<&[u8]> = played.outcome.frames.iter().map(|frame| &frame[..]).collect();
+        let ours: Vec<&[u8]> = replayed.outcome.frames.iter().map(|frame| &frame[..]).collect();
         let theirs: Vec<&[u8]> = recorded.iter().map(|frame| &frame.bytes[..]).collect();
         let split = |all: Vec<&'_ [u8]>| {
             let (pongs, others): (Vec<_>, Vec<_>) = all.into_iter().partition(pong);
             others.into_iter().chain(pongs).map(<[u8]>::to_vec).collect::<Vec<_>>()
         };
         let (ours, theirs) = (split(ours), split(theirs));
-        compare(&here, &ours, &theirs);
+        compare(&context, &ours, &theirs);
     } else {
-        let ours: Vec<Vec<u8>> = played.outcome.frames.iter().map(|frame| frame.to_vec()).collect();
+        let ours: Vec<Vec<u8>> = replayed.outcome.frames.iter().map(|frame| frame.to_vec()).collect();
         let theirs: Vec<Vec<u8>> = recorded.iter().map(|frame| frame.bytes.to_vec()).collect();
-        compare(&here, &ours, &theirs);
+        compare(&context, &ours, &theirs);
     }
 
     // The events.
     let peer = fixture.endpoint_id(side.other()).unwrap();
     let first_filter = filter(fixture.initial_filter(side.other()).unwrap());
-    assert_eq!(played.established(), Some((peer, first_filter)), "{here}");
+    assert_eq!(replayed.established(), Some((peer, first_filter)), "{context}");
     let originator = recorded.iter().any(|frame| kind(frame) == "originator_syn");
     let role = if originator { Role::Originator } else { Role::Responder };
-    assert_eq!(played.outcome.events.first(), Some(&Event::Introduced { peer, role }), "{here}");
-    let mut events = played.outcome.events[2..].iter();
+    assert_eq!(replayed.outcome.events.first(), Some(&Event::Introduced { peer, role }), "{context}");
+    let mut events = replayed.outcome.events[2..].iter();
     for frame in fixture.from(side.other()).filter(|frame| frame.phase == Phase::Peered) {
         let expected = match kind(frame) {
             "data" | "command" => Event::Message(Envelope::decode(&frame.body()).unwrap()),
@@ -234,7 +234,7 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
             "ping" if is_bye(frame) => Event::PeerLeaving,
             _ => continue,
         };
-        assert_eq!(events.next(), Some(&expected), "{here} frame {}", frame.index);
+        assert_eq!(events.next(), Some(&expected), "{context} frame {}", frame.index);
     }
     let they_left = fixture.from(side.other()).any(is_bye);
     let end = match (&bye, they_left) {
@@ -242,33 +242,33 @@ fn replay(fixture: &Fixture, side: Side, arrival: Arrival) {
         (None, true) => CloseReason::PeerLeft,
         (None, false) => CloseReason::Lost,
     };
-    assert_eq!(events.as_slice(), [Event::Closed(end)], "{here}");
+    assert_eq!(events.as_slice(), [Event::Closed(end)], "{context}");
 }
 
 /// Compares all bytes, except the 8 random ones of a BYE and the ttl of a pong.
-fn compare(here: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
-    assert_eq!(ours.len(), theirs.len(), "{here}: frames");
+fn compare(context: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
+    assert_eq!(ours.len(), theirs.len(), "{context}: frames");
     for (n, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
         if ours == theirs {
             continue;
         }
         let (mut ours, mut theirs) = (ours.clone(), theirs.clone());
-        let envelope = Envelope::decode(&Bytes::copy_from_slice(&theirs[4..])).expect(here);
+        let envelope = Envelope::decode(&Bytes::copy_from_slice(&theirs[4..])).expect(context);
         match envelope.kind {
             EnvelopeType::Ping => {
-                assert!(theirs[PAYLOAD..].starts_with(b"BYE"), "{here}: frame {n}");
+                assert!(theirs[PAYLOAD..].starts_with(b"BYE"), "{context}: frame {n}");
                 ours.truncate(PAYLOAD + 3);
                 theirs.truncate(PAYLOAD + 3);
             }
             EnvelopeType::Pong => {
-                assert_eq!(theirs[TTL], [0, 1], "{here}: frame {n}: a pong as of Broker 2.3");
-                assert_eq!(ours[TTL], [0, 16], "{here}: frame {n}");
+                assert_eq!(theirs[TTL], [0, 1], "{context}: frame {n}: a pong as of Broker 2.3");
+                assert_eq!(ours[TTL], [0, 16], "{context}: frame {n}");
                 ours.drain(TTL);
                 theirs.drain(TTL);
             }
             _ => {}
         }
-        assert_eq!(ours, theirs, "{here}: frame {n}");
+        assert_eq!(ours, theirs, "{context}: frame {n}");
     }
 }
 
@@ -315,20 +315,20 @@ fn every_fixture_has_a_test() {
 fn replay_failing_handshake(
     fixture: &Fixture,
     from: Side,
-    machine: impl Fn() -> Replayed,
+    new_peering: impl Fn() -> Replayed,
     check: impl Fn(&Replayed),
 ) {
     for byte_by_byte in [false, true] {
-        let mut played = machine();
+        let mut replayed = new_peering();
         let stream = fixture.stream(from);
         if byte_by_byte {
-            stream.iter().for_each(|byte| played.arrive(&[*byte]));
+            stream.iter().for_each(|byte| replayed.receive(&[*byte]));
         } else {
-            played.arrive(stream);
+            replayed.receive(stream);
         }
-        played.peering.handle_eof();
-        played.note();
-        check(&played);
+        replayed.peering.handle_eof();
+        replayed.poll_all();
+        check(&replayed);
     }
 }
 
@@ -346,19 +346,19 @@ fn drop_redundant() {
         &fixture,
         Side::Connector,
         || Replayed { refuse: true, ..Replayed::of(&fixture, Side::Listener) },
-        |played| {
-            assert_eq!(&played.sent(), fixture.stream(Side::Listener));
-            assert_eq!(played.closed(), Some(&CloseReason::Redundant { peer }));
+        |replayed| {
+            assert_eq!(&replayed.sent(), fixture.stream(Side::Listener));
+            assert_eq!(replayed.closed(), Some(&CloseReason::Redundant { peer }));
         },
     );
     replay_failing_handshake(
         &fixture,
         Side::Listener,
         || Replayed::of(&fixture, Side::Connector),
-        |played| {
-            assert_eq!(&played.sent(), fixture.stream(Side::Connector));
+        |replayed| {
+            assert_eq!(&replayed.sent(), fixture.stream(Side::Connector));
             let description = "detected redundant connection at the responder";
-            assert_eq!(played.closed(), Some(&refused(&fixture, ErrorCode::LOGIC_ERROR, description)));
+            assert_eq!(replayed.closed(), Some(&refused(&fixture, ErrorCode::LOGIC_ERROR, description)));
         },
     );
 }
@@ -372,23 +372,23 @@ fn drop_version() {
         &fixture,
         Side::Connector,
         || Replayed::of(&fixture, Side::Listener),
-        |played| {
-            assert_eq!(&played.sent(), fixture.stream(Side::Listener));
-            assert_eq!(played.closed(), Some(&PeeringError::Incompatible { min: 9, max: 10 }.into()));
+        |replayed| {
+            assert_eq!(&replayed.sent(), fixture.stream(Side::Listener));
+            assert_eq!(replayed.closed(), Some(&PeeringError::Incompatible { min: 9, max: 10 }.into()));
         },
     );
     replay_failing_handshake(
         &fixture,
         Side::Listener,
         || Replayed::of(&fixture, Side::Connector),
-        |played| {
+        |replayed| {
             let mut theirs = fixture.stream(Side::Connector).to_vec();
             let versions = theirs.split_off(theirs.len() - 2);
             assert_eq!(versions, [9, 10]);
             theirs.extend([1, 1]);
-            assert_eq!(played.sent(), theirs);
+            assert_eq!(replayed.sent(), theirs);
             let reason = refused(&fixture, ErrorCode::PEER_INCOMPATIBLE, "unsupported versions offered");
-            assert_eq!(played.closed(), Some(&reason));
+            assert_eq!(replayed.closed(), Some(&reason));
         },
     );
 }
@@ -403,10 +403,10 @@ fn drop_magic() {
         &fixture,
         Side::Connector,
         || Replayed::of(&fixture, Side::Listener),
-        |played| {
-            assert_eq!(&played.sent(), fixture.stream(Side::Listener));
-            let Some(CloseReason::Failed(PeeringError::Malformed(error))) = played.closed() else {
-                panic!("{:?}", played.closed())
+        |replayed| {
+            assert_eq!(&replayed.sent(), fixture.stream(Side::Listener));
+            let Some(CloseReason::Failed(PeeringError::Malformed(error))) = replayed.closed() else {
+                panic!("{:?}", replayed.closed())
             };
             assert!(error.to_string().contains("424f524b"), "{error}");
         },
@@ -421,10 +421,10 @@ fn drop_magic() {
         &fixture,
         Side::Listener,
         || Replayed::new(sender, Side::Connector, Filter::new()),
-        |played| {
-            assert_eq!(played.sent(), theirs);
+        |replayed| {
+            assert_eq!(replayed.sent(), theirs);
             let reason = refused(&fixture, ErrorCode::WRONG_MAGIC_NUMBER, "wrong magic number");
-            assert_eq!(played.closed(), Some(&reason));
+            assert_eq!(replayed.closed(), Some(&reason));
         },
     );
 }
@@ -439,11 +439,11 @@ fn aborted() {
         &fixture,
         Side::Listener,
         || Replayed::of(&fixture, Side::Connector),
-        |played| {
-            assert_eq!(&played.sent(), fixture.stream(Side::Connector));
+        |replayed| {
+            assert_eq!(&replayed.sent(), fixture.stream(Side::Connector));
             let expected = "hello or version_select";
             assert_eq!(
-                played.closed(),
+                replayed.closed(),
                 Some(&PeeringError::ClosedInHandshake { expected, tls: false }.into())
             );
         },
@@ -459,8 +459,8 @@ fn aborted() {
             &fixture,
             Side::Connector,
             || Replayed::new(id, Side::Listener, Filter::new()),
-            |played| {
-                let sent: Vec<_> = played
+            |replayed| {
+                let sent: Vec<_> = replayed
                     .outcome
                     .frames
                     .iter()
@@ -468,7 +468,7 @@ fn aborted() {
                     .collect();
                 assert_eq!(sent, messages);
                 assert_eq!(
-                    played.closed(),
+                    replayed.closed(),
                     Some(&PeeringError::ClosedInHandshake { expected, tls: false }.into())
                 );
             },
@@ -480,14 +480,14 @@ fn aborted() {
 #[test]
 fn a_connector_that_stops_after_hello_times_out() {
     let fixture = Fixture::load("aborted");
-    let mut played = Replayed::new(EndpointId::from_bytes([0xff; 16]), Side::Listener, Filter::new());
-    played.arrive(fixture.stream(Side::Connector));
-    let deadline = played.peering.poll_timeout().unwrap();
-    assert!(deadline <= played.now + Duration::from_secs(10));
-    played.peering.handle_timeout(deadline);
-    played.note();
+    let mut replayed = Replayed::new(EndpointId::from_bytes([0xff; 16]), Side::Listener, Filter::new());
+    replayed.receive(fixture.stream(Side::Connector));
+    let deadline = replayed.peering.poll_timeout().unwrap();
+    assert!(deadline <= replayed.now + Duration::from_secs(10));
+    replayed.peering.handle_timeout(deadline);
+    replayed.poll_all();
     assert_eq!(
-        played.closed(),
+        replayed.closed(),
         Some(&PeeringError::HandshakeTimeout { expected: "version_select", tls: false }.into())
     );
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::management::{NODE_TOPIC, NodeMessage};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Limits, encode_value};
-use zeek_bridge::zeek::{Event, Message, MessageError};
+use zeek_bridge::zeek::{Event, MessageError, ZeekMessage};
 
 struct Payload {
     /// The fixture and the index of the frame.
@@ -32,19 +32,19 @@ fn payloads() -> Vec<Payload> {
     payloads
 }
 
-fn encoded(message: Message) -> BytesMut {
+fn encoded(message: ZeekMessage) -> BytesMut {
     let mut bytes = BytesMut::new();
     encode_value(&message.into_value(), &mut bytes).unwrap();
     bytes
 }
 
-fn kind(message: &Message) -> &'static str {
+fn kind(message: &ZeekMessage) -> &'static str {
     match message {
-        Message::Event(_) => "event",
-        Message::LogCreate(_) => "log create",
-        Message::LogWrite(_) => "log write",
-        Message::IdentifierUpdate(_) => "identifier update",
-        Message::Batch(_) => "batch",
+        ZeekMessage::Event(_) => "event",
+        ZeekMessage::LogCreate(_) => "log create",
+        ZeekMessage::LogWrite(_) => "log write",
+        ZeekMessage::IdentifierUpdate(_) => "identifier update",
+        ZeekMessage::Batch(_) => "batch",
     }
 }
 
@@ -54,7 +54,7 @@ fn every_captured_zeek_message_round_trips() {
     for Payload { place, topic, bytes, value } in payloads() {
         if topic == Topic::from_static("/bench") {
             // The values of Broker's benchmark are not Zeek messages.
-            let error = Message::from_value(value).unwrap_err();
+            let error = ZeekMessage::from_value(value).unwrap_err();
             assert!(
                 matches!(error, MessageError::WrongType { .. } | MessageError::WrongCount { .. }),
                 "{place}: {error}"
@@ -62,9 +62,10 @@ fn every_captured_zeek_message_round_trips() {
             *kinds.entry("none").or_insert(0) += 1;
             continue;
         }
-        let message = Message::from_value(value.clone()).unwrap_or_else(|error| panic!("{place}: {error}"));
+        let message =
+            ZeekMessage::from_value(value.clone()).unwrap_or_else(|error| panic!("{place}: {error}"));
         *kinds.entry(kind(&message)).or_insert(0) += 1;
-        if let Message::Batch(messages) = &message {
+        if let ZeekMessage::Batch(messages) = &message {
             for message in messages {
                 *batched.entry(kind(message)).or_insert(0) += 1;
             }
@@ -80,7 +81,7 @@ fn every_captured_zeek_message_round_trips() {
 fn every_captured_node_api_event_round_trips() {
     let mut kinds = BTreeMap::new();
     for Payload { place, topic, bytes, value } in payloads() {
-        let Ok(Message::Event(event)) = Message::from_value(value) else { continue };
+        let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_value(value) else { continue };
         let parsed = NodeMessage::parse(&event).unwrap_or_else(|error| panic!("{place}: {error}"));
         assert_eq!(parsed.is_some(), topic == NODE_TOPIC, "{place}");
         let Some(message) = parsed else { continue };

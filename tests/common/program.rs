@@ -42,7 +42,11 @@ pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
 /// Like [`command`], for another program.
 pub fn command_of(program: impl AsRef<OsStr>, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(program);
-    command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1");
+    command.args(args).env_remove("RUST_LOG").env("NO_COLOR", "1").env("XDG_CONFIG_HOME", "/nonexistent");
+    let own = std::env::vars_os().map(|(name, _)| name);
+    own.filter(|name| name.to_string_lossy().starts_with("ZEEK_BRIDGE_")).for_each(|name| {
+        command.env_remove(name);
+    });
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -55,7 +55,7 @@ async fn new_connections_evict_silent_handshakes() {
         silent.push(Raw::open(id(n), listener.local_addr()).await);
     }
     let healthy = endpoint_with(|_| {});
-    let mut connected = healthy.connect(&listener.local_addr().to_string(), Tls::Off, None);
+    let mut connected = healthy.connect(listener.local_addr(), Tls::Off);
     // Five connections, four of them silent, compete for two slots. So three are evicted.
     for _ in 0..3 {
         let error = failed(&mut statuses).await;
@@ -68,11 +68,11 @@ async fn new_connections_evict_silent_handshakes() {
 
 /// The peer refuses the connection as redundant although there is no other peering.
 #[tokio::test]
-async fn a_false_refusal_as_redundant_is_a_failure() {
+async fn a_refusal_as_redundant_without_another_peering_is_a_failure() {
     let endpoint = endpoint();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut connector = endpoint.connect(&address, Tls::Off, None);
+    let mut connector = endpoint.connect(&address, Tls::Off);
     let (stream, _) = within("a connection", listener.accept()).await.unwrap();
     let mut raw = Raw::on(id(1), stream);
     let refusal = Handshake::DropConn {

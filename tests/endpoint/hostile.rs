@@ -169,7 +169,7 @@ async fn half_of_a_hundred_concurrent_connections_violate_the_protocol() {
         let mut bad = Vec::new();
         for n in 0..EACH {
             let peer = endpoint();
-            good.push((peer.connect(&address.to_string(), connector_tls.clone(), None), peer));
+            good.push((peer.connect(address.to_string(), connector_tls.clone()), peer));
             bad.push(tokio::spawn(async move {
                 let mut stream = TcpStream::connect(address).await.unwrap();
                 let _ = stream.write_all(&vec![n as u8; n * 100]).await;
@@ -219,7 +219,7 @@ async fn silent_connections_keep_their_slots_no_longer_than_the_handshake_timeou
         silent.push(TcpStream::connect(listener.local_addr()).await.unwrap());
     }
     let peer = endpoint();
-    let mut connector = peer.connect(&listener.local_addr().to_string(), Tls::Off, SOON);
+    let mut connector = peer.connect_with_retry(listener.local_addr(), Tls::Off, SOON);
     within("a peering", connector.first_attempt()).await.unwrap();
     assert_eq!(added(&mut statuses).await, peer.id());
 }

@@ -91,7 +91,7 @@ async fn received_messages_can_be_read_after_a_shutdown() {
     assert_eq!(a.publish(topic("/t"), &text("late")).await, Ok(0));
     let mut late = within("a subscription", subscribe(&a, "/late")).await;
     assert!(within("the end", late.recv()).await.is_none());
-    let mut connector = a.connect(&dead_address(), Tls::Off, SOON);
+    let mut connector = a.connect_with_retry(dead_address(), Tls::Off, SOON);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
     assert!(matches!(error, ConnectError::ShuttingDown), "{error}");
     within("a second shutdown", a.shutdown()).await;
@@ -159,9 +159,9 @@ async fn a_dropped_endpoint_leaves_its_peers_and_stops_all_tasks() {
     assert_eq!(next_text(&mut subscriber).await, "before");
     // Three connectors: one retries a closed port, one waits for a silent listener, and one has an established peering.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let _refused = b.connect(&dead_address(), Tls::Off, SOON);
-    let _silent = b.connect(&silent.local_addr().unwrap().to_string(), Tls::Off, SOON);
-    let _established = b.connect(&listen(&a).await.local_addr().to_string(), Tls::Off, SOON);
+    let _refused = b.connect_with_retry(&dead_address(), Tls::Off, SOON);
+    let _silent = b.connect_with_retry(silent.local_addr().unwrap(), Tls::Off, SOON);
+    let _established = b.connect_with_retry(&listen(&a).await.local_addr().to_string(), Tls::Off, SOON);
     status(&mut at_b, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
     drop(b);
     let error = lost(&mut at_a).await;
@@ -232,7 +232,7 @@ async fn an_unconfirmed_bye_is_reported() {
 }
 
 #[tokio::test]
-async fn a_peer_s_bye_is_confirmed_after_its_messages_are_delivered() {
+async fn the_bye_of_a_peer_is_confirmed_after_its_messages_are_delivered() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let mut subscriber = subscribe(&endpoint, "/t").await;

@@ -38,7 +38,7 @@ async fn a_failed_attempt_is_reported_and_not_repeated_without_a_retry() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let target = dead_address();
-    let mut connector = endpoint.connect(&target, Tls::Off, None);
+    let mut connector = endpoint.connect(&target, Tls::Off);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Dial(DialError::Connect { .. })), "{error}");
     let (address, retry_in) = status(&mut statuses, |status| match status {
@@ -51,7 +51,7 @@ async fn a_failed_attempt_is_reported_and_not_repeated_without_a_retry() {
     })
     .await;
     assert_eq!((&*address, retry_in), (&*target, None));
-    let mut connector = endpoint.connect("no port", Tls::Off, None);
+    let mut connector = endpoint.connect("no port", Tls::Off);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Dial(DialError::Address(_))), "{error}");
 }
@@ -62,7 +62,7 @@ async fn an_error_names_each_address_of_a_name() {
     let address = dead_address();
     let port = address.rsplit(':').next().unwrap();
     let endpoint = endpoint();
-    let mut connector = endpoint.connect(&format!("localhost:{port}"), Tls::Off, None);
+    let mut connector = endpoint.connect(format!("localhost:{port}"), Tls::Off);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err().to_string();
     let named = [format!("127.0.0.1:{port}: "), format!("[::1]:{port}: ")];
     assert!(named.iter().any(|address| error.contains(address)), "{error}");
@@ -76,20 +76,20 @@ async fn an_address_may_contain_a_zone() {
         return;
     };
     let target = format!("[::1%lo]:{}", listener.local_addr().port());
-    let mut connector = b.connect(&target, Tls::Off, None);
+    let mut connector = b.connect(&target, Tls::Off);
     assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), a.id());
 }
 
 #[tokio::test]
 async fn the_outcome_of_the_first_attempt_can_be_read_twice() {
     let (a, b) = (endpoint(), endpoint());
-    let mut connector = a.connect(&dead_address(), Tls::Off, None);
+    let mut connector = a.connect(dead_address(), Tls::Off);
     for _ in 0..2 {
         let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
         assert!(matches!(error, ConnectError::Dial(DialError::Connect { .. })), "{error}");
     }
     let listener = listen(&a).await;
-    let mut connector = b.connect(&listener.local_addr().to_string(), Tls::Off, None);
+    let mut connector = b.connect(listener.local_addr(), Tls::Off);
     for _ in 0..2 {
         assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), a.id());
     }
@@ -100,7 +100,7 @@ async fn a_connector_may_start_before_the_listener() {
     let (a, b) = (endpoint(), endpoint());
     let (mut at_a, mut at_b) = (a.status(), b.status());
     let target = dead_address();
-    let mut connector = b.connect(&target, Tls::Off, SOON);
+    let mut connector = b.connect_with_retry(&target, Tls::Off, SOON);
     within("the first attempt", connector.first_attempt()).await.unwrap_err();
     let retry_in = status(&mut at_b, |status| match status {
         Status::PeerUnavailable { retry_in, .. } => Some(*retry_in),
@@ -122,7 +122,7 @@ async fn a_peer_reconnects_after_a_restart() {
     let mut first = endpoint();
     let listener = listen(&first).await;
     let target = listener.local_addr().to_string();
-    let _connector = b.connect(&target, Tls::Off, SOON);
+    let _connector = b.connect_with_retry(&target, Tls::Off, SOON);
     for round in 0..3 {
         assert_eq!(added(&mut at_b).await, first.id());
         subscribers(&first, "/t", 1).await;
@@ -141,7 +141,7 @@ async fn a_lost_peer_is_reconnected() {
     let endpoint = endpoint();
     let mut statuses = endpoint.status();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let _connector = endpoint.connect(&listener.local_addr().unwrap().to_string(), Tls::Off, SOON);
+    let _connector = endpoint.connect_with_retry(listener.local_addr().unwrap().to_string(), Tls::Off, SOON);
     for peer in [id(1), id(0xff), id(1)] {
         let raw = within("a connection", Raw::accept(peer, &listener, &[])).await;
         assert_eq!(added(&mut statuses).await, peer);
@@ -174,7 +174,7 @@ async fn a_stopped_connector_does_not_reconnect() {
     let mut statuses = endpoint.status();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap().to_string();
-    let stopped = endpoint.connect(&target, Tls::Off, SOON);
+    let stopped = endpoint.connect_with_retry(&target, Tls::Off, SOON);
     let raw = within("a connection", Raw::accept(id(1), &listener, &[])).await;
     assert_eq!(added(&mut statuses).await, id(1));
     stopped.stop();
@@ -182,7 +182,7 @@ async fn a_stopped_connector_does_not_reconnect() {
     drop(raw);
     lost(&mut statuses).await;
     // The stopped connector does not connect while another connector makes twenty attempts.
-    let _other = endpoint.connect(&dead_address(), Tls::Off, SOON);
+    let _other = endpoint.connect_with_retry(&dead_address(), Tls::Off, SOON);
     for _ in 0..20 {
         status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
     }
@@ -199,7 +199,7 @@ async fn a_refusal_is_reported_with_its_code_and_a_shortened_description() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = listener.local_addr().unwrap().to_string();
     for words in ["come back later".to_owned(), "x".repeat(500_000)] {
-        let mut connector = endpoint.connect(&target, Tls::Off, None);
+        let mut connector = endpoint.connect(&target, Tls::Off);
         let mut raw = Raw::on(id(1), listener.accept().await.unwrap().0);
         let description = words.as_str().into();
         raw.send_handshake(&Handshake::DropConn {
@@ -258,7 +258,7 @@ async fn listening_on_a_port_in_use_fails() {
 async fn handshakes_with_a_silent_listener_and_a_silent_connector_time_out() {
     let endpoint = endpoint_with(|config| config.handshake_timeout = Duration::from_millis(50));
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut connector = endpoint.connect(&silent.local_addr().unwrap().to_string(), Tls::Off, None);
+    let mut connector = endpoint.connect(silent.local_addr().unwrap(), Tls::Off);
     let error = within("the attempt", connector.first_attempt()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Peering(PeeringError::HandshakeTimeout { .. })), "{error}");
     let mut statuses = endpoint.status();

@@ -9,6 +9,7 @@ mod certificates;
 mod raw;
 mod support;
 
+mod forms;
 mod greedy;
 mod hostile;
 mod ids;

@@ -43,8 +43,8 @@ async fn two_endpoints_that_connect_to_each_other_at_once_have_one_peering() {
                 (listen_with(&a, tls_a.clone()).await, listen_with(&b, tls_b.clone()).await);
             let (address_a, address_b) =
                 (listener_a.local_addr().to_string(), listener_b.local_addr().to_string());
-            let mut to_b = a.connect(&address_b, tls_a.clone(), SOON);
-            let mut to_a = b.connect(&address_a, tls_b.clone(), SOON);
+            let mut to_b = a.connect_with_retry(&address_b, tls_a.clone(), SOON);
+            let mut to_a = b.connect_with_retry(&address_a, tls_b.clone(), SOON);
             let (first, second) =
                 within("both attempts", async { tokio::join!(to_b.first_attempt(), to_a.first_attempt()) })
                     .await;
@@ -61,7 +61,8 @@ async fn many_connections_between_two_endpoints_result_in_one_peering() {
         let (at_a, at_b) = (a.status(), b.status());
         let listener = listen(&a).await;
         let address = listener.local_addr().to_string();
-        let mut connectors: Vec<_> = (0..10).map(|_| b.connect(&address, Tls::Off, SOON)).collect();
+        let mut connectors: Vec<_> =
+            (0..10).map(|_| b.connect_with_retry(&address, Tls::Off, SOON)).collect();
         for connector in &mut connectors {
             assert_eq!(within("an attempt", connector.first_attempt()).await.unwrap(), a.id());
         }
@@ -76,7 +77,7 @@ async fn a_redundant_connector_takes_over_when_the_peering_ends() {
     let (first, second) = (listen(&a).await, listen(&a).await);
     let _first = connect(&b, &first).await.unwrap();
     added(&mut at_b).await;
-    let mut redundant = b.connect(&second.local_addr().to_string(), Tls::Off, SOON);
+    let mut redundant = b.connect_with_retry(second.local_addr(), Tls::Off, SOON);
     assert_eq!(within("an attempt", redundant.first_attempt()).await.unwrap(), a.id());
     assert!(a.unpeer(b.id()).await);
     lost(&mut at_b).await;
@@ -161,7 +162,7 @@ async fn in_a_mesh_every_pair_has_one_peering() {
         let mut connectors = Vec::new();
         for (from, ..) in &mesh {
             for (to, _, address) in mesh.iter().filter(|(to, ..)| to.id() != from.id()) {
-                connectors.push((from.connect(address, tls.clone(), SOON), to.id()));
+                connectors.push((from.connect_with_retry(address, tls.clone(), SOON), to.id()));
             }
         }
         for (connector, to) in &mut connectors {
@@ -196,8 +197,8 @@ async fn one_peering_is_reestablished_after_each_unpeer() {
         let (mut subscriber_at_a, mut subscriber_at_b) =
             (subscribe(&a, "/t").await, subscribe(&b, "/t").await);
         let (listener_a, listener_b) = (listen(&a).await, listen(&b).await);
-        let _to_b = a.connect(&listener_b.local_addr().to_string(), Tls::Off, SOON);
-        let _to_a = b.connect(&listener_a.local_addr().to_string(), Tls::Off, SOON);
+        let _to_b = a.connect_with_retry(listener_b.local_addr(), Tls::Off, SOON);
+        let _to_a = b.connect_with_retry(listener_a.local_addr(), Tls::Off, SOON);
         for round in 0..30 {
             subscribers(&a, "/t", 1).await;
             subscribers(&b, "/t", 1).await;

@@ -158,7 +158,7 @@ async fn a_flood_of_pings_without_reading_is_bounded() {
 
 /// While the second connection waits for its admission, nothing more is read from it.
 #[tokio::test]
-async fn the_input_of_a_held_handshake_is_bounded() {
+async fn the_input_of_a_handshake_that_has_to_wait_is_bounded() {
     let endpoint = endpoint_with(|config| {
         config.id = Some(id(1));
         config.handshake_timeout = Duration::from_secs(1);

@@ -31,8 +31,7 @@ pub(crate) fn id(n: u8) -> EndpointId {
 }
 
 /// A reconnect policy with short delays.
-pub(crate) const SOON: Option<Retry> =
-    Some(Retry { first: Duration::from_millis(20), cap: Duration::from_millis(100) });
+pub(crate) const SOON: Retry = Retry { first: Duration::from_millis(20), cap: Duration::from_millis(100) };
 
 pub(crate) fn endpoint() -> Endpoint {
     endpoint_with(|_| {})
@@ -73,7 +72,7 @@ pub(crate) async fn connect_with(
     listener: &Listener,
     tls: Tls,
 ) -> Result<EndpointId, ConnectError> {
-    let mut connector = endpoint.connect(&listener.local_addr().to_string(), tls, None);
+    let mut connector = endpoint.connect(listener.local_addr(), tls);
     within("the first attempt", connector.first_attempt()).await
 }
 
@@ -102,7 +101,7 @@ pub(crate) async fn subscribers(endpoint: &Endpoint, prefix: &str, count: usize)
 /// Returns the topic and the text of the next message.
 pub(crate) async fn next(subscriber: &mut Subscriber) -> (String, String) {
     let message = within("a message", subscriber.recv()).await.expect("a message");
-    let Value::String(text) = message.value().unwrap() else { panic!("{message:?}") };
+    let Value::String(text) = message.value() else { panic!("{message:?}") };
     (message.topic().to_string(), text.to_string())
 }
 

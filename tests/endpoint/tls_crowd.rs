@@ -53,7 +53,7 @@ async fn crowd(tls: Tls, theirs: Tls) {
         good.spawn(async move {
             // Each connector makes one attempt.
             let endpoint = endpoint();
-            let mut connector = endpoint.connect(&address.to_string(), theirs, None);
+            let mut connector = endpoint.connect(address.to_string(), theirs);
             connector.first_attempt().await.map(|_| endpoint)
         });
     }

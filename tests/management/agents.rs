@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::{Endpoint, Subscriber};
-use zeek_bridge::management::{Agent, MAX_NODE_NAME, NODE_TOPIC, NodeEvent, NotifyNodeHello};
+use zeek_bridge::management::{
+    ALL_NODES, Agent, AnswerError, MAX_NODE_NAME, NODE_TOPIC, Node, NodeEvent, NotifyNodeHello, Values,
+};
 use zeek_bridge::net::tls::{Tls, ephemeral_authority};
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use crate::support::*;
 
@@ -45,6 +47,38 @@ async fn a_node_that_is_not_connected_is_reported_as_missing() {
         agent.dispatch(action(&["get_id_value", "x"]), asked, Duration::from_millis(50)).await.unwrap();
     assert_eq!(outcome.missing, names(&["worker-2"]));
     assert_eq!(outcome.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn get_id_value_returns_typed_values_or_the_reason_for_each_node() {
+    let (endpoint, address) = listening().await;
+    let agent = Agent::start(endpoint).await;
+    let mut nodes = Vec::new();
+    for (name, values) in
+        [("text", r#"{"x": "a"}"#), ("number", r#"{"x": 8192}"#), ("unknown", r#"{"y": 1}"#)]
+    {
+        let values = Values::from_json_text(values).unwrap();
+        nodes.push(Node::start(connected(&address).await, name, values).await);
+    }
+    let nothing = async |_: String, _: Vec<String>| Ok(None);
+    nodes.push(Node::start(connected(&address).await, "nothing", nothing).await);
+    agent.wait_for_nodes(|nodes| nodes.len() == 4).await;
+
+    let numbers = agent.get_id_value::<u32>("x").await.unwrap();
+    assert_eq!(numbers.keys().collect::<Vec<_>>(), ["nothing", "number", "text", "unknown"]);
+    assert_eq!(numbers["number"], Ok(8192));
+    assert!(matches!(&numbers["text"], Err(AnswerError::Data(_))), "{numbers:?}");
+    assert_eq!(numbers["unknown"], Err(AnswerError::Failed("unknown id".into())));
+    assert_eq!(numbers["nothing"], Err(AnswerError::NoData));
+    let any = agent.get_id_value::<serde_json::Value>("x").await.unwrap();
+    assert_eq!((&any["number"], &any["text"]), (&Ok(8192.into()), &Ok("a".into())));
+
+    // The forms of a request, and a node that does not answer.
+    let absent = agent.dispatch(["get_id_value", "x"], ["number", "absent"], Duration::from_millis(50));
+    let values = absent.await.unwrap().into_values::<u32>();
+    assert_eq!((&values["number"], &values["absent"]), (&Ok(8192), &Err(AnswerError::NoAnswer)));
+    let all = agent.dispatch(vec!["get_id_value".to_owned(), "x".to_owned()], ALL_NODES, LONG).await.unwrap();
+    assert_eq!((all.answers.len(), all.missing), (4, names(&[])));
 }
 
 #[tokio::test]
@@ -99,7 +133,7 @@ async fn a_hello_with_too_long_a_name_is_ignored() {
     let rogue = connected(&address).await;
     rogue.wait_for_subscribers(&NODE_TOPIC, 1).await;
     for node in ["x".repeat(MAX_NODE_NAME + 1), "y".repeat(MAX_NODE_NAME), "worker-1".to_owned()] {
-        let hello = Message::from(Event::from(NotifyNodeHello { node })).into_value();
+        let hello = ZeekMessage::from(Event::from(NotifyNodeHello { node })).into_value();
         rogue.publish(NODE_TOPIC.clone(), &hello).await.unwrap();
     }
     let nodes = agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
@@ -143,7 +177,7 @@ async fn a_log_line_about_a_peer_has_an_excerpt_of_its_text() {
 async fn manual_peer(address: &str, tls: Tls) -> (Endpoint, Subscriber) {
     let endpoint = Endpoint::new().unwrap();
     let requests = endpoint.subscribe([NODE_TOPIC.clone()]).await;
-    endpoint.connect(address, tls, None).first_attempt().await.unwrap();
+    endpoint.connect(address, tls).await.unwrap();
     endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     (endpoint, requests)
 }
@@ -162,21 +196,21 @@ async fn only_the_peer_that_sent_the_hello_can_respond_under_its_name() {
     let endpoint = Endpoint::new().unwrap();
     let address = endpoint.listen("127.0.0.1:0", tls("agent")).await.unwrap().local_addr().to_string();
     let agent = Agent::start(endpoint).await;
-    let (owner, mut owners) = manual_peer(&address, tls("worker-1")).await;
+    let (owner, mut owner_requests) = manual_peer(&address, tls("worker-1")).await;
     publish(&owner, hello("worker-1")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
 
-    let (thief, mut thiefs) = manual_peer(&address, tls("worker-2")).await;
+    let (thief, mut thief_requests) = manual_peer(&address, tls("worker-2")).await;
     publish(&thief, hello("worker-1")).await;
     // The events of a peer are handled in order. When this event has an effect, the earlier ones have been handled.
     publish(&thief, hello("worker-2")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
     let data = dispatch(&agent, "worker-1", async || {
-        let reqid = next_request(&mut thiefs).await.reqid;
+        let reqid = next_request(&mut thief_requests).await.reqid;
         publish(&thief, answer(&reqid, "worker-1", "stolen")).await;
         publish(&thief, hello("worker-3")).await;
         agent.wait_for_nodes(|nodes| nodes.contains("worker-3")).await;
-        publish(&owner, answer(&next_request(&mut owners).await.reqid, "worker-1", "own")).await;
+        publish(&owner, answer(&next_request(&mut owner_requests).await.reqid, "worker-1", "own")).await;
     })
     .await;
     assert_eq!(data, "\"own\"");
@@ -192,20 +226,20 @@ async fn only_the_peer_that_sent_the_hello_can_respond_under_its_name() {
 async fn a_name_moves_to_the_last_peer_of_the_same_host_and_back_when_it_disconnects() {
     let (endpoint, address) = listening().await;
     let agent = Agent::start(endpoint).await;
-    let (first, mut firsts) = manual_peer(&address, Tls::Off).await;
+    let (first, mut first_requests) = manual_peer(&address, Tls::Off).await;
     publish(&first, hello("worker-1")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-1")).await;
-    let (second, mut seconds) = manual_peer(&address, Tls::Off).await;
+    let (second, mut second_requests) = manual_peer(&address, Tls::Off).await;
     publish(&second, hello("worker-1")).await;
     publish(&second, hello("worker-2")).await;
     agent.wait_for_nodes(|nodes| nodes.contains("worker-2")).await;
     // A repeated hello of the first peer changes nothing.
     publish(&first, hello("worker-1")).await;
     let data = dispatch(&agent, "worker-1", async || {
-        publish(&first, answer(&next_request(&mut firsts).await.reqid, "worker-1", "first")).await;
+        publish(&first, answer(&next_request(&mut first_requests).await.reqid, "worker-1", "first")).await;
         publish(&first, hello("worker-3")).await;
         agent.wait_for_nodes(|nodes| nodes.contains("worker-3")).await;
-        publish(&second, answer(&next_request(&mut seconds).await.reqid, "worker-1", "second")).await;
+        publish(&second, answer(&next_request(&mut second_requests).await.reqid, "worker-1", "second")).await;
     })
     .await;
     assert_eq!(data, "\"second\"");
@@ -213,7 +247,8 @@ async fn a_name_moves_to_the_last_peer_of_the_same_host_and_back_when_it_disconn
     let left = agent.wait_for_nodes(|nodes| !nodes.contains("worker-2")).await;
     assert_eq!(left, names(&["worker-1", "worker-3"]));
     let data = dispatch(&agent, "worker-1", async || {
-        publish(&first, answer(&next_request(&mut firsts).await.reqid, "worker-1", "first again")).await;
+        publish(&first, answer(&next_request(&mut first_requests).await.reqid, "worker-1", "first again"))
+            .await;
     })
     .await;
     assert_eq!(data, "\"first again\"");

@@ -11,7 +11,7 @@ use zeek_bridge::management::{
     Agent, DispatchError, DispatchRequest, JsonText, NODE_TOPIC, Node, NodeEvent, NodeMessage, Values,
 };
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use crate::support::*;
 
@@ -95,7 +95,7 @@ async fn a_late_response_is_not_sent() {
     endpoint.wait_for_subscribers(&NODE_TOPIC, 1).await;
     for (reqid, word) in [("1", "never"), ("2", "at once")] {
         let request = DispatchRequest { reqid: reqid.into(), action: action(&[word]), nodes: names(&[]) };
-        let value = Message::from(Event::from(request)).into_value();
+        let value = ZeekMessage::from(Event::from(request)).into_value();
         endpoint.publish(NODE_TOPIC.clone(), &value).await.unwrap();
     }
     loop {
@@ -113,7 +113,7 @@ async fn a_late_response_is_not_sent() {
     let mut received = Vec::new();
     endpoint.shutdown().await;
     while let Some(message) = subscriber.recv().await {
-        let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
+        let ZeekMessage::Event(event) = message.zeek_message().unwrap() else { panic!() };
         received.push(NodeMessage::parse(&event).unwrap().unwrap());
     }
     let [NodeMessage::Hello(_), NodeMessage::Response(response)] = received.as_slice() else {
@@ -162,13 +162,13 @@ async fn requests_in_batches_are_answered_and_other_messages_ignored() {
         nodes: names(&["worker-1"]),
     };
     let batch =
-        Message::Batch(vec![Event::new("other", ()).into(), Event::from(request).into()]).into_value();
+        ZeekMessage::Batch(vec![Event::new("other", ()).into(), Event::from(request).into()]).into_value();
     for value in [Value::Count(7), Value::Vector(vec![]), batch] {
         endpoint.publish(NODE_TOPIC.clone(), &value).await.unwrap();
     }
     loop {
-        let value = answers.recv().await.unwrap().value().unwrap();
-        let Message::Event(event) = Message::from_value(value).unwrap() else { panic!() };
+        let value = answers.recv().await.unwrap().value();
+        let ZeekMessage::Event(event) = ZeekMessage::from_value(value).unwrap() else { panic!() };
         if let Some(NodeMessage::Response(response)) = NodeMessage::parse(&event).unwrap() {
             assert_eq!(response.reqid(), "r");
             return;
@@ -183,7 +183,7 @@ async fn a_response_too_large_for_a_frame_affects_no_other_request() {
     let mut config = EndpointConfig::default();
     config.limits.max_frame = 1000;
     let small = Endpoint::with_config(config).unwrap();
-    small.connect(&address, Tls::Off, Some(SOON)).first_attempt().await.unwrap();
+    small.connect_with_retry(&address, Tls::Off, SOON).await.unwrap();
     let handler = async |action: String, _args: Vec<String>| {
         Ok(Some(JsonText::from(serde_json::json!(action.repeat(if action == "big" { 1000 } else { 1 })))))
     };

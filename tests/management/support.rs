@@ -9,7 +9,7 @@ use zeek_bridge::management::{
     NotifyNodeHello, Values,
 };
 use zeek_bridge::net::tls::Tls;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::Event;
 
 /// A time limit that only a failing test reaches.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ pub(crate) async fn listening() -> (Endpoint, String) {
 
 pub(crate) async fn connected(address: &str) -> Endpoint {
     let endpoint = Endpoint::new().unwrap();
-    endpoint.connect(address, Tls::Off, Some(SOON)).first_attempt().await.unwrap();
+    endpoint.connect_with_retry(address, Tls::Off, SOON).await.unwrap();
     endpoint
 }
 
@@ -52,7 +52,7 @@ pub(crate) async fn cluster(nodes: &[&str]) -> (Agent, Vec<Node>) {
 }
 
 pub(crate) async fn publish(endpoint: &Endpoint, event: impl Into<Event>) {
-    endpoint.publish(NODE_TOPIC.clone(), &Message::from(event.into()).into_value()).await.unwrap();
+    endpoint.publish(&NODE_TOPIC, event.into()).await.unwrap();
 }
 
 pub(crate) fn hello(node: &str) -> NotifyNodeHello {
@@ -66,8 +66,7 @@ pub(crate) fn answer(reqid: &str, node: &str, data: &str) -> DispatchResponse {
 /// Receives the next event of the node API.
 pub(crate) async fn next_event(subscriber: &mut Subscriber) -> NodeMessage {
     let message = tokio::time::timeout(LONG, subscriber.recv()).await.unwrap().unwrap();
-    let Message::Event(event) = Message::from_value(message.value().unwrap()).unwrap() else { panic!() };
-    NodeMessage::parse(&event).unwrap().unwrap()
+    NodeMessage::parse(&message.event().unwrap()).unwrap().unwrap()
 }
 
 /// Receives the next request.

@@ -31,7 +31,7 @@ fn checking_a_golden_value_allocates_nothing() {
 }
 
 #[test]
-fn checking_containers_that_differ_late_allocates_nothing() {
+fn checking_containers_that_differ_only_at_the_end_allocates_nothing() {
     let table = |last: u64| Value::Table([(1u64, 0u64), (2, last)].into_iter().collect());
     let vector = |parts: &[Value]| Value::Vector(parts.to_vec());
     let set = |elements: Vec<Value>| Value::Set(elements.into_iter().collect());

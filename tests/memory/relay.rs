@@ -10,7 +10,7 @@ use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::BridgeConfig;
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::wire::Envelope;
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 const CONFIG: &str = r#"
 [link.in]
@@ -44,7 +44,7 @@ fn messages(id: EndpointId, topics: &[&'static str], count: usize) -> BytesMut {
     let mut bytes = BytesMut::new();
     for (n, topic) in (0..count).zip(topics.iter().cycle()) {
         let value =
-            Value::from(Message::Event(Event::new("Test::event", [Value::from("x".repeat(n % 200))])));
+            Value::from(ZeekMessage::Event(Event::new("Test::event", [Value::from("x".repeat(n % 200))])));
         let envelope = Envelope::data(id, Topic::from_static(topic), &value).unwrap();
         envelope.encode(&mut bytes).unwrap();
     }

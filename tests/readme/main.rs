@@ -37,6 +37,12 @@ const PAGES: &[(&str, &str)] = &[
     ("src/guide/tls.md", include_str!("../../src/guide/tls.md")),
 ];
 
+/// The guide whose programs are doc tests.
+const LIBRARY: &str = "src/guide/library.md";
+
+/// The kinds of blocks that are doc tests.
+const RUST: [&str; 2] = ["rust", "rust,no_run"];
+
 /// The sessions that cannot be run here, by their first command, with the reason.
 const NOT_RUN: &[(&str, &str)] = &[
     ("cargo install --path . --features openssl", "it installs the program"),
@@ -47,7 +53,9 @@ const NOT_RUN: &[(&str, &str)] = &[
 const NOT_CHECKED: &[(&str, &str)] = &[
     ("README.md", "Zeek agents, managers, scripts"),
     ("src/guide/bridge.md", "Zeek agent  <--"),
-    ("src/guide/library.md", "bin/zeek-bridge"),
+    // The tests of the program read these profiles.
+    ("src/guide/debugging.md", "[profile.default]"),
+    ("src/guide/library.md", "bridge              links"),
     ("src/guide/service.md", "peers x (2 x frame"),
 ];
 
@@ -181,7 +189,7 @@ fn copy_files(folder: &Path, address: &str) {
 fn each_configuration_is_valid() {
     // The rules and the settings of the service are added to the links of the first one. The one of several bridges is
     // complete.
-    let all = of_kind("toml").into_iter().filter(|(page, _)| *page != configuration::PAGE);
+    let all = of_kind("toml").into_iter().filter(|(page, _)| ![configuration::PAGE, LIBRARY].contains(page));
     let all: Vec<Block> = all.map(|(_, block)| block).collect();
     let folder = tempfile::tempdir().unwrap();
     copy_files(folder.path(), "127.0.0.1");
@@ -207,20 +215,32 @@ fn programs_are_the_tested_ones() {
             assert!(program.contains(&block.text), "{page}, line {}: not in {name}", block.line);
         }
     }
-    // The first example of the crate's documentation, which is a doc test, without its hidden lines.
-    let library = include_str!("../../src/lib.rs");
-    let example =
-        library.split_once("doc = \"```ignore\")]\n").unwrap().1.split_once("//! ```\n").unwrap().0.lines();
-    let example = example.map(|line| line.trim_start_matches("//!").strip_prefix(' ').unwrap_or_default());
-    let example: Vec<&str> = example.filter(|line| !line.trim_start().starts_with("# ")).collect();
-    let shown = of_kind("rust,ignore");
-    assert_eq!(shown.len(), 1);
-    assert_eq!(shown[0].1.text.lines().collect::<Vec<_>>(), example);
+}
+
+#[test]
+fn programs_in_rust_are_doc_tests() {
+    let rust: Vec<_> = RUST.iter().flat_map(|kind| of_kind(kind)).collect();
+    assert!(rust.len() >= 6, "{}", rust.len());
+    for (page, block) in rust {
+        assert_eq!(page, LIBRARY, "line {}: the other pages are not compiled with all features", block.line);
+        assert!(block.text.contains("fn main()"), "{page}, line {}: not a complete program", block.line);
+        assert!(!block.text.contains("\n# "), "{page}, line {}: hidden lines are visible here", block.line);
+    }
+}
+
+#[test]
+fn the_dependency_in_the_guide_is_this_version_with_features_that_exist() {
+    let blocks: Vec<_> = of_kind("toml").into_iter().filter(|(page, _)| *page == LIBRARY).collect();
+    let [(_, block)] = &blocks[..] else { panic!("{blocks:?}") };
+    let line = block.text.lines().find_map(|line| line.strip_prefix("zeek-bridge = { version = \"")).unwrap();
+    let (version, rest) = line.split_once('"').unwrap();
+    assert!(env!("CARGO_PKG_VERSION").starts_with(&format!("{version}.")), "{version}");
+    assert_eq!(rest, ", default-features = false, features = [\"net\"] }");
 }
 
 #[test]
 fn all_other_blocks_are_listed() {
-    let checked = ["console", "toml", "sh", "python", "rust,ignore"];
+    let checked = ["console", "toml", "sh", "python"].into_iter().chain(RUST).collect::<Vec<_>>();
     let ping = include_str!("../../examples/zeek/ping.zeek");
     let mut listed = NOT_CHECKED.iter();
     for (page, text) in PAGES {

@@ -55,6 +55,12 @@ impl Session {
         for name in ["RUST_LOG", "CLUSTER_NODE", "ZEEK_AGENT_ADDR", "ZEEK_AGENT_PORT", "BASH_ENV"] {
             bash.env_remove(name);
         }
+        let own = std::env::vars_os().map(|(name, _)| name);
+        for name in
+            own.filter(|name| name == "XDG_CONFIG_HOME" || name.to_string_lossy().starts_with("ZEEK_BRIDGE_"))
+        {
+            bash.env_remove(name);
+        }
         bash.process_group(0).stdin(Stdio::piped()).stdout(writer.try_clone().unwrap()).stderr(writer);
         let mut child = Running::spawn(&mut bash);
         // It also holds the write end of the pipe open.

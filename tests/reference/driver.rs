@@ -226,7 +226,7 @@ impl Pair {
         let theirs = match connector {
             Connector::Ours => {
                 let (theirs, address) = Reference::listen(program, &options).await;
-                ours.connect(&address, kind.ours.clone(), crate::support::SOON)
+                ours.connect_with_retry(&address, kind.ours.clone(), crate::support::SOON)
                     .first_attempt()
                     .await
                     .unwrap();

@@ -78,7 +78,7 @@ async fn a_reference_that_aborts_is_reported_as_lost_and_reconnected_to() {
         let mut statuses = ours.status();
         let (mut theirs, address) = Reference::listen(&program, &kind.theirs()).await;
         let port = address.rsplit(':').next().unwrap().to_owned();
-        let _connector = ours.connect(&address, kind.ours.clone(), SOON);
+        let _connector = ours.connect_with_retry(&address, kind.ours.clone(), SOON);
         for _ in 0..2 {
             assert_eq!(added(&mut statuses).await, theirs.id);
             theirs.send_line("abort").await;
@@ -129,7 +129,7 @@ async fn simultaneous_connections_in_both_directions_result_in_one_peering() {
             Reference::listen(&program, &["--disable-ssl", "--subscribe", "/theirs"]).await;
         assert!(our_ids()[0] < theirs.id && theirs.id < our_ids()[1]);
         theirs.send_line(&format!("peer {} 1", listener.local_addr().port())).await;
-        let mut connector = ours.connect(&address, zeek_bridge::net::tls::Tls::Off, SOON);
+        let mut connector = ours.connect_with_retry(&address, zeek_bridge::net::tls::Tls::Off, SOON);
         assert_eq!(within("the attempt", connector.first_attempt()).await.unwrap(), theirs.id);
         assert_eq!(added(&mut statuses).await, theirs.id);
         theirs.status("peer_added", ours.id()).await;
@@ -143,7 +143,7 @@ async fn simultaneous_connections_in_both_directions_result_in_one_peering() {
         assert_eq!(next_text(&mut subscriber).await, "once");
         assert_eq!(next_text(&mut subscriber).await, "twice");
         // A third connection is redundant. Only its connector learns of it; no status is reported.
-        let mut third = ours.connect(&address, zeek_bridge::net::tls::Tls::Off, SOON);
+        let mut third = ours.connect_with_retry(&address, zeek_bridge::net::tls::Tls::Off, SOON);
         assert_eq!(within("the attempt", third.first_attempt()).await.unwrap(), theirs.id);
         // The next status of the peering is its end.
         theirs.send_line("quit").await;

@@ -17,7 +17,7 @@ fn endpoint_without_timeout() -> Endpoint {
 async fn errors(program: &str, kind: &Kind, theirs: &[&str]) -> (ConnectError, ConnectError) {
     let ours = endpoint_without_timeout();
     let (reference, address) = Reference::listen(program, theirs).await;
-    let mut connector = ours.connect(&address, kind.ours.clone(), None);
+    let mut connector = ours.connect(&address, kind.ours.clone());
     let connecting = within("the attempt", connector.first_attempt()).await.unwrap_err();
     drop(reference);
     let mut statuses = ours.status();

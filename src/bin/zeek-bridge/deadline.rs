@@ -13,6 +13,14 @@ pub(crate) fn after(limit: Duration) -> Instant {
     now.checked_add(limit.min(LONGEST)).unwrap_or(now)
 }
 
+/// Waits until this time; forever without one.
+pub(crate) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

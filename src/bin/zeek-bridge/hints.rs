@@ -26,11 +26,11 @@ pub(crate) fn for_tls(error: &TlsError) -> &'static str {
     }
 }
 
-/// Returns the option of this side that sets the remedy. `prefix` is that of the side's options, such as `listen-`.
-pub(crate) fn for_credentials(remedy: Option<Remedy>, prefix: &str) -> String {
+/// Returns the setting that is the remedy. `setting` formats an option and its value.
+pub(crate) fn for_credentials(remedy: Option<Remedy>, setting: impl Fn(&str, &str) -> String) -> String {
     match remedy {
-        Some(Remedy::Passphrase) => format!(" (`--{prefix}passphrase-file FILE`)"),
-        Some(Remedy::OpenSsl) => format!(" (`--{prefix}tls-backend openssl`)"),
+        Some(Remedy::Passphrase) => format!(" (`{}`)", setting("passphrase-file", "FILE")),
+        Some(Remedy::OpenSsl) => format!(" (`{}`)", setting("tls-backend", "openssl")),
         _ => String::new(),
     }
 }

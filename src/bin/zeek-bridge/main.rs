@@ -34,8 +34,11 @@ mod network;
 mod output;
 mod runtime;
 mod scalars;
+mod settings;
 mod signals;
 mod terminal;
+mod tls_auto;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Encode(args) => commands::encode::run(&args),
         Command::Completions(args) => commands::man::completions(&args, cli::command()),
-        Command::Man(args) => commands::man::man(&args, cli::command(), cli::DETAILS),
+        Command::Man(args) => commands::man::man(&args, cli::command(), &cli::MANUAL),
     });
     // Waits until the thread has written what is queued, so that the error is the last line.
     drop(log_thread);

@@ -1,23 +1,21 @@
 //! The endpoint of a network command, its address and TLS.
 
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, Retry, Status, StatusReceiver};
+use zeek_bridge::net::Exposure;
 use zeek_bridge::net::tls::Tls;
 
-use crate::args::NetworkArgs;
-use crate::args::tls;
+use crate::args::tls::{self, TlsChoice};
+use crate::args::{Address, NetworkArgs};
 use crate::output::{Exit, Failure, stderr};
+use crate::settings::{self, Settings};
 use crate::signals::Signals;
+use crate::tls_auto;
 
 /// The address and TLS settings of a command. Certificates are loaded already.
 pub(crate) struct Network {
     address: Address,
     retry: Retry,
-    tls: Tls,
-}
-
-enum Address {
-    Connect(String),
-    Listen(String),
+    tls: TlsChoice,
 }
 
 /// The handling of failed connections.
@@ -30,22 +28,52 @@ pub(crate) enum Persistence {
 }
 
 impl Network {
-    /// Loads the certificates.
+    /// Chooses the settings from the command line, the environment and a profile, and loads the certificates.
     pub(crate) fn new(args: NetworkArgs) -> Result<Self, Failure> {
-        let address = match (args.address.connect, args.address.listen) {
-            (Some(target), None) => Address::Connect(target.0),
-            (None, Some(address)) => Address::Listen(address.0),
-            _ => return Err(Failure::usage("use --connect HOST:PORT or --listen ADDR:PORT")),
-        };
-        Ok(Network { address, retry: args.retry.0, tls: args.tls.load()? })
+        Self::with_agent(args, || Ok(None))
+    }
+
+    /// Like [`Network::new`], with the address that `agent` returns if the command line has none.
+    pub(crate) fn with_agent(
+        args: NetworkArgs,
+        agent: impl FnOnce() -> Result<Option<Address>, Failure>,
+    ) -> Result<Self, Failure> {
+        let Settings { address, retry, tls: settings } = settings::choose(args, agent)?;
+        let tls = settings.load()?;
+        if let (TlsChoice::Auto, Address::Listen(address)) = (&tls, &address) {
+            return Err(Failure::usage(format!(
+                "{} cannot be used to listen on {address}: it probes the peer; use --tls anonymous or --tls off",
+                settings.setting("tls", "auto")
+            )));
+        }
+        Ok(Network { address, retry, tls })
+    }
+
+    /// Returns the address to connect to, if this does not listen.
+    pub(crate) fn target(&self) -> Option<&str> {
+        match &self.address {
+            Address::Connect(target) => Some(target),
+            Address::Listen(_) => None,
+        }
     }
 
     /// Connects or listens. Subscriptions must exist before, so that they are part of the first handshake.
+    ///
+    /// With `--tls auto`, waits until a probe has found the TLS of the peer. It is never changed after that.
     pub(crate) async fn start(&self, endpoint: &Endpoint, persistence: Persistence) -> Result<(), Failure> {
-        tls::keep_up(&self.tls)?;
+        let (Address::Connect(address) | Address::Listen(address)) = &self.address;
+        let tls = match &self.tls {
+            TlsChoice::Fixed(tls) => tls.clone(),
+            TlsChoice::Auto => {
+                let retry = (persistence == Persistence::Persistent).then_some(self.retry);
+                tls_auto::choose(address, retry).await?
+            }
+        };
+        tls::keep_up(&tls)?;
+        warn_of_exposure(&tls, address);
         match &self.address {
             Address::Listen(address) => {
-                let listener = endpoint.listen(address, self.tls.clone()).await.map_err(|error| {
+                let listener = endpoint.listen(address, tls.clone()).await.map_err(|error| {
                     let message = format!(
                         "cannot listen on {address}: {error}; use an address of this host \
                          and a free port, or port 0"
@@ -55,17 +83,26 @@ impl Network {
                 stderr::print_line(format_args!("listening on {}", listener.local_addr()));
             }
             Address::Connect(target) if persistence == Persistence::Persistent => {
-                endpoint.connect(target, self.tls.clone(), Some(self.retry));
+                endpoint.connect_with_retry(target, tls.clone(), self.retry);
             }
             Address::Connect(target) => {
                 let status = endpoint.status();
-                let mut connector = endpoint.connect(target, self.tls.clone(), None);
-                connector.first_attempt().await.map_err(|error| Failure::connect(target, &error))?;
-                let (target, tls) = (target.clone(), self.tls.clone());
-                tokio::spawn(reconnect(endpoint.clone(), status, target, tls, self.retry));
+                let connector = endpoint.connect(target, tls.clone());
+                connector.await.map_err(|error| Failure::connect(target, &error))?;
+                tokio::spawn(reconnect(endpoint.clone(), status, target.clone(), tls, self.retry));
             }
         }
         Ok(())
+    }
+}
+
+/// Logs a warning if other hosts can reach the address and this TLS does not authenticate them. Called once for each address of
+/// a command. The links of a bridge have the same warning in its configuration.
+pub(crate) fn warn_of_exposure(tls: &Tls, address: &str) {
+    if let Some(exposure) = Exposure::of(tls, address) {
+        tracing::warn!(
+            "{exposure}; use certificates across a network (--cafile, --certificate and --keyfile)"
+        );
     }
 }
 
@@ -76,7 +113,7 @@ async fn reconnect(endpoint: Endpoint, mut status: StatusReceiver, target: Strin
             // The usual delay before reconnecting. Without it, the peer is likely not back yet, and this command may be
             // about to end as well.
             tokio::time::sleep(retry.first).await;
-            endpoint.connect(&target, tls, Some(retry));
+            endpoint.connect_with_retry(&target, tls, retry);
             return;
         }
     }

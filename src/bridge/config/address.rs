@@ -4,11 +4,6 @@ use std::net::IpAddr;
 
 use crate::net::HostPort;
 
-/// Returns whether the address is a loopback address, so that traffic to it stays on this host.
-pub(super) fn is_loopback(text: &str) -> bool {
-    text.parse::<HostPort>().is_ok_and(|address| address.is_loopback())
-}
-
 /// Returns whether two listeners on these addresses would conflict.
 pub(super) fn collide(one: &str, other: &str) -> bool {
     let (Ok(one), Ok(other)) = (one.parse::<HostPort>(), other.parse::<HostPort>()) else { return false };
@@ -69,6 +64,5 @@ mod tests {
     fn loopback_reaches_a_listener_on_all_addresses() {
         assert!(reaches("localhost:5", "0.0.0.0:5") && reaches("127.0.0.1:5", "127.0.0.1:5"));
         assert!(!reaches("localhost:5", "0.0.0.0:6") && !reaches("10.0.0.1:5", "127.0.0.1:5"));
-        assert!(is_loopback("localhost:5") && !is_loopback("[fe80::1%eth0]:5"));
     }
 }

@@ -35,7 +35,8 @@ impl LinkConfig {
 
     /// Loads the TLS of this link, as [`LinkTls::load`] does.
     ///
-    /// # Errors Returns the errors of [`LinkTls::load`].
+    /// # Errors
+    /// Returns the errors of [`LinkTls::load`].
     pub fn tls(&self) -> Result<Tls, Diagnostics> {
         self.tls.load(&self.name)
     }
@@ -47,8 +48,8 @@ impl LinkTls {
     ///
     /// # Errors
     /// Returns every file or directory that cannot be read or used; then the errors that concern several of them, such as a key
-    /// that does not match the certificate. The errors have the keys concerned, such as `link.agents.keyfile`;
-    /// [`Source::locate`](super::Source::locate) adds their lines.
+    /// that does not match the certificate. Each error has the key that it is about, such as
+    /// `link.agents.keyfile`. [`Source::locate`](super::Source::locate) adds its line.
     pub fn load(&self, link: &str) -> Result<Tls, Diagnostics> {
         let error = |key: &str, message: String| Diagnostic::new(format!("link.{link}.{key}"), message);
         match self {

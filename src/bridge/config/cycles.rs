@@ -16,8 +16,9 @@ struct Cycle<'c> {
 
 /// Returns the first cycle that each rule opens: the rule's name, and the warning's message and hint.
 ///
-/// Only cycles over three different links are reported. A cycle over two needs a peer that returns what it receives, or one that
-/// is connected to the source without this bridge, so that every rule would be reported. A source with `ttl = 1` opens no cycle,
+/// Only cycles over three different links are reported. A cycle over two links is possible with
+/// every rule: the target may return the message, or may be connected to the source directly. A warning for every rule would
+/// be useless. A source with `ttl = 1` opens no cycle,
 /// because no other bridge forwards its messages.
 pub(super) fn find(config: &BridgeConfig) -> Vec<(&str, String, String)> {
     config

@@ -77,8 +77,8 @@ impl Diagnostic {
 
 /// All errors in a configuration. `Display` writes one line per error.
 ///
-/// There is no [`BridgeConfig`](super::BridgeConfig) in it. A link whose TLS or whose allowed certificates cannot be read would
-/// run without them, so an invalid configuration must not be startable.
+/// It contains no [`BridgeConfig`](super::BridgeConfig), so that no bridge can be started with an invalid configuration: links
+/// whose TLS or `allow` is invalid would run without it.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,

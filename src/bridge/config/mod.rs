@@ -82,7 +82,7 @@ pub struct References {
     pub status_socket: Option<PathBuf>,
 }
 
-/// The maximum size of a configuration file, in bytes. A larger file is not a configuration, and would be held in memory.
+/// The maximum size of a configuration file, in bytes. It limits the memory that is used if the file is not a configuration.
 const MAX_FILE_SIZE: u64 = 1024 * 1024;
 
 impl ConfigFile {

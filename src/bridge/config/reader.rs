@@ -139,7 +139,7 @@ impl<'r> Table<'r> {
         let mut entries = Vec::new();
         for (key, value) in table {
             let (at, of) = (key.span(), value.span());
-            // The parser recovers from a syntax error with a guess, so an entry around one is skipped.
+            // After a syntax error, the parser guesses the value. An entry that contains such an error is skipped.
             if report.is_sound(&(at.start.min(of.start)..at.end.max(of.end))) {
                 let path = join(&path, key.get_ref());
                 entries.push(Entry { report, key: key.get_ref(), path, span: at, value: value.get_ref() });

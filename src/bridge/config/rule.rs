@@ -124,7 +124,7 @@ fn read_topics(entry: &Entry<'_>) -> Option<Vec<Topic>> {
     let expected = "a prefix of topics, such as \"zeek/management/node\"";
     entry.list(expected, |entry| {
         let text = entry.any_text(expected)?;
-        let topic = match Topic::try_from(text) {
+        let topic = match Topic::new(text.to_owned()) {
             Ok(topic) => topic,
             Err(error) => {
                 entry.error(error.to_string(), "use a shorter prefix");

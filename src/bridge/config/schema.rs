@@ -65,7 +65,7 @@ pub struct LinkConfig {
     pub tls: LinkTls,
     /// The delays between attempts to connect.
     pub retry: Retry,
-    /// Whether its peers receive each other's messages, if a rule is from and to this link.
+    /// Whether its peers receive each other's messages. A rule must also allow it: one with this link in `from` and in `to`.
     pub hub: bool,
     /// The group of links that it belongs to; `None`: no group. A message that is received on a link of a group is not sent to a link
     /// of the same group. If several peerings of the group lead to the same endpoint or bridge, one carries the messages to it, and

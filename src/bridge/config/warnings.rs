@@ -1,9 +1,10 @@
 //! Warnings about configurations that are valid, but dangerous or probably not intended.
 
-use super::address::{is_loopback, reaches};
+use super::address::reaches;
 use super::diagnostic::Diagnostic;
 use super::schema::{LinkAddress, LinkConfig, LinkTls, RuleConfig};
 use super::{ConfigFile, cycles};
+use crate::net::Exposure;
 
 /// Receives a warning: key, message, hint.
 type Warn<'a> = dyn FnMut(&str, String, &str) + 'a;
@@ -54,24 +55,14 @@ impl ConfigFile {
             LinkAddress::Connect(targets) => ("connect", targets),
             LinkAddress::Listen(addresses) => ("listen", addresses),
         };
-        match &link.tls {
-            LinkTls::Off => {
-                if let Some(address) = addresses.iter().find(|address| !is_loopback(address)) {
-                    let message = format!(
-                        "no TLS at {address}: a host between the two ends can read and change everything, and every host \
-                         that can reach the port can peer"
-                    );
-                    warn("tls", message, "use certificates across a network");
-                }
-            }
-            LinkTls::Anonymous => warn(
-                "tls",
-                "anonymous TLS is encrypted, but unauthenticated: a host between the two ends can read and change \
-                 everything, and every host that can reach the port can peer"
-                    .to_owned(),
-                "use certificates if this matters",
-            ),
-            LinkTls::Mutual(_) => {}
+        let addresses = addresses.iter().map(String::as_str);
+        let exposure = match &link.tls {
+            LinkTls::Off => Exposure::of_plain(addresses),
+            LinkTls::Anonymous => Exposure::of_anonymous(addresses),
+            LinkTls::Mutual(_) => None,
+        };
+        if let Some(exposure) = exposure {
+            warn("tls", exposure.to_string(), "use certificates across a network");
         }
         if let (Some(group), LinkAddress::Connect(targets)) = (&link.group, &link.address)
             && targets.len() == 1

@@ -32,7 +32,7 @@ fn messages(links: &LinkSet, answers: Vec<Answer>) -> impl Iterator<Item = (&Lin
             link = %link.config.name, agent = %to.peer, reqid = excerpt(reqid), node = result.node().map(excerpt),
             "answered for a node: {}", result.error().unwrap_or_default()
         );
-        let value = zeek::Message::Event(response.into()).into_value();
+        let value = zeek::ZeekMessage::Event(response.into()).into_value();
         match Envelope::data(link.endpoint.id(), NODE_TOPIC.clone(), &value) {
             Ok(envelope) => Some((&**link, to.peer, envelope)),
             Err(error) => {

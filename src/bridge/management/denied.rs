@@ -27,9 +27,9 @@ impl Core {
         denial: Denial,
     ) -> Vec<Blocked> {
         let Some(here) = message.links.link(message.link) else { return Vec::new() };
-        // If no rule for this link allows hellos or responses, this is not a link to nodes, so the node is connected to
-        // something else. If a rule denies the event because of its name or sender, nothing is known about where the
-        // node is connected.
+        // If no rule for this link allows hellos or responses, the link does not lead to nodes. So the node is
+        // connected to another endpoint. If a rule denies the event for its node name or its sender, this conclusion is
+        // not possible.
         if denial.reason == Reason::EventNotAllowed
             && let Some(node) = event.as_ref().and_then(NodeMessage::sender_node)
         {
@@ -102,8 +102,8 @@ fn denied_request(
         && envelope.topic.as_bytes().starts_with(NODE_TOPIC.as_bytes());
     let event = match decoded {
         None if is_undecoded => {
-            let message = zeek::Message::from_value(envelope.value(limits).ok()?).ok()?;
-            let zeek::Message::Event(event) = message else { return None };
+            let message = zeek::ZeekMessage::from_value(envelope.value(limits).ok()?).ok()?;
+            let zeek::ZeekMessage::Event(event) = message else { return None };
             NodeMessage::parse(&event).ok()?
         }
         decoded => decoded,
@@ -152,7 +152,7 @@ mod tests {
     }
 
     fn envelope(topic: &Topic, event: impl Into<Event>) -> Envelope {
-        let value = zeek::Message::Event(event.into()).into_value();
+        let value = zeek::ZeekMessage::Event(event.into()).into_value();
         Envelope::data(EndpointId::NIL, topic.clone(), &value).unwrap()
     }
 

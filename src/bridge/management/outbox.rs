@@ -67,8 +67,9 @@ impl Outbox {
         }
     }
 
-    /// Returns the next message for a peer. If there is none, removes the peer, so that the next [`Outbox::store`] starts a
-    /// new task.
+    /// Returns the next message for a peer. If there is none, removes the peer, so that the next [`Outbox::store`]
+    /// starts a new task. Both happen under one lock. Otherwise, a message that is stored in between would have no
+    /// task.
     fn next(&self, peer: EndpointId) -> Option<Blocked> {
         let mut peers = self.0.lock();
         let pending = peers.get_mut(&peer)?;

@@ -151,7 +151,7 @@ impl Core {
     }
 }
 
-/// Returns the sender of a message, as the registry accounts it.
+/// Returns the sender of a message, with the owner and the memory share that the registry counts for it.
 fn party(message: &RoutedMessage<'_>) -> Party {
     let share = message.links.link(message.link).map_or(0, |link| link.memory_share());
     Party { peering: message.peering(), owner: message.from.owner.clone(), share }

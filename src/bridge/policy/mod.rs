@@ -1,44 +1,45 @@
 //! Rules: decide which messages are forwarded from one link to another.
 //!
-//! A message is forwarded only if a rule allows it. For each link that a message may go to, the first rule of the file
-//! that *matches* it decides. All of these conditions have to match, and are checked in this order:
+//! A message is forwarded only if a rule allows it. For each target link, the first rule in the file that *matches* the
+//! message decides. A rule matches if all of these conditions match. They are checked in this order:
 //!
-//! | of the rule | matches if |
+//! | key of the rule | matches if |
 //! | --- | --- |
-//! | `from`, `to` | the message was received over a link in `from` and may go to a link in `to` of another group; to the same link on a hub only |
-//! | `topics` | one of them is a string prefix of the message's topic |
-//! | `commands` | the message is a data-store command; if not set, the message is data |
-//! | `identities` | there are none, or one matches the peer's certificate |
-//! | `events` | there are none, or the message is an event with such a name, or a batch of such events only |
-//! | `nodes` | there are none, or the message is an event of the node API: a hello or response of such a node, or a request that names nodes, and only such |
-//! | `actions` | there are none, or the message is an event of the node API; if it is a request, its command is in the table and its arguments match one of the alternatives there |
+//! | `from`, `to` | the message was received over a link in `from`, and the target is a link in `to`. Never if both are in one group, or if both are the same link and it is not a hub |
+//! | `topics` | one of the topics is a string prefix of the message's topic |
+//! | `commands` | if set, the message is a data-store command; otherwise, it is data |
+//! | `identities` | the key is absent, or one of the identities matches the peer's certificate |
+//! | `events` | the key is absent, or the message is an event whose name matches, or a batch that contains only such events |
+//! | `nodes` | the key is absent, or the message is an event of the node API whose nodes match: the node of a hello or response, or all nodes that a request names (a request without names does not match) |
+//! | `actions` | the key is absent, or the message is a hello or response, or it is a request whose command is in the table and whose arguments match one of the alternatives |
 //!
 //! In `actions`, each alternative has a pattern for each argument. A request with more arguments does not match
 //! (Zeek's own action ignores further arguments, but actions of other nodes may not) unless the alternative ends with `...`:
 //!
 //! | `get_id_value =` | allows |
 //! | --- | --- |
-//! | `["Site::*", "Cluster::node"]` | one argument, which matches one of the two |
-//! | `[["Site::*", "json"], ["Cluster::*", "..."]]` | either two arguments, which match `Site::*` and `json`; or a first that matches `Cluster::*` and any others |
+//! | `["Site::*", "Cluster::node"]` | one argument, which matches one of the two patterns |
+//! | `[["Site::*", "json"], ["Cluster::*", "..."]]` | two arguments, which match `Site::*` and `json`; or a first argument that matches `Cluster::*`, and any further ones |
 //! | `[[]]` | no arguments |
 //! | `"..."` | any arguments |
 //!
 //! A missing argument counts as empty: `["Cluster::*"]` does not allow `get_id_value` without a name, `["*"]` does. Globs are
 //! case-sensitive, as names in Zeek are. They match text of at most [`MAX_NAME`] bytes only.
 //!
-//! A message that matches a rule also has to be valid. Otherwise it is denied, and no later rule is evaluated:
-//! - an event of the node API has the form that Zeek writes, the arguments of its declaration, and in a response the name of
-//!   the node and the same request id outside and inside the result. The data of a result is a string or none; the receiver
-//!   checks that it is JSON, which the agent does not;
-//! - other data is a value within the limits; for a rule with `events`, a Zeek message (otherwise the rule does not match);
-//! - a command is well-formed.
+//! A message that matches a rule must also be valid. Otherwise it is denied, and no later rule is evaluated:
+//! - An event of the node API must have the form that Zeek writes, and the arguments of its declaration. A response must contain
+//!   the name of its node, and the same request id outside and inside the result. The data of a result must be a string or none.
+//!   Whether it is JSON is checked by the final receiver, and not by the agent.
+//! - Other data must be a value within the limits. A rule with `events` matches only Zeek messages.
+//! - A command must be well-formed.
 //!
 //! A rule with `passthrough` also allows invalid messages. They are still decoded as far as possible: see [`Decision::node`].
 //!
-//! Receivers may be more lenient than this crate: Zeek ignores superfluous elements of events and, up to 6.0, the version of
-//! the message and other messages in a batch. So a message that any receiver could take for an event of the node API is treated
-//! as one, and has to be valid. In a batch, where Zeek never puts such events, every rule denies it. A payload that cannot be
-//! decoded is denied even with `passthrough` if it contains the name of such an event.
+//! Receivers may be more lenient than this crate: Zeek ignores superfluous elements of events and, up to 6.0, the
+//! version of the message and other messages in a batch. So a message that any receiver could interpret as an event of
+//! the node API is treated as such an event, and must be valid. In a batch, where Zeek never puts such events, every
+//! rule denies it. A payload that cannot be decoded is denied even with `passthrough` if it contains the name of such
+//! an event.
 
 mod denial;
 mod node_events;
@@ -63,8 +64,8 @@ use crate::data::{Filter, Topic};
 use crate::net::tls::PeerIdentity;
 use rule::Rule;
 
-/// Maximum length of a name that globs match, in bytes. It bounds the time that a peer's names can cost; Zeek's names are far
-/// shorter.
+/// Maximum length in bytes of a name that a glob can match. With a limit, a peer cannot keep the bridge busy by sending long
+/// names. Zeek's names are far shorter.
 pub(crate) const MAX_NAME: usize = 1024;
 
 /// The rules of a bridge. Clones share them.
@@ -74,7 +75,7 @@ pub(crate) struct Rules(Arc<Compiled>);
 #[derive(Debug)]
 struct Compiled {
     rules: Vec<Rule>,
-    /// By the [`LinkId`] of the link that a message was received over.
+    /// The possible routes of a message. The index is the [`LinkId`] of the link that it was received over.
     links: Vec<Vec<Route>>,
 }
 
@@ -102,8 +103,8 @@ impl RuleLink<'_> {
 }
 
 impl Rules {
-    /// Compiles rules for links without groups, given as name and whether the link is a hub. Names in rules that no link has
-    /// are ignored.
+    /// Compiles rules for links without groups. Each link is given by its name and by whether it is a hub. If a rule names a
+    /// link that does not exist, the name is ignored.
     pub(crate) fn new<'a>(links: impl IntoIterator<Item = (&'a str, bool)>, rules: &[RuleConfig]) -> Self {
         Self::of_links(links.into_iter().map(|(name, hub)| RuleLink { name, hub, group: None }), rules)
     }

@@ -3,7 +3,7 @@
 use super::denial::Fault;
 use crate::data::Value;
 use crate::management::{DispatchRequest, DispatchResponse, NamedNodes, NodeMessage, NotifyNodeHello};
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 
 /// The number of elements of a `Management::Result`.
 const RESULT_FIELDS: usize = 6;
@@ -36,7 +36,7 @@ pub(super) enum NodeApiEvent {
 /// The interpretation of an invalid event by Zeek, as far as it concerns the nodes that the event names.
 #[derive(Debug)]
 pub(super) enum Interpretation {
-    /// Zeek accepts it as this message. Of a response's result, it has the request id and the node only.
+    /// Zeek accepts it as this message. If it is a response, only the request id and the node of its result are set.
     Accepted(NodeMessage),
     /// Zeek drops it.
     Dropped,
@@ -77,7 +77,7 @@ impl NodeApiEvent {
 }
 
 fn decode_strictly(payload: Value) -> Result<NodeMessage, Fault> {
-    let Message::Event(event) = Message::from_value(payload).map_err(Fault::Message)? else {
+    let ZeekMessage::Event(event) = ZeekMessage::from_value(payload).map_err(Fault::Message)? else {
         return Err(Fault::Text("not an event"));
     };
     let message = NodeMessage::parse(&event).map_err(Fault::Event)?;

@@ -29,8 +29,9 @@ pub(crate) struct Decision<'a> {
     /// The event of the node API in the message. `None` if it has another payload, or if no rule for its topic and sender
     /// needed the payload.
     ///
-    /// An invalid event, which only a rule with `passthrough` allows, is as Zeek would accept it; of a response's result, only
-    /// the request id and the node are known. If a message is allowed and this is `None`, Zeek accepts no node name from it.
+    /// An invalid event is allowed only by rules with `passthrough`. This then is the message that Zeek would accept, with only
+    /// the request id and the node of a response's result. If a message is allowed and this is `None`, Zeek accepts no node
+    /// name from it.
     pub(crate) node: Option<NodeMessage>,
     /// The denial, if no link receives the message, or if the message is invalid and some links do not receive it.
     pub(crate) denial: Option<Denial>,
@@ -97,8 +98,8 @@ impl PeerPolicy {
         self.decision(message, denial)
     }
 
-    /// Returns, for each link that rules lead to and that the message may not reach, the denial. It is `None` if no rule has
-    /// the message's topic.
+    /// Returns the links that rules deny the message, each with the denial. The denial is `None` if no rule for that link has
+    /// the message's topic. Links to which no rule leads are left out.
     pub(crate) fn denials(&self, envelope: &Envelope, limits: &Limits) -> Vec<(LinkId, Option<Denial>)> {
         let message = Inspected::new(envelope, limits);
         let routes = self.rules.routes(self.from).iter();

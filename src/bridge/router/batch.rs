@@ -21,9 +21,9 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
     links: &'a LinkSet,
     from: &'a Peer,
     batch: Batch,
-    /// The last hop, as the first message names it.
+    /// The sender in the envelope of the first message, as it was received: the last hop.
     last_hop: EndpointId,
-    /// The bridge that received all of them first, if they have ids.
+    /// The first bridge on the path of the messages, if they have ids. It is the same for all of them.
     instance: Option<Instance>,
     /// Further topics with the same subscribers as the first topic.
     same_topics: Vec<Topic>,
@@ -39,7 +39,7 @@ pub(in crate::bridge) struct OutgoingBatch<'a> {
 #[derive(Default)]
 struct Lane {
     route: Route,
-    /// As in [`Exceptions`].
+    /// See [`Exceptions::standby`].
     standby: Option<Arc<[EndpointId]>>,
 }
 
@@ -68,8 +68,8 @@ impl<'a> OutgoingBatch<'a> {
         }
     }
 
-    /// Adds a message, with its id if it has one. `more` messages may follow it. Sends the messages before it if it has other
-    /// recipients or the batch has no room for it.
+    /// Adds a message, with its id if it has one. If it has other recipients than the batch, or the batch has no room for it,
+    /// first sends the batch and begins a new one. `more` is the number of messages that may still follow.
     pub(in crate::bridge) fn add(
         &mut self,
         envelope: Envelope,
@@ -102,7 +102,7 @@ impl<'a> OutgoingBatch<'a> {
     /// Returns whether a message has the recipients of this batch, and the batch has room for it.
     fn accepts(&mut self, envelope: &Envelope, to: &[Target]) -> bool {
         let Some(first) = self.batch.first() else { return false };
-        // A message with an id has the id as its sender; `instance` is compared instead.
+        // If the messages have ids, their senders are these ids and always differ. Then the caller compares `instance`.
         let same_origin = self.last_hop == envelope.sender || self.instance.is_some();
         let same = first.receiver == envelope.receiver && same_origin && self.to == to;
         if !same || !self.batch.has_room(envelope) {

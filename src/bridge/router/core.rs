@@ -31,7 +31,7 @@ pub(in crate::bridge) struct Core {
     /// Notified when something becomes due earlier than the time for which the timer is set.
     timer: Notify,
     pub(in crate::bridge) denials: Denials,
-    /// True if the bridge answers requests that rules deny with a failure.
+    /// True if the bridge sends a failure to an agent if rules deny its request.
     answer_denied: AtomicBool,
     pub(in crate::bridge) origin: Arc<Origin>,
     /// Lock order: before `nodes`.
@@ -106,7 +106,7 @@ impl Core {
         self.answer_denied.store(operation.answer_denied, Ordering::Relaxed);
     }
 
-    /// Returns whether the bridge answers requests that rules deny with a failure.
+    /// Returns whether the bridge sends a failure to an agent if rules deny its request.
     pub(in crate::bridge) fn answers_denied(&self) -> bool {
         self.answer_denied.load(Ordering::Relaxed)
     }

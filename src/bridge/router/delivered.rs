@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_needs_a_message_once() {
+    fn a_link_receives_each_message_once() {
         let (mut delivered, origin) = (Delivered::default(), Origin::random().unwrap());
         let message = delivered.fingerprint(origin.next_id(), &envelope(1));
         assert_eq!(delivered.record(message, LinkId(1), 3), Need::All);

@@ -95,7 +95,7 @@ struct Inbound<'a> {
 }
 
 impl<'a> Inbound<'a> {
-    /// Handles one message; `more` is how many may follow it.
+    /// Handles one message. At most `more` messages follow it in the same call.
     fn handle(&mut self, envelope: Envelope, more: usize) {
         let (relay, links, from, policy) = (self.relay, self.links, self.from, self.policy);
         let (core, limits) = (&relay.core, self.here.limits());
@@ -196,7 +196,8 @@ impl<'a> Inbound<'a> {
         let to = self.to.iter().map(|target| (target.link, target.rule)).collect();
         let message = self.routed(sender, id, envelope, to);
         let blocked = match event {
-            // The registry would reject the copy of a request as a repetition, and answer for nodes that received the first.
+            // The registry would reject the copy as a repeated request, and send failures for nodes that have received the
+            // first copy and respond to it.
             NodeMessage::Request(_) if is_copy => message.forward(),
             event => core.node_event(message, event),
         };

@@ -50,7 +50,7 @@ pub(in crate::bridge) struct Origin {
 }
 
 impl Instance {
-    /// Returns the bridge to one of whose links this endpoint id belongs.
+    /// Returns the bridge with this endpoint id on one of its links. `None` if the id is not that of a bridge.
     pub(in crate::bridge) fn of(id: EndpointId) -> Option<Self> {
         let (high, low) = halves(id);
         let is_bridge = u128::from(high >> 32) == MAGIC && u128::from((high >> 12) & 0xf) == VERSION;
@@ -86,15 +86,16 @@ impl Origin {
         Ok(Origin { instance: Instance(instance), next: AtomicU64::new(0), key: RandomState::new() })
     }
 
-    /// Returns the endpoint id of a link. Slots above 2^28 repeat ids, which takes as many reloads.
+    /// Returns the endpoint id of a link. Two links have the same id only if their slots differ by 2^28, and so many reloads do
+    /// not happen.
     pub(in crate::bridge) fn link_id(&self, link: LinkId) -> EndpointId {
         let slot = u128::try_from(link.0).unwrap_or_default();
         let high = (MAGIC << 32) | (((slot >> 12) & 0xffff) << 16) | (VERSION << 12) | (slot & 0xfff);
         joined(u64::try_from(high).unwrap_or_default(), self.instance.0)
     }
 
-    /// Returns whether this is the endpoint id of another bridge. A bridge that is connected to itself does not treat itself as
-    /// a bridge, so only the ttl ends loops there.
+    /// Returns whether this is the endpoint id of another bridge. If a bridge is connected to itself, it treats itself like any
+    /// other endpoint, and messages go around until their ttl ends.
     pub(in crate::bridge) fn is_other_bridge(&self, id: EndpointId) -> bool {
         Instance::of(id).is_some_and(|instance| instance != self.instance)
     }
@@ -104,8 +105,9 @@ impl Origin {
         id.origin == self.instance
     }
 
-    /// Returns an id for a message that was not received from a bridge. The number is a keyed hash of a counter: a peer that could
-    /// predict it could send the same content under it first, and the message would be dropped as a copy.
+    /// Returns an id for a message that was not received from a bridge. The number is a keyed hash of a counter,
+    /// so that no peer can predict it. Such a peer could send the same content with that id first, and then the message itself
+    /// would be dropped as a copy.
     pub(in crate::bridge) fn next_id(&self) -> MessageId {
         MessageId {
             origin: self.instance,
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn message_ids_survive_the_wire() {
+    fn message_ids_round_trip_through_the_sender_field() {
         let origin = Origin::random().unwrap();
         let (first, second) = (origin.next_id(), origin.next_id());
         assert_ne!(first, second);

@@ -1,7 +1,7 @@
 //! Peerings that lead to the same remote side: one endpoint, or one bridge, connected over several links.
 //!
 //! In a group of links, one peering with each remote side is active and carries the messages; the others are on standby. The
-//! longest established one is active, so that one that reconnects does not take over again.
+//! one that was established first is active. So a peering that ends and is established again goes on standby.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(in crate::bridge) struct Sides(RwLock<State>);
 #[derive(Debug, Default)]
 struct State {
     sides: HashMap<Side, Vec<Member>>,
-    /// By group, the remote sides that several of its peerings lead to.
+    /// For each group, the remote sides that are reached by more than one of its peerings.
     parallel: HashMap<Arc<str>, HashSet<Side>>,
     /// The pairs of links for which a warning was logged.
     warned: HashSet<[LinkId; 2]>,
@@ -74,7 +74,7 @@ pub(in crate::bridge) struct At<'a> {
 }
 
 impl At<'_> {
-    /// Returns whether the remote side of this peer matters.
+    /// Returns whether the peer is recorded: if it is a bridge, or if its link is in a group.
     fn records(self, peer: &Peer) -> bool {
         self.group.is_some() || Instance::of(peer.id).is_some()
     }

@@ -296,7 +296,7 @@ fn a_million_brackets_do_not_exhaust_the_stack() {
 }
 
 #[test]
-fn only_brackets_outside_of_strings_count() {
+fn brackets_in_strings_are_not_counted() {
     for (text, depth) in [
         (r#"["[[[", "\"[[[[[", "\\", [{}]]"#, 3),
         ("[[], [], [[]]]", 3),

@@ -1,4 +1,4 @@
-//! Slots for connections in their handshake.
+//! Slots for connections during their handshake.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,18 +38,18 @@ struct State {
 #[derive(Debug)]
 struct Running {
     since: Instant,
-    /// Ends the handshake; `None` when that was done, and the slot is about to be released.
+    /// Ends the handshake. `None` after it was used, when the slot is about to be released.
     evict: Option<oneshot::Sender<()>>,
 }
 
-/// A granted slot that is not a [`Slot`] yet.
+/// A slot that was granted, but is not a [`Slot`] yet.
 #[derive(Debug)]
 struct Granted {
     id: u64,
     evicted: oneshot::Receiver<()>,
 }
 
-/// A claim to a slot: it is granted already, or will be.
+/// A claim to a slot, which is granted now or later.
 #[derive(Debug)]
 pub(in super::super) struct Ticket {
     owner: Owner,
@@ -76,7 +76,7 @@ impl Handshakes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A ticket for a connection of this host, or none if too many wait.
+    /// Returns a ticket for a connection of this host, or `None` if too many wait.
     pub(in super::super) fn ticket(self: &Arc<Self>, owner: &Owner) -> Option<Ticket> {
         let mut state = self.state();
         let ticket =
@@ -101,7 +101,7 @@ impl Handshakes {
         Some(ticket(None, Some((id, receiver))))
     }
 
-    /// Evicts the oldest handshake if it has had its time. Returns how long to wait until the next may be evicted.
+    /// Evicts the oldest handshake if it is old enough. Returns the time until the next one may be evicted.
     fn evict_old(&self, now: Instant) -> Duration {
         let mut state = self.state();
         let owners: Vec<Owner> = state.running.owners().cloned().collect();
@@ -125,7 +125,7 @@ impl Handshakes {
         GRACE
     }
 
-    /// Gives a slot up, and grants it to the next that waits.
+    /// Releases a slot, and grants it to the next waiting connection.
     fn release(&self, owner: &Owner, id: u64) {
         let mut state = self.state();
         state.running.remove(owner, id);
@@ -134,7 +134,7 @@ impl Handshakes {
             let Some(next) = state.waiting.owners().min_by_key(count).cloned() else { return };
             let Some((_, waiting)) = state.waiting.pop_oldest(&next) else { return };
             let granted = state.grant(&next);
-            // The connection that waited may have ended.
+            // The waiting connection may have ended.
             if let Err(granted) = waiting.send(granted) {
                 state.running.remove(&next, granted.id);
             }
@@ -151,7 +151,8 @@ impl State {
 }
 
 impl Ticket {
-    /// Waits for the slot. Returns it with the signal that it has to be given up, or `None` if it is refused after all.
+    /// Waits for the slot. Returns the slot and a signal that resolves when it must be released, or `None` if the
+    /// connection is refused.
     pub(in super::super) async fn slot(mut self) -> Option<(Slot, oneshot::Receiver<()>)> {
         while let Some((_, granted)) = &mut self.waits {
             let wait = self.handshakes.evict_old(Instant::now());
@@ -202,7 +203,7 @@ mod tests {
         let start = Instant::now();
         let third = tokio::spawn(handshakes.ticket(&host(1)).unwrap().slot());
         first_evicted.await.unwrap();
-        assert!(start.elapsed() >= GRACE, "the oldest, and not before its time");
+        assert!(start.elapsed() >= GRACE, "the oldest one, and only after its grace period");
         assert!(second_evicted.try_recv().is_err());
         drop(first);
         let third = third.await.unwrap().unwrap();
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_host_with_all_slots_gives_one_to_another_host_at_once() {
+    async fn a_host_with_all_slots_loses_one_to_another_host_immediately() {
         let handshakes = Handshakes::new(4);
         let mut flood = Vec::new();
         for _ in 0..4 {
@@ -224,7 +225,7 @@ mod tests {
         evicted.await.unwrap();
         drop(oldest);
         let start = Instant::now();
-        // Although ten others wait for longer.
+        // The slot is granted although ten other connections have waited longer.
         let (_slot, _) = other.slot().await.unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
         drop(waiting);

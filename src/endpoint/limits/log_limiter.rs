@@ -10,14 +10,16 @@ use tokio::time::Instant;
 
 use super::Owner;
 
-/// How many lines of one kind are logged at once for one owner: all nodes of a small cluster may reconnect at once, and each
-/// is of interest.
+/// The maximum burst of lines of one kind for one owner. All nodes of a small cluster may reconnect at the same time,
+/// and each line is useful.
 const BURST: u32 = 16;
 
-/// After the burst, one line is logged in this time. 10,000 events a second make a line of 200 bytes every ten seconds.
+/// After the burst, one line is logged in this interval. So 10,000 events per second cause one line of 200 bytes every
+/// ten seconds.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many pairs of an owner and a kind have their own bucket, of 100 bytes each. Further owners share a bucket for each kind.
+/// The maximum number of buckets, one for each pair of an owner and a kind. A bucket takes 100 bytes. Further owners
+/// share one bucket for each kind.
 const MAX_BUCKETS: usize = 256;
 
 /// Token buckets for log lines, by the kind of line and by owner.
@@ -30,7 +32,7 @@ pub(crate) struct LogLimiter {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Those without an owner are for all owners without a bucket of their own.
+    /// A bucket without an owner is for all owners that have no bucket of their own.
     buckets: HashMap<(&'static str, Option<Owner>), Bucket>,
     report_at: Option<Instant>,
 }
@@ -73,8 +75,8 @@ impl LogLimiter {
         }
     }
 
-    /// Returns how many lines of each kind were suppressed that no later line reports. While lines of a kind are still too
-    /// frequent, the next line that passes reports them, unless this is the `last` call.
+    /// Returns the number of suppressed lines of each kind that no later line reports. While lines of a kind are still
+    /// too frequent, the next logged line reports them, except if this is the `last` call.
     pub(crate) fn report(&self, last: bool) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut state = self.state();
@@ -123,7 +125,7 @@ impl Bucket {
         let added = elapsed.checked_div(INTERVAL.as_secs()).unwrap_or_default();
         let added = u32::try_from(added).unwrap_or(u32::MAX);
         self.tokens = self.tokens.saturating_add(added).min(BURST);
-        // What is left of an interval counts for the next token.
+        // The rest of an interval counts toward the next token.
         let spent = INTERVAL.saturating_mul(added);
         self.refilled = self.refilled.checked_add(spent).unwrap_or(now);
     }
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_burst_one_line_in_ten_seconds_passes_and_counts_the_others() {
+    async fn after_a_burst_one_line_per_ten_seconds_is_logged_with_the_suppressed_count() {
         let limiter = LogLimiter::default();
         let mut lines = 0;
         let mut counted = 0;
@@ -168,17 +170,17 @@ mod tests {
         let passed = (0..100).filter(|_| limiter.pass("kind", &host(1)).is_some()).count();
         assert_eq!(passed, 16);
         let start = Instant::now();
-        assert!(limiter.report(false).is_empty(), "the next line reports them");
+        assert!(limiter.report(false).is_empty(), "the next logged line reports them");
         limiter.report_due().await;
         assert_eq!(start.elapsed(), INTERVAL);
         assert_eq!(limiter.report(false), [("kind", 84)]);
         assert!(limiter.report(false).is_empty());
         (0..100).for_each(|_| _ = limiter.pass("kind", &host(1)));
-        assert_eq!(limiter.report(true), [("kind", 99)], "at the end, at once");
+        assert_eq!(limiter.report(true), [("kind", 99)], "the last call reports them immediately");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_owner_leaves_the_lines_of_others_and_the_number_of_owners_is_bounded() {
+    async fn one_owner_does_not_suppress_lines_of_others_and_owners_are_bounded() {
         let limiter = LogLimiter::default();
         (0..1000).for_each(|_| _ = limiter.pass("kind", &host(1)));
         assert_eq!(limiter.pass("kind", &host(2)), Some(None));

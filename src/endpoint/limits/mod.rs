@@ -1,5 +1,5 @@
-//! Limits on what remote hosts can take of an endpoint: handshake slots, peer slots, and lines in the log. Each is shared
-//! between [owners](Owner), so that one of them cannot crowd out the others.
+//! Limits on the resources of an endpoint that remote hosts can use: handshake slots, peer slots, and log lines. Each
+//! is shared between [owners](Owner), so that one owner cannot use up the share of others.
 
 mod handshakes;
 mod log_limiter;

@@ -1,11 +1,11 @@
-//! The party that a connection is accounted to.
+//! The party to which a connection is accounted.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::net::tls::PeerIdentity;
 
-/// The party that answers for a connection: the holder of its certificate or, without one, its host.
+/// The party to which a connection is accounted: the holder of its certificate or, without a certificate, its host.
 ///
 /// Limits, names of nodes and endpoint ids belong to an owner. A host with many addresses counts as many owners.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,7 +19,7 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// The owner of a connection from or to `address`, on which the peer showed this certificate.
+    /// Returns the owner of a connection from or to `address`, on which the peer presented this certificate.
     pub(crate) fn of(identity: Option<&PeerIdentity>, address: SocketAddr) -> Self {
         match identity {
             Some(identity) => Owner::Certificate(identity.sha256),

@@ -9,9 +9,9 @@ use super::shares::Shares;
 
 /// All peer slots of an endpoint.
 ///
-/// When all are taken, an owner that has fewer peers than another gets a slot of that other: the newest peering of the
-/// owner with the most is closed, if that owner still has as many as the newcomer's afterwards. Otherwise the newcomer is
-/// refused.
+/// When all slots are taken, a new peer may get the slot of another owner: the newest peering of the owner with the
+/// most peers is closed. This happens only if that owner then still has at least as many peers as the owner of the new
+/// peer. Otherwise the new peer is refused.
 #[derive(Debug)]
 pub(in super::super) struct PeerSlots {
     limit: usize,
@@ -38,7 +38,7 @@ impl PeerSlots {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot, or none if this owner has its share.
+    /// Takes a slot. Returns `None` if there is none and this owner already has its share.
     pub(in super::super) fn take(self: &Arc<Self>, owner: &Owner) -> Option<PeerSlot> {
         let mut taken = self.taken();
         if taken.total() >= self.limit {
@@ -51,7 +51,7 @@ impl PeerSlots {
         Some(PeerSlot { id, owner: owner.clone(), slots: self.clone(), evicted: Some(evicted) })
     }
 
-    /// Whether [`PeerSlots::take`] would succeed now; for `None`, whether it would for any owner.
+    /// Returns whether [`PeerSlots::take`] would succeed now for this owner, or with `None` for any owner.
     pub(in super::super) fn may_take(&self, owner: Option<&Owner>) -> bool {
         let taken = self.taken();
         taken.total() < self.limit
@@ -99,7 +99,10 @@ mod tests {
         let second = slots.take(&owner(2)).unwrap();
         // The newest one is evicted.
         greedy.pop().unwrap().evicted().await;
-        assert!(slots.take(&owner(2)).is_none(), "2 and 1: to take one would be to have more");
+        assert!(
+            slots.take(&owner(2)).is_none(),
+            "2 and 1: another slot would give the second owner more than the first"
+        );
         let third = slots.take(&owner(3)).unwrap();
         greedy.pop().unwrap().evicted().await;
         assert!(slots.take(&owner(4)).is_none() && !slots.may_take(None), "each has one");
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn without_slots_there_are_no_peers() {
+    fn with_zero_slots_no_peer_is_admitted() {
         let slots = PeerSlots::new(0);
         assert!(slots.take(&owner(1)).is_none() && !slots.may_take(None));
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A token bucket. It holds the tokens of one second at most.
+/// A token bucket. It contains at most the tokens of one second.
 #[derive(Debug)]
 pub(in super::super) struct RateLimiter {
     /// The time for one token. `None`: there are no tokens.
     interval: Option<Duration>,
-    /// When the last token that was taken was, or will be, available.
+    /// The time at which the last taken token became, or will become, available.
     last: Mutex<Option<Instant>>,
 }
 
@@ -30,7 +30,7 @@ impl RateLimiter {
     /// Takes the next token, and returns when it is available.
     fn due(&self, interval: Duration, now: Instant) -> Instant {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // Tokens of earlier times are not kept.
+        // Tokens that are older than a second expire.
         let oldest = now.checked_sub(Duration::from_secs(1)).unwrap_or(now);
         let due = last.unwrap_or(oldest).max(oldest).checked_add(interval).unwrap_or(now);
         *last = Some(due);

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::Owner;
 
-/// Entries by owner, each owner's in the order of their arrival. Finds the owners with the most without a scan.
+/// Entries by owner, in the order of their arrival for each owner. Finds the owners with the most entries without a
+/// scan.
 #[derive(Debug)]
 pub(super) struct Shares<T> {
     entries: HashMap<Owner, VecDeque<(u64, T)>>,
-    /// The owners of each number of entries.
+    /// The owners by their number of entries.
     by_count: BTreeMap<usize, HashSet<Owner>>,
     total: usize,
     next_id: u64,
@@ -52,7 +53,7 @@ impl<T> Shares<T> {
         self.change(owner, VecDeque::pop_front)
     }
 
-    /// The entries of an owner, oldest first.
+    /// Returns the entries of an owner, oldest first.
     pub(super) fn of_mut(&mut self, owner: &Owner) -> impl Iterator<Item = &mut T> {
         self.entries.get_mut(owner).into_iter().flatten().map(|(_, entry)| entry)
     }
@@ -61,21 +62,21 @@ impl<T> Shares<T> {
         self.entries.keys()
     }
 
-    /// The owner that has to give an entry up when a further one of `owner` arrives and there is no room: the one with
-    /// the most, if it still has at least as many as `owner` afterwards. So every owner comes to its equal share, and two
-    /// that have it do not take entries from each other in turns.
+    /// Returns the owner that must lose an entry if there is no room for a further entry of `owner`. This is the owner
+    /// with the most entries, if it would still have at least as many as `owner` afterwards. So every owner can reach
+    /// an equal share, and owners with equal shares do not displace each other in turns.
     pub(super) fn exceeds(&self, owner: &Owner) -> Option<Owner> {
         let (most, owners) = self.by_count.last_key_value()?;
         let enough = self.count(owner).saturating_add(1);
         if *most > enough { owners.iter().next().cloned() } else { None }
     }
 
-    /// The largest number of entries that an owner has.
+    /// Returns the largest number of entries of an owner.
     pub(super) fn largest(&self) -> usize {
         self.by_count.last_key_value().map_or(0, |(count, _)| *count)
     }
 
-    /// Changes the entries of an owner, and keeps the counts.
+    /// Changes the entries of an owner, and updates the counts.
     fn change<R>(&mut self, owner: &Owner, change: impl FnOnce(&mut VecDeque<(u64, T)>) -> R) -> R {
         let entries = self.entries.entry(owner.clone()).or_default();
         let before = entries.len();
@@ -109,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn every_owner_comes_to_an_equal_share() {
+    fn every_owner_reaches_an_equal_share() {
         let mut shares = Shares::default();
-        // One is there first and has everything.
+        // The first owner has all entries.
         (0..9).for_each(|n| _ = shares.insert(&owner(1), n));
         for newcomer in [2, 3, 2, 3, 2, 3] {
             let victim = shares.exceeds(&owner(newcomer)).unwrap();
@@ -122,7 +123,7 @@ mod tests {
         for n in [1, 2, 3] {
             assert_eq!((shares.count(&owner(n)), shares.exceeds(&owner(n))), (3, None));
         }
-        // A fourth gets its share of one: afterwards 2, 3, 3 and 1.
+        // A fourth owner gets one entry. Afterwards, the owners have 2, 3, 3 and 1.
         let victim = shares.exceeds(&owner(4)).unwrap();
         shares.pop_newest(&victim).unwrap();
         shares.insert(&owner(4), 0);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_an_owner_without_entries() {
+    fn an_owner_without_entries_is_removed() {
         let mut shares = Shares::default();
         let id = shares.insert(&owner(1), "a");
         shares.insert(&owner(1), "b");

@@ -123,7 +123,7 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Retries what is blocked and, once that is pushed, hands on the messages that were received before.
+    /// Retries the blocked messages. When all of them are queued, hands the other received messages to the relay.
     ///
     /// `retry_all` registers `room` with the full queues. It must therefore run after each time that the relay has returned
     /// blocked messages, or nothing would wake this connection.

@@ -23,7 +23,7 @@ async fn failed(statuses: &mut StatusReceiver) -> ConnectError {
 }
 
 async fn connect(endpoint: &Endpoint, address: SocketAddr, tls: Tls) -> Result<EndpointId, ConnectError> {
-    let mut connector = endpoint.connect(&address.to_string(), tls, None);
+    let mut connector = endpoint.connect(address.to_string(), tls);
     within("the first attempt", connector.first_attempt()).await
 }
 

@@ -38,8 +38,8 @@ impl SmallRoute {
         self.route.offer(frames, when_full, &self.stats, &mut self.forwarded);
     }
 
-    /// Pops frames until `least` messages were popped or the queue is empty. Then retries blocked messages. Returns the number
-    /// of popped messages.
+    /// Pops frames until it has at least `least` messages or the queue is empty. Then retries blocked messages. Returns the
+    /// number of popped messages.
     fn pop(&mut self, least: usize) -> usize {
         let mut popped = 0;
         while popped < least
@@ -52,7 +52,8 @@ impl SmallRoute {
         popped
     }
 
-    /// Returns the fill of the queue, its end, the number of dropped messages, and the number of blocked ones.
+    /// Returns how full the queue is, why it ended (if it did), how many messages were dropped as counted by the endpoint
+    /// and by the calls that forward, and how many are blocked.
     fn state(&self) -> (Fill, Option<End>, u64, usize, usize) {
         let blocked = self.forwarded.blocked.iter().map(Blocked::messages).sum();
         let (fill, ended) = (self.route.queue.fill(), self.route.queue.ended());

@@ -49,7 +49,7 @@ async fn only_the_sender_to_a_full_queue_is_blocked_and_no_message_is_lost() {
 }
 
 #[tokio::test]
-async fn several_senders_wait_for_one_receiver_and_each_keeps_its_order() {
+async fn several_senders_blocked_by_one_receiver_keep_their_order() {
     const SENDERS: usize = 5;
     let (left, right) = blocking_pair().await;
     let mut slow = right.connect_peer(id(1), &["/slow"]).await;

@@ -258,7 +258,7 @@ async fn a_peer_of_the_second_protocol_is_routed_filtered_and_counted() {
 }
 
 #[tokio::test]
-async fn the_queue_of_such_a_peer_is_bounded_and_drops_are_counted() {
+async fn the_queue_of_a_peer_of_the_second_protocol_is_bounded() {
     let right = Relayed::new(config_with_small_queue(WhenFull::DropNewest), None).await;
     let mut left = Relayed::new(EndpointConfig::default(), Some(&right.endpoint)).await;
     let mut slow = LinePeer::connect(&right, 1, "/a").await;

@@ -1,7 +1,5 @@
 //! Anonymous TLS, which a Zeek without certificate options uses.
 
-use std::sync::Once;
-
 use tokio::net::TcpStream;
 
 use super::alert::Refusal;
@@ -19,20 +17,12 @@ use crate::net::Stream;
 pub struct AnonymousTls(OpenSslAnonymous);
 
 impl AnonymousTls {
-    /// Returns the settings for anonymous TLS. Logs a warning about its limits once per process.
+    /// Returns the settings for anonymous TLS. [`Exposure`](crate::net::Exposure) describes its risk at an address.
     ///
     /// # Errors
     /// Fails if this build has no OpenSSL (feature `openssl`), or if that OpenSSL does not support anonymous TLS.
     pub fn new() -> Result<Self, AnonymousUnavailable> {
-        static WARNED: Once = Once::new();
-        let anonymous = OpenSslAnonymous::new()?;
-        WARNED.call_once(|| {
-            tracing::warn!(
-                "anonymous TLS is encrypted, but unauthenticated: a host between the two ends can read and change everything, \
-                 and every host that can reach a listening port can connect; use certificates (mutual TLS) if this matters"
-            );
-        });
-        Ok(AnonymousTls(anonymous))
+        OpenSslAnonymous::new().map(AnonymousTls)
     }
 
     pub(super) async fn connect(&self, tcp: TcpStream) -> Result<Stream, TlsError> {

@@ -128,12 +128,12 @@ impl Credentials {
         Credentials { backend, ..self }
     }
 
-    /// Replaces pipes and devices by their content, because they can be read only once. If that fails for a part, the part stays
-    /// unchanged and its error is returned.
-    pub(super) fn settled(&self) -> (Self, Vec<CredentialError>) {
+    /// Reads the parts that are pipes or devices, and keeps their content instead, because they can be read only once. A part
+    /// that cannot be read stays unchanged, and its error is returned.
+    pub(super) fn with_pipes_read(&self) -> (Self, Vec<CredentialError>) {
         let mut errors = Vec::new();
         let mut part = |kind, source: &PemSource| {
-            source.settled().unwrap_or_else(|fault| {
+            source.with_pipes_read().unwrap_or_else(|fault| {
                 errors.push(self.error(kind, fault));
                 source.clone()
             })
@@ -142,7 +142,7 @@ impl Credentials {
         let certificate = part(CredentialKind::Certificate, &self.certificate);
         let keyfile = part(CredentialKind::Keyfile, &self.keyfile);
         let passphrase = self.passphrase.as_ref().map(|passphrase| {
-            passphrase.settled().unwrap_or_else(|fault| {
+            passphrase.with_pipes_read().unwrap_or_else(|fault| {
                 errors.push(self.error(CredentialKind::Passphrase, fault));
                 passphrase.clone()
             })
@@ -211,7 +211,7 @@ impl PemSource {
         }
     }
 
-    fn settled(&self) -> Result<Self, CredentialFault> {
+    fn with_pipes_read(&self) -> Result<Self, CredentialFault> {
         match self {
             PemSource::File(path) if is_read_once(path) => {
                 Ok(PemSource::Memory(read_pipe(path, MAX_PEM_SIZE, PipeTimeouts::DEFAULT)?))

@@ -62,14 +62,14 @@ impl Credentials {
     /// Returns at least one error, and at most one for each part. A mismatch between parts, such as a key that does not match the
     /// certificate, is reported only if each of them is valid.
     pub fn load_or_diagnose(&self) -> Result<MutualTls, Vec<CredentialError>> {
-        let (settled, mut errors) = self.settled();
+        let (credentials, mut errors) = self.with_pipes_read();
         if errors.is_empty() {
-            match MutualTls::load_settled(settled.clone(), VERSIONS) {
+            match MutualTls::load_without_pipes(credentials.clone(), VERSIONS) {
                 Ok(mutual) => return Ok(mutual),
                 Err(error) => errors.push(error),
             }
         }
-        for error in diagnose(&settled) {
+        for error in diagnose(&credentials) {
             if !errors.iter().any(|known| known.kind == error.kind) {
                 errors.push(error);
             }
@@ -84,14 +84,15 @@ impl MutualTls {
         credentials: &Credentials,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {
-        let (credentials, errors) = credentials.settled();
+        let (credentials, errors) = credentials.with_pipes_read();
         match errors.into_iter().next() {
             Some(error) => Err(error),
-            None => Self::load_settled(credentials, versions),
+            None => Self::load_without_pipes(credentials, versions),
         }
     }
 
-    fn load_settled(
+    /// Loads credentials that have no pipes: each file is read again by [`MutualTls::reload`].
+    fn load_without_pipes(
         credentials: Credentials,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Result<Self, CredentialError> {

@@ -39,8 +39,8 @@ impl Passphrase {
         if passphrase.is_empty() { Err(CredentialFault::EmptyPassphrase) } else { Ok(passphrase) }
     }
 
-    /// Replaces a pipe or device by its content.
-    pub(super) fn settled(&self) -> Result<Self, CredentialFault> {
+    /// If the file is a pipe or device, reads it and keeps the content instead.
+    pub(super) fn with_pipes_read(&self) -> Result<Self, CredentialFault> {
         match &self.0 {
             Source::File(path) if is_read_once(path) => Ok(Passphrase::new(without_line_break(read_pipe(
                 path,

@@ -28,16 +28,18 @@ pub(super) struct Block {
 
 impl Pem {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        // Only text between the blocks can have another encoding: the blocks are ASCII.
+        // A lossy conversion is enough: the blocks are ASCII, and text between them is ignored.
         Pem(String::from_utf8_lossy(bytes).into_owned())
     }
 
+    /// Splits the text into blocks. A malformed block has a fault, and the blocks after it are still found.
     pub(super) fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut open: Option<Block> = None;
         for (number, line) in (1..).zip(self.0.lines()) {
             let mut rest = line.trim_start_matches('\u{feff}').trim();
             let mut is_joined = false;
+            // One line may contain the END of a block and the BEGIN of the next.
             loop {
                 if let Some(label) = rest.strip_prefix(BEGIN) {
                     if let Some(block) = open.take() {
@@ -173,9 +175,8 @@ mod tests {
         }
     }
 
-    /// `to_pem` returns the text of a block unchanged.
     #[test]
-    fn the_text_of_a_block_is_a_valid_pem_file() {
+    fn to_pem_returns_the_text_of_a_block_unchanged() {
         let text = "-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: x\n\nAQ==\n-----END A-----\n";
         let [block] = &Pem::new(["text\n\u{feff}", text].concat().as_bytes()).blocks()[..] else { panic!() };
         assert!(block.has_legacy_encryption());

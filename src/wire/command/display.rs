@@ -58,7 +58,7 @@ impl Display for CommandContent {
     }
 }
 
-/// Writes `null`, or `*` and the span in its largest unit: the span is at least 1 of that unit.
+/// Writes `null`, or `*` and the span, such as `*1.5s`. The unit is the largest one that is not longer than the span.
 struct Expiry(Option<Timespan>);
 
 impl Display for Expiry {

@@ -87,7 +87,7 @@ pub(super) fn fill(place: &mut Value, value: Value) {
 /// The elements of a set or vector, in the order of the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elements<'a> {
-    /// Exactly the remaining elements.
+    /// The bytes of the remaining elements, and nothing after them.
     bytes: &'a [u8],
     left: usize,
 }

@@ -43,9 +43,10 @@ use crate::data::{Address, Port, Subnet, Timespan, Timestamp};
 /// assert_eq!(elements.last(), Some(ValueRef::Boolean(true)));
 /// # Ok::<(), zeek_bridge::wire::DecodeError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum ValueRef<'a> {
     /// No value; see [`Value::None`](crate::data::Value::None).
+    #[default]
     None,
     /// A `bool`.
     Boolean(bool),

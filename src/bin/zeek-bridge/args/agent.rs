@@ -4,7 +4,7 @@ use clap::Command;
 use zeek_bridge::management::DEFAULT_AGENT_PORT;
 
 use super::address::{HostPort, listen_address};
-use super::network::NetworkArgs;
+use super::network::Address;
 use crate::environment;
 use crate::output::Failure;
 
@@ -15,39 +15,28 @@ const NODE: &str = "CLUSTER_NODE";
 /// Zeek's `Management::default_address`.
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 
-/// Makes the arguments optional that the environment contains: the address of `node` and `dispatch`, the name of `node`.
-pub(crate) fn optional_arguments(mut command: Command) -> Command {
+/// Makes the name of `node` optional if the environment contains it.
+pub(crate) fn optional_arguments(command: Command) -> Command {
     // clap would accept an empty variable as an empty name.
-    if environment::var(NODE).is_some() {
-        command = command.mut_subcommand("node", |node| node.mut_arg("name", |name| name.env(NODE)));
-    }
-    if [ADDRESS, PORT].into_iter().all(|name| environment::var(name).is_none()) {
+    if environment::var(NODE).is_none() {
         return command;
     }
-    ["node", "dispatch"].into_iter().fold(command, |command, name| {
-        command
-            .mut_subcommand(name, |command| command.mut_group("AddressArgs", |group| group.required(false)))
-    })
+    command.mut_subcommand("node", |node| node.mut_arg("name", |name| name.env(NODE)))
 }
 
-/// Without an address option, sets the address that a node connects to.
-pub(crate) fn to_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
-    if args.address.connect.is_none() && args.address.listen.is_none() {
-        args.address.connect = agent()?;
-        // For a listener, port 0 is valid: the system chooses a port.
-        if args.address.connect.as_ref().is_some_and(|HostPort(address)| address.ends_with(":0")) {
-            return Err(Failure::usage(format!("{PORT} is 0; set it to the port of the agent")));
-        }
+/// Returns the address that a node connects to, if the environment contains one.
+pub(crate) fn to_agent() -> Result<Option<Address>, Failure> {
+    let address = agent()?;
+    // For a listener, port 0 is valid: the system chooses a port.
+    if address.as_ref().is_some_and(|HostPort(address)| address.ends_with(":0")) {
+        return Err(Failure::usage(format!("{PORT} is 0; set it to the port of the agent")));
     }
-    Ok(args)
+    Ok(address.map(|HostPort(address)| Address::Connect(address)))
 }
 
-/// Without an address option, sets the address that an agent listens on.
-pub(crate) fn as_agent(mut args: NetworkArgs) -> Result<NetworkArgs, Failure> {
-    if args.address.connect.is_none() && args.address.listen.is_none() {
-        args.address.listen = agent()?;
-    }
-    Ok(args)
+/// Returns the address that an agent listens on, if the environment contains one.
+pub(crate) fn as_agent() -> Result<Option<Address>, Failure> {
+    Ok(agent()?.map(|HostPort(address)| Address::Listen(address)))
 }
 
 /// Returns the address of Zeek's Management agent in the environment.

@@ -5,9 +5,11 @@ pub(crate) mod agent;
 pub(crate) mod network;
 pub(crate) mod retry;
 pub(crate) mod side_tls;
+pub(crate) mod source;
 pub(crate) mod tls;
 pub(crate) mod values;
 
 pub(crate) use address::{HostPort, connect_address, listen_address};
-pub(crate) use network::{NetworkArgs, OneConnectionArgs};
-pub(crate) use values::{Seconds, TopicArg, count, node_name};
+pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
+pub(crate) use source::Source;
+pub(crate) use values::{DurationArg, TopicArg, count, node_name};

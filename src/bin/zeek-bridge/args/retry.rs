@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use zeek_bridge::endpoint::Retry;
 
-use super::values::Seconds;
+use super::values::DurationArg;
 
-/// The delays before reconnecting: `SECONDS`, or `FIRST..CAP`.
+/// The delays before reconnecting: one duration, or `FIRST..CAP`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RetryArg(pub(crate) Retry);
 
@@ -22,9 +22,9 @@ impl FromStr for RetryArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let delay = |text: &str| {
-            let delay = text.parse::<Seconds>().ok().map(|Seconds(delay)| delay);
+            let delay = text.parse::<DurationArg>().ok().map(|DurationArg(delay)| delay);
             delay.filter(|delay| (SHORTEST_RETRY..=LONGEST_RETRY).contains(delay)).ok_or_else(|| {
-                "use seconds from 0.001 to 86400, such as 1, or the first and the longest delay, such as 0.5..10"
+                "use a duration from 1ms to 1day, such as 1s, or the first and the longest delay, such as 500ms..10s"
                     .to_owned()
             })
         };
@@ -42,9 +42,9 @@ impl FromStr for RetryArg {
 impl fmt::Display for RetryArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Retry { first, cap } = self.0;
-        write!(f, "{}", first.as_secs_f64())?;
+        write!(f, "{}", humantime::format_duration(first))?;
         if cap > first {
-            write!(f, "..{}", cap.as_secs_f64())?;
+            write!(f, "..{}", humantime::format_duration(cap))?;
         }
         Ok(())
     }
@@ -58,23 +58,24 @@ mod tests {
     fn a_retry_is_one_delay_or_the_first_and_the_longest() {
         let retry =
             |first, cap| Retry { first: Duration::from_millis(first), cap: Duration::from_millis(cap) };
-        for (text, expected) in [
-            ("1", retry(1000, 1000)),
-            ("0.5..10", retry(500, 10_000)),
-            ("86400", retry(86_400_000, 86_400_000)),
+        for (text, expected, shown) in [
+            ("1", retry(1000, 1000), "1s"),
+            ("0.5..10", retry(500, 10_000), "500ms..10s"),
+            ("500ms..2m", retry(500, 120_000), "500ms..2m"),
+            ("86400", retry(86_400_000, 86_400_000), "1day"),
         ] {
             let parsed: RetryArg = text.parse().unwrap();
-            assert_eq!((parsed.0, parsed.to_string().as_str()), (expected, text));
+            assert_eq!((parsed.0, parsed.to_string().as_str()), (expected, shown));
         }
-        assert_eq!(RetryArg::default().to_string(), "1");
+        assert_eq!(RetryArg::default().to_string(), "1s");
         for (bad, message) in [
-            ("", "such as 0.5..10"),
-            ("0", "from 0.001"),
-            ("0.0001", "from 0.001"),
-            ("86401", "to 86400"),
-            ("-1", "from 0.001"),
-            ("1..", "such as 0.5..10"),
-            ("1..2..3", "such as 0.5..10"),
+            ("", "such as 1s"),
+            ("0", "from 1ms"),
+            ("0.0001", "from 1ms"),
+            ("86401", "to 1day"),
+            ("-1", "from 1ms"),
+            ("1..", "such as 1s"),
+            ("1..2..3", "500ms..10s"),
             ("10..1", "shorter than the first"),
         ] {
             let error = bad.parse::<RetryArg>().unwrap_err();

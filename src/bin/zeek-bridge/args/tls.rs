@@ -1,5 +1,6 @@
 //! The TLS options, and the renewal of certificates while the program runs.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use zeek_bridge::net::tls::{
     AnonymousUnavailable, Backend, CredentialFault, Credentials, MutualTls, Passphrase, PemSource, Tls,
 };
 
+use super::source::Source;
 use crate::hints;
 use crate::output::{Exit, Failure};
 
@@ -18,18 +20,23 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 /// The environment variable of a passphrase that is not in a file.
 pub(crate) const PASSPHRASE_VARIABLE: &str = "ZEEK_BRIDGE_PASSPHRASE";
 
-#[derive(Debug, Args)]
+/// The TLS options, by their names on the command line.
+pub(crate) const TLS_OPTIONS: [&str; 8] =
+    ["tls", "cafile", "capath", "certificate", "keyfile", "passphrase-file", "verify-name", "tls-backend"];
+
+#[derive(Debug, Default, Args)]
 pub(crate) struct TlsArgs {
     /// off: plain TCP, for Broker::disable_ssl=T. anonymous: encrypted but unauthenticated, for a Zeek without TLS options (its
-    /// default). mutual: certificates on both sides; implied by the options for certificates
-    #[arg(long, value_name = "off|anonymous|mutual", value_enum, hide_possible_values = true)]
+    /// default). mutual: certificates on both sides; implied by the options for certificates. auto: off or anonymous, as a probe
+    /// of the peer finds (tap, publish, node and dispatch with --connect)
+    #[arg(long, value_name = "off|anonymous|mutual|auto", value_enum, hide_possible_values = true)]
     tls: Option<TlsMode>,
     #[command(flatten)]
-    certificates: CertificateArgs,
+    pub(crate) certificates: CertificateArgs,
 }
 
 /// The options for certificates.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct CertificateArgs {
     /// The CA certificates that sign the peers' certificates (PEM), as in Broker::ssl_cafile
     #[arg(long, value_name = "FILE")]
@@ -59,6 +66,26 @@ pub(crate) enum TlsMode {
     Off,
     Anonymous,
     Mutual,
+    Auto,
+}
+
+impl TlsMode {
+    fn name(self) -> &'static str {
+        match self {
+            TlsMode::Off => "off",
+            TlsMode::Anonymous => "anonymous",
+            TlsMode::Mutual => "mutual",
+            TlsMode::Auto => "auto",
+        }
+    }
+}
+
+/// The TLS of a connection, if it is known before the connection.
+#[derive(Clone, Debug)]
+pub(crate) enum TlsChoice {
+    Fixed(Tls),
+    /// Off or anonymous, as a probe of the peer finds.
+    Auto,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,53 +130,144 @@ impl TlsArgs {
         self.load_of_side("")
     }
 
-    /// Like [`TlsArgs::load`], for options whose names begin with this prefix in errors.
-    pub(crate) fn load_of_side(&self, prefix: &str) -> Result<Tls, Failure> {
+    /// Like [`TlsArgs::load`], for options whose names begin with this prefix.
+    pub(crate) fn load_of_side(&self, prefix: &'static str) -> Result<Tls, Failure> {
+        let source = Source::CommandLine { prefix };
+        match self.choose(&source)? {
+            TlsChoice::Fixed(tls) => Ok(tls),
+            TlsChoice::Auto => Err(Failure::usage(format!(
+                "{} is for commands that connect as a client (tap, publish, node and dispatch); `zeek-bridge probe \
+                 HOST:PORT` shows which TLS to use",
+                source.setting("tls", "auto")
+            ))),
+        }
+    }
+
+    /// Returns the TLS that these options choose, and reads the certificates, if there are any. Errors name the options as their
+    /// source writes them.
+    pub(crate) fn choose(&self, source: &Source) -> Result<TlsChoice, Failure> {
         let certificates = &self.certificates;
         let implying = certificates.implying();
+        let excluded = |one: String, other: &str| {
+            let other = source.option(other);
+            Failure::usage(source.locate(format!("{one} and {other} exclude each other; remove one of them")))
+        };
         match self.tls {
-            None if implying.is_empty() => Err(Failure::usage(format!(
-                "no TLS option is set; use --{prefix}tls anonymous (for a Zeek without TLS options, its \
-                 default{ANONYMOUS_BUILD}), --{prefix}tls off (for Broker::disable_ssl=T), or --{prefix}cafile FILE \
-                 --{prefix}certificate FILE --{prefix}keyfile FILE for mutual TLS (Broker::ssl_cafile, \
-                 Broker::ssl_certificate and Broker::ssl_keyfile in Zeek); `zeek-bridge probe HOST:PORT` shows which one a \
-                 Zeek uses"
-            ))),
-            None | Some(TlsMode::Mutual) => certificates.mutual(prefix).map(Tls::Mutual),
+            None if implying.is_empty() => Err(Failure::usage(source.locate(not_set(source)))),
+            None | Some(TlsMode::Mutual) => {
+                certificates.mutual(source).map(|mutual| TlsChoice::Fixed(Tls::Mutual(mutual)))
+            }
             Some(mode) => {
-                let name = if mode == TlsMode::Off { "off" } else { "anonymous" };
+                let set = source.setting("tls", mode.name());
                 if let [one, ..] = implying.as_slice() {
-                    return Err(Failure::usage(format!(
-                        "--{prefix}tls {name} and --{prefix}{one} exclude each other; remove one of them"
-                    )));
+                    return Err(excluded(set, one));
                 }
                 match (mode, certificates.tls_backend) {
-                    (TlsMode::Off, Some(_)) => Err(Failure::usage(format!(
-                        "--{prefix}tls off and --{prefix}tls-backend exclude each other; remove one of them"
-                    ))),
-                    (TlsMode::Off, None) => Ok(Tls::Off),
-                    (_, Some(TlsBackend::Rustls)) => Err(Failure::usage(format!(
-                        "--{prefix}tls anonymous and --{prefix}tls-backend rustls exclude each other: only OpenSSL \
-                             supports anonymous TLS"
-                    ))),
-                    _ => Tls::anonymous().map_err(|error| match error {
-                        AnonymousUnavailable::NoOpenSsl => {
-                            Failure::usage(format!("--{prefix}tls anonymous: {error}"))
-                        }
-                        error => Failure::Error(Exit::Refused, error.to_string()),
-                    }),
+                    (TlsMode::Off | TlsMode::Auto, Some(_)) => Err(excluded(set, "tls-backend")),
+                    (TlsMode::Off, None) => Ok(TlsChoice::Fixed(Tls::Off)),
+                    (TlsMode::Auto, None) => Ok(TlsChoice::Auto),
+                    (_, Some(TlsBackend::Rustls)) => Err(Failure::usage(source.locate(format!(
+                        "{set} and {} exclude each other: only OpenSSL supports anonymous TLS",
+                        source.setting("tls-backend", "rustls")
+                    )))),
+                    _ => anonymous(&set).map(TlsChoice::Fixed),
                 }
             }
         }
     }
+
+    /// Sets an option from its text. The options are [`TLS_OPTIONS`].
+    ///
+    /// # Errors
+    /// Returns the valid values.
+    pub(crate) fn set(&mut self, option: &str, value: OsString) -> Result<(), String> {
+        let files = &mut self.certificates;
+        let file = match option {
+            "cafile" => &mut files.cafile,
+            "capath" => &mut files.capath,
+            "certificate" => &mut files.certificate,
+            "keyfile" => &mut files.keyfile,
+            "passphrase-file" => &mut files.passphrase_file,
+            "tls" => {
+                self.tls = Some(one_of(&value)?);
+                return Ok(());
+            }
+            "tls-backend" => {
+                files.tls_backend = Some(one_of(&value)?);
+                return Ok(());
+            }
+            _ => {
+                files.verify_name = Some(value.into_string().map_err(|_| "use a DNS name or an IP address")?);
+                return Ok(());
+            }
+        };
+        *file = Some(PathBuf::from(value));
+        Ok(())
+    }
+
+    /// Returns the options that imply mutual TLS, without another option.
+    pub(crate) fn of_certificates(certificates: CertificateArgs) -> Self {
+        TlsArgs { tls: None, certificates }
+    }
+
+    /// Returns whether a file of certificates or keys, or a name to verify, is set.
+    pub(crate) fn has_certificates(&self) -> bool {
+        !self.certificates.implying().is_empty()
+    }
+
+    /// Returns whether `--tls` is set.
+    pub(crate) fn has_mode(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Returns how well these options protect a connection; more is better.
+    pub(crate) fn strength(&self) -> u8 {
+        match self.tls {
+            Some(TlsMode::Off | TlsMode::Auto) => 0,
+            Some(TlsMode::Anonymous) => 1,
+            None | Some(TlsMode::Mutual) => 2,
+        }
+    }
+
+    /// Returns whether these options choose a TLS mode, or imply mutual TLS.
+    pub(crate) fn chooses(&self) -> bool {
+        self.tls.is_some() || !self.certificates.implying().is_empty()
+    }
+}
+
+/// Returns the error for settings that choose no TLS mode.
+pub(crate) fn not_set(source: &Source) -> String {
+    let file = |option| source.setting(option, "FILE");
+    format!(
+        "no TLS option is set; use {} (for a Zeek without TLS options, its default{ANONYMOUS_BUILD}), {} (for \
+         Broker::disable_ssl=T), or {} {} {} for mutual TLS (Broker::ssl_cafile, Broker::ssl_certificate and \
+         Broker::ssl_keyfile in Zeek); `zeek-bridge probe HOST:PORT` shows which one a Zeek uses",
+        source.setting("tls", "anonymous"),
+        source.setting("tls", "off"),
+        file("cafile"),
+        file("certificate"),
+        file("keyfile"),
+    )
+}
+
+/// Returns anonymous TLS. `setting` is the one that selects it.
+pub(crate) fn anonymous(setting: &str) -> Result<Tls, Failure> {
+    Tls::anonymous().map_err(|error| match error {
+        AnonymousUnavailable::NoOpenSsl => Failure::usage(format!("{setting}: {error}")),
+        error => Failure::Error(Exit::Refused, error.to_string()),
+    })
+}
+
+fn one_of<T: ValueEnum>(value: &OsStr) -> Result<T, String> {
+    let valid = || {
+        let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        values.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
+    };
+    let value = value.to_str().and_then(|value| T::from_str(value, false).ok());
+    value.ok_or_else(|| format!("use one of {}", valid()))
 }
 
 impl CertificateArgs {
-    /// Reads the certificates, if the options are set.
-    pub(crate) fn load_if_given(&self) -> Result<Option<MutualTls>, Failure> {
-        if self.implying().is_empty() { Ok(None) } else { self.mutual("").map(Some) }
-    }
-
     /// Returns the names of the set options that imply mutual TLS.
     fn implying(&self) -> Vec<&'static str> {
         self.as_options().into_iter().map(|(name, _)| name).filter(|name| *name != "tls-backend").collect()
@@ -172,7 +290,7 @@ impl CertificateArgs {
         files.chain(name).chain(backend).collect()
     }
 
-    fn mutual(&self, prefix: &str) -> Result<MutualTls, Failure> {
+    fn mutual(&self, source: &Source) -> Result<MutualTls, Failure> {
         let no_ca = self.cafile.is_none() && self.capath.is_none();
         let missing = [
             ("cafile", no_ca),
@@ -180,13 +298,16 @@ impl CertificateArgs {
             ("keyfile", self.keyfile.is_none()),
         ];
         let missing = missing.iter().filter(|(_, is_missing)| *is_missing);
-        let missing: Vec<String> = missing.map(|(name, _)| format!("--{prefix}{name}")).collect();
+        let missing: Vec<String> = missing.map(|(name, _)| source.option(name)).collect();
         let (false, Some(certificate), Some(keyfile)) = (no_ca, &self.certificate, &self.keyfile) else {
-            return Err(Failure::usage(format!(
-                "mutual TLS requires --{prefix}cafile (or --{prefix}capath), --{prefix}certificate and --{prefix}keyfile: {} \
-                 missing",
+            return Err(Failure::usage(source.locate(format!(
+                "mutual TLS requires {} (or {}), {} and {}: {} missing",
+                source.option("cafile"),
+                source.option("capath"),
+                source.option("certificate"),
+                source.option("keyfile"),
                 list(&missing)
-            )));
+            ))));
         };
         let credentials = Credentials {
             cafile: self.cafile.clone().map(PemSource::File),
@@ -202,10 +323,13 @@ impl CertificateArgs {
             },
         };
         credentials.load().map_err(|error| match error.fault {
-            CredentialFault::NoOpenSsl => Failure::usage(format!("--{prefix}tls-backend openssl: {error}")),
+            CredentialFault::NoOpenSsl => Failure::usage(
+                source.locate(format!("{}: {error}", source.setting("tls-backend", "openssl"))),
+            ),
             _ => {
-                let option = hints::for_credentials(error.remedy(), prefix);
-                Failure::Error(Exit::Refused, format!("{error}{option}"))
+                let option =
+                    hints::for_credentials(error.remedy(), |option, value| source.setting(option, value));
+                Failure::Error(Exit::Refused, source.locate(format!("{error}{option}")))
             }
         })
     }

@@ -13,7 +13,7 @@ impl FromStr for TopicArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let topic = Topic::try_from(text).map_err(|error| error.to_string())?;
+        let topic = Topic::new(text.to_owned()).map_err(|error| error.to_string())?;
         if topic.is_local() {
             let prefix = Topic::LOCAL_PREFIX;
             return Err(format!(
@@ -38,20 +38,19 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     count.ok_or_else(|| format!("use a number from 1 to {}", u64::MAX))
 }
 
-/// A duration in seconds, which may have a fraction.
+/// A duration above 0: a number with a unit, such as `10s` or `500ms`, or a number of seconds, such as `5` or `0.5`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seconds(pub(crate) Duration);
+pub(crate) struct DurationArg(pub(crate) Duration);
 
-impl FromStr for Seconds {
+impl FromStr for DurationArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        text.parse()
-            .ok()
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-            .filter(|time| !time.is_zero())
-            .map(Seconds)
-            .ok_or_else(|| "use a number of seconds above 0, such as 5 or 0.5".into())
+        let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let duration = seconds.or_else(|| humantime::parse_duration(text).ok());
+        duration.filter(|duration| !duration.is_zero()).map(DurationArg).ok_or_else(|| {
+            "use a duration above 0, such as 10s, 500ms or 2m; without a unit, it is in seconds".into()
+        })
     }
 }
 
@@ -60,10 +59,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_above_zero_and_finite() {
-        assert_eq!("0.5".parse::<Seconds>().unwrap().0, Duration::from_millis(500));
-        for bad in ["0", "-1", "nan", "inf", "1e30", "5s", ""] {
-            assert!(bad.parse::<Seconds>().is_err(), "{bad}");
+    fn durations_have_a_unit_or_are_seconds_and_are_above_zero_and_finite() {
+        for (text, milliseconds) in [
+            ("0.5", 500),
+            ("10", 10_000),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("10s", 10_000),
+            ("1m 30s", 90_000),
+        ] {
+            assert_eq!(text.parse::<DurationArg>().unwrap().0, Duration::from_millis(milliseconds), "{text}");
+        }
+        for bad in ["0", "0s", "-1", "-1s", "nan", "inf", "1e30", "5x", "s", "", "999999999999999999999y"] {
+            assert!(bad.parse::<DurationArg>().unwrap_err().contains("such as 10s"), "{bad}");
         }
     }
 }

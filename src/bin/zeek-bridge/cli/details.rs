@@ -1,10 +1,11 @@
 //! Sections of the manual pages on formats and limits, which are too long for `--help`.
 
 /// For a command, headings in capitals and paragraphs, separated by empty lines.
-pub(crate) const DETAILS: &[(&str, &str)] = &[
+pub(super) const DETAILS: &[(&str, &str)] = &[
     ("tap", include_str!("details/tap.txt")),
     ("record", include_str!("details/record.txt")),
     ("replay", include_str!("details/replay.txt")),
+    ("probe", include_str!("details/probe.txt")),
     ("status", include_str!("details/status.txt")),
     ("decode", include_str!("details/decode.txt")),
 ];

@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-use crate::output::exit;
+use super::manual::END_OF_HELP;
 
 /// The examples of each command. A line that begins with `#` explains the next ones.
 const EXAMPLES: &[(&[&str], &str)] = &[
@@ -20,7 +20,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # The bridge of the system service or of the user
   zeek-bridge status
   # Rates, latency and drops, every 5 seconds
-  zeek-bridge status --watch 5
+  zeek-bridge status --watch 5s
   # A bridge with another socket: the number of peers of each link
   zeek-bridge status --config bridge.toml --json | jq '.links[] | {name, peers: (.peers | length)}'",
     ),
@@ -57,15 +57,20 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge check bridge.toml",
     ),
     (
+        &["config-schema"],
+        "
+  zeek-bridge config-schema > bridge.schema.json",
+    ),
+    (
         &["node"],
         r#"
   # Connect to an agent on this host, with these variables
   echo '{"Cluster::node": "worker-01"}' > values.json
   zeek-bridge node --name worker-01 --values values.json \
-    --connect 127.0.0.1:2151 --tls off
+    -c 127.0.0.1:2151 --tls off
   # Pass requests to a program
   zeek-bridge node --name worker-01 --exec ./answer.sh \
-    --connect zeek.example:2151 --cafile ca.pem --certificate node.pem --keyfile node.key
+    -c zeek.example:2151 --cafile ca.pem --certificate node.pem --keyfile node.key
   # With the environment that Zeek's Management framework sets for its nodes
   CLUSTER_NODE=worker-01 ZEEK_AGENT_PORT=2151/tcp zeek-bridge node --tls anonymous"#,
     ),
@@ -73,21 +78,22 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["dispatch"],
         "
   # Listen as an agent, and send the request to the first node that connects
-  zeek-bridge dispatch --listen 0.0.0.0:2151 --tls anonymous get_id_value Cluster::node
+  zeek-bridge dispatch -l 0.0.0.0:2151 --tls anonymous get_id_value Cluster::node
   # Send the request to two nodes through a bridge
-  zeek-bridge dispatch --connect 127.0.0.1:2151 --tls off --nodes worker-01,worker-02 \\
+  zeek-bridge dispatch -c 127.0.0.1:2151 --tls off --nodes worker-01,worker-02 \\
     get_id_value Site::local_nets",
     ),
     (
         &["tap"],
         "
   # Everything that a Zeek with default settings publishes
-  zeek-bridge tap --connect 127.0.0.1:9999 --tls anonymous --topic ''
+  zeek-bridge tap -c 127.0.0.1:9999 --tls anonymous
   # Messages about one node, with reconnects
-  zeek-bridge tap --connect 127.0.0.1:2151 --tls off --topic zeek/ --node worker-01 --follow
+  zeek-bridge tap -c 127.0.0.1:2151 --tls off -t zeek/ --node worker-01 --follow
   # The rate of each event, every second
-  zeek-bridge tap --connect 127.0.0.1:9999 --tls off --topic '' --event 'Cluster::*' --stats
-  zeek-bridge tap --listen 127.0.0.1:0 --tls off --topic '' --format text --wide | less",
+  zeek-bridge tap -c 127.0.0.1:9999 --tls off --event 'Cluster::*' --stats
+  # With the address and certificates of a profile
+  zeek-bridge tap --profile prod -t zeek/ --format text --wide | less",
     ),
     (
         &["probe"],
@@ -100,29 +106,29 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["publish"],
         r#"
   # One event
-  zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/ping ping string:hi count:7
+  zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/ping ping string:hi count:7
   # The same from stdin
   echo '{"event": "ping", "args": ["hi", {"@data-type": "count", "data": 7}]}' |
-    zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/ping
+    zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/ping
   # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
-  zeek-bridge publish --connect 127.0.0.1:9999 --tls off --topic /demo/again --timeout 10 < tap.jsonl"#,
+  zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/again --wait 10s < tap.jsonl"#,
     ),
     (
         &["record"],
         "
   # Between an agent that listens at 2151 and nodes that connect to 2152
-  zeek-bridge record --listen 127.0.0.1:2152 --connect 127.0.0.1:2151 --tls off --out recordings
+  zeek-bridge record -l 127.0.0.1:2152 -c 127.0.0.1:2151 --tls off --out recordings
   # Redacted, with at most 20 recordings of about 64 MiB
-  zeek-bridge record --listen 127.0.0.1:2152 --connect 127.0.0.1:2151 --tls anonymous \\
+  zeek-bridge record -l 127.0.0.1:2152 -c 127.0.0.1:2151 --tls anonymous \\
     --out recordings --redact --rotate 64MiB --keep 20",
     ),
     (
         &["replay"],
         "
   # Act as the recorded connector, to an endpoint that listens
-  zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 --connect 127.0.0.1:2151 --tls off
+  zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 -c 127.0.0.1:2151 --tls off
   # Act as the recorded listener, and ignore a value that always differs
-  zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 --listen 127.0.0.1:2151 --tls off \\
+  zeek-bridge replay recordings/20260101T000000Z-5c1d09ae-0001 -l 127.0.0.1:2151 --tls off \\
     --ignore '*.args[0][2]' --json",
     ),
     (
@@ -145,7 +151,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["bench", "relay"],
         "
   # A bridge that is started for the benchmark, with ten subscribers
-  zeek-bridge bench relay --peers 10 --duration 10
+  zeek-bridge bench relay --peers 10 --duration 10s
   # A running relay, with its CPU time and memory
   zeek-bridge bench relay --publish-to 127.0.0.1:9999 --tls off --count 1000000 --pid 4711",
     ),
@@ -164,30 +170,27 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The examples of the program itself, and its environment.
+/// The examples of the program itself.
 const PROGRAM: &str = "
   # Identify an endpoint, and the options that reach it
   zeek-bridge probe 127.0.0.1:9999
   # Help on one command
-  zeek-bridge help node
+  zeek-bridge help node";
 
-Environment:
-  CLUSTER_NODE            the name of a node, if --name is not given
-  ZEEK_AGENT_ADDR, ZEEK_AGENT_PORT
-                          the address that a node connects to and `dispatch` listens on,
-                          if neither --connect nor --listen is given
-  ZEEK_BRIDGE_PASSPHRASE  the passphrase of a private key";
-
-/// Adds the examples to the long help of each command, before the exit codes.
+/// Adds the examples to the long help of each command, and to each help where to find the rest.
 pub(crate) fn add(command: Command) -> Command {
-    let command = add_to(command, &[], PROGRAM);
+    let command = add_to(with_end(command), &[], PROGRAM);
     EXAMPLES.iter().fold(command, |command, (path, text)| add_to(command, path, text))
+}
+
+fn with_end(command: Command) -> Command {
+    command.after_help(END_OF_HELP).mut_subcommands(with_end)
 }
 
 fn add_to(command: Command, path: &[&str], text: &str) -> Command {
     match path.split_first() {
         Some((name, rest)) => command.mut_subcommand(name, |command| add_to(command, rest, text)),
-        None => command.after_long_help(format!("Examples:{text}\n\n{}", exit::HELP)),
+        None => command.after_long_help(format!("Examples:{text}\n\n{END_OF_HELP}")),
     }
 }
 

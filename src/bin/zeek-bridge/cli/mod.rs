@@ -2,10 +2,13 @@
 
 mod details;
 mod examples;
+mod manual;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory, Parser, Subcommand};
 
 use crate::args::agent;
+use crate::args::source::variable;
+use crate::args::tls::TLS_OPTIONS;
 use crate::commands::bench::BenchArgs;
 use crate::commands::certs::CertsArgs;
 use crate::commands::check::CheckArgs;
@@ -14,7 +17,7 @@ use crate::commands::decode::DecodeArgs;
 use crate::commands::dispatch::DispatchArgs;
 use crate::commands::encode::EncodeArgs;
 use crate::commands::init::InitArgs;
-use crate::commands::man::{CompletionsArgs, ManArgs};
+use crate::commands::man::{CompletionsArgs, ManArgs, Manual};
 use crate::commands::node::NodeArgs;
 use crate::commands::probe::ProbeArgs;
 use crate::commands::publish::PublishArgs;
@@ -23,16 +26,37 @@ use crate::commands::replay::ReplayArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::tap::TapArgs;
-use crate::output::exit;
-pub(crate) use details::DETAILS;
+use details::DETAILS;
+
+/// The texts of the manual pages that are not in the help.
+pub(crate) const MANUAL: Manual =
+    Manual { details: DETAILS, ends: manual::sections, end_of_help: manual::END_OF_HELP };
+
+/// The heading of the options of all commands, which follow those of the command.
+const GLOBAL: &str = "Global options";
+
+/// The commands whose connection options can be set by variables and profiles.
+const WITH_SETTINGS: [&str; 5] = ["tap", "publish", "probe", "node", "dispatch"];
 
 /// Connects to Zeek over Broker's native peering protocol: bridge, tap, publish, node, agent, recorder.
 #[derive(Debug, Parser)]
-#[command(name = "zeek-bridge", version, propagate_version = true)]
+#[command(
+    name = "zeek-bridge",
+    version,
+    propagate_version = true,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
 pub(crate) struct Cli {
     /// Log more to stderr: -v connects and disconnects of peers, -vv and -vvv details
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = GLOBAL)]
     pub(crate) verbose: u8,
+    /// Print help; -h prints a summary
+    #[arg(short, long, action = ArgAction::Help, global = true, help_heading = GLOBAL)]
+    help: Option<bool>,
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, global = true, help_heading = GLOBAL)]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -79,17 +103,31 @@ impl Command {
 
 /// Returns the command line definition, without values from the environment.
 pub(crate) fn command() -> clap::Command {
-    examples::add(with_exit_codes(Cli::command()))
+    let command = examples::add(Cli::command());
+    // Its recordings must never go to the peer of a variable or profile.
+    let command = command
+        .mut_subcommand("replay", |replay| replay.mut_group("AddressArgs", |address| address.required(true)));
+    WITH_SETTINGS.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |command| command.mut_args(with_variable))
+    })
+}
+
+/// Adds the environment variable to the help of an option. clap must not read it: it would count as set on the command line.
+fn with_variable(arg: Arg) -> Arg {
+    let Some(option) =
+        arg.get_long().filter(|long| TLS_OPTIONS.contains(long) || ["connect", "profile"].contains(long))
+    else {
+        return arg;
+    };
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let help = format!("{help} [env: {}]", variable(option));
+    arg.help(help)
 }
 
 /// Returns the command line definition for this process. `node` and `dispatch` need no address, and `node` no name, if the
 /// environment contains them.
 pub(crate) fn command_with_environment() -> clap::Command {
     agent::optional_arguments(command())
-}
-
-fn with_exit_codes(command: clap::Command) -> clap::Command {
-    command.after_help(exit::HELP).mut_subcommands(with_exit_codes)
 }
 
 #[cfg(test)]

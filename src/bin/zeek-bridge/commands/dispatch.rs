@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout_at};
 use zeek_bridge::management::{Agent, ManagementResult, Outcome, REQUEST_TIMEOUT};
 
-use crate::args::{NetworkArgs, Seconds, agent, node_name};
+use crate::args::{DurationArg, NetworkArgs, agent, node_name};
 use crate::deadline;
 use crate::network::{self, Network, Persistence};
 use crate::output::{Failure, Output, to_line};
@@ -18,8 +18,8 @@ use crate::signals::Signals;
 /// Act as an agent: send one request to nodes and print their answers
 ///
 /// Waits for the hello of each node, sends ACTION, and prints one JSON line for each answer: "node", "success", "data"
-/// (JSON or null) and "error" (text or null). A failure that a node reports is an answer and does not change the exit
-/// code; a missing answer does (exit code 5). Without --connect and --listen, it listens at ZEEK_AGENT_ADDR and
+/// (JSON or null) and "error" (text or null). A failure that a node reports is an answer and changes the exit code only with
+/// --fail; a missing answer always does (exit code 5). Without --connect and --listen, it listens at ZEEK_AGENT_ADDR and
 /// ZEEK_AGENT_PORT if they are set, as Zeek's agent does.
 #[derive(Debug, Args)]
 pub(crate) struct DispatchArgs {
@@ -32,8 +32,11 @@ pub(crate) struct DispatchArgs {
           allow_negative_numbers = true)]
     expect: Option<u16>,
     /// Maximum time for hellos and answers together; answers alone take at most 5 seconds, as nodes do not answer later
-    #[arg(long, value_name = "SECONDS", default_value = "15", allow_negative_numbers = true)]
-    timeout: Seconds,
+    #[arg(long, value_name = "DURATION", default_value = "15s", allow_negative_numbers = true)]
+    timeout: DurationArg,
+    /// Exit with 1 if the success of an answer is false
+    #[arg(long)]
+    fail: bool,
     #[command(flatten)]
     network: NetworkArgs,
     /// The action to run; get_id_value is the only one that Zeek ships
@@ -52,7 +55,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
         nodes: args.nodes.into_iter().collect(),
         deadline: deadline::after(args.timeout.0),
     };
-    let network = Network::new(agent::as_agent(args.network)?)?;
+    let network = Network::with_agent(args.network, agent::as_agent)?;
     let endpoint = network::endpoint()?;
     let agent = Agent::start(endpoint.clone()).await;
     let ask = async {
@@ -67,7 +70,7 @@ pub(crate) async fn run(args: DispatchArgs) -> Result<(), Failure> {
         result = ask => result,
         () = signals.next() => Err(Failure::failed("interrupted")),
     };
-    let printed = result.and_then(|outcome| print(&outcome));
+    let printed = result.and_then(|outcome| print(&outcome, args.fail));
     network::leave(&endpoint, &mut signals).await;
     printed
 }
@@ -107,14 +110,20 @@ impl Request {
     }
 }
 
-fn print(outcome: &Outcome) -> Result<(), Failure> {
+/// Prints the answers. With `fail`, a failure that a node reports is one of the command.
+fn print(outcome: &Outcome, fail: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     for (node, result) in &outcome.answers {
         output.line(&to_line(&Answer::new(node, result)))?;
     }
     output.flush()?;
     if outcome.missing.is_empty() {
-        return Ok(());
+        let failures = outcome.answers.iter().filter(|(_, result)| fail && !result.is_success());
+        let failures: Vec<&str> = failures.map(|(node, _)| node.as_str()).collect();
+        if failures.is_empty() {
+            return Ok(());
+        }
+        return Err(Failure::failed(format!("failures reported by {}", failures.join(", "))));
     }
     let missing: Vec<&str> = outcome.missing.iter().map(String::as_str).collect();
     Err(Failure::timeout(format!("timeout: no answer from {}", missing.join(", "))))

@@ -43,8 +43,18 @@ pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Resul
     output.line(script.trim_end().as_bytes()).and_then(|()| output.flush())
 }
 
-/// Writes a page for each command. `details` is the text of further sections for some commands.
-pub(crate) fn man(args: &ManArgs, command: Command, details: &[(&str, &str)]) -> Result<(), Failure> {
+/// The texts of manual pages that are not in the help.
+pub(crate) struct Manual {
+    /// Further sections for some commands.
+    pub(crate) details: &'static [(&'static str, &'static str)],
+    /// Returns the last sections of a command's page.
+    pub(crate) ends: fn(&str) -> Vec<&'static str>,
+    /// The end of the help that refers to the manual pages.
+    pub(crate) end_of_help: &'static str,
+}
+
+/// Writes a page for each command.
+pub(crate) fn man(args: &ManArgs, command: Command, manual: &Manual) -> Result<(), Failure> {
     let out = &args.out;
     let failed = |path: &Path, error| {
         Failure::failed(format!(
@@ -60,9 +70,7 @@ pub(crate) fn man(args: &ManArgs, command: Command, details: &[(&str, &str)]) ->
     for command in all(&command) {
         let page = Man::new(command.clone()).source(source.clone()).manual("zeek-bridge");
         let path = out.join(page.get_filename());
-        let details =
-            details.iter().find(|(name, _)| *name == command.get_name()).map_or("", |(_, text)| text);
-        fs::write(&path, text(&page, &command, details)).map_err(|error| failed(&path, error))?;
+        fs::write(&path, text(&page, &command, manual)).map_err(|error| failed(&path, error))?;
         count = count.saturating_add(1);
     }
     let folder = if out.ends_with("man1") { out.with_file_name("man5") } else { out.clone() };
@@ -83,14 +91,14 @@ fn all(command: &Command) -> Vec<Command> {
     std::iter::once(command.clone()).chain(below.flat_map(all)).collect()
 }
 
-fn text(page: &Man, command: &Command, details: &str) -> Vec<u8> {
+fn text(page: &Man, command: &Command, manual: &Manual) -> Vec<u8> {
     let mut text = Vec::new();
     // Cannot fail: it writes to memory.
-    let _ = render(page, command, details, &mut text);
+    let _ = render(page, command, manual, &mut text);
     text
 }
 
-fn render(page: &Man, command: &Command, details: &str, to: &mut Vec<u8>) -> io::Result<()> {
+fn render(page: &Man, command: &Command, manual: &Manual, to: &mut Vec<u8>) -> io::Result<()> {
     page.render_title(to)?;
     page.render_name_section(to)?;
     page.render_synopsis_section(to)?;
@@ -99,9 +107,14 @@ fn render(page: &Man, command: &Command, details: &str, to: &mut Vec<u8>) -> io:
     if command.has_subcommands() {
         page.render_subcommands_section(to)?;
     }
-    paragraphs(details).to_writer(to)?;
-    if let Some(end) = command.get_after_long_help().or(command.get_after_help()) {
-        sections(&end.to_string()).to_writer(to)?;
+    let details = manual.details.iter().filter(|(name, _)| *name == command.get_name());
+    details.into_iter().try_for_each(|(_, text)| paragraphs(text).to_writer(to))?;
+    if let Some(end) = command.get_after_long_help() {
+        let end = end.to_string();
+        sections(end.trim_end_matches(manual.end_of_help).trim_end()).to_writer(to)?;
+    }
+    for end in (manual.ends)(command.get_name()) {
+        sections(end).to_writer(to)?;
     }
     let mut see = Roff::new();
     see.control("SH", ["SEE ALSO"]);
@@ -134,7 +147,7 @@ fn paragraphs(text: &str) -> Roff {
 /// Splits the end of a help text into sections: each `Heading:` with indented lines below it.
 fn sections(end: &str) -> Roff {
     let mut roff = Roff::new();
-    for block in end.split("\n\n") {
+    for block in end.split("\n\n").filter(|block| !block.is_empty()) {
         let (first, rest) = block.split_once('\n').unwrap_or((block, ""));
         match first.strip_suffix(':') {
             Some(heading) if rest.starts_with("  ") => {
@@ -145,6 +158,13 @@ fn sections(end: &str) -> Roff {
                     roff.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
                 }
                 roff.control("fi", []);
+            }
+            // A paragraph of the section above.
+            None if block.starts_with("  ") => {
+                roff.control("PP", []);
+                for line in block.lines() {
+                    roff.text([roman(line.trim_start())]);
+                }
             }
             _ => {
                 roff.control("SH", ["NOTES"]);
@@ -172,7 +192,8 @@ mod tests {
     #[test]
     fn a_heading_with_indented_lines_is_a_section() {
         let text =
-            sections("Examples:\n  # one\n  a\n    b\n\nExit codes:\n  0  well\n\nAll: else.").to_roff();
+            sections("Examples:\n  # one\n  a\n    b\n\n  More.\n\nExit codes:\n  0  well\n\nAll: else.")
+                .to_roff();
         let lines: Vec<&str> =
             text.lines().filter(|line| !line.starts_with(".ie") && !line.starts_with(".el")).collect();
         let expected = [
@@ -182,6 +203,8 @@ mod tests {
             "a",
             "  b",
             ".fi",
+            ".PP",
+            "More.",
             ".SH \"EXIT STATUS\"",
             ".nf",
             "0  well",

@@ -2,20 +2,15 @@
 
 use clap::Args;
 use serde_json::{Value as Json, json};
-use zeek_bridge::net::probe::{Answer, BrokerInfo, CertificateTls, Found, OtherProtocol, ProbeReport, probe};
-use zeek_bridge::net::tls::PeerIdentity;
+use zeek_bridge::net::probe::{Answer, BrokerInfo, Found, ProbeReport, probe};
+use zeek_bridge::net::tls::{PeerIdentity, Tls};
 
-use crate::args::tls::CertificateArgs;
-use crate::args::{HostPort, Seconds, connect_address};
-use crate::hints;
-use crate::output::{Exit, Failure, Object, Output, identity_json, printable, text};
-
-const ZEEK_PLAIN: &[&str] = &["redef Broker::disable_ssl = T;"];
-const ZEEK_MUTUAL: &[&str] = &[
-    "redef Broker::ssl_cafile = \"/path/to/ca.pem\";",
-    "redef Broker::ssl_certificate = \"/path/to/zeek.pem\";",
-    "redef Broker::ssl_keyfile = \"/path/to/zeek.key\";",
-];
+use crate::args::tls::{CertificateArgs, TlsArgs, TlsChoice};
+use crate::args::{DurationArg, HostPort, ProfileArg, connect_address};
+use crate::deadline;
+use crate::output::{Failure, Object, Output, identity_json, printable, steers, text};
+use crate::settings;
+use crate::verdict::{Reach, Verdict};
 
 /// Identify what listens at an address and which options reach it
 ///
@@ -23,29 +18,47 @@ const ZEEK_MUTUAL: &[&str] = &[
 /// and the Broker's endpoint id, versions and filter where possible: without TLS; with anonymous TLS in a build with
 /// `--features openssl`; with mutual TLS if certificates are given. It leaves before a peering is established.
 ///
-/// Exit code 0: a Broker, or the TLS of one. 3: nothing. 4: a certificate was refused, theirs or ours. 5: something that
-/// accepts connections and sends nothing. 6: something else.
+/// The last line is the command that prints the events of this Broker.
 #[derive(Debug, Args)]
 pub(crate) struct ProbeArgs {
-    /// The address to probe
+    /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile
     #[arg(value_name = "HOST:PORT", value_parser = connect_address)]
-    target: HostPort,
+    target: Option<HostPort>,
     /// Print one line of JSON instead of text
     #[arg(long)]
     json: bool,
     /// Maximum time for each of at most five attempts; most take a fraction of it
-    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
-    timeout: Seconds,
-    #[command(flatten, next_help_heading = "Certificates to show")]
+    #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
+    wait: DurationArg,
+    /// Maximum run time of the command
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    timeout: Option<DurationArg>,
+    #[command(flatten, next_help_heading = "Connection")]
+    profile: ProfileArg,
+    #[command(flatten)]
     certificates: CertificateArgs,
 }
 
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
-    let ours = args.certificates.load_if_given()?;
-    let report = probe(&args.target.0, ours.as_ref(), args.timeout.0)
-        .await
-        .map_err(|error| Failure::failed(format!("no random number for an endpoint id: {error}")))?;
-    let verdict = Verdict::of(&report, &args.certificates.as_options());
+    let timeout_at = args.timeout.map(|time| deadline::after(time.0));
+    let own = TlsArgs::of_certificates(args.certificates);
+    let (HostPort(target), tls) = settings::choose_for_probe(args.target, args.profile.profile, own)?;
+    let target = &target;
+    // Other TLS options have no certificates to present.
+    let tls = tls.filter(|tls| tls.args.has_certificates());
+    let ours = match tls.as_ref().map(settings::TlsSettings::load).transpose()? {
+        Some(TlsChoice::Fixed(Tls::Mutual(mutual))) => Some(mutual),
+        _ => None,
+    };
+    let report = tokio::select! {
+        report = probe(target, ours.as_ref(), args.wait.0) => report
+            .map_err(|error| Failure::failed(format!("no random number for an endpoint id: {error}")))?,
+        () = deadline::until(timeout_at) => {
+            return Err(Failure::timeout(format!("timeout: {target} is not identified yet; use a longer --timeout")));
+        }
+    };
+    let given = tls.map(|tls| tls.args.certificates.as_options()).unwrap_or_default();
+    let verdict = Verdict::of(&report, &given);
     let mut output = Output::new();
     if args.json {
         output.line(&object(&report, &verdict).into_line())?;
@@ -56,171 +69,6 @@ pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     }
     output.flush()?;
     verdict.exit.map_or(Ok(()), |exit| Err(Failure::Reported(exit)))
-}
-
-/// The conclusion from a report.
-struct Verdict {
-    /// The service in one word.
-    kind: &'static str,
-    /// The service in a sentence.
-    summary: String,
-    /// The exit code; `None` for a Broker endpoint, and for the TLS of one.
-    exit: Option<Exit>,
-    /// How to connect to it.
-    reach: Option<Reach>,
-    /// Further advice.
-    notes: Vec<String>,
-}
-
-/// How to connect to a Broker endpoint.
-struct Reach {
-    /// The options of this program's network commands.
-    options: Vec<String>,
-    /// The settings of the Zeek there.
-    zeek: &'static [&'static str],
-}
-
-impl Verdict {
-    /// Draws the conclusion. `given` are the options for certificates.
-    fn of(report: &ProbeReport, given: &[(&'static str, String)]) -> Self {
-        let reach = |options: &[String], zeek| {
-            let connect = ["--connect".to_owned(), report.target.clone()];
-            Some(Reach { options: connect.iter().chain(options).cloned().collect(), zeek })
-        };
-        let verdict =
-            |kind, summary: String, exit| Verdict { kind, summary, exit, reach: None, notes: Vec::new() };
-        match &report.found {
-            Found::Nothing(error) => verdict("nothing", format!("nothing: {error}"), Some(Exit::Unconnected)),
-            Found::Plain(_) => Verdict {
-                reach: reach(&["--tls", "off"].map(str::to_owned), ZEEK_PLAIN),
-                ..verdict("plain", "a Broker without TLS".into(), None)
-            },
-            Found::Anonymous(answer) => {
-                let (summary, exit) = match answer {
-                    Some(Answer::Broker(_)) => {
-                        ("a Broker with anonymous TLS, as Zeek has it by default".into(), None)
-                    }
-                    None => ("anonymous TLS, as Zeek has it by default".into(), None),
-                    Some(other) => {
-                        (format!("anonymous TLS, but no Broker in it: {}", text_of(other)), exit_of(other))
-                    }
-                };
-                let mut verdict = Verdict {
-                    reach: reach(&["--tls", "anonymous"].map(str::to_owned), &[]).filter(|_| exit.is_none()),
-                    ..verdict("anonymous", summary, exit)
-                };
-                if cfg!(not(feature = "openssl")) {
-                    verdict.notes.push(
-                        "this build cannot speak anonymous TLS: build it with `cargo build --release --features openssl`"
-                            .into(),
-                    );
-                }
-                verdict
-            }
-            Found::Certificate(found) => {
-                let (summary, exit) = certificate(found);
-                let placeholders = ["cafile", "certificate", "keyfile"].map(|name| (name, "FILE".to_owned()));
-                let files: &[_] =
-                    if let Some(Answer::Broker(_)) = found.with_ours { given } else { &placeholders };
-                let mut options: Vec<String> =
-                    files.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]).collect();
-                let is_backend = |option: &String| option == "--tls-backend";
-                if found.needs_openssl && cfg!(feature = "openssl") && !options.iter().any(is_backend) {
-                    options.extend(["--tls-backend", "openssl"].map(str::to_owned));
-                }
-                let kind = if is_mutual(found) { "mutual" } else { "certificate" };
-                let is_broker = matches!(exit, None | Some(Exit::Refused));
-                let mut verdict = Verdict {
-                    reach: if is_broker { reach(&options, ZEEK_MUTUAL) } else { None },
-                    ..verdict(kind, summary, exit)
-                };
-                if is_broker && found.needs_openssl {
-                    let (kind, build) =
-                        ("its certificate is X.509 version 1, or that of a CA", "`--features openssl`");
-                    verdict.notes.push(if cfg!(feature = "openssl") {
-                        format!("{kind}, which only OpenSSL accepts: use `--tls-backend openssl`")
-                    } else {
-                        format!("{kind}, which only a build with {build} accepts")
-                    });
-                }
-                verdict
-            }
-            Found::OtherTls(reason) => verdict(
-                "tls",
-                format!("TLS that is not that of a Broker endpoint: {reason}"),
-                Some(Exit::Protocol),
-            ),
-            Found::Other(other) => {
-                let exit = Some(if *other == OtherProtocol::Silent { Exit::Timeout } else { Exit::Protocol });
-                let mut verdict = verdict("other", format!("no Broker: {other}"), exit);
-                verdict.notes.extend(notes(other).iter().map(|note| (*note).to_owned()));
-                verdict
-            }
-            _ => verdict("other", "an unknown service".into(), Some(Exit::Failed)),
-        }
-    }
-}
-
-/// Returns advice for a service that is not a Broker endpoint.
-fn notes(other: &OtherProtocol) -> &'static [&'static str] {
-    match other {
-        OtherProtocol::Http(_) => {
-            &["Zeek may listen for WebSocket clients there; its native port is another \
-                                (Broker::default_port, 9999/tcp)"]
-        }
-        OtherProtocol::ZeroMq => &[
-            "zeekctl uses ZeroMQ by default since Zeek 8.1; for native peering, set ClusterBackend = Broker in zeekctl.cfg",
-            "a Zeek with another cluster back end peers on a port that a script opens with Broker::listen",
-            "without native peering, events can be exchanged over Zeek's WebSocket API",
-        ],
-        OtherProtocol::Echo => {
-            &["its answer has the id of this probe, which no other endpoint has; check the port"]
-        }
-        _ => &[],
-    }
-}
-
-/// Returns whether the service requests a certificate, and rejects clients without one.
-fn is_mutual(found: &CertificateTls) -> bool {
-    found.asks_for.is_some() && matches!(found.without, Answer::Tls(_) | Answer::Other(OtherProtocol::Closed))
-}
-
-/// Returns the summary and the exit code for TLS with a certificate.
-fn certificate(found: &CertificateTls) -> (String, Option<Exit>) {
-    let mutual = is_mutual(found);
-    match (&found.with_ours, &found.without) {
-        (Some(Answer::Broker(_)), _) if mutual => ("a Broker with mutual TLS".into(), None),
-        (Some(Answer::Tls(error)), _) => (
-            format!("TLS with certificates, and with ours it fails: {error}{}", hints::for_tls(error)),
-            Some(Exit::Refused),
-        ),
-        (Some(Answer::Broker(_)), _) | (None, Answer::Broker(_)) => {
-            ("a Broker with TLS that accepts clients without a certificate, as no Zeek does".into(), None)
-        }
-        (None, _) if mutual => ("mutual TLS, as a Zeek with certificates has it".into(), None),
-        (None, Answer::Other(OtherProtocol::Http(line))) => {
-            (format!("no Broker: a web server over TLS (HTTPS): {line}"), Some(Exit::Protocol))
-        }
-        (Some(answer), _) | (None, answer) => {
-            (format!("TLS, but no Broker in it: {}", text_of(answer)), exit_of(answer))
-        }
-    }
-}
-
-fn text_of(answer: &Answer) -> String {
-    match answer {
-        Answer::Other(other) => other.to_string(),
-        Answer::Tls(error) => error.to_string(),
-        _ => String::new(),
-    }
-}
-
-fn exit_of(answer: &Answer) -> Option<Exit> {
-    Some(match answer {
-        Answer::Other(OtherProtocol::Silent) => Exit::Timeout,
-        Answer::Tls(_) => Exit::Refused,
-        _ => Exit::Protocol,
-    })
 }
 
 /// Returns what a Broker endpoint revealed.
@@ -273,6 +121,7 @@ fn object(report: &ProbeReport, verdict: &Verdict) -> Object {
         .with("tls", tls)
         .with("broker", broker)
         .with("options", verdict.reach.as_ref().map(|reach| reach.options.clone()))
+        .with("command", verdict.reach.as_ref().map(command))
         .with("zeek", verdict.reach.as_ref().map(|reach| reach.zeek.to_vec()))
         .with("notes", verdict.notes.clone())
 }
@@ -320,10 +169,6 @@ fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {
         }
     }
     if let Some(reach) = &verdict.reach {
-        line(
-            "reach it by",
-            reach.options.iter().map(|option| shell_word(option.as_bytes())).collect::<Vec<_>>().join(" "),
-        );
         match reach.zeek {
             [] => line("Zeek there", "has no TLS option set".into()),
             [first, more @ ..] => {
@@ -333,15 +178,50 @@ fn lines(report: &ProbeReport, verdict: &Verdict) -> Vec<String> {
         }
     }
     verdict.notes.iter().for_each(|note| line("note", note.clone()));
+    if let Some(reach) = &verdict.reach {
+        line("connect with", command(reach));
+    }
     lines
 }
 
-/// Formats bytes as a word for a shell: printable, and quoted if necessary.
+/// Returns the command line that prints the events of a Broker endpoint.
+fn command(reach: &Reach) -> String {
+    let words = ["zeek-bridge", "tap"].into_iter().chain(reach.options.iter().map(String::as_str));
+    let words =
+        words.map(|word| if word == "--connect" { "-c".to_owned() } else { shell_word(word.as_bytes()) });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Formats bytes as a word for a shell, without characters that affect a terminal.
 fn shell_word(bytes: &[u8]) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:,=@%+".contains(byte);
-    if !bytes.is_empty() && bytes.iter().all(plain) {
-        String::from_utf8_lossy(bytes).into_owned()
-    } else {
-        format!("'{}'", bytes.escape_ascii())
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./:,=@%+".contains(byte);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    match str::from_utf8(bytes) {
+        Ok(text) if !text.contains(steers) => format!("'{}'", text.replace('\'', r"'\''")),
+        // Bash, zsh and ksh expand these escapes.
+        _ => format!("$'{}'", bytes.escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, quoted) in [
+            ("a/b.pem", "a/b.pem"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("[fe80::1%eth0]:9", "'[fe80::1%eth0]:9'"),
+            ("it's $HOME", r"'it'\''s $HOME'"),
+            (r"a\b", r"'a\b'"),
+            ("Zürich", "'Zürich'"),
+            ("a\n'\u{1b}", r"$'a\n\'\x1b'"),
+        ] {
+            assert_eq!(shell_word(word.as_bytes()), quoted);
+        }
     }
 }

@@ -328,7 +328,7 @@ fn the_default_rules_require_links_to_agents_and_nodes() {
         assert!(error.contains(&format!("require a link with faces = \"{word}\"")), "{error}");
     }
     assert_eq!(errors(LINKS).len(), 2);
-    // The link may be meant to face either, so nothing else is reported.
+    // With an invalid `faces`, it is unknown which of the two links is missing, so only the invalid value is reported.
     assert_eq!(errors(&faced("x")).len(), 1);
 }
 

@@ -42,6 +42,7 @@ fn a_harmless_configuration_has_no_warnings() {
     assert_eq!(warnings(QUIET), [""; 0]);
     let far = QUIET.replace("127.0.0.1:1", "agent.example:1").replacen("tls = \"off\"", MUTUAL, 1);
     assert_eq!(warnings(&far), [""; 0]);
+    assert_eq!(warnings(&QUIET.replacen("\"off\"", "\"anonymous\"", 1)), [""; 0]);
 }
 
 #[test]
@@ -54,7 +55,11 @@ fn dangerous_settings_cause_a_warning() {
             "7: link.b.tls",
             "no TLS at [::]:3",
         ),
-        (QUIET.replacen("\"off\"", "\"anonymous\"", 1), "4: link.a.tls", "unauthenticated"),
+        (
+            QUIET.replace("127.0.0.1:1", "10.0.0.1:1").replacen("\"off\"", "\"anonymous\"", 1),
+            "4: link.a.tls",
+            "anonymous TLS at 10.0.0.1:1 is encrypted, but unauthenticated",
+        ),
         (add("chaos = { drop = 0.1 }"), "5: link.a.chaos", "faults are injected"),
         (
             add("limits = { connects_per_second = 3 }"),
@@ -159,7 +164,7 @@ fn a_topic_that_cannot_return_causes_no_warning() {
         CYCLE
             .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
             .replace("\"local\", \"x\", \"y\"]", "\"local\"]"),
-        // The event that is sent differs from the one that returns.
+        // No event matches both rules.
         CYCLE
             .replace("to = [\"local\", \"x\", \"y\"]", "to = [\"x\", \"y\"]")
             .replace("\"local\", \"x\", \"y\"]", "\"local\"]")
@@ -170,7 +175,7 @@ fn a_topic_that_cannot_return_causes_no_warning() {
 }
 
 #[test]
-fn a_group_of_one_connecting_link_causes_a_warning() {
+fn a_group_with_a_single_link_that_connects_causes_a_warning() {
     let text = add_to(QUIET, &["a"], "group = \"pear\"");
     assert_warns(&text, "3: link.a.group", "no other link is in group pear");
 }

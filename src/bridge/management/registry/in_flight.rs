@@ -117,6 +117,7 @@ impl InFlight {
         let pending = request.pending;
 
         let mut answers = Vec::new();
+        // Before the request is recorded, so that it cannot be forgotten itself.
         self.make_room(agent, request.bytes(), &mut answers);
         let id = self.next;
         self.next = id.saturating_add(1);
@@ -192,10 +193,13 @@ impl InFlight {
         for (id, request) in ids.iter().filter_map(|id| Some((*id, self.get(*id)?))) {
             let in_time = now < request.deadline();
             match request.state(name) {
+                // The peering had lost the name before this request, so it must not respond to it.
                 _ if id >= until => {}
                 Some(State::Waiting | State::Absent) => answered = Some((id, request.agent, true)),
                 Some(State::Answered) => error = ResponseError::AnsweredAlready,
+                // No failure is sent for such a node, so one response of it is still accepted.
                 Some(State::Elsewhere) if in_time => answered = Some((id, request.agent, false)),
+                // The node was unknown when the request was received: its hello was received later.
                 None if request.unknown_nodes && id < since && in_time => {
                     answered = Some((id, request.agent, false));
                 }
@@ -217,7 +221,7 @@ impl InFlight {
     }
 
     /// Records the response of a node that was not known at the time of the request, so that it can respond only once. Returns
-    /// `false` if there is no room for that: only settled requests are forgotten for it.
+    /// `false` if there is no room. To make room, settled requests are forgotten, but open ones are not.
     fn record_unexpected(&mut self, id: RequestId, agent: PeeringKey, name: &Arc<str>) -> bool {
         let known = self.get(id).is_some_and(|request| request.state(name).is_some());
         let cost = if known { 0 } else { ASKED_COST };
@@ -350,7 +354,7 @@ impl InFlight {
         }
     }
 
-    /// Adds a request that was open to the settled ones.
+    /// Turns an open request into a settled one.
     fn keep(&mut self, id: RequestId, request: Request) {
         if let Some(asked) = self.by_agent.get_mut(&request.agent) {
             asked.open.remove(&id);

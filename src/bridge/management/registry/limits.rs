@@ -33,8 +33,8 @@ pub(super) const MAX_NAMES_PER_PEERING: usize = 1024;
 /// Maximum number of live names of one [`Owner`](crate::endpoint::Owner), over any number of peerings, for the same reason.
 pub(super) const MAX_NAMES_PER_OWNER: usize = MAX_NAMES / 4;
 
-/// Maximum length of topic and payload of a hello, in bytes, because they are stored: the longest name, the name of the event,
-/// and room for metadata.
+/// Maximum total length of the topic and the payload of a hello, in bytes. It is limited because hellos are stored. It
+/// allows the longest name, the name of the event, and metadata.
 pub(super) const MAX_HELLO: usize = 4096;
 
 /// Maximum length of a request id, in bytes, because it is stored. Zeek's ids are shorter than 20 bytes; a UUID has 36.

@@ -18,7 +18,8 @@ use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, MAX_NODE_NAME, NODE_TOPIC};
 use crate::wire::Envelope;
 
-/// A number for each pair of a name and a peering that sent a hello for it, whether that peering holds the name or not.
+/// Identifies a hello by number. Each peering that sends a hello for a name gets its own number for that name, even if another
+/// peering holds the name.
 type HelloId = u64;
 
 #[derive(Debug, Default)]
@@ -243,7 +244,7 @@ impl Live {
         }
     }
 
-    /// Schedules the repetition of hellos to an agent, if there are nodes that it has sent no request.
+    /// Schedules the repetition of hellos to an agent, if there are nodes to which it has sent no request yet.
     fn schedule(&mut self, agent: PeeringKey, now: Instant) {
         if let Some(state) = self.agents.get_mut(&agent)
             && state.subscribes

@@ -23,15 +23,15 @@
 //!   (A node that is connected to the agent twice, through the bridge and directly, receives the request twice and has
 //!   normally responded by then.)
 //! - If a second connection of its owner takes over a name, no failure is sent: the first connection may still respond.
-//! - The bridge answers only for names whose hello a rule allowed to reach the link of the agent that sent the request, and
-//!   stops when it sees a hello or a response of the node on any link.
+//! - The bridge answers an agent only for nodes whose hello was allowed to reach that agent's link. It stops when it
+//!   sees a hello or a response of the node on any link.
 //!
 //! # Memory
 //!
-//! Everything is bounded in bytes. For each [`Owner`](crate::endpoint::Owner), the names of its nodes take at most [`Party::share`] bytes, and
-//! its requests take at most another share, or as much as one request, if that is more. Names that are gone take at most
-//! [`MAX_GONE_BYTES`](limits::MAX_GONE_BYTES) in total. An agent needs 64 bytes for each live name. So `A` agents, `N` live
-//! names and `O` owners take at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES`.
+//! Everything is bounded in bytes. For each [`Owner`](crate::endpoint::Owner), the names of its nodes take at most
+//! [`Party::share`] bytes. Its requests also take at most that many bytes, unless a single request is larger. Names
+//! that are gone take at most [`MAX_GONE_BYTES`](limits::MAX_GONE_BYTES) in total. An agent needs 64 bytes for each
+//! live name. So `A` agents, `N` live names and `O` owners take at most `O * 2 * share + A * N * 64 + MAX_GONE_BYTES`.
 
 mod error;
 mod gone;
@@ -131,8 +131,8 @@ impl NodeRegistry {
     /// Records that an agent subscribes to hellos: after its handshake, when its filter changes, or when rules change.
     /// `allows` returns whether rules allow the hello of a node's peering to reach this agent.
     ///
-    /// Returns the hellos to send to it, by name, and records that it received them. Each is as it was received, except for
-    /// its header, which the caller rewrites. [`hello`](Self::hello) returns the agent for later hellos, until
+    /// Returns the hellos to send to it, by name, and records that it received them. The hellos are unchanged, except
+    /// that the caller must rewrite their headers. [`hello`](Self::hello) returns the agent for later hellos, until
     /// [`unsubscribe`](Self::unsubscribe).
     pub(in crate::bridge) fn subscribe(
         &mut self,
@@ -251,9 +251,9 @@ impl NodeRegistry {
     /// Records a response. Returns the agent that sent the request. The response must be forwarded to it only: another agent
     /// may use the same request ids.
     ///
-    /// A node that was not known at the time of the request may respond, too: a node receives requests as soon as its peering
-    /// is established, before its hello is received here. The former holder of a name may respond to requests from the time
-    /// before the name was taken over.
+    /// A node that was not known at the time of the request may respond, too, because a node receives requests as soon
+    /// as its peering is established, and its hello arrives only after that. The former holder of a name may respond to
+    /// requests from the time before the name was taken over.
     ///
     /// # Errors
     /// Fails if the response must not be forwarded.
@@ -367,7 +367,7 @@ impl NodeRegistry {
         self.in_flight.forgotten
     }
 
-    /// Forgets what has expired. Returns the time, which is never earlier than that of a call before.
+    /// Forgets expired entries. Returns `now`, or the time of an earlier call if that was later.
     fn tick(&mut self, now: Instant) -> Instant {
         let now = self.latest.map_or(now, |latest| latest.max(now));
         self.latest = Some(now);

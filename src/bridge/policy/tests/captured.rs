@@ -99,7 +99,7 @@ fn a_hello_with_one_changed_byte_is_evaluated_by_its_new_content() {
             }
         }
     }
-    // Allowed are only changes within the node's name that keep it valid UTF-8.
+    // A changed hello is allowed only if the changed byte is in the node's name, and the name is still valid UTF-8.
     let Some(NodeMessage::Hello(hello)) = hello.node(&rules) else { panic!() };
     assert_eq!(passed, 127 * hello.node.len());
 }

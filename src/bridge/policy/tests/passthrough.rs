@@ -4,7 +4,7 @@ use crate::bridge::policy::{Reason, Rules};
 use crate::data::Value;
 use crate::management::NodeMessage;
 use crate::wire::EnvelopeType;
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 
 use super::smuggling::{hello_value, outer, vector};
 use super::support::*;
@@ -116,7 +116,7 @@ fn passthrough_does_not_replace_the_other_conditions() {
     assert_eq!(five.outcome(&events), Ok(vec![(1, 0)]));
     assert_eq!(hello("w").outcome(&events), Err(Reason::EventNotAllowed));
     assert_eq!(Incoming::bytes(NODE, EnvelopeType::Data, "x").outcome(&events), Err(Reason::Malformed));
-    // Some receivers accept an event with more elements.
+    // Some receivers accept an event with additional elements.
     let odd = |name: &str| outer(1u64, 1u64, vector([name.into(), vector([]), vector([]), Value::None]));
     assert_eq!(Incoming::value(&odd("My::event")).outcome(&events), Ok(vec![(1, 0)]));
     assert_eq!(Incoming::value(&odd("Your::event")).outcome(&events), Err(Reason::EventNotAllowed));
@@ -139,5 +139,5 @@ fn passthrough_does_not_replace_the_other_conditions() {
     assert_eq!(Incoming::value(&batch(odd("My::event"))).outcome(&checked), Err(Reason::EventNotAllowed));
     let everything = Rules::new(LINKS, &[rule(|_| {})]);
     assert_eq!(Incoming::value(&odd("My::event")).outcome(&everything), Ok(vec![(1, 0)]));
-    assert_eq!(Incoming::message(Message::Batch(vec![])).outcome(&everything), Ok(vec![(1, 0)]));
+    assert_eq!(Incoming::message(ZeekMessage::Batch(vec![])).outcome(&everything), Ok(vec![(1, 0)]));
 }

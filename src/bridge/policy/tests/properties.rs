@@ -5,7 +5,7 @@ use crate::bridge::policy::Rules;
 use crate::data::{Timestamp, Value};
 use crate::management::NodeMessage;
 use crate::wire::{EnvelopeType, Limits, decode_value, encode_value};
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 use bytes::BytesMut;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ use super::support::*;
 /// Returns the message of the node API in a payload, if it is valid.
 fn valid_message(payload: &[u8]) -> Option<NodeMessage> {
     let value = decode_value(payload, &Limits::DEFAULT).ok()?;
-    let Ok(Message::Event(event)) = Message::from_value(value) else { return None };
+    let Ok(ZeekMessage::Event(event)) = ZeekMessage::from_value(value) else { return None };
     let message = NodeMessage::parse(&event).ok()??;
     match &message {
         NodeMessage::Response(response) => {
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn every_allowed_node_api_event_is_recognized(payload in payload()) {
+    fn every_node_api_event_that_a_rule_allows_is_recognized(payload in payload()) {
         let seen = decode_value(&payload, &Limits::DEFAULT).map_or(vec![], |value| event_names_seen_by_zeek(&value));
         let has_api = seen.iter().any(|name| is_api(name));
         for passthrough in [false, true] {
@@ -227,15 +227,15 @@ proptest! {
     fn a_rule_with_events_allows_nothing_else(payload in payload()) {
         let rules = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
         if Incoming::bytes(NODE, EnvelopeType::Data, payload.clone()).outcome(&rules).is_ok() {
-            fn is_only(message: &Message) -> bool {
+            fn is_only(message: &ZeekMessage) -> bool {
                 match message {
-                    Message::Event(event) => event.name.starts_with("My::"),
-                    Message::Batch(messages) => !messages.is_empty() && messages.iter().all(is_only),
+                    ZeekMessage::Event(event) => event.name.starts_with("My::"),
+                    ZeekMessage::Batch(messages) => !messages.is_empty() && messages.iter().all(is_only),
                     _ => false,
                 }
             }
             let value = decode_value(&payload, &Limits::DEFAULT).unwrap();
-            prop_assert!(is_only(&Message::from_value(value).unwrap()));
+            prop_assert!(is_only(&ZeekMessage::from_value(value).unwrap()));
         }
     }
 }
@@ -263,5 +263,5 @@ fn the_generated_payloads_cover_all_kinds() {
     println!("{valid:?} valid, {in_batches} in batches, {odd} odd");
     assert!(valid.iter().all(|count| *count > 20) && in_batches > 50 && odd > 50);
     let hello = Event::new(HELLO, ["w"]);
-    assert_eq!(event_names_seen_by_zeek(&Message::from(hello).into_value()), [HELLO.as_bytes()]);
+    assert_eq!(event_names_seen_by_zeek(&ZeekMessage::from(hello).into_value()), [HELLO.as_bytes()]);
 }

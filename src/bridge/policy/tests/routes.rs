@@ -53,7 +53,7 @@ fn a_message_allowed_to_one_link_has_no_denial_for_another() {
 }
 
 #[test]
-fn the_reason_is_that_of_the_closest_rule() {
+fn the_denial_names_the_rule_that_matched_the_most_conditions() {
     let rules = Rules::new(
         LINKS,
         &[
@@ -94,7 +94,7 @@ fn the_denials_are_those_of_the_links_that_a_message_does_not_reach() {
 }
 
 #[test]
-fn rules_apply_by_certificate_identity() {
+fn a_rule_with_an_identity_applies_only_to_peers_with_that_certificate() {
     // A peer can respond only for its own node.
     let own = |name: &str| {
         rule(|rule| {
@@ -188,7 +188,7 @@ fn an_unknown_link_has_no_rules() {
 }
 
 #[test]
-fn every_reason_has_a_name_of_its_own() {
+fn each_reason_has_a_different_name() {
     let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
     assert_eq!(names.len(), Reason::ALL.len());
     assert!(Reason::ALL.is_sorted());

@@ -5,7 +5,7 @@ use crate::bridge::config::RuleConfig;
 use crate::bridge::policy::{Denial, Reason, Rules};
 use crate::data::{Timestamp, Value};
 use crate::wire::EnvelopeType;
-use crate::zeek::{Event, IdentifierUpdate, Message};
+use crate::zeek::{Event, IdentifierUpdate, ZeekMessage};
 use proptest::prelude::*;
 
 use super::support::*;
@@ -20,7 +20,7 @@ pub(super) fn outer(version: impl Into<Value>, kind: impl Into<Value>, content: 
 }
 
 pub(super) fn hello_value() -> Value {
-    Message::from(Event::new(HELLO, ["w"])).into_value()
+    ZeekMessage::from(Event::new(HELLO, ["w"])).into_value()
 }
 
 fn content(name: impl Into<Value>) -> Value {
@@ -54,7 +54,7 @@ fn rules() -> Vec<(&'static str, RuleConfig)> {
 
 #[test]
 fn no_rule_allows_a_node_api_event_in_a_batch() {
-    let other = || Message::from(Event::new("My::event", ())).into_value();
+    let other = || ZeekMessage::from(Event::new("My::event", ())).into_value();
     for (what, value) in [
         ("alone", batch([hello_value()])),
         ("after another", batch([other(), hello_value()])),
@@ -79,9 +79,9 @@ fn no_rule_allows_a_node_api_event_in_a_batch() {
 }
 
 #[test]
-fn a_batch_that_is_too_deep_needs_passthrough_and_no_node_api_name() {
+fn a_batch_nested_too_deep_needs_passthrough_and_no_node_api_name() {
     let nested = |inner: Value, depth| (0..depth).fold(inner, |inner, _| batch([inner]));
-    let harmless = Message::from(Event::new("My::event", ())).into_value();
+    let harmless = ZeekMessage::from(Event::new("My::event", ())).into_value();
     for (name, rule) in rules() {
         let rules = Rules::new(LINKS, &[rule]);
         let passes = |value: &Value| Incoming::value(value).outcome(&rules).is_ok();
@@ -95,7 +95,7 @@ fn a_batch_that_is_too_deep_needs_passthrough_and_no_node_api_name() {
 }
 
 #[test]
-fn an_event_that_any_zeek_accepts_for_the_node_api_is_treated_as_one() {
+fn an_event_that_any_zeek_accepts_as_a_node_api_event_is_treated_as_one() {
     let name = |bytes: &[u8]| Value::String(bytes.to_vec().into());
     let stamp = |value: Value| vector([vector([1u64.into(), value])]);
     let args = || vector(["w".into()]);
@@ -137,7 +137,7 @@ fn an_event_that_any_zeek_accepts_for_the_node_api_is_treated_as_one() {
 }
 
 #[test]
-fn an_event_in_another_form_than_zeeks_matches_no_name() {
+fn an_event_in_a_form_that_zeek_does_not_write_matches_no_name() {
     let (args, none) = (|| vector([]), || Value::None);
     let event = |elements: Vec<Value>| outer(1u64, 1u64, vector(elements));
     let metadata = |metadata: Value| event(vec!["My::event".into(), args(), metadata]);
@@ -159,7 +159,7 @@ fn an_event_in_another_form_than_zeeks_matches_no_name() {
         ("a timestamp that is `none`", metadata(vector([vector([1u64.into(), none()])]))),
     ] {
         let named = Rules::new(LINKS, &[rule(|rule| rule.events = globs(&["My::*"]))]);
-        assert!(Message::from_value(value.clone()).is_err(), "{what}");
+        assert!(ZeekMessage::from_value(value.clone()).is_err(), "{what}");
         assert_eq!(Incoming::value(&value).outcome(&named), Err(Reason::Malformed), "{what}");
         let in_batch = Incoming::value(&batch([value.clone()]));
         assert_eq!(in_batch.outcome(&named), Err(Reason::EventNotAllowed), "{what}");
@@ -211,10 +211,10 @@ fn a_node_api_name_elsewhere_in_a_value_is_not_an_event() {
     for value in [
         Value::from(HELLO),
         outer(1u64, 1u64, vector([vector([HELLO.into()]), vector([])])),
-        Message::from(IdentifierUpdate { id: HELLO.into(), value: hello_value() }).into_value(),
-        Message::from(Event::new("My::event", [hello_value()])).into_value(),
-        Message::from(Event::new(HELLO.to_lowercase(), ["w"])).into_value(),
-        Message::from(Event::new(format!("::{HELLO}"), ["w"])).into_value(),
+        ZeekMessage::from(IdentifierUpdate { id: HELLO.into(), value: hello_value() }).into_value(),
+        ZeekMessage::from(Event::new("My::event", [hello_value()])).into_value(),
+        ZeekMessage::from(Event::new(HELLO.to_lowercase(), ["w"])).into_value(),
+        ZeekMessage::from(Event::new(format!("::{HELLO}"), ["w"])).into_value(),
     ] {
         assert_eq!(Incoming::value(&value).outcome(&everything), Ok(vec![(1, 0)]), "{value}");
         assert_eq!(Incoming::value(&value).node(&everything), None);

@@ -12,7 +12,7 @@ use crate::net::tls::PeerIdentity;
 use crate::wire::{
     Command, CommandContent, EntityId, Envelope, EnvelopeType, INITIAL_TTL, Limits, encode_value,
 };
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 use bytes::{Bytes, BytesMut};
 use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 
@@ -24,7 +24,7 @@ pub(super) const RESPONSE: &str = DispatchResponse::NAME;
 /// The links of all tests. `hub` is the only hub.
 pub(super) const LINKS: [(&str, bool); 4] = [("a", false), ("b", false), ("c", false), ("hub", true)];
 
-/// Returns a rule from `a` to `b` for the topic of the node API, with changes.
+/// Returns a rule from `a` to `b` for the topic of the node API, after `change` has changed it.
 pub(super) fn rule(change: impl FnOnce(&mut RuleConfig)) -> RuleConfig {
     let mut rule = RuleConfig {
         name: "rule".into(),
@@ -130,7 +130,7 @@ impl Incoming {
         Self::bytes(NODE, EnvelopeType::Data, payload.freeze())
     }
 
-    pub(super) fn message(message: impl Into<Message>) -> Self {
+    pub(super) fn message(message: impl Into<ZeekMessage>) -> Self {
         Self::value(&message.into().into_value())
     }
 

@@ -4,7 +4,7 @@ use crate::bridge::config::{IdentityPattern, RuleConfig};
 use crate::bridge::policy::{MAX_NAME, Reason, Rules};
 use crate::data::Value;
 use crate::wire::EnvelopeType;
-use crate::zeek::{Event, IdentifierUpdate, Message};
+use crate::zeek::{Event, IdentifierUpdate, ZeekMessage};
 
 use super::support::*;
 
@@ -28,8 +28,9 @@ fn rows() -> Vec<Row> {
     use Reason as R;
     let log = || Incoming::value(&Value::Vector(vec![1u64.into(), 3u64.into(), Value::Vector(vec![])]));
     let update = || Incoming::message(IdentifierUpdate { id: "x".into(), value: Value::None });
-    let batch =
-        |events: Vec<Event>| Incoming::message(Message::Batch(events.into_iter().map(Into::into).collect()));
+    let batch = |events: Vec<Event>| {
+        Incoming::message(ZeekMessage::Batch(events.into_iter().map(Into::into).collect()))
+    };
     let long = || "w".repeat(MAX_NAME + 1);
     vec![
         row(
@@ -58,7 +59,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "topics are prefixes",
-            |rule| rule.topics = vec!["x/".try_into().unwrap(), "y".try_into().unwrap()],
+            |rule| rule.topics = vec!["x/".into(), "y".into()],
             vec![hello("w").on("x/"), hello("w").on("x/a"), hello("w").on("y"), hello("w").on("yes")],
             vec![
                 (hello("w").on("x"), R::NoRule),
@@ -69,7 +70,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "topics: all",
-            |rule| rule.topics = vec!["".try_into().unwrap()],
+            |rule| rule.topics = vec!["".into()],
             vec![hello("w").on(""), hello("w").on("x")],
             vec![
                 (hello("w").on("<$>/local/x"), R::LocalTopic),
@@ -300,7 +301,7 @@ fn rows() -> Vec<Row> {
         ),
         row(
             "commands",
-            |rule| (rule.commands, rule.topics) = (true, vec!["store/".try_into().unwrap()]),
+            |rule| (rule.commands, rule.topics) = (true, vec!["store/".into()]),
             vec![command("store/<$>/data/master")],
             vec![
                 (command("other/<$>/data/master"), R::NoRule),

@@ -298,7 +298,7 @@ async fn unusable_certificates_are_rejected() {
 }
 
 #[tokio::test]
-async fn certificates_for_one_side_are_rejected_on_the_other() {
+async fn certificates_restricted_to_one_side_are_rejected_on_the_other() {
     let ca = Ca::new("ca");
     let good = End::load(&ca.credentials(), &[&TLS12, &TLS13]);
     let only = |purpose, version| {

@@ -17,8 +17,8 @@ const MAX_RECORD: usize = 16 * 1024;
 
 /// TLS on OpenSSL.
 ///
-/// Writes go to a buffer first, for two reasons. Small pieces become one record. And if OpenSSL cannot finish a write, it requires that
-/// the write is repeated with the same bytes, also if the caller has dropped its write.
+/// Writes go to a buffer first, for two reasons. Small pieces become one record. And OpenSSL requires that an
+/// unfinished write is repeated with the same bytes. The buffer keeps these bytes even if the caller drops its write.
 #[derive(Debug)]
 pub(in crate::net) struct OpenSslStream {
     tls: SslStream<TcpStream>,

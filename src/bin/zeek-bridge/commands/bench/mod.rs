@@ -22,7 +22,8 @@ use report::{Report, Throughput};
 use zeek_bridge::data::EndpointId;
 
 use crate::args::tls::TlsArgs;
-use crate::args::{HostPort, Seconds, TopicArg, connect_address, count};
+use crate::args::{DurationArg, HostPort, TopicArg, connect_address, count};
+use crate::network;
 use crate::output::{Failure, Output};
 use crate::runtime;
 use crate::signals::Signals;
@@ -72,8 +73,8 @@ struct RelayArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, conflicts_with = "duration")]
     count: Option<u64>,
     /// The time to publish for
-    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true)]
-    duration: Seconds,
+    #[arg(long, value_name = "DURATION", default_value = "5s", allow_negative_numbers = true)]
+    duration: DurationArg,
     /// The number of round trips
     #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
     round_trips: u32,
@@ -85,15 +86,21 @@ struct RelayArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     rate: Option<u64>,
     /// The topic, which the relay must forward
-    #[arg(long, value_name = "T", default_value = "/zeek-bridge/bench")]
+    #[arg(short, long, value_name = "T", default_value = "/zeek-bridge/bench")]
     topic: TopicArg,
     /// Maximum duration of each connect, of the first event, and of any silence after it
-    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
-    timeout: Seconds,
+    #[arg(
+        long,
+        alias = "timeout",
+        value_name = "DURATION",
+        default_value = "10s",
+        allow_negative_numbers = true
+    )]
+    wait: DurationArg,
     /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,
-    #[command(flatten, next_help_heading = "Network")]
+    #[command(flatten, next_help_heading = "Connection")]
     tls: TlsArgs,
 }
 
@@ -121,10 +128,15 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     let mut own = None;
     let (publish_to, subscribe_at, tls) = if let Some(HostPort(publish_to)) = &args.publish_to {
         let subscribe_at = args.subscribe_at.as_ref().map_or(publish_to, |HostPort(address)| address);
-        (publish_to.clone(), subscribe_at.clone(), args.tls.load()?)
+        let tls = args.tls.load()?;
+        let subscribers = Some(subscribe_at).filter(|address| *address != publish_to);
+        for address in subscribers.into_iter().chain([publish_to]) {
+            network::warn_of_exposure(&tls, address);
+        }
+        (publish_to.clone(), subscribe_at.clone(), tls)
     } else {
         let relay = tokio::select! {
-            relay = OwnRelay::start(&args.tls, &topic, args.timeout.0) => own.insert(relay?),
+            relay = OwnRelay::start(&args.tls, &topic, args.wait.0) => own.insert(relay?),
             () = signals.next() => return Err(nothing_yet()),
         };
         process.clone_from(&relay.process);
@@ -144,7 +156,7 @@ async fn relay(args: &RelayArgs) -> Result<(), Failure> {
     };
 
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
-    let target = Target { publish_to, subscribe_at, tls, topic, peers, timeout: args.timeout.0 };
+    let target = Target { publish_to, subscribe_at, tls, topic, peers, timeout: args.wait.0 };
     let mut load = tokio::select! {
         load = Load::connect(target, pattern) => load?,
         () = signals.next() => return Err(nothing_yet()),

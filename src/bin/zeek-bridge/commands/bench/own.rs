@@ -41,7 +41,7 @@ impl OwnRelay {
         let mode = tls.between_own()?;
         let tls = match mode {
             TlsMode::Off => Tls::Off,
-            TlsMode::Anonymous => tls.load()?,
+            TlsMode::Anonymous | TlsMode::Auto => tls.load()?,
             TlsMode::Mutual => mutual(folder.path()).map_err(|error| failed("no certificates", &error))?,
         };
         let config = folder.path().join("bridge.toml");
@@ -88,7 +88,7 @@ impl OwnRelay {
 fn configuration(mode: TlsMode, topic: &Topic) -> String {
     let tls = match mode {
         TlsMode::Off => "tls = 'off'",
-        TlsMode::Anonymous => "tls = 'anonymous'",
+        TlsMode::Anonymous | TlsMode::Auto => "tls = 'anonymous'",
         TlsMode::Mutual => "cafile = 'cafile'\ncertificate = 'certificate'\nkeyfile = 'keyfile'",
     };
     // TOML's strings have the same escapes as JSON's.
@@ -125,7 +125,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("bridge.toml");
             mutual(folder.path()).unwrap();
-            let topic = Topic::try_from(topic).unwrap();
+            let topic = Topic::from(topic);
             for mode in [TlsMode::Off, TlsMode::Mutual] {
                 std::fs::write(&path, configuration(mode, &topic)).unwrap();
                 let file = ConfigFile::read(&path).unwrap();

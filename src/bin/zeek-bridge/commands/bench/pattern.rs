@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use zeek_bridge::data::{EndpointId, Topic, Value};
 use zeek_bridge::wire::{EncodeError, Envelope, LENGTH_FIELD, TOPIC_OFFSET};
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 /// The name of the event. Its arguments are the id of the run, the number, and a string that fills the requested size.
 const EVENT: &str = "ZeekBridge::bench";
@@ -91,7 +91,7 @@ fn frame(topic: &Topic, run: u64, number: u64, letters: usize) -> Result<Vec<u8>
     // A relay replaces the sender with its own id.
     let sender = EndpointId::from_bytes([0xff; 16]);
     let mut frame = BytesMut::new();
-    Envelope::data(sender, topic.clone(), &Message::from(event).into_value())?.encode(&mut frame)?;
+    Envelope::data(sender, topic.clone(), &ZeekMessage::from(event).into_value())?.encode(&mut frame)?;
     Ok(frame.into())
 }
 
@@ -107,8 +107,8 @@ mod tests {
     fn event(frame: &[u8]) -> Event {
         let envelope = Envelope::decode(&Bytes::copy_from_slice(&frame[LENGTH_FIELD..])).unwrap();
         assert_eq!(envelope.topic, TOPIC);
-        match Message::from_value(envelope.value(&Limits::DEFAULT).unwrap()).unwrap() {
-            Message::Event(event) => event,
+        match ZeekMessage::from_value(envelope.value(&Limits::DEFAULT).unwrap()).unwrap() {
+            ZeekMessage::Event(event) => event,
             other => panic!("{other:?}"),
         }
     }

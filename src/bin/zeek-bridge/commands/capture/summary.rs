@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use zeek_bridge::data::Filter;
 use zeek_bridge::trace::{Content, Entry, Frame, Side};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
-use zeek_bridge::zeek::Message;
+use zeek_bridge::zeek::ZeekMessage;
 
 use super::report::{About, Report};
 use crate::output::{Failure, Object, Output, printable};
@@ -228,7 +228,7 @@ impl SideSummary {
         match envelope.kind {
             EnvelopeType::Data => {
                 let value = envelope.value(&Limits::DEFAULT).ok();
-                self.add_message(value.and_then(|value| Message::from_value(value).ok()).as_ref());
+                self.add_message(value.and_then(|value| ZeekMessage::from_value(value).ok()).as_ref());
             }
             EnvelopeType::RoutingUpdate => {
                 if let Ok(filter) = envelope.filter(&Limits::DEFAULT) {
@@ -244,15 +244,15 @@ impl SideSummary {
         }
     }
 
-    fn add_message(&mut self, message: Option<&Message>) {
+    fn add_message(&mut self, message: Option<&ZeekMessage>) {
         match message {
-            Some(Message::Event(event)) => add(&mut self.events, &event.name),
-            Some(Message::Batch(messages)) => {
+            Some(ZeekMessage::Event(event)) => add(&mut self.events, &event.name),
+            Some(ZeekMessage::Batch(messages)) => {
                 messages.iter().for_each(|message| self.add_message(Some(message)));
             }
-            Some(Message::LogCreate(_)) => add(&mut self.others, "log create"),
-            Some(Message::LogWrite(_)) => add(&mut self.others, "log write"),
-            Some(Message::IdentifierUpdate(_)) => add(&mut self.others, "identifier update"),
+            Some(ZeekMessage::LogCreate(_)) => add(&mut self.others, "log create"),
+            Some(ZeekMessage::LogWrite(_)) => add(&mut self.others, "log write"),
+            Some(ZeekMessage::IdentifierUpdate(_)) => add(&mut self.others, "identifier update"),
             None => add(&mut self.others, "value"),
         }
     }

@@ -30,9 +30,8 @@ pub(super) async fn run(
     let config = EndpointConfig { id: Some(recording.node_id), ..EndpointConfig::default() };
     let endpoint = Endpoint::with_config(config).map_err(failed)?;
     let node = Node::start(endpoint.clone(), recording.node.as_str(), values).await;
-    let mut connector = endpoint.connect(&address, node_tls, None);
-    let connect =
-        async { connector.first_attempt().await.map_err(|error| Failure::connect(&address, &error)) };
+    let connecting = endpoint.connect(&address, node_tls);
+    let connect = async { connecting.await.map_err(|error| Failure::connect(&address, &error)) };
     let play = async { Agent::accept(&listener, &agent_tls).await?.play(recording, report).await };
     let played = tokio::try_join!(connect, play);
     node.stop().await;

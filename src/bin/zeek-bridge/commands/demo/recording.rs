@@ -7,7 +7,7 @@ use zeek_bridge::management::{
 };
 use zeek_bridge::trace::{self, Meta, Reader, Side};
 use zeek_bridge::wire::{EnvelopeType, Handshake, Limits};
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 /// The three files of a fixture.
 macro_rules! fixture {
@@ -137,12 +137,12 @@ impl Content {
             _ => return Ok(Content::Other),
         }
         let value = envelope.value(&Limits::DEFAULT).map_err(|error| error.to_string())?;
-        match Message::from_value(value).map_err(|error| error.to_string())? {
-            Message::Event(event) if envelope.topic == NODE_TOPIC => {
+        match ZeekMessage::from_value(value).map_err(|error| error.to_string())? {
+            ZeekMessage::Event(event) if envelope.topic == NODE_TOPIC => {
                 let message = NodeMessage::parse(&event).map_err(|error| error.to_string())?;
                 Ok(Content::Event(event, message))
             }
-            Message::Event(event) => Ok(Content::Event(event, None)),
+            ZeekMessage::Event(event) => Ok(Content::Event(event, None)),
             _ => Ok(Content::Other),
         }
     }

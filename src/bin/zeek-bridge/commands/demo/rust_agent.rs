@@ -7,7 +7,7 @@ use zeek_bridge::management::{
     Agent, DispatchRequest, NODE_TOPIC, Node, NodeMessage, REQUEST_TIMEOUT, Values,
 };
 use zeek_bridge::net::tls::EphemeralAuthority;
-use zeek_bridge::zeek::{self, Event};
+use zeek_bridge::zeek::Event;
 
 use super::recording::Recording;
 use super::report::Report;
@@ -30,7 +30,7 @@ pub(super) async fn run(
     report: &mut Report<'_>,
 ) -> Result<(), Failure> {
     let endpoint = Endpoint::new().map_err(failed)?;
-    let mut received = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+    let mut received = endpoint.subscribe(&NODE_TOPIC).await;
     let agent = Agent::start(endpoint.clone()).await;
     let listener = endpoint.listen("127.0.0.1:0", mutual(authority, "agent")?).await.map_err(failed)?;
     let address = listener.local_addr().to_string();
@@ -61,10 +61,7 @@ pub(super) async fn run(
     drop(agent);
     endpoint.shutdown().await;
     if let Some(message) = received.recv().await {
-        return Err(failed(format!(
-            "a node answered a request that was not for it: {}",
-            message.value().map_err(failed)?
-        )));
+        return Err(failed(format!("a node answered a request that was not for it: {message}")));
     }
     for (node, request) in silences {
         report.verdict(&node, &request, None, None)?;
@@ -121,18 +118,15 @@ impl<'a> Live<'a> {
         authority: &EphemeralAuthority,
     ) -> Result<Self, Failure> {
         let endpoint = Endpoint::new().map_err(failed)?;
-        let received = endpoint.subscribe([NODE_TOPIC.clone()]).await;
+        let received = endpoint.subscribe(&NODE_TOPIC).await;
         let node = Node::start(endpoint.clone(), recording.node.as_str(), values).await;
-        let mut connector = endpoint.connect(address, mutual(authority, &recording.node)?, None);
-        connector.first_attempt().await.map_err(|error| Failure::connect(address, &error))?;
+        let connector = endpoint.connect(address, mutual(authority, &recording.node)?);
+        connector.await.map_err(|error| Failure::connect(address, &error))?;
         Ok(Live { recording, node, endpoint, received })
     }
 }
 
 async fn event(received: &mut Subscriber) -> Result<Event, Failure> {
     let message: Message = received.recv().await.ok_or_else(|| failed("the endpoint has ended"))?;
-    match zeek::Message::from_value(message.value().map_err(failed)?).map_err(failed)? {
-        zeek::Message::Event(event) => Ok(event),
-        other => Err(failed(format!("{other:?} is not an event"))),
-    }
+    message.event().map_err(failed)
 }

@@ -16,7 +16,7 @@ use zeek_bridge::management::{
     Dispatch, DispatchError, Handler, JsonText, Node, NodeEvent, NodeEvents, REQUEST_TIMEOUT, Values,
 };
 
-use crate::args::{NetworkArgs, Seconds, agent, node_name};
+use crate::args::{DurationArg, NetworkArgs, agent, node_name};
 use crate::deadline;
 use crate::network::{self, Network, Persistence};
 use crate::output::Failure;
@@ -46,10 +46,10 @@ struct ProgramArgs {
     /// of stdin.
     #[arg(long)]
     stdio: bool,
-    /// Maximum time for an answer, at most 5, as agents do not wait longer; then the response is a failure
-    #[arg(long, value_name = "SECONDS", default_value = "4", allow_negative_numbers = true,
+    /// Maximum time for an answer, at most 5s, as agents do not wait longer; then the response is a failure
+    #[arg(long, value_name = "DURATION", default_value = "4s", allow_negative_numbers = true,
           value_parser = answer_timeout)]
-    answer_timeout: Seconds,
+    answer_timeout: DurationArg,
     /// Maximum number of COMMANDs that run at once; further dispatches wait, for at most the time of an answer
     #[arg(long, value_name = "N", default_value = "8", requires = "exec",
           value_parser = clap::value_parser!(u16).range(1..), allow_negative_numbers = true)]
@@ -63,12 +63,12 @@ fn own_name(text: &str) -> Result<String, String> {
     node_name(text).map_err(|error| format!("{error}, in --name or CLUSTER_NODE"))
 }
 
-fn answer_timeout(text: &str) -> Result<Seconds, String> {
-    let seconds: Seconds = text.parse()?;
-    if seconds.0 > REQUEST_TIMEOUT {
-        return Err(format!("agents wait for at most {} seconds", REQUEST_TIMEOUT.as_secs()));
+fn answer_timeout(text: &str) -> Result<DurationArg, String> {
+    let timeout: DurationArg = text.parse()?;
+    if timeout.0 > REQUEST_TIMEOUT {
+        return Err(format!("agents wait for at most {}", humantime::format_duration(REQUEST_TIMEOUT)));
     }
-    Ok(seconds)
+    Ok(timeout)
 }
 
 /// Act as a cluster node of Zeek's Management framework
@@ -115,12 +115,20 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
         .map(|command| Exec::new(&args.name, command, program.exec_args, program.jobs, program.answer_limit));
     let answers =
         Answers { values, exec: exec.transpose()?, stdio: stdio.clone(), timeout: program.answer_timeout };
-    let network = Network::new(agent::to_agent(args.network)?)?;
+    let network = Network::with_agent(args.network, agent::to_agent)?;
     let endpoint = network::endpoint()?;
     let node = Node::start(endpoint.clone(), args.name, answers).await;
     tokio::spawn(log(node.events()));
     let events = node.events();
-    let mut result = network.start(&endpoint, Persistence::Persistent).await;
+    let mut result = tokio::select! {
+        started = network.start(&endpoint, Persistence::Persistent) => started,
+        // With --tls auto, no peer may be there yet.
+        () = signals.next() => {
+            node.stop().await;
+            network::leave(&endpoint, &mut signals).await;
+            return Ok(());
+        }
+    };
     if result.is_ok() {
         match stdio.zip(requests) {
             Some((stdio, requests)) => result = stdio.serve(requests, events, &mut signals).await,
@@ -141,7 +149,7 @@ struct Answers {
     values: Option<Values>,
     exec: Option<Exec>,
     stdio: Option<Arc<Stdio>>,
-    timeout: Seconds,
+    timeout: DurationArg,
 }
 
 impl Handler for Answers {

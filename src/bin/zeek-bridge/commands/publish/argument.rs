@@ -15,7 +15,7 @@ pub(super) fn event(name: &str, arguments: &[String]) -> Result<Value, String> {
     let numbered = (1u64..).zip(arguments);
     let args = numbered.map(|(n, text)| parse(text).map_err(|error| format!("argument {n}: {error}")));
     let args = args.collect::<Result<_, _>>()?;
-    Ok(zeek::Message::from(Event { name: name.to_owned(), args, metadata: None }).into_value())
+    Ok(zeek::ZeekMessage::from(Event { name: name.to_owned(), args, metadata: None }).into_value())
 }
 
 /// Parses an argument, such as `count:7`, `set[port]:80/tcp,443/tcp` or `table[string=count]:a=1,b=2`.

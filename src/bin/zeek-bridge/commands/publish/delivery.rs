@@ -245,7 +245,7 @@ mod tests {
         let progress = Arc::new(Progress::new(Input::Lines));
         let mut seen = publisher.status();
         let delivery = Delivery::watch(&publisher, progress.clone());
-        publisher.connect(&address, Tls::Off, None).first_attempt().await.unwrap();
+        publisher.connect(&address, Tls::Off).await.unwrap();
         progress.start_line(1);
         progress.line_published(1);
         progress.start_line(2);

@@ -26,7 +26,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Value, String> {
         reject_others(&object)?;
         return value(&bare);
     }
-    event(object).map(|event| zeek::Message::from(event).into_value())
+    event(object).map(|event| zeek::ZeekMessage::from(event).into_value())
 }
 
 fn event(mut object: Map<String, Json>) -> Result<Event, String> {
@@ -92,8 +92,8 @@ mod tests {
     use super::*;
 
     fn event_of(text: &str) -> Event {
-        match zeek::Message::from_value(parse(text.as_bytes()).unwrap()) {
-            Ok(zeek::Message::Event(event)) => event,
+        match zeek::ZeekMessage::from_value(parse(text.as_bytes()).unwrap()) {
+            Ok(zeek::ZeekMessage::Event(event)) => event,
             other => panic!("{other:?}"),
         }
     }

@@ -18,14 +18,14 @@ use tokio::time::{Instant, timeout_at};
 use zeek_bridge::data::{Topic, Value};
 use zeek_bridge::endpoint::{ConnectError, Endpoint, Status};
 
-use crate::args::{NetworkArgs, Seconds, TopicArg};
+use crate::args::{DurationArg, NetworkArgs, TopicArg};
 use crate::deadline;
 use crate::input::{self, Line};
 use crate::network::{self, Network, Persistence};
 use crate::output::{Failure, progress, stderr};
 use crate::signals::Signals;
 
-/// The time during which a lost peering is retried; longer with a longer --timeout. A restart of Zeek takes less.
+/// The time during which a lost peering is retried; longer with a longer --wait. A restart of Zeek takes less.
 const LOST: Duration = Duration::from_secs(30);
 
 /// Publish an event, or messages from stdin
@@ -43,7 +43,7 @@ const LOST: Duration = Duration::from_secs(30);
 /// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
 /// lost, and the exit code is 1.
 ///
-/// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --timeout
+/// With --connect, the first attempt must succeed. A peering that is lost later is retried for 30 seconds, or for --wait
 /// if that is longer; then the exit code is 1 if lines may be lost, and otherwise that of the last attempt.
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {
@@ -54,20 +54,23 @@ pub(crate) struct PublishArgs {
     #[arg(value_name = "TYPE:VALUE", requires = "event")]
     arguments: Vec<String>,
     /// The topic to publish under
-    #[arg(long, value_name = "T")]
+    #[arg(short, long, value_name = "T")]
     topic: TopicArg,
-    /// Maximum time to connect, and for each message to wait for a subscriber; then exit with 5. No limit without it
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    timeout: Option<Seconds>,
+    /// Maximum time to connect, and for each message to wait for a subscriber, such as 10s; no limit without it
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    wait: Option<DurationArg>,
+    /// Maximum run time of the command; lines that are not published then are reported
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    timeout: Option<DurationArg>,
     #[command(flatten)]
     network: NetworkArgs,
 }
 
 pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
+    let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let event = args.event.as_ref().map(|name| argument::event(name, &args.arguments));
     let event = event.transpose().map_err(Failure::usage)?;
     let mut signals = Signals::new()?;
-    let target = args.network.address.connect.as_ref().map(|target| target.0.clone());
     let network = Network::new(args.network)?;
     let endpoint = network::endpoint()?;
     let input = if event.is_some() { Input::Event } else { Input::Lines };
@@ -76,15 +79,15 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
     let lost = RefCell::default();
     let publisher = Publisher {
         endpoint: &endpoint,
-        target: target.as_deref(),
+        target: network.target(),
         topic: args.topic.0,
-        timeout: args.timeout.map(|timeout| timeout.0),
+        wait: args.wait.map(|wait| wait.0),
         progress: &progress,
         lost: &lost,
     };
     let publish = async {
         let start = network.start(&endpoint, Persistence::FirstMustSucceed);
-        within(publisher.timeout, start)
+        within(publisher.wait, start)
             .await
             .unwrap_or_else(|| Err(Failure::timeout("timeout: no peering yet; nothing was published")))?;
         if let Some(event) = &event {
@@ -96,11 +99,12 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         }
     };
     let mut statuses = endpoint.status();
-    let retry_for = LOST.max(publisher.timeout.unwrap_or_default());
+    let retry_for = LOST.max(publisher.wait.unwrap_or_default());
     let given_up = watch_peering(async || statuses.recv().await, retry_for, &lost);
     let mut result = tokio::select! {
         result = publish => result,
-        error = given_up, if target.is_some() => Err(publisher.peering_lost(&error, retry_for)),
+        error = given_up, if network.target().is_some() => Err(publisher.peering_lost(&error, retry_for)),
+        () = deadline::until(timeout_at) => Err(publisher.timed_out()),
         () = signals.next() => Err(Failure::failed(format!("interrupted: {}", reached(&progress)))),
     };
     network::leave(&endpoint, &mut signals).await;
@@ -181,7 +185,8 @@ struct Publisher<'a> {
     /// The address to connect to.
     target: Option<&'a str>,
     topic: Topic,
-    timeout: Option<Duration>,
+    /// The maximum time to connect, and to wait for a subscriber.
+    wait: Option<Duration>,
     progress: &'a Progress,
     /// The peering with `target`, while it is lost.
     lost: &'a RefCell<Option<Lost>>,
@@ -190,7 +195,7 @@ struct Publisher<'a> {
 impl Publisher<'_> {
     /// Waits for a peer that subscribes to the topic.
     async fn wait_for_subscriber(&self) -> Result<(), Failure> {
-        if within(self.timeout, self.endpoint.wait_for_subscribers(&self.topic, 1)).await.is_some() {
+        if within(self.wait, self.endpoint.wait_for_subscribers(&self.topic, 1)).await.is_some() {
             return Ok(());
         }
         // If the peering is lost, this is the cause, and not a missing subscription.
@@ -205,8 +210,19 @@ impl Publisher<'_> {
         )))
     }
 
+    /// Reports the end of --timeout. If the peering is lost, this is the cause.
+    fn timed_out(&self) -> Failure {
+        match (self.target, &*self.lost.borrow()) {
+            (Some(_), Some(Lost { since, error })) => self.peering_lost(error, since.elapsed()),
+            _ if self.endpoint.peers().is_empty() => {
+                Failure::timeout(format!("timeout: no peering yet; {}", reached(self.progress)))
+            }
+            _ => Failure::timeout(format!("timeout: {}", reached(self.progress))),
+        }
+    }
+
     fn peering_lost(&self, error: &ConnectError, retried_for: Duration) -> Failure {
-        // Seconds with one digit are precise enough for a message.
+        // DurationArg with one digit are precise enough for a message.
         let tenths = u64::try_from(retried_for.as_millis() / 100).unwrap_or(u64::MAX);
         let retried_for = Duration::from_millis(tenths.saturating_mul(100));
         Failure::lost(self.target.unwrap_or_default(), error, retried_for).with(reached(self.progress))

@@ -33,6 +33,7 @@ use self::writer::{Notice, Receiver, queue};
 use crate::args::side_tls::TwoSidedTlsArgs;
 use crate::args::tls::{self, TlsArgs};
 use crate::args::{HostPort, connect_address, listen_address};
+use crate::network;
 use crate::output::{BackgroundOutput, Exit, Failure, Object, stderr};
 use crate::signals::Signals;
 
@@ -63,10 +64,10 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct RecordArgs {
     /// The address to accept connections on; with port 0, the system chooses a port, which is reported on stderr
-    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
+    #[arg(short, long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: HostPort,
     /// The address of the other side, which listens
-    #[arg(long, value_name = "HOST:PORT", value_parser = connect_address)]
+    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address)]
     connect: HostPort,
     /// The directory for the recordings, each in a folder TIME-RUN-NUMBER; created if it does not exist
     #[arg(long, value_name = "DIR")]
@@ -115,6 +116,9 @@ pub(crate) async fn run(args: RecordArgs) -> Result<(), Failure> {
     };
     tls.iter().try_for_each(tls::keep_up)?;
     let address = &args.listen.0;
+    for (tls, address) in tls.iter().zip([address, &args.connect.0]) {
+        network::warn_of_exposure(tls, address);
+    }
     let cannot_listen = |error| {
         let message = format!(
             "cannot listen on {address}: {error}; choose an address of this host and a port that is free, or port 0"

@@ -9,7 +9,7 @@ use zeek_bridge::wire::{
     Command, CommandContent, EncodeError, Envelope, EnvelopeType, Handshake, LENGTH_FIELD, Limits,
     encode_value,
 };
-use zeek_bridge::zeek::{Event, LogWrite, Message};
+use zeek_bridge::zeek::{Event, LogWrite, ZeekMessage};
 
 use crate::scalars::map_scalars;
 
@@ -87,15 +87,15 @@ impl Pseudonyms {
 
     /// Redacts a data message. Names in Zeek's messages are not changed.
     fn data(&self, value: Value) -> Value {
-        match Message::from_value(value.clone()) {
+        match ZeekMessage::from_value(value.clone()) {
             Ok(message) => self.message(message).into_value(),
             Err(_) => self.value(value),
         }
     }
 
-    fn message(&self, message: Message) -> Message {
+    fn message(&self, message: ZeekMessage) -> ZeekMessage {
         match message {
-            Message::Event(event) => Message::Event(Event {
+            ZeekMessage::Event(event) => ZeekMessage::Event(Event {
                 name: event.name,
                 args: event.args.into_iter().map(|value| self.value(value)).collect(),
                 metadata: event
@@ -103,19 +103,19 @@ impl Pseudonyms {
                     .map(|entries| entries.into_iter().map(|(id, value)| (id, self.value(value))).collect()),
             }),
             // The names and types of the columns stay, because a reader of the rows needs them.
-            Message::LogCreate(mut create) => {
+            ZeekMessage::LogCreate(mut create) => {
                 create.writer_info = self.value(create.writer_info);
-                Message::LogCreate(create)
+                ZeekMessage::LogCreate(create)
             }
-            Message::LogWrite(write) => {
-                Message::LogWrite(LogWrite { rows: vec![0; write.rows.len()].into(), ..write })
+            ZeekMessage::LogWrite(write) => {
+                ZeekMessage::LogWrite(LogWrite { rows: vec![0; write.rows.len()].into(), ..write })
             }
-            Message::IdentifierUpdate(mut update) => {
+            ZeekMessage::IdentifierUpdate(mut update) => {
                 update.value = self.value(update.value);
-                Message::IdentifierUpdate(update)
+                ZeekMessage::IdentifierUpdate(update)
             }
-            Message::Batch(messages) => {
-                Message::Batch(messages.into_iter().map(|message| self.message(message)).collect())
+            ZeekMessage::Batch(messages) => {
+                ZeekMessage::Batch(messages.into_iter().map(|message| self.message(message)).collect())
             }
         }
     }

@@ -3,7 +3,7 @@
 use wildmatch::WildMatch;
 use zeek_bridge::data::{ByteString, EndpointId, Value, parse_json};
 use zeek_bridge::wire::{Envelope, EnvelopeType, Handshake, Limits};
-use zeek_bridge::zeek::{Event, METADATA_NETWORK_TIMESTAMP, Message};
+use zeek_bridge::zeek::{Event, METADATA_NETWORK_TIMESTAMP, ZeekMessage};
 
 use super::names::Names;
 
@@ -35,7 +35,7 @@ pub(super) struct Comparison<'a> {
 /// Returns the label of a message: the name of an event, or an empty string.
 pub(super) fn label(envelope: &Envelope) -> String {
     match envelope.kind {
-        EnvelopeType::Data => match envelope.value(&Limits::DEFAULT).map(Message::from_value) {
+        EnvelopeType::Data => match envelope.value(&Limits::DEFAULT).map(ZeekMessage::from_value) {
             Ok(Ok(message)) => message_label(&message),
             _ => "value".into(),
         },
@@ -47,13 +47,13 @@ pub(super) fn label(envelope: &Envelope) -> String {
     }
 }
 
-fn message_label(message: &Message) -> String {
+fn message_label(message: &ZeekMessage) -> String {
     match message {
-        Message::Event(event) => event.name.clone(),
-        Message::LogCreate(create) => format!("log_create {}", create.stream),
-        Message::LogWrite(write) => format!("log_write {}", write.stream),
-        Message::IdentifierUpdate(update) => format!("identifier_update {}", update.id),
-        Message::Batch(_) => "batch".into(),
+        ZeekMessage::Event(event) => event.name.clone(),
+        ZeekMessage::LogCreate(create) => format!("log_create {}", create.stream),
+        ZeekMessage::LogWrite(write) => format!("log_write {}", write.stream),
+        ZeekMessage::IdentifierUpdate(update) => format!("identifier_update {}", update.id),
+        ZeekMessage::Batch(_) => "batch".into(),
     }
 }
 
@@ -87,18 +87,22 @@ impl Comparison<'_> {
     }
 
     fn data(&mut self, at: &str, recorded: Value, received: Value) {
-        match (Message::from_value(recorded.clone()), Message::from_value(received.clone())) {
+        match (ZeekMessage::from_value(recorded.clone()), ZeekMessage::from_value(received.clone())) {
             (Ok(recorded), Ok(received)) => self.messages(at, recorded, received),
             _ => self.values(at, &recorded, &received),
         }
     }
 
-    fn messages(&mut self, at: &str, recorded: Message, received: Message) {
+    fn messages(&mut self, at: &str, recorded: ZeekMessage, received: ZeekMessage) {
         match (recorded, received) {
-            (Message::Event(recorded), Message::Event(received)) if recorded.name == received.name => {
+            (ZeekMessage::Event(recorded), ZeekMessage::Event(received))
+                if recorded.name == received.name =>
+            {
                 self.events(at, &recorded, &received);
             }
-            (Message::Batch(recorded), Message::Batch(received)) if recorded.len() == received.len() => {
+            (ZeekMessage::Batch(recorded), ZeekMessage::Batch(received))
+                if recorded.len() == received.len() =>
+            {
                 for (index, (recorded, received)) in recorded.into_iter().zip(received).enumerate() {
                     let label = message_label(&recorded);
                     self.messages(&format!("{at}[{index}] {label}"), recorded, received);

@@ -25,7 +25,8 @@ use self::matcher::{Matcher, Scope, sender};
 use self::names::Names;
 use self::player::{End, Player, Settings};
 use self::report::Report;
-use crate::args::{OneConnectionArgs, Seconds, TopicArg};
+use crate::args::{DurationArg, HostPort, OneConnectionArgs, TopicArg};
+use crate::network;
 use crate::output::{Exit, Failure, stderr};
 use zeek_bridge::trace::{Entry, Meta, ReadError, Reader, Side, is_recording, recordings_in};
 
@@ -35,8 +36,7 @@ const AHEAD: usize = 64;
 /// Replay one side of a recording to a live endpoint and report differences
 ///
 /// Sends each frame of that side when the live endpoint has sent what precedes it in the recording. Each difference is a
-/// line on stdout: the frame, the recorded and the received content. Exit code 0: no difference. 1: at least one. 5: a
-/// recorded frame did not arrive in time.
+/// line on stdout: the frame, the recorded and the received content.
 ///
 /// Endpoint ids, other UUIDs and request ids may differ from the recording. The manual page describes the comparison.
 #[derive(Debug, Args)]
@@ -57,10 +57,16 @@ pub(crate) struct ReplayArgs {
     )]
     speed: Speed,
     /// Maximum wait for the connection and for each recorded frame
-    #[arg(long, value_name = "SECONDS", default_value = "10", allow_negative_numbers = true)]
-    timeout: Seconds,
+    #[arg(
+        long,
+        alias = "timeout",
+        value_name = "DURATION",
+        default_value = "10s",
+        allow_negative_numbers = true
+    )]
+    wait: DurationArg,
     /// Compare, and wait for, only topics with one of these prefixes; everything is sent regardless
-    #[arg(long = "topic", value_name = "PREFIX", num_args = 1..)]
+    #[arg(short, long = "topic", value_name = "PREFIX", num_args = 1..)]
     topics: Vec<TopicArg>,
     /// Ignore differences with this label, such as 'Sumstats::*' for messages or '*.args[0][2]' for parts of them; * matches
     /// any text, ? one character
@@ -95,14 +101,15 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Failure> {
         topics: args.topics.into_iter().map(|topic| topic.0).collect(),
         ignore: args.ignore.iter().map(|pattern| WildMatch::new(pattern)).collect(),
     };
-    let settings =
-        Settings { side, id, timeout: args.timeout.0, recorded_speed: args.speed == Speed::Recorded };
+    let settings = Settings { side, id, timeout: args.wait.0, recorded_speed: args.speed == Speed::Recorded };
     let address = &args.network.address;
+    if let Some(HostPort(address)) = address.connect.as_ref().or(address.listen.as_ref()) {
+        network::warn_of_exposure(&tls, address);
+    }
     let stream = match (&address.connect, &address.listen) {
         (Some(target), _) => connect(&target.0, &tls, settings).await?,
         (_, Some(address)) => accept(&address.0, &tls, settings).await?,
-        // Cannot occur: clap requires one of them.
-        (None, None) => return Err(Failure::usage("one of --connect and --listen is required")),
+        (None, None) => return Err(Failure::usage("use --connect HOST:PORT or --listen ADDR:PORT")),
     };
     let player = Player::new(stream, Matcher::new(names, scope, Report::new(args.json)), settings);
     let (end, mut matcher) = player.play(&mut entries(args.folder)).await?;
@@ -266,7 +273,7 @@ async fn accept(address: &str, tls: &Tls, settings: Settings) -> Result<Stream, 
     };
     let late = |_| {
         Failure::timeout(format!(
-            "no connection within {} s; use a larger --timeout",
+            "no connection within {} s; use a longer --wait",
             settings.timeout.as_secs_f64()
         ))
     };

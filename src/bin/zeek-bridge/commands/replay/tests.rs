@@ -3,7 +3,7 @@ use wildmatch::WildMatch;
 use zeek_bridge::data::{EndpointId, Set, Table, Timestamp, Topic, Value};
 use zeek_bridge::trace::{Content, Frame};
 use zeek_bridge::wire::{Envelope, LENGTH_FIELD};
-use zeek_bridge::zeek::{Event, Message};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use super::compare::{Comparison, Seen, label};
 use super::names::Names;
@@ -41,7 +41,7 @@ fn compare(names: &mut Names, ignore: &[&str], recorded: &Value, received: &Valu
 }
 
 fn event(name: &str, args: Vec<Value>) -> Value {
-    Message::Event(Event::new(name, args)).into_value()
+    ZeekMessage::Event(Event::new(name, args)).into_value()
 }
 
 #[track_caller]
@@ -75,7 +75,7 @@ fn each_difference_has_its_path() {
 
 #[test]
 fn other_messages_are_compared_as_well() {
-    let batch = |n| Message::Batch(vec![Message::Event(Event::new("e", (n,)))]).into_value();
+    let batch = |n| ZeekMessage::Batch(vec![ZeekMessage::Event(Event::new("e", (n,)))]).into_value();
     assert_eq!(
         compare(&mut Names::default(), &[], &batch(1u64), &batch(2u64)),
         [["batch[0] e.args[0]", "1", "2"]]
@@ -90,14 +90,14 @@ fn other_messages_are_compared_as_well() {
 fn network_timestamps_are_not_compared_and_other_metadata_is() {
     let at = |time, user: u64| {
         let event = Event::new("e", ()).with_metadata([(200, user)]);
-        Message::Event(event.with_network_timestamp(Timestamp::from_nanos(time))).into_value()
+        ZeekMessage::Event(event.with_network_timestamp(Timestamp::from_nanos(time))).into_value()
     };
     let names = &mut Names::default();
     assert!(compare(names, &[], &at(1, 7), &at(2, 7)).is_empty());
     assert_eq!(compare(names, &[], &at(1, 7), &at(2, 8)), [["e.metadata[0][1]", "7", "8"]]);
-    let none = Message::Event(Event::new("e", ())).into_value();
+    let none = ZeekMessage::Event(Event::new("e", ())).into_value();
     let empty =
-        Message::Event(Event::new("e", ()).with_network_timestamp(Timestamp::from_nanos(1))).into_value();
+        ZeekMessage::Event(Event::new("e", ()).with_network_timestamp(Timestamp::from_nanos(1))).into_value();
     assert!(compare(names, &[], &none, &empty).is_empty());
 }
 

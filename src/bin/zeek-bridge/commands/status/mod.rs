@@ -17,7 +17,7 @@ use zeek_bridge::bridge::config::default_status_socket;
 
 pub(super) use self::query::snapshot;
 use self::watch::Report;
-use crate::args::Seconds;
+use crate::args::DurationArg;
 use crate::commands::run;
 use crate::output::{Failure, Output, harmless};
 use crate::terminal;
@@ -35,9 +35,9 @@ pub(crate) struct StatusArgs {
     /// Use the status socket in this configuration
     #[arg(long, value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
-    /// Show rates and the state at this interval, from 0.1 to 86400, until interrupted: on a terminal as a live screen, otherwise as
+    /// Show rates and the state at this interval, from 100ms to 1day, until interrupted: on a terminal as a live screen, otherwise as
     /// tables or lines of JSON
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = interval)]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "1s", value_parser = interval)]
     watch: Option<Duration>,
     /// Print the JSON document of the bridge on one line instead of tables
     #[arg(long)]
@@ -49,10 +49,10 @@ pub(crate) struct StatusArgs {
 
 fn interval(text: &str) -> Result<Duration, String> {
     let range = Duration::from_millis(100)..=Duration::from_secs(86400);
-    let interval = text.parse::<Seconds>().ok().map(|seconds| seconds.0);
+    let interval = text.parse::<DurationArg>().ok().map(|duration| duration.0);
     interval
         .filter(|interval| range.contains(interval))
-        .ok_or_else(|| "use a number of seconds from 0.1 to 86400, such as 5 or 0.5".into())
+        .ok_or_else(|| "use a duration from 100ms to 1day, such as 5s or 500ms".into())
 }
 
 /// Returns the status socket of a bridge that runs as a system service.
@@ -101,8 +101,9 @@ mod tests {
     #[test]
     fn intervals_are_neither_too_short_nor_endless() {
         assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
-        for bad in ["0", "0.09", "-1", "86401", "nan", ""] {
-            assert!(interval(bad).unwrap_err().contains("0.1 to 86400"), "{bad}");
+        assert_eq!(interval("1day"), Ok(Duration::from_secs(86400)));
+        for bad in ["0", "0.09", "-1", "2day", "nan", ""] {
+            assert!(interval(bad).unwrap_err().contains("100ms to 1day"), "{bad}");
         }
     }
 

@@ -4,20 +4,19 @@ use std::time::SystemTime;
 
 use zeek_bridge::data::Value;
 use zeek_bridge::endpoint::Message;
-use zeek_bridge::wire::DecodeError;
-use zeek_bridge::zeek::{self, Event};
+use zeek_bridge::zeek::{Event, ZeekMessage};
 
 use super::message::Content;
 use crate::output::{Object, identity_json, text};
 
 /// Returns a message as an object: a Zeek event with its parts, anything else as a value.
-pub(super) fn object(message: &Message, content: &Content, identity: bool) -> Result<Object, DecodeError> {
+pub(super) fn object(message: &Message, content: &Content, identity: bool) -> Object {
     let object = header(message, identity);
-    Ok(match content {
+    match content {
         Content::Value(value) => object.with_value("value", value),
-        Content::Zeek(zeek::Message::Event(event)) => parts(object, event),
-        Content::Zeek(_) => object.with_value("value", &message.value()?),
-    })
+        Content::Zeek(ZeekMessage::Event(event)) => parts(object, event),
+        Content::Zeek(_) => object.with_value("value", &message.value()),
+    }
 }
 
 /// Returns an object with the time of the message, its peer, the peer's identity if requested, and its topic.

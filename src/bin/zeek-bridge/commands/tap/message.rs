@@ -4,12 +4,11 @@ use std::borrow::Cow;
 
 use zeek_bridge::data::{ByteString, Value};
 use zeek_bridge::endpoint::Message;
-use zeek_bridge::wire::DecodeError;
-use zeek_bridge::zeek::{self, Event, IdentifierUpdate, LogCreate, LogWrite};
+use zeek_bridge::zeek::{Event, IdentifierUpdate, LogCreate, LogWrite, ZeekMessage};
 
 /// The decoded content of a message.
 pub(super) enum Content {
-    Zeek(zeek::Message),
+    Zeek(ZeekMessage),
     Value(Value),
 }
 
@@ -26,16 +25,16 @@ pub(super) enum Part<'a> {
 }
 
 impl Content {
-    pub(super) fn read(message: &Message) -> Result<Self, DecodeError> {
-        let value = message.value()?;
+    pub(super) fn read(message: &Message) -> Self {
+        let value = message.value();
         if !matches!(value, Value::Vector(_)) {
-            return Ok(Content::Value(value));
+            return Content::Value(value);
         }
-        Ok(match zeek::Message::from_value(value) {
+        match ZeekMessage::from_value(value) {
             Ok(message) => Content::Zeek(message),
             // Decoding again is cheaper than a copy of every event.
-            Err(_) => Content::Value(message.value()?),
-        })
+            Err(_) => Content::Value(message.value()),
+        }
     }
 
     /// Returns the parts; there is at least one.
@@ -52,14 +51,14 @@ impl Content {
     }
 }
 
-/// The recursion is bounded: batches are not deeper than [`zeek::MAX_BATCH_DEPTH`].
-fn add<'a>(message: &'a zeek::Message, to: &mut Vec<Part<'a>>) {
+/// The recursion is bounded: batches are not deeper than `zeek::MAX_BATCH_DEPTH`.
+fn add<'a>(message: &'a ZeekMessage, to: &mut Vec<Part<'a>>) {
     match message {
-        zeek::Message::Event(event) => to.push(Part::Event(event)),
-        zeek::Message::LogCreate(create) => to.push(Part::LogCreate(create)),
-        zeek::Message::LogWrite(write) => to.push(Part::LogWrite(write)),
-        zeek::Message::IdentifierUpdate(update) => to.push(Part::Identifier(update)),
-        zeek::Message::Batch(messages) => messages.iter().for_each(|message| add(message, to)),
+        ZeekMessage::Event(event) => to.push(Part::Event(event)),
+        ZeekMessage::LogCreate(create) => to.push(Part::LogCreate(create)),
+        ZeekMessage::LogWrite(write) => to.push(Part::LogWrite(write)),
+        ZeekMessage::IdentifierUpdate(update) => to.push(Part::Identifier(update)),
+        ZeekMessage::Batch(messages) => messages.iter().for_each(|message| add(message, to)),
     }
 }
 
@@ -107,14 +106,14 @@ pub(super) mod tests {
 
     #[test]
     fn the_parts_of_a_batch_are_its_messages() {
-        let event = |name: &str| zeek::Message::Event(Event::new(name, ()));
-        let inner = zeek::Message::Batch(vec![event("b"), log_write().into()]);
-        let content = Content::Zeek(zeek::Message::Batch(vec![event("a"), inner, event("( c)")]));
+        let event = |name: &str| ZeekMessage::Event(Event::new(name, ()));
+        let inner = ZeekMessage::Batch(vec![event("b"), log_write().into()]);
+        let content = Content::Zeek(ZeekMessage::Batch(vec![event("a"), inner, event("( c)")]));
         let names: Vec<_> = content.parts().into_iter().map(Part::name).collect();
         assert_eq!(names, ["a", "b", "(log write Conn::LOG)", r"(\u{20}c)"]);
         let (event, of_backslash) = (Event::new(r"\u{20}", ()), r"\\u{20}");
         assert_eq!(Part::Event(&event).name(), of_backslash);
-        let empty = Content::Zeek(zeek::Message::Batch(vec![zeek::Message::Batch(Vec::new())]));
+        let empty = Content::Zeek(ZeekMessage::Batch(vec![ZeekMessage::Batch(Vec::new())]));
         assert!(matches!(empty.parts()[..], [Part::Nothing]));
         let value = Content::Value(Value::Count(1));
         assert!(matches!(value.parts()[..], [Part::Value(Value::Count(1))]));

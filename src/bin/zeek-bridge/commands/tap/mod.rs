@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
+use zeek_bridge::data::Topic;
 use zeek_bridge::endpoint::{Endpoint, EndpointConfig, QueueLimits, Status, Subscriber};
 
 pub(crate) use self::options::TapArgs;
 use self::show::Show;
+use crate::deadline::{self, until};
 use crate::network::{self, Network, Persistence};
 use crate::output::{BackgroundOutput, Exit, Failure};
 use crate::signals::Signals;
@@ -38,15 +40,16 @@ enum End {
 pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut show = Show::new(&args);
-    let timeout_at = args.timeout.and_then(|time| Instant::now().checked_add(time.0));
-    // A listener may never have a peer.
-    let may_have_none = args.network.address.listen.is_some();
+    let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let persistence = if args.follow { Persistence::Persistent } else { Persistence::FirstMustSucceed };
     let network = Network::new(args.network)?;
+    // A listener may never have a peer.
+    let may_have_none = network.target().is_none();
     let config = EndpointConfig { subscriber_queue: QUEUE, ..EndpointConfig::default() };
     let endpoint = network::endpoint_with(config)?;
     let had_peer = had_peer(&endpoint);
-    let mut messages = endpoint.subscribe(args.topics.into_iter().map(|topic| topic.0)).await;
+    let topics: Vec<Topic> = args.topics.into_iter().map(|topic| topic.0).collect();
+    let mut messages = endpoint.subscribe(topics).await;
     let output = BackgroundOutput::start();
     let mut progress = Progress::default();
     let tap = async {
@@ -152,13 +155,6 @@ fn lost(dropped: u64, left: u64, counts: bool) -> Option<String> {
     }
 }
 
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Returns a flag that is set once the endpoint has a peer.
 fn had_peer(endpoint: &Endpoint) -> Arc<AtomicBool> {
     let had_peer = Arc::new(AtomicBool::new(false));
@@ -204,10 +200,7 @@ async fn print(
         };
         let Some(message) = message else { return true };
         progress.received = progress.received.saturating_add(1);
-        let matched = show.message(&message, output).await.unwrap_or_else(|error| {
-            tracing::error!("cannot read a message: {error}");
-            true
-        });
+        let matched = show.message(&message, output).await;
         progress.handled = progress.handled.saturating_add(1);
         progress.printed = progress.printed.saturating_add(matched.into());
     }

@@ -7,9 +7,12 @@ use std::time::Duration;
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use crate::args::{NetworkArgs, Seconds, TopicArg, count, node_name};
+use crate::args::{DurationArg, NetworkArgs, TopicArg, count, node_name};
 
 /// Subscribe to topics and print the messages
+///
+/// Without --topic, subscribes to all topics. The peer then sends every message that it publishes or forwards; a bridge only
+/// those that its rules allow.
 ///
 /// On a terminal, prints one line for each event in Zeek's notation: time (UTC), the first digits of the peer's endpoint id,
 /// topic, and name(arguments). Otherwise, prints one line of JSON for each message. The manual page describes both formats.
@@ -24,8 +27,8 @@ use crate::args::{NetworkArgs, Seconds, TopicArg, count, node_name};
 /// slowly, messages are dropped. Then stderr reports how many were not printed, and the exit code is 1.
 #[derive(Debug, Args)]
 pub(crate) struct TapArgs {
-    /// The topics to subscribe to, by prefix; '' for all topics
-    #[arg(long = "topic", value_name = "PREFIX", required = true, num_args = 1..)]
+    /// The topics to subscribe to, by prefix; the default is all that the peer publishes or forwards
+    #[arg(short, long = "topic", value_name = "PREFIX", num_args = 1.., default_value = "", hide_default_value = true)]
     pub(super) topics: Vec<TopicArg>,
     /// Print only events with this name; * matches any text, ? one character. May be repeated
     #[arg(long = "event", value_name = "GLOB", value_parser = glob)]
@@ -38,19 +41,19 @@ pub(crate) struct TapArgs {
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(super) count: Option<u64>,
     /// Exit after this time; with --count, the exit code is 5 if there were fewer messages
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub(super) timeout: Option<Seconds>,
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true)]
+    pub(super) timeout: Option<DurationArg>,
     /// Retry if the first attempt to connect fails, and report on stderr every peer that connects or disconnects
     #[arg(long)]
     pub(crate) follow: bool,
     /// Print counts and rates by topic and event
     #[arg(long)]
     pub(super) stats: bool,
-    /// The interval of --stats, from 0.1 to 86400
+    /// The interval of --stats, from 100ms to 1day
     #[arg(
         long,
-        value_name = "SECONDS",
-        default_value = "1",
+        value_name = "DURATION",
+        default_value = "1s",
         allow_negative_numbers = true,
         requires = "stats"
     )]
@@ -118,11 +121,9 @@ impl FromStr for Interval {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let range = Duration::from_millis(100)..=Duration::from_secs(86400);
-        let interval = text.parse::<Seconds>().ok().map(|seconds| seconds.0);
+        let interval = text.parse::<DurationArg>().ok().map(|duration| duration.0);
         let interval = interval.filter(|interval| range.contains(interval));
-        interval
-            .map(Interval)
-            .ok_or_else(|| "use a number of seconds from 0.1 to 86400, such as 5 or 0.5".into())
+        interval.map(Interval).ok_or_else(|| "use a duration from 100ms to 1day, such as 5s or 500ms".into())
     }
 }
 
@@ -141,9 +142,11 @@ mod tests {
 
     #[test]
     fn intervals_are_neither_too_short_nor_endless() {
-        assert_eq!("0.5".parse::<Interval>().unwrap().0, Duration::from_millis(500));
-        for bad in ["0", "0.09", "-1", "86401", "nan", "1s", ""] {
-            assert!(bad.parse::<Interval>().unwrap_err().contains("0.1 to 86400"), "{bad}");
+        for text in ["0.5", "500ms"] {
+            assert_eq!(text.parse::<Interval>().unwrap().0, Duration::from_millis(500), "{text}");
+        }
+        for bad in ["0", "0.09", "-1", "86401", "nan", "2day", ""] {
+            assert!(bad.parse::<Interval>().unwrap_err().contains("100ms to 1day"), "{bad}");
         }
     }
 }

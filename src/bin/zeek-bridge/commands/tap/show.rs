@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use zeek_bridge::endpoint::{Endpoint, Message};
-use zeek_bridge::wire::DecodeError;
 
 use super::filter::Filter;
 use super::json;
@@ -62,20 +61,16 @@ impl Show {
     }
 
     /// Prints or counts a message. Returns whether it matches the filter.
-    pub(super) async fn message(
-        &mut self,
-        message: &Message,
-        output: &BackgroundOutput,
-    ) -> Result<bool, DecodeError> {
-        let content = Content::read(message)?;
+    pub(super) async fn message(&mut self, message: &Message, output: &BackgroundOutput) -> bool {
+        let content = Content::read(message);
         let mut parts = content.parts();
         let of = parts.len();
         parts.retain(|part| self.filter.matches(message.topic(), *part));
         if parts.is_empty() {
-            return Ok(false);
+            return false;
         }
         match &mut self.output {
-            Output::Json => output.line(json::object(message, &content, self.identity)?).await,
+            Output::Json => output.line(json::object(message, &content, self.identity)).await,
             Output::Plain => {
                 let lines = parts.iter().map(|part| {
                     let mut line = plain::object(message, *part, self.identity).into_line();
@@ -102,7 +97,7 @@ impl Show {
                 stats.count(message.topic(), &parts, of, message.envelope().payload.len())
             }
         }
-        Ok(true)
+        true
     }
 
     /// Waits for the next turn, which is an event other than a message.

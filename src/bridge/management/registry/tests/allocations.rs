@@ -10,7 +10,7 @@ use crate::data::EndpointId;
 use crate::endpoint::Owner;
 use crate::management::{DispatchRequest, NODE_TOPIC, NotifyNodeHello};
 use crate::wire::Envelope;
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 use allocation_counter::measure;
 
 /// The maximum size of a queue of the link, in bytes.
@@ -32,7 +32,7 @@ fn request(reqid: String, nodes: &[String]) -> DispatchRequest {
 fn hello(name: &str, length: usize) -> Envelope {
     let event = Event::from(NotifyNodeHello { node: name.to_owned() });
     let mut hello =
-        Envelope::data(EndpointId::NIL, NODE_TOPIC.clone(), &Message::from(event).into_value()).unwrap();
+        Envelope::data(EndpointId::NIL, NODE_TOPIC.clone(), &ZeekMessage::from(event).into_value()).unwrap();
     let mut payload = hello.payload.to_vec();
     payload.resize(payload.len().max(length), 0);
     hello.payload = payload.into();

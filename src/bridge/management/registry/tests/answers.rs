@@ -11,8 +11,8 @@ fn absent_error(agent: u8, reqid: &str, node: &str) -> (PeeringKey, String, Stri
 fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
     world.gone(0);
-    world.asked(A, "r", &["worker-1", "worker-2", "never-seen"]);
-    world.asked(A, "all", &[]);
+    world.ask_pending(A, "r", &["worker-1", "worker-2", "never-seen"]);
+    world.ask_pending(A, "all", &[]);
     assert_eq!(world.answer(1, "all", "worker-2"), Ok(peering(A)));
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
     assert_eq!(world.nodes.in_flight(), 2);
@@ -25,7 +25,7 @@ fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (0, 2));
     let _ = world.hello(5, "h", "worker-1").unwrap();
     assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseError::Late));
-    world.asked(A, "s", &["worker-1"]);
+    world.ask_pending(A, "s", &["worker-1"]);
     assert_eq!(world.answer(5, "s", "worker-1"), Ok(peering(A)));
 }
 
@@ -34,7 +34,7 @@ fn the_bridge_waits_before_it_answers_for_a_gone_node() {
 fn a_gone_node_that_returns_in_time_responds_itself() {
     let mut world = World::new().with(&["worker-1"]);
     world.gone(0);
-    world.asked(A, "r", &["worker-1"]);
+    world.ask_pending(A, "r", &["worker-1"]);
     let _ = world.hello(5, "h", "worker-1").unwrap();
     world.wait(3000);
     assert_eq!(world.answer(5, "r", "worker-1"), Ok(peering(A)));
@@ -46,7 +46,7 @@ fn a_gone_node_that_returns_in_time_responds_itself() {
 #[test]
 fn the_bridge_answers_for_a_silent_node_and_rejects_its_late_response() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     world.wait(1000);
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(A)));
     world.wait(3000);
@@ -61,13 +61,13 @@ fn the_bridge_does_not_answer_for_a_node_seen_elsewhere() {
     for by_answer in [true, false] {
         let mut world = World::new().with(&["worker-1"]);
         world.gone(0);
-        world.asked(A, "r", &["worker-1"]);
+        world.ask_pending(A, "r", &["worker-1"]);
         if by_answer {
             assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseError::UnknownName));
         } else {
             world.nodes.seen_elsewhere("worker-1");
         }
-        world.asked(A, "s", &["worker-1"]);
+        world.ask_pending(A, "s", &["worker-1"]);
         world.wait(4000);
         assert_eq!((world.due(), world.nodes.in_flight()), (vec![], 0), "{by_answer}");
         // The node returns before the agent's timeout.
@@ -78,9 +78,9 @@ fn the_bridge_does_not_answer_for_a_node_seen_elsewhere() {
 }
 
 #[test]
-fn an_event_elsewhere_does_not_affect_a_live_node() {
+fn a_live_node_that_is_also_seen_elsewhere_is_still_answered_for() {
     let mut world = World::new().with(&["worker-1"]);
-    world.asked(A, "r", &["worker-1"]);
+    world.ask_pending(A, "r", &["worker-1"]);
     world.nodes.seen_elsewhere("worker-1");
     world.wait(4000);
     assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
@@ -98,8 +98,8 @@ fn the_bridge_answers_only_for_names_whose_hello_could_reach_the_agent() {
             world.gone(1);
         }
         for agent in [A, B] {
-            world.asked(agent, stage, &["logger"]);
-            world.asked(agent, &format!("{stage}, all"), &[]);
+            world.ask_pending(agent, stage, &["logger"]);
+            world.ask_pending(agent, &format!("{stage}, all"), &[]);
         }
         let mut answers = if stage == "is lost" { world.gone(1) } else { vec![] };
         world.wait(4000);
@@ -127,9 +127,9 @@ fn gone_names_are_limited_in_time_and_number() {
     let mut world = World::new().with(&["worker-1"]);
     world.gone(0);
     world.now = after(world.now, GONE_FOR - Duration::from_millis(1));
-    world.asked(A, "r", &["worker-1"]);
+    world.ask_pending(A, "r", &["worker-1"]);
     world.wait(1);
-    world.asked(A, "s", &["worker-1"]);
+    world.ask_pending(A, "s", &["worker-1"]);
     world.wait(4000);
     assert_eq!(world.due(), [absent_error(A, "r", "worker-1")]);
 
@@ -137,7 +137,7 @@ fn gone_names_are_limited_in_time_and_number() {
     for number in 0..3 {
         world.gone(number);
     }
-    world.asked(A, "r", &["a", "b", "c"]);
+    world.ask_pending(A, "r", &["a", "b", "c"]);
     world.wait(4000);
     assert_eq!(world.due(), [absent_error(A, "r", "b"), absent_error(A, "r", "c")]);
 }
@@ -149,7 +149,7 @@ fn a_name_that_is_live_again_is_not_counted_as_gone() {
     world.gone(1);
     let _ = world.hello(1, "h", "b").unwrap();
     world.gone(2);
-    world.asked(A, "r", &["a", "b", "c"]);
+    world.ask_pending(A, "r", &["a", "b", "c"]);
     world.wait(4000);
     assert_eq!(world.due().len(), 3);
 }
@@ -158,8 +158,8 @@ fn a_name_that_is_live_again_is_not_counted_as_gone() {
 fn without_answer_in_flight_the_bridge_never_answers() {
     let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
     world.gone(0);
-    world.asked(A, "r", &[]);
-    world.asked(A, "s", &["worker-1", "worker-2"]);
+    world.ask_pending(A, "r", &[]);
+    world.ask_pending(A, "s", &["worker-1", "worker-2"]);
     for _ in 0..3 {
         world.wait(4000);
         assert_eq!(world.due(), []);
@@ -172,7 +172,7 @@ fn denied(node: &str, link: u8) -> DeniedNode {
 }
 
 #[test]
-fn denied_nodes_are_the_live_nodes_that_a_request_does_not_reach() {
+fn denied_nodes_are_the_live_nodes_to_which_a_request_is_denied() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
     let (hidden, hello) = (party(peering(7), "h"), hello_of("hidden"));
     let _ = world.nodes.hello(&hidden, "hidden", &hello, &[LinkId(usize::from(B))], world.now).unwrap();
@@ -212,7 +212,7 @@ fn a_bridge_may_respond_over_another_path_than_that_of_the_hello() {
         let _ = world.hello_over(first, "h", "worker-1").unwrap();
         let _ = world.hello_over(second, "h", "worker-1").unwrap();
         for (reqid, path) in [("r", first), ("s", second)] {
-            world.asked(A, reqid, &["worker-1"]);
+            world.ask_pending(A, reqid, &["worker-1"]);
             let answer = success(reqid, "worker-1");
             assert_eq!(world.nodes.response(path, &answer, world.now), Ok(peering(A)), "{second:?}");
         }
@@ -220,7 +220,7 @@ fn a_bridge_may_respond_over_another_path_than_that_of_the_hello() {
 }
 
 #[test]
-fn a_hello_over_a_second_path_to_the_same_bridge_is_sent_to_no_agent_again() {
+fn agents_receive_a_hello_once_if_it_arrives_over_two_paths_to_one_bridge() {
     let mut world = World::new();
     assert_eq!(world.subscribe(A), [""; 0]);
     assert_eq!(world.hello_over(bridge(1, 1), "h", "worker-1").unwrap(), [peering(A)]);

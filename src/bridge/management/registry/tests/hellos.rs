@@ -125,7 +125,7 @@ fn after_a_takeover_the_old_peering_cannot_respond_to_new_requests() {
     assert_eq!(world.subscribe(A), [""; 0]);
     let _ = world.hello(1, "h", "worker-1").unwrap();
     assert_eq!(world.hello_over(repeated_by(1), "h", "worker-1").unwrap(), [peering(A)]);
-    world.asked(A, "r2", &["worker-1"]);
+    world.ask_pending(A, "r2", &["worker-1"]);
     let error = Err(ResponseError::NotItsName { holder: repeated_by(1) });
     assert_eq!(world.answer(1, "r2", "worker-1"), error);
     assert_eq!(world.gone(1), []);
@@ -139,7 +139,7 @@ fn after_a_takeover_the_old_peering_may_respond_to_earlier_requests() {
     for by in [peering(1), repeated_by(1)] {
         let mut world = World::new();
         let _ = world.hello(1, "h", "worker-1").unwrap();
-        world.asked(A, "r1", &["worker-1"]);
+        world.ask_pending(A, "r1", &["worker-1"]);
         let _ = world.hello_over(repeated_by(1), "h", "worker-1").unwrap();
         assert_eq!((world.due(), world.nodes.in_flight()), (vec![], 1));
         assert_eq!(world.nodes.response(by, &success("r1", "worker-1"), world.now), Ok(peering(A)));
@@ -155,14 +155,14 @@ fn a_name_returns_to_the_connection_that_held_it_before() {
     let _ = world.hello(1, "h", "worker-1").unwrap();
     let _ = world.hello(2, "h", "worker-1").unwrap();
     let _ = world.hello(3, "h", "worker-1").unwrap();
-    world.asked(A, "r", &["worker-1"]);
+    world.ask_pending(A, "r", &["worker-1"]);
     // No failure is sent: the other connections have received the request, too.
     assert_eq!(world.gone(3), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(peering(2)));
     assert_eq!(world.gone(2), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(peering(1)));
     assert_eq!(world.subscribe(A), [""; 0]);
-    world.asked(A, "s", &["worker-1"]);
+    world.ask_pending(A, "s", &["worker-1"]);
     for reqid in ["r", "s"] {
         assert_eq!(world.answer(1, reqid, "worker-1"), Ok(peering(A)));
     }
@@ -192,7 +192,7 @@ fn all_names_of_a_peering_are_lost_together() {
     let mut world = World::new().with(&["other"]);
     let _ = world.hello(1, "h", "worker-1").unwrap();
     let _ = world.hello(1, "h", "worker-2").unwrap();
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     let lost = [failure(A, "r", "worker-1", LOST), failure(A, "r", "worker-2", LOST)];
     assert_eq!(world.gone(1), lost);
     assert_eq!(world.nodes.live(), [LiveNode { name: "other", peering: peering(0) }]);
@@ -209,7 +209,7 @@ fn names_are_limited_and_a_rejected_hello_changes_nothing() {
     let _ = world.hello(2, "h", "d").unwrap();
     assert_eq!(world.hello(2, "h", "e"), Err(HelloError::TooMany));
     assert!(world.hello(2, "h", "a").is_ok());
-    // A name that another peering took over still counts for the first.
+    // Peering 2 has taken over the name "a", but it still counts toward the limit of peering 1, which had it before.
     assert_eq!(world.hello(1, "h", "d"), Err(HelloError::TooManyOfPeering));
     let before = world.nodes.remembered();
     assert_eq!(world.hello(3, "h", "e"), Err(HelloError::TooMany));
@@ -225,7 +225,7 @@ fn the_names_of_one_owner_are_limited_over_all_its_peerings() {
     let _ = world.hello(1, "greedy", "a").unwrap();
     let _ = world.hello(2, "greedy", "b").unwrap();
     assert_eq!(world.hello(3, "greedy", "c"), Err(HelloError::TooManyOfOwner));
-    // A takeover of an own name does not count as a new name, and the limit applies to each owner separately.
+    // If an owner takes over its own name, it does not count as a new name. The limit applies to each owner separately.
     assert!(world.hello(3, "greedy", "a").is_ok());
     let _ = world.hello(4, "other", "c").unwrap();
     world.gone(1);
@@ -252,7 +252,7 @@ fn a_name_or_a_hello_that_is_too_long_is_rejected() {
 }
 
 #[test]
-fn every_error_has_a_message_and_a_reason_of_its_own() {
+fn each_error_has_its_own_message_and_reason() {
     let holder = peering(1);
     let hellos = [
         HelloError::NameTaken { holder },

@@ -46,7 +46,7 @@ fn many_peerings_of_one_owner_have_one_share() {
 }
 
 #[test]
-fn settled_requests_are_forgotten_first() {
+fn requests_with_all_responses_are_forgotten_first() {
     let mut world = World::new().with(&["a"]);
     let share = share(2, 1);
     for reqid in ["1", "2"] {

@@ -18,7 +18,7 @@ use crate::data::EndpointId;
 use crate::endpoint::Owner;
 use crate::management::REQUEST_TIMEOUT;
 use crate::management::{ManagementResult, NODE_TOPIC, NotifyNodeHello};
-use crate::zeek::{Event, Message};
+use crate::zeek::{Event, ZeekMessage};
 
 const SMALL: Bounds = Bounds {
     names: 4,
@@ -29,7 +29,7 @@ const SMALL: Bounds = Bounds {
     hellos_at_once: 2,
 };
 
-/// Returns the peering with a number; each is on a link of its own.
+/// Returns the key of a peering. Its link has the same number, so no two peerings share a link.
 fn peering(number: u8) -> PeeringKey {
     PeeringKey { link: LinkId(usize::from(number)), peer: EndpointId::from_bytes([number; 16]), peering: 1 }
 }
@@ -53,7 +53,7 @@ fn everywhere() -> Vec<LinkId> {
 fn hello_of(name: &str) -> Envelope {
     let event = Event::from(NotifyNodeHello { node: name.to_owned() });
     let sender = EndpointId::from_bytes([9; 16]);
-    Envelope::data(sender, NODE_TOPIC.clone(), &Message::from(event).into_value()).unwrap()
+    Envelope::data(sender, NODE_TOPIC.clone(), &ZeekMessage::from(event).into_value()).unwrap()
 }
 
 fn request(reqid: &str, nodes: &[&str]) -> DispatchRequest {
@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Sends a request that the bridge does not answer at once.
-    fn asked(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
+    fn ask_pending(&mut self, agent: u8, reqid: &str, nodes: &[&str]) {
         assert_eq!(self.ask(agent, reqid, nodes), Ok(vec![]));
     }
 

@@ -25,7 +25,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let peering = || 0..PEERINGS;
     let name = || 0..NAMES.len();
-    // Most agents are the upper peerings and most nodes the lower ones, so that requests often match nodes.
+    // Mostly, low numbers are nodes and high numbers are agents. So requests often reach a node.
     let node = || prop_oneof![4 => 0..4u8, 1 => peering()];
     let agent = || prop_oneof![4 => 4..PEERINGS, 1 => peering()];
     prop_oneof![
@@ -132,7 +132,7 @@ impl Run {
         let before = self.nodes.holder(name);
         let outcome = self.nodes.hello(&node, name, &hello_of(name), &links, self.now);
         if let Ok(agents) = &outcome {
-            // A repeated hello of a former holder changes nothing.
+            // The name goes to the sender, or stays with its holder if the sender is a former holder that repeats its hello.
             let holder = self.nodes.holder(name).unwrap();
             assert!(holder == key || Some(holder) == before);
             for agent in agents {
@@ -177,7 +177,7 @@ impl Run {
         let agent = self.party(agent);
         let outcome = self.nodes.request(&agent, &request, reached, self.now);
         if let Ok(Accepted { answers, .. }) = &outcome {
-            // Requests that were forgotten ended before this one; one of them may have had the same id.
+            // First count the requests that were forgotten to make room: one of them may have the id of the new request.
             self.witness.answered_for(answers);
             let absent = self.nodes.in_flight.absent(key, &request.reqid);
             self.witness.asked(key, &request.reqid, owed, absent, self.now);
@@ -256,7 +256,7 @@ impl Run {
 
 proptest! {
     #[test]
-    fn the_registry_matches_the_model_and_settles_each_response_once(
+    fn the_registry_matches_the_model_and_each_response_ends_in_one_way(
         steps in proptest::collection::vec(step(), 1..200),
         answer_in_flight: bool,
     ) {

@@ -24,8 +24,8 @@ fn a_hello_is_repeated_until_the_agent_sends_the_node_a_request() {
         assert_eq!(world.repeats(), []);
         world.wait(4000);
     }
-    world.asked(A, "r", &["worker-2"]);
-    world.asked(B, "r", &[]);
+    world.ask_pending(A, "r", &["worker-2"]);
+    world.ask_pending(B, "r", &[]);
     assert_eq!(world.repeats(), to(A, &["worker-1"]));
     // A denied request counts, too.
     let _ = world.nodes.denied(peering(A), &request("s", &["worker-1"]));

@@ -3,7 +3,7 @@ use super::*;
 #[test]
 fn each_addressed_node_responds_once() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
-    world.asked(A, "r", &["worker-1", "worker-2"]);
+    world.ask_pending(A, "r", &["worker-1", "worker-2"]);
     assert_eq!(world.nodes.in_flight(), 2);
     assert_eq!(world.answer(0, "r", "worker-1"), Ok(peering(A)));
     assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::AnsweredAlready));
@@ -35,15 +35,15 @@ fn no_response_is_pending_for_a_denied_request() {
 #[test]
 fn a_request_is_never_sent_back_to_its_peering() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    world.asked(0, "r", &[]);
+    world.ask_pending(0, "r", &[]);
     assert_eq!(world.nodes.in_flight(), 1);
     assert_eq!(world.answer(1, "r", "worker-2"), Ok(peering(0)));
 }
 
 #[test]
-fn a_peer_cannot_respond_for_a_node_of_another() {
+fn a_peer_cannot_respond_for_a_node_of_another_peer() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     let holder = peering(0);
     assert_eq!(world.answer(1, "r", "worker-1"), Err(ResponseError::NotItsName { holder }));
     assert_eq!(world.answer(1, "r", "worker-3"), Err(ResponseError::UnknownName));
@@ -56,7 +56,7 @@ fn a_peer_cannot_respond_for_a_node_of_another() {
 fn a_response_without_a_node_is_rejected() {
     use crate::data::{FromValue, Value};
     let mut world = World::new().with(&["worker-1"]);
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     let Value::Vector(mut fields) = ManagementResult::success("r", "worker-1", None).into() else { panic!() };
     fields[5] = Value::None;
     let nameless: DispatchResponse = ManagementResult::from_value(Value::Vector(fields)).unwrap().into();
@@ -67,9 +67,9 @@ fn a_response_without_a_node_is_rejected() {
 #[test]
 fn the_bridge_answers_once_for_a_lost_node_and_rejects_its_late_response() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    world.asked(A, "r", &[]);
-    world.asked(B, "s", &["worker-1"]);
-    world.asked(A, "t", &["worker-1"]);
+    world.ask_pending(A, "r", &[]);
+    world.ask_pending(B, "s", &["worker-1"]);
+    world.ask_pending(A, "t", &["worker-1"]);
     assert_eq!(world.answer(0, "t", "worker-1"), Ok(peering(A)));
     assert_eq!(world.gone(0), [failure(A, "r", "worker-1", LOST), failure(B, "s", "worker-1", LOST)]);
     assert_eq!(world.gone(0), []);
@@ -85,11 +85,11 @@ fn the_bridge_answers_once_for_a_lost_node_and_rejects_its_late_response() {
 #[test]
 fn a_node_whose_hello_follows_the_request_may_respond_once() {
     let mut world = World::new().with(&["worker-1"]);
-    world.asked(A, "all", &[]);
-    world.asked(A, "named", &["worker-2"]);
-    world.asked(A, "other", &["worker-1"]);
+    world.ask_pending(A, "all", &[]);
+    world.ask_pending(A, "named", &["worker-2"]);
+    world.ask_pending(A, "other", &["worker-1"]);
     let _ = world.hello(5, "h", "worker-2").unwrap();
-    world.asked(A, "unreached", &["worker-1", "never-seen"]);
+    world.ask_pending(A, "unreached", &["worker-1", "never-seen"]);
     for reqid in ["all", "named"] {
         assert_eq!(world.answer(5, reqid, "worker-2"), Ok(peering(A)), "{reqid}");
         assert_eq!(world.answer(5, reqid, "worker-2"), Err(ResponseError::AnsweredAlready), "{reqid}");
@@ -105,7 +105,7 @@ fn a_node_whose_hello_follows_the_request_may_respond_once() {
 #[test]
 fn a_response_after_the_timeout_is_rejected_as_late_and_later_as_unknown() {
     let mut world = World::new().with(&["worker-1", "worker-2", "worker-3"]);
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     assert_eq!(world.nodes.next_due(), Some(after(world.now, ANSWER_AFTER)));
     world.wait(4999);
     assert_eq!(world.answer(0, "r", "worker-1"), Ok(peering(A)));
@@ -121,8 +121,8 @@ fn a_response_after_the_timeout_is_rejected_as_late_and_later_as_unknown() {
 #[test]
 fn a_request_id_is_unique_per_agent_only() {
     let mut world = World::new().with(&["worker-1"]);
-    world.asked(A, "1", &["worker-1"]);
-    world.asked(B, "1", &["worker-1"]);
+    world.ask_pending(A, "1", &["worker-1"]);
+    world.ask_pending(B, "1", &["worker-1"]);
     assert_eq!(world.ask(A, "1", &["worker-1"]), Err(RequestError::Repeated));
     assert_eq!(world.nodes.in_flight(), 2);
     assert_eq!(world.answer(0, "1", "worker-1"), Ok(peering(A)));
@@ -130,13 +130,13 @@ fn a_request_id_is_unique_per_agent_only() {
     assert_eq!(world.answer(0, "1", "worker-1"), Ok(peering(B)));
     assert_eq!(world.answer(0, "1", "worker-1"), Err(ResponseError::AnsweredAlready));
     world.wait(10_000);
-    world.asked(A, "1", &["worker-1"]);
+    world.ask_pending(A, "1", &["worker-1"]);
 }
 
 #[test]
 fn a_request_id_that_is_too_long_is_rejected() {
     let mut world = World::new();
-    world.asked(A, &"r".repeat(MAX_REQID), &[]);
+    world.ask_pending(A, &"r".repeat(MAX_REQID), &[]);
     let length = MAX_REQID + 1;
     assert_eq!(world.ask(A, &"r".repeat(length), &[]), Err(RequestError::ReqidTooLong { length }));
 }
@@ -144,8 +144,8 @@ fn a_request_id_that_is_too_long_is_rejected() {
 #[test]
 fn a_response_to_a_gone_agent_is_rejected() {
     let mut world = World::new().with(&["worker-1", "worker-2"]);
-    world.asked(A, "r", &[]);
-    world.asked(B, "s", &[]);
+    world.ask_pending(A, "r", &[]);
+    world.ask_pending(B, "s", &[]);
     assert_eq!(world.gone(A), []);
     assert_eq!(world.nodes.in_flight(), 2);
     assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::UnknownRequest));
@@ -156,7 +156,7 @@ fn a_response_to_a_gone_agent_is_rejected() {
 #[test]
 fn an_unexpected_response_to_a_gone_agent_is_rejected() {
     let mut world = World::new();
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     world.gone(A);
     let _ = world.hello(1, "h", "worker-1").unwrap();
     assert_eq!(world.answer(1, "r", "worker-1"), Err(ResponseError::UnknownRequest));
@@ -165,14 +165,14 @@ fn an_unexpected_response_to_a_gone_agent_is_rejected() {
 #[test]
 fn without_answer_in_flight_a_returning_node_may_respond() {
     let mut world = World::of(NodeRegistry::new(false)).with(&["worker-1", "worker-2"]);
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     assert_eq!(world.gone(0), []);
-    world.asked(A, "s", &["worker-1"]);
+    world.ask_pending(A, "s", &["worker-1"]);
     let _ = world.hello(5, "h", "worker-1").unwrap();
     assert_eq!(world.answer(5, "r", "worker-1"), Ok(peering(A)));
     assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseError::AnsweredAlready));
     assert_eq!(world.answer(5, "s", "worker-1"), Ok(peering(A)));
-    world.asked(A, "t", &["worker-1"]);
+    world.ask_pending(A, "t", &["worker-1"]);
     assert_eq!(world.hello(6, "h", "worker-1").unwrap(), []);
     assert_eq!(world.answer(6, "t", "worker-1"), Ok(peering(A)));
     world.wait(5000);
@@ -187,7 +187,7 @@ fn a_clock_that_runs_backwards_has_no_effect() {
     world.wait(4000);
     world.nodes.expire(world.now);
     world.now = start;
-    world.asked(A, "r", &[]);
+    world.ask_pending(A, "r", &[]);
     assert_eq!(world.nodes.next_due(), Some(after(start, Duration::from_secs(8))));
     world.wait(8999);
     assert_eq!(world.answer(0, "r", "worker-1"), Ok(peering(A)));
@@ -198,7 +198,7 @@ fn ten_thousand_requests_to_five_nodes_are_all_remembered() {
     let names = ["a", "b", "c", "d", "e"];
     let mut world = World::new().with(&names);
     for number in 0..10_000 {
-        world.asked(A, &number.to_string(), &[]);
+        world.ask_pending(A, &number.to_string(), &[]);
     }
     assert_eq!((world.nodes.in_flight(), world.nodes.forgotten()), (50_000, 0));
     assert_eq!(world.gone(4).len(), 10_000);

@@ -1,0 +1,18 @@
+# An agent with one request: asks each node for its name, and prints the answers.
+# For the example node. Start it with: zeek agent.zeek Broker::disable_ssl=T
+@if ( Version::at_least("8.1.0") )
+@load policy/frameworks/cluster/backend/broker
+@endif
+@load policy/frameworks/management/node/api
+module Demo;
+event Management::Node::API::notify_node_hello(node: string)
+	{
+	print "hello", node;
+	Broker::publish("zeek/management/node", Management::Node::API::node_dispatch_request,
+	    "demo", vector("get_id_value", "Cluster::node"), set(node));
+	}
+event Management::Node::API::node_dispatch_response(reqid: string, result: Management::Result)
+	{ print "answer", result$node, result$success, result$data; }
+event zeek_init()
+	{ Broker::subscribe("zeek/management/node"); Broker::listen("127.0.0.1", 2151/tcp); }
+redef exit_only_after_terminate = T;

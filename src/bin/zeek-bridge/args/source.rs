@@ -1,0 +1,68 @@
+//! The sources of settings, and how each of them writes an option.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// The prefix of the environment variables of this program.
+const PREFIX: &str = "ZEEK_BRIDGE_";
+
+/// Where a setting is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The command line. The prefix is that of the options of one side, such as `listen-`, or empty.
+    CommandLine { prefix: &'static str },
+    /// The environment variables of this program.
+    Environment,
+    /// The environment variables of Zeek's Management framework.
+    Agent,
+    /// A profile in this file.
+    Profile { name: String, file: PathBuf },
+}
+
+impl Source {
+    pub(crate) const COMMAND_LINE: Source = Source::CommandLine { prefix: "" };
+
+    /// Returns an option, such as `tls-backend`, as this source names it: `--tls-backend`, `ZEEK_BRIDGE_TLS_BACKEND` or
+    /// `tls_backend`.
+    pub(crate) fn option(&self, option: &str) -> String {
+        match self {
+            Source::CommandLine { prefix } => format!("--{prefix}{option}"),
+            Source::Environment | Source::Agent => variable(option),
+            Source::Profile { .. } => option.replace('-', "_"),
+        }
+    }
+
+    /// Returns an option with its value: `--tls off`, `ZEEK_BRIDGE_TLS=off` or `tls = "off"`.
+    pub(crate) fn setting(&self, option: &str, value: &str) -> String {
+        let name = self.option(option);
+        match self {
+            Source::CommandLine { .. } => format!("{name} {value}"),
+            Source::Environment | Source::Agent => format!("{name}={value}"),
+            Source::Profile { .. } => format!("{name} = \"{value}\""),
+        }
+    }
+
+    /// Adds the profile to an error about its settings.
+    pub(crate) fn locate(&self, message: String) -> String {
+        match self {
+            Source::Profile { .. } => format!("{self}: {message}"),
+            _ => message,
+        }
+    }
+}
+
+/// Returns the name of the environment variable of an option.
+pub(crate) fn variable(option: &str) -> String {
+    format!("{PREFIX}{}", option.replace('-', "_").to_uppercase())
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::CommandLine { .. } => f.write_str("the command line"),
+            Source::Environment => f.write_str("the environment"),
+            Source::Agent => f.write_str("ZEEK_AGENT_ADDR and ZEEK_AGENT_PORT"),
+            Source::Profile { name, file } => write!(f, "profile {name} in {}", file.display()),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The address and TLS options of a command: from the command line, then from the environment, then from a profile.
+//!
+//! The address and the TLS options are chosen separately. The first source that sets any TLS option replaces all TLS options of
+//! the later ones, so that no combination of sources results in a TLS that none of them chose.
+
+mod environment;
+mod profile;
+
+use zeek_bridge::endpoint::Retry;
+
+use crate::args::tls::{self, TlsArgs, TlsChoice};
+use crate::args::{Address, HostPort, NetworkArgs, Source};
+use crate::output::{Exit, Failure};
+
+pub(crate) use profile::HELP as PROFILE_HELP;
+
+/// The settings of a command that uses the network.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) address: Address,
+    pub(crate) retry: Retry,
+    pub(crate) tls: TlsSettings,
+}
+
+/// The TLS options of one source.
+#[derive(Debug)]
+pub(crate) struct TlsSettings {
+    pub(crate) args: TlsArgs,
+    source: Source,
+    /// A later source that sets TLS options as well, which are not used.
+    unused: Option<Source>,
+}
+
+/// The settings of a source other than the command line.
+#[derive(Debug)]
+struct Layer {
+    source: Source,
+    connect: Option<HostPort>,
+    tls: TlsArgs,
+}
+
+/// Chooses the settings of a command. `agent` returns the address in the variables of Zeek's Management framework, which precede
+/// the variables of this program.
+pub(crate) fn choose(
+    args: NetworkArgs,
+    agent: impl FnOnce() -> Result<Option<Address>, Failure>,
+) -> Result<Settings, Failure> {
+    let NetworkArgs { address, profile, retry, tls } = args;
+    let own = address.address();
+    let layers = Layers::new(profile.profile, own.is_some() && tls.chooses())?;
+    let chosen = match own {
+        Some(address) => Some((address, Source::COMMAND_LINE)),
+        None => agent()?.map(|address| (address, Source::Agent)).or_else(|| layers.address()),
+    };
+    let Some((address, source)) = chosen else {
+        return Err(no_address("use --connect HOST:PORT or --listen ADDR:PORT"));
+    };
+    let tls = layers.tls(tls).ok_or_else(|| {
+        let auto = match &address {
+            Address::Connect(_) => "; --tls auto probes the peer, and chooses anonymous TLS or off",
+            Address::Listen(_) => "",
+        };
+        Failure::usage(format!("{}{auto}", tls::not_set(&Source::COMMAND_LINE)))
+    })?;
+    if source != Source::COMMAND_LINE || tls.source != Source::COMMAND_LINE {
+        let (Address::Connect(shown) | Address::Listen(shown)) = &address;
+        tracing::info!("address {shown} from {source}; TLS options from {}", tls.source);
+    }
+    Ok(Settings { address, retry: retry.0, tls })
+}
+
+/// Chooses the target of a probe, and the options for the certificates to present, if any source sets them.
+pub(crate) fn choose_for_probe(
+    target: Option<HostPort>,
+    profile: Option<String>,
+    certificates: TlsArgs,
+) -> Result<(HostPort, Option<TlsSettings>), Failure> {
+    let layers = Layers::new(profile, target.is_some() && certificates.chooses())?;
+    let target = match target {
+        Some(target) => target,
+        None => match layers.address() {
+            Some((Address::Connect(target), source)) => {
+                tracing::info!("address {target} from {source}");
+                HostPort(target)
+            }
+            _ => return Err(no_address("name one as HOST:PORT")),
+        },
+    };
+    let tls = layers.tls(certificates);
+    if let Some(TlsSettings { source, .. }) = &tls
+        && *source != Source::COMMAND_LINE
+    {
+        tracing::info!("TLS options from {source}");
+    }
+    Ok((target, tls))
+}
+
+fn no_address(hint: &str) -> Failure {
+    Failure::usage(format!(
+        "no address is set; {hint}, or set ZEEK_BRIDGE_CONNECT, or `connect` in a profile (see --profile)"
+    ))
+}
+
+/// The settings of the environment and of a profile, in order of precedence.
+struct Layers(Vec<Layer>);
+
+impl Layers {
+    /// Reads them. If the command line is complete, only a profile that it names is read, to report errors in it.
+    fn new(profile: Option<String>, complete: bool) -> Result<Self, Failure> {
+        if complete && profile.is_none() {
+            return Ok(Layers(Vec::new()));
+        }
+        let profile = profile::read(match profile {
+            Some(name) => Some(name),
+            None => environment::profile()?,
+        })?;
+        Ok(Layers([environment::read()?].into_iter().chain(profile).collect()))
+    }
+
+    fn address(&self) -> Option<(Address, Source)> {
+        let first = self.0.iter().find_map(|layer| Some((layer.connect.clone()?, layer.source.clone())));
+        first.map(|(HostPort(target), source)| (Address::Connect(target), source))
+    }
+
+    /// Returns the TLS options of the first source that sets any.
+    fn tls(self, own: TlsArgs) -> Option<TlsSettings> {
+        let own = Layer { source: Source::COMMAND_LINE, connect: None, tls: own };
+        let mut set = std::iter::once(own).chain(self.0).filter(|layer| !layer.tls.is_empty());
+        let (first, next) = (set.next()?, set.next());
+        // The command line is explicit; a variable may have been set long ago.
+        if let (Source::Environment, Some(next)) = (&first.source, &next)
+            && first.tls.strength() < next.tls.strength()
+        {
+            tracing::warn!(
+                "the TLS options in the environment replace the stronger ones of {}; unset the ZEEK_BRIDGE_ variables for \
+                 TLS to use those",
+                next.source
+            );
+        }
+        Some(TlsSettings { args: first.tls, source: first.source, unused: next.map(|layer| layer.source) })
+    }
+}
+
+impl TlsSettings {
+    /// Reads the certificates, if there are any.
+    pub(crate) fn load(&self) -> Result<TlsChoice, Failure> {
+        self.args.choose(&self.source).map_err(|failure| match (&self.unused, failure) {
+            // An option may be missing that the other source sets.
+            (Some(unused), Failure::Error(Exit::Usage, message)) if !self.args.has_mode() => {
+                Failure::usage(format!(
+                    "{message}; the TLS options of {unused} are not used, because {} sets TLS options",
+                    self.source
+                ))
+            }
+            (_, failure) => failure,
+        })
+    }
+
+    /// Returns the setting of an option in the notation of the source of these.
+    pub(crate) fn setting(&self, option: &str, value: &str) -> String {
+        self.source.setting(option, value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(source: Source, options: &[(&str, &str)]) -> Layer {
+        let mut tls = TlsArgs::default();
+        options.iter().for_each(|(option, value)| tls.set(option, (*value).into()).unwrap());
+        Layer { source, connect: None, tls }
+    }
+
+    #[test]
+    fn the_first_source_with_a_tls_option_replaces_the_tls_options_of_the_others() {
+        let profile = || Source::Profile { name: "p".into(), file: "f".into() };
+        let files = [("cafile", "ca"), ("certificate", "c"), ("keyfile", "k")];
+        let tls = |own: &[_], variables: &[_]| {
+            let layers = Layers(vec![layer(Source::Environment, variables), layer(profile(), &files)]);
+            let chosen = layers.tls(layer(Source::COMMAND_LINE, own).tls).unwrap();
+            (chosen.source, chosen.args.certificates.as_options())
+        };
+        let all = files.map(|(name, value)| (name, value.to_owned())).to_vec();
+        assert_eq!(tls(&[], &[]), (profile(), all));
+        assert_eq!(tls(&[], &[("tls", "off")]), (Source::Environment, vec![]));
+        let name = vec![("verify-name", "n".to_owned())];
+        assert_eq!(tls(&[("verify-name", "n")], &files), (Source::COMMAND_LINE, name));
+        assert!(Layers(Vec::new()).tls(TlsArgs::default()).is_none());
+    }
+}

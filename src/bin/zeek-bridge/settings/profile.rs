@@ -1,0 +1,163 @@
+//! The profiles: named addresses and TLS options in a file of the user.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Layer;
+use crate::args::tls::TlsArgs;
+use crate::args::{Source, connect_address};
+use crate::environment::var;
+use crate::output::{Failure, printable};
+
+/// The profile that applies if none is selected.
+const DEFAULT: &str = "default";
+
+/// The section of the manual pages on the file.
+pub(crate) const HELP: &str = "\
+Files:
+  $XDG_CONFIG_HOME/zeek-bridge/config.toml, by default ~/.config/zeek-bridge/config.toml
+    profiles, for tap, publish, probe, node and dispatch:
+      [profile.prod]
+      connect = \"zeek.example:9999\"
+      cafile = \"pki/ca.pem\"
+      certificate = \"pki/client.pem\"
+      keyfile = \"pki/client.key\"
+    --profile selects one; [profile.default] applies if none is selected. The further
+    keys are tls, capath, passphrase_file, verify_name and tls_backend. Paths are relative
+    to the directory of the file.";
+
+/// The content of the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    profile: BTreeMap<String, Profile>,
+}
+
+/// The settings of a profile, with their positions in the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Profile {
+    connect: Option<Spanned<String>>,
+    tls: Option<Spanned<String>>,
+    cafile: Option<Spanned<String>>,
+    capath: Option<Spanned<String>>,
+    certificate: Option<Spanned<String>>,
+    keyfile: Option<Spanned<String>>,
+    passphrase_file: Option<Spanned<String>>,
+    verify_name: Option<Spanned<String>>,
+    tls_backend: Option<Spanned<String>>,
+}
+
+/// Returns the settings of this profile, or without a name, of the default one if it exists.
+pub(super) fn read(name: Option<String>) -> Result<Option<Layer>, Failure> {
+    let Some(path) = path() else {
+        let Some(name) = name else { return Ok(None) };
+        return Err(Failure::usage(format!(
+            "cannot find profile {}: neither XDG_CONFIG_HOME nor HOME is set",
+            printable(&name)
+        )));
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => select(&path, &text, name),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => match name {
+            None => Ok(None),
+            Some(name) => {
+                let name = printable(&name);
+                Err(Failure::usage(format!(
+                    "there is no profile {name}: {} does not exist; create it, with the table [profile.{name}]",
+                    path.display()
+                )))
+            }
+        },
+        Err(error) => Err(Failure::failed(format!(
+            "cannot read the profiles in {}: {error}; make it a readable file of UTF-8 text, or remove it",
+            path.display()
+        ))),
+    }
+}
+
+/// Returns the path of the file. As the XDG specification demands, a relative XDG_CONFIG_HOME is ignored.
+fn path() -> Option<PathBuf> {
+    let config = var("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = config.or_else(|| Some(PathBuf::from(var("HOME")?).join(".config")))?;
+    Some(config.join("zeek-bridge").join("config.toml"))
+}
+
+fn select(path: &Path, text: &str, name: Option<String>) -> Result<Option<Layer>, Failure> {
+    let mut file: File = toml::from_str(text).map_err(|error| {
+        invalid(path, text, error.span(), &format!("{}; fix this line", error.message().replace('\n', ", ")))
+    })?;
+    let selected = name.as_deref().unwrap_or(DEFAULT);
+    match (file.profile.remove(selected), &name) {
+        (Some(profile), _) => profile.layer(path, text, selected).map(Some),
+        (None, None) => Ok(None),
+        (None, Some(name)) => Err(unknown(path, name, &file)),
+    }
+}
+
+fn unknown(path: &Path, name: &str, file: &File) -> Failure {
+    let names: Vec<&str> = file.profile.keys().map(String::as_str).collect();
+    let closest = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), *known)).min();
+    let hint = match closest {
+        None => "it has no profiles; add the table [profile.NAME]".to_owned(),
+        Some((distance, closest)) if distance <= 2 => {
+            format!("did you mean {closest}? it has: {}", names.join(", "))
+        }
+        Some(_) => format!("use one of: {}", names.join(", ")),
+    };
+    Failure::usage(printable(&format!("{} has no profile {name}; {hint}", path.display())))
+}
+
+impl Profile {
+    fn layer(self, path: &Path, text: &str, name: &str) -> Result<Layer, Failure> {
+        let invalid = |key: &str, value: &Spanned<String>, reason: &str| {
+            let message = format!("profile.{name}.{key}: {:?}: {reason}", value.get_ref());
+            invalid(path, text, Some(value.span()), &message)
+        };
+        let connect = self.connect.map(|address| {
+            connect_address(address.get_ref())
+                .map_err(|error| invalid("connect", &address, &error.to_string()))
+        });
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut tls = TlsArgs::default();
+        for (option, value, is_path) in [
+            ("tls", self.tls, false),
+            ("cafile", self.cafile, true),
+            ("capath", self.capath, true),
+            ("certificate", self.certificate, true),
+            ("keyfile", self.keyfile, true),
+            ("passphrase-file", self.passphrase_file, true),
+            ("verify-name", self.verify_name, false),
+            ("tls-backend", self.tls_backend, false),
+        ] {
+            let Some(value) = value else { continue };
+            let key = option.replace('-', "_");
+            if value.get_ref().is_empty() {
+                return Err(invalid(&key, &value, "it is empty; set it or remove it"));
+            }
+            let set = if is_path {
+                folder.join(value.get_ref()).into_os_string()
+            } else {
+                value.get_ref().clone().into()
+            };
+            tls.set(option, set).map_err(|valid| invalid(&key, &value, &valid))?;
+        }
+        let source = Source::Profile { name: printable(name), file: path.to_owned() };
+        Ok(Layer { source, connect: connect.transpose()?, tls })
+    }
+}
+
+/// Reports an error in the file, with its line.
+fn invalid(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> Failure {
+    let before = span.and_then(|span| text.get(..span.start));
+    let line = before.map(|before| before.matches('\n').count().saturating_add(1));
+    let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+    Failure::usage(printable(&format!("{}{line}: {message}", path.display())))
+}

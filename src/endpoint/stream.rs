@@ -1,0 +1,47 @@
+//! A subscription as a [`Stream`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+
+use super::message::Message;
+use super::queue::Popped;
+use super::subscriber::Subscriber;
+
+/// A wait for the next message that has begun.
+pub(super) struct Wait(Pin<Box<dyn Future<Output = Option<Message>> + Send + Sync>>);
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wait")
+    }
+}
+
+/// The messages, as [`Subscriber::recv`] returns them. Ends when the endpoint has shut down and all messages were received.
+///
+/// `recv` and the stream can be used in turn. With the feature `stream`.
+impl Stream for Subscriber {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Message>> {
+        let subscriber = &mut *self;
+        let wait = match &mut subscriber.wait {
+            Some(wait) => wait,
+            // Without an allocation if there is a message.
+            None => match subscriber.queue.try_pop() {
+                Popped::Message(message) => return Poll::Ready(Some(message)),
+                Popped::Ended(_) => return Poll::Ready(None),
+                Popped::Empty => {
+                    let queue = subscriber.queue.clone();
+                    subscriber.wait.insert(Wait(Box::pin(async move { queue.pop().await })))
+                }
+            },
+        };
+        let next = ready!(wait.0.as_mut().poll(context));
+        subscriber.wait = None;
+        Poll::Ready(next)
+    }
+}

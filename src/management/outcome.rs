@@ -1,0 +1,27 @@
+//! The outcome of a dispatch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_core::de::DeserializeOwned;
+
+use super::{AnswerError, ManagementResult};
+
+/// The outcome of a dispatch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The results of the nodes, by name.
+    pub answers: BTreeMap<String, ManagementResult>,
+    /// The nodes that did not respond in time.
+    pub missing: BTreeSet<String>,
+}
+
+impl Outcome {
+    /// Converts the answers to values of one type, by the name of the node. See [`ManagementResult::value`].
+    #[must_use]
+    pub fn into_values<T: DeserializeOwned>(self) -> BTreeMap<String, Result<T, AnswerError>> {
+        let answered = self.answers.into_iter().map(|(node, result)| (node, result.value()));
+        let missing = self.missing.into_iter().map(|node| (node, Err(AnswerError::NoAnswer)));
+        answered.chain(missing).collect()
+    }
+}
