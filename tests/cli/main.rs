@@ -30,6 +30,7 @@ mod roles;
 mod run;
 mod settings;
 mod shell;
+mod status;
 mod tap;
 mod tap_end;
 mod tls;

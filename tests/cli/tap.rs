@@ -335,9 +335,9 @@ async fn the_live_table_is_sorted_by_keys_follows_the_size_and_ends_at_q() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_and_sigquit_end_the_live_table_before_the_count_is_reached() {
-    // Ctrl-C, Ctrl-\, and a signal from elsewhere.
-    for key in [Some("\u{3}"), Some("\u{1c}"), None] {
+async fn ctrl_c_esc_and_sigquit_end_the_live_table_before_the_count_is_reached() {
+    // Ctrl-C, Ctrl-\, Esc, and a signal from elsewhere.
+    for key in [Some("\u{3}"), Some("\u{1c}"), Some("\u{1b}"), None] {
         let (endpoint, address) = listening().await;
         let options = format!("tap --topic /t --tls off --connect {address} --stats --count 2");
         let mut tap = command(options.split(' '));

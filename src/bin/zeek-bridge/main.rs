@@ -36,6 +36,7 @@ mod runtime;
 mod scalars;
 mod settings;
 mod signals;
+mod terminal;
 mod tls_auto;
 mod verdict;
 

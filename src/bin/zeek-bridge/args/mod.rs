@@ -12,4 +12,4 @@ pub(crate) mod values;
 pub(crate) use address::{HostPort, connect_address, listen_address};
 pub(crate) use network::{Address, NetworkArgs, OneConnectionArgs, ProfileArg};
 pub(crate) use source::Source;
-pub(crate) use values::{DurationArg, TopicArg, count, node_name};
+pub(crate) use values::{DurationArg, Interval, TopicArg, count, node_name};

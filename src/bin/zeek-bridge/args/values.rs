@@ -54,6 +54,21 @@ impl FromStr for DurationArg {
     }
 }
 
+/// The interval of reports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval(pub(crate) Duration);
+
+impl FromStr for Interval {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = Duration::from_millis(100)..=Duration::from_secs(86400);
+        let interval = text.parse::<DurationArg>().ok().map(|duration| duration.0);
+        let interval = interval.filter(|interval| range.contains(interval));
+        interval.map(Interval).ok_or_else(|| "use a duration from 100ms to 1day, such as 5s or 500ms".into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +87,16 @@ mod tests {
         }
         for bad in ["0", "0s", "-1", "-1s", "nan", "inf", "1e30", "5x", "s", "", "999999999999999999999y"] {
             assert!(bad.parse::<DurationArg>().unwrap_err().contains("such as 10s"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn intervals_are_neither_too_short_nor_endless() {
+        for text in ["0.5", "500ms"] {
+            assert_eq!(text.parse::<Interval>().unwrap().0, Duration::from_millis(500), "{text}");
+        }
+        for bad in ["0", "0.09", "-1", "86401", "nan", "2day", ""] {
+            assert!(bad.parse::<Interval>().unwrap_err().contains("100ms to 1day"), "{bad}");
         }
     }
 }

@@ -19,6 +19,8 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "
   # The bridge of the system service or of the user
   zeek-bridge status
+  # Rates, latency and drops, every 5 seconds
+  zeek-bridge status --watch 5s
   # A bridge with another socket: the number of peers of each link
   zeek-bridge status --config bridge.toml --json | jq '.links[] | {name, peers: (.peers | length)}'",
     ),

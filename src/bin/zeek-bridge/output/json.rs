@@ -1,5 +1,7 @@
 //! JSON documents, one per line.
 
+use std::time::SystemTime;
+
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -111,6 +113,13 @@ pub(crate) fn text(bytes: &[u8]) -> Json {
         Ok(text) => text.into(),
         Err(_) => json!({"hex": HEXLOWER.encode(bytes)}),
     }
+}
+
+/// Returns the time in UTC, such as `2026-03-01T14:05:09.123Z`, or `None` if it is out of range.
+pub(crate) fn rfc3339(time: SystemTime) -> Option<String> {
+    // The format has no years before 1970 or after 9999.
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    (since.as_secs() < 253_402_300_800).then(|| humantime::format_rfc3339_millis(time).to_string())
 }
 
 /// Returns the identity in a peer's certificate.

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write};
 use anstyle::{Reset, Style};
 use unicode_width::UnicodeWidthChar;
 
-use super::steers;
+use super::escape::steers;
 
 /// Maximum number of combining characters, such as accents, on one character.
 const MAX_MARKS: usize = 4;

@@ -7,14 +7,16 @@ mod json;
 mod line;
 pub(crate) mod log;
 pub(crate) mod progress;
+mod rate;
 pub(crate) mod stderr;
 mod stdout;
 
 pub(crate) use background::BackgroundOutput;
 pub(crate) use escape::{harmless, printable, steers};
 pub(crate) use exit::{Exit, Failure};
-pub(crate) use json::{Object, identity_json, text, to_line};
+pub(crate) use json::{Object, identity_json, rfc3339, text, to_line};
 pub(crate) use line::{Line, PaddedColumn};
 pub(crate) use progress::Progress;
+pub(crate) use rate::{json_rate, per_second, rate};
 pub(crate) use stderr::Hold;
 pub(crate) use stdout::Output;

@@ -17,6 +17,7 @@ use zeek_bridge::net::tls::{EphemeralAuthority, Tls, ephemeral_authority};
 
 use crate::output::{Failure, Output, stderr};
 use crate::signals::Signals;
+use crate::terminal;
 use recording::Recording;
 use report::{Entry, Part, Report, Verdict};
 use text::Text;
@@ -54,7 +55,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     };
     let mut text = is_text.then(|| {
         let color = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
-        Text::new(color, terminal_columns())
+        Text::new(color, terminal::columns())
     });
     let mut output = Some(Output::new());
     let mut write = |bytes: &[u8]| {
@@ -94,12 +95,6 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     }
     stderr::print_line(format_args!("all {all} answers are those of Zeek 8.0.9"));
     Ok(())
-}
-
-/// Returns the number of columns of the terminal that stdout is, if it is one.
-fn terminal_columns() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
 /// The recordings, and the variables of the nodes that replace the captured ones.

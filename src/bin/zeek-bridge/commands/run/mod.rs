@@ -22,6 +22,7 @@ use clap::Args;
 use reload::{Applied, reload};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+pub(crate) use view::Document;
 use view::View;
 use zeek_bridge::bridge::Bridge;
 use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Source};

@@ -158,7 +158,7 @@ async fn serve(mut stream: UnixStream, user: u32, view: Arc<View>) {
         Err(error) => return tracing::warn!("cannot read the credentials of a status client: {error}"),
     }
     let sent = async {
-        let mut document = serde_json::to_vec(&view.snapshot())?;
+        let mut document = serde_json::to_vec(&view.document())?;
         document.push(b'\n');
         stream.write_all(&document).await?;
         stream.shutdown().await
@@ -179,6 +179,7 @@ mod tests {
     use zeek_bridge::bridge::Snapshot;
 
     use super::*;
+    use crate::commands::run::Document;
     use crate::commands::run::tests::snapshot;
 
     fn mode(path: &Path) -> u32 {
@@ -193,7 +194,9 @@ mod tests {
     async fn ask(path: &Path) -> Snapshot {
         let mut answer = Vec::new();
         UnixStream::connect(path).await.unwrap().read_to_end(&mut answer).await.unwrap();
-        serde_json::from_slice(&answer).unwrap()
+        let Document { started, snapshot } = serde_json::from_slice(&answer).unwrap();
+        assert!(started.ends_with('Z'), "{started}");
+        snapshot
     }
 
     #[tokio::test]

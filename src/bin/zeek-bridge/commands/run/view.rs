@@ -1,22 +1,42 @@
 //! The state of the bridge, as the status socket, the HTTP server and the watchdog see it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use zeek_bridge::bridge::Snapshot;
+
+use crate::output::rfc3339;
+
+/// The document that clients of the status socket receive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Document {
+    /// The time when the process started, in UTC. It distinguishes a bridge from its successor.
+    #[serde(default)]
+    pub(crate) started: String,
+    #[serde(flatten)]
+    pub(crate) snapshot: Snapshot,
+}
 
 /// Read access to the state of the bridge.
 pub(super) struct View {
     snapshot: Box<dyn Fn() -> Snapshot + Send + Sync>,
+    started: String,
     stopping: AtomicBool,
 }
 
 impl View {
     pub(super) fn new(snapshot: impl Fn() -> Snapshot + Send + Sync + 'static) -> Self {
-        View { snapshot: Box::new(snapshot), stopping: AtomicBool::new(false) }
+        let started = rfc3339(SystemTime::now()).unwrap_or_default();
+        View { snapshot: Box::new(snapshot), started, stopping: AtomicBool::new(false) }
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
         (self.snapshot)()
+    }
+
+    pub(super) fn document(&self) -> Document {
+        Document { started: self.started.clone(), snapshot: self.snapshot() }
     }
 
     /// Marks the bridge as stopping: from now on, it is reported as not ready.

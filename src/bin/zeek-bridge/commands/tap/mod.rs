@@ -7,7 +7,6 @@ mod options;
 mod plain;
 mod show;
 mod stats;
-mod terminal;
 mod text;
 
 use std::sync::Arc;

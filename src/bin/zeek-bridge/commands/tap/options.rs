@@ -1,13 +1,11 @@
 //! The options of `tap`.
 
 use std::io::{self, IsTerminal};
-use std::str::FromStr;
-use std::time::Duration;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::{Args, ValueEnum};
 
-use crate::args::{DurationArg, NetworkArgs, TopicArg, count, node_name};
+use crate::args::{DurationArg, Interval, NetworkArgs, TopicArg, count, node_name};
 
 /// Subscribe to topics and print the messages
 ///
@@ -112,21 +110,6 @@ impl Color {
     }
 }
 
-/// The interval of reports.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Interval(pub(super) Duration);
-
-impl FromStr for Interval {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let range = Duration::from_millis(100)..=Duration::from_secs(86400);
-        let interval = text.parse::<DurationArg>().ok().map(|duration| duration.0);
-        let interval = interval.filter(|interval| range.contains(interval));
-        interval.map(Interval).ok_or_else(|| "use a duration from 100ms to 1day, such as 5s or 500ms".into())
-    }
-}
-
 fn glob(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Err(
@@ -134,19 +117,4 @@ fn glob(text: &str) -> Result<String, String> {
         );
     }
     Ok(text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_are_neither_too_short_nor_endless() {
-        for text in ["0.5", "500ms"] {
-            assert_eq!(text.parse::<Interval>().unwrap().0, Duration::from_millis(500), "{text}");
-        }
-        for bad in ["0", "0.09", "-1", "86401", "nan", "2day", ""] {
-            assert!(bad.parse::<Interval>().unwrap_err().contains("100ms to 1day"), "{bad}");
-        }
-    }
 }

@@ -10,9 +10,9 @@ use super::message::Content;
 use super::options::{Format, TapArgs};
 use super::plain;
 use super::stats::{Stats, Turn};
-use super::terminal;
 use super::text::{Origin, Text};
 use crate::output::BackgroundOutput;
+use crate::terminal;
 
 /// The number of bytes of a message's text that are passed on together.
 const CHUNK: usize = 64 * 1024;

@@ -8,7 +8,7 @@ use zeek_bridge::data::Topic;
 use zeek_bridge::zeek::Event;
 
 use super::message::Part;
-use crate::output::{Line, PaddedColumn};
+use crate::output::{Line, PaddedColumn, rfc3339};
 
 /// Maximum width of topics and of the subjects of certificates.
 const MAX_WIDTH: usize = 40;
@@ -40,13 +40,6 @@ impl<'a> Origin<'a> {
 fn time_of_day(time: SystemTime) -> String {
     let text = rfc3339(time).unwrap_or_default();
     text.split_once('T').map_or_else(|| "-".into(), |(_, time)| time.to_owned())
-}
-
-/// Returns the time in UTC, such as `2026-03-01T14:05:09.123Z`, or `None` if it is out of range.
-pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
-    // The format has no years before 1970 or after 9999.
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    (since.as_secs() < 253_402_300_800).then(|| humantime::format_rfc3339_millis(time).to_string())
 }
 
 /// The widths of columns, which are kept from line to line.

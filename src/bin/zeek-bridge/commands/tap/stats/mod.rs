@@ -1,30 +1,19 @@
 //! `tap --stats`: counts messages and reports their rates at each interval.
 
-mod keys;
 mod rates;
 mod screen;
 mod view;
 
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::timeout;
 use zeek_bridge::data::Topic;
 
-use self::keys::{Action, Keys};
-use self::rates::{Column, Order, Rates};
-use self::screen::{Screen, render};
+use self::rates::{Column, Rates};
+use self::screen::render;
 use self::view::{About, View};
 use super::message::Part;
-use super::terminal;
-use crate::output::Line;
-use crate::output::{BackgroundOutput, Hold};
-use crate::signals::{self, TerminalSignal, TerminalSignals};
-
-/// Maximum number of messages of stderr below the table. They use at most a quarter of the screen.
-const MESSAGES: usize = 3;
-
-/// Maximum time to restore the terminal before this program is suspended.
-const LEAVING: Duration = Duration::from_secs(1);
+use crate::output::BackgroundOutput;
+use crate::terminal::{self, Action, Live, Order};
 
 /// The counts and their report.
 #[derive(Debug)]
@@ -42,17 +31,7 @@ pub(super) struct Stats {
 enum Report {
     Json,
     Tables,
-    Live(Box<Live>),
-}
-
-/// The live table. From the start to the end, messages to stderr are buffered.
-#[derive(Debug, Default)]
-struct Live {
-    screen: Screen,
-    order: Order,
-    hold: Option<Hold>,
-    signals: Option<TerminalSignals>,
-    keys: Option<Keys>,
+    Live(Box<Live>, Order<Column>),
 }
 
 /// An event that is handled between messages.
@@ -68,7 +47,7 @@ impl Stats {
     pub(super) fn new(interval: Duration, text: bool, color: bool, wide: bool) -> Self {
         let report = match text {
             false => Report::Json,
-            true if terminal::can_draw() => Report::Live(Box::default()),
+            true if terminal::can_draw() => Report::Live(Box::default(), Order::default()),
             true => Report::Tables,
         };
         let now = Instant::now();
@@ -81,11 +60,8 @@ impl Stats {
         let now = Instant::now();
         self.rates = Rates::new(now);
         self.next = now.checked_add(self.interval).unwrap_or(now);
-        if let Report::Live(live) = &mut self.report {
-            live.hold = Some(Hold::new());
-            // Without it, SIGTSTP and SIGQUIT leave the screen on the terminal, which is in raw mode.
-            live.signals = TerminalSignals::new().ok();
-            live.keys = Keys::start();
+        if let Report::Live(live, _) = &mut self.report {
+            live.start();
             self.draw(output, peers, now).await;
         }
     }
@@ -104,10 +80,9 @@ impl Stats {
     pub(super) async fn turn(&mut self) -> Turn {
         let next = tokio::time::sleep_until(self.next.into());
         match &mut self.report {
-            Report::Live(live) => tokio::select! {
+            Report::Live(live, _) => tokio::select! {
                 () = next => Turn::Interval,
-                action = signal(&mut live.signals) => Turn::Action(action),
-                action = key(&mut live.keys) => Turn::Action(action),
+                action = live.next() => Turn::Action(action),
             },
             Report::Json | Report::Tables => {
                 next.await;
@@ -128,19 +103,16 @@ impl Stats {
                 self.report(output, peers, now).await;
             }
             (Turn::Action(Action::Quit), _) => return false,
-            (Turn::Action(Action::Suspend), Report::Live(live)) => {
-                live.screen.leave(output).await;
-                let _ = timeout(LEAVING, output.idle()).await;
-                // Write the buffered messages to the terminal as it was before.
-                live.hold = None;
-                signals::suspend();
-                live.hold = Some(Hold::new());
+            (Turn::Action(Action::Suspend), Report::Live(live, _)) => {
+                live.suspend(output).await;
                 self.draw(output, peers, Instant::now()).await;
             }
-            (Turn::Action(action), Report::Live(live)) => {
-                if let Action::Sort(column) = action {
-                    live.order.select(column);
-                }
+            (Turn::Action(action), Report::Live(_, order)) => {
+                let column = match action {
+                    Action::Key(key) => Column::of_key(key),
+                    Action::Quit | Action::Suspend | Action::Redraw => None,
+                };
+                column.into_iter().for_each(|column| order.select(column));
                 self.draw(output, peers, now).await;
             }
             (Turn::Action(_), _) => {}
@@ -153,27 +125,20 @@ impl Stats {
         match &self.report {
             Report::Json => output.line(view.json(SystemTime::now())).await,
             Report::Tables => output.text(format!("{}\n", view.text(self.columns())).as_bytes(), 1).await,
-            Report::Live(_) => self.draw(output, peers, now).await,
+            Report::Live(..) => self.draw(output, peers, now).await,
         }
     }
 
     async fn draw(&mut self, output: &BackgroundOutput, peers: usize, now: Instant) {
-        let Stats { rates, report: Report::Live(live), color, .. } = self else { return };
-        let Live { screen, order, hold, keys, .. } = &mut **live;
-        let has_keys = keys.is_some();
-        let lines = terminal::size().map_or(24, |(_, lines)| lines);
-        let count = MESSAGES.min(usize::from(lines) / 4);
-        let messages = hold.as_ref().map(|hold| hold.last(count)).unwrap_or_default();
-        let messages: Vec<String> = messages.iter().map(|message| escaped(message)).collect();
+        let Stats { rates, report: Report::Live(live, order), color, .. } = self else { return };
         let view = View { rates, about: About::Interval, order: *order, peers, now };
-        screen.draw(output, |frame| render(frame, &view, &messages, has_keys, *color)).await;
+        live.draw(output, |frame, surroundings| render(frame, &view, surroundings, *color)).await;
     }
 
     /// Restores the terminal.
     pub(super) async fn leave(&mut self, output: &BackgroundOutput) {
-        if let Report::Live(live) = &mut self.report {
-            live.keys = None;
-            live.screen.leave(output).await;
+        if let Report::Live(live, _) = &mut self.report {
+            live.leave(output).await;
         }
     }
 
@@ -187,7 +152,7 @@ impl Stats {
         }
     }
 
-    fn view(&self, about: About, order: Order, peers: usize, now: Instant) -> View<'_> {
+    fn view(&self, about: About, order: Order<Column>, peers: usize, now: Instant) -> View<'_> {
         View { rates: &self.rates, about, order, peers, now }
     }
 
@@ -196,26 +161,13 @@ impl Stats {
     }
 }
 
-/// Escapes what could affect the terminal. Backslashes of earlier escapes stay.
-fn escaped(message: &str) -> String {
-    let mut escaped = String::new();
-    Line::new(&mut escaped, None, false).put_escaped(anstyle::Style::new(), message);
-    escaped
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn signal(signals: &mut Option<TerminalSignals>) -> Action {
-    match signals {
-        Some(signals) => match signals.next().await {
-            TerminalSignal::Suspend => Action::Suspend,
-            TerminalSignal::Quit => Action::Quit,
-        },
-        None => std::future::pending().await,
-    }
-}
-
-async fn key(keys: &mut Option<Keys>) -> Action {
-    match keys {
-        Some(keys) => keys.next().await,
-        None => std::future::pending().await,
+    #[test]
+    fn the_manual_page_lists_every_key() {
+        let manual = include_str!("../../../cli/details/tap.txt");
+        terminal::assert_all_listed(manual, |key| Column::of_key(key).is_some());
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::terminal::Order;
+
 /// Maximum number of rows. A peer can invent any number of topics and events.
 const MAX_ROWS: usize = 1000;
 
@@ -58,7 +60,7 @@ pub(super) struct Span {
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Column {
+pub(super) enum Column {
     Count,
     Rate,
     Bytes,
@@ -68,35 +70,29 @@ pub(in super::super) enum Column {
     Event,
 }
 
-/// The order of the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Order {
-    pub(super) column: Column,
-    /// Smallest number first, or names from Z to A.
-    reversed: bool,
+impl Column {
+    /// Returns the column that this key sorts by.
+    pub(super) fn of_key(key: char) -> Option<Self> {
+        Some(match key {
+            'c' => Column::Count,
+            'r' => Column::Rate,
+            'b' => Column::Bytes,
+            'l' => Column::Last,
+            't' => Column::Topic,
+            'e' => Column::Event,
+            _ => return None,
+        })
+    }
+
+    /// Returns whether the column contains names.
+    pub(super) fn is_name(self) -> bool {
+        matches!(self, Column::Topic | Column::Event)
+    }
 }
 
-impl Default for Order {
+impl Default for Order<Column> {
     fn default() -> Self {
         Order::by(Column::Rate)
-    }
-}
-
-impl Order {
-    pub(super) const fn by(column: Column) -> Self {
-        Order { column, reversed: false }
-    }
-
-    /// Sorts by a column, or the other way round if it is the current one.
-    pub(super) fn select(&mut self, column: Column) {
-        let reversed = self.column == column && !self.reversed;
-        *self = Order { column, reversed };
-    }
-
-    /// Returns the mark of the sorted column: ▲ from small to large, ▼ from large to small.
-    pub(super) fn mark(self) -> char {
-        let is_name = matches!(self.column, Column::Topic | Column::Event);
-        if is_name == self.reversed { '▼' } else { '▲' }
     }
 }
 
@@ -158,7 +154,7 @@ impl Rates {
     }
 
     /// Returns the rows in this order; equal ones by total, topic and event.
-    pub(super) fn rows(&self, order: Order) -> Vec<&Row> {
+    pub(super) fn rows(&self, order: Order<Column>) -> Vec<&Row> {
         let mut rows: Vec<&Row> = self.rows.values().collect();
         rows.sort_by(|a, b| {
             let [(a_tally, b_tally), (a_recent, b_recent)] =
@@ -200,20 +196,6 @@ impl Tally {
     }
 }
 
-impl Span {
-    /// Returns the number per ten seconds, if there were `count` in this period.
-    pub(super) fn per_ten_seconds(self, count: u64) -> u64 {
-        let nanos = self.length.as_nanos().max(1);
-        let scaled = u128::from(count).saturating_mul(10 * 1_000_000_000);
-        u64::try_from(scaled.checked_div(nanos).unwrap_or(0)).unwrap_or(u64::MAX)
-    }
-
-    /// Returns the number per second, if there were `count` in this period.
-    pub(super) fn per_second(self, count: u64) -> u64 {
-        self.per_ten_seconds(count) / 10
-    }
-}
-
 /// Returns a part in thousandths.
 pub(super) fn per_mille(part: u64, whole: u64) -> u16 {
     let share = u128::from(part).saturating_mul(1000).checked_div(whole.into());
@@ -229,6 +211,7 @@ fn shortened(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::{per_second, rate};
 
     fn names(rows: &[&Row]) -> Vec<(String, String, u64)> {
         rows.iter().map(|row| (row.topic.clone(), row.event.clone(), row.tally.total.messages)).collect()
@@ -249,27 +232,24 @@ mod tests {
         // Counts are reported when the interval ends.
         assert_eq!(rates.all().recent.messages, 0);
         rates.end_interval(at(2000));
-        let rate = |rates: &Rates| {
+        let recent = |rates: &Rates| {
             let recent = rates.rows(Order::default())[0].tally.recent;
             let interval = rates.interval();
-            (interval.per_ten_seconds(recent.messages), interval.per_second(recent.bytes))
+            (rate(recent.messages, interval.length), per_second(recent.bytes, interval.length))
         };
-        assert_eq!(rate(&rates), (150, 1500));
+        assert_eq!(recent(&rates), ("15.0".into(), 1500));
         rates.count("/a", "e", 7, at(2100));
         rates.end_interval(at(2500));
-        assert_eq!(rate(&rates), (20, 14));
+        assert_eq!(recent(&rates), ("2.0".into(), 14));
         rates.end_interval(at(3500));
-        assert_eq!(rate(&rates), (0, 0));
+        assert_eq!(recent(&rates), ("0.0".into(), 0));
         assert_eq!(rates.all().total, Amount { messages: 31, bytes: 3007 });
         assert_eq!(rates.all().last, Some(at(2100)));
-        assert_eq!(rates.total_span(at(31_000)).per_ten_seconds(31), 10);
+        assert_eq!(rate(31, rates.total_span(at(31_000)).length), "1.0");
     }
 
     #[test]
-    fn an_empty_period_does_not_divide_by_zero() {
-        let span = Span { end: Instant::now(), length: Duration::ZERO };
-        assert_eq!(span.per_second(0), 0);
-        assert_eq!(span.per_ten_seconds(u64::MAX), u64::MAX);
+    fn shares_are_rounded_and_do_not_divide_by_zero() {
         assert_eq!((per_mille(1, 3), per_mille(5, 0), per_mille(u64::MAX, u64::MAX)), (333, 0, 1000));
     }
 

@@ -1,123 +1,26 @@
 //! The live table on a terminal.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::{Hide, Show};
-use ratatui::crossterm::queue;
-use ratatui::crossterm::terminal::{
-    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Row, Table};
-use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 
-use super::super::terminal;
-use super::keys::{HELP, Keys};
 use super::rates::Column;
 use super::view::{Cells, Columns, View};
-use crate::output::BackgroundOutput;
+use crate::terminal::Surroundings;
 
-/// The terminal, from the first drawing to [`leave`](Self::leave).
-///
-/// All bytes go through [`BackgroundOutput`], because the terminal may not read: a frame is skipped while the last one is
-/// not written.
-#[derive(Debug, Default)]
-pub(super) struct Screen {
-    terminal: Option<Terminal<CrosstermBackend<Sink>>>,
-    area: Rect,
-    /// The output of `terminal`.
-    sink: Sink,
-    raw_mode: Option<RawMode>,
-}
+/// The keys, as shown on the screen.
+pub(super) const HELP: &str = "q quit; sort by c count, r rate, b bytes, l last, t topic, e event";
 
-impl Screen {
-    pub(super) async fn draw(&mut self, output: &BackgroundOutput, render: impl FnOnce(&mut Frame<'_>)) {
-        if !output.is_idle() {
-            return;
-        }
-        let (columns, lines) = terminal::size().unwrap_or((80, 24));
-        let area = Rect::new(0, 0, columns, lines);
-        // Writing to memory cannot fail, so all results are ignored.
-        if self.terminal.is_none() {
-            self.raw_mode = RawMode::enable();
-            let _ = queue!(self.sink, EnterAlternateScreen, Hide);
-        }
-        if self.terminal.is_none() || self.area != area {
-            // A new size needs new buffers. With a fixed area, ratatui does not query the terminal, which could block.
-            let _ = queue!(self.sink, Clear(ClearType::All));
-            let options = TerminalOptions { viewport: Viewport::Fixed(area) };
-            self.terminal = Terminal::with_options(CrosstermBackend::new(self.sink.clone()), options).ok();
-            self.area = area;
-        }
-        let Some(terminal) = &mut self.terminal else { return };
-        let _ = terminal.draw(render);
-        output.text(&self.sink.take(), 0).await;
-    }
-
-    /// Restores what was on the terminal before the first drawing.
-    pub(super) async fn leave(&mut self, output: &BackgroundOutput) {
-        if self.terminal.take().is_some() {
-            let _ = queue!(self.sink, Show, LeaveAlternateScreen);
-            output.text(&self.sink.take(), 0).await;
-        }
-        self.raw_mode = None;
-    }
-}
-
-/// The bytes of a frame.
-#[derive(Clone, Debug, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl Sink {
-    fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The terminal passes on each key at once, Ctrl-C included, and does not show it.
-#[derive(Debug)]
-struct RawMode;
-
-impl RawMode {
-    fn enable() -> Option<Self> {
-        (Keys::are_available() && enable_raw_mode().is_ok()).then_some(RawMode)
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        let _ = disable_raw_mode();
-    }
-}
-
-/// Draws the table, and below it the last messages of stderr. Shows the keys if they are read (`has_keys`).
-pub(super) fn render(
-    frame: &mut Frame<'_>,
-    view: &View<'_>,
-    messages: &[String],
-    has_keys: bool,
-    color: bool,
-) {
+/// Draws the table, and below it the last messages of stderr. Shows the keys if they are read.
+pub(super) fn render(frame: &mut Frame<'_>, view: &View<'_>, surroundings: &Surroundings, color: bool) {
+    let Surroundings { messages, has_keys } = surroundings;
     let style = |style: Style| if color { style } else { Style::new() };
     let below = messages.len().try_into().unwrap_or(u16::MAX);
     let [summary, help, table, below] = Layout::vertical([
         Constraint::Length(1),
-        Constraint::Length(has_keys.into()),
+        Constraint::Length((*has_keys).into()),
         Constraint::Min(0),
         Constraint::Length(below),
     ])
@@ -127,7 +30,7 @@ pub(super) fn render(
     let messages = messages.iter().map(|message| Line::raw(message.as_str()));
     frame.render_widget(Text::from_iter(messages).style(style(Style::new().dim())), below);
 
-    let columns = Columns::for_width(Some(table.width.into()));
+    let columns = Columns::for_width(Some(table.width.into()), view.order.column);
     let rows = view.rows_within(usize::from(table.height).saturating_sub(1));
     let topic = style(Style::new().fg(Color::Cyan));
     let event = style(Style::new().fg(Color::Green));
@@ -154,18 +57,26 @@ pub(super) fn render(
 mod tests {
     use std::time::{Duration, Instant};
 
+    use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::rates::{Order, Rates};
+    use super::super::rates::Rates;
     use super::super::view::About;
     use super::*;
+    use crate::terminal::Order;
 
     /// Returns the lines that are shown on a terminal of this size.
-    fn drawn(rates: &Rates, order: Order, (columns, lines): (u16, u16), messages: &[&str]) -> Vec<String> {
+    fn drawn(
+        rates: &Rates,
+        order: Order<Column>,
+        (columns, lines): (u16, u16),
+        messages: &[&str],
+    ) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
         let view = View { rates, about: About::Interval, order, peers: 2, now: rates.interval().end };
-        let messages: Vec<String> = messages.iter().map(ToString::to_string).collect();
-        terminal.draw(|frame| render(frame, &view, &messages, true, true)).unwrap();
+        let messages = messages.iter().map(ToString::to_string).collect();
+        let surroundings = Surroundings { messages, has_keys: true };
+        terminal.draw(|frame| render(frame, &view, &surroundings, true)).unwrap();
         let buffer = terminal.backend().buffer();
         let line = |cells: &[ratatui::buffer::Cell]| {
             cells.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned()
@@ -218,5 +129,9 @@ mod tests {
         assert!(low[2].contains("COUNT") && low[3] == "and 2 more", "{low:?}");
         let narrow = drawn(&rates, Order::default(), (45, 6), &[]);
         assert!(!narrow[2].contains("SHARE") && narrow[3].contains("zeek/event"), "{narrow:?}");
+        assert!(!narrow[2].contains("BYTES"), "{narrow:?}");
+        // The column that the user sorts by is always shown.
+        let by_bytes = drawn(&rates, Order::by(Column::Bytes), (80, 6), &[]);
+        assert!(by_bytes[2].contains("BYTES/S▼") && by_bytes[3].contains("4.0 KiB"), "{by_bytes:?}");
     }
 }

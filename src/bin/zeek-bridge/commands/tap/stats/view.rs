@@ -8,15 +8,14 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value as Json, json};
 use unicode_width::UnicodeWidthStr;
 
-use super::super::text::rfc3339;
-use super::rates::{Amount, Column, Order, Rates, Row, Span, Tally, per_mille};
-use crate::output::Line;
-use crate::output::Object;
+use super::rates::{Amount, Column, Rates, Row, Span, Tally, per_mille};
+use crate::output::{Line, Object, json_rate, per_second, rate, rfc3339};
+use crate::terminal::Order;
 
 /// Maximum width of a topic.
 const MAX_TOPIC: usize = 40;
 
-/// With fewer columns, bytes and shares are left out, so that there is room for names.
+/// With fewer columns, bytes and shares are left out unless the table is sorted by them, so that there is room for names.
 const NARROW: usize = 100;
 
 /// Maximum number of rows of a table of text.
@@ -50,7 +49,7 @@ pub(super) enum About {
 pub(super) struct View<'a> {
     pub(super) rates: &'a Rates,
     pub(super) about: About,
-    pub(super) order: Order,
+    pub(super) order: Order<Column>,
     pub(super) peers: usize,
     pub(super) now: Instant,
 }
@@ -73,12 +72,13 @@ impl Rows {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns {
     width: Option<usize>,
+    sorted: Column,
 }
 
 impl Columns {
-    /// Returns the columns for a line of this width; `None` if it is not limited.
-    pub(super) fn for_width(width: Option<usize>) -> Self {
-        Columns { width }
+    /// Returns the columns for a line of this width; `None` if it is not limited. The sorted column is always one of them.
+    pub(super) fn for_width(width: Option<usize>, sorted: Column) -> Self {
+        Columns { width, sorted }
     }
 
     pub(super) fn select(self, cells: &Cells) -> Vec<(Column, String)> {
@@ -110,7 +110,8 @@ impl Columns {
     fn shown(self) -> impl Iterator<Item = Option<(Column, &'static str, u16)>> {
         let is_narrow = self.width.is_some_and(|width| width < NARROW);
         COLUMNS.into_iter().map(move |column| {
-            let is_hidden = is_narrow && matches!(column.0, Column::Bytes | Column::Share);
+            let is_optional = matches!(column.0, Column::Bytes | Column::Share);
+            let is_hidden = is_narrow && is_optional && column.0 != self.sorted;
             (!is_hidden).then_some(column)
         })
     }
@@ -145,7 +146,7 @@ impl<'a> View<'a> {
             "{} messages in {}, {}/s, {}/s; peers: {}",
             all.total.messages,
             humantime::format_duration(up),
-            rate(span, amount),
+            rate(amount.messages, span.length),
             bytes(span, amount),
             self.peers
         )
@@ -155,7 +156,7 @@ impl<'a> View<'a> {
     pub(super) fn headings(&self) -> Cells {
         COLUMNS.map(|(column, heading, _)| {
             if column == self.order.column {
-                format!("{heading}{}", self.order.mark())
+                format!("{heading}{}", self.order.mark(column.is_name()))
             } else {
                 heading.to_owned()
             }
@@ -187,7 +188,7 @@ impl<'a> View<'a> {
         let last = tally.last.map(|last| self.now.saturating_duration_since(last));
         [
             tally.total.messages.to_string(),
-            rate(span, amount),
+            rate(amount.messages, span.length),
             bytes(span, amount),
             share(tally, self.rates.all()),
             last.map_or_else(|| "-".into(), ago),
@@ -199,7 +200,7 @@ impl<'a> View<'a> {
     /// Returns the table as lines of text, which are cut at this number of columns.
     pub(super) fn text(&self, columns: Option<usize>) -> String {
         let rows = self.rows_within(MAX_ROWS);
-        let selection = Columns::for_width(columns);
+        let selection = Columns::for_width(columns, self.order.column);
         let texts = |cells: &Cells| selection.select(cells).into_iter().map(|(_, text)| text);
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_header(texts(&COLUMNS.map(|(_, name, _)| name.to_owned())));
@@ -227,13 +228,12 @@ impl<'a> View<'a> {
     pub(super) fn json(&self, time: SystemTime) -> Object {
         let about = |tally: &Tally| {
             let (amount, span) = (self.amount(tally), self.span());
-            let rate = u32::try_from(span.per_ten_seconds(amount.messages)).unwrap_or(u32::MAX);
             let last = tally.last.and_then(|last| time.checked_sub(self.now.saturating_duration_since(last)));
             json!({
                 "count": tally.total.messages,
                 "bytes": tally.total.bytes,
-                "rate": f64::from(rate) / 10.0,
-                "bytes_per_second": span.per_second(amount.bytes),
+                "rate": json_rate(amount.messages, span.length),
+                "bytes_per_second": per_second(amount.bytes, span.length),
                 "share": f64::from(per_mille(tally.total.messages, self.rates.all().total.messages)) / 1000.0,
                 "last": last.and_then(rfc3339),
             })
@@ -258,14 +258,8 @@ impl<'a> View<'a> {
     }
 }
 
-fn rate(span: Span, amount: Amount) -> String {
-    let tenths = span.per_ten_seconds(amount.messages);
-    // High rates need no fraction.
-    if tenths >= 1000 { (tenths / 10).to_string() } else { format!("{}.{}", tenths / 10, tenths % 10) }
-}
-
 fn bytes(span: Span, amount: Amount) -> String {
-    ByteSize::b(span.per_second(amount.bytes)).display().iec().to_string()
+    ByteSize::b(per_second(amount.bytes, span.length)).display().iec().to_string()
 }
 
 fn share(tally: &Tally, all: &Tally) -> String {
@@ -392,10 +386,7 @@ COUNT  RATE/S  LAST  TOPIC            EV…
     }
 
     #[test]
-    fn numbers_are_rounded() {
-        let second = Span { end: Instant::now(), length: Duration::from_secs(1) };
-        let amount = |messages| Amount { messages, bytes: 0 };
-        assert_eq!([0, 99, 100, 12_345].map(|n| rate(second, amount(n))), ["0.0", "99.0", "100", "12345"]);
+    fn times_have_a_suitable_unit() {
         let ago = [0, 1, 99, 100, 5999, 6000].map(|n| ago(Duration::from_secs(n)));
         assert_eq!(ago, ["now", "1s", "99s", "1m", "99m", "1h"]);
     }

@@ -1,21 +1,32 @@
-//! The terminal that stdout may be.
+//! The terminal that stdout may be, and screens that are drawn on it.
+
+mod keys;
+mod live;
+mod order;
+mod screen;
 
 use std::io::{self, IsTerminal};
 
+pub(crate) use self::keys::Action;
+#[cfg(test)]
+pub(crate) use self::keys::assert_all_listed;
+pub(crate) use self::live::{Live, Surroundings};
+pub(crate) use self::order::Order;
+
 /// Returns the columns and lines of the terminal that stdout is, if they are known.
-pub(super) fn size() -> Option<(u16, u16)> {
+pub(crate) fn size() -> Option<(u16, u16)> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 /// Returns the columns of the terminal that stdout is, if they are known.
-pub(super) fn columns() -> Option<usize> {
+pub(crate) fn columns() -> Option<usize> {
     size().map(|(columns, _)| columns.into())
 }
 
 /// Returns whether a screen can be drawn on stdout. A background job (`tap --stats &`) must not: a change of the terminal's mode
 /// would stop it (SIGTTOU), and the shell uses the screen.
-pub(super) fn can_draw() -> bool {
+pub(crate) fn can_draw() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     io::stdout().is_terminal() && !dumb && !is_in_background()
 }

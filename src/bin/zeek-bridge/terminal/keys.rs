@@ -1,4 +1,4 @@
-//! The keys of the live table.
+//! The keys of a live screen.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -8,23 +8,18 @@ use std::time::Duration;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, poll, read};
 use tokio::sync::mpsc;
 
-use super::rates::Column;
-
-/// The keys, as shown on the screen.
-pub(super) const HELP: &str = "q quit; sort by c count, r rate, b bytes, l last, t topic, e event";
-
 /// The interval at which the thread checks whether it is still needed.
 const CHECK: Duration = Duration::from_millis(100);
 
 /// A request of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Action {
+pub(crate) enum Action {
     Quit,
     /// Stop the process, as the shell does on Ctrl-Z.
     Suspend,
-    /// Sort by this column; the other way round if it is already sorted by it.
-    Sort(Column),
-    /// The terminal has another size.
+    /// Another key.
+    Key(char),
+    /// The terminal has another size, or its content was overwritten.
     Redraw,
 }
 
@@ -91,17 +86,36 @@ fn action(event: &Event) -> Option<Action> {
     };
     Some(match (code, modifiers.contains(KeyModifiers::CONTROL)) {
         // Ctrl-\ arrives as Ctrl-4.
-        (KeyCode::Char('q'), false) | (KeyCode::Char('c' | '4' | '\\'), true) => Action::Quit,
+        (KeyCode::Char('q'), false) | (KeyCode::Esc, _) | (KeyCode::Char('c' | '4' | '\\'), true) => {
+            Action::Quit
+        }
         (KeyCode::Char('z'), true) => Action::Suspend,
         (KeyCode::Char('l'), true) => Action::Redraw,
-        (KeyCode::Char('c'), false) => Action::Sort(Column::Count),
-        (KeyCode::Char('r'), false) => Action::Sort(Column::Rate),
-        (KeyCode::Char('b'), false) => Action::Sort(Column::Bytes),
-        (KeyCode::Char('l'), false) => Action::Sort(Column::Last),
-        (KeyCode::Char('t'), false) => Action::Sort(Column::Topic),
-        (KeyCode::Char('e'), false) => Action::Sort(Column::Event),
+        (KeyCode::Char(key), false) => Action::Key(key),
         _ => return None,
     })
+}
+
+/// Asserts that the section KEYS of a manual page lists all keys, and no others. `sorts` are the keys of the command.
+#[cfg(test)]
+pub(crate) fn assert_all_listed(manual: &str, sorts: impl Fn(char) -> bool) {
+    let (_, keys) = manual.split_once("\nKEYS\n").unwrap();
+    // The next section, if any, begins with a heading in capitals.
+    let is_heading = |line: &str| line.len() > 1 && line.chars().all(|letter| letter.is_ascii_uppercase());
+    let keys = keys.lines().take_while(|line| !is_heading(line)).collect::<Vec<_>>().join("\n");
+    let sentences = keys.split(['\n', '.']).filter_map(|sentence| sentence.split_once(':'));
+    let words: Vec<&str> = sentences.flat_map(|(keys, _)| keys.split(',').map(str::trim)).collect();
+    for letter in 'a'..='z' {
+        let key = |modifiers| match action(&Event::Key(KeyEvent::new(KeyCode::Char(letter), modifiers))) {
+            Some(Action::Key(key)) => sorts(key),
+            other => other.is_some(),
+        };
+        let name = letter.to_string();
+        assert_eq!(words.contains(&&*name), key(KeyModifiers::NONE), "{name}");
+        let name = format!("Ctrl-{}", letter.to_ascii_uppercase());
+        assert_eq!(words.contains(&&*name), key(KeyModifiers::CONTROL), "{name}");
+    }
+    assert!(words.contains(&r"Ctrl-\") && words.contains(&"Esc"), "{words:?}");
 }
 
 #[cfg(test)]
@@ -109,32 +123,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ctrl_c_quits_and_c_sorts() {
+    fn ctrl_c_and_esc_quit_and_c_is_a_key_of_the_command() {
         let key = |code, modifiers| action(&Event::Key(KeyEvent::new(KeyCode::Char(code), modifiers)));
         assert_eq!(key('c', KeyModifiers::CONTROL), Some(Action::Quit));
         assert_eq!(key('q', KeyModifiers::NONE), Some(Action::Quit));
         assert_eq!(key('4', KeyModifiers::CONTROL), Some(Action::Quit));
-        assert_eq!(key('c', KeyModifiers::NONE), Some(Action::Sort(Column::Count)));
+        let esc = KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE);
+        assert_eq!(action(&Event::Key(esc)), Some(Action::Quit));
+        assert_eq!(key('c', KeyModifiers::NONE), Some(Action::Key('c')));
         assert_eq!(key('z', KeyModifiers::CONTROL), Some(Action::Suspend));
-        assert_eq!(key('x', KeyModifiers::NONE), None);
+        assert_eq!(key('x', KeyModifiers::CONTROL), None);
         assert_eq!(action(&Event::Resize(1, 1)), Some(Action::Redraw));
-    }
-
-    #[test]
-    fn the_manual_page_lists_every_key() {
-        let manual = include_str!("../../../cli/details/tap.txt");
-        let (_, keys) = manual.split_once("\nKEYS\n").unwrap();
-        let (keys, _) = keys.split_once("\nLIMITS\n").unwrap();
-        let sentences = keys.split(['\n', '.']).filter_map(|sentence| sentence.split_once(':'));
-        let words: Vec<&str> = sentences.flat_map(|(keys, _)| keys.split(',').map(str::trim)).collect();
-        for letter in 'a'..='z' {
-            let key =
-                |modifiers| action(&Event::Key(KeyEvent::new(KeyCode::Char(letter), modifiers))).is_some();
-            let name = letter.to_string();
-            assert_eq!(words.contains(&&*name), key(KeyModifiers::NONE), "{name}");
-            let name = format!("Ctrl-{}", letter.to_ascii_uppercase());
-            assert_eq!(words.contains(&&*name), key(KeyModifiers::CONTROL), "{name}");
-        }
-        assert!(words.contains(&r"Ctrl-\"));
     }
 }

@@ -1,0 +1,179 @@
+//! The increase of the counters of a bridge between two samples.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
+
+use crate::commands::run::Document;
+
+/// The state of a bridge, and when it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub(super) document: Document,
+    pub(super) received: Instant,
+}
+
+/// The increase since the previous sample.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Increase {
+    /// The increase of each counter. All else is as in the last sample.
+    pub(super) counts: Snapshot,
+    /// The time in which the counters increased.
+    pub(super) time: Duration,
+    /// Whether the bridge was restarted. What it counted between the previous sample and its end is not known.
+    pub(super) restarted: bool,
+}
+
+impl Increase {
+    pub(super) fn between(before: &Sample, now: &Sample) -> Self {
+        let restarted = before.document.started != now.document.started;
+        let elapsed = now.received.saturating_duration_since(before.received);
+        let nothing = Snapshot::default();
+        let (old, time) = if restarted {
+            // The uptime is rounded down to seconds.
+            let up = Duration::from_secs(now.document.snapshot.uptime.saturating_add(1));
+            (&nothing, elapsed.min(up))
+        } else {
+            (&before.document.snapshot, elapsed)
+        };
+        Increase { counts: increases(old, &now.document.snapshot), time, restarted }
+    }
+}
+
+/// A counter that falls was reset, so that it counts from zero.
+fn increase(before: u64, now: u64) -> u64 {
+    now.checked_sub(before).unwrap_or(now)
+}
+
+fn each(before: &BTreeMap<String, u64>, now: &mut BTreeMap<String, u64>) {
+    for (reason, count) in now {
+        *count = increase(before.get(reason).copied().unwrap_or(0), *count);
+    }
+}
+
+fn increases(before: &Snapshot, now: &Snapshot) -> Snapshot {
+    let mut counts = now.clone();
+    for link in &mut counts.links {
+        // A link that was started again has another id, and counts from zero.
+        if let Some(before) = before.links.iter().find(|before| before.id == link.id) {
+            subtract(before, link);
+        }
+    }
+    for rule in &mut counts.rules {
+        if let Some(before) = before.rules.iter().find(|before| before.name == rule.name) {
+            rule.passed = increase(before.passed, rule.passed);
+            rule.invalid = increase(before.invalid, rule.invalid);
+            each(&before.refused, &mut rule.refused);
+        }
+    }
+    each(&before.refused, &mut counts.refused);
+    counts.answered_for = increase(before.answered_for, now.answered_for);
+    counts.unanswered = increase(before.unanswered, now.unanswered);
+    counts.forgotten = increase(before.forgotten, now.forgotten);
+    counts.latency = measured(&before.latency, &now.latency);
+    counts
+}
+
+fn subtract(before: &LinkSnapshot, link: &mut LinkSnapshot) {
+    let counters = [
+        (before.messages_in, &mut link.messages_in),
+        (before.messages_out, &mut link.messages_out),
+        (before.bytes_in, &mut link.bytes_in),
+        (before.bytes_out, &mut link.bytes_out),
+        (before.malformed, &mut link.malformed),
+        (before.dropped, &mut link.dropped),
+        (before.overflows, &mut link.overflows),
+        (before.lost_to_chaos, &mut link.lost_to_chaos),
+    ];
+    for (before, count) in counters {
+        *count = increase(before, *count);
+    }
+    each(&before.failures, &mut link.failures);
+}
+
+/// Returns the latency of the messages since the previous sample. The histogram is the sum over all links. If it falls because a
+/// link was removed, the other links are at least not counted from their start.
+fn measured(before: &Latency, now: &Latency) -> Latency {
+    if before.bounds != now.bounds {
+        return now.clone();
+    }
+    let old = before.counts.iter().copied().chain(std::iter::repeat(0));
+    let counts = now.counts.iter().zip(old).map(|(now, before)| now.saturating_sub(before)).collect();
+    Latency { bounds: now.bounds.clone(), counts, sum: (now.sum - before.sum).max(0.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::run::tests::snapshot;
+
+    fn sample(snapshot: Snapshot, start: Instant, millis: u64) -> Sample {
+        let document = Document { started: "2026-01-01T00:00:00.000Z".into(), snapshot };
+        Sample { document, received: start + Duration::from_millis(millis) }
+    }
+
+    /// Returns the snapshot of the tests and one that is two seconds later, with more of everything.
+    fn samples() -> (Sample, Sample) {
+        let start = Instant::now();
+        let mut later = snapshot();
+        later.uptime += 2;
+        later.links[0].messages_in += 100;
+        later.links[0].bytes_out += 7;
+        later.links[0].dropped += 3;
+        later.links[1].failures.insert("tls".into(), 2);
+        later.rules[0].refused.insert("invalid_node_api".into(), 6);
+        later.refused.insert("no-rule".into(), 9);
+        later.refused.insert("no-link".into(), 1);
+        later.latency.counts[1] += 5;
+        later.answered_for += 1;
+        (sample(snapshot(), start, 0), sample(later, start, 2000))
+    }
+
+    #[test]
+    fn an_increase_is_the_difference_of_two_samples() {
+        let (before, now) = samples();
+        let Increase { counts, time, restarted } = Increase::between(&before, &now);
+        assert_eq!((time, restarted), (Duration::from_secs(2), false));
+        let [agents, nodes] = &counts.links[..] else { panic!("{counts:?}") };
+        assert_eq!((agents.messages_in, agents.messages_out, agents.bytes_out), (100, 0, 7));
+        assert_eq!((agents.dropped, agents.malformed, agents.lost_to_chaos), (3, 0, 0));
+        assert_eq!(nodes.failures, [("connect".into(), 0), ("tls".into(), 2)].into());
+        assert_eq!(counts.refused, [("no-link".into(), 1), ("no-rule".into(), 2)].into());
+        assert_eq!(counts.rules[0].refused["invalid_node_api"], 4);
+        assert_eq!(counts.latency.counts, [0, 5, 0]);
+        assert_eq!((counts.answered_for, counts.unanswered, counts.in_flight), (1, 0, 6));
+    }
+
+    #[test]
+    fn after_a_restart_counters_count_from_zero_even_if_they_are_larger() {
+        let (before, mut now) = samples();
+        now.document.started = "2026-01-01T00:00:01.000Z".into();
+        now.document.snapshot.uptime = 0;
+        let increase = Increase::between(&before, &now);
+        assert!(increase.restarted);
+        assert_eq!(increase.counts, now.document.snapshot);
+        // It has counted for at most a second.
+        assert_eq!(increase.time, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_link_that_was_started_again_counts_from_zero() {
+        let (before, mut now) = samples();
+        now.document.snapshot.links[0].id = "own-3".into();
+        let increase = Increase::between(&before, &now);
+        assert!(!increase.restarted);
+        assert_eq!(increase.counts.links[0], now.document.snapshot.links[0]);
+        assert_eq!(increase.counts.links[1].failures["connect"], 0);
+    }
+
+    #[test]
+    fn a_counter_that_falls_counts_from_zero() {
+        let (before, mut now) = samples();
+        now.document.snapshot.links[0].messages_in = 4;
+        now.document.snapshot.latency.counts[0] = 1;
+        let Increase { counts, .. } = Increase::between(&before, &now);
+        assert_eq!(counts.links[0].messages_in, 4);
+        assert_eq!(counts.latency.counts, [0, 5, 0]);
+    }
+}

@@ -1,0 +1,111 @@
+//! A live screen: drawing, keys, signals of the terminal, and messages of stderr.
+
+use std::time::Duration;
+
+use anstyle::Style;
+use ratatui::Frame;
+use tokio::time::timeout;
+
+use super::keys::{Action, Keys};
+use super::screen::Screen;
+use super::size;
+use crate::output::{BackgroundOutput, Hold, Line};
+use crate::signals::{self, TerminalSignal, TerminalSignals};
+
+/// Maximum number of messages of stderr on the screen. They use at most a quarter of it.
+const MESSAGES: usize = 3;
+
+/// Maximum time to restore the terminal before this program is suspended.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// A live screen. From [`start`](Self::start) to the end, messages to stderr are buffered.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    screen: Screen,
+    hold: Option<Hold>,
+    signals: Option<TerminalSignals>,
+    keys: Option<Keys>,
+}
+
+/// What a screen shows beside its content.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// The last messages of stderr, without characters that affect the terminal.
+    pub(crate) messages: Vec<String>,
+    /// Whether keys are read.
+    pub(crate) has_keys: bool,
+}
+
+impl Live {
+    /// Starts to read keys and signals of the terminal.
+    pub(crate) fn start(&mut self) {
+        self.hold = Some(Hold::new());
+        // Without it, SIGTSTP and SIGQUIT leave the screen on the terminal, which is in raw mode.
+        self.signals = TerminalSignals::new().ok();
+        self.keys = Keys::start();
+    }
+
+    /// Waits for the next request of the user. Can be dropped and called again.
+    pub(crate) async fn next(&mut self) -> Action {
+        tokio::select! {
+            action = signal(&mut self.signals) => action,
+            action = key(&mut self.keys) => action,
+        }
+    }
+
+    /// Draws a frame, unless the last one is not written yet.
+    pub(crate) async fn draw(
+        &mut self,
+        output: &BackgroundOutput,
+        render: impl FnOnce(&mut Frame<'_>, &Surroundings),
+    ) {
+        let lines = size().map_or(24, |(_, lines)| lines);
+        let count = MESSAGES.min(usize::from(lines) / 4);
+        let messages = self.hold.as_ref().map(|hold| hold.last(count)).unwrap_or_default();
+        let surroundings = Surroundings {
+            messages: messages.iter().map(|message| escaped(message)).collect(),
+            has_keys: self.keys.is_some(),
+        };
+        self.screen.draw(output, |frame| render(frame, &surroundings)).await;
+    }
+
+    /// Restores the terminal, and stops the process until it is continued. Draw again after this.
+    pub(crate) async fn suspend(&mut self, output: &BackgroundOutput) {
+        self.screen.leave(output).await;
+        let _ = timeout(LEAVING, output.idle()).await;
+        // Write the buffered messages to the terminal as it was before.
+        self.hold = None;
+        signals::suspend();
+        self.hold = Some(Hold::new());
+    }
+
+    /// Restores the terminal. Buffered messages are written when this is dropped.
+    pub(crate) async fn leave(&mut self, output: &BackgroundOutput) {
+        self.keys = None;
+        self.screen.leave(output).await;
+    }
+}
+
+/// Escapes what could affect the terminal. Backslashes of earlier escapes stay.
+fn escaped(message: &str) -> String {
+    let mut escaped = String::new();
+    Line::new(&mut escaped, None, false).put_escaped(Style::new(), message);
+    escaped
+}
+
+async fn signal(signals: &mut Option<TerminalSignals>) -> Action {
+    match signals {
+        Some(signals) => match signals.next().await {
+            TerminalSignal::Suspend => Action::Suspend,
+            TerminalSignal::Quit => Action::Quit,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn key(keys: &mut Option<Keys>) -> Action {
+    match keys {
+        Some(keys) => keys.next().await,
+        None => std::future::pending().await,
+    }
+}
