@@ -128,7 +128,10 @@ impl Message {
     /// Unreachable: the value was checked with the same limits before the message was queued.
     fn unreadable<V: Default>(&self, error: &DecodeError) -> V {
         debug_assert!(false, "{}: a message was delivered unchecked: {error}", self.topic());
-        tracing::error!(topic = %self.topic(), "a checked message cannot be decoded: {error}");
+        tracing::error!(
+            topic = &*self.topic().to_str_lossy(),
+            "a checked message cannot be decoded: {error}"
+        );
         V::default()
     }
 

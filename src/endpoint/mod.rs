@@ -249,7 +249,7 @@ impl Endpoint {
         self.0.context.id
     }
 
-    /// Listens for peers on `address`: text as [`net::HostPort`](crate::net::HostPort) reads it, a pair of host and port, or a
+    /// Listens for peers on `address`: text as [`net::HostPort`] reads it, a pair of host and port, or a
     /// socket address. The operating system chooses a port in place of port 0.
     ///
     /// # Errors

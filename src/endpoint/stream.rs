@@ -1,7 +1,5 @@
 //! A subscription as a [`Stream`].
 
-use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,16 +7,7 @@ use futures_core::Stream;
 
 use super::message::Message;
 use super::queue::Popped;
-use super::subscriber::Subscriber;
-
-/// A wait for the next message that has begun.
-pub(super) struct Wait(Pin<Box<dyn Future<Output = Option<Message>> + Send + Sync>>);
-
-impl fmt::Debug for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wait")
-    }
-}
+use super::subscriber::{Subscriber, Wait};
 
 /// The messages, as [`Subscriber::recv`] returns them. Ends when the endpoint has shut down and all messages were received.
 ///

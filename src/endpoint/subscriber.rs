@@ -21,7 +21,18 @@ pub struct Subscriber {
     pub(super) queue: Arc<Queue<Message>>,
     hub: HubHandle,
     #[cfg(feature = "stream")]
-    pub(super) wait: Option<super::stream::Wait>,
+    pub(super) wait: Option<Wait>,
+}
+
+/// A wait of [`super::stream`] for the next message that has begun.
+#[cfg(feature = "stream")]
+pub(super) struct Wait(pub(super) std::pin::Pin<Box<dyn Future<Output = Option<Message>> + Send + Sync>>);
+
+#[cfg(feature = "stream")]
+impl std::fmt::Debug for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wait")
+    }
 }
 
 impl Subscriber {

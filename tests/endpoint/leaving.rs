@@ -159,9 +159,9 @@ async fn a_dropped_endpoint_leaves_its_peers_and_stops_all_tasks() {
     assert_eq!(next_text(&mut subscriber).await, "before");
     // Three connectors: one retries a closed port, one waits for a silent listener, and one has an established peering.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let _refused = b.connect_with_retry(&dead_address(), Tls::Off, SOON);
+    let _refused = b.connect_with_retry(dead_address(), Tls::Off, SOON);
     let _silent = b.connect_with_retry(silent.local_addr().unwrap(), Tls::Off, SOON);
-    let _established = b.connect_with_retry(&listen(&a).await.local_addr().to_string(), Tls::Off, SOON);
+    let _established = b.connect_with_retry(listen(&a).await.local_addr(), Tls::Off, SOON);
     status(&mut at_b, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
     drop(b);
     let error = lost(&mut at_a).await;

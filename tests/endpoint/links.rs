@@ -182,7 +182,7 @@ async fn a_stopped_connector_does_not_reconnect() {
     drop(raw);
     lost(&mut statuses).await;
     // The stopped connector does not connect while another connector makes twenty attempts.
-    let _other = endpoint.connect_with_retry(&dead_address(), Tls::Off, SOON);
+    let _other = endpoint.connect_with_retry(dead_address(), Tls::Off, SOON);
     for _ in 0..20 {
         status(&mut statuses, |status| matches!(status, Status::PeerUnavailable { .. }).then_some(())).await;
     }

@@ -147,7 +147,7 @@ async fn messages_between_two_references_are_forwarded_by_the_rules() {
 async fn ours(bridge: &BridgeProcess) -> (Endpoint, zeek_bridge::endpoint::Subscriber) {
     let ours = endpoint();
     let subscriber = subscribe(&ours, "/right").await;
-    ours.connect(&bridge.address("right"), Tls::Off).await.unwrap();
+    ours.connect(bridge.address("right"), Tls::Off).await.unwrap();
     wait_until_subscribed(bridge, "right", "/right");
     (ours, subscriber)
 }
