@@ -173,6 +173,27 @@ fn tls_options_of_two_sources_are_never_combined() {
 }
 
 #[test]
+fn a_profile_on_the_command_line_precedes_variables() {
+    let (config, _files) = with_certificates(&format!("[profile.prod]\nconnect = \"127.0.0.1:1\"\n{FILES}"));
+    let shown = config.file().display().to_string();
+    let variables = [("ZEEK_BRIDGE_CONNECT", "127.0.0.1:2"), ("ZEEK_BRIDGE_TLS", "off")];
+    let end = config.with(&variables, "publish -t /t -v --profile prod");
+    let source = format!("from profile prod in {shown}");
+    end.fails(3, &[&format!("address 127.0.0.1:1 {source}"), &format!("TLS options {source}")]);
+}
+
+#[test]
+fn a_file_of_profiles_must_be_a_regular_file_of_limited_size() {
+    let config = Config::new("");
+    let file = config.file();
+    std::fs::write(&file, "#".repeat(1024 * 1024 + 1)).unwrap();
+    config.with(&[], "tap").fails(1, &["cannot read the profiles in", "larger than 1048576 bytes"]);
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    config.with(&[], "tap").fails(1, &["cannot read the profiles in", "not a regular file"]);
+}
+
+#[test]
 fn an_invalid_profile_is_reported_with_file_line_and_fix() {
     let good = "[profile.prod]\nconnect = \"127.0.0.1:1\"\ntls = \"off\"\n[profile.test]\n";
     for (text, options, expected) in [

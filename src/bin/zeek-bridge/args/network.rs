@@ -66,7 +66,7 @@ impl AddressArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArg {
-    /// Use the address and TLS options of [profile.NAME] in ~/.config/zeek-bridge/config.toml, unless options or variables set
+    /// Use the address and TLS options of [profile.NAME] in ~/.config/zeek-bridge/config.toml, unless options set
     /// them; the default is [profile.default], if it exists
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) profile: Option<String>,

@@ -225,7 +225,8 @@ impl TlsArgs {
         match self.tls {
             Some(TlsMode::Off | TlsMode::Auto) => 0,
             Some(TlsMode::Anonymous) => 1,
-            None | Some(TlsMode::Mutual) => 2,
+            None | Some(TlsMode::Mutual) if self.certificates.verify_name.is_none() => 2,
+            None | Some(TlsMode::Mutual) => 3,
         }
     }
 

@@ -23,7 +23,8 @@ Environment:
                           before ZEEK_BRIDGE_CONNECT
   CLUSTER_NODE            the name of a node, if --name is not given
 
-  Options on the command line have precedence, then variables, then the profile. With
+  Options on the command line have precedence, then the profile of --profile, then
+  variables, then the profile of ZEEK_BRIDGE_PROFILE or the default one. With
   --listen, addresses to connect to are ignored. A source that sets any TLS option
   replaces all TLS options of the sources after it. An empty variable counts as not set.
   The log shows with -v which source was used.";

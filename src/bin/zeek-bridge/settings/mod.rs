@@ -1,4 +1,5 @@
-//! The address and TLS options of a command: from the command line, then from the environment, then from a profile.
+//! The address and TLS options of a command: from the command line, then from a profile that it names, then from the environment,
+//! then from a profile that the environment names, or the default one.
 //!
 //! The address and the TLS options are chosen separately. The first source that sets any TLS option replaces all TLS options of
 //! the later ones, so that no combination of sources results in a TLS that none of them chose.
@@ -50,7 +51,10 @@ pub(crate) fn choose(
     let layers = Layers::new(profile.profile, own.is_some() && tls.chooses())?;
     let chosen = match own {
         Some(address) => Some((address, Source::COMMAND_LINE)),
-        None => agent()?.map(|address| (address, Source::Agent)).or_else(|| layers.address()),
+        None => match layers.address_of_named_profile() {
+            Some(found) => Some(found),
+            None => agent()?.map(|address| (address, Source::Agent)).or_else(|| layers.address()),
+        },
     };
     let Some((address, source)) = chosen else {
         return Err(no_address("use --connect HOST:PORT or --listen ADDR:PORT"));
@@ -102,30 +106,46 @@ fn no_address(hint: &str) -> Failure {
 }
 
 /// The settings of the environment and of a profile, in order of precedence.
-struct Layers(Vec<Layer>);
+struct Layers {
+    layers: Vec<Layer>,
+    /// Whether the command line names the profile, which then is the first layer.
+    is_profile_named: bool,
+}
 
 impl Layers {
     /// Reads them. If the command line is complete, only a profile that it names is read, to report errors in it.
     fn new(profile: Option<String>, complete: bool) -> Result<Self, Failure> {
         if complete && profile.is_none() {
-            return Ok(Layers(Vec::new()));
+            return Ok(Layers { layers: Vec::new(), is_profile_named: false });
         }
+        let is_profile_named = profile.is_some();
         let profile = profile::read(match profile {
             Some(name) => Some(name),
             None => environment::profile()?,
         })?;
-        Ok(Layers([environment::read()?].into_iter().chain(profile).collect()))
+        let mut layers: Vec<Layer> = [environment::read()?].into_iter().chain(profile).collect();
+        if is_profile_named {
+            // It is as explicit as an option; a variable may have been set long ago.
+            layers.reverse();
+        }
+        Ok(Layers { layers, is_profile_named })
+    }
+
+    fn address_of_named_profile(&self) -> Option<(Address, Source)> {
+        let profile = self.layers.first().filter(|_| self.is_profile_named)?;
+        let HostPort(target) = profile.connect.clone()?;
+        Some((Address::Connect(target), profile.source.clone()))
     }
 
     fn address(&self) -> Option<(Address, Source)> {
-        let first = self.0.iter().find_map(|layer| Some((layer.connect.clone()?, layer.source.clone())));
+        let first = self.layers.iter().find_map(|layer| Some((layer.connect.clone()?, layer.source.clone())));
         first.map(|(HostPort(target), source)| (Address::Connect(target), source))
     }
 
     /// Returns the TLS options of the first source that sets any.
     fn tls(self, own: TlsArgs) -> Option<TlsSettings> {
         let own = Layer { source: Source::COMMAND_LINE, connect: None, tls: own };
-        let mut set = std::iter::once(own).chain(self.0).filter(|layer| !layer.tls.is_empty());
+        let mut set = std::iter::once(own).chain(self.layers).filter(|layer| !layer.tls.is_empty());
         let (first, next) = (set.next()?, set.next());
         // The command line is explicit; a variable may have been set long ago.
         if let (Source::Environment, Some(next)) = (&first.source, &next)
@@ -177,7 +197,8 @@ mod tests {
         let profile = || Source::Profile { name: "p".into(), file: "f".into() };
         let files = [("cafile", "ca"), ("certificate", "c"), ("keyfile", "k")];
         let tls = |own: &[_], variables: &[_]| {
-            let layers = Layers(vec![layer(Source::Environment, variables), layer(profile(), &files)]);
+            let layers = vec![layer(Source::Environment, variables), layer(profile(), &files)];
+            let layers = Layers { layers, is_profile_named: false };
             let chosen = layers.tls(layer(Source::COMMAND_LINE, own).tls).unwrap();
             (chosen.source, chosen.args.certificates.as_options())
         };
@@ -186,6 +207,7 @@ mod tests {
         assert_eq!(tls(&[], &[("tls", "off")]), (Source::Environment, vec![]));
         let name = vec![("verify-name", "n".to_owned())];
         assert_eq!(tls(&[("verify-name", "n")], &files), (Source::COMMAND_LINE, name));
-        assert!(Layers(Vec::new()).tls(TlsArgs::default()).is_none());
+        let none = Layers { layers: Vec::new(), is_profile_named: false };
+        assert!(none.tls(TlsArgs::default()).is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -64,7 +64,7 @@ pub(super) fn read(name: Option<String>) -> Result<Option<Layer>, Failure> {
             printable(&name)
         )));
     };
-    match fs::read_to_string(&path) {
+    match read_file(&path) {
         Ok(text) => select(&path, &text, name),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => match name {
             None => Ok(None),
@@ -81,6 +81,23 @@ pub(super) fn read(name: Option<String>) -> Result<Option<Layer>, Failure> {
             path.display()
         ))),
     }
+}
+
+/// Maximum size of the file, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Reads a file. A pipe or a device is an error, because reading it might not end.
+fn read_file(path: &Path) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_FILE.saturating_add(1)).read_to_string(&mut text)?;
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
+        return Err(io::Error::other(format!("it is larger than {MAX_FILE} bytes")));
+    }
+    Ok(text)
 }
 
 /// Returns the path of the file. As the XDG specification demands, a relative XDG_CONFIG_HOME is ignored.

@@ -17,7 +17,9 @@ const PLAIN: Style = Style::new();
 /// The width of a name, which is at least that of `worker-01`.
 const NAME_WIDTH: usize = 9;
 /// The width of a request in the table.
-const REQUEST_WIDTH: usize = 44;
+const REQUEST_WIDTH: usize = 40;
+/// Maximum number of characters of an answer's data.
+const MAX_DATA: usize = 60;
 
 /// Formats the entries as lines.
 #[derive(Debug)]
@@ -95,7 +97,9 @@ impl Text {
             false => format!("{}, Zeek: {}", comparison.here, comparison.zeek),
         };
         let cell = Cell { part, node: comparison.node.to_owned(), text, is_same };
+        // All requests of the recording ask for values. Their common action would not fit the table.
         let request = request(comparison.request);
+        let request = request.strip_prefix("get_id_value ").unwrap_or(&request).to_owned();
         match self.rows.iter_mut().find(|row| row.request == request) {
             Some(row) => row.cells.push(cell),
             None => self.rows.push(Row { request, cells: vec![cell] }),
@@ -106,9 +110,9 @@ impl Text {
     pub(super) fn table(&self) -> String {
         let mut to = String::from("\n");
         let mut line = Line::new(&mut to, self.limit, self.color);
-        line.put(TITLE, "Request");
+        line.put(TITLE, "Requested value");
         line.fill(REQUEST_WIDTH);
-        line.put(TITLE, "Zeek's answer, and ours in both parts");
+        line.put(TITLE, "Zeek's answer, and comparisons");
         to.push('\n');
         for row in &self.rows {
             let mut line = Line::new(&mut to, self.limit, self.color);
@@ -149,13 +153,21 @@ fn described(event: &Event) -> String {
             let result = response.result();
             match (result.is_success(), result.error()) {
                 (true, _) => match result.data() {
-                    Some(data) => format!("success {}", data.to_str_lossy()),
+                    Some(data) => format!("success {}", shortened(&data.to_str_lossy())),
                     None => "success".to_owned(),
                 },
                 (false, error) => format!("failure: {}", error.unwrap_or_default()),
             }
         }
         _ => event.to_string(),
+    }
+}
+
+/// Cuts a text that is too long for a line.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_DATA) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -215,7 +227,7 @@ mod tests {
         assert_eq!(
             lines[2..],
             [
-                &format!("{:REQUEST_WIDTH$}success  1 of 2 same", "get_id_value a"),
+                &format!("{:REQUEST_WIDTH$}success  1 of 2 same", "a"),
                 "  b to the captured agent: silent, Zeek: success",
             ]
         );
