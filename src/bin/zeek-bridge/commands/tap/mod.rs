@@ -5,6 +5,7 @@ mod json;
 mod message;
 mod options;
 mod plain;
+mod readable;
 mod show;
 mod stats;
 mod terminal;
