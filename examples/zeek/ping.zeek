@@ -2,8 +2,8 @@
 @if ( Version::at_least("8.1.0") )
 @load policy/frameworks/cluster/backend/broker
 @endif
-global ping: event(text: string, n: count);
-global pong: event(text: string, n: count);
+global ping: event(text: string, n: count) &is_used;
+global pong: event(text: string, n: count) &is_used;
 event ping(text: string, n: count)
 	{ print "ping", text, n; Broker::publish("/demo/pong", pong, text, n + 1); }
 event zeek_init()

@@ -267,6 +267,8 @@ fn invalid_usage_is_exit_code_2_and_help_refers_to_the_manual_pages() {
         ("encode", "--value"),
         ("encode --envelope", "--envelope"),
         ("demo --tls off", "--tls"),
+        ("man", "--out ~/.local/share/man/man1"),
+        ("probe a:1 -c b:1", "cannot be used with"),
     ] {
         Program::run(args, "").fails(2, &[message]);
     }
@@ -275,7 +277,10 @@ fn invalid_usage_is_exit_code_2_and_help_refers_to_the_manual_pages() {
             let help = Program::run(&format!("{command} {flag}"), "");
             assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
             let last = help.stdout.last().unwrap();
-            assert!(last.contains("exit codes") && last.contains("manual pages"), "{command}: {help:?}");
+            assert!(
+                last.contains("exit codes") && last.contains("manual pages: zeek-bridge man"),
+                "{command}: {help:?}"
+            );
         }
     }
     let version = Program::run("--version", "");

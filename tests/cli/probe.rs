@@ -91,6 +91,8 @@ async fn a_plain_endpoint_is_identified_for_every_order_of_ids_and_not_peered_wi
         let (end, json) = broker.probe("").await;
         let (address, id) = (&broker.address, broker.endpoint.id());
         assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
+        // The option of the other commands.
+        assert_eq!(Program::run(&format!("probe -c {address}"), "").stdout, end.stdout);
         let expected = [
             format!("{address}: a Broker without TLS"),
             format!("  endpoint id  {id}"),

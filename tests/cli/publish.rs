@@ -252,3 +252,12 @@ fn an_interrupted_publish_reports_its_last_line() {
     publish.signal("TERM");
     publish.end_by_itself().fails(1, &["interrupted: stopped after line 2"]);
 }
+
+#[test]
+fn a_publish_without_a_subscriber_reports_what_the_peer_subscribes_to() {
+    let mut tap = Program::start("tap --topic /other --tls off --listen 127.0.0.1:0");
+    let mut publish = Program::start(&format!("{PUBLISH} {} ping", tap.address()));
+    publish.says("waiting for a subscriber to /t; the peer subscribes to: /other");
+    publish.signal("TERM");
+    publish.end_by_itself().fails(1, &["interrupted: nothing was published"]);
+}

@@ -3,12 +3,56 @@
 use zeek_bridge::endpoint::ConnectError;
 use zeek_bridge::net::ConnectionFault;
 use zeek_bridge::net::tls::{Refusal, Remedy, TlsError};
+use zeek_bridge::peering::PeeringError;
+use zeek_bridge::wire::{ForeignProtocol, FrameError};
 
 /// Returns the options that follow the advice in the text of this error.
 pub(crate) fn for_link(error: &ConnectError) -> &'static str {
     match error {
         ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => for_tls(error),
+        ConnectError::TlsTimeout(_) => " (--tls off)",
+        ConnectError::Peering(error) => for_peering(error),
         _ => "",
+    }
+}
+
+/// Returns the options for a handshake that failed without TLS because the peer may expect TLS.
+fn for_peering(error: &PeeringError) -> &'static str {
+    match error {
+        PeeringError::ClosedInHandshake { tls: false, .. }
+        | PeeringError::HandshakeTimeout { tls: false, .. }
+        | PeeringError::Framing(FrameError::TooLarge {
+            protocol: Some(ForeignProtocol::TlsHandshake | ForeignProtocol::TlsAlert),
+            ..
+        }) => " (--tls anonymous, or --cafile, --certificate and --keyfile)",
+        _ => "",
+    }
+}
+
+/// Returns the command that identifies the service at this address, if it has another kind of TLS or may not be a Broker.
+pub(crate) fn to_identify(address: &str, error: &ConnectError) -> String {
+    let may_be_other_service = match error {
+        ConnectError::TlsTimeout(_) => true,
+        ConnectError::Tls(error) => matches!(
+            error,
+            TlsError::NotTls
+                | TlsError::NoPeerCertificate
+                | TlsError::NoCommonCipher(_)
+                | TlsError::NotAnonymous(_)
+                | TlsError::Refused(Refusal::HandshakeFailure)
+        ),
+        ConnectError::Peering(error) => matches!(
+            error,
+            PeeringError::ClosedInHandshake { .. }
+                | PeeringError::HandshakeTimeout { .. }
+                | PeeringError::Framing(_)
+        ),
+        _ => false,
+    };
+    if may_be_other_service {
+        format!("; identify the service with `zeek-bridge probe {address}`")
+    } else {
+        String::new()
     }
 }
 
@@ -18,6 +62,7 @@ pub(crate) fn for_tls(error: &TlsError) -> &'static str {
         TlsError::NoPeerCertificate
         | TlsError::NoCommonCipher(_)
         | TlsError::Refused(Refusal::HandshakeFailure) => " (--tls anonymous)",
+        TlsError::NotTls => " (--tls off)",
         TlsError::NotAnonymous(_) => " (--cafile, --certificate and --keyfile)",
         TlsError::Certificate(refused) if cfg!(feature = "openssl") && refused.fault.may_be_for_openssl() => {
             " (--tls-backend openssl)"
@@ -32,5 +77,41 @@ pub(crate) fn for_credentials(remedy: Option<Remedy>, setting: impl Fn(&str, &st
         Some(Remedy::Passphrase) => format!(" (`{}`)", setting("passphrase-file", "FILE")),
         Some(Remedy::OpenSsl) => format!(" (`{}`)", setting("tls-backend", "openssl")),
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use zeek_bridge::peering::CloseReason;
+
+    use super::*;
+
+    #[test]
+    fn another_kind_of_tls_and_another_service_have_a_hint() {
+        let framing = |protocol| {
+            PeeringError::Framing(FrameError::TooLarge {
+                length: u32::MAX,
+                limit: 1,
+                protocol: Some(protocol),
+            })
+        };
+        let closed = |tls| PeeringError::ClosedInHandshake { expected: "probe", tls };
+        for (error, options, identifies) in [
+            (ConnectError::Tls(TlsError::NotTls), "--tls off", true),
+            (ConnectError::TlsTimeout(Duration::ZERO), "--tls off", true),
+            (ConnectError::Tls(TlsError::NoPeerCertificate), "--tls anonymous", true),
+            (ConnectError::Peering(framing(ForeignProtocol::TlsAlert)), "--tls anonymous", true),
+            (ConnectError::Peering(closed(false)), "--tls anonymous", true),
+            (ConnectError::Peering(closed(true)), "", true),
+            (ConnectError::Peering(framing(ForeignProtocol::Http)), "", true),
+            (ConnectError::Closed(CloseReason::Lost), "", false),
+        ] {
+            let hint = for_link(&error);
+            assert!(hint.contains(options) && hint.is_empty() == options.is_empty(), "{error}: {hint}");
+            let command = to_identify("a:1", &error);
+            assert_eq!(command.contains("zeek-bridge probe a:1"), identifies, "{error}: {command}");
+        }
     }
 }

@@ -34,7 +34,9 @@ const EXAMPLES: &[(&[&str], &str)] = &[
     (
         &["init"],
         "
-  zeek-bridge init bridge.toml && zeek-bridge check bridge.toml",
+  zeek-bridge init bridge.toml && zeek-bridge check bridge.toml
+  # Print the configuration
+  zeek-bridge init -",
     ),
     (
         &["certs"],
@@ -91,7 +93,7 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   # Messages about one node, with reconnects
   zeek-bridge tap -c 127.0.0.1:2151 --tls off -t zeek/ --node worker-01 --follow
   # The rate of each event, every second
-  zeek-bridge tap -c 127.0.0.1:9999 --tls off --event 'Cluster::*' --stats
+  zeek-bridge tap -c 127.0.0.1:9999 --tls anonymous --event 'Cluster::*' --stats
   # With the address and certificates of a profile
   zeek-bridge tap --profile prod -t zeek/ --format text --wide | less",
     ),
@@ -106,12 +108,12 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         &["publish"],
         r#"
   # One event
-  zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/ping ping string:hi count:7
+  zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/ping ping string:hi count:7
   # The same from stdin
   echo '{"event": "ping", "args": ["hi", {"@data-type": "count", "data": 7}]}' |
-    zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/ping
+    zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/ping
   # Publish the output of `tap` again, and wait at most 10 seconds for a subscriber
-  zeek-bridge publish -c 127.0.0.1:9999 --tls off -t /demo/again --wait 10s < tap.jsonl"#,
+  zeek-bridge publish -c 127.0.0.1:9999 --tls anonymous -t /demo/again --wait 10s < tap.jsonl"#,
     ),
     (
         &["record"],

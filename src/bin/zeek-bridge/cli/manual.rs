@@ -6,7 +6,7 @@ use crate::settings;
 
 /// The last line of each help text.
 pub(crate) const END_OF_HELP: &str =
-    "For exit codes, variables and files, see the manual pages (zeek-bridge man).";
+    "For exit codes, variables and files, see the manual pages: zeek-bridge man --help.";
 
 /// The variables that set connection options.
 const VARIABLES: &str = "\

@@ -15,6 +15,8 @@ const AGENT_NODES: &str = include_str!("../../../../packaging/bridge.toml");
 /// Write a configuration for a bridge, to start from
 ///
 /// The file is valid as it is and has comments. It forwards the node API between an agent and nodes on this host.
+///
+/// `init` writes to bridge.toml, also if stdout is redirected; `init -` prints the configuration.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// The file to write, or - for stdout; an existing file is never overwritten

@@ -23,12 +23,15 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Write the manual pages of the program, its commands and its configuration
+///
+/// `man` finds the pages in ~/.local/share/man/man1 and /usr/local/share/man/man1. Other pages are read by their path:
+/// `man ./pages/zeek-bridge-tap.1`.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// The directory for the pages, such as ~/.local/share/man/man1; created if it does not exist. If it is called man1, the page
     /// of the configuration is written to man5 beside it
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Result<(), Failure> {
@@ -55,7 +58,12 @@ pub(crate) struct Manual {
 
 /// Writes a page for each command.
 pub(crate) fn man(args: &ManArgs, command: Command, manual: &Manual) -> Result<(), Failure> {
-    let out = &args.out;
+    let out = args.out.as_ref().ok_or_else(|| {
+        Failure::usage(
+            "no directory for the manual pages; use --out ~/.local/share/man/man1, where `man` finds them, \
+             then read one with `man zeek-bridge`",
+        )
+    })?;
     let failed = |path: &Path, error| {
         Failure::failed(format!(
             "cannot write {}: {error}; use a writable directory with --out",

@@ -24,6 +24,9 @@ pub(crate) struct ProbeArgs {
     /// The address to probe; the default is ZEEK_BRIDGE_CONNECT, or the address of a profile
     #[arg(value_name = "HOST:PORT", value_parser = connect_address)]
     target: Option<HostPort>,
+    /// The address to probe, as for the other commands
+    #[arg(short, long, value_name = "HOST:PORT", value_parser = connect_address, conflicts_with = "target")]
+    connect: Option<HostPort>,
     /// Print one line of JSON instead of text
     #[arg(long)]
     json: bool,
@@ -42,7 +45,8 @@ pub(crate) struct ProbeArgs {
 pub(crate) async fn run(args: ProbeArgs) -> Result<(), Failure> {
     let timeout_at = args.timeout.map(|time| deadline::after(time.0));
     let own = TlsArgs::of_certificates(args.certificates);
-    let (HostPort(target), tls) = settings::choose_for_probe(args.target, args.profile.profile, own)?;
+    let (HostPort(target), tls) =
+        settings::choose_for_probe(args.target.or(args.connect), args.profile.profile, own)?;
     let target = &target;
     // Other TLS options have no certificates to present.
     let tls = tls.filter(|tls| tls.args.has_certificates());

@@ -77,7 +77,11 @@ impl Failure {
     pub(crate) fn connect(address: &str, error: &ConnectError) -> Self {
         Failure::Error(
             exit_of(error),
-            format!("no peering with {address}: {error}{}", hints::for_link(error)),
+            format!(
+                "no peering with {address}: {error}{}{}",
+                hints::for_link(error),
+                hints::to_identify(address, error)
+            ),
         )
     }
 

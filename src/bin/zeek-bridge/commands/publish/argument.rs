@@ -7,8 +7,14 @@ use zeek_bridge::data::{Set, Table, Timespan, Timestamp, Value};
 use zeek_bridge::zeek::{self, Event};
 
 /// The types of arguments, for the help and for errors.
-const TYPES: &str = "bool, int, count, real, string, addr, subnet, port, time, interval, enum, none, set[T], \
-                                vector[T], record[T,T,..], table[K=T], json";
+const TYPES: &str = "bool, int, count, double (or real), string, addr, subnet, port, time, interval, enum, none, \
+                     set[T], vector of T, record[T,T,..], table[K] of T, json";
+
+/// The types of values without elements.
+const SCALARS: [&str; 13] = [
+    "bool", "int", "count", "double", "real", "string", "addr", "subnet", "port", "time", "interval", "enum",
+    "none",
+];
 
 /// Returns the payload of an event with this name and these arguments.
 pub(super) fn event(name: &str, arguments: &[String]) -> Result<Value, String> {
@@ -18,71 +24,123 @@ pub(super) fn event(name: &str, arguments: &[String]) -> Result<Value, String> {
     Ok(zeek::ZeekMessage::from(Event { name: name.to_owned(), args, metadata: None }).into_value())
 }
 
-/// Parses an argument, such as `count:7`, `set[port]:80/tcp,443/tcp` or `table[string=count]:a=1,b=2`.
+/// Parses an argument, such as `count:7`, `set[port]:80/tcp,443/tcp` or `table[string] of count:a=1,b=2`.
 ///
 /// The elements of a container are separated by commas; a backslash before a character removes its special meaning. A `json`
 /// argument is a value in the format of Broker's JSON, which can express every value.
 fn parse(argument: &str) -> Result<Value, String> {
     let (kind, text) = split_type(argument)?;
-    if let Some((container, inner)) = kind.strip_suffix(']').and_then(|kind| kind.split_once('[')) {
-        return parse_container(container, inner, text);
-    }
     match kind {
-        "json" => Value::from_json_text(text).map_err(|error| error.to_string()),
-        scalar => parse_scalar(scalar, text),
+        Type::Scalar("json") => Value::from_json_text(text).map_err(|error| error.to_string()),
+        Type::Scalar(scalar) => parse_scalar(scalar, text),
+        Type::Container(container) => parse_container(&container, text),
     }
+}
+
+/// The type of an argument. The types in a container are checked later.
+enum Type<'a> {
+    Scalar(&'a str),
+    Container(Container<'a>),
+}
+
+/// A container, and the types of its elements.
+enum Container<'a> {
+    Vector(&'a str),
+    Set(Vec<&'a str>),
+    Record(Vec<&'a str>),
+    Table(Vec<&'a str>, Option<&'a str>),
 }
 
 /// Splits an argument at the colon after its type.
-fn split_type(argument: &str) -> Result<(&str, &str), String> {
-    match argument.split_once(':') {
-        Some((kind, text)) if is_type(kind) => Ok((kind, text)),
-        Some((kind, _)) if !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase()) => {
+fn split_type(argument: &str) -> Result<(Type<'_>, &str), String> {
+    let Some((kind, text)) = argument.split_once(':') else { return Err(no_type(argument)) };
+    match type_of(kind) {
+        Some(kind) => Ok((kind, text)),
+        None if !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase()) => {
             Err(format!("{argument:?} has the unknown type {kind:?}; the types are {TYPES}"))
         }
-        _ => Err(format!("{argument:?} has no type; use string:TEXT, count:NUMBER, .. (types: {TYPES})")),
+        None => Err(no_type(argument)),
     }
 }
 
-/// Returns whether the text is the name of a type. The types in brackets are checked later.
-fn is_type(kind: &str) -> bool {
-    let (name, is_container) = match kind.split_once('[') {
-        Some((name, inner)) => (name, inner.ends_with(']')),
-        None => (kind, false),
-    };
-    let containers = ["set", "vector", "record", "table"];
-    let scalars = [
-        "bool", "int", "count", "real", "string", "addr", "subnet", "port", "time", "interval", "enum",
-        "none", "json",
-    ];
-    if is_container { containers.contains(&name) } else { name == kind && scalars.contains(&name) }
+fn no_type(argument: &str) -> String {
+    format!("{argument:?} has no type; use string:TEXT, count:NUMBER, .. (types: {TYPES})")
 }
 
-fn parse_container(container: &str, inner: &str, text: &str) -> Result<Value, String> {
+/// Parses a type in the notation of this program or in that of Zeek, such as `vector of count`.
+fn type_of(kind: &str) -> Option<Type<'_>> {
+    if SCALARS.contains(&kind) || kind == "json" {
+        return Some(Type::Scalar(kind));
+    }
+    if let Some(element) = kind.strip_prefix("vector of ") {
+        return Some(Type::Container(Container::Vector(element.trim())));
+    }
+    let (name, rest) = kind.split_once('[')?;
+    let (inner, after) = rest.rsplit_once(']')?;
+    let value = match after.trim() {
+        "" => None,
+        after => Some(after.strip_prefix("of ")?.trim()),
+    };
+    Some(Type::Container(match (name, value) {
+        ("vector", None) => Container::Vector(inner.trim()),
+        ("set", None) => Container::Set(types(inner)),
+        ("record", None) => Container::Record(types(inner)),
+        ("table", Some(value)) => Container::Table(types(inner), Some(value)),
+        ("table", None) => match outside_brackets(inner, '=').as_slice() {
+            [keys, value] => Container::Table(types(keys), Some(value.trim())),
+            _ => Container::Table(types(inner), None),
+        },
+        _ => return None,
+    }))
+}
+
+/// Splits types at the commas that are not in brackets.
+fn types(list: &str) -> Vec<&str> {
+    outside_brackets(list, ',').into_iter().map(str::trim).collect()
+}
+
+/// Splits a text at each separator that is not in brackets.
+fn outside_brackets(text: &str, separator: char) -> Vec<&str> {
+    let mut open = 0u64;
+    text.split(|char| {
+        match char {
+            '[' => open = open.saturating_add(1),
+            ']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        char == separator && open == 0
+    })
+    .collect()
+}
+
+fn parse_container(container: &Container<'_>, text: &str) -> Result<Value, String> {
     let elements = if text.is_empty() { Vec::new() } else { split(text, ',') };
     match container {
-        "vector" => parse_elements(inner, &elements).map(Value::Vector),
-        "set" => {
-            let set: Set = parse_elements(inner, &elements)?.into_iter().collect();
+        Container::Vector(kind) => parse_elements(element_type(kind)?, &elements).map(Value::Vector),
+        Container::Set(kinds) => {
+            let set: Set = parse_elements(single_type(kinds)?, &elements)?.into_iter().collect();
             if set.len() == elements.len() {
                 Ok(Value::Set(set))
             } else {
                 Err("two elements of the set are equal".into())
             }
         }
-        "record" => {
-            let types: Vec<&str> = inner.split(',').map(str::trim).collect();
-            if types.len() != elements.len() {
-                let (fields, values) = (types.len(), elements.len());
+        Container::Record(kinds) => {
+            let kinds = kinds.iter().map(|kind| element_type(kind)).collect::<Result<Vec<_>, _>>()?;
+            if kinds.len() != elements.len() {
+                let (fields, values) = (kinds.len(), elements.len());
                 return Err(format!("the record has {fields} types and {values} values"));
             }
-            let fields = types.iter().zip(&elements).map(|(kind, text)| parse_element(kind, text));
+            let fields = kinds.iter().zip(&elements).map(|(kind, text)| parse_element(kind, text));
             fields.collect::<Result<_, _>>().map(Value::Vector)
         }
-        _ => {
-            let (key, value) = inner
-                .split_once('=')
-                .ok_or("a table needs the types of its keys and values: table[string=count]:a=1,b=2")?;
+        Container::Table(keys, value) => {
+            let key = single_type(keys)?;
+            let value = value.ok_or(
+                "a table needs the types of its keys and values: table[string=count]:a=1,b=2, \
+                 or table[string] of count:a=1,b=2",
+            )?;
+            let value = element_type(value)?;
             let pairs = elements.iter().map(|pair| match split(pair, '=').as_slice() {
                 [one, other] => Ok((parse_element(key, one)?, parse_element(value, other)?)),
                 _ => Err(format!("{pair:?} is not KEY=VALUE; write \\= for an = in a key or value")),
@@ -97,16 +155,37 @@ fn parse_container(container: &str, inner: &str, text: &str) -> Result<Value, St
     }
 }
 
+/// Returns the type of the elements of a set or the keys of a table.
+fn single_type<'a>(kinds: &[&'a str]) -> Result<&'a str, String> {
+    match kinds {
+        [kind] => element_type(kind),
+        kinds => Err(format!(
+            "a key or element of several values ({}) is not supported; write the argument as json:VALUE",
+            kinds.join(", ")
+        )),
+    }
+}
+
+/// Checks the type of an element of a container.
+fn element_type(kind: &str) -> Result<&str, String> {
+    if SCALARS.contains(&kind) {
+        Ok(kind)
+    } else if type_of(kind).is_some() {
+        Err(format!("{kind} in a container is not supported; write the argument as json:VALUE"))
+    } else {
+        Err(unknown_type(kind))
+    }
+}
+
+fn unknown_type(kind: &str) -> String {
+    format!("unknown type {kind:?}; the types are {TYPES}")
+}
+
 fn parse_elements(kind: &str, elements: &[String]) -> Result<Vec<Value>, String> {
     elements.iter().map(|text| parse_element(kind, text)).collect()
 }
 
-/// Parses an element of a container.
 fn parse_element(kind: &str, text: &str) -> Result<Value, String> {
-    let kind = kind.trim();
-    if kind.contains('[') || kind == "json" {
-        return Err(format!("{kind} in a container is not supported; write the argument as json:VALUE"));
-    }
     parse_scalar(kind, &unescaped(text))
 }
 
@@ -119,20 +198,24 @@ fn parse_scalar(kind: &str, text: &str) -> Result<Value, String> {
         },
         "int" => parsed(kind, text, "a whole number from -2^63 to 2^63 - 1").map(Value::Integer),
         "count" => parsed(kind, text, "a whole number from 0 to 2^64 - 1").map(Value::Count),
-        "real" => parsed(kind, text, "a number").map(Value::Real),
+        "real" | "double" => parsed(kind, text, "a number").map(Value::Real),
         "string" => Ok(Value::from(text)),
         "addr" => parsed(kind, text, "an IPv4 or IPv6 address without brackets").map(Value::Address),
         "subnet" => parsed(kind, text, "ADDRESS/LENGTH").map(Value::Subnet),
         "port" => parsed(kind, text, "NUMBER/tcp, NUMBER/udp, NUMBER/icmp or NUMBER/?").map(Value::Port),
         "time" => parse_time(text).map(Value::Timestamp),
-        "interval" => parse_interval(text)
-            .map(Value::Timespan)
-            .ok_or_else(|| invalid(kind, text, "seconds, or a number with ns, us, ms, s, min, h or d")),
+        "interval" => parse_interval(text).map(Value::Timespan).ok_or_else(|| {
+            invalid(
+                kind,
+                text,
+                "seconds, or a number with ns, us, ms, s, min, h or d, or with usec, msec, sec, hr or day",
+            )
+        }),
         "enum" if !text.is_empty() => Ok(Value::EnumValue(text.into())),
         "enum" => Err(invalid(kind, text, "a name, such as Notice::ACTION_LOG")),
         "none" if text.is_empty() => Ok(Value::None),
         "none" => Err("none: has no value; leave out the text after the colon".into()),
-        _ => Err(format!("unknown type {kind:?}; the types are {TYPES}")),
+        _ => Err(unknown_type(kind)),
     }
 }
 
@@ -147,8 +230,21 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     time.ok_or_else(|| invalid("time", text, "2026-11-29T12:00:00Z, seconds since 1970, or now"))
 }
 
+/// Parses seconds, or a number with a unit of Broker's JSON or of Zeek, such as `10min`, `1.5 hrs` or `1 day`.
 fn parse_interval(text: &str) -> Option<Timespan> {
-    parse_seconds(text).or_else(|| text.parse().ok())
+    let unit = text.rsplit(|char: char| char.is_ascii_digit() || char == '.').next().unwrap_or_default();
+    let number = text.strip_suffix(unit)?;
+    let unit = match unit.trim_start() {
+        "" if unit.is_empty() => "s",
+        "usec" | "usecs" => "us",
+        "msec" | "msecs" => "ms",
+        "sec" | "secs" => "s",
+        "mins" => "min",
+        "hr" | "hrs" => "h",
+        "day" | "days" => "d",
+        other => other,
+    };
+    format!("{number}{unit}").parse().ok()
 }
 
 /// Parses a number without a unit as seconds.
@@ -161,7 +257,8 @@ fn parsed<T: FromStr>(kind: &str, text: &str, expected: &str) -> Result<T, Strin
 }
 
 fn invalid(kind: &str, text: &str, expected: &str) -> String {
-    format!("{text:?} is not a {kind}; expected {expected}")
+    let article = if kind.starts_with(['a', 'e', 'i']) { "an" } else { "a" };
+    format!("{text:?} is not {article} {kind}; expected {expected}")
 }
 
 /// Splits at each separator that has no backslash before it. The backslashes stay.
@@ -217,6 +314,13 @@ mod tests {
             ("time:1681819995.5", r#"{"@data-type":"timestamp","data":"2023-04-18T12:13:15.5"}"#),
             ("interval:1.5", r#"{"@data-type":"timespan","data":"1500ms"}"#),
             ("interval:2min", r#"{"@data-type":"timespan","data":"120s"}"#),
+            ("interval:2 mins", r#"{"@data-type":"timespan","data":"120s"}"#),
+            ("interval:5usecs", r#"{"@data-type":"timespan","data":"5us"}"#),
+            ("interval:1.5 msec", r#"{"@data-type":"timespan","data":"1500us"}"#),
+            ("interval:-3secs", r#"{"@data-type":"timespan","data":"-3s"}"#),
+            ("interval:1.5 hr", r#"{"@data-type":"timespan","data":"5400s"}"#),
+            ("interval:1 day", r#"{"@data-type":"timespan","data":"86400s"}"#),
+            ("double:1.5", r#"{"@data-type":"real","data":1.5}"#),
             ("enum:Notice::ACTION_LOG", r#"{"@data-type":"enum-value","data":"Notice::ACTION_LOG"}"#),
             ("none:", r#"{"@data-type":"none"}"#),
             (
@@ -235,6 +339,11 @@ mod tests {
             (
                 r"table[string=count]:a\=b=1",
                 r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"a=b"},"value":{"@data-type":"count","data":1}}]}"#,
+            ),
+            ("vector of count:7", r#"{"@data-type":"vector","data":[{"@data-type":"count","data":7}]}"#),
+            (
+                "table[string] of double:a=1",
+                r#"{"@data-type":"table","data":[{"key":{"@data-type":"string","data":"a"},"value":{"@data-type":"real","data":1.0}}]}"#,
             ),
             (
                 r#"json:{"@data-type":"vector","data":[{"@data-type":"set","data":[]}]}"#,
@@ -281,6 +390,20 @@ mod tests {
             ("table[count]:1", "table[string=count]"),
             ("table[count=count]:1", "not KEY=VALUE"),
             ("table[count=count]:1=2,1=3", "two keys"),
+            ("int:x", "\"x\" is not an int; "),
+            ("interval:x", "\"x\" is not an interval; "),
+            ("interval:1 ", "is not an interval"),
+            ("set[nonsense]:", "unknown type \"nonsense\""),
+            (
+                "set[addr,port]:10.0.0.1",
+                "several values (addr, port) is not supported; write the argument as json:VALUE",
+            ),
+            ("table[addr,port=count]:", "several values (addr, port)"),
+            ("table[addr,port] of count:", "several values (addr, port)"),
+            ("record[count,record[addr,enum]]:1,2", "record[addr,enum] in a container is not supported"),
+            ("vector of record[addr,enum]:1", "record[addr,enum] in a container is not supported"),
+            ("table[count] of vector of count:1=2", "vector of count in a container is not supported"),
+            ("table[count=table[count=count]]:1=2", "table[count=count] in a container is not supported"),
             ("json:7", "@data-type"),
             ("json:{", "not JSON"),
         ] {

@@ -1,6 +1,6 @@
 //! The lines of `publish`: events, or values in the format of Broker's JSON.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 use zeek_bridge::data::{Value, parse_json};
 use zeek_bridge::zeek::{self, Event};
 
@@ -55,17 +55,50 @@ fn metadata(entry: &Json) -> Result<(u64, Value), String> {
     Ok((id, value(content)?))
 }
 
-/// Converts a value in the format of Broker's JSON. A string or boolean without `@data-type` is converted, too: unlike a number,
-/// it has only one type.
+/// Converts a value in the format of Broker's JSON, in which strings, booleans and null may have no `@data-type`: unlike a
+/// number, each of them has only one type.
 fn value(json: &Json) -> Result<Value, String> {
-    match json {
-        Json::String(text) => Ok(Value::from(text.as_str())),
-        Json::Bool(boolean) => Ok(Value::Boolean(*boolean)),
-        Json::Number(number) => Err(format!(
-            "{number} has no type; use {{\"@data-type\": \"count\", \"data\": {number}}}, or integer or real instead of count"
-        )),
-        json => Value::from_json(json).map_err(|error| error.to_string()),
-    }
+    Value::from_json(&typed(json)?).map_err(|error| error.to_string())
+}
+
+/// Adds the missing types. The recursion is bounded by [`parse_json`], which limits the depth.
+fn typed(json: &Json) -> Result<Json, String> {
+    Ok(match json {
+        Json::Null => json!({"@data-type": "none"}),
+        Json::Bool(boolean) => json!({"@data-type": "boolean", "data": boolean}),
+        Json::String(text) => json!({"@data-type": "string", "data": text}),
+        Json::Number(number) => {
+            return Err(format!(
+                "{number} has no type; use {{\"@data-type\": \"count\", \"data\": {number}}}, or integer or real instead of count"
+            ));
+        }
+        Json::Object(object) => {
+            let elements = |each: fn(&Json) -> Result<Json, String>| match object.get("data") {
+                Some(Json::Array(elements)) => {
+                    elements.iter().map(each).collect::<Result<_, _>>().map(|all| Some(Json::Array(all)))
+                }
+                // It is invalid, and reported with the rest of the value.
+                _ => Ok(None),
+            };
+            let data = match object.get("@data-type").and_then(Json::as_str) {
+                Some("vector" | "set") => elements(typed)?,
+                Some("table") => elements(typed_pair)?,
+                _ => None,
+            };
+            let mut object = object.clone();
+            if let Some(data) = data {
+                object.insert("data".into(), data);
+            }
+            Json::Object(object)
+        }
+        Json::Array(_) => json.clone(),
+    })
+}
+
+/// Adds the missing types to a key and its value.
+fn typed_pair(pair: &Json) -> Result<Json, String> {
+    let Json::Object(pair) = pair else { return Ok(pair.clone()) };
+    pair.iter().map(|(name, json)| Ok((name.clone(), typed(json)?))).collect()
 }
 
 /// Parses all items. Errors contain the kind and number of the item.
@@ -115,6 +148,19 @@ mod tests {
     }
 
     #[test]
+    fn strings_booleans_and_null_need_no_type_in_containers() {
+        let text = r#"{"event":"e","args":[null,{"@data-type":"vector","data":["a",null,
+            {"@data-type":"set","data":[true]},
+            {"@data-type":"table","data":[{"key":"k","value":{"@data-type":"vector","data":["v"]}}]}]}]}"#;
+        let full = r#"{"event":"e","args":[{"@data-type":"none"},{"@data-type":"vector","data":[
+            {"@data-type":"string","data":"a"},{"@data-type":"none"},
+            {"@data-type":"set","data":[{"@data-type":"boolean","data":true}]},
+            {"@data-type":"table","data":[{"key":{"@data-type":"string","data":"k"},
+            "value":{"@data-type":"vector","data":[{"@data-type":"string","data":"v"}]}}]}]}]}"#;
+        assert_eq!(event_of(text), event_of(full));
+    }
+
+    #[test]
     fn times_are_parsed_in_the_format_of_brokers_json() {
         for (data_type, text, value) in [
             (
@@ -150,6 +196,7 @@ mod tests {
         for (text, message) in [
             ("", "not JSON"),
             (r#"{"event":"e","args":["a",7]}"#, "argument 2: 7 has no type"),
+            (r#"{"event":"e","args":[{"@data-type":"vector","data":[7]}]}"#, "argument 1: 7 has no type"),
             ("{", "not JSON"),
             ("\u{0}", "not JSON"),
             ("7", "not an object"),

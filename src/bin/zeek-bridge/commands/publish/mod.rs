@@ -3,8 +3,9 @@
 mod argument;
 mod delivery;
 mod message;
+mod subscriptions;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -28,18 +29,21 @@ use crate::signals::Signals;
 /// The time during which a lost peering is retried; longer with a longer --wait. A restart of Zeek takes less.
 const LOST: Duration = Duration::from_secs(30);
 
+/// The time to wait for a subscriber before stderr reports it.
+const UNREPORTED_WAIT: Duration = Duration::from_secs(2);
+
 /// Publish an event, or messages from stdin
 ///
 /// With EVENT, one event with these arguments is published: `ping string:hi count:7 'set[port]:80/tcp,443/tcp'`. A TYPE is
-/// bool, int, count, real, string, addr, subnet, port, time, interval, enum or none, as in Zeek; set[T], vector[T],
-/// record[T,T,..] or table[K=T] of these; or json, with a VALUE as in JSON. In a container, a backslash precedes a comma or = that
-/// is part of an element.
+/// bool, int, count, double, string, addr, subnet, port, time, interval or enum, as in Zeek; none, with an empty VALUE, for an
+/// unset optional field; 'set[T]', 'vector of T', 'record[T,T,..]' or 'table[K] of T' of these; or json, with a VALUE in the typed JSON
+/// that `tap --format json` prints. In a container, a backslash precedes a comma or = that is part of an element.
 ///
 /// Without EVENT, each line of stdin is a JSON document: {"event": NAME, "args": [VALUE..]}, optionally with "metadata"; or a
-/// bare VALUE, {"@data-type": .., "data": ..}. An argument that is a string or boolean needs no "@data-type". The JSON output
+/// bare VALUE, {"@data-type": .., "data": ..}. In an argument, strings, booleans and null need no "@data-type". The JSON output
 /// of `tap` is accepted as well; its "time", "peer", "identity" and "topic" are ignored.
 ///
-/// Each message waits until a peer subscribes to the topic. An invalid line is reported and skipped. At the end of stdin,
+/// Each message waits until a peer subscribes to the topic; after 2 seconds, stderr shows what the peer subscribes to. An invalid line is reported and skipped. At the end of stdin,
 /// the command waits until the peers have received everything. If a peering is lost, stderr reports which lines may be
 /// lost, and the exit code is 1.
 ///
@@ -84,6 +88,7 @@ pub(crate) async fn run(args: PublishArgs) -> Result<(), Failure> {
         wait: args.wait.map(|wait| wait.0),
         progress: &progress,
         lost: &lost,
+        reported_wait: Cell::new(false),
     };
     let publish = async {
         let start = network.start(&endpoint, Persistence::FirstMustSucceed);
@@ -190,12 +195,27 @@ struct Publisher<'a> {
     progress: &'a Progress,
     /// The peering with `target`, while it is lost.
     lost: &'a RefCell<Option<Lost>>,
+    /// Whether a wait for a subscriber was reported. It is reported once.
+    reported_wait: Cell<bool>,
 }
 
 impl Publisher<'_> {
-    /// Waits for a peer that subscribes to the topic.
+    /// Waits for a peer that subscribes to the topic. The first long wait is reported.
     async fn wait_for_subscriber(&self) -> Result<(), Failure> {
-        if within(self.wait, self.endpoint.wait_for_subscribers(&self.topic, 1)).await.is_some() {
+        let wait = async {
+            let subscribed = self.endpoint.wait_for_subscribers(&self.topic, 1);
+            tokio::pin!(subscribed);
+            if !self.reported_wait.get() {
+                if within(Some(UNREPORTED_WAIT), &mut subscribed).await.is_some() {
+                    return;
+                }
+                self.reported_wait.set(true);
+                let peers = subscriptions::describe(&self.endpoint.peers());
+                stderr::print_line(format_args!("waiting for a subscriber to {}; {peers}", self.topic));
+            }
+            subscribed.await;
+        };
+        if within(self.wait, wait).await.is_some() {
             return Ok(());
         }
         // If the peering is lost, this is the cause, and not a missing subscription.

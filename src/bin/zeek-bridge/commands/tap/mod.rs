@@ -5,6 +5,7 @@ mod json;
 mod message;
 mod options;
 mod plain;
+mod readable;
 mod show;
 mod stats;
 mod text;
@@ -21,7 +22,7 @@ pub(crate) use self::options::TapArgs;
 use self::show::Show;
 use crate::deadline::{self, until};
 use crate::network::{self, Network, Persistence};
-use crate::output::{BackgroundOutput, Exit, Failure};
+use crate::output::{BackgroundOutput, Exit, Failure, stderr};
 use crate::signals::Signals;
 
 /// Maximum time to write the rest after a request to end.
@@ -54,6 +55,10 @@ pub(crate) async fn run(args: TapArgs) -> Result<(), Failure> {
     let mut progress = Progress::default();
     let tap = async {
         network.start(&endpoint, persistence).await?;
+        // With --follow, there may be no peering yet; the log reports it.
+        if let (Some(target), Persistence::FirstMustSucceed) = (network.target(), persistence) {
+            stderr::print_line(format_args!("connected to {target}"));
+        }
         show.start(&endpoint, &output).await;
         let complete = print(&mut messages, &output, &endpoint, &mut show, args.count, &mut progress).await;
         Ok(if complete { End::Complete } else { End::Interrupted })

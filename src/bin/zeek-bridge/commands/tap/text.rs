@@ -8,6 +8,7 @@ use zeek_bridge::data::Topic;
 use zeek_bridge::zeek::Event;
 
 use super::message::Part;
+use super::readable::Readable;
 use crate::output::{Line, PaddedColumn, rfc3339};
 
 /// Maximum width of topics and of the subjects of certificates.
@@ -93,7 +94,7 @@ fn write_part(line: &mut Line<'_>, part: Part<'_>) {
             line.put(LABEL, "log create ");
             line.put_word(PLAIN, &create.stream);
             line.put(PLAIN, format_args!(" by {}: ", create.writer));
-            line.put(PLAIN, format_args!("{}, {}", create.writer_info, create.fields));
+            line.put(PLAIN, format_args!("{}, {}", Readable(&create.writer_info), Readable(&create.fields)));
         }
         Part::LogWrite(write) => {
             line.put(LABEL, "log write ");
@@ -108,11 +109,11 @@ fn write_part(line: &mut Line<'_>, part: Part<'_>) {
         Part::Identifier(update) => {
             line.put(LABEL, "identifier ");
             line.put_word(PLAIN, &update.id);
-            line.put(PLAIN, format_args!(" = {}", update.value));
+            line.put(PLAIN, format_args!(" = {}", Readable(&update.value)));
         }
         Part::Value(value) => {
             line.put(LABEL, "value ");
-            line.put(PLAIN, value);
+            line.put(PLAIN, Readable(value));
         }
         Part::Nothing => line.put(LABEL, "empty batch"),
     }
@@ -125,7 +126,7 @@ impl Display for Arguments<'_> {
         f.write_str("(")?;
         for (index, value) in self.0.args.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{value}")?;
+            write!(f, "{comma}{}", Readable(value))?;
         }
         f.write_str(")")
     }
