@@ -80,7 +80,18 @@ async fn responses_that_break_an_agent_are_not_forwarded() {
 
         publish(&mut node, &value).await;
         let line = bridge.program.says("reason=\"invalid_node_api\"");
-        for part in [logged, "link=\"nodes\"", &node.id.to_string(), "127.0.0.1:", "refused: topic"] {
+        let fields = [
+            "rule=\"responses\"".to_owned(),
+            format!("topic=\"{NODE}\""),
+            format!("event=\"{}\"", DispatchResponse::NAME),
+        ];
+        for part in fields.iter().map(String::as_str).chain([
+            logged,
+            "link=\"nodes\"",
+            &node.id.to_string(),
+            "127.0.0.1:",
+            "refused: ",
+        ]) {
             assert!(line.contains(part), "{what}: {part} is not in {line}");
         }
         let status = bridge.status();
