@@ -138,8 +138,10 @@ fn tables(snapshot: &Snapshot) -> String {
         latency,
     } = snapshot;
     let uptime = humantime::format_duration(Duration::from_secs(*uptime));
-    let mut text =
-        format!("up {uptime}; {in_flight} requests in flight, {answered_for} answered on behalf of nodes\n");
+    let mut text = format!(
+        "up {uptime}; {in_flight} requests in flight, {} answered on behalf of nodes\n",
+        answered_for.total()
+    );
     let missing = unanswered.saturating_add(*forgotten);
     if missing > 0 {
         // Cannot fail: it writes to memory.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zeek_bridge::bridge::config::{BridgeConfig, Diagnostic, Diagnostics};
 use zeek_bridge::bridge::{
-    Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
+    AnsweredFor, Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
 };
 
 use super::*;
@@ -69,7 +69,7 @@ pub(crate) fn snapshot() -> Snapshot {
         }],
         refused: [("no-rule".into(), 7)].into(),
         in_flight: 6,
-        answered_for: 8,
+        answered_for: AnsweredFor { denied: 1, lost: 2, no_answer: 4, forgotten: 1 },
         unanswered: 14,
         forgotten: 15,
         latency: Latency { bounds: vec![0.001, 0.01], counts: vec![3, 2, 1], sum: 0.5 },
