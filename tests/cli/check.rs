@@ -97,7 +97,7 @@ fn rules_are_summarized() {
     assert_eq!(
         end.stdout[3..],
         [
-            "rule ids: from agents to nodes: all data on a* or b\\n*, nodes w*, actions get_id_value(Site::*) \
+            "rule ids: from agents to nodes: events of the node API on a* or b\\n*, nodes w*, actions get_id_value(Site::*) \
              or get_id_value(Cluster::*) or get_id_value(x, y*, ...) or reload()",
             "rule all: from agents or nodes to agents and nodes: data-store commands on *, UNCHECKED",
         ]
