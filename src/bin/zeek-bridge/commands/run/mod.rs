@@ -141,7 +141,7 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
             () = signals.next() => break,
             _ = hangup.recv(), if reloading.is_none() => {
                 systemd::reloading();
-                reloading = Some(tokio::spawn(reload(running.clone(), path.clone(), operation.clone())));
+                reloading = Some(tokio::spawn(reload(running.clone(), path.clone(), operation.clone(), log)));
             }
             applied = finished(&mut reloading) => {
                 if let Some(applied) = applied {
@@ -150,6 +150,8 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
                 }
                 systemd::ready(&view.snapshot());
             }
+    // The format of the running log does not change.
+    let log = operation.log;
             snapshot = watchdog.alive() => systemd::alive(&snapshot),
         }
     }

@@ -277,6 +277,8 @@ fn systemd_is_notified_of_start_watchdog_reload_and_stop() {
     assert!(!folder.path().join("s.sock").exists());
 }
 
+const LOG_WARNING: &str = "takes effect at the next start";
+
 #[test]
 fn a_reload_moves_and_stops_the_local_services() {
     let folder = tempfile::tempdir().unwrap();
@@ -297,7 +299,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     // Moved.
     configure(&folder, "metrics = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
     daemon.reload();
-    daemon.wait_for_line("takes effect at the next start");
+    daemon.wait_for_line(LOG_WARNING);
     let second = daemon.wait_for_line("metrics and health at http://");
     assert!(health(&second).starts_with("HTTP/1.0 200 ") && health(&first).is_empty());
     assert_eq!((status(&folder, "s.sock"), status(&folder, "other.sock")), (None, Some(snapshot())));
@@ -307,6 +309,10 @@ fn a_reload_moves_and_stops_the_local_services() {
     daemon.reload();
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
+    // The format of the log is the running one again.
+    daemon.signal("TERM");
+    let (_, lines) = daemon.end();
+    assert!(lines.iter().all(|line| !line.contains(LOG_WARNING)), "{lines:?}");
 }
 
 #[test]
