@@ -303,6 +303,31 @@ fn the_path_of_the_status_socket_is_tested() {
 }
 
 #[test]
+fn a_default_status_socket_that_cannot_be_created_is_reported() {
+    let folder = Folder::new();
+    let file = folder.path("bridge.toml");
+    fs::write(&file, format!("[bridge]\nmetrics = \"off\"\n{}", links(PLAIN))).unwrap();
+    let check = |runtime: &Path| {
+        let mut command = command([Path::new("check"), &file]);
+        command.env("XDG_RUNTIME_DIR", runtime);
+        Program::spawn(command).end()
+    };
+    // A file in place of the directory, because root may write to every directory.
+    let end = check(&file);
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&[
+        "warning: ",
+        "bridge.toml/zeek-bridge.sock",
+        "`zeek-bridge run` fails",
+        "set status in [bridge]",
+    ]);
+    for good in [folder.0.path(), &folder.path("new")] {
+        let end = check(good);
+        assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{}", good.display());
+    }
+}
+
+#[test]
 fn a_relative_status_socket_is_resolved_against_the_current_directory() {
     let folder = Folder::new();
     let text = format!("[bridge]\nmetrics = \"off\"\nstatus = \"status.sock\"\n{}", links(PLAIN));
