@@ -121,6 +121,26 @@ fn the_unit_file_starts_the_program_that_prints_it() {
 }
 
 #[test]
+#[test]
+fn the_unit_file_starts_the_bridge_with_the_configuration_that_is_named() {
+    let program = env!("CARGO_BIN_EXE_zeek-bridge");
+    for (path, written) in [
+        ("/srv/zeek/bridge.toml", "/srv/zeek/bridge.toml"),
+        ("/srv/100%/$x/bridge.toml", "/srv/100%%/$$x/bridge.toml"),
+        ("/srv/my bridge.toml", "\"/srv/my bridge.toml\""),
+        ("/srv/a\"b.toml", "\"/srv/a\\\"b.toml\""),
+    ] {
+        let end = Program::with(["run", "--print-unit", path]).end();
+        assert_eq!(end.code, Some(0), "{end:?}");
+        let start = format!("ExecStart={program} run {written}");
+        assert!(end.stdout.iter().any(|line| *line == start), "{start}: {end:?}");
+    }
+    let end = Program::run("run --print-unit bridge.toml", "");
+    let directory = std::env::current_dir().unwrap();
+    let start = format!("ExecStart={program} run {}/bridge.toml", directory.display());
+    assert!(end.stdout.iter().any(|line| *line == start), "{start}: {end:?}");
+}
+
 fn the_longest_path_of_a_status_socket_can_be_bound() {
     let folder = tempfile::tempdir().unwrap();
     // The file name is short, so that the directory is as long as it can be.
