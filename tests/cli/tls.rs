@@ -214,7 +214,7 @@ fn a_name_is_verified_if_it_is_set() {
     let [one, other] = ["one", "other"].map(|name| Files::issue(&authority, name));
     succeeds(&publish_to_tap(&format!("{} --verify-name other", one.options), &other.options));
     let ends = publish_to_tap(&format!("{} --verify-name third", one.options), &other.options);
-    ends.0.fails(4, &["does not have the name to verify"]);
+    ends.0.fails(4, &["does not have the name to verify", "expected third; it has DNS:other"]);
     ends.1.has_said(&["no peering with 127.0.0.1:"]);
     fails_to_start(&format!("{} --verify-name a:b:c", one.options), 4, &["a:b:c", "neither a DNS name nor"]);
 }
