@@ -98,7 +98,8 @@ fn configuration_errors_are_reported_before_the_bridge_starts() {
     let config = write(folder.path(), "[bridge]\nmetric = 'off'\n[link.nodes]\nlisten = '127.0.0.1'\n");
     let end = Program::run(&format!("run {config}"), "");
     end.fails(1, &["bridge.toml:2: bridge.metric: ", "bridge.toml:4: link.nodes.listen: "]);
-    Program::run(&format!("status --config {config}"), "").fails(1, &["bridge.toml:2: "]);
+    let end = Program::run(&format!("status --config {config}"), "");
+    end.fails(1, &["bridge.toml:2: ", "error: ", "bridge.toml has errors; ", "--socket"]);
     let config = write(folder.path(), &CONFIG.replace("'s.sock'", "'off'"));
     Program::run(&format!("status --config {config}"), "").fails(2, &["has no status socket"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -121,7 +122,6 @@ fn the_unit_file_starts_the_program_that_prints_it() {
 }
 
 #[test]
-#[test]
 fn the_unit_file_starts_the_bridge_with_the_configuration_that_is_named() {
     let program = env!("CARGO_BIN_EXE_zeek-bridge");
     for (path, written) in [
@@ -141,6 +141,7 @@ fn the_unit_file_starts_the_bridge_with_the_configuration_that_is_named() {
     assert!(end.stdout.iter().any(|line| *line == start), "{start}: {end:?}");
 }
 
+#[test]
 fn the_longest_path_of_a_status_socket_can_be_bound() {
     let folder = tempfile::tempdir().unwrap();
     // The file name is short, so that the directory is as long as it can be.
