@@ -80,11 +80,11 @@ async fn responses_that_break_an_agent_are_not_forwarded() {
 
         publish(&mut node, &value).await;
         let line = bridge.program.says("reason=\"invalid_node_api\"");
-        let fields = [
-            "rule=\"responses\"".to_owned(),
-            format!("topic=\"{NODE}\""),
-            format!("event=\"{}\"", DispatchResponse::NAME),
-        ];
+        let (rule, name) = match what.starts_with("a hello") {
+            true => ("hellos", NotifyNodeHello::NAME),
+            false => ("responses", DispatchResponse::NAME),
+        };
+        let fields = [format!("rule=\"{rule}\""), format!("topic=\"{NODE}\""), format!("event=\"{name}\"")];
         for part in fields.iter().map(String::as_str).chain([
             logged,
             "link=\"nodes\"",
