@@ -231,14 +231,17 @@ impl Link {
         self.faults.as_ref().map_or(0, FaultInjector::dropped)
     }
 
-    /// Reloads the certificates if their files have changed.
-    pub(super) async fn reload_certificates(&self) {
-        let Tls::Mutual(mutual) = self.tls.clone() else { return };
+    /// Reloads the certificates if their files have changed. Returns `false` if the new files cannot be used, so that the
+    /// previous certificates stay in use.
+    pub(super) async fn reload_certificates(&self) -> bool {
+        let Tls::Mutual(mutual) = self.tls.clone() else { return true };
         // Reading files blocks, and decrypting a key may take seconds.
         let renewed = tokio::task::spawn_blocking(move || mutual.reload()).await;
         if let Ok(Err(error)) = renewed {
             tracing::warn!(link = %self.config.name, "{error}; the previous certificates stay in use");
+            return false;
         }
+        true
     }
 
     /// Sends the queued messages, for at most `drain`, and disconnects all peers with BYE.

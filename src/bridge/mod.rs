@@ -38,5 +38,6 @@ mod snapshot;
 mod supervisor;
 
 pub(crate) use ids::{LinkId, RuleId};
+pub use management::AnsweredFor;
 pub use snapshot::{Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, RuleSnapshot, Snapshot};
 pub use supervisor::{Bridge, Reloaded};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Bridge;
 use super::config::{LinkAddress, LinkTls};
 use super::link::Link;
+use super::management::AnsweredFor;
 use super::router::core::now;
 use crate::endpoint::PeerState;
 
@@ -26,10 +27,10 @@ pub struct Snapshot {
     pub refused: BTreeMap<String, u64>,
     /// The number of pending responses of nodes.
     pub in_flight: u64,
-    /// The number of failures that the bridge sent in a node's name: the node was gone or did not respond in time, or rules
-    /// denied the request.
-    pub answered_for: u64,
-    /// The number of responses that did not arrive in time and for which the bridge sent no failure.
+    /// The number of failures that the bridge sent in a node's name, by reason.
+    pub answered_for: AnsweredFor,
+    /// The number of responses that did not arrive in time and for which the bridge sent no failure: `answer_in_flight` is
+    /// off, or the node's hello was not forwarded to the agent.
     pub unanswered: u64,
     /// The number of pending responses that were forgotten because the requests of one owner exceeded their share of memory.
     pub forgotten: u64,

@@ -46,6 +46,9 @@ pub struct Reloaded {
     pub news: Vec<String>,
     /// Changes that failed: addresses that the bridge cannot listen on. They are found after all other changes are applied.
     pub errors: Vec<Diagnostic>,
+    /// The names of unchanged links whose new certificate files cannot be used. They keep their previous certificates; the
+    /// log has the cause.
+    pub previous_certificates: Vec<String>,
 }
 
 /// The changes to the links in a reload.
@@ -135,14 +138,17 @@ impl Bridge {
             errors.extend(link.listen().await);
             link.connect();
         }
+        let mut previous_certificates = Vec::new();
         for link in plan.kept.iter().flatten() {
             // Addresses that were in use before may be free now.
             errors.extend(link.listen().await);
-            link.reload_certificates().await;
+            if !link.reload_certificates().await {
+                previous_certificates.push(link.config.name.clone());
+            }
             self.core.send_allowed_hellos(&self.core.links(), link);
         }
         *running = config;
-        Ok(Reloaded { news: plan.news, errors })
+        Ok(Reloaded { news: plan.news, errors, previous_certificates })
     }
 
     /// Stops listening and connecting, sends the queued messages within the configured drain time, and disconnects all peers

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::bridge::LinkId;
 use crate::bridge::config::{Glob, RuleConfig};
-use crate::bridge::policy::{Decision, PeerPolicy, Rules};
+use crate::bridge::policy::{Decision, PeerPolicy, Refusal, Rules};
 use crate::data::{EndpointId, Value};
 use crate::management::{DispatchRequest, DispatchResponse, NODE_TOPIC, NodeMessage, NotifyNodeHello};
 use crate::wire::{Envelope, EnvelopeType, INITIAL_TTL, Limits};
@@ -78,8 +78,14 @@ fn evaluate<'a>(policy: &'a PeerPolicy, envelope: &'a Envelope) -> (bool, Decisi
     let mut passes = false;
     let decision = policy.evaluate(envelope, &Limits::DEFAULT, |_, _| passes = true);
     assert_eq!(passes, decision.denial.is_none());
-    let detail = decision.detail().to_string();
-    assert!(detail.len() < 8192 && !detail.contains(char::is_control), "{detail}");
+    if let Some(denial) = decision.denial {
+        let Refusal { text, rule, topic, event, action, node, request } =
+            decision.refusal(denial.reason, None);
+        assert!(!text.contains(char::is_control), "{text}");
+        let fields = [rule, topic, event, action, node, request].into_iter().flatten();
+        let length = fields.fold(text.len(), |length, field| length.saturating_add(field.len()));
+        assert!(length < 8192, "{length}");
+    }
     (passes, decision)
 }
 

@@ -80,7 +80,18 @@ async fn responses_that_break_an_agent_are_not_forwarded() {
 
         publish(&mut node, &value).await;
         let line = bridge.program.says("reason=\"invalid_node_api\"");
-        for part in [logged, "link=\"nodes\"", &node.id.to_string(), "127.0.0.1:", "refused: topic"] {
+        let (rule, name) = match what.starts_with("a hello") {
+            true => ("hellos", NotifyNodeHello::NAME),
+            false => ("responses", DispatchResponse::NAME),
+        };
+        let fields = [format!("rule=\"{rule}\""), format!("topic=\"{NODE}\""), format!("event=\"{name}\"")];
+        for part in fields.iter().map(String::as_str).chain([
+            logged,
+            "link=\"nodes\"",
+            &node.id.to_string(),
+            "127.0.0.1:",
+            "refused: ",
+        ]) {
             assert!(line.contains(part), "{what}: {part} is not in {line}");
         }
         let status = bridge.status();

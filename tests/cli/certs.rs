@@ -77,6 +77,72 @@ fn keys_are_readable_by_their_owner_only_and_nothing_is_overwritten() {
 }
 
 #[test]
+fn a_certificate_is_renewed_with_its_names_and_a_new_key() {
+    let folder = issued(&[]);
+    let sans = "--san DNS:w.example --san 127.0.0.1 --san IP:2001:db8::1";
+    assert_eq!(run(folder.path(), &format!("issue w {sans}")).code, Some(0));
+    run(folder.path(), "issue w").fails(1, &["exists already", "zeek-bridge certs renew"]);
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    let before = ["w.pem", "w.key"].map(read);
+    // Other users must not be able to read the new key, whatever the old one's permissions were.
+    fs::set_permissions(folder.path().join("w.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let end = run(folder.path(), "renew w --days 30");
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&["replaced ", "w.pem", "w.key", "valid until "]);
+    let after = ["w.pem", "w.key"].map(read);
+    assert!(before[0] != after[0] && before[1] != after[1]);
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("w.key"), 0o600);
+    let mut files: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["ca.key", "ca.pem", "w.key", "w.pem"]);
+
+    // The certificate and key match, and the names are those of the first certificate.
+    let tap = run(folder.path(), "issue tap");
+    let mut program = Program::start(&format!(
+        "tap --topic /t --listen 127.0.0.1:0 --count 1 --identity {}",
+        options(&tap)
+    ));
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let command = format!(
+        "publish --topic /t --connect {} --cafile {} --certificate {} --keyfile {}",
+        program.address(),
+        file("ca.pem"),
+        file("w.pem"),
+        file("w.key")
+    );
+    let published = Program::run(&command, r#"{"event":"e"}"#);
+    assert_eq!(published.code, Some(0), "{published:?}");
+    let identity = program.line()["identity"].clone();
+    assert_eq!(identity["subject"], "CN=w");
+    assert_eq!(identity["sans"], serde_json::json!(["DNS:w.example", "IP:127.0.0.1", "IP:2001:db8::1"]));
+
+    run(folder.path(), "renew nobody").fails(1, &["nobody.pem", "zeek-bridge certs issue nobody"]);
+    fs::write(folder.path().join("w.pem"), "nonsense").unwrap();
+    run(folder.path(), "renew w").fails(1, &["w.pem cannot be renewed: "]);
+    assert_eq!(read("w.key"), after[1]);
+}
+
+#[test]
+fn the_printed_keys_of_a_link_are_valid() {
+    let folder = issued(&[]);
+    let end = run(folder.path(), "issue bridge");
+    let keys: Vec<_> =
+        end.stdout.iter().filter(|line| line.contains(" = \"") && !line.contains("redef")).collect();
+    assert_eq!(keys.len(), 3, "{end:?}");
+    let keys: String = keys.into_iter().map(|key| format!("{key}\n")).collect();
+    let config = folder.path().join("bridge.toml");
+    let text = format!(
+        "[bridge]\nmetrics = 'off'\nstatus = 'off'\n[link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\n{keys}\
+                        [link.agents]\nfaces = 'agents'\nlisten = '127.0.0.1:0'\ntls = 'off'\n"
+    );
+    fs::write(&config, text).unwrap();
+    let end = Program::with([Path::new("check"), &config]).end();
+    assert_eq!((end.code, &*end.stderr), (Some(0), ""), "{end:?}");
+}
+
+#[test]
 fn wrong_input_is_named() {
     let folder = issued(&[]);
     for name in ["../a", "a/b", ".a", "a b"] {

@@ -97,7 +97,7 @@ fn rules_are_summarized() {
     assert_eq!(
         end.stdout[3..],
         [
-            "rule ids: from agents to nodes: all data on a* or b\\n*, nodes w*, actions get_id_value(Site::*) \
+            "rule ids: from agents to nodes: events of the node API on a* or b\\n*, nodes w*, actions get_id_value(Site::*) \
              or get_id_value(Cluster::*) or get_id_value(x, y*, ...) or reload()",
             "rule all: from agents or nodes to agents and nodes: data-store commands on *, UNCHECKED",
         ]
@@ -299,6 +299,31 @@ fn the_path_of_the_status_socket_is_tested() {
     for good in ["status.sock", "other.sock", "off"] {
         let end = check(good);
         assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{good}");
+    }
+}
+
+#[test]
+fn a_default_status_socket_that_cannot_be_created_is_reported() {
+    let folder = Folder::new();
+    let file = folder.path("bridge.toml");
+    fs::write(&file, format!("[bridge]\nmetrics = \"off\"\n{}", links(PLAIN))).unwrap();
+    let check = |runtime: &Path| {
+        let mut command = command([Path::new("check"), &file]);
+        command.env("XDG_RUNTIME_DIR", runtime);
+        Program::spawn(command).end()
+    };
+    // A file in place of the directory, because root may write to every directory.
+    let end = check(&file);
+    assert_eq!(end.code, Some(0), "{end:?}");
+    end.has_said(&[
+        "warning: ",
+        "bridge.toml/zeek-bridge.sock",
+        "`zeek-bridge run` fails",
+        "set status in [bridge]",
+    ]);
+    for good in [folder.0.path(), &folder.path("new")] {
+        let end = check(good);
+        assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{}", good.display());
     }
 }
 

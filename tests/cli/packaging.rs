@@ -63,6 +63,27 @@ fn every_metric_in_the_dashboard_and_the_alerts_exists() {
 }
 
 #[test]
+fn the_package_installs_the_pages_of_every_section() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("man");
+    assert_eq!(Program::run(&format!("man --out {}", out.display()), "").code, Some(0));
+    let manifest = include_str!("../../Cargo.toml");
+    let script = packaged("deb");
+    let mut sections = std::collections::BTreeSet::new();
+    for page in fs::read_dir(&out).unwrap() {
+        let path = page.unwrap().path();
+        let section = path.extension().unwrap().to_str().unwrap().to_owned();
+        let asset =
+            format!("[\"target/package/man/*.{section}.gz\", \"usr/share/man/man{section}/\", \"644\"]");
+        assert!(manifest.contains(&asset), "{asset}");
+        sections.insert(section);
+    }
+    assert_eq!(sections.len(), 2, "{sections:?}");
+    let all: String = sections.into_iter().collect();
+    assert!(script.contains(&format!("gzip -9n \"$staged\"/man/*.[{all}]")), "{script}");
+}
+
+#[test]
 fn systemd_accepts_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("zeek-bridge.service");

@@ -98,7 +98,8 @@ fn configuration_errors_are_reported_before_the_bridge_starts() {
     let config = write(folder.path(), "[bridge]\nmetric = 'off'\n[link.nodes]\nlisten = '127.0.0.1'\n");
     let end = Program::run(&format!("run {config}"), "");
     end.fails(1, &["bridge.toml:2: bridge.metric: ", "bridge.toml:4: link.nodes.listen: "]);
-    Program::run(&format!("status --config {config}"), "").fails(1, &["bridge.toml:2: "]);
+    let end = Program::run(&format!("status --config {config}"), "");
+    end.fails(1, &["bridge.toml:2: ", "error: ", "bridge.toml has errors; ", "--socket"]);
     let config = write(folder.path(), &CONFIG.replace("'s.sock'", "'off'"));
     Program::run(&format!("status --config {config}"), "").fails(2, &["has no status socket"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -118,6 +119,26 @@ fn the_unit_file_starts_the_program_that_prints_it() {
     {
         assert!(end.stdout.iter().any(|printed| printed == line), "{line}: {end:?}");
     }
+}
+
+#[test]
+fn the_unit_file_starts_the_bridge_with_the_configuration_that_is_named() {
+    let program = env!("CARGO_BIN_EXE_zeek-bridge");
+    for (path, written) in [
+        ("/srv/zeek/bridge.toml", "/srv/zeek/bridge.toml"),
+        ("/srv/100%/$x/bridge.toml", "/srv/100%%/$$x/bridge.toml"),
+        ("/srv/my bridge.toml", "\"/srv/my bridge.toml\""),
+        ("/srv/a\"b.toml", "\"/srv/a\\\"b.toml\""),
+    ] {
+        let end = Program::with(["run", "--print-unit", path]).end();
+        assert_eq!(end.code, Some(0), "{end:?}");
+        let start = format!("ExecStart={program} run {written}");
+        assert!(end.stdout.iter().any(|line| *line == start), "{start}: {end:?}");
+    }
+    let end = Program::run("run --print-unit bridge.toml", "");
+    let directory = std::env::current_dir().unwrap();
+    let start = format!("ExecStart={program} run {}/bridge.toml", directory.display());
+    assert!(end.stdout.iter().any(|line| *line == start), "{start}: {end:?}");
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn a_name_is_verified_if_it_is_set() {
     let [one, other] = ["one", "other"].map(|name| Files::issue(&authority, name));
     succeeds(&publish_to_tap(&format!("{} --verify-name other", one.options), &other.options));
     let ends = publish_to_tap(&format!("{} --verify-name third", one.options), &other.options);
-    ends.0.fails(4, &["does not have the name to verify"]);
+    ends.0.fails(4, &["does not have the name to verify", "expected third; it has DNS:other"]);
     ends.1.has_said(&["no peering with 127.0.0.1:"]);
     fails_to_start(&format!("{} --verify-name a:b:c", one.options), 4, &["a:b:c", "neither a DNS name nor"]);
 }
@@ -388,4 +388,20 @@ fn without_certificates_sighup_does_not_end_the_program() {
     tap.says("SIGHUP: nothing to reload; this program uses no certificates");
     tap.signal("TERM");
     assert_eq!(tap.end_by_itself().code, Some(0));
+}
+
+#[test]
+fn a_reload_of_a_bridge_names_the_links_that_keep_their_previous_certificates() {
+    let files = Files::issue(&ephemeral_authority().unwrap(), "bridge");
+    let config = files.folder.path().join("bridge.toml");
+    let text = "[bridge]\nmetrics = 'off'\nstatus = 'off'\n[link.nodes]\nfaces = 'nodes'\nlisten = '127.0.0.1:0'\n\
+                cafile = 'cafile'\ncertificate = 'certificate'\nkeyfile = 'keyfile'\n\
+                [link.agents]\nfaces = 'agents'\nlisten = '127.0.0.1:0'\ntls = 'off'\n";
+    std::fs::write(&config, text).unwrap();
+    let mut bridge = Program::start(&format!("run {}", config.display()));
+    bridge.says("running, with ");
+    files.write("certificate", b"-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
+    bridge.signal("HUP");
+    let line = bridge.says("reload: the configuration is applied");
+    assert!(line.ends_with("; link nodes keeps its previous certificates"), "{line}");
 }

@@ -92,6 +92,9 @@ impl Display for RuleConfig {
         write!(f, "rule {name}: from {} to {}: ", from.join(" or "), to.join(" and "))?;
         if self.commands {
             f.write_str("data-store commands")?;
+        } else if self.events.is_empty() && (!self.nodes.is_empty() || self.actions.is_some()) {
+            // No other message has nodes or an action.
+            f.write_str("events of the node API")?;
         } else if self.events.is_empty() {
             f.write_str("all data")?;
         } else {

@@ -6,3 +6,5 @@ pub(in crate::bridge) mod denied;
 pub(in crate::bridge) mod outbox;
 pub(in crate::bridge) mod registry;
 pub(in crate::bridge) mod relay;
+
+pub use registry::AnsweredFor;

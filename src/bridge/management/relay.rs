@@ -6,7 +6,7 @@ use super::answers::{send_answers, store_answers};
 use super::registry::{Accepted, Due, Party, PeeringKey};
 use crate::bridge::LinkId;
 use crate::bridge::link::Link;
-use crate::bridge::policy::{Reason, quoted};
+use crate::bridge::policy::{Reason, Refusal, shown};
 use crate::bridge::router::core::{Core, now, peering_key};
 use crate::bridge::router::links::LinkSet;
 use crate::bridge::router::routed::RoutedMessage;
@@ -35,8 +35,13 @@ impl Core {
         match agents {
             Ok(agents) => message.forward_to(&agents),
             Err(error) => {
-                let detail = || format!("node {}: {error}", quoted(hello.node.as_bytes()));
-                self.deny(message.links, message.link, message.from, error.reason(), detail);
+                let refusal = || Refusal {
+                    text: error.to_string(),
+                    event: Some(NotifyNodeHello::NAME.to_owned()),
+                    node: Some(shown(hello.node.as_bytes())),
+                    ..Refusal::default()
+                };
+                self.deny(message.links, message.link, message.from, error.reason(), refusal);
                 Vec::new()
             }
         }
@@ -58,8 +63,13 @@ impl Core {
                 blocked
             }
             Err(error) => {
-                let detail = || format!("request {}: {error}", quoted(request.reqid.as_bytes()));
-                self.deny(links, party.peering.link, from, error.reason(), detail);
+                let refusal = || Refusal {
+                    text: error.to_string(),
+                    event: Some(DispatchRequest::NAME.to_owned()),
+                    request: Some(shown(request.reqid.as_bytes())),
+                    ..Refusal::default()
+                };
+                self.deny(links, party.peering.link, from, error.reason(), refusal);
                 Vec::new()
             }
         }
@@ -67,23 +77,23 @@ impl Core {
 
     fn response(&self, message: &RoutedMessage<'_>, response: &DispatchResponse) -> Vec<Blocked> {
         let agent = self.nodes().response(message.peering(), response, now());
-        let reqid = || quoted(response.reqid().as_bytes());
-        let deny = |reason, detail: &dyn Fn() -> String| {
-            self.deny(message.links, message.link, message.from, reason, detail);
+        let deny = |reason, text: &dyn Fn() -> String| {
+            let refusal = || Refusal {
+                text: text(),
+                event: Some(DispatchResponse::NAME.to_owned()),
+                node: response.result().node().map(|node| shown(node.as_bytes())),
+                request: Some(shown(response.reqid().as_bytes())),
+                ..Refusal::default()
+            };
+            self.deny(message.links, message.link, message.from, reason, refusal);
             Vec::new()
         };
         match agent {
             Ok(agent) if message.rule_to(agent.link).is_some() => message.forward_to(&[agent]),
             Ok(PeeringKey { peer, .. }) => deny(Reason::NoRule.name(), &|| {
-                format!(
-                    "no rule allows the response to request {} to reach the link of agent {peer}",
-                    reqid()
-                )
+                format!("no rule allows the response to reach the link of agent {peer}")
             }),
-            Err(error) => deny(error.reason(), &|| {
-                let node = quoted(response.result().node().unwrap_or_default().as_bytes());
-                format!("response of node {node} to request {}: {error}", reqid())
-            }),
+            Err(error) => deny(error.reason(), &|| error.to_string()),
         }
     }
 

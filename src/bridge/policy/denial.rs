@@ -75,6 +75,30 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Returns the cause in a log line.
+    const fn text(self) -> &'static str {
+        match self {
+            Reason::LocalTopic => "messages under its topic never leave an endpoint",
+            Reason::Ttl => "it has passed too many bridges",
+            Reason::NoRule => "no rule from this link has its topic",
+            Reason::CommandNotAllowed => {
+                "it is a data-store command, and the rules for its topic allow only data"
+            }
+            Reason::DataNotAllowed => {
+                "it is data, and the rules for its topic allow only data-store commands"
+            }
+            Reason::IdentityNotAllowed => "the rules for its topic are for senders with other certificates",
+            Reason::EventNotAllowed => "the rules allow only other events",
+            Reason::Malformed => "its payload is invalid",
+            Reason::NodeNotAllowed => "the rules allow only other nodes",
+            Reason::ActionNotAllowed => "the rules do not allow its action or the arguments of the action",
+            Reason::BatchedNodeApi => "it is a batch that contains an event of the node API",
+            Reason::InvalidNodeApi => "it is an invalid event of the node API",
+        }
+    }
+}
+
 /// Writes [`Reason::name`].
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,42 +137,46 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Describes a message in one log line: its topic, event, node, action, sender's identity and fault, as far as they are known.
-/// Text from the peer is quoted, escaped and truncated.
-#[derive(Debug)]
-pub(crate) struct Detail<'a> {
-    pub(super) topic: &'a Topic,
-    pub(super) event: Option<&'a [u8]>,
-    pub(super) node: Option<&'a NodeMessage>,
-    pub(super) identity: Option<&'a str>,
-    pub(super) fault: Option<&'a Fault>,
+/// The log line of a denied message. Fields contain text from the peer, truncated; the log escapes it.
+#[derive(Debug, Default)]
+pub(crate) struct Refusal {
+    /// The cause.
+    pub(crate) text: String,
+    /// The rule that matched furthest.
+    pub(crate) rule: Option<String>,
+    pub(crate) topic: Option<String>,
+    pub(crate) event: Option<String>,
+    /// The action of a request of the node API, with its arguments.
+    pub(crate) action: Option<String>,
+    /// The nodes that an event of the node API names; none if a request is for all nodes.
+    pub(crate) node: Option<String>,
+    /// The id of a request or response of the node API.
+    pub(crate) request: Option<String>,
 }
 
-impl fmt::Display for Detail<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "topic {}", quoted(self.topic.as_bytes()))?;
-        if let Some(event) = self.event {
-            write!(f, ", event {}", quoted(event))?;
+impl Refusal {
+    pub(super) fn new(reason: Reason, topic: &Topic) -> Self {
+        Refusal { text: reason.text().to_owned(), topic: Some(shown(topic.as_bytes())), ..Refusal::default() }
+    }
+
+    /// Adds the fields of an event of the node API.
+    pub(crate) fn with_node_event(mut self, event: &NodeMessage) -> Self {
+        if let NodeMessage::Request(request) = event {
+            self.action = list(request.action.iter());
         }
-        if let Some(NodeMessage::Request(request)) = self.node {
-            list(f, ", action", request.action.iter())?;
-        }
-        match self.node.map(NodeMessage::nodes) {
-            Some(NamedNodes::Sender(Some(node))) => write!(f, ", node {}", quoted(node.as_bytes()))?,
-            Some(NamedNodes::Receivers(nodes)) => list(f, ", nodes", nodes.iter())?,
-            Some(NamedNodes::Sender(None)) | None => {}
-        }
-        if let Some(reqid) = self.node.and_then(NodeMessage::reqid) {
-            write!(f, ", request {}", quoted(reqid.as_bytes()))?;
-        }
-        if let Some(identity) = self.identity {
-            write!(f, ", from {}", quoted(identity.as_bytes()))?;
-        }
-        if let Some(fault) = self.fault {
-            f.write_str(": ")?;
-            write!(Escaping { f, left: MAX_FAULT }, "{fault}")?;
-        }
-        Ok(())
+        self.node = match event.nodes() {
+            NamedNodes::Sender(node) => node.map(|node| shown(node.as_bytes())),
+            NamedNodes::Receivers(nodes) => list(nodes.iter()),
+        };
+        self.request = event.reqid().map(|reqid| shown(reqid.as_bytes()));
+        self
+    }
+
+    pub(super) fn with_fault(mut self, fault: &Fault) -> Self {
+        self.text.push_str(": ");
+        // Cannot fail: it writes to memory.
+        let _ = write!(Escaping { to: &mut self.text, left: MAX_FAULT }, "{fault}");
+        self
     }
 }
 
@@ -159,58 +187,43 @@ const MAX_NAME: usize = 128;
 /// Maximum length of a fault that is shown, in bytes.
 const MAX_FAULT: usize = 512;
 
-fn list<'a>(
-    f: &mut fmt::Formatter<'_>,
-    label: &str,
-    elements: impl ExactSizeIterator<Item = &'a String>,
-) -> fmt::Result {
-    f.write_str(label)?;
+/// Returns the first elements of a list; `None` if it is empty.
+fn list<'a>(elements: impl ExactSizeIterator<Item = &'a String>) -> Option<String> {
     let more = elements.len().saturating_sub(MAX_ELEMENTS);
-    if elements.len() == 0 {
-        return f.write_str(" none");
-    }
-    for element in elements.take(MAX_ELEMENTS) {
-        write!(f, " {}", quoted(element.as_bytes()))?;
-    }
+    let mut parts: Vec<String> =
+        elements.take(MAX_ELEMENTS).map(|element| shown(element.as_bytes())).collect();
     if more > 0 {
-        write!(f, " and {more} more")?;
+        parts.push(format!("and {more} more"));
     }
-    Ok(())
+    Some(parts.join(" ")).filter(|_| !parts.is_empty())
 }
 
-/// Formats text from the wire for a log: quoted, with control characters escaped and long text truncated.
-pub(in super::super) fn quoted(bytes: &[u8]) -> impl fmt::Display + '_ {
-    struct Quoted<'a>(&'a [u8]);
-    impl fmt::Display for Quoted<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let shown = self.0.get(..MAX_NAME).unwrap_or(self.0);
-            f.write_char('"')?;
-            for chunk in shown.utf8_chunks() {
-                for letter in chunk.valid().chars() {
-                    write!(f, "{}", letter.escape_debug())?;
-                }
-                for byte in chunk.invalid() {
-                    write!(f, "\\x{byte:02x}")?;
-                }
-            }
-            f.write_char('"')?;
-            if shown.len() < self.0.len() {
-                write!(f, "... ({} bytes)", self.0.len())?;
-            }
-            Ok(())
+/// Returns text from the wire for a field of a log line: long text is truncated, and bytes that are not UTF-8 are escaped. The log
+/// escapes control characters.
+pub(in super::super) fn shown(bytes: &[u8]) -> String {
+    let part = bytes.get(..MAX_NAME).unwrap_or(bytes);
+    let mut text = String::new();
+    for chunk in part.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Cannot fail: it writes to memory.
+            let _ = write!(text, "\\x{byte:02x}");
         }
     }
-    Quoted(bytes)
+    if part.len() < bytes.len() {
+        let _ = write!(text, "... ({} bytes)", bytes.len());
+    }
+    text
 }
 
 /// Writes text with control characters escaped, up to a maximum length.
-struct Escaping<'a, 'f> {
-    f: &'a mut fmt::Formatter<'f>,
+struct Escaping<'a> {
+    to: &'a mut String,
     /// The bytes that remain until the maximum.
     left: usize,
 }
 
-impl fmt::Write for Escaping<'_, '_> {
+impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for letter in text.chars() {
             let Some(left) = self.left.checked_sub(letter.len_utf8()) else {
@@ -220,9 +233,9 @@ impl fmt::Write for Escaping<'_, '_> {
             self.left = left;
             // Error messages contain quotes of their own, which need no escape.
             if matches!(letter, '"' | '\'' | '\\') {
-                self.f.write_char(letter)?;
+                self.to.write_char(letter)?;
             } else {
-                write!(self.f, "{}", letter.escape_debug())?;
+                write!(self.to, "{}", letter.escape_debug())?;
             }
         }
         Ok(())

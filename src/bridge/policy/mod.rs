@@ -50,8 +50,8 @@ mod rule;
 #[allow(clippy::arithmetic_side_effects, clippy::as_conversions)]
 mod tests;
 
-pub(super) use denial::quoted;
-pub(crate) use denial::{Denial, Reason};
+pub(super) use denial::shown;
+pub(crate) use denial::{Denial, Reason, Refusal};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use peer_policy::Decision;
 pub(crate) use peer_policy::PeerPolicy;

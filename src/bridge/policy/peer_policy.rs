@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::denial::{Denial, Detail, Fault, Reason};
+use super::denial::{Denial, Fault, Reason, Refusal, shown};
 use super::payload::PayloadKind;
 use super::rule::{Inspected, Verdict};
 use super::{Compiled, Route};
@@ -19,8 +19,6 @@ pub(crate) struct PeerPolicy {
     from: LinkId,
     /// By [`RuleId`], whether the rule applies to the peer's certificate.
     applies: Vec<bool>,
-    /// The peer's certificate identity, for logs.
-    identity: Option<String>,
 }
 
 /// The decision on a message.
@@ -37,19 +35,21 @@ pub(crate) struct Decision<'a> {
     pub(crate) denial: Option<Denial>,
     topic: &'a Topic,
     event: Option<&'a [u8]>,
-    identity: Option<&'a str>,
     fault: Option<Fault>,
 }
 
 impl Decision<'_> {
-    /// Returns a description of the message for a log line.
-    pub(crate) fn detail(&self) -> Detail<'_> {
-        Detail {
-            topic: self.topic,
-            event: self.event,
-            node: self.node.as_ref(),
-            identity: self.identity,
-            fault: self.fault.as_ref(),
+    /// Returns the log line for a denial of the message.
+    pub(crate) fn refusal(&self, reason: Reason, rule: Option<&str>) -> Refusal {
+        let mut refusal = Refusal::new(reason, self.topic);
+        refusal.rule = rule.map(str::to_owned);
+        refusal.event = self.event.map(shown);
+        if let Some(node) = &self.node {
+            refusal = refusal.with_node_event(node);
+        }
+        match &self.fault {
+            Some(fault) => refusal.with_fault(fault),
+            None => refusal,
         }
     }
 }
@@ -57,7 +57,7 @@ impl Decision<'_> {
 impl PeerPolicy {
     pub(super) fn new(rules: Arc<Compiled>, from: LinkId, identity: Option<&PeerIdentity>) -> Self {
         let applies = rules.rules.iter().map(|rule| rule.applies_to(identity)).collect();
-        PeerPolicy { rules, from, applies, identity: identity.map(ToString::to_string) }
+        PeerPolicy { rules, from, applies }
     }
 
     /// Decides on a message from this peer. Calls `allow` with each link that it may reach and the rule that allows it.
@@ -66,7 +66,7 @@ impl PeerPolicy {
     /// that are allowed and are not events of the node API, unless their sets and tables are out of order (see
     /// [`check_value`](crate::wire::check_value)).
     pub(crate) fn evaluate<'a>(
-        &'a self,
+        &self,
         envelope: &'a Envelope,
         limits: &Limits,
         mut allow: impl FnMut(LinkId, RuleId),
@@ -95,7 +95,7 @@ impl PeerPolicy {
             None if !allowed => Some(Denial { reason: default_reason, rule: None, invalid: false }),
             denial => denial,
         };
-        self.decision(message, denial)
+        Self::decision(message, denial)
     }
 
     /// Returns the links that rules deny the message, each with the denial. The denial is `None` if no rule for that link has
@@ -125,7 +125,7 @@ impl PeerPolicy {
         Err(closest)
     }
 
-    fn decision<'a>(&'a self, message: Inspected<'a>, denial: Option<Denial>) -> Decision<'a> {
+    fn decision<'a>(message: Inspected<'a>, denial: Option<Denial>) -> Decision<'a> {
         let topic = &message.envelope.topic;
         let (payload, command_fault) = message.into_results();
         let text = |text| Some(Fault::Text(text));
@@ -144,7 +144,7 @@ impl PeerPolicy {
             Some(PayloadKind::NotMessage(flaw)) => (None, None, text(flaw)),
             Some(PayloadKind::Undecodable(fault)) => (None, None, Some(fault)),
         };
-        Decision { node, denial, topic, event, identity: self.identity.as_deref(), fault }
+        Decision { node, denial, topic, event, fault }
     }
 }
 

@@ -16,6 +16,7 @@ use super::sides::Sides;
 use crate::bridge::LinkId;
 use crate::bridge::config::Operation;
 use crate::bridge::management::registry::{NodeRegistry, PeeringKey};
+use crate::bridge::policy::Refusal;
 use crate::endpoint::Peer;
 
 /// The time of tokio's clock, which tests can pause.
@@ -146,7 +147,7 @@ impl Core {
         }
     }
 
-    /// Counts a denied message, and logs it unless the peer's owner causes too many such lines on this link. `detail` is
+    /// Counts a denied message, and logs it unless the peer's owner causes too many such lines on this link. `refusal` is
     /// called only if the line is logged.
     pub(in crate::bridge) fn deny(
         &self,
@@ -154,9 +155,9 @@ impl Core {
         link: LinkId,
         from: &Peer,
         reason: &'static str,
-        detail: impl FnOnce() -> String,
+        refusal: impl FnOnce() -> Refusal,
     ) {
-        self.denials.deny(reason, links.link(link).map(|link| &**link), from, detail);
+        self.denials.deny(reason, links.link(link).map(|link| &**link), from, refusal);
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::bridge::link::Link;
+use crate::bridge::policy::Refusal;
 use crate::endpoint::Peer;
 
 /// The number of messages that a bridge denied, by reason.
@@ -12,21 +13,33 @@ use crate::endpoint::Peer;
 pub(in crate::bridge) struct Denials(Mutex<BTreeMap<&'static str, u64>>);
 
 impl Denials {
-    /// Counts a denied message, and logs it unless the peer's owner causes too many such lines on this link. `detail` is
+    /// Counts a denied message, and logs it unless the peer's owner causes too many such lines on this link. `refusal` is
     /// called only if the line is logged.
     pub(in crate::bridge) fn deny(
         &self,
         reason: &'static str,
         link: Option<&Link>,
         from: &Peer,
-        detail: impl FnOnce() -> String,
+        refusal: impl FnOnce() -> Refusal,
     ) {
         self.add(reason);
         if let Some(link) = link
             && let Some(suppressed) = link.endpoint.log_limiter().pass(reason, &from.owner)
         {
             let identity = from.identity.as_deref().map(ToString::to_string);
-            tracing::warn!(reason, identity, suppressed, "refused: {}", detail());
+            let Refusal { text, rule, topic, event, action, node, request } = refusal();
+            tracing::warn!(
+                reason,
+                rule,
+                topic,
+                event,
+                action,
+                node,
+                request,
+                identity,
+                suppressed,
+                "refused: {text}"
+            );
         }
     }
 

@@ -116,7 +116,9 @@ impl<'a> Inbound<'a> {
                 if let Some(rule) = denial.rule {
                     links.count_denied(rule, &denial);
                 }
-                core.deny(links, relay.id, from, denial.reason.name(), || decision.detail().to_string());
+                let rule = || denial.rule.and_then(|rule| links.rule_name(rule));
+                let refusal = || decision.refusal(denial.reason, rule());
+                core.deny(links, relay.id, from, denial.reason.name(), refusal);
             }
         }
         let (event, denial) = (decision.node, decision.denial);

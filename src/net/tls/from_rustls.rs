@@ -131,10 +131,16 @@ pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) ->
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let sans = PeerIdentity::of(certificate).sans;
             let names: Vec<String> = sans.iter().take(SHOWN_NAMES).map(ToString::to_string).collect();
-            CertificateFault::WrongName(if names.is_empty() {
+            let presented = if names.is_empty() {
                 "it has no subjectAltName".to_owned()
             } else {
                 format!("it has {}{}", names.join(", "), if sans.len() > SHOWN_NAMES { ", ..." } else { "" })
+            };
+            CertificateFault::WrongName(match error {
+                CertificateError::NotValidForNameContext { expected, .. } => {
+                    format!("expected {}; {presented}", expected.to_str())
+                }
+                _ => presented,
             })
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }

@@ -49,6 +49,11 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   zeek-bridge certs init --dir pki",
     ),
     (
+        &["certs", "renew"],
+        "
+  zeek-bridge certs renew worker-1 --dir pki",
+    ),
+    (
         &["certs", "issue"],
         "
   zeek-bridge certs issue worker-1 --san DNS:worker-1.sensors.example --san IP:192.0.2.7 --dir pki",

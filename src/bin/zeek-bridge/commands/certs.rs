@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::output::stderr::print_line;
 use crate::output::{Failure, Output, steers};
@@ -53,9 +53,14 @@ enum CertsCommand {
     Init(InitArgs),
     /// Issue a certificate of the CA: NAME.pem and NAME.key
     ///
-    /// The certificate is valid for both ends of a connection. Prints the options of zeek-bridge and the settings of Zeek that
-    /// use it. Existing files are never overwritten, and keys are readable by their owner only.
+    /// The certificate is valid for both ends of a connection. Prints the options of zeek-bridge, the keys of a link and the
+    /// settings of Zeek that use it. Existing files are never overwritten, and keys are readable by their owner only.
     Issue(IssueArgs),
+    /// Replace NAME.pem and NAME.key by a new certificate and key
+    ///
+    /// The new certificate is valid for the same host names and IP addresses. Each file is replaced in one step, and the key is
+    /// readable by its owner only. A running bridge, node or tap loads them within seconds, or at once on SIGHUP.
+    Renew(RenewArgs),
 }
 
 #[derive(Debug, Args)]
@@ -88,8 +93,22 @@ struct IssueArgs {
     days: u32,
 }
 
+#[derive(Debug, Args)]
+struct RenewArgs {
+    /// The name of an issued certificate
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The directory with the files of the CA and of the certificate
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The lifetime in days, cut to that of the CA
+    #[arg(long, default_value_t = 730, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+}
+
 pub(crate) fn run(args: &CertsArgs) -> Result<(), Failure> {
     match &args.command {
+        CertsCommand::Renew(args) => renew(args),
         CertsCommand::Init(args) => init(args),
         CertsCommand::Issue(args) => issue(args),
     }
@@ -126,7 +145,107 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
     let name = file_name(&args.name)?;
     let sans = if args.san.is_empty() { std::slice::from_ref(&args.name) } else { &args.san };
     let sans = sans.iter().map(|text| san(text)).collect::<Result<Vec<_>, _>>()?;
-    let (ca_file, ca_key_file) = (args.dir.join(CA_CERTIFICATE), args.dir.join(CA_KEY));
+    let issued = Issued::new(&args.dir, name, sans, args.days)?;
+    let directory = fs::canonicalize(&args.dir).map_err(|error| cannot("use", &args.dir, &error))?;
+    let directory = check_directory(&directory)?;
+    let (certificate, key_file) = certificate_files(&args.dir, name);
+    write_pair((&certificate, &issued.certificate), (&key_file, &issued.key))?;
+    print_usage(directory, name, [&certificate, &key_file], issued.until)
+}
+
+/// Returns the paths of a certificate and its key.
+fn certificate_files(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
+    (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")))
+}
+
+fn renew(args: &RenewArgs) -> Result<(), Failure> {
+    let name = file_name(&args.name)?;
+    let (certificate, key_file) = certificate_files(&args.dir, name);
+    let pem = read_file(&certificate, &format!("issue it with `zeek-bridge certs issue {name}`"))?;
+    let sans = sans_of(&pem).map_err(|error| {
+        Failure::failed(format!(
+            "{} cannot be renewed: {error}; move it away, and issue it again with `zeek-bridge certs issue {name}`",
+            certificate.display()
+        ))
+    })?;
+    let issued = Issued::new(&args.dir, name, sans, args.days)?;
+    // Both are complete before the first is replaced. Programs that read the files in between keep their previous certificate,
+    // because the key does not match.
+    let new_key = write_temporary(&args.dir, &key_file, &issued.key, 0o600)?;
+    let new_certificate = write_temporary(&args.dir, &certificate, &issued.certificate, 0o644)?;
+    new_key.persist(&key_file).map_err(|error| cannot("replace", &key_file, &error.error))?;
+    new_certificate.persist(&certificate).map_err(|error| cannot("replace", &certificate, &error.error))?;
+    print_line(format_args!(
+        "replaced {} and {}, valid until {}",
+        certificate.display(),
+        key_file.display(),
+        date(issued.until)
+    ));
+    Ok(())
+}
+
+/// Writes a file that replaces `path` later, and is removed otherwise.
+fn write_temporary(
+    directory: &Path,
+    path: &Path,
+    text: &str,
+    mode: u32,
+) -> Result<tempfile::NamedTempFile, Failure> {
+    let file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(directory);
+    let mut file = file.map_err(|error| cannot("replace", path, &error))?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all());
+    written.map_err(|error| cannot("replace", path, &error))?;
+    Ok(file)
+}
+
+/// Returns the host names and IP addresses that a certificate is valid for.
+fn sans_of(pem: &str) -> Result<Vec<SanType>, String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|error| error.to_string())?;
+    let (_, certificate) = X509Certificate::from_der(&pem.contents).map_err(|error| error.to_string())?;
+    if certificate.is_ca() {
+        return Err("it is the certificate of a CA".to_owned());
+    }
+    let names = certificate.subject_alternative_name().map_err(|error| error.to_string())?;
+    let Some(names) = names else { return Ok(Vec::new()) };
+    let kept = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Ia5String::try_from(*name).map(SanType::DnsName).ok(),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from)).map(SanType::IpAddress).ok()
+        }
+        _ => None,
+    };
+    let all: Option<Vec<_>> = names.value.general_names.iter().map(kept).collect();
+    all.ok_or_else(|| "it has a subjectAltName that is neither a host name nor an IP address".to_owned())
+}
+
+/// A new certificate with its key, as PEM.
+struct Issued {
+    certificate: String,
+    key: String,
+    until: SystemTime,
+}
+
+impl Issued {
+    /// Issues a certificate of the CA in this directory.
+    fn new(directory: &Path, name: &str, sans: Vec<SanType>, days: u32) -> Result<Self, Failure> {
+        let (issuer, end) = read_ca(directory)?;
+        let until = after(days).min(end);
+        let key = KeyPair::generate().map_err(not_made)?;
+        let mut params = params(name, sans, until);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &issuer).map_err(not_made)?.pem();
+        Ok(Issued { certificate, key: key.serialize_pem(), until })
+    }
+}
+
+/// Reads the CA in a directory. Also returns the end of its validity.
+fn read_ca(directory: &Path) -> Result<(Issuer<'static, KeyPair>, SystemTime), Failure> {
+    let (ca_file, ca_key_file) = (directory.join(CA_CERTIFICATE), directory.join(CA_KEY));
     let ca = read(&ca_file)?;
     let ca_key = read(&ca_key_file)?;
     let unusable = |path: &Path, error: &dyn std::fmt::Display| {
@@ -146,22 +265,16 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
         return Err(unusable(&ca_file, &expired));
     }
     let issuer = Issuer::from_ca_cert_pem(&ca, ca_key).map_err(|error| unusable(&ca_file, &error))?;
-    let directory = fs::canonicalize(&args.dir).map_err(|error| cannot("use", &args.dir, &error))?;
-    let directory = check_directory(&directory)?;
+    Ok((issuer, end))
+}
 
-    let until = after(args.days).min(end);
-    let key = KeyPair::generate().map_err(not_made)?;
-    let mut params = params(&args.name, sans, until);
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.use_authority_key_identifier_extension = true;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    let pem = params.signed_by(&key, &issuer).map_err(not_made)?.pem();
-    let key = key.serialize_pem();
-    let (certificate, key_file) =
-        (args.dir.join(format!("{name}.pem")), args.dir.join(format!("{name}.key")));
-    write_pair((&certificate, &pem), (&key_file, &key))?;
+/// Prints the options, keys and settings that use a certificate.
+fn print_usage(
+    directory: &str,
+    name: &str,
+    [certificate, key_file]: [&Path; 2],
+    until: SystemTime,
+) -> Result<(), Failure> {
     let [ca, certificate_path, key_path] = [CA_CERTIFICATE, &format!("{name}.pem"), &format!("{name}.key")]
         .map(|file| {
             let separator = if directory.ends_with('/') { "" } else { "/" };
@@ -174,11 +287,13 @@ fn issue(args: &IssueArgs) -> Result<(), Failure> {
         true => path.to_owned(),
         false => format!("'{}'", path.replace('\'', r"'\''")),
     };
+    // TOML has the same escapes.
     let zeek = |path: &str| path.replace('\\', r"\\").replace('"', "\\\"");
     let text = format!(
         "# zeek-bridge\n--cafile {} --certificate {} --keyfile {}\n\n\
-         # Zeek\nredef Broker::ssl_cafile = \"{}\";\nredef Broker::ssl_certificate = \"{}\";\n\
-         redef Broker::ssl_keyfile = \"{}\";",
+         # a link of zeek-bridge run\ncafile = \"{3}\"\ncertificate = \"{4}\"\nkeyfile = \"{5}\"\n\n\
+         # Zeek\nredef Broker::ssl_cafile = \"{3}\";\nredef Broker::ssl_certificate = \"{4}\";\n\
+         redef Broker::ssl_keyfile = \"{5}\";",
         shell(&ca),
         shell(&certificate_path),
         shell(&key_path),
@@ -277,7 +392,13 @@ fn san(text: &str) -> Result<SanType, Failure> {
     Ia5String::try_from(name).map(SanType::DnsName).map_err(|_| invalid(text))
 }
 
+/// Reads a file of the CA.
 fn read(path: &Path) -> Result<String, Failure> {
+    read_file(path, "create a CA with `zeek-bridge certs init`, or name its directory with --dir")
+}
+
+/// Reads a PEM file. `missing` is the hint if it does not exist.
+fn read_file(path: &Path, missing: &str) -> Result<String, Failure> {
     let failed = |error: &dyn std::fmt::Display, hint: &str| {
         Failure::failed(format!("cannot read {}: {error}; {hint}", path.display()))
     };
@@ -295,9 +416,7 @@ fn read(path: &Path) -> Result<String, Failure> {
         }
         // Some editors write a byte order mark.
         Ok(_) => Ok(text.trim_start_matches('\u{feff}').to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(failed(&error, "create a CA with `zeek-bridge certs init`, or name its directory with --dir"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(failed(&error, missing)),
         Err(error) => Err(failed(&error, "make it a readable file")),
     }
 }
@@ -316,7 +435,8 @@ fn write_new((path, text): (&Path, &str), mode: u32) -> Result<(), Failure> {
     options.write(true).create_new(true).mode(mode);
     let mut file = options.open(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Failure::failed(format!(
-            "{} exists already; choose another name or directory, or move it away",
+            "{} exists already; choose another name or directory, move it away, or replace an issued certificate with \
+             `zeek-bridge certs renew`",
             path.display()
         )),
         _ => cannot("create", path, &error),

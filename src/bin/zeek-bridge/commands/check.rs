@@ -237,9 +237,8 @@ fn bind(address: SocketAddr) -> io::Result<()> {
 
 fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
     let key = "bridge.status";
-    let Some(socket) = references.status_socket.as_deref().filter(|_| findings.source.contains(key)) else {
-        return;
-    };
+    let Some(socket) = references.status_socket.as_deref() else { return };
+    let is_default = !findings.source.contains(key);
     match socket.symlink_metadata() {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             let message = format!("{} exists, and is not a socket", socket.display());
@@ -249,7 +248,17 @@ fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
         Err(_) => {
             // A path without a directory is in the current one.
             let directory = socket.parent().filter(|directory| !directory.as_os_str().is_empty());
-            if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+            let directory = directory.unwrap_or_else(|| Path::new("."));
+            if !can_create_in(directory) {
+                let message = format!(
+                    "this user cannot create the status socket {}, so `zeek-bridge run` fails as this user",
+                    socket.display()
+                );
+                findings.warning(Diagnostic::new(key, message).with_hint(
+                    "set status in [bridge] to a path in a directory that the user of the bridge may write to; systemd creates \
+                     /run/zeek-bridge for the unit of `zeek-bridge run --print-unit`",
+                ));
+            } else if !is_default && !directory.is_dir() {
                 let message = format!("the directory {} does not exist", directory.display());
                 findings.warning(Diagnostic::new(key, message).with_hint(
                     "create it, unless the service manager does, as with systemd's RuntimeDirectory",
@@ -257,6 +266,18 @@ fn test_status_socket(references: &References, findings: &mut Findings<'_>) {
             }
         }
     }
+}
+
+/// Returns whether this user may create files in the directory, or the directory itself if it does not exist.
+fn can_create_in(directory: &Path) -> bool {
+    let Ok(directory) = std::path::absolute(directory) else { return false };
+    let existing = directory.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+    existing.is_some_and(|existing| existing.is_dir() && is_writable(existing))
+}
+
+fn is_writable(directory: &Path) -> bool {
+    use rustix::fs::{Access, access};
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }
 
 /// Writes the settings in effect to stdout, one line per table.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::error::ResponseError;
 use super::limits::{ANSWER_AFTER, KEPT, after, shrink};
 use super::request::{ASKED_COST, Addressed, Request, State};
-use super::types::{Answer, Party, PeeringKey};
+use super::types::{Answer, AnswerReason, AnsweredFor, Party, PeeringKey};
 use crate::bridge::LinkId;
 use crate::endpoint::Owner;
 use crate::management::{DispatchResponse, ManagementResult};
@@ -37,7 +37,7 @@ pub(super) struct InFlight {
     not_due: RequestId,
     /// The number of pending responses.
     pub(super) owed: usize,
-    pub(super) answered_for: u64,
+    pub(super) answered_for: AnsweredFor,
     pub(super) expired: u64,
     pub(super) forgotten: u64,
 }
@@ -161,14 +161,27 @@ impl InFlight {
             self.forgotten = self.forgotten.saturating_add(1);
             // A node that is gone may still respond over another path.
             if self.answers && *state == State::Waiting {
-                answers.push(self.answer(request.agent, &request.reqid, name, TOO_MANY));
+                answers.push(self.answer(
+                    request.agent,
+                    &request.reqid,
+                    name,
+                    TOO_MANY,
+                    AnswerReason::Forgotten,
+                ));
             }
         }
     }
 
     /// Counts and returns a failure.
-    pub(super) fn answer(&mut self, to: PeeringKey, reqid: &str, node: &str, error: &str) -> Answer {
-        self.answered_for = self.answered_for.saturating_add(1);
+    pub(super) fn answer(
+        &mut self,
+        to: PeeringKey,
+        reqid: &str,
+        node: &str,
+        error: &str,
+        reason: AnswerReason,
+    ) -> Answer {
+        self.answered_for.count(reason);
         Answer { to, response: DispatchResponse::from(ManagementResult::failure(reqid, node, error)) }
     }
 
@@ -258,7 +271,7 @@ impl InFlight {
             if asked.is_some_and(|request| links.contains(&request.agent.link))
                 && let Some((agent, reqid)) = self.settle(id, name, State::Over)
             {
-                answers.push(self.answer(agent, &reqid, name, LOST));
+                answers.push(self.answer(agent, &reqid, name, LOST, AnswerReason::Lost));
             }
         }
         answers
@@ -300,7 +313,7 @@ impl InFlight {
             for (name, state) in due {
                 if let Some((agent, reqid)) = self.settle(id, &name, State::Over) {
                     let error = if state == State::Absent { absent(&name) } else { SILENT.to_owned() };
-                    answers.push(self.answer(agent, &reqid, &name, &error));
+                    answers.push(self.answer(agent, &reqid, &name, &error, AnswerReason::NoAnswer));
                 }
             }
         }

@@ -46,6 +46,8 @@ mod types;
 
 pub(in crate::bridge) use error::{HelloError, RequestError, ResponseError};
 pub(in crate::bridge) use limits::MAX_SHARE;
+use types::AnswerReason;
+pub use types::AnsweredFor;
 pub(in crate::bridge) use types::{Accepted, Answer, DeniedNode, Due, LiveNode, Party, PeeringKey};
 
 use std::sync::Arc;
@@ -196,7 +198,7 @@ impl NodeRegistry {
         node: &str,
         error: &str,
     ) -> Answer {
-        self.in_flight.answer(agent, reqid, node, error)
+        self.in_flight.answer(agent, reqid, node, error, AnswerReason::Denied)
     }
 
     /// Returns the nodes that a request is addressed to. Records that the agent knows them, so that their hellos are not
@@ -351,8 +353,8 @@ impl NodeRegistry {
         self.in_flight.owed
     }
 
-    /// Returns the number of failures that the bridge has sent in a node's name.
-    pub(in crate::bridge) fn answered_for(&self) -> u64 {
+    /// Returns the number of failures that the bridge has sent in a node's name, by reason.
+    pub(in crate::bridge) fn answered_for(&self) -> AnsweredFor {
         self.in_flight.answered_for
     }
 

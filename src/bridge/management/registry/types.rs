@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bridge::LinkId;
 use crate::data::EndpointId;
 use crate::endpoint::Owner;
@@ -26,6 +28,47 @@ pub(in crate::bridge) struct Party {
     pub(in crate::bridge) owner: Owner,
     /// The maximum memory of the owner's names, and of its requests, in bytes. One owner cannot use the share of another.
     pub(in crate::bridge) share: usize,
+}
+
+/// The number of failures that a bridge sent in a node's name, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredFor {
+    /// Rules denied the request to the node.
+    pub denied: u64,
+    /// The node's connection ended while the request was in flight.
+    pub lost: u64,
+    /// The node did not respond in time, or was not connected.
+    pub no_answer: u64,
+    /// The request was dropped because the requests of its owner used too much memory.
+    pub forgotten: u64,
+}
+
+/// The reason of a failure that the bridge sends in a node's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerReason {
+    Denied,
+    Lost,
+    NoAnswer,
+    Forgotten,
+}
+
+impl AnsweredFor {
+    pub(super) fn count(&mut self, reason: AnswerReason) {
+        let count = match reason {
+            AnswerReason::Denied => &mut self.denied,
+            AnswerReason::Lost => &mut self.lost,
+            AnswerReason::NoAnswer => &mut self.no_answer,
+            AnswerReason::Forgotten => &mut self.forgotten,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Returns the sum of all counts.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let AnsweredFor { denied, lost, no_answer, forgotten } = *self;
+        denied.saturating_add(lost).saturating_add(no_answer).saturating_add(forgotten)
+    }
 }
 
 /// A failure that the bridge sends in a node's name.

@@ -4,6 +4,7 @@ mod exec;
 mod limiter;
 mod request;
 mod stdio;
+mod unasked;
 mod values;
 
 use std::ffi::OsString;
@@ -23,6 +24,8 @@ use crate::output::Failure;
 use crate::signals::Signals;
 use exec::Exec;
 use stdio::Stdio;
+use tokio::time::Instant;
+use unasked::Unasked;
 
 // Options of a program that answers requests.
 #[derive(Debug, Args)]
@@ -167,9 +170,24 @@ impl Handler for Answers {
 }
 
 async fn log(mut events: NodeEvents) {
-    while let Some(event) = events.recv().await {
+    let mut unasked = Unasked::default();
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            peer = unasked.overdue() => {
+                tracing::info!(
+                    %peer,
+                    "no request within 30 s of the hello; if the peer is a bridge, its rules may not allow this node's name (see \
+                     its log); an agent sends requests only for nodes of its deployment"
+                );
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         match event {
+            NodeEvent::Hello { peer } => unasked.hello(peer, Instant::now()),
             NodeEvent::Request { peer, request } => {
+                unasked.request(peer);
                 tracing::info!(%peer, reqid = request.reqid, action = request.action.join(" "), "request received");
             }
             NodeEvent::Answered { peer, result } => {

@@ -10,7 +10,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use zeek_bridge::bridge::{Latency, LinkSnapshot, Snapshot};
+use zeek_bridge::bridge::{AnsweredFor, Latency, LinkSnapshot, Snapshot};
 
 /// The media type of [`text`].
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -73,9 +73,14 @@ impl Collector for Scrape {
 
         families.gauge("nodes", "Nodes that are connected through the bridge.", nodes.len())?;
         families.gauge("requests_in_flight", "Requests that wait for the response of a node.", *in_flight)?;
-        let help = "Failures that the bridge sent on behalf of nodes: disconnected, not responding, or not allowed by a rule.";
-        families.counters("answered_for", help, [(Vec::new(), *answered_for)])?;
-        let help = "Responses of nodes that did not arrive in time.";
+        let AnsweredFor { denied, lost, no_answer, forgotten: dropped } = *answered_for;
+        let answered_for =
+            [("denied", denied), ("lost", lost), ("no_answer", no_answer), ("forgotten", dropped)];
+        let answered_for = answered_for.map(|(reason, count)| (vec![("reason", reason.to_owned())], count));
+        let help = "Failures that the bridge sent in place of a node: the rules denied the request, the connection of the node \
+                    was lost, the node did not answer or was not connected, or the request was dropped.";
+        families.counters("answered_for", help, answered_for)?;
+        let help = "Responses of nodes that did not arrive in time and for which the bridge sent no failure.";
         families.counters("unanswered", help, [(Vec::new(), *unanswered)])?;
         let help =
             "Pending requests that were dropped because the requests of their owner used too much memory.";
@@ -288,7 +293,10 @@ mod tests {
             (r#"rule_refused_total{rule="hellos",reason="node_not_allowed"}"#, 1.0),
             (r#"nodes"#, 1.0),
             (r#"requests_in_flight"#, 6.0),
-            (r#"answered_for_total"#, 8.0),
+            (r#"answered_for_total{reason="denied"}"#, 1.0),
+            (r#"answered_for_total{reason="lost"}"#, 2.0),
+            (r#"answered_for_total{reason="no_answer"}"#, 4.0),
+            (r#"answered_for_total{reason="forgotten"}"#, 1.0),
             (r#"unanswered_total"#, 14.0),
             (r#"forgotten_total"#, 15.0),
             (r#"relay_latency_seconds_bucket{le="0.001"}"#, 3.0),

@@ -38,6 +38,10 @@ const LEAVE_TIMEOUT: Duration = peering::Config::LEAVE_TIMEOUT;
 /// The unit file for systemd. Its comments explain what to adapt.
 const UNIT: &str = include_str!("zeek-bridge.service");
 
+/// The paths of the program and of the configuration in [`UNIT`].
+const UNIT_PROGRAM: &str = "/usr/local/bin/zeek-bridge";
+const UNIT_CONFIG: &str = "/etc/zeek-bridge/bridge.toml";
+
 /// Run a bridge: forward messages between links as rules allow
 ///
 /// Runs until SIGINT or SIGTERM. It then sends what is queued, within the `drain` time of the configuration, and leaves its
@@ -51,24 +55,28 @@ pub(crate) struct RunArgs {
     /// The configuration: links and rules
     #[arg(value_name = "CONFIG.toml", required_unless_present = "print_unit")]
     config: Option<PathBuf>,
-    /// Print a unit file for systemd and exit
-    #[arg(long, conflicts_with = "config")]
+    /// Print a unit file for systemd and exit; it starts the bridge with CONFIG.toml, or else with
+    /// /etc/zeek-bridge/bridge.toml
+    #[arg(long)]
     print_unit: bool,
 }
 
 pub(crate) fn run(args: RunArgs, verbose: u8) -> Result<(), Failure> {
-    let Some(path) = args.config else {
-        let mut output = Output::new();
-        return output.line(unit()?.trim_end().as_bytes()).and_then(|()| output.flush());
-    };
-    start::<Bridge>(&path, verbose)
+    match args.config {
+        Some(path) if !args.print_unit => start::<Bridge>(&path, verbose),
+        config => {
+            let mut output = Output::new();
+            let unit = unit(config.as_deref())?;
+            output.line(unit.trim_end().as_bytes()).and_then(|()| output.flush())
+        }
+    }
 }
 
-/// Returns the unit file, which starts this program from where it is installed.
-fn unit() -> Result<String, Failure> {
+/// Returns the unit file, which starts this program from where it is installed, with this configuration.
+fn unit(config: Option<&Path>) -> Result<String, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot determine the path of this program: {error}")))?;
-    if ["/home", "/root", "/run/user"].iter().any(|home| program.starts_with(home)) {
+    if is_hidden(&program) {
         stderr::print_line(format_args!(
             "warning: the unit hides home directories (ProtectHome=yes), so it cannot start {}; install the program elsewhere, \
              such as with `sudo install {} /usr/local/bin/`, and print the unit with that one",
@@ -79,7 +87,34 @@ fn unit() -> Result<String, Failure> {
     // systemd expands % and splits at white space.
     let program = program.display().to_string().replace('%', "%%");
     let program = if program.contains(char::is_whitespace) { format!("\"{program}\"") } else { program };
-    Ok(UNIT.replace("/usr/local/bin/zeek-bridge", &program))
+    let unit = UNIT.replace(UNIT_PROGRAM, &program);
+    let Some(config) = config else { return Ok(unit) };
+    let config = std::path::absolute(config)
+        .map_err(|error| Failure::failed(format!("cannot use {}: {error}", config.display())))?;
+    if is_hidden(&config) {
+        stderr::print_line(format_args!(
+            "warning: the unit hides home directories (ProtectHome=yes), so the bridge cannot read {}; move the configuration and \
+             its certificates to /etc/zeek-bridge",
+            config.display()
+        ));
+    }
+    let Some(config) = config.to_str().filter(|text| !text.contains(char::is_control)) else {
+        return Err(Failure::failed(format!(
+            "the path {} contains control characters or is not UTF-8, so a unit file cannot contain it; use another path",
+            config.display()
+        )));
+    };
+    // In arguments, systemd expands $ and removes quotes and backslashes as well.
+    let config = config.replace('%', "%%").replace('$', "$$").replace('\\', r"\\").replace('"', "\\\"");
+    let is_quoted =
+        config.contains(|letter: char| letter.is_whitespace() || matches!(letter, '"' | '\'' | '\\'));
+    let config = if is_quoted { format!("\"{config}\"") } else { config };
+    Ok(unit.replace(UNIT_CONFIG, &config))
+}
+
+/// Returns whether the unit file hides this path from the bridge.
+fn is_hidden(path: &Path) -> bool {
+    ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home))
 }
 
 fn start<R: Running>(path: &Path, verbose: u8) -> Result<(), Failure> {
@@ -116,6 +151,8 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
     let mut hangup = signal(SignalKind::hangup())
         .map_err(|error| Failure::failed(format!("cannot handle SIGHUP: {error}")))?;
     let mut operation = config.operation.clone();
+    // The format of the running log does not change.
+    let log = operation.log;
     // Bound before the bridge starts: if another bridge uses these addresses, this one must not affect any peer.
     let admin = AdminChange::prepare(&AdminAddresses::default(), &AdminAddresses::of(&operation)).await;
     let admin = admin.map_err(|errors| report(Exit::Unconnected, &source, errors))?;
@@ -142,7 +179,7 @@ async fn daemon<R: Running>(file: ConfigFile) -> Result<(), Failure> {
             () = signals.next() => break,
             _ = hangup.recv(), if reloading.is_none() => {
                 systemd::reloading();
-                reloading = Some(tokio::spawn(reload(running.clone(), path.clone(), operation.clone())));
+                reloading = Some(tokio::spawn(reload(running.clone(), path.clone(), operation.clone(), log)));
             }
             applied = finished(&mut reloading) => {
                 if let Some(applied) = applied {

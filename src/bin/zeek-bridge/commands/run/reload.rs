@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeek_bridge::bridge::Reloaded;
-use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Diagnostics, Operation};
+use zeek_bridge::bridge::config::{ConfigFile, Diagnostic, Diagnostics, LogFormat, Operation};
 
 use super::admin::{AdminAddresses, AdminChange};
 use super::bridge::Running;
@@ -16,25 +16,32 @@ pub(super) struct Applied {
     pub(super) admin: AdminChange,
 }
 
-/// Reads the configuration again, applies it to the bridge and logs the result. Returns `None` if nothing changes.
+/// Reads the configuration again, applies it to the bridge and logs the result. `log` is the format of the running log.
+/// Returns `None` if nothing changes.
 pub(super) async fn reload<R: Running>(
     running: Arc<R>,
     path: PathBuf,
     current: Operation,
+    log: LogFormat,
 ) -> Option<Applied> {
     match apply(&*running, path, &current).await {
-        Ok((applied, Reloaded { news, errors })) => {
+        Ok((applied, Reloaded { news, errors, previous_certificates })) => {
             news.iter().for_each(|change| tracing::info!("reload: {change}"));
-            if applied.operation.log != current.log {
+            if applied.operation.log != log {
                 tracing::warn!("reload: the new log format takes effect at the next start");
             }
             errors.iter().for_each(|error| tracing::error!("reload: {error}"));
-            if errors.is_empty() {
-                tracing::info!("reload: the configuration is applied");
-            } else {
-                tracing::error!(
-                    "reload: applied, except for the errors above; fix them and send SIGHUP again"
-                );
+            let links = match &*previous_certificates {
+                [] => String::new(),
+                [link] => format!("; link {link} keeps its previous certificates"),
+                links => format!("; links {} keep their previous certificates", links.join(" and ")),
+            };
+            match (errors.is_empty(), links.is_empty()) {
+                (true, true) => tracing::info!("reload: the configuration is applied"),
+                (true, false) => tracing::warn!("reload: the configuration is applied{links}"),
+                (false, _) => tracing::error!(
+                    "reload: applied, except for the errors above{links}; fix them and send SIGHUP again"
+                ),
             }
             Some(applied)
         }

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zeek_bridge::bridge::config::{BridgeConfig, Diagnostic, Diagnostics};
 use zeek_bridge::bridge::{
-    Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
+    AnsweredFor, Latency, LinkSnapshot, NodeSnapshot, PeerSnapshot, Reloaded, RuleSnapshot, Snapshot,
 };
 
 use super::*;
@@ -69,7 +69,7 @@ pub(crate) fn snapshot() -> Snapshot {
         }],
         refused: [("no-rule".into(), 7)].into(),
         in_flight: 6,
-        answered_for: 8,
+        answered_for: AnsweredFor { denied: 1, lost: 2, no_answer: 4, forgotten: 1 },
         unanswered: 14,
         forgotten: 15,
         latency: Latency { bounds: vec![0.001, 0.01], counts: vec![3, 2, 1], sum: 0.5 },
@@ -277,6 +277,8 @@ fn systemd_is_notified_of_start_watchdog_reload_and_stop() {
     assert!(!folder.path().join("s.sock").exists());
 }
 
+const LOG_WARNING: &str = "takes effect at the next start";
+
 #[test]
 fn a_reload_moves_and_stops_the_local_services() {
     let folder = tempfile::tempdir().unwrap();
@@ -297,7 +299,7 @@ fn a_reload_moves_and_stops_the_local_services() {
     // Moved.
     configure(&folder, "metrics = '127.0.0.2:0'\nstatus = 'other.sock'\nlog = 'json'");
     daemon.reload();
-    daemon.wait_for_line("takes effect at the next start");
+    daemon.wait_for_line(LOG_WARNING);
     let second = daemon.wait_for_line("metrics and health at http://");
     assert!(health(&second).starts_with("HTTP/1.0 200 ") && health(&first).is_empty());
     assert_eq!((status(&folder, "s.sock"), status(&folder, "other.sock")), (None, Some(snapshot())));
@@ -307,6 +309,10 @@ fn a_reload_moves_and_stops_the_local_services() {
     daemon.reload();
     assert!(health(&second).is_empty());
     assert_eq!(status(&folder, "other.sock"), None);
+    // The format of the log is the running one again.
+    daemon.signal("TERM");
+    let (_, lines) = daemon.end();
+    assert!(lines.iter().all(|line| !line.contains(LOG_WARNING)), "{lines:?}");
 }
 
 #[test]

@@ -73,7 +73,17 @@ fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
         return Ok(path.clone());
     }
     if let Some(path) = &args.config {
-        return run::read(path)?.config.operation.status_socket.ok_or_else(|| {
+        let file = run::read(path).map_err(|failure| match failure {
+            Failure::Reported(exit) => {
+                let message = format!(
+                    "{} has errors; fix them, or name the status socket with --socket",
+                    path.display()
+                );
+                Failure::Error(exit, message)
+            }
+            other => other,
+        })?;
+        return file.config.operation.status_socket.ok_or_else(|| {
             Failure::usage(format!(
                 "{} has no status socket: remove `status = \"off\"` from its [bridge] table",
                 path.display()

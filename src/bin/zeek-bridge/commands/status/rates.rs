@@ -68,7 +68,11 @@ fn increases(before: &Snapshot, now: &Snapshot) -> Snapshot {
         }
     }
     each(&before.refused, &mut counts.refused);
-    counts.answered_for = increase(before.answered_for, now.answered_for);
+    let (before_for, now_for) = (&before.answered_for, &mut counts.answered_for);
+    now_for.denied = increase(before_for.denied, now_for.denied);
+    now_for.lost = increase(before_for.lost, now_for.lost);
+    now_for.no_answer = increase(before_for.no_answer, now_for.no_answer);
+    now_for.forgotten = increase(before_for.forgotten, now_for.forgotten);
     counts.unanswered = increase(before.unanswered, now.unanswered);
     counts.forgotten = increase(before.forgotten, now.forgotten);
     counts.latency = measured(&before.latency, &now.latency);
@@ -126,7 +130,7 @@ mod tests {
         later.refused.insert("no-rule".into(), 9);
         later.refused.insert("no-link".into(), 1);
         later.latency.counts[1] += 5;
-        later.answered_for += 1;
+        later.answered_for.lost += 1;
         (sample(snapshot(), start, 0), sample(later, start, 2000))
     }
 
@@ -142,7 +146,7 @@ mod tests {
         assert_eq!(counts.refused, [("no-link".into(), 1), ("no-rule".into(), 2)].into());
         assert_eq!(counts.rules[0].refused["invalid_node_api"], 4);
         assert_eq!(counts.latency.counts, [0, 5, 0]);
-        assert_eq!((counts.answered_for, counts.unanswered, counts.in_flight), (1, 0, 6));
+        assert_eq!((counts.answered_for.total(), counts.unanswered, counts.in_flight), (1, 0, 6));
     }
 
     #[test]

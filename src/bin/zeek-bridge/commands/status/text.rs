@@ -56,7 +56,7 @@ pub(super) fn state(snapshot: &Snapshot) -> String {
 
 fn requests(snapshot: &Snapshot) -> String {
     let Snapshot { in_flight, answered_for, .. } = snapshot;
-    format!("requests in flight: {in_flight}; answered on behalf of nodes: {answered_for}")
+    format!("requests in flight: {in_flight}; answered on behalf of nodes: {}", answered_for.total())
 }
 
 fn links(snapshot: &Snapshot, with_addresses: bool) -> Table {

@@ -85,7 +85,7 @@ impl View<'_> {
             let rate = self.increase.map(|increase| rate(counter(&increase.counts), increase.time));
             rate.map_or_else(|| "-".into(), |rate| format!("{rate}/s"))
         };
-        let answered = per_second(|counts| counts.answered_for);
+        let answered = per_second(|counts| counts.answered_for.total());
         let late = per_second(|counts| counts.unanswered.saturating_add(counts.forgotten));
         let in_flight = self.snapshot.in_flight;
         format!(
@@ -254,7 +254,7 @@ fn rates(increase: &Increase) -> Json {
         "links": counts.links.iter().map(link).collect::<Json>(),
         "rules": rules.collect::<Json>(),
         "refused": by_reason(&counts.refused),
-        "answered_for": rate(counts.answered_for),
+        "answered_for": rate(counts.answered_for.total()),
         "unanswered": rate(counts.unanswered),
         "forgotten": rate(counts.forgotten),
         "latency": {

@@ -22,7 +22,7 @@ fn the_bridge_waits_before_it_answers_for_a_gone_node() {
     world.wait(1);
     assert_eq!(world.due(), [absent_error(A, "all", "worker-1"), absent_error(A, "r", "worker-1")]);
     assert_eq!(world.due(), []);
-    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (0, 2));
+    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for().total()), (0, 2));
     let _ = world.hello(5, "h", "worker-1").unwrap();
     assert_eq!(world.answer(5, "r", "worker-1"), Err(ResponseError::Late));
     world.ask_pending(A, "s", &["worker-1"]);
@@ -40,7 +40,7 @@ fn a_gone_node_that_returns_in_time_responds_itself() {
     assert_eq!(world.answer(5, "r", "worker-1"), Ok(peering(A)));
     world.wait(1000);
     assert_eq!(world.due(), []);
-    assert_eq!(world.nodes.answered_for(), 0);
+    assert_eq!(world.nodes.answered_for().total(), 0);
 }
 
 #[test]
@@ -52,7 +52,10 @@ fn the_bridge_answers_for_a_silent_node_and_rejects_its_late_response() {
     world.wait(3000);
     assert_eq!(world.due(), [failure(A, "r", "worker-1", SILENT)]);
     assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::Late));
-    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for(), world.nodes.expired()), (0, 1, 0));
+    assert_eq!(
+        (world.nodes.in_flight(), world.nodes.answered_for().total(), world.nodes.expired()),
+        (0, 1, 0)
+    );
     assert!(ANSWER_AFTER < REQUEST_TIMEOUT);
 }
 
@@ -164,7 +167,7 @@ fn without_answer_in_flight_the_bridge_never_answers() {
         world.wait(4000);
         assert_eq!(world.due(), []);
     }
-    assert_eq!((world.nodes.answered_for(), world.nodes.expired()), (0, 2));
+    assert_eq!((world.nodes.answered_for().total(), world.nodes.expired()), (0, 2));
 }
 
 fn denied(node: &str, link: u8) -> DeniedNode {
@@ -194,7 +197,7 @@ fn denied_nodes_are_the_live_nodes_to_which_a_request_is_denied() {
     assert_eq!(world.nodes.denied(peering(0), &request("r", &["worker-1"])), [], "not back to its sender");
     let answer = world.nodes.answer_denied(peering(A), "r", "worker-1", "no");
     assert_eq!(sorted(&[answer]), [failure(A, "r", "worker-1", "no")]);
-    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (3, 1));
+    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for().total()), (3, 1));
 }
 
 /// Returns a peering with a bridge over this link.

@@ -268,7 +268,7 @@ proptest! {
         run.end();
         run.witness.conclude(&run.nodes);
         assert_eq!(run.nodes.forgotten(), 0);
-        assert!(answer_in_flight || run.nodes.answered_for() == 0);
+        assert!(answer_in_flight || run.nodes.answered_for().total() == 0);
     }
 
     /// Forgotten requests are answered, unless the node may respond over another path.
@@ -288,6 +288,6 @@ proptest! {
             assert!(run.nodes.gone.len() <= SMALL.gone);
         }
         run.end();
-        assert!(answer_in_flight || run.nodes.answered_for() == 0);
+        assert!(answer_in_flight || run.nodes.answered_for().total() == 0);
     }
 }

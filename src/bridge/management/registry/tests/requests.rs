@@ -73,7 +73,7 @@ fn the_bridge_answers_once_for_a_lost_node_and_rejects_its_late_response() {
     assert_eq!(world.answer(0, "t", "worker-1"), Ok(peering(A)));
     assert_eq!(world.gone(0), [failure(A, "r", "worker-1", LOST), failure(B, "s", "worker-1", LOST)]);
     assert_eq!(world.gone(0), []);
-    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (1, 2));
+    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for().total()), (1, 2));
     assert_eq!(world.answer(0, "r", "worker-1"), Err(ResponseError::UnknownName));
     let _ = world.hello(7, "h", "worker-1").unwrap();
     assert_eq!(world.answer(7, "r", "worker-1"), Err(ResponseError::Late));
@@ -177,7 +177,7 @@ fn without_answer_in_flight_a_returning_node_may_respond() {
     assert_eq!(world.answer(6, "t", "worker-1"), Ok(peering(A)));
     world.wait(5000);
     assert_eq!(world.answer(1, "r", "worker-2"), Err(ResponseError::Late));
-    assert_eq!(world.nodes.answered_for(), 0);
+    assert_eq!(world.nodes.answered_for().total(), 0);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn ten_thousand_requests_to_five_nodes_are_all_remembered() {
             assert_eq!(world.answer(from, &number.to_string(), name), Ok(peering(A)));
         }
     }
-    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for()), (0, 10_000));
+    assert_eq!((world.nodes.in_flight(), world.nodes.answered_for().total()), (0, 10_000));
     world.wait(10_000);
     world.nodes.expire(world.now);
     assert_eq!(world.nodes.in_flight.len(), 0);

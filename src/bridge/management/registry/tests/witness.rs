@@ -128,7 +128,7 @@ impl Witness {
         assert_eq!(self.in_flight(), 0);
         let ended = self.passed + self.answered_for + self.elsewhere + self.expired + self.agent_gone;
         assert_eq!(self.owed, ended);
-        assert_eq!(nodes.answered_for(), self.answered_for);
+        assert_eq!(nodes.answered_for().total(), self.answered_for);
         assert_eq!(nodes.expired(), self.expired);
     }
 }
