@@ -39,8 +39,8 @@ async fn a_reload_loses_no_message_on_unchanged_links() {
     let address = |link: &str| bridge.link(link)["listening"][0].as_str().unwrap().to_owned();
     let (publisher, subscriber) = (peer(), peer());
     let mut received = subscribe(&subscriber, "/load").await;
-    subscriber.connect(&address("out"), crate::peers::PLAIN).await.unwrap();
-    publisher.connect(&address("in"), crate::peers::PLAIN).await.unwrap();
+    subscriber.connect(address("out"), crate::peers::PLAIN).await.unwrap();
+    publisher.connect(address("in"), crate::peers::PLAIN).await.unwrap();
     let publishing = tokio::spawn(publish_numbers(publisher.clone(), "/load", MESSAGES));
     let reloading = tokio::task::spawn_blocking(move || {
         for queue in 100..105 {
