@@ -133,12 +133,12 @@ fn the_unit_file_starts_the_bridge_with_the_configuration_that_is_named() {
         let end = Program::with(["run", "--print-unit", path]).end();
         assert_eq!(end.code, Some(0), "{end:?}");
         let start = format!("ExecStart={program} run {written}");
-        assert!(end.stdout.iter().any(|line| *line == start), "{start}: {end:?}");
+        assert!(end.stdout.contains(&start), "{start}: {end:?}");
     }
     let end = Program::run("run --print-unit bridge.toml", "");
     let directory = std::env::current_dir().unwrap();
     let start = format!("ExecStart={program} run {}/bridge.toml", directory.display());
-    assert!(end.stdout.iter().any(|line| *line == start), "{start}: {end:?}");
+    assert!(end.stdout.contains(&start), "{start}: {end:?}");
 }
 
 #[test]
