@@ -157,7 +157,7 @@ impl Link {
         &self.limits
     }
 
-    /// Returns the peers of this link that get no copy of a message that may be forwarded to the links in `to`. They are on
+    /// Returns the peers of this link to skip when a message is forwarded to the links in `to`. They are on
     /// [standby](Sides::standby): another peering of the link's group carries the message.
     pub(super) fn standby(
         &self,
@@ -200,14 +200,14 @@ impl Link {
         forwarded.blocked
     }
 
-    /// Sends a peer a message of the bridge itself. If its queue has no room, the message is stored in the outbox.
+    /// Sends a peer a message that the bridge generated. If its queue has no room, the message is stored in the outbox.
     pub(super) fn send_or_store(&self, peer: EndpointId, envelope: &Envelope) {
         let blocked = self.send(&self.with_new_id(envelope), None, &Audience::PeerReliable(peer));
         self.outbox.store(peer, blocked, self.config.limits.queue.bytes);
     }
 
-    /// Like [`Link::send_or_store`], but drops the message if the peer's queue is full or messages for the peer are
-    /// stored. Suitable for messages that are repeated later anyway.
+    /// Like [`Link::send_or_store`], but drops the message if the peer's queue is full or the outbox holds messages
+    /// for the peer. Suitable for messages that are repeated later anyway.
     pub(super) fn send_if_room(&self, peer: EndpointId, envelope: &Envelope) {
         if !self.outbox.has(peer) {
             drop(self.send(&self.with_new_id(envelope), None, &Audience::PeerReliable(peer)));

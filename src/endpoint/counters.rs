@@ -55,7 +55,7 @@ pub struct Stats {
     pub sent: u64,
     /// The bytes of their frames, length fields included.
     pub sent_bytes: u64,
-    /// Messages handed to subscribers, counted once for each.
+    /// Messages queued for subscribers. A message for two subscribers counts twice.
     pub delivered: u64,
     /// Messages that were dropped because a subscriber's queue was full.
     pub dropped: u64,
@@ -101,7 +101,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns how many connections, in either direction, did not become a peering, by [`ConnectError::cause`].
+    /// Returns the number of failed connections, incoming and outgoing, for each [`ConnectError::cause`].
     #[must_use]
     pub fn failures(&self) -> BTreeMap<&'static str, u64> {
         self.0.context.stats.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()

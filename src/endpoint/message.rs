@@ -38,7 +38,7 @@ impl fmt::Display for Message {
         write!(f, "{}: ", self.topic())?;
         match self.zeek_message() {
             Ok(message) => write!(f, "{message}"),
-            // Decoding again is cheaper than a copy of every event.
+            // Decode again: `zeek_message` has consumed the value, and a copy of every value would cost more.
             Err(_) => write!(f, "{}", self.value()),
         }
     }
@@ -51,8 +51,8 @@ impl Message {
         self.envelope.sender
     }
 
-    /// Returns the identity in the certificate of the connection that it was received over. `None` without TLS and in
-    /// anonymous TLS.
+    /// Returns the identity in the certificate of the peer that sent the message. `None` without TLS and in anonymous
+    /// TLS.
     #[must_use]
     pub fn identity(&self) -> Option<&PeerIdentity> {
         self.from.as_ref()?.identity.as_deref()
@@ -89,8 +89,8 @@ impl Message {
     /// ```
     ///
     /// # Errors
-    /// Fails if the message is not an event, or if its name or an argument is not that of the type. For a batch, which Zeek sends
-    /// for logs, use [`Message::events`].
+    /// Fails if the message is not an event, if the event has a different name than `E`, or if an argument has the wrong type.
+    /// For a batch, which Zeek sends for logs, use [`Message::events`].
     pub fn event<E>(&self) -> Result<E, EventError>
     where
         E: TryFrom<Event>,
@@ -99,7 +99,7 @@ impl Message {
         Ok(self.zeek_message()?.into_event()?.try_into()?)
     }
 
-    /// Returns the events of the message: one, those of a batch in order, or none if it contains none.
+    /// Returns all events in the message. A batch can contain several, which keep their order.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.zeek_message().map(ZeekMessage::into_events).unwrap_or_default()

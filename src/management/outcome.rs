@@ -1,4 +1,4 @@
-//! The outcome of a dispatch.
+//! The answers of nodes to a request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use serde_core::de::DeserializeOwned;
 
 use super::{AnswerError, ManagementResult};
 
-/// The outcome of a dispatch.
+/// The answers of nodes to a request, and the nodes that did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -17,7 +17,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Converts the answers to values of one type, by the name of the node. See [`ManagementResult::value`].
+    /// Converts each answer to `T`, as [`ManagementResult::value`] does. Returns the results by the name of the node; that of a
+    /// missing node is [`AnswerError::NoAnswer`].
     #[must_use]
     pub fn into_values<T: DeserializeOwned>(self) -> BTreeMap<String, Result<T, AnswerError>> {
         let answered = self.answers.into_iter().map(|(node, result)| (node, result.value()));

@@ -215,7 +215,7 @@ impl Peering {
         }
     }
 
-    /// Returns when [`Peering::handle_timeout`] must be called if there is no other input before.
+    /// Returns the time at which [`Peering::handle_timeout`] must be called, unless other input arrives first.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
@@ -284,9 +284,8 @@ impl Peering {
         }
     }
 
-    /// Returns whether [`Peering::handle_input`] consumes input. It does not after [`Event::Introduced`] until
-    /// [`Peering::admit`] or [`Peering::refuse_redundant`] is called; the caller should not read from the connection in that
-    /// time.
+    /// Returns whether [`Peering::handle_input`] consumes input: always, except between [`Event::Introduced`] and the call of
+    /// [`Peering::admit`] or [`Peering::refuse_redundant`]. Do not read from the connection during that time.
     #[must_use]
     pub fn takes_input(&self) -> bool {
         !matches!(self.state, State::Introduced { .. })
@@ -298,7 +297,7 @@ impl Peering {
         matches!(self.state, State::Closed)
     }
 
-    /// Returns whether the peering is established. This includes the time while it is being left.
+    /// Returns whether the peering is established. This is still so after [`Peering::leave`], until the peering has ended.
     #[must_use]
     pub fn is_established(&self) -> bool {
         matches!(self.state, State::Peered(_))

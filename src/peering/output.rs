@@ -86,7 +86,7 @@ impl Output {
         if self.pieces.is_empty() && self.pieces.capacity() > KEPT_PIECES {
             self.pieces = VecDeque::new();
         }
-        // The allocation may be larger than the capacity: it includes what was split off and has been written.
+        // The capacity does not include the part of the allocation that was split off and written. `try_reclaim` does.
         if self.buffer.is_empty() && self.buffer.try_reclaim(KEPT_BYTES.saturating_add(1)) {
             self.buffer = BytesMut::new();
         }

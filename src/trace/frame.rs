@@ -20,7 +20,7 @@ pub enum Content {
 pub struct Frame {
     /// The offset of the length field in the bytes that the side sent.
     pub offset: u64,
-    /// Whether the side had sent its last handshake message before this frame, so that this is an envelope.
+    /// Whether the frame is an envelope, because the side had finished its handshake before it.
     pub peered: bool,
     /// The body of the frame, after the length field.
     pub body: Bytes,
@@ -49,8 +49,8 @@ impl Frame {
         to_u64(self.body.len().saturating_add(LENGTH_FIELD))
     }
 
-    /// Appends the members `offset`, `length`, `phase`, and `message`, `envelope` or `error` of a JSON object, separated by
-    /// commas and on one line.
+    /// Appends members of a JSON object on one line: `offset`, `length`, `phase`, and one of `message`, `envelope` and `error`.
+    /// Does not write the braces.
     pub fn write_members(&self, to: &mut Vec<u8>) {
         put_member(to, "offset", self.offset);
         put_member(to, "length", self.length());

@@ -13,10 +13,11 @@ use super::meta::{self, Description, Progress};
 use super::{Side, to_u64};
 use crate::data::{escape_json, steers_terminal};
 
-/// Maximum size of buffered lines in bytes, except for the last line.
+/// The buffered lines are written when their size in bytes exceeds this, so that the last line can be longer.
 const MAX_PENDING: usize = 1024 * 1024;
 
-/// The size of the body above which a frame is large, in bytes. Its JSON can be more than 30 times as large: a `none` is one byte.
+/// The size of the body above which a frame is large, in bytes. The JSON of a frame can be more than 30 times as large: a `none` is
+/// one byte of the frame, and about 30 of JSON.
 const LARGE_FRAME: usize = 32 * 1024;
 
 /// Held while a large frame is converted to JSON and written, so that the memory of all writers together is bounded.
@@ -102,8 +103,8 @@ impl Index {
 }
 
 impl Writer {
-    /// Creates a recording in a new folder, which only its owner can read. `continues` is the name of the recording of the
-    /// earlier part of the connection, which was split after the handshake.
+    /// Creates a recording in a new folder, which only its owner can read. If this recording continues
+    /// another one after [`Writer::split`], `continues` is the name of that recording.
     ///
     /// # Errors
     /// Fails if the folder exists ([`io::ErrorKind::AlreadyExists`]) or cannot be written. A folder that was created is
@@ -143,7 +144,7 @@ impl Writer {
         [self.connector.written, self.listener.written]
     }
 
-    /// Returns the size of the folder in bytes, including buffered lines, without `meta.json`, which has some hundred bytes.
+    /// Returns the size of the folder in bytes, including buffered lines, without `meta.json`, which has a few hundred bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.written().into_iter().fold(self.index.size, u64::saturating_add)

@@ -8,9 +8,9 @@ use crate::data::{ByteString, Value};
 /// `[stream enum, writer enum, writer info, fields]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogCreate {
-    /// The stream's label: `Conn::LOG`.
+    /// The label of the stream, such as `Conn::LOG`.
     pub stream: ByteString,
-    /// The writer's label: `Log::WRITER_ASCII`.
+    /// The label of the writer, such as `Log::WRITER_ASCII`.
     pub writer: ByteString,
     /// Path, rotation and options of the writer, as sent by Zeek.
     pub writer_info: Value,
@@ -44,11 +44,11 @@ impl LogCreate {
 /// `[stream enum, writer enum, path string, serialized rows string]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogWrite {
-    /// The stream's label: `Conn::LOG`.
+    /// The label of the stream, such as `Conn::LOG`.
     pub stream: ByteString,
-    /// The writer's label: `Log::WRITER_ASCII`.
+    /// The label of the writer, such as `Log::WRITER_ASCII`.
     pub writer: ByteString,
-    /// The log's path: `conn`.
+    /// The path of the log, such as `conn`.
     pub path: ByteString,
     /// The rows in Zeek's own serialization; opaque to this crate.
     pub rows: ByteString,

@@ -7,10 +7,10 @@
 /// The struct implements both traits, so records can be nested in records, containers and events. Errors name the invalid
 /// field. Attributes and visibilities are kept; add a `derive` for `Debug` and other traits.
 ///
-/// A vector with another number of elements is rejected, unless the struct ends with `..`, for records that sites extend with
-/// `redef record`: then missing elements are unset, and further ones are ignored. `..` with the declaration of a field of type
-/// `Vec<Value>` keeps further elements there, and the value of the struct ends with them. Zeek needs that: it rejects a record
-/// with too few fields.
+/// A vector with a different number of elements is rejected. End the struct with `..` for records that Zeek scripts extend with
+/// `redef record`: missing elements are then unset, and extra elements are ignored. `..more: Vec<Value>` stores extra elements in
+/// the field `more`, and appends them when the struct is converted to a value. Zeek needs them: it rejects a record with too few
+/// fields.
 ///
 /// ```
 /// use zeek_bridge::data::{FromValue, Value};
@@ -282,7 +282,7 @@ mod tests {
             name: String,
             owner: Option<Ignoring>,
             ..
-            /// Fields of the site.
+            /// Fields that the site added.
             pub(crate) more: Vec<Value>,
         }
     }
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_two_dots_ignores_fields_of_the_site_and_leaves_missing_ones_unset() {
+    fn two_dots_ignore_extra_fields_and_leave_missing_ones_unset() {
         let read = |fields: &[Value]| Ignoring::from_value(Value::Vector(fields.to_vec()));
         let (name, owner, extra) = (Value::from("n"), Value::from("o"), Value::Count(1));
         let site = |owner: Option<&str>| Ok(Ignoring { name: "n".into(), owner: owner.map(Into::into) });
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_a_field_after_two_dots_keeps_fields_of_the_site() {
+    fn a_field_after_two_dots_keeps_extra_fields() {
         let owner = vector(["n".into(), Value::None]);
         let extended = vector(["a".into(), owner.clone(), Value::Count(1), Value::None]);
         let kept = Keeping::from_value(extended.clone()).unwrap();

@@ -136,7 +136,7 @@ fn server(bytes: &'static [u8]) -> String {
 }
 
 #[test]
-fn a_peer_that_is_not_a_broker_is_exit_code_6_and_one_that_closes_is_4() {
+fn another_protocol_is_exit_code_6_and_a_closed_handshake_is_4() {
     let run = |address: &str| Program::run(&format!("tap --topic x --tls off --connect {address}"), "");
     run(&server(b"HTTP/1.1 400 Bad Request\r\n\r\n")).fails(6, &["HTTP"]);
     run(&server(b"SSH-2.0-OpenSSH_9.9\r\n")).fails(6, &["SSH"]);
@@ -185,7 +185,7 @@ fn timeouts_are_exit_code_5() {
     // Without a message, publish does not wait for a subscriber.
     let end = Program::run(&format!("publish --tls off --topic /t --connect {address}"), "");
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""));
-    // A server that accepts and sends nothing.
+    // A server that accepts the connection and never sends a byte.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     for command in [

@@ -64,7 +64,7 @@ async fn silent_connections_of_one_host_do_not_exclude_another_host() {
     let mut statuses = hub.status();
     let listener = listen(&hub).await;
     let mut silent = Vec::new();
-    // More connections than the endpoint has slots and queues.
+    // More connections than the slots and the queue of waiting connections hold.
     for _ in 0..300 {
         silent.push(TcpStream::connect(listener.local_addr()).await.unwrap());
     }

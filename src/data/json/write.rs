@@ -28,9 +28,11 @@ impl Value {
     /// | `set`, `vector` | `data`: an array of values |
     /// | `table` | `data`: an array of `{"key": value, "value": value}` |
     ///
-    /// Broker itself writes timestamps with three digits, and loses the others. [`Value::from_json`] also reads timestamps with
-    /// another number of digits or a zone, timespans with `min`, `h` or `d` or a fraction, and `"ns": NANOSECONDS` in place of
-    /// `data` for both, which earlier versions wrote.
+    /// Broker itself writes timestamps with three digits, and loses the others. [`Value::from_json`] also reads:
+    ///
+    /// - timestamps with any number of digits, or with a time zone;
+    /// - timespans with `min`, `h` or `d`, or with a fraction;
+    /// - for both, `"ns": NANOSECONDS` instead of `data`, as earlier versions wrote them.
     #[must_use]
     pub fn to_json(&self) -> Json {
         // Cannot fail: serde_json fails only for keys that are not strings.
@@ -142,7 +144,7 @@ impl Serialize for AsJson<'_, (Value, Value)> {
     }
 }
 
-/// Bytes outside of a value: text, or the object `{"hex": ..}` if they are not UTF-8, so that no byte is lost.
+/// Bytes that are not part of a [`Value`], such as a topic: a string, or `{"hex": ..}` if they are not UTF-8.
 impl Serialize for AsJson<'_, [u8]> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(self.0) {

@@ -57,7 +57,7 @@ impl PeerVerifier {
         Ok(PeerVerifier { cas, alone: itself, hints, algorithms, name })
     }
 
-    /// Verifies that this side of a connection may present this chain. Does not verify the name.
+    /// Verifies that the peer may present this chain in its role, `chain.side`. Does not verify the name.
     pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Refused> {
         // As in OpenSSL, a certificate that may not sign others is not an intermediate certificate.
         let may_sign = chain.intermediates.iter().filter(|der| inspect::may_sign(der)).cloned();
@@ -66,7 +66,8 @@ impl PeerVerifier {
         let result =
             self.leads_to_anchor(&usable).map_err(|error| self.correct_unknown_issuer(error, &usable));
         let is_foreign = matches!(result, Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));
-        // If the issuer is unknown, report that. Otherwise prefer a forbidden use over the other faults: no back end accepts it.
+        // If the issuer is unknown, report that. Otherwise report a forbidden use before any other fault, because every TLS
+        // library rejects such a certificate.
         if !is_foreign && let Some(why) = inspect::forbidden_use(chain.leaf, chain.side) {
             let fault = CertificateFault::WrongPurpose(why);
             return Err(Refused {
@@ -85,7 +86,7 @@ impl PeerVerifier {
     }
 
     /// Corrects the error that webpki reports for a chain without a trusted CA, so that the peer receives the alert `unknown_ca`.
-    /// webpki tries the certificates by their names, and stops at the first fault:
+    /// webpki selects possible issuers by their names and stops at the first fault, which can be a different one:
     ///
     /// - A wrong signature usually means that another CA has the same name, such as a CA that was created again.
     /// - A version 1 certificate above the leaf can only be a CA that we do not trust.
@@ -123,7 +124,7 @@ impl PeerVerifier {
     }
 }
 
-/// Returns the refusal of a certificate because of the signature of the handshake.
+/// Converts a failed verification of the handshake's signature to a refusal.
 fn refused_signature(error: Error, leaf: &CertificateDer<'_>) -> Refused {
     let certificate = match &error {
         Error::InvalidCertificate(fault) => RefusedCertificate::new(certificate_fault(fault, leaf), leaf),
@@ -148,7 +149,7 @@ impl ConnectionVerifier {
         Arc::new(ConnectionVerifier { shared, refused: Mutex::default() })
     }
 
-    /// Returns the certificate that was refused, if this is why the handshake failed.
+    /// Returns the certificate that was refused, if this is why the handshake failed. A second call returns `None`.
     pub(super) fn refused(&self) -> Option<Box<RefusedCertificate>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -24,8 +24,8 @@ pub(crate) struct CompletionsArgs {
 
 /// Write the manual pages of the program, its commands and its configuration
 ///
-/// `man` finds the pages in ~/.local/share/man/man1 and /usr/local/share/man/man1. Other pages are read by their path:
-/// `man ./pages/zeek-bridge-tap.1`.
+/// `man` finds the pages in ~/.local/share/man/man1 and /usr/local/share/man/man1. To read a page in another
+/// directory, pass its path: `man ./pages/zeek-bridge-tap.1`.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// The directory for the pages, such as ~/.local/share/man/man1; created if it does not exist. If it is called man1, the page
@@ -52,7 +52,7 @@ pub(crate) struct Manual {
     pub(crate) details: &'static [(&'static str, &'static str)],
     /// Returns the last sections of a command's page.
     pub(crate) ends: fn(&str) -> Vec<&'static str>,
-    /// The end of the help that refers to the manual pages.
+    /// The last line of each help text, which refers to the manual pages. It is left out in the pages.
     pub(crate) end_of_help: &'static str,
 }
 

@@ -52,7 +52,7 @@ fn rows() -> Vec<Row> {
         ),
         row("to: its own link", |rule| rule.to = names(&["a"]), vec![], vec![(hello("w"), R::NoRule)]),
         row(
-            "to: its own link, a hub",
+            "to: the same link, which is a hub",
             |rule| (rule.from, rule.to) = (names(&["hub"]), names(&["hub"])),
             vec![hello("w").over("hub")],
             vec![(hello("w"), R::NoRule)],
@@ -189,7 +189,7 @@ fn rows() -> Vec<Row> {
                 (request(&["get_id_value", "peer_description\0"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value", "Site::x", "Cluster::node"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value"], &[]), R::ActionNotAllowed),
-                // Zeek's own action ignores it, but actions of other nodes may not.
+                // Zeek's own action ignores the extra argument, but other nodes may use it.
                 (request(&["get_id_value", "Cluster::node", "more"], &[]), R::ActionNotAllowed),
                 (request(&["get_id_value", "Cluster::node", ""], &[]), R::ActionNotAllowed),
                 (request(&["never"], &[]), R::ActionNotAllowed),
@@ -204,7 +204,7 @@ fn rows() -> Vec<Row> {
             ],
         ),
         row(
-            "actions: any argument",
+            "actions: * allows any single argument",
             |rule| rule.actions = actions(&[("get_id_value", &["*"])]),
             vec![request(&["get_id_value"], &[]), request(&["get_id_value", "x"], &[])],
             vec![
@@ -237,7 +237,7 @@ fn rows() -> Vec<Row> {
             ],
         ),
         row(
-            "actions: any arguments",
+            "actions: ... allows any number of arguments",
             |rule| rule.actions = Some([("get".to_owned(), vec![arguments(&["..."])])].into()),
             vec![request(&["get"], &[]), request(&["get", "x", "y"], &[])],
             vec![(request(&["set", "x"], &[]), R::ActionNotAllowed)],
@@ -288,7 +288,7 @@ fn rows() -> Vec<Row> {
             vec![(hello("w").by(&WORKER), R::IdentityNotAllowed)],
         ),
         row(
-            "identities: an address or another",
+            "identities: one of two patterns matches",
             |rule| rule.identities = vec![identity("DNS:other"), identity("IP:192.0.2.1")],
             vec![hello("w").by(&WORKER)],
             vec![(hello("w").by(&NAMELESS), R::IdentityNotAllowed)],
@@ -317,7 +317,7 @@ fn rows() -> Vec<Row> {
             vec![(command(NODE).by(&NAMELESS), R::IdentityNotAllowed)],
         ),
         row(
-            "commands with events, which match nothing",
+            "a rule with commands and events matches nothing",
             |rule| (rule.commands, rule.events) = (true, globs(&["*"])),
             vec![],
             vec![(command(NODE), R::CommandNotAllowed), (event("e"), R::DataNotAllowed)],
