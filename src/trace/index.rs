@@ -37,10 +37,12 @@ impl<R: Read> Index<R> {
         let (members, result) = Members::read(&head);
         match result {
             Ok(()) => {}
-            Err(error) if !is_complete && error.is_eof() && members.locate_a_frame() => {}
-            Err(error) if !is_complete && error.is_eof() => return Err(self.error(IndexError::TooLong)),
+            Err(error) if !is_complete && is_cut(&error, &head) && members.locate_a_frame() => {}
+            Err(error) if !is_complete && is_cut(&error, &head) => {
+                return Err(self.error(IndexError::TooLong));
+            }
             Err(error) => {
-                let is_truncated = error.is_eof();
+                let is_truncated = is_cut(&error, &head);
                 let error = self.error(error.into());
                 // A recorder that is killed leaves an incomplete line. The bytes of its frame are there.
                 return if is_truncated && self.next_text()?.is_none() { Ok(None) } else { Err(error) };
@@ -77,6 +79,13 @@ impl<R: Read> Index<R> {
     pub(super) fn error(&self, source: IndexError) -> ReadError {
         ReadError::Index { name: self.name.clone(), line: self.line, source }
     }
+}
+
+/// Returns whether the error is at the end of a line that was cut. serde_json reports a number that ends after `-`, `.` or `e` as
+/// invalid, not as incomplete.
+fn is_cut(error: &serde_json::Error, line: &[u8]) -> bool {
+    let is_at_end = error.line() == 1 && error.column().saturating_add(1) >= line.len();
+    error.is_eof() || is_at_end && line.last() != Some(&b'\n')
 }
 
 /// A line, or its first [`MAX_HEAD`] bytes.
@@ -172,6 +181,28 @@ mod tests {
             let line = Cursor::new(format!("{{{MEMBERS},\"envelope\":\""));
             assert_eq!(read(line.chain(content()).chain(rest.as_bytes())), Ok(expected));
         }
+    }
+
+    #[test]
+    fn a_line_may_be_cut_within_a_number() {
+        for number in ["-5", "1.5", "1e5", "1e-5"] {
+            for cut in 1..number.len() {
+                let start = format!("{{{MEMBERS},\"x\":");
+                let first = vec![(Side::Listener, Some(9))];
+                // The head of a long line ends within the number.
+                let spaces = " ".repeat(MAX_HEAD - start.len() - cut);
+                let long = format!("{start}{spaces}{number}}}\n");
+                assert_eq!(read(long.as_bytes()), Ok(first), "{number} {cut}");
+                // A recorder was killed while it wrote the number.
+                assert_eq!(
+                    read(format!("{start}{}", &number[..cut]).as_bytes()),
+                    Ok(vec![]),
+                    "{number} {cut}"
+                );
+            }
+        }
+        // A complete line is invalid.
+        assert!(read(format!("{{{MEMBERS},\"x\":-\n").as_bytes()).is_err());
     }
 
     #[test]
