@@ -16,7 +16,7 @@ use super::status::Status;
 use super::{Context, Phase, Retry};
 use crate::data::EndpointId;
 use crate::net::tls::Tls;
-use crate::net::{Stream, dial};
+use crate::net::{Stream, dial, std_after};
 use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
@@ -194,7 +194,7 @@ fn random() -> u8 {
 async fn open(context: &Context, target: &str, tls: &Tls) -> Result<(Stream, Instant), ConnectError> {
     let config = &context.config;
     let tcp = dial(target, config.connect_timeout).await?;
-    let deadline = super::after(config.handshake_timeout);
+    let deadline = std_after(config.handshake_timeout);
     match tokio::time::timeout_at(deadline.into(), tls.connect(tcp)).await {
         Ok(stream) => Ok((stream?, deadline)),
         Err(_) => Err(ConnectError::TlsTimeout(config.handshake_timeout)),

@@ -14,8 +14,8 @@ use super::limits::{Owner, Ticket};
 use super::peer_connection::{self, NewConnection};
 use super::status::Status;
 use super::{Context, Phase};
-use crate::net::bind;
 use crate::net::tls::Tls;
+use crate::net::{bind, std_after};
 use crate::peering::{Peering, Side};
 
 /// How long to wait after the operating system failed to accept a connection, such as for lack of file descriptors.
@@ -138,7 +138,7 @@ impl Accepted {
             return self.fail(ConnectError::TooManyPeers(context.config.max_peers));
         }
         let _ = tcp.set_nodelay(true);
-        let deadline = super::after(context.config.handshake_timeout);
+        let deadline = std_after(context.config.handshake_timeout);
         let accepted = tokio::select! {
             accepted = tokio::time::timeout_at(deadline.into(), tls.accept(tcp)) => accepted,
             Ok(()) = &mut evicted => return self.fail(ConnectError::GaveWay),

@@ -103,7 +103,7 @@ use std::borrow::Borrow as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
@@ -456,10 +456,4 @@ impl Endpoint {
         let _ = self.0.tasks.lock().await.recv().await;
         self.0.context.hub.send(Command::Over).await;
     }
-}
-
-/// Returns the time after this delay.
-fn after(wait: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(wait).unwrap_or(now)
 }

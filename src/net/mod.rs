@@ -35,5 +35,5 @@ pub(crate) use memory::for_keeping;
 pub(crate) use session::sealed;
 pub use session::{Format, Session};
 pub use stream::Stream;
-pub(crate) use timer::{after, sleep_until};
+pub(crate) use timer::{after, sleep_until, std_after};
 pub use to_address::ToAddress;
