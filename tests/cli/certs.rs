@@ -92,11 +92,22 @@ fn a_certificate_is_renewed_with_its_names_and_a_new_key() {
     let after = ["w.pem", "w.key"].map(read);
     assert!(before[0] != after[0] && before[1] != after[1]);
     let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode("w.key"), 0o600);
+    assert_eq!(mode("w.key"), 0o640);
     let mut files: Vec<_> =
         fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
     files.sort();
     assert_eq!(files, ["ca.key", "ca.pem", "w.key", "w.pem"]);
+
+    // A service may read its key as a member of the file's group, through a symbolic link.
+    let key = folder.path().join("w.key");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("key");
+    fs::rename(&key, &target).unwrap();
+    std::os::unix::fs::symlink(&target, &key).unwrap();
+    assert_eq!(run(folder.path(), "renew w").code, Some(0));
+    assert!(key.is_symlink() && read("w.key") == fs::read(&target).unwrap() && read("w.key") != after[1]);
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
+    let after = ["w.pem", "w.key"].map(read);
 
     // The certificate and key match, and the names are those of the first certificate.
     let tap = run(folder.path(), "issue tap");

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -161,6 +161,8 @@ fn certificate_files(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
 fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let name = file_name(&args.name)?;
     let (certificate, key_file) = certificate_files(&args.dir, name);
+    // A symbolic link is kept, and the file that it names is replaced.
+    let [certificate, key_file] = [certificate, key_file].map(|file| file.canonicalize().unwrap_or(file));
     let pem = read_file(&certificate, &format!("issue it with `zeek-bridge certs issue {name}`"))?;
     let sans = sans_of(&pem).map_err(|error| {
         Failure::failed(format!(
@@ -171,8 +173,8 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     let issued = Issued::new(&args.dir, name, sans, args.days)?;
     // Both are complete before the first is replaced. Programs that read the files in between keep their previous certificate,
     // because the key does not match.
-    let new_key = write_temporary(&args.dir, &key_file, &issued.key, 0o600)?;
-    let new_certificate = write_temporary(&args.dir, &certificate, &issued.certificate, 0o644)?;
+    let new_key = write_replacement(&key_file, &issued.key, 0o600)?;
+    let new_certificate = write_replacement(&certificate, &issued.certificate, 0o644)?;
     new_key.persist(&key_file).map_err(|error| cannot("replace", &key_file, &error.error))?;
     new_certificate.persist(&certificate).map_err(|error| cannot("replace", &certificate, &error.error))?;
     print_line(format_args!(
@@ -184,17 +186,34 @@ fn renew(args: &RenewArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes a file that replaces `path` later, and is removed otherwise.
-fn write_temporary(
-    directory: &Path,
-    path: &Path,
-    text: &str,
-    mode: u32,
-) -> Result<tempfile::NamedTempFile, Failure> {
-    let file = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(directory);
-    let mut file = file.map_err(|error| cannot("replace", path, &error))?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all());
-    written.map_err(|error| cannot("replace", path, &error))?;
+/// Writes a file that replaces `path` later, and is removed otherwise. It has the permissions, the owner and the group of `path`,
+/// so that a service can still read its key. If `path` does not exist, it has the permissions `mode`. Other users have at most the
+/// permissions in `mode`.
+fn write_replacement(path: &Path, text: &str, mode: u32) -> Result<tempfile::NamedTempFile, Failure> {
+    let failed = |error| cannot("replace", path, &error);
+    // Only its owner can read it until it is complete.
+    let mut file =
+        tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    let mut permissions = fs::Permissions::from_mode(mode);
+    match fs::metadata(path) {
+        Ok(old) => {
+            permissions.set_mode(old.mode() & (0o770 | mode & 0o007));
+            let new = file.as_file().metadata().map_err(failed)?;
+            if (old.uid(), old.gid()) != (new.uid(), new.gid())
+                && let Err(error) = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))
+            {
+                let (path, uid, gid) = (path.display(), old.uid(), old.gid());
+                print_line(format_args!(
+                    "cannot keep the owner of {path}: {error}; run chown {uid}:{gid} {path}"
+                ));
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    file.as_file().set_permissions(permissions).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
     Ok(file)
 }
 
