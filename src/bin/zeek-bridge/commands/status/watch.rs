@@ -89,7 +89,11 @@ pub(super) async fn run(socket: PathBuf, interval: Duration, mut report: Report)
             () = signals.next() => break,
             () = output.ended() => break,
         }
-        report.show(&watch, &output).await;
+        tokio::select! {
+            // Waits if stdout is not read.
+            () = report.show(&watch, &output) => {}
+            () = signals.next() => break,
+        }
     }
     if let Report::Live(live) = &mut report {
         let _ = timeout(LAST_LINES, live.leave(&output)).await;
