@@ -85,10 +85,10 @@ fn typed(json: &Json) -> Result<Json, String> {
                 Some("table") => elements(typed_pair)?,
                 _ => None,
             };
-            let mut object = object.clone();
-            if let Some(data) = data {
-                object.insert("data".into(), data);
-            }
+            let Some(data) = data else { return Ok(json.clone()) };
+            let others = object.iter().filter(|(name, _)| *name != "data");
+            let mut object: Map<_, _> = others.map(|(name, json)| (name.clone(), json.clone())).collect();
+            object.insert("data".into(), data);
             Json::Object(object)
         }
         Json::Array(_) => json.clone(),
