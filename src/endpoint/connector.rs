@@ -21,8 +21,8 @@ use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
 ///
-/// To await it is to await [`Connector::first_attempt`]. Dropping it has no effect: the endpoint continues to connect until
-/// [`Connector::stop`] or its shutdown.
+/// Awaiting it is the same as awaiting [`Connector::first_attempt`]. Dropping it has no effect: the endpoint continues to
+/// connect until [`Connector::stop`] is called or the endpoint is shut down.
 #[derive(Debug)]
 pub struct Connector {
     first: oneshot::Receiver<Result<EndpointId, ConnectError>>,
@@ -107,11 +107,11 @@ impl Task {
 
     fn has_ended(&self) -> bool {
         let phase = &self.context.phase;
-        // Without a sender, the endpoint was dropped.
+        // If the sender is gone, the endpoint was dropped.
         *self.stopped.borrow() || *phase.borrow() != Phase::Running || phase.has_changed().is_err()
     }
 
-    /// Waits until the next attempt. Returns at once if there is none.
+    /// Waits until the next attempt. Returns at once if there will be no next attempt.
     async fn pause(&mut self, wait: Duration) {
         let mut phase = self.context.phase.clone();
         tokio::select! {
@@ -169,7 +169,7 @@ impl Task {
         let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         match suppressed {
-            // The caller of `first_attempt` has the error of the only attempt.
+            // The error of the only attempt is not logged if the caller of `first_attempt` receives it.
             Some(suppressed) if !reported || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
             _ => tracing::debug!("{status}"),
         }

@@ -8,7 +8,7 @@ pub(super) struct ConnectionId(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SubscriberId(pub(super) u64);
 
-/// An established peering. A peer that reconnects gets another id.
+/// An established peering. A peer that reconnects gets a new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeeringId(pub(super) ConnectionId);
 

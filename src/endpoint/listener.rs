@@ -131,8 +131,8 @@ impl Accepted {
             _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
         };
         let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
-        // A peer slot is taken after the peer is identified. If none is free for it now, the connection is closed
-        // before TLS.
+        // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
+        // connection is closed before TLS.
         let owner = if matches!(tls, Tls::Mutual(_)) { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {
             return self.fail(ConnectError::TooManyPeers(context.config.max_peers));

@@ -18,8 +18,8 @@ const BURST: u32 = 16;
 /// ten seconds.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The maximum number of buckets, one for each pair of an owner and a kind. A bucket takes 100 bytes. Further owners
-/// share one bucket for each kind.
+/// The maximum number of buckets, one for each pair of an owner and a kind. A bucket takes 100 bytes. If there are more
+/// owners, they share one bucket for each kind.
 const MAX_BUCKETS: usize = 256;
 
 /// Token buckets for log lines, by the kind of line and by owner.
@@ -75,8 +75,9 @@ impl LogLimiter {
         }
     }
 
-    /// Returns the number of suppressed lines of each kind that no later line reports. While lines of a kind are still
-    /// too frequent, the next logged line reports them, except if this is the `last` call.
+    /// Returns the number of suppressed lines of each kind that no later line will report. While lines of a kind are still
+    /// too frequent, the next logged line of that kind will report them, so they are not returned here. If this is the
+    /// `last` call, all are returned.
     pub(crate) fn report(&self, last: bool) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut state = self.state();

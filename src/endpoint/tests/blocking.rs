@@ -176,7 +176,7 @@ async fn senders_continue_when_the_receiver_disconnects() {
     assert_eq!(right.endpoint.stats().dropped_for_peers, 1);
 }
 
-/// All of its messages that were received are either forwarded or counted as dropped.
+/// After a connection has ended, all messages that were received over it are either forwarded or counted as dropped.
 #[tokio::test]
 async fn received_messages_behind_a_blocked_one_are_counted_whatever_ends_the_connection() {
     const SENT: usize = 5;
