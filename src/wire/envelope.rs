@@ -57,7 +57,7 @@ impl EnvelopeType {
         }
     }
 
-    /// Returns the type for a number on the wire, or `None` if there is none.
+    /// Returns the type for a number on the wire, or `None` if no type has this number.
     #[must_use]
     pub const fn from_wire(number: u8) -> Option<Self> {
         Some(match number {
@@ -71,7 +71,7 @@ impl EnvelopeType {
     }
 }
 
-/// Broker's own names, as used in the fixtures.
+/// Writes Broker's own name of the type, as in the fixtures.
 impl fmt::Display for EnvelopeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -183,7 +183,8 @@ impl Envelope {
     /// # Errors
     /// Fails if the header is malformed. The payload is not checked; see [`Envelope::check`].
     pub fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
-        // finish() requires that all input is consumed. The payload is everything after the header.
+        // `finish` fails if some input is not consumed, so the payload, which is everything after the header, is consumed
+        // here.
         let parsed = header(frame).map(|(payload, header)| {
             (payload.get(payload.len()..).unwrap_or_default(), (payload.len(), header))
         });
@@ -213,8 +214,9 @@ impl Envelope {
         })
     }
 
-    /// Appends the length field and the header to `out`, with `sender` in place of the envelope's own sender. The caller
-    /// must append the payload bytes. Used to send one payload to many peers without copying it.
+    /// Appends the length field and the header to `out`, with `sender` instead of the sender that the envelope contains.
+    /// The caller must append the payload bytes. This makes it possible to send one payload to many peers without copying
+    /// it.
     ///
     /// # Errors
     /// Fails if the frame is too long. `out` is unchanged in that case.
@@ -265,7 +267,7 @@ impl Envelope {
     /// Checks that the payload is valid for the type in [`Envelope::kind`], without building a value.
     ///
     /// # Errors
-    /// Fails if it is not. Offsets count from the start of the frame.
+    /// Fails if the payload is not valid. Offsets count from the start of the frame.
     pub fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
         match self.kind {
             EnvelopeType::Data => {

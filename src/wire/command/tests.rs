@@ -66,7 +66,7 @@ fn all_commands_round_trip_and_truncated_ones_are_errors() {
     }
 }
 
-/// Tests the only command that occurs in no captured peering.
+/// Tests the only command that does not occur in any captured peering.
 #[test]
 fn a_failed_retransmission_is_encoded_as_variant_13_and_a_number() {
     let mut bytes = encoded(&command(C::Keepalive { sequence: 258 }));
