@@ -34,8 +34,8 @@ impl Encoder {
         }
     }
 
-    /// Returns the encoded form of the current batch. Encodes it at the first call for a format; later calls must pass the
-    /// same batch and senders.
+    /// Returns the encoded form of the current batch. The first call for a format encodes the batch. Later calls must pass
+    /// the same batch and senders, until [`Encoder::begin`].
     ///
     /// A message that cannot be encoded is left out.
     ///
@@ -89,7 +89,7 @@ impl Writer {
         let mut failure = None;
         for envelope in batch.iter() {
             if !frames.payload.is_empty() {
-                // Only the payload of the last message is separate. This one has a successor.
+                // Only the payload of the last message stays separate. This payload is not the last one, so it is copied.
                 self.buffer.extend_from_slice(&std::mem::take(&mut frames.payload));
             }
             let before = self.buffer.len();

@@ -84,8 +84,7 @@ impl Frames {
         self.allocation
     }
 
-    /// Returns the same messages in memory of their own, if they occupy less than half of the memory that they keep
-    /// allocated.
+    /// If these messages occupy less than half of the memory that they keep allocated, copies them into new memory.
     pub(crate) fn detached(self) -> Self {
         if self.allocation.1 / 2 <= self.length() {
             return self;

@@ -1,4 +1,4 @@
-//! Probes one stream: performs Broker's handshake until the peer's filter is known, or recognizes another protocol.
+//! Probes one stream: performs Broker's handshake until the peer's filter is known, or recognizes a different protocol.
 
 use std::fmt;
 use std::io;
@@ -24,7 +24,7 @@ use crate::wire::{ForeignProtocol, PROTOCOL_VERSION};
 pub enum Answer {
     /// The peer is a Broker endpoint.
     Broker(BrokerInfo),
-    /// The peer speaks another protocol, or sends nothing.
+    /// The peer speaks a protocol that is not Broker's, or sends nothing.
     Other(OtherProtocol),
     /// TLS failed before the peer sent a message of Broker's handshake.
     Tls(TlsError),
@@ -34,7 +34,7 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
-    /// Its endpoint id. An endpoint usually has a new one after each start of its process.
+    /// Its endpoint id. An endpoint usually has a new id after each start of its process.
     pub id: Option<EndpointId>,
     /// The protocol versions that it supports.
     pub versions: Option<RangeInclusive<u8>>,
@@ -119,10 +119,11 @@ pub(super) async fn ask(mut tcp: TcpStream, request: &[u8], deadline: Instant) -
     }
 }
 
-/// Performs the handshake until the peer's filter is known, and then refuses the peer. Waits until the deadline at most, and
-/// then up to one second for the peer to read the refusal.
+/// Performs the handshake until the peer's filter is known or the deadline has passed. Then refuses the peer, and waits up
+/// to one second for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
-    // Only `deadline` limits the handshake. The peering would end a silent one with an error, as if the peer had closed it.
+    // Only `deadline` limits the handshake, and not the timeout of the peering: with that timeout, a silent peer could not
+    // be distinguished from one that closes the connection.
     let config = Config { handshake_timeout: Duration::MAX, ..Config::new(id, Side::Connector) };
     let limit = config.limits.max_handshake_frame;
     let mut connection = Connection::new(stream, Peering::probe(config, StdInstant::now()), limit);
@@ -156,7 +157,7 @@ async fn until_closed(connection: &mut Connection) -> CloseReason {
     }
 }
 
-/// Returns why a handshake ended without the peer's filter. In the returned sentence, "it" is the peer.
+/// Returns why a handshake ended before the peer's filter was received. In the returned sentence, "it" is the peer.
 fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
     match (reason, fault) {
         (_, Some(ConnectionFault::Tls(error))) => error.to_string(),
