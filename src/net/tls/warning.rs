@@ -1,10 +1,10 @@
-//! Problems of our credentials that peers may object to.
+//! Problems of our credentials that may cause a peer to refuse us.
 
 use std::time::Duration;
 
 use super::certificate_fault::{Ago, CertificateFault};
 
-/// A problem of our credentials that peers may object to.
+/// A problem of our credentials that may cause a peer to refuse us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialWarning {
@@ -16,7 +16,7 @@ pub enum CredentialWarning {
     Expired {
         /// Its file.
         certificate: String,
-        /// The time since then.
+        /// The time since it expired.
         ago: Duration,
     },
     /// Our certificate, or one in its chain, is not valid yet.
@@ -28,7 +28,7 @@ pub enum CredentialWarning {
     NotYetValid {
         /// Its file.
         certificate: String,
-        /// The time until then.
+        /// The time until it becomes valid.
         ahead: Duration,
     },
     /// Our certificate is not signed by a CA that we trust.
@@ -65,7 +65,7 @@ pub enum CredentialWarning {
         /// `connect` or `listen`.
         side: &'static str,
     },
-    /// Our own verification of our certificate failed for another reason.
+    /// Our own verification of our certificate failed for a reason that is not listed above.
     #[error("certificate {certificate}: peers may refuse it: {reason}")]
     Other {
         /// Its file.
@@ -93,7 +93,8 @@ pub enum CredentialWarning {
         /// The label in the BEGIN line.
         label: String,
     },
-    /// A block of a PEM file begins on the line on which another ends. It is used here, but not by OpenSSL.
+    /// A block of a PEM file begins on the same line on which the previous block ends. This crate uses the block, but
+    /// OpenSSL does not accept it.
     #[error(
         "{file}, line {line}: the block {label} begins on the END line of another, which OpenSSL (and so Zeek) does not \
          accept; insert a line break between them"
@@ -126,7 +127,8 @@ fn ignored_hint(label: &str) -> &'static str {
 }
 
 impl CredentialWarning {
-    /// Returns the warning for a fault for which a peer would reject our own certificate. `side` is our side of the connection.
+    /// Converts a fault of our own certificate, for which a peer would reject it, to a warning. `side` is our side of the
+    /// connection.
     pub(super) fn from_verdict(
         verdict: CertificateFault,
         certificate: String,

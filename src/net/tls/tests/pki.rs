@@ -18,7 +18,7 @@ use super::Credentials;
 /// A root CA or an intermediate CA.
 pub(super) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// The certificates from this one to the root CA as PEM; empty for the root.
+    /// The certificates from this CA to the root CA as PEM. Empty for the root CA.
     path: String,
     root: String,
 }
@@ -96,7 +96,7 @@ impl Ca {
         self.leaf(|_| ()).trusting(self)
     }
 
-    /// Returns the CA's own certificate, in place of a leaf.
+    /// Returns the CA's own certificate, used as a leaf.
     pub(super) fn as_leaf(&self) -> Leaf {
         Leaf {
             chain: self.issuer.pem(),
@@ -116,7 +116,7 @@ impl Leaf {
     }
 }
 
-/// Returns a certificate with a key, which need not match.
+/// Returns a certificate with a key. The key does not have to match the certificate.
 pub(super) fn certified_key(chain: &[u8], key: &[u8]) -> CertifiedKey {
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>().unwrap();
     let key: PrivateKeyDer<'_> = PrivateKeyDer::from_pem_slice(key).unwrap();
