@@ -13,7 +13,7 @@ use crate::wire::Limits;
 /// The settings of an [`super::Endpoint`]. The defaults suit a node or agent.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// This endpoint's id. `None`: a random id. This is the right choice, because an endpoint needs a new id after each
+    /// This endpoint's id. `None`: a random id. This is the right choice, because an endpoint should have a new id after each
     /// start of its process.
     ///
     /// The id should be a valid UUID. If it is not, Broker's C++ implementation reports no status of this peer, so a Zeek

@@ -40,11 +40,11 @@ pub enum ConnectError {
         /// The number of messages that were dropped.
         dropped: usize,
     },
-    /// The handshake was not complete when another connection needed its slot: see
+    /// The handshake was not complete when a waiting connection needed its slot: see
     /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
     #[error("the handshake was not finished when others needed its slot")]
     GaveWay,
-    /// The handshake was not complete within a second, and another connection of the same endpoint replaced it.
+    /// The handshake was not complete within a second, and a later connection of the same endpoint replaced it.
     #[error(
         "the handshake was not finished within 1 s, and another connection with the same endpoint id took its place"
     )]
@@ -167,7 +167,7 @@ mod tests {
     use crate::net::tls::Refusal;
     use crate::net::{AddressError, ResolveError};
 
-    /// An error has the same cause in all variants that contain it.
+    /// The same error has the same cause in each variant of [`ConnectError`] that contains it.
     #[test]
     fn an_error_has_one_cause_in_all_variants() {
         let silent = || PeeringError::HandshakeTimeout { expected: "hello", tls: false };

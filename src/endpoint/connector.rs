@@ -45,7 +45,7 @@ impl Connector {
         self.outcome.insert(outcome).clone()
     }
 
-    /// Stops further attempts. An established peering continues; see [`super::Endpoint::unpeer`].
+    /// Stops new attempts to connect. An established peering continues. To end it, see [`super::Endpoint::unpeer`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -162,7 +162,7 @@ impl Task {
     fn unavailable(&mut self, error: ConnectError, retry_in: Option<Duration>) {
         let reported = self.first.take().is_some_and(|first| first.send(Err(error.clone())).is_ok());
         if matches!(error, ConnectError::ShuttingDown) {
-            // Not a failure of the target.
+            // The shutdown is not a failure of the target, so it is not counted.
             return;
         }
         self.context.stats.failed(&error);
@@ -186,7 +186,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) -> bool {
 }
 
 fn random() -> u8 {
-    // Without randomness from the system, delays are not jittered.
+    // If the system provides no random bytes, the delay is not varied.
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 

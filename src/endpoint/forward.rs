@@ -1,4 +1,4 @@
-//! Forwarding of messages from one endpoint to the peers of another, for a bridge.
+//! Forwards messages from one endpoint to the peers of a second endpoint, for a bridge.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) struct Forwarded {
     /// The number of messages that were dropped because a queue was full. Depending on the policy, these are the forwarded
     /// messages, older messages that made room for them, or the whole queue of a peer that was disconnected.
     pub(crate) dropped: usize,
-    /// The messages that wait for room.
+    /// The messages that wait for room in a queue.
     pub(crate) blocked: Vec<Blocked>,
 }
 
@@ -217,7 +217,7 @@ impl PeerRoute {
     /// Disconnects a peer whose queue is full. Returns the number of lost messages, including the one for which there was
     /// no room. The end of the peering is logged with the same number.
     pub(super) fn overflow(&self, stats: &Counters) -> usize {
-        // Another task may have disconnected it already.
+        // A different task may have disconnected the peer already.
         let Some(dropped) = self.queue.overflow() else { return 0 };
         stats.overflowed(dropped);
         dropped

@@ -191,7 +191,7 @@ impl Hub {
     }
 
     fn closed(&mut self, connection: ConnectionId) {
-        // The route is removed before another connection can have the id.
+        // The route is removed before a different connection can get the id.
         let route = self.ids.established(connection).and_then(|peer| self.table.peers.remove(peer));
         if let Some(route) = route {
             self.publish_routes();

@@ -14,7 +14,7 @@ pub(crate) struct PeeringId(pub(super) ConnectionId);
 
 #[cfg(feature = "bridge")]
 impl PeeringId {
-    /// Returns a number that no other peering of the endpoint has.
+    /// Returns a number that is unique among all peerings of the endpoint.
     pub(crate) fn number(self) -> u64 {
         self.0.0
     }

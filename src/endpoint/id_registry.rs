@@ -80,8 +80,8 @@ pub(super) struct IdRegistry {
     known: HashMap<EndpointId, Known>,
     connections: HashMap<ConnectionId, EndpointId>,
     claims: Claims,
-    /// When to check the handshakes that delay others. The entries are in the order of their times, because all have the
-    /// same delay.
+    /// The times at which to check the handshakes that delay others. The entries are in the order of their times, because
+    /// all have the same delay.
     due: VecDeque<(Instant, EndpointId)>,
 }
 
@@ -92,7 +92,7 @@ struct Known {
     handshakes: Vec<Handshake>,
     /// Connections on which this side is the originator and that wait for the outcome of a handshake of the same owner.
     held: VecDeque<(ConnectionId, Party, Answers)>,
-    /// Connectors that wait for the end of a peering.
+    /// Connectors that wait for the end of the peering with this id.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -105,7 +105,7 @@ struct Handshake {
 }
 
 impl IdRegistry {
-    /// Handles a peer's id. Answers immediately, or delays the answer until another handshake has ended.
+    /// Handles a peer's id. Answers immediately, or delays the answer until an earlier handshake has ended.
     pub(super) fn introduce(
         &mut self,
         connection: ConnectionId,
@@ -290,7 +290,7 @@ fn pop_due<T>(entries: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<(Ins
 struct Claims {
     of: HashMap<EndpointId, Claim>,
     per_owner: HashMap<Owner, usize>,
-    /// One entry for each claim, in the order in which they end.
+    /// One entry for each claim, in the order in which the claims end.
     ends: BTreeSet<(Instant, EndpointId)>,
 }
 

@@ -62,7 +62,7 @@ struct PeerConnection<S> {
     queue: Option<Arc<Queue>>,
     /// The hub's answer to an introduction.
     admission: Option<oneshot::Receiver<Admission>>,
-    /// Ends the handshake in favor of another connection.
+    /// Ends the handshake in favor of a later connection of the same owner.
     superseded: Option<oneshot::Receiver<()>>,
     /// Why the endpoint id is refused, if it belongs to a different owner. `None` if a connection of the same owner has the
     /// id.
@@ -346,7 +346,7 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Returns the error for an id that belongs to another owner.
+    /// Returns the error for an id that belongs to a different owner.
     fn conflict(&self, refused: Admission) -> Option<ConnectError> {
         match refused {
             Admission::Conflict(owner) => {

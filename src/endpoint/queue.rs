@@ -54,7 +54,7 @@ impl Item for Frames {
     }
 }
 
-/// How many bytes of memory a queue may keep allocated beyond twice the bytes of its messages.
+/// A queue may keep at most twice the bytes of its messages plus this number of bytes of memory allocated.
 const SHARED: usize = 512 * 1024;
 
 /// The capacity that is kept while the queue is empty.
@@ -348,7 +348,7 @@ impl<T: Item> Queue<T> {
         self.emptied.notify_waiters();
     }
 
-    /// Returns whether and how the queue has ended. A closed queue may still contain messages.
+    /// Returns how the queue has ended, or `None` if it has not. A closed queue may still contain messages.
     pub(super) fn ended(&self) -> Option<End> {
         self.state().end
     }

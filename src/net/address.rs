@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAdd
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The longest host name in DNS (RFC 1035, section 2.3.4), as text.
+/// The maximum length of a host name in DNS (RFC 1035, section 2.3.4) in bytes, written as text.
 const MAX_NAME: usize = 253;
 
 /// A host and a port: `zeek.example.org:9999`, `192.0.2.1:9999`, `[2001:db8::1]:9999` or, with the zone (network

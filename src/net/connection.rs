@@ -233,8 +233,8 @@ impl<S: Session> Connection<S> {
         self.session.pending_events()
     }
 
-    /// Returns whether any message is unwritten, including messages that cannot be written any more. Other bytes of the
-    /// session, such as the answer to a BYE, do not count.
+    /// Returns whether any message is unwritten, including messages that can no longer be written. Bytes that are not part
+    /// of a message, such as the answer to a BYE, do not count.
     pub async fn owes_messages(&mut self) -> bool {
         let owes = self.output.owes_messages(&mut self.writer).await;
         owes || self.write_failure.is_some() || self.fault.is_some()

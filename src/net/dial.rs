@@ -155,8 +155,8 @@ impl fmt::Display for Unreachable<'_> {
 ///
 /// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. Each attempt starts
 /// 250 ms after the previous one, or earlier if the previous one fails. The delay is shorter if the last attempt would
-/// otherwise have less than half of `timeout`. The first connection is returned and the other attempts are cancelled. At
-/// most 16 addresses are tried.
+/// otherwise have less than half of `timeout`. The first established connection is returned, and the remaining attempts are
+/// cancelled. At most 16 addresses are tried.
 ///
 /// # Errors
 /// Fails if `target` is not an address, or cannot be resolved or connected to. The error contains every address that was tried.

@@ -9,7 +9,7 @@ use super::session::Format;
 use crate::data::EndpointId;
 use crate::wire::{EncodeError, Envelope};
 
-/// Encodes one batch after the other. Consecutive batches share buffers.
+/// Encodes batches, one at a time. Consecutive batches share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     /// The first format that was used, and nearly always the only one. Stored inline to avoid an allocation.

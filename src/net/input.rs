@@ -1,4 +1,4 @@
-//! The bytes that were read from a stream and are not consumed yet.
+//! A buffer for the bytes that were read from a stream and are not consumed yet.
 
 use std::future::poll_fn;
 use std::io;
@@ -48,7 +48,7 @@ impl Input {
         self.bytes.clear();
     }
 
-    /// Reads from the stream. Returns the number of bytes, which is 0 at its end.
+    /// Reads from the stream. Returns the number of bytes that were read: 0 at the end of the stream.
     pub(super) async fn read(&mut self, reader: &mut ReadHalf<Stream>) -> io::Result<usize> {
         poll_fn(|cx| {
             self.make_room();

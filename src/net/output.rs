@@ -104,8 +104,8 @@ impl Output {
         self.latencies.drain(..)
     }
 
-    /// Returns whether any message is unwritten. Other bytes of the session do not count. If only a flush is pending, tries
-    /// to flush first, without waiting.
+    /// Returns whether any message is unwritten. Bytes that are not part of a message do not count. If only a flush is
+    /// pending, tries to flush first, without waiting.
     pub(super) async fn owes_messages(&mut self, writer: &mut WriteHalf<Stream>) -> bool {
         if self.flush_pending && self.pieces.is_empty() {
             let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut *writer).poll_flush(cx))).await;

@@ -1,4 +1,4 @@
-//! How a peering ends: left, refused, or closed because of an error.
+//! The end of a peering: this side leaves, refuses the peer, or closes because of an error.
 
 use std::time::Instant;
 

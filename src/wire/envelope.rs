@@ -84,8 +84,8 @@ impl fmt::Display for EnvelopeType {
     }
 }
 
-/// One message between peers. Only the header is decoded. The payload keeps the bytes that were received, so a forwarded
-/// message is never decoded and encoded again.
+/// One message between peers. Only the header is decoded. The payload keeps the bytes that were received. So the payload of
+/// a forwarded message is never decoded and encoded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The endpoint that sent the message over the last hop.
@@ -285,8 +285,9 @@ impl Envelope {
         LENGTH_FIELD.saturating_add(self.payload_offset()).saturating_add(self.payload.len())
     }
 
-    /// Copies the message out of the receive buffer, if the buffer is much larger than the message. Call this before
-    /// storing a message: all frames of one read share one buffer, which stays allocated as long as any of them exists.
+    /// Copies the message out of the receive buffer, if the buffer is much larger than the message. Call this before you
+    /// store a message: all frames of one read share one buffer, and the buffer stays allocated as long as any of these
+    /// frames exists.
     #[must_use]
     pub fn detached(&self) -> Self {
         let topic = self.topic.as_bytes();

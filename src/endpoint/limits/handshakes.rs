@@ -51,7 +51,7 @@ struct Granted {
     evicted: oneshot::Receiver<()>,
 }
 
-/// A claim to a slot, which is granted now or later.
+/// A request for a slot. The slot is granted now or later.
 #[derive(Debug)]
 pub(in super::super) struct Ticket {
     owner: Owner,

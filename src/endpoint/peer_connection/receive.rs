@@ -64,8 +64,9 @@ impl<S: Session> PeerConnection<S> {
 
     /// Hands all received messages to the relay after the connection has ended, for whatever reason.
     ///
-    /// The connection cannot wait for room any more. Blocked messages are retried once and then dropped, which counts them.
-    /// They are dropped before the messages after them are handed on, so that order is preserved.
+    /// The connection cannot wait for room any more. Blocked messages are retried once. If there is still no room, they are
+    /// dropped, and dropping them counts them. They are dropped before the messages after them are handed on, so that order
+    /// is preserved.
     pub(super) fn hand_on_rest(&mut self) {
         Blocked::retry_all(&mut self.blocked, &self.room);
         self.blocked.clear();
@@ -124,7 +125,7 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Retries the blocked messages. When all of them are queued, hands the other received messages to the relay.
+    /// Retries the blocked messages. When all of them are queued, hands the messages in the inbox to the relay.
     ///
     /// `retry_all` registers `room` with the full queues. It must therefore run each time after the relay has returned
     /// blocked messages. Otherwise, nothing would wake this connection.

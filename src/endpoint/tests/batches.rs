@@ -79,7 +79,7 @@ fn forwarding_a_batch_equals_forwarding_its_messages_one_by_one() {
         let [mut batched, mut single] = [SmallRoute::new(), SmallRoute::new()];
         let mut sent = 0;
         for _ in 0..50 {
-            // As in a connection: no more messages are received while one is blocked.
+            // As in a connection, no more messages are received while a message is blocked.
             if batched.forwarded.blocked.is_empty() {
                 let messages: Vec<_> = (0..random.usize(1..12))
                     .map(|n| {

@@ -122,7 +122,7 @@ async fn two_peers_that_block_each_other_continue_when_they_read() {
     let mut readers = Vec::new();
     let mut senders = Vec::new();
     for (mut peer, topic) in [(a, "/to-b"), (b, "/to-a")] {
-        // Each peer queues all its messages, and reading only when both are blocked.
+        // Each peer queues all its messages. The peers read only when both are blocked.
         for n in 0..MANY {
             peer.connection.send(&numbered(topic, n)).unwrap();
         }

@@ -77,7 +77,7 @@ pub enum CredentialFault {
     /// match this variant.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
-    /// The path is that of a directory.
+    /// The path is a directory.
     #[error("it is a directory")]
     Directory,
     /// A pipe or a device has replaced the file since it was loaded.
@@ -89,7 +89,7 @@ pub enum CredentialFault {
     /// A pipe or a device was not read completely in time, because its writer did not close it.
     #[error("reading it did not end within {:.0} s, because its writer did not close it", .waited.as_secs_f64())]
     Unfinished {
-        /// How long it was read.
+        /// How long this side tried to read it.
         waited: Duration,
     },
     /// The file is larger than the maximum size for its kind.

@@ -92,7 +92,7 @@ pub(super) fn may_sign(der: &[u8]) -> bool {
 
 /// Returns a description of the extension that forbids a peer to present this certificate on `side`, if there is one.
 ///
-/// Checks keyUsage and nsCertType, which rustls ignores, by the rules of OpenSSL (`X509_PURPOSE_SSL_CLIENT`,
+/// Checks keyUsage and nsCertType, because rustls ignores them. Follows the rules of OpenSSL (`X509_PURPOSE_SSL_CLIENT`,
 /// `X509_PURPOSE_SSL_SERVER`). A certificate that cannot be parsed is not rejected here, because the TLS library will
 /// reject it.
 pub(super) fn forbidden_use(der: &[u8], side: Presenter) -> Option<String> {

@@ -1,4 +1,5 @@
-//! The content of all parts of the credentials. Each file is read once per load, so that all checks see the same content.
+//! The content of all parts of the credentials. Each file is read only once in a load, so that all checks see the same
+//! content.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -33,7 +33,8 @@ pub(super) struct PeerVerifier {
     name: Option<ServerName<'static>>,
 }
 
-/// A certificate that was refused: the error for rustls, which determines the alert, and the fault to report.
+/// A certificate that was refused. `error` is returned to rustls and determines the alert. `certificate` contains the fault
+/// to report.
 pub(super) struct Refused {
     error: Error,
     pub(super) certificate: Box<RefusedCertificate>,
@@ -87,8 +88,9 @@ impl PeerVerifier {
         anchors.check(chain)
     }
 
-    /// Corrects the error that webpki reports for a chain without a trusted CA, so that the peer receives the alert `unknown_ca`.
-    /// webpki selects possible issuers by their names and stops at the first fault, which can be a different one:
+    /// Corrects the error that webpki reports for a chain without a trusted CA, so that the peer receives the alert
+    /// `unknown_ca`. webpki selects possible issuers by their names and stops at the first fault. So it can report a
+    /// different fault:
     ///
     /// - A wrong signature usually means that a different CA has the same name, for example because the CA was created
     ///   again.

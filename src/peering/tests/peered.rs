@@ -74,7 +74,7 @@ fn a_filter_changed_during_the_handshake_reaches_the_peer() {
     for (mut end, _) in handshake_steps(now) {
         end.peering.set_filter(filter("/new")).unwrap();
         let (id, side) = if end.peering.config.id == SMALL { (LARGE, SMALL) } else { (SMALL, LARGE) };
-        // Complete the handshake on the other side.
+        // Complete the handshake for the peer.
         for message in [
             hello_from(id),
             Handshake::VersionSelect { sender: id, version: 1 },
@@ -247,7 +247,7 @@ fn a_paused_peer_is_pinged_and_not_closed() {
         now = next;
         ends[0].peering.handle_timeout(now);
         let [_, reader] = &mut ends;
-        // The other side's idle timeout does not expire either.
+        // The reader's idle timeout does not expire either.
         reader.peering.handle_timeout(now);
         let told = ends[0].frames().concat();
         ends[1].arrive(now, &told);

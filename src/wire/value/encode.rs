@@ -86,7 +86,7 @@ impl<B: BufMut> Stage<'_, B> {
         })
     }
 
-    /// Writes the elements of a container that is nested in `depth` others. Recurses at most [`MAX_DEPTH`] times.
+    /// Writes the elements of a container that is nested in `depth` containers. Recurses at most [`MAX_DEPTH`] times.
     fn all(&mut self, values: &[Value], mut used: usize, depth: usize) -> Option<usize> {
         let depth = self.inside(depth)?;
         for value in values {

@@ -103,7 +103,7 @@ impl Budget {
         }
     }
 
-    /// Enters a container that is nested in `depth` others and claims to have `count` parts. Returns the new depth.
+    /// Enters a container that is nested in `depth` containers and claims to have `count` parts. Returns the new depth.
     #[inline]
     fn enter<'a>(&self, input: &'a [u8], depth: usize, count: usize) -> Parsed<'a, usize> {
         if depth >= self.limits.max_depth {

@@ -49,7 +49,8 @@ impl Ca {
         Ca { issuer, path: String::new(), root }
     }
 
-    /// Returns a self-signed certificate that can sign others, even if its extensions forbid this.
+    /// Returns a CA with a self-signed certificate. Tests can sign certificates with it, even if the extensions of its own
+    /// certificate forbid this.
     pub(super) fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
         let mut params = ca_params(name);
         change(&mut params);

@@ -12,7 +12,7 @@ use super::super::certificate_fault::{CertificateFault, RefusedCertificate};
 use super::super::error::{TlsError, TlsFault};
 use super::super::inspect;
 
-/// The numbers of OpenSSL's libraries and reasons, which are part of its stable interface.
+/// OpenSSL's numbers for its libraries and reasons. These numbers are part of OpenSSL's stable interface.
 mod number {
     pub(super) const LIB_X509: i32 = 11;
     pub(super) const LIB_ASN1: i32 = 13;
