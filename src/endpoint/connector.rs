@@ -169,7 +169,7 @@ impl Task {
         let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         match suppressed {
-            // The error of the only attempt is not logged if the caller of `first_attempt` receives it.
+            // The error of the only attempt is not logged as a warning if the caller of `first_attempt` receives it.
             Some(suppressed) if !reported || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
             _ => tracing::debug!("{status}"),
         }

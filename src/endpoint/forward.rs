@@ -51,7 +51,7 @@ pub(crate) struct PeerState {
     pub(crate) filter: Arc<Filter>,
     /// The number of queued messages.
     pub(crate) queued: usize,
-    /// The length of their topics and payloads in bytes.
+    /// The length of the topics and payloads of the queued messages in bytes.
     pub(crate) queued_bytes: usize,
     /// The number of messages that were dropped because the queue was full.
     pub(crate) dropped: u64,

@@ -21,8 +21,8 @@ use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 use crate::peering::Role;
 
-/// How long a handshake delays a later handshake of the same owner and id. A handshake normally takes milliseconds. An
-/// older handshake may belong to a broken connection, or to a different endpoint on the same host.
+/// How long a handshake delays a later handshake of the same owner and id. A handshake normally takes milliseconds. A
+/// handshake that takes longer may belong to a broken connection, or to a different endpoint on the same host.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How long an id belongs to its owner after the end of the peering. It is longer than endpoints take to reconnect. If an

@@ -45,7 +45,8 @@ impl fmt::Display for Message {
 }
 
 impl Message {
-    /// Returns the peer that it was received from: the last hop, not necessarily its origin.
+    /// Returns the peer that the message was received from. This is the last hop, and not necessarily the origin of the
+    /// message.
     #[must_use]
     pub fn peer(&self) -> EndpointId {
         self.envelope.sender

@@ -32,7 +32,7 @@ pub(crate) struct LogLimiter {
 
 #[derive(Debug, Default)]
 struct State {
-    /// A bucket without an owner is shared by all owners that have no own bucket.
+    /// A bucket without an owner is shared by all owners without their own bucket.
     buckets: HashMap<(&'static str, Option<Owner>), Bucket>,
     report_at: Option<Instant>,
 }

@@ -68,16 +68,17 @@ pub enum Found {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CertificateTls {
-    /// The TLS version that it selected.
+    /// The TLS version that the listener selected.
     pub version: Option<&'static str>,
-    /// Its certificate, which is not verified.
+    /// The listener's certificate. It is not verified.
     pub certificate: PeerIdentity,
-    /// The issuer of its certificate.
+    /// The issuer of the listener's certificate.
     pub issuer: String,
-    /// Whether only OpenSSL accepts its certificate, because it is an X.509 version 1 certificate or a CA certificate.
+    /// Whether only OpenSSL accepts the listener's certificate, because it is an X.509 version 1 certificate or a CA
+    /// certificate.
     pub needs_openssl: bool,
-    /// The CAs that it lists when it requests a client certificate. `None` if it requests no certificate. Zeek requests one and
-    /// lists no CA.
+    /// The CAs that the listener lists in its request for a client certificate. `None` if it does not request a
+    /// certificate. Zeek requests a certificate and lists no CAs.
     pub asks_for: Option<Vec<String>>,
     /// The answer to a client without a certificate.
     pub without: Answer,

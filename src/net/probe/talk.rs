@@ -34,11 +34,11 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
-    /// Its endpoint id. An endpoint usually has a new id after each start of its process.
+    /// The endpoint's id. An endpoint usually has a new id after each start of its process.
     pub id: Option<EndpointId>,
-    /// The protocol versions that it supports.
+    /// The protocol versions that the endpoint supports.
     pub versions: Option<RangeInclusive<u8>>,
-    /// The topics that it subscribes to.
+    /// The topics that the endpoint subscribes to.
     pub filter: Option<Filter>,
     /// Why the handshake ended before the filter was received. `None` if the filter was received.
     pub cut_short: Option<String>,
@@ -48,7 +48,7 @@ pub struct BrokerInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherProtocol {
-    /// It answers unencrypted bytes with TLS.
+    /// The peer answers unencrypted bytes with TLS.
     Tls,
     /// A web server. Contains the first line of its answer.
     Http(String),
@@ -60,9 +60,9 @@ pub enum OtherProtocol {
     Echo,
     /// An unknown protocol. Contains the first 80 bytes of its first line, with escapes for bytes that are not printable.
     Unknown(String),
-    /// It accepts connections and sends nothing.
+    /// The peer accepts connections and sends nothing.
     Silent,
-    /// It accepts connections and closes them without sending anything.
+    /// The peer accepts connections and closes them without sending anything.
     Closed,
 }
 

@@ -20,31 +20,32 @@ const OPENSSL_HINT: &str = if cfg!(feature = "openssl") {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateFault {
-    /// It has expired.
+    /// The certificate has expired.
     Expired {
-        /// The time since it expired.
+        /// The time since the certificate expired.
         ago: Duration,
     },
-    /// It is not valid yet.
+    /// The certificate is not valid yet.
     NotYetValid {
-        /// The time until it becomes valid.
+        /// The time until the certificate becomes valid.
         ahead: Duration,
     },
-    /// No trusted CA has signed it.
+    /// No trusted CA has signed the certificate.
     Foreign,
-    /// It is an X.509 version 1 certificate, which rustls cannot use.
+    /// The certificate is an X.509 version 1 certificate, which rustls cannot use.
     Version1,
-    /// It is a CA certificate, which rustls does not accept as a peer's own certificate.
+    /// The certificate is a CA certificate, which rustls does not accept as a peer's own certificate.
     IsCa,
-    /// Its extendedKeyUsage, keyUsage or nsCertType does not permit the use on this side of a connection.
+    /// The certificate's extendedKeyUsage, keyUsage or nsCertType does not permit the use on this side of a connection.
     WrongPurpose(String),
-    /// It does not have the name to verify.
+    /// The certificate does not have the name to verify.
     WrongName(String),
-    /// Its signature or key has an algorithm that this TLS back end does not support.
+    /// The certificate's signature or key has an algorithm that this TLS back end does not support.
     UnsupportedAlgorithm(String),
-    /// Its signature or key has an algorithm that no TLS back end accepts, such as SHA-1, secp256k1 or explicit EC parameters.
+    /// The certificate's signature or key has an algorithm that no TLS back end accepts, such as SHA-1, secp256k1 or
+    /// explicit EC parameters.
     ObsoleteAlgorithm(String),
-    /// Its chain has more intermediate certificates than rustls accepts.
+    /// The certificate's chain has more intermediate certificates than rustls accepts.
     ChainTooLong,
     /// Any reason that is not listed above.
     Unusable(String),

@@ -20,11 +20,11 @@ use crate::net::Stream;
 /// The properties of a TLS listener that were observed in a handshake.
 #[derive(Clone, Debug, Default)]
 pub(in crate::net) struct ListenerTls {
-    /// The TLS version that it selected.
+    /// The TLS version that the listener selected.
     pub(in crate::net) version: Option<&'static str>,
-    /// Its own certificate (DER).
+    /// The listener's own certificate (DER).
     pub(in crate::net) certificate: Option<Vec<u8>>,
-    /// The CAs that it listed when it requested a certificate. `None` if it requested no certificate.
+    /// The CAs that the listener listed when it requested a certificate. `None` if it requested no certificate.
     pub(in crate::net) asks_for: Option<Vec<String>>,
 }
 

@@ -97,8 +97,8 @@ impl Tls {
         AnonymousTls::new().map(Tls::Anonymous)
     }
 
-    /// Performs the TLS handshake on a TCP connection that this side opened. There is no timeout: if the peer is silent, the future
-    /// stays pending. Dropping it closes the connection.
+    /// Performs the TLS handshake on a TCP connection that this side opened. There is no timeout: if the peer is silent,
+    /// the future stays pending. Dropping the future closes the connection.
     ///
     /// In TLS 1.3, the handshake of this side ends before the peer has verified our certificate. If the peer refuses the
     /// certificate, a later read returns an I/O error. Convert this error with [`TlsError::from_io`].
@@ -113,8 +113,8 @@ impl Tls {
         }
     }
 
-    /// Performs the TLS handshake on a TCP connection that this side accepted. There is no timeout: if the peer is silent, the future
-    /// stays pending. Dropping it closes the connection.
+    /// Performs the TLS handshake on a TCP connection that this side accepted. There is no timeout: if the peer is silent,
+    /// the future stays pending. Dropping the future closes the connection.
     ///
     /// # Errors
     /// Fails if the TLS handshake fails.

@@ -14,9 +14,9 @@ pub enum CredentialWarning {
         Ago(*ago)
     )]
     Expired {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
-        /// The time since it expired.
+        /// The time since the certificate expired.
         ago: Duration,
     },
     /// Our certificate, or one in its chain, is not valid yet.
@@ -26,9 +26,9 @@ pub enum CredentialWarning {
         Ago(*ahead)
     )]
     NotYetValid {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
-        /// The time until it becomes valid.
+        /// The time until the certificate becomes valid.
         ahead: Duration,
     },
     /// Our certificate is not signed by a CA that we trust.
@@ -37,7 +37,7 @@ pub enum CredentialWarning {
          will refuse it; use a certificate of such a CA, or append the intermediate certificates to it"
     )]
     Foreign {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
         /// The file or the directory of the CA certificates, or both.
         cas: String,
@@ -50,7 +50,7 @@ pub enum CredentialWarning {
          -days 365 -extfile v3.ext -out node.pem`"
     )]
     IsCa {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
     },
     /// Our certificate does not permit the use on one side of a connection.
@@ -60,7 +60,7 @@ pub enum CredentialWarning {
          extensions"
     )]
     WrongPurpose {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
         /// `connect` or `listen`.
         side: &'static str,
@@ -68,7 +68,7 @@ pub enum CredentialWarning {
     /// Our own verification of our certificate failed for a reason that is not listed above.
     #[error("certificate {certificate}: peers may refuse it: {reason}")]
     Other {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
         /// The result of the verification.
         reason: String,
@@ -78,7 +78,7 @@ pub enum CredentialWarning {
     CaLeftOut {
         /// The file.
         file: String,
-        /// Counted from 1.
+        /// The position of the certificate in the file, counted from 1.
         number: usize,
         /// The reason.
         reason: String,
@@ -88,7 +88,7 @@ pub enum CredentialWarning {
     PemIgnored {
         /// The file.
         file: String,
-        /// The line of its BEGIN, counted from 1.
+        /// The line of the block's BEGIN, counted from 1.
         line: usize,
         /// The label in the BEGIN line.
         label: String,
@@ -102,7 +102,7 @@ pub enum CredentialWarning {
     PemJoined {
         /// The file.
         file: String,
-        /// The line of its BEGIN, counted from 1.
+        /// The line of the block's BEGIN, counted from 1.
         line: usize,
         /// The label in the BEGIN line.
         label: String,
@@ -110,13 +110,13 @@ pub enum CredentialWarning {
     /// Users other than the owner can read our key.
     #[error("keyfile {keyfile}: other users can read it; remove their permission: `chmod go-rwx {keyfile}`")]
     KeyExposed {
-        /// Its file.
+        /// The file of the key.
         keyfile: String,
     },
     /// Users other than the owner can read the passphrase of our key.
     #[error("passphrase {file}: other users can read it; remove their permission: `chmod go-rwx {file}`")]
     PassphraseExposed {
-        /// Its file.
+        /// The file of the passphrase.
         file: String,
     },
 }
