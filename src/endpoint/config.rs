@@ -59,9 +59,9 @@ pub struct EndpointConfig {
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.
     ///
-    /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts. If a
-    /// different certificate or host has at least two more peers than that of the new peer, its newest peering is closed,
-    /// and the new peer gets the slot. Otherwise, the new peer is refused.
+    /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts. Suppose
+    /// that a different certificate or host has at least two more peers than that of the new peer. Then the newest peering
+    /// of that certificate or host is closed, and the new peer gets its slot. Otherwise, the new peer is refused.
     pub max_peers: usize,
     /// The maximum number of connections per second that are accepted on all listeners together. After a second without
     /// connections, that number can be accepted at once. Additional connections wait in the operating system's queue.
@@ -89,8 +89,8 @@ pub enum WhenFull {
 
 /// Decides which peers are admitted.
 ///
-/// Called once for each connection, after TLS and before the peering's handshake, with the identity in the peer's
-/// certificate (`None` without TLS and in anonymous TLS). It must not block.
+/// The function is called once for each connection, after TLS and before the peering's handshake. Its argument is the
+/// identity in the peer's certificate (`None` without TLS and in anonymous TLS). It must not block.
 #[derive(Clone)]
 pub struct Admits(Arc<Ask>);
 

@@ -25,8 +25,9 @@ use crate::wire::Envelope;
 pub(crate) struct Forwarded {
     /// The number of peers that have all messages in their queues.
     pub(crate) reached: usize,
-    /// The number of messages that were dropped because a queue was full. Depending on the policy, these are the forwarded
-    /// messages, older messages that made room for them, or the whole queue of a peer that was disconnected.
+    /// The number of messages that were dropped because a queue was full. Which messages these are depends on [`WhenFull`]:
+    /// the forwarded messages, older messages that made room for them, or all queued messages of a peer that was
+    /// disconnected.
     pub(crate) dropped: usize,
     /// The messages that wait for room in a queue.
     pub(crate) blocked: Vec<Blocked>,

@@ -90,7 +90,8 @@ pub(super) struct IdRegistry {
 struct Known {
     established: Option<(ConnectionId, Party)>,
     handshakes: Vec<Handshake>,
-    /// Connections on which this side is the originator and that wait for the outcome of a handshake of the same owner.
+    /// Connections that wait for the outcome of a handshake of the same owner. On each of them, this side is the
+    /// originator.
     held: VecDeque<(ConnectionId, Party, Answers)>,
     /// Connectors that wait for the end of the peering with this id.
     waiting: Vec<oneshot::Sender<()>>,
@@ -126,8 +127,8 @@ impl IdRegistry {
             return;
         }
         self.connections.insert(connection, peer);
-        // If this side is the responder, nothing is delayed here: the peer is the originator, and ensures that only one
-        // connection is completed.
+        // If this side is the responder, nothing is delayed here. The peer is then the originator, and ensures that only
+        // one connection is completed.
         if role == Role::Originator && known.has_handshake_of(&party.owner) {
             known.held.push_back((connection, party, answers));
             self.due.push_back((after(now, GRACE), peer));

@@ -1,8 +1,8 @@
 //! An endpoint: it has many peers, publishes messages to them, and delivers their messages to subscribers.
 //!
 //! Messages do not pass through a central task. A publisher pushes a message into the bounded queue of each peer that
-//! subscribes to it, and a connection pushes received messages into the bounded queues of subscribers. One task, the hub,
-//! owns the routing table, which publishers and connections read. The hub also decides which connections become peerings.
+//! subscribes to it. A connection pushes received messages into the bounded queues of subscribers. One task, the hub, owns
+//! the routing table, which publishers and connections read. The hub also decides which connections become peerings.
 //!
 //! An endpoint handles envelopes and filters. Each connection has a [`Session`](crate::net::Session), which implements the
 //! protocol and determines the format of messages. A message is encoded once for each format, however many peers there are.
@@ -122,8 +122,8 @@ use routing::PeerRoute;
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
-/// When the last clone is dropped, the endpoint stops listening and connecting and leaves its peers without waiting for queued
-/// messages; [`Endpoint::shutdown`] waits for them. See [the module](crate::endpoint) for an example.
+/// When the last clone is dropped, the endpoint stops listening and connecting, and leaves its peers. It does not wait
+/// until queued messages are sent; [`Endpoint::shutdown`] does. See [the module](crate::endpoint) for an example.
 #[derive(Clone, Debug)]
 pub struct Endpoint(Arc<Inner>);
 
@@ -260,7 +260,7 @@ impl Endpoint {
     }
 
     /// Connects to a peer at `address` (see [`net::dial`](crate::net::dial())) once. The connection is opened in the
-    /// background: await the result to wait until the peering is established, and to receive the error if it is not.
+    /// background. To wait until the peering is established or has failed, await the result.
     ///
     /// ```no_run
     /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
@@ -446,7 +446,7 @@ impl Endpoint {
         StatusReceiver(self.0.context.hub.status.subscribe())
     }
 
-    /// Shuts down: stops listening and connecting, sends all queued messages, leaves all peers with BYE, and returns when all
+    /// Stops listening and connecting, sends all queued messages, and leaves all peers with BYE. Returns when all
     /// connections are closed. Takes at most [`EndpointConfig::drain_timeout`] and [`EndpointConfig::leave_timeout`].
     pub async fn shutdown(&self) {
         self.shutdown_within(self.0.context.config.drain_timeout).await;

@@ -25,7 +25,8 @@ pub(super) trait Item: Clone {
     /// Returns how much of [`QueueLimits::bytes`] they use.
     fn bytes(&self) -> usize;
 
-    /// Returns the start and the length of the memory that the item keeps allocated, which it may share with other items.
+    /// Returns the start and the length of the memory that the item keeps allocated. The item may share this memory with
+    /// other items.
     fn allocation(&self) -> (usize, usize) {
         (0, 0)
     }

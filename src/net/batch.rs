@@ -95,8 +95,8 @@ impl Batch {
         self.received = received;
     }
 
-    /// Announces that about `messages` more messages follow in later batches, so that one buffer for all of them is
-    /// allocated only once.
+    /// Announces that about `messages` more messages follow in later batches. So one buffer for all of them is allocated at
+    /// once.
     #[cfg(any(feature = "bridge", test))]
     pub(crate) fn set_following(&mut self, messages: usize) {
         self.following = messages;

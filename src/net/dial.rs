@@ -1,8 +1,8 @@
 //! Connects to an address, or listens on it. The address has the form that users write. All connections and listeners of
 //! the crate use this module.
 //!
-//! A name may have several addresses, and some of them may be silent: a firewall drops the packets, or the network does not
-//! route the address family. [`dial`] tries them in parallel, as described in RFC 8305 ("Happy Eyeballs").
+//! A name may have several addresses. Some of them may be silent, because a firewall drops the packets or the network does
+//! not route the address family. [`dial`] tries them in parallel, as described in RFC 8305 ("Happy Eyeballs").
 
 use std::collections::VecDeque;
 use std::fmt;

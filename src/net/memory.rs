@@ -16,8 +16,8 @@ pub(super) const PIECE: usize = 64 * 1024;
 /// The maximum length in bytes of a frame that is copied, and of frames that share one buffer. It is the maximum length of
 /// one read.
 ///
-/// The payload of a longer frame is not copied, because such a frame occupies a large part of the memory that it was read
-/// into: [`Input`](super::input::Input) begins a new buffer after it.
+/// The payload of a longer frame is not copied. Such a frame occupies a large part of the memory that it was read into,
+/// because [`Input`](super::input::Input) begins a new buffer after it.
 pub(super) const SHARED_BUFFER: usize = PIECE;
 
 /// The maximum number of buffers that a thread keeps. One peer needs about this number when its queue and its connection
@@ -62,7 +62,7 @@ pub(super) fn copied(envelope: &Envelope) -> usize {
 /// The frames of one read share one buffer of up to 64 KiB, so that one small message could keep a thousand times its
 /// length allocated. Small messages are therefore copied. The copy takes less time than reading the message did.
 ///
-/// A frame that is as long as a full read is not copied, because it occupies a large part of its memory:
+/// A frame that is as long as a full read is not copied. It occupies a large part of its memory, because
 /// [`Input`](super::input::Input) begins a new buffer after it.
 pub(crate) fn for_keeping(envelope: Envelope) -> Envelope {
     if envelope.frame_length() < SHARED_BUFFER { envelope.detached() } else { envelope }

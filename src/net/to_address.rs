@@ -6,8 +6,11 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::HostPort;
 
-/// Types that can be the address of a peer or a listener: text as [`HostPort`] reads it, a host and a port, and the socket
-/// addresses of the standard library.
+/// Types that can be the address of a peer or a listener:
+///
+/// - text in the format of [`HostPort`];
+/// - a pair of a host and a port;
+/// - the socket addresses of the standard library.
 ///
 /// The address is not checked here. If it is invalid, the call that connects or listens returns the error.
 ///

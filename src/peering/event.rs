@@ -16,8 +16,8 @@ pub enum Event {
     Introduced {
         /// The peer's endpoint id.
         peer: EndpointId,
-        /// This endpoint's role. As the originator, delay a call of [`Peering::refuse_redundant`] while a second handshake
-        /// with the same peer is in progress, until that handshake is complete. Otherwise, the peer may read the refusal
+        /// This endpoint's role. As the originator, do not call [`Peering::refuse_redundant`] while a second handshake with
+        /// the same peer is in progress. Wait until that handshake is complete. Otherwise, the peer may read the refusal
         /// before the end of that handshake.
         role: Role,
     },

@@ -278,8 +278,8 @@ impl Peering {
         Ok(())
     }
 
-    /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored, and it is
-    /// pinged every ten seconds so that it does not consider this side dead.
+    /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored. The
+    /// peer is pinged every ten seconds, so that it does not consider this side dead.
     pub fn pause(&mut self, now: Instant, paused: bool) {
         if let State::Peered(peered) = &mut self.state {
             peered.pause(now, paused);

@@ -10,9 +10,9 @@ use crate::wire::{ErrorCode, Handshake};
 /// The number of bytes that are read and shown if the peer does not speak Broker's protocol.
 pub(crate) const FIRST_BYTES: usize = 80;
 
-/// Returns whether the bytes may be the beginning of a text line that is not complete: it is shorter than [`FIRST_BYTES`]
-/// and has no end yet. More bytes are then needed to show the line. Such a line is printable ASCII. A handshake message of
-/// Broker is not, because it begins with its length.
+/// Returns whether the bytes may be an incomplete line of text: they are fewer than [`FIRST_BYTES`], and the line has no
+/// end yet. More bytes are then needed to show the line. Such a line is printable ASCII. A handshake message of Broker is
+/// not, because it begins with its length.
 pub(crate) fn is_incomplete_line(bytes: &[u8]) -> bool {
     bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }

@@ -286,8 +286,8 @@ impl Envelope {
     }
 
     /// Copies the message out of the receive buffer, if the buffer is much larger than the message. Call this before you
-    /// store a message: all frames of one read share one buffer, and the buffer stays allocated as long as any of these
-    /// frames exists.
+    /// store a message. All frames of one read share one buffer, which stays allocated as long as any of these frames
+    /// exists.
     #[must_use]
     pub fn detached(&self) -> Self {
         let topic = self.topic.as_bytes();

@@ -14,7 +14,7 @@ use super::shares::Shares;
 pub(in super::super) const GRACE: Duration = Duration::from_secs(1);
 
 /// The maximum number of accepted connections that wait for a slot. Each of them uses a socket. They are accepted although
-/// there is no free slot: otherwise, they would delay connections of other hosts that are after them in the operating
+/// there is no free slot. Otherwise, they would delay the connections of other hosts, which are after them in the operating
 /// system's queue.
 const MAX_WAITING: usize = 256;
 

@@ -46,7 +46,8 @@ struct Bucket {
 }
 
 impl LogLimiter {
-    /// Returns `Some` if a line may be logged now, with the number of lines that were suppressed since the last one, if any.
+    /// Returns `Some` if a line may be logged now. The value is the number of lines that were suppressed since the last
+    /// logged line, if any.
     pub(crate) fn pass(&self, kind: &'static str, owner: &Owner) -> Option<Option<NonZeroU64>> {
         let now = Instant::now();
         let mut state = self.state();
@@ -76,8 +77,8 @@ impl LogLimiter {
     }
 
     /// Returns the number of suppressed lines of each kind that no later line will report. While lines of a kind are still
-    /// too frequent, the next logged line of that kind will report them, so they are not returned here. If this is the
-    /// `last` call, all are returned.
+    /// too frequent, their number is not returned here, because the next logged line of that kind will report it. If this
+    /// is the `last` call, all are returned.
     pub(crate) fn report(&self, last: bool) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut state = self.state();

@@ -9,9 +9,9 @@ use super::shares::Shares;
 
 /// All peer slots of an endpoint.
 ///
-/// When all slots are taken, a new peer may get the slot of a different owner: the newest peering of the owner with the
-/// most peers is closed. This happens only if that owner then still has at least as many peers as the owner of the new
-/// peer. Otherwise, the new peer is refused.
+/// When all slots are taken, a new peer may get the slot of a different owner. In that case, the newest peering of the
+/// owner with the most peers is closed. This happens only if that owner then still has at least as many peers as the owner
+/// of the new peer. Otherwise, the new peer is refused.
 #[derive(Debug)]
 pub(in super::super) struct PeerSlots {
     limit: usize,

@@ -52,8 +52,13 @@ impl SmallRoute {
         popped
     }
 
-    /// Returns how full the queue is, why it ended (if it did), how many messages were dropped as counted by the endpoint
-    /// and by the calls that forward, and how many are blocked.
+    /// Returns, in order:
+    ///
+    /// - how full the queue is;
+    /// - why it ended, if it did;
+    /// - the number of dropped messages, as counted by the endpoint;
+    /// - the number of dropped messages, as counted by the calls that forward;
+    /// - the number of blocked messages.
     fn state(&self) -> (Fill, Option<End>, u64, usize, usize) {
         let blocked = self.forwarded.blocked.iter().map(Blocked::messages).sum();
         let (fill, ended) = (self.route.queue.fill(), self.route.queue.ended());

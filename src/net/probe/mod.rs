@@ -53,8 +53,8 @@ pub enum Found {
     Nothing(DialError),
     /// A Broker endpoint without TLS, as with Zeek's `Broker::disable_ssl=T`.
     Plain(BrokerInfo),
-    /// Anonymous TLS, which only a Zeek without certificate options uses. Contains the answer of the service over anonymous
-    /// TLS, or `None` if this build does not support anonymous TLS (feature `openssl`).
+    /// Anonymous TLS, which only a Zeek without certificate options uses. Contains the answer that the service gave over
+    /// anonymous TLS. `None` if this build does not support anonymous TLS (feature `openssl`).
     Anonymous(Option<Answer>),
     /// TLS with a certificate.
     Certificate(Box<CertificateTls>),

@@ -122,8 +122,8 @@ pub(super) async fn ask(mut tcp: TcpStream, request: &[u8], deadline: Instant) -
 /// Performs the handshake until the peer's filter is known or the deadline has passed. Then refuses the peer, and waits up
 /// to one second for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
-    // Only `deadline` limits the handshake, and not the timeout of the peering: with that timeout, a silent peer could not
-    // be distinguished from one that closes the connection.
+    // Only `deadline` limits the handshake. With the timeout of the peering, a silent peer would be reported as one that
+    // closed the connection.
     let config = Config { handshake_timeout: Duration::MAX, ..Config::new(id, Side::Connector) };
     let limit = config.limits.max_handshake_frame;
     let mut connection = Connection::new(stream, Peering::probe(config, StdInstant::now()), limit);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::inspect::{self, EXPLICIT_PARAMETERS};
 
-/// The maximum length of the subject and issuer of a refused certificate, in characters. They are shortened because they
-/// are logged, although an unverified peer sends them and they may be as long as a TLS handshake message.
+/// The maximum length of the subject and issuer of a refused certificate, in characters. An unverified peer chooses these
+/// names, and they may be as long as a TLS handshake message. They are shortened, because they are logged.
 const MAX_NAME_LENGTH: usize = 200;
 
 /// A hint for a certificate that only OpenSSL accepts.

@@ -131,7 +131,7 @@ impl Credentials {
         Credentials { backend, ..self }
     }
 
-    /// Returns a copy in which each part that is a pipe or a device is replaced by its content, because it can be read only
+    /// Returns a copy in which each pipe or device is replaced by its content, because a pipe or device can be read only
     /// once. If a part cannot be read, it stays unchanged and its error is returned.
     pub(super) fn with_pipes_read(&self) -> (Self, Vec<CredentialError>) {
         let mut errors = Vec::new();

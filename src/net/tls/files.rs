@@ -27,7 +27,7 @@ pub(super) struct PipeTimeouts {
 impl PipeTimeouts {
     /// A shell starts the command that writes to the pipe (`<(command)`) before or just after this process. If the pipe has
     /// no writer after five seconds, no command is going to write to it. The time to read all data is longer, because the
-    /// command may ask a person for a passphrase: `systemd-ask-password` waits 90 seconds for it.
+    /// command may ask a person for a passphrase. For example, `systemd-ask-password` waits 90 seconds.
     pub(super) const DEFAULT: PipeTimeouts =
         PipeTimeouts { writer: Duration::from_secs(5), data: Duration::from_secs(120) };
 }

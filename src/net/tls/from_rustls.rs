@@ -21,8 +21,8 @@ impl TlsError {
         let fault = |reason: String| TlsFault::new(reason).with_source(error.clone());
         match error {
             Error::InvalidCertificate(fault) => {
-                // This error does not come from the verifier, because the verifier stores each certificate that it refuses,
-                // and that fault is used instead.
+                // This error does not come from our verifier. If our verifier refuses a certificate, it stores the fault,
+                // and the stored fault is used instead of this error.
                 TlsError::Certificate(Box::new(RefusedCertificate::unknown(certificate_fault(fault, &[]))))
             }
             Error::NoCertificatesPresented => TlsError::NoPeerCertificate,

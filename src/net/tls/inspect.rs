@@ -230,8 +230,11 @@ fn curve<'a>(key: &'a SubjectPublicKeyInfo<'_>) -> Option<Oid<'a>> {
 /// certificates, and TLS libraries reject it.
 pub(super) const EXPLICIT_PARAMETERS: &str = "explicit parameters";
 
-/// Returns whether all TLS libraries reject the certificate because of its algorithms: a signature with SHA-1 or MD5, an RSA
-/// key below 2048 bits, or an EC key with explicit parameters or on a curve that TLS libraries do not offer.
+/// Returns whether all TLS libraries reject the certificate because of its algorithms:
+///
+/// - a signature with SHA-1 or MD5;
+/// - an RSA key below 2048 bits;
+/// - an EC key with explicit parameters, or on a curve that TLS libraries do not offer.
 pub(super) fn has_obsolete_algorithm(der: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     let signature = algorithm_name(&certificate.signature_algorithm.algorithm).to_ascii_lowercase();

@@ -128,7 +128,7 @@ impl Tls {
 }
 
 /// Returns whether the first bytes from a peer are the beginning of a TLS handshake. Three bytes are enough. A Broker frame
-/// does not begin with these bytes: they would be the first bytes of a length of at least 369 million bytes.
+/// does not begin with these bytes, because its length would be at least 369 million bytes.
 #[must_use]
 pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
     // The beginning of a TLS record: type 22 (handshake), version 3.0 to 3.4.

@@ -88,7 +88,8 @@ fn an_unknown_command_is_reported_with_its_number() {
 #[test]
 fn errors_in_values_name_the_field() {
     let mut bytes = encoded(&command(all_fourteen()[0].clone()));
-    // After the variant: the key (tag and u64), then the value: a vector of two, of which the second is malformed.
+    // The variant is followed by the key (tag and u64), and then by the value. The value is a vector of two elements. The
+    // second element is malformed.
     let fault = VARIANT + 1 + 9 + 3;
     bytes[fault] = 77;
     let error = Command::decode(&bytes, LIMITS).unwrap_err();

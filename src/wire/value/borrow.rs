@@ -36,7 +36,7 @@ impl<'a> ValueRef<'a> {
     }
 
     /// Writes a scalar directly into `place`. Each type has its own branch, so that no value is built in a temporary and
-    /// then moved: the store-to-load stall of that move takes longer than the rest of the decoding.
+    /// then moved. The store-to-load stall of such a move takes longer than the rest of the decoding.
     #[inline(always)]
     pub(super) fn put_scalar(&self, place: &mut Value) {
         match self {

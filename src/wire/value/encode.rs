@@ -7,8 +7,8 @@ use super::super::prim::put_varbyte;
 use super::real;
 use crate::data::{ByteString, MAX_DEPTH, Value};
 
-/// Appends a value to `out`, with the same bytes as Broker's C++ implementation: sets and tables in order, lengths in
-/// their shortest form.
+/// Appends a value to `out`. The bytes are the same as those of Broker's C++ implementation: sets and tables are in order,
+/// and lengths are in their shortest form.
 ///
 /// ```
 /// use zeek_bridge::data::Value;

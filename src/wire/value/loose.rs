@@ -1,5 +1,5 @@
-//! An encoder for tests that uses every freedom of the wire format: elements in any order, over-long lengths, any byte
-//! but 0 for "true".
+//! An encoder for tests that uses every freedom of the wire format. It writes elements in any order, over-long lengths, and
+//! any byte except 0 for "true".
 
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 

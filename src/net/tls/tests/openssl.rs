@@ -141,8 +141,8 @@ async fn mutual_tls_with_openssl_works_in_both_directions() {
     }
 }
 
-/// One kind of remote end: the options of `openssl` as a server and as a client, and the expected outcomes if we connect
-/// and if we listen.
+/// One kind of remote end. Contains the options of `openssl` as a server and as a client, and the expected outcomes if we
+/// connect and if we listen.
 struct Row {
     kind: &'static str,
     server: Vec<&'static str>,
@@ -150,8 +150,8 @@ struct Row {
     outcomes: [&'static str; 2],
 }
 
-/// Returns the kinds of remote ends, with the outcomes that are expected for `ours`: mutual TLS (OpenSSL accepts some
-/// certificates that rustls rejects) or anonymous TLS.
+/// Returns the kinds of remote ends, with the outcomes that are expected for `ours`. `ours` is mutual TLS or anonymous TLS.
+/// In mutual TLS, the outcomes depend on the back end, because OpenSSL accepts some certificates that rustls rejects.
 fn table(ours: &Tls) -> Vec<Row> {
     let (anonymous, openssl) = match ours {
         Tls::Mutual(mutual) => (false, mutual.backend() == Backend::OpenSsl),
