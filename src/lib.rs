@@ -3,7 +3,7 @@
 //!
 //! # A node
 //!
-//! A program that takes the part of a cluster node: it sends a hello to its agent and answers the agent's requests.
+//! This program acts as a cluster node: it sends a hello to its agent and answers the agent's requests.
 //!
 #![cfg_attr(feature = "net", doc = "```")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
@@ -42,14 +42,16 @@
 //! }
 //! ```
 //!
-//! `src/guide/library.md` is a first guide, and `examples` has complete programs. The [`prelude`] has what they need.
+//! `src/guide/library.md` is an introduction, and `examples` has complete programs. The [`prelude`] exports the items that
+//! these programs need.
 //!
-//! Further examples: [an agent][agent]; [types for your own events and records](zeek); [publishing and
-//! subscribing][endpoint]; [a peering without sockets or tokio](peering::Peering); [a bridge][bridge].
+//! More examples: [an agent][agent]; [types for your own events and records](zeek); [publishing and subscribing][endpoint];
+//! [a peering without sockets or tokio](peering::Peering); [a bridge][bridge].
 //!
 //! # Layers
 //!
-//! A module uses only modules below it. Received bytes are passed upwards, commands downwards.
+//! A module uses only modules below it in this list. Received bytes are passed to the modules above, and commands to the
+//! modules below.
 //!
 //! ```text
 //!  bridge        links, and rules for what is forwarded between them, from a TOML file
@@ -64,9 +66,10 @@
 //!  data          values: the types of Zeek's script language
 //! ```
 //!
-//! To find a fault, ask whether it is in the bytes ([`wire`]), the protocol rules ([`peering`]), the sockets ([`net`][net]) or the
-//! routing ([`endpoint`][endpoint]). Every layer limits the memory and time that a peer can use, by [`wire::Limits`] and by named
-//! constants.
+//! To find a fault, first find its layer: the bytes ([`wire`]), the protocol rules ([`peering`]), the sockets
+//! ([`net`][net]) or the routing ([`endpoint`][endpoint]).
+//!
+//! Every layer limits the memory and time that a peer can use. The limits are [`wire::Limits`] and named constants.
 //!
 //! # Features
 //!
@@ -117,7 +120,7 @@
 // On docs.rs, each item shows the feature that it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// `tests/common` is also a module of unit tests, and refers to the crate by its name.
+// Unit tests also include `tests/common` as a module, and `tests/common` refers to the crate by its name.
 #[cfg(test)]
 extern crate self as zeek_bridge;
 

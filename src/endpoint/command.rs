@@ -33,7 +33,7 @@ pub(super) enum Command {
     FilterChanged { connection: ConnectionId, filter: Filter, answer: oneshot::Sender<()> },
     /// A connection has ended. The status is reported when the routes are changed.
     Closed { connection: ConnectionId, owner: Owner, status: Option<Status> },
-    /// The answer is a receiver that resolves at the end of the peering with this endpoint, or `None` if there is none.
+    /// The answer is a receiver that resolves at the end of the peering with `peer`, or `None` if there is no such peering.
     WhenGone { peer: EndpointId, answer: oneshot::Sender<Option<oneshot::Receiver<()>>> },
     /// Adds a subscriber. Answered when the routes are changed.
     Subscribe { id: SubscriberId, filter: Filter, queue: Arc<Queue<Message>>, answer: oneshot::Sender<()> },
@@ -41,7 +41,7 @@ pub(super) enum Command {
     Resubscribe { id: SubscriberId, filter: Filter, answer: oneshot::Sender<()> },
     /// Changes the filter of the relay. Answered when the new filter is announced.
     Announce { filter: Filter, answer: oneshot::Sender<()> },
-    /// Leaves the peering with this endpoint. The answer is whether there was one.
+    /// Leaves the peering with `peer`. The answer is whether there was one.
     Unpeer { peer: EndpointId, answer: oneshot::Sender<bool> },
     /// Leaves all peerings.
     Shutdown,

@@ -13,12 +13,14 @@ use crate::wire::Limits;
 /// The settings of an [`super::Endpoint`]. The defaults suit a node or agent.
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
-    /// This endpoint's id. With `None`, a new random id, which is the right choice for each start of a process.
+    /// This endpoint's id. `None`: a random id. This is the right choice, because an endpoint should have a new id after each
+    /// start of its process.
     ///
-    /// It should be a valid UUID. For a peer with another id, Broker's C++ implementation reports no status, so a Zeek
-    /// node does not receive `Broker::peer_added`.
+    /// The id should be a valid UUID. If it is not, Broker's C++ implementation reports no status of this peer, so a Zeek
+    /// node does not receive `Broker::peer_added` for it.
     pub id: Option<EndpointId>,
-    /// The name of this endpoint in log lines about its peers (their field `link`), where there are several endpoints.
+    /// The name of this endpoint in log lines about its peers: the value of their field `link`. It distinguishes several
+    /// endpoints of one process.
     pub label: Option<Arc<str>>,
     /// The limits on the input of each peer.
     pub limits: Limits,
@@ -26,44 +28,47 @@ pub struct EndpointConfig {
     pub handshake_timeout: Duration,
     /// The maximum duration of a TCP connect.
     pub connect_timeout: Duration,
-    /// How long a peer may be silent before it is pinged, and again before it is considered dead. `None`: no limit.
+    /// How long a peer may be silent before it is pinged. If it is then silent for the same time again, it is considered
+    /// dead. `None`: no limit.
     pub idle_timeout: Option<Duration>,
     /// How long to wait for a peer's confirmation of a BYE.
     pub leave_timeout: Duration,
-    /// How long a shutdown waits for a peer to read what was published before.
+    /// How long a shutdown waits for a peer to read the messages that were published before the shutdown.
     pub drain_timeout: Duration,
     /// The limits of the queue to each peer. Broker's C++ implementation queues 2048 messages.
     pub peer_queue: QueueLimits,
-    /// The limits of the queue to each subscriber. Messages beyond them are dropped and counted; a slow subscriber never
-    /// delays a peer.
+    /// The limits of the queue to each subscriber. If a queue is full, new messages for its subscriber are dropped and
+    /// counted. So a slow subscriber never delays a peer.
     pub subscriber_queue: QueueLimits,
-    /// How long a `publish` waits for a peer whose queue is full before that peer is disconnected. (Broker's C++
-    /// implementation disconnects at once.) Only that publisher waits; the message is in the queues of the other peers
-    /// already.
+    /// How long a `publish` waits for room in a peer's full queue before the peer is disconnected. Broker's C++
+    /// implementation disconnects at once.
+    ///
+    /// Only the caller of this `publish` waits. The message is already in the queues of the other peers.
     pub patience: Duration,
     /// What happens to a message that is forwarded to a peer whose queue is full. Only a bridge forwards messages; for a
     /// `publish`, see [`patience`](Self::patience).
     pub when_full: WhenFull,
-    /// The maximum number of concurrent handshakes on all listeners. Further connections wait for a slot.
+    /// The maximum number of concurrent handshakes on all listeners. Additional connections wait for a slot.
     ///
-    /// A waiting connection ends a handshake of another host at once if that host has at least two more handshakes than its own.
-    /// Otherwise it ends the oldest handshake that has taken longer than a second.
+    /// If a different host has at least two more handshakes than the host of a waiting connection, one of its handshakes is
+    /// ended at once. Otherwise, the oldest handshake is ended once it has taken longer than a second.
     ///
-    /// At most 256 connections wait. If one more arrives, the newest of the host with the most waiting connections is
-    /// closed, or the new one if its host has about as many.
+    /// At most 256 connections wait. If one more arrives, the newest connection of the host with the most waiting
+    /// connections is closed. If the host of the new connection has about as many, the new connection is closed instead.
     pub max_handshakes: usize,
     /// The maximum number of peers that connect to this endpoint. A peer takes a slot when it has sent its endpoint id (after
     /// TLS), not when it connects.
     ///
-    /// When all slots are taken, they are shared between certificates or, without one, hosts. A new peer gets a slot of
-    /// another certificate or host that has more peers, whose newest peering is then closed. If there is none, the new
-    /// peer is refused.
+    /// When all slots are taken, they are shared between certificates or, for peers without a certificate, hosts. Suppose
+    /// that a different certificate or host has at least two more peers than that of the new peer. Then the newest peering
+    /// of that certificate or host is closed, and the new peer gets its slot. Otherwise, the new peer is refused.
     pub max_peers: usize,
     /// The maximum number of connections per second that are accepted on all listeners together. After a second without
-    /// connections, that number can be accepted at once. Further connections wait in the operating system's queue.
+    /// connections, that number can be accepted at once. Additional connections wait in the operating system's queue.
     /// `None`: no limit. 0: no connection is accepted.
     pub connects_per_second: Option<u32>,
-    /// Decides which peers are admitted, regardless of the side that connected. `None`: all peers that TLS accepts.
+    /// Decides which peers are admitted: both peers that connect to this endpoint and peers that it connects to. `None`:
+    /// all peers that TLS accepts.
     pub admits: Option<Admits>,
 }
 
@@ -84,8 +89,8 @@ pub enum WhenFull {
 
 /// Decides which peers are admitted.
 ///
-/// Called once for each connection, after TLS and before the peering's handshake, with the identity in the peer's
-/// certificate (`None` without TLS and in anonymous TLS). It must not block.
+/// The function is called once for each connection, after TLS and before the peering's handshake. Its argument is the
+/// identity in the peer's certificate (`None` without TLS and in anonymous TLS). It must not block.
 #[derive(Clone)]
 pub struct Admits(Arc<Ask>);
 
@@ -134,7 +139,7 @@ impl Default for EndpointConfig {
 /// When to connect again after a connection failed or was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// The delay after the first failure. It doubles with each further failure.
+    /// The delay after the first failure. It doubles after each additional failure.
     pub first: Duration,
     /// The maximum delay.
     pub cap: Duration,
@@ -149,8 +154,8 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Returns the delay after a number of failures in a row. `random` varies it between three and five quarters, so that
-    /// many peers do not reconnect at the same moment.
+    /// Returns the delay after a number of failures in a row. `random` varies it between 75 % and 125 %, so that many peers
+    /// do not reconnect at the same moment.
     #[must_use]
     pub fn delay(&self, failures: u32, random: u8) -> Duration {
         let doublings = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);

@@ -40,16 +40,17 @@ pub enum ConnectError {
         /// The number of messages that were dropped.
         dropped: usize,
     },
-    /// The handshake was not complete when another connection needed its slot: see
+    /// The handshake was not complete when a waiting connection needed its slot: see
     /// [`EndpointConfig::max_handshakes`](super::EndpointConfig::max_handshakes).
     #[error("the handshake was not finished when others needed its slot")]
     GaveWay,
-    /// The handshake was not complete within a second, and another connection of the same endpoint replaced it.
+    /// The handshake was not complete within a second, and a later connection of the same endpoint replaced it.
     #[error(
         "the handshake was not finished within 1 s, and another connection with the same endpoint id took its place"
     )]
     Superseded,
-    /// The peer's endpoint id belongs to the owner of another certificate or, without certificates, to another host.
+    /// The peer's endpoint id belongs to the owner of a different certificate or, without certificates, to a different
+    /// host.
     #[error(
         "{} shows an endpoint id that belongs to {owner}; two endpoints never have the same id, so check who copied it",
         Subject(identity.as_deref())
@@ -60,8 +61,8 @@ pub enum ConnectError {
         /// The address of the peer that the id belongs to, and its certificate identity if it has one.
         owner: Arc<str>,
     },
-    /// The slot of the peer was given to a peer of another certificate or, without certificates, of another host, which had
-    /// fewer peers.
+    /// The peer's slot was given to a new peer with a different certificate or, without certificates, on a different host.
+    /// That certificate or host had fewer peers.
     #[error("all {0} peer slots are taken, and this certificate or host had the most; others need one")]
     Evicted(usize),
     /// The peer is not admitted: see [`EndpointConfig::admits`](super::EndpointConfig::admits).
@@ -90,7 +91,8 @@ impl fmt::Display for Subject<'_> {
 }
 
 impl ConnectError {
-    /// As [`ConnectError::cause`], with a word for each kind of TLS error. Log lines are limited separately for each.
+    /// Like [`ConnectError::cause`], but with a different word for each kind of TLS error. Log lines are limited separately
+    /// for each word.
     pub(super) fn log_cause(&self) -> &'static str {
         match self {
             ConnectError::Tls(error) | ConnectError::Stream(ConnectionFault::Tls(error)) => error.cause(),
@@ -98,7 +100,7 @@ impl ConnectError {
         }
     }
 
-    /// Returns the kind of error as one word out of a fixed set, such as the label of a counter.
+    /// Returns the kind of error as one word from a fixed set. The word can be the label of a counter.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
@@ -165,7 +167,7 @@ mod tests {
     use crate::net::tls::Refusal;
     use crate::net::{AddressError, ResolveError};
 
-    /// An error has the same cause in all variants that contain it.
+    /// The same error has the same cause in each variant of [`ConnectError`] that contains it.
     #[test]
     fn an_error_has_one_cause_in_all_variants() {
         let silent = || PeeringError::HandshakeTimeout { expected: "hello", tls: false };

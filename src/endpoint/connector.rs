@@ -21,8 +21,8 @@ use crate::peering::{Peering, Side};
 
 /// A connection that this endpoint maintains.
 ///
-/// To await it is to await [`Connector::first_attempt`]. Dropping it has no effect: the endpoint continues to connect until
-/// [`Connector::stop`] or its shutdown.
+/// Awaiting it is the same as awaiting [`Connector::first_attempt`]. Dropping it has no effect: the endpoint continues to
+/// connect until [`Connector::stop`] is called or the endpoint is shut down.
 #[derive(Debug)]
 pub struct Connector {
     first: oneshot::Receiver<Result<EndpointId, ConnectError>>,
@@ -45,7 +45,7 @@ impl Connector {
         self.outcome.insert(outcome).clone()
     }
 
-    /// Stops further attempts. An established peering continues; see [`super::Endpoint::unpeer`].
+    /// Stops new attempts to connect. An established peering continues. To end it, see [`super::Endpoint::unpeer`].
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -107,11 +107,11 @@ impl Task {
 
     fn has_ended(&self) -> bool {
         let phase = &self.context.phase;
-        // Without a sender, the endpoint was dropped.
+        // If the sender is gone, the endpoint was dropped.
         *self.stopped.borrow() || *phase.borrow() != Phase::Running || phase.has_changed().is_err()
     }
 
-    /// Waits until the next attempt. Returns at once if there is none.
+    /// Waits until the next attempt. Returns at once if there will be no next attempt.
     async fn pause(&mut self, wait: Duration) {
         let mut phase = self.context.phase.clone();
         tokio::select! {
@@ -162,14 +162,14 @@ impl Task {
     fn unavailable(&mut self, error: ConnectError, retry_in: Option<Duration>) {
         let reported = self.first.take().is_some_and(|first| first.send(Err(error.clone())).is_ok());
         if matches!(error, ConnectError::ShuttingDown) {
-            // Not a failure of the target.
+            // The shutdown is not a failure of the target, so it is not counted.
             return;
         }
         self.context.stats.failed(&error);
         let suppressed = self.context.limiter.pass(error.log_cause(), &Owner::Target(self.target.clone()));
         let status = Status::PeerUnavailable { address: self.target.clone(), error, retry_in };
         match suppressed {
-            // The caller of `first_attempt` has the error of the only attempt.
+            // The error of the only attempt is not logged as a warning if the caller of `first_attempt` receives it.
             Some(suppressed) if !reported || retry_in.is_some() => tracing::warn!(suppressed, "{status}"),
             _ => tracing::debug!("{status}"),
         }
@@ -186,7 +186,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) -> bool {
 }
 
 fn random() -> u8 {
-    // Without randomness from the system, delays are not jittered.
+    // If the system provides no random bytes, the delay is not varied.
     getrandom::u32().map_or(128, |random| random.to_ne_bytes()[0])
 }
 

@@ -49,18 +49,18 @@ pub(super) struct Counters {
 pub struct Stats {
     /// Data and command messages from peers.
     pub received: u64,
-    /// The bytes of their frames, length fields included.
+    /// The bytes of the frames of these messages, including the length fields.
     pub received_bytes: u64,
-    /// Data and command messages to peers, counted when they leave a peer's queue for its connection.
+    /// Data and command messages to peers, counted when they are moved from a peer's queue to its connection.
     pub sent: u64,
-    /// The bytes of their frames, length fields included.
+    /// The bytes of the frames of these messages, including the length fields.
     pub sent_bytes: u64,
     /// Messages queued for subscribers. A message for two subscribers counts twice.
     pub delivered: u64,
     /// Messages that were dropped because a subscriber's queue was full.
     pub dropped: u64,
-    /// Messages that were dropped because a peer's queue was full, counted once for each peer: see
-    /// [`WhenFull`](super::WhenFull).
+    /// Messages that were dropped because a peer's queue was full. A message that is dropped for two peers counts twice.
+    /// See [`WhenFull`](super::WhenFull).
     pub dropped_for_peers: u64,
     /// Peers that were disconnected because their queue was full.
     pub overflows: u64,

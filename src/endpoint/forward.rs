@@ -1,4 +1,4 @@
-//! Forwarding of messages from one endpoint to the peers of another, for a bridge.
+//! Forwards messages from one endpoint to the peers of a second endpoint, for a bridge.
 
 use std::io;
 use std::sync::Arc;
@@ -25,10 +25,11 @@ use crate::wire::Envelope;
 pub(crate) struct Forwarded {
     /// The number of peers that have all messages in their queues.
     pub(crate) reached: usize,
-    /// The number of messages that were dropped because a queue was full. Depending on the policy, these are the forwarded
-    /// messages, older messages that made room for them, or the whole queue of a peer that was disconnected.
+    /// The number of messages that were dropped because a queue was full. Which messages these are depends on [`WhenFull`]:
+    /// the forwarded messages, older messages that made room for them, or all queued messages of a peer that was
+    /// disconnected.
     pub(crate) dropped: usize,
-    /// The messages that wait for room.
+    /// The messages that wait for room in a queue.
     pub(crate) blocked: Vec<Blocked>,
 }
 
@@ -39,7 +40,7 @@ impl Forwarded {
     }
 }
 
-/// The state of a peer when it was asked for.
+/// A snapshot of the state of a peer.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerState {
     pub(crate) id: EndpointId,
@@ -51,14 +52,15 @@ pub(crate) struct PeerState {
     pub(crate) filter: Arc<Filter>,
     /// The number of queued messages.
     pub(crate) queued: usize,
-    /// The length of their topics and payloads in bytes.
+    /// The length of the topics and payloads of the queued messages in bytes.
     pub(crate) queued_bytes: usize,
     /// The number of messages that were dropped because the queue was full.
     pub(crate) dropped: u64,
 }
 
 impl Endpoint {
-    /// As [`Endpoint::with_config`], with a relay that receives all messages of peers. Subscribers receive them, too.
+    /// Like [`Endpoint::with_config`], with a relay that receives all messages of peers. Subscribers still receive these
+    /// messages too.
     ///
     /// # Errors
     /// As [`Endpoint::with_config`].
@@ -70,19 +72,19 @@ impl Endpoint {
     }
 
     /// Sets the topics that are announced to peers in addition to those of the subscribers. When this returns, new peerings
-    /// begin with them; established peers are being notified.
+    /// begin with these topics, and the notification of established peers has started.
     pub(crate) async fn announce(&self, filter: Filter) {
         let (answer, done) = oneshot::channel();
         self.0.context.hub.send(Command::Announce { filter, answer }).await;
         let _ = done.await;
     }
 
-    /// Queues a batch for peers that `choose` selects, of those that `routes` contains for the receiver and the topic of the
-    /// first message: all messages of a batch go to the same peers. Never waits; [`EndpointConfig::when_full`] decides what
-    /// happens at a full queue.
+    /// Queues a batch for the peers that `routes` contains for its receiver and topic and that `choose` selects. Only the
+    /// receiver and topic of the first message are used, because all messages of a batch go to the same peers. Never waits;
+    /// [`EndpointConfig::when_full`] decides what happens at a full queue.
     ///
-    /// `sender` returns the sender that each message is sent with; ttl and receiver are kept. The batch is encoded at most
-    /// once for each format, and only if there is a recipient.
+    /// `sender` returns the new sender of each message. The ttl and the receiver are not changed. The batch is encoded at
+    /// most once for each format, and only if there is a recipient.
     pub(crate) fn forward(
         &self,
         batch: &Batch,
@@ -101,9 +103,9 @@ impl Endpoint {
         }
     }
 
-    /// Like [`Endpoint::forward`], for messages that the bridge generates, of which there may be more at once than a queue has
-    /// room for. Ignores [`EndpointConfig::when_full`], fills at most three quarters of a queue, and returns what must be
-    /// retried.
+    /// Like [`Endpoint::forward`], for messages that the bridge generates. There may be more of them at once than a queue
+    /// has room for. Ignores [`EndpointConfig::when_full`], fills at most three quarters of a queue, and returns what must
+    /// be retried.
     pub(crate) fn forward_sparingly(
         &self,
         batch: &Batch,
@@ -151,7 +153,7 @@ impl Endpoint {
         routes.peers.iter().map(state).collect()
     }
 
-    /// Returns the latency of a sample of messages: from being read until they were written to the socket.
+    /// Returns the latency of a sample of messages: the time from reading a message until it was written to the socket.
     pub(crate) fn latency(&self) -> Latency {
         self.0.context.stats.latency.read()
     }
@@ -196,7 +198,7 @@ impl PeerRoute {
             }
             (Err(Refused::Full), WhenFull::DropNewest | WhenFull::DropOldest) => {
                 let mut dropped = 0usize;
-                // A smaller message after it may still find room.
+                // There may still be room for a smaller message after the dropped one.
                 while rest.cut(1, usize::MAX).is_some() {
                     dropped = dropped.saturating_add(1);
                     let _ = self.queue.try_push_some(&mut rest);
@@ -213,10 +215,10 @@ impl PeerRoute {
         Blocked { queue, frames, sparing, stats }
     }
 
-    /// Disconnects a peer whose queue is full. Returns the number of lost messages, including the one that found no room. The
-    /// end of the peering is logged with the same number.
+    /// Disconnects a peer whose queue is full. Returns the number of lost messages, including the one for which there was
+    /// no room. The end of the peering is logged with the same number.
     pub(super) fn overflow(&self, stats: &Counters) -> usize {
-        // Another task may have disconnected it already.
+        // A different task may have disconnected the peer already.
         let Some(dropped) = self.queue.overflow() else { return 0 };
         stats.overflowed(dropped);
         dropped

@@ -174,14 +174,15 @@ impl Hub {
     }
 
     fn established(&mut self, route: PeerRoute) {
-        // Before the routes are changed: the relay must know the peer before messages can be sent to it.
+        // This is done before the routes are changed, because the relay must know the peer before messages can be sent to
+        // it.
         self.relay(&route.peer, |relay| relay.on_established(&route.peer));
         self.table.peers.insert(route.clone());
         self.publish_routes();
         self.relay(&route.peer, |relay| relay.on_filter(&route.peer, &route.filter));
     }
 
-    /// Calls the relay about a peer.
+    /// Calls the relay with a log span for this peer.
     fn relay(&self, peer: &Peer, call: impl FnOnce(&dyn Relay)) {
         if let Some(relay) = &self.relay {
             let span = tracing::error_span!("peer", peer = %peer.id, address = %peer.address);
@@ -190,7 +191,7 @@ impl Hub {
     }
 
     fn closed(&mut self, connection: ConnectionId) {
-        // The route is removed before another connection can have the id.
+        // The route is removed before a different connection can get the id.
         let route = self.ids.established(connection).and_then(|peer| self.table.peers.remove(peer));
         if let Some(route) = route {
             self.publish_routes();
@@ -231,7 +232,7 @@ impl Hub {
         });
     }
 
-    /// Logs a status, unless the peer's owner causes too many such lines, and sends it to all status receivers.
+    /// Sends a status to all status receivers. Also logs it, unless the peer's owner causes too many such lines.
     fn report(&self, status: Status, owner: &Owner) {
         let is_ordinary = match &status {
             Status::PeerAdded { .. } | Status::PeerRemoved { error: None, .. } => true,
@@ -250,7 +251,7 @@ impl Hub {
         let _ = self.status.send(status);
     }
 
-    /// Logs how many lines were suppressed that no later line reports.
+    /// Logs the number of suppressed lines that no later line will report.
     fn report_suppressed(&self, last: bool) {
         for (kind, suppressed) in self.limiter.report(last) {
             if kind == PEER_STATUS {

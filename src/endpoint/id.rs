@@ -8,13 +8,13 @@ pub(super) struct ConnectionId(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SubscriberId(pub(super) u64);
 
-/// An established peering. A peer that reconnects gets another id.
+/// An established peering. A peer that reconnects gets a new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PeeringId(pub(super) ConnectionId);
 
 #[cfg(feature = "bridge")]
 impl PeeringId {
-    /// Returns a number that no other peering of the endpoint has.
+    /// Returns a number that is unique among all peerings of the endpoint.
     pub(crate) fn number(self) -> u64 {
         self.0.0
     }

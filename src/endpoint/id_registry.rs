@@ -1,10 +1,11 @@
-//! Decides which connection has an endpoint id.
+//! Decides which connection may use an endpoint id.
 //!
-//! An id belongs to the [owner](Owner) that has a peering with it, and for some time after the end of the peering, so
-//! that no other owner gets the id while its owner reconnects. A handshake in progress does not reserve the id.
-//! Handshakes of different owners run concurrently, and the first that is completed gets the id. Among connections of
-//! one owner, such as of two endpoints that connect to each other at the same time, the roles in the handshake decide
-//! which one remains (`PROTOCOL.md`, section 2).
+//! An id belongs to the [owner](Owner) of the peering that uses it. It still belongs to this owner for some time after the
+//! end of the peering, so that nobody else gets the id while the owner reconnects. A handshake in progress does not reserve
+//! the id. Handshakes of different owners run concurrently, and the first that is completed gets the id.
+//!
+//! One owner may have several connections with the same id, for example if two endpoints connect to each other at the same
+//! time. The roles in the handshake then decide which connection remains (`PROTOCOL.md`, section 2).
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -20,12 +21,12 @@ use crate::data::EndpointId;
 use crate::net::tls::PeerIdentity;
 use crate::peering::Role;
 
-/// How long a handshake delays another one of the same owner and id. It normally takes milliseconds. An older one may belong
-/// to a broken connection, or to another endpoint on the same host.
+/// How long a handshake delays a later handshake of the same owner and id. A handshake normally takes milliseconds. A
+/// handshake that takes longer may belong to a broken connection, or to a different endpoint on the same host.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long an id belongs to its owner after the end of the peering. It is longer than endpoints take to reconnect. An endpoint
-/// without a certificate that moves to another address cannot connect for this time.
+/// How long an id belongs to its owner after the end of the peering. It is longer than endpoints take to reconnect. If an
+/// endpoint without a certificate moves to a different address, it cannot connect during this time.
 const CLAIM: Duration = Duration::from_secs(60);
 
 /// The maximum number of claimed ids, of about 400 bytes each.
@@ -62,7 +63,7 @@ pub(super) enum Admission {
     Admitted,
     /// A peering with this endpoint exists already.
     Redundant,
-    /// The id belongs to another owner, which this describes.
+    /// The id belongs to a different owner. Contains a description of that owner.
     Conflict(Arc<str>),
 }
 
@@ -70,7 +71,7 @@ pub(super) enum Admission {
 #[derive(Debug)]
 pub(super) struct Answers {
     pub(super) admission: oneshot::Sender<Admission>,
-    /// Ends the handshake in favor of another one.
+    /// Ends the handshake in favor of a later one.
     pub(super) superseded: oneshot::Sender<()>,
 }
 
@@ -79,8 +80,8 @@ pub(super) struct IdRegistry {
     known: HashMap<EndpointId, Known>,
     connections: HashMap<ConnectionId, EndpointId>,
     claims: Claims,
-    /// When to check the handshakes that delay others. The entries are in the order of their times, because all have the
-    /// same delay.
+    /// The times at which to check the handshakes that delay others. The entries are in the order of their times, because
+    /// all have the same delay.
     due: VecDeque<(Instant, EndpointId)>,
 }
 
@@ -89,9 +90,10 @@ pub(super) struct IdRegistry {
 struct Known {
     established: Option<(ConnectionId, Party)>,
     handshakes: Vec<Handshake>,
-    /// Connections on which this side is the originator and that wait for the outcome of a handshake of the same owner.
+    /// Connections that wait for the outcome of a handshake of the same owner. On each of them, this side is the
+    /// originator.
     held: VecDeque<(ConnectionId, Party, Answers)>,
-    /// Connectors that wait for the end of a peering.
+    /// Connectors that wait for the end of the peering with this id.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -104,7 +106,7 @@ struct Handshake {
 }
 
 impl IdRegistry {
-    /// Handles a peer's id. Answers immediately, or delays the answer until another handshake has ended.
+    /// Handles a peer's id. Answers immediately, or delays the answer until an earlier handshake has ended.
     pub(super) fn introduce(
         &mut self,
         connection: ConnectionId,
@@ -125,7 +127,8 @@ impl IdRegistry {
             return;
         }
         self.connections.insert(connection, peer);
-        // On other connections, the peer is the originator and ensures that only one of them is completed.
+        // If this side is the responder, nothing is delayed here. The peer is then the originator, and ensures that only
+        // one connection is completed.
         if role == Role::Originator && known.has_handshake_of(&party.owner) {
             known.held.push_back((connection, party, answers));
             self.due.push_back((after(now, GRACE), peer));
@@ -191,8 +194,8 @@ impl IdRegistry {
         was_established.then_some(peer)
     }
 
-    /// Returns a receiver that resolves at the end of the peering with this endpoint, or of the handshake that may become one.
-    /// `None` if there is neither.
+    /// Returns a receiver that resolves at the end of the peering with `peer`, or of the handshake that may become such a
+    /// peering. `None` if there is neither.
     pub(super) fn when_gone(&mut self, peer: EndpointId) -> Option<oneshot::Receiver<()>> {
         let known = self.known.get_mut(&peer)?;
         let (waiting, gone) = oneshot::channel();
@@ -205,7 +208,7 @@ impl IdRegistry {
         self.due.front().map(|(due, _)| *due)
     }
 
-    /// Ends handshakes that delay others for too long, and admits the next of those.
+    /// Ends handshakes that delay others for too long, and admits the next of the delayed connections.
     pub(super) fn supersede(&mut self) {
         let now = Instant::now();
         while let Some((_, peer)) = pop_due(&mut self.due, now) {
@@ -288,7 +291,7 @@ fn pop_due<T>(entries: &mut VecDeque<(Instant, T)>, now: Instant) -> Option<(Ins
 struct Claims {
     of: HashMap<EndpointId, Claim>,
     per_owner: HashMap<Owner, usize>,
-    /// One entry for each claim, in the order in which they end.
+    /// One entry for each claim, in the order in which the claims end.
     ends: BTreeSet<(Instant, EndpointId)>,
 }
 
@@ -314,7 +317,7 @@ impl Claims {
         self.ends.insert((until, peer));
     }
 
-    /// Returns the description of the owner of this id, if it is another owner.
+    /// Returns the description of the id's owner, if that is not `owner`.
     fn of_other(&mut self, peer: EndpointId, owner: &Owner, now: Instant) -> Option<Arc<str>> {
         self.expire(now);
         let claim = self.of.get(&peer).filter(|claim| claim.owner != *owner)?;

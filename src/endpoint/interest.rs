@@ -1,4 +1,4 @@
-//! The peers that subscribe to a topic, as they change.
+//! Tracks which peers subscribe to a topic.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) struct TopicInterest {
 }
 
 impl TopicInterest {
-    /// Returns the peerings with peers that subscribe to the topic now. A peer that reconnects has another [`PeeringId`].
+    /// Returns the peerings with peers that subscribe to the topic now. A peer that reconnects has a new [`PeeringId`].
     pub(crate) fn now(&mut self) -> Vec<(PeeringId, EndpointId)> {
         let routes = self.routes.borrow_and_update().clone();
         routes.peers(EndpointId::NIL, self.topic).map(|route| (route.peer.peering, route.peer.id)).collect()

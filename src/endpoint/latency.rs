@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The upper bounds of the buckets, in microseconds: three to a decade, from 10 µs to 10 s.
+/// The upper bounds of the buckets, in microseconds: three for each power of ten, from 10 µs to 10 s.
 const BOUNDS: [u64; 19] = [
     10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
@@ -12,7 +12,7 @@ const BOUNDS: [u64; 19] = [
 /// A histogram that is shared between tasks.
 #[derive(Debug)]
 pub(super) struct Histogram {
-    /// There is one bucket more than bounds: the last bucket has no upper bound.
+    /// There is one more bucket than bounds, because the last bucket has no upper bound.
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// In nanoseconds.
     sum: AtomicU64,
@@ -23,7 +23,7 @@ pub(super) struct Histogram {
 pub(crate) struct Latency {
     /// The upper bounds of the buckets, in seconds, ascending.
     pub(crate) bounds: Vec<f64>,
-    /// The number of messages in each bucket; one more than there are bounds.
+    /// The number of messages in each bucket. There is one more bucket than bounds.
     pub(crate) counts: Vec<u64>,
     /// The sum of all latencies, in seconds.
     pub(crate) sum: f64,

@@ -18,7 +18,8 @@ use crate::net::tls::Tls;
 use crate::net::{bind, std_after};
 use crate::peering::{Peering, Side};
 
-/// How long to wait after the operating system failed to accept a connection, such as for lack of file descriptors.
+/// How long to wait after the operating system failed to accept a connection, for example because there are no free file
+/// descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A port that this endpoint listens on. Dropping it has no effect; see [`Listener::stop`].
@@ -52,7 +53,7 @@ pub(super) async fn start(context: Context, address: &str, tls: Tls) -> io::Resu
     Ok(Listener { address, stop })
 }
 
-/// Accepts connections until the listener or the endpoint is stopped. Each connection is served by a task of its own.
+/// Accepts connections until the listener or the endpoint is stopped. A separate task serves each connection.
 async fn run(
     context: Context,
     listener: TcpListener,
@@ -131,8 +132,8 @@ impl Accepted {
             _ = phase.wait_for(|phase| *phase != Phase::Running) => return,
         };
         let Some((slot, mut evicted)) = slot else { return self.fail(ConnectError::GaveWay) };
-        // A peer slot is taken after the peer is identified. If none is free for it now, the connection is closed
-        // before TLS.
+        // A peer slot is taken later, after the peer is identified. If no slot is available for this owner now, the
+        // connection is closed before TLS.
         let owner = if matches!(tls, Tls::Mutual(_)) { None } else { Some(&self.host) };
         if !context.peer_slots.may_take(owner) {
             return self.fail(ConnectError::TooManyPeers(context.config.max_peers));

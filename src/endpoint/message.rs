@@ -9,7 +9,7 @@ use crate::net::tls::PeerIdentity;
 use crate::wire::{DecodeError, Envelope, Limits, ValueRef};
 use crate::zeek::{Event, EventError, MessageError, ZeekMessage};
 
-/// A data message from a peer: a topic and a value, which is normally an event.
+/// A data message from a peer: a topic and a value. The value is normally an event.
 ///
 /// Its value was decoded once, to check it, before the message was queued. A message that cannot be decoded never reaches a
 /// subscriber.
@@ -45,7 +45,8 @@ impl fmt::Display for Message {
 }
 
 impl Message {
-    /// Returns the peer that it was received from: the last hop, not necessarily its origin.
+    /// Returns the peer that the message was received from. This is the last hop, and not necessarily the origin of the
+    /// message.
     #[must_use]
     pub fn peer(&self) -> EndpointId {
         self.envelope.sender
@@ -99,13 +100,13 @@ impl Message {
         Ok(self.zeek_message()?.into_event()?.try_into()?)
     }
 
-    /// Returns all events in the message. A batch can contain several, which keep their order.
+    /// Returns all events in the message. A batch can contain several events. They keep their order.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
         self.zeek_message().map(ZeekMessage::into_events).unwrap_or_default()
     }
 
-    /// Converts the message to a Zeek message: an event, a log write and others.
+    /// Converts the message to a Zeek message, for example an event or a log write.
     ///
     /// # Errors
     /// Fails if the value does not have the format of Zeek's messages.

@@ -1,11 +1,11 @@
 //! An endpoint: it has many peers, publishes messages to them, and delivers their messages to subscribers.
 //!
 //! Messages do not pass through a central task. A publisher pushes a message into the bounded queue of each peer that
-//! subscribes to it, and a connection pushes received messages into the bounded queues of subscribers. One task, the hub,
-//! owns the routing table that they read, and decides which connections become peerings.
+//! subscribes to it. A connection pushes received messages into the bounded queues of subscribers. One task, the hub, owns
+//! the routing table, which publishers and connections read. The hub also decides which connections become peerings.
 //!
-//! An endpoint handles envelopes and filters. The protocol of a connection is a [`Session`](crate::net::Session) of its own,
-//! and only the connection encodes messages: once for each format, however many peers there are.
+//! An endpoint handles envelopes and filters. Each connection has a [`Session`](crate::net::Session), which implements the
+//! protocol and determines the format of messages. A message is encoded once for each format, however many peers there are.
 //!
 //! ```
 //! use zeek_bridge::endpoint::Endpoint;
@@ -122,8 +122,8 @@ use routing::PeerRoute;
 
 /// One Broker endpoint. Cheap to clone; all clones are the same endpoint.
 ///
-/// When the last clone is dropped, the endpoint stops listening and connecting and leaves its peers without waiting for queued
-/// messages; [`Endpoint::shutdown`] waits for them. See [the module](crate::endpoint) for an example.
+/// When the last clone is dropped, the endpoint stops listening and connecting, and leaves its peers. It does not wait
+/// until queued messages are sent; [`Endpoint::shutdown`] does. See [the module](crate::endpoint) for an example.
 #[derive(Clone, Debug)]
 pub struct Endpoint(Arc<Inner>);
 
@@ -131,7 +131,8 @@ pub struct Endpoint(Arc<Inner>);
 struct Inner {
     context: Context,
     phase: watch::Sender<Phase>,
-    /// Each task has a clone. It is removed at the shutdown, so that `tasks` ends with the last task.
+    /// Each task has a clone of this sender. The endpoint's own sender is removed at the shutdown, so that `tasks` ends
+    /// with the last task.
     task: watch::Sender<Option<mpsc::Sender<()>>>,
     tasks: Mutex<mpsc::Receiver<()>>,
 }
@@ -148,7 +149,7 @@ struct Context {
     handshakes: Arc<Handshakes>,
     limiter: Arc<LogLimiter>,
     peer_slots: Arc<PeerSlots>,
-    /// Receives the messages of peers in addition to the subscribers.
+    /// Receives the messages of peers, as the subscribers do.
     relay: Option<Arc<dyn Relay>>,
     /// Limits how many connections are accepted per second.
     connects: Option<Arc<RateLimiter>>,
@@ -249,8 +250,8 @@ impl Endpoint {
         self.0.context.id
     }
 
-    /// Listens for peers on `address`: text as [`net::HostPort`] reads it, a pair of host and port, or a
-    /// socket address. The operating system chooses a port in place of port 0.
+    /// Listens for peers on `address`: text as [`net::HostPort`] reads it, a pair of host and port, or a socket address.
+    /// For port 0, the operating system chooses a port.
     ///
     /// # Errors
     /// Fails if the address cannot be resolved or bound.
@@ -259,7 +260,7 @@ impl Endpoint {
     }
 
     /// Connects to a peer at `address` (see [`net::dial`](crate::net::dial())) once. The connection is opened in the
-    /// background: await the result to wait until the peering is established, and to receive the error if it is not.
+    /// background. To wait until the peering is established or has failed, await the result.
     ///
     /// ```no_run
     /// # async fn example(endpoint: zeek_bridge::endpoint::Endpoint) -> Result<(), Box<dyn std::error::Error>> {
@@ -273,21 +274,21 @@ impl Endpoint {
         connector::start(self.task_context(), &address.to_address(), tls, None)
     }
 
-    /// As [`Endpoint::connect`], and connects again whenever that fails or the peering ends.
+    /// Like [`Endpoint::connect`], but connects again whenever an attempt fails or the peering ends.
     pub fn connect_with_retry(&self, address: impl ToAddress, tls: Tls, retry: Retry) -> Connector {
         connector::start(self.task_context(), &address.to_address(), tls, Some(retry))
     }
 
-    /// Leaves the peering with this endpoint after everything that is published so far is sent. Returns `false` if there is
-    /// none. A connector with a retry connects again.
+    /// Leaves the peering with `peer` after all messages that were published so far are sent. Returns `false` if there is
+    /// no such peering. A connector with a retry connects to the peer again.
     pub async fn unpeer(&self, peer: EndpointId) -> bool {
         let (answer, existed) = oneshot::channel();
         self.0.context.hub.send(Command::Unpeer { peer, answer }).await;
         existed.await.unwrap_or(false)
     }
 
-    /// Subscribes to all topics that one of these prefixes matches, and announces that to the peers. When this returns,
-    /// received messages are delivered; peers may not send them yet.
+    /// Subscribes to all topics that one of these prefixes matches, and announces the subscription to the peers. When this
+    /// returns, received messages are delivered to the subscriber, but peers may not have received the announcement yet.
     ///
     /// The topics are one or several: see [`IntoTopics`]. The prefix `""` matches all topics.
     pub async fn subscribe(&self, topics: impl IntoTopics) -> Subscriber {
@@ -297,9 +298,9 @@ impl Endpoint {
         Subscriber::new(SubscriberId(context.next_id()), topics, context.hub.clone(), queue).await
     }
 
-    /// Publishes an event, or other content (see [`IntoPayload`]), to all peers that subscribe to the topic, and returns their
-    /// number. When this returns, the message is in their queues; [`Endpoint::shutdown`] waits until it is sent. It is not
-    /// delivered to this endpoint's own subscribers, as in Zeek.
+    /// Publishes an event, or other content (see [`IntoPayload`]), to all peers that subscribe to the topic. Returns the
+    /// number of these peers. When this returns, the message is in their queues; [`Endpoint::shutdown`] waits until it is
+    /// sent. As in Zeek, the message is not delivered to this endpoint's own subscribers.
     ///
     /// A peer whose queue is full for longer than [`EndpointConfig::patience`] is disconnected. If the call is cancelled, some
     /// peers may have the message in their queues.
@@ -314,7 +315,7 @@ impl Endpoint {
         self.publish_to(EndpointId::NIL, topic, content).await
     }
 
-    /// As [`Endpoint::publish`], for one peer only, which need not subscribe to the topic.
+    /// Like [`Endpoint::publish`], but for one peer only. The peer does not have to subscribe to the topic.
     ///
     /// # Errors
     /// As [`Endpoint::publish`].
@@ -328,8 +329,9 @@ impl Endpoint {
         Ok(self.push(envelope, |_| true).await?)
     }
 
-    /// As [`Endpoint::publish`], but sent to this peer only. The message has no receiver, so that a peer that is a relay
-    /// forwards it to all subscribers. Returns `false` if the peer is not connected or does not subscribe to the topic.
+    /// Like [`Endpoint::publish`], but sends the message to this peer only. The message has no receiver. Therefore, if the
+    /// peer is a relay, it forwards the message to all subscribers. Returns `false` if the peer is not connected or does
+    /// not subscribe to the topic.
     ///
     /// # Errors
     /// As [`Endpoint::publish`].
@@ -352,11 +354,11 @@ impl Endpoint {
         Ok(envelope)
     }
 
-    /// Queues a message for the peers that subscribe to it and that `choose` selects; first for those with room. A peer whose
-    /// protocol cannot carry the message is left out.
+    /// Queues a message for the peers that subscribe to it and that `choose` selects. Peers whose queue has room get it
+    /// first. A peer whose protocol cannot carry the message is skipped.
     ///
     /// # Errors
-    /// Fails if the message was left out for a peer, and no other peer has it.
+    /// Fails if a peer was skipped and no peer has the message in its queue.
     async fn push(
         &self,
         envelope: Envelope,
@@ -382,7 +384,8 @@ impl Endpoint {
                 Err(Refused::Ended) => {}
             }
         }
-        // All full queues have the same deadline, so that many slow peers delay the caller no longer than one.
+        // All full queues have the same deadline, so that many slow peers do not delay the caller longer than one slow peer
+        // does.
         let deadline = net::after(self.0.context.config.patience);
         for (route, frames) in full {
             match route.queue.push(&frames, deadline).await {
@@ -399,7 +402,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the peers that subscribe to a topic, as they change.
+    /// Returns a `TopicInterest`, which tracks the peers that subscribe to a topic.
     pub(crate) fn watch_interest(&self, topic: &'static Topic) -> TopicInterest {
         TopicInterest { routes: self.0.context.hub.routes.clone(), topic }
     }
@@ -410,7 +413,7 @@ impl Endpoint {
         let mut routes = self.0.context.hub.routes.clone();
         loop {
             let now = routes.borrow_and_update().clone();
-            // A queue that has ended belongs to a peer that is being left.
+            // If the queue has ended, this side is leaving the peer.
             let subscribers =
                 now.peers(EndpointId::NIL, &topic).filter(|route| route.queue.ended().is_none());
             let peers: Vec<EndpointId> = subscribers.map(|route| route.peer.id).collect();
@@ -427,9 +430,10 @@ impl Endpoint {
         routes.peers.iter().map(|route| (route.peer.id, (*route.filter).clone())).collect()
     }
 
-    /// Returns the identity in a peer's certificate. `None` if it is not a peer, without TLS, and in anonymous TLS.
+    /// Returns the identity in a peer's certificate. `None` if there is no such peer, without TLS, and in anonymous TLS.
     ///
-    /// For a message, use [`Message::identity`]: the peer may have reconnected since.
+    /// To identify the sender of a message, use [`Message::identity`]: the peer may have reconnected since the message was
+    /// received.
     #[must_use]
     pub fn identity(&self, peer: EndpointId) -> Option<Arc<PeerIdentity>> {
         let routes = self.0.context.hub.routes.borrow();
@@ -442,13 +446,13 @@ impl Endpoint {
         StatusReceiver(self.0.context.hub.status.subscribe())
     }
 
-    /// Shuts down: stops listening and connecting, sends all queued messages, leaves all peers with BYE, and returns when all
+    /// Stops listening and connecting, sends all queued messages, and leaves all peers with BYE. Returns when all
     /// connections are closed. Takes at most [`EndpointConfig::drain_timeout`] and [`EndpointConfig::leave_timeout`].
     pub async fn shutdown(&self) {
         self.shutdown_within(self.0.context.config.drain_timeout).await;
     }
 
-    /// As [`Endpoint::shutdown`], with another [`EndpointConfig::drain_timeout`].
+    /// Like [`Endpoint::shutdown`], with `drain` instead of [`EndpointConfig::drain_timeout`].
     pub(crate) async fn shutdown_within(&self, drain: Duration) {
         self.0.phase.send_replace(Phase::Draining(drain));
         self.0.context.hub.send(Command::Shutdown).await;

@@ -48,7 +48,7 @@ struct PeerConnection<S> {
     context: Context,
     id: ConnectionId,
     side: Side,
-    /// Its slot among the peers, if the peer connected to this side.
+    /// The peer slot of this connection, if the peer connected to this side.
     slot: Option<PeerSlot>,
     connection: Connection<S>,
     address: Arc<str>,
@@ -62,9 +62,10 @@ struct PeerConnection<S> {
     queue: Option<Arc<Queue>>,
     /// The hub's answer to an introduction.
     admission: Option<oneshot::Receiver<Admission>>,
-    /// Ends the handshake in favor of another connection.
+    /// Ends the handshake in favor of a later connection of the same owner.
     superseded: Option<oneshot::Receiver<()>>,
-    /// Why the endpoint id is refused. `None` if only another connection of the same owner has it.
+    /// Why the endpoint id is refused, if it belongs to a different owner. `None` if a connection of the same owner has the
+    /// id.
     conflict: Option<ConnectError>,
     leaving: bool,
     /// The number of malformed messages.
@@ -81,8 +82,8 @@ struct PeerConnection<S> {
 
 /// Returns the span of a connection's task. The peer is recorded when the peering is established.
 ///
-/// It has the level of errors, so that its fields are logged at every log level. It has no parent, because the span of a
-/// listener has the field `link` too.
+/// It has the level of errors, so that its fields are logged at every log level. It has no parent: the span of a listener
+/// also has the field `link`, which would then be logged twice.
 pub(super) fn span(context: &Context, address: &str) -> tracing::Span {
     let link = context.config.label.as_deref();
     tracing::error_span!(parent: None, "connection", link, address = %address, peer = tracing::field::Empty)
@@ -148,7 +149,7 @@ pub(super) async fn run<S: Session>(
         room: Arc::default(),
     };
     let end = running.drive(filter, evicted, established).await;
-    // Messages that find no room even now are lost, and must be counted before the end is reported.
+    // Messages for which there is still no room are lost. They must be counted before the end is reported.
     running.hand_on_rest();
     let PeerConnection { context, mut connection, address, owner, queue, leaving, .. } = running;
     let unwritten = connection.owes_messages().await;
@@ -319,7 +320,7 @@ impl<S: Session> PeerConnection<S> {
         self.context.hub.send(Command::Introduced { connection: self.id, peer, role, party, answers }).await;
     }
 
-    /// Reports the peering to the hub, and takes the peer's queue. Another connection may have the id by now.
+    /// Reports the peering to the hub, and takes the peer's queue. Fails if a different connection has the id by now.
     async fn established(&mut self, id: EndpointId, filter: Filter) -> Result<(), ConnectionOutcome> {
         let (address, identity, owner) = (self.address.clone(), self.identity.clone(), self.owner.clone());
         let peer = Peer { id, address, identity, owner, peering: PeeringId(self.id) };
@@ -345,7 +346,7 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Returns the error for an id that belongs to another owner.
+    /// Returns the error for an id that belongs to a different owner.
     fn conflict(&self, refused: Admission) -> Option<ConnectError> {
         match refused {
             Admission::Conflict(owner) => {
@@ -393,7 +394,7 @@ impl<S: Session> PeerConnection<S> {
     }
 }
 
-/// Returns whether this error is the reason of this side to end the peering.
+/// Returns whether this side ended the peering because of this error.
 const fn is_ours(error: &ConnectError) -> bool {
     matches!(
         error,
@@ -411,7 +412,7 @@ async fn filled(queue: Option<&Queue>) {
     }
 }
 
-/// Resolves when the peer's slot was given to another owner. May never resolve.
+/// Resolves when the peer's slot is given to a different owner. May never resolve.
 async fn slot_evicted(slot: &mut Option<PeerSlot>) {
     match slot {
         Some(slot) => slot.evicted().await,

@@ -25,12 +25,13 @@ pub(super) trait Item: Clone {
     /// Returns how much of [`QueueLimits::bytes`] they use.
     fn bytes(&self) -> usize;
 
-    /// Returns the start and the length of the memory that the item keeps allocated, which it may share with other items.
+    /// Returns the start and the length of the memory that the item keeps allocated. The item may share this memory with
+    /// other items.
     fn allocation(&self) -> (usize, usize) {
         (0, 0)
     }
 
-    /// Returns the same item in memory of its own.
+    /// Returns the same item in memory that it does not share with other items.
     fn detached(self) -> Self {
         self
     }
@@ -54,7 +55,7 @@ impl Item for Frames {
     }
 }
 
-/// How many bytes of memory a queue may keep allocated beyond twice the bytes of its messages.
+/// A queue may keep at most twice the bytes of its messages plus this number of bytes of memory allocated.
 const SHARED: usize = 512 * 1024;
 
 /// The capacity that is kept while the queue is empty.
@@ -78,7 +79,7 @@ struct State<T> {
     kept: usize,
     /// The number of messages that were dropped because the queue was full.
     dropped: u64,
-    /// The number of blocked batches that wait for room. Further ones must not overtake them.
+    /// The number of blocked batches that wait for room. Later batches must not overtake them.
     waiting: usize,
     /// The connections on which reading is stopped until this queue has room.
     blocked: Vec<Arc<Notify>>,
@@ -188,7 +189,7 @@ fn sparing(limits: QueueLimits) -> QueueLimits {
 /// Why a queue accepts no more messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The queue was closed. Its messages are still to be popped.
+    /// The queue was closed. Its remaining messages can still be popped.
     Closed,
     /// The queue was full for too long. Its messages were dropped.
     Overflowed {
@@ -249,7 +250,7 @@ impl<T: Item> Queue<T> {
         })
     }
 
-    /// Calls `push` unless the queue has ended, and wakes the consumer if that added something.
+    /// Calls `push` unless the queue has ended. Wakes the consumer if `push` added a message.
     fn with_state(&self, push: impl FnOnce(&mut State<T>) -> Result<(), Refused>) -> Result<(), Refused> {
         let mut state = self.state();
         if state.end.is_some() {
@@ -270,7 +271,7 @@ impl<T: Item> Queue<T> {
         self.state().note_dropped(messages);
     }
 
-    /// Pushes a message, and waits for room at most until `deadline`.
+    /// Pushes a message. If there is no room, waits for room until `deadline` at most.
     pub(super) async fn push(&self, message: &T, deadline: Instant) -> Result<(), Refused> {
         let wait = async {
             loop {
@@ -324,8 +325,8 @@ impl<T: Item> Queue<T> {
         self.notify_end(state);
     }
 
-    /// Closes the queue and drops its messages. Returns the number of lost messages, including the one that found no room.
-    /// `None` if the queue had ended before.
+    /// Closes the queue and drops its messages. Returns the number of lost messages, including the one for which there was
+    /// no room. `None` if the queue had ended before.
     pub(super) fn overflow(&self) -> Option<usize> {
         let mut state = self.state();
         if state.end.is_some() {
@@ -348,7 +349,7 @@ impl<T: Item> Queue<T> {
         self.emptied.notify_waiters();
     }
 
-    /// Returns whether and how the queue has ended. A closed queue may still contain messages.
+    /// Returns how the queue has ended, or `None` if it has not. A closed queue may still contain messages.
     pub(super) fn ended(&self) -> Option<End> {
         self.state().end
     }
@@ -371,8 +372,8 @@ impl Queue<Frames> {
         )
     }
 
-    /// Like [`Queue::try_push_some`], but pushes nothing while other batches wait for room, because those could starve,
-    /// or their order could change if they are from the same peer. A refused batch counts as waiting until
+    /// Like [`Queue::try_push_some`], but pushes nothing while earlier batches wait for room. Otherwise, those batches
+    /// could starve, or messages of one peer could change their order. A refused batch counts as waiting until
     /// [`Queue::cancel_wait`].
     pub(super) fn push_fair(&self, frames: &mut Frames) -> Result<(), Refused> {
         self.with_state(|state| {
@@ -392,15 +393,16 @@ impl Queue<Frames> {
         })
     }
 
-    /// Ends the wait of a batch that was refused. `lost` of its messages are not in the queue.
+    /// Ends the wait of a batch that was refused. `lost` is the number of its messages that are not in the queue; they are
+    /// counted as dropped.
     pub(super) fn cancel_wait(&self, lost: usize) {
         let mut state = self.state();
         state.waiting = state.waiting.saturating_sub(1);
         state.note_dropped(lost);
     }
 
-    /// Retries a batch that was refused: as [`Queue::try_push_some`], with a quarter of the queue left free on request. If
-    /// there is no room, `room` is notified when to retry.
+    /// Retries a batch that was refused, like [`Queue::try_push_some`]. If `leave_quarter` is set, a quarter of the queue
+    /// is left free. If there is not enough room for all messages, `room` is notified when to retry.
     pub(super) fn try_push_or_wait(
         &self,
         frames: &mut Frames,
@@ -419,7 +421,8 @@ impl Queue<Frames> {
         })
     }
 
-    /// Pushes all messages, and drops the oldest ones until there is room. Returns the number of dropped messages.
+    /// Pushes all messages. Drops the oldest messages of the queue until there is room. Returns the number of dropped
+    /// messages.
     pub(super) fn evict_and_push(&self, frames: &mut Frames) -> Result<usize, Refused> {
         let mut dropped = 0usize;
         self.with_state(|state| {

@@ -1,8 +1,8 @@
 //! The routing table: selects the peers and subscribers of a message.
 //!
-//! The table is immutable. Each change publishes a new one, which shares the unchanged parts with the table before: there
-//! may be ten thousand peers. Peers are grouped by their filter, so that a topic is matched once for each filter and not for
-//! each peer.
+//! The table is immutable. Each change publishes a new table, which shares the unchanged parts with the previous one. A
+//! complete copy would be slow, because there may be ten thousand peers. Peers are grouped by their filter, so that a topic
+//! is matched once for each filter and not once for each peer.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub(super) struct SubscriberRoute {
 }
 
 impl Routes {
-    /// Returns the peers to which a message is sent: its receiver or, if it has none, all peers that subscribe to its
-    /// topic.
+    /// Returns the peers to which a message is sent. If it has a receiver, that is the only one. Otherwise, these are all
+    /// peers that subscribe to its topic.
     pub(super) fn peers<'a>(
         &'a self,
         receiver: EndpointId,
@@ -75,10 +75,10 @@ pub(super) struct Peers(Vec<Arc<Group>>);
 /// The peers with one filter.
 #[derive(Clone, Debug)]
 struct Group {
-    /// The hash of the filter: a comparison of two long filters may only end at their last topic.
+    /// The hash of the filter. It is compared first, because two long filters may differ only in their last topic.
     hash: u64,
     filter: Arc<Filter>,
-    /// None is empty or longer than [`CHUNK`].
+    /// No chunk is empty or longer than [`CHUNK`].
     chunks: Vec<Arc<Vec<PeerRoute>>>,
 }
 

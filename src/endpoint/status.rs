@@ -40,8 +40,8 @@ pub enum Status {
         address: Arc<str>,
         /// The reason.
         error: ConnectError,
-        /// The number of messages for the peer that were queued or not completely written. The peer has not necessarily
-        /// read those that were written.
+        /// The number of messages for the peer that were queued or not completely written. Messages that were written are
+        /// not counted, although the peer may not have read them.
         unsent: usize,
     },
     /// An attempt to connect failed.
@@ -102,7 +102,7 @@ pub struct StatusReceiver(pub(super) broadcast::Receiver<Status>);
 impl StatusReceiver {
     /// Waits for the next status. Returns `None` when all clones of the endpoint are dropped. Cancel-safe.
     ///
-    /// At most 1024 statuses are buffered; a receiver that is slower misses the oldest.
+    /// At most 1024 statuses are buffered; a slower receiver misses the oldest ones.
     pub async fn recv(&mut self) -> Option<Status> {
         loop {
             match self.0.recv().await {

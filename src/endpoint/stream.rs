@@ -11,7 +11,7 @@ use super::subscriber::{Subscriber, Wait};
 
 /// The messages, as [`Subscriber::recv`] returns them. Ends when the endpoint has shut down and all messages were received.
 ///
-/// `recv` and the stream can be used in turn. With the feature `stream`.
+/// `recv` and the stream can be used in turn. Requires the feature `stream`.
 impl Stream for Subscriber {
     type Item = Message;
 
@@ -19,7 +19,7 @@ impl Stream for Subscriber {
         let subscriber = &mut *self;
         let wait = match &mut subscriber.wait {
             Some(wait) => wait,
-            // Without an allocation if there is a message.
+            // Nothing is allocated if there is a message already.
             None => match subscriber.queue.try_pop() {
                 Popped::Message(message) => return Poll::Ready(Some(message)),
                 Popped::Ended(_) => return Poll::Ready(None),

@@ -11,7 +11,8 @@ use super::message::Message;
 use super::queue::{Queue, QueueLimits};
 use crate::data::{Filter, Topic};
 
-/// Receives all data messages from peers whose topic matches one of its prefixes. Dropping it unsubscribes.
+/// Receives each data message from a peer if one of the subscriber's prefixes matches the topic of the message. Dropping it
+/// unsubscribes.
 ///
 /// With the feature `stream`, it is a `futures_core::Stream` of messages.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Subscriber {
     pub(super) wait: Option<Wait>,
 }
 
-/// A wait of [`super::stream`] for the next message that has begun.
+/// A wait for the next message, which [`super::stream`] has begun.
 #[cfg(feature = "stream")]
 pub(super) struct Wait(pub(super) std::pin::Pin<Box<dyn Future<Output = Option<Message>> + Send + Sync>>);
 
@@ -75,7 +76,7 @@ impl Subscriber {
         self.queue.len()
     }
 
-    /// Subscribes to a further prefix, and announces it to the peers.
+    /// Subscribes to an additional prefix, and announces it to the peers.
     pub async fn subscribe(&mut self, topic: impl Into<Topic>) {
         let mut topics = self.topics.clone();
         if topics.insert(topic.into()) {
@@ -83,8 +84,8 @@ impl Subscriber {
         }
     }
 
-    /// Unsubscribes from a prefix, and announces that to the peers. Messages that another prefix matches are still received.
-    /// Only a prefix that was subscribed can be removed: there are no exceptions to a prefix.
+    /// Unsubscribes from a prefix, and announces the change to the peers. Messages that one of the remaining prefixes
+    /// matches are still received. Only a prefix that was subscribed can be removed; a part of it cannot be excluded.
     pub async fn unsubscribe(&mut self, topic: impl Into<Topic>) {
         let mut topics = self.topics.clone();
         if topics.remove(&topic.into()) {

@@ -1,4 +1,4 @@
-//! The forms in which a program gives the topics of a subscription.
+//! Conversion of arguments to the topics of a subscription.
 
 use std::collections::BTreeSet;
 

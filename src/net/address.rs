@@ -1,4 +1,4 @@
-//! Parses and resolves `HOST:PORT` as users write it.
+//! Parses and resolves addresses in the form that users write: `HOST:PORT`.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAdd
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The longest host name in DNS (RFC 1035, section 2.3.4), as text.
+/// The maximum length of a host name in DNS (RFC 1035, section 2.3.4) in bytes, written as text.
 const MAX_NAME: usize = 253;
 
 /// A host and a port: `zeek.example.org:9999`, `192.0.2.1:9999`, `[2001:db8::1]:9999` or, with the zone (network
@@ -40,7 +40,7 @@ pub enum AddressError {
     /// The text is empty.
     #[error("the address is empty; give HOST:PORT, such as 127.0.0.1:9999 or [::1]:9999")]
     Empty,
-    /// White space or a control character.
+    /// The text contains white space or a control character.
     #[error("the address contains white space or a control character; give HOST:PORT without any")]
     WhiteSpace,
     /// `tcp://host:9999`
@@ -186,7 +186,7 @@ impl HostPort {
         }
     }
 
-    /// Like [`HostPort::resolve`], on a thread for blocking calls if it may block.
+    /// Like [`HostPort::resolve`]. If that call may block, it runs on a thread for blocking calls.
     pub(super) async fn resolve_in_background(&self) -> Result<Vec<SocketAddr>, ResolveError> {
         if matches!(self.host, Host::V4(_) | Host::V6(_, None | Some(Zone::Index(_)))) {
             return self.resolve();
@@ -204,8 +204,8 @@ impl Zone {
             Zone::Index(index) => return Ok(*index),
             Zone::Name(name) => name,
         };
-        // On every system, the resolver accepts the name of a zone after a link-local address. The standard library has
-        // no other way to ask for the number of an interface.
+        // The standard library has no function for the number of an interface. But on every system, the resolver accepts a
+        // link-local address with the name of a zone, and returns the number.
         let link_local = format!("fe80::1%{name}");
         let found = (link_local.as_str(), 0).to_socket_addrs().ok().into_iter().flatten();
         let scopes = found.filter_map(|address| match address {
@@ -264,7 +264,7 @@ impl FromStr for HostPort {
     }
 }
 
-/// An IPv6 address with an optional zone, as it is in the brackets.
+/// Parses the text in the brackets: an IPv6 address with an optional zone.
 fn bracketed(inside: &str) -> Result<Host, AddressError> {
     let (address, zone) = match inside.split_once('%') {
         Some((_, "")) => return Err(AddressError::EmptyZone),
@@ -274,14 +274,14 @@ fn bracketed(inside: &str) -> Result<Host, AddressError> {
     let address: Ipv6Addr = address.parse().map_err(|_| AddressError::NotIpv6(inside.to_owned()))?;
     let zone = zone.map(|zone| zone.parse().map_or_else(|_| Zone::Name(zone.to_owned()), Zone::Index));
     let zone = zone.filter(|zone| *zone != Zone::Index(0));
-    // The operating system refuses it: the same address exists on every interface.
+    // Without a zone, the operating system refuses the address, because the same address exists on every interface.
     if zone.is_none() && address.is_unicast_link_local() {
         return Err(AddressError::NoZone(address));
     }
     Ok(Host::V6(address, zone))
 }
 
-/// A name or an IPv4 address.
+/// Parses a name or an IPv4 address.
 fn unbracketed(host: &str) -> Result<Host, AddressError> {
     if host.is_empty() {
         return Err(AddressError::NoHost);
@@ -295,13 +295,13 @@ fn unbracketed(host: &str) -> Result<Host, AddressError> {
     if let Ok(address) = host.parse() {
         return Ok(Host::V4(address));
     }
-    // No top-level domain is a number. Resolvers would read such a name as an address in an old notation, such as
-    // 10.1 for 10.0.0.1, or 010.0.0.1 for 8.0.0.1.
+    // If the last part is a number, the text is not a name, because no top-level domain is a number. Resolvers would read
+    // it as an address in an old notation, such as 10.1 for 10.0.0.1, or 010.0.0.1 for 8.0.0.1.
     let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
     if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(AddressError::NotIpv4(host.to_owned()));
     }
-    // Names in other scripts are left to the resolver.
+    // Names that are not ASCII are left to the resolver.
     let allowed = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if let Some(character) = host.chars().find(|c| !allowed(*c)) {
         return Err(AddressError::Character(character));
@@ -316,7 +316,7 @@ fn parse_port(text: &str) -> Result<u16, AddressError> {
     if text.is_empty() {
         return Err(AddressError::NoPort);
     }
-    // The standard library would accept a sign, too.
+    // The standard library would also accept a sign, such as `+9999`.
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(AddressError::PortNotANumber(text.to_owned()));
     }
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(resolve("[fe80::1%7]:9").unwrap(), [expected]);
         let error = resolve("[fe80::1%nowhere]:9").unwrap_err();
         assert!(matches!(&error, ResolveError::Zone(zone) if zone == "nowhere"), "{error}");
-        // Linux's name for the loopback interface, where it is there.
+        // `lo` is the name of the loopback interface on Linux, if there is one.
         if let Ok(index) = std::fs::read_to_string("/sys/class/net/lo/ifindex") {
             let SocketAddr::V6(address) = resolve("[fe80::1%lo]:9").unwrap()[0] else { panic!("not IPv6") };
             assert_eq!(address.scope_id().to_string(), index.trim());

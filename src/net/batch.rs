@@ -8,17 +8,19 @@ use super::memory::SHARED_BUFFER;
 use super::memory::copied;
 use crate::wire::Envelope;
 
-/// Messages in their order.
+/// A list of messages, in order.
 ///
 /// A connection returns the messages of one read as one batch, and accepts batches to encode and write.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     messages: VecDeque<Envelope>,
-    /// The bytes that are copied when the messages are encoded, as Broker frames. Other formats need about as many.
+    /// The number of bytes that are copied when the messages are encoded as Broker frames. Different formats need about as
+    /// many.
     copied: usize,
-    /// The approximate number of messages of this size that follow in further batches.
+    /// The approximate number of messages of this size that follow in later batches.
     following: usize,
-    /// When the messages were received, if their latency is measured. It accompanies them to the connection that writes them.
+    /// When the messages were received, if their latency is measured. The time is passed on with the messages to the
+    /// connection that writes them.
     received: Option<Instant>,
 }
 
@@ -93,7 +95,8 @@ impl Batch {
         self.received = received;
     }
 
-    /// Announces that about `messages` more follow in further batches, so that their buffer is allocated only once.
+    /// Announces that about `messages` more messages follow in later batches. So one buffer for all of them is allocated at
+    /// once.
     #[cfg(any(feature = "bridge", test))]
     pub(crate) fn set_following(&mut self, messages: usize) {
         self.following = messages;

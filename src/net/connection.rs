@@ -1,4 +1,4 @@
-//! Moves bytes between a stream and the session on it. All decisions are made by the session and by the caller.
+//! Moves bytes between a stream and the session on it. The session and the caller make all decisions.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::wire::{EncodeError, Envelope};
 /// The number of unwritten bytes from which [`Connection::is_backlogged`] returns `true`.
 const BACKLOG: usize = 256 * 1024;
 
-/// The maximum number of unwritten bytes that a peer may cause by sending pings without reading the pongs, in addition to
+/// A peer that sends pings without reading the pongs causes unwritten bytes. This is their maximum number, in addition to
 /// [`BACKLOG`] and one frame of the maximum length.
 const MAX_UNREAD_ANSWERS: usize = 1024 * 1024;
 
@@ -40,7 +40,7 @@ pub struct Connection<S = Peering> {
     max_unwritten: usize,
     /// While `true`, nothing is read and no event is returned.
     paused: bool,
-    /// A write failed, and the peer's reason is being read. The session ends after that.
+    /// A write failed, and this side reads the reason that the peer may have sent. The session ends after that.
     write_failure: Option<WriteFailure>,
     /// The error of the stream that ended the session, if there was one.
     fault: Option<ConnectionFault>,
@@ -59,7 +59,7 @@ struct WriteFailure {
 pub enum Progress {
     /// The session reports an event.
     Event(Event),
-    /// The connection is not [backlogged](Connection::is_backlogged) any more, or everything is written.
+    /// The connection is no longer [backlogged](Connection::is_backlogged), or everything is written.
     CaughtUp,
 }
 
@@ -74,8 +74,8 @@ impl Connection<Peering> {
         Ok(())
     }
 
-    /// Returns the peering, for calls in response to its events. Instead of [`Peering::admit`], call [`Connection::admit`], which
-    /// also handles the input that was buffered in the meantime.
+    /// Returns the peering, for calls in response to its events. Do not call [`Peering::admit`] on it. Call
+    /// [`Connection::admit`], which also handles the input that was buffered in the meantime.
     pub fn peering(&mut self) -> &mut Peering {
         &mut self.session
     }
@@ -101,9 +101,9 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Moves bytes until the session reports an event, or a backlog is written.
+    /// Moves bytes until the session reports an event, or until a backlog or all bytes are written.
     ///
-    /// Cancel-safe: it can be dropped at any await and called again; nothing is lost.
+    /// Cancel-safe: if the future is dropped and this is called again, nothing is lost.
     pub async fn progress(&mut self) -> Progress {
         loop {
             if self.write_failure.is_some() {
@@ -132,8 +132,8 @@ impl<S: Session> Connection<S> {
             }
             let deadline = self.session.poll_timeout().map(tokio::time::Instant::from_std);
             let writing = !self.is_written();
-            // A session that waits for admission consumes no input. Only one read is buffered in that time, so that the end of
-            // the stream is noticed.
+            // A session that waits for admission consumes no input. During that time, the connection buffers the bytes of
+            // one read at most. It still reads, so that it notices the end of the stream.
             let reading = !paused && (self.session.takes_input() || self.input.len() < LARGEST_READ);
             tokio::select! {
                 read = self.input.read(&mut self.reader), if reading => self.handle_read(read),
@@ -166,8 +166,8 @@ impl<S: Session> Connection<S> {
         self.more_input = self.input.take(|input| self.session.handle_input(Instant::now(), input));
     }
 
-    /// Begins to end the session after a write error. A peer that closes the connection may have sent the reason before. That
-    /// reason is read first, because it is more specific than a broken pipe.
+    /// Begins to end the session after a write error. A peer that closes the connection may have sent its reason before.
+    /// This reason is read before the session ends, because it is more specific than a broken pipe.
     fn write_failed(&mut self, error: io::Error) {
         self.output.discard();
         self.write_failure = Some(WriteFailure { error, deadline: after(FINISH_TIMEOUT) });
@@ -215,14 +215,15 @@ impl<S: Session> Connection<S> {
     /// Queues messages that are encoded in this connection's [format](Connection::format).
     pub(crate) fn send_frames(&mut self, frames: Frames) -> Result<(), SendError> {
         let received = frames.received;
-        // Without this, a queued message could keep a large shared buffer allocated. The session copies short messages anyway.
+        // Without this copy, a queued message could keep a large shared buffer allocated. Short messages are not copied
+        // here, because the session copies them anyway.
         let frames = if frames.length() > S::COPIED { frames.detached() } else { frames };
         self.session.send_encoded(frames.pieces())?;
         self.output.end_message(self.session.unsent(), received);
         Ok(())
     }
 
-    /// Returns the next event if it is a message that was read already.
+    /// Returns the next event if it is a message. Does not read from the stream.
     pub(crate) fn next_message(&mut self) -> Option<Envelope> {
         self.session.poll_message()
     }
@@ -232,8 +233,8 @@ impl<S: Session> Connection<S> {
         self.session.pending_events()
     }
 
-    /// Returns whether any message is unwritten, including messages that cannot be written any more. Other bytes of the
-    /// session, such as the answer to a BYE, do not count.
+    /// Returns whether any message is unwritten, including messages that can no longer be written. Bytes that are not part
+    /// of a message, such as the answer to a BYE, do not count.
     pub async fn owes_messages(&mut self) -> bool {
         let owes = self.output.owes_messages(&mut self.writer).await;
         owes || self.write_failure.is_some() || self.fault.is_some()
@@ -254,8 +255,7 @@ impl<S: Session> Connection<S> {
         }
     }
 
-    /// Returns whether so many bytes are unwritten that further messages should wait in their queue. They also should after a
-    /// write has failed.
+    /// Returns whether new messages should stay in their queue: many bytes are unwritten, or a write has failed.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
         let unwritten = self.output.unwritten().saturating_add(self.session.unsent());
@@ -294,8 +294,8 @@ impl<S: Session> Connection<S> {
         self.session.set_filter(filter)
     }
 
-    /// Returns the error of the stream that ended the session, if there was one. The reason in [`Event::Closed`] may only be that
-    /// the stream ended.
+    /// Returns the error of the stream that ended the session, if there was one. It can be more specific than
+    /// [`Event::Closed`], which may only report that the stream ended.
     #[must_use]
     pub fn fault(&self) -> Option<&ConnectionFault> {
         self.fault.as_ref()
@@ -320,7 +320,8 @@ impl<S: Session> Connection<S> {
         self.session.refuse();
         let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
             self.write_and_shut_down().await?;
-            // A socket that is closed with unread input sends a reset, and the peer may lose the refusal.
+            // If a socket is closed while it has unread input, it sends a reset, and the peer may not receive the refusal.
+            // So the input is read first.
             loop {
                 self.input.clear();
                 if self.input.read(&mut self.reader).await? == 0 {
@@ -377,7 +378,8 @@ mod tests {
         }
     }
 
-    /// The reason of a write error is read, which may take a while. Dropping `progress` in that time must not lose the error.
+    /// After a write error, the connection reads the peer's reason, which may take a while. If `progress` is dropped during
+    /// that time, the error must not be lost.
     #[tokio::test]
     async fn a_write_error_is_kept_if_progress_is_dropped() {
         let [mut from, to] = peers().await;
@@ -422,7 +424,7 @@ mod tests {
             middle.payload.as_ptr(),
             "the long message is not copied"
         );
-        // In the memory of the large message, it would start shortly after that message, as in the stream.
+        // If `middle` were in the memory of the large message, it would start shortly after it, as in the stream.
         let distance = middle.payload.as_ptr().addr().wrapping_sub(large.payload.as_ptr_range().end.addr());
         assert!(distance > 1000, "{distance}");
     }

@@ -21,7 +21,7 @@ pub enum ConnectionFault {
     DoesNotRead,
 }
 
-/// Returns the fault for an error of a stream, which may be one of TLS.
+/// Returns the fault for an error of a stream. The error may be a TLS error.
 pub(super) fn fault(error: io::Error) -> ConnectionFault {
     match TlsError::from_io(&error) {
         Some(error) => error.into(),
@@ -40,13 +40,13 @@ impl ConnectionFault {
         }
     }
 
-    /// Returns whether this fault is more specific than `reason`, which may only be that the stream ended.
+    /// Returns whether this fault is more specific than `reason`. A reason may only report that the stream ended.
     #[must_use]
     pub fn explains(&self, reason: &CloseReason) -> bool {
         match reason {
             CloseReason::Lost | CloseReason::LeftUnconfirmed => true,
-            // A peer that expects TLS resets the connection when it receives plain bytes. `ClosedInHandshake` is more specific
-            // than that reset.
+            // A peer that expects TLS resets the connection when it receives plain bytes. The reason `ClosedInHandshake` is
+            // more specific than the fault of such a reset.
             CloseReason::Failed(PeeringError::ClosedInHandshake { .. }) => {
                 !matches!(self, ConnectionFault::Io(_))
             }

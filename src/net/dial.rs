@@ -1,8 +1,8 @@
-//! Connects to, and listens on, an address in the form that users write. All connections and listeners of the crate use
-//! this module.
+//! Connects to an address, or listens on it. The address has the form that users write. All connections and listeners of
+//! the crate use this module.
 //!
-//! A name may have several addresses, some of which may be silent: behind a firewall that drops packets, or of a family
-//! that this network does not route. [`dial`] tries them in parallel, as described in RFC 8305 ("Happy Eyeballs").
+//! A name may have several addresses. Some of them may be silent, because a firewall drops the packets or the network does
+//! not route the address family. [`dial`] tries them in parallel, as described in RFC 8305 ("Happy Eyeballs").
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,8 +27,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// The minimum delay that RFC 8305, section 5, allows.
 const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
-/// The maximum number of addresses of a name that are tried. Each needs a socket and a part of the error message, and a name may
-/// have thousands.
+/// The maximum number of addresses of a name that are tried. Each attempt needs a socket and a part of the error message,
+/// and a name may have thousands of addresses.
 const MAX_ADDRESSES: usize = 16;
 
 /// Why there is no connection.
@@ -78,7 +78,7 @@ pub enum AttemptError {
 }
 
 impl DialError {
-    /// Returns the error in a word, one of a fixed set, for counters.
+    /// Returns the kind of error as one word from a fixed set, for counters.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
@@ -127,7 +127,7 @@ impl AttemptError {
     }
 }
 
-/// The text of [`DialError::Connect`].
+/// Formats the text of [`DialError::Connect`].
 struct Unreachable<'a> {
     attempts: &'a [FailedAttempt],
     by_name: bool,
@@ -150,13 +150,13 @@ impl fmt::Display for Unreachable<'_> {
     }
 }
 
-/// Connects to `target` (`host:port`) within `timeout`, which includes looking up the name. Nagle's algorithm is off on the
-/// stream that is returned.
+/// Connects to `target` (`host:port`) within `timeout`, which includes the lookup of the name. On the returned stream,
+/// Nagle's algorithm is disabled.
 ///
-/// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. An attempt starts
-/// 250 ms after the one before, or earlier if that attempt fails. The delay is shorter if there are so many addresses
-/// that the last attempt would have less than half of `timeout`. The first connection is returned and the other
-/// attempts are cancelled. At most 16 addresses are tried.
+/// The addresses of a name are tried in the resolver's order, but alternating between IPv6 and IPv4. Each attempt starts
+/// 250 ms after the previous one, or earlier if the previous one fails. The delay is shorter if the last attempt would
+/// otherwise have less than half of `timeout`. The first established connection is returned, and the remaining attempts are
+/// cancelled. At most 16 addresses are tried.
 ///
 /// # Errors
 /// Fails if `target` is not an address, or cannot be resolved or connected to. The error contains every address that was tried.
@@ -164,7 +164,8 @@ pub async fn dial(target: &str, timeout: Duration) -> Result<TcpStream, DialErro
     dial_with_address(target, timeout).await.map(|(_, tcp)| tcp)
 }
 
-/// Like [`dial`], and returns the address of the connection. The socket does not know it after the peer has reset the connection.
+/// Like [`dial`], but also returns the peer's address. The socket no longer has this address after the peer has reset the
+/// connection.
 pub(super) async fn dial_with_address(
     target: &str,
     timeout: Duration,
@@ -180,8 +181,8 @@ pub(super) async fn dial_with_address(
     Ok((address, tcp))
 }
 
-/// Listens on `address` (`host:port`; port 0 lets the system choose). Of a name's addresses, the first that can be listened
-/// on is used.
+/// Listens on `address` (`host:port`; port 0 lets the system choose). If the host is a name, uses its first address that
+/// can be listened on.
 ///
 /// # Errors
 /// Fails if `address` is not an address, cannot be resolved or cannot be listened on.
@@ -232,7 +233,7 @@ where
     let mut next = waiting.next();
     let mut due = Instant::now();
     let mut failed: Vec<(SocketAddr, io::Error)> = Vec::new();
-    // Dropping it cancels the attempts in progress.
+    // Dropping the set cancels the attempts in progress.
     let mut attempts = JoinSet::new();
     while next.is_some() || !attempts.is_empty() {
         tokio::select! {
@@ -278,7 +279,7 @@ mod tests {
         texts.map(|text| text.parse().unwrap()).to_vec()
     }
 
-    /// The behavior of an address in a test, after some milliseconds.
+    /// The behavior of an address in a test, with the milliseconds before it.
     #[derive(Clone, Copy)]
     enum Does {
         Connect(u64),
@@ -286,7 +287,7 @@ mod tests {
         Nothing,
     }
 
-    /// Set when an attempt is dropped before its end.
+    /// Records the address of an attempt that is dropped before its end.
     struct Cancelled(Arc<Mutex<Vec<SocketAddr>>>, SocketAddr, bool);
 
     impl Cancelled {

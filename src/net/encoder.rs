@@ -9,7 +9,7 @@ use super::session::Format;
 use crate::data::EndpointId;
 use crate::wire::{EncodeError, Envelope};
 
-/// Encodes one batch after the other. Consecutive batches share buffers.
+/// Encodes batches, one at a time. Consecutive batches share buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     /// The first format that was used, and nearly always the only one. Stored inline to avoid an allocation.
@@ -34,8 +34,8 @@ impl Encoder {
         }
     }
 
-    /// Returns the encoded form of the current batch. Encodes it at the first call for a format; later calls must pass the
-    /// same batch and senders.
+    /// Returns the encoded form of the current batch. The first call for a format encodes the batch. Later calls must pass
+    /// the same batch and senders, until [`Encoder::begin`].
     ///
     /// A message that cannot be encoded is left out.
     ///
@@ -89,7 +89,7 @@ impl Writer {
         let mut failure = None;
         for envelope in batch.iter() {
             if !frames.payload.is_empty() {
-                // Only the payload of the last message is separate. This one has a successor.
+                // Only the payload of the last message stays separate. This payload is not the last one, so it is copied.
                 self.buffer.extend_from_slice(&std::mem::take(&mut frames.payload));
             }
             let before = self.buffer.len();

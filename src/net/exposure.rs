@@ -5,8 +5,8 @@ use std::fmt;
 use super::HostPort;
 use super::tls::Tls;
 
-/// The risk of connections without certificates at an address that other hosts can reach. There is none on loopback, and none
-/// with mutual TLS. `Display` describes it in one sentence, without a full stop.
+/// The risk of connections without certificates at an address that other hosts can reach. There is no such risk on loopback
+/// or with mutual TLS. `Display` describes it in one sentence, without a full stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exposure {
@@ -17,8 +17,8 @@ pub enum Exposure {
 }
 
 impl Exposure {
-    /// Returns the risk of this TLS at an address (`host:port`) that is listened on or connected to. Does not resolve names: every
-    /// name but `localhost` counts as another host.
+    /// Returns the risk of this TLS at an address (`host:port`) that is listened on or connected to. Does not resolve
+    /// names: every name except `localhost` counts as not on loopback.
     #[must_use]
     pub fn of(tls: &Tls, address: &str) -> Option<Self> {
         match tls {

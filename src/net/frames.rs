@@ -11,7 +11,7 @@ use super::session::Format;
 pub(crate) struct Frames {
     /// The format. `None` only if there are no messages.
     pub(super) format: Option<&'static Format>,
-    /// Complete messages, except for the payload of the last one, which may be separate.
+    /// Complete messages. Only the payload of the last message may be separate, in `payload`.
     pub(super) bytes: Bytes,
     pub(super) payload: Bytes,
     pub(super) messages: usize,
@@ -84,8 +84,7 @@ impl Frames {
         self.allocation
     }
 
-    /// Returns the same messages in memory of their own, if they occupy less than half of the memory that they keep
-    /// allocated.
+    /// If these messages occupy less than half of the memory that they keep allocated, copies them into new memory.
     pub(crate) fn detached(self) -> Self {
         if self.allocation.1 / 2 <= self.length() {
             return self;
@@ -95,7 +94,7 @@ impl Frames {
     }
 }
 
-/// Compares the content, not where it is stored.
+/// Compares the content. The memory in which it is stored does not matter.
 impl PartialEq for Frames {
     fn eq(&self, other: &Self) -> bool {
         self.bytes == other.bytes && self.payload == other.payload && self.received == other.received

@@ -1,4 +1,4 @@
-//! The bytes that were read from a stream and are not consumed yet.
+//! A buffer for the bytes that were read from a stream and are not consumed yet.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,11 +13,12 @@ use super::memory::{self, PIECE};
 /// The maximum length of one read in bytes.
 pub(super) const LARGEST_READ: usize = PIECE;
 
-/// An incomplete frame up to this length in bytes is copied out of the buffer that it was read into. Otherwise, it would keep
-/// the buffer allocated until the rest arrives.
+/// An incomplete frame up to this length in bytes is copied out of the buffer that it was read into. Without the copy, it
+/// would keep the buffer allocated until the rest of the frame arrives.
 const COPIED: usize = PIECE / 4;
 
-/// The bytes, in the order of the stream. While nothing can be read, they occupy little more memory than their length.
+/// The unconsumed bytes, in the order of the stream. While nothing can be read, their memory is little larger than their
+/// length.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: BytesMut,
@@ -29,12 +30,12 @@ pub(super) struct Input {
 /// The kind of memory that the bytes are stored in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Storage {
-    /// Memory of their length.
+    /// Memory that is exactly as long as the bytes.
     #[default]
     Exact,
     /// A [buffer of the thread](memory), which is returned to it after use.
     Shared,
-    /// Memory that grows with a frame that is too long for a buffer of the thread.
+    /// Memory that grows, for a frame that is too long for a buffer of the thread.
     Growing,
 }
 
@@ -47,7 +48,7 @@ impl Input {
         self.bytes.clear();
     }
 
-    /// Reads from the stream. Returns the number of bytes, which is 0 at its end.
+    /// Reads from the stream. Returns the number of bytes that were read: 0 at the end of the stream.
     pub(super) async fn read(&mut self, reader: &mut ReadHalf<Stream>) -> io::Result<usize> {
         poll_fn(|cx| {
             self.make_room();
@@ -65,7 +66,8 @@ impl Input {
         self.max_len = self.max_len.max(self.bytes.len());
         let result = consume(&mut self.bytes);
         if self.bytes.len() <= LARGEST_READ && self.max_len > 2 * LARGEST_READ {
-            // Leaves the memory of a large frame, so that small frames do not share it: see `for_keeping`.
+            // The memory contained a large frame. Continue in new memory, so that small frames do not share that of the
+            // large frame: see `for_keeping`.
             self.move_to(BytesMut::new(), Storage::Exact);
         }
         result
@@ -83,7 +85,7 @@ impl Input {
         if self.storage != Storage::Growing {
             self.move_to(BytesMut::with_capacity(length.saturating_mul(2)), Storage::Growing);
         }
-        // At most doubles the memory: a peer must send the bytes before memory is allocated for them.
+        // This at most doubles the memory, so that a peer must send bytes before much memory is allocated for it.
         self.bytes.reserve(length.min(LARGEST_READ));
     }
 
@@ -93,7 +95,7 @@ impl Input {
         }
     }
 
-    /// Moves the bytes to other memory, and continues there.
+    /// Moves the bytes to `memory`, which is used from now on.
     fn move_to(&mut self, mut memory: BytesMut, storage: Storage) {
         memory.put_slice(&self.bytes);
         let before = std::mem::replace(&mut self.bytes, memory);

@@ -13,20 +13,22 @@ use crate::wire::Envelope;
 /// The size of one buffer in bytes.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// The length in bytes up to which a frame is copied, and up to which frames share one buffer. It is the maximum length
-/// of one read. A longer frame occupies a large part of the memory that it was read into
-/// ([`Input`](super::input::Input) begins a new buffer after it), so its payload is not copied.
+/// The maximum length in bytes of a frame that is copied, and of frames that share one buffer. It is the maximum length of
+/// one read.
+///
+/// The payload of a longer frame is not copied. Such a frame occupies a large part of the memory that it was read into,
+/// because [`Input`](super::input::Input) begins a new buffer after it.
 pub(super) const SHARED_BUFFER: usize = PIECE;
 
-/// The maximum number of buffers that a thread keeps. It is about the number that one peer needs when its queue and its
-/// connection are full of small messages.
+/// The maximum number of buffers that a thread keeps. One peer needs about this number when its queue and its connection
+/// are full of small messages.
 const MAX_KEPT: usize = 12;
 
 thread_local! {
     static KEPT: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Returns an empty buffer of [`PIECE`] bytes: a used one to which there is no reference any more, or a new one.
+/// Returns an empty buffer of [`PIECE`] bytes: a used buffer to which there are no more references, or a new buffer.
 pub(super) fn take() -> BytesMut {
     // Fails while the thread ends.
     let kept = KEPT.try_with(|kept| {
@@ -47,19 +49,21 @@ pub(super) fn give_back(mut buffer: BytesMut) {
     });
 }
 
-/// Returns the number of bytes that are copied when a message is encoded: its complete frame, or only the part before a
-/// large payload.
+/// Returns the number of bytes that are copied when a message is encoded. This is the complete frame or, if the payload is
+/// large, only the part before the payload.
 pub(super) fn copied(envelope: &Envelope) -> usize {
     let length = envelope.frame_length();
     if length > SHARED_BUFFER { length.saturating_sub(envelope.payload.len()) } else { length }
 }
 
-/// Returns the same message in a form that may be stored: it keeps at most a few times its own length allocated.
+/// Returns the same message in a form that may be stored. The returned message keeps at most a few times its own length
+/// allocated.
 ///
 /// The frames of one read share one buffer of up to 64 KiB, so that one small message could keep a thousand times its
-/// length allocated. Small messages are therefore copied, which takes less time than reading them did. A frame that is
-/// as long as a full read occupies a large part of its memory ([`Input`](super::input::Input) begins a new buffer after
-/// it), and is not copied.
+/// length allocated. Small messages are therefore copied. The copy takes less time than reading the message did.
+///
+/// A frame that is as long as a full read is not copied. It occupies a large part of its memory, because
+/// [`Input`](super::input::Input) begins a new buffer after it.
 pub(crate) fn for_keeping(envelope: Envelope) -> Envelope {
     if envelope.frame_length() < SHARED_BUFFER { envelope.detached() } else { envelope }
 }

@@ -1,5 +1,10 @@
-//! Sockets: addresses and how to connect to them, TLS as Broker uses it (`PROTOCOL.md`, section 3), the stream over either,
-//! the connection that moves bytes between a stream and a session, and a probe of an address.
+//! Sockets:
+//!
+//! - addresses, and how to connect to them;
+//! - TLS as Broker uses it (`PROTOCOL.md`, section 3);
+//! - a stream, which is plain TCP or TLS;
+//! - a connection, which moves bytes between a stream and a session;
+//! - a probe, which identifies the service at an address.
 
 mod address;
 mod batch;

@@ -19,7 +19,7 @@ const MAX_IDLE_CAPACITY: usize = 8;
 /// The maximum number of pieces that are written with one call.
 const MAX_PIECES: usize = 32;
 
-/// The output of a connection. Positions are counts of the bytes that the session has returned.
+/// The output of a connection. A position in it is the number of bytes that the session returned before it.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     pieces: VecDeque<Bytes>,
@@ -29,14 +29,15 @@ pub(super) struct Output {
     /// The end of the last message, as a position in the collected bytes.
     messages_end: u64,
     flush_pending: bool,
-    /// The messages whose latency is measured: where each ends in the collected bytes, and when it was received.
+    /// The messages whose latency is measured: the position of the end of each message, and the time at which it was
+    /// received.
     measured: VecDeque<(u64, Instant)>,
     /// The latencies of the measured messages that were written.
     latencies: Vec<Duration>,
 }
 
 impl Output {
-    /// Takes everything that the session returns.
+    /// Collects all bytes that the session returns.
     pub(super) fn collect(&mut self, session: &mut impl Session) {
         while let Some(bytes) = session.poll_transmit() {
             self.unwritten = self.unwritten.saturating_add(bytes.len());
@@ -45,8 +46,8 @@ impl Output {
         }
     }
 
-    /// Records that messages were queued in the session, which has this many bytes to return. If `received` is set, their
-    /// latency is measured.
+    /// Records that messages were queued in the session. `unsent` is the number of bytes that the session has not returned
+    /// yet. If `received` is set, the latency of the messages is measured.
     pub(super) fn end_message(&mut self, unsent: usize, received: Option<Instant>) {
         self.messages_end = self.collected.saturating_add(to_u64(unsent));
         if let Some(received) = received {
@@ -54,7 +55,7 @@ impl Output {
         }
     }
 
-    /// Writes some of the bytes at the front and removes them; flushes if there are none. Cancel-safe.
+    /// Writes some bytes from the front, and removes them. If there are no bytes, flushes. Cancel-safe.
     pub(super) async fn write(&mut self, writer: &mut WriteHalf<Stream>) -> io::Result<()> {
         if self.pieces.is_empty() {
             writer.flush().await?;
@@ -103,8 +104,8 @@ impl Output {
         self.latencies.drain(..)
     }
 
-    /// Returns whether any message is unwritten. Other bytes of the session do not count. Flushes first, if nothing else is
-    /// left to do and flushing does not block.
+    /// Returns whether any message is unwritten. Bytes that are not part of a message do not count. If only a flush is
+    /// pending, tries to flush first, without waiting.
     pub(super) async fn owes_messages(&mut self, writer: &mut WriteHalf<Stream>) -> bool {
         if self.flush_pending && self.pieces.is_empty() {
             let flushed = poll_fn(|cx| Poll::Ready(Pin::new(&mut *writer).poll_flush(cx))).await;
@@ -133,7 +134,7 @@ impl Output {
         !self.flush_pending && self.pieces.is_empty()
     }
 
-    /// Discards bytes that cannot be written any more.
+    /// Discards the unwritten bytes after the stream has failed.
     pub(super) fn discard(&mut self) {
         self.pieces.clear();
         self.unwritten = 0;

@@ -12,18 +12,25 @@ use crate::wire::{EncodeError, Envelope};
 /// The protocol on one connection, without I/O and without a clock. Its inputs are bytes and the time; its outputs are
 /// bytes and events.
 ///
-/// [`Peering`](crate::peering::Peering) is the model and documents the order of calls. Everything above the connection
-/// (routing, queues, limits, counters) handles envelopes, filters and endpoint ids only, and is the same for every session.
+/// [`Peering`](crate::peering::Peering) is the reference implementation and documents the order of calls. The layers above
+/// the connection (routing, queues, limits, counters) only handle envelopes, filters and endpoint ids. They are the same
+/// for every session.
 ///
-/// A session reports [`Event::Introduced`] when the peer's endpoint id is known, and continues when [`Session::admit`] or
-/// [`Session::refuse_redundant`] is called. It then reports [`Event::Established`] with the peer's filter, then messages and
-/// changes of the filter, and [`Event::Closed`] last. A protocol without endpoint ids assigns one to each peer, with
-/// [`Role::Responder`](crate::peering::Role::Responder).
+/// A session reports these events, in order:
 ///
-/// The trait is sealed: how messages are encoded, queued and cut is internal to this crate, and may change. Only
-/// [`Peering`](crate::peering::Peering) implements it. It is public as the bound of [`Connection`](super::Connection).
+/// - [`Event::Introduced`], when the peer's endpoint id is known. The session continues when [`Session::admit`] or
+///   [`Session::refuse_redundant`] is called. If the protocol has no endpoint ids, the session assigns an id to the peer,
+///   and reports [`Role::Responder`](crate::peering::Role::Responder).
+/// - [`Event::Established`], with the peer's filter.
+/// - Messages and changes of the filter.
+/// - [`Event::Closed`], last.
 ///
-/// A message that the protocol cannot carry is an encoding error of its [`Format`]: it is logged at debug level, and not sent.
+/// The trait is sealed, because the encoding, queueing and splitting of messages is internal to this crate and may change.
+/// Only [`Peering`](crate::peering::Peering) implements it. The trait is public because it is the bound of
+/// [`Connection`](super::Connection).
+///
+/// If the protocol cannot carry a message, the [`Format`] of the session returns an encoding error. The message is then not
+/// sent, and the error is logged at debug level.
 pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Encoded messages up to this length in bytes are copied into the session's own buffer. Longer ones are queued without
     /// a copy.
@@ -42,13 +49,13 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Handles the passing of time.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// Returns when [`Session::handle_timeout`] must be called if there is no other input before.
+    /// Returns the time at which [`Session::handle_timeout`] must be called, unless other input arrives first.
     fn poll_timeout(&self) -> Option<Instant>;
 
     /// Returns the next event.
     fn poll_event(&mut self) -> Option<Event>;
 
-    /// Returns the next event if it is a message; leaves any other event in the queue.
+    /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`.
     fn poll_message(&mut self) -> Option<Envelope>;
 
     /// Returns the number of queued events.
@@ -75,16 +82,17 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Continues after [`Event::Introduced`].
     fn admit(&mut self);
 
-    /// Ends the session after [`Event::Introduced`], because a peering with this endpoint exists already.
+    /// Ends the session after [`Event::Introduced`], because a peering with the same peer exists already.
     fn refuse_redundant(&mut self);
 
     /// Refuses the peer before anything was received from it.
     fn refuse(&mut self);
 
-    /// Leaves after everything queued is sent.
+    /// Leaves the peer after all queued messages are sent.
     fn leave(&mut self, now: Instant);
 
-    /// Records that the caller stops or resumes reading from the peer. Meanwhile its silence is not an error.
+    /// Records that the caller stops or resumes reading from the peer. While reading is stopped, the peer's silence is not
+    /// an error.
     fn pause(&mut self, now: Instant, paused: bool);
 
     /// Returns whether [`Session::handle_input`] consumes input.
@@ -93,7 +101,7 @@ pub trait Session: sealed::Sealed + fmt::Debug + Send {
     /// Returns whether the session has ended.
     fn is_closed(&self) -> bool;
 
-    /// Returns whether the session is established. This includes the time while it is being left.
+    /// Returns whether the session is established. This is still so after [`Session::leave`], until the session has ended.
     fn is_established(&self) -> bool;
 
     /// Frees the memory that an idle session does not need.
@@ -106,17 +114,18 @@ pub(crate) mod sealed {
     pub trait Sealed {}
 }
 
-/// How messages are encoded in one kind of [`Session`]. There is one static value for each format, and all are in this crate.
+/// The encoding of messages in one kind of [`Session`]. There is one static value for each format, and all of these values
+/// are in this crate.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Format {
-    /// The length of an encoded message in bytes, without its topic and payload. Queues are bounded in bytes of topics and
-    /// payloads.
+    /// The length of an encoded message in bytes, without its topic and payload. It is subtracted from the length of a
+    /// message in a queue, because queues are limited in bytes of topics and payloads.
     pub(crate) overhead: usize,
-    /// Appends a message with `sender` in place of its own sender. A large payload may be returned instead of being
-    /// appended; it follows the appended bytes.
+    /// Appends a message, with the given sender instead of the sender that it contains. A large payload may be returned
+    /// instead of appended. It must then be written after the appended bytes.
     pub(crate) encode: fn(&Envelope, EndpointId, &mut BytesMut) -> Result<Option<Bytes>, EncodeError>,
-    /// Returns the length of the first of several encoded messages, with a payload that was not appended.
+    /// Returns the length of the first of several encoded messages. The length includes a payload that was not appended.
     pub(crate) first_length: fn(&[u8]) -> Option<usize>,
 }
 

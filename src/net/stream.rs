@@ -22,13 +22,13 @@ pub struct Stream(Kind);
 #[derive(Debug)]
 enum Kind {
     Plain(TcpStream),
-    /// Boxed, because it is larger than a kilobyte, and plain connections do not need that memory.
+    /// Boxed, because this type is larger than a kilobyte. Otherwise, plain connections would also use that memory.
     Rustls(Box<TlsStream<TcpStream>>),
     #[cfg(feature = "openssl")]
     OpenSsl(OpenSslStream),
 }
 
-/// Evaluates an expression for the stream of each kind.
+/// Evaluates an expression for the stream, whatever its kind is.
 macro_rules! each {
     ($kind:expr, $stream:ident => $what:expr) => {
         match $kind {

@@ -19,7 +19,7 @@ pub(crate) fn std_after(wait: Duration) -> std::time::Instant {
     now.checked_add(wait.min(CENTURY)).unwrap_or(now)
 }
 
-/// Waits until the deadline. Never returns without one. Cancel-safe.
+/// Waits until the deadline. Without a deadline, never returns. Cancel-safe.
 pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,

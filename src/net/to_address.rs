@@ -1,4 +1,4 @@
-//! The forms in which a program gives an address.
+//! Conversion of arguments to an address.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -6,10 +6,13 @@ use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::HostPort;
 
-/// Types that can be the address of a peer or a listener: text as [`HostPort`] reads it, a host and a port, and the socket
-/// addresses of the standard library.
+/// Types that can be the address of a peer or a listener:
 ///
-/// The address is not checked here. An invalid one is the error of the connect or listen that uses it.
+/// - text in the format of [`HostPort`];
+/// - a pair of a host and a port;
+/// - the socket addresses of the standard library.
+///
+/// The address is not checked here. If it is invalid, the call that connects or listens returns the error.
 ///
 /// ```
 /// use std::net::{Ipv6Addr, SocketAddr};
@@ -57,7 +60,7 @@ impl<H: Display> ToAddress for (H, u16) {
     }
 }
 
-/// Implements the conversion of a type whose text is an address.
+/// Implements the conversion of a type whose `Display` text is an address.
 macro_rules! text {
     ($($type:ty),*) => {$(
         impl ToAddress for $type {

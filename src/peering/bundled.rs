@@ -20,8 +20,8 @@ impl Peering {
         }
     }
 
-    /// Returns the next event if it is a message; leaves any other event in the queue. Frees the memory of an empty queue, as
-    /// [`Peering::poll_event`] does.
+    /// Returns the next event if it is a message. If it is not, leaves it in the queue and returns `None`. Frees the memory
+    /// of an empty queue, as [`Peering::poll_event`] does.
     pub(crate) fn poll_message(&mut self) -> Option<Envelope> {
         if self.events.front().is_some_and(|event| !matches!(event, Event::Message(_))) {
             return None;

@@ -1,4 +1,4 @@
-//! How a peering ends: left, refused, or closed because of an error.
+//! The end of a peering: this side leaves, refuses the peer, or closes because of an error.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use super::{CloseReason, Event, Peering, PeeringError, State, after};
 use crate::wire::{ErrorCode, Handshake};
 
 impl Peering {
-    /// Ends the handshake after [`Event::Introduced`], because a peering with this endpoint exists already.
+    /// Ends the handshake after [`Event::Introduced`], because a peering with the same peer exists already.
     pub fn refuse_redundant(&mut self) {
         if let State::Introduced { peer, role, .. } = self.state {
             let (code, description) = handshake::redundant(role);
@@ -39,9 +39,9 @@ impl Peering {
     /// Starts to leave. In an established peering, BYE is queued after all messages, and input is handled until the peer
     /// confirms.
     ///
-    /// A handshake ends at once, except if only the peer's last handshake message is missing. In that case, the peer may already
-    /// consider the peering established. This side then waits for that message, for at most [`Config::leave_timeout`], and
-    /// sends BYE.
+    /// A handshake ends at once, with one exception. If only the peer's last handshake message is missing, the peer may
+    /// already consider the peering established. This side then waits for that message, for at most
+    /// [`Config::leave_timeout`], and sends BYE.
     pub fn leave(&mut self, now: Instant) {
         match &mut self.state {
             State::Peered(peered) => peered.leave(now, &self.config, &mut self.out),

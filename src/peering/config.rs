@@ -13,7 +13,7 @@ pub struct Config {
     pub id: EndpointId,
     /// Which side opened the connection.
     pub side: Side,
-    /// Whether the stream is TLS. Selects the hints in errors, nothing else.
+    /// Whether the stream is TLS. This only selects the hints in errors.
     pub tls: bool,
     /// The topics that this endpoint subscribes to.
     pub filter: Filter,

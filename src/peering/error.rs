@@ -3,13 +3,13 @@
 use crate::data::EndpointId;
 use crate::wire::{DecodeError, DecodeReason, ErrorCode, FrameError};
 
-/// The category of an error. It tells which side caused the error, and whether another attempt may succeed.
+/// The category of an error. It shows which side caused the error, and whether it is useful to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The peer sent bytes that cannot be decoded.
     Malformed,
-    /// The peer violated the protocol with valid messages.
+    /// The peer sent valid messages in a way that violates the protocol.
     Misbehaved,
     /// The two sides have no version, cipher suite or kind of TLS in common.
     Incompatible,
@@ -21,7 +21,8 @@ pub enum ErrorKind {
     Limit,
     /// The peer did not respond in time.
     TimedOut,
-    /// One side closed the connection, without a fault of the other. It may have another connection with the same endpoint.
+    /// One side closed the connection although the other made no error, for example because the two endpoints have a second
+    /// connection.
     Closed,
     /// The operating system reported an error.
     Io,
@@ -33,7 +34,7 @@ pub enum ErrorKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// This endpoint left, and the peer confirmed that it received everything, or the peering was not established yet.
+    /// This endpoint left. Either the peer confirmed that it received everything, or the peering was not established yet.
     #[error("left")]
     Left,
     /// This endpoint left, and the peer did not confirm in time.
@@ -45,7 +46,7 @@ pub enum CloseReason {
     /// The stream ended without a BYE.
     #[error("the connection to the peer was lost")]
     Lost,
-    /// A peering with this endpoint exists already, so this connection was refused.
+    /// A peering with the same peer exists already, so this connection was refused.
     #[error("redundant connection: a peering with {peer} exists already")]
     Redundant {
         /// The peer's endpoint id.
@@ -66,7 +67,7 @@ pub enum PeeringError {
     /// A handshake message cannot be decoded.
     #[error("the peer sent a malformed handshake message: {0}")]
     Malformed(#[from] DecodeError),
-    /// A handshake message out of order.
+    /// The peer sent a handshake message out of order.
     #[error("the peer sent {received} instead of {expected}")]
     Unexpected {
         /// The expected messages.
@@ -91,7 +92,7 @@ pub enum PeeringError {
         /// The id in the later message.
         then: EndpointId,
     },
-    /// No protocol version in common.
+    /// The two endpoints have no protocol version in common.
     #[error("the peer supports protocol versions {min} to {max}, this endpoint only version 1")]
     Incompatible {
         /// The peer's lowest version.
@@ -183,8 +184,8 @@ impl PeeringError {
         }
     }
 
-    /// Returns the code and description of the `drop_conn` that reports this error to the peer. `None` if the peer could not
-    /// read it or has ended the handshake itself.
+    /// Returns the code and description of the `drop_conn` that reports this error to the peer. `None` if the peer could
+    /// not read the `drop_conn`, or if the peer has ended the handshake itself.
     #[must_use]
     pub fn drop_conn(&self) -> Option<(ErrorCode, &'static str)> {
         Some(match self {

@@ -1,4 +1,4 @@
-//! What a peering reports to its caller.
+//! The events that a peering reports to its caller.
 
 #[cfg(doc)]
 use super::Peering;
@@ -16,9 +16,9 @@ pub enum Event {
     Introduced {
         /// The peer's endpoint id.
         peer: EndpointId,
-        /// This endpoint's role. An originator that finds the connection redundant while another handshake with the same
-        /// peer is in progress should delay its refusal until that handshake is complete. Otherwise the peer may read the
-        /// refusal first.
+        /// This endpoint's role. As the originator, do not call [`Peering::refuse_redundant`] while a second handshake with
+        /// the same peer is in progress. Wait until that handshake is complete. Otherwise, the peer may read the refusal
+        /// before the end of that handshake.
         role: Role,
     },
     /// The peering is established.
@@ -36,8 +36,8 @@ pub enum Event {
     Malformed(DecodeError),
     /// The peer has sent BYE and will close the connection.
     PeerLeaving,
-    /// The peering has ended. This is always the last event. Write what [`Peering::poll_transmit`] returns before closing
-    /// the connection.
+    /// The peering has ended. This is always the last event. Before you close the connection, write the bytes that
+    /// [`Peering::poll_transmit`] returns.
     Closed(CloseReason),
 }
 

@@ -61,8 +61,8 @@ fn printable(description: &ByteString) -> String {
     line
 }
 
-/// Returns the code and description with which each role refuses a redundant connection, as Broker's C++
-/// implementation does.
+/// Returns the code and description with which this role refuses a redundant connection. They are those of Broker's C++
+/// implementation.
 pub(super) const fn redundant(role: Role) -> (ErrorCode, &'static str) {
     match role {
         Role::Originator => (ErrorCode::REDUNDANT_CONNECTION, "redundant connection"),
@@ -102,7 +102,7 @@ impl Peering {
                 if self.config.id < peer {
                     Ok(self.introduced(peer, Role::Originator, deadline))
                 } else {
-                    // From this `hello`, the peer learns that it is the originator.
+                    // This `hello` tells the peer that it is the originator.
                     self.send_handshake(&hello(self.config.id))?;
                     Ok(State::Handshake { wait: WaitFor::VersionSelect(peer), deadline })
                 }

@@ -1,7 +1,7 @@
 //! One peering between two endpoints, from the first byte to the last (`PROTOCOL.md`, sections 2 and 4).
 //!
-//! This module does no I/O and reads no clock: bytes and the time go in, bytes and events come out. [`Peering`] documents
-//! the order of calls.
+//! This module does no I/O and reads no clock. The caller passes bytes and the time, and receives bytes and events.
+//! [`Peering`] documents the order of calls.
 
 #[cfg(feature = "net")]
 mod bundled;
@@ -48,7 +48,7 @@ use peered::Peered;
 /// [`poll_transmit`](Self::poll_transmit) until it returns `None`, then
 /// [`poll_timeout`](Self::poll_timeout). After [`Event::Closed`], nothing changes.
 ///
-/// Two peerings connected in memory, in place of a socket and another process:
+/// This example connects two peerings in memory, without sockets:
 ///
 #[doc = include_str!("example.md")]
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub struct Peering {
     state: State,
     out: Output,
     events: VecDeque<Event>,
-    /// The filter has changed since the handshake announced it.
+    /// The filter has changed since it was announced in the handshake.
     filter_changed: bool,
     /// No `drop_conn` may be sent: the peering is established, or the peer has sent a `drop_conn`.
     no_drop_conn: bool,
@@ -83,7 +83,7 @@ enum State {
 /// The maximum capacity that an empty event queue keeps.
 const MAX_IDLE_EVENTS: usize = 4;
 
-/// The maximum number of queued events. Further frames stay in the input.
+/// The maximum number of queued events. More frames stay in the input.
 const MAX_QUEUED_EVENTS: usize = 1024;
 
 /// The maximum number of events to reserve capacity for at once.
@@ -115,10 +115,10 @@ impl Peering {
         peering
     }
 
-    /// Consumes the complete frames at the front of `input`. Payloads are slices of its memory. The remaining bytes (an
-    /// incomplete frame, or everything after an [`Event::Introduced`]) must be passed again at the next call.
+    /// Consumes the complete frames at the front of `input`. The payloads of messages are slices of its memory. Pass the
+    /// remaining bytes again at the next call: an incomplete frame, or everything after an [`Event::Introduced`].
     ///
-    /// Returns `true` if it stopped early because many events are queued. Poll them and call it again.
+    /// Returns `true` if it stopped early because many events are queued. In that case, poll the events and call it again.
     pub fn handle_input(&mut self, now: Instant, input: &mut BytesMut) -> bool {
         if let State::Peered(peered) = &mut self.state
             && !input.is_empty()
@@ -154,8 +154,9 @@ impl Peering {
         }
     }
 
-    /// Reserves capacity for the events of this input, assuming that all frames are as long as the first. This makes one
-    /// allocation instead of several: an empty queue does not keep its capacity, so it would grow again for each input.
+    /// Reserves capacity for the events of this input, assuming that all frames are as long as the first. So there is only
+    /// one allocation. Without it, the queue would grow in several steps for each input, because an empty queue does not
+    /// keep its capacity.
     fn reserve_events(&mut self, input: &[u8]) {
         let Some(length) = input.first_chunk().and_then(|length| u32::from_be_bytes(*length).try_into().ok())
         else {
@@ -248,8 +249,8 @@ impl Peering {
         self.out.len()
     }
 
-    /// Queues a message for the peer. The sender is replaced by this endpoint's id; ttl and receiver are kept. The peer's
-    /// filter is not applied here; that is up to the caller.
+    /// Queues a message for the peer. The sender is replaced by this endpoint's id; the ttl and the receiver are not
+    /// changed. This method does not check the peer's filter; the caller must do that.
     ///
     /// # Errors
     /// Fails if the peering is not established, or the message cannot be encoded.
@@ -263,7 +264,8 @@ impl Peering {
         }
     }
 
-    /// Replaces this endpoint's filter. An established peer is notified at once, otherwise at the end of the handshake.
+    /// Replaces this endpoint's filter. An established peer is notified at once. During the handshake, the peer is notified
+    /// at the end of the handshake.
     ///
     /// # Errors
     /// Fails if the filter cannot be encoded. It is unchanged in that case.
@@ -276,8 +278,8 @@ impl Peering {
         Ok(())
     }
 
-    /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored, and it is
-    /// pinged every ten seconds so that it does not consider this side dead.
+    /// Records that the caller stops or resumes reading from the peer. While paused, the peer's silence is ignored. The
+    /// peer is pinged every ten seconds, so that it does not consider this side dead.
     pub fn pause(&mut self, now: Instant, paused: bool) {
         if let State::Peered(peered) = &mut self.state {
             peered.pause(now, paused);

@@ -7,8 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{EncodeError, Envelope, Handshake};
 
-/// Payloads and frames up to this size in bytes are copied into a common buffer, so that small messages are written with one
-/// call. Larger ones are queued without a copy.
+/// Payloads and frames up to this size in bytes are copied into a common buffer, so that small messages are written with
+/// one call. Larger payloads and frames are queued without a copy.
 pub(crate) const COPIED: usize = 4096;
 
 /// The capacities that are kept while the queue is empty.
@@ -31,7 +31,7 @@ impl Output {
         message.encode(&mut self.buffer)
     }
 
-    /// Queues an envelope, with `sender` in place of its own sender.
+    /// Queues an envelope, with `sender` instead of the sender that it contains.
     pub(super) fn push(&mut self, sender: EndpointId, envelope: &Envelope) -> Result<(), EncodeError> {
         envelope.encode_header_as(sender, &mut self.buffer)?;
         if envelope.payload.len() <= COPIED {

@@ -30,7 +30,7 @@ pub(super) struct Peered {
     leaving: Option<Instant>,
     /// The peer has sent BYE.
     peer_leaving: bool,
-    /// Whether reading is paused. Then the peer's silence has no meaning.
+    /// Whether reading is paused. While it is, the peer's silence is ignored.
     paused: bool,
 }
 
@@ -60,7 +60,8 @@ impl Peered {
         self.received(now);
     }
 
-    /// Handles one envelope. A malformed envelope is dropped and reported; one for another endpoint is ignored.
+    /// Handles one envelope. A malformed envelope is dropped and reported. A filter, ping or pong for a different endpoint
+    /// is ignored.
     pub(super) fn handle_frame(
         &mut self,
         now: Instant,
@@ -79,7 +80,7 @@ impl Peered {
         };
         let for_us = envelope.receiver.is_nil() || envelope.receiver == config.id;
         match envelope.kind {
-            // Whether a message is for this endpoint is not checked here: the caller routes messages.
+            // The receiver of a message is not checked here, because the caller routes messages.
             EnvelopeType::Data | EnvelopeType::Command => events.push_back(Event::Message(envelope)),
             _ if !for_us => {}
             EnvelopeType::RoutingUpdate => events.push_back(match envelope.filter(&config.limits) {
@@ -132,7 +133,7 @@ impl Peered {
         }
     }
 
-    /// Handles the deadline of [`Peered::deadline`].
+    /// Called at the time that [`Peered::deadline`] returns.
     pub(super) fn handle_timeout(
         mut self,
         now: Instant,
@@ -160,8 +161,8 @@ fn is_bye(payload: &[u8]) -> bool {
     payload.len() == BYE_LENGTH && payload.starts_with(BYE)
 }
 
-/// Returns the payload of this endpoint's BYE. It contains the endpoint id, which makes it unique, because there is
-/// only one BYE for each peering.
+/// Returns the payload of this endpoint's BYE. It contains the beginning of the endpoint id. This makes it unique, because
+/// an endpoint sends only one BYE in each peering.
 fn bye(id: EndpointId) -> Bytes {
     BYE.iter().chain(id.as_bytes()).copied().take(BYE_LENGTH).collect()
 }

@@ -1,4 +1,4 @@
-//! A peering that is never established, to read what a peer sends in the handshake.
+//! A peering that is never established. It only collects what the peer sends in the handshake.
 
 use std::ops::RangeInclusive;
 use std::time::Instant;
@@ -7,11 +7,12 @@ use super::{Config, Peering};
 use crate::data::{EndpointId, Filter};
 use crate::wire::{ErrorCode, Handshake};
 
-/// How many bytes of another protocol are read and shown.
+/// The number of bytes that are read and shown if the peer does not speak Broker's protocol.
 pub(crate) const FIRST_BYTES: usize = 80;
 
-/// Returns whether more bytes are needed to show the first line of another protocol: the line is shorter than [`FIRST_BYTES`]
-/// and has no end yet. Such a line is printable ASCII; a handshake message is not, because it begins with its length.
+/// Returns whether the bytes may be an incomplete line of text: they are fewer than [`FIRST_BYTES`], and the line has no
+/// end yet. More bytes are then needed to show the line. Such a line is printable ASCII. A handshake message of Broker is
+/// not, because it begins with its length.
 pub(crate) fn is_incomplete_line(bytes: &[u8]) -> bool {
     bytes.len() < FIRST_BYTES && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -43,8 +44,8 @@ impl Peering {
 }
 
 impl PeerInfo {
-    /// Looks at the beginning of the stream. Returns `false` while it may be an
-    /// [incomplete line](is_incomplete_line) of another protocol.
+    /// Inspects the beginning of the stream. Returns `false` while it may be an [incomplete line](is_incomplete_line) of a
+    /// text protocol.
     pub(super) fn inspect(&mut self, input: &[u8]) -> bool {
         if self.is_endpoint {
             return true;
@@ -54,7 +55,7 @@ impl PeerInfo {
         !is_incomplete_line(first)
     }
 
-    /// Records a message. Ignores a message with this side's own id, because it is an echo.
+    /// Records a message. Ignores a message with `own_id`, because it is an echo of this side's message.
     pub(super) fn record(&mut self, message: &Handshake, own_id: EndpointId) {
         match message {
             Handshake::Hello { sender, .. }

@@ -22,7 +22,7 @@ impl Side {
         }
     }
 
-    /// Returns `connector` or `listener`, the name in recordings.
+    /// Returns the name of the side in recordings: `connector` or `listener`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

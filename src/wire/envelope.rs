@@ -57,7 +57,7 @@ impl EnvelopeType {
         }
     }
 
-    /// Returns the type for a number on the wire, or `None` if there is none.
+    /// Returns the type for a number on the wire, or `None` if no type has this number.
     #[must_use]
     pub const fn from_wire(number: u8) -> Option<Self> {
         Some(match number {
@@ -71,7 +71,7 @@ impl EnvelopeType {
     }
 }
 
-/// Broker's own names, as used in the fixtures.
+/// Writes Broker's own name of the type, as in the fixtures.
 impl fmt::Display for EnvelopeType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -84,8 +84,8 @@ impl fmt::Display for EnvelopeType {
     }
 }
 
-/// One message between peers. Only the header is decoded. The payload keeps the bytes that were received, so a forwarded
-/// message is never decoded and encoded again.
+/// One message between peers. Only the header is decoded. The payload keeps the bytes that were received. So the payload of
+/// a forwarded message is never decoded and encoded again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     /// The endpoint that sent the message over the last hop.
@@ -183,7 +183,8 @@ impl Envelope {
     /// # Errors
     /// Fails if the header is malformed. The payload is not checked; see [`Envelope::check`].
     pub fn decode(frame: &Bytes) -> Result<Self, DecodeError> {
-        // finish() requires that all input is consumed. The payload is everything after the header.
+        // `finish` fails if some input is not consumed, so the payload, which is everything after the header, is consumed
+        // here.
         let parsed = header(frame).map(|(payload, header)| {
             (payload.get(payload.len()..).unwrap_or_default(), (payload.len(), header))
         });
@@ -213,8 +214,9 @@ impl Envelope {
         })
     }
 
-    /// Appends the length field and the header to `out`, with `sender` in place of the envelope's own sender. The caller
-    /// must append the payload bytes. Used to send one payload to many peers without copying it.
+    /// Appends the length field and the header to `out`, with `sender` instead of the sender that the envelope contains.
+    /// The caller must append the payload bytes. This makes it possible to send one payload to many peers without copying
+    /// it.
     ///
     /// # Errors
     /// Fails if the frame is too long. `out` is unchanged in that case.
@@ -265,7 +267,7 @@ impl Envelope {
     /// Checks that the payload is valid for the type in [`Envelope::kind`], without building a value.
     ///
     /// # Errors
-    /// Fails if it is not. Offsets count from the start of the frame.
+    /// Fails if the payload is not valid. Offsets count from the start of the frame.
     pub fn check(&self, limits: &Limits) -> Result<(), DecodeError> {
         match self.kind {
             EnvelopeType::Data => {
@@ -283,8 +285,9 @@ impl Envelope {
         LENGTH_FIELD.saturating_add(self.payload_offset()).saturating_add(self.payload.len())
     }
 
-    /// Copies the message out of the receive buffer, if the buffer is much larger than the message. Call this before
-    /// storing a message: all frames of one read share one buffer, which stays allocated as long as any of them exists.
+    /// Copies the message out of the receive buffer, if the buffer is much larger than the message. Call this before you
+    /// store a message. All frames of one read share one buffer, which stays allocated as long as any of these frames
+    /// exists.
     #[must_use]
     pub fn detached(&self) -> Self {
         let topic = self.topic.as_bytes();

@@ -31,7 +31,7 @@ impl DecodeError {
         &self.reason
     }
 
-    /// Adds `bytes` to the offset, for an input that is part of a larger one.
+    /// Adds `bytes` to the offset. Used if the input is a part of a larger input that begins `bytes` earlier.
     pub(crate) fn shifted(mut self, bytes: usize) -> Self {
         self.offset = self.offset.saturating_add(bytes);
         self
@@ -59,7 +59,7 @@ pub enum DecodeReason {
     /// The input ends inside an element.
     #[error("unexpected end of input")]
     Truncated,
-    /// A complete element is followed by further bytes.
+    /// There are extra bytes after a complete element.
     #[error("trailing bytes: {0}")]
     Trailing(usize),
     /// A varbyte of more than 5 bytes or more than 32 bits (`PROTOCOL.md`, section 1).
@@ -142,8 +142,9 @@ pub enum EncodeError {
     TooDeep,
 }
 
-/// The error type of the nom parsers. It stores the number of bytes left, which every parser knows; [`finish`] converts
-/// it to an offset. Boxed so that the `Result` of each parser, which is returned on the hot path, stays small.
+/// The error type of the nom parsers. It stores the number of bytes left, because every parser knows this number;
+/// [`finish`] converts it to an offset. It is boxed, so that the `Result` of each parser stays small: results are returned
+/// on the hot path.
 #[derive(Debug)]
 pub(super) struct Fault(Box<FaultParts>);
 
@@ -162,7 +163,7 @@ impl Fault {
 }
 
 impl nom::error::ParseError<&[u8]> for Fault {
-    /// nom's complete parsers, as used here, fail only if the input is too short.
+    /// This crate only uses nom's complete parsers, which fail only if the input is too short.
     fn from_error_kind(input: &[u8], _: nom::error::ErrorKind) -> Self {
         Fault::new(input.len(), DecodeReason::Truncated)
     }

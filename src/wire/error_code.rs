@@ -53,7 +53,7 @@ const NAMES: [&str; 42] = [
 ];
 
 impl ErrorCode {
-    /// A reason without a code of its own.
+    /// A reason that has no code of its own.
     pub const UNSPECIFIED: ErrorCode = ErrorCode(1);
     /// The endpoints have no version in common.
     pub const PEER_INCOMPATIBLE: ErrorCode = ErrorCode(2);
@@ -67,11 +67,11 @@ impl ErrorCode {
     pub const SHUTTING_DOWN: ErrorCode = ErrorCode(28);
     /// A handshake message arrived out of order.
     pub const UNEXPECTED_HANDSHAKE_MESSAGE: ErrorCode = ErrorCode(31);
-    /// The magic number is wrong: the peer speaks another protocol.
+    /// The magic number is wrong: the peer does not speak Broker's protocol.
     pub const WRONG_MAGIC_NUMBER: ErrorCode = ErrorCode(38);
     /// From an originator: the endpoints already have a peering.
     pub const REDUNDANT_CONNECTION: ErrorCode = ErrorCode(39);
-    /// From a responder: the endpoints already have a peering. Broker uses this code for other errors, too.
+    /// From a responder: the endpoints already have a peering. Broker also uses this code for different errors.
     pub const LOGIC_ERROR: ErrorCode = ErrorCode(40);
 
     /// Returns Broker's name of the code, or `None` for an unknown code.

@@ -21,8 +21,8 @@ pub enum ForeignProtocol {
 }
 
 impl ForeignProtocol {
-    /// Recognizes a protocol by its first bytes; with fewer than four, only TLS. `None` for Broker's own, and for all
-    /// that are not known.
+    /// Recognizes a protocol by its first bytes. With fewer than four bytes, only TLS is recognized. Returns `None` for
+    /// Broker's protocol and for unknown protocols.
     ///
     /// ```text
     /// TLS     u8 type: 15 alert, 16 handshake | u8 major version: 03 | u8 minor version: 00 to 04
@@ -82,7 +82,8 @@ mod tests {
             (b"HTTP/1.1 400 Bad Request\r\n", Some(Http)),
             (b"GET / HTTP/1.1\r\n", Some(Http)),
             (b"SSH-2.0-OpenSSH_9.2\r\n", Some(Ssh)),
-            // The greeting of libzmq, complete and its first bytes; and one with other padding, which is not significant.
+            // The complete greeting of libzmq, its first bytes only, and a greeting with different padding, which has no
+            // meaning.
             (b"\xff\0\0\0\0\0\0\0\x01\x7f\x03", Some(ZeroMq)),
             (b"\xff\0\0\0", Some(ZeroMq)),
             (b"\xffabcdefgh\x7f", Some(ZeroMq)),

@@ -1,4 +1,4 @@
-//! Frames (protocol section 1): `u32 length` + `length` bytes, in every phase.
+//! Frames (`PROTOCOL.md`, section 1): `u32 length` + `length` bytes. The format is the same in every phase.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub enum FrameError {
         length: u32,
         /// The limit.
         limit: usize,
-        /// The other protocol that the peer speaks, if its first bytes are known.
+        /// The protocol that the peer speaks instead of Broker's, if its first bytes are recognized.
         protocol: Option<ForeignProtocol>,
     },
 }
@@ -35,15 +35,15 @@ impl fmt::Display for TooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let TooLarge(length, limit, protocol) = self;
         match protocol {
-            // The bytes that were read as a length belong to that protocol.
+            // The bytes that were read as a length are in fact bytes of that protocol.
             Some(protocol) => protocol.fmt(f),
             None => write!(f, "a frame of {length} bytes, more than the limit of {limit}"),
         }
     }
 }
 
-/// Removes the first complete frame from `buffer` and returns its bytes without the length field, or `None` if the frame is
-/// incomplete. Copies nothing.
+/// Removes the first complete frame from `buffer`, and returns its bytes without the length field. Returns `None` if the
+/// frame is incomplete. Copies nothing.
 ///
 /// # Errors
 /// Fails if the length field is 0 or greater than `limit`, in bytes.

@@ -48,8 +48,11 @@ impl Handshake {
 }
 
 impl Envelope {
-    /// Returns the fields of the header, and the payload as `value` (in Broker's JSON), as `filter`, or as `text`
-    /// (commands, pings and pongs, in the notation of Broker's logs).
+    /// Returns the fields of the header, and one field for the payload:
+    ///
+    /// - `value`, in Broker's JSON, for a data message;
+    /// - `filter`, for a routing update;
+    /// - `text`, in the notation of Broker's logs, for a command, ping or pong.
     ///
     /// # Errors
     /// Fails if the payload is not valid for [`Envelope::kind`]; see [`Envelope::check`].
@@ -80,8 +83,8 @@ impl Envelope {
     /// building a `serde_json::Value` in memory.
     ///
     /// # Errors
-    /// The outer error is that of [`Envelope::to_json`]; nothing has been written in that case. The inner error is the
-    /// writer's.
+    /// Returns the outer error if [`Envelope::to_json`] would fail; nothing has been written in that case. The inner error
+    /// is an error of the writer.
     pub fn write_json<W: Write + ?Sized>(
         &self,
         limits: &Limits,

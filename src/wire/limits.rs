@@ -8,15 +8,15 @@ pub struct Limits {
     /// Maximum size of a frame in bytes, without its 4-byte length field. Broker's C++ implementation accepts 2 GiB; the
     /// largest frames that Zeek sends are log batches and store snapshots of a few MiB.
     pub max_frame: usize,
-    /// Maximum size of a frame in bytes during the handshake. The peer is not identified at this time, and the largest
-    /// handshake message holds a filter.
+    /// Maximum size of a frame in bytes during the handshake. The default is lower than that of `max_frame`, because the
+    /// peer is not identified yet. The largest handshake message contains a filter.
     pub max_handshake_frame: usize,
     /// Maximum nesting depth of containers in a value. It bounds the recursion of the decoder. Zeek's own types are
     /// nested a few levels deep.
     pub max_depth: usize,
     /// Maximum number of values in one message, including nested ones. A value of one byte on the wire takes 32 bytes in
-    /// memory. The default therefore bounds a decoded message to 64 MiB plus the bytes of its strings, and to 1.5 times
-    /// that while it is being decoded.
+    /// memory. The default therefore limits a decoded message to 64 MiB plus the bytes of its strings. While a message is
+    /// being decoded, it can use 1.5 times that size.
     pub max_elements: usize,
     /// Maximum size of a peer's filter in bytes. A filter is kept as long as the peer is connected.
     pub max_filter_bytes: usize,

@@ -1,8 +1,10 @@
 //! The codec: decodes and encodes frames, handshake messages, envelopes, data-store commands and values.
 //!
-//! [`cut_frame`] splits a stream into frames. The body of a complete frame is parsed with complete nom parsers, so
-//! input that is too short is an error, and not a request for more input. Every decoder enforces [`Limits`]. No
-//! allocation is sized by a count from the wire before the counted bytes have been received.
+//! [`cut_frame`] splits a stream into frames. The body of a complete frame is parsed with complete nom parsers. For these
+//! parsers, input that is too short is an error, and not a request for more input.
+//!
+//! Every decoder enforces [`Limits`]. A count from the wire never determines the size of an allocation before the counted
+//! bytes have been received.
 //!
 //! The rest of this page is the specification of the protocol (`src/PROTOCOL.md`). Comments in this crate refer to its
 //! sections.

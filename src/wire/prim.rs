@@ -1,7 +1,7 @@
 //! Parsers and writers of the basic elements (`PROTOCOL.md`, section 1).
 //!
-//! They have the signature of nom parsers. Those of integers and slices are written by hand: with nom's own, decoding a
-//! value takes a seventh longer.
+//! They have the signature of nom parsers. The parsers of integers and slices are written by hand, because decoding a value
+//! with nom's own parsers takes a seventh longer.
 
 use bytes::BufMut;
 
@@ -49,7 +49,7 @@ pub(super) fn endpoint_id(input: &[u8]) -> Parsed<'_, EndpointId> {
     Ok((input, EndpointId::from_bytes(bytes)))
 }
 
-/// Reads a varbyte: 7 bits in each byte, least significant group first; the high bit is set if another byte follows.
+/// Reads a varbyte: 7 bits in each byte, least significant group first. The high bit is set in all bytes except the last.
 ///
 /// Over-long forms are accepted, as by Broker's C++ implementation. More than 32 bits are rejected.
 #[inline]
@@ -76,7 +76,7 @@ fn long_varbyte(start: &[u8]) -> Parsed<'_, usize> {
         }
         value |= group << shift;
         if byte < 0x80 {
-            // Fails only on a 16-bit target, which could not hold such a frame.
+            // This fails only on a 16-bit target, whose memory is too small for such a frame anyway.
             return match usize::try_from(value) {
                 Ok(value) => Ok((input, value)),
                 Err(_) => fail(start, DecodeReason::VarbyteOverflow),

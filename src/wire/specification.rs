@@ -34,7 +34,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     HEXLOWER_PERMISSIVE.decode(digits.as_bytes()).unwrap_or_else(|error| panic!("{hex}: {error}"))
 }
 
-/// Returns the frames in the blocks of this language, each with the JSON in the next block.
+/// Returns the frames in the blocks of this language. Each frame is returned with the JSON in the block after it.
 fn frames(language: &str) -> Vec<(Vec<u8>, Json)> {
     let blocks = blocks();
     let frames: Vec<_> = blocks

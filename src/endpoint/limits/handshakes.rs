@@ -9,20 +9,22 @@ use tokio::time::Instant;
 use super::Owner;
 use super::shares::Shares;
 
-/// The age from which a handshake is evicted when a connection waits for a slot. A handshake normally takes milliseconds. One of
-/// a host that has more than its share is evicted earlier.
+/// When a connection waits for a slot, a handshake of this age or older is evicted. A handshake normally takes
+/// milliseconds. If a host has more than its share of handshakes, one of them is evicted earlier.
 pub(in super::super) const GRACE: Duration = Duration::from_secs(1);
 
-/// The maximum number of accepted connections that wait for a slot. Each needs a socket. They are accepted although there is no
-/// slot, because connections of other hosts may be queued after them in the operating system.
+/// The maximum number of accepted connections that wait for a slot. Each of them uses a socket. They are accepted although
+/// there is no free slot. Otherwise, they would delay the connections of other hosts, which are after them in the operating
+/// system's queue.
 const MAX_WAITING: usize = 256;
 
 /// All handshake slots of an endpoint.
 ///
-/// When all are taken, a new connection waits. If the host with the most handshakes has at least two more than its own,
-/// one of those is evicted.
-/// A free slot is granted to a connection of the host with the fewest handshakes. When too many connections wait, the newest
-/// of the host with the most waiting connections is refused, or the new one if its host has about as many.
+/// - When all slots are taken, a new connection waits. If the host with the most handshakes has at least two more than the
+///   host of the new connection, one of its handshakes is evicted.
+/// - A free slot is granted to a connection of the host with the fewest handshakes.
+/// - When too many connections wait, the newest one of the host with the most waiting connections is refused. If the host
+///   of the new connection has about as many, the new connection is refused instead.
 #[derive(Debug)]
 pub(in super::super) struct Handshakes {
     limit: usize,
@@ -38,7 +40,7 @@ struct State {
 #[derive(Debug)]
 struct Running {
     since: Instant,
-    /// Ends the handshake. `None` after it was used, when the slot is about to be released.
+    /// Ends the handshake. `None` after this sender was used: the slot will be released soon.
     evict: Option<oneshot::Sender<()>>,
 }
 
@@ -49,7 +51,7 @@ struct Granted {
     evicted: oneshot::Receiver<()>,
 }
 
-/// A claim to a slot, which is granted now or later.
+/// A request for a slot. The slot is granted now or later.
 #[derive(Debug)]
 pub(in super::super) struct Ticket {
     owner: Owner,
@@ -171,7 +173,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some((id, mut granted)) = self.waits.take() {
             self.handshakes.state().waiting.remove(&self.owner, id);
-            // It may have been granted just before.
+            // The slot may have been granted just before.
             granted.close();
             self.granted = granted.try_recv().ok();
         }

@@ -18,8 +18,8 @@ const BURST: u32 = 16;
 /// ten seconds.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// The maximum number of buckets, one for each pair of an owner and a kind. A bucket takes 100 bytes. Further owners
-/// share one bucket for each kind.
+/// The maximum number of buckets, one for each pair of an owner and a kind. A bucket takes 100 bytes. If there are more
+/// owners, they share one bucket for each kind.
 const MAX_BUCKETS: usize = 256;
 
 /// Token buckets for log lines, by the kind of line and by owner.
@@ -32,7 +32,7 @@ pub(crate) struct LogLimiter {
 
 #[derive(Debug, Default)]
 struct State {
-    /// A bucket without an owner is for all owners that have no bucket of their own.
+    /// A bucket without an owner is shared by all owners without their own bucket.
     buckets: HashMap<(&'static str, Option<Owner>), Bucket>,
     report_at: Option<Instant>,
 }
@@ -46,7 +46,8 @@ struct Bucket {
 }
 
 impl LogLimiter {
-    /// Returns `Some` if a line may be logged now, with the number of lines that were suppressed since the last one, if any.
+    /// Returns `Some` if a line may be logged now. The value is the number of lines that were suppressed since the last
+    /// logged line, if any.
     pub(crate) fn pass(&self, kind: &'static str, owner: &Owner) -> Option<Option<NonZeroU64>> {
         let now = Instant::now();
         let mut state = self.state();
@@ -75,8 +76,9 @@ impl LogLimiter {
         }
     }
 
-    /// Returns the number of suppressed lines of each kind that no later line reports. While lines of a kind are still
-    /// too frequent, the next logged line reports them, except if this is the `last` call.
+    /// Returns the number of suppressed lines of each kind that no later line will report. While lines of a kind are still
+    /// too frequent, their number is not returned here, because the next logged line of that kind will report it. If this
+    /// is the `last` call, all are returned.
     pub(crate) fn report(&self, last: bool) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut state = self.state();

@@ -1,5 +1,5 @@
-//! Limits on the resources of an endpoint that remote hosts can use: handshake slots, peer slots, and log lines. Each
-//! is shared between [owners](Owner), so that one owner cannot use up the share of others.
+//! Limits on the resources of an endpoint that remote hosts can use: handshake slots, peer slots, and log lines. Each of
+//! these resources is shared between [owners](Owner), so that one owner cannot use up the share of others.
 
 mod handshakes;
 mod log_limiter;

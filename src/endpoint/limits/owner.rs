@@ -7,14 +7,15 @@ use crate::net::tls::PeerIdentity;
 
 /// The party to which a connection is accounted: the holder of its certificate or, without a certificate, its host.
 ///
-/// Limits, names of nodes and endpoint ids belong to an owner. A host with many addresses counts as many owners.
+/// Limits apply to an owner, and names of nodes and endpoint ids belong to an owner. A host with many addresses counts as
+/// many owners.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The SHA-256 of the peer's certificate.
     Certificate([u8; 32]),
     /// The address of a peer without a certificate.
     Host(IpAddr),
-    /// The target of a connection attempt, as it was configured, while the peer's address is not known.
+    /// The configured target of a connection attempt. Used while the peer's address is not known.
     Target(Arc<str>),
 }
 

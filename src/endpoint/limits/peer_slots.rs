@@ -9,13 +9,13 @@ use super::shares::Shares;
 
 /// All peer slots of an endpoint.
 ///
-/// When all slots are taken, a new peer may get the slot of another owner: the newest peering of the owner with the
-/// most peers is closed. This happens only if that owner then still has at least as many peers as the owner of the new
-/// peer. Otherwise the new peer is refused.
+/// When all slots are taken, a new peer may get the slot of a different owner. In that case, the newest peering of the
+/// owner with the most peers is closed. This happens only if that owner then still has at least as many peers as the owner
+/// of the new peer. Otherwise, the new peer is refused.
 #[derive(Debug)]
 pub(in super::super) struct PeerSlots {
     limit: usize,
-    /// Closes each peering.
+    /// The entry of a slot is a sender. A message on it closes the peering that has the slot.
     taken: Mutex<Shares<oneshot::Sender<()>>>,
 }
 
@@ -38,7 +38,7 @@ impl PeerSlots {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a slot. Returns `None` if there is none and this owner already has its share.
+    /// Takes a slot. Returns `None` if no slot is free and this owner already has its share.
     pub(in super::super) fn take(self: &Arc<Self>, owner: &Owner) -> Option<PeerSlot> {
         let mut taken = self.taken();
         if taken.total() >= self.limit {
@@ -51,7 +51,8 @@ impl PeerSlots {
         Some(PeerSlot { id, owner: owner.clone(), slots: self.clone(), evicted: Some(evicted) })
     }
 
-    /// Returns whether [`PeerSlots::take`] would succeed now for this owner, or with `None` for any owner.
+    /// Returns whether [`PeerSlots::take`] would succeed now for this owner. With `None`, returns whether it would succeed
+    /// for some owner.
     pub(in super::super) fn may_take(&self, owner: Option<&Owner>) -> bool {
         let taken = self.taken();
         taken.total() < self.limit
@@ -63,7 +64,7 @@ impl PeerSlots {
 }
 
 impl PeerSlot {
-    /// Resolves when the slot was given to another owner.
+    /// Resolves when the slot is given to a different owner.
     pub(in super::super) async fn evicted(&mut self) {
         if let Some(evicted) = &mut self.evicted {
             let was_evicted = evicted.await.is_ok();

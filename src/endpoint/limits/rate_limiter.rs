@@ -19,7 +19,7 @@ impl RateLimiter {
         RateLimiter { interval: Duration::from_secs(1).checked_div(per_second), last: Mutex::default() }
     }
 
-    /// Waits for the next token, and takes it. If this is cancelled, the token is lost.
+    /// Waits for the next token, and takes it. If the call is cancelled, the token is lost.
     pub(in super::super) async fn take(&self) {
         match self.interval {
             Some(interval) => tokio::time::sleep_until(self.due(interval, Instant::now())).await,
@@ -27,7 +27,7 @@ impl RateLimiter {
         }
     }
 
-    /// Takes the next token, and returns when it is available.
+    /// Takes the next token, and returns the time at which it is available.
     fn due(&self, interval: Duration, now: Instant) -> Instant {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // Tokens that are older than a second expire.

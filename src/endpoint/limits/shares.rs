@@ -62,9 +62,9 @@ impl<T> Shares<T> {
         self.entries.keys()
     }
 
-    /// Returns the owner that must lose an entry if there is no room for a further entry of `owner`. This is the owner
-    /// with the most entries, if it would still have at least as many as `owner` afterwards. So every owner can reach
-    /// an equal share, and owners with equal shares do not displace each other in turns.
+    /// Returns the owner that must lose an entry to make room for a new entry of `owner`. This is the owner with the most
+    /// entries. Returns `None` if that owner would then have fewer entries than `owner`. So every owner can reach an equal
+    /// share, and owners with equal shares do not displace each other in turns.
     pub(super) fn exceeds(&self, owner: &Owner) -> Option<Owner> {
         let (most, owners) = self.by_count.last_key_value()?;
         let enough = self.count(owner).saturating_add(1);

@@ -18,7 +18,8 @@ struct State {
 }
 
 impl Throttle {
-    /// Returns `Some` if a message may be logged now, with the number of messages suppressed since the last one, if any.
+    /// Returns `Some` if a message may be logged now. The value is the number of messages that were suppressed since the
+    /// last logged message, if any.
     pub(crate) fn pass(&self) -> Option<Option<NonZeroU64>> {
         self.pass_at(Instant::now())
     }

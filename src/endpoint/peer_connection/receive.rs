@@ -14,8 +14,8 @@ use crate::wire::{DecodeError, Envelope, EnvelopeType};
 pub(super) const SAMPLE_INTERVAL: usize = 64;
 
 impl<S: Session> PeerConnection<S> {
-    /// Handles a message and those that were read with it: counts them, delivers them to subscribers, and hands them to the
-    /// relay as one batch.
+    /// Handles a message and the messages that were read together with it. Counts them, delivers them to subscribers, and
+    /// hands them to the relay as one batch.
     pub(super) fn receive(&mut self, first: Envelope) {
         let mut sample = None;
         if self.context.relay.is_some() {
@@ -31,8 +31,8 @@ impl<S: Session> PeerConnection<S> {
         self.hand_to_relay();
     }
 
-    /// Handles one message. `sample` is taken by the first message for the relay: a batch without one is not measured, and
-    /// must not leave its time to the next.
+    /// Handles one message. The first message for the relay takes the time in `sample`. If no message is for the relay,
+    /// nothing is measured, and the time must not be used for the next batch.
     fn receive_one(&mut self, routes: &Routes, envelope: Envelope, sample: &mut Option<Instant>) {
         let stats = &self.context.stats;
         stats.received.one();
@@ -51,7 +51,8 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Hands the received messages to the relay, until it blocks. The rest stays in the inbox, so that order is preserved.
+    /// Hands the received messages to the relay until one is blocked. The messages after it stay in the inbox, so that
+    /// order is preserved.
     pub(super) fn hand_to_relay(&mut self) {
         while self.blocked.is_empty() && !self.inbox.is_empty() {
             let Some((relay, peer)) = self.context.relay.as_deref().zip(self.peer.as_ref()) else { return };
@@ -61,10 +62,11 @@ impl<S: Session> PeerConnection<S> {
         self.inbox.shrink();
     }
 
-    /// Hands everything that was received to the relay after the connection has ended, however it ended.
+    /// Hands all received messages to the relay after the connection has ended, for whatever reason.
     ///
-    /// The connection cannot wait for room any more. Blocked messages are retried once and then dropped, which counts them.
-    /// They are dropped before the messages after them are handed on, so that order is preserved.
+    /// The connection cannot wait for room any more. Blocked messages are retried once. If there is still no room, they are
+    /// dropped, and dropping them counts them. They are dropped before the messages after them are handed on, so that order
+    /// is preserved.
     pub(super) fn hand_on_rest(&mut self) {
         Blocked::retry_all(&mut self.blocked, &self.room);
         self.blocked.clear();
@@ -123,10 +125,10 @@ impl<S: Session> PeerConnection<S> {
         }
     }
 
-    /// Retries the blocked messages. When all of them are queued, hands the other received messages to the relay.
+    /// Retries the blocked messages. When all of them are queued, hands the messages in the inbox to the relay.
     ///
-    /// `retry_all` registers `room` with the full queues. It must therefore run after each time that the relay has returned
-    /// blocked messages, or nothing would wake this connection.
+    /// `retry_all` registers `room` with the full queues. It must therefore run each time after the relay has returned
+    /// blocked messages. Otherwise, nothing would wake this connection.
     pub(super) fn unblock(&mut self) {
         Blocked::retry_all(&mut self.blocked, &self.room);
         while self.blocked.is_empty() && !self.inbox.is_empty() {

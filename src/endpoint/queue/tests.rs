@@ -46,7 +46,7 @@ fn a_closed_queue_returns_its_messages_and_an_overflowed_one_does_not() {
     assert_eq!(closed.try_pop(), Popped::Ended(End::Closed));
     let overflowed = queue(2, 1000);
     overflowed.try_push(&message("a")).unwrap();
-    // One is queued, and another found no room.
+    // One message is queued, and there was no room for the second one.
     assert_eq!(overflowed.overflow(), Some(2));
     assert_eq!(overflowed.overflow(), None, "only once");
     assert_eq!(overflowed.try_pop(), Popped::Ended(End::Overflowed { dropped: 2 }));

@@ -79,6 +79,6 @@ async fn connections_are_accepted_at_the_configured_rate() {
     for n in 1..=6 {
         peers.push(relayed.connect_peer(id(n), &[]).await);
     }
-    // Two are accepted at once, and the others at intervals of half a second.
+    // Two connections are accepted at once, and the remaining ones at intervals of half a second.
     assert!(start.elapsed() >= Duration::from_millis(1990), "{:?}", start.elapsed());
 }

@@ -52,8 +52,13 @@ impl SmallRoute {
         popped
     }
 
-    /// Returns how full the queue is, why it ended (if it did), how many messages were dropped as counted by the endpoint
-    /// and by the calls that forward, and how many are blocked.
+    /// Returns, in order:
+    ///
+    /// - how full the queue is;
+    /// - why it ended, if it did;
+    /// - the number of dropped messages, as counted by the endpoint;
+    /// - the number of dropped messages, as counted by the calls that forward;
+    /// - the number of blocked messages.
     fn state(&self) -> (Fill, Option<End>, u64, usize, usize) {
         let blocked = self.forwarded.blocked.iter().map(Blocked::messages).sum();
         let (fill, ended) = (self.route.queue.fill(), self.route.queue.ended());
@@ -79,7 +84,7 @@ fn forwarding_a_batch_equals_forwarding_its_messages_one_by_one() {
         let [mut batched, mut single] = [SmallRoute::new(), SmallRoute::new()];
         let mut sent = 0;
         for _ in 0..50 {
-            // As in a connection: no more messages are received while one is blocked.
+            // As in a connection, no more messages are received while a message is blocked.
             if batched.forwarded.blocked.is_empty() {
                 let messages: Vec<_> = (0..random.usize(1..12))
                     .map(|n| {

@@ -122,7 +122,7 @@ async fn two_peers_that_block_each_other_continue_when_they_read() {
     let mut readers = Vec::new();
     let mut senders = Vec::new();
     for (mut peer, topic) in [(a, "/to-b"), (b, "/to-a")] {
-        // Each peer queues all its messages, and reading only when both are blocked.
+        // Each peer queues all its messages. The peers read only when both are blocked.
         for n in 0..MANY {
             peer.connection.send(&numbered(topic, n)).unwrap();
         }
@@ -176,7 +176,7 @@ async fn senders_continue_when_the_receiver_disconnects() {
     assert_eq!(right.endpoint.stats().dropped_for_peers, 1);
 }
 
-/// All of its messages that were received are either forwarded or counted as dropped.
+/// After a connection has ended, all messages that were received over it are either forwarded or counted as dropped.
 #[tokio::test]
 async fn received_messages_behind_a_blocked_one_are_counted_whatever_ends_the_connection() {
     const SENT: usize = 5;

@@ -64,7 +64,7 @@ async fn the_relay_is_called_before_the_first_message_of_a_peer_and_after_its_en
     assert!(state.address.starts_with("127.0.0.1:") && state.identity.is_none() && state.dropped == 0);
     peer.connection.peering().set_filter(filter(&["/b"])).unwrap();
     peer.send(&message("/x", "")).await;
-    // Their order varies: one call is made by the hub task, the other by the connection task.
+    // The order of these two calls varies: the hub task makes one of them, and the connection task makes the other.
     let calls = [relayed.call().await, relayed.call().await];
     assert!(calls.contains(&Call::Filter(id(1), filter(&["/b"]))), "{calls:?}");
     assert_eq!(forward(&relayed.endpoint, &Batch::of(message("/b", ""), None), |_| true).reached, 1);

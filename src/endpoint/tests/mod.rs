@@ -228,7 +228,7 @@ impl ManualPeer {
         }
     }
 
-    /// Returns the next message. Other events are discarded.
+    /// Returns the next message. Discards all events that are not messages.
     async fn next(&mut self) -> Envelope {
         loop {
             match self.event().await {

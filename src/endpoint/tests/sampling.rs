@@ -20,8 +20,8 @@ impl Relay for Sampled {
     fn on_closed(&self, _: &Peer) {}
 }
 
-/// Messages under `<$>/local/` are not handed to the relay. The time at which they were received must not be that of the next
-/// message.
+/// Messages under `<$>/local/` are not handed to the relay. The time at which such a message was received must not be used
+/// for the next message.
 #[tokio::test]
 async fn a_measured_message_has_its_own_time() {
     let (sender, mut samples) = mpsc::unbounded_channel();
@@ -30,7 +30,8 @@ async fn a_measured_message_has_its_own_time() {
     let mut peer = ManualPeer::connect(id(1), address, &[]).await;
 
     peer.send(&message("<$>/local/a", "first of its read")).await;
-    // The filter follows the message, so the message was handled when the peer is routed by the new filter.
+    // The peer sends the filter after the message. So when the new filter is used for routing, the message has been
+    // handled.
     static ROUTED: Topic = Topic::from_static("/routed");
     peer.connection.peering().set_filter(filter(&["/routed"])).unwrap();
     peer.written().await;

@@ -1,4 +1,4 @@
-//! Detects anonymous TLS by the first message of a listener, without a TLS library.
+//! Detects anonymous TLS by the first TLS message of a listener, without a TLS library.
 
 use std::io;
 

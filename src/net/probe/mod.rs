@@ -1,7 +1,7 @@
-//! Identifies the service at an address: none, a Broker endpoint with or without TLS, or another protocol.
+//! Identifies the service at an address: no service, a Broker endpoint with or without TLS, or a different protocol.
 //!
-//! A probe performs Broker's handshake until it knows the other side's filter. Then it refuses the peer, so that no peering
-//! is established. Each attempt uses a new TCP connection.
+//! A probe performs Broker's handshake until it knows the peer's filter. Then it refuses the peer, so that no peering is
+//! established. Each attempt uses a new TCP connection.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -53,14 +53,14 @@ pub enum Found {
     Nothing(DialError),
     /// A Broker endpoint without TLS, as with Zeek's `Broker::disable_ssl=T`.
     Plain(BrokerInfo),
-    /// Anonymous TLS, which only a Zeek without certificate options uses. Contains the answer over that TLS, or `None` if this
-    /// build does not support it (feature `openssl`).
+    /// Anonymous TLS, which only a Zeek without certificate options uses. Contains the answer that the service gave over
+    /// anonymous TLS. `None` if this build does not support anonymous TLS (feature `openssl`).
     Anonymous(Option<Answer>),
     /// TLS with a certificate.
     Certificate(Box<CertificateTls>),
     /// TLS that is incompatible with Broker's. Contains the reason of the failure.
     OtherTls(String),
-    /// Another protocol.
+    /// A protocol that is not Broker's.
     Other(OtherProtocol),
 }
 
@@ -68,16 +68,17 @@ pub enum Found {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CertificateTls {
-    /// The TLS version that it selected.
+    /// The TLS version that the listener selected.
     pub version: Option<&'static str>,
-    /// Its certificate, which is not verified.
+    /// The listener's certificate. It is not verified.
     pub certificate: PeerIdentity,
-    /// The issuer of its certificate.
+    /// The issuer of the listener's certificate.
     pub issuer: String,
-    /// Whether only OpenSSL accepts its certificate, because it is an X.509 version 1 certificate or a CA certificate.
+    /// Whether only OpenSSL accepts the listener's certificate, because it is an X.509 version 1 certificate or a CA
+    /// certificate.
     pub needs_openssl: bool,
-    /// The CAs that it lists when it requests a client certificate. `None` if it requests no certificate. Zeek requests one and
-    /// lists no CA.
+    /// The CAs that the listener lists in its request for a client certificate. `None` if it does not request a
+    /// certificate. Zeek requests a certificate and lists no CAs.
     pub asks_for: Option<Vec<String>>,
     /// The answer to a client without a certificate.
     pub without: Answer,
@@ -88,7 +89,7 @@ pub struct CertificateTls {
 /// Identifies the service at `target` (`host:port`). Presents `ours` if the service requests a certificate. Makes at most
 /// five attempts one after the other, each with the deadline `timeout`. A Broker endpoint usually answers much sooner.
 ///
-/// To a Broker endpoint, the probe looks like a peer that refuses in the middle of the handshake. No peering is established.
+/// A Broker endpoint sees the probe as a peer that refuses it during the handshake. No peering is established.
 ///
 /// # Errors
 /// Returns an error if the operating system provides no random bytes.
@@ -104,8 +105,9 @@ pub async fn probe(target: &str, ours: Option<&MutualTls>, timeout: Duration) ->
     Ok(ProbeReport { target: target.to_owned(), address, found })
 }
 
-/// Returns a random id that is smaller than nearly all random ids. Then the peer has the larger id and sends `hello` before
-/// its filter, and `hello` contains its protocol versions. The id is a valid UUID, because some programs log only these.
+/// Returns a random id that is smaller than nearly all random ids. So the peer almost always has the larger id. It then
+/// sends `hello` before its filter, and `hello` contains its protocol versions. The returned id is a valid UUID, because
+/// some programs log only valid UUIDs.
 fn small_random_id() -> io::Result<EndpointId> {
     let mut bytes = [0, 0, 0, 0, 0, 0, 0x40, 0, 0x80, 0, 0, 0, 0, 0, 0, 0];
     let random = getrandom::u64()?.to_be_bytes();
@@ -125,7 +127,7 @@ impl Prober {
     async fn find(&self, tcp: TcpStream, ours: Option<&MutualTls>) -> io::Result<Found> {
         let plain = match talk::talk(tcp.into(), self.id, after(self.timeout)).await {
             Answer::Broker(broker) => return Ok(Found::Plain(broker)),
-            // A TLS listener may react to plain bytes in any of these ways.
+            // A TLS listener that receives plain bytes may react in any of these ways.
             Answer::Other(other @ (OtherProtocol::Tls | OtherProtocol::Closed | OtherProtocol::Silent)) => {
                 other
             }

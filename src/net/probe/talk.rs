@@ -1,4 +1,4 @@
-//! Probes one stream: performs Broker's handshake until the peer's filter is known, or recognizes another protocol.
+//! Probes one stream: performs Broker's handshake until the peer's filter is known, or recognizes a different protocol.
 
 use std::fmt;
 use std::io;
@@ -24,7 +24,7 @@ use crate::wire::{ForeignProtocol, PROTOCOL_VERSION};
 pub enum Answer {
     /// The peer is a Broker endpoint.
     Broker(BrokerInfo),
-    /// The peer speaks another protocol, or sends nothing.
+    /// The peer speaks a protocol that is not Broker's, or sends nothing.
     Other(OtherProtocol),
     /// TLS failed before the peer sent a message of Broker's handshake.
     Tls(TlsError),
@@ -34,11 +34,11 @@ pub enum Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BrokerInfo {
-    /// Its endpoint id. An endpoint usually has a new one after each start of its process.
+    /// The endpoint's id. An endpoint usually has a new id after each start of its process.
     pub id: Option<EndpointId>,
-    /// The protocol versions that it supports.
+    /// The protocol versions that the endpoint supports.
     pub versions: Option<RangeInclusive<u8>>,
-    /// The topics that it subscribes to.
+    /// The topics that the endpoint subscribes to.
     pub filter: Option<Filter>,
     /// Why the handshake ended before the filter was received. `None` if the filter was received.
     pub cut_short: Option<String>,
@@ -48,7 +48,7 @@ pub struct BrokerInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherProtocol {
-    /// It answers unencrypted bytes with TLS.
+    /// The peer answers unencrypted bytes with TLS.
     Tls,
     /// A web server. Contains the first line of its answer.
     Http(String),
@@ -60,9 +60,9 @@ pub enum OtherProtocol {
     Echo,
     /// An unknown protocol. Contains the first 80 bytes of its first line, with escapes for bytes that are not printable.
     Unknown(String),
-    /// It accepts connections and sends nothing.
+    /// The peer accepts connections and sends nothing.
     Silent,
-    /// It accepts connections and closes them without sending anything.
+    /// The peer accepts connections and closes them without sending anything.
     Closed,
 }
 
@@ -119,10 +119,11 @@ pub(super) async fn ask(mut tcp: TcpStream, request: &[u8], deadline: Instant) -
     }
 }
 
-/// Performs the handshake until the peer's filter is known, and then refuses the peer. Waits until the deadline at most, and
-/// then up to one second for the peer to read the refusal.
+/// Performs the handshake until the peer's filter is known or the deadline has passed. Then refuses the peer, and waits up
+/// to one second for the peer to read the refusal.
 pub(super) async fn talk(stream: Stream, id: EndpointId, deadline: Instant) -> Answer {
-    // Only `deadline` limits the handshake. The peering would end a silent one with an error, as if the peer had closed it.
+    // Only `deadline` limits the handshake. With the timeout of the peering, a silent peer would be reported as one that
+    // closed the connection.
     let config = Config { handshake_timeout: Duration::MAX, ..Config::new(id, Side::Connector) };
     let limit = config.limits.max_handshake_frame;
     let mut connection = Connection::new(stream, Peering::probe(config, StdInstant::now()), limit);
@@ -156,7 +157,7 @@ async fn until_closed(connection: &mut Connection) -> CloseReason {
     }
 }
 
-/// Returns why a handshake ended without the peer's filter. In the returned sentence, "it" is the peer.
+/// Returns why a handshake ended before the peer's filter was received. In the returned sentence, "it" is the peer.
 fn cut_short(reason: Option<CloseReason>, fault: Option<ConnectionFault>) -> String {
     match (reason, fault) {
         (_, Some(ConnectionFault::Tls(error))) => error.to_string(),

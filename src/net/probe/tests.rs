@@ -1,4 +1,4 @@
-//! Tests with endpoints that violate the protocol. `tests/cli/probe.rs` tests the other cases.
+//! Tests with endpoints that violate the protocol. `tests/cli/probe.rs` tests the remaining cases.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +15,7 @@ fn id(byte: u8) -> EndpointId {
     EndpointId::from_bytes([byte; 16])
 }
 
-/// An id that is smaller than that of any probe.
+/// An id that is smaller than the id of any probe.
 const SMALLEST: EndpointId = EndpointId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 fn frames(messages: &[Handshake]) -> BytesMut {
@@ -149,7 +149,7 @@ async fn the_timeout_limits_the_wait_for_a_silent_endpoint() {
     assert_refused(&received);
 }
 
-/// Also if the caller's timeout is longer than the default handshake timeout of a peering.
+/// This also holds if the caller's timeout is longer than the default handshake timeout of a peering.
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_reported_as_silent_after_a_long_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,8 +1,8 @@
-//! TLS alerts, with which a peer tells why it refuses us.
+//! TLS alerts. A peer sends one to report why it refuses us.
 
 use std::fmt;
 
-/// A hint for errors with a Zeek that has no certificate options: change its TLS configuration or ours.
+/// A hint for errors with a Zeek that has no certificate options. The user can change its TLS configuration or ours.
 pub(super) const ANONYMOUS_HINT: &str = if cfg!(feature = "openssl") {
     "set Broker::ssl_cafile, Broker::ssl_certificate and Broker::ssl_keyfile there, or speak anonymous TLS here \
      too"
@@ -15,7 +15,7 @@ pub(super) const ANONYMOUS_HINT: &str = if cfg!(feature = "openssl") {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// `handshake_failure` (40): no cipher suite in common, or (TLS 1.2) no certificate.
+    /// `handshake_failure` (40): the two sides have no cipher suite in common or, in TLS 1.2, we presented no certificate.
     HandshakeFailure,
     /// `bad_certificate` (42).
     BadCertificate,
@@ -41,7 +41,7 @@ pub enum Refusal {
     InsufficientSecurity,
     /// `certificate_required` (116).
     CertificateRequired,
-    /// Any other alert, by its number.
+    /// An alert that is not listed above, with its number.
     Other(u8),
 }
 

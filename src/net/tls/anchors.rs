@@ -16,7 +16,8 @@ use super::inspect;
 #[derive(Debug)]
 pub(super) struct Anchors {
     all: Store,
-    /// The validity period of each trusted certificate. rustls ignores it and OpenSSL does not, so [`Anchors::check`] checks it.
+    /// The validity period of each trusted certificate. OpenSSL checks this period. rustls does not, so [`Anchors::check`]
+    /// does.
     times: Vec<(UnixTime, UnixTime)>,
     provider: Arc<CryptoProvider>,
 }
@@ -36,7 +37,7 @@ impl Store {
 }
 
 impl Anchors {
-    /// Trusts those of the certificates that rustls accepts. Returns `None` if it accepts none.
+    /// Trusts the given certificates, except those that rustls does not accept. Returns `None` if it accepts none.
     pub(super) fn new(
         ders: &[CertificateDer<'static>],
         provider: &Arc<CryptoProvider>,

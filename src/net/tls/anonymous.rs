@@ -10,17 +10,18 @@ use crate::net::Stream;
 /// Anonymous TLS 1.2 (`AECDH-AES256-SHA` at security level 0, group P-384), for connections on either side. Cheap
 /// to clone.
 ///
-/// It protects against passive attackers only. Neither side presents a certificate, so a host between the two ends can read
-/// and change everything, and every host that can reach a listener can connect. The cipher has neither authenticated
-/// encryption nor SHA-2.
+/// It protects against passive attackers only. Neither side presents a certificate. So a host between the two ends can read
+/// and change all data, and every host that can reach a listener can connect. The cipher does not use authenticated
+/// encryption or SHA-2.
 #[derive(Debug, Clone)]
 pub struct AnonymousTls(OpenSslAnonymous);
 
 impl AnonymousTls {
-    /// Returns the settings for anonymous TLS. [`Exposure`](crate::net::Exposure) describes its risk at an address.
+    /// Returns the settings for anonymous TLS. [`Exposure`](crate::net::Exposure) describes the risk of anonymous TLS at an
+    /// address.
     ///
     /// # Errors
-    /// Fails if this build has no OpenSSL (feature `openssl`), or if that OpenSSL does not support anonymous TLS.
+    /// Fails if this build has no OpenSSL (feature `openssl`), or if its OpenSSL does not support anonymous TLS.
     pub fn new() -> Result<Self, AnonymousUnavailable> {
         OpenSslAnonymous::new().map(AnonymousTls)
     }
@@ -34,7 +35,8 @@ impl AnonymousTls {
     }
 }
 
-/// Replaces errors that suggest an anonymous peer: as this side is anonymous, the peer probably requires certificates.
+/// Replaces the errors whose hint assumes an anonymous peer. Here, this side is anonymous, so the peer probably requires
+/// certificates.
 fn as_peer_with_certificates(error: TlsError) -> TlsError {
     match error {
         TlsError::NoCommonCipher(fault)

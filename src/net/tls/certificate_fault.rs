@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::inspect::{self, EXPLICIT_PARAMETERS};
 
-/// The maximum length of the subject and issuer of a refused certificate, in characters. They are logged, come from an
-/// unverified peer, and may be as long as a TLS handshake message.
+/// The maximum length of the subject and issuer of a refused certificate, in characters. An unverified peer chooses these
+/// names, and they may be as long as a TLS handshake message. They are shortened, because they are logged.
 const MAX_NAME_LENGTH: usize = 200;
 
 /// A hint for a certificate that only OpenSSL accepts.
@@ -20,33 +20,34 @@ const OPENSSL_HINT: &str = if cfg!(feature = "openssl") {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateFault {
-    /// It has expired.
+    /// The certificate has expired.
     Expired {
-        /// The time since then.
+        /// The time since the certificate expired.
         ago: Duration,
     },
-    /// It is not valid yet.
+    /// The certificate is not valid yet.
     NotYetValid {
-        /// The time until then.
+        /// The time until the certificate becomes valid.
         ahead: Duration,
     },
-    /// It is not signed by a trusted CA.
+    /// No trusted CA has signed the certificate.
     Foreign,
-    /// It is an X.509 version 1 certificate, which rustls cannot use.
+    /// The certificate is an X.509 version 1 certificate, which rustls cannot use.
     Version1,
-    /// It is a CA certificate, which rustls does not accept as a peer's own certificate.
+    /// The certificate is a CA certificate, which rustls does not accept as a peer's own certificate.
     IsCa,
-    /// Its extendedKeyUsage, keyUsage or nsCertType excludes this use.
+    /// The certificate's extendedKeyUsage, keyUsage or nsCertType does not permit the use on this side of a connection.
     WrongPurpose(String),
-    /// It does not have the name to verify.
+    /// The certificate does not have the name to verify.
     WrongName(String),
-    /// Its signature or key has an algorithm that this TLS back end does not support.
+    /// The certificate's signature or key has an algorithm that this TLS back end does not support.
     UnsupportedAlgorithm(String),
-    /// Its signature or key has an algorithm that no TLS back end accepts, such as SHA-1, secp256k1 or explicit EC parameters.
+    /// The certificate's signature or key has an algorithm that no TLS back end accepts, such as SHA-1, secp256k1 or
+    /// explicit EC parameters.
     ObsoleteAlgorithm(String),
-    /// Its chain has more intermediate certificates than rustls accepts.
+    /// The certificate's chain has more intermediate certificates than rustls accepts.
     ChainTooLong,
-    /// Another reason.
+    /// Any reason that is not listed above.
     Unusable(String),
 }
 
@@ -168,8 +169,8 @@ impl fmt::Display for CertificateFault {
 pub struct RefusedCertificate {
     /// The reason.
     pub fault: CertificateFault,
-    /// The subject of the certificate that failed, the peer's own or one in its chain, in the form of
-    /// [`PeerIdentity::subject`](super::PeerIdentity::subject). It is not verified. Empty if it cannot be read.
+    /// The subject of the refused certificate, which is the peer's own or one in its chain. It has the form of
+    /// [`PeerIdentity::subject`](super::PeerIdentity::subject), and is not verified. Empty if it cannot be read.
     pub subject: String,
     /// The issuer of that certificate, in the same form. It is not verified either.
     pub issuer: String,
@@ -210,7 +211,7 @@ fn or_empty(name: &str) -> &str {
     if name.is_empty() { "(empty)" } else { name }
 }
 
-/// Displays a duration in the largest unit that is at most the duration.
+/// Displays a duration in the largest unit that is not longer than the duration.
 pub(super) struct Ago(pub(super) Duration);
 
 impl fmt::Display for Ago {

@@ -52,14 +52,14 @@ impl fmt::Display for CredentialKind {
 pub struct CredentialError {
     /// The part.
     pub kind: CredentialKind,
-    /// The name of the file or directory, the name to verify, or the name of the TLS library.
+    /// The source of the part: the name of the file or directory, the name to verify, or the name of the TLS library.
     pub source: String,
     /// The cause.
     pub fault: CredentialFault,
 }
 
-/// A setting with which these credentials can be used unchanged. The hint of the error describes the setting; how to make it
-/// depends on the program.
+/// A setting that makes it possible to use these credentials unchanged. The hint of the error describes the setting. The
+/// name of the setting depends on the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
@@ -77,7 +77,7 @@ pub enum CredentialFault {
     /// match this variant.
     #[error("it cannot be read: {0}")]
     Unreadable(#[source] Arc<io::Error>),
-    /// The path is that of a directory.
+    /// The path is a directory.
     #[error("it is a directory")]
     Directory,
     /// A pipe or a device has replaced the file since it was loaded.
@@ -86,13 +86,13 @@ pub enum CredentialFault {
     /// A named pipe has had no writer for 5 seconds.
     #[error("it is a pipe to which no process writes")]
     NoWriter,
-    /// A pipe or a device was not read to its end in time, because its writer did not close it.
+    /// A pipe or a device was not read completely in time, because its writer did not close it.
     #[error("reading it did not end within {:.0} s, because its writer did not close it", .waited.as_secs_f64())]
     Unfinished {
-        /// How long it was read.
+        /// How long this side tried to read it.
         waited: Duration,
     },
-    /// The file is larger than any file of its kind.
+    /// The file is larger than the maximum size for its kind.
     #[error("it is larger than {limit} bytes")]
     TooLarge {
         /// The maximum size in bytes.
@@ -151,7 +151,7 @@ pub enum CredentialFault {
     /// The key is an EC key on a curve that TLS libraries do not support.
     #[error("the key is EC on {0}, a curve that TLS libraries do not support")]
     UnsupportedCurve(String),
-    /// The key is an EC key with explicit parameters in place of the name of a curve.
+    /// The key is an EC key that contains explicit parameters instead of the name of a curve.
     #[error("the key is EC with explicit parameters, which this TLS back end does not support")]
     ExplicitCurve,
     /// The key does not match the certificate.
@@ -175,7 +175,7 @@ pub enum CredentialFault {
 }
 
 impl CredentialFault {
-    /// Returns whether OpenSSL may accept the credentials for which rustls reports this fault.
+    /// Returns whether OpenSSL may accept the credentials, although rustls reports this fault.
     pub(super) fn may_be_for_openssl(&self) -> bool {
         matches!(
             self,

@@ -12,14 +12,16 @@ use super::passphrase::Passphrase;
 /// Zeek's certificate options (`Broker::ssl_cafile`, `ssl_capath`, `ssl_certificate`, `ssl_keyfile`,
 /// `ssl_passphrase`), the name to verify, and the library to use.
 ///
-/// Contains only the sources. [`Credentials::load`] reads them, and [`MutualTls::reload`](super::MutualTls::reload) reads them again.
+/// This type contains only the sources of the certificates and keys. [`Credentials::load`] reads the sources, and
+/// [`MutualTls::reload`](super::MutualTls::reload) reads them again.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The certificates of the CAs that sign the peers' certificates. This or [`Credentials::capath`] is required; if both are
-    /// set, both are trusted. A self-signed certificate that is not a CA certificate is trusted only for itself.
+    /// The certificates of the CAs that sign the peers' certificates. This or [`Credentials::capath`] is required. If both
+    /// are set, the certificates of both are trusted. A self-signed certificate that is not a CA certificate is trusted
+    /// only for itself.
     pub cafile: Option<PemSource>,
-    /// A directory of such certificates. Every file with certificates in PEM is used, regardless of its name. The hashed names
-    /// (`openssl rehash`) that Zeek requires are accepted, but not required.
+    /// A directory of CA certificates. Every file with certificates in PEM is used, regardless of its name. The hashed
+    /// names (`openssl rehash`) that Zeek requires are accepted, but not required.
     pub capath: Option<PathBuf>,
     /// Our own certificate, followed by the intermediate certificates, if any.
     pub certificate: PemSource,
@@ -27,8 +29,8 @@ pub struct Credentials {
     pub keyfile: PemSource,
     /// The passphrase of the key, if it is encrypted.
     pub passphrase: Option<Passphrase>,
-    /// A DNS name or IP address that the peer's certificate must contain as subjectAltName. Checked both when we connect and when
-    /// we listen. With `None`, every certificate of our CA is accepted, as in Broker.
+    /// A DNS name or IP address that the peer's certificate must contain as subjectAltName. Checked both when we connect
+    /// and when we listen. `None`: every certificate of our CA is accepted, as in Broker.
     pub verify_name: Option<String>,
     /// The TLS library.
     pub backend: Backend,
@@ -38,15 +40,16 @@ pub struct Credentials {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// Selects rustls, or OpenSSL if our own credentials require it. [`Credentials::load`] selects the library, and again when
-    /// renewed files are read. A peer has no influence on the selection.
+    /// Selects rustls, or OpenSSL if our own credentials require it. [`Credentials::load`] selects the library. Each time
+    /// renewed files are read, the library is selected again. A peer has no influence on the selection.
     ///
     /// OpenSSL is selected in two cases:
     /// - It accepts our own certificate and its chain, and rustls does not. Examples are X.509 version 1, a CA certificate used as
     ///   a leaf, more than six intermediate certificates, and a key with an old encryption.
-    /// - Our chain leads to an X.509 version 1 CA. Its other certificates are probably version 1, too.
+    /// - Our chain leads to an X.509 version 1 CA. The peers' certificates, which this CA signs, are probably version 1
+    ///   too.
     ///
-    /// Without the feature `openssl`, the same as [`Backend::Rustls`].
+    /// Without the feature `openssl`, this is the same as [`Backend::Rustls`].
     #[default]
     Auto,
     /// rustls, which is memory-safe and strict.
@@ -57,7 +60,7 @@ pub enum Backend {
 }
 
 impl Credentials {
-    /// Returns credentials in three files.
+    /// Returns credentials that are stored in three files.
     #[must_use]
     pub fn from_files(
         cafile: impl Into<PathBuf>,
@@ -69,7 +72,7 @@ impl Credentials {
         Credentials { cafile: Some(cafile), ..Self::without_cas(certificate, keyfile) }
     }
 
-    /// Returns credentials in two files, and a directory of CA certificates.
+    /// Returns credentials that are stored in two files, with a directory of CA certificates.
     #[must_use]
     pub fn from_capath(
         capath: impl Into<PathBuf>,
@@ -128,8 +131,8 @@ impl Credentials {
         Credentials { backend, ..self }
     }
 
-    /// Reads the parts that are pipes or devices, and keeps their content instead, because they can be read only once. A part
-    /// that cannot be read stays unchanged, and its error is returned.
+    /// Returns a copy in which each pipe or device is replaced by its content, because a pipe or device can be read only
+    /// once. If a part cannot be read, it stays unchanged and its error is returned.
     pub(super) fn with_pipes_read(&self) -> (Self, Vec<CredentialError>) {
         let mut errors = Vec::new();
         let mut part = |kind, source: &PemSource| {
@@ -187,10 +190,10 @@ impl Credentials {
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PemSource {
-    /// A file, read at each load. A pipe is read only once, by [`Credentials::load`], which waits for its data for at most
-    /// 120 seconds.
+    /// A file. It is read at each load. A pipe is read only once, by [`Credentials::load`], which waits at most 120 seconds
+    /// for its data.
     File(PathBuf),
-    /// The content of such a file.
+    /// The PEM text itself.
     Memory(Vec<u8>),
 }
 
@@ -202,7 +205,7 @@ impl PemSource {
         }
     }
 
-    /// Returns whether both are the same file, or the same text.
+    /// Returns whether both sources have the same path or contain the same text.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (PemSource::File(one), PemSource::File(other)) => one == other,
@@ -221,7 +224,7 @@ impl PemSource {
     }
 }
 
-/// The file's name; never its content, which may be a key.
+/// Writes the name of the file. Never writes the content, which may be a key.
 impl fmt::Display for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! Tests each part of invalid credentials on its own, so that a user can fix all errors at once.
+//! Tests each part of invalid credentials separately, so that a user can fix all errors at once.
 
 use super::credential_error::{CredentialError, CredentialFault, CredentialKind};
 use super::credentials::{Backend, Credentials};
@@ -7,7 +7,7 @@ use super::{via_openssl, via_rustls};
 
 /// Returns the first error of each part, in no particular order.
 ///
-/// The key is tested together with its passphrase, and only if both can be read.
+/// The key is tested together with its passphrase. This test is done only if both can be read.
 pub(super) fn diagnose(credentials: &Credentials) -> Vec<CredentialError> {
     let mut errors = Vec::new();
     let mut check = |kind, result: Result<(), CredentialFault>| {
@@ -52,7 +52,7 @@ pub(super) fn diagnose(credentials: &Credentials) -> Vec<CredentialError> {
     errors
 }
 
-/// Tests a part with the back end that would use it.
+/// Tests a part with the back end that these credentials would use.
 fn with_back_end(
     backend: Backend,
     rustls: impl FnOnce() -> Result<(), CredentialFault>,

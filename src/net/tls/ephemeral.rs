@@ -43,7 +43,8 @@ pub fn ephemeral_authority() -> Result<EphemeralAuthority, EphemeralError> {
 }
 
 impl EphemeralAuthority {
-    /// Issues a certificate for `name` with a new key, and returns mutual TLS with it. It trusts all certificates of this CA.
+    /// Issues a certificate for `name` with a new key. Returns mutual TLS that presents this certificate and trusts all
+    /// certificates of this CA.
     ///
     /// # Errors
     /// Fails if the source of random numbers fails, or if `name` is not ASCII.

@@ -1,4 +1,4 @@
-//! Errors of TLS with a peer. The text of each names the probable cause and a hint.
+//! Errors of TLS with a peer. The text of each error contains the probable cause and a hint.
 
 use std::error::Error;
 use std::fmt;
@@ -54,7 +54,7 @@ pub enum TlsError {
     #[error("the peer supports neither TLS 1.2 nor TLS 1.3 ({0}); update its TLS library")]
     NoCommonVersion(#[source] TlsFault),
 
-    /// The peer's TLS lacks another feature that we require.
+    /// The peer's TLS lacks a feature that we require.
     #[error(
         "the peer's TLS is incompatible with ours ({0}); compare the TLS settings of both sides, or update its TLS library"
     )]
@@ -83,7 +83,7 @@ pub enum TlsError {
     Io(#[source] Arc<io::Error>),
 }
 
-/// A failure that a TLS library reported: a description, and the error of the library as [`Error::source`].
+/// A failure that a TLS library reported. Contains a description. [`Error::source`] returns the error of the library.
 #[derive(Debug, Clone)]
 pub struct TlsFault {
     reason: String,
@@ -134,7 +134,7 @@ impl TlsError {
         }
     }
 
-    /// Returns a short name of the error, one of a fixed set, for counters and rate limits.
+    /// Returns a short name of the error from a fixed set, for counters and rate limits.
     pub(crate) fn cause(&self) -> &'static str {
         match self {
             TlsError::Certificate(refused) => refused.fault.cause(),
@@ -173,7 +173,7 @@ pub enum AnonymousUnavailable {
          Broker::ssl_keyfile in Zeek and speak mutual TLS"
     )]
     NoOpenSsl,
-    /// The build or the configuration of this OpenSSL does not support it.
+    /// The OpenSSL of this build does not support anonymous TLS, because of its build options or its configuration.
     #[error(
         "this OpenSSL does not support anonymous TLS ({0}): use another OpenSSL, or build with \
          `--features openssl-vendored`, which includes one"

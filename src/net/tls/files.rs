@@ -1,4 +1,4 @@
-//! Reads the files of credentials, within bounds of size and time.
+//! Reads the files of credentials. Their size and the time to read them are limited.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,22 +12,22 @@ use super::credential_error::CredentialFault;
 /// contains the text of each certificate. Without a limit, a device such as /dev/zero would fill the memory.
 pub(super) const MAX_PEM_SIZE: u64 = 4 * 1024 * 1024;
 
-/// The maximum size of a file with a passphrase, in bytes. OpenSSL's prompt accepts 1,024.
+/// The maximum size of a file with a passphrase, in bytes. OpenSSL's prompt accepts 1,024 bytes.
 pub(super) const MAX_PASSPHRASE_SIZE: u64 = 4096;
 
 /// How long to wait for a pipe or a device.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PipeTimeouts {
-    /// The time without a writer.
+    /// The maximum time that the pipe may have no writer.
     pub(super) writer: Duration,
-    /// The time until all data was read.
+    /// The maximum time to read all data.
     pub(super) data: Duration,
 }
 
 impl PipeTimeouts {
-    /// A shell starts the command that writes to the pipe (`<(command)`) before or just after this process. If the pipe has no
-    /// writer after five seconds, no command is going to write to it. The command may ask a person for a passphrase, for which
-    /// `systemd-ask-password` waits 90 seconds.
+    /// A shell starts the command that writes to the pipe (`<(command)`) before or just after this process. If the pipe has
+    /// no writer after five seconds, no command is going to write to it. The time to read all data is longer, because the
+    /// command may ask a person for a passphrase. For example, `systemd-ask-password` waits 90 seconds.
     pub(super) const DEFAULT: PipeTimeouts =
         PipeTimeouts { writer: Duration::from_secs(5), data: Duration::from_secs(120) };
 }
@@ -35,7 +35,8 @@ impl PipeTimeouts {
 /// The interval at which a pipe without data is read again.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Returns whether this is a pipe or a device. Its content can be read only once, and a reader may have to wait for it.
+/// Returns whether the path is a pipe or a device. The content of a pipe or a device can be read only once, and a reader
+/// may have to wait for it.
 pub(super) fn is_read_once(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
@@ -51,7 +52,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, CredentialFa
     within(limit, content)
 }
 
-/// Reads a pipe or a device to its end. Waits for its data, at most for these timeouts.
+/// Reads a pipe or a device to its end. `timeouts` limits how long this waits.
 pub(super) fn read_pipe(path: &Path, limit: u64, timeouts: PipeTimeouts) -> Result<Vec<u8>, CredentialFault> {
     tracing::info!("{} is not a regular file: it is read to its end, once", path.display());
     let file = open(path)?;
@@ -68,7 +69,7 @@ pub(super) fn read_pipe(path: &Path, limit: u64, timeouts: PipeTimeouts) -> Resu
                 }
             }
             Ok(_) => return within(limit, content),
-            // The pipe has a writer, but no data. What was read before is in `content`.
+            // The pipe has a writer, but no data now. The data that was read before is in `content`.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if start.elapsed() >= timeouts.data {
                     return Err(CredentialFault::Unfinished { waited: timeouts.data });
@@ -80,10 +81,10 @@ pub(super) fn read_pipe(path: &Path, limit: u64, timeouts: PipeTimeouts) -> Resu
     }
 }
 
-/// Returns whether a pipe without data had a writer since it was opened, and has none any more.
+/// Returns whether a pipe without data has had a writer since it was opened, and this writer is gone.
 ///
-/// Linux reports a hangup only if there was a writer. Elsewhere, it may report one also before the first writer, so an empty
-/// pipe is not distinguished from one without a writer.
+/// Linux reports a hangup only if there was a writer. Other systems may also report a hangup before the first writer. On
+/// them, this returns `false`, so an empty pipe cannot be distinguished from a pipe without a writer.
 #[cfg(target_os = "linux")]
 fn had_writer(pipe: &File) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -118,8 +119,8 @@ fn open(path: &Path) -> Result<File, CredentialFault> {
 #[cfg(unix)]
 fn open_nonblocking(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
-    // It has no effect on a regular file. On Linux, opening /dev/stdin creates a new open file description, so that the flag is
-    // not set for other processes that use the same pipe.
+    // The flag `NONBLOCK` has no effect on a regular file. On Linux, opening /dev/stdin creates a new open file
+    // description, so that the flag is not set for other processes that use the same pipe.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }

@@ -8,10 +8,11 @@ use super::error::TlsError;
 use super::via_openssl;
 
 impl TlsError {
-    /// Returns the TLS error in an error from reading or writing a [`Stream`](crate::net::Stream); `None` if TLS did not fail.
+    /// Returns the TLS error in an I/O error from reading or writing a [`Stream`](crate::net::Stream). Returns `None` if
+    /// TLS did not fail.
     ///
-    /// In TLS 1.3, the side that connects receives the refusal of its certificate only as such an error. If a write fails, read
-    /// from the stream before closing it, because the received reason may still be unread.
+    /// In TLS 1.3, the side that connects receives the refusal of its certificate only after the handshake, as such an
+    /// error. If a write fails, read from the stream before you close it: the reason may have been received, but not read.
     #[must_use]
     pub fn from_io(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref()?;

@@ -13,7 +13,7 @@ use super::error::{TlsError, TlsFault};
 use super::identity::PeerIdentity;
 use super::inspect;
 
-/// If a certificate does not have the name to verify: the maximum number of its names in the error.
+/// The maximum number of names in the error for a certificate that does not have the name to verify.
 const SHOWN_NAMES: usize = 8;
 
 impl TlsError {
@@ -21,7 +21,8 @@ impl TlsError {
         let fault = |reason: String| TlsFault::new(reason).with_source(error.clone());
         match error {
             Error::InvalidCertificate(fault) => {
-                // The verifier keeps the certificates that it refuses, so this error has another origin.
+                // This error does not come from our verifier. If our verifier refuses a certificate, it stores the fault,
+                // and the stored fault is used instead of this error.
                 TlsError::Certificate(Box::new(RefusedCertificate::unknown(certificate_fault(fault, &[]))))
             }
             Error::NoCertificatesPresented => TlsError::NoPeerCertificate,
@@ -62,7 +63,7 @@ impl TlsError {
     }
 }
 
-/// Returns the fault with the certificate of the chain that caused it.
+/// Returns the fault, with the certificate in the chain that caused it.
 pub(super) fn refused(error: &Error, chain: &Chain<'_>) -> RefusedCertificate {
     let Error::InvalidCertificate(error) = error else {
         return RefusedCertificate::new(CertificateFault::Unusable(error.to_string()), chain.leaf);
@@ -79,7 +80,8 @@ fn failed_certificate<'a>(error: &CertificateError, chain: &Chain<'a>) -> &'a Ce
             .is_some_and(|oid| algorithm.windows(oid.len()).any(|part| part == oid))
     };
     match error {
-        // If none matches, the trusted CA has failed, which is not in the chain. Report the certificate that it signed.
+        // If no certificate matches, the trusted CA has failed. It is not in the chain, so report the certificate that it
+        // signed.
         CertificateError::ExpiredContext { not_after, .. } => {
             find(&|der| inspect::validity_period(der).1 == *not_after).unwrap_or_else(|| topmost(chain))
         }
@@ -159,7 +161,8 @@ pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) ->
         {
             CertificateFault::ChainTooLong
         }
-        // The verifier replaces this error for signatures within the chain, so here it is the signature of the handshake.
+        // Here, this error is about the signature of the handshake, because the verifier replaces the error for signatures
+        // within the chain.
         CertificateError::BadSignature => CertificateFault::Unusable(
             "the peer does not hold its key, or the key is RSA under 2048 bits".to_owned(),
         ),
@@ -172,8 +175,8 @@ pub(super) fn certificate_fault(error: &CertificateError, certificate: &[u8]) ->
     }
 }
 
-/// Returns whether the error is the variant of webpki's error with this name. rustls forwards variants that its own type lacks as
-/// errors whose text is the name.
+/// Returns whether the error is the variant of webpki's error type with this name. If rustls has no such variant itself, it
+/// forwards webpki's error, whose text is the name of the variant.
 pub(super) fn is_webpki(error: &CertificateError, variant: &str) -> bool {
     matches!(error, CertificateError::Other(other) if other.to_string() == variant)
 }

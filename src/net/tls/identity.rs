@@ -20,7 +20,8 @@ pub struct PeerIdentity {
     /// The subject in the form of RFC 4514 and of Zeek's logs, most specific part first: `CN=worker-1,O=Example`. Different
     /// subjects have different texts. Empty if there is no subject, or if the certificate cannot be parsed.
     pub subject: String,
-    /// The names of the subjectAltName extension, in its order, at most [`PeerIdentity::MOST_NAMES`].
+    /// The names of the subjectAltName extension, in the order of the certificate. Contains at most
+    /// [`PeerIdentity::MOST_NAMES`] names.
     pub sans: Vec<SubjectAltName>,
     /// The SHA-256 of the certificate (DER).
     pub sha256: [u8; 32],
@@ -43,10 +44,10 @@ pub enum SubjectAltName {
 }
 
 impl PeerIdentity {
-    /// The maximum number of names. Further names are omitted.
+    /// The maximum number of names. If there are more, the last ones are omitted.
     pub const MOST_NAMES: usize = 1024;
 
-    /// Returns the identity of this certificate (DER). A malformed certificate has only its hash.
+    /// Returns the identity of this certificate (DER). For a malformed certificate, only the hash is set.
     #[must_use]
     pub fn of(certificate: &[u8]) -> Self {
         let mut sha256 = [0; 32];
@@ -69,7 +70,7 @@ impl PeerIdentity {
     }
 }
 
-/// Writes the subject, the other names in parentheses, and the hash.
+/// Writes the subject, the subjectAltNames in parentheses, and the hash.
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.subject)?;
@@ -103,7 +104,7 @@ impl fmt::Display for SubjectAltName {
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<SubjectAltName> {
-    // A certificate with two such extensions is invalid, and neither is used.
+    // A certificate with two such extensions is invalid, so neither extension is used.
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     let names = extension.value.general_names.iter().filter_map(|name| {
         Some(match name {
@@ -123,7 +124,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<SubjectAltName> {
     names.take(PeerIdentity::MOST_NAMES).collect()
 }
 
-/// Returns a name in DER in the form of [`PeerIdentity::subject`]; in hex if it cannot be parsed.
+/// Converts a name in DER to the form of [`PeerIdentity::subject`], or to hex if it cannot be parsed.
 pub(super) fn distinguished_name(der: &[u8]) -> String {
     match X509Name::from_der(der) {
         Ok((_, name)) => rfc4514(&name),

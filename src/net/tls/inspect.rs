@@ -19,14 +19,14 @@ use super::identity::rfc4514;
 pub(super) enum TrustScope {
     /// The certificates that it has signed: it is a CA certificate.
     Signed,
-    /// Only itself: it is self-signed, and not a CA certificate.
+    /// Only the certificate itself: it is self-signed, and not a CA certificate.
     Itself,
     /// Nothing, not even itself: it is neither self-signed nor a CA certificate.
     Nothing,
 }
 
-/// Returns which certificates are trusted if this one is, by the rules of OpenSSL. A certificate that cannot be parsed is not
-/// rejected here: the TLS library rejects it.
+/// Returns which certificates are trusted if this certificate is trusted, by the rules of OpenSSL. A certificate that
+/// cannot be parsed is not rejected here, because the TLS library will reject it.
 pub(super) fn trust_scope(der: &[u8]) -> TrustScope {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return TrustScope::Signed };
     let signed_itself = certificate.subject().as_raw() == certificate.issuer().as_raw();
@@ -35,7 +35,7 @@ pub(super) fn trust_scope(der: &[u8]) -> TrustScope {
         (Ok(Some(constraints)), _) => constraints.value.ca,
         // Without basicConstraints, keyUsage decides.
         (Ok(None), Ok(Some(usage))) => usage.value.key_cert_sign(),
-        // X.509 version 1 has no extensions, so a self-signed certificate counts as a CA.
+        // X.509 version 1 has no extensions, so a self-signed version 1 certificate counts as a CA certificate.
         _ => signed_itself && certificate.version() == X509Version::V1,
     };
     match (is_ca, signed_itself) {
@@ -67,7 +67,8 @@ pub(super) fn is_version1(der: &[u8]) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, certificate)| certificate.version() == X509Version::V1)
 }
 
-/// Returns the validity period. It is unlimited for a certificate that cannot be parsed, which the TLS library rejects.
+/// Returns the validity period. If the certificate cannot be parsed, returns an unlimited period; the TLS library will
+/// reject the certificate.
 pub(super) fn validity_period(der: &[u8]) -> (UnixTime, UnixTime) {
     let (from, until) = X509Certificate::from_der(der).map_or((0, i64::MAX), |(_, certificate)| {
         let validity = certificate.validity();
@@ -78,7 +79,8 @@ pub(super) fn validity_period(der: &[u8]) -> (UnixTime, UnixTime) {
         .into()
 }
 
-/// Returns whether the keyUsage of this certificate permits signing certificates. rustls ignores keyUsage, OpenSSL does not.
+/// Returns whether the keyUsage of this certificate permits signing certificates. OpenSSL checks keyUsage, but rustls
+/// ignores it.
 pub(super) fn may_sign(der: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return true };
     match certificate.key_usage() {
@@ -88,10 +90,11 @@ pub(super) fn may_sign(der: &[u8]) -> bool {
     }
 }
 
-/// If an extension forbids a peer to present this certificate on `side`, returns a description of the extension.
+/// Returns a description of the extension that forbids a peer to present this certificate on `side`, if there is one.
 ///
-/// Checks keyUsage and nsCertType, which rustls ignores, by the rules of OpenSSL (`X509_PURPOSE_SSL_CLIENT`,
-/// `X509_PURPOSE_SSL_SERVER`). A certificate that cannot be parsed is not rejected here: the TLS library rejects it.
+/// Checks keyUsage and nsCertType, because rustls ignores them. Follows the rules of OpenSSL (`X509_PURPOSE_SSL_CLIENT`,
+/// `X509_PURPOSE_SSL_SERVER`). A certificate that cannot be parsed is not rejected here, because the TLS library will
+/// reject it.
 pub(super) fn forbidden_use(der: &[u8], side: Presenter) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let purpose = match side {
@@ -100,7 +103,8 @@ pub(super) fn forbidden_use(der: &[u8], side: Presenter) -> Option<String> {
     };
     certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
         ParsedExtension::KeyUsage(usage) => {
-            // In the RSA key exchange of TLS 1.2, which OpenSSL supports, the server does not sign.
+            // OpenSSL supports the RSA key exchange of TLS 1.2, in which the server does not sign. So keyEncipherment is
+            // sufficient for a server.
             let is_permitted = usage.digital_signature()
                 || usage.key_agreement()
                 || (side == Presenter::Server && usage.key_encipherment());
@@ -215,19 +219,22 @@ fn key_name(key: &SubjectPublicKeyInfo<'_>) -> String {
     }
 }
 
-/// Returns the curve of an EC key; `None` if it has explicit parameters.
+/// Returns the curve of an EC key, or `None` if the key has explicit parameters.
 fn curve<'a>(key: &'a SubjectPublicKeyInfo<'_>) -> Option<Oid<'a>> {
     // The conversion to an OID does not check the tag.
     let parameters = key.algorithm.parameters.as_ref().filter(|parameters| parameters.tag() == Tag::Oid)?;
     parameters.as_oid().ok()
 }
 
-/// An EC key that describes its curve instead of naming it. RFC 5480, section 2.1.1, forbids this in certificates, and TLS
-/// libraries reject it.
+/// The text for an EC key that describes its curve instead of naming it. RFC 5480, section 2.1.1, forbids this in
+/// certificates, and TLS libraries reject it.
 pub(super) const EXPLICIT_PARAMETERS: &str = "explicit parameters";
 
-/// Returns whether all TLS libraries reject the certificate because of its algorithms: a signature with SHA-1 or MD5, an RSA
-/// key below 2048 bits, or an EC key with explicit parameters or on a curve that TLS libraries do not offer.
+/// Returns whether all TLS libraries reject the certificate because of its algorithms:
+///
+/// - a signature with SHA-1 or MD5;
+/// - an RSA key below 2048 bits;
+/// - an EC key with explicit parameters, or on a curve that TLS libraries do not offer.
 pub(super) fn has_obsolete_algorithm(der: &[u8]) -> bool {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
     let signature = algorithm_name(&certificate.signature_algorithm.algorithm).to_ascii_lowercase();
@@ -279,7 +286,8 @@ pub(super) fn algorithm_name(oid: &Oid<'_>) -> String {
     }
 }
 
-/// Returns the certificate of a `TRUSTED CERTIFICATE` (`openssl x509 -trustout`), without the trust attributes after it.
+/// Returns the certificate in a block `TRUSTED CERTIFICATE` (`openssl x509 -trustout`), without the trust attributes that
+/// follow it.
 pub(super) fn without_trust_attributes(mut der: Vec<u8>) -> Vec<u8> {
     if let Ok((attributes, _)) = Any::from_der(&der) {
         der.truncate(der.len().saturating_sub(attributes.len()));

@@ -14,9 +14,9 @@ pub(super) enum KeyKind {
         /// Whether TLS libraries support the curve.
         is_supported: bool,
     },
-    /// EC with explicit parameters in place of the name of a curve.
+    /// EC with explicit parameters instead of the name of a curve.
     ExplicitCurve,
-    /// Another algorithm, by its name.
+    /// An algorithm other than EC, with its name.
     Other(String),
 }
 

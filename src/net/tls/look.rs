@@ -1,4 +1,5 @@
-//! Inspects a TLS listener without presenting a certificate: reads its certificate, and the CAs that it asks for.
+//! Inspects a TLS listener without presenting a certificate. Reads the listener's certificate, and the list of CAs in its
+//! certificate request.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,15 +20,16 @@ use crate::net::Stream;
 /// The properties of a TLS listener that were observed in a handshake.
 #[derive(Clone, Debug, Default)]
 pub(in crate::net) struct ListenerTls {
-    /// The TLS version that it selected.
+    /// The TLS version that the listener selected.
     pub(in crate::net) version: Option<&'static str>,
-    /// Its own certificate (DER).
+    /// The listener's own certificate (DER).
     pub(in crate::net) certificate: Option<Vec<u8>>,
-    /// The CAs that it named when it requested a certificate; `None` if it did not.
+    /// The CAs that the listener listed when it requested a certificate. `None` if it requested no certificate.
     pub(in crate::net) asks_for: Option<Vec<String>>,
 }
 
-/// Connects to a TLS listener, accepts any certificate, and presents none. The stream is not authenticated.
+/// Connects to a TLS listener. Accepts any certificate of the listener, and presents no certificate. The stream is not
+/// authenticated.
 ///
 /// If a TLS 1.3 listener requires a certificate, the handshake succeeds, and the first read returns the error.
 pub(in crate::net) async fn inspect_listener(tcp: TcpStream) -> (ListenerTls, Result<Stream, TlsError>) {

@@ -1,4 +1,5 @@
-//! The content of all parts of the credentials. Each file is read once per load, so that all checks see the same content.
+//! The content of all parts of the credentials. Each file is read only once in a load, so that all checks see the same
+//! content.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,15 +24,15 @@ pub(super) struct Raw {
     pub(super) passphrase: Option<Vec<u8>>,
 }
 
-/// A file in a directory of certificates: its name, and its content or the error.
+/// A file in a directory of certificates: its name, and its content or the error from reading it.
 pub(super) type CaFile = (String, Result<Vec<u8>, String>);
 
 /// A hash of a [`Raw`].
 pub(super) type Digest = [u8; digest::SHA256_OUTPUT_LEN];
 
-/// The parts that are the same for all back ends.
+/// The parts of the credentials that all back ends use in the same form.
 pub(super) struct Material {
-    /// The certificates of the CAs, at least one.
+    /// The certificates of the CAs. There is at least one.
     pub(super) cas: Vec<Ca>,
     /// Our own certificate, then the intermediate certificates.
     pub(super) chain: Vec<CertificateDer<'static>>,
@@ -61,7 +62,7 @@ impl Raw {
         Ok(Raw {
             cafile: cafile.transpose()?,
             capath: capath.transpose()?.unwrap_or_default(),
-            // The key is read first: if one file contains key and certificate, an error about the key is clearer.
+            // The key is read first. If one file contains the key and the certificate, an error about the key is clearer.
             keyfile: part(CredentialKind::Keyfile, &credentials.keyfile)?,
             certificate: part(CredentialKind::Certificate, &credentials.certificate)?,
             passphrase: passphrase.transpose()?,
@@ -114,7 +115,8 @@ pub(super) fn check_cas(pem: &[u8]) -> Result<(), CredentialFault> {
     certificates(pem)?.required().map(drop)
 }
 
-/// Tests the files of a directory of CA certificates. If it is required, at least one must contain a certificate.
+/// Tests the files of a directory of CA certificates. If the directory is required, at least one file must contain a
+/// certificate.
 pub(super) fn check_directory(files: &[CaFile], is_required: bool) -> Result<(), CredentialFault> {
     let has_certificate = |(_, content): &CaFile| {
         content.as_ref().is_ok_and(|pem| certificates(pem).is_ok_and(|found| !found.ders.is_empty()))
@@ -149,7 +151,7 @@ impl Material {
         {
             warnings.push(CredentialWarning::KeyExposed { keyfile: path.display().to_string() });
         }
-        // The passphrase of an encrypted key must be as secret as the key.
+        // If the key is encrypted, its passphrase must be as secret as a key, so its file is checked too.
         if let (Some(path), false) = (credentials.passphrase.as_ref().and_then(Passphrase::file), is_open)
             && is_exposed(path)
         {
@@ -158,7 +160,7 @@ impl Material {
         Ok(Material { cas, chain, warnings })
     }
 
-    /// Returns whether our own chain leads to an X.509 version 1 CA, by the names of the issuers.
+    /// Returns whether our own chain leads to an X.509 version 1 CA. Compares only the names of the issuers.
     pub(super) fn is_below_version1_ca(&self) -> bool {
         let issuers: Vec<_> = self.chain.iter().filter_map(|der| inspect::raw_names(der)).collect();
         self.cas.iter().filter(|ca| inspect::is_version1(&ca.der)).any(|ca| {
@@ -167,7 +169,8 @@ impl Material {
         })
     }
 
-    /// Adds every CA to the back end. A CA that it does not accept is left out with a warning. Fails if it accepts none.
+    /// Adds every CA to the back end. If the back end does not accept a CA, the CA is omitted with a warning. Fails if it
+    /// accepts no CA.
     pub(super) fn trust<E: ToString>(
         &mut self,
         credentials: &Credentials,
@@ -195,8 +198,9 @@ impl Material {
     }
 }
 
-/// Returns the certificates to trust: CA certificates, and self-signed ones that are trusted only for themselves. Others are left
-/// out: if the certificate of a peer is in the file, the peer must not be able to sign certificates like a CA.
+/// Returns the certificates to trust: CA certificates, and self-signed ones that are trusted only for themselves. All other
+/// certificates are omitted. If the file also contains the certificate of a peer, this peer must not be able to sign
+/// certificates like a CA.
 fn cas(
     credentials: &Credentials,
     raw: &Raw,
@@ -260,14 +264,14 @@ fn cas(
     })
 }
 
-/// The certificates of a file, and the blocks to report.
+/// The certificates of a file, and the blocks about which the user is warned.
 struct Certificates {
     ders: Vec<CertificateDer<'static>>,
     notices: Vec<Notice>,
     labels: Vec<String>,
 }
 
-/// A block of a PEM file to report.
+/// A block of a PEM file about which the user is warned.
 struct Notice {
     line: usize,
     label: String,
@@ -283,7 +287,7 @@ enum NoticeOf {
 
 impl Notice {
     fn new(block: &Block, what: NoticeOf) -> Self {
-        // `openssl ecparam -genkey` writes the parameters before the key, which contains them as well.
+        // `openssl ecparam -genkey` writes the parameters before the key, although the key contains them too.
         let is_key = block.is_key() || block.label == "EC PARAMETERS";
         Notice { line: block.line, label: block.label.clone(), is_key, what }
     }
@@ -308,7 +312,7 @@ fn certificates(pem: &[u8]) -> Result<Certificates, CredentialFault> {
             found.notices.push(Notice::new(&block, NoticeOf::Joined));
         }
         match block.label.as_str() {
-            // The second is an old label, which OpenSSL accepts too.
+            // `X509 CERTIFICATE` is an old label, which OpenSSL also accepts.
             "CERTIFICATE" | "X509 CERTIFICATE" => found.ders.push(der()?.into()),
             "TRUSTED CERTIFICATE" => found.ders.push(inspect::without_trust_attributes(der()?).into()),
             _ => found.notices.push(Notice::new(&block, NoticeOf::Ignored)),
@@ -333,8 +337,8 @@ fn report(notices: &[Notice], file: &str, is_keyfile: bool, warnings: &mut Vec<C
     }
 }
 
-/// Warns about unused blocks of the keyfile. Its first key is used, and so are certificates if the file is also the cafile or the
-/// file of our certificate.
+/// Warns about unused blocks of the keyfile. The first key in the file is used. If the file is also the cafile or the file
+/// of our certificate, its certificates are used too.
 fn report_keyfile(credentials: &Credentials, raw: &Raw, warnings: &mut Vec<CredentialWarning>) {
     let source = &credentials.keyfile;
     let is_shared = [Some(&credentials.certificate), credentials.cafile.as_ref()]

@@ -1,10 +1,13 @@
-//! The TLS modes of Broker (protocol section 3): off, anonymous, or mutual.
+//! The TLS modes of Broker (`PROTOCOL.md`, section 3): off, anonymous, or mutual.
 //!
-//! In mutual TLS, both sides present a certificate, and each verifies the other's with its CA certificates. Names are not
-//! verified by default, and no server name (SNI) is sent. Mutual TLS uses TLS 1.2 and 1.3, on rustls or OpenSSL ([`Backend`]).
-//! Anonymous TLS is that of a Zeek without certificate options; only OpenSSL supports it (feature `openssl`). Mutual TLS,
-//! anonymous TLS and plain TCP are incompatible with each other. If the two sides differ, [`TlsError`] names the
-//! peer's mode as far as possible.
+//! - In mutual TLS, each side presents a certificate, and verifies the certificate of the other side with its CA
+//!   certificates. Names are not verified by default, and no server name (SNI) is sent. Mutual TLS uses TLS 1.2 and 1.3, on
+//!   rustls or OpenSSL ([`Backend`]).
+//! - In anonymous TLS, there are no certificates. A Zeek without certificate options uses it. Only OpenSSL supports it
+//!   (feature `openssl`).
+//!
+//! Mutual TLS, anonymous TLS and plain TCP are incompatible with each other. If the two sides use different modes,
+//! [`TlsError`] names the peer's mode if it can be recognized.
 //!
 //! ```no_run
 //! # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,16 +92,16 @@ impl Tls {
     /// Returns anonymous TLS, the default of Zeek. It is encrypted, but not authenticated: see [`AnonymousTls`].
     ///
     /// # Errors
-    /// Fails if this build has no OpenSSL (feature `openssl`), or if that OpenSSL does not support anonymous TLS.
+    /// Fails if this build has no OpenSSL (feature `openssl`), or if its OpenSSL does not support anonymous TLS.
     pub fn anonymous() -> Result<Self, AnonymousUnavailable> {
         AnonymousTls::new().map(Tls::Anonymous)
     }
 
-    /// Performs the TLS handshake on a TCP connection that this side opened. There is no timeout: if the peer is silent, the future
-    /// stays pending. Dropping it closes the connection.
+    /// Performs the TLS handshake on a TCP connection that this side opened. There is no timeout: if the peer is silent,
+    /// the future stays pending. Dropping the future closes the connection.
     ///
-    /// In TLS 1.3, the handshake of this side ends before the peer has verified our certificate. If the peer refuses it, a later read
-    /// returns an error, which [`TlsError::from_io`] converts.
+    /// In TLS 1.3, the handshake of this side ends before the peer has verified our certificate. If the peer refuses the
+    /// certificate, a later read returns an I/O error. Convert this error with [`TlsError::from_io`].
     ///
     /// # Errors
     /// Fails if the TLS handshake fails.
@@ -110,8 +113,8 @@ impl Tls {
         }
     }
 
-    /// Performs the TLS handshake on a TCP connection that this side accepted. There is no timeout: if the peer is silent, the future
-    /// stays pending. Dropping it closes the connection.
+    /// Performs the TLS handshake on a TCP connection that this side accepted. There is no timeout: if the peer is silent,
+    /// the future stays pending. Dropping the future closes the connection.
     ///
     /// # Errors
     /// Fails if the TLS handshake fails.
@@ -124,11 +127,11 @@ impl Tls {
     }
 }
 
-/// Returns whether the first bytes from a peer are the beginning of a TLS handshake. Three bytes are enough. A Broker frame cannot
-/// begin with them: as its length, they would announce at least 369 million bytes.
+/// Returns whether the first bytes from a peer are the beginning of a TLS handshake. Three bytes are enough. A Broker frame
+/// does not begin with these bytes, because its length would be at least 369 million bytes.
 #[must_use]
 pub fn looks_like_tls(first_bytes: &[u8]) -> bool {
-    // A record: type 22 (handshake), version 3.0 to 3.4.
+    // The beginning of a TLS record: type 22 (handshake), version 3.0 to 3.4.
     matches!(first_bytes, [22, 3, 0..=4, ..])
 }
 

@@ -20,8 +20,9 @@ use crate::net::Stream;
 /// The supported versions of TLS.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
 
-/// Mutual TLS for connections of either side. [`Credentials::load`] returns it. Cheap to clone: the clones share their
-/// credentials, and [`MutualTls::reload`] replaces them for all later connections. Established connections keep theirs.
+/// Mutual TLS, both for connecting and for listening. [`Credentials::load`] returns it. Cheap to clone: all clones share
+/// their credentials. [`MutualTls::reload`] replaces these credentials for all later connections; established connections
+/// keep the previous ones.
 #[derive(Clone)]
 pub struct MutualTls(Arc<Shared>);
 
@@ -44,11 +45,12 @@ enum Engine {
 }
 
 impl Credentials {
-    /// Reads and validates all parts. Problems that peers may object to, such as a certificate that has expired by our clock, are
-    /// logged as warnings, and kept in [`MutualTls::warnings`].
+    /// Reads and validates all parts. Some problems are not errors, but may cause a peer to refuse us, for example a
+    /// certificate that has expired by our clock. They are logged as warnings, and [`MutualTls::warnings`] returns them.
     ///
-    /// It reads files, and decrypting a key is slow by design, so call it from a blocking thread. A file has at most 4 MiB, a
-    /// passphrase 4 KiB. A pipe must have a writer within 5 seconds, and is read for at most 120 seconds.
+    /// Call it from a blocking thread, because it reads files and because decrypting a key is slow by design. The limit is
+    /// 4 MiB for a file and 4 KiB for a passphrase. A pipe must have a writer within 5 seconds, and is read for at most 120
+    /// seconds.
     ///
     /// # Errors
     /// Returns the first part that cannot be read or used, or a key that does not match the certificate.
@@ -59,8 +61,8 @@ impl Credentials {
     /// Loads the credentials as [`Credentials::load`] does, and returns the errors of all parts instead of the first one.
     ///
     /// # Errors
-    /// Returns at least one error, and at most one for each part. A mismatch between parts, such as a key that does not match the
-    /// certificate, is reported only if each of them is valid.
+    /// Returns at least one error, and at most one for each part. A mismatch between parts, such as a key that does not
+    /// match the certificate, is reported only if each of these parts is valid.
     pub fn load_or_diagnose(&self) -> Result<MutualTls, Vec<CredentialError>> {
         let (credentials, mut errors) = self.with_pipes_read();
         if errors.is_empty() {
@@ -91,7 +93,7 @@ impl MutualTls {
         }
     }
 
-    /// Loads credentials that have no pipes: each file is read again by [`MutualTls::reload`].
+    /// Loads credentials that contain no pipes, so that [`MutualTls::reload`] can read each file again.
     fn load_without_pipes(
         credentials: Credentials,
         versions: &[&'static SupportedProtocolVersion],
@@ -104,7 +106,7 @@ impl MutualTls {
         })))
     }
 
-    /// Returns the problems of our credentials that peers may object to, as of the last load.
+    /// Returns the problems of our credentials that may cause a peer to refuse us, as of the last load.
     #[must_use]
     pub fn warnings(&self) -> Arc<[CredentialWarning]> {
         self.0.loaded().warnings.clone()
@@ -119,8 +121,8 @@ impl MutualTls {
         }
     }
 
-    /// Reads all files again, and uses the new credentials for later connections if they are valid. Returns whether anything has
-    /// changed. Call this from a blocking thread, as [`Credentials::load`].
+    /// Reads all files again, and uses the new credentials for later connections if they are valid. Returns whether
+    /// anything has changed. Call this from a blocking thread, like [`Credentials::load`].
     ///
     /// # Errors
     /// Returns the errors of [`Credentials::load`]. On an error, the previous credentials stay in use.
@@ -129,9 +131,11 @@ impl MutualTls {
         self.0.replace(&raw)
     }
 
-    /// Reads the files at this interval, and reloads them when their content has changed. Invalid credentials are logged once, and
-    /// the previous ones stay in use, because a certificate may be renewed shortly before its key. Spawn the returned future. It ends
-    /// when all clones are dropped.
+    /// Reads the files at this interval, and reloads them when their content has changed. If the new credentials are
+    /// invalid, the error is logged once, and the previous credentials stay in use. This is normal for a short time if a
+    /// certificate is renewed before its key.
+    ///
+    /// Spawn the returned future. It ends when all clones are dropped.
     pub fn watch_files(&self, interval: Duration) -> impl Future<Output = ()> + Send + use<> {
         watch_files(Arc::downgrade(&self.0), interval)
     }
@@ -235,7 +239,7 @@ fn auto(
     let reason = match (&rustls, &openssl) {
         (Ok(_), Err(_)) => None,
         (Err(error), Ok(_)) => Some(format!("{} {}: {}", error.kind, error.source, error.fault)),
-        // OpenSSL supports what rustls lacked, so the error of OpenSSL is the one that the user must fix.
+        // OpenSSL may support the feature that rustls lacks, so the user must fix the error of OpenSSL.
         (Err(error), Err(_)) if cfg!(feature = "openssl") && error.fault.may_be_for_openssl() => {
             return openssl.map(|openssl| (Engine::OpenSsl(openssl), Vec::new()));
         }

@@ -24,8 +24,8 @@ impl Passphrase {
         Passphrase(Source::Memory(passphrase.as_ref().into()))
     }
 
-    /// Returns the passphrase in this file, without a line break at its end. The file is read at each load, a pipe only at the
-    /// first. The limit is 4 KiB.
+    /// Returns the passphrase in this file, without a line break at its end. The file is read at each load. A pipe is read
+    /// only at the first load. The limit is 4 KiB.
     #[must_use]
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Passphrase(Source::File(path.into()))
@@ -69,7 +69,7 @@ fn without_line_break(mut line: Vec<u8>) -> Vec<u8> {
     line
 }
 
-/// Writes the name of the file, and never the passphrase.
+/// Writes the name of the file. Never writes the passphrase.
 impl fmt::Display for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

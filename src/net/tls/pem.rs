@@ -1,9 +1,14 @@
 //! PEM text, split into its blocks.
 //!
-//! Accepts two common defects: a byte order mark before a BEGIN line (Windows editors), and a BEGIN
-//! line that follows an END line without a line break (`cat a.pem b.pem`, where `a.pem` has no final line break). Each
-//! block has its line and label, so that a caller can report the blocks that it does not use. rustls-pemfile decodes the
-//! content of a block; it skips blocks with unknown labels silently and reports no lines.
+//! Accepts two common defects:
+//!
+//! - a byte order mark before a BEGIN line, as Windows editors write it;
+//! - a BEGIN line that follows an END line without a line break, as after `cat a.pem b.pem` if `a.pem` has no final line
+//!   break.
+//!
+//! Each block has its line and label, so that a caller can report the blocks that it does not use. The content of a block
+//! is decoded with rustls-pemfile. That crate does not split the text here, because it silently skips blocks with unknown
+//! labels and reports no lines.
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
@@ -32,14 +37,14 @@ impl Pem {
         Pem(String::from_utf8_lossy(bytes).into_owned())
     }
 
-    /// Splits the text into blocks. A malformed block has a fault, and the blocks after it are still found.
+    /// Splits the text into blocks. If a block is malformed, its `fault` is set, and the blocks after it are still found.
     pub(super) fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut open: Option<Block> = None;
         for (number, line) in (1..).zip(self.0.lines()) {
             let mut rest = line.trim_start_matches('\u{feff}').trim();
             let mut is_joined = false;
-            // One line may contain the END of a block and the BEGIN of the next.
+            // One line may contain the END of one block and the BEGIN of the next block.
             loop {
                 if let Some(label) = rest.strip_prefix(BEGIN) {
                     if let Some(block) = open.take() {
@@ -113,7 +118,8 @@ impl Block {
         }
         let lines = self.body.lines().filter(|line| !line.contains(':'));
         let digits: String = lines.flat_map(str::split_ascii_whitespace).collect();
-        // rustls-pemfile skips blocks with an unknown label. Therefore, pass it the block with the label of a certificate.
+        // rustls-pemfile skips blocks with an unknown label. Therefore, the block is passed to it with the label of a
+        // certificate.
         let section = format!("{BEGIN}{LABEL}{DASHES}\n{digits}\n{END}{LABEL}{DASHES}\n");
         match rustls_pemfile::certs(&mut section.as_bytes()).next() {
             Some(Ok(der)) => Ok(der.to_vec()),

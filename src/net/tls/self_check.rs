@@ -1,4 +1,4 @@
-//! Verifies our own certificate in the same way as a peer with the same CA does.
+//! Verifies our own certificate as a peer that trusts the same CA does.
 
 use super::certificate_fault::CertificateFault;
 use super::chain::Presenter;
@@ -10,7 +10,7 @@ use super::warning::CredentialWarning;
 /// The sides of a connection, with the verb for what we do on that side.
 const SIDES: [(&str, Presenter); 2] = [("listen", Presenter::Server), ("connect", Presenter::Client)];
 
-/// The faults for which a peer would reject our own certificate, on each side of a connection.
+/// The fault for which a peer would reject our own certificate, for each side of a connection.
 #[derive(Debug)]
 pub(super) struct SelfCheck([Option<CertificateFault>; 2]);
 
@@ -24,7 +24,7 @@ impl SelfCheck {
     pub(super) fn warn(&self, credentials: &Credentials, material: &mut Material) {
         for ((side, _), fault) in SIDES.iter().zip(&self.0) {
             let Some(fault) = fault else { continue };
-            // If our own certificate is a CA certificate, that is the cause of the other faults.
+            // If our own certificate is a CA certificate, that is the cause of this fault.
             let fault = match (fault, material.chain.first()) {
                 (CertificateFault::WrongPurpose(_), Some(leaf)) if inspect::is_ca(leaf) => {
                     &CertificateFault::IsCa
@@ -40,7 +40,7 @@ impl SelfCheck {
         }
     }
 
-    /// Returns the first fault that this back end finds and the other does not.
+    /// Returns the first fault that this back end finds and the back end of `other` does not find.
     pub(super) fn beyond(&self, other: &Self) -> Option<&CertificateFault> {
         self.0.iter().zip(&other.0).find_map(|(ours, theirs)| ours.as_ref().filter(|_| theirs.is_none()))
     }

@@ -25,21 +25,24 @@ use super::inspect;
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
     cas: Option<Anchors>,
-    /// Certificates that are trusted only for themselves. rustls would treat each as a CA, so they are kept apart.
+    /// Certificates that are trusted only for themselves. They are not in `cas`, because rustls would treat each of them as
+    /// a CA.
     alone: Vec<(CertificateDer<'static>, Anchors)>,
     hints: Vec<DistinguishedName>,
     algorithms: WebPkiSupportedAlgorithms,
     name: Option<ServerName<'static>>,
 }
 
-/// A certificate that was refused: the error for rustls, which determines the alert, and the fault to report.
+/// A certificate that was refused. `error` is returned to rustls and determines the alert. `certificate` contains the fault
+/// to report.
 pub(super) struct Refused {
     error: Error,
     pub(super) certificate: Box<RefusedCertificate>,
 }
 
 impl PeerVerifier {
-    /// Trusts the certificates signed by `cas`. Trusts each of `alone`, but no certificate signed by it.
+    /// Trusts the certificates that `cas` have signed. Also trusts each certificate in `alone`, but not the certificates
+    /// that it has signed.
     pub(super) fn new(
         cas: &[CertificateDer<'static>],
         alone: &[CertificateDer<'static>],
@@ -59,7 +62,7 @@ impl PeerVerifier {
 
     /// Verifies that the peer may present this chain in its role, `chain.side`. Does not verify the name.
     pub(super) fn check(&self, chain: &Chain<'_>) -> Result<(), Refused> {
-        // As in OpenSSL, a certificate that may not sign others is not an intermediate certificate.
+        // As in OpenSSL, a certificate that may not sign certificates is not used as an intermediate certificate.
         let may_sign = chain.intermediates.iter().filter(|der| inspect::may_sign(der)).cloned();
         let intermediates: Vec<CertificateDer<'_>> = may_sign.collect();
         let usable = Chain { intermediates: &intermediates, ..*chain };
@@ -85,10 +88,12 @@ impl PeerVerifier {
         anchors.check(chain)
     }
 
-    /// Corrects the error that webpki reports for a chain without a trusted CA, so that the peer receives the alert `unknown_ca`.
-    /// webpki selects possible issuers by their names and stops at the first fault, which can be a different one:
+    /// Corrects the error that webpki reports for a chain without a trusted CA, so that the peer receives the alert
+    /// `unknown_ca`. webpki selects possible issuers by their names and stops at the first fault. So it can report a
+    /// different fault:
     ///
-    /// - A wrong signature usually means that another CA has the same name, such as a CA that was created again.
+    /// - A wrong signature usually means that a different CA has the same name, for example because the CA was created
+    ///   again.
     /// - A version 1 certificate above the leaf can only be a CA that we do not trust.
     /// - A leaf that has version 1 or is a CA certificate is refused before webpki looks for its issuer.
     fn correct_unknown_issuer(&self, error: Error, chain: &Chain<'_>) -> Error {
@@ -103,13 +108,13 @@ impl PeerVerifier {
         if is_foreign { CertificateError::UnknownIssuer.into() } else { error }
     }
 
-    /// Returns whether a trusted CA has the name of an issuer in this chain.
+    /// Returns whether the name of an issuer in this chain is the name of a trusted CA.
     fn knows_issuer(&self, chain: &Chain<'_>) -> bool {
         let names = chain.certificates().filter_map(|der| inspect::raw_names(der));
         names.into_iter().any(|[_, issuer]| self.hints.iter().any(|known| known.as_ref() == issuer))
     }
 
-    /// Like [`PeerVerifier::check`], and verifies the name if one is set.
+    /// Like [`PeerVerifier::check`], but also verifies the name if a name to verify is set.
     fn check_peer(&self, chain: &Chain<'_>) -> Result<(), Refused> {
         self.check(chain)?;
         self.check_name(chain.leaf)
@@ -191,7 +196,7 @@ impl ServerCertVerifier for ConnectionVerifier {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        // The host name of the connection, which is not verified.
+        // This is the host name of the connection. It is not verified.
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         now: UnixTime,

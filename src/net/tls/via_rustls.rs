@@ -62,7 +62,8 @@ impl RustlsMutual {
             load_key(&provider, key).map_err(|fault| credentials.error(CredentialKind::Keyfile, fault))?;
         let key = CertifiedKey::new(material.chain.clone(), key);
         match key.keys_match() {
-            // The public key is not available for the comparison. If the keys do not match, the peer rejects the handshake.
+            // `Unknown` means that the public key is not available, so the keys cannot be compared. If they do not match,
+            // the peer rejects the handshake.
             Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => {}
             Err(error) => return Err(wrong(CredentialKind::Keyfile)(error)),
         }
@@ -84,8 +85,8 @@ impl RustlsMutual {
         &self.self_check
     }
 
-    /// Returns the configuration of one connection. It has its own verifier, which stores the certificate that it refuses. Creating
-    /// it takes little time compared with the handshake.
+    /// Returns the configuration of one connection. Each connection has its own verifier, because a verifier stores the
+    /// certificate that it refuses. Creating a configuration takes little time compared with the handshake.
     fn client(&self, verifier: Arc<ConnectionVerifier>) -> Result<ClientConfig, Error> {
         let mut client = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?
@@ -93,8 +94,8 @@ impl RustlsMutual {
             .with_custom_certificate_verifier(verifier)
             .with_client_cert_resolver(self.key.clone());
         client.enable_sni = false;
-        // Connections are few and long, so resumption saves nothing. A resumed session would keep a certificate that was
-        // verified only once, long ago.
+        // There are few connections, and they last long, so resumption saves nothing. A resumed session would also use a
+        // certificate that was verified only once, long ago.
         client.resumption = Resumption::disabled();
         Ok(client)
     }
@@ -132,7 +133,7 @@ impl RustlsMutual {
     }
 }
 
-/// Returns the error of a handshake, with the certificate if that was refused.
+/// Returns the error of a handshake. If the peer's certificate was refused, the error contains it.
 fn failed(error: std::io::Error, verifier: &ConnectionVerifier) -> TlsError {
     match verifier.refused() {
         Some(refused) => TlsError::Certificate(refused),
@@ -176,7 +177,7 @@ fn key_fault(error: &Error, kind: Option<KeyKind>) -> CredentialFault {
 /// Parses our certificate.
 pub(super) fn check_certificate(der: &CertificateDer<'_>) -> Result<(), CredentialFault> {
     ParsedCertificate::try_from(der).map_err(|error| fault(&error, der))?;
-    // Whether the key matches is checked later: here, only parsing must succeed.
+    // Only parsing is checked here. A later check compares the certificate with the key.
     if inspect::has_explicit_curve(der) { Err(CredentialFault::ExplicitCurve) } else { Ok(()) }
 }
 
@@ -197,7 +198,8 @@ fn private_key(raw: &Raw) -> Result<PrivateKeyDer<'static>, CredentialFault> {
         Err(pkcs8::Error::EncryptedPrivateKey(
             error @ (AlgorithmParametersInvalid { .. } | NoPbes1CryptSupport | UnsupportedAlgorithm { .. }),
         )) => Err(unknown(error.to_string())),
-        // With a wrong passphrase, the decrypted bytes may have valid padding by chance, but are not a key.
+        // This also covers a wrong passphrase with which the decrypted bytes have valid padding by chance, but are not a
+        // key.
         Err(_) => Err(CredentialFault::WrongPassphrase),
     }
 }

@@ -1,10 +1,10 @@
-//! Problems of our credentials that peers may object to.
+//! Problems of our credentials that may cause a peer to refuse us.
 
 use std::time::Duration;
 
 use super::certificate_fault::{Ago, CertificateFault};
 
-/// A problem of our credentials that peers may object to.
+/// A problem of our credentials that may cause a peer to refuse us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialWarning {
@@ -14,9 +14,9 @@ pub enum CredentialWarning {
         Ago(*ago)
     )]
     Expired {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
-        /// The time since then.
+        /// The time since the certificate expired.
         ago: Duration,
     },
     /// Our certificate, or one in its chain, is not valid yet.
@@ -26,9 +26,9 @@ pub enum CredentialWarning {
         Ago(*ahead)
     )]
     NotYetValid {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
-        /// The time until then.
+        /// The time until the certificate becomes valid.
         ahead: Duration,
     },
     /// Our certificate is not signed by a CA that we trust.
@@ -37,7 +37,7 @@ pub enum CredentialWarning {
          will refuse it; use a certificate of such a CA, or append the intermediate certificates to it"
     )]
     Foreign {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
         /// The file or the directory of the CA certificates, or both.
         cas: String,
@@ -50,7 +50,7 @@ pub enum CredentialWarning {
          -days 365 -extfile v3.ext -out node.pem`"
     )]
     IsCa {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
     },
     /// Our certificate does not permit the use on one side of a connection.
@@ -60,15 +60,15 @@ pub enum CredentialWarning {
          extensions"
     )]
     WrongPurpose {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
         /// `connect` or `listen`.
         side: &'static str,
     },
-    /// Our own verification of our certificate failed for another reason.
+    /// Our own verification of our certificate failed for a reason that is not listed above.
     #[error("certificate {certificate}: peers may refuse it: {reason}")]
     Other {
-        /// Its file.
+        /// The file of the certificate.
         certificate: String,
         /// The result of the verification.
         reason: String,
@@ -78,7 +78,7 @@ pub enum CredentialWarning {
     CaLeftOut {
         /// The file.
         file: String,
-        /// Counted from 1.
+        /// The position of the certificate in the file, counted from 1.
         number: usize,
         /// The reason.
         reason: String,
@@ -88,12 +88,13 @@ pub enum CredentialWarning {
     PemIgnored {
         /// The file.
         file: String,
-        /// The line of its BEGIN, counted from 1.
+        /// The line of the block's BEGIN, counted from 1.
         line: usize,
         /// The label in the BEGIN line.
         label: String,
     },
-    /// A block of a PEM file begins on the line on which another ends. It is used here, but not by OpenSSL.
+    /// A block of a PEM file begins on the same line on which the previous block ends. This crate uses the block, but
+    /// OpenSSL does not accept it.
     #[error(
         "{file}, line {line}: the block {label} begins on the END line of another, which OpenSSL (and so Zeek) does not \
          accept; insert a line break between them"
@@ -101,7 +102,7 @@ pub enum CredentialWarning {
     PemJoined {
         /// The file.
         file: String,
-        /// The line of its BEGIN, counted from 1.
+        /// The line of the block's BEGIN, counted from 1.
         line: usize,
         /// The label in the BEGIN line.
         label: String,
@@ -109,13 +110,13 @@ pub enum CredentialWarning {
     /// Users other than the owner can read our key.
     #[error("keyfile {keyfile}: other users can read it; remove their permission: `chmod go-rwx {keyfile}`")]
     KeyExposed {
-        /// Its file.
+        /// The file of the key.
         keyfile: String,
     },
     /// Users other than the owner can read the passphrase of our key.
     #[error("passphrase {file}: other users can read it; remove their permission: `chmod go-rwx {file}`")]
     PassphraseExposed {
-        /// Its file.
+        /// The file of the passphrase.
         file: String,
     },
 }
@@ -126,7 +127,8 @@ fn ignored_hint(label: &str) -> &'static str {
 }
 
 impl CredentialWarning {
-    /// Returns the warning for a fault for which a peer would reject our own certificate. `side` is our side of the connection.
+    /// Converts a fault of our own certificate, for which a peer would reject it, to a warning. `side` is our side of the
+    /// connection.
     pub(super) fn from_verdict(
         verdict: CertificateFault,
         certificate: String,

@@ -43,8 +43,6 @@ fn the_handshake_succeeds_in_every_order_of_arrival() {
     }
 }
 
-/// Returns two peerings that are established, with nothing in transit.
-
 #[test]
 fn messages_out_of_order_are_refused_with_a_drop_conn() {
     let now = Instant::now();

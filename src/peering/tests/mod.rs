@@ -23,7 +23,7 @@ fn peering(id: EndpointId, side: Side, now: Instant) -> Peering {
 #[derive(Clone)]
 struct End {
     peering: Peering,
-    /// Frames in transit, as the peer wrote them.
+    /// Frames in transit to this end, as the peer wrote them.
     wire: VecDeque<Vec<u8>>,
     input: BytesMut,
     seen: Vec<Event>,
@@ -46,7 +46,7 @@ impl End {
         }
     }
 
-    /// Returns the pending output, one frame each.
+    /// Returns the pending output, one element for each frame.
     fn frames(&mut self) -> Vec<Vec<u8>> {
         let mut bytes = BytesMut::new();
         while let Some(piece) = self.peering.poll_transmit() {
@@ -96,7 +96,7 @@ fn framed(envelope: &Envelope) -> Vec<u8> {
     out.to_vec()
 }
 
-/// Moves the output of each end into transit to the other.
+/// Moves the output of each end into the transit queue of the other end.
 fn exchange(ends: &mut [End; 2]) {
     let [a, b] = ends;
     b.wire.extend(a.frames());
@@ -135,7 +135,7 @@ fn hello_from(sender: EndpointId) -> Handshake {
     super::handshake::hello(sender)
 }
 
-/// Returns a peering at each step of the handshake, with the message it expects.
+/// Returns one peering for each step of the handshake, and the name of the message that it expects.
 fn handshake_steps(now: Instant) -> Vec<(End, &'static str)> {
     let select = |sender| bytes(&Handshake::VersionSelect { sender, version: 1 });
     let syn = bytes(&Handshake::OriginatorSyn(Filter::new()));

@@ -74,7 +74,7 @@ fn a_filter_changed_during_the_handshake_reaches_the_peer() {
     for (mut end, _) in handshake_steps(now) {
         end.peering.set_filter(filter("/new")).unwrap();
         let (id, side) = if end.peering.config.id == SMALL { (LARGE, SMALL) } else { (SMALL, LARGE) };
-        // Complete the handshake on the other side.
+        // Complete the handshake for the peer.
         for message in [
             hello_from(id),
             Handshake::VersionSelect { sender: id, version: 1 },
@@ -144,7 +144,7 @@ fn leaving_times_out_without_a_confirmation() {
 #[test]
 fn leaving_during_the_handshake_sends_drop_conn() {
     let now = Instant::now();
-    // If the peer's last handshake message is in transit, this side leaves with a BYE. The next test covers that case.
+    // If only the peer's last handshake message is missing, this side leaves with a BYE. The next test covers that case.
     for (mut end, _) in handshake_steps(now).into_iter().filter(|(_, expected)| *expected != "originator_ack")
     {
         end.peering.leave(now);
@@ -234,7 +234,7 @@ fn a_paused_peer_is_pinged_and_not_closed() {
     let start = Instant::now();
     let mut ends = established_pair(start);
     let idle = Config::IDLE_TIMEOUT;
-    // This holds even if a ping was sent before.
+    // This also works if a ping was sent before.
     let mut now = start + idle;
     ends[0].peering.handle_timeout(now);
     let asked = ends[0].frames().concat();
@@ -247,7 +247,7 @@ fn a_paused_peer_is_pinged_and_not_closed() {
         now = next;
         ends[0].peering.handle_timeout(now);
         let [_, reader] = &mut ends;
-        // The other side's idle timeout does not expire either.
+        // The reader's idle timeout does not expire either.
         reader.peering.handle_timeout(now);
         let told = ends[0].frames().concat();
         ends[1].arrive(now, &told);

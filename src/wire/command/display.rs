@@ -58,7 +58,8 @@ impl Display for CommandContent {
     }
 }
 
-/// Writes `null`, or `*` and the span, such as `*1.5s`. The unit is the largest one that is not longer than the span.
+/// Writes `null` if there is no span. Otherwise writes `*` and the span, such as `*1.5s`. The unit is the largest one that
+/// is not longer than the span.
 struct Expiry(Option<Timespan>);
 
 impl Display for Expiry {

@@ -59,8 +59,8 @@ pub enum CommandContent {
     Erase { key: Value, publisher: EntityId },
     /// 4: removes a key that has expired.
     Expire { key: Value, publisher: EntityId },
-    /// 5: adds to the value of a key. If the key does not exist, it starts with an empty value of the type with tag
-    /// `init_type`.
+    /// 5: adds to the value of a key. If the key does not exist, it is first created with an empty value. `init_type` is
+    /// the tag of that value's type.
     Add { key: Value, value: Value, init_type: u8, expiry: Option<Timespan>, publisher: EntityId },
     /// 6: subtracts from the value of a key.
     Subtract { key: Value, value: Value, expiry: Option<Timespan>, publisher: EntityId },
@@ -213,8 +213,8 @@ fn expiry(input: &[u8]) -> Parsed<'_, Option<Timespan>> {
     Ok((input, Some(Timespan::from_nanos(nanos.cast_signed()))))
 }
 
-/// Reads a varbyte count, and then that many u64. The vector grows as bytes are read and is not allocated by the count,
-/// which may be false.
+/// Reads a varbyte count, and then that many u64. The vector grows while bytes are read. Its memory is not allocated by the
+/// count, because a peer can send a false count.
 fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
     let (mut input, count) = varbyte(input)?;
     let mut sequences = Vec::new();
@@ -226,8 +226,8 @@ fn sequences(input: &[u8]) -> Parsed<'_, CommandContent> {
     Ok((input, CommandContent::Nack { sequences }))
 }
 
-/// Reads a varbyte count, and then that many pairs of a key and a value. They may be in any order, because Broker's C++
-/// implementation does not sort them.
+/// Reads a varbyte count, and then that many pairs of a key and a value. The pairs may be in any order, because Broker's
+/// C++ implementation does not sort them.
 fn snapshot<'a>(start: &'a [u8], budget: &mut Budget) -> Parsed<'a, Vec<(Value, Value)>> {
     let (mut input, count) = varbyte(start)?;
     let mut pairs = Vec::new();

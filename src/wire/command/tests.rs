@@ -66,7 +66,7 @@ fn all_commands_round_trip_and_truncated_ones_are_errors() {
     }
 }
 
-/// Tests the only command that occurs in no captured peering.
+/// Tests the only command that does not occur in any captured peering.
 #[test]
 fn a_failed_retransmission_is_encoded_as_variant_13_and_a_number() {
     let mut bytes = encoded(&command(C::Keepalive { sequence: 258 }));
@@ -88,7 +88,8 @@ fn an_unknown_command_is_reported_with_its_number() {
 #[test]
 fn errors_in_values_name_the_field() {
     let mut bytes = encoded(&command(all_fourteen()[0].clone()));
-    // After the variant: the key (tag and u64), then the value: a vector of two, of which the second is malformed.
+    // The variant is followed by the key (tag and u64), and then by the value. The value is a vector of two elements. The
+    // second element is malformed.
     let fault = VARIANT + 1 + 9 + 3;
     bytes[fault] = 77;
     let error = Command::decode(&bytes, LIMITS).unwrap_err();

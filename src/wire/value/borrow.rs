@@ -17,7 +17,7 @@ impl<'a> ValueRef<'a> {
         Ok(last(bytes).unwrap_or(ValueRef::None))
     }
 
-    /// Copies the value, with everything it contains.
+    /// Copies the value and everything that it contains.
     #[must_use]
     pub fn to_value(&self) -> Value {
         match self {
@@ -35,8 +35,8 @@ impl<'a> ValueRef<'a> {
         }
     }
 
-    /// Writes a scalar directly into `place`. Each type has its own branch: if a value is built in a temporary and then
-    /// moved, the store-to-load stall takes longer than the rest of the decoding.
+    /// Writes a scalar directly into `place`. Each type has its own branch, so that no value is built in a temporary and
+    /// then moved. The store-to-load stall of such a move takes longer than the rest of the decoding.
     #[inline(always)]
     pub(super) fn put_scalar(&self, place: &mut Value) {
         match self {
@@ -76,8 +76,8 @@ impl<'a> ValueRef<'a> {
     }
 }
 
-/// Writes `value` into `place`, which must hold `Value::None`. The old value is forgotten, not dropped, because the check
-/// whether it needs dropping is expensive and `Value::None` owns nothing.
+/// Writes `value` into `place`, which must hold `Value::None`. The old value is forgotten instead of dropped. This leaks
+/// nothing, because `Value::None` owns nothing, and saves the expensive check whether the old value must be dropped.
 #[inline(always)]
 pub(super) fn fill(place: &mut Value, value: Value) {
     debug_assert!(matches!(place, Value::None));
@@ -87,7 +87,7 @@ pub(super) fn fill(place: &mut Value, value: Value) {
 /// The elements of a set or vector, in the order of the wire.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Elements<'a> {
-    /// The bytes of the remaining elements, and nothing after them.
+    /// Exactly the bytes of the remaining elements.
     bytes: &'a [u8],
     left: usize,
 }
@@ -159,8 +159,8 @@ fn first(bytes: &[u8]) -> Option<(ValueRef<'_>, &[u8])> {
     Some((with_elements(head, inside), rest))
 }
 
-/// Returns the only value in checked bytes. The end of a container need not be searched, because it is the end of the
-/// bytes.
+/// Returns the only value in checked bytes. If it is a container, its end is the end of the bytes, so no search for the end
+/// is needed.
 fn last(bytes: &[u8]) -> Option<ValueRef<'_>> {
     let (inside, head) = head(bytes).ok()?;
     Some(with_elements(head, inside))

@@ -10,9 +10,9 @@ use super::{ValueRef, decode_value};
 
 /// Checks that `bytes` are exactly one value.
 ///
-/// Nothing is allocated if all sets and tables are in order, as Broker's C++ implementation always writes them. A set
-/// that is out of order must be sorted to find duplicates. Such a message is decoded with [`decode_value`], within the
-/// same limits. Malformed input is decoded as well, to produce the error.
+/// Nothing is allocated if all sets and tables are in order, as Broker's C++ implementation always writes them. A set or
+/// table that is out of order would have to be sorted to find duplicates. Such a message is decoded with [`decode_value`]
+/// instead, within the same limits. Malformed input is also decoded, to get the error.
 ///
 /// # Errors
 /// The same as [`decode_value`]: both accept the same bytes.
@@ -24,14 +24,14 @@ pub fn check_value(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
     }
 }
 
-/// The state of a validation: how many more values the message may contain.
+/// The state of a validation: the number of values that the message may still contain.
 struct Walk {
     elements: usize,
 }
 
 impl Walk {
-    /// Returns the bytes after the `count` values at the start of `input`, or `None` if they are malformed or out of order.
-    /// Containers in them may be nested `depth` levels deep.
+    /// Returns the bytes after the first `count` values of `input`. Returns `None` if a value is malformed or out of order.
+    /// Containers within these values may be nested `depth` levels deep.
     ///
     /// Recurses at most `depth` times. A vector in the last position is handled in the loop, without recursion, because
     /// Zeek's messages are nested that way.
@@ -57,7 +57,7 @@ impl Walk {
             } else if tag == tag::SET || tag == tag::TABLE {
                 input = self.sorted(body, tag == tag::TABLE, depth.checked_sub(1)?)?;
             } else {
-                // Types that are not valid for all bytes: boolean, subnet, port, and unknown tags.
+                // Subnets and ports, for which not all bytes are valid, and unknown tags.
                 (input, _) = head(input).ok()?;
             }
         }
@@ -84,10 +84,10 @@ impl Walk {
 }
 
 /// Compares the first values of two checked inputs in the order of [`crate::data::Value`], and advances past both if they
-/// are equal. Sets and tables in them must be in order.
+/// are equal. Sets and tables within the values must be in order.
 ///
-/// Reads up to the first difference. The recursion is as deep as the values are nested, and the check has bounded that
-/// depth.
+/// Reads up to the first difference. The recursion is as deep as the values are nested. That depth is limited, because the
+/// values were checked before.
 fn compare(a: &mut &[u8], b: &mut &[u8]) -> Ordering {
     match a.first().cmp(&b.first()) {
         Ordering::Equal => {}

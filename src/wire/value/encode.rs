@@ -7,8 +7,8 @@ use super::super::prim::put_varbyte;
 use super::real;
 use crate::data::{ByteString, MAX_DEPTH, Value};
 
-/// Appends a value to `out`, with the same bytes as Broker's C++ implementation: sets and tables in order, lengths in
-/// their shortest form.
+/// Appends a value to `out`. The bytes are the same as those of Broker's C++ implementation: sets and tables are in order,
+/// and lengths are in their shortest form.
 ///
 /// ```
 /// use zeek_bridge::data::Value;
@@ -38,10 +38,10 @@ const STAGE: usize = 512;
 /// The size of the longest varbyte of 32 bits.
 const MAX_VARBYTE: usize = 5;
 
-/// Collects small writes. Otherwise, calling the output for each write would take longer than the write itself.
+/// Collects small writes, because calling the output for each small write would take longer than the write itself.
 ///
-/// The number of used bytes is passed from call to call instead of stored here, so that it stays in a register. So does the
-/// result of each call, which is `None` after an error.
+/// The number of used bytes is not stored here. Each call gets it as an argument and returns the new number, or `None`
+/// after an error, so that the number stays in a register.
 struct Stage<'a, B> {
     out: &'a mut B,
     bytes: [u8; STAGE],
@@ -86,7 +86,7 @@ impl<B: BufMut> Stage<'_, B> {
         })
     }
 
-    /// Writes the elements of a container that is nested in `depth` others. Recurses at most [`MAX_DEPTH`] times.
+    /// Writes the elements of a container that is nested in `depth` containers. Recurses at most [`MAX_DEPTH`] times.
     fn all(&mut self, values: &[Value], mut used: usize, depth: usize) -> Option<usize> {
         let depth = self.inside(depth)?;
         for value in values {
@@ -137,8 +137,8 @@ impl<B: BufMut> Stage<'_, B> {
         self.out.put_slice(self.bytes.get(..used).unwrap_or_default());
     }
 
-    /// Writes a tag and a body separately. If they were joined in a temporary first, reading back the recent smaller writes
-    /// would stall the processor for longer than the rest of the encoding.
+    /// Writes a tag and a body separately. If they were first joined in a temporary, the processor would have to read back
+    /// several small recent writes at once. That stall takes longer than the rest of the encoding.
     #[inline(always)]
     fn put_body<const N: usize>(&mut self, used: usize, tag: u8, body: [u8; N]) -> usize {
         let room = self.bytes.get_mut(used..).and_then(<[u8]>::split_first_mut);
@@ -176,7 +176,7 @@ impl<B: BufMut> Stage<'_, B> {
     #[inline(always)]
     fn put_text(&mut self, used: usize, tag: u8, what: &'static str, text: &ByteString) -> Option<usize> {
         let used = self.put_length(used, tag, what, text.len())?;
-        // A copy of a constant size is inlined by the compiler; others are a call.
+        // The compiler inlines a copy of constant size. A copy of variable size is a function call.
         if let Some((bytes, length)) = text.inline()
             && let Some(room) = self.bytes.get_mut(used..).and_then(<[u8]>::first_chunk_mut)
         {

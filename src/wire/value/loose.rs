@@ -1,5 +1,5 @@
-//! An encoder for tests that uses every freedom of the wire format: elements in any order, over-long lengths, any byte
-//! but 0 for "true".
+//! An encoder for tests that uses every freedom of the wire format. It writes elements in any order, over-long lengths, and
+//! any byte except 0 for "true".
 
 #![allow(clippy::arithmetic_side_effects, reason = "test code")]
 
@@ -8,7 +8,7 @@ use crate::wire::encode_value;
 
 pub(super) struct Loose {
     random: u64,
-    /// The set or table that gets a duplicate element or key: its index among all that are not empty.
+    /// The set or table that gets a duplicate element or key: its index among all sets and tables that are not empty.
     duplicate_in: Option<usize>,
     out: Vec<u8>,
 }
@@ -23,7 +23,7 @@ impl Loose {
         self.out
     }
 
-    /// Returns `None` if there are fewer sets and tables.
+    /// Returns `None` if `value` does not contain enough sets and tables for this index.
     pub(super) fn write_with_duplicate(mut self, value: &Value, duplicate_in: usize) -> Option<Vec<u8>> {
         self.duplicate_in = Some(duplicate_in);
         self.value(value);

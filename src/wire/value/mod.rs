@@ -1,7 +1,7 @@
 //! Values (`PROTOCOL.md`, section 5): one grammar, [`head`], and three ways to read it.
 //!
-//! - [`check_value`] validates and allocates nothing: for messages that are forwarded.
-//! - [`ValueRef`] borrows from the bytes: to inspect parts of a message.
+//! - [`check_value`] validates a value without allocating memory. It is for messages that are forwarded.
+//! - [`ValueRef`] borrows from the bytes. It is for reading parts of a message.
 //! - [`decode_value`] builds an owned [`Value`](crate::data::Value).
 //!
 //! All three accept exactly the same bytes.
@@ -29,9 +29,11 @@ use super::error::{DecodeReason, Parsed, fail};
 use super::limits::Limits;
 use crate::data::{Address, Port, Subnet, Timespan, Timestamp};
 
-/// A value that borrows from its encoded bytes. Elements are decoded while iterating, in the order of the wire. A nested
-/// container is skipped once by its parent's iterator and decoded again by its own, so use [`ValueRef::to_value`] to read
-/// all of a large value. Two `ValueRef`s are equal if their bytes are equal.
+/// A value that borrows from its encoded bytes. Elements are decoded while iterating, in the order of the wire. Two
+/// `ValueRef`s are equal if their bytes are equal.
+///
+/// The bytes of a nested container are read more than once: its parent's iterator skips them, and its own iterator decodes
+/// them. To read all of a large value, use [`ValueRef::to_value`], which reads each byte once.
 ///
 /// ```
 /// use zeek_bridge::wire::{Limits, ValueRef};
@@ -101,13 +103,13 @@ impl Budget {
         }
     }
 
-    /// Enters a container that is nested in `depth` others and claims to have `count` parts. Returns the new depth.
+    /// Enters a container that is nested in `depth` containers and claims to have `count` parts. Returns the new depth.
     #[inline]
     fn enter<'a>(&self, input: &'a [u8], depth: usize, count: usize) -> Parsed<'a, usize> {
         if depth >= self.limits.max_depth {
             return fail(input, DecodeReason::TooDeep { limit: self.limits.max_depth });
         }
-        // Each part takes at least one byte, so a larger count cannot be true.
+        // Each part takes at least one byte, so a count that is larger than the number of bytes cannot be correct.
         if count > input.len() {
             return fail(input, DecodeReason::Truncated);
         }

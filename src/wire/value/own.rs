@@ -7,15 +7,15 @@ use super::borrow::fill;
 use super::head::{Container, Head, head};
 use crate::data::{Set, Step, Table, Value};
 
-/// The number of elements to allocate before any has been read. The count from the wire is not trusted, and containers
-/// can be nested.
+/// The maximum number of elements to allocate before any element has been read. It is small, because the count from the
+/// wire is not trusted and containers can be nested.
 const INITIAL_CAPACITY: usize = 64;
 
 /// Decodes `bytes`, which must be exactly one value.
 ///
 /// # Errors
-/// Fails if they are not, or exceed `limits`. The error has the offset, the path to the malformed element, and the
-/// reason.
+/// Fails if `bytes` are not exactly one value, or if the value exceeds `limits`. The error contains the offset, the path to
+/// the malformed element, and the reason.
 pub fn decode_value(bytes: &[u8], limits: &Limits) -> Result<Value, DecodeError> {
     finish(bytes, value(bytes, &mut Budget::new(limits)))
 }
@@ -27,8 +27,8 @@ pub(in crate::wire) fn value<'a>(input: &'a [u8], budget: &mut Budget) -> Parsed
     Ok((rest, value))
 }
 
-/// Reads one value into `place`, which must hold `Value::None`. A value that is built in a temporary and then moved would
-/// stall the processor for longer than the rest of the decoding.
+/// Reads one value into `place`, which must hold `Value::None`. If a value were built in a temporary and then moved, the
+/// processor would stall for longer than the rest of the decoding takes.
 ///
 /// Inlined into the loops over elements, because most elements are scalars.
 #[inline(always)]

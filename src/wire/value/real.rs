@@ -1,8 +1,12 @@
 //! Broker's encoding of floating-point numbers (`PROTOCOL.md`, section 5, "Reals").
 //!
-//! Finite numbers have their IEEE 754 bits. The two infinities are swapped, and NaN is all ones. Broker's C++
-//! implementation reads any other NaN of IEEE 754 as a number with an exponent too large, which overflows to an infinity of
-//! the same sign; so does this module. It garbles subnormal numbers both ways; this module encodes them as IEEE 754 does.
+//! Finite numbers have their IEEE 754 bits. The two infinities are swapped, and NaN is all ones. Two more cases are
+//! special:
+//!
+//! - IEEE 754 has more NaNs. Broker's C++ implementation reads each of them as a number whose exponent is too large, and
+//!   returns an infinity of the same sign. This module does the same.
+//! - Broker's C++ implementation garbles subnormal numbers when it writes and when it reads them. This module encodes them
+//!   as IEEE 754 does.
 
 const POSITIVE_INFINITY: u64 = 0xfff0_0000_0000_0000;
 const NEGATIVE_INFINITY: u64 = 0x7ff0_0000_0000_0000;

@@ -78,8 +78,8 @@ fn nested_sets_are_compared_without_regard_to_order() {
 
 #[test]
 fn equal_values_with_different_bytes_are_duplicates() {
-    // True as 1 and as 2, a length of one byte and of two, the same NaN twice, and two encodings of one
-    // infinity.
+    // Pairs of encodings: true as 1 and as 2, a length in one byte and in two bytes, the same NaN twice, and two encodings
+    // of one infinity.
     let real = |bits: u64| [&[4], &bits.to_be_bytes()[..]].concat();
     for (a, b) in [
         (vec![1, 1], vec![1, 2]),
@@ -113,7 +113,7 @@ fn errors_have_an_offset_a_path_and_a_reason() {
         (&[12, 2, 0, 13, 1, 0, 99], 6, &[SetElement(1), TableValue(0)], R::UnknownValueTag(99)),
         (&[14, 2, 12, 2, 0, 0, 0], 2, &[VectorElement(0)], R::DuplicateElement),
         (&[14, 1, 13, 2, 0, 0, 0, 0], 2, &[VectorElement(0)], R::DuplicateKey),
-        // The first error in the order of the wire is reported. Duplicates in a set are found at its end.
+        // The first error in the order of the wire is reported. Duplicates in a set are found at the end of the set.
         (&[12, 3, 0, 0, 99], 4, &[SetElement(2)], R::UnknownValueTag(99)),
         (&[14, 2, 12, 3, 1, 1, 0, 0, 99], 2, &[VectorElement(0)], R::DuplicateElement),
     ];

@@ -1,4 +1,4 @@
-//! Keys, signatures and extensions of certificates. Both back ends accept and reject the same ones as OpenSSL.
+//! Keys, signatures and extensions of certificates. Both back ends accept and reject the same certificates as OpenSSL.
 
 use rcgen::{CustomExtension, KeyPair, KeyUsagePurpose, SignatureAlgorithm};
 
@@ -46,7 +46,7 @@ async fn ecdsa_on_every_curve_with_every_hash() {
             continue;
         }
         // In TLS 1.2, an OpenSSL server requires that the client supports key exchange on the curve of the certificate.
-        // rustls does not for P-521. TLS 1.3 has no such requirement, so both versions are offered here.
+        // rustls does not support it for P-521. TLS 1.3 has no such requirement, so both versions are offered here.
         for (one, other) in BACKENDS.iter().flat_map(|one| BACKENDS.iter().map(move |other| (*one, *other))) {
             let [a, b] =
                 [one, other].map(|it| End::load(&credentials.clone().backend(it), &[&TLS12, &TLS13]));
@@ -91,7 +91,7 @@ async fn ecdsa_on_p256_with_sha512() {
     assert_accepted(&credentials, &credentials, "P-256 with SHA-512").await;
 }
 
-/// For each extension value: whether a peer with this certificate may connect, and whether it may listen.
+/// Tests, for each value of an extension, whether a peer with such a certificate may connect, and whether it may listen.
 #[tokio::test]
 async fn key_usage_and_ns_cert_type_restrict_a_certificate_as_in_openssl() {
     let ca = Ca::new("ca");

@@ -86,7 +86,7 @@ mod with {
         End::load(&credentials.clone().backend(backend), &[&TLS12, &TLS13])
     }
 
-    /// Returns the outcomes for `a` and `b`, first if `a` connects, then if `b` does.
+    /// Returns two outcomes: the first if `a` connects to `b`, the second if `b` connects to `a`.
     async fn both_directions(a: &End, b: &End) -> [(String, String); 2] {
         let (connector, listener) = connect_ends(a, b).await;
         let a_connects = (short(&connector), short(&listener));
@@ -145,7 +145,7 @@ mod with {
             both_directions(&as_leaf, &mutual(&ca.credentials(), Backend::OpenSsl)).await,
             [ok(), ok()]
         );
-        // A certificate that is its own CA, on both sides.
+        // Both sides use the same certificate, which is also its own CA.
         let own = ca.leaf(|_| ());
         let itself = Credentials::from_pem(ca.pem(), own.chain, own.key);
         assert_eq!(
@@ -174,7 +174,7 @@ mod with {
             assert_eq!(credentials.load().unwrap().backend(), Backend::Rustls, "{credentials:?}");
             assert_eq!(credentials.backend(Backend::OpenSsl).load().unwrap().backend(), Backend::OpenSsl);
         }
-        // If both back ends fail, the returned error is that of the one that got further.
+        // If both back ends fail, the error of OpenSSL is returned, because OpenSSL supports this kind of key.
         let error = legacy().passphrase(Passphrase::new("wrong")).load().unwrap_err();
         assert!(matches!(error.fault, CredentialFault::WrongPassphrase), "{error}");
     }
@@ -210,7 +210,7 @@ mod with {
                     assert_eq!(tls.backend(), Backend::Rustls);
                 }
             }
-            // With the option that the error suggests, they connect.
+            // With the option that the error suggests, the two sides connect.
             let ours = mutual(&ours, Backend::OpenSsl);
             assert_eq!(both_directions(&ours, &theirs).await, [ok(), ok()], "{fault}");
         }

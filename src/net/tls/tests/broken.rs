@@ -130,7 +130,7 @@ async fn alerts_in_reply_to_the_client_hello_are_reported() {
         for (number, refusal) in refusals {
             let [connecting, _] = errors_after(&ours, &[21, 3, 3, 0, 2, 2, number]).await;
             match (&ours, number) {
-                // An anonymous end reports these alerts as a peer that requires certificates.
+                // An anonymous end reports such an alert as a peer that requires certificates.
                 (Tls::Anonymous(_), 40 | 70 | 71) => {
                     assert!(matches!(connecting, TlsError::NotAnonymous(_)), "{connecting:?}");
                 }

@@ -33,7 +33,7 @@ type Version = &'static SupportedProtocolVersion;
 const BACKENDS: &[Backend] =
     if cfg!(feature = "openssl") { &[Backend::Rustls, Backend::OpenSsl] } else { &[Backend::Rustls] };
 
-/// The supported versions, to configure an end with a single one.
+/// The supported TLS versions. A test can configure an end with only one of them.
 const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -115,7 +115,7 @@ impl End {
     }
 }
 
-/// Returns the two ends of a TCP connection over loopback: that of the connector, and that of the listener.
+/// Returns the two ends of a TCP connection over loopback: first the connector's end, then the listener's end.
 async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (connector, accepted) =
@@ -126,7 +126,7 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
 /// Sends and receives a greeting, so that both ends know whether the handshake succeeded.
 async fn greet(stream: Result<Stream, TlsError>) -> Result<Stream, TlsError> {
     let mut stream = stream?;
-    // If the peer has refused us, the write may fail, and the read returns the reason.
+    // If the peer has refused us, the write may fail. The read then returns the reason.
     let _ = stream.write_all(b"hello").await;
     let mut greeting = [0; 5];
     match stream.read(&mut greeting).await {

@@ -19,7 +19,7 @@ const ANONYMOUS: [&str; 4] = ["-cipher", "AECDH-AES256-SHA@SECLEVEL=0", "-groups
 fn have_openssl() -> bool {
     let found = std::process::Command::new("openssl").arg("version").output().is_ok();
     if !found {
-        // `eprintln!` would be captured by the test harness, and the skipped test would look like a passed one.
+        // The test harness would capture the output of `eprintln!`, and a skipped test would look like a passed test.
         let _ = writeln!(std::io::stderr(), "SKIPPED: the openssl program is not installed");
     }
     found
@@ -64,7 +64,7 @@ impl Openssl {
         Openssl { _child: child, stdin, stdout }
     }
 
-    /// Starts a server that sends each line back reversed. Returns it with the address that it listens on.
+    /// Starts a server that reverses each line and sends it back. Returns the server and the address that it listens on.
     async fn server(arguments: &[&str]) -> (Openssl, String) {
         let mut server = Openssl::start(
             &[&["s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-rev"], arguments].concat(),
@@ -141,8 +141,8 @@ async fn mutual_tls_with_openssl_works_in_both_directions() {
     }
 }
 
-/// One kind of remote end: the options of `openssl` as a server and as a client, and the expected outcomes if we connect
-/// and if we listen.
+/// One kind of remote end. Contains the options of `openssl` as a server and as a client, and the expected outcomes if we
+/// connect and if we listen.
 struct Row {
     kind: &'static str,
     server: Vec<&'static str>,
@@ -150,8 +150,8 @@ struct Row {
     outcomes: [&'static str; 2],
 }
 
-/// Returns the kinds of remote ends, with the outcomes that are expected for `ours`: mutual TLS (OpenSSL accepts some
-/// certificates that rustls rejects) or anonymous TLS.
+/// Returns the kinds of remote ends, with the outcomes that are expected for `ours`. `ours` is mutual TLS or anonymous TLS.
+/// In mutual TLS, the outcomes depend on the back end, because OpenSSL accepts some certificates that rustls rejects.
 fn table(ours: &Tls) -> Vec<Row> {
     let (anonymous, openssl) = match ours {
         Tls::Mutual(mutual) => (false, mutual.backend() == Backend::OpenSsl),
@@ -284,7 +284,7 @@ async fn an_openssl_peer_that_trusts_another_ca_rejects_our_certificate() {
         return;
     }
     for version in ["-tls1_2", "-tls1_3"] {
-        // OpenSSL trusts a CA that did not sign our certificate. The client reports the reason only in its alert to us.
+        // OpenSSL trusts a CA that did not sign our certificate. The client sends us the reason only as an alert.
         let server = ["-CAfile", "v1-ca.pem", "-Verify", "3", "-verify_return_error", version];
         let error = connect_to_server(&[&server[..], &RSA].concat()).await.unwrap_err();
         assert!(matches!(error, TlsError::Refused(Refusal::UnknownCa)), "{version}: {error:?}");

@@ -216,7 +216,8 @@ async fn certificates_of_another_ca_are_rejected() {
     )
     .await;
 
-    // OpenSSL sends the CA's certificate after its own. This CA's certificate has version 1, which is irrelevant here.
+    // OpenSSL sends the CA's certificate after its own. One of the two CA certificates here has version 1, which must not
+    // change the result.
     let version1 = [fixture("ec-by-v1-ca.pem"), fixture("v1-ca.pem")].concat();
     let another = Ca::new("another");
     let leaf = another.leaf(|_| ());
@@ -261,7 +262,8 @@ async fn unusable_certificates_are_rejected() {
     let ca = Ca::new("ca");
     let good = ca.credentials();
     let as_leaf = ca.as_leaf().trusting(&ca);
-    // The keyUsage only permits signing certificates, so OpenSSL could not offer any cipher in TLS 1.2: use rustls.
+    // The keyUsage only permits signing certificates. With it, OpenSSL could not offer any cipher in TLS 1.2, so this end
+    // uses rustls.
     let as_leaf = |versions: &[Version], _| End::load(&as_leaf.clone().backend(Backend::Rustls), versions);
     let unsupported = [Refusal::UnsupportedCertificate; 2];
     assert_rejected_by(&strict, "the certificate of the CA", &good, as_leaf, "PeerWrongPurpose", unsupported)
@@ -285,7 +287,7 @@ async fn unusable_certificates_are_rejected() {
         key.cert[0] = vec![0x30, 0x03, 0x02, 0x01, 0x00].into();
         End::bare(Some(key), versions)
     };
-    // Only with rustls: the alert of OpenSSL depends on the side.
+    // This is tested only with rustls, because the alert of OpenSSL depends on the side.
     assert_rejected_by(
         &strict,
         "not a certificate",

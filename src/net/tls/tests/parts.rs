@@ -252,7 +252,7 @@ fn a_key_that_other_users_can_read_causes_a_warning() {
     );
     let loaded = credentials.clone().passphrase(Passphrase::new("secret")).load().unwrap();
     assert_eq!(*loaded.warnings(), []);
-    // There is one for a passphrase file that other users can read.
+    // There is a warning for a passphrase file that other users can read.
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("passphrase");
     std::fs::write(&file, "secret").unwrap();

@@ -18,7 +18,7 @@ use super::Credentials;
 /// A root CA or an intermediate CA.
 pub(super) struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    /// The certificates from this one to the root CA as PEM; empty for the root.
+    /// The certificates from this CA to the root CA as PEM. Empty for the root CA.
     path: String,
     root: String,
 }
@@ -49,7 +49,8 @@ impl Ca {
         Ca { issuer, path: String::new(), root }
     }
 
-    /// Returns a self-signed certificate that can sign others, even if its extensions forbid this.
+    /// Returns a CA with a self-signed certificate. Tests can sign certificates with it, even if the extensions of its own
+    /// certificate forbid this.
     pub(super) fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Ca {
         let mut params = ca_params(name);
         change(&mut params);
@@ -96,7 +97,7 @@ impl Ca {
         self.leaf(|_| ()).trusting(self)
     }
 
-    /// Returns the CA's own certificate, in place of a leaf.
+    /// Returns the CA's own certificate, used as a leaf.
     pub(super) fn as_leaf(&self) -> Leaf {
         Leaf {
             chain: self.issuer.pem(),
@@ -116,7 +117,7 @@ impl Leaf {
     }
 }
 
-/// Returns a certificate with a key, which need not match.
+/// Returns a certificate with a key. The key does not have to match the certificate.
 pub(super) fn certified_key(chain: &[u8], key: &[u8]) -> CertifiedKey {
     let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>().unwrap();
     let key: PrivateKeyDer<'_> = PrivateKeyDer::from_pem_slice(key).unwrap();

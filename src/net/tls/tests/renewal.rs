@@ -151,7 +151,7 @@ async fn changed_files_are_reloaded_and_invalid_ones_are_not() {
     let watching = tokio::spawn(tls.watch_files(Duration::from_millis(1)));
     assert_eq!(presented(&tls, &ca.credentials()).await.unwrap(), first.der);
 
-    // The certificate is replaced before its key. Until then, the old pair is used.
+    // The certificate is replaced before its key. Until the key is replaced, the old pair is used.
     write_one(dir.path(), "node.pem", &second.chain);
     assert_eq!(presented(&tls, &ca.credentials()).await.unwrap(), first.der);
     write_one(dir.path(), "node.key", &second.key);

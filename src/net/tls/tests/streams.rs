@@ -39,7 +39,7 @@ async fn assert_read_to_end(mut from: Stream, mut to: Stream) {
     let mut all = Vec::new();
     to.read_to_end(&mut all).await.unwrap();
     assert_eq!(all, b"last words");
-    // Further reads return the end of the stream again.
+    // Later reads return the end of the stream again.
     assert_eq!(to.read(&mut [0; 8]).await.unwrap(), 0);
 }
 

@@ -12,7 +12,7 @@ use super::super::certificate_fault::{CertificateFault, RefusedCertificate};
 use super::super::error::{TlsError, TlsFault};
 use super::super::inspect;
 
-/// The numbers of OpenSSL's libraries and reasons, which are part of its stable interface.
+/// OpenSSL's numbers for its libraries and reasons. These numbers are part of OpenSSL's stable interface.
 mod number {
     pub(super) const LIB_X509: i32 = 11;
     pub(super) const LIB_ASN1: i32 = 13;
@@ -88,14 +88,14 @@ enum Cause {
     Other(TlsError),
 }
 
-/// Returns the reasons of an error, without the numbers and source lines of OpenSSL.
+/// Returns the text of OpenSSL's reasons for an error, without its error numbers and source lines.
 pub(super) fn text(stack: Option<&ErrorStack>) -> String {
     let errors = stack.map(ErrorStack::errors).unwrap_or_default();
     let reasons: Vec<&str> = errors.iter().filter_map(Error::reason).collect();
     if reasons.is_empty() { "an error without a description by OpenSSL".into() } else { reasons.join(", ") }
 }
 
-/// Returns the reasons of an error, with the error as their source.
+/// Returns a fault with the reasons of an error. The source of the fault is that error.
 fn fault(stack: Option<&ErrorStack>) -> TlsFault {
     let fault = TlsFault::new(text(stack));
     match stack {
@@ -139,7 +139,7 @@ fn from_stack(stack: Option<&ErrorStack>) -> Cause {
     Cause::Other(if is_certificate_error { unusable(text(stack)) } else { TlsError::Protocol(fault(stack)) })
 }
 
-/// Returns the error for an unusable certificate. OpenSSL does not report which certificate it is.
+/// Returns the error for an unusable certificate. OpenSSL does not report which certificate is unusable.
 fn unusable(why: String) -> TlsError {
     TlsError::Certificate(Box::new(RefusedCertificate::unknown(CertificateFault::Unusable(why))))
 }
@@ -188,7 +188,7 @@ pub(super) fn verdict(check: &X509StoreContextRef) -> RefusedCertificate {
         | verify_error::UNTRUSTED
         | verify_error::AKID_SKID_MISMATCH
         | verify_error::KEYUSAGE_NO_CERTSIGN
-        // Usually another CA has the same name, such as a CA that was created again.
+        // This usually means that a different CA has the same name, for example because the CA was created again.
         | verify_error::SIGNATURE_FAILURE => CertificateFault::Foreign,
         verify_error::INVALID_PURPOSE => CertificateFault::WrongPurpose(reason),
         verify_error::HOSTNAME_MISMATCH | verify_error::IP_ADDRESS_MISMATCH => CertificateFault::WrongName(reason),

@@ -24,7 +24,7 @@ use super::chain::Presenter;
 use super::error::{AnonymousUnavailable, TlsError, TlsFault};
 use crate::net::Stream;
 
-/// The settings of OpenSSL in a Zeek without certificate options.
+/// The OpenSSL settings of a Zeek without certificate options.
 const ANONYMOUS_CIPHER: &str = "AECDH-AES256-SHA@SECLEVEL=0";
 const ANONYMOUS_GROUP: &str = "P-384";
 
@@ -32,8 +32,8 @@ const ANONYMOUS_GROUP: &str = "P-384";
 fn context() -> Result<SslContextBuilder, ErrorStack> {
     let mut context = SslContext::builder(SslMethod::tls())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-    // Connections are few and long, so resumption saves nothing. A resumed session would keep a certificate that was verified
-    // only once, long ago.
+    // There are few connections, and they last long, so resumption saves nothing. A resumed session would also use a
+    // certificate that was verified only once, long ago.
     context.set_session_cache_mode(SslSessionCacheMode::OFF);
     context.set_options(SslOptions::NO_TICKET | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
     context.set_num_tickets(0)?;
@@ -97,7 +97,7 @@ async fn shake_hands(ssl: Ssl, tcp: TcpStream, side: Presenter) -> Result<Stream
     Ok(Stream::from_openssl(OpenSslStream::new(stream)))
 }
 
-/// Like [`shake_hands`], and verifies the peer's certificate.
+/// Like [`shake_hands`], but also verifies the peer's certificate.
 async fn shake_hands_and_check(mut ssl: Ssl, tcp: TcpStream, side: Presenter) -> Result<Stream, TlsError> {
     let verdict = Verdict::default();
     let found = verdict.clone();

@@ -69,7 +69,7 @@ impl OpenSslMutual {
             cas.push(ca.clone());
             context.cert_store_mut().add_cert(ca).map_err(|error| error::text(Some(&error)))
         })?;
-        // Every certificate in the store is trusted, self-signed or not, as with rustls.
+        // As with rustls, every certificate in the store is trusted, even if it is not self-signed.
         let store = context.cert_store_mut();
         store.set_flags(X509VerifyFlags::PARTIAL_CHAIN).map_err(fail(CredentialKind::Backend))?;
 
@@ -93,7 +93,7 @@ impl OpenSslMutual {
             && let Some(name) = &credentials.verify_name
         {
             let param = context.verify_param_mut();
-            // Only subjectAltName is compared.
+            // The name is compared only with subjectAltName.
             param.set_hostflags(X509CheckFlags::NEVER_CHECK_SUBJECT | X509CheckFlags::NO_PARTIAL_WILDCARDS);
             match name.parse::<IpAddr>() {
                 Ok(ip) => param.set_ip(ip),
@@ -151,8 +151,8 @@ pub(in super::super) fn check_certificate(der: &[u8]) -> Result<(), CredentialFa
         .map_err(|error| CredentialFault::UnusableCertificate(error::text(Some(&error))))
 }
 
-/// Returns our key, decrypted if necessary. Does not call OpenSSL if there is no passphrase, because OpenSSL would ask for one at the
-/// terminal.
+/// Returns our key, decrypted if necessary. If the key is encrypted and there is no passphrase, does not call OpenSSL,
+/// because OpenSSL would ask for a passphrase at the terminal.
 fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
     let decryption_error = |error: ErrorStack| {
         let text = error::text(Some(&error));
@@ -173,7 +173,7 @@ fn private_key(raw: &Raw) -> Result<PKey<Private>, CredentialFault> {
             PKey::private_key_from_pkcs8_passphrase(&der, passphrase).map_err(decryption_error)
         }
     }?;
-    // OpenSSL loads a key on any curve, but no handshake with it succeeds unless TLS supports the curve.
+    // OpenSSL loads keys on any curve. But if TLS does not support the curve of a key, no handshake with this key succeeds.
     match key.ec_key().ok().and_then(|key| key.group().curve_name()) {
         Some(Nid::X9_62_PRIME256V1 | Nid::SECP384R1 | Nid::SECP521R1) | None => Ok(key),
         Some(curve) => Err(CredentialFault::UnsupportedCurve(
@@ -205,7 +205,7 @@ impl Trust {
         Ok(Trust { servers: store(X509PurposeId::SSL_SERVER)?, clients: store(X509PurposeId::SSL_CLIENT)? })
     }
 
-    /// Verifies that this side of a connection may present this chain.
+    /// Verifies that `side` may present this chain in a connection.
     fn check(
         &self,
         side: Presenter,

@@ -17,8 +17,11 @@ const MAX_RECORD: usize = 16 * 1024;
 
 /// TLS on OpenSSL.
 ///
-/// Writes go to a buffer first, for two reasons. Small pieces become one record. And OpenSSL requires that an
-/// unfinished write is repeated with the same bytes. The buffer keeps these bytes even if the caller drops its write.
+/// Data is first written to a buffer, for two reasons:
+///
+/// - Small pieces are written as one record.
+/// - OpenSSL requires that an unfinished write is repeated with the same bytes. The buffer keeps these bytes even if the
+///   caller drops its write.
 #[derive(Debug)]
 pub(in crate::net) struct OpenSslStream {
     tls: SslStream<TcpStream>,
@@ -97,7 +100,7 @@ impl AsyncWrite for OpenSslStream {
             self.unwritten.extend_from_slice(part);
             buffered = buffered.saturating_add(part.len());
         }
-        // The rest stays in the buffer until the next write or flush.
+        // Bytes that cannot be written now stay in the buffer until the next write or flush.
         match self.poll_drain(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(buffered)),
