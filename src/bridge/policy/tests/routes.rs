@@ -151,7 +151,7 @@ fn an_event_may_reach_a_link_if_a_rule_to_it_has_its_topic_and_name() {
         (0, NODE, HELLO, false),
         // Commands are not events.
         (2, NODE, HELLO, false),
-        // A rule without events, from another link.
+        // A rule without `events`, for messages from a different link.
         (3, NODE, REQUEST, true),
         (4, NODE, HELLO, false),
     ] {

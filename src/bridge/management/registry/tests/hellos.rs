@@ -133,7 +133,7 @@ fn after_a_takeover_the_old_peering_cannot_respond_to_new_requests() {
     assert_eq!(world.nodes.response(repeated_by(1), &success("r2", "worker-1"), world.now), Ok(peering(A)));
 }
 
-/// The old peering may be alive, so that a failure would be wrong.
+/// The old peering may still be alive and respond, so a failure would be wrong.
 #[test]
 fn after_a_takeover_the_old_peering_may_respond_to_earlier_requests() {
     for by in [peering(1), repeated_by(1)] {
