@@ -28,7 +28,7 @@ pub(super) struct Exceptions {
     pub(super) first: Option<Instance>,
     /// The peers that receive the message over a different peering of the same group: see [`super::router::sides`].
     pub(super) standby: Option<Arc<[EndpointId]>>,
-    /// Whether only bridges still need the message, because all other peers have received it.
+    /// Whether only peers that are bridges still need the message, because all other peers have received it.
     pub(super) bridges_only: bool,
 }
 

@@ -170,7 +170,7 @@ async fn push_all(blocked: Vec<Blocked>) {
 /// The fault of one message.
 #[derive(Debug)]
 struct Fault {
-    /// How often the message is sent: not at all, once, or twice.
+    /// The number of copies to send: none, one, or two.
     copies: usize,
     /// Whether one byte of its payload is changed.
     corrupt: bool,

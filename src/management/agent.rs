@@ -246,7 +246,7 @@ impl State {
                     let reqid = response.reqid().to_owned();
                     self.on_response(peer, &reqid, response.into_result());
                 }
-                // Requests of other agents, and other events.
+                // Requests of other agents, and events that are not part of the node API.
                 Ok(_) => {}
                 Err(error) => self.ignored(peer, None, format_args!("a malformed event: {error}")),
             }

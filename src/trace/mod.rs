@@ -5,7 +5,7 @@
 //! | File | Content |
 //! | --- | --- |
 //! | `connector.bin` | all bytes from the side that opened the connection |
-//! | `listener.bin` | all bytes from the other side |
+//! | `listener.bin` | all bytes from the side that accepted the connection |
 //! | `frames.jsonl` | one JSON object for each frame of both sides, in the order in which the frames were completed |
 //! | `meta.json` | start time, TLS, and whether the recording is complete |
 //!

@@ -106,8 +106,8 @@ impl Index {
 }
 
 impl Writer {
-    /// Creates a recording in a new folder, which only its owner can read. If this recording continues
-    /// another one after [`Writer::split`], `continues` is the name of that recording.
+    /// Creates a recording in a new folder, which only its owner can read. If this recording continues a previous
+    /// recording after [`Writer::split`], `continues` is the name of the previous recording.
     ///
     /// # Errors
     /// Fails if the folder exists ([`io::ErrorKind::AlreadyExists`]) or cannot be written. A folder that was created is

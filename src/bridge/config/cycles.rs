@@ -79,8 +79,8 @@ fn shared_topic<'c>(one: &'c RuleConfig, other: &'c RuleConfig) -> Option<&'c To
     })
 }
 
-/// Returns whether a name may match both patterns. Two patterns with wildcards are assumed to overlap if the text
-/// before the first wildcard of one begins with that of the other.
+/// Returns whether a name may match both patterns. Two patterns with wildcards are assumed to overlap if one begins
+/// like the other, up to the first wildcard of either.
 fn overlap(one: &Glob, other: &Glob) -> bool {
     let (one_text, other_text) = (one.to_string(), other.to_string());
     if one.matches(&other_text) || other.matches(&one_text) {

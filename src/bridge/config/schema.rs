@@ -41,7 +41,8 @@ pub struct Operation {
     ///
     /// Otherwise, the request of the agent times out, and the answers of all nodes are lost.
     pub answer_in_flight: bool,
-    /// Whether the bridge immediately answers a dispatch request with a failure if the rules deny it to a live node.
+    /// Whether the bridge immediately answers a dispatch request with a failure if rules do not allow the request for a
+    /// live node.
     pub answer_denied: bool,
 }
 
@@ -141,8 +142,8 @@ pub struct TlsFiles {
 pub struct LinkLimits {
     /// The maximum number of peers.
     pub peers: usize,
-    /// How many connections are accepted per second; `None`: no limit. Additional connections remain in the queue of
-    /// the operating system.
+    /// The maximum number of connections that are accepted per second; `None`: no limit. Additional connections remain
+    /// in the queue of the operating system.
     pub connects_per_second: Option<u32>,
     /// The maximum size of a received frame, in bytes.
     pub frame: usize,

@@ -20,7 +20,7 @@
 //! | `get_id_value =` | allows |
 //! | --- | --- |
 //! | `["Site::*", "Cluster::node"]` | one argument, which matches one of the two patterns |
-//! | `[["Site::*", "json"], ["Cluster::*", "..."]]` | two arguments, which match `Site::*` and `json`; or a first argument that matches `Cluster::*`, and any further ones |
+//! | `[["Site::*", "json"], ["Cluster::*", "..."]]` | two arguments, which match `Site::*` and `json`; or a first argument that matches `Cluster::*`, and any number of additional arguments |
 //! | `[[]]` | no arguments |
 //! | `"..."` | any arguments |
 //!
@@ -87,7 +87,7 @@ struct Compiled {
 #[derive(Debug)]
 struct Route {
     to: Vec<LinkId>,
-    /// In the order of the file; not empty.
+    /// The rules in the order of the file. The list is not empty.
     rules: Vec<RuleId>,
 }
 

@@ -36,7 +36,7 @@ pub enum JsonError {
 /// - Eight more are for objects and arrays that contain the value.
 const MAX_BRACKETS: usize = MAX_DEPTH.saturating_mul(3).saturating_add(2 + 8);
 
-/// Parses JSON that is a value, or contains values in a few other objects and arrays.
+/// Parses JSON that is a value, or a few nested objects and arrays that contain values.
 ///
 /// By default, `serde_json` rejects brackets nested deeper than 128, but a valid value can be nested deeper. This
 /// function removes that limit and counts the brackets first, so that no text can exhaust the stack.

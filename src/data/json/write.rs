@@ -28,7 +28,8 @@ impl Value {
     /// | `set`, `vector` | `data`: an array of values |
     /// | `table` | `data`: an array of `{"key": value, "value": value}` |
     ///
-    /// Broker itself writes timestamps with three digits, and loses the others. [`Value::from_json`] also reads:
+    /// Broker itself writes timestamps with only three digits after the point, so later digits are lost.
+    /// [`Value::from_json`] also reads:
     ///
     /// - timestamps with any number of digits, or with a time zone;
     /// - timespans with `min`, `h` or `d`, or with a fraction;

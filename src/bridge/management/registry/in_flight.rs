@@ -192,8 +192,8 @@ impl InFlight {
     /// counts for the request that was received first.
     ///
     /// The response is checked against each request with this id. If no request accepts it, the first error other than
-    /// `NotAsked` is returned. Such an error is more likely the right one, because it is about a request that was
-    /// addressed to the node.
+    /// `NotAsked` is returned. Such an error is about a request that was addressed to the node, so the response was
+    /// probably meant for this request.
     pub(super) fn response(
         &mut self,
         name: &Arc<str>,

@@ -4,8 +4,9 @@
 //! the rules. The registry returns which messages to forward, to repeat or to reject, and which requests to answer on
 //! behalf of a node.
 //!
-//! - A hello is forwarded to each agent once per peering with that agent, as it would be without a bridge. It is then
-//!   repeated every [`HELLO_EVERY`](limits::HELLO_EVERY) until the agent sends a request to the node.
+//! - A hello is forwarded to each agent once, and again after the node or the agent has reconnected, as without a
+//!   bridge. It is then repeated every [`HELLO_EVERY`](limits::HELLO_EVERY) until the agent sends a request to the
+//!   node.
 //! - A name belongs to the peering that sent the hello for it. Responses with the name are accepted from this peering
 //!   only.
 //! - No request is answered twice for the same node: neither twice by the node, nor by both the node and the bridge.

@@ -156,7 +156,7 @@ fn a_name_returns_to_the_connection_that_held_it_before() {
     let _ = world.hello(2, "h", "worker-1").unwrap();
     let _ = world.hello(3, "h", "worker-1").unwrap();
     world.ask_pending(A, "r", &["worker-1"]);
-    // No failure is sent: the other connections have received the request, too.
+    // No failure is sent, because the remaining connections of the node have received the request, too.
     assert_eq!(world.gone(3), []);
     assert_eq!(world.nodes.holder("worker-1"), Some(peering(2)));
     assert_eq!(world.gone(2), []);
