@@ -1,5 +1,5 @@
-//! Declares the events and the record of a Zeek script as Rust types. It receives one of the events and answers with
-//! the other one.
+//! Declares the events and the record of a Zeek script as Rust types. The example receives one of the events and
+//! answers with the other one.
 //!
 //! ```console
 //! $ zeek examples/zeek/hosts.zeek Broker::disable_ssl=T &

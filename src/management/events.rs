@@ -44,7 +44,7 @@ impl DispatchRequest {
 crate::zeek_event! {
     /// Sent by a node to an agent: the answer to a [`DispatchRequest`].
     ///
-    /// It is created from a [`ManagementResult`], and has the same request id as this result.
+    /// A response is created from a [`ManagementResult`], and has the same request id as this result.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct DispatchResponse("Management::Node::API::node_dispatch_response") {
         reqid: String,

@@ -133,7 +133,7 @@ impl NodeEvents {
 /// The hello is repeated every 4 s until the peer sends a request, and every 30 s after the last request of the peer.
 /// This is needed because an agent forgets hellos when its configuration is deployed or its nodes are restarted.
 ///
-/// The handler is a function, [`Values`] (the variables of a node), or a different type that implements [`Handler`]:
+/// The handler is a function, [`Values`] (the variables of a node), or any type that implements [`Handler`]:
 ///
 /// ```
 /// use zeek_bridge::endpoint::Endpoint;

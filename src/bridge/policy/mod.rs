@@ -157,7 +157,7 @@ impl Rules {
         rules.any(|rule| rule.may_match(topic, event))
     }
 
-    /// Returns the rules for a peer of the link `from`. `identity` is that in the certificate of the peer. Call this
+    /// Returns the rules for a peer of the link `from`. `identity` is the identity in the peer's certificate. Call this
     /// once for each peering, and again when the rules change.
     pub(crate) fn for_peer(&self, from: LinkId, identity: Option<&PeerIdentity>) -> PeerPolicy {
         PeerPolicy::new(self.0.clone(), from, identity)

@@ -76,7 +76,7 @@ pub(in crate::bridge) struct At<'a> {
 }
 
 impl At<'_> {
-    /// Returns whether the peer is recorded, which is so if it is a bridge, or if its link is in a group.
+    /// Returns whether the peer is recorded. Peers are recorded if they are bridges, or if their link is in a group.
     fn records(self, peer: &Peer) -> bool {
         self.group.is_some() || Instance::of(peer.id).is_some()
     }
